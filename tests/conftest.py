@@ -1,0 +1,30 @@
+"""Fixtures every test may use; what only one folder needs lives in that folder's conftest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import naiad
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder where this test's runs go, not created yet; the developer's own settings are put away."""
+    for name in list(os.environ):
+        if name.startswith(("NAIAD_", "NEPTUNE_")):
+            monkeypatch.delenv(name)
+    folder = tmp_path / ".naiad"
+    monkeypatch.setenv("NAIAD_STORE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def run(store: Path) -> Iterator[naiad.Run]:
+    """A run in the test's own store, stopped when the test ends."""
+    run = naiad.init_run()
+    yield run
+    run.stop()

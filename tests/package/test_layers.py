@@ -1,0 +1,94 @@
+"""Imports point down: the table is the architecture, and a new module starts by taking its place in it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = [
+    "paths errors clock ids settings",
+    "ops plain blocks columns codec compression pyramid types typing hookspecs mapping plugins exceptions",
+    "store writer",
+    "fields coerce attributes",
+    "handler namespace scope batch options life temporary containers runs objects tables query capture utils",
+    "cli importers testing as_neptune",
+]
+LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
+FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
+EDGES = len(LAYERS) - 1
+HEAVY = {"click", "numpy", "pandas", "rich", "sqlalchemy", "tqdm"}  # what test_import.py keeps unloaded
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = [file for root in ("core", "integrations") for file in sorted((ROOT / root).rglob("*.py"))]
+MODULES = {module_name(file): ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES}
+
+
+def imports(node: ast.AST, late: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield each module imported when `node` runs, and whether a function does it late."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from imports(ast.Module(body=child.orelse, type_ignores=[]), late)
+        elif isinstance(child, ast.Import):
+            yield from ((alias.name, late) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            inner = (f"{child.module}.{alias.name}" for alias in child.names)
+            yield from ((name if name in MODULES else str(child.module), late) for name in inner)
+        else:
+            yield from imports(child, late or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+IMPORTS = {name: set(imports(tree)) for name, tree in MODULES.items()}
+
+
+def place(module: str) -> tuple[int, str]:
+    """Return the layer of a module and the name that stands for it there."""
+    package, _, rest = module.partition(".")
+    if package != "naiad":
+        return EDGES, package
+    name = rest.partition(".")[0]
+    return (LAYER.get(name, EDGES), name) if name else (EDGES - 1, FACADE)
+
+
+def is_heavy(module: str) -> bool:
+    """Say whether importing this module of ours loads a heavy package, itself or through others."""
+    now = {name for name, late in IMPORTS[module] if not late}
+    return any(name.partition(".")[0] in HEAVY or (name in MODULES and is_heavy(name)) for name in now)
+
+
+def test_every_module_has_a_place() -> None:
+    ours = {module.split(".")[1] for module in MODULES if module.startswith("naiad.")}
+
+    assert set() == ours - LAYER.keys(), "give it a place in LAYERS"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_point_down_and_edges_do_not_meet(module: str) -> None:
+    layer, name = place(module)
+    ours = {place(other) for other, _ in IMPORTS[module] if other in MODULES}
+
+    wrong = {other for above, other in ours if above > layer or (layer == above == EDGES and other != name)}
+
+    assert set() == wrong
+
+
+def test_no_import_is_part_of_a_cycle() -> None:
+    """Late imports count too: a cycle is resolved by moving the noun, not by waiting."""
+    graph = {module: {other for other, _ in found if other in MODULES} for module, found in IMPORTS.items()}
+
+    assert set(graph) == set(TopologicalSorter(graph).static_order())
+
+
+def test_only_heavy_modules_are_imported_late() -> None:
+    late = {(module, other) for module, found in IMPORTS.items() for other, is_late in found if is_late}
+
+    assert [] == sorted(pair for pair in late if pair[1] in MODULES and not is_heavy(pair[1]))
