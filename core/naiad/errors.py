@@ -1,0 +1,267 @@
+"""Every exception and warning naiad raises, and how values are shown in their messages.
+
+Catch the builtin a careful user would catch, or `NaiadError` for all of them:
+
+    NaiadError(Exception)
+      NaiadTypeError(TypeError)
+        UnsupportedValue                          a value no field accepts: path, value
+      NaiadValueError(ValueError)
+        NaiadPathError                            a path that cannot name a field: path
+        StepOrderError                            limits="neptune" and a step not above the last one
+        InvalidArgument                           an argument of naiad's own functions
+          RunIdCollision                          with_id together with custom_run_id
+          NeedExistingRun                         a read-only run that names no run
+      MissingField(AttributeError, KeyError)      nothing is stored at the path: path
+      WrongVerb(AttributeError, TypeError)        append() on a Float, and the like: path
+      FieldConflict(TypeError, ValueError)        a field below a field, pop of nothing: path
+      EmptySeries(ValueError)                     the last value of a series without points
+      ContainerNotFound(KeyError)
+        RunNotFound, ProjectNotFound
+      InactiveContainer(RuntimeError)             used after stop()
+        InactiveRun, InactiveProject
+      ProtectedPath(ValueError)                   a path only naiad writes
+      StorageError(OSError)                       the disk said no: errno, filename
+        StoreNotWritable, SyncFailed
+      DamagedData(ValueError)                     bytes that are not what was written: file, offset, what
+      NewerFormat(ValueError)                     a store written by a later release
+
+    NaiadWarning(UserWarning)
+      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning
+"""
+
+from __future__ import annotations
+
+import reprlib
+import sys
+import warnings
+from collections.abc import Hashable
+
+
+class NaiadError(Exception):
+    """The base of every error raised by naiad.
+
+    The facts of an error are its attributes, so that a program need not read its message:
+
+        except MissingField as error:
+            print(error.path)
+    """
+
+    def __init__(self, message: str = "", **facts: object) -> None:
+        super().__init__(message)
+        self.facts = facts
+        for name, fact in facts.items():
+            setattr(self, name, fact)
+
+    def __str__(self) -> str:
+        """Return the message as it was written; KeyError alone would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+    def __reduce__(self) -> tuple[type[NaiadError], tuple[object, ...], dict[str, object]]:
+        """Keep the facts when an error crosses to another process."""
+        return type(self), self.args, {"facts": self.facts, **self.facts}
+
+
+class NaiadTypeError(NaiadError, TypeError):
+    """A value of the wrong type."""
+
+
+class UnsupportedValue(NaiadTypeError):
+    """A value that no field accepts."""
+
+    path: str
+    value: object
+
+
+class NaiadValueError(NaiadError, ValueError):
+    """A value of the right type that cannot be kept."""
+
+
+class NaiadPathError(NaiadValueError):
+    """A path that cannot name a field."""
+
+    path: object
+
+
+class StepOrderError(NaiadValueError):
+    """A step that is not above the one before it, where `limits="neptune"` asks for that."""
+
+    path: str
+
+
+class InvalidArgument(NaiadValueError):
+    """An argument, or a combination of arguments, that makes no sense."""
+
+
+class RunIdCollision(InvalidArgument):
+    """Both `with_id` and `custom_run_id` were given, and each names a run."""
+
+
+class NeedExistingRun(InvalidArgument):
+    """Read-only mode was asked for without saying which run to read."""
+
+
+class MissingField(NaiadError, AttributeError, KeyError):
+    """Nothing is stored at the path."""
+
+    path: str
+
+
+class WrongVerb(NaiadError, AttributeError, TypeError):
+    """The field at the path has no such verb; an AttributeError, so that `hasattr` says no."""
+
+    path: str
+
+
+class FieldConflict(NaiadError, TypeError, ValueError):
+    """What was asked for does not fit the fields that are there already."""
+
+    path: str
+
+
+class EmptySeries(NaiadError, ValueError):
+    """A series without points has no last value."""
+
+    path: str
+
+
+class ContainerNotFound(NaiadError, KeyError):
+    """The store holds no such run or project."""
+
+
+class RunNotFound(ContainerNotFound):
+    """The store holds no such run."""
+
+
+class ProjectNotFound(ContainerNotFound):
+    """The store holds no such project."""
+
+
+class InactiveContainer(NaiadError, RuntimeError):
+    """The run or project was stopped and cannot be used any more."""
+
+
+class InactiveRun(InactiveContainer):
+    """The run was stopped and cannot be used any more."""
+
+
+class InactiveProject(InactiveContainer):
+    """The project was stopped and cannot be used any more."""
+
+
+class ProtectedPath(NaiadError, ValueError):
+    """A path that only naiad itself writes."""
+
+    path: str
+
+
+class StorageError(NaiadError, OSError):
+    """The machine could not keep or read the data; `errno` and `filename` say why and where."""
+
+
+class StoreNotWritable(StorageError):
+    """The store folder cannot be created or written."""
+
+
+class SyncFailed(StorageError):
+    """What was written before is not known to be on disk."""
+
+
+class DamagedData(NaiadError, ValueError):
+    """Stored bytes are not the bytes that were written."""
+
+    file: str
+    offset: int
+    what: str
+
+
+class NewerFormat(NaiadError, ValueError):
+    """The store was written by a later release of naiad."""
+
+
+class NaiadWarning(UserWarning):
+    """The base of every warning given by naiad."""
+
+
+class UnsupportedValueWarning(NaiadWarning):
+    """A value was left out because no field accepts it."""
+
+
+class StorageWarning(NaiadWarning):
+    """The machine could not keep something."""
+
+
+class DamageWarning(NaiadWarning):
+    """Damaged data was met and left out."""
+
+
+class ReadOnlyWarning(NaiadWarning):
+    """Something was written to a run opened for reading only, and is not kept."""
+
+
+class LimitWarning(NaiadWarning):
+    """A value was changed or left out because of a limit."""
+
+
+class NotYetWarning(NaiadWarning):
+    """An argument is accepted but does nothing in this release."""
+
+
+MOST_WARNINGS = 1000
+_given: dict[type[Warning], dict[Hashable, object]] = {}
+
+
+def warn_once(key: Hashable, message: str, category: type[Warning] = NaiadWarning) -> None:
+    """Give a warning, unless one of this category was given before under the same key.
+
+    It points at the line of the user that led here. After a thousand keys a category falls silent.
+    """
+    given = _given.setdefault(category, {})
+    ours = object()  # setdefault is atomic, so of two threads only one finds its own object
+    if len(given) < MOST_WARNINGS and given.setdefault(key, ours) is ours:
+        warnings.warn(message, category, stacklevel=_depth_of_user())
+
+
+def forget_warnings() -> None:
+    """Let every warning be given again; for tests."""
+    _given.clear()
+
+
+def _depth_of_user() -> int:
+    """Return the stacklevel, seen from the caller, of the nearest frame outside naiad."""
+    depth, frame = 0, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "naiad":
+        depth, frame = depth + 1, frame.f_back
+    return depth + 1
+
+
+class _Short(reprlib.Repr):
+    """Representations short enough for a message, in a time that does not depend on the value's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 80
+
+    def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 (reprlib gives it)
+        """Describe an int that Python itself might refuse to print."""
+        return repr(x) if x.bit_length() <= 256 else f"<int of {x.bit_length()} bits>"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 (reprlib gives it)
+        """Cut bytes before representing them."""
+        return repr(x) if len(x) <= 60 else f"{x[:60]!r}..."
+
+    repr_bytearray = repr_bytes
+
+
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """Return the `repr` of a value for a message: one line, about 80 characters at most.
+
+    >>> shown([0.5] * 100)
+    '[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...]'
+    """
+    text = _short.repr(value)
+    if "\n" in text:
+        text = " ".join(text.split())
+    return text if len(text) <= 90 else f"{text[:80]}..."

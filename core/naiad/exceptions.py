@@ -1,0 +1,46 @@
+"""Neptune's names for our errors, so that `except neptune.exceptions.X` goes on working.
+
+Each is an alias of the class in `errors.py` that is raised in that case. Names arrive with the feature they
+belong to.
+"""
+
+from __future__ import annotations
+
+from naiad.errors import ContainerNotFound as MetadataContainerNotFound
+from naiad.errors import FieldConflict as MetadataInconsistency
+from naiad.errors import InactiveContainer as InactiveContainerException
+from naiad.errors import InactiveProject as InactiveProjectException
+from naiad.errors import InactiveRun as InactiveRunException
+from naiad.errors import InvalidArgument as NeptuneUserApiInputException
+from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
+from naiad.errors import MissingField as FetchAttributeNotFoundException
+from naiad.errors import MissingField as MissingFieldException
+from naiad.errors import NaiadError as NeptuneException
+from naiad.errors import NeedExistingRun as NeedExistingExperimentForReadOnlyMode
+from naiad.errors import NeedExistingRun as NeedExistingRunForReadOnlyMode
+from naiad.errors import ProjectNotFound, RunNotFound
+from naiad.errors import ProtectedPath as NeptuneProtectedPathException
+from naiad.errors import RunIdCollision as NeptuneRunResumeAndCustomIdCollision
+from naiad.errors import SyncFailed as NeptuneSynchronizationAlreadyStoppedException
+from naiad.errors import WrongVerb as TypeDoesNotSupportAttributeException
+
+__all__ = [
+    "FetchAttributeNotFoundException",
+    "InactiveContainerException",
+    "InactiveProjectException",
+    "InactiveRunException",
+    "MetadataContainerNotFound",
+    "MetadataInconsistency",
+    "MissingFieldException",
+    "NeedExistingExperimentForReadOnlyMode",
+    "NeedExistingRunForReadOnlyMode",
+    "NeptuneException",
+    "NeptuneProtectedPathException",
+    "NeptuneRunResumeAndCustomIdCollision",
+    "NeptuneSynchronizationAlreadyStoppedException",
+    "NeptuneUserApiInputException",
+    "NeptuneWrongInitParametersException",
+    "ProjectNotFound",
+    "RunNotFound",
+    "TypeDoesNotSupportAttributeException",
+]

@@ -1,0 +1,56 @@
+"""Names that machines give: of runs, writers and project keys. None of them is ever made from a user's text alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+
+from naiad import clock
+
+__all__ = ["boot_id", "host_name", "is_uid", "new_uid", "new_writer_id", "project_key"]
+
+_UID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def new_uid() -> str:
+    """A run's folder name: 12 hex digits of milliseconds, so that listing sorts by age, then 20 random ones."""
+    return f"{int(clock.now() * 1000):012x}{os.urandom(10).hex()}"
+
+
+def is_uid(text: str) -> bool:
+    """Whether a name may be a run's folder; anything else never reaches the file system."""
+    return _UID.match(text) is not None
+
+
+def new_writer_id() -> str:
+    """Of one writer: readable by its pid, unique even when pids repeat."""
+    return f"{os.getpid()}-{os.urandom(5).hex()}"
+
+
+def host_name() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+@functools.cache
+def boot_id() -> str:
+    """Changes with every boot, so that a pid of an earlier boot is never taken for a living process."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def project_key(project: str) -> str:
+    """The `KEY` of run ids `KEY-N`: initials of a many-worded name (`my-nice-project`: `MNP`), else its letters.
+
+    Two projects of a store may wish for the same key; the store then adds a number.
+    """
+    name = project.rstrip("/").rsplit("/", 1)[-1]
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    if len(words) > 1:
+        return "".join(word[0] for word in words).upper()[:10]
+    return (words[0].upper()[:10] if words else "") or "RUN"

@@ -1,0 +1,147 @@
+"""Ops: what can be said to a run. Every change of a run, from whatever source, is one of these and nothing else.
+
+An op is a tagged msgpack array (`["assign", path, kind, value, at]`); a journal frame holds a list of ops that take
+effect together or not at all. Ops name fields by path. Only the points of a float series, which do not travel as ops
+but as fixed-size records, need a number, and `Define` binds that number to a path.
+
+`at` is the writer's own time in seconds. It never goes back within one writer, so that between ops of one writer it
+is their order, and between writers it is the rule by which the last one wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Assign",
+    "Configure",
+    "Define",
+    "Delete",
+    "Dropped",
+    "End",
+    "Op",
+    "Open",
+    "Plain",
+    "Strings",
+    "Tags",
+    "Text",
+    "decode_ops",
+    "encode_ops",
+]
+
+if TYPE_CHECKING:
+    Plain: TypeAlias = bool | int | float | str | bytes | None
+    Text: TypeAlias = str | bytes
+else:
+    Plain = Text = Any  # msgspec validates no union of str and bytes, and a frame's crc vouches for them
+# An atom is stored as a Plain. A datetime is its microseconds since 1970 UTC, bytes are a text with lone surrogates.
+
+
+class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False):
+    """Base of all ops: immutable and encoded as an array whose first item is the tag."""
+
+
+class Open(_Op, frozen=True, tag="open"):
+    """A process began to write the run. A session is the time between two moments at which nobody writes."""
+
+    writer: str
+    pid: int
+    host: str
+    boot: str
+    session: int
+    role: str  # "owner" called init_run, and its end counts; "guest" is a forked or spawned child, whose end does not
+    at: float
+
+
+class End(_Op, frozen=True, tag="end"):
+    """The writer stopped in order: `finished`, `failed` or `terminated`. A writer without one was killed."""
+
+    state: str
+    at: float
+
+
+class Define(_Op, frozen=True, tag="define"):
+    """In records of this writer, `fid` means the float series at `path`; `fresh` retires what is there first."""
+
+    fid: int
+    path: str
+    fresh: bool
+    at: float
+
+
+class Assign(_Op, frozen=True, tag="assign"):
+    """The atom at `path` has this value."""
+
+    path: str
+    kind: str
+    value: Plain
+    at: float
+
+
+class Configure(_Op, frozen=True, tag="configure"):
+    """Chart limits and unit of the float series at `path`."""
+
+    path: str
+    min: float | None
+    max: float | None
+    unit: str | None
+    at: float
+
+
+class Strings(_Op, frozen=True, tag="strings"):
+    """Points of the string series at `path`; three lists of one length. `fresh` retires what is there first."""
+
+    path: str
+    texts: list[Text]
+    steps: list[int | float]
+    times: list[float]
+    fresh: bool
+    at: float
+
+
+class Tags(_Op, frozen=True, tag="tags"):
+    """Changes of the string set at `path`: first `clear`, then `remove`, then `add`."""
+
+    path: str
+    add: list[Text]
+    remove: list[Text]
+    clear: bool
+    at: float
+
+
+class Delete(_Op, frozen=True, tag="delete"):
+    """The field at `path` is gone, with all its points."""
+
+    path: str
+    at: float
+
+
+class Dropped(_Op, frozen=True, tag="dropped"):
+    """So many points and frames of this writer could not be stored; the run is incomplete."""
+
+    points: int
+    frames: int
+    at: float
+
+
+Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Delete | Dropped
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Op])
+
+
+def encode_ops(ops: Sequence[Op]) -> bytes:
+    """The payload of one frame."""
+    return _encoder.encode(ops)
+
+
+def decode_ops(payload: bytes) -> list[Op]:
+    """The ops of one frame.
+
+    Raises:
+        msgspec.ValidationError: the payload is not a list of ops this release knows.
+    """
+    return _decoder.decode(payload)

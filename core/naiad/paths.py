@@ -1,0 +1,92 @@
+"""Paths: where a field lives in a run, such as "train/loss".
+
+Everything outside this file works with parsed paths: parts joined by single slashes, none of them
+empty, "." or "..".
+"""
+
+from __future__ import annotations
+
+import re
+
+from naiad.errors import NaiadPathError, shown
+
+LONGEST = 1024  # bytes of UTF-8, as in Neptune
+_LONGEST_RAW = 4 * LONGEST  # characters with all superfluous slashes; nothing longer is even split
+_FORBIDDEN = re.compile("[\x00-\x1f\ud800-\udfff]")
+
+
+def parse(path: object) -> str:
+    """Return the path in its one normal form.
+
+    Slashes at the ends and doubled slashes mean nothing. What is not a str is turned into one, so `run[5]` is
+    `run["5"]`. Parts keep case, spaces and any script: "Loss" and "loss" are two fields.
+
+    Raises:
+        NaiadPathError: the path is empty or blank, has a part "." or "..", a control character or a lone
+            surrogate, or is longer than 1,024 bytes.
+
+    >>> parse("/train//loss/")
+    'train/loss'
+    """
+    parsed = parse_or_root(path)
+    if not parsed:
+        raise _refusal(path, "names no field", 'Give it a name, such as "train/loss".')
+    return parsed
+
+
+def parse_or_root(path: object) -> str:
+    """Return the path in its one normal form, which is "" for the root of a run.
+
+    >>> parse_or_root("/")
+    ''
+    """
+    text = _text(path)
+    if len(text) > _LONGEST_RAW:
+        raise _too_long(text)
+    found = parts(text)
+    normal = "/".join(found)
+    if _FORBIDDEN.search(normal):
+        raise _refusal(path, "has a control character or a lone surrogate in it", "Leave it out.")
+    if "." in found or ".." in found:
+        raise _refusal(path, 'has a part "." or ".."', "Write the whole path from the root of the run.")
+    if len(normal.encode()) > LONGEST:
+        raise _too_long(text)
+    if found and "".join(found).isspace():
+        raise _refusal(path, "is blank", 'Give it a name, such as "train/loss".')
+    return normal
+
+
+def join(base: str, rest: object) -> str:
+    """Return the path of `rest` below the parsed path `base`, which may be the root "".
+
+    >>> join("train", "loss/epoch")
+    'train/loss/epoch'
+    """
+    return parse(f"{base}/{_text(rest)}")
+
+
+def parts(path: str) -> list[str]:
+    """Return the parts of a path; the root has none.
+
+    >>> parts("train/loss")
+    ['train', 'loss']
+    """
+    return [part for part in path.split("/") if part]
+
+
+def _text(path: object) -> str:
+    """Return the characters of a path; those of a str enum are its value, not its name."""
+    if isinstance(path, str):
+        return str.__str__(path)
+    try:
+        return str(path)
+    except ValueError:  # an int of more than 4,300 digits
+        raise _refusal(path, "cannot be written as text", "Use a str as the path.") from None
+
+
+def _too_long(text: str) -> NaiadPathError:
+    return _refusal(text, f"is longer than {LONGEST:,} bytes", "Store the long part as a value.")
+
+
+def _refusal(path: object, problem: str, remedy: str) -> NaiadPathError:
+    return NaiadPathError(f"The path {shown(path)} {problem}.\n{remedy}", path=path)

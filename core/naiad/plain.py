@@ -1,0 +1,171 @@
+"""What a value is in plain Python, whichever framework it comes from.
+
+Scalars, arrays and tensors are recognised by how they look, so that no framework is ever imported here.
+Nothing is guessed: what is not clearly a scalar is nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from datetime import date, datetime, timedelta, timezone
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+from naiad.errors import NaiadValueError, shown
+
+__all__ = [
+    "Scalar",
+    "dimensions",
+    "from_microseconds",
+    "microseconds",
+    "pack_text",
+    "plain",
+    "unpack_text",
+]
+
+Scalar: TypeAlias = bool | int | float | str | datetime
+"""What an atom holds, as plain Python."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+MICROSECOND = timedelta(microseconds=1)
+DATETIME, COMPLEX_OR_TIMEDELTA = "M", ("c", "m")
+
+
+def plain(value: Any) -> Scalar | None:
+    """Return a value in plain Python, or None if it is nothing that an atom holds.
+
+    The one element of an array counts as a scalar. Kinds stay: np.int64 is an int, np.bool_ a bool, bfloat16
+    a float. Decimal and Fraction become float, a file path becomes a str, a date its first midnight.
+
+    Raises:
+        OverflowError: a number too large for a float, or a moment outside the years 1 to 9999.
+
+    >>> from fractions import Fraction
+    >>> plain(Fraction(1, 4)), plain([1])
+    (0.25, None)
+    """
+    for known, convert in _PLAIN:
+        if isinstance(value, known):
+            return convert(value)
+    try:
+        if hasattr(value, "dtype") and not isinstance(value, type):
+            return _element(value)
+        return _as_number(value)
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+    ):  # a tensor without data, a quantity with a unit
+        return None
+
+
+def dimensions(value: object) -> tuple[Any, ...] | None:
+    """Return the shape of an array, tensor or table, and None for anything else."""
+    shape = None if isinstance(value, type) else getattr(value, "shape", None)
+    try:
+        return None if shape is None else tuple(shape)
+    except (TypeError, ValueError):  # a method of that name; a tensor of unknown rank
+        return None
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a moment in microseconds since 1970 UTC. Without a time zone it is local time.
+
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 1, tzinfo=timezone.utc))
+    1000000
+    """
+    try:
+        return (moment.astimezone(timezone.utc) - EPOCH) // MICROSECOND
+    except (OverflowError, ValueError, OSError):  # the C library may know no local time that far away
+        raise NaiadValueError(f"{shown(moment)} is outside the years 1 to 9999 in UTC.", value=moment) from None
+
+
+def from_microseconds(passed: int) -> datetime:
+    """Return the moment, in UTC, that many microseconds after 1970.
+
+    >>> from_microseconds(1_000_000)
+    datetime.datetime(1970, 1, 1, 0, 0, 1, tzinfo=datetime.timezone.utc)
+    """
+    return EPOCH + passed * MICROSECOND
+
+
+def pack_text(value: str) -> str | bytes:
+    r"""Return a text as an op holds it: itself, or bytes if a lone surrogate keeps it from being UTF-8.
+
+    >>> pack_text("a"), pack_text(chr(0xD800))
+    ('a', b'\xed\xa0\x80')
+    """
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def unpack_text(packed: str | bytes) -> str:
+    """Return the text that `pack_text` was given."""
+    return packed if isinstance(packed, str) else packed.decode("utf-8", "surrogatepass")
+
+
+def _moment(value: datetime) -> datetime | None:
+    """Return the plain datetime of a subclass; pandas' Timestamp loses nanoseconds, and its NaT is none."""
+    if value != value:
+        return None
+    try:
+        return datetime.combine(value.date(), value.timetz())
+    except ValueError:  # pandas knows years beyond 9999
+        raise OverflowError from None
+
+
+_PLAIN: tuple[tuple[type, Callable[[Any], Scalar | None]], ...] = (  # bool is an int, and a datetime a date
+    (bool, bool),
+    (int, int.__int__),  # not int(): an IntEnum may have an __int__ of its own
+    (float, float.__float__),
+    (str, str.__str__),  # not str(): the text of a str enum is its value
+    (datetime, _moment),
+    (date, lambda value: datetime(value.year, value.month, value.day)),
+    (PurePath, str),
+)
+
+
+def _element(array: Any) -> Scalar | None:
+    """Return the only element of an array or tensor by its kind."""
+    kind = getattr(array.dtype, "kind", "")  # numpy's letter; other frameworks have none
+    if kind in COMPLEX_OR_TIMEDELTA or _size(array) != 1 or _is_masked(array):
+        return None
+    if not hasattr(array, "item"):  # tensorflow
+        return plain(array.numpy())
+    item = array.item()
+    if kind == DATETIME and isinstance(item, int):  # numpy falls back to int for nanoseconds
+        item = array.astype("datetime64[us]").item()
+        if isinstance(item, int):
+            raise OverflowError
+    return _as_number(item) if hasattr(item, "dtype") else plain(item)  # np.longdouble is its own item
+
+
+def _as_number(value: Any) -> int | float | None:
+    """Return the number that an object says it is, as Decimal, Fraction and numbers of other libraries do."""
+    if hasattr(type(value), "__index__"):
+        return operator.index(value)
+    if not hasattr(type(value), "__float__"):
+        return None
+    found = float(value)
+    if math.isinf(found) and value != found:
+        raise OverflowError
+    return found
+
+
+def _size(array: Any) -> int:
+    """Return the number of elements, or 0 if that is unknown."""
+    sizes = dimensions(array)
+    is_known = sizes is not None and all(isinstance(size, int) for size in sizes)
+    return math.prod(sizes or ()) if is_known else 0
+
+
+def _is_masked(array: Any) -> bool:
+    return type(array).__module__.startswith("numpy.ma") and bool(array.mask.all())

@@ -1,0 +1,60 @@
+"""Settings from the environment: every `NAIAD_X` falls back to `NEPTUNE_X`, and the numbers the store runs on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from naiad.errors import InvalidArgument
+
+__all__ = ["Tuning", "setting"]
+
+MiB = 1024 * 1024
+
+
+def setting(name: str, default: str | None = None) -> str | None:
+    """The value of `NAIAD_<name>`, else of `NEPTUNE_<name>`, else `default`; an empty variable counts as absent."""
+    return os.environ.get(f"NAIAD_{name}") or os.environ.get(f"NEPTUNE_{name}") or default
+
+
+def _number(name: str, default: float) -> float:
+    text = os.environ.get(f"NAIAD_{name}")
+    if not text:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidArgument(f"NAIAD_{name} must be a number, not {text!r}.") from None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a writer spends memory, disk and time. Read once when a writer opens."""
+
+    journal: str = "auto"
+    """`mmap`, `write` (for file systems whose mappings are not coherent) or `auto` (asks the mount table)."""
+    segment_bytes: int = 0
+    """Fixed size of a points segment; 0 lets it grow from 64 KiB to 16 MiB with the rate of points."""
+    fold_records: int = 262_144
+    """Points that wait in the journal before they are folded into the index; reading never waits for it."""
+    small_run_records: int = 4_096
+    """A stopped run with fewer unfolded points keeps its journal as its only file: no database is made for it."""
+    sync_seconds: float = 1.0
+    """Longest time between a write and its `fdatasync`: what a power cut can take."""
+    memory_bytes: int = 64 * MiB
+    """What is kept in memory while the disk refuses writes; beyond it the oldest points are dropped and counted."""
+
+    @classmethod
+    def from_environment(cls) -> Tuning:
+        """The defaults, changed by `NAIAD_JOURNAL`, `NAIAD_SEGMENT_BYTES`, `NAIAD_FOLD_RECORDS`, ..."""
+        journal = os.environ.get("NAIAD_JOURNAL") or cls.journal
+        if journal not in ("auto", "mmap", "write"):
+            raise InvalidArgument(f"NAIAD_JOURNAL must be 'auto', 'mmap' or 'write', not {journal!r}.")
+        return cls(
+            journal=journal,
+            segment_bytes=int(_number("SEGMENT_BYTES", cls.segment_bytes)),
+            fold_records=int(_number("FOLD_RECORDS", cls.fold_records)),
+            small_run_records=int(_number("SMALL_RUN_RECORDS", cls.small_run_records)),
+            sync_seconds=_number("SYNC_SECONDS", cls.sync_seconds),
+            memory_bytes=int(_number("MEMORY_BYTES", cls.memory_bytes)),
+        )

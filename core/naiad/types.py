@@ -1,0 +1,308 @@
+"""Values that name their own kind: `run["lr"] = Float(1)` makes a Float where 1 alone would make an Integer.
+
+They are plain data. An atom takes what its kind can hold without loss. The points of a series are judged when
+they are written, because only then is there a path to name.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, ClassVar
+
+from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
+from naiad.plain import Scalar, plain
+
+__all__ = [
+    "ATOMS",
+    "Atom",
+    "Boolean",
+    "Datetime",
+    "Float",
+    "FloatSeries",
+    "Integer",
+    "Namespace",
+    "RunState",
+    "Series",
+    "String",
+    "StringSeries",
+    "StringSet",
+    "StringifyValue",
+    "Value",
+    "as_mapping",
+]
+
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+
+
+class Value:
+    """The base of all values that name their own kind."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class StringifyValue:
+    """A value that is kept as text if no field accepts it as it is; made by `stringify_unsupported`."""
+
+    value: Any
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True)
+class Atom(Value):
+    """The base of values of which a field holds one."""
+
+    value: Any
+
+    def __post_init__(self) -> None:
+        """Bring the value into the type of its kind, or refuse it."""
+        given = self.value.value if isinstance(self.value, StringifyValue) else self.value
+        try:
+            found = plain(given)
+            if found is None:
+                raise TypeError("no field holds such a value")
+            object.__setattr__(self, "value", self.fit(found))
+        except TypeError as problem:
+            raise NaiadTypeError(self._refusal(given, problem), value=given) from None
+        except (ValueError, OverflowError) as problem:
+            raise NaiadValueError(self._refusal(given, problem), value=given) from None
+
+    @classmethod
+    def fit(cls, value: Scalar) -> Scalar:
+        """Return a plain value as this kind holds it.
+
+        Raises:
+            TypeError, ValueError: the kind cannot hold it without loss; says why.
+        """
+        raise TypeError(f"{cls.__name__} holds no {type(value).__name__}")
+
+    def _refusal(self, value: object, problem: Exception) -> str:
+        return f"{type(self).__name__} cannot hold {shown(value)}: {problem}."
+
+
+class Float(Atom):
+    """A floating-point number."""
+
+    kind: ClassVar[str] = "float"
+    value: float
+
+    @classmethod
+    def fit(cls, value: Scalar) -> float:
+        """Return any number, or the number that a text writes out."""
+        if isinstance(value, datetime):
+            raise TypeError("it is not a number")
+        try:
+            found = float(value)
+        except ValueError:
+            raise ValueError("it is not a number") from None
+        except OverflowError:
+            raise ValueError("it is too large") from None
+        if isinstance(value, str) and math.isinf(found) and "inf" not in value.lower():
+            raise ValueError("it is too large")
+        return found
+
+
+class Integer(Atom):
+    """A whole number of at most 64 bits."""
+
+    kind: ClassVar[str] = "int"
+    value: int
+
+    @classmethod
+    def fit(cls, value: Scalar) -> int:
+        """Return a whole number, or the one that a text writes out."""
+        if isinstance(value, datetime):
+            raise TypeError("it is not a number")
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError("it is not a whole number")
+        try:
+            found = int(value)
+        except ValueError:
+            raise ValueError("it is not a whole number") from None
+        if not SMALLEST <= found <= LARGEST:
+            raise ValueError("it has more than 64 bits")
+        return found
+
+
+class Boolean(Atom):
+    """True or False."""
+
+    kind: ClassVar[str] = "bool"
+    value: bool
+
+    @classmethod
+    def fit(cls, value: Scalar) -> bool:
+        """Return True for 1 and False for 0."""
+        if isinstance(value, str | datetime):
+            raise TypeError("it is neither True nor False")
+        if value not in (0, 1):
+            raise ValueError("it is neither 0 nor 1")
+        return bool(value)
+
+
+class String(Atom):
+    """A text."""
+
+    kind: ClassVar[str] = "string"
+    value: str
+
+    def __post_init__(self) -> None:
+        """Write out what `stringify_unsupported` has marked, whatever it is."""
+        if isinstance(self.value, StringifyValue):
+            object.__setattr__(self, "value", str(self.value))
+        super().__post_init__()
+
+    @classmethod
+    def fit(cls, value: Scalar) -> str:
+        """Return a text, and nothing that would first have to become one."""
+        if not isinstance(value, str):
+            raise TypeError("it is not a text; convert it with str(...)")
+        return value
+
+
+class Datetime(Atom):
+    """A moment, kept to the microsecond. Without a time zone it is local time."""
+
+    kind: ClassVar[str] = "datetime"
+    value: datetime
+
+    @classmethod
+    def fit(cls, value: Scalar) -> datetime:
+        """Return a datetime as it is."""
+        if not isinstance(value, datetime):
+            raise TypeError("it is not a datetime")
+        return value
+
+
+ATOMS: dict[str, type[Atom]] = {atom.kind: atom for atom in (Boolean, Integer, Float, String, Datetime)}
+"""The class of each kind of atom."""
+
+
+class Series(Value):
+    """The base of values of which a field holds many, one for each step."""
+
+    values: Iterable[Any]
+
+    def _take(self, **columns: Iterable[Any] | None) -> None:
+        """Keep the values and the columns beside them, each absent or as long as the values."""
+        values = _many("values", self.values)
+        object.__setattr__(self, "values", values)
+        for name, column in columns.items():
+            kept = None if column is None else _many(name, column)
+            if kept is not None and len(kept) != len(values):
+                problem = f"{len(values)} values came with {len(kept)} {name}."
+                raise InvalidArgument(f"{problem}\nGive one for each value.")
+            object.__setattr__(self, name, kept)
+
+
+@dataclass(frozen=True)
+class FloatSeries(Series):
+    """Numbers over steps. Assigned to a field, they replace the points that are there.
+
+    `min`, `max` and `unit` describe the axis of a chart; they limit nothing.
+    """
+
+    kind: ClassVar[str] = "float_series"
+    values: Iterable[Any]  # a tuple, whatever was given
+    min: float | None = None
+    max: float | None = None
+    unit: str | None = None
+    timestamps: Iterable[Any] | None = None
+    steps: Iterable[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what needs no path."""
+        self._take(timestamps=self.timestamps, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class StringSeries(Series):
+    """Texts over steps. Assigned to a field, they replace the entries that are there."""
+
+    kind: ClassVar[str] = "string_series"
+    values: Iterable[Any]  # a tuple, whatever was given
+    timestamps: Iterable[Any] | None = None
+    steps: Iterable[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what needs no path."""
+        self._take(timestamps=self.timestamps, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class StringSet(Value):
+    """Tags. Assigned to a field, they replace the tags that are there."""
+
+    kind: ClassVar[str] = "string_set"
+    values: Iterable[str]  # a frozenset, whatever was given
+
+    def __post_init__(self) -> None:
+        """Check that all tags are texts."""
+        tags = _many("values", self.values)
+        for tag in tags:
+            if not isinstance(tag, str):
+                raise NaiadTypeError(f"A tag is a str, and {shown(tag)} is not.\nConvert it with str(...).")
+        object.__setattr__(self, "values", frozenset(str.__str__(tag) for tag in tags))
+
+
+@dataclass(frozen=True)
+class Namespace(Value):
+    """Several values below one path; the same as the dict it holds."""
+
+    kind: ClassVar[str] = "namespace"
+    value: Mapping[Any, Any]
+
+    def __post_init__(self) -> None:
+        """Take a mapping or what argparse returns."""
+        mapping = as_mapping(self.value)
+        if mapping is None:
+            raise NaiadTypeError(f"Namespace cannot hold {shown(self.value)}.\nGive it a dict.")
+        object.__setattr__(self, "value", mapping)
+
+
+class RunState(str, Enum):
+    """How a run stands; equal to its plain name, so `run["sys/state"].fetch() == "running"`."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    TERMINATED = "terminated"
+    KILLED = "killed"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether some process still writes the run."""
+        return self is RunState.RUNNING
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __format__(self, format_spec: str) -> str:
+        return format(self.value, format_spec)
+
+
+def as_mapping(value: object) -> Mapping[Any, Any] | None:
+    """Return what stands for several values below one path as a mapping, and None for anything else."""
+    if isinstance(value, Namespace):
+        return value.value
+    if isinstance(value, Mapping):
+        return value
+    argparse = sys.modules.get("argparse")  # nobody holds its Namespace without having imported it
+    return vars(value) if argparse and isinstance(value, argparse.Namespace) else None
+
+
+def _many(name: str, values: Any) -> tuple[Any, ...]:
+    """Return the items of a collection; a text is none."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise NaiadTypeError(f"`{name}` is not a collection, but {shown(values)}.\nGive a list.")
+    return tuple(values)
