@@ -1,0 +1,1 @@
+"""Keeping: journals, the index they are folded into, and reading both back."""

@@ -1,0 +1,397 @@
+"""The catalog: a table of all runs of a store, with the value of every atom and the last one of every series.
+
+It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, thrown away
+when it is damaged, and kept in memory where the store cannot be written. What is written to a run later is found by
+its mark (`changed/<uid>`) or, for folders that were copied in or removed, by listing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+)
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.plain import from_microseconds, unpack_text
+from naiad.store import derived
+from naiad.store.database import open_for_writing, open_in_memory
+from naiad.store.folder import RunFolder
+from naiad.store.keeping import settle
+from naiad.store.leases import read_leases
+from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, STRING_SET
+from naiad.store.reader import ATOMS, Reader
+
+if TYPE_CHECKING:
+    from naiad.store.store import Store
+
+__all__ = ["Catalog", "Summary"]
+
+FORMAT = 1
+BATCH = 256
+"""Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
+
+metadata = MetaData()
+
+version = Table("version", metadata, Column("format", Integer, primary_key=True, autoincrement=False))
+
+run = Table(
+    "run",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("id", Text),
+    Column("project", Text),
+    Column("state", Text, nullable=False),
+    Column("created", Integer),  # microseconds
+    Column("stamp", Text, nullable=False),  # of the files it was read from
+    Index("run_created", "created"),
+)
+
+path = Table(
+    "path",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("path", Text, nullable=False, unique=True),
+)
+
+attr = Table(
+    "attr",
+    metadata,
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("path", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("num", Float),  # numbers, booleans, last values; NaN is null here and whole in the run
+    Column("integer", Integer),  # exact, where num may round; microseconds of a datetime
+    Column("txt", Text),
+    Column("count", Integer),
+    Column("step", Float),
+    Column("time", Integer),  # milliseconds
+    Index("attr_num", "path", "num", "run"),
+    Index("attr_txt", "path", "txt", "run"),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("path", Integer, primary_key=True, autoincrement=False),
+    Column("tag", Text, primary_key=True),
+    Index("tag_tag", "path", "tag", "run"),
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run as a listing shows it. `state` is also `damaged` or `newer`, of a run that cannot be read."""
+
+    uid: str
+    id: str
+    project: str
+    name: str
+    state: str
+    created: datetime | None
+    modified: datetime | None
+    owner: str
+    tags: tuple[str, ...]
+    group_tags: tuple[str, ...]
+    description: str
+    size: float
+    failed: bool
+    custom_run_id: str | None
+
+
+class Catalog:
+    """The catalog of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._engine: Engine | None = None
+
+    def rows(self, project: str | None = None, tags: Sequence[str] = (), state: str | None = None) -> list[Summary]:
+        """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state."""
+        with self._current() as connection:
+            found = select(run).order_by(run.c.created.desc(), run.c.number.desc())
+            if project is not None:
+                found = found.where(run.c.project == project)
+            if state is not None:
+                found = found.where(run.c.state == state)
+            for wanted in tags:
+                has_tag = select(tag.c.run).join(path, path.c.number == tag.c.path)
+                found = found.where(run.c.number.in_(has_tag.where(path.c.path.in_(TAG_PATHS), tag.c.tag == wanted)))
+            rows = list(connection.execute(found))
+            return _summaries(connection, rows)
+
+    def refresh(self) -> None:
+        """Bring it up to date."""
+        with self._current():
+            pass
+
+    def rebuild(self) -> None:
+        """Throw it away and make it anew from the run folders."""
+        self._discard()
+        self.refresh()
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[Connection]:
+        """A transaction on the catalog after everything that has changed was read again."""
+        try:
+            self._read_changed()
+        except OperationalError:  # a store that cannot be written: this process's own catalog serves
+            self._engine = open_in_memory()
+            metadata.create_all(self._engine)
+            self._read_changed()
+        except DatabaseError:
+            self._discard()
+            self._read_changed()
+        with self._opened().begin() as connection:
+            yield connection
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            place = self._store.root / "catalog.db"
+            if not self._store.root.is_dir():
+                self._engine = open_in_memory()
+            else:
+                self._engine = open_for_writing(place)
+            with self._engine.begin() as connection:
+                metadata.create_all(connection)
+                known = connection.execute(select(version.c.format)).scalar()
+                if known is None:
+                    connection.execute(insert(version).values(format=FORMAT))
+                elif known != FORMAT:
+                    raise DatabaseError("another format", None, Exception("another format"))
+        return self._engine
+
+    def _discard(self) -> None:
+        self._engine = None
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                (self._store.root / f"catalog.db{suffix}").unlink()
+
+    def _read_changed(self) -> None:
+        engine = self._opened()
+        with engine.begin() as connection:
+            known = {row.uid: row for row in connection.execute(select(run.c.uid, run.c.number, run.c.stamp))}
+        folders = {folder.uid: folder for folder in self._store.folders()}
+        marks = self._marks()
+        gone = [known[uid].number for uid in known if uid not in folders]
+        todo = [folder for uid, folder in folders.items() if uid in marks or uid not in known]
+        stale = [item for item in ((folder, _stamp(folder)) for folder in todo) if _is_stale(item, known)]
+        for start in range(0, max(len(stale), 1), BATCH):
+            entries = [_read(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+            if gone or entries:
+                with engine.begin() as connection:
+                    _forget(connection, gone)
+                    _put(connection, entries)
+                gone = []
+        self._unmark(folder for folder in todo if folder.uid in marks)
+
+    def _marks(self) -> set[str]:
+        try:
+            return set(os.listdir(self._store.root / "changed"))
+        except FileNotFoundError:
+            return set()
+
+    def _unmark(self, folders: Iterable[RunFolder]) -> None:
+        """A sealed run does not change. If it was begun again meanwhile, its mark is set again."""
+        for folder in folders:
+            if folder.seal.exists():
+                mark = self._store.root / "changed" / folder.uid
+                with contextlib.suppress(OSError):
+                    mark.unlink()
+                    if not folder.seal.exists():
+                        mark.touch()
+
+
+TAG_PATHS = ("sys/tags", "sys/group_tags")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the catalog keeps of one run."""
+
+    uid: str
+    id: str
+    project: str
+    state: str
+    created: int | None
+    stamp: str
+    attrs: list[dict[str, Any]]
+    tags: list[tuple[str, str]]
+
+
+def _stamp(folder: RunFolder) -> str:
+    """Changes with every write to the run; empty while somebody may be writing it."""
+    if any(read_leases(folder.journal).values()):
+        return ""
+    files = []
+    for directory in (folder.path, folder.journal):
+        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith((".db", ".json", ".ops", ".seg")):
+                    stat = entry.stat()
+                    files.append(f"{entry.name}:{stat.st_size}:{stat.st_mtime_ns}")
+    return " ".join(sorted(files))
+
+
+def _is_stale(item: tuple[RunFolder, str], known: dict[str, Any]) -> bool:
+    folder, stamp = item
+    row = known.get(folder.uid)
+    return row is None or not stamp or row.stamp != stamp
+
+
+def _read(store: Store, folder: RunFolder, stamp: str) -> _Entry:
+    settle(folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
+            return _entry(store, folder, stamp)
+    except DamagedData:
+        return _Entry(folder.uid, store.id_of(folder), "", "damaged", None, stamp, [], [])
+    except NewerFormat:
+        return _Entry(folder.uid, store.id_of(folder), "", "newer", None, stamp, [], [])
+
+
+def _entry(store: Store, folder: RunFolder, stamp: str) -> _Entry:
+    reader = Reader(folder)
+    kinds = reader.kinds()
+    values = {at: unpack_text(value) if isinstance(value, bytes) else value for at, value in reader.values().items()}
+    attrs = [_atom(at, kinds[at], values[at]) for at in values if kinds[at] in ATOMS and at not in derived.KINDS]
+    attrs += [_atom(at, derived.KINDS[at], values[at]) for at in derived.KINDS]
+    attrs += [_series(at, kind, reader) for at, kind in kinds.items() if kind in (FLOAT_SERIES, STRING_SERIES)]
+    tags = [(at, value) for at, kind in kinds.items() if kind == STRING_SET for value in sorted(reader.tags(at))]
+    attrs += [{"path": at, "kind": STRING_SET} for at, kind in kinds.items() if kind == STRING_SET]
+    number = str(values.get("sys/id") or store.id_of(folder))
+    project = str(values.get("sys/project") or store.projects().get(number.rpartition("-")[0], ""))
+    created = values.get("sys/creation_time")
+    state = str(values["sys/state"])
+    return _Entry(folder.uid, number, project, state, created if isinstance(created, int) else None, stamp, attrs, tags)
+
+
+def _atom(at: str, kind: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"path": at, "kind": kind, "txt": _shown(value)}
+    integer = int(value) if isinstance(value, int) else None
+    return {"path": at, "kind": kind, "num": None if value is None else float(value), "integer": integer}
+
+
+def _series(at: str, kind: str, reader: Reader) -> dict[str, Any]:
+    facts = reader.facts(at)
+    row = {"path": at, "kind": kind, "count": facts.count, "time": facts.last_time}
+    row["step"] = None if facts.last_step is None else float(facts.last_step)
+    last = facts.last_value
+    if isinstance(last, (str, bytes)):
+        row["txt"] = _shown(unpack_text(last))
+    elif last is not None:
+        row["num"] = float(last)
+    return row
+
+
+ATTR_DEFAULTS = {"num": None, "integer": None, "txt": None, "count": None, "step": None, "time": None}
+
+
+def _put(connection: Connection, entries: list[_Entry]) -> None:
+    uids = [entry.uid for entry in entries]
+    known = {
+        row.uid: row.number for row in connection.execute(select(run.c.uid, run.c.number).where(run.c.uid.in_(uids)))
+    }
+    _forget(connection, list(known.values()))
+    numbers = _path_numbers(connection, {row["path"] for entry in entries for row in entry.attrs})
+    attrs: list[dict[str, Any]] = []
+    tags: list[dict[str, Any]] = []
+    for entry in entries:
+        row = {name: getattr(entry, name) for name in ("uid", "id", "project", "state", "created", "stamp")}
+        number = connection.execute(insert(run), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
+        attrs += [{"run": number, **ATTR_DEFAULTS, **one, "path": numbers[one["path"]]} for one in entry.attrs]
+        tags += [{"run": number, "path": numbers[at], "tag": _shown(value)} for at, value in entry.tags]
+    if attrs:
+        connection.execute(insert(attr), attrs)
+    if tags:
+        connection.execute(insert(tag), tags)
+
+
+def _path_numbers(connection: Connection, paths: set[str]) -> dict[str, int]:
+    known = {row.path: row.number for row in connection.execute(select(path))}
+    new = [{"path": at} for at in sorted(paths - known.keys())]
+    if new:
+        connection.execute(insert(path), new)
+        known = {row.path: row.number for row in connection.execute(select(path))}
+    return known
+
+
+def _forget(connection: Connection, numbers: list[int]) -> None:
+    rows = [{"b_run": number} for number in numbers]
+    for table, column in ((attr, attr.c.run), (tag, tag.c.run), (run, run.c.number)):
+        if rows:
+            connection.execute(delete(table).where(column == bindparam("b_run")), rows)
+
+
+SHOWN = (
+    "sys/name",
+    "sys/owner",
+    "sys/description",
+    "sys/custom_run_id",
+    "sys/modification_time",
+    "sys/size",
+    "sys/failed",
+)
+
+
+def _summaries(connection: Connection, rows: list[Any]) -> list[Summary]:
+    """Rows of the run table with what their `sys` fields say."""
+    wanted = {row.number for row in rows}
+    values: dict[int, dict[str, Any]] = {number: {} for number in wanted}
+    facts = select(attr, path.c.path.label("at")).join(path, path.c.number == attr.c.path).where(path.c.path.in_(SHOWN))
+    for row in connection.execute(facts):
+        if row.run in wanted:
+            values[row.run][row.at] = next((v for v in (row.txt, row.integer, row.num) if v is not None), None)
+    tags: dict[tuple[int, str], list[str]] = {}
+    for row in connection.execute(select(tag.c.run, path.c.path, tag.c.tag).join(path, path.c.number == tag.c.path)):
+        tags.setdefault((row.run, row.path), []).append(row.tag)
+    return [_summary(row, values[row.number], tags) for row in rows]
+
+
+def _summary(row: Any, values: dict[str, Any], tags: dict[tuple[int, str], list[str]]) -> Summary:
+    modified = values.get("sys/modification_time")
+    return Summary(
+        uid=row.uid,
+        id=row.id,
+        project=row.project,
+        name=values.get("sys/name") or "",
+        state=row.state,
+        created=None if row.created is None else from_microseconds(row.created),
+        modified=None if modified is None else from_microseconds(modified),
+        owner=values.get("sys/owner") or "",
+        tags=tuple(tags.get((row.number, TAG_PATHS[0]), ())),
+        group_tags=tuple(tags.get((row.number, TAG_PATHS[1]), ())),
+        description=values.get("sys/description") or "",
+        size=values.get("sys/size") or 0.0,
+        failed=bool(values.get("sys/failed")),
+        custom_run_id=values.get("sys/custom_run_id"),
+    )
+
+
+def _shown(text: str) -> str:
+    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,128 @@
+"""Compaction: the many small chunks and packs of a run become few large ones, each series in order of its steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad.codec import POINTS_LIMIT, decode_pack
+from naiad.errors import DamagedData, StorageError
+from naiad.store import schema
+from naiad.store.database import open_for_writing
+from naiad.store.fold import PACK_BELOW, add_chunks, add_packs, add_texts
+from naiad.store.folder import RunFolder
+from naiad.store.index import Changes, Head, Index, pack_crc
+from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, FieldState, Picture
+from naiad.store.points import Columns, join
+from naiad.store.series import read_points, read_texts
+
+__all__ = ["compact", "compact_if_worth_it"]
+
+MOST_POINTS = 4_000_000
+"""Beyond this a run is not compacted when it stops: stopping has to end within seconds."""
+
+
+def compact_if_worth_it(folder: RunFolder) -> bool:
+    """Compact a run that lies in more than twice the rows it needs; whether that was so.
+
+    Raises:
+        StorageError: the disk refuses; the run is as it was.
+        DamagedData: so is a run with damage; it has to be repaired first.
+    """
+    index = Index(folder, open_for_writing(folder.index))
+    with index.snapshot() as connection:
+        picture, head, _positions, _damages = index.load(connection)
+    needed = sum(
+        -(-state.series.count // POINTS_LIMIT) for state in picture.states() if state.series.count >= PACK_BELOW
+    )
+    short = sum(state.series.count for state in picture.states() if state.series.count < PACK_BELOW)
+    needed += -(-short // POINTS_LIMIT)
+    if head.points > MOST_POINTS or head.chunks + head.packs <= 2 * needed + 8:
+        return False
+    compact(folder)
+    return True
+
+
+def compact(folder: RunFolder) -> None:
+    """Write all series of a run anew, in one transaction; readers see it before or after.
+
+    Raises:
+        StorageError: the disk refuses; the run is as it was.
+        DamagedData: so is a run with damage; it has to be repaired first.
+    """
+    index = Index(folder, open_for_writing(folder.index))
+    try:
+        with index.snapshot() as connection:
+            picture, head, _positions, damages = index.load(connection)
+            if damages:
+                raise _refusal("", damages[0].file, damages[0].what)
+            changes = _rewritten(index, connection, picture)
+            _empty(connection, head)
+            index.commit(connection, picture, head, changes)
+    except SQLAlchemyError as error:
+        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
+
+
+def _rewritten(index: Index, connection: Connection, picture: Picture) -> Changes:
+    changes = Changes()
+    shares = _shares(connection)
+    short: list[tuple[FieldState, Columns]] = []
+    for state in sorted(picture.states(), key=lambda state: state.id):
+        if state.kind not in (FLOAT_SERIES, STRING_SERIES):
+            continue
+        chunks = index.chunks(connection, state.id)
+        if state.kind == STRING_SERIES:
+            steps, texts, times = read_texts(state, chunks, _refusal)
+            state.pieces = 0
+            add_texts(
+                state,
+                [(s, t, text.encode("utf-8", "surrogatepass")) for s, t, text in zip(steps, times, texts, strict=True)],
+                changes,
+            )
+        else:
+            points = read_points(state, chunks, shares.get(state.id, []), [], _refusal)
+            state.pieces = 0
+            if len(points.values) < PACK_BELOW:
+                short.append((state, points))
+            else:
+                add_chunks(state, points, changes)
+        picture.touch(state)
+    for is_integer in (True, False):
+        _pack(
+            [item for item in short if (item[1].steps.dtype == np.int64) == is_integer and len(item[1].values)],
+            changes,
+        )
+    return changes
+
+
+def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
+    if short:
+        ids = np.repeat([state.id for state, _points in short], [len(points.values) for _state, points in short])
+        add_packs(ids, join([points for _state, points in short]), changes)
+
+
+def _shares(connection: Connection) -> dict[int, list[Columns]]:
+    """What all packs hold, by field."""
+    found: dict[int, list[Columns]] = {}
+    for row in connection.execute(select(schema.pack).order_by(schema.pack.c.id)):
+        if row.crc != pack_crc(dict(row._mapping)):
+            raise _refusal("", schema.pack.name, f"pack {row.id} fails its crc")
+        pack = decode_pack(row.data)
+        for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
+            rows = slice(start, stop)
+            found.setdefault(field, []).append(Columns(pack.steps[rows], pack.values[rows], pack.times[rows]))
+    return found
+
+
+def _empty(connection: Connection, head: Head) -> None:
+    connection.execute(delete(schema.chunk))
+    connection.execute(delete(schema.pack))
+    head.chunks = head.packs = 0
+
+
+def _refusal(path: str, file: str, what: str) -> DamagedData:
+    field = f' (field "{path}")' if path else ""
+    return DamagedData(f"{file} is damaged and cannot be compacted: {what}{field}.", file=file, offset=0, what=what)

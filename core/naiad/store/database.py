@@ -1,0 +1,95 @@
+"""Opening SQLite files through SQLAlchemy. Each setting is a named function whose docstring is its reason."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool, StaticPool
+
+from naiad.store.mounts import is_network
+
+__all__ = ["make_single_file", "open_for_reading", "open_for_writing", "open_in_memory"]
+
+BUSY_SECONDS = 30.0
+
+
+def open_for_writing(path: Path) -> Engine:
+    """An engine whose connections are opened and closed with each transaction, so that a fork inherits none."""
+    engine = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: _connect(str(path)), poolclass=NullPool, isolation_level=None
+    )
+    _begin_ourselves(engine, "BEGIN IMMEDIATE")
+    is_remote = is_network(path)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        journal_mode(connection, is_remote=is_remote)
+        synchronous(connection)
+        small_pages_stay(connection)
+
+    return engine
+
+
+def open_for_reading(path: Path, *, is_final: bool) -> Engine:
+    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made."""
+    mode = "mode=ro&immutable=1" if is_final else "mode=ro"
+    target = f"file:{quote(str(path))}?{mode}"
+    engine = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: _connect(target), poolclass=StaticPool, isolation_level=None
+    )
+    _begin_ourselves(engine, "BEGIN")
+    return engine
+
+
+def open_in_memory() -> Engine:
+    """An engine of a database that lives as long as the engine."""
+    return sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+
+def make_single_file(path: Path) -> None:
+    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold."""
+    connection = _connect(str(path))
+    try:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+    finally:
+        connection.close()
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        target,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=target.startswith("file:"),
+    )
+
+
+def _begin_ourselves(engine: Engine, statement: str) -> None:
+    """sqlite3's own transaction handling begins late and never for reads; SQLAlchemy documents this replacement."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(statement)
+
+
+def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
+    """WAL lets readers go on while a fold commits. It needs shared memory, which network file systems lack."""
+    connection.execute(f"PRAGMA journal_mode={'DELETE' if is_remote else 'WAL'}")
+
+
+def synchronous(connection: sqlite3.Connection) -> None:
+    """FULL: journal files are removed after a fold, so the fold itself has to be on the disk when it returns."""
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def small_pages_stay(connection: sqlite3.Connection) -> None:
+    """Never vacuum by itself: rewriting a large index is the compaction's decision."""
+    connection.execute("PRAGMA auto_vacuum=NONE")

@@ -1,0 +1,359 @@
+"""The fold: journal into index, exactly once.
+
+Everything happens in one transaction of the index: the chunks, the states of the fields and how far each journal file
+has been read. A fold that dies half way has not happened; one that is repeated finds its positions and adds nothing.
+Records are read before ops, so every field number that a record carries is already defined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
+from naiad.errors import DamagedData, StorageError
+from naiad.plain import pack_text
+from naiad.store.database import open_for_writing
+from naiad.store.folder import RunFolder
+from naiad.store.index import Changes, Head, Index, chunk_crc, chunk_key
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
+from naiad.store.points import (
+    EXACT,
+    Columns,
+    Ints,
+    as_bytes,
+    from_records,
+    numbers_array,
+    ordered,
+    split_exact,
+)
+from naiad.store.records import RECORD_TYPE, Records, read_records
+from naiad.store.segment import HEADER, RECORD
+from naiad.store.tails import JournalFile, read_ops
+
+__all__ = ["Folder", "Source", "add_chunks", "add_packs", "add_texts"]
+
+TextRow = tuple[int | float, int, bytes]
+"""Step, milliseconds, UTF-8."""
+
+Flags = npt.NDArray[np.bool_]
+
+PACK_BELOW = 512
+"""A series with fewer new points than this shares a pack with others: a row for each would cost more than it holds."""
+TEXT_BYTES = 4 * 1024 * 1024
+REMEMBERED_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class Source:
+    """A journal file to fold; `is_final` when nobody will ever write to it again."""
+
+    file: JournalFile
+    is_final: bool
+
+
+class Folder:
+    """Folds one run again and again, and remembers its picture in between."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._index: Index | None = None
+        self._picture: Picture | None = None
+        self._folds = -1
+        self.positions: dict[str, tuple[int, bool]] = {}
+        """How many bytes of each journal file the last fold left in the index, and whether that is all of it."""
+
+    def fold(self, sources: Iterable[Source]) -> list[JournalFile]:
+        """Put what the sources hold into the index; the files that are folded whole and may go.
+
+        Raises:
+            StorageError: the disk or the index refuses; nothing was changed.
+            DamagedData: the index is damaged, and nothing is folded into it until it is repaired.
+        """
+        try:
+            return self._fold(list(sources))
+        except SQLAlchemyError as error:
+            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
+
+    def _fold(self, sources: list[Source]) -> list[JournalFile]:
+        index = self._open()
+        picture, self._picture = self._picture, None  # after a failure it is loaded anew
+        with index.snapshot() as connection:
+            picture, head, positions = self._load(index, connection, picture)
+            changes = Changes()
+            done = _absorb(picture, head, sources, positions, changes)
+            index.commit(connection, picture, head, changes)
+        picture.touched.clear()
+        picture.touched_writers.clear()
+        self._picture, self._folds = picture, head.folds
+        self.positions = {**positions, **changes.positions}
+        return done
+
+    def forget(self) -> None:
+        """Drop what is remembered."""
+        self._picture = None
+
+    def _open(self) -> Index:
+        if self._index is None or not self._folder.index.exists():
+            is_new = not self._folder.index.exists()
+            self._index = Index(self._folder, open_for_writing(self._folder.index))
+            self._picture = None
+            if is_new:
+                self._index.create()
+        return self._index
+
+    def _load(
+        self, index: Index, connection: Connection, picture: Picture | None
+    ) -> tuple[Picture, Head, dict[str, tuple[int, bool]]]:
+        head = index.head(connection)
+        if picture is not None and head.folds == self._folds:
+            return picture, head, index.positions(connection, [])
+        picture, head, positions, damages = index.load(connection)
+        if damages:
+            raise DamagedData(
+                f"The index {self._folder.index} is damaged ({damages[0].what}), so nothing is folded into it.",
+                file=str(self._folder.index), offset=0, what=damages[0].what,
+            )  # fmt: skip
+        return picture, head, positions
+
+
+def _absorb(
+    picture: Picture,
+    head: Head,
+    sources: list[Source],
+    positions: dict[str, tuple[int, bool]],
+    changes: Changes,
+) -> list[JournalFile]:
+    todo = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
+    records = [
+        (source.file, _read_segment(source, positions, changes)) for source in todo if source.file.suffix == "seg"
+    ]
+    _apply_frames(picture, todo, positions, changes)
+    records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
+    fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
+    for state in picture.touched.values():
+        if state.retired_at is None or state.kind == FLOAT_SERIES:
+            _give_id(state, head, changes)
+        if state.texts and state.retired_at is None:
+            _fold_texts(state, changes)
+    is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
+    return [source.file for source in sources if source.file.name in is_done]
+
+
+def _read_segment(source: Source, positions: dict[str, tuple[int, bool]], changes: Changes) -> Records:
+    """Of a segment that is still written only what has no hole before it: a late record must not be passed over."""
+    start = positions.get(source.file.name, (HEADER, False))[0]
+    try:
+        records, upto, _damages = read_records(source.file, start)
+    except FileNotFoundError:
+        return np.empty(0, RECORD_TYPE)
+    if not source.is_final:
+        records = records[: (upto - start) // RECORD]
+    if source.is_final or upto > start:
+        changes.positions[source.file.name] = (upto, source.is_final)
+    return records
+
+
+def _apply_frames(
+    picture: Picture, sources: list[Source], positions: dict[str, tuple[int, bool]], changes: Changes
+) -> None:
+    frames = []
+    for source in sources:
+        if source.file.suffix != "ops":
+            continue
+        start = positions.get(source.file.name, (0, False))[0]
+        with contextlib.suppress(FileNotFoundError):
+            found, upto, _damages = read_ops(source.file, start)
+            frames += [(frame.ops[0].at, source.file.writer, frame.sequence, frame.ops) for frame in found]
+            if source.is_final or upto > start:
+                changes.positions[source.file.name] = (upto, source.is_final)
+    for _at, writer, _sequence, ops in sorted(frames, key=lambda frame: frame[:3]):
+        picture.apply(writer, ops)
+
+
+def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
+    """All new points of all writers, stably sorted by field, as chunks and packs."""
+    if not records:
+        return
+    states: dict[int, FieldState] = {}
+    parts = [_by_field(picture, head, writer, part, states, changes) for writer, part in records]
+    fields = np.concatenate([part[0] for part in parts])
+    is_float = np.concatenate([part[1] for part in parts])
+    raw = Columns(*(np.concatenate(column) for column in zip(*(part[2] for part in parts), strict=True)))
+    order = np.argsort(fields, kind="stable")
+    order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
+    if len(order):
+        for rows, points in _with_true_steps(fields[order], is_float[order], raw.take(order)):
+            _fold_sorted(states, rows, points, changes)
+
+
+def _by_field(
+    picture: Picture,
+    head: Head,
+    writer: str,
+    records: Records,
+    states: dict[int, FieldState],
+    changes: Changes,
+) -> tuple[Ints, Flags, Columns]:
+    """Columns of one writer's records, with the id of the field instead of the writer's own number."""
+    numbers, is_float, raw = from_records(records)
+    known = picture.writer(writer).fields
+    ids = np.zeros(len(known) + 1, np.int64)
+    fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
+    fields[numbers > len(known)] = 0
+    for number in np.unique(fields).tolist():
+        state = picture.owner_of(writer, number)
+        if state is not None and state.retired_at is not None:
+            if state.retired_by == writer:
+                continue
+            fields[(fields == number) & (raw.times <= state.retired_at * 1000)] = 0
+            state = picture.heir(state, writer)
+        if state is not None:
+            picture.touch(state)
+            _give_id(state, head, changes)
+            ids[number] = state.id
+            states[state.id] = state
+    return ids[fields], is_float, raw
+
+
+def _give_id(state: FieldState, head: Head, changes: Changes) -> None:
+    if not state.id:
+        state.id = head.next_field
+        head.next_field += 1
+        changes.new_fields.append(state)
+
+
+def _with_true_steps(fields: Ints, is_float: Flags, raw: Columns) -> Iterator[tuple[Ints, Columns]]:
+    """Integer steps and fractional ones apart, by field: a block has steps of one type."""
+    if not is_float.any():
+        yield fields, raw
+        return
+    in_float_group = np.isin(fields, np.unique(fields[is_float]))
+    if not in_float_group.all():
+        yield fields[~in_float_group], raw.take(~in_float_group)
+    for field in np.unique(fields[in_float_group]).tolist():
+        rows = fields == field
+        for part in split_exact(raw.take(rows), is_float[rows]):
+            yield np.full(len(part.values), field), part
+
+
+def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, changes: Changes) -> None:
+    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
+    bounds = np.append(starts, len(fields))
+    points = _ordered_within(points, starts, bounds)
+    ids = fields[starts]
+    _count(states, ids, bounds, points)
+    sizes = np.diff(bounds)
+    for i in np.flatnonzero(sizes >= PACK_BELOW).tolist():
+        add_chunks(states[int(ids[i])], points.take(slice(int(bounds[i]), int(bounds[i + 1]))), changes)
+    is_short = np.repeat(sizes < PACK_BELOW, sizes)
+    if is_short.any():
+        add_packs(fields[is_short], points.take(is_short), changes)
+    changes.points += len(fields)
+
+
+def _ordered_within(points: Columns, starts: Ints, bounds: Ints) -> Columns:
+    """Each group by step. Groups that already are, nearly all, are left alone."""
+    descents = np.flatnonzero(points.steps[1:] < points.steps[:-1]) + 1
+    descents = descents[~np.isin(descents, starts)]
+    for group in np.unique(np.searchsorted(bounds, descents, side="right") - 1).tolist():
+        rows = slice(int(bounds[group]), int(bounds[group + 1]))
+        for column, right in zip(points, ordered(points.take(rows)), strict=True):
+            column[rows] = right
+    return points
+
+
+def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Columns) -> None:
+    """Bring the facts of each series up to date."""
+    starts, ends = bounds[:-1], bounds[1:] - 1
+    values = points.values
+    finite = np.isfinite(values)
+    with np.errstate(over="ignore"):
+        columns = (
+            ids,
+            np.diff(bounds),
+            np.add.reduceat(finite, starts, dtype=np.int64),
+            np.minimum.reduceat(np.where(finite, values, np.inf), starts),
+            np.maximum.reduceat(np.where(finite, values, -np.inf), starts),
+            np.add.reduceat(np.where(finite, values, 0.0), starts),
+            points.steps[ends],
+            values[ends],
+            points.times[ends],
+        )
+    for field, count, some, low, high, total, step, value, time in zip(*(c.tolist() for c in columns), strict=True):
+        states[field].series.add(count, some, low, high, total, step, value, time)
+
+
+def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:
+    """Chunks of one series whose points are in order."""
+    for start in range(0, len(points.values), POINTS_LIMIT):
+        part = points.take(slice(start, start + POINTS_LIMIT))
+        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes)
+
+
+def _add_chunk(state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes) -> None:
+    key = chunk_key(state.id, state.pieces)
+    state.pieces += 1
+    crc = chunk_crc(key, count, heights, data)
+    changes.chunks.append({"key": key, "count": count, "crc": crc, "pyramid": heights, "data": data})
+
+
+def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
+    """Packs of series that lie one after the other, ids ascending: whole series, some 65,536 points a pack."""
+    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
+    cuts = np.searchsorted(starts, np.arange(POINTS_LIMIT, len(fields), POINTS_LIMIT))
+    edges = [0, *starts[cuts[cuts < len(starts)]].tolist(), len(fields)]
+    for low, high in itertools.pairwise(sorted(set(edges))):
+        ids = fields[low:high]
+        data = encode_pack(ids, *points.take(slice(low, high)))
+        changes.packs.append(
+            {"first_field": int(ids[0]), "last_field": int(ids[-1]), "count": high - low, "data": data}
+        )
+
+
+def _fold_texts(state: FieldState, changes: Changes) -> None:
+    """The new texts of one series, ordered by step within each chunk."""
+    texts, state.texts = state.texts, []
+    for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in texts]):
+        part.sort(key=lambda row: row[0])
+        _add_text_chunk(state, part, changes)
+        step, time, text = part[-1]
+        last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
+        state.series.add(len(part), 0, 0.0, 0.0, 0.0, step, last, time)
+
+
+def add_texts(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
+    """Chunks of one string series whose texts are in order."""
+    for part in _text_parts(rows):
+        _add_text_chunk(state, part, changes)
+
+
+def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
+    steps, times, texts = zip(*rows, strict=True)
+    data = encode_texts(numbers_array(list(steps)), np.array(times, np.int64), texts)
+    _add_chunk(state, len(rows), None, data, changes)
+
+
+def _text_parts(texts: list[TextRow]) -> Iterator[list[TextRow]]:
+    part: list[TextRow] = []
+    size = 0
+    for text in texts:
+        is_wide = not isinstance(text[0], float) and abs(text[0]) > EXACT
+        if part and (len(part) == POINTS_LIMIT or size > TEXT_BYTES or is_wide):
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += len(text[2])
+        if is_wide:  # alone, so that fractional steps beside it do not round it
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -1,0 +1,77 @@
+"""A run's folder: what lies where. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from naiad import clock
+
+__all__ = ["RunFolder"]
+
+LOCK_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run; nothing in it needs to exist yet."""
+
+    path: Path
+
+    @property
+    def uid(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """What is written and not yet folded: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
+        return self.path / "journal"
+
+    @property
+    def index(self) -> Path:
+        """The SQLite file that the journal is folded into; a short run has none."""
+        return self.path / "run.db"
+
+    @property
+    def seal(self) -> Path:
+        """Size and crc of every file of a run that was stopped in order."""
+        return self.path / "seal.json"
+
+    @contextlib.contextmanager
+    def lock(self, seconds: float = 30.0) -> Iterator[None]:
+        """Keep other processes from beginning, folding, sealing or repairing this run meanwhile.
+
+        Writers append without it. It is a `flock`, so it ends with its holder, however that one dies.
+
+        Raises:
+            TimeoutError: another process held it all the time.
+            OSError: the folder cannot be written.
+        """
+        fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _flock(fd, seconds, self.path)
+            yield
+        finally:
+            os.close(fd)
+
+
+def _flock(fd: int, seconds: float, path: Path) -> None:
+    until = clock.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() > until:
+                raise TimeoutError(
+                    f"another process has held the lock of run folder {path} for {seconds:g} s"
+                ) from None
+            clock.sleep(LOCK_POLL_SECONDS)
+        except OSError:
+            return  # a file system without locks: SQLite's own and exclusive creation still hold
+        else:
+            return

@@ -1,0 +1,388 @@
+"""The index of a run, `run.db`: loading the picture from it, and putting a fold into it in one transaction."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DatabaseError
+
+from naiad.errors import NewerFormat
+from naiad.ops import Plain, Text
+from naiad.store import schema
+from naiad.store.folder import RunFolder
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, WriterState
+from naiad.store.tails import Damage
+
+__all__ = ["Changes", "Head", "Index", "chunk_crc", "chunk_key", "pack_crc"]
+
+FIELD_SHIFT = 24
+"""A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
+
+
+class Head(msgspec.Struct, array_like=True):
+    """The counts that betray a vanished row, and `folds`, which every change of the index raises."""
+
+    folds: int = 0
+    next_field: int = 1
+    next_pack: int = 1
+    fields: int = 0
+    writers: int = 0
+    chunks: int = 0
+    packs: int = 0
+    points: int = 0
+
+
+class FieldFacts(msgspec.Struct, array_like=True):
+    """The `facts` of a field row."""
+
+    value: Plain
+    tags: list[Text]
+    config: tuple[float | None, float | None, str | None]
+    writer: str
+    at: float
+    pieces: int
+    count: int
+    finite: int
+    minimum: float | None
+    maximum: float | None
+    total: float
+    last_step: int | float | None
+    last_value: Plain
+    last_time: int | None
+    retired_at: float | None
+    retired_by: str
+
+
+class WriterFacts(msgspec.Struct, array_like=True):
+    """The `facts` of a writer row."""
+
+    pid: int
+    host: str
+    boot: str
+    session: int
+    role: str
+    started: float
+    at: float
+    state: str | None
+    dropped_points: int
+    dropped_frames: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(Head).decode
+_decode_field = msgspec.msgpack.Decoder(FieldFacts).decode
+_decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
+
+
+@dataclass
+class Changes:
+    """What one fold adds to the index, besides the states that the picture marks as touched."""
+
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    packs: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    points: int = 0
+    new_fields: list[FieldState] = field(default_factory=list)
+
+
+class Index:
+    """The index of one run, through an engine that reads it or one that writes it."""
+
+    def __init__(self, folder: RunFolder, engine: Engine) -> None:
+        self.folder = folder
+        self.engine = engine
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction in which everything read belongs together."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def create(self) -> None:
+        """Make the tables of a new index."""
+        with self.engine.begin() as connection:
+            schema.metadata.create_all(connection)
+            connection.execute(insert(schema.head).values(_head_row(Head())))
+
+    def head(self, connection: Connection) -> Head:
+        """The counts.
+
+        Raises:
+            NewerFormat: a later release wrote this index.
+            DatabaseError: it is damaged.
+        """
+        row = connection.execute(_select_head).one_or_none()
+        if row is None:
+            raise _damaged("the head row is missing")
+        if row.format > schema.FORMAT:
+            raise NewerFormat(
+                f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
+                f"{schema.FORMAT}).\nInstall that release to read it; nothing was changed."
+            )
+        if row.crc != _crc(row.format, row.facts):
+            raise _damaged("the head row fails its crc")
+        return _decode_head(row.facts)
+
+    def load(self, connection: Connection) -> tuple[Picture, Head, dict[str, tuple[int, bool]], list[Damage]]:
+        """The picture, the counts, how far each journal file is folded, and what is damaged."""
+        damages: list[Damage] = []
+        head = self.head(connection)
+        picture = Picture()
+        states = self._load_fields(connection, picture, damages)
+        self._load_writers(connection, picture, states, damages)
+        positions = self.positions(connection, damages)
+        damages += self._missing_rows(connection, head)
+        picture.touched.clear()
+        picture.touched_writers.clear()
+        return picture, head, positions, damages
+
+    def positions(self, connection: Connection, damages: list[Damage]) -> dict[str, tuple[int, bool]]:
+        """How many bytes of each journal file are in the index, and whether that is all of it."""
+        found = {}
+        for row in connection.execute(_select_positions):
+            if row.crc == _crc(row.file, row.upto, row.is_done):
+                found[row.file] = (row.upto, bool(row.is_done))
+            else:
+                damages.append(self._damage(f"the position of {row.file} fails its crc"))
+        return found
+
+    def commit(self, connection: Connection, picture: Picture, head: Head, changes: Changes) -> None:
+        """Put a fold into the index, inside the caller's transaction."""
+        self._drop_retired(connection, picture, head)
+        new = changes.new_fields
+        are_new = set(map(id, new))
+        known = [state for state in picture.touched.values() if id(state) not in are_new]
+        _many(connection, insert(schema.field), [_field_row(state) for state in new])
+        _many(connection, _update_field, [{"b_id": state.id, **_field_facts(state)} for state in known])
+        for row in changes.packs:
+            row["id"] = head.next_pack
+            row["crc"] = pack_crc(row)
+            head.next_pack += 1
+        _many(connection, insert(schema.chunk), changes.chunks)
+        _many(connection, insert(schema.pack), changes.packs)
+        self._commit_writers(connection, picture, head)
+        _many(
+            connection,
+            delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
+            [{"b_file": name} for name in changes.positions],
+        )
+        _many(connection, insert(schema.position), [_position_row(*item) for item in changes.positions.items()])
+        head.folds += 1
+        head.fields += len(new)
+        head.chunks += len(changes.chunks)
+        head.packs += len(changes.packs)
+        head.points += changes.points
+        row = _head_row(head)
+        connection.execute(update(schema.head), row)
+
+    def forget_positions(self, connection: Connection, names: Sequence[str]) -> None:
+        """Journal files that are gone for good need no position any more."""
+        _many(
+            connection,
+            delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
+            [{"b_file": name} for name in names],
+        )
+
+    def chunks(self, connection: Connection, field_id: int) -> list[Any]:
+        """The chunk rows of a field in the order in which they were folded."""
+        low = chunk_key(field_id, 0)
+        return list(connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)}))
+
+    def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+        """The same without the points."""
+        low = chunk_key(field_id, 0)
+        return list(connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)}))
+
+    def packs(self, connection: Connection, field_id: int) -> list[Any]:
+        """The packs that may hold points of a field."""
+        return list(connection.execute(_select_packs, {"field": field_id}))
+
+    def _load_fields(self, connection: Connection, picture: Picture, damages: list[Damage]) -> dict[int, FieldState]:
+        states = {}
+        for row in connection.execute(_select_fields):
+            if row.crc != _crc(row.id, row.path, row.kind, row.facts):
+                damages.append(self._damage("a field row fails its crc", str(row.path)))
+                continue
+            state = _state(row.id, row.path, row.kind, _decode_field(row.facts))
+            states[row.id] = state
+            if state.retired_at is None:
+                picture.add(state)
+        return states
+
+    def _load_writers(
+        self, connection: Connection, picture: Picture, states: dict[int, FieldState], damages: list[Damage]
+    ) -> None:
+        for row in connection.execute(_select_writers):
+            if row.crc != _crc(row.name, row.facts, row.fields):
+                damages.append(self._damage(f"the row of writer {row.name} fails its crc"))
+                continue
+            facts = _decode_writer(row.facts)
+            ids = np.frombuffer(row.fields, "<i8").tolist()
+            writer = WriterState(row.name, **{name: getattr(facts, name) for name in facts.__struct_fields__})
+            writer.fields = [states.get(number) for number in ids]
+            picture.writers[row.name] = writer
+
+    def _missing_rows(self, connection: Connection, head: Head) -> list[Damage]:
+        """Rows that a flipped bit made invisible, which no crc of a row can tell."""
+        counts = connection.execute(_select_counts).one()
+        damages = []
+        for name, has in zip(("fields", "writers", "chunks", "packs"), counts, strict=True):
+            expected = getattr(head, name)
+            if has != expected:
+                damages.append(self._damage(f"{has} rows of {name} where {expected} were written"))
+        return damages
+
+    def _drop_retired(self, connection: Connection, picture: Picture, head: Head) -> None:
+        """Remove the points of deleted fields. The row of a float series stays: other writers' numbers may mean it."""
+        for state in picture.retired:
+            if state.id:
+                low = chunk_key(state.id, 0)
+                span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
+                head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
+            if state.kind != FLOAT_SERIES:
+                picture.touched.pop(id(state), None)
+                head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == state.id)).rowcount
+        picture.retired = []
+
+    def _commit_writers(self, connection: Connection, picture: Picture, head: Head) -> None:
+        names = [{"b_name": name} for name in picture.touched_writers]
+        if not names:
+            return
+        gone = connection.execute(
+            delete(schema.writer).where(schema.writer.c.name.in_([row["b_name"] for row in names]))
+        ).rowcount
+        rows = [_writer_row(picture.writers[row["b_name"]]) for row in names]
+        _many(connection, insert(schema.writer), rows)
+        head.writers += len(rows) - gone
+
+    def _damage(self, what: str, path: str | None = None) -> Damage:
+        return Damage(self.folder.index.name, what, path)
+
+
+_select_head = select(schema.head)
+_select_positions = select(schema.position)
+_select_fields = select(schema.field).order_by(schema.field.c.id)
+_select_writers = select(schema.writer)
+_select_counts = select(
+    *(
+        select(func.count()).select_from(table).scalar_subquery()
+        for table in (schema.field, schema.writer, schema.chunk, schema.pack)
+    )
+)
+_in_field = (schema.chunk.c.key >= bindparam("low")) & (schema.chunk.c.key < bindparam("high"))
+_select_chunks = (
+    select(
+        schema.chunk.c.key,
+        schema.chunk.c.count,
+        schema.chunk.c.crc,
+        schema.chunk.c.pyramid,
+        schema.chunk.c.data,
+    )
+    .where(_in_field)
+    .order_by(schema.chunk.c.key)
+)
+_select_pyramids = (
+    select(schema.chunk.c.key, schema.chunk.c.count, schema.chunk.c.pyramid)
+    .where(_in_field)
+    .order_by(schema.chunk.c.key)
+)
+_select_packs = (
+    select(schema.pack)
+    .where((schema.pack.c.last_field >= bindparam("field")) & (schema.pack.c.first_field <= bindparam("field")))
+    .order_by(schema.pack.c.id)
+)
+_update_field = (
+    update(schema.field)
+    .where(schema.field.c.id == bindparam("b_id"))
+    .values(facts=bindparam("facts"), crc=bindparam("crc"))
+)
+
+
+def chunk_key(field_id: int, number: int) -> int:
+    """The primary key of chunk `number` of a field."""
+    return field_id << FIELD_SHIFT | number
+
+
+def chunk_crc(key: int, count: int, pyramid: bytes | None, data: bytes) -> int:
+    """What the crc column of a chunk row holds."""
+    return _crc(key, count, pyramid or b"", data)
+
+
+def pack_crc(row: dict[str, Any]) -> int:
+    """What the crc column of a pack row holds."""
+    return _crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
+
+
+def _crc(*columns: int | str | bytes) -> int:
+    """Crc32 over the columns: integers as decimal text, each column closed by a zero byte, bytes as they are."""
+    crc = 0
+    for column in columns:
+        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
+        crc = zlib.crc32(b"\0", zlib.crc32(data, crc))
+    return crc
+
+
+def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _head_row(head: Head) -> dict[str, Any]:
+    facts = _encode(head)
+    return {"id": 1, "format": schema.FORMAT, "facts": facts, "crc": _crc(schema.FORMAT, facts)}
+
+
+def _position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
+    upto, is_done = position[0], int(position[1])
+    return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
+
+
+def _field_facts(state: FieldState) -> dict[str, Any]:
+    s = state.series
+    facts = _encode(
+        FieldFacts(
+            state.value, state.tags, state.config, state.writer, state.at, state.pieces,
+            s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
+            state.retired_at, state.retired_by,
+        )
+    )  # fmt: skip
+    return {"facts": facts, "crc": _crc(state.id, state.path, state.kind, facts)}
+
+
+def _field_row(state: FieldState) -> dict[str, Any]:
+    return {"id": state.id, "path": state.path, "kind": state.kind, **_field_facts(state)}
+
+
+def _state(number: int, path: str, kind: str, facts: FieldFacts) -> FieldState:
+    series = Series(
+        facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
+        facts.last_step, facts.last_value, facts.last_time,
+    )  # fmt: skip
+    return FieldState(
+        path, kind, number, facts.writer, facts.at, facts.value, facts.tags, facts.config, series, facts.pieces,
+        facts.retired_at, facts.retired_by,
+    )  # fmt: skip
+
+
+def _writer_row(writer: WriterState) -> dict[str, Any]:
+    facts = _encode(WriterFacts(*(getattr(writer, name) for name in WriterFacts.__struct_fields__)))
+    fields = _ids(writer.fields).tobytes()
+    return {"name": writer.name, "facts": facts, "fields": fields, "crc": _crc(writer.name, facts, fields)}
+
+
+def _ids(states: Iterable[FieldState | None]) -> npt.NDArray[np.int64]:
+    """The ids; 0 stands for a number whose definition was lost to damage."""
+    return np.array([state.id if state else 0 for state in states], "<i8")
+
+
+def _damaged(what: str) -> DatabaseError:
+    return DatabaseError(what, None, Exception(what))

@@ -1,0 +1,409 @@
+"""The journal of one writer: points go to segments, ops to frames; both have reached the kernel when a call returns.
+
+The one rule: nothing that the disk does ever raises out of here into training. When it refuses, points and frames wait
+in memory, in order and bounded, until it takes them again; what had to be dropped is counted and recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from naiad import clock
+from naiad.ops import Define, Delete, Dropped, Op, encode_ops
+from naiad.settings import Tuning
+from naiad.store.frames import encode_frame
+from naiad.store.opsfile import OpsFile
+from naiad.store.segment import (
+    DEAD_SLOT,
+    FLOAT_STEP,
+    HEADER,
+    RECORD,
+    Segment,
+    Slot,
+    pack_float,
+    pack_int,
+    save,
+)
+
+__all__ = ["Journal", "JournalClosed"]
+
+FIRST_SEGMENT = 64 * 1024
+SEGMENT = 1024 * 1024
+LARGEST_SEGMENT = 16 * 1024 * 1024
+LARGEST_OPS_FILE = 4 * 1024 * 1024
+FAST_ROTATION_SECONDS = 0.25
+
+
+class JournalClosed(RuntimeError):
+    """The writer has stopped; callers turn this into an error that names the run."""
+
+
+class Journal:
+    """What one process has written to one run and has not yet handed to the index."""
+
+    def __init__(self, directory: int, writer: str, tuning: Tuning, *, is_mapped: bool) -> None:
+        self.slot: Slot = DEAD_SLOT
+        self.writer = writer
+        self.segments: list[Segment] = []  # in order; the last one is the active one
+        self.ops_files: list[OpsFile] = []
+        self.is_troubled = False
+        self.is_closed = False
+        self.dropped_points = 0
+        self.dropped_frames = 0
+        self.on_rotation: Callable[[], object] = lambda: None
+        self.on_trouble: Callable[[OSError], object] = lambda _error: None
+        self._directory = directory
+        self._tuning = tuning
+        self._is_mapped = is_mapped
+        self._lock = threading.RLock()
+        self._numbers: dict[str, int] = {}  # path -> field number, as far as it still means something
+        self._last_number = 0
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._sequence = 0
+        self._segment_number = 0
+        self._ops_number = 0
+        self._segment_size = FIRST_SEGMENT
+        self._rotated_at = 0.0
+        self._spare: Segment | None = None
+        self._has_new_files = True
+        self._begin: Callable[[], object] | None = None
+
+    def write(self, ops: Sequence[Op]) -> None:
+        """Add one frame; readers see all of its ops or none.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        payload = encode_ops(ops)
+        with self._lock:
+            self._refuse_if_closed()
+            for op in ops:
+                if isinstance(op, Delete):
+                    self._numbers.pop(op.path, None)
+            self._sequence += 1
+            self._put(encode_frame(self._sequence, payload))
+
+    def bind(self, path: str, at: float, *, fresh: bool) -> int:
+        """Give the float series at `path` a number for this writer's records.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        with self._lock:
+            self._last_number += 1
+            self.write([Define(self._last_number, path, fresh, at)])
+            self._numbers[path] = self._last_number
+            return self._last_number
+
+    def numbers(self) -> tuple[dict[str, int], int]:
+        """What the field numbers mean and the last one given, for a forked child that goes on using them."""
+        return dict(self._numbers), self._last_number
+
+    def inherit(self, numbers: dict[str, int], last: int, at: float) -> None:
+        """In a forked child: say again what the inherited numbers mean."""
+        with self._lock:
+            self._numbers, self._last_number = numbers, last
+            if numbers:
+                self.write([Define(fid, path, False, at) for path, fid in numbers.items()])
+
+    def _put(self, frame: bytes) -> None:
+        if not self._waiting:
+            try:
+                self._active_ops_file().append(frame)
+            except OSError as error:
+                self._trouble(error)
+            else:
+                return
+        if self._waiting_bytes + len(frame) > self._tuning.memory_bytes:
+            self.dropped_frames += 1
+            return
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+
+    def _active_ops_file(self) -> OpsFile:
+        if not self.ops_files or self.ops_files[-1].size > LARGEST_OPS_FILE:
+            self._has_new_files = True
+            self._ops_number += 1
+            self.ops_files.append(OpsFile(self._directory, f"{self.writer}.{self._ops_number:06d}.ops"))
+            self.on_rotation()
+        return self.ops_files[-1]
+
+    def points(self, fid: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]) -> None:
+        """Add points of one series, already checked; also the way out of a full, dead or foreign page.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        for value, step, time in zip(values, steps, times, strict=True):
+            add = self._pack if self._is_mapped or self.slot is not DEAD_SLOT else self._write
+            while not add(fid, value, step, time):
+                pass
+
+    def _pack(self, fid: int, value: float, step: int | float, time: float) -> bool:
+        reserve, page = slot = self.slot
+        at = reserve()
+        try:
+            if step.__class__ is int:
+                pack_int(page, at, step, value, time, fid, at)
+            else:
+                pack_float(page, at, step, value, time, fid | FLOAT_STEP, at)
+        except (struct.error, ValueError):
+            self._next_segment(slot)
+            return False
+        return True
+
+    def _write(self, fid: int, value: float, step: int | float, time: float) -> bool:
+        """The same record through `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
+        with self._lock:
+            self._refuse_if_closed()
+            segment = self.segments[-1] if self.segments else None
+            if segment is None or segment.used() >= segment.size:
+                self._next_segment(self.slot)
+                return False
+            at = segment.slot[0]()
+            try:
+                os.pwrite(segment.fd, record(fid, value, step, time, at), at)
+            except OSError as error:
+                self._trouble(error)
+                self._install(self._replacement())
+                return False
+            return True
+
+    def _next_segment(self, full: Slot) -> None:
+        with self._lock:
+            self._refuse_if_closed()
+            if self.slot is not full:
+                return  # another thread was faster
+            self._install(self._replacement())
+        self.on_rotation()
+
+    def _install(self, segment: Segment) -> None:
+        now = clock.monotonic()
+        if self.segments and self.segments[-1].retired_at is None:
+            self.segments[-1].retired_at = now
+        if now - self._rotated_at < FAST_ROTATION_SECONDS:
+            self._segment_size = min(max(self._segment_size * 2, SEGMENT), LARGEST_SEGMENT)
+        self._rotated_at = now
+        self._has_new_files = True
+        self.segments.append(segment)
+        self.slot = segment.slot if self._is_mapped or not segment.is_stored else DEAD_SLOT
+
+    def _replacement(self) -> Segment:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            return spare
+        if not self.is_troubled:
+            try:
+                return Segment.create(self._directory, self._segment_name(), self._size())
+            except OSError as error:
+                self._trouble(error)
+        return self._memory_segment()
+
+    def _memory_segment(self) -> Segment:
+        """A page in memory. When all memory that may be used is full, the oldest page gives way and is counted."""
+        size = min(self._size(), max(self._tuning.memory_bytes // 4, HEADER + RECORD))
+        in_memory = [segment for segment in self.segments if not segment.is_stored]
+        if in_memory and sum(segment.size for segment in in_memory) + size > self._tuning.memory_bytes:
+            oldest = in_memory[0]
+            self.segments.remove(oldest)
+            oldest.shut()
+            self.dropped_points += (oldest.used() - HEADER) // RECORD
+            oldest.close()
+        return Segment.in_memory(self._segment_name(), size)
+
+    def _segment_name(self) -> str:
+        self._segment_number += 1
+        return f"{self.writer}.{self._segment_number:06d}.seg"
+
+    def _size(self) -> int:
+        return self._tuning.segment_bytes or self._segment_size
+
+    def prepare_spare(self) -> None:
+        """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
+        with self._lock:
+            if self._spare is None and self.segments and not self.is_troubled and not self.is_closed:
+                try:
+                    self._spare = Segment.create(self._directory, self._segment_name(), self._size())
+                except OSError as error:
+                    self._trouble(error)
+
+    @property
+    def series(self) -> int:
+        """How many float series this writer appends to."""
+        return len(self._numbers)
+
+    @property
+    def has_begun(self) -> bool:
+        """False in a forked child that has not written yet."""
+        return self._begin is None
+
+    def unstored(self) -> int:
+        """Points and frames that are not on disk: still in memory, or dropped and not even counted there."""
+        waiting = sum((segment.used() - HEADER) // RECORD for segment in self.segments if not segment.is_stored)
+        return waiting + len(self._waiting) + self.dropped_points + self.dropped_frames
+
+    def pending_records(self) -> int:
+        """Points not yet handed to the index."""
+        return sum((segment.used() - segment.folded) // RECORD for segment in tuple(self.segments))
+
+    def pending_ops(self) -> int:
+        """Bytes of ops not yet handed to the index."""
+        return sum(file.size - file.folded for file in tuple(self.ops_files))
+
+    def _trouble(self, error: OSError) -> None:
+        self.is_troubled = True
+        self.on_trouble(error)
+
+    def recover(self) -> bool:
+        """Try to put on disk what waits in memory; True when nothing waits any more."""
+        with self._lock:
+            try:
+                self._store_frames()
+                self._store_segments()
+                self._record_drops()
+            except OSError:
+                return False
+            self.is_troubled = False
+            return True
+
+    def _store_frames(self) -> None:
+        while self._waiting:
+            self._active_ops_file().append(self._waiting[0])
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _store_segments(self) -> None:
+        if self.segments and not self.segments[-1].is_stored:
+            self._install(Segment.create(self._directory, self._segment_name(), self._size()))
+        for segment in self.segments:
+            if not segment.is_stored:
+                segment.shut()
+                segment.store(self._directory)
+
+    def _record_drops(self) -> None:
+        if self.dropped_points or self.dropped_frames:
+            self._sequence += 1
+            op = Dropped(self.dropped_points, self.dropped_frames, clock.now())
+            self._active_ops_file().append(encode_frame(self._sequence, encode_ops([op])))
+            self.dropped_points = self.dropped_frames = 0
+
+    def sync(self) -> None:
+        """Return when all that was written before is on the disk itself.
+
+        Raises:
+            OSError: it is not. The files concerned were written anew from memory where the disk allowed it, because
+                a second fdatasync would claim success for pages that the kernel has already given up.
+        """
+        with self._lock:
+            files: list[OpsFile | Segment] = [*self.ops_files, *(one for one in self.segments if one.is_stored)]
+            has_new_files, self._has_new_files = self._has_new_files, False
+            waits = self.is_troubled
+        for file in files:
+            self._sync_file(file)
+        if has_new_files:
+            os.fsync(self._directory)
+        if waits and not self.recover():
+            raise OSError("the disk still refuses what waits in memory")
+
+    def _sync_file(self, file: OpsFile | Segment) -> None:
+        """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""
+        used = file.used()
+        if file.synced == used:
+            return
+        try:
+            os.fdatasync(file.fd)
+        except OSError as error:
+            if file.fd >= 0:  # else it was folded and closed meanwhile
+                self._rewrite(file)
+                self._trouble(error)
+                raise
+        file.synced = used if file.seen == used else None
+        file.seen = used
+
+    def _rewrite(self, file: OpsFile | Segment) -> None:
+        with self._lock:
+            if isinstance(file, Segment):
+                file.retired_at = file.retired_at or clock.monotonic()
+                if file is self.segments[-1]:
+                    self._install(self._replacement())
+                file.shut()
+            data = os.pread(file.fd, file.used(), 0)
+            fd = save(self._directory, file.name, data)
+            os.close(file.fd)
+            file.fd = fd
+
+    def forget(self, file: OpsFile | Segment) -> None:
+        """The index has all of this file: remove it."""
+        with self._lock:
+            if isinstance(file, Segment):
+                self.segments.remove(file)
+            else:
+                self.ops_files.remove(file)
+            file.close()
+        _unlink(file.name, self._directory)
+
+    def close(self) -> None:
+        """Refuse everything from now on, and put what there is into its final form."""
+        with self._lock:
+            self.is_closed = True
+            self.slot = DEAD_SLOT
+            spare, self._spare = self._spare, None
+            for segment in self.segments:
+                segment.retired_at = segment.retired_at or clock.monotonic()
+                segment.shut()
+                if segment.is_stored:
+                    segment.seal()
+        if spare is not None:
+            spare.shut()
+            spare.close()
+            _unlink(spare.name, self._directory)
+
+    def release(self) -> None:
+        """Give all descriptors back."""
+        for segment in self.segments:
+            segment.close()
+        for file in self.ops_files:
+            file.close()
+
+    def abandon(self, begin: Callable[[], object]) -> None:
+        """In a forked child: leave all files to the parent. `begin` is called before the first write here."""
+        self.slot = DEAD_SLOT
+        self._lock = threading.RLock()
+        self.release()  # the child's copies of the descriptors; the parent keeps its own
+        self.segments, self.ops_files, self._spare = [], [], None
+        self._waiting, self._waiting_bytes = deque(), 0
+        self.dropped_points = self.dropped_frames = 0
+        self.is_troubled = False
+        self._begin = begin
+
+    def begin(self, writer: str, directory: int) -> None:
+        """Start over under another writer's name."""
+        self.writer, self._directory = writer, directory
+        self._sequence = self._segment_number = self._ops_number = 0
+        self._begin = None
+
+    def _refuse_if_closed(self) -> None:
+        if self.is_closed:
+            raise JournalClosed
+        if self._begin is not None:
+            self._begin()
+
+
+def record(fid: int, value: float, step: int | float, time: float, at: int) -> bytes:
+    """One record, for writing it by `pwrite()`."""
+    page = bytearray(RECORD)
+    if step.__class__ is int:
+        pack_int(page, 0, step, value, time, fid, at)
+    else:
+        pack_float(page, 0, step, value, time, fid | FLOAT_STEP, at)
+    return bytes(page)
+
+
+def _unlink(name: str, directory: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)

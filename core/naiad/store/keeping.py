@@ -1,0 +1,165 @@
+"""Keeping a run in good order: when to fold, what to fold, and how a run is finished.
+
+A journal file belongs to a living writer, to this process, or to nobody. What belongs to nobody is folded by whoever
+comes by, in a transaction of the index, so that it happens once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from naiad import clock
+from naiad.settings import Tuning
+from naiad.store.folder import RunFolder
+from naiad.store.journal import Journal
+from naiad.store.leases import SUFFIX, read_leases
+from naiad.store.opsfile import OpsFile
+from naiad.store.seal import write_seal
+from naiad.store.segment import Segment
+from naiad.store.tails import JournalFile, list_journal
+
+if TYPE_CHECKING:
+    from naiad.store.fold import Folder
+
+__all__ = ["Action", "Keeper", "mark_changed", "settle"]
+
+Action = Callable[[], object]
+HOLE_SECONDS = 1.0
+"""How long a reserved record may stay unwritten before its segment is closed and its thread has to append elsewhere."""
+OPS_BYTES = 4 * 1024 * 1024
+SMALL_OPS_BYTES = 256 * 1024
+MOST_RECORDS = 1_000_000
+PER_SERIES = 16
+
+
+class Keeper:
+    """Folds and finishes one run for one process. `journal` is this process's own; None for who only comes by."""
+
+    def __init__(self, folder: RunFolder, tuning: Tuning) -> None:
+        self._folder = folder
+        self._tuning = tuning
+        self._index: Folder | None = None
+
+    def is_due(self, journal: Journal) -> bool:
+        """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
+        wanted = max(self._tuning.fold_records, min(MOST_RECORDS, PER_SERIES * journal.series))
+        return journal.pending_records() >= wanted or journal.pending_ops() >= OPS_BYTES
+
+    def fold(self, journal: Journal | None) -> None:
+        """Fold this process's journal and those of the dead.
+
+        Raises:
+            OSError: the disk or the index refuses; nothing was changed.
+        """
+        from naiad.store.fold import Folder, Source
+
+        if self._index is None:
+            self._index = Folder(self._folder)
+        files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
+        alive = {writer for writer, is_alive in read_leases(self._folder.journal).items() if is_alive}
+        own = {} if journal is None else _own_files(journal)
+        me = "" if journal is None else journal.writer
+        mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
+        dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]
+        done = self._index.fold(mine + dead)
+        self._clear(journal, done)
+        self._bury(alive | {me})
+
+    def finish(self, journal: Journal | None, until: float) -> None:
+        """Fold what is worth it and seal the run, unless somebody else still writes it.
+
+        Raises:
+            OSError: the disk or the index refuses; everything is still in the journal.
+        """
+        with self._folder.lock(max(0.1, until - clock.monotonic())):
+            leases = read_leases(self._folder.journal)
+            if any(is_alive for writer, is_alive in leases.items() if journal is None or writer != journal.writer):
+                return
+            if self._folder.index.exists() or not self._is_small():
+                self.fold(journal)
+                self._close_index()
+            self._bury({journal.writer} if journal else set())
+            write_seal(self._folder)
+
+    def _close_index(self) -> None:
+        from naiad.store.compact import compact_if_worth_it
+        from naiad.store.database import make_single_file
+
+        compact_if_worth_it(self._folder)
+        make_single_file(self._folder.index)
+
+    def _is_small(self) -> bool:
+        sizes = {"seg": 0, "ops": 0}
+        for file in list_journal(self._folder.journal):
+            sizes[file.suffix] += file.path.stat().st_size
+        return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
+
+    def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
+        """Remove what is wholly in the index, and note how far the rest is."""
+        assert self._index is not None
+        own: dict[str, Segment | OpsFile] = {}
+        if journal is not None:
+            own.update((file.name, file) for file in journal.ops_files)
+            own.update((segment.name, segment) for segment in journal.segments)
+        for name, (upto, _is_done) in self._index.positions.items():
+            if name in own:
+                own[name].folded = upto
+        for file in done:
+            if journal is not None and file.name in own:
+                journal.forget(own[file.name])
+            else:
+                file.path.unlink(missing_ok=True)
+
+    def _bury(self, alive: set[str]) -> None:
+        """Remove the leases of dead writers that have no files left."""
+        with_files = {file.writer for file in list_journal(self._folder.journal)}
+        for writer, is_alive in read_leases(self._folder.journal).items():
+            if not is_alive and writer not in with_files and writer not in alive:
+                (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
+
+
+def settle(folder: RunFolder) -> None:
+    """Tidy up after a run whose writers are all gone: what is long is folded. A run on a read-only disk stays as it is.
+
+    Nothing is sealed: that a run was not stopped in order is a fact to keep.
+    """
+    if folder.seal.exists():
+        return
+    with contextlib.suppress(OSError), folder.lock(seconds=0.0):
+        if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
+            return
+        keeper = Keeper(folder, Tuning.from_environment())
+        if not keeper._is_small():
+            keeper.fold(None)
+
+
+def mark_changed(folder: RunFolder) -> None:
+    """Tell the catalog that it has to look at this run again.
+
+    Raises:
+        OSError: the store takes no files.
+    """
+    marks = folder.path.parent.parent / "changed"
+    marks.mkdir(exist_ok=True)
+    (marks / folder.uid).touch()
+
+
+def _own_files(journal: Journal) -> dict[str, bool]:
+    """This process's files, and whether each is final. The active ones are only read up to where no late record can come.
+
+    Segments that were full a second ago are closed: a thread that still holds a slot in one has to append elsewhere,
+    so nothing can appear in them after they were read for the last time.
+    """
+    found = {}
+    for segment in tuple(journal.segments):
+        is_old = segment.retired_at is not None and clock.monotonic() - segment.retired_at > HOLE_SECONDS
+        if is_old:
+            segment.shut()
+        if segment.is_stored:
+            found[segment.name] = is_old or journal.is_closed
+    for ops in tuple(journal.ops_files):
+        found[ops.name] = ops is not journal.ops_files[-1] or journal.is_closed
+    return found

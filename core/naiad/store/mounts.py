@@ -1,0 +1,45 @@
+"""Which file system a folder is on, and what that one cannot do."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+__all__ = ["file_system", "is_network"]
+
+NETWORK = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "fuse.sshfs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "afs",
+    "glusterfs",
+    "fuse.gluster",
+)
+
+
+def is_network(path: Path) -> bool:
+    """Whether a mapping of a file there may be unlike what other hosts read: then points go through `write()`."""
+    return file_system(path).startswith(NETWORK)
+
+
+@functools.lru_cache(maxsize=64)
+def file_system(path: Path) -> str:
+    """The type of the file system a path is or will be on, as the kernel names it; empty where nobody tells."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    target = path.resolve()
+    best, name = -1, ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = Path(left.split(" ")[4].replace("\\040", " "))
+        if len(mount.parts) > best and (mount == target or mount in target.parents):
+            best, name = len(mount.parts), right.split(" ")[0]
+    return name

@@ -1,0 +1,55 @@
+"""An ops file: frames, appended one `write()` at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from naiad.store.frames import FILE_HEADER, file_header
+
+__all__ = ["OpsFile"]
+
+
+class OpsFile:
+    """One file of frames that this process appends to."""
+
+    def __init__(self, directory: int, name: str) -> None:
+        """Make a new one.
+
+        Raises:
+            OSError: no room, no folder, no permission; nothing is left behind.
+        """
+        self.name = name
+        self.size = FILE_HEADER
+        self.synced: int | None = None  # size that is surely on the disk; see Journal.sync
+        self.seen: int | None = None
+        self.folded = 0  # bytes that are in the index
+        self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644, dir_fd=directory)
+        try:
+            os.write(self.fd, file_header())
+        except OSError:
+            os.close(self.fd)
+            os.unlink(name, dir_fd=directory)
+            raise
+
+    def append(self, frame: bytes) -> None:
+        """Add one frame whole, or raise and leave the file as it was.
+
+        Raises:
+            OSError: the disk did not take all of it.
+        """
+        written = os.write(self.fd, frame)
+        if written < len(frame):
+            os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
+        self.size += len(frame)
+
+    def used(self) -> int:
+        """Bytes written so far."""
+        return self.size
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

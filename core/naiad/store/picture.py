@@ -1,0 +1,253 @@
+"""The picture of a run: its fields as the ops say they are. The one place where ops take effect.
+
+The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
+float series never pass through it: it only knows which number of which writer means which field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from naiad.ops import (
+    Assign,
+    Configure,
+    Define,
+    Delete,
+    Dropped,
+    End,
+    Op,
+    Open,
+    Plain,
+    Strings,
+    Tags,
+    Text,
+)
+
+__all__ = ["FieldState", "Picture", "Series", "TextPoint", "WriterState"]
+
+FLOAT_SERIES = "float_series"
+STRING_SERIES = "string_series"
+STRING_SET = "string_set"
+
+TextPoint: TypeAlias = tuple[int | float, float, Text]
+"""Step, unix seconds and text."""
+
+
+@dataclass(slots=True)
+class Series:
+    """What is known of a series without reading it. `minimum` ... `total` are over finite values, None without any."""
+
+    count: int = 0
+    finite: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    total: float = 0.0
+    last_step: int | float | None = None
+    last_value: Plain = None
+    last_time: int | None = None  # milliseconds
+
+    def add(
+        self,
+        count: int,
+        finite: int,
+        low: float,
+        high: float,
+        total: float,
+        step: int | float,
+        value: Plain,
+        time: int,
+    ) -> None:
+        """Take in a group of points, of which `step`, `value` and `time` are the last by step."""
+        self.count += count
+        if finite:
+            self.finite += finite
+            self.minimum = low if self.minimum is None or low < self.minimum else self.minimum
+            self.maximum = high if self.maximum is None or high > self.maximum else self.maximum
+            self.total += total
+        if self.last_step is None or step >= self.last_step:
+            self.last_step, self.last_value, self.last_time = step, value, time
+
+
+@dataclass(slots=True, eq=False)
+class FieldState:
+    """One definition of a field. A path that was deleted and defined again has another state with another id."""
+
+    path: str
+    kind: str
+    id: int = 0  # its number in the index; 0: not there yet
+    writer: str = ""  # who wrote it last, and when
+    at: float = 0.0
+    value: Plain = None
+    tags: list[Text] = field(default_factory=list)
+    config: tuple[float | None, float | None, str | None] = (None, None, None)
+    series: Series = field(default_factory=Series)
+    pieces: int = 0  # chunks in the index
+    retired_at: float | None = None
+    retired_by: str = ""
+    texts: list[TextPoint] = field(default_factory=list)  # not yet in the index
+
+
+@dataclass(slots=True)
+class WriterState:
+    """One writer of the run and what its numbers mean."""
+
+    name: str
+    pid: int = 0
+    host: str = ""
+    boot: str = ""
+    session: int = 0
+    role: str = "owner"
+    started: float = 0.0
+    at: float = 0.0  # of its latest op
+    state: str | None = None  # how it ended; None while it lives and when it was killed
+    dropped_points: int = 0
+    dropped_frames: int = 0
+    fields: list[FieldState | None] = field(default_factory=list)  # by field number - 1
+
+
+class Picture:
+    """All fields and writers of a run, at some point of the journal."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, dict[str, FieldState]] = {}  # path -> kind -> state, alive ones only
+        self.writers: dict[str, WriterState] = {}
+        self.touched: dict[int, FieldState] = {}  # by identity: what the fold has to write
+        self.retired: list[FieldState] = []  # their points have to go
+        self.touched_writers: set[str] = set()
+
+    def at(self, path: str) -> FieldState | None:
+        """The field at a path. Of two kinds that two processes defined at once the one written last is shown."""
+        kinds = self.fields.get(path)
+        if not kinds:
+            return None
+        if len(kinds) == 1:
+            return next(iter(kinds.values()))
+        return max(kinds.values(), key=lambda state: (state.at, state.writer))
+
+    def states(self) -> Iterable[FieldState]:
+        """Every alive state, shadowed ones included."""
+        for kinds in self.fields.values():
+            yield from kinds.values()
+
+    def add(self, state: FieldState) -> None:
+        """Put a state that the index knows in its place."""
+        self.fields.setdefault(state.path, {})[state.kind] = state
+
+    def writer(self, name: str) -> WriterState:
+        """The writer of this name, known or new."""
+        found = self.writers.get(name)
+        if found is None:
+            found = self.writers[name] = WriterState(name)
+        self.touched_writers.add(name)
+        return found
+
+    def apply(self, name: str, ops: Iterable[Op]) -> None:
+        """Let the ops of one frame of writer `name` take effect."""
+        writer = self.writer(name)
+        for op in ops:
+            writer.at = max(writer.at, op.at)
+            _EFFECTS[type(op)](self, writer, op)
+
+    def owner_of(self, writer: str, fid: int) -> FieldState | None:
+        """The field that a writer's number means; None for a number whose definition was lost to damage."""
+        fields = self.writers[writer].fields if writer in self.writers else []
+        return fields[fid - 1] if 0 < fid <= len(fields) else None
+
+    def heir(self, state: FieldState, writer: str) -> FieldState:
+        """Where points go that a writer appended to a field after *another* writer deleted it: nothing is lost."""
+        alive = self._alive(state.path, state.kind)
+        return alive or self._new(state.path, state.kind, writer, state.retired_at or 0.0)
+
+    def touch(self, state: FieldState) -> None:
+        """Note that the index has to be told of this state."""
+        self.touched[id(state)] = state
+
+    def _alive(self, path: str, kind: str) -> FieldState | None:
+        return self.fields.get(path, {}).get(kind)
+
+    def _new(self, path: str, kind: str, writer: str, at: float) -> FieldState:
+        state = FieldState(path, kind, writer=writer, at=at)
+        self.add(state)
+        self.touch(state)
+        return state
+
+    def _state(self, path: str, kind: str, writer: WriterState, at: float) -> FieldState:
+        return self._alive(path, kind) or self._new(path, kind, writer.name, at)
+
+    def _retire(self, path: str, writer: WriterState, at: float) -> None:
+        """Remove what was written at a path before `at`, or by this writer. Others' later writes stay."""
+        kinds = self.fields.get(path, {})
+        for kind, state in list(kinds.items()):
+            if state.writer == writer.name or state.at <= at:
+                state.retired_at, state.retired_by = at, writer.name
+                self.retired.append(state)
+                self.touch(state)
+                del kinds[kind]
+        if not kinds:
+            self.fields.pop(path, None)
+
+    def _open(self, writer: WriterState, op: Open) -> None:
+        writer.pid, writer.host, writer.boot = op.pid, op.host, op.boot
+        writer.session, writer.role, writer.started = op.session, op.role, op.at
+
+    def _end(self, writer: WriterState, op: End) -> None:
+        writer.state = op.state
+
+    def _define(self, writer: WriterState, op: Define) -> None:
+        if op.fresh:
+            self._retire(op.path, writer, op.at)
+        state = self._state(op.path, FLOAT_SERIES, writer, op.at)
+        writer.fields.extend([None] * (op.fid - len(writer.fields)))
+        writer.fields[op.fid - 1] = state
+
+    def _assign(self, writer: WriterState, op: Assign) -> None:
+        state = self._state(op.path, op.kind, writer, op.at)
+        if state.writer == writer.name or (op.at, writer.name) >= (state.at, state.writer):
+            state.value, state.at, state.writer = op.value, op.at, writer.name
+            self.touch(state)
+
+    def _configure(self, writer: WriterState, op: Configure) -> None:
+        state = self._state(op.path, FLOAT_SERIES, writer, op.at)
+        state.config = (op.min, op.max, op.unit)
+        self.touch(state)
+
+    def _strings(self, writer: WriterState, op: Strings) -> None:
+        if op.fresh:
+            self._retire(op.path, writer, op.at)
+        state = self._state(op.path, STRING_SERIES, writer, op.at)
+        state.texts.extend(zip(op.steps, op.times, op.texts, strict=True))
+        self.touch(state)
+
+    def _tags(self, writer: WriterState, op: Tags) -> None:
+        state = self._state(op.path, STRING_SET, writer, op.at)
+        kept = [] if op.clear else [tag for tag in state.tags if tag not in op.remove]
+        state.tags = kept + [tag for tag in dict.fromkeys(op.add) if tag not in kept]
+        self.touch(state)
+
+    def _delete(self, writer: WriterState, op: Delete) -> None:
+        self._retire(op.path, writer, op.at)
+
+    def _dropped(self, writer: WriterState, op: Dropped) -> None:
+        writer.dropped_points += op.points
+        writer.dropped_frames += op.frames
+
+
+_EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {
+    Open: Picture._open,
+    End: Picture._end,
+    Define: Picture._define,
+    Assign: Picture._assign,
+    Configure: Picture._configure,
+    Strings: Picture._strings,
+    Tags: Picture._tags,
+    Delete: Picture._delete,
+    Dropped: Picture._dropped,
+}
+
+
+def copy_series(series: Series) -> Series:
+    """Facts that can be changed without changing the original."""
+    return dataclasses.replace(series)

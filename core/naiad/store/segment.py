@@ -1,0 +1,191 @@
+"""A segment: one file of fixed-size point records, written through a shared mapping without locks or system calls.
+
+Header, 64 bytes, little-endian: magic `NAIADSEG`, u32 version, u32 record size, u64 pid, f64 created,
+u64 sealed bytes (0 while open), u32 crc32 of the sealed records, 20 spare bytes.
+
+Record, 32 bytes: step, f64 value, f64 unix seconds, u32 field number, u32 commit. The step is an int64, or a float64
+when the top bit of the field number is set (`FLOAT_STEP`). The commit word is the record's own byte offset and is
+stored last: a record whose commit word is anything else does not exist. `struct.pack_into` zeroes the slot first, so
+a process killed in between leaves no half record that could be taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import struct
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+
+from naiad import clock
+
+__all__ = [
+    "DEAD_SLOT",
+    "FLOAT_STEP",
+    "HEADER",
+    "RECORD",
+    "VERSION",
+    "Segment",
+    "Slot",
+    "pack_float",
+    "pack_int",
+]
+
+MAGIC = b"NAIADSEG"
+VERSION = 1
+HEADER = 64
+RECORD = 32
+FLOAT_STEP = 1 << 31
+
+pack_int = struct.Struct("@qddII").pack_into
+pack_float = struct.Struct("@dddII").pack_into
+_header = struct.Struct("<8sIIQdQI20x")
+SEAL_AT = 32
+
+Page = mmap.mmap | bytearray
+Slot = tuple[Callable[[], int], Page]
+"""`(reserve, page)`: `reserve()` gives the byte offset of a record that nobody else will write."""
+
+DEAD_SLOT: Slot = (itertools.count(HEADER, RECORD).__next__, bytearray())
+"""Every pack into it fails, which sends the caller to the slow path: after stop, after fork, in write mode."""
+
+
+class Segment:
+    """One segment that this process writes: a file, or memory (`is_stored` False) while the disk refuses files."""
+
+    def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True) -> None:
+        self.name = name
+        self.size = size
+        self.fd = fd
+        self.is_stored = is_stored
+        self.page = mmap.mmap(fd, size)
+        self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
+        self.synced: int | None = None  # bytes that are surely on the disk; see Journal.sync
+        self.seen: int | None = None
+        self.folded = HEADER  # bytes that are in the index
+        self._counter = itertools.count(HEADER, RECORD)
+        self.slot: Slot = (self._counter.__next__, self.page)
+        _header.pack_into(self.page, 0, MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
+
+    @classmethod
+    def create(cls, directory: int, name: str, size: int) -> Segment:
+        """Make, allocate and map a new file in the directory behind the descriptor.
+
+        The blocks are allocated now: a sparse file would kill the process with SIGBUS on a full disk.
+
+        Raises:
+            OSError: no room, no folder, no permission; nothing is left behind.
+        """
+        if sys.byteorder != "little":
+            raise OSError("naiad writes its journal in native byte order and supports little-endian machines only")
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
+        try:
+            _allocate(fd, size)
+            return cls(name, size, fd)
+        except OSError:
+            os.close(fd)
+            os.unlink(name, dir_fd=directory)
+            raise
+
+    @classmethod
+    def in_memory(cls, name: str, size: int) -> Segment:
+        """The same without a file, for the time the disk takes none.
+
+        Raises:
+            OSError: there is no memory either.
+        """
+        fd = os.memfd_create(name) if hasattr(os, "memfd_create") else _unlinked_file()
+        try:
+            os.ftruncate(fd, size)
+            return cls(name, size, fd, is_stored=False)
+        except OSError:
+            os.close(fd)
+            raise
+
+    def used(self) -> int:
+        """End of the bytes handed out so far. (Only its repr tells a counter's value without taking one.)"""
+        return min(int(repr(self._counter)[6:].partition(",")[0]), self.size)
+
+    def content(self, start: int, end: int) -> bytes:
+        """The bytes as they are now, read beside the mapping, so that no export ever keeps it from closing."""
+        return os.pread(self.fd, end - start, start)
+
+    def shut(self) -> None:
+        """Let nobody write any more. A thread that still holds a reserved slot gets ValueError and appends elsewhere."""
+        self.page.close()
+
+    def store(self, directory: int) -> None:
+        """Write what a shut segment in memory holds to a file of its name.
+
+        Raises:
+            OSError: the disk still refuses; the segment stays in memory.
+        """
+        fd = save(directory, self.name, self.content(0, self.used()))
+        os.close(self.fd)
+        self.fd, self.is_stored = fd, True
+
+    def seal(self) -> None:
+        """Cut the shut file after its last record and write into its header how long it is and what it holds."""
+        end = self.used()
+        crc = zlib.crc32(self.content(HEADER, end))
+        os.pwrite(self.fd, struct.pack("<QI", end, crc), SEAL_AT)
+        os.ftruncate(self.fd, end)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def save(directory: int, name: str, data: bytes) -> int:
+    """Write a whole file under a hidden name, sync it and rename it into place; its open descriptor.
+
+    Raises:
+        OSError: nothing of that name is left changed.
+    """
+    hidden = f".{name}.new"
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=directory)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.close(fd)
+        os.unlink(hidden, dir_fd=directory)
+        raise
+    return fd
+
+
+def read_header(data: bytes) -> tuple[int, int, int]:
+    """`(version, sealed bytes, crc32)` of a segment.
+
+    Raises:
+        ValueError: these are not the first 64 bytes of a segment.
+    """
+    if len(data) < HEADER:
+        raise ValueError(f"a segment's header has {HEADER} bytes, this file only {len(data)}")
+    magic, version, record, _pid, _created, sealed, crc = _header.unpack(data[: _header.size])
+    if magic != MAGIC or record != RECORD:
+        raise ValueError("its header is not that of a segment")
+    return version, sealed, crc
+
+
+def _allocate(fd: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    left = size  # macOS has no posix_fallocate; zeros written out allocate just as well
+    while left:
+        left -= os.write(fd, bytes(min(left, 1 << 20)))
+
+
+def _unlinked_file() -> int:
+    fd, path = tempfile.mkstemp(prefix="naiad-")
+    os.unlink(path)
+    return fd

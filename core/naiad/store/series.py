@@ -1,0 +1,307 @@
+"""Reading one series: its chunks, its share of the packs and the tail of the journal, into columns ordered by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy import typing as npt
+
+from naiad.codec import (
+    BUCKET,
+    ChunkDamaged,
+    decode_pack,
+    decode_points,
+    decode_pyramid,
+    decode_texts,
+    read_header,
+)
+from naiad.errors import DamagedData
+from naiad.store.index import chunk_crc, pack_crc
+from naiad.store.picture import FieldState, Picture, Series, copy_series
+from naiad.store.points import (
+    EXACT,
+    Columns,
+    Ints,
+    Numbers,
+    Reals,
+    as_bytes,
+    from_records,
+    join,
+    ordered,
+    split_exact,
+)
+from naiad.store.records import Records, read_records
+from naiad.store.segment import HEADER
+from naiad.store.tails import Damage, JournalFile
+
+__all__ = [
+    "DECODED_PER_BUCKET",
+    "Tail",
+    "cut",
+    "read_heights",
+    "read_points",
+    "read_shares",
+    "read_texts",
+    "with_tail",
+]
+
+INDEX = "run.db"
+DECODED_PER_BUCKET = BUCKET
+"""A chart whose buckets would hold fewer points than this is drawn from the points themselves."""
+
+Refusal = Callable[[str, str, str], DamagedData]
+Heights = tuple[Reals, Reals, Reals, Reals, Ints]
+
+
+class Tail:
+    """The records of all journal files, as far as they are not in the index; grows with the files."""
+
+    def __init__(self, folded: dict[str, tuple[int, bool]]) -> None:
+        self._folded = folded
+        self._upto: dict[str, int] = {}
+        self._whole: dict[str, list[Records]] = {}  # without a hole before them: never read again
+        self._now: dict[str, Records] = {}  # everything there is
+        self._damaged: dict[str, Damage] = {}  # by writer
+        self._files: list[JournalFile] = []
+        self._numbers: tuple[int, dict[int, list[tuple[str, int]]]] = (-1, {})
+
+    def update(self, files: list[JournalFile]) -> list[Damage]:
+        """Read what was appended since; what is damaged.
+
+        Raises:
+            FileNotFoundError: one of them was folded meanwhile.
+        """
+        found = []
+        self._files = files
+        for file in files:
+            start = self._upto.get(file.name, self._folded.get(file.name, (HEADER, False))[0])
+            records, upto, damages = read_records(file, start)
+            whole = self._whole.setdefault(file.name, [])
+            count = (upto - max(start, HEADER)) // records.itemsize
+            if count:
+                whole.append(records[:count])
+            self._now[file.name] = (
+                np.concatenate([*whole, records[count:]]) if len(whole) != 1 or len(records) > count else whole[0]
+            )
+            self._upto[file.name] = upto
+            found += damages
+            for damage in damages:
+                self._damaged[file.writer] = damage
+        return found
+
+    def damage_of(self, picture: Picture, state: FieldState) -> Damage | None:
+        """The damage of a file that may hold points of this field."""
+        writers = {writer for writer, _number in self._bindings(picture).get(id(state), [])}
+        return next((damage for writer, damage in self._damaged.items() if writer in writers), None)
+
+    def of(self, picture: Picture, state: FieldState) -> list[Columns]:
+        """The points of one field, by writer and in the order in which each wrote them."""
+        numbers: dict[str, list[int]] = {}
+        for writer, number in self._bindings(picture).get(id(state), []):
+            numbers.setdefault(writer, []).append(number)
+        parts = []
+        for file in sorted(self._files, key=lambda file: (picture.writer(file.writer).started, file)):
+            if file.writer in numbers:
+                parts += self._select(file, numbers[file.writer])
+        return parts
+
+    def _select(self, file: JournalFile, numbers: list[int]) -> list[Columns]:
+        records = self._now[file.name]
+        fids = records["fid"] & np.uint32(0x7FFFFFFF)
+        rows = fids == numbers[0] if len(numbers) == 1 else np.isin(fids, numbers)
+        if not rows.any():
+            return []
+        _numbers, is_float, raw = from_records(records[rows])
+        return split_exact(raw, is_float)
+
+    def _bindings(self, picture: Picture) -> dict[int, list[tuple[str, int]]]:
+        """Which numbers of which writers mean a field state, by its identity."""
+        total = sum(len(writer.fields) for writer in picture.writers.values())
+        if self._numbers[0] != total:
+            found: dict[int, list[tuple[str, int]]] = {}
+            for writer in picture.writers.values():
+                for number, state in enumerate(writer.fields, 1):
+                    if state is not None:
+                        found.setdefault(id(state), []).append((writer.name, number))
+            self._numbers = (total, found)
+        return self._numbers[1]
+
+
+def read_shares(state: FieldState, packs: list[Any], refuse: Refusal) -> list[Columns]:
+    """What a float series has in packs.
+
+    Raises:
+        DamagedData: a pack is not as it was written.
+    """
+    shares = []
+    for row in packs:
+        if row.crc != pack_crc(row._mapping):
+            raise refuse(state.path, INDEX, f"pack {row.id} fails its crc")
+        pack = decode_pack(row.data)
+        rows = pack.slice_of(state.id)
+        if rows.stop > rows.start:
+            shares.append(Columns(pack.steps[rows], pack.values[rows], pack.times[rows]))
+    return shares
+
+
+def read_points(
+    state: FieldState, chunks: list[Any], shares: list[Columns], tail: list[Columns], refuse: Refusal
+) -> Columns:
+    """All points of a float series, decoded into one array a column: its chunks, its shares of packs, the tail.
+
+    Raises:
+        DamagedData: a chunk or a pack is not as it was written, or one is missing.
+    """
+    headers = [_header(state, row, refuse) for row in chunks]
+    in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
+    if in_index != state.series.count or len(chunks) != state.pieces:
+        raise refuse(state.path, INDEX, f"{in_index} of its {state.series.count} points are there")
+    extra = [*shares, *tail]
+    total = sum(row.count for row in chunks) + sum(len(part.values) for part in extra)
+    steps = np.empty(total, _step_type([h.is_integer for h in headers], any(h.is_wide for h in headers), extra))
+    points = Columns(steps, np.empty(total), np.empty(total, np.int64))
+    at = 0
+    for row in chunks:
+        rows = slice(at, at + row.count)
+        decode_points(row.data, points.steps[rows], points.values[rows], points.times[rows])
+        at += row.count
+    for part in extra:
+        for column, new in zip(points, part, strict=True):
+            column[at : at + len(new)] = new
+        at += len(part.values)
+    return ordered(points)
+
+
+def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[list[int | float], list[str], list[int]]:
+    """All points of a string series.
+
+    Raises:
+        DamagedData: a chunk is not as it was written, or one is missing.
+    """
+    rows: list[tuple[int | float, int, bytes]] = []
+    for row in chunks:
+        _check(state, row, refuse)
+        steps, times, texts = decode_texts(row.data)
+        rows += zip(steps.tolist(), times.tolist(), texts, strict=True)
+    if len(rows) != state.series.count or len(chunks) != state.pieces:
+        raise refuse(state.path, INDEX, f"{len(rows)} of its {state.series.count} texts are there")
+    rows += [(step, round(time * 1000), as_bytes(text)) for step, time, text in state.texts]
+    rows.sort(key=lambda row: row[0])
+    return (
+        [row[0] for row in rows],
+        [row[2].decode("utf-8", "surrogatepass") for row in rows],
+        [row[1] for row in rows],
+    )
+
+
+def with_tail(series: Series, parts: list[Columns]) -> Series:
+    """The facts of a series with points that are not in the index yet."""
+    whole = copy_series(series)
+    for part in parts:
+        part = ordered(part)
+        finite = part.values[np.isfinite(part.values)]
+        extremes = (float(finite.min()), float(finite.max()), float(finite.sum())) if len(finite) else (0.0, 0.0, 0.0)
+        last = (part.steps[-1].item(), float(part.values[-1]), int(part.times[-1]))
+        whole.add(len(part.values), len(finite), *extremes, *last)
+    return whole
+
+
+def cut(points: Columns, buckets: int) -> Heights:
+    """A chart from decoded points."""
+    count = len(points.values)
+    starts = (
+        np.unique(np.linspace(0, count, min(buckets, count), endpoint=False, dtype=np.int64))
+        if count
+        else np.empty(0, np.int64)
+    )
+    return _reduce(points.steps[starts].astype(np.float64), *_heights_of(points.values), starts)
+
+
+def read_heights(
+    state: FieldState, rows: list[Any], tail: list[Columns], buckets: int, refuse: Refusal
+) -> Heights | None:
+    """A chart from the pyramids of the chunks alone; None when the series also lies elsewhere or out of order.
+
+    Raises:
+        DamagedData: a pyramid is not as it was written.
+    """
+    if sum(row.count for row in rows) != state.series.count or not rows:
+        return None
+    try:
+        pyramids = [decode_pyramid(row.pyramid) for row in rows]
+    except ChunkDamaged as error:
+        raise refuse(state.path, INDEX, str(error)) from error
+    points = ordered(join(tail)) if tail else None
+    steps = [np.asarray(one.steps, np.float64) for one in pyramids]
+    columns = [[one.minimum, one.maximum, one.total, one.finite] for one in pyramids]
+    if points is not None:
+        heads = np.arange(0, len(points.values), BUCKET)
+        steps.append(points.steps[heads].astype(np.float64))
+        columns.append(_bucketed(points.values, heads))
+    joined = np.concatenate(steps)
+    if bool((joined[1:] < joined[:-1]).any()):
+        return None
+    low, high, total, finite = (np.concatenate(column) for column in zip(*columns, strict=True))
+    starts = np.unique(np.linspace(0, len(joined), min(buckets, len(joined)), endpoint=False, dtype=np.int64))
+    return _reduce(joined[starts], _or(low, np.inf), _or(high, -np.inf), total, finite, starts)
+
+
+def _bucketed(values: Reals, starts: Ints) -> list[npt.NDArray[Any]]:
+    low, high, total, finite = _heights_of(values)
+    return [
+        np.minimum.reduceat(low, starts),
+        np.maximum.reduceat(high, starts),
+        np.add.reduceat(total, starts),
+        np.add.reduceat(finite, starts),
+    ]
+
+
+def _heights_of(values: Reals) -> tuple[Reals, Reals, Reals, Ints]:
+    finite = np.isfinite(values)
+    return (
+        np.where(finite, values, np.inf),
+        np.where(finite, values, -np.inf),
+        np.where(finite, values, 0.0),
+        finite.astype(np.int64),
+    )
+
+
+def _reduce(steps: Reals, low: Reals, high: Reals, total: Reals, finite: Ints, starts: Ints) -> Heights:
+    if not len(starts):
+        return steps, low, high, total, finite
+    count = np.add.reduceat(finite, starts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(count > 0, np.add.reduceat(total, starts) / count, np.nan)
+    lowest = np.where(count > 0, np.minimum.reduceat(low, starts), np.nan)
+    highest = np.where(count > 0, np.maximum.reduceat(high, starts), np.nan)
+    return steps, lowest, highest, mean, count
+
+
+def _or(heights: Reals, neutral: float) -> Reals:
+    return np.where(np.isnan(heights), neutral, heights)
+
+
+def _step_type(are_integers: list[bool], is_wide: bool, extra: list[Columns]) -> type[np.float64] | type[np.int64]:
+    """float64, the type Neptune gives steps; int64 only where float64 would round one."""
+    are_integers = are_integers + [part.steps.dtype == np.int64 for part in extra]
+    is_wide = is_wide or any(_is_wide(part.steps) for part in extra)
+    return np.int64 if is_wide and all(are_integers) else np.float64
+
+
+def _is_wide(steps: Numbers) -> bool:
+    return steps.dtype == np.int64 and len(steps) > 0 and bool(((steps > EXACT) | (steps < -EXACT)).any())
+
+
+def _header(state: FieldState, row: Any, refuse: Refusal) -> Any:
+    _check(state, row, refuse)
+    try:
+        return read_header(row.data)
+    except ChunkDamaged as error:
+        raise refuse(state.path, INDEX, str(error)) from error
+
+
+def _check(state: FieldState, row: Any, refuse: Refusal) -> None:
+    if row.crc != chunk_crc(row.key, row.count, row.pyramid, row.data):
+        raise refuse(state.path, INDEX, f"chunk {row.key & 0xFFFFFF} fails its crc")

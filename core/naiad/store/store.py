@@ -1,0 +1,274 @@
+"""The store: the root folder, and the ids, projects and runs in it. Nothing here opens a database to begin a run.
+
+.naiad/format              version of the layout
+.naiad/runs/<uid>/         one run
+.naiad/ids/<KEY>/<n>       the uid of run KEY-n; made exclusively, which is what takes the id
+.naiad/keys/<KEY>          the project that has this key
+.naiad/custom/<sha256>     the run that a custom_run_id of a project means
+.naiad/changed/<uid>       the catalog has to look at this run again
+.naiad/catalog.db          a table of all runs that can be made anew from them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from naiad import ids
+from naiad.errors import NewerFormat, RunNotFound, StoreNotWritable
+from naiad.settings import setting
+from naiad.store.folder import RunFolder
+from naiad.store.keeping import settle
+
+if TYPE_CHECKING:
+    from naiad.store.catalog import Catalog
+
+__all__ = ["Store", "Ticket"]
+
+FOLDER = ".naiad"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A run to begin or to join."""
+
+    folder: RunFolder
+    id: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of runs; nothing of it needs to exist yet."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls, store: str | os.PathLike[str] | None = None) -> Store:
+        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here."""
+        named = store or setting("STORE")
+        if named:
+            return cls(Path(named).expanduser().absolute())
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / FOLDER).is_dir():
+                return cls(folder / FOLDER)
+        return cls(here / FOLDER)
+
+    def create(self) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            StoreNotWritable: it cannot be made or written.
+            NewerFormat: a later release made it.
+        """
+        version = self.root / "format"
+        try:
+            known = int(version.read_text())
+        except FileNotFoundError:
+            with _refusals(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                (self.root / ".gitignore").write_text("*\n")
+                version.write_text(f"{FORMAT}\n")
+            return
+        except (OSError, ValueError) as error:
+            raise StoreNotWritable(
+                f"{version} cannot be read: {error}", errno=errno.EIO, filename=str(version)
+            ) from error
+        if known > FORMAT:
+            raise NewerFormat(
+                f"The store {self.root} was made by a later release of naiad (format {known}; this one knows {FORMAT}).\n"
+                "Install that release to use it; nothing was changed."
+            )
+
+    def default_project(self) -> str:
+        """NAIAD_PROJECT, NEPTUNE_PROJECT, else the name of the folder that holds the store."""
+        place = self.root.parent if self.root.name == FOLDER else self.root
+        return setting("PROJECT") or place.name or "project"
+
+    def new_run(self, project: str, custom_run_id: str | None = None) -> Ticket:
+        """Take the next id of the project; with a custom id that is known already, its run instead.
+
+        Raises:
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with _refusals(self.root):
+            if custom_run_id is not None:
+                known = self._custom(project, custom_run_id)
+                if known is not None:
+                    return known
+            return self._take_id(project, custom_run_id)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Take back a run that could not be begun."""
+        key, _, number = ticket.id.rpartition("-")
+        with contextlib.suppress(OSError):
+            shutil.rmtree(ticket.folder.path, ignore_errors=True)
+            (self.root / "ids" / key / number).unlink(missing_ok=True)
+            (self.root / "changed" / ticket.folder.uid).unlink(missing_ok=True)
+
+    def find_run(self, name: str) -> RunFolder:
+        """The run with this id (`KEY-12`) or uid.
+
+        Raises:
+            RunNotFound: there is none; the message names ids that look alike.
+        """
+        key, _, number = name.rpartition("-")
+        uid = name if ids.is_uid(name) else ""
+        if key.isalnum() and number.isdigit():
+            with contextlib.suppress(OSError):
+                uid = (self.root / "ids" / key / number).read_text().strip()
+        folder = self.folder(uid) if ids.is_uid(uid) else None
+        if folder is None or not folder.path.is_dir():
+            raise self._not_found(name)
+        settle(folder)
+        return folder
+
+    def id_of(self, folder: RunFolder) -> str:
+        """The id under which the store knows a run whose own `sys/id` cannot be read; its uid if there is none."""
+        for key in self.projects():
+            for place in (self.root / "ids" / key).glob("[0-9]*"):
+                if place.read_text() == folder.uid:
+                    return f"{key}-{place.name}"
+        return folder.uid
+
+    def folder(self, uid: str) -> RunFolder:
+        """The folder of a run, there or not. The uid was checked by `ids.is_uid`."""
+        return RunFolder(self.root / "runs" / uid)
+
+    def folders(self) -> Iterator[RunFolder]:
+        """All runs, the oldest first."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.root / "runs")):
+                if ids.is_uid(name):
+                    yield self.folder(name)
+
+    def projects(self) -> dict[str, str]:
+        """Project by key."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.root / "keys")):
+                if not name.startswith("."):
+                    found[name] = (self.root / "keys" / name).read_text()
+        return found
+
+    def catalog(self) -> Catalog:
+        """The table of all runs, brought up to date."""
+        from naiad.store.catalog import Catalog
+
+        return Catalog(self)
+
+    def _take_id(self, project: str, custom_run_id: str | None) -> Ticket:
+        uid = ids.new_uid()
+        key = self._key(project)
+        folder = self.root / "ids" / key
+        folder.mkdir(parents=True, exist_ok=True)
+        number = self._hint(folder) + 1
+        while not _claim(folder / str(number), uid):
+            number += 1
+        _note(folder / ".last", str(number))
+        ticket = Ticket(self.folder(uid), f"{key}-{number}", is_new=True)
+        if custom_run_id is not None:
+            place = self._custom_place(project, custom_run_id)
+            place.parent.mkdir(exist_ok=True)
+            if not _claim(place, json.dumps({"uid": uid, "id": ticket.id})):
+                self.abandon(ticket)
+                return self._custom(project, custom_run_id) or ticket
+        return ticket
+
+    def _hint(self, folder: Path) -> int:
+        """A number that is surely taken, near the last one. It only saves time, so it may be stale or torn."""
+        try:
+            hint = int((folder / ".last").read_text())
+        except (OSError, ValueError):
+            return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
+        return hint if (folder / str(hint)).exists() else 0
+
+    def _key(self, project: str) -> str:
+        wish = ids.project_key(project)
+        folder = self.root / "keys"
+        folder.mkdir(exist_ok=True)
+        key, n = wish, 1
+        while True:
+            if _claim(folder / key, project):
+                return key
+            if (folder / key).read_text() == project:
+                return key
+            n += 1
+            key = f"{wish}{n}"
+
+    def _custom_place(self, project: str, custom_run_id: str) -> Path:
+        name = hashlib.sha256(f"{project}\0{custom_run_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        return self.root / "custom" / name
+
+    def _custom(self, project: str, custom_run_id: str) -> Ticket | None:
+        try:
+            known = json.loads(self._custom_place(project, custom_run_id).read_text())
+        except FileNotFoundError:
+            return None
+        return Ticket(self.folder(known["uid"]), known["id"], is_new=False)
+
+    def _not_found(self, name: str) -> RunNotFound:
+        known = []
+        for key in self.projects():
+            with contextlib.suppress(FileNotFoundError):
+                known += [f"{key}-{number}" for number in os.listdir(self.root / "ids" / key) if number.isdigit()]
+        near = difflib.get_close_matches(name, known, 3, 0.5)
+        hint = f" Nearby: {', '.join(near)}." if near else " List its runs with: naiad ls" if known else ""
+        return RunNotFound(f"Store {self.root} has no run {name!r}.{hint}", run_id=name)
+
+
+def _claim(path: Path, content: str) -> bool:
+    """Make a file that nobody else makes; whoever sees it sees it whole. False when it is there already."""
+    if path.exists():
+        return False
+    hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
+    hidden.write_text(content)
+    try:
+        os.link(hidden, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _create(path, content)
+    finally:
+        hidden.unlink()
+    return True
+
+
+def _create(path: Path, content: str) -> bool:
+    try:
+        with path.open("x") as stream:
+            stream.write(content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _note(path: Path, content: str) -> None:
+    with contextlib.suppress(OSError):
+        path.write_text(content)
+
+
+@contextlib.contextmanager
+def _refusals(root: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreNotWritable(
+            f"The store {root} cannot be written: {error.strerror}.\n"
+            "Make room or give permission there, or name another folder by init_run(store=...) or NAIAD_STORE.",
+            errno=error.errno,
+            filename=str(error.filename or root),
+        ) from error

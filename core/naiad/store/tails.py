@@ -1,0 +1,124 @@
+"""Tails: what the journal of a run holds beyond the index, read from the files of all its writers, alive or dead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from naiad.errors import NewerFormat
+from naiad.store import frames
+from naiad.store.frames import FILE_HEADER, Frame, Gap, read_frames
+
+__all__ = ["Damage", "JournalFile", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not as it was written: where, what, and the path of the field when it is known."""
+
+    file: str
+    what: str
+    path: str | None = None
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
+        field = "" if self.path is None else f' (field "{self.path}")'
+        return f"{where}: {self.what}{field}"
+
+
+@dataclass(frozen=True, order=True)
+class JournalFile:
+    """One file of the journal; sorted, the files of a writer are in the order in which it wrote them."""
+
+    writer: str
+    number: int
+    suffix: str  # "ops" or "seg"
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its file name, which is also its key among the positions."""
+        return self.path.name
+
+
+def list_journal(folder: Path) -> list[JournalFile]:
+    """The files of a journal folder; none when there is no folder."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    files = []
+    for name in names:
+        writer, _, rest = name.partition(".")
+        number, _, suffix = rest.partition(".")
+        if writer and suffix in ("ops", "seg") and number.isdigit():
+            files.append(JournalFile(writer, int(number), suffix, folder / name))
+    return sorted(files)
+
+
+def read_ops(file: JournalFile, start: int) -> tuple[list[Frame], int, list[Damage]]:
+    """The frames from byte `start` on, where to go on next time, and what is damaged on the way.
+
+    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later.
+
+    Raises:
+        FileNotFoundError: it was folded meanwhile.
+    """
+    data = file.path.read_bytes()
+    found: list[Frame] = []
+    damages: list[Damage] = []
+    start = max(start, FILE_HEADER)
+    upto = start
+    _check_header(data, file, damages)
+    for item in read_frames(data, start):
+        if isinstance(item, Frame):
+            found.append(item)
+        elif item.is_tail:
+            break
+        else:
+            damages.append(Damage(file.name, f"{item.end - item.start} bytes are no ops", offset=item.start))
+        upto = item.end
+    damages += _missing_sequences(file, found)
+    return found, upto, damages
+
+
+def tail_gap(file: JournalFile, start: int) -> Gap | None:
+    """The bytes at the end of an ops file that are no frame, if there are any."""
+    last = None
+    for item in read_frames(file.path.read_bytes(), max(start, FILE_HEADER)):
+        last = item
+    return last if isinstance(last, Gap) else None
+
+
+def _check_header(data: bytes, file: JournalFile, damages: list[Damage]) -> None:
+    """Note a damaged header and go on: the frames behind it carry their own crc."""
+    try:
+        version = frames.header_version(data)
+    except ValueError as error:
+        damages.append(Damage(file.name, str(error), offset=0))
+        return
+    refuse_newer(version, frames.VERSION, file)
+
+
+def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
+    damages = []
+    for one, two in zip(found, found[1:], strict=False):
+        if two.sequence != one.sequence + 1:
+            missing = two.sequence - one.sequence - 1
+            damages.append(Damage(file.name, f"{missing} frames are missing", offset=one.end))
+    return damages
+
+
+def refuse_newer(version: int, known: int, file: JournalFile) -> None:
+    """Leave alone what a later release wrote.
+
+    Raises:
+        NewerFormat: it did.
+    """
+    if version > known:
+        raise NewerFormat(
+            f"{file.path} was written by a later release of naiad (format {version}; this one knows {known}).\n"
+            "Install that release to read it; nothing was changed."
+        )

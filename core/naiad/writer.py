@@ -1,0 +1,321 @@
+"""The writer: owns this process's journal of one run, the thread that syncs and folds it, and its orderly end.
+
+The one rule: trouble of the machine never raises into training. It is warned about once, counted, and kept in memory
+until the disk takes it; `on_error="raise"` turns that round for those who want it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Sequence
+
+from naiad import clock, ids
+from naiad.errors import DamagedData, InactiveRun, StorageError, StorageWarning, SyncFailed
+from naiad.ops import End, Op, Open
+from naiad.settings import Tuning
+from naiad.store import keeping
+from naiad.store.folder import RunFolder
+from naiad.store.journal import Journal, JournalClosed
+from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
+from naiad.store.mounts import is_network
+from naiad.store.reader import Reader
+from naiad.store.seal import remove_seal
+
+__all__ = ["Writer"]
+
+STOP_SECONDS = 10.0
+RETRY_SECONDS = 2.0
+FOLD_AGAIN_SECONDS = 30.0
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+class Writer:
+    """One process writing one run. Its journal is what the fields write to."""
+
+    def __init__(self, folder: RunFolder, role: str, session: int, at: float, *, is_sync: bool, on_error: str) -> None:
+        self.folder = folder
+        self.role = role
+        self.is_sync = is_sync
+        self.is_active = True
+        self._session = session
+        self._at = at
+        self._on_error = on_error
+        self._tuning = Tuning.from_environment()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._is_ending = False
+        self._thread: threading.Thread | None = None
+        self._keeper = keeping.Keeper(folder, self._tuning)
+        self._warned: set[str] = set()
+        directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
+        self._directory = directory
+        self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
+        self.journal.on_rotation = self._wake.set
+        self.journal.on_trouble = self._trouble
+        self._lease: Lease | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: RunFolder,
+        *,
+        role: str = "owner",
+        first_ops: Sequence[Op] = (),
+        is_sync: bool = False,
+        on_error: str = "warn",
+    ) -> Writer:
+        """Begin to write a run, new or not. A sealed one is unsealed; what dead writers left is folded in time.
+
+        Raises:
+            OSError: the folder cannot be written; a new run leaves nothing behind.
+            NewerFormat: a later release wrote the run.
+        """
+        is_new = not folder.path.exists()
+        folder.journal.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            return cls._begin(folder, role, 1, clock.now(), first_ops, is_sync, on_error)
+        with folder.lock():
+            picture = Reader(folder).picture()
+            session = max((writer.session for writer in picture.writers.values()), default=0)
+            if not any(read_leases(folder.journal).values()):
+                session += 1
+            at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
+            remove_seal(folder)
+            return cls._begin(folder, role, session, at, first_ops, is_sync, on_error)
+
+    @classmethod
+    def _begin(
+        cls,
+        folder: RunFolder,
+        role: str,
+        session: int,
+        at: float,
+        ops: Sequence[Op],
+        is_sync: bool,
+        on_error: str,
+    ) -> Writer:
+        writer = cls(folder, role, session, at, is_sync=is_sync, on_error="raise")
+        try:
+            writer._lease = Lease(writer._directory, writer.journal.writer)
+            keeping.mark_changed(folder)
+            writer._say_open(ops)
+        except BaseException:
+            writer._release()
+            raise
+        writer._on_error = on_error
+        writer._start_thread()
+        _writers.add(writer)
+        return writer
+
+    def _say_open(self, ops: Sequence[Op]) -> None:
+        name = self.journal.writer
+        first = Open(name, os.getpid(), ids.host_name(), ids.boot_id(), self._session, self.role, self.now())
+        self.journal.write([first, *ops])
+
+    def now(self) -> float:
+        """The time of an op: never before that of an earlier one, whatever the clock does."""
+        with self._lock:
+            self._at = max(clock.now(), self._at)
+            return self._at
+
+    def log(self, ops: Sequence[Op], wait: bool = False) -> None:
+        """Write ops that take effect together.
+
+        Raises:
+            InactiveRun: the writer has stopped.
+        """
+        try:
+            self.journal.write(ops)
+        except JournalClosed:
+            raise self._inactive() from None
+        if wait or self.is_sync:
+            self.wait()
+
+    def bind(self, path: str, *, fresh: bool = False) -> int:
+        """Return the number that this writer's records carry for the float series at `path`.
+
+        Raises:
+            InactiveRun: the writer has stopped.
+        """
+        try:
+            return self.journal.bind(path, self.now(), fresh=fresh)
+        except JournalClosed:
+            raise self._inactive() from None
+
+    def points(self, fid: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]) -> None:
+        """Write points of one float series; all three sequences have one length and were checked.
+
+        Raises:
+            InactiveRun: the writer has stopped.
+        """
+        try:
+            self.journal.points(fid, values, steps, times)
+        except JournalClosed:
+            raise self._inactive() from None
+        if self.is_sync:
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when everything written before is on the disk itself.
+
+        Raises:
+            SyncFailed: it is not.
+        """
+        try:
+            self.journal.sync()
+        except OSError as error:
+            raise SyncFailed(
+                f"What was written to the run in {self.folder.path} is not all on disk: {error}",
+                errno=error.errno,
+            ) from error
+
+    def _inactive(self) -> InactiveRun:
+        return InactiveRun(f"The run in {self.folder.path} was stopped in this process and takes no more values.")
+
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._keep, name="naiad", daemon=True)
+        self._thread.start()
+
+    def _keep(self) -> None:
+        """Until the end: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
+        synced = beaten = retried = clock.monotonic()
+        folded = -FOLD_AGAIN_SECONDS
+        while not self._is_ending:
+            self._wake.wait(self._tuning.sync_seconds)
+            self._wake.clear()
+            now = clock.monotonic()
+            self.journal.prepare_spare()
+            if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
+                retried = now
+                self.journal.recover()
+            if now - synced >= self._tuning.sync_seconds:
+                synced = now
+                self._try("synced", self.journal.sync)
+            if now - beaten >= HEARTBEAT_SECONDS and self._lease is not None:
+                beaten = now
+                self._try("touched", self._lease.beat)
+            if self._keeper.is_due(self.journal) and now - folded >= 0:
+                is_done = self._try("folded", lambda: self._keeper.fold(self.journal))
+                folded = now if is_done else now + FOLD_AGAIN_SECONDS
+
+    def _try(self, what: str, action: keeping.Action) -> bool:
+        try:
+            action()
+        except (OSError, DamagedData) as error:
+            self._warn(
+                what,
+                f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
+            )
+            return False
+        return True
+
+    def _trouble(self, error: OSError) -> None:
+        if self._on_error == "raise":
+            self.journal.is_troubled = False
+            raise StorageError(
+                f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
+            ) from error
+        self._warn(
+            "written",
+            f"The run in {self.folder.path} cannot be written: {error} ({_free(self.folder)} bytes free).\n"
+            f"Up to {self._tuning.memory_bytes} bytes are kept in memory and written as soon as that is possible.",
+        )
+
+    def _warn(self, about: str, message: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            warnings.warn(message, StorageWarning, stacklevel=2)
+
+    def stop(self, state: str = "finished", seconds: float | None = None) -> None:
+        """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
+
+        It ends within `seconds` (10), whatever the disk does; what could not be stored is then said in one warning.
+        """
+        with self._lock:
+            if not self.is_active:
+                return
+            self.is_active = False
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+        if self.journal.has_begun:
+            self._end(state, until)
+        self._release()
+
+    def _end(self, state: str, until: float) -> None:
+        self.journal.write([End(state, self.now())])
+        self._is_ending = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(max(0.0, until - clock.monotonic()))
+        self._store_rest(until)
+        self.journal.close()
+        if self._thread is None or not self._thread.is_alive():
+            self._try("sealed", lambda: self._keeper.finish(self.journal, until))
+
+    def _store_rest(self, until: float) -> None:
+        while self.journal.is_troubled and not self.journal.recover():
+            if clock.monotonic() > until:
+                break
+            clock.sleep(0.1)
+        lost = self.journal.unstored()
+        if lost:
+            warnings.warn(
+                f"{lost} points and ops of the run in {self.folder.path} could not be stored.",
+                StorageWarning,
+                stacklevel=4,
+            )
+
+    def _release(self) -> None:
+        self.is_active = False
+        self.journal.release()
+        if self._lease is not None:
+            self._lease.release(self._directory)
+            self._lease = None
+        os.close(self._directory)
+        _writers.discard(self)
+
+    def _forked(self) -> None:
+        """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = None
+        self._is_ending = False
+        self.role = "guest"
+        self._keeper = keeping.Keeper(self.folder, self._tuning)
+        if self._lease is not None:
+            self._lease.forget()
+            self._lease = None
+        self.journal.on_rotation = self._wake.set
+        self.journal.abandon(self._begin_as_guest)
+
+    def _begin_as_guest(self) -> None:
+        numbers, last = self.journal.numbers()
+        name = ids.new_writer_id()
+        self.journal.begin(name, self._directory)
+        self._lease = Lease(self._directory, name)
+        self._say_open(())
+        self.journal.inherit(numbers, last, self.now())
+        self._start_thread()
+
+    def _is_mapped(self) -> bool:
+        choice = self._tuning.journal
+        return choice == "mmap" or (choice == "auto" and not is_network(self.folder.path))
+
+
+def _free(folder: RunFolder) -> int:
+    try:
+        found = os.statvfs(folder.path)
+        return found.f_bavail * found.f_frsize
+    except OSError:
+        return 0
+
+
+def _after_fork() -> None:
+    for writer in list(_writers):
+        writer._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
