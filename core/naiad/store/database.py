@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -38,13 +41,34 @@ def open_for_writing(path: Path) -> Engine:
 
 def open_for_reading(path: Path, *, is_final: bool) -> Engine:
     """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made."""
-    mode = "mode=ro&immutable=1" if is_final else "mode=ro"
-    target = f"file:{quote(str(path))}?{mode}"
+    place, is_alone = path, is_final
+    if not is_final and not os.access(path.parent, os.W_OK):
+        place, is_alone = _readable_copy(path)
+    mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
+    target = f"file:{quote(str(place))}?{mode}"
     engine = sqlalchemy.create_engine(
         "sqlite://", creator=lambda: _connect(target), poolclass=StaticPool, isolation_level=None
     )
     _begin_ourselves(engine, "BEGIN")
     return engine
+
+
+def _readable_copy(path: Path) -> tuple[Path, bool]:
+    """On a disk that cannot be written: the file itself, or a copy if a log beside it has to be read as well.
+
+    A killed run leaves such a log, and SQLite reads one only where it may create a file. The copy goes with the process.
+    """
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        return path, True
+    folder = tempfile.TemporaryDirectory(prefix="naiad-")
+    _copies.append(folder)
+    for file in (path, log):
+        shutil.copy(file, folder.name)
+    return Path(folder.name) / path.name, False
+
+
+_copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def open_in_memory() -> Engine:
