@@ -1,0 +1,31 @@
+"""Neptune's home of the field classes: what `run.get_structure()` has as its leaves."""
+
+from __future__ import annotations
+
+from naiad.fields.atom import Atom
+from naiad.fields.base import Field as Attribute
+from naiad.fields.boolean import Boolean
+from naiad.fields.datetime import Datetime
+from naiad.fields.float import Float
+from naiad.fields.float_series import FloatSeries
+from naiad.fields.integer import Integer
+from naiad.fields.run_state import RunState
+from naiad.fields.series import Series
+from naiad.fields.string import String
+from naiad.fields.string_series import StringSeries
+from naiad.fields.string_set import StringSet
+
+__all__ = [
+    "Atom",
+    "Attribute",
+    "Boolean",
+    "Datetime",
+    "Float",
+    "FloatSeries",
+    "Integer",
+    "RunState",
+    "Series",
+    "String",
+    "StringSeries",
+    "StringSet",
+]

@@ -1,0 +1,211 @@
+"""A batch: the changes of one call, gathered and checked field by field, then written together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from naiad import coerce, paths
+from naiad.errors import FieldConflict, NaiadTypeError, UnsupportedValue, UnsupportedValueWarning, warn_once
+from naiad.fields.base import Change, Field, Source, with_article
+from naiad.fields.float_series import FloatSeries
+from naiad.fields.registry import field_class
+from naiad.fields.series import Series, check_lengths
+from naiad.fields.string_set import TAG_PATHS, StringSet
+from naiad.types import Atom, Value, as_mapping
+from naiad.types import StringSet as StringSetValue
+from naiad.utils import flatten
+
+if TYPE_CHECKING:
+    from naiad.scope import ContainerScope
+
+__all__ = ["Batch"]
+
+T = TypeVar("T")
+
+
+class Batch:
+    """What one verb is about to do. Leaving the block in order writes it; an exception leaves no trace.
+
+    >>> with Batch(scope) as batch:
+    ...     batch.assign("params", {"lr": 0.1, "epochs": 3})
+    """
+
+    def __init__(self, scope: ContainerScope, wait: bool = False) -> None:
+        self._scope = scope
+        self._wait = wait
+        self._changes: list[Change] = []
+        self._new: dict[str, Field] = {}
+        self._lock = scope.lock
+
+    def __enter__(self) -> Batch:
+        self._lock.acquire()
+        try:
+            self._scope.require_active()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._changes:
+                self._scope.commit(self._changes)
+        finally:
+            self._lock.release()
+        if error is None and self._wait:
+            self._scope.commit([], wait=True)
+
+    def assign(self, path: str, value: Any) -> None:
+        """Assign a value, each value of a dict to a path below, or what is stored at another place."""
+        inner = as_mapping(value)
+        if inner is not None:
+            self._refuse_dict(path)
+        for leaf, item in [(path, value)] if inner is None else flatten(inner, path):
+            if isinstance(item, Source):
+                for rest, source in item.sources().items():
+                    self._assign_leaf(paths.join(leaf, rest), source.content())
+            else:
+                self._assign_leaf(leaf, item)
+
+    def append(self, path: str, value: Any, step: Any, timestamp: Any) -> None:
+        """Append a value, or each value of a dict to a path below, all with the same step and time."""
+        for leaf, item in self._leaves(path, value):
+            self._plan(leaf, lambda: self._series(leaf, item, "append").adding(item, step, timestamp))  # noqa: B023 (called at once)
+
+    def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
+        """Append several values, or those in each collection of a dict; without values nothing happens."""
+        steps = None if steps is None else coerce.collection(path, steps)
+        timestamps = None if timestamps is None else coerce.collection(path, timestamps)
+        for leaf, item in self._leaves(path, values):
+            items = coerce.collection(leaf, item)
+            if items:
+                self._extend_leaf(leaf, items, steps, timestamps)
+            else:
+                check_lengths(leaf, 0, **{k: len(v) for k, v in (("steps", steps), ("timestamps", timestamps)) if v})
+
+    def log(self, path: str, value: Any, step: Any, timestamp: Any) -> None:
+        """Append a value or, where it is a collection, each of its items."""
+        for leaf, item in self._leaves(path, value):
+            first = next(iter(coerce.collection(leaf, item)), None)
+            self._plan(leaf, lambda: self._series(leaf, first, "log").logging(item, step, timestamp))  # noqa: B023 (called at once)
+
+    def add(self, path: str, values: Any) -> None:
+        """Add tags."""
+        known = self._known(path) or (self._make(path, StringSet.kind) if path in TAG_PATHS else None)
+        if known is None:
+            self._plan(path, lambda: _refuse_tags(path, values))
+        elif isinstance(known, StringSet):
+            self._plan(path, lambda: known.adding_tags(values))
+        else:
+            known.refuse("add")
+
+    def configure(self, path: str, low: Any, high: Any, unit: Any) -> None:
+        """Describe the axis of a float series, which may be a new one."""
+        known = self._known(path) or self._make(path, FloatSeries.kind)
+        if not isinstance(known, FloatSeries):
+            known.refuse("configure")
+        self._keep(known.configuring(low, high, unit))
+
+    # Each leaf
+
+    def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
+        inner = as_mapping(value)
+        if inner is None:
+            return [(path, value)]
+        self._refuse_dict(path)
+        return flatten(inner, path)
+
+    def _assign_leaf(self, path: str, value: Any) -> None:
+        known = self._known(path)
+        if known is not None:
+            plain = value.value if isinstance(value, Atom) else value
+            self._plan(path, lambda: known.assigning(plain))
+        elif isinstance(value, StringSetValue) or path in TAG_PATHS:
+            self.add(path, value)
+        elif isinstance(value, Value) and not isinstance(value, Atom):
+            self._plan(path, lambda: self._make(path, value.kind).assigning(value))
+        else:
+            self._plan(path, lambda: self._first_value(path, value))
+
+    def _first_value(self, path: str, value: Any) -> Change:
+        """Let the value choose the kind of a new field; one that names its kind is asked for it."""
+        plain = coerce.scalar(path, value.value if isinstance(value, Atom) else value)
+        kind = value.kind if isinstance(value, Atom) else coerce.kind_of(plain)
+        return self._make(path, kind).assigning(plain)
+
+    def _extend_leaf(self, path: str, items: list[Any], steps: Any, timestamps: Any) -> None:
+        """Leave an unsupported value out with a warning only if nothing else goes with it: never part of a call."""
+        if len(items) == 1 or self._known(path) is None:
+            series = self._planned(path, lambda: self._series(path, items[0], "extend"))
+        else:
+            series = self._series(path, items[0], "extend")
+        if series is None:
+            return
+        if len(items) == 1:
+            self._plan(path, lambda: series.extending(items, steps, timestamps))
+        else:
+            self._keep(series.extending(items, steps, timestamps))
+
+    def _series(self, path: str, first: Any, verb: str) -> Series:
+        """Return the series at a path, or a new one of the kind that its first value chooses."""
+        known = self._known(path)
+        if known is None:
+            known = self._make(path, coerce.series_kind_of(path, first))
+        if not isinstance(known, Series):
+            known.refuse(verb)
+        return known
+
+    def _known(self, path: str) -> Field | None:
+        return self._new.get(path) or self._scope.tree.get(path)
+
+    def _make(self, path: str, kind: str) -> Field:
+        if not path:
+            raise NaiadTypeError(
+                f"Only a dict can be written to the root of {self._scope.title}.\nGive a path as well."
+            )
+        return field_class(kind)(self._scope, path)
+
+    # Gathering
+
+    def _plan(self, path: str, check: Callable[[], Change]) -> None:
+        change = self._planned(path, check)
+        if change is not None:
+            self._keep(change)
+
+    def _planned(self, path: str, check: Callable[[], T]) -> T | None:
+        """Return what a check returns; a value that no field accepts is left out with one warning a path."""
+        self._scope.require_writable(path)
+        try:
+            return check()
+        except UnsupportedValue as problem:
+            if self._scope.is_strict:
+                raise
+            warn_once((self._scope.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
+            return None
+
+    def _keep(self, change: Change) -> None:
+        self._changes.append(change)
+        if change.field.path not in self._scope.tree:
+            self._new[change.field.path] = change.field
+
+    def _refuse_dict(self, path: str) -> None:
+        known = self._known(path)
+        if known is not None:
+            raise FieldConflict(
+                f'"{path}" is {with_article(known)}, so a dict cannot be written to it.\n'
+                f"Use another path, or remove the field first with run.pop({path!r}).",
+                path=path,
+            )
+
+
+def _refuse_tags(path: str, values: object) -> Change:
+    raise UnsupportedValue(
+        f'Tags can be added to "sys/tags" and "sys/group_tags" only, not to "{path}".\n'
+        f"For texts elsewhere, use run[{path!r}].append(...).",
+        path=path,
+        value=values,
+    )

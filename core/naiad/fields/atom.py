@@ -1,0 +1,53 @@
+"""The base of fields that hold one value: assigning replaces it, fetching returns it, and it can be copied."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from naiad import coerce
+from naiad.fields.base import Change, Field
+from naiad.ops import Assign, Plain
+
+__all__ = ["Atom"]
+
+T = TypeVar("T")
+
+
+class Atom(Field, Generic[T]):
+    """One value. What comes later must fit the kind that the first value chose, without losing anything."""
+
+    remedy = "Replace its value with run[{path!r}] = ..., or append to another path."
+
+    def assign(self, value: object, *, wait: bool = False) -> None:
+        """Replace the value.
+
+        Raises:
+            NaiadTypeError, NaiadValueError: this kind cannot hold the value without losing something.
+        """
+        self.scope.commit([self.assigning(value)], wait)
+
+    def fetch(self) -> T:
+        """Return the value."""
+        return self.read(self.scope.reader.value(self.path))
+
+    def copy(self, path: str, *, wait: bool = False) -> None:
+        """Store the value at another path of the same run too."""
+        self.scope.commit([type(self)(self.scope, path).assigning(self.fetch())], wait)
+
+    def content(self) -> T:
+        """Return the value, which another field of this kind accepts."""
+        return self.fetch()
+
+    def assigning(self, value: object) -> Change:
+        """Check a value and return the change that stores it."""
+        plain = self.plain(value)
+        return Change(self, ops=lambda at: [Assign(self.path, self.kind, plain, at)])
+
+    def plain(self, value: object) -> Plain:
+        """Return a value in the form that is stored."""
+        return coerce.into(self.kind, self.path, value)  # type: ignore[return-value]  # kinds that override: Datetime
+
+    @classmethod
+    def read(cls, plain: Plain) -> T:
+        """Return a stored value as the user gave it."""
+        return plain  # type: ignore[return-value]  # what `plain` returned

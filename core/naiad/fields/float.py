@@ -1,0 +1,13 @@
+"""Floating-point numbers."""
+
+from __future__ import annotations
+
+from naiad.fields.atom import Atom
+
+__all__ = ["Float"]
+
+
+class Float(Atom[float]):
+    """A floating-point number, kept bit for bit, NaN and the infinities included."""
+
+    kind = "float"

@@ -1,0 +1,34 @@
+"""Which class belongs to which kind. A new kind of field is one file beside this one and one line here."""
+
+from __future__ import annotations
+
+from naiad.errors import NewerFormat
+from naiad.fields.base import Field
+from naiad.fields.boolean import Boolean
+from naiad.fields.datetime import Datetime
+from naiad.fields.float import Float
+from naiad.fields.float_series import FloatSeries
+from naiad.fields.integer import Integer
+from naiad.fields.run_state import RunState
+from naiad.fields.string import String
+from naiad.fields.string_series import StringSeries
+from naiad.fields.string_set import StringSet
+
+__all__ = ["FIELDS", "field_class"]
+
+FIELDS: dict[str, type[Field]] = {
+    each.kind: each
+    for each in (Boolean, Datetime, Float, FloatSeries, Integer, RunState, String, StringSeries, StringSet)
+}
+
+
+def field_class(kind: str) -> type[Field]:
+    """Return the class of a kind.
+
+    Raises:
+        NewerFormat: a later release wrote a kind this one does not know.
+    """
+    try:
+        return FIELDS[kind]
+    except KeyError:
+        raise NewerFormat(f"The run has a field of kind {kind!r}, which this release of naiad does not know.") from None

@@ -1,0 +1,27 @@
+"""The state of a run."""
+
+from __future__ import annotations
+
+from naiad.fields.base import Field
+
+__all__ = ["RunState"]
+
+
+class RunState(Field):
+    """How the run stands: running, finished, failed, terminated or killed. naiad derives it; nobody can write it."""
+
+    kind = "run_state"
+    remedy = "naiad keeps the state of a run itself."
+
+    def fetch(self) -> str:
+        """Return the state."""
+        return self.read(self.scope.reader.value(self.path))
+
+    def content(self) -> str:
+        """Return the state, for a copy of it as text."""
+        return self.fetch()
+
+    @classmethod
+    def read(cls, plain: object) -> str:
+        """Return the state as text."""
+        return str(plain)

@@ -1,0 +1,254 @@
+"""The base of series: values over steps, each with a time.
+
+Points may arrive in any order of steps; reading sorts them, equal steps in the order they came. A point logged without
+a step takes the one after the last one logged here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from naiad import clock, coerce
+from naiad.errors import (
+    EmptySeries,
+    InvalidArgument,
+    LimitWarning,
+    NaiadTypeError,
+    StepOrderError,
+    shown,
+    warn_once,
+)
+from naiad.fields.base import Change, Field, with_article
+from naiad.typing import ProgressBarCallback
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from naiad.typing import ProgressBarType
+
+__all__ = ["Series", "check_lengths"]
+
+T = TypeVar("T")
+Steps = Sequence[int | float]
+WHOLE = {int}
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+
+
+class Series(Field):
+    """Values over steps. Subclasses say what a value is and how points are written and read."""
+
+    remedy = "Use another path, or remove the series first with run.pop({path!r})."
+
+    def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
+        super().__init__(scope, path, is_new=is_new)
+        self.last: int | None = -1 if is_new else None  # step of the last point; None: not asked the store yet
+        self.left_out = 0  # points refused by the order of steps
+        self.newest: tuple[float, float] | None = None  # step and time that the next point must not be below
+
+    def forget(self) -> None:
+        """Begin anew: the next point without a step gets 0."""
+        super().forget()
+        self.last, self.newest = -1, None
+
+    # Verbs
+
+    def append(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
+        """Add one point at the end."""
+        self.scope.commit([self.adding(value, step, timestamp)], wait)
+
+    def extend(self, values: object, *, steps: object = None, timestamps: object = None, wait: bool = False) -> None:
+        """Add several points, all or none.
+
+        Raises:
+            InvalidArgument: `steps` or `timestamps` has another length than `values`.
+        """
+        items = coerce.collection(self.path, values)
+        if items:
+            self.scope.commit([self.extending(items, steps, timestamps)], wait)
+
+    def log(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
+        """Add one point, or several given as a collection; the old name of `append`."""
+        self.scope.commit([self.logging(value, step, timestamp)], wait)
+
+    def assign(self, value: object, *, wait: bool = False) -> None:
+        """Replace all points."""
+        self.scope.commit([self.assigning(value)], wait)
+
+    def clear(self, *, wait: bool = False) -> None:
+        """Remove all points; the series stays."""
+        self.scope.commit([self.extending([], None, None, fresh=True)], wait)
+
+    def fetch_last(self) -> Any:
+        """Return the value of the last point.
+
+        Raises:
+            EmptySeries: there is none.
+        """
+        last = self.scope.reader.last(self.path)
+        if last is None:
+            raise EmptySeries(f'"{self.path}" has no points yet, so it has no last value.', path=self.path)
+        return self.read(last.value)
+
+    def fetch_values(
+        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+    ) -> pd.DataFrame:
+        """Return all points, ordered by step, as a DataFrame with the columns step, value and timestamp.
+
+        Timestamps are local time without a zone, to the millisecond.
+
+        Args:
+            include_timestamp: leave the column out when False.
+            progress_bar: a class of your own is told when the points have been read; there is no bar otherwise,
+                because reading takes milliseconds.
+        """
+        import pandas as pd
+
+        steps, values, times = self.columns()
+        frame = pd.DataFrame({"step": steps, "value": values})
+        if include_timestamp:
+            frame["timestamp"] = local_times(times)
+        _report(progress_bar, len(frame))
+        return frame
+
+    # What subclasses say
+
+    def columns(self) -> tuple[Any, Any, Any]:
+        """Return steps, values and times (milliseconds since 1970 UTC), ordered by step."""
+        self.refuse("fetch_values")
+
+    def read(self, value: Any) -> Any:
+        """Return a stored value as the user gave it."""
+        return value
+
+    # Changes
+
+    def adding(self, value: object, step: object, timestamp: object) -> Change:
+        """Check one point and return the change that adds it."""
+        return self.extending([value], None if step is None else [step], None if timestamp is None else [timestamp])
+
+    def extending(
+        self,
+        values: Iterable[object],  # noqa: ARG002 (for subclasses)
+        steps: object,  # noqa: ARG002 (for subclasses)
+        timestamps: object,  # noqa: ARG002 (for subclasses)
+        *,
+        fresh: bool = False,  # noqa: ARG002 (for subclasses)
+    ) -> Change:
+        """Check points and return the change that adds them; `fresh` removes what is there."""
+        self.refuse("extend")
+
+    def logging(self, value: object, step: object, timestamp: object) -> Change:
+        """Check what was given to `log`, where a list means several points, and return the change."""
+        items = coerce.collection(self.path, value)
+        if not items:
+            raise InvalidArgument(f'log() on "{self.path}" was given an empty collection.', path=self.path)
+        if len(items) > 1 and (step is not None or timestamp is not None):
+            raise InvalidArgument(
+                f'log() on "{self.path}" was given {len(items)} values and one step or timestamp.\n'
+                "Use extend(values, steps=..., timestamps=...).",
+                path=self.path,
+            )
+        return self.adding(items[0], step, timestamp) if len(items) == 1 else self.extending(items, None, None)
+
+    def require_many(self, value: object) -> None:
+        """Refuse a single value: `=` would replace the whole series by it, which nobody means."""
+        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+            raise NaiadTypeError(
+                f'"{self.path}" is {with_article(self)}, so {shown(value)} cannot be assigned to it.\n'
+                f"Add it with append(), or assign a list to replace all points.",
+                path=self.path,
+                value=value,
+            )
+
+    def times(self, timestamps: object, count: int) -> Sequence[float]:
+        """Check and return the time of each point; all get the time of the call where none are given."""
+        if timestamps is None:
+            return list(repeat(clock.now(), count))
+        given = coerce.collection(self.path, timestamps)
+        check_lengths(self.path, count, timestamps=len(given))
+        return [coerce.timestamp(self.path, each) for each in given]
+
+    def steps(self, steps: object, count: int) -> Steps | None:
+        """Check and return the step of each point, or None where they shall be numbered."""
+        if steps is None:
+            return None
+        given = coerce.collection(self.path, steps)
+        check_lengths(self.path, count, steps=len(given))
+        if set(map(type, given)) <= WHOLE and all(SMALLEST <= each <= LARGEST for each in given):
+            return given  # the usual case, looked at as a whole
+        return [coerce.step(self.path, each) for each in given]
+
+    def take_steps(self, count: int) -> range:
+        """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
+        if self.last is None:
+            self.last = self._stored_last()
+        self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
+        return range(end - count + 1, end + 1)
+
+    def in_order(self, steps: Steps, times: Sequence[float]) -> list[int]:
+        """Return the places of points that Neptune would keep: steps above the one before, times not below it.
+
+        Raises:
+            StepOrderError: one of them would not be kept, and the run is in sync mode.
+        """
+        newest = self.newest or self._stored_newest()
+        kept = []
+        for place, point in enumerate(zip(steps, times, strict=True)):
+            if point[0] > newest[0] and point[1] >= newest[1]:
+                newest = point
+                kept.append(place)
+            elif self.scope.is_sync:
+                raise StepOrderError(_out_of_order(self.path, point[0], newest[0]), path=self.path, step=point[0])
+            else:
+                self.left_out += 1
+                message = _out_of_order(self.path, point[0], newest[0]) + "\nSuch points are left out."
+                warn_once((self.scope.key, self.path, "order"), message, LimitWarning)
+        return kept
+
+    def _stored_last(self) -> int:
+        last = self.scope.reader.last(self.path)
+        return -1 if last is None else math.floor(last.step)
+
+    def _stored_newest(self) -> tuple[float, float]:
+        last = None if self.is_new else self.scope.reader.last(self.path)
+        return (-math.inf, -math.inf) if last is None else (last.step, last.time / 1000)
+
+
+def check_lengths(path: str, count: int, **lengths: int) -> None:
+    """Raise InvalidArgument if there are not as many steps or timestamps as values."""
+    for name, length in lengths.items():
+        if length != count:
+            raise InvalidArgument(
+                f'"{path}" was given {count} values and {length} {name}.\nGive one of the {name} for each value.',
+                path=path,
+            )
+
+
+def local_times(milliseconds: Any) -> Any:
+    """Return times as NumPy datetimes of the local zone; its offset is looked up once for each quarter of an hour."""
+    import numpy as np
+
+    times = np.asarray(milliseconds, dtype="int64")
+    quarters, places = np.unique(times // 900_000, return_inverse=True)
+    offsets = np.array([time.localtime(int(quarter) * 900).tm_gmtoff for quarter in quarters], dtype="int64")
+    local = times + offsets[places] * 1000 if len(times) else times
+    return local.astype("datetime64[ms]")
+
+
+def _out_of_order(path: str, step: float, newest: float) -> str:
+    return (
+        f'Step {step} of "{path}" is not above {newest}, or its time goes back, '
+        'and limits="neptune" asks for both to grow.'
+    )
+
+
+def _report(progress_bar: ProgressBarType | None, count: int) -> None:
+    if isinstance(progress_bar, type) and issubclass(progress_bar, ProgressBarCallback):
+        with progress_bar(description="Fetching values") as bar:
+            bar.update(by=count, total=count)
+    elif not (progress_bar is None or isinstance(progress_bar, bool)):
+        raise InvalidArgument("progress_bar= takes True, False or a class derived from ProgressBarCallback.")

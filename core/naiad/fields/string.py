@@ -1,0 +1,40 @@
+"""Texts."""
+
+from __future__ import annotations
+
+from naiad import coerce
+from naiad.errors import LimitWarning, warn_once
+from naiad.fields.atom import Atom
+from naiad.ops import Plain
+
+__all__ = ["String"]
+
+LONGEST = 16_384  # characters, with limits="neptune"
+
+
+class String(Atom[str]):
+    """A text of at most 16 MiB. With `limits="neptune"` it is cut to 16,384 characters, as Neptune does."""
+
+    kind = "string"
+
+    def plain(self, value: object) -> Plain:
+        """Return the text as it is stored: half surrogate pairs have no UTF-8, so such a text is kept as bytes."""
+        text = coerce.into(self.kind, self.path, value)
+        assert isinstance(text, str)
+        return coerce.pack_text(self._within_limits(text))
+
+    @classmethod
+    def read(cls, plain: Plain) -> str:
+        """Return the stored text."""
+        assert isinstance(plain, str | bytes)
+        return coerce.unpack_text(plain)
+
+    def _within_limits(self, text: str) -> str:
+        if not self.scope.has_limits or len(text) <= LONGEST:
+            return text
+        warn_once(
+            (self.scope.key, self.path),
+            f'"{self.path}" was cut to {LONGEST:,} characters, because the run has limits="neptune".',
+            LimitWarning,
+        )
+        return text[:LONGEST]

@@ -1,0 +1,100 @@
+"""Texts over steps: logs, notes, generated samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from naiad import coerce
+from naiad.errors import LimitWarning, warn_once
+from naiad.fields.base import Change
+from naiad.fields.series import Series
+from naiad.ops import Op, Strings
+from naiad.types import StringSeries as StringSeriesValue
+
+__all__ = ["StringSeries"]
+
+LONGEST = 1_000  # characters of an entry, with limits="neptune"
+
+
+class StringSeries(Series):
+    """Texts over steps, each with a time and at most 16 MiB long. With `limits="neptune"` 1,000 characters are kept."""
+
+    kind = "string_series"
+
+    def columns(self) -> tuple[Any, Any, Any]:
+        """Return steps, texts and times."""
+        texts = self.scope.reader.texts(self.path)
+        return _as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
+
+    def content(self) -> StringSeriesValue:
+        """Return all entries, for a copy of the series."""
+        texts = self.scope.reader.texts(self.path)
+        return StringSeriesValue(
+            [self.read(text) for text in texts.texts], [time / 1000 for time in texts.times], texts.steps
+        )
+
+    def read(self, value: Any) -> str:
+        """Return a stored text as the user gave it."""
+        return coerce.unpack_text(value)
+
+    def assigning(self, value: object) -> Change:
+        """Check entries that shall replace all others, and return the change."""
+        if not isinstance(value, StringSeriesValue):
+            self.require_many(value)
+            return self.extending(coerce.collection(self.path, value), None, None, fresh=True)
+        return self.extending(value.values, value.steps, value.timestamps, fresh=True)
+
+    def extending(
+        self,
+        values: Iterable[object],
+        steps: object,
+        timestamps: object,
+        *,
+        fresh: bool = False,
+    ) -> Change:
+        """Check entries and return the change that adds them; `fresh` removes what is there."""
+        texts = [coerce.pack_text(self._within_limits(coerce.text(self.path, value))) for value in values]
+        places = self.steps(steps, len(texts))
+        times = self.times(timestamps, len(texts))
+
+        def write(at: float) -> list[Op]:
+            if fresh:
+                self.last, self.newest = -1, None
+            taken = self.take_steps(len(texts)) if places is None else places
+            kept = self.in_order(taken, times) if self.scope.has_limits else range(len(texts))
+            if texts and places is not None:
+                self.last = math.floor(places[-1])
+            if kept:
+                self.newest = (taken[kept[-1]], times[kept[-1]])
+            return [
+                Strings(
+                    self.path,
+                    [texts[i] for i in kept],
+                    [taken[i] for i in kept],
+                    [times[i] for i in kept],
+                    fresh,
+                    at,
+                )
+            ]
+
+        return Change(self, ops=write)
+
+    def _within_limits(self, text: str) -> str:
+        if not self.scope.has_limits or len(text) <= LONGEST:
+            return text
+        warn_once(
+            (self.scope.key, self.path),
+            f'Entries of "{self.path}" were cut to {LONGEST:,} characters, because the run has limits="neptune".',
+            LimitWarning,
+        )
+        return text[:LONGEST]
+
+
+def _as_steps(steps: Sequence[int | float]) -> Any:
+    """Return steps as floats, like those of numbers, unless one of them is a whole number that no float can hold."""
+    import numpy as np
+
+    exact = any(type(step) is int and abs(step) > 2**53 for step in steps)
+    return np.array(steps, dtype=None if exact else "float64")

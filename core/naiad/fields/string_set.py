@@ -1,0 +1,75 @@
+"""Tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from naiad import coerce
+from naiad.errors import NaiadTypeError, shown
+from naiad.fields.base import Change, Field
+from naiad.ops import Tags
+from naiad.types import StringSet as StringSetValue
+
+__all__ = ["TAG_PATHS", "StringSet"]
+
+TAG_PATHS = ("sys/tags", "sys/group_tags")
+
+
+class StringSet(Field):
+    """A set of texts. Only `sys/tags` and `sys/group_tags` are sets; both exist in every run."""
+
+    kind = "string_set"
+    remedy = "It has add(), remove(), clear() and fetch()."
+
+    def add(self, values: object, *, wait: bool = False) -> None:
+        """Add a tag or several; those that are there already stay as they are."""
+        self.scope.commit([self.adding_tags(values)], wait)
+
+    def remove(self, values: object, *, wait: bool = False) -> None:
+        """Remove a tag or several; those that are not there are no error."""
+        self.scope.commit([self._change(remove=_tags_of(self.path, values))], wait)
+
+    def clear(self, *, wait: bool = False) -> None:
+        """Remove all tags."""
+        self.scope.commit([self._change(clear=True)], wait)
+
+    def assign(self, values: object, *, wait: bool = False) -> None:
+        """Replace all tags."""
+        self.scope.commit([self.assigning(values)], wait)
+
+    def fetch(self) -> set[str]:
+        """Return the tags."""
+        return set(self.scope.reader.tags(self.path))
+
+    def content(self) -> StringSetValue:
+        """Return the tags, for a copy of them."""
+        return StringSetValue(self.fetch())
+
+    def adding_tags(self, values: object) -> Change:
+        """Check tags and return the change that adds them."""
+        return self._change(add=_tags_of(self.path, values))
+
+    def assigning(self, value: object) -> Change:
+        """Check tags and return the change that replaces all others by them."""
+        return self._change(add=_tags_of(self.path, value), clear=True)
+
+    def _change(self, add: list[str] = [], remove: list[str] = [], clear: bool = False) -> Change:  # noqa: B006 (never changed)
+        packed = [[coerce.pack_text(tag) for tag in tags] for tags in (add, remove)]
+        return Change(self, ops=lambda at: [Tags(self.path, packed[0], packed[1], clear, at)])
+
+
+def _tags_of(path: str, values: object) -> list[str]:
+    """Return one tag or a collection of tags as a list.
+
+    Raises:
+        NaiadTypeError: something is not a str.
+    """
+    given = values.values if isinstance(values, StringSetValue) else values
+    found = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    for tag in found:
+        if not isinstance(tag, str):
+            raise NaiadTypeError(
+                f'"{path}" is a set of tags, so {shown(tag)} cannot be one.\nConvert it with str(...).',
+                path=path,
+            )
+    return [str.__str__(tag) for tag in found]

@@ -1,0 +1,368 @@
+"""The handler: a path bound to a run, offering every verb. `run["train/loss"]` always is one, whatever is stored there.
+
+Appending a float to a known series is the hot path of the whole library, so it is written out in `Handler.append`: no
+lock, no call that is not needed, nothing allocated. Whatever is unusual goes to `_append_slowly`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from struct import error as struct_error
+from typing import TYPE_CHECKING, Any
+
+from naiad import paths
+from naiad.batch import Batch
+from naiad.clock import now
+from naiad.errors import UnsupportedValue, warn_once
+from naiad.fields.base import Source
+from naiad.fields.float_series import FloatSeries
+from naiad.namespace import nested
+from naiad.store.segment import pack_int
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from naiad.containers import Container
+    from naiad.fields.base import Field
+    from naiad.store.segment import Page
+    from naiad.typing import ProgressBarType
+
+__all__ = ["Handler"]
+
+FLOATS = {float}
+EXACT = 2**53
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+UNBOUND = FloatSeries(None, "")
+"""Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
+
+
+class Handler(Source):
+    """A place in a run: a field, a namespace, or nothing yet.
+
+    What it becomes is decided by the first verb: `append(0.5)` makes a FloatSeries, `assign("x")` a String. A handler
+    of a namespace takes relative paths in brackets, and dicts in `assign`, `append` and `extend`.
+
+    >>> train = run["train"]
+    >>> train["loss"].append(0.7)
+    >>> train.append({"loss": 0.6, "accuracy": 0.8}, step=1)
+    """
+
+    __slots__ = ("__weakref__", "_below", "_container", "_known", "_path", "_removals", "_series")
+    __iter__ = None  # brackets take paths, so without this a loop over a handler would never end
+
+    def __init__(self, container: Container, path: str) -> None:
+        self._container = container
+        self._path = path
+        self._series = UNBOUND  # else a series whose points may be packed without further questions
+        self._known: dict[str, FloatSeries] = {}  # the same for the keys of dicts given to append
+        self._removals = 0  # fields that had been removed when those were looked up
+        self._below: dict[str, Handler] = {}
+
+    def __repr__(self) -> str:
+        field = self._container._scope.tree.get(self._path)
+        if field is not None:
+            return repr(field)
+        kind = "Namespace" if self._container._scope.tree.is_namespace(self._path) else "Unassigned"
+        return f'<{kind} field at "{self._path}">'
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross to another process as the run and the path; the run is opened there when it is first used."""
+        return _restored, (self._container, self._path)
+
+    def __getitem__(self, path: object) -> Handler:
+        """Return the handler of a path below this one."""
+        try:
+            return self._below[path]  # type: ignore[index]  # what is no str is not found, and then looked at
+        except KeyError:
+            pass
+        return self._container._find(self._path, path, self._below)
+
+    def __setitem__(self, path: object, value: Any) -> None:
+        self[path].assign(value)
+
+    def __delitem__(self, path: object) -> None:
+        self[path].pop()
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Return what may follow in brackets, for notebooks."""
+        return self._container._scope.tree.completions(self._path)
+
+    @property
+    def container(self) -> Container:
+        """The run or project this place belongs to."""
+        return self._container
+
+    def get_root_object(self) -> Container:
+        """Return the run or project this place belongs to."""
+        return self._container
+
+    # Writing
+
+    def assign(self, value: Any, *, wait: bool = False) -> None:
+        """Store a value: `run[path] = value`. A dict is merged into what lies below the path, all of it or nothing.
+
+        The first value decides the kind of the field; later ones must fit it without loss. A handler or field given as
+        the value is copied, from another run too.
+
+        Args:
+            value: a number, text, boolean, datetime, dict, argparse.Namespace, handler, or a value of `naiad.types`.
+            wait: return when the value is on disk, safe against a power cut.
+
+        Raises:
+            NaiadTypeError, NaiadValueError: the field at the path cannot hold the value.
+            FieldConflict: the path lies above or below another field.
+        """
+        with Batch(self._container._scope, wait) as batch:
+            batch.assign(self._path, value)
+
+    def append(
+        self,
+        value: Any,
+        *,
+        step: float | None = None,
+        timestamp: Any = None,
+        wait: bool = False,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Add a point to a series; with a dict, one to each series below.
+
+        The first value decides: a number makes a FloatSeries, a text a StringSeries. Steps may come in any order.
+
+        Args:
+            value: a number or text, or a dict of them.
+            step: any number; the one after the last point's if None.
+            timestamp: seconds since 1970 or a datetime; now if None.
+            wait: return when the point is on disk, safe against a power cut.
+            name: for files.
+            description: for files.
+        """
+        series = self._series
+        fid = series.fid
+        if (
+            fid
+            and value.__class__ is float
+            and timestamp is None
+            and wait is False
+            and name is None
+            and description is None
+        ):
+            if step is None:
+                series.last = place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
+            else:
+                place = step  # type: ignore[assignment]  # looked at in the next line
+            if place.__class__ is int:
+                reserve, page = series.journal.slot  # type: ignore[union-attr]  # a bound series has one
+                at = reserve()
+                try:
+                    pack_int(page, at, place, value, now(), fid, at)
+                except (struct_error, ValueError):  # page full, writer stopped, step too large
+                    _give_back(page, at)
+                    series.put(value, place, None, is_taken=step is None)
+                else:
+                    if step is not None:
+                        series.last = place
+                return
+        if wait is False and name is None and description is None:
+            if fid:
+                if self._append_number(series, value, step, timestamp):
+                    return
+            elif value.__class__ is dict and timestamp is None and self._append_floats(value, step):
+                return
+        self._append_slowly(value, step, timestamp, wait, name, description)
+
+    def extend(self, values: Any, *, steps: Any = None, timestamps: Any = None, wait: bool = False) -> None:
+        """Add several points to a series, all or none; with a dict of collections, to each series below.
+
+        Args:
+            values: any iterable (list, generator, array, Series), or a dict of them; without values nothing happens.
+            steps: one for each value.
+            timestamps: one for each value, in seconds since 1970 or as datetimes.
+            wait: return when the points are on disk, safe against a power cut.
+
+        Raises:
+            InvalidArgument: not as many steps or timestamps as values.
+        """
+        with Batch(self._container._scope, wait) as batch:
+            batch.extend(self._path, values, steps, timestamps)
+
+    def log(
+        self,
+        value: Any,
+        *,
+        step: float | None = None,
+        timestamp: Any = None,
+        wait: bool = False,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Add a point, or several given as a collection. The old name of `append` and `extend`."""
+        with Batch(self._container._scope, wait) as batch:
+            batch.log(self._path, value, step, timestamp)
+        self._refuse_captions(name, description)
+
+    def add(self, values: Any, *, wait: bool = False) -> None:
+        """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
+        with Batch(self._container._scope, wait) as batch:
+            batch.add(self._path, values)
+
+    def remove(self, values: Any, *, wait: bool = False) -> None:
+        """Remove a tag or several; those that are not there are no error."""
+        self._existing().remove(values, wait=wait)
+
+    def clear(self, *, wait: bool = False) -> None:
+        """Remove all tags of a set, or all points of a series; the field stays."""
+        self._existing().clear(wait=wait)
+
+    def configure(
+        self,
+        *,
+        min: float | None = None,
+        max: float | None = None,
+        unit: str | None = None,
+        wait: bool = False,
+    ) -> None:
+        """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
+        with Batch(self._container._scope, wait) as batch:
+            batch.configure(self._path, min, max, unit)
+
+    def pop(self, path: str | None = None, *, wait: bool = False) -> None:
+        """Remove the field here, or at a path below; of a namespace, all fields in it.
+
+        Raises:
+            FieldConflict: there is nothing to remove.
+        """
+        gone = self._path if path is None else paths.join(self._path, path)
+        self._container._scope.remove(paths.parse(gone), wait)
+
+    # Reading
+
+    def fetch(self) -> Any:
+        """Return the value of a field, the tags of a set, or the single values of a namespace as a nested dict.
+
+        Raises:
+            MissingField: nothing is stored here.
+            WrongVerb: it is a series; use `fetch_last` or `fetch_values`.
+        """
+        scope = self._container._scope
+        field = scope.field(self._path)
+        if field is not None:
+            return field.fetch()
+        if not scope.tree.is_namespace(self._path):
+            raise scope.missing(self._path)
+        return nested(scope.atoms(self._path), self._path)
+
+    def fetch_last(self) -> Any:
+        """Return the last value of a series.
+
+        Raises:
+            EmptySeries: it has no points.
+        """
+        return self._existing().fetch_last()
+
+    def fetch_values(
+        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+    ) -> pd.DataFrame:
+        """Return all points of a series as a DataFrame with the columns step, value and timestamp, ordered by step."""
+        frame: pd.DataFrame = self._existing().fetch_values(
+            include_timestamp=include_timestamp, progress_bar=progress_bar
+        )
+        return frame
+
+    def sources(self) -> dict[str, Field]:
+        """Return the fields at or below this place, for copying them."""
+        scope = self._container._scope
+        field = scope.field(self._path)
+        if field is not None:
+            return {"": field}
+        if not scope.tree.is_namespace(self._path):
+            raise scope.missing(self._path)
+        start = len(self._path) + 1 if self._path else 0
+        return {path[start:]: scope.existing(path) for path in scope.tree.paths(self._path)}
+
+    # The ways of append
+
+    def _append_number(self, series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
+        """Append to a series that is known; False, and nothing done, if the value needs a warning."""
+        try:
+            series.put(value, step, timestamp)
+        except UnsupportedValue:
+            return False
+        return True
+
+    def _append_floats(self, values: dict[Any, Any], step: Any) -> bool:
+        """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
+        if set(map(type, values.values())) != FLOATS and not all(map(_is_exact, values.values())):
+            return False
+        if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
+            return False
+        if self._removals != self._container._scope.removals:  # one of the series may be gone
+            return False
+        known = self._known
+        if not values.keys() <= known.keys():
+            return False
+        time = now()
+        journal = self._container._scope.writer.journal
+        reserve, page = journal.slot
+        place = step
+        for key, value in values.items():
+            series = known[key]
+            if step is None:
+                place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
+            series.last = place
+            at = reserve()
+            try:
+                pack_int(page, at, place, value, time, series.fid, at)
+            except (struct_error, ValueError):  # page full, writer stopped: the slow path knows
+                series.put(value, place, time, is_taken=step is None)
+                reserve, page = journal.slot
+        return True
+
+    def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
+        with Batch(self._container._scope, wait) as batch:
+            batch.append(self._path, value, step, timestamp)
+        self._learn(value)
+        if name is not None or description is not None:
+            self._refuse_captions(name, description)
+
+    def _learn(self, value: Any) -> None:
+        """Remember which series the next append may go to directly."""
+        tree = self._container._scope.tree
+        field = tree.get(self._path)
+        if isinstance(field, FloatSeries) and field.is_hot:
+            self._series = field
+        elif type(value) is dict:
+            if self._removals != self._container._scope.removals:
+                self._known.clear()
+                self._removals = self._container._scope.removals
+            for key in value:
+                below = tree.get(paths.join(self._path, key)) if type(key) is str and paths.parts(key) else None
+                if isinstance(below, FloatSeries) and below.is_hot:
+                    self._known[key] = below
+
+    def _refuse_captions(self, name: str | None, description: str | None) -> None:
+        """Say that only files have a name and a description; the value itself is stored."""
+        if name is not None or description is not None:
+            warn_once(
+                (self._path, "captions"),
+                f'"{self._path}" keeps no name= and description=, because only files have them.',
+            )
+
+    def _existing(self) -> Any:
+        return self._container._scope.existing(self._path)
+
+
+def _give_back(page: Page, at: int) -> None:
+    """Fill a reserved record that got no point with one that means nothing: what follows must not wait for it."""
+    with suppress(struct_error, ValueError):  # on a full page there is nothing to fill
+        pack_int(page, at, 0, 0.0, 0.0, 0, at)
+
+
+def _is_exact(value: object) -> bool:
+    """Whether packing a value as a float loses nothing and needs no word."""
+    return isinstance(value, float) or (value.__class__ is int and -EXACT <= value <= EXACT)
+
+
+def _restored(container: Container, path: str) -> Handler:
+    is_open = "_scope" in container.__dict__  # else it is opened later, when the handler is first used
+    return container._handler(path) if is_open else Handler(container, path)

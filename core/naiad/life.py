@@ -1,0 +1,76 @@
+"""What ends a run besides `stop()`: the end of the process, and an exception that nobody caught."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from naiad.containers import Container
+
+__all__ = ["begin", "end", "end_state", "open_containers"]
+
+_open: dict[int, Container] = {}  # by identity; keeps a run alive whose last reference the program dropped
+_is_watching = False
+
+
+def begin(container: Container) -> None:
+    """Stop the container when the process ends, and tell it of an uncaught exception before that."""
+    global _is_watching
+    _open[id(container)] = container
+    if not _is_watching:
+        _is_watching = True
+        atexit.register(_stop_all)
+        _chain_excepthook()
+
+
+def end(container: Container) -> None:
+    """The container was stopped."""
+    _open.pop(id(container), None)
+
+
+def open_containers() -> list[Container]:
+    """Return all containers of this process that were not stopped, the latest first."""
+    return list(reversed(_open.values()))
+
+
+def end_state(error: BaseException) -> str | None:
+    """Return how a run ends whose process is left by this exception, or None for an exception that is no failure.
+
+    >>> end_state(KeyboardInterrupt()), end_state(SystemExit(0))
+    ('terminated', None)
+    """
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return None
+    return "terminated" if isinstance(error, KeyboardInterrupt) else "failed"
+
+
+def _stop_all() -> None:
+    for container in open_containers():
+        container.stop()
+
+
+def _chain_excepthook() -> None:
+    earlier = sys.excepthook
+
+    def mark_failed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        try:
+            for container in open_containers():
+                container._fail(error)
+        finally:
+            earlier(kind, error, traceback)
+
+    sys.excepthook = mark_failed
+
+
+def _disown() -> None:
+    """In a forked child: its uncaught exceptions are its own and say nothing about the parent's runs."""
+    for container in open_containers():
+        container._disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown)

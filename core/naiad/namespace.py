@@ -1,0 +1,163 @@
+"""The tree of what exists in a run: paths, the field at each, and the namespaces between. It knows nothing of storing.
+
+A path is a field or a namespace, never both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from naiad import paths
+from naiad.errors import FieldConflict
+from naiad.fields.base import with_article
+
+__all__ = ["Tree", "lines_of", "nested"]
+
+T = TypeVar("T")
+BLUE, PLAIN = "\033[34m", "\033[0m"
+MOST_COMPARED = 2_000  # paths looked at for a suggestion; keeps a typo cheap in a run of 100,000 fields
+
+
+class Tree(Generic[T]):
+    """What is stored at each path, and which names lie below each namespace.
+
+    A namespace exists as long as something is stored below it.
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[str, T] = {}
+        self._below: dict[str, dict[str, None]] = {}  # namespace -> its names, in the order they came
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._leaves
+
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+    def get(self, path: str) -> T | None:
+        """Return what is stored at the path, or None."""
+        return self._leaves.get(path)
+
+    def is_namespace(self, path: str) -> bool:
+        """Whether something is stored below the path; the root always is one."""
+        return not path or path in self._below
+
+    def has(self, path: str) -> bool:
+        """Whether a leaf or a namespace is at the path."""
+        return path in self._leaves or self.is_namespace(path)
+
+    def paths(self, prefix: str = "") -> list[str]:
+        """Return the paths of all leaves at or below a path, in the order they came."""
+        if not prefix:
+            return list(self._leaves)
+        if prefix in self._leaves:
+            return [prefix]
+        return list(self._walk(prefix))
+
+    def check(self, path: str) -> None:
+        """Raise FieldConflict if a new leaf at the path would lie above or below another leaf."""
+        if path in self._below:
+            example = next(self._walk(path))
+            raise FieldConflict(
+                f'"{path}" is a namespace, so no value can be stored there: "{example}" exists.\n'
+                f'Store it below, or remove the namespace first with run.pop("{path}").',
+                path=path,
+            )
+        for above in _above(path):
+            if above in self._leaves:
+                raise FieldConflict(
+                    f'"{path}" cannot exist, because "{above}" is {with_article(self._leaves[above])} and not a '
+                    f'namespace.\nUse another path, or remove the field first with run.pop("{above}").',
+                    path=path,
+                )
+
+    def put(self, path: str, leaf: T) -> None:
+        """Store a leaf and make the namespaces above it. Call `check` first."""
+        if path not in self._leaves:
+            name = path
+            for above in _above(path):
+                self._below.setdefault(above, {})[name[len(above) + 1 :] if above else name] = None
+                name = above
+        self._leaves[path] = leaf
+
+    def remove(self, path: str) -> None:
+        """Remove one leaf, and the namespaces that become empty by it."""
+        self._leaves.pop(path, None)
+        name = path
+        for above in _above(path):
+            names = self._below[above]
+            names.pop(name[len(above) + 1 :] if above else name, None)
+            if names:
+                return
+            del self._below[above]
+            name = above
+
+    def near(self, path: str, most: int = 3) -> list[str]:
+        """Return existing paths that a mistyped path may have meant, best first."""
+        below = itertools.islice(self._walk(path), most)
+        alike = (known for known in self._leaves if abs(len(known) - len(path)) <= 6)
+        closest = difflib.get_close_matches(path, itertools.islice(alike, MOST_COMPARED), most)
+        return list(dict.fromkeys([*closest, *below]))[:most]
+
+    def completions(self, prefix: str = "", most: int = 1000) -> list[str]:
+        """Return what may follow a namespace inside brackets: relative paths of fields and namespaces."""
+        start = len(prefix) + 1 if prefix else 0
+        return [path[start:] for path in itertools.islice(self._walk(prefix, with_namespaces=True), most)]
+
+    def _walk(self, namespace: str, with_namespaces: bool = False) -> Iterator[str]:
+        """Yield paths below a namespace, depth first; without recursion, since a path may have 512 parts."""
+        waiting = [iter(list(self._below.get(namespace, ())))]
+        bases = [namespace]
+        while waiting:
+            name = next(waiting[-1], None)
+            if name is None:
+                waiting.pop()
+                bases.pop()
+                continue
+            path = f"{bases[-1]}/{name}" if bases[-1] else name
+            is_namespace = path in self._below
+            if with_namespaces or not is_namespace:
+                yield path
+            if is_namespace:
+                waiting.append(iter(list(self._below[path])))
+                bases.append(path)
+
+
+def nested(leaves: Mapping[str, T] | Iterable[tuple[str, T]], prefix: str = "") -> dict[str, object]:
+    """Return leaves below a namespace as nested dicts.
+
+    >>> nested({"a/b": 1, "a/c/d": 2}, "a")
+    {'b': 1, 'c': {'d': 2}}
+    """
+    top: dict[str, object] = {}
+    start = len(prefix) + 1 if prefix else 0
+    for path, leaf in leaves.items() if isinstance(leaves, Mapping) else leaves:
+        *namespaces, name = paths.parts(path[start:])
+        place = top
+        for part in namespaces:
+            place = place.setdefault(part, {})  # type: ignore[assignment]  # inner places are dicts: no leaf lies above
+        place[name] = leaf
+    return top
+
+
+def lines_of(leaves: Mapping[str, object], is_coloured: bool) -> Iterator[str]:
+    """Yield the lines of `print_structure`: sorted names, four spaces a level, the class of each field."""
+    start, end = (BLUE, PLAIN) if is_coloured else ("", "")
+    shown: list[str] = []
+    for names, leaf in sorted((paths.parts(path), leaf) for path, leaf in leaves.items()):
+        pairs = zip(shown, names[:-1], strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        for depth in range(common, len(names) - 1):
+            yield f"{'    ' * depth}{start}'{names[depth]}'{end}:"
+        yield f"{'    ' * (len(names) - 1)}{start}'{names[-1]}'{end}: {type(leaf).__name__}"
+        shown = names[:-1]
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the namespaces that hold a path, nearest first, the root last."""
+    while path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -1,0 +1,152 @@
+"""What `init_run` and `init_project` accept: each argument checked, and a word about those that do nothing here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from naiad.errors import (
+    InvalidArgument,
+    NaiadPathError,
+    NaiadTypeError,
+    NaiadWarning,
+    NotYetWarning,
+    shown,
+    warn_once,
+)
+from naiad.settings import setting
+
+__all__ = ["MODES", "check", "custom_id", "is_strict", "mode_of", "refuse_unknown", "say_what_is_missing"]
+
+MODES = ("async", "sync", "offline", "read-only", "debug")
+LONGEST_ID = 128
+
+_TEXT = (str, type(None))
+_FLAG = (bool, type(None))
+_TYPES: dict[str, tuple[type, ...]] = {
+    "store": (str, os.PathLike, type(None)),
+    "with_id": _TEXT,
+    "project": _TEXT,
+    "api_token": _TEXT,
+    "custom_run_id": _TEXT,
+    "mode": _TEXT,
+    "name": _TEXT,
+    "description": _TEXT,
+    "monitoring_namespace": _TEXT,
+    "capture_stdout": _FLAG,
+    "capture_stderr": _FLAG,
+    "capture_hardware_metrics": _FLAG,
+    "fail_on_exception": (bool,),
+    "capture_traceback": (bool,),
+    "strict": _FLAG,
+    "limits": _TEXT,
+    "on_error": (str,),
+    "flush_period": (int, float),
+    "async_lag_threshold": (int, float),
+    "async_no_progress_threshold": (int, float),
+    "dependencies": (str, type(None), os.PathLike),
+}
+_CHOICES: dict[str, tuple[object, ...]] = {"limits": (None, "neptune"), "on_error": ("warn", "raise")}
+
+_NOT_YET: dict[str, Callable[[Any], bool]] = {
+    "source_files": lambda value: value is not None and value not in ([], ()),
+    "capture_stdout": bool,
+    "capture_stderr": bool,
+    "capture_hardware_metrics": bool,
+    "git_ref": lambda value: value is not None and value is not False and value != "DISABLED",
+    "dependencies": lambda value: value is not None,
+}
+"""Arguments of features that are still to come, and whether a value asks for one."""
+
+_NO_EFFECT = {
+    "proxies": "no network is used",
+    "async_lag_callback": "what is logged is on disk when the call returns, so that nothing lags",
+    "async_no_progress_callback": "what is logged is on disk when the call returns, so that nothing lags",
+}
+
+
+def check(**arguments: object) -> None:
+    """Check the types of arguments by their names.
+
+    Raises:
+        NaiadTypeError, InvalidArgument: one of them is not what it should be.
+    """
+    for name, value in arguments.items():
+        if name in _TYPES and not isinstance(value, _TYPES[name]):
+            wanted = " or ".join("None" if each is type(None) else each.__name__ for each in _TYPES[name])
+            raise NaiadTypeError(f"{name}= takes {wanted}, not {shown(value)}.", argument=name, value=value)
+        if name in _CHOICES and value not in _CHOICES[name]:
+            choices = " or ".join(map(repr, _CHOICES[name]))
+            raise InvalidArgument(f"{name}= takes {choices}, not {value!r}.", argument=name, value=value)
+
+
+def say_what_is_missing(**arguments: Any) -> None:
+    """Warn once of each argument that asks for something that does not happen."""
+    for name, value in arguments.items():
+        if name in _NOT_YET and _NOT_YET[name](value):
+            message = f"{name}= is accepted, but this release of naiad does not do what it asks for yet."
+            warn_once(name, message, NotYetWarning)
+        if name in _NO_EFFECT and value is not None:
+            warn_once(name, f"{name}= has no effect: {_NO_EFFECT[name]}.", NaiadWarning)
+
+
+def refuse_unknown(caller: str, unknown: Mapping[str, object]) -> None:
+    """Raise for arguments that do not exist, with a word about those of Neptune's first API."""
+    for name in unknown:
+        if name in ("project_qualified_name", "backend"):
+            raise InvalidArgument(
+                f"{name}= belongs to Neptune's API before 1.0, which naiad does not have.\n"
+                "Use init_run(project=..., with_id=...)."
+            )
+        raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
+
+
+def mode_of(mode: str | None) -> str:
+    """Return the mode given, or that of NAIAD_MODE or NEPTUNE_MODE, or async."""
+    found = mode or setting("MODE", "async")
+    if found not in MODES:
+        names = ", ".join(map(repr, MODES))
+        raise InvalidArgument(f"There is no mode {found!r}.\nThe modes are {names}.", argument="mode", value=found)
+    return str.__str__(found)  # of an enum its value, not its name
+
+
+def is_strict(strict: bool | None) -> bool:
+    """Return what was given, or whether NAIAD_STRICT is set to something that means yes."""
+    if strict is not None:
+        return strict
+    return (setting("STRICT") or "").lower() in ("1", "true", "yes", "on")
+
+
+def custom_id(given: str | None) -> str | None:
+    """Check a custom run id.
+
+    Raises:
+        NaiadPathError: it is empty, too long, or could be taken for a path.
+    """
+    if given is None:
+        return None
+    if (
+        not given.strip()
+        or given in (".", "..")
+        or len(given) > LONGEST_ID
+        or not given.isprintable()
+        or set(given) & set("/\\")
+    ):
+        raise NaiadPathError(
+            f"{shown(given)} cannot be a custom run id.\n"
+            f"Give one of at most {LONGEST_ID} characters without slashes and control characters.",
+            path=given,
+        )
+    return given
+
+
+def tags_of(tags: object) -> list[str]:
+    """Return `tags=` as a list: one tag, or a collection of them."""
+    if tags is None:
+        return []
+    found = [tags] if isinstance(tags, str) or not isinstance(tags, Iterable) else list(tags)
+    wrong = [tag for tag in found if not isinstance(tag, str)]
+    if wrong:
+        raise NaiadTypeError(f"tags= takes a str or a list of str, not {shown(wrong[0])}.", argument="tags")
+    return [tag for tag in found if isinstance(tag, str)]

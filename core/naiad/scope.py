@@ -1,0 +1,257 @@
+"""The scope of a container: the tree of its fields, and the one place where checked changes become written ones."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from naiad.errors import (
+    FieldConflict,
+    InactiveContainer,
+    MissingField,
+    ProtectedPath,
+    ReadOnlyWarning,
+    warn_once,
+)
+from naiad.fields.atom import Atom
+from naiad.fields.base import Change, Field
+from naiad.fields.registry import field_class
+from naiad.fields.run_state import RunState
+from naiad.namespace import Tree
+from naiad.ops import Delete, Op
+
+if TYPE_CHECKING:
+    from naiad.store.reader import Reader
+    from naiad.writer import Writer
+
+__all__ = ["ContainerScope"]
+
+WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
+
+
+class ContainerScope:
+    """What the fields of one container share.
+
+    The tree holds what this process knows to exist: all that was there when the container was opened, and all that
+    this process has written since. What other processes add is seen by `refresh`, which is asked for whatever is not
+    found here.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        key: str,
+        reader: Reader,
+        writer: Writer | None,
+        *,
+        is_strict: bool = False,
+        has_limits: bool = False,
+        is_sync: bool = False,
+        inactive: type[InactiveContainer] = InactiveContainer,
+    ) -> None:
+        self.title = title
+        self.key = key
+        self.reader = reader
+        self.is_strict = is_strict
+        self.has_limits = has_limits
+        self.is_sync = is_sync
+        self.tree: Tree[Field] = Tree()
+        self.lock = threading.RLock()
+        self.is_stopped = False
+        self.removals = 0  # how many fields are gone; who remembers fields looks at it
+        self._writer = writer
+        self._inactive = inactive
+        _scopes.add(self)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written through this scope."""
+        return self._writer is None
+
+    @property
+    def writer(self) -> Writer:
+        """The only door to changing the run; `commit` looks after runs that were opened for reading and have none."""
+        if self._writer is None:
+            raise self._inactive(f"{self.title} is open for reading only.")
+        return self._writer
+
+    def require_active(self) -> None:
+        """Raise if the container was stopped."""
+        if self.is_stopped:
+            raise self._inactive(
+                f"{self.title} was stopped and cannot be used any more.\nOpen it again to go on with it."
+            )
+
+    def require_writable(self, path: str, exceptions: frozenset[str] = WRITABLE_IN_SYS) -> None:
+        """Raise ProtectedPath for what only naiad writes."""
+        if path.startswith("sys/") and path not in exceptions:
+            names = ", ".join(sorted(WRITABLE_IN_SYS))
+            raise ProtectedPath(
+                f'"{path}" cannot be changed or removed, because naiad keeps it.\nYou may assign to {names}.', path=path
+            )
+
+    # What exists
+
+    def field(self, path: str) -> Field | None:
+        """Return the field at a path, asking the store where this process knows of none."""
+        self.require_active()
+        known = self.tree.get(path)
+        if known is None and not self.tree.is_namespace(path):
+            self.refresh()
+            known = self.tree.get(path)
+        return known
+
+    def existing(self, path: str) -> Field:
+        """Return the field at a path.
+
+        Raises:
+            MissingField: there is none; the message names paths that look alike.
+        """
+        found = self.field(path)
+        if found is None:
+            raise self.missing(path)
+        return found
+
+    def missing(self, path: str) -> MissingField:
+        """Return the error for a path without a field."""
+        near = ", ".join(f'"{known}"' for known in self.tree.near(path))
+        hint = f" Nearby: {near}." if near else ""
+        return MissingField(f'{self.title} has no field "{path}".{hint}', path=path)
+
+    def refresh(self) -> None:
+        """Learn what other processes have added, removed or changed."""
+        with self.lock:
+            kinds = self.reader.kinds()
+            for path in [] if self._is_waiting() else self.tree.paths():
+                known = self.tree.get(path)
+                if known is not None and kinds.get(path) != known.kind:
+                    self._forget(known)
+            self.know(kinds.items())
+
+    def _is_waiting(self) -> bool:
+        """Whether what this process wrote waits in memory for the disk, so that no reader sees all of it."""
+        return self._writer is not None and self._writer.journal.is_troubled
+
+    def know(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
+        """Give fields that are stored already their place in the tree."""
+        for path, kind in kinds:
+            if path not in self.tree:
+                self.tree.put(path, field_class(kind)(self, path, is_new=is_new))
+
+    def atoms(self, path: str = "") -> dict[str, object]:
+        """Return all single values at or below a path, by their paths; series and sets are left out."""
+        self.require_active()
+        plain = self.reader.values(path)
+        if any(each not in self.tree for each in plain):
+            self.refresh()
+        found = {}
+        for each, value in plain.items():
+            field = self.tree.get(each)
+            if isinstance(field, Atom | RunState):
+                found[each] = field.read(value)
+        return found
+
+    def _forget(self, field: Field) -> None:
+        self.removals += 1
+        self.tree.remove(field.path)
+        field.forget()
+
+    # Changing it
+
+    def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
+        """Write checked changes together, or none of them.
+
+        Raises:
+            FieldConflict: a field would lie above or below another one.
+            ProtectedPath: only naiad writes there.
+        """
+        with self.lock:
+            self.require_active()
+            new = self._admit(changes)
+            if self._writer is None:
+                self._decline(new)
+                return
+            try:
+                at = self._writer.now()
+                ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
+                if ops:
+                    self._writer.log(ops)
+            except BaseException:
+                self._withdraw(new)
+                raise
+            for change in changes:
+                if change.then:
+                    change.then()
+        if wait:
+            self._writer.wait()
+
+    def remove(self, path: str, wait: bool = False) -> None:
+        """Remove the field at a path, or all fields of a namespace, in one write.
+
+        Raises:
+            FieldConflict: there is nothing to remove.
+        """
+        with self.lock:
+            if self.field(path) is None and not self.tree.is_namespace(path):
+                raise FieldConflict(f"{self.missing(path)}\nSo there is nothing to remove.", path=path)
+            gone = self.tree.paths(path)
+            for each in gone:
+                self.require_writable(each, frozenset())
+            if self._writer is None:
+                self._decline([])
+                return
+            at = self._writer.now()
+            self._writer.log([Delete(each, at) for each in gone])
+            for each in gone:
+                self._forget(self.tree.get(each))  # type: ignore[arg-type]  # paths() lists what is there
+        if wait:
+            self._writer.wait()
+
+    def _admit(self, changes: Sequence[Change]) -> list[Field]:
+        """Give fields that are new their place in the tree, all or none; return the new ones."""
+        new: list[Field] = []
+        try:
+            for change in changes:
+                if self._is_new(change.field):
+                    self.tree.check(change.field.path)
+                    self.tree.put(change.field.path, change.field)
+                    new.append(change.field)
+        except FieldConflict:
+            self._withdraw(new)
+            raise
+        return new
+
+    def _is_new(self, field: Field) -> bool:
+        self.require_writable(field.path)
+        known = self.tree.get(field.path)
+        if known is not None and known is not field:
+            raise FieldConflict(
+                f'"{field.path}" is another field now than when it was looked up.\n'
+                f"Write to it through the run: run[{field.path!r}].",
+                path=field.path,
+            )
+        return known is None
+
+    def _withdraw(self, fields: list[Field]) -> None:
+        for field in fields:
+            self.tree.remove(field.path)
+
+    def _decline(self, new: list[Field]) -> None:
+        self._withdraw(new)
+        warn_once(self.key, f"{self.title} is open for reading only, so nothing is stored in it.", ReadOnlyWarning)
+
+
+_scopes: weakref.WeakSet[ContainerScope] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread of the parent may have held a lock, and that thread does not exist here."""
+    for scope in _scopes:
+        scope.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

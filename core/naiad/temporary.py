@@ -1,0 +1,21 @@
+"""Stores that last as long as their run: what `mode="debug"` writes to."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from naiad.store.store import Store
+
+__all__ = ["remove_temporary_store", "temporary_store"]
+
+
+def temporary_store() -> Store:
+    """Make a store in a new temporary folder."""
+    return Store.locate(tempfile.mkdtemp(prefix="naiad-debug-"))
+
+
+def remove_temporary_store(root: Path) -> None:
+    """Remove it with all its runs; what the system will not give up stays for its own cleaning."""
+    shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,114 @@
+"""`naiad ls`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import naiad
+
+Cli = Callable[..., Result]
+NASTY = "\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:"
+
+
+@pytest.fixture
+def several(store: Path) -> None:
+    """Three runs of two projects; the second failed, the third runs on."""
+    with naiad.init_run(project="digits", name="first", tags=["a", "b"]):
+        pass
+    with pytest.raises(ZeroDivisionError), naiad.init_run(project="digits", tags=["b"]):
+        1 / 0
+    with naiad.init_run(project="my-second-project"):
+        pass
+
+
+def ids(result: Result) -> list[str]:
+    assert 0 == result.exit_code, result.stderr
+    return [line.split("\t")[0] for line in result.stdout.splitlines()]
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], ["MSP-1", "DIGITS-2", "DIGITS-1"]),
+        (["--project", "digits"], ["DIGITS-2", "DIGITS-1"]),
+        (["--project", "other"], []),
+        (["--tag", "b"], ["DIGITS-2", "DIGITS-1"]),
+        (["--tag", "b", "--tag", "a"], ["DIGITS-1"]),
+        (["--state", "failed"], ["DIGITS-2"]),
+        (["--state", "finished", "--project", "digits"], ["DIGITS-1"]),
+        (["-n", "1"], ["MSP-1"]),
+    ],
+    ids=" ".join,
+)
+def test_runs_are_listed_newest_first(cli: Cli, options: list[str], expected: list[str]) -> None:
+    assert expected == ids(cli("ls", *options))
+    assert expected == [row["id"] for row in json.loads(cli("ls", "--json", *options).stdout)]
+
+
+def test_columns_are_separated_by_tabs(cli: Cli, digits: str) -> None:
+    (line,) = cli("ls").stdout.splitlines()
+
+    run_id, state, created, project, name, tags = line.split("\t")
+    assert (digits, "finished", "digits", "baseline", "good, sgd") == (run_id, state, project, name, tags)
+    assert datetime.fromisoformat(created.replace("Z", "+00:00")).tzinfo
+
+
+def test_json_has_the_facts_of_each_run(cli: Cli, digits: str) -> None:
+    (row,) = json.loads(cli("ls", "--json").stdout)
+
+    assert (digits, "digits", "baseline", "first try", "finished", False, ["good", "sgd"], []) == tuple(
+        row[name] for name in ("id", "project", "name", "description", "state", "failed", "tags", "group_tags")
+    )
+    assert row["created"] < row["modified"] < datetime.now(timezone.utc).isoformat()
+
+
+def test_running_runs_are_shown_as_such(cli: Cli, run: naiad.Run) -> None:
+    assert ["running"] == [line.split("\t")[1] for line in cli("ls").stdout.splitlines()]
+
+
+def test_empty_store_lists_nothing(cli: Cli, store: Path) -> None:
+    store.mkdir()
+
+    assert "" == cli("ls").stdout
+    assert [] == json.loads(cli("ls", "--json").stdout)
+
+
+def test_nothing_stored_steers_the_terminal(store: Path, cli: Cli, terminal: Callable[..., str]) -> None:
+    with naiad.init_run(project=f"p{NASTY}", name=NASTY, tags=[NASTY]):
+        pass
+
+    (line,) = cli("ls").stdout.splitlines()
+    shown = terminal("ls", columns=300, NO_COLOR="1")
+
+    assert 6 == len(line.split("\t"))
+    assert r"\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:" in line
+    assert r"\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(line + shown)
+    assert NASTY == json.loads(cli("ls", "--json").stdout)[0]["name"]
+
+
+def test_terminal_gets_an_aligned_table(digits: str, terminal: Callable[..., str]) -> None:
+    header, row = terminal("ls", columns=100, NO_COLOR="1").splitlines()
+
+    assert ["ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS"] == header.split()
+    assert header.index("STATE") == row.index("finished")
+    assert "\x1b" not in header + row
+
+
+def test_terminal_gets_colour_unless_it_is_dumb(digits: str, terminal: Callable[..., str]) -> None:
+    assert "\x1b[" in terminal("ls")
+    assert "\x1b[" not in terminal("ls", TERM="dumb")
+
+
+def test_narrow_terminal_keeps_the_id_whole(digits: str, terminal: Callable[..., str]) -> None:
+    lines = terminal("ls", columns=30, NO_COLOR="1").splitlines()
+
+    assert lines[1].startswith(digits)
+    assert 30 >= max(map(len, lines))

@@ -1,0 +1,106 @@
+"""`naiad plot`; how a curve is drawn is in test_curve.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import naiad
+
+Cli = Callable[..., Result]
+
+
+def test_curve_ends_with_its_legend(cli: Cli, digits: str) -> None:
+    result = cli("plot", digits, "train/loss", "--width", "60", "--height", "12")
+
+    lines = result.stdout.splitlines()
+    assert 0 == result.exit_code, result.stderr
+    assert 12 == len(lines)
+    assert "━━ train/loss  3 points, last 0.25 at step 2" == lines[-1]
+    assert any("\u2800" < character <= "\u28ff" for character in lines[0])
+    assert "\x1b" not in result.stdout
+
+
+def test_several_curves_in_a_pipe_are_told_apart_by_marks(cli: Cli, run: naiad.Run) -> None:
+    run["a"].extend([1.0, 2.0])
+    run["b"].extend([2.0, 1.0])
+
+    lines = cli("plot", run["sys/id"].fetch(), "a", "b", "a").stdout.splitlines()
+
+    assert ["* a  2 points, last 2.0 at step 1", "+ b  2 points, last 1.0 at step 1"] == lines[-2:]
+    assert all(line.isascii() for line in lines)
+
+
+def test_terminal_gives_size_and_colour(digits: str, terminal: Callable[..., str]) -> None:
+    shown = terminal("plot", digits, "train/loss", columns=50)
+    plain = terminal("plot", digits, "train/loss", columns=50, NO_COLOR="1")
+
+    assert "\x1b[36m" in shown
+    assert "\x1b" not in plain
+    assert 22 == len(plain.splitlines())
+    assert 50 == max(map(len, plain.splitlines()))
+
+
+def test_terminal_without_utf8_gets_ascii(digits: str, terminal: Callable[..., str]) -> None:
+    shown = terminal("plot", digits, "train/loss", PYTHONUTF8="0", PYTHONIOENCODING="ascii", NO_COLOR="1")
+
+    assert "* train/loss" in shown
+    assert shown.isascii()
+
+
+def test_json_has_the_numbers(cli: Cli, digits: str) -> None:
+    document = json.loads(cli("plot", digits, "train/loss", "--json").stdout)
+
+    assert {"train/loss"} == set(document)
+    assert [0, 1, 2] == document["train/loss"]["steps"]
+    assert [0.9, 0.5, 0.25] == document["train/loss"]["mean"]
+    assert [1, 1, 1] == document["train/loss"]["finite"]
+
+
+def test_many_points_with_nan_and_infinities(cli: Cli, run: naiad.Run) -> None:
+    values = [float(number % 97) for number in range(20_000)]
+    values[3], values[500:900], values[7] = float("inf"), [float("nan")] * 400, -float("inf")
+    run["loss"].extend(values)
+
+    result = cli("plot", run["sys/id"].fetch(), "loss")
+
+    assert 0 == result.exit_code, result.stderr
+    assert result.stdout.splitlines()[0].startswith("96 ┤")
+    json.loads(cli("plot", run["sys/id"].fetch(), "loss", "--json").stdout)
+
+
+def test_series_without_numbers_is_drawn_empty(cli: Cli, run: naiad.Run) -> None:
+    run["loss"].append(float("nan"))
+
+    result = cli("plot", run["sys/id"].fetch(), "loss")
+
+    assert 0 == result.exit_code, result.stderr
+    assert "━━ loss  1 point, last NaN at step 0" == result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("train/los", 'Run DIGITS-1 has no field "train/los". Nearby: "train/loss", "train/notes".'),
+        ("train", 'Run DIGITS-1 has no field "train". Nearby: "train/loss", "train/notes".'),
+        ("parameters/lr", '"parameters/lr" is a Float, so it cannot be plotted.'),
+        ("parameters/epochs", '"parameters/epochs" is an Integer, so it cannot be plotted.'),
+        ("", "The path '' names no field."),
+    ],
+)
+def test_wrong_paths_are_explained(cli: Cli, digits: str, path: str, message: str) -> None:
+    result = cli("plot", digits, path)
+
+    assert 1 == result.exit_code
+    assert message == result.stderr.splitlines()[0]
+
+
+def test_paths_are_cleaned_in_the_legend(store: Path, cli: Cli) -> None:
+    with naiad.init_run(project="odd") as run:
+        run["a\x9b31m"].append(1.0)
+
+    assert r"━━ a\x9b31m  1 point, last 1.0 at step 0" in cli("plot", "ODD-1", "a\x9b31m").stdout

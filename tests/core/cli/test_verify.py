@@ -1,0 +1,91 @@
+"""`naiad verify` and `naiad repair`: damage is named, and the original outlives its repair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import naiad
+from naiad.store.segment import HEADER, RECORD
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(cli: Cli, digits: str) -> Path:
+    """The folder of a run one of whose points is damaged, beside a whole run."""
+    with naiad.init_run(project="digits"):
+        pass
+    folder = Path(cli("path", digits).stdout.strip())
+    (points,) = folder.glob("journal/*.seg")
+    content = bytearray(points.read_bytes())
+    content[HEADER + RECORD + 8] ^= 0xFF  # in the value of the second point
+    points.write_bytes(content)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_whole_runs_pass(cli: Cli, digits: str) -> None:
+    for arguments in ([], [digits]):
+        result = cli("verify", *arguments)
+
+        assert 0 == result.exit_code, result.stdout
+        assert "" == result.stdout
+        assert "1 run checked, everything is as it was written.\n" == result.stderr
+    assert [] == json.loads(cli("verify", "--json").stdout)
+
+
+def test_damage_is_named_with_its_file_and_field(cli: Cli, digits: str, folder: Path) -> None:
+    for arguments in ([], [digits]):
+        result = cli("verify", *arguments)
+        items = json.loads(cli("verify", *arguments, "--json").stdout)
+
+        rows = [line.split("\t") for line in result.stdout.splitlines()]
+        assert 1 == result.exit_code
+        assert {digits} == {run for run, *_ in rows} == {item["run"] for item in items}
+        assert any(file.endswith(".seg") and field == "train/loss" for _, file, _, field, _ in rows)
+        assert any(item["file"].endswith(".seg") and item["field"] == "train/loss" for item in items)
+        assert f"1 of {'1 run' if arguments else '2 runs'} damaged.\n" == result.stderr
+
+
+def test_damage_does_not_hide_the_rest(cli: Cli, digits: str, folder: Path) -> None:
+    listed, shown = cli("ls"), cli("show", digits)
+
+    assert 2 == len(listed.stdout.splitlines())
+    assert "parameters/lr\tfloat\t0.1" in shown.stdout.splitlines()
+    assert "train/loss\tfloat_series\tdamaged: " in shown.stdout
+    assert 1 == cli("plot", digits, "train/loss").exit_code
+    assert 1 == cli("tail", digits, "train/loss").exit_code
+    assert 0 == cli("tail", digits, "train/notes").exit_code
+
+
+def test_repair_keeps_the_original(cli: Cli, digits: str, folder: Path) -> None:
+    before = files(folder)
+
+    result = cli("repair", digits)
+
+    *_, last = result.stdout.splitlines()
+    original = Path(last.removeprefix("The original is kept in "))
+    assert 0 == result.exit_code, result.stderr
+    assert f"{digits} was rebuilt from what is whole in it." == result.stdout.splitlines()[0]
+    assert "train/loss" in result.stdout
+    assert before == {name: content for name, content in files(original).items() if name in before}
+    assert 0 == cli("verify", digits).exit_code
+    assert "0.25" in cli("tail", digits, "train/loss").stdout
+
+
+def test_repairing_what_is_whole_changes_nothing(cli: Cli, digits: str) -> None:
+    before = cli("show", digits).stdout
+
+    result = cli("repair", digits)
+
+    assert (0, f"{digits} is whole; nothing was changed.\n") == (result.exit_code, result.stdout)
+    assert {"run": digits, "original": None, "lost": []} == json.loads(cli("repair", digits, "--json").stdout)
+    assert before == cli("show", digits).stdout

@@ -1,0 +1,106 @@
+"""The tree of what exists: conflicts, namespaces that come and go, suggestions, printing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from naiad.errors import FieldConflict
+from naiad.namespace import Tree, lines_of, nested
+
+
+def tree_of(*paths: str) -> Tree[str]:
+    tree: Tree[str] = Tree()
+    for path in paths:
+        tree.check(path)
+        tree.put(path, "leaf")
+    return tree
+
+
+def test_namespaces_exist_while_something_is_below_them() -> None:
+    tree = tree_of("a/b/c", "a/d")
+    tree.remove("a/b/c")
+
+    assert not tree.is_namespace("a/b")
+    assert tree.is_namespace("a")
+
+    tree.remove("a/d")
+
+    assert not tree.is_namespace("a")
+    assert tree.is_namespace("")
+
+
+def test_a_field_cannot_lie_below_a_field() -> None:
+    tree = tree_of("a/b")
+
+    with pytest.raises(FieldConflict, match='"a/b/c/d" cannot exist, because "a/b" is a'):
+        tree.check("a/b/c/d")
+
+
+def test_a_field_cannot_lie_where_a_namespace_is() -> None:
+    tree = tree_of("a/b/c")
+
+    with pytest.raises(FieldConflict, match='"a/b/c" exists'):
+        tree.check("a")
+
+
+def test_like_named_siblings_are_no_conflict() -> None:
+    tree = tree_of("a/b")
+    tree.check("a/bc")
+    tree.check("a/c/b")
+
+
+def test_paths_below_a_namespace_come_without_its_like_named_neighbours() -> None:
+    tree = tree_of("a/b", "ab/c", "a/d/e", "x")
+
+    assert ["a/b", "a/d/e"] == tree.paths("a")
+    assert ["x"] == tree.paths("x")
+    assert [] == tree.paths("none")
+
+
+def test_near_paths_are_found_for_a_typing_error() -> None:
+    tree = tree_of("train/loss", "train/loss_epoch", "params/lr")
+
+    assert "train/loss" == tree.near("train/los")[0]
+    assert ["train/loss", "train/loss_epoch"] == tree.near("train")
+    assert [] == tree.near("something/else/entirely")
+
+
+def test_near_paths_are_found_quickly_among_many() -> None:
+    tree = tree_of(*(f"metrics/layer_{i}/weight" for i in range(50_000)))
+    began = time.perf_counter()
+
+    tree.near("metrics/layer_x/weight")
+
+    assert time.perf_counter() - began < 2
+
+
+def test_completions_are_relative_and_contain_namespaces() -> None:
+    tree = tree_of("a/b/c", "a/d")
+
+    assert ["b", "b/c", "d"] == tree.completions("a")
+    assert ["a", "a/b", "a/b/c", "a/d"] == tree.completions()
+
+
+def test_a_path_of_five_hundred_parts_needs_no_recursion() -> None:
+    deep = "/".join("a" * 500)
+    tree = tree_of(deep)
+
+    assert [deep] == tree.paths("a")
+    assert 500 == len(list(lines_of({deep: 1}, is_coloured=False)))
+
+
+def test_nested_dicts_hold_what_is_below_a_prefix() -> None:
+    assert {"b": 1, "c": {"d": 2}} == nested({"a/b": 1, "a/c/d": 2}, "a")
+    assert {} == nested({})
+
+
+def test_lines_are_sorted_and_indented_by_four_spaces() -> None:
+    lines = list(lines_of({"b": 1.0, "a/z": "x", "a/c/d": 2}, is_coloured=False))
+
+    assert ["'a':", "    'c':", "        'd': int", "    'z': str", "'b': float"] == lines
+
+
+def test_names_are_blue_where_colour_is_wanted() -> None:
+    assert ["\033[34m'a'\033[0m: int"] == list(lines_of({"a": 1}, is_coloured=True))
