@@ -1,0 +1,20 @@
+"""The command `naiad`: what a terminal can see and mend of a store. One file a command."""
+
+from __future__ import annotations
+
+from naiad.cli.ls import ls
+from naiad.cli.path import path
+from naiad.cli.plot import plot
+from naiad.cli.program import program
+from naiad.cli.repair import repair
+from naiad.cli.show import show
+from naiad.cli.tail import tail
+from naiad.cli.verify import verify
+
+__all__ = ["main"]
+
+main = program
+"""The program; `main(["ls"])` runs a command from Python too."""
+
+for command in (ls, show, plot, tail, verify, repair, path):
+    main.add_command(command)

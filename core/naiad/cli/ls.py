@@ -1,0 +1,71 @@
+"""`naiad ls`: the runs of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import is_terminal
+from naiad.cli.values import moment_text, tags_text
+from naiad.types import RunState
+
+if TYPE_CHECKING:
+    from naiad.store.catalog import Summary
+
+__all__ = ["STATE_STYLES", "ls"]
+
+HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
+STATES = [*(state.value for state in RunState), "damaged", "newer"]  # the last two of runs that cannot be read
+STATE_STYLES = {"running": "green", "failed": "red", "killed": "red", "damaged": "red", "terminated": "yellow"}
+
+
+@click.command()
+@click.option("--project", help="Only runs of this project.")
+@click.option("--tag", "tags", multiple=True, help="Only runs with this tag; given twice, with both.")
+@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
+@json_option
+@click.pass_obj
+def ls(
+    store: Path | None,
+    project: str | None,
+    tags: tuple[str, ...],
+    state: str | None,
+    limit: int | None,
+    is_json: bool,
+) -> None:
+    """List runs, newest first.
+
+    The columns are id, state, time of creation, project, name and tags.
+    """
+    found = existing_store(store).catalog().rows(project=project, tags=tags, state=state)[:limit]
+    if is_json:
+        print_document([_summary(row) for row in found])
+    else:
+        is_local = is_terminal()
+        print_rows(HEADER, (_cells(row, is_local) for row in found))
+
+
+def _cells(row: Summary, is_local: bool) -> list[Cell]:
+    created = moment_text(row.created, is_local=is_local) if row.created else ""
+    return [
+        Cell(row.id, "bold"),
+        Cell(row.state, STATE_STYLES.get(row.state, "")),
+        Cell(created, "dim"),
+        Cell(row.project),
+        Cell(row.name or ""),
+        Cell(tags_text(row.tags), "cyan"),
+    ]
+
+
+def _summary(row: Summary) -> dict[str, object]:
+    names = (
+        *("id", "uid", "custom_run_id", "project", "name", "description", "state", "failed", "owner"),
+        *("created", "modified", "size", "tags", "group_tags"),
+    )
+    return {name: getattr(row, name) for name in names}

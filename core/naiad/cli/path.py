@@ -1,0 +1,23 @@
+"""`naiad path`: where a run lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import is_terminal
+from naiad.cli.text import clean
+
+__all__ = ["path"]
+
+
+@click.command()
+@click.argument("run")
+@click.pass_obj
+def path(store: Path | None, run: str) -> None:
+    """Print the folder of a run, which can be copied, moved and deleted as a whole."""
+    folder = os.path.abspath(existing_store(store).find_run(run).path)
+    click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

@@ -1,0 +1,78 @@
+"""A run as the commands use it: found by its id in the store that was asked for, open for reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from naiad.cli.values import opened
+from naiad.errors import MissingField, StorageError, WrongVerb
+from naiad.fields.registry import field_class
+from naiad.namespace import Tree
+from naiad.paths import parse
+from naiad.store.folder import RunFolder
+from naiad.store.reader import Reader
+from naiad.store.store import Store
+
+__all__ = ["OpenRun", "existing_store", "open_run"]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run, what it is called, and its reader."""
+
+    id: str
+    folder: RunFolder
+    reader: Reader
+
+    def series(self, path: str, kinds: tuple[str, ...], verb: str) -> tuple[str, str]:
+        """Return the parsed path of a series, and its kind.
+
+        Raises:
+            MissingField: nothing is stored there; the message names what is near.
+            WrongVerb: what is stored there is of none of these kinds.
+        """
+        parsed, found = parse(path), self.reader.kinds()
+        kind = found.get(parsed)
+        if kind is None:
+            raise self._missing(parsed, found)
+        if kind not in kinds:
+            name = field_class(kind).__name__
+            article = "an" if name[0] in "AEIOU" else "a"
+            raise WrongVerb(f'"{parsed}" is {article} {name}, so it cannot be {verb}.', path=parsed)
+        return parsed, kind
+
+    def _missing(self, path: str, kinds: dict[str, str]) -> MissingField:
+        tree: Tree[str] = Tree()
+        for each, kind in kinds.items():
+            tree.put(each, kind)
+        near = ", ".join(f'"{each}"' for each in tree.near(path))
+        hint = f" Nearby: {near}." if near else ""
+        return MissingField(f'Run {self.id} has no field "{path}".{hint}', path=path)
+
+
+def existing_store(path: Path | None) -> Store:
+    """Return the store to look at.
+
+    Raises:
+        StorageError: there is none.
+    """
+    store = Store.locate(path)
+    if not store.root.is_dir():
+        raise StorageError(
+            f"There is no store at {str(store.root)!r}.\n"
+            "The first run makes one; `naiad --store PATH` or NAIAD_STORE names another."
+        )
+    return store
+
+
+def open_run(path: Path | None, run: str) -> OpenRun:
+    """Return the run of this id or uid.
+
+    Raises:
+        RunNotFound: there is none; the message names ids that look alike.
+    """
+    folder = existing_store(path).find_run(run)
+    reader = Reader(folder)
+    name = opened("string", reader.values("sys").get("sys/id"))
+    return OpenRun(str(name) if name else folder.uid, folder, reader)

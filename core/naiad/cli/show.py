@@ -1,0 +1,132 @@
+"""`naiad show`: all fields of a run with their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.ls import STATE_STYLES
+from naiad.cli.run import OpenRun, open_run
+from naiad.cli.terminal import console, is_terminal, print_lines
+from naiad.cli.text import clean
+from naiad.cli.values import opened, step_text, tags_text, time_text, value_text
+from naiad.errors import DamagedData
+from naiad.paths import parts
+
+if TYPE_CHECKING:
+    from naiad.store.reader import Reader
+
+__all__ = ["show"]
+
+
+class Shown(NamedTuple):
+    """A field as it is shown; `points`, `step` and `time` are those of a series."""
+
+    path: str
+    kind: str
+    value: object
+    points: int | None = None
+    step: float | None = None
+    time: int | None = None
+    damage: str = ""
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_obj
+def show(store: Path | None, run: str, is_json: bool) -> None:
+    """Show the fields of a run with their values; of a series its last value and how many points it has.
+
+    In a pipe the columns are path, kind, value and, of a series, the number of points.
+    """
+    found = open_run(store, run)
+    fields = sorted(_fields(found), key=lambda field: parts(field.path))
+    if is_json:
+        print_document(_document(found, fields))
+    elif is_terminal():
+        _print_tree(found.id, fields)
+    else:
+        print_lines(map(_line, fields))
+
+
+def _fields(run: OpenRun) -> Iterator[Shown]:
+    reader = run.reader
+    atoms = reader.values()
+    for path, kind in reader.kinds().items():
+        if kind == "string_set":
+            yield Shown(path, kind, reader.tags(path))
+        elif kind.endswith("_series"):
+            yield _series(reader, path, kind)
+        elif path in atoms:  # and not assigned by another process since
+            yield Shown(path, kind, opened(kind, atoms[path]))
+
+
+def _series(reader: Reader, path: str, kind: str) -> Shown:
+    try:
+        last, count = reader.last(path), reader.count(path)
+    except DamagedData as error:
+        return Shown(path, kind, None, damage=f"damaged: {error.what}")
+    step, value, time = last or (None, None, None)
+    return Shown(path, kind, value, count, step, time)
+
+
+def _line(field: Shown) -> str:
+    count = () if field.points is None else (str(field.points),)
+    return "\t".join(clean(text) for text in (field.path, field.kind, _text(field), *count))
+
+
+def _text(field: Shown, *, is_local: bool = False) -> str:
+    if field.kind == "string_set":
+        return tags_text(field.value)  # type: ignore[arg-type]  # the kind says it is a set
+    if field.damage or field.points == 0:
+        return field.damage
+    return value_text(field.value, is_local=is_local)
+
+
+def _document(run: OpenRun, fields: list[Shown]) -> dict[str, object]:
+    return {"id": run.id, "uid": run.folder.uid, "fields": {field.path: _item(field) for field in fields}}
+
+
+def _item(field: Shown) -> dict[str, object]:
+    if field.damage:
+        return {"kind": field.kind, "damage": field.damage}
+    if field.points is None:
+        return {"kind": field.kind, "value": field.value}
+    last = None
+    if field.step is not None and field.time is not None:
+        last = {"step": field.step, "value": field.value, "time": time_text(field.time)}
+    return {"kind": field.kind, "count": field.points, "last": last}
+
+
+def _print_tree(title: str, fields: list[Shown]) -> None:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    root = Tree(Text(clean(title), "bold"), guide_style="dim")
+    branches: dict[tuple[str, ...], Tree] = {(): root}
+    for field in fields:
+        names = tuple(parts(field.path))
+        for depth in range(1, len(names)):
+            if names[:depth] not in branches:
+                name = Text(clean(names[depth - 1]), "blue")
+                branches[names[:depth]] = branches[names[: depth - 1]].add(name)
+        label = Text.assemble(clean(names[-1]), "  ", *_label(field))
+        label.no_wrap, label.overflow = True, "ellipsis"
+        branches[names[:-1]].add(label)
+    console().print(root)
+
+
+def _label(field: Shown) -> list[tuple[str, str]]:
+    style = STATE_STYLES.get(str(field.value), "cyan") if field.kind == "run_state" else "cyan"
+    value = (clean(_text(field, is_local=True)), "red" if field.damage else style)
+    if field.points is None:
+        return [value]
+    if field.step is None:
+        return [("no points", "dim")]
+    points = "1 point" if field.points == 1 else f"{field.points:,} points"
+    return [value, (f"  step {step_text(field.step)}, {points}", "dim")]

@@ -1,0 +1,65 @@
+"""Values of fields as the commands show them: in full, and nothing rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from naiad.plain import from_microseconds, unpack_text
+
+__all__ = ["moment_text", "number_text", "opened", "step_text", "tags_text", "time_text", "value_text"]
+
+
+def opened(kind: str, plain: object) -> object:
+    """Return a stored atom as Python has it.
+
+    >>> opened("datetime", 0).isoformat()
+    '1970-01-01T00:00:00+00:00'
+    """
+    if kind == "datetime" and isinstance(plain, int):
+        return from_microseconds(plain)
+    return unpack_text(plain) if isinstance(plain, bytes) else plain
+
+
+def value_text(value: object, *, is_local: bool = False) -> str:
+    """Return a value in full; it is not clean yet."""
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, datetime):
+        return moment_text(value, is_local=is_local)
+    return str(value)
+
+
+def number_text(value: float) -> str:
+    """Return a number in the fewest digits that mean it exactly, named as in JSON where it is not finite."""
+    return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(repr(value), repr(value))
+
+
+def step_text(step: float) -> str:
+    """Return a step without the fraction it does not have.
+
+    >>> step_text(3.0), step_text(0.5)
+    ('3', '0.5')
+    """
+    return str(int(step)) if step == step // 1 else repr(float(step))
+
+
+def moment_text(moment: datetime, *, is_local: bool = False) -> str:
+    """Return a moment in ISO 8601: in UTC for programs, or in local time to the second for a person."""
+    if not is_local:
+        return moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def time_text(milliseconds: int, *, is_local: bool = False) -> str:
+    """Return the time of a point; one that no calendar has stays a number of milliseconds."""
+    try:
+        moment = from_microseconds(int(milliseconds) * 1000)
+    except OverflowError:
+        return str(milliseconds)
+    return moment_text(moment, is_local=is_local)
+
+
+def tags_text(tags: Iterable[str]) -> str:
+    """Return tags in order, separated by commas."""
+    return ", ".join(sorted(tags))
