@@ -6,27 +6,31 @@ until the disk takes it; `on_error="raise"` turns that round for those who want 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Sequence
 
 from naiad import clock, ids
-from naiad.errors import DamagedData, InactiveRun, StorageError, StorageWarning, SyncFailed
+from naiad.errors import InactiveRun, NaiadError, StorageError, StorageWarning, SyncFailed, warn_once
 from naiad.ops import End, Op, Open
 from naiad.settings import Tuning
 from naiad.store import keeping
 from naiad.store.folder import RunFolder
-from naiad.store.journal import Journal, JournalClosed
+from naiad.store.journal import Journal, JournalClosed, is_deleted
 from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
 from naiad.store.mounts import is_network
 from naiad.store.reader import Reader
 from naiad.store.seal import remove_seal
+from naiad.store.store import refusals
 
 __all__ = ["Writer"]
 
 STOP_SECONDS = 10.0
+SEAL_SECONDS = 1.0
+"""How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
 
@@ -50,12 +54,12 @@ class Writer:
         self._is_ending = False
         self._thread: threading.Thread | None = None
         self._keeper = keeping.Keeper(folder, self._tuning)
-        self._warned: set[str] = set()
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
         self.journal.on_rotation = self._wake.set
         self.journal.on_trouble = self._trouble
+        self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
 
     @classmethod
@@ -71,9 +75,14 @@ class Writer:
         """Begin to write a run, new or not. A sealed one is unsealed; what dead writers left is folded in time.
 
         Raises:
-            OSError: the folder cannot be written; a new run leaves nothing behind.
+            StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
             NewerFormat: a later release wrote the run.
         """
+        with refusals(folder.path.parent.parent):
+            return cls._open(folder, role, first_ops, is_sync, on_error)
+
+    @classmethod
+    def _open(cls, folder: RunFolder, role: str, first_ops: Sequence[Op], is_sync: bool, on_error: str) -> Writer:
         is_new = not folder.path.exists()
         folder.journal.mkdir(parents=True, exist_ok=True)
         if is_new:
@@ -194,7 +203,7 @@ class Writer:
                 self.journal.recover()
             if now - synced >= self._tuning.sync_seconds:
                 synced = now
-                self._try("synced", self.journal.sync)
+                self._try("synced", self._sync)
             if now - beaten >= HEARTBEAT_SECONDS and self._lease is not None:
                 beaten = now
                 self._try("touched", self._lease.beat)
@@ -202,20 +211,28 @@ class Writer:
                 is_done = self._try("folded", lambda: self._keeper.fold(self.journal))
                 folded = now if is_done else now + FOLD_AGAIN_SECONDS
 
+    def _sync(self) -> None:
+        self.journal.look_for_files()
+        if not self.journal.is_troubled:
+            self.journal.sync()
+
     def _try(self, what: str, action: keeping.Action) -> bool:
         try:
             action()
-        except (OSError, DamagedData) as error:
-            self._warn(
-                what,
-                f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
-            )
+        except (OSError, NaiadError) as error:
+            with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
+                self._warn(
+                    what,
+                    f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
+                )
+            return False
+        except StorageWarning:
             return False
         return True
 
     def _trouble(self, error: OSError) -> None:
         if self._on_error == "raise":
-            self.journal.is_troubled = False
+            self.journal.is_troubled = self.journal.is_barred
             raise StorageError(
                 f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
             ) from error
@@ -226,56 +243,94 @@ class Writer:
         )
 
     def _warn(self, about: str, message: str) -> None:
-        if about not in self._warned:
-            self._warned.add(about)
-            warnings.warn(message, StorageWarning, stacklevel=2)
+        warn_once((self.journal.writer, about), message, StorageWarning)
+
+    def _return_to_folder(self) -> None:
+        """Before a recovery: hold a lease in a folder that exists, or nobody would know that this writer lives.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        if is_deleted(self._directory):
+            found = os.open(self.folder.journal, os.O_RDONLY | os.O_DIRECTORY)
+            os.dup2(found, self._directory, inheritable=False)
+            os.close(found)
+        if self._lease is not None and self._lease.is_gone():
+            self._lease.forget()
+            self._lease = None
+        if self._lease is None:
+            self._lease = Lease(self._directory, self.journal.writer)
 
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
 
         It ends within `seconds` (10), whatever the disk does; what could not be stored is then said in one warning.
+
+        Raises:
+            StorageError: with `on_error="raise"`, something could not be stored.
         """
         with self._lock:
             if not self.is_active:
                 return
             self.is_active = False
         until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
-        if self.journal.has_begun:
-            self._end(state, until)
-        self._release()
+        lost = 0
+        try:
+            if self.journal.has_begun:
+                lost = self._end(state, until)
+        finally:
+            if not self.journal.is_closed:
+                self._try("closed", self.journal.close)
+            self._release()
+        if lost:
+            self._say_what_is_lost(lost)
 
-    def _end(self, state: str, until: float) -> None:
-        self.journal.write([End(state, self.now())])
-        self._is_ending = True
-        self._wake.set()
+    def _end(self, state: str, until: float) -> int:
+        """Put everything on disk, as far as it goes; how much is lost."""
+        is_raising, self._on_error = self._on_error == "raise", "warn"
+        try:
+            with contextlib.suppress(StorageWarning):  # where warnings are errors
+                self.journal.write([End(state, self.now())])
+        finally:
+            self._is_ending = True
+            self._wake.set()
         if self._thread is not None:
             self._thread.join(max(0.0, until - clock.monotonic()))
-        self._store_rest(until)
-        self.journal.close()
-        if self._thread is None or not self._thread.is_alive():
-            self._try("sealed", lambda: self._keeper.finish(self.journal, until))
+        lost = self._store_rest(until - SEAL_SECONDS)
+        self._on_error = "raise" if is_raising else "warn"
+        self._try("closed", self.journal.close)
+        if lost == 0 and (self._thread is None or not self._thread.is_alive()):
+            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+        return lost
 
-    def _store_rest(self, until: float) -> None:
+    def _store_rest(self, until: float) -> int:
         while self.journal.is_troubled and not self.journal.recover():
-            if clock.monotonic() > until:
+            if clock.monotonic() > until or is_deleted(self._directory):
                 break
             clock.sleep(0.1)
-        lost = self.journal.unstored()
-        if lost:
-            warnings.warn(
-                f"{lost} points and ops of the run in {self.folder.path} could not be stored.",
-                StorageWarning,
-                stacklevel=4,
-            )
+        return self.journal.give_up()
 
-    def _release(self) -> None:
-        self.is_active = False
-        self.journal.release()
+    def _say_what_is_lost(self, lost: int) -> None:
+        message = f"{lost} points and ops of the run in {self.folder.path} could not be stored."
+        if self._on_error == "raise":
+            raise StorageError(message, errno=errno.EIO)
+        self._warn("stored", message)
+
+    def _let_go(self) -> None:
+        """Stop being a writer in the eyes of others."""
         if self._lease is not None:
             self._lease.release(self._directory)
             self._lease = None
-        os.close(self._directory)
+
+    def _release(self) -> None:
+        self.is_active = False
         _writers.discard(self)
+        if self._thread is not None and self._thread.is_alive():
+            return  # it hangs in the disk and still holds these descriptors; the end of the process frees them
+        self.journal.release()
+        with contextlib.suppress(OSError):
+            self._let_go()
+        os.close(self._directory)
 
     def _forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
@@ -295,7 +350,10 @@ class Writer:
         numbers, last = self.journal.numbers()
         name = ids.new_writer_id()
         self.journal.begin(name, self._directory)
-        self._lease = Lease(self._directory, name)
+        try:
+            self._lease = Lease(self._directory, name)
+        except OSError as error:
+            self.journal.bar(error)
         self._say_open(())
         self.journal.inherit(numbers, last, self.now())
         self._start_thread()

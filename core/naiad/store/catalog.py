@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.errors import DamagedData, DamageWarning, MissingField, NewerFormat
 from naiad.plain import from_microseconds, unpack_text
 from naiad.store import derived
 from naiad.store.database import open_for_writing, open_in_memory
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Summary"]
 
+T = TypeVar("T")
 FORMAT = 1
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
@@ -130,42 +131,41 @@ class Catalog:
 
     def rows(self, project: str | None = None, tags: Sequence[str] = (), state: str | None = None) -> list[Summary]:
         """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state."""
-        with self._current() as connection:
-            found = select(run).order_by(run.c.created.desc(), run.c.number.desc())
-            if project is not None:
-                found = found.where(run.c.project == project)
-            if state is not None:
-                found = found.where(run.c.state == state)
-            for wanted in tags:
-                has_tag = select(tag.c.run).join(path, path.c.number == tag.c.path)
-                found = found.where(run.c.number.in_(has_tag.where(path.c.path.in_(TAG_PATHS), tag.c.tag == wanted)))
-            rows = list(connection.execute(found))
-            return _summaries(connection, rows)
+        found = select(run).order_by(run.c.created.desc(), run.c.number.desc())
+        if project is not None:
+            found = found.where(run.c.project == project)
+        if state is not None:
+            found = found.where(run.c.state == state)
+        for wanted in tags:
+            has_tag = select(tag.c.run).join(path, path.c.number == tag.c.path)
+            has_tag = has_tag.where(path.c.path.in_(TAG_PATHS), tag.c.tag == _shown(wanted))
+            found = found.where(run.c.number.in_(has_tag))
+        return self._current(lambda connection: _summaries(connection, list(connection.execute(found))))
 
     def refresh(self) -> None:
         """Bring it up to date."""
-        with self._current():
-            pass
+        self._current(lambda _connection: None)
 
     def rebuild(self) -> None:
         """Throw it away and make it anew from the run folders."""
         self._discard()
         self.refresh()
 
-    @contextlib.contextmanager
-    def _current(self) -> Iterator[Connection]:
-        """A transaction on the catalog after everything that has changed was read again."""
+    def _current(self, read: Callable[[Connection], T]) -> T:
+        """Read in a transaction after everything that has changed was read again."""
         try:
-            self._read_changed()
+            return self._read(read)
         except OperationalError:  # a store that cannot be written: this process's own catalog serves
             self._engine = open_in_memory()
             metadata.create_all(self._engine)
-            self._read_changed()
-        except DatabaseError:
+        except DatabaseError:  # damaged, and nothing is lost by that
             self._discard()
-            self._read_changed()
+        return self._read(read)
+
+    def _read(self, read: Callable[[Connection], T]) -> T:
+        self._read_changed()
         with self._opened().begin() as connection:
-            yield connection
+            return read(connection)
 
     def _opened(self) -> Engine:
         if self._engine is None:
@@ -262,12 +262,12 @@ def _is_stale(item: tuple[RunFolder, str], known: dict[str, Any]) -> bool:
 
 
 def _read(store: Store, folder: RunFolder, stamp: str) -> _Entry:
-    settle(folder)
     try:
+        settle(folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
             return _entry(store, folder, stamp)
-    except DamagedData:
+    except (DamagedData, OSError):
         return _Entry(folder.uid, store.id_of(folder), "", "damaged", None, stamp, [], [])
     except NewerFormat:
         return _Entry(folder.uid, store.id_of(folder), "", "newer", None, stamp, [], [])
@@ -277,11 +277,16 @@ def _entry(store: Store, folder: RunFolder, stamp: str) -> _Entry:
     reader = Reader(folder)
     kinds = reader.kinds()
     values = {at: unpack_text(value) if isinstance(value, bytes) else value for at, value in reader.values().items()}
-    attrs = [_atom(at, kinds[at], values[at]) for at in values if kinds[at] in ATOMS and at not in derived.KINDS]
+    attrs = [_atom(at, kinds[at], values[at]) for at in values if kinds.get(at) in ATOMS and at not in derived.KINDS]
     attrs += [_atom(at, derived.KINDS[at], values[at]) for at in derived.KINDS]
-    attrs += [_series(at, kind, reader) for at, kind in kinds.items() if kind in (FLOAT_SERIES, STRING_SERIES)]
-    tags = [(at, value) for at, kind in kinds.items() if kind == STRING_SET for value in sorted(reader.tags(at))]
-    attrs += [{"path": at, "kind": STRING_SET} for at, kind in kinds.items() if kind == STRING_SET]
+    tags: list[tuple[str, str]] = []
+    for at, kind in kinds.items():
+        with contextlib.suppress(MissingField):  # of a run that is being written, some may be removed meanwhile
+            if kind in (FLOAT_SERIES, STRING_SERIES):
+                attrs.append(_series(at, kind, reader))
+            elif kind == STRING_SET:
+                tags += [(at, value) for value in sorted({_shown(value) for value in reader.tags(at)})]
+                attrs.append({"path": at, "kind": kind})
     number = str(values.get("sys/id") or store.id_of(folder))
     project = str(values.get("sys/project") or store.projects().get(number.rpartition("-")[0], ""))
     created = values.get("sys/creation_time")
@@ -324,7 +329,7 @@ def _put(connection: Connection, entries: list[_Entry]) -> None:
         row = {name: getattr(entry, name) for name in ("uid", "id", "project", "state", "created", "stamp")}
         number = connection.execute(insert(run), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
         attrs += [{"run": number, **ATTR_DEFAULTS, **one, "path": numbers[one["path"]]} for one in entry.attrs]
-        tags += [{"run": number, "path": numbers[at], "tag": _shown(value)} for at, value in entry.tags]
+        tags += [{"run": number, "path": numbers[at], "tag": value} for at, value in entry.tags]
     if attrs:
         connection.execute(insert(attr), attrs)
     if tags:

@@ -34,25 +34,34 @@ def compact_if_worth_it(folder: RunFolder) -> bool:
     """
     index = Index(folder, open_for_writing(folder.index))
     with index.snapshot() as connection:
+        head = index.head(connection)
+        if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
+            return False
         picture, head, _positions, _damages = index.load(connection)
     needed = sum(
         -(-state.series.count // POINTS_LIMIT) for state in picture.states() if state.series.count >= PACK_BELOW
     )
     short = sum(state.series.count for state in picture.states() if state.series.count < PACK_BELOW)
     needed += -(-short // POINTS_LIMIT)
-    if head.points > MOST_POINTS or head.chunks + head.packs <= 2 * needed + 8:
+    if _is_tidy(head, needed):
         return False
     compact(folder)
     return True
 
 
+def _is_tidy(head: Head, needed: int) -> bool:
+    return head.points > MOST_POINTS or head.chunks + head.packs <= 2 * needed + 8
+
+
 def compact(folder: RunFolder) -> None:
-    """Write all series of a run anew, in one transaction; readers see it before or after.
+    """Write all series of a run anew, in one transaction; readers see it before or after. What is not folded stays.
 
     Raises:
         StorageError: the disk refuses; the run is as it was.
         DamagedData: so is a run with damage; it has to be repaired first.
     """
+    if not folder.index.exists():
+        return
     index = Index(folder, open_for_writing(folder.index))
     try:
         with index.snapshot() as connection:
@@ -86,6 +95,7 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
             points = read_points(state, chunks, shares.get(state.id, []), [], _refusal)
             state.pieces = 0
             if len(points.values) < PACK_BELOW:
+                state.pieces = min(1, len(points.values))
                 short.append((state, points))
             else:
                 add_chunks(state, points, changes)

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from naiad.store.mounts import is_network
@@ -50,6 +51,13 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
         "sqlite://", creator=lambda: _connect(target), poolclass=StaticPool, isolation_level=None
     )
     _begin_ourselves(engine, "BEGIN")
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        any_text(connection)
+        if is_final:
+            read_what_is_left(connection)
+
     return engine
 
 
@@ -112,6 +120,27 @@ def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
 def synchronous(connection: sqlite3.Connection) -> None:
     """FULL: journal files are removed after a fold, so the fold itself has to be on the disk when it returns."""
     connection.execute("PRAGMA synchronous=FULL")
+
+
+def any_text(connection: sqlite3.Connection) -> None:
+    """A text that is no UTF-8 any more must fail the crc of its row, and not the reading of all rows beside it."""
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+
+
+def read_what_is_left(connection: sqlite3.Connection) -> None:
+    """SQLite refuses a file that was cut as a whole. With this, and only for reading, it gives what is still there."""
+    connection.execute("PRAGMA writable_schema=ON")
+
+
+def is_refusal(error: DBAPIError) -> bool:
+    """Whether a database cannot be opened or is held by others, which says nothing about what is in it."""
+    return any(word in str(error.orig) for word in ("locked", "busy", "unable to open", "readonly"))
+
+
+def integrity(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with the structure of a database; it cannot check values."""
+    found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+    return [] if found == ["ok"] else found
 
 
 def small_pages_stay(connection: sqlite3.Connection) -> None:

@@ -23,7 +23,7 @@ from naiad.errors import DamagedData, StorageError
 from naiad.plain import pack_text
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
-from naiad.store.index import Changes, Head, Index, chunk_crc, chunk_key
+from naiad.store.index import Changes, Head, Index, begin_index, chunk_crc, chunk_key
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
 from naiad.store.points import (
     EXACT,
@@ -35,7 +35,7 @@ from naiad.store.points import (
     ordered,
     split_exact,
 )
-from naiad.store.records import RECORD_TYPE, Records, read_records
+from naiad.store.records import Records, read_records
 from naiad.store.segment import HEADER, RECORD
 from naiad.store.tails import JournalFile, read_ops
 
@@ -103,11 +103,10 @@ class Folder:
 
     def _open(self) -> Index:
         if self._index is None or not self._folder.index.exists():
-            is_new = not self._folder.index.exists()
+            if not self._folder.index.exists():
+                begin_index(self._folder)
             self._index = Index(self._folder, open_for_writing(self._folder.index))
             self._picture = None
-            if is_new:
-                self._index.create()
         return self._index
 
     def _load(
@@ -133,9 +132,7 @@ def _absorb(
     changes: Changes,
 ) -> list[JournalFile]:
     todo = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
-    records = [
-        (source.file, _read_segment(source, positions, changes)) for source in todo if source.file.suffix == "seg"
-    ]
+    records = _read_segments(todo, positions, changes)
     _apply_frames(picture, todo, positions, changes)
     records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
     fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
@@ -148,18 +145,37 @@ def _absorb(
     return [source.file for source in sources if source.file.name in is_done]
 
 
-def _read_segment(source: Source, positions: dict[str, tuple[int, bool]], changes: Changes) -> Records:
-    """Of a segment that is still written only what has no hole before it: a late record must not be passed over."""
+def _read_segments(
+    sources: list[Source], positions: dict[str, tuple[int, bool]], changes: Changes
+) -> list[tuple[JournalFile, Records]]:
+    """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
+
+    What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
+    """
+    found: list[tuple[JournalFile, Records]] = []
+    held: set[str] = set()
+    for source in sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file):
+        if source.file.writer in held:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            size = source.file.path.stat().st_size
+            records, upto = _read_segment(source, positions, changes)
+            found.append((source.file, records))
+            if not source.is_final and upto + RECORD <= size:
+                held.add(source.file.writer)
+    return found
+
+
+def _read_segment(
+    source: Source, positions: dict[str, tuple[int, bool]], changes: Changes
+) -> tuple[Records, int]:
     start = positions.get(source.file.name, (HEADER, False))[0]
-    try:
-        records, upto, _damages = read_records(source.file, start)
-    except FileNotFoundError:
-        return np.empty(0, RECORD_TYPE)
+    records, upto, _damages = read_records(source.file, start)
     if not source.is_final:
         records = records[: (upto - start) // RECORD]
     if source.is_final or upto > start:
         changes.positions[source.file.name] = (upto, source.is_final)
-    return records
+    return records, upto
 
 
 def _apply_frames(
@@ -184,7 +200,10 @@ def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]]
     if not records:
         return
     states: dict[int, FieldState] = {}
-    parts = [_by_field(picture, head, writer, part, states, changes) for writer, part in records]
+    pieces: dict[str, list[Records]] = {}
+    for writer, piece in records:
+        pieces.setdefault(writer, []).append(piece)
+    parts = [_by_field(picture, head, writer, _joined(part), states, changes) for writer, part in pieces.items()]
     fields = np.concatenate([part[0] for part in parts])
     is_float = np.concatenate([part[1] for part in parts])
     raw = Columns(*(np.concatenate(column) for column in zip(*(part[2] for part in parts), strict=True)))
@@ -210,18 +229,21 @@ def _by_field(
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
     for number in np.unique(fields).tolist():
-        state = picture.owner_of(writer, number)
+        state, since = picture.meaning(writer, number)
         if state is not None and state.retired_at is not None:
-            if state.retired_by == writer:
-                continue
-            fields[(fields == number) & (raw.times <= state.retired_at * 1000)] = 0
-            state = picture.heir(state, writer)
+            is_late = (fields == number) & (records["time"] >= since)
+            fields[(fields == number) & ~is_late] = 0
+            state = picture.heir(state, writer) if is_late.any() else None
         if state is not None:
             picture.touch(state)
             _give_id(state, head, changes)
             ids[number] = state.id
             states[state.id] = state
     return ids[fields], is_float, raw
+
+
+def _joined(pieces: list[Records]) -> Records:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def _give_id(state: FieldState, head: Head, changes: Changes) -> None:
@@ -257,6 +279,8 @@ def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, c
     is_short = np.repeat(sizes < PACK_BELOW, sizes)
     if is_short.any():
         add_packs(fields[is_short], points.take(is_short), changes)
+        for field in ids[sizes < PACK_BELOW].tolist():
+            states[field].pieces += 1
     changes.points += len(fields)
 
 
@@ -276,7 +300,7 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
     starts, ends = bounds[:-1], bounds[1:] - 1
     values = points.values
     finite = np.isfinite(values)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         columns = (
             ids,
             np.diff(bounds),

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from naiad import clock
@@ -22,22 +23,22 @@ class RunFolder:
 
     path: Path
 
-    @property
+    @cached_property
     def uid(self) -> str:
         """The name of the folder."""
         return self.path.name
 
-    @property
+    @cached_property
     def journal(self) -> Path:
         """What is written and not yet folded: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
         return self.path / "journal"
 
-    @property
+    @cached_property
     def index(self) -> Path:
         """The SQLite file that the journal is folded into; a short run has none."""
         return self.path / "run.db"
 
-    @property
+    @cached_property
     def seal(self) -> Path:
         """Size and crc of every file of a run that was stopped in order."""
         return self.path / "seal.json"

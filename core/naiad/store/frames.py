@@ -7,6 +7,8 @@ searched for and the bytes between are reported, so a flipped bit in a length ca
 
 from __future__ import annotations
 
+import contextlib
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -14,16 +16,24 @@ from dataclasses import dataclass
 
 import msgspec
 
+from naiad import paths
+from naiad.errors import NaiadPathError
 from naiad.ops import Op, decode_ops
 
-__all__ = ["FILE_HEADER", "Frame", "Gap", "encode_frame", "file_header", "read_frames"]
+__all__ = ["FILE_HEADER", "Frame", "Gap", "encode_frame", "file_header", "paths_in", "read_frames"]
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
 FILE_HEADER = 16
 LARGEST = 1 << 30
+LAST_SEQUENCE = 1 << 40
+"""No writer gets this far, so bytes that claim a higher sequence are no frame: most wrong places show at a glance."""
 
 _head = struct.Struct("<IIQ")
+_named = re.compile(
+    rb"(?s:\xa6assign|\xa9configure|\xa7strings|\xa4tags|\xa6delete"
+    rb"|\xa6define(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....))(?s:([\xa0-\xbf])|\xd9(.)|\xda(..))"
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,25 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
     while at < len(data):
         frame = _frame_at(data, at)
         if frame is None:
-            after = _next_frame(data, at + 1)
+            after = _next_frame(data, at)
             yield Gap(at, after, is_tail=after == len(data))
             at = after
         else:
             yield frame
             at = frame.end
+
+
+def paths_in(data: bytes) -> list[str]:
+    """The paths that ops in damaged bytes seem to be about, each once. They are a hint: nothing vouches for them."""
+    found: dict[str, None] = {}
+    for match in _named.finditer(data):
+        short, one, two = match.groups()
+        size = short[0] & 0x1F if short else int.from_bytes(one or two, "big")
+        path = data[match.end() : match.end() + size]
+        with contextlib.suppress(UnicodeDecodeError, NaiadPathError):
+            if len(path) == size and paths.parse(path.decode()) == path.decode():
+                found[path.decode()] = None
+    return list(found)
 
 
 def _crc(length: int, sequence: int, payload: bytes) -> int:
@@ -89,7 +112,7 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
         return None
     length, crc, sequence = _head.unpack_from(data, at)
     begin = at + _head.size
-    if length == 0 or length > LARGEST or begin + length > len(data):
+    if length == 0 or length > LARGEST or begin + length > len(data) or sequence >= LAST_SEQUENCE:
         return None
     payload = data[begin : begin + length]
     if _crc(length, sequence, payload) != crc:
@@ -101,8 +124,21 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
 
 
 def _next_frame(data: bytes, at: int) -> int:
-    while at < len(data):
+    """The start of the first true frame after a damaged one at `at`; the end of the data when none follows."""
+    following = _following(data, at)
+    if following is not None:
+        return following
+    while (at := data.find(b"\0\0\0", at + 1 + 13) - 13) > 0:  # the high bytes of a sequence are always zero
         if _frame_at(data, at) is not None:
             return at
-        at += 1
-    return at
+    return len(data)
+
+
+def _following(data: bytes, at: int) -> int | None:
+    """Where the damaged frame ends by its own length, if the frame there has the next sequence."""
+    if at + _head.size > len(data):
+        return None
+    length, _crc, sequence = _head.unpack_from(data, at)
+    after: int = at + _head.size + length
+    frame = _frame_at(data, after)
+    return after if frame is not None and frame.sequence == sequence + 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,21 +12,49 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError
 
-from naiad.errors import NewerFormat
+from naiad import paths
+from naiad.errors import NaiadPathError, NewerFormat
+from naiad.ids import new_writer_id
 from naiad.ops import Plain, Text
 from naiad.store import schema
+from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, WriterState
+from naiad.store.seal import sync_folder
 from naiad.store.tails import Damage
 
-__all__ = ["Changes", "Head", "Index", "chunk_crc", "chunk_key", "pack_crc"]
+__all__ = [
+    "FIELD_SHIFT",
+    "UNKNOWN",
+    "Changes",
+    "Head",
+    "Index",
+    "begin_index",
+    "chunk_crc",
+    "chunk_key",
+    "is_whole_chunk",
+    "is_whole_pack",
+    "pack_crc",
+]
 
 FIELD_SHIFT = 24
 """A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
+
+UNKNOWN = -1
+"""The `folds` of an index whose head is damaged."""
+
+Types = tuple[type | tuple[type, ...], ...]
+HEAD_TYPES: Types = (int, int, bytes, int)
+WRITER_TYPES: Types = (str, bytes, bytes, int)
+POSITION_TYPES: Types = (str, int, int, int)
+FIELD_TYPES: Types = (int, str, str, bytes, int)
+CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
+PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
+PACK_TYPES: Types = (int, int, int, int, int, bytes)
 
 
 class Head(msgspec.Struct, array_like=True):
@@ -123,37 +152,57 @@ class Index:
         row = connection.execute(_select_head).one_or_none()
         if row is None:
             raise _damaged("the head row is missing")
+        if not _is_typed(row, HEAD_TYPES) or row.crc != _crc(row.format, row.facts):
+            raise _damaged("the head row fails its crc")
         if row.format > schema.FORMAT:
             raise NewerFormat(
                 f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
                 f"{schema.FORMAT}).\nInstall that release to read it; nothing was changed."
             )
-        if row.crc != _crc(row.format, row.facts):
-            raise _damaged("the head row fails its crc")
         return _decode_head(row.facts)
 
+    def folds(self, connection: Connection) -> int:
+        """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
+        return self._head_or_none(connection, []).folds
+
     def load(self, connection: Connection) -> tuple[Picture, Head, dict[str, tuple[int, bool]], list[Damage]]:
-        """The picture, the counts, how far each journal file is folded, and what is damaged."""
+        """The picture, the counts, how far each journal file is folded, and what is damaged.
+
+        A damaged row, page or table is left out and said; whoever changes the index has to refuse then.
+
+        Raises:
+            NewerFormat: a later release wrote this index.
+        """
         damages: list[Damage] = []
-        head = self.head(connection)
+        head = self._head_or_none(connection, damages)
         picture = Picture()
-        states = self._load_fields(connection, picture, damages)
-        self._load_writers(connection, picture, states, damages)
+        states = self._load_fields(connection, head, picture, damages)
+        self._load_writers(connection, head, picture, states, damages)
         positions = self.positions(connection, damages)
-        damages += self._missing_rows(connection, head)
+        if head.folds != UNKNOWN:
+            damages += self._missing_rows(connection, head)
         picture.touched.clear()
         picture.touched_writers.clear()
         return picture, head, positions, damages
 
     def positions(self, connection: Connection, damages: list[Damage]) -> dict[str, tuple[int, bool]]:
-        """How many bytes of each journal file are in the index, and whether that is all of it."""
+        """How many bytes of each journal file are in the index, and whether that is all of it.
+
+        A file whose position is damaged counts as wholly there: better that points are missing than that they are
+        there twice.
+        """
         found = {}
-        for row in connection.execute(_select_positions):
-            if row.crc == _crc(row.file, row.upto, row.is_done):
+        for row in self._scan(connection, schema.position, damages):
+            if _is_typed(row, POSITION_TYPES) and row.crc == _crc(row.file, row.upto, row.is_done):
                 found[row.file] = (row.upto, bool(row.is_done))
             else:
-                damages.append(self._damage(f"the position of {row.file} fails its crc"))
+                damages.append(self._damage(f"the position of {row.file!r} fails its crc"))
+                found[str(row.file)] = (0, True)
         return found
+
+    def all_rows(self, connection: Connection, table: Table, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
+        """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
+        return self._scan(connection, table, damages, keys)
 
     def commit(self, connection: Connection, picture: Picture, head: Head, changes: Changes) -> None:
         """Put a fold into the index, inside the caller's transaction."""
@@ -193,52 +242,106 @@ class Index:
         )
 
     def chunks(self, connection: Connection, field_id: int) -> list[Any]:
-        """The chunk rows of a field in the order in which they were folded."""
+        """The chunk rows of a field in the order in which they were folded.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
         low = chunk_key(field_id, 0)
-        return list(connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)}))
+        rows = connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)})
+        return _typed(rows, CHUNK_TYPES)
 
     def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
-        """The same without the points."""
+        """The same without the points.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
         low = chunk_key(field_id, 0)
-        return list(connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)}))
+        rows = connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)})
+        return _typed(rows, PYRAMID_TYPES)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
-        """The packs that may hold points of a field."""
-        return list(connection.execute(_select_packs, {"field": field_id}))
+        """The packs that may hold points of a field, without damaged ones; its count of points tells if that matters.
 
-    def _load_fields(self, connection: Connection, picture: Picture, damages: list[Damage]) -> dict[int, FieldState]:
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        try:
+            rows = list(connection.execute(_select_packs, {"field": field_id}))
+        except DatabaseError:
+            rows = self.all_rows(connection, schema.pack, range(1, self.head(connection).next_pack), [])
+        return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
+
+    def _head_or_none(self, connection: Connection, damages: list[Damage]) -> Head:
+        try:
+            return self.head(connection)
+        except DatabaseError as error:
+            damages.append(self._damage(f"its counts cannot be read: {error.orig}"))
+            return Head(folds=UNKNOWN)
+
+    def _scan(
+        self, connection: Connection, table: Table, damages: list[Damage], keys: Sequence[int] = ()
+    ) -> list[Any]:
+        """All rows in the order of their keys; where a page is damaged, the rows with these keys on other pages."""
+        key = next(iter(table.primary_key))
+        rows: list[Any] = []
+        try:
+            for row in connection.execute(select(table).order_by(key)):
+                rows.append(row)
+        except DatabaseError as error:
+            damages.append(self._damage(f"its table of {table.name}s cannot be read whole: {error.orig}"))
+            return _rows_by_key(connection, table, keys) if keys else rows
+        return rows
+
+    def _load_fields(
+        self, connection: Connection, head: Head, picture: Picture, damages: list[Damage]
+    ) -> dict[int, FieldState]:
         states = {}
-        for row in connection.execute(_select_fields):
-            if row.crc != _crc(row.id, row.path, row.kind, row.facts):
-                damages.append(self._damage("a field row fails its crc", str(row.path)))
+        rows = self._scan(connection, schema.field, damages, range(1, head.next_field))
+        for row in rows:
+            if not _is_typed(row, FIELD_TYPES) or row.crc != _field_crc(row.id, row.path, row.kind, row.facts):
+                damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
                 continue
             state = _state(row.id, row.path, row.kind, _decode_field(row.facts))
             states[row.id] = state
-            if state.retired_at is None:
-                picture.add(state)
+            picture.add(state)
+        if head.folds != UNKNOWN and len(rows) != head.fields:
+            damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
         return states
 
     def _load_writers(
-        self, connection: Connection, picture: Picture, states: dict[int, FieldState], damages: list[Damage]
+        self,
+        connection: Connection,
+        head: Head,
+        picture: Picture,
+        states: dict[int, FieldState],
+        damages: list[Damage],
     ) -> None:
-        for row in connection.execute(_select_writers):
-            if row.crc != _crc(row.name, row.facts, row.fields):
-                damages.append(self._damage(f"the row of writer {row.name} fails its crc"))
+        rows = self._scan(connection, schema.writer, damages)
+        for row in rows:
+            if not _is_typed(row, WRITER_TYPES) or row.crc != _crc(row.name, row.facts, row.fields):
+                damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
             facts = _decode_writer(row.facts)
             ids = np.frombuffer(row.fields, "<i8").tolist()
             writer = WriterState(row.name, **{name: getattr(facts, name) for name in facts.__struct_fields__})
             writer.fields = [states.get(number) for number in ids]
             picture.writers[row.name] = writer
+        if head.folds != UNKNOWN and len(rows) != head.writers:
+            damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
 
     def _missing_rows(self, connection: Connection, head: Head) -> list[Damage]:
         """Rows that a flipped bit made invisible, which no crc of a row can tell."""
-        counts = connection.execute(_select_counts).one()
         damages = []
-        for name, has in zip(("fields", "writers", "chunks", "packs"), counts, strict=True):
-            expected = getattr(head, name)
+        for table, expected in ((schema.chunk, head.chunks), (schema.pack, head.packs)):
+            try:
+                has = connection.execute(select(func.count()).select_from(table)).scalar_one()
+            except DatabaseError as error:
+                damages.append(self._damage(f"its {table.name}s cannot be counted: {error.orig}"))
+                continue
             if has != expected:
-                damages.append(self._damage(f"{has} rows of {name} where {expected} were written"))
+                damages.append(self._damage(f"{has} rows of {table.name}s where {expected} were written"))
         return damages
 
     def _drop_retired(self, connection: Connection, picture: Picture, head: Head) -> None:
@@ -269,15 +372,6 @@ class Index:
 
 
 _select_head = select(schema.head)
-_select_positions = select(schema.position)
-_select_fields = select(schema.field).order_by(schema.field.c.id)
-_select_writers = select(schema.writer)
-_select_counts = select(
-    *(
-        select(func.count()).select_from(table).scalar_subquery()
-        for table in (schema.field, schema.writer, schema.chunk, schema.pack)
-    )
-)
 _in_field = (schema.chunk.c.key >= bindparam("low")) & (schema.chunk.c.key < bindparam("high"))
 _select_chunks = (
     select(
@@ -307,6 +401,68 @@ _update_field = (
 )
 
 
+def begin_index(folder: RunFolder) -> None:
+    """Make a new index, whole or not at all: what is killed half way leaves a hidden file and no index without tables.
+
+    Where another process has just made one, that one stays.
+    """
+    hidden = folder.path / f".{folder.index.name}.{new_writer_id()}"
+    try:
+        Index(folder, open_for_writing(hidden)).create()
+        make_single_file(hidden)
+        os.link(hidden, folder.index)
+        sync_folder(folder.path)
+    except FileExistsError:
+        pass
+    except OSError:
+        if hidden.exists() and not folder.index.exists():  # a file system without hard links
+            Index(folder, open_for_writing(folder.index)).create()
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def is_whole_pack(row: Any) -> bool:
+    """Whether a row of the packs is as it was written."""
+    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._mapping)
+
+
+def is_whole_chunk(row: Any) -> bool:
+    """Whether a row of the chunks is as it was written."""
+    return _is_typed(row, CHUNK_TYPES) and row.crc == chunk_crc(row.key, row.count, row.pyramid, row.data)
+
+
+def _typed(rows: Iterable[Any], types: Types) -> list[Any]:
+    found = list(rows)
+    if not all(_is_typed(row, types) for row in found):
+        raise _damaged("a row holds something of another type")
+    return found
+
+
+def _is_typed(row: Any, types: Types) -> bool:
+    """SQLite keeps a type with each value, so damage can turn bytes into a text with the same crc."""
+    return all(map(isinstance, row, types))
+
+
+def _path_or_none(path: object) -> str | None:
+    """A path out of a damaged row, if it can be one."""
+    try:
+        return paths.parse(path) if isinstance(path, str) else None
+    except NaiadPathError:
+        return None
+
+
+def _rows_by_key(connection: Connection, table: Table, keys: Sequence[int]) -> list[Any]:
+    """Rows one by one where they cannot be read together: halves of halves, so that sound stretches cost one query."""
+    key = next(iter(table.primary_key))
+    try:
+        return list(connection.execute(select(table).where(key.between(keys[0], keys[-1])).order_by(key)))
+    except DatabaseError:
+        if len(keys) == 1:
+            return []
+    middle = len(keys) // 2
+    return _rows_by_key(connection, table, keys[:middle]) + _rows_by_key(connection, table, keys[middle:])
+
+
 def chunk_key(field_id: int, number: int) -> int:
     """The primary key of chunk `number` of a field."""
     return field_id << FIELD_SHIFT | number
@@ -331,9 +487,19 @@ def _crc(*columns: int | str | bytes) -> int:
     return crc
 
 
+def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
+    """What `_crc` gives for these columns, in one go: a fold may write 100,000 fields."""
+    return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
+
+
 def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(statement, rows)
+    """Execute a statement for each row. SQLAlchemy makes the SQL; its look at each single parameter is left out."""
+    if not rows:
+        return
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    names = compiled.positiontup
+    ordered = rows if names is None else [tuple(map(row.__getitem__, names)) for row in rows]
+    connection.exec_driver_sql(str(compiled), ordered)
 
 
 def _head_row(head: Head) -> dict[str, Any]:
@@ -355,7 +521,7 @@ def _field_facts(state: FieldState) -> dict[str, Any]:
             state.retired_at, state.retired_by,
         )
     )  # fmt: skip
-    return {"facts": facts, "crc": _crc(state.id, state.path, state.kind, facts)}
+    return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
 
 
 def _field_row(state: FieldState) -> dict[str, Any]:

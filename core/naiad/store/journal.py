@@ -7,6 +7,8 @@ in memory, in order and bounded, until it takes them again; what had to be dropp
 from __future__ import annotations
 
 import contextlib
+import contextlib
+import errno
 import os
 import struct
 import threading
@@ -14,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from naiad import clock
-from naiad.ops import Define, Delete, Dropped, Op, encode_ops
+from naiad.ops import Define, Delete, Dropped, End, Op, Open, encode_ops
 from naiad.settings import Tuning
 from naiad.store.frames import encode_frame
 from naiad.store.opsfile import OpsFile
@@ -28,15 +30,17 @@ from naiad.store.segment import (
     pack_float,
     pack_int,
     save,
+    whole_records,
 )
 
-__all__ = ["Journal", "JournalClosed"]
+__all__ = ["Journal", "JournalClosed", "is_deleted"]
 
 FIRST_SEGMENT = 64 * 1024
 SEGMENT = 1024 * 1024
 LARGEST_SEGMENT = 16 * 1024 * 1024
 LARGEST_OPS_FILE = 4 * 1024 * 1024
 FAST_ROTATION_SECONDS = 0.25
+VITAL = (Open, End, Define, Delete)
 
 
 class JournalClosed(RuntimeError):
@@ -52,18 +56,20 @@ class Journal:
         self.segments: list[Segment] = []  # in order; the last one is the active one
         self.ops_files: list[OpsFile] = []
         self.is_troubled = False
+        self.is_barred = False  # nothing may reach the disk, because this writer could not say that it lives
         self.is_closed = False
         self.dropped_points = 0
         self.dropped_frames = 0
         self.on_rotation: Callable[[], object] = lambda: None
         self.on_trouble: Callable[[OSError], object] = lambda _error: None
+        self.on_recovery: Callable[[], object] = lambda: None
         self._directory = directory
         self._tuning = tuning
         self._is_mapped = is_mapped
         self._lock = threading.RLock()
         self._numbers: dict[str, int] = {}  # path -> field number, as far as it still means something
         self._last_number = 0
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, bool]] = deque()  # payloads of frames, and whether they are vital
         self._waiting_bytes = 0
         self._sequence = 0
         self._segment_number = 0
@@ -86,8 +92,7 @@ class Journal:
             for op in ops:
                 if isinstance(op, Delete):
                     self._numbers.pop(op.path, None)
-            self._sequence += 1
-            self._put(encode_frame(self._sequence, payload))
+            self._put(payload, is_vital=any(isinstance(op, VITAL) for op in ops))
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.
@@ -112,26 +117,52 @@ class Journal:
             if numbers:
                 self.write([Define(fid, path, False, at) for path, fid in numbers.items()])
 
-    def _put(self, frame: bytes) -> None:
-        if not self._waiting:
+    def _put(self, payload: bytes, *, is_vital: bool) -> None:
+        if self._waiting or self.is_barred:
+            return self._keep(payload, is_vital)
+        try:
+            self._append(payload)
+        except OSError as error:
+            self._keep(payload, is_vital)
             try:
-                self._active_ops_file().append(frame)
-            except OSError as error:
                 self._trouble(error)
+            except OSError:  # the caller is told instead
+                self._waiting.clear()
+                self._waiting_bytes = 0
+                raise
+
+    def _keep(self, payload: bytes, is_vital: bool) -> None:
+        self._waiting.append((payload, is_vital))
+        self._waiting_bytes += len(payload)
+        if self._waiting_bytes > self._tuning.memory_bytes:
+            self._forget_oldest_frames()
+
+    def _append(self, payload: bytes) -> None:
+        file = self._active_ops_file()
+        size = file.size
+        try:
+            file.append(encode_frame(self._sequence + 1, payload))
+        finally:
+            self._sequence += file.size > size  # also when an interrupt came right after the write
+
+    def _forget_oldest_frames(self) -> None:
+        """Make room, a quarter at once. Vital frames stay: without them later points and ops would mean nothing."""
+        kept: deque[tuple[bytes, bool]] = deque()
+        for payload, is_vital in self._waiting:
+            if is_vital or self._waiting_bytes <= self._tuning.memory_bytes * 3 // 4:
+                kept.append((payload, is_vital))
             else:
-                return
-        if self._waiting_bytes + len(frame) > self._tuning.memory_bytes:
-            self.dropped_frames += 1
-            return
-        self._waiting.append(frame)
-        self._waiting_bytes += len(frame)
+                self._waiting_bytes -= len(payload)
+                self.dropped_frames += 1
+        self._waiting = kept
 
     def _active_ops_file(self) -> OpsFile:
         if not self.ops_files or self.ops_files[-1].size > LARGEST_OPS_FILE:
             self._has_new_files = True
             self._ops_number += 1
             self.ops_files.append(OpsFile(self._directory, f"{self.writer}.{self._ops_number:06d}.ops"))
-            self.on_rotation()
+            if self._ops_number > 1:
+                self.on_rotation()
         return self.ops_files[-1]
 
     def points(self, fid: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]) -> None:
@@ -181,7 +212,8 @@ class Journal:
             if self.slot is not full:
                 return  # another thread was faster
             self._install(self._replacement())
-        self.on_rotation()
+        if len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
+            self.on_rotation()
 
     def _install(self, segment: Segment) -> None:
         now = clock.monotonic()
@@ -198,7 +230,7 @@ class Journal:
         spare, self._spare = self._spare, None
         if spare is not None:
             return spare
-        if not self.is_troubled:
+        if not self.is_troubled and not self.is_barred:
             try:
                 return Segment.create(self._directory, self._segment_name(), self._size())
             except OSError as error:
@@ -207,13 +239,13 @@ class Journal:
 
     def _memory_segment(self) -> Segment:
         """A page in memory. When all memory that may be used is full, the oldest page gives way and is counted."""
-        size = min(self._size(), max(self._tuning.memory_bytes // 4, HEADER + RECORD))
+        size = whole_records(min(self._size(), self._tuning.memory_bytes // 4))
         in_memory = [segment for segment in self.segments if not segment.is_stored]
         if in_memory and sum(segment.size for segment in in_memory) + size > self._tuning.memory_bytes:
             oldest = in_memory[0]
             self.segments.remove(oldest)
             oldest.shut()
-            self.dropped_points += (oldest.used() - HEADER) // RECORD
+            self.dropped_points += _points(oldest)
             oldest.close()
         return Segment.in_memory(self._segment_name(), size)
 
@@ -222,16 +254,15 @@ class Journal:
         return f"{self.writer}.{self._segment_number:06d}.seg"
 
     def _size(self) -> int:
-        return self._tuning.segment_bytes or self._segment_size
+        return whole_records(self._tuning.segment_bytes or self._segment_size)
 
     def prepare_spare(self) -> None:
         """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
         with self._lock:
-            if self._spare is None and self.segments and not self.is_troubled and not self.is_closed:
-                try:
+            is_wanted = self._spare is None and self.segments and not self.is_closed
+            if is_wanted and not self.is_troubled and not self.is_barred:
+                with contextlib.suppress(OSError):  # rotating will meet it again, and say so
                     self._spare = Segment.create(self._directory, self._segment_name(), self._size())
-                except OSError as error:
-                    self._trouble(error)
 
     @property
     def series(self) -> int:
@@ -245,7 +276,7 @@ class Journal:
 
     def unstored(self) -> int:
         """Points and frames that are not on disk: still in memory, or dropped and not even counted there."""
-        waiting = sum((segment.used() - HEADER) // RECORD for segment in self.segments if not segment.is_stored)
+        waiting = sum(_points(segment) for segment in self.segments if not segment.is_stored)
         return waiting + len(self._waiting) + self.dropped_points + self.dropped_frames
 
     def pending_records(self) -> int:
@@ -257,25 +288,74 @@ class Journal:
         return sum(file.size - file.folded for file in tuple(self.ops_files))
 
     def _trouble(self, error: OSError) -> None:
+        if error.errno is None:
+            raise error  # not of the disk: the handler of a signal raised it
         self.is_troubled = True
         self.on_trouble(error)
+
+    def bar(self, error: OSError) -> None:
+        """Keep everything in memory until `on_recovery` can say to other processes that this writer lives."""
+        self.is_barred = True
+        self._trouble(error)
 
     def recover(self) -> bool:
         """Try to put on disk what waits in memory; True when nothing waits any more."""
         with self._lock:
             try:
+                self.on_recovery()
+                self.is_barred = False
+                self._rewrite_lost_ops()
                 self._store_frames()
                 self._store_segments()
                 self._record_drops()
+                os.fsync(self._directory)
             except OSError:
                 return False
             self.is_troubled = False
             return True
 
+    def give_up(self) -> int:
+        """At the end: say on disk, if it takes that, how much could not be stored; the number."""
+        with self._lock:
+            lost = self.unstored()
+            if lost:
+                for payload, is_vital in self._waiting:
+                    with contextlib.suppress(OSError):
+                        if is_vital:
+                            self._append(payload)
+                self.dropped_points += sum(_points(segment) for segment in self.segments if not segment.is_stored)
+                self.dropped_frames += len(self._waiting)
+                with contextlib.suppress(OSError):
+                    self._record_drops()
+            return lost
+
+    def look_for_files(self) -> None:
+        """Notice that somebody deleted the files: the kernel goes on taking what nobody will ever read.
+
+        What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
+        """
+        with self._lock:
+            lost = [file for file in self.segments if file.is_stored and is_deleted(file.fd)]
+            if not lost and not any(is_deleted(file.fd) for file in self.ops_files):
+                return
+            self.is_barred = True
+            try:
+                self._trouble(FileNotFoundError(errno.ENOENT, "its files were deleted"))
+            finally:
+                for segment in lost:
+                    segment.is_stored = False
+                if self.segments and self.segments[-1] in lost:
+                    self._install(self._memory_segment())
+
+    def _rewrite_lost_ops(self) -> None:
+        for file in self.ops_files:
+            if is_deleted(file.fd):
+                self._save_again(file)
+
     def _store_frames(self) -> None:
         while self._waiting:
-            self._active_ops_file().append(self._waiting[0])
-            self._waiting_bytes -= len(self._waiting.popleft())
+            self._append(self._waiting[0][0])
+            self._waiting_bytes -= len(self._waiting.popleft()[0])
 
     def _store_segments(self) -> None:
         if self.segments and not self.segments[-1].is_stored:
@@ -287,9 +367,7 @@ class Journal:
 
     def _record_drops(self) -> None:
         if self.dropped_points or self.dropped_frames:
-            self._sequence += 1
-            op = Dropped(self.dropped_points, self.dropped_frames, clock.now())
-            self._active_ops_file().append(encode_frame(self._sequence, encode_ops([op])))
+            self._append(encode_ops([Dropped(self.dropped_points, self.dropped_frames, clock.now())]))
             self.dropped_points = self.dropped_frames = 0
 
     def sync(self) -> None:
@@ -303,12 +381,16 @@ class Journal:
             files: list[OpsFile | Segment] = [*self.ops_files, *(one for one in self.segments if one.is_stored)]
             has_new_files, self._has_new_files = self._has_new_files, False
             waits = self.is_troubled
-        for file in files:
-            self._sync_file(file)
-        if has_new_files:
-            os.fsync(self._directory)
+        try:
+            for file in files:
+                self._sync_file(file)
+            if has_new_files:
+                os.fsync(self._directory)
+        except OSError:
+            self._has_new_files = True
+            raise
         if waits and not self.recover():
-            raise OSError("the disk still refuses what waits in memory")
+            raise OSError(errno.EIO, "the disk still refuses what waits in memory")
 
     def _sync_file(self, file: OpsFile | Segment) -> None:
         """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""
@@ -316,12 +398,18 @@ class Journal:
         if file.synced == used:
             return
         try:
+            if file.is_doubtful:
+                self._rewrite(file)
             os.fdatasync(file.fd)
         except OSError as error:
-            if file.fd >= 0:  # else it was folded and closed meanwhile
-                self._rewrite(file)
-                self._trouble(error)
-                raise
+            if file.fd < 0:
+                return  # it was folded and closed meanwhile
+            if not file.is_doubtful:
+                file.is_doubtful = True
+                with contextlib.suppress(OSError):  # the next sync tries again
+                    self._rewrite(file)
+            self._trouble(error)
+            raise
         file.synced = used if file.seen == used else None
         file.seen = used
 
@@ -332,10 +420,15 @@ class Journal:
                 if file is self.segments[-1]:
                     self._install(self._replacement())
                 file.shut()
-            data = os.pread(file.fd, file.used(), 0)
-            fd = save(self._directory, file.name, data)
-            os.close(file.fd)
-            file.fd = fd
+            self._save_again(file)
+
+    def _save_again(self, file: OpsFile | Segment) -> None:
+        flags = 0 if isinstance(file, Segment) else os.O_APPEND
+        fd = save(self._directory, file.name, os.pread(file.fd, file.used(), 0), flags)
+        os.close(file.fd)
+        file.fd = fd
+        file.is_doubtful = False
+        self._has_new_files = True
 
     def forget(self, file: OpsFile | Segment) -> None:
         """The index has all of this file: remove it."""
@@ -348,7 +441,12 @@ class Journal:
         _unlink(file.name, self._directory)
 
     def close(self) -> None:
-        """Refuse everything from now on, and put what there is into its final form."""
+        """Refuse everything from now on, and put what there is into its final form.
+
+        Raises:
+            OSError: the disk refuses that form; what it holds is as good without.
+        """
+        errors = []
         with self._lock:
             self.is_closed = True
             self.slot = DEAD_SLOT
@@ -356,12 +454,17 @@ class Journal:
             for segment in self.segments:
                 segment.retired_at = segment.retired_at or clock.monotonic()
                 segment.shut()
-                if segment.is_stored:
-                    segment.seal()
+                try:
+                    if segment.is_stored:
+                        segment.seal()
+                except OSError as error:
+                    errors.append(error)
         if spare is not None:
             spare.shut()
             spare.close()
             _unlink(spare.name, self._directory)
+        if errors:
+            raise errors[0]
 
     def release(self) -> None:
         """Give all descriptors back."""
@@ -378,20 +481,24 @@ class Journal:
         self.segments, self.ops_files, self._spare = [], [], None
         self._waiting, self._waiting_bytes = deque(), 0
         self.dropped_points = self.dropped_frames = 0
-        self.is_troubled = False
+        self.is_troubled = self.is_barred = False
         self._begin = begin
 
     def begin(self, writer: str, directory: int) -> None:
         """Start over under another writer's name."""
         self.writer, self._directory = writer, directory
         self._sequence = self._segment_number = self._ops_number = 0
-        self._begin = None
 
     def _refuse_if_closed(self) -> None:
         if self.is_closed:
             raise JournalClosed
-        if self._begin is not None:
-            self._begin()
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            try:
+                begin()
+            except BaseException:
+                self._begin = begin
+                raise
 
 
 def record(fid: int, value: float, step: int | float, time: float, at: int) -> bytes:
@@ -402,6 +509,15 @@ def record(fid: int, value: float, step: int | float, time: float, at: int) -> b
     else:
         pack_float(page, 0, step, value, time, fid | FLOAT_STEP, at)
     return bytes(page)
+
+
+def _points(segment: Segment) -> int:
+    return (segment.used() - HEADER) // RECORD
+
+
+def is_deleted(fd: int) -> bool:
+    """Whether a file or folder that is still open here has no name any more."""
+    return os.fstat(fd).st_nlink == 0
 
 
 def _unlink(name: str, directory: int) -> None:

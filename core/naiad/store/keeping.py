@@ -68,15 +68,18 @@ class Keeper:
         self._clear(journal, done)
         self._bury(alive | {me})
 
-    def finish(self, journal: Journal | None, until: float) -> None:
+    def finish(self, journal: Journal | None, until: float, let_go: Action = lambda: None) -> None:
         """Fold what is worth it and seal the run, unless somebody else still writes it.
+
+        `let_go` gives up this process's own lease. That happens under the lock: of several writers that stop at once,
+        the one that comes last sees nobody else and seals.
 
         Raises:
             OSError: the disk or the index refuses; everything is still in the journal.
         """
         with self._folder.lock(max(0.1, until - clock.monotonic())):
-            leases = read_leases(self._folder.journal)
-            if any(is_alive for writer, is_alive in leases.items() if journal is None or writer != journal.writer):
+            let_go()
+            if any(read_leases(self._folder.journal).values()):
                 return
             if self._folder.index.exists() or not self._is_small():
                 self.fold(journal)
@@ -115,10 +118,9 @@ class Keeper:
 
     def _bury(self, alive: set[str]) -> None:
         """Remove the leases of dead writers that have no files left."""
-        with_files = {file.writer for file in list_journal(self._folder.journal)}
-        for writer, is_alive in read_leases(self._folder.journal).items():
-            if not is_alive and writer not in with_files and writer not in alive:
-                (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
+        dead = {writer for writer, is_alive in read_leases(self._folder.journal).items() if not is_alive} - alive
+        for writer in dead.difference(file.writer for file in list_journal(self._folder.journal)) if dead else ():
+            (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
 
 
 def settle(folder: RunFolder) -> None:
@@ -142,9 +144,12 @@ def mark_changed(folder: RunFolder) -> None:
     Raises:
         OSError: the store takes no files.
     """
-    marks = folder.path.parent.parent / "changed"
-    marks.mkdir(exist_ok=True)
-    (marks / folder.uid).touch()
+    mark = folder.path.parent.parent / "changed" / folder.uid
+    try:
+        mark.touch()
+    except FileNotFoundError:
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
 
 
 def _own_files(journal: Journal) -> dict[str, bool]:

@@ -61,10 +61,16 @@ class Lease:
         """Show a sign of life to those whom the lock does not reach."""
         os.utime(self._fd)
 
+    def is_gone(self) -> bool:
+        """Whether somebody deleted the file, so that nobody can see this lease."""
+        return os.fstat(self._fd).st_nlink == 0
+
     def release(self, directory: int) -> None:
         """Stop being a writer: remove the file, then let the lock go."""
-        _unlink(self.name, directory)
-        os.close(self._fd)
+        try:
+            _unlink(self.name, directory)
+        finally:
+            os.close(self._fd)
 
     def forget(self) -> None:
         """In a forked child: drop the inherited descriptor. The parent's lock stays."""

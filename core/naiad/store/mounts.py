@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import os
 from pathlib import Path
 
 __all__ = ["file_system", "is_network"]
@@ -28,9 +28,20 @@ def is_network(path: Path) -> bool:
     return file_system(path).startswith(NETWORK)
 
 
-@functools.lru_cache(maxsize=64)
+_types: dict[int, str] = {}  # by device: asking costs more than a whole small run
+
+
 def file_system(path: Path) -> str:
     """The type of the file system a path is or will be on, as the kernel names it; empty where nobody tells."""
+    while not path.exists():
+        path = path.parent
+    device = os.stat(path).st_dev
+    if device not in _types:
+        _types[device] = _look_up(path)
+    return _types[device]
+
+
+def _look_up(path: Path) -> str:
     try:
         lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:

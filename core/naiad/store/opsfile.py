@@ -6,6 +6,7 @@ import errno
 import os
 
 from naiad.store.frames import FILE_HEADER, file_header
+from naiad.store.segment import new_file
 
 __all__ = ["OpsFile"]
 
@@ -24,13 +25,9 @@ class OpsFile:
         self.synced: int | None = None  # size that is surely on the disk; see Journal.sync
         self.seen: int | None = None
         self.folded = 0  # bytes that are in the index
-        self.fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644, dir_fd=directory)
-        try:
+        self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
+        with new_file(directory, name, os.O_APPEND) as self.fd:
             os.write(self.fd, file_header())
-        except OSError:
-            os.close(self.fd)
-            os.unlink(name, dir_fd=directory)
-            raise
 
     def append(self, frame: bytes) -> None:
         """Add one frame whole, or raise and leave the file as it was.
@@ -38,11 +35,16 @@ class OpsFile:
         Raises:
             OSError: the disk did not take all of it.
         """
-        written = os.write(self.fd, frame)
+        try:
+            written = os.write(self.fd, frame)
+        except BaseException:  # of the disk, or of a signal's handler: then the frame may be there
+            if os.fstat(self.fd).st_size == self.size + len(frame):
+                self.size += len(frame)
+            raise
         if written < len(frame):
-            os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)
+            os.ftruncate(self.fd, self.size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
-        self.size += len(frame)
+        self.size += written
 
     def used(self) -> int:
         """Bytes written so far."""

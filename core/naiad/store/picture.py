@@ -6,10 +6,12 @@ float series never pass through it: it only knows which number of which writer m
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+import msgspec
 
 from naiad.ops import (
     Assign,
@@ -36,8 +38,7 @@ TextPoint: TypeAlias = tuple[int | float, float, Text]
 """Step, unix seconds and text."""
 
 
-@dataclass(slots=True)
-class Series:
+class Series(msgspec.Struct, gc=False):
     """What is known of a series without reading it. `minimum` ... `total` are over finite values, None without any."""
 
     count: int = 0
@@ -71,9 +72,11 @@ class Series:
             self.last_step, self.last_value, self.last_time = step, value, time
 
 
-@dataclass(slots=True, eq=False)
-class FieldState:
-    """One definition of a field. A path that was deleted and defined again has another state with another id."""
+class FieldState(msgspec.Struct, eq=False, gc=False):
+    """One definition of a field. A path that was deleted and defined again has another state with another id.
+
+    It refers to nothing that refers to it, so the garbage collector need not look at 100,000 of them again and again.
+    """
 
     path: str
     kind: str
@@ -81,13 +84,13 @@ class FieldState:
     writer: str = ""  # who wrote it last, and when
     at: float = 0.0
     value: Plain = None
-    tags: list[Text] = field(default_factory=list)
+    tags: list[Text] = []
     config: tuple[float | None, float | None, str | None] = (None, None, None)
-    series: Series = field(default_factory=Series)
-    pieces: int = 0  # chunks in the index
+    series: Series = msgspec.field(default_factory=Series)
+    pieces: int = 0  # chunks and shares of packs in the index, numbered as they came
     retired_at: float | None = None
     retired_by: str = ""
-    texts: list[TextPoint] = field(default_factory=list)  # not yet in the index
+    texts: list[TextPoint] = []  # not yet in the index
 
 
 @dataclass(slots=True)
@@ -116,6 +119,9 @@ class Picture:
         self.writers: dict[str, WriterState] = {}
         self.touched: dict[int, FieldState] = {}  # by identity: what the fold has to write
         self.retired: list[FieldState] = []  # their points have to go
+        self.graves: dict[str, FieldState] = {}  # path -> the float series that was deleted there last
+        self.version = 0  # changes whenever a number may mean something else
+        self._orphans: tuple[int, list[tuple[str, int, FieldState]]] = (0, [])
         self.touched_writers: set[str] = set()
 
     def at(self, path: str) -> FieldState | None:
@@ -134,7 +140,11 @@ class Picture:
 
     def add(self, state: FieldState) -> None:
         """Put a state that the index knows in its place."""
-        self.fields.setdefault(state.path, {})[state.kind] = state
+        self.version += 1
+        if state.retired_at is None:
+            self.fields.setdefault(state.path, {})[state.kind] = state
+        else:
+            self._bury(state)
 
     def writer(self, name: str) -> WriterState:
         """The writer of this name, known or new."""
@@ -156,17 +166,50 @@ class Picture:
         fields = self.writers[writer].fields if writer in self.writers else []
         return fields[fid - 1] if 0 < fid <= len(fields) else None
 
-    def heir(self, state: FieldState, writer: str) -> FieldState:
-        """Where points go that a writer appended to a field after *another* writer deleted it: nothing is lost."""
-        alive = self._alive(state.path, state.kind)
-        return alive or self._new(state.path, state.kind, writer, state.retired_at or 0.0)
+    def meaning(self, writer: str, number: int) -> tuple[FieldState | None, float]:
+        """Where points with a writer's number go, and the time from which on they do.
+
+        A writer may go on appending to a series that *another* writer has deleted. What it appended before belongs to
+        the deleted one; what came later is not lost but goes to the `heir` of the deleted state that is returned.
+        """
+        state = self.owner_of(writer, number)
+        if state is None or state.retired_at is None:
+            return state, -math.inf
+        grave = self.graves.get(state.path, state)
+        return (grave, grave.retired_at or 0.0) if self._may_be_late(writer, grave) else (None, math.inf)
+
+    def heir(self, grave: FieldState, writer: str) -> FieldState:
+        """The field that lives where another one was deleted; a new one if there is none."""
+        alive = self.alive(grave.path, grave.kind)
+        return alive or self._new(grave.path, grave.kind, writer, grave.retired_at or 0.0)
+
+    def orphans(self) -> list[tuple[str, int, FieldState]]:
+        """Writers and numbers that mean a deleted series and may yet get points, and that series."""
+        if self._orphans[0] != self.version:
+            found = []
+            for writer in self.writers.values() if self.graves else ():
+                for number, state in enumerate(writer.fields, 1):
+                    if state is not None and state.retired_at is not None:
+                        grave, _since = self.meaning(writer.name, number)
+                        if grave is not None:
+                            found.append((writer.name, number, grave))
+            self._orphans = (self.version, found)
+        return self._orphans[1]
 
     def touch(self, state: FieldState) -> None:
         """Note that the index has to be told of this state."""
         self.touched[id(state)] = state
 
-    def _alive(self, path: str, kind: str) -> FieldState | None:
+    def alive(self, path: str, kind: str) -> FieldState | None:
+        """The field of this kind at a path, be it shadowed by one of another kind or not."""
         return self.fields.get(path, {}).get(kind)
+
+    def _may_be_late(self, name: str, grave: FieldState) -> bool:
+        """Whether a writer may have appended to a series after it was deleted: it lived then, and did not know."""
+        writer, deleter = self.writers[name], self.writers.get(grave.retired_by)
+        if name == grave.retired_by or (deleter is not None and writer.session < deleter.session):
+            return False
+        return writer.state is None or grave.retired_at is None or writer.at > grave.retired_at
 
     def _new(self, path: str, kind: str, writer: str, at: float) -> FieldState:
         state = FieldState(path, kind, writer=writer, at=at)
@@ -175,19 +218,30 @@ class Picture:
         return state
 
     def _state(self, path: str, kind: str, writer: WriterState, at: float) -> FieldState:
-        return self._alive(path, kind) or self._new(path, kind, writer.name, at)
+        return self.alive(path, kind) or self._new(path, kind, writer.name, at)
 
     def _retire(self, path: str, writer: WriterState, at: float) -> None:
         """Remove what was written at a path before `at`, or by this writer. Others' later writes stay."""
+        self.version += 1
+        grave = self.graves.get(path)
+        if grave is not None and (grave.retired_at or 0.0) < at:  # what came late to the earlier one goes too
+            grave.retired_at, grave.retired_by = at, writer.name
+            self.touch(grave)
         kinds = self.fields.get(path, {})
         for kind, state in list(kinds.items()):
             if state.writer == writer.name or state.at <= at:
                 state.retired_at, state.retired_by = at, writer.name
                 self.retired.append(state)
+                self._bury(state)
                 self.touch(state)
                 del kinds[kind]
         if not kinds:
             self.fields.pop(path, None)
+
+    def _bury(self, state: FieldState) -> None:
+        known = self.graves.get(state.path)
+        if state.kind == FLOAT_SERIES and (known is None or (known.retired_at or 0.0) <= (state.retired_at or 0.0)):
+            self.graves[state.path] = state
 
     def _open(self, writer: WriterState, op: Open) -> None:
         writer.pid, writer.host, writer.boot = op.pid, op.host, op.boot
@@ -199,9 +253,13 @@ class Picture:
     def _define(self, writer: WriterState, op: Define) -> None:
         if op.fresh:
             self._retire(op.path, writer, op.at)
-        state = self._state(op.path, FLOAT_SERIES, writer, op.at)
+        grave = self.graves.get(op.path)
+        state = self.alive(op.path, FLOAT_SERIES)
+        if state is None and grave is not None and (grave.retired_at or 0.0) > op.at:
+            state = grave  # a forked child says what it inherited, after the series was deleted
+        self.version += 1
         writer.fields.extend([None] * (op.fid - len(writer.fields)))
-        writer.fields[op.fid - 1] = state
+        writer.fields[op.fid - 1] = state or self._new(op.path, FLOAT_SERIES, writer.name, op.at)
 
     def _assign(self, writer: WriterState, op: Assign) -> None:
         state = self._state(op.path, op.kind, writer, op.at)
@@ -250,4 +308,4 @@ _EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {
 
 def copy_series(series: Series) -> Series:
     """Facts that can be changed without changing the original."""
-    return dataclasses.replace(series)
+    return msgspec.structs.replace(series)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from naiad.errors import DamagedData, DamageWarning, MissingField
+from naiad.errors import DamagedData, DamageWarning, MissingField, StorageError
 from naiad.ops import Plain, Text
 from naiad.store import derived
 from naiad.store.folder import RunFolder
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from naiad.store.index import Index
     from naiad.store.points import Columns, Ints, Reals
+    from naiad.store.series import Tail
     from naiad.store.tails import JournalFile
 
 __all__ = ["Chart", "Last", "Points", "Reader", "Texts"]
@@ -93,8 +94,11 @@ class Reader:
         self._picture = Picture()
         self._read: dict[str, int] = {}  # bytes of each journal file that the picture already holds
         self._folded: dict[str, tuple[int, bool]] = {}
+        self._seal: Seal | None = None
+        self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
+        self._refused: dict[str, Damage] = {}  # what is known to be damaged, by path
         self._files: list[JournalFile] = []
-        self._tail: Any = None  # naiad.store.series.Tail, once a series was read
+        self._tail: Tail | None = None  # once a series was read
 
     def refresh(self) -> None:
         """See everything that any process was told is written before this call.
@@ -123,6 +127,7 @@ class Reader:
 
         Raises:
             MissingField: there is none at this path.
+            DamagedData: it is not as it was written.
         """
         if path in derived.KINDS:
             return self._derived()[path]
@@ -134,7 +139,11 @@ class Reader:
             self._again(lambda: None)
             inside = prefix + "/" if prefix else ""
             found = {path: self._picture.at(path) for path in self._picture.fields if path.startswith(inside)}
-            atoms = {path: state.value for path, state in found.items() if state and state.kind in ATOMS}
+            atoms = {
+                path: state.value
+                for path, state in found.items()
+                if state and state.kind in ATOMS and path not in self._refused
+            }
             own = self._derived() if "sys/".startswith(inside) else {}
             return {**atoms, **own}
 
@@ -250,6 +259,9 @@ class Reader:
             return self._found(path)
 
     def _found(self, path: str) -> FieldState:
+        damage = self._refused.get(path)
+        if damage is not None:
+            raise self._damage(path, damage.file, damage.what)
         state = self._picture.at(path)
         if state is None:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
@@ -282,12 +294,27 @@ class Reader:
         frames: list[tuple[float, str, int, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
-                found, upto, damages = read_ops(file, self._read.get(file.name, 0))
+                found, upto, damages = read_ops(
+                    file,
+                    self._read.get(file.name, 0),
+                    is_sealed=self._seal is not None,
+                    is_header_damaged=0 in self._bad.get(file.place, ()),
+                )
                 self._note(damages)
                 self._read[file.name] = upto
                 frames += [(frame.ops[0].at, file.writer, frame.sequence, frame) for frame in found]
         for _at, writer, _sequence, frame in sorted(frames, key=lambda item: item[:3]):
             self._picture.apply(writer, frame.ops)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Give a field to points that a writer appended to a series after another writer had deleted it."""
+        orphans = self._picture.orphans()
+        tail = self._current_tail() if orphans else None
+        if tail is not None:
+            for writer, number, grave in orphans:
+                if tail.has_since(writer, number, grave.retired_at or 0.0):
+                    self._picture.heir(grave, writer)
 
     def _load(self) -> None:
         """Begin with what the index holds, when there is one and it has changed."""
@@ -295,12 +322,15 @@ class Reader:
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
         if stamp != self._seal_stamp:
-            self._index = None  # an index nobody writes is opened in another way
+            self._close_index()  # an index nobody writes is opened in another way
+            self._folds = None
+            self._check_seal(stamp)
+        self._seal_stamp = stamp
         folds = 0
         has_index = self.folder.index.exists()
         if has_index:
             with self._snapshot(is_final=stamp is not None) as (index, connection):
-                folds = index.head(connection).folds
+                folds = index.folds(connection)
                 if folds != self._folds:
                     picture, _head, positions, damages = index.load(connection)
         if folds != self._folds:
@@ -308,17 +338,15 @@ class Reader:
             self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
             self._tail = None
             self._folds = folds
+            self._refused = {}
             if has_index:
                 self._note(damages)
-        if stamp is not None and stamp != self._seal_stamp:
-            self._check_seal()
-        self._seal_stamp = stamp
 
     @contextmanager
-    def _snapshot(self, *, is_final: bool = False) -> Iterator[tuple[Index, Connection]]:
-        from sqlalchemy.exc import DatabaseError
+    def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
+        from sqlalchemy.exc import DBAPIError
 
-        from naiad.store.database import open_for_reading
+        from naiad.store.database import is_refusal, open_for_reading
         from naiad.store.index import Index
 
         try:
@@ -326,20 +354,21 @@ class Reader:
                 self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
             with self._index.snapshot() as connection:
                 yield self._index, connection
-        except DatabaseError as error:
-            self._index = None
-            raise DamagedData(
-                f"The index {self.folder.index} cannot be read: {error.orig}.\n"
-                f"Save what is whole with: naiad repair {self.folder.uid}",
-                file=str(self.folder.index), offset=0, what=str(error.orig),
-            ) from error  # fmt: skip
+        except DBAPIError as error:
+            if is_refusal(error):
+                raise StorageError(
+                    f"The index {self.folder.index} cannot be opened: {error.orig}.", filename=str(self.folder.index)
+                ) from error
+            if _stamp(self.folder) != self._seal_stamp:
+                raise _Moved from error  # somebody began to write what was opened as finished
+            raise self._damage(path, self.folder.index.name, str(error.orig)) from error
 
     def _rows(self, state: FieldState, table: str) -> list[Any]:
         """Rows of the index that belong to a field, from the same fold as the picture."""
         if not state.id:
             return []
-        with self._snapshot() as (index, connection):
-            if index.head(connection).folds != self._folds:
+        with self._snapshot(path=state.path) as (index, connection):
+            if index.folds(connection) != self._folds:
                 raise _Moved
             rows: list[Any] = getattr(index, table)(connection, state.id)
             return rows
@@ -352,22 +381,28 @@ class Reader:
         shares = [] if is_all else read_shares(state, self._rows(state, "packs"), self._damage)
         return state, chunks, shares, self._tail_of(state), self._damage
 
-    def _tail_of(self, state: FieldState) -> list[Columns]:
+    def _current_tail(self) -> Tail | None:
+        """The records that are not in the index, if there are any."""
         from naiad.store.series import Tail
 
         segments = [
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
         ]
-        if not segments:
-            return []
+        if not segments and not (self._seal and self._seal.records):
+            return None
         if self._tail is None:
-            self._tail = Tail(self._folded)
+            self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
         self._note(self._tail.update(segments))
-        damaged = self._tail.damage_of(self._picture, state)
+        return self._tail
+
+    def _tail_of(self, state: FieldState) -> list[Columns]:
+        tail = self._current_tail()
+        if tail is None:
+            return []
+        damaged = tail.damage_of(self._picture, state)
         if damaged is not None:
             raise self._damage(state.path, damaged.file, damaged.what)
-        parts: list[Columns] = self._tail.of(self._picture, state)
-        return parts
+        return tail.of(self._picture, state)
 
     def _facts(self, state: FieldState) -> Series:
         """What the index knows of a series, and the tail with it."""
@@ -385,29 +420,41 @@ class Reader:
             self._again(lambda: None)
             return derived.values(self._picture, read_leases(self.folder.journal), self.folder)
 
-    def _check_seal(self) -> None:
-        seal = read_seal(self.folder)
-        if isinstance(seal, Damage):
-            self._note([seal])
-        elif isinstance(seal, Seal):
-            self._note(quick_check(self.folder, seal))
+    def _check_seal(self, stamp: object) -> None:
+        self._seal, self._bad = None, {}
+        seal = None if stamp is None else read_seal(self.folder)
+        damages = [seal] if isinstance(seal, Damage) else []
+        if isinstance(seal, Seal):
+            self._seal = seal
+            damages, self._bad = quick_check(self.folder, seal)
+        if stamp != _stamp(self.folder):
+            raise _Moved
+        self._note(damages)
+
+    def _close_index(self) -> None:
+        if self._index is not None:
+            self._index.engine.dispose()
+            self._index = None
 
     def _damage(self, path: str, file: str, what: str) -> DamagedData:
+        subject = f'"{path}"' if path else "The run"
         return DamagedData(
-            f'"{path}" cannot be read whole: {file} is damaged ({what}).\n'
+            f"{subject} cannot be read whole: {self.folder.path / file} is damaged ({what}).\n"
             f"Save what is whole with: naiad repair {self.folder.uid}",
             file=file, offset=0, what=what,
         )  # fmt: skip
 
     def _note(self, damages: list[Damage]) -> None:
         for damage in damages:
+            if damage.path is not None:
+                self._refused[damage.path] = damage
             if damage not in self.damages:
                 self.damages.append(damage)
                 warnings.warn(f"In run folder {self.folder.path}: {damage}.", DamageWarning, stacklevel=2)
 
 
 class _Moved(Exception):
-    """A fold came between the picture and the rows."""
+    """A fold came between the picture and the rows, or a writer between the seal and what it says."""
 
 
 ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))

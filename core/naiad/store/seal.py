@@ -1,33 +1,49 @@
 """The seal: what a run that was stopped in order consists of, so that later damage cannot pass for its end.
 
-`seal.json` names every file with its size and the crc32 of each 4,096-byte block. It is written last and removed first.
+`seal.json` names every file with its size and the crc32 of each 4,096-byte block, and how many records of each number a
+segment has, so that damage in it is known to concern these fields and no others. It is written last and removed first.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import struct
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from naiad.errors import NewerFormat
 from naiad.store.folder import RunFolder
-from naiad.store.tails import Damage
+from naiad.store.segment import FLOAT_STEP, HEADER, RECORD
+from naiad.store.tails import Damage, list_journal
 
-__all__ = ["BLOCK", "Seal", "damaged_blocks", "quick_check", "read_seal", "remove_seal", "write_seal"]
+__all__ = [
+    "BLOCK",
+    "Seal",
+    "damaged_blocks",
+    "extra_files",
+    "quick_check",
+    "read_seal",
+    "remove_seal",
+    "seal_damages",
+    "write_seal",
+]
 
 FORMAT = 1
 BLOCK = 4096
 READ = 256 * BLOCK
+_numbers = struct.Struct("<II")
 
 
 @dataclass(frozen=True)
 class Seal:
-    """The files of a sealed run: name -> (bytes, crc32 of each block)."""
+    """The files of a sealed run: name -> (bytes, crc32 of each block); of segments also records by field number."""
 
     files: dict[str, tuple[int, list[int]]]
+    records: dict[str, dict[int, int]]
 
 
 def write_seal(folder: RunFolder) -> None:
@@ -37,7 +53,8 @@ def write_seal(folder: RunFolder) -> None:
         OSError: the disk refuses; the run stays unsealed.
     """
     files = {name: _measure(folder.path / name) for name in _content(folder)}
-    body = {"format": FORMAT, "block": BLOCK, "files": files}
+    records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}
+    body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
     text = json.dumps({**body, "crc32": _crc(body)}, indent=1)
     hidden = folder.path / ".seal.json.new"
     with hidden.open("w") as stream:
@@ -70,10 +87,15 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
         return damage
     if body["format"] > FORMAT:
         raise NewerFormat(
-            f"{folder.seal} was written by a later release of naiad (format {body['format']}; this one knows {FORMAT}).\n"
+            f"{folder.seal} was written by a later release of naiad "
+            f"(format {body['format']}; this one knows {FORMAT}).\n"
             "Install that release to read it; nothing was changed."
         )
-    return Seal({name: (size, crcs) for name, (size, crcs) in body["files"].items()})
+    files = {name: (size, crcs) for name, (size, crcs) in body["files"].items()}
+    records = {
+        name: {int(number): count for number, count in counts.items()} for name, counts in body["records"].items()
+    }
+    return Seal(files, records)
 
 
 def remove_seal(folder: RunFolder) -> None:
@@ -95,19 +117,61 @@ def damaged_blocks(folder: RunFolder, seal: Seal, name: str) -> list[int] | None
     return blocks
 
 
-def quick_check(folder: RunFolder, seal: Seal) -> list[Damage]:
-    """What is wrong at first sight: sizes, and every block of the journal, which has no other crc on its points."""
-    damages = []
-    for name, (size, _crcs) in seal.files.items():
-        path = folder.path / name
-        if not path.exists():
-            damages.append(Damage(name, "it is missing"))
-        elif path.stat().st_size != size:
-            damages.append(Damage(name, f"it has {path.stat().st_size} bytes where {size} were sealed"))
-        elif name != folder.index.name:
-            blocks = damaged_blocks(folder, seal, name) or []
-            damages += [Damage(name, "these bytes are not those that were sealed", offset=at) for at in blocks]
+def quick_check(folder: RunFolder, seal: Seal) -> tuple[list[Damage], dict[str, list[int]]]:
+    """What is wrong at first sight, and the damaged blocks of each damaged file of the journal.
+
+    Of the index only the size is looked at: its rows carry their own crc, and a long run must open at once.
+    """
+    damages: list[Damage] = []
+    damaged: dict[str, list[int]] = {}
+    for name, (size, crcs) in seal.files.items():
+        if name != folder.index.name:
+            blocks = damaged_blocks(folder, seal, name)
+            if blocks != []:
+                damaged[name] = [i * BLOCK for i in range(len(crcs))] if blocks is None else blocks
+                damages += seal_damages(folder, seal, name, blocks)
+        elif _size(folder.index) != size:
+            damages.append(_size_damage(folder, name, size))
+    return damages, damaged
+
+
+def seal_damages(folder: RunFolder, seal: Seal, name: str, blocks: list[int] | None) -> list[Damage]:
+    """What to say of a file whose `damaged_blocks` are these: its size, and each stretch of blocks once."""
+    size, _crcs = seal.files[name]
+    found = _size(folder.path / name)
+    if blocks is None or found is None:
+        return [Damage(name, "it is missing")]
+    damages = [] if found == size else [_size_damage(folder, name, size)]
+    stretches: list[list[int]] = []
+    for at in blocks:
+        if at >= found:
+            break  # said by the size
+        if stretches and at == stretches[-1][1]:
+            stretches[-1][1] = at + BLOCK
+        else:
+            stretches.append([at, at + BLOCK])
+    for start, end in stretches:
+        what = f"bytes {start} to {min(end, found) - 1} are not all those that were sealed"
+        damages.append(Damage(name, what, offset=start))
     return damages
+
+
+def extra_files(folder: RunFolder, seal: Seal) -> list[str]:
+    """Files of the index and the journal that were not there when the run was sealed."""
+    beside = [folder.index.name + end for end in ("-wal", "-journal") if _size(folder.path / (folder.index.name + end))]
+    return [name for name in [*_content(folder), *beside] if name not in seal.files]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _size_damage(folder: RunFolder, name: str, size: int) -> Damage:
+    found = _size(folder.path / name)
+    return Damage(name, "it is missing" if found is None else f"it has {found} bytes where {size} were sealed")
 
 
 def sync_folder(path: Path) -> None:
@@ -121,8 +185,7 @@ def sync_folder(path: Path) -> None:
 
 def _content(folder: RunFolder) -> list[str]:
     names = [folder.index.name] if folder.index.exists() else []
-    journal = (name for name in sorted(os.listdir(folder.journal)) if name.endswith((".seg", ".ops")))
-    return names + [f"{folder.journal.name}/{name}" for name in journal]
+    return names + [file.place for file in list_journal(folder.journal)]
 
 
 def _measure(path: Path, *, is_synced: bool = True) -> tuple[int, list[int]]:
@@ -134,6 +197,17 @@ def _measure(path: Path, *, is_synced: bool = True) -> tuple[int, list[int]]:
             size += len(data)
             crcs += [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
     return size, crcs
+
+
+def _count_records(path: Path) -> dict[str, int]:
+    """Records of a segment by field number. Without numpy, which a short run never loads; long ones are folded."""
+    content = path.read_bytes()
+    counts: Counter[int] = Counter()
+    for at in range(HEADER, len(content) - RECORD + 1, RECORD):
+        number, commit = _numbers.unpack_from(content, at + 24)
+        if commit == at:
+            counts[number & ~FLOAT_STEP] += 1
+    return {str(number): count for number, count in counts.items()}
 
 
 def _crc(body: dict[str, Any]) -> int:

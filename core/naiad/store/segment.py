@@ -11,6 +11,7 @@ a process killed in between leaves no half record that could be taken for a whol
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import mmap
 import os
@@ -18,7 +19,7 @@ import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from naiad import clock
 
@@ -30,8 +31,11 @@ __all__ = [
     "VERSION",
     "Segment",
     "Slot",
+    "new_file",
     "pack_float",
     "pack_int",
+    "save",
+    "whole_records",
 ]
 
 MAGIC = b"NAIADSEG"
@@ -66,6 +70,7 @@ class Segment:
         self.synced: int | None = None  # bytes that are surely on the disk; see Journal.sync
         self.seen: int | None = None
         self.folded = HEADER  # bytes that are in the index
+        self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
         self._counter = itertools.count(HEADER, RECORD)
         self.slot: Slot = (self._counter.__next__, self.page)
         _header.pack_into(self.page, 0, MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
@@ -81,14 +86,10 @@ class Segment:
         """
         if sys.byteorder != "little":
             raise OSError("naiad writes its journal in native byte order and supports little-endian machines only")
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
-        try:
+        with new_file(directory, name) as fd:
             _allocate(fd, size)
-            return cls(name, size, fd)
-        except OSError:
-            os.close(fd)
-            os.unlink(name, dir_fd=directory)
-            raise
+            segment = cls(name, size, fd)
+        return segment
 
     @classmethod
     def in_memory(cls, name: str, size: int) -> Segment:
@@ -141,25 +142,42 @@ class Segment:
             self.fd = -1
 
 
-def save(directory: int, name: str, data: bytes) -> int:
+def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
     """Write a whole file under a hidden name, sync it and rename it into place; its open descriptor.
 
     Raises:
         OSError: nothing of that name is left changed.
     """
-    hidden = f".{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=directory)
-    try:
+    with new_file(directory, name, flags) as fd:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
         os.fsync(fd)
+    return fd
+
+
+@contextlib.contextmanager
+def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
+    """Make a file that nobody sees before the block has filled it; its descriptor, which stays open.
+
+    Raises:
+        OSError: nothing is left behind.
+    """
+    hidden = f".{name}.new"
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o644, dir_fd=directory)
+    try:
+        yield fd
         os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError:
         os.close(fd)
-        os.unlink(hidden, dir_fd=directory)
+        with contextlib.suppress(OSError):
+            os.unlink(hidden, dir_fd=directory)
         raise
-    return fd
+
+
+def whole_records(size: int) -> int:
+    """The size of a segment near `size` that its records fill to the last byte; at least one fits."""
+    return HEADER + RECORD * max(1, (size - HEADER) // RECORD)
 
 
 def read_header(data: bytes) -> tuple[int, int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +20,7 @@ from naiad.codec import (
     read_header,
 )
 from naiad.errors import DamagedData
-from naiad.store.index import chunk_crc, pack_crc
+from naiad.store.index import FIELD_SHIFT, is_whole_chunk
 from naiad.store.picture import FieldState, Picture, Series, copy_series
 from naiad.store.points import (
     EXACT,
@@ -33,7 +35,7 @@ from naiad.store.points import (
     split_exact,
 )
 from naiad.store.records import Records, read_records
-from naiad.store.segment import HEADER
+from naiad.store.segment import FLOAT_STEP, HEADER
 from naiad.store.tails import Damage, JournalFile
 
 __all__ = [
@@ -53,19 +55,31 @@ DECODED_PER_BUCKET = BUCKET
 
 Refusal = Callable[[str, str, str], DamagedData]
 Heights = tuple[Reals, Reals, Reals, Reals, Ints]
+Binding = tuple[str, int, float]
+"""A writer, a number of its records, and the time from which on they belong to a field."""
 
 
 class Tail:
-    """The records of all journal files, as far as they are not in the index; grows with the files."""
+    """The records of all journal files, as far as they are not in the index; grows with the files.
 
-    def __init__(self, folded: dict[str, tuple[int, bool]]) -> None:
+    Of a sealed run, `bad` are the damaged blocks of each segment, and `sealed` its number of records by field number.
+    """
+
+    def __init__(
+        self,
+        folded: dict[str, tuple[int, bool]],
+        bad: dict[str, list[int]] | None = None,
+        sealed: dict[str, dict[int, int]] | None = None,
+    ) -> None:
         self._folded = folded
+        self._bad = bad or {}
+        self._sealed = sealed or {}
         self._upto: dict[str, int] = {}
         self._whole: dict[str, list[Records]] = {}  # without a hole before them: never read again
         self._now: dict[str, Records] = {}  # everything there is
-        self._damaged: dict[str, Damage] = {}  # by writer
+        self._damaged: dict[str, Damage] = {}  # by place
         self._files: list[JournalFile] = []
-        self._numbers: tuple[int, dict[int, list[tuple[str, int]]]] = (-1, {})
+        self._numbers: tuple[int, dict[int, list[Binding]]] = (-1, {})
 
     def update(self, files: list[JournalFile]) -> list[Damage]:
         """Read what was appended since; what is damaged.
@@ -77,7 +91,7 @@ class Tail:
         self._files = files
         for file in files:
             start = self._upto.get(file.name, self._folded.get(file.name, (HEADER, False))[0])
-            records, upto, damages = read_records(file, start)
+            records, upto, damages = read_records(file, start, self._bad.get(file.place, ()))
             whole = self._whole.setdefault(file.name, [])
             count = (upto - max(start, HEADER)) // records.itemsize
             if count:
@@ -88,44 +102,71 @@ class Tail:
             self._upto[file.name] = upto
             found += damages
             for damage in damages:
-                self._damaged[file.writer] = damage
+                self._damaged[file.place] = damage
+        for place in self._sealed.keys() - {file.place for file in files}:
+            self._damaged[place] = Damage(place, "it is missing")
         return found
 
     def damage_of(self, picture: Picture, state: FieldState) -> Damage | None:
-        """The damage of a file that may hold points of this field."""
-        writers = {writer for writer, _number in self._bindings(picture).get(id(state), [])}
-        return next((damage for writer, damage in self._damaged.items() if writer in writers), None)
+        """The damage of a file that has lost points of this field, or may have lost some if the seal does not tell."""
+        if not self._damaged:
+            return None
+        bindings = self._bindings(picture).get(id(state), [])
+        return next((damage for place, damage in self._damaged.items() if self._lost(place, bindings)), None)
+
+    def _lost(self, place: str, bindings: list[Binding]) -> bool:
+        name = place.rpartition("/")[2]
+        numbers = [number for writer, number, _since in bindings if name.startswith(writer + ".")]
+        if place not in self._sealed:
+            return bool(numbers)
+        records = self._now.get(name)
+        fids = np.empty(0, np.uint32) if records is None else records["fid"] & np.uint32(FLOAT_STEP - 1)
+        return any(int((fids == number).sum()) != self._sealed[place].get(number, 0) for number in numbers)
 
     def of(self, picture: Picture, state: FieldState) -> list[Columns]:
         """The points of one field, by writer and in the order in which each wrote them."""
-        numbers: dict[str, list[int]] = {}
-        for writer, number in self._bindings(picture).get(id(state), []):
-            numbers.setdefault(writer, []).append(number)
+        bindings: dict[str, list[Binding]] = {}
+        for binding in self._bindings(picture).get(id(state), []):
+            bindings.setdefault(binding[0], []).append(binding)
         parts = []
         for file in sorted(self._files, key=lambda file: (picture.writer(file.writer).started, file)):
-            if file.writer in numbers:
-                parts += self._select(file, numbers[file.writer])
+            if file.writer in bindings:
+                parts += self._select(file, bindings[file.writer])
         return parts
 
-    def _select(self, file: JournalFile, numbers: list[int]) -> list[Columns]:
-        records = self._now[file.name]
-        fids = records["fid"] & np.uint32(0x7FFFFFFF)
-        rows = fids == numbers[0] if len(numbers) == 1 else np.isin(fids, numbers)
+    def has_since(self, writer: str, number: int, since: float) -> bool:
+        """Whether a writer has appended with a number since then."""
+        binding = (writer, number, since)
+        return any(file.writer == writer and self._rows(file, [binding]).any() for file in self._files)
+
+    def _select(self, file: JournalFile, bindings: list[Binding]) -> list[Columns]:
+        rows = self._rows(file, bindings)
         if not rows.any():
             return []
-        _numbers, is_float, raw = from_records(records[rows])
+        _numbers, is_float, raw = from_records(self._now[file.name][rows])
         return split_exact(raw, is_float)
 
-    def _bindings(self, picture: Picture) -> dict[int, list[tuple[str, int]]]:
+    def _rows(self, file: JournalFile, bindings: list[Binding]) -> npt.NDArray[np.bool_]:
+        records = self._now[file.name]
+        fids = records["fid"] & np.uint32(FLOAT_STEP - 1)
+        rows = np.zeros(len(fids), np.bool_)
+        for _writer, number, since in bindings:
+            rows |= fids == number if since == -math.inf else (fids == number) & (records["time"] >= since)
+        return rows
+
+    def _bindings(self, picture: Picture) -> dict[int, list[Binding]]:
         """Which numbers of which writers mean a field state, by its identity."""
-        total = sum(len(writer.fields) for writer in picture.writers.values())
-        if self._numbers[0] != total:
-            found: dict[int, list[tuple[str, int]]] = {}
+        if self._numbers[0] != picture.version:
+            found: dict[int, list[Binding]] = {}
             for writer in picture.writers.values():
                 for number, state in enumerate(writer.fields, 1):
+                    since = -math.inf
+                    if state is not None and state.retired_at is not None:
+                        grave, since = picture.meaning(writer.name, number)
+                        state = grave and picture.alive(grave.path, grave.kind)
                     if state is not None:
-                        found.setdefault(id(state), []).append((writer.name, number))
-            self._numbers = (total, found)
+                        found.setdefault(id(state), []).append((writer.name, number, since))
+            self._numbers = (picture.version, found)
         return self._numbers[1]
 
 
@@ -137,9 +178,10 @@ def read_shares(state: FieldState, packs: list[Any], refuse: Refusal) -> list[Co
     """
     shares = []
     for row in packs:
-        if row.crc != pack_crc(row._mapping):
-            raise refuse(state.path, INDEX, f"pack {row.id} fails its crc")
-        pack = decode_pack(row.data)
+        try:
+            pack = decode_pack(row.data)
+        except ChunkDamaged as error:
+            raise refuse(state.path, INDEX, f"pack {row.id}: {error}") from error
         rows = pack.slice_of(state.id)
         if rows.stop > rows.start:
             shares.append(Columns(pack.steps[rows], pack.values[rows], pack.times[rows]))
@@ -156,22 +198,34 @@ def read_points(
     """
     headers = [_header(state, row, refuse) for row in chunks]
     in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
-    if in_index != state.series.count or len(chunks) != state.pieces:
+    if in_index != state.series.count or len(chunks) + len(shares) != state.pieces:
         raise refuse(state.path, INDEX, f"{in_index} of its {state.series.count} points are there")
-    extra = [*shares, *tail]
-    total = sum(row.count for row in chunks) + sum(len(part.values) for part in extra)
-    steps = np.empty(total, _step_type([h.is_integer for h in headers], any(h.is_wide for h in headers), extra))
+    total = in_index + sum(len(part.values) for part in tail)
+    are_integers, is_wide = [h.is_integer for h in headers], any(h.is_wide for h in headers)
+    steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *tail]))
     points = Columns(steps, np.empty(total), np.empty(total, np.int64))
     at = 0
-    for row in chunks:
-        rows = slice(at, at + row.count)
-        decode_points(row.data, points.steps[rows], points.values[rows], points.times[rows])
-        at += row.count
-    for part in extra:
-        for column, new in zip(points, part, strict=True):
-            column[at : at + len(new)] = new
-        at += len(part.values)
+    for piece in [*_as_they_came(chunks, shares), *tail]:
+        if isinstance(piece, Columns):
+            rows = slice(at, at + len(piece.values))
+            for column, new in zip(points, piece, strict=True):
+                column[rows] = new
+        else:
+            rows = slice(at, at + piece.count)
+            decode_points(piece.data, points.steps[rows], points.values[rows], points.times[rows])
+        at = rows.stop
     return ordered(points)
+
+
+def _as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
+    """Chunks and shares of packs in the order in which they were folded: a chunk's number counts both."""
+    pieces: list[Any] = []
+    waiting = deque(shares)
+    for row in chunks:
+        while waiting and len(pieces) < row.key & ((1 << FIELD_SHIFT) - 1):
+            pieces.append(waiting.popleft())
+        pieces.append(row)
+    return [*pieces, *waiting]
 
 
 def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[list[int | float], list[str], list[int]]:
@@ -202,7 +256,9 @@ def with_tail(series: Series, parts: list[Columns]) -> Series:
     for part in parts:
         part = ordered(part)
         finite = part.values[np.isfinite(part.values)]
-        extremes = (float(finite.min()), float(finite.max()), float(finite.sum())) if len(finite) else (0.0, 0.0, 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = float(finite.sum())
+        extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
         last = (part.steps[-1].item(), float(part.values[-1]), int(part.times[-1]))
         whole.add(len(part.values), len(finite), *extremes, *last)
     return whole
@@ -227,10 +283,10 @@ def read_heights(
     Raises:
         DamagedData: a pyramid is not as it was written.
     """
-    if sum(row.count for row in rows) != state.series.count or not rows:
+    if sum(row.count for row in rows) != state.series.count or len(rows) != state.pieces or not rows:
         return None
     try:
-        pyramids = [decode_pyramid(row.pyramid) for row in rows]
+        pyramids = [decode_pyramid(row.pyramid or b"") for row in rows]
     except ChunkDamaged as error:
         raise refuse(state.path, INDEX, str(error)) from error
     points = ordered(join(tail)) if tail else None
@@ -250,10 +306,12 @@ def read_heights(
 
 def _bucketed(values: Reals, starts: Ints) -> list[npt.NDArray[Any]]:
     low, high, total, finite = _heights_of(values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        totals = np.add.reduceat(total, starts)
     return [
         np.minimum.reduceat(low, starts),
         np.maximum.reduceat(high, starts),
-        np.add.reduceat(total, starts),
+        totals,
         np.add.reduceat(finite, starts),
     ]
 
@@ -272,7 +330,7 @@ def _reduce(steps: Reals, low: Reals, high: Reals, total: Reals, finite: Ints, s
     if not len(starts):
         return steps, low, high, total, finite
     count = np.add.reduceat(finite, starts)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         mean = np.where(count > 0, np.add.reduceat(total, starts) / count, np.nan)
     lowest = np.where(count > 0, np.minimum.reduceat(low, starts), np.nan)
     highest = np.where(count > 0, np.maximum.reduceat(high, starts), np.nan)
@@ -303,5 +361,5 @@ def _header(state: FieldState, row: Any, refuse: Refusal) -> Any:
 
 
 def _check(state: FieldState, row: Any, refuse: Refusal) -> None:
-    if row.crc != chunk_crc(row.key, row.count, row.pyramid, row.data):
+    if not is_whole_chunk(row):
         raise refuse(state.path, INDEX, f"chunk {row.key & 0xFFFFFF} fails its crc")

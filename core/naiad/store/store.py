@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from naiad import ids
+from naiad import clock, ids
 from naiad.errors import NewerFormat, RunNotFound, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.folder import RunFolder
@@ -32,10 +32,12 @@ from naiad.store.keeping import settle
 if TYPE_CHECKING:
     from naiad.store.catalog import Catalog
 
-__all__ = ["Store", "Ticket"]
+__all__ = ["Store", "Ticket", "refusals"]
 
 FOLDER = ".naiad"
 FORMAT = 1
+BEGIN_SECONDS = 1.0
+"""How long to wait for a run whose id another process has taken; after that it was deleted and is begun anew."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +74,35 @@ class Store:
             StoreNotWritable: it cannot be made or written.
             NewerFormat: a later release made it.
         """
-        version = self.root / "format"
-        try:
-            known = int(version.read_text())
-        except FileNotFoundError:
-            with _refusals(self.root):
+        if not self._has_format():
+            with refusals(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 (self.root / ".gitignore").write_text("*\n")
-                version.write_text(f"{FORMAT}\n")
-            return
+                _claim(self.root / "format", f"{FORMAT}\n")
+
+    def _has_format(self) -> bool:
+        """Whether the store says in which format it is; False of a folder that is not begun.
+
+        Raises:
+            StoreNotWritable: what it says is no format.
+            NewerFormat: a later release made it.
+        """
+        version = self.root / "format"
+        try:
+            known = int(version.read_text("utf-8"))
+        except FileNotFoundError:
+            return False
         except (OSError, ValueError) as error:
             raise StoreNotWritable(
                 f"{version} cannot be read: {error}", errno=errno.EIO, filename=str(version)
             ) from error
         if known > FORMAT:
             raise NewerFormat(
-                f"The store {self.root} was made by a later release of naiad (format {known}; this one knows {FORMAT}).\n"
+                f"The store {self.root} was made by a later release of naiad "
+                f"(format {known}; this one knows {FORMAT}).\n"
                 "Install that release to use it; nothing was changed."
             )
+        return True
 
     def default_project(self) -> str:
         """NAIAD_PROJECT, NEPTUNE_PROJECT, else the name of the folder that holds the store."""
@@ -103,7 +116,7 @@ class Store:
             StoreNotWritable: the store takes no files; nothing is left behind.
         """
         self.create()
-        with _refusals(self.root):
+        with refusals(self.root):
             if custom_run_id is not None:
                 known = self._custom(project, custom_run_id)
                 if known is not None:
@@ -117,29 +130,48 @@ class Store:
             shutil.rmtree(ticket.folder.path, ignore_errors=True)
             (self.root / "ids" / key / number).unlink(missing_ok=True)
             (self.root / "changed" / ticket.folder.uid).unlink(missing_ok=True)
+            for place in (self.root / "custom").glob("[0-9a-f]*"):
+                if json.loads(place.read_text("utf-8"))["uid"] == ticket.folder.uid:
+                    place.unlink(missing_ok=True)
 
     def find_run(self, name: str) -> RunFolder:
         """The run with this id (`KEY-12`) or uid.
 
+        A run that was copied in from another store is found by its own `sys/id` too, as long as no other run has it.
+
         Raises:
             RunNotFound: there is none; the message names ids that look alike.
+            NewerFormat: a later release made the store.
         """
+        self._has_format()
         key, _, number = name.rpartition("-")
         uid = name if ids.is_uid(name) else ""
         if key.isalnum() and number.isdigit():
             with contextlib.suppress(OSError):
-                uid = (self.root / "ids" / key / number).read_text().strip()
+                uid = (self.root / "ids" / key / number).read_text("utf-8").strip()
         folder = self.folder(uid) if ids.is_uid(uid) else None
         if folder is None or not folder.path.is_dir():
-            raise self._not_found(name)
+            folder = self._copied_in(name)
         settle(folder)
         return folder
+
+    def _copied_in(self, name: str) -> RunFolder:
+        found = [row.uid for row in self.catalog().rows() if row.id == name] if self.root.is_dir() else []
+        if len(found) > 1:
+            raise RunNotFound(
+                f"Store {self.root} has several runs {name!r}, copied from other stores: {', '.join(found)}.\n"
+                "Give one of these names instead.",
+                run_id=name,
+            )
+        if not found:
+            raise self._not_found(name)
+        return self.folder(found[0])
 
     def id_of(self, folder: RunFolder) -> str:
         """The id under which the store knows a run whose own `sys/id` cannot be read; its uid if there is none."""
         for key in self.projects():
             for place in (self.root / "ids" / key).glob("[0-9]*"):
-                if place.read_text() == folder.uid:
+                if place.read_text("utf-8") == folder.uid:
                     return f"{key}-{place.name}"
         return folder.uid
 
@@ -160,11 +192,16 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(self.root / "keys")):
                 if not name.startswith("."):
-                    found[name] = (self.root / "keys" / name).read_text()
+                    found[name] = (self.root / "keys" / name).read_text("utf-8")
         return found
 
     def catalog(self) -> Catalog:
-        """The table of all runs, brought up to date."""
+        """The table of all runs, brought up to date.
+
+        Raises:
+            NewerFormat: a later release made the store.
+        """
+        self._has_format()
         from naiad.store.catalog import Catalog
 
         return Catalog(self)
@@ -190,7 +227,7 @@ class Store:
     def _hint(self, folder: Path) -> int:
         """A number that is surely taken, near the last one. It only saves time, so it may be stale or torn."""
         try:
-            hint = int((folder / ".last").read_text())
+            hint = int((folder / ".last").read_text("utf-8"))
         except (OSError, ValueError):
             return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
         return hint if (folder / str(hint)).exists() else 0
@@ -203,7 +240,7 @@ class Store:
         while True:
             if _claim(folder / key, project):
                 return key
-            if (folder / key).read_text() == project:
+            if (folder / key).read_text("utf-8") == project:
                 return key
             n += 1
             key = f"{wish}{n}"
@@ -214,10 +251,14 @@ class Store:
 
     def _custom(self, project: str, custom_run_id: str) -> Ticket | None:
         try:
-            known = json.loads(self._custom_place(project, custom_run_id).read_text())
+            known = json.loads(self._custom_place(project, custom_run_id).read_text("utf-8"))
         except FileNotFoundError:
             return None
-        return Ticket(self.folder(known["uid"]), known["id"], is_new=False)
+        folder = self.folder(known["uid"])
+        until = clock.monotonic() + BEGIN_SECONDS
+        while not folder.path.exists() and clock.monotonic() < until:  # another process is about to make it
+            clock.sleep(0.01)
+        return Ticket(folder, known["id"], is_new=not folder.path.exists())
 
     def _not_found(self, name: str) -> RunNotFound:
         known = []
@@ -234,21 +275,23 @@ def _claim(path: Path, content: str) -> bool:
     if path.exists():
         return False
     hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
-    hidden.write_text(content)
     try:
+        hidden.write_text(content, "utf-8")
         os.link(hidden, path)
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
+        if not hidden.exists() or hidden.stat().st_size < len(content):
+            raise
         return _create(path, content)
     finally:
-        hidden.unlink()
+        hidden.unlink(missing_ok=True)
     return True
 
 
 def _create(path: Path, content: str) -> bool:
     try:
-        with path.open("x") as stream:
+        with path.open("x", encoding="utf-8") as stream:
             stream.write(content)
     except FileExistsError:
         return False
@@ -257,17 +300,17 @@ def _create(path: Path, content: str) -> bool:
 
 def _note(path: Path, content: str) -> None:
     with contextlib.suppress(OSError):
-        path.write_text(content)
+        path.write_text(content, "utf-8")
 
 
 @contextlib.contextmanager
-def _refusals(root: Path) -> Iterator[None]:
+def refusals(root: Path) -> Iterator[None]:
     """Turn what the disk refuses into one error that says what to do."""
     try:
         yield
     except OSError as error:
         raise StoreNotWritable(
-            f"The store {root} cannot be written: {error.strerror}.\n"
+            f"The store {root} cannot be written: {os.strerror(error.errno) if error.errno else error}.\n"
             "Make room or give permission there, or name another folder by init_run(store=...) or NAIAD_STORE.",
             errno=error.errno,
             filename=str(error.filename or root),

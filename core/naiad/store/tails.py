@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from naiad.errors import NewerFormat
 from naiad.store import frames
-from naiad.store.frames import FILE_HEADER, Frame, Gap, read_frames
+from naiad.store.frames import FILE_HEADER, Frame, Gap, paths_in, read_frames
 
-__all__ = ["Damage", "JournalFile", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
+__all__ = ["Damage", "JournalFile", "gap_damages", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class JournalFile:
         """Its file name, which is also its key among the positions."""
         return self.path.name
 
+    @property
+    def place(self) -> str:
+        """Where it lies in the run's folder, as the seal and damages name it."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
 
 def list_journal(folder: Path) -> list[JournalFile]:
     """The files of a journal folder; none when there is no folder."""
@@ -58,30 +64,43 @@ def list_journal(folder: Path) -> list[JournalFile]:
     return sorted(files)
 
 
-def read_ops(file: JournalFile, start: int) -> tuple[list[Frame], int, list[Damage]]:
+def read_ops(
+    file: JournalFile, start: int, *, is_sealed: bool = False, is_header_damaged: bool = False
+) -> tuple[list[Frame], int, list[Damage]]:
     """The frames from byte `start` on, where to go on next time, and what is damaged on the way.
 
-    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later.
+    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
+    unless the file was sealed, for nothing follows then. A header that is known to be damaged is not asked for a
+    version.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.
+        NewerFormat: a later release wrote it.
     """
     data = file.path.read_bytes()
     found: list[Frame] = []
     damages: list[Damage] = []
     start = max(start, FILE_HEADER)
     upto = start
-    _check_header(data, file, damages)
+    if not is_header_damaged:
+        _check_header(data, file, damages)
     for item in read_frames(data, start):
         if isinstance(item, Frame):
             found.append(item)
-        elif item.is_tail:
+        elif item.is_tail and not is_sealed:
             break
         else:
-            damages.append(Damage(file.name, f"{item.end - item.start} bytes are no ops", offset=item.start))
+            damages += gap_damages(file, item, data)
         upto = item.end
     damages += _missing_sequences(file, found)
     return found, upto, damages
+
+
+def gap_damages(file: JournalFile, gap: Gap, data: bytes) -> list[Damage]:
+    """One damage for each field that lost bytes seem to be about, or one that names none."""
+    what = f"{gap.end - gap.start} bytes are no ops"
+    named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
+    return [Damage(file.place, what, path, gap.start) for path in named or [None]]
 
 
 def tail_gap(file: JournalFile, start: int) -> Gap | None:
@@ -97,17 +116,18 @@ def _check_header(data: bytes, file: JournalFile, damages: list[Damage]) -> None
     try:
         version = frames.header_version(data)
     except ValueError as error:
-        damages.append(Damage(file.name, str(error), offset=0))
-        return
-    refuse_newer(version, frames.VERSION, file)
+        if data.strip(b"\0"):  # else it is just being made, or a power cut took all of it
+            damages.append(Damage(file.place, str(error), offset=0))
+    else:
+        refuse_newer(version, frames.VERSION, file)
 
 
 def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
     damages = []
-    for one, two in zip(found, found[1:], strict=False):
+    for one, two in pairwise(found):
         if two.sequence != one.sequence + 1:
             missing = two.sequence - one.sequence - 1
-            damages.append(Damage(file.name, f"{missing} frames are missing", offset=one.end))
+            damages.append(Damage(file.place, f"{missing} frames are missing", offset=one.end))
     return damages
 
 

@@ -1,0 +1,342 @@
+"""Verifying: every byte that a run or a store consists of is compared with what was written, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DatabaseError, DBAPIError
+
+from naiad import ids
+from naiad.codec import ChunkDamaged, decode_pack, decode_points, decode_pyramid, decode_texts, read_header
+from naiad.errors import DamagedData, NewerFormat
+from naiad.ops import End
+from naiad.store import schema
+from naiad.store.database import integrity, open_for_reading
+from naiad.store.folder import RunFolder
+from naiad.store.index import Head, Index, is_whole_chunk, is_whole_pack
+from naiad.store.leases import read_leases
+from naiad.store.picture import STRING_SERIES, FieldState, Picture
+from naiad.store.records import read_records
+from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
+from naiad.store.segment import FLOAT_STEP
+from naiad.store.store import FORMAT, Store
+from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, tail_gap
+
+__all__ = ["is_stopped", "torn_ends", "verify", "verify_store"]
+
+ATTEMPTS = 20
+SERIES = ("float_series", "string_series")
+
+
+def verify(folder: RunFolder) -> list[Damage]:
+    """Everything of a run that is not as it was written, with the path of the field wherever that is known.
+
+    The torn end that a kill or a power cut leaves in a run without a seal is no damage: see `torn_ends`. A run may be
+    written meanwhile.
+
+    Raises:
+        NewerFormat: a later release wrote the run.
+        DamagedData: the run changed all the time, and nothing can be said of it.
+    """
+    return _examined(folder).damages
+
+
+def torn_ends(folder: RunFolder) -> list[Damage]:
+    """What a kill or a power cut explains: writes cut short, and points whose definition did not reach the disk.
+
+    Raises:
+        NewerFormat: a later release wrote the run.
+        DamagedData: the run changed all the time, and nothing can be said of it.
+    """
+    return _examined(folder).torn
+
+
+def is_stopped(folder: RunFolder) -> bool:
+    """Whether the run was stopped in order, so that it has, or should have, a seal."""
+    return _examined(folder).is_stopped
+
+
+def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
+    """The damages of every run, and under the store's own folder those of its ids, keys and format."""
+    found = {RunFolder(store.root): list(_store_damages(store))}
+    for folder in store.folders():
+        found[folder] = verify(folder)
+    return found
+
+
+@dataclass
+class _Findings:
+    """What one look at a run found."""
+
+    damages: list[Damage] = field(default_factory=list)
+    torn: list[Damage] = field(default_factory=list)
+    is_stopped: bool = False
+
+
+def _examined(folder: RunFolder) -> _Findings:
+    """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime."""
+    for _ in range(ATTEMPTS):
+        before = _stamp(folder)
+        try:
+            found = _examine(folder)
+        except FileNotFoundError:
+            continue
+        if _stamp(folder) == before:
+            return found
+    raise DamagedData(
+        f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), what="moving"
+    )
+
+
+def _examine(folder: RunFolder) -> _Findings:
+    found = _Findings()
+    seal = read_seal(folder)
+    bad: dict[str, list[int]] = {}
+    if isinstance(seal, Damage):
+        found.damages.append(seal)
+    elif isinstance(seal, Seal):
+        bad = _check_files(folder, seal, found)
+    picture, positions = Picture(), {}
+    if folder.index.exists():
+        picture, positions = _check_index(folder, found, is_final=seal is not None)
+    found.is_stopped = seal is not None
+    if seal is None:
+        found.is_stopped = _all_ended(folder, picture, positions)
+    _check_journal(folder, picture, positions, seal, bad, found)
+    if seal is None and found.is_stopped:
+        what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
+        found.damages.append(Damage(folder.seal.name, what))
+    return found
+
+
+def _stamp(folder: RunFolder) -> object:
+    """Changes whenever a run is sealed, unsealed or folded; mere writing does not touch what was there."""
+    marks = []
+    for path in (folder.seal, folder.index, folder.index.with_name(folder.index.name + "-wal")):
+        found = path.stat() if path.exists() else None
+        marks.append(found and (found.st_ino, found.st_mtime_ns, found.st_size))
+    return marks
+
+
+def _check_files(folder: RunFolder, seal: Seal, found: _Findings) -> dict[str, list[int]]:
+    """Compare every block of every file with the seal; the damaged ones by file."""
+    bad = {}
+    for name, (_size, crcs) in seal.files.items():
+        blocks = damaged_blocks(folder, seal, name)
+        if blocks is None or blocks:
+            bad[name] = [i * BLOCK for i in range(len(crcs))] if blocks is None else blocks
+            found.damages += seal_damages(folder, seal, name, blocks)
+    found.damages += [Damage(name, "it is not part of what was sealed") for name in extra_files(folder, seal)]
+    return bad
+
+
+# The index
+
+
+def _check_index(folder: RunFolder, found: _Findings, *, is_final: bool) -> tuple[Picture, dict[str, tuple[int, bool]]]:
+    engine = open_for_reading(folder.index, is_final=is_final)
+    index = Index(folder, engine)
+    try:
+        with index.snapshot() as connection:
+            found.damages += [Damage(folder.index.name, text) for text in _structure(connection)]
+            picture, head, positions, damages = index.load(connection)
+            found.damages += damages
+            found.damages += _series_damages(index, connection, picture, head)
+    except DBAPIError as error:
+        found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
+        return Picture(), {}
+    finally:
+        engine.dispose()
+    return picture, positions
+
+
+def _structure(connection: Connection) -> list[str]:
+    try:
+        return integrity(connection)
+    except DatabaseError as error:
+        return [f"its structure cannot be checked: {error.orig}"]
+
+
+def _series_damages(index: Index, connection: Connection, picture: Picture, head: Head) -> Iterator[Damage]:
+    """Decode every chunk and every pack, and count what each series has."""
+    names = {state.id: state.path for state in picture.states()}
+    shares: Counter[int] = Counter()
+    yield from _pack_damages(index, connection, names, head, shares)
+    for state in picture.states():
+        if state.kind in SERIES:
+            yield from _chunk_damages(index, connection, state, shares[state.id])
+
+
+def _pack_damages(
+    index: Index, connection: Connection, names: Mapping[int, str], head: Head, shares: Counter[int]
+) -> Iterator[Damage]:
+    file = index.folder.index.name
+    for row in index.all_rows(connection, schema.pack, range(1, head.next_pack), []):
+        if not is_whole_pack(row):
+            yield Damage(file, f"pack {row.id!r} fails its crc")  # its fields are named by their counts
+            continue
+        try:
+            pack = decode_pack(row.data)
+        except ChunkDamaged as error:
+            yield Damage(file, f"pack {row.id}: {error}")
+            continue
+        for number, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
+            shares[number] += stop - start
+            if stop > len(pack.values):
+                yield Damage(file, f"pack {row.id} ends within a series", names.get(number))
+
+
+def _chunk_damages(index: Index, connection: Connection, state: FieldState, shared: int) -> Iterator[Damage]:
+    file = index.folder.index.name
+    try:
+        rows = index.chunks(connection, state.id)
+    except DatabaseError as error:
+        yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
+        return
+    count = shared
+    for row in rows:
+        what = _chunk_damage(row, is_text=state.kind == STRING_SERIES)
+        if what is not None:
+            yield Damage(file, f"chunk {row.key & 0xFFFFFF} {what}", state.path)
+        count += row.count
+    if count != state.series.count or len(rows) != state.pieces:
+        yield Damage(file, f"{count} of its {state.series.count} points are there", state.path)
+
+
+def _chunk_damage(row: Any, *, is_text: bool) -> str | None:
+    if not is_whole_chunk(row):
+        return "fails its crc"
+    try:
+        count = _decode(row, is_text=is_text)
+    except (ChunkDamaged, UnicodeDecodeError) as error:
+        return f"cannot be decoded: {error}"
+    return None if count == row.count else f"has {count} points where {row.count} were written"
+
+
+def _decode(row: Any, *, is_text: bool) -> int:
+    if is_text:
+        texts = decode_texts(row.data)[2]
+        for text in texts:
+            text.decode("utf-8", "surrogatepass")
+        return len(texts)
+    count = read_header(row.data).count
+    decode_points(row.data, np.empty(count), np.empty(count), np.empty(count, np.int64))
+    decode_pyramid(row.pyramid or b"")
+    return count
+
+
+# The journal
+
+
+def _all_ended(folder: RunFolder, picture: Picture, positions: dict[str, tuple[int, bool]]) -> bool:
+    """Whether every writer said how it ended. Ends that are still in the journal count."""
+    ends = {name: writer.state for name, writer in picture.writers.items()}
+    for file in _open_files(folder, positions, "ops"):
+        ends.setdefault(file.writer, None)
+        for frame in read_ops(file, positions.get(file.name, (0, False))[0])[0]:
+            ends[file.writer] = next((op.state for op in frame.ops if isinstance(op, End)), ends[file.writer])
+    return bool(ends) and all(ends.values()) and not any(read_leases(folder.journal).values())
+
+
+def _check_journal(
+    folder: RunFolder,
+    picture: Picture,
+    positions: dict[str, tuple[int, bool]],
+    seal: Seal | Damage | None,
+    bad: dict[str, list[int]],
+    found: _Findings,
+) -> None:
+    frames = []
+    for file in _open_files(folder, positions, "ops"):
+        start = positions.get(file.name, (0, False))[0]
+        whole, _upto, damages = read_ops(
+            file, start, is_sealed=found.is_stopped, is_header_damaged=0 in bad.get(file.place, ())
+        )
+        found.damages += damages
+        gap = None if found.is_stopped else tail_gap(file, start)
+        if gap is not None:
+            what = f"the last {gap.end - gap.start} bytes are a write cut short"
+            found.torn.append(Damage(file.place, what, offset=gap.start))
+        frames += [(frame.ops[0].at, file.writer, frame.sequence, frame.ops) for frame in whole]
+    for _at, writer, _sequence, ops in sorted(frames, key=lambda item: item[:3]):
+        picture.apply(writer, ops)
+    sealed = seal.records if isinstance(seal, Seal) else {}
+    for file in _open_files(folder, positions, "seg"):
+        start = positions.get(file.name, (0, False))[0]
+        _check_segment(file, picture, start, bad.get(file.place, []), sealed.get(file.place, {}), found)
+
+
+def _check_segment(
+    file: JournalFile, picture: Picture, start: int, bad: list[int], sealed: dict[int, int], found: _Findings
+) -> None:
+    records, _upto, damages = read_records(file, start, bad)
+    if not bad:  # else the seal has already said it, byte by byte
+        found.damages += damages
+    numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
+    there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    for number, count in there.items():
+        if picture.owner_of(file.writer, number) is None:
+            lost = Damage(file.place, f"{count} points have the number {number}, which nothing defines")
+            (found.damages if found.is_stopped else found.torn).append(lost)
+    for number, count in sealed.items():
+        if there.get(number, 0) != count:
+            owner = picture.owner_of(file.writer, number)
+            what = f"{count - there.get(number, 0)} of its {count} points in this file are damaged"
+            found.damages.append(Damage(file.place, what, owner.path if owner else None))
+
+
+def _open_files(folder: RunFolder, positions: dict[str, tuple[int, bool]], suffix: str) -> list[JournalFile]:
+    """The files that are not yet wholly in the index."""
+    files = list_journal(folder.journal)
+    return [file for file in files if file.suffix == suffix and not positions.get(file.name, (0, False))[1]]
+
+
+# The store's own files
+
+
+def _store_damages(store: Store) -> Iterator[Damage]:
+    text = _text_of(store.root / "format")
+    if text is None or not text.strip().isdigit():
+        yield Damage("format", "it is not the version of a store")
+    elif int(text) > FORMAT:
+        raise NewerFormat(f"The store {store.root} was made by a later release of naiad (format {text.strip()}).")
+    for path in _files(store.root / "keys"):
+        if not _text_of(path):
+            yield Damage(f"keys/{path.name}", "it does not name a project")
+    for key in _files(store.root / "ids"):
+        for path in _files(key):
+            if not ids.is_uid((_text_of(path) or "").strip()):
+                yield Damage(f"ids/{key.name}/{path.name}", "it does not name a run")
+        if not (store.root / "keys" / key.name).is_file():
+            yield Damage(f"keys/{key.name}", "it is missing, and there are ids with this key")
+    for path in _files(store.root / "custom"):
+        if not _is_ticket(path):
+            yield Damage(f"custom/{path.name}", "it does not name a run")
+
+
+def _files(folder: Path) -> list[Path]:
+    """What lies in a folder; names that begin with a dot are being made or are hints."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _is_ticket(path: Path) -> bool:
+    try:
+        ticket = json.loads(_text_of(path) or "")
+        return ids.is_uid(ticket["uid"]) and isinstance(ticket["id"], str)
+    except (ValueError, TypeError, KeyError):
+        return False
