@@ -67,6 +67,8 @@ class Tree(Generic[T]):
                 path=path,
             )
         for above in _above(path):
+            if above in self._below:
+                return  # what lies above a namespace is one too
             if above in self._leaves:
                 raise FieldConflict(
                     f'"{path}" cannot exist, because "{above}" is {with_article(self._leaves[above])} and not a '
@@ -79,7 +81,10 @@ class Tree(Generic[T]):
         if path not in self._leaves:
             name = path
             for above in _above(path):
+                is_known = above in self._below
                 self._below.setdefault(above, {})[name[len(above) + 1 :] if above else name] = None
+                if is_known:
+                    break
                 name = above
         self._leaves[path] = leaf
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,9 +12,10 @@ from naiad.errors import FieldConflict, MissingField
 
 
 @pytest.fixture
-def other(run: naiad.Run) -> naiad.Run:
+def other(run: naiad.Run) -> Iterator[naiad.Run]:
     """A second handle on the same run, as another process would have it."""
-    return naiad.init_run(with_id=run["sys/id"].fetch())
+    with naiad.init_run(with_id=run["sys/id"].fetch()) as other:
+        yield other
 
 
 def test_fields_of_others_are_seen_when_they_are_asked_for(run: naiad.Run, other: naiad.Run) -> None:
