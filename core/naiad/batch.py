@@ -28,36 +28,27 @@ T = TypeVar("T")
 class Batch:
     """What one verb is about to do. Leaving the block in order writes it; an exception leaves no trace.
 
-    >>> with Batch(scope) as batch:
+    The scope's lock is held around it, by a `with` of its own: Ctrl-C cannot come between taking a lock that is
+    written in C and entering its block, but it can come in the first line of any method here.
+
+    >>> with scope.lock, Batch(scope) as batch:
     ...     batch.assign("params", {"lr": 0.1, "epochs": 3})
     """
 
-    def __init__(self, scope: ContainerScope, wait: bool = False) -> None:
+    def __init__(self, scope: ContainerScope) -> None:
         self._scope = scope
-        self._wait = wait
         self._changes: list[Change] = []
         self._new: dict[str, Field] = {}
-        self._lock = scope.lock
 
     def __enter__(self) -> Batch:
-        self._lock.acquire()
-        try:
-            self._scope.require_active()
-        except BaseException:
-            self._lock.release()
-            raise
+        self._scope.require_active()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            if error is None and self._changes:
-                self._scope.commit(self._changes)
-        finally:
-            self._lock.release()
-        if error is None and self._wait:
-            self._scope.commit([], wait=True)
+        if error is None and self._changes:
+            self._scope.commit(self._changes)
 
     def assign(self, path: str, value: Any) -> None:
         """Assign a value, each value of a dict to a path below, or what is stored at another place."""

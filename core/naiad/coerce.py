@@ -128,6 +128,8 @@ def series_kind_of(path: str, value: object) -> str:
     >>> series_kind_of("loss", 0.5), series_kind_of("notes", "0.5")
     ('float_series', 'string_series')
     """
+    if type(value) is float:
+        return "float_series"
     found = _read(path, value)
     if isinstance(found, datetime) and not isinstance(value, StringifyValue):
         raise unsupported(path, value)

@@ -6,6 +6,7 @@ lock, no call that is not needed, nothing allocated. Whatever is unusual goes to
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
-FLOATS = {float}
 EXACT = 2**53
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 UNBOUND = FloatSeries(None, "")
@@ -112,8 +112,7 @@ class Handler(Source):
             NaiadTypeError, NaiadValueError: the field at the path cannot hold the value.
             FieldConflict: the path lies above or below another field.
         """
-        with Batch(self._container._scope, wait) as batch:
-            batch.assign(self._path, value)
+        self._do(lambda batch: batch.assign(self._path, value), wait)
 
     def append(
         self,
@@ -141,7 +140,7 @@ class Handler(Source):
         fid = series.fid
         if (
             fid
-            and value.__class__ is float
+            and (value.__class__ is float or _is_exact(value))
             and timestamp is None
             and wait is False
             and name is None
@@ -183,8 +182,7 @@ class Handler(Source):
         Raises:
             InvalidArgument: not as many steps or timestamps as values.
         """
-        with Batch(self._container._scope, wait) as batch:
-            batch.extend(self._path, values, steps, timestamps)
+        self._do(lambda batch: batch.extend(self._path, values, steps, timestamps), wait)
 
     def log(
         self,
@@ -197,14 +195,12 @@ class Handler(Source):
         description: str | None = None,
     ) -> None:
         """Add a point, or several given as a collection. The old name of `append` and `extend`."""
-        with Batch(self._container._scope, wait) as batch:
-            batch.log(self._path, value, step, timestamp)
+        self._do(lambda batch: batch.log(self._path, value, step, timestamp), wait)
         self._refuse_captions(name, description)
 
     def add(self, values: Any, *, wait: bool = False) -> None:
         """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
-        with Batch(self._container._scope, wait) as batch:
-            batch.add(self._path, values)
+        self._do(lambda batch: batch.add(self._path, values), wait)
 
     def remove(self, values: Any, *, wait: bool = False) -> None:
         """Remove a tag or several; those that are not there are no error."""
@@ -223,8 +219,7 @@ class Handler(Source):
         wait: bool = False,
     ) -> None:
         """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
-        with Batch(self._container._scope, wait) as batch:
-            batch.configure(self._path, min, max, unit)
+        self._do(lambda batch: batch.configure(self._path, min, max, unit), wait)
 
     def pop(self, path: str | None = None, *, wait: bool = False) -> None:
         """Remove the field here, or at a path below; of a namespace, all fields in it.
@@ -280,6 +275,14 @@ class Handler(Source):
         start = len(self._path) + 1 if self._path else 0
         return {path[start:]: scope.existing(path) for path in scope.tree.paths(self._path)}
 
+    def _do(self, change: Callable[[Batch], None], wait: bool) -> None:
+        """Gather the changes of one verb and write them, all or none."""
+        scope = self._container._scope
+        with scope.lock, Batch(scope) as batch:
+            change(batch)
+        if wait:
+            scope.commit([], wait=True)
+
     # The ways of append
 
     def _append_number(self, series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
@@ -292,17 +295,18 @@ class Handler(Source):
 
     def _append_floats(self, values: dict[Any, Any], step: Any) -> bool:
         """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
-        if set(map(type, values.values())) != FLOATS and not all(map(_is_exact, values.values())):
+        if [*map(type, values.values())].count(float) < len(values) and not all(map(_is_exact, values.values())):
             return False
         if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
             return False
-        if self._removals != self._container._scope.removals:  # one of the series may be gone
+        scope = self._container._scope
+        if self._removals != scope.removals:  # one of the series may be gone
             return False
         known = self._known
         if not values.keys() <= known.keys():
             return False
         time = now()
-        journal = self._container._scope.writer.journal
+        journal = scope.writer.journal
         reserve, page = journal.slot
         place = step
         for key, value in values.items():
@@ -319,8 +323,7 @@ class Handler(Source):
         return True
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
-        with Batch(self._container._scope, wait) as batch:
-            batch.append(self._path, value, step, timestamp)
+        self._do(lambda batch: batch.append(self._path, value, step, timestamp), wait)
         self._learn(value)
         if name is not None or description is not None:
             self._refuse_captions(name, description)
@@ -335,8 +338,9 @@ class Handler(Source):
             if self._removals != self._container._scope.removals:
                 self._known.clear()
                 self._removals = self._container._scope.removals
+            base = f"{self._path}/" if self._path else ""
             for key in value:
-                below = tree.get(paths.join(self._path, key)) if type(key) is str and paths.parts(key) else None
+                below = tree.get(base + key) if type(key) is str else None
                 if isinstance(below, FloatSeries) and below.is_hot:
                     self._known[key] = below
 

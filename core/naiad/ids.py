@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import socket
 
 from naiad import clock
 
@@ -31,7 +30,7 @@ def new_writer_id() -> str:
 
 def host_name() -> str:
     """This machine's name."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @functools.cache

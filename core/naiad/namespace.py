@@ -5,7 +5,6 @@ A path is a field or a namespace, never both.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
@@ -102,6 +101,8 @@ class Tree(Generic[T]):
 
     def near(self, path: str, most: int = 3) -> list[str]:
         """Return existing paths that a mistyped path may have meant, best first."""
+        import difflib  # only for this message
+
         below = itertools.islice(self._walk(path), most)
         alike = (known for known in self._leaves if abs(len(known) - len(path)) <= 6)
         closest = difflib.get_close_matches(path, itertools.islice(alike, MOST_COMPARED), most)

@@ -13,6 +13,7 @@ from naiad.errors import NaiadPathError, shown
 LONGEST = 1024  # bytes of UTF-8, as in Neptune
 _LONGEST_RAW = 4 * LONGEST  # characters with all superfluous slashes; nothing longer is even split
 _FORBIDDEN = re.compile("[\x00-\x1f\ud800-\udfff]")
+_NORMAL = re.compile("[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*").fullmatch  # what nearly all paths are: nothing to be done
 
 
 def parse(path: object) -> str:
@@ -43,6 +44,8 @@ def parse_or_root(path: object) -> str:
     text = _text(path)
     if len(text) > _LONGEST_RAW:
         raise _too_long(text)
+    if len(text) <= LONGEST and _NORMAL(text):
+        return text
     found = parts(text)
     normal = "/".join(found)
     if _FORBIDDEN.search(normal):

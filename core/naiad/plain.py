@@ -30,7 +30,7 @@ Scalar: TypeAlias = bool | int | float | str | datetime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
-DATETIME, COMPLEX_OR_TIMEDELTA = "M", ("c", "m")
+DATETIME, COMPLEX_OR_TIMEDELTA, NUMBERS = "M", ("c", "m"), "fiub"
 
 
 def plain(value: Any) -> Scalar | None:
@@ -46,6 +46,9 @@ def plain(value: Any) -> Scalar | None:
     >>> plain(Fraction(1, 4)), plain([1])
     (0.25, None)
     """
+    convert = _EXACT.get(value.__class__)
+    if convert is not None:
+        return convert(value)
     for known, convert in _PLAIN:
         if isinstance(value, known):
             return convert(value)
@@ -132,6 +135,9 @@ _PLAIN: tuple[tuple[type, Callable[[Any], Scalar | None]], ...] = (  # bool is a
     (PurePath, str),
 )
 
+_EXACT: dict[type, Callable[[Any], Scalar | None]] = {bool: bool, int: int.__int__, float: float.__float__, str: str}
+"""What needs no search. NumPy's scalar types join it when the first of each comes by."""
+
 
 def _element(array: Any) -> Scalar | None:
     """Return the only element of an array or tensor by its kind."""
@@ -141,6 +147,8 @@ def _element(array: Any) -> Scalar | None:
     if not hasattr(array, "item"):  # tensorflow
         return plain(array.numpy())
     item = array.item()
+    if kind and kind in NUMBERS and array.dtype.type is type(array) and type(item) in _EXACT:
+        _EXACT[type(array)] = operator.methodcaller("item")
     if kind == DATETIME and isinstance(item, int):  # numpy falls back to int for nanoseconds
         item = array.astype("datetime64[us]").item()
         if isinstance(item, int):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 import os
 import threading
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ from naiad.settings import setting
 from naiad.store.derived import KINDS
 from naiad.store.folder import RunFolder
 from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.store.store import BEGIN_SECONDS, Store
 from naiad.temporary import remove_temporary_store, temporary_store
 from naiad.writer import Writer
 
@@ -159,14 +158,16 @@ class Run(Container):
         if with_id is not None:
             self._resume(place.find_run(with_id), None, facts)
             return
-        ticket = place.new_run(project or place.default_project(), custom_run_id)
-        if not ticket.is_new:
+        project = project or place.default_project()
+        ticket = place.new_run(project, custom_run_id)
+        if not ticket.is_new and _is_begun(ticket.folder):
             self._resume(ticket.folder, ticket.id, facts)
             return
         try:
-            self._attach(ticket.folder, ticket.id, "owner", _first_ops(ticket.id, custom_run_id, facts))
+            self._attach(ticket.folder, ticket.id, "owner", _first_ops(ticket.id, project, custom_run_id, facts))
         except BaseException:
-            place.abandon(ticket)
+            if ticket.is_new:
+                place.abandon(ticket)
             raise
 
     def _resume(self, folder: RunFolder, run_id: str | None, facts: dict[str, Any]) -> None:
@@ -188,7 +189,6 @@ class Run(Container):
                 folder,
                 role=role,
                 first_ops=first_ops,
-                is_sync=mode == "sync",
                 on_error=self._settings["on_error"],
             )
         reader = Reader(folder)
@@ -221,6 +221,8 @@ class Run(Container):
     def monitoring_namespace(self) -> str:
         """Where naiad itself logs for this process and thread."""
         if self._monitoring_namespace is None:
+            import hashlib  # loads OpenSSL, which a run without monitoring does not need
+
             identity = f"{host_name()}{os.getpid()}{threading.get_native_id()}"
             self._monitoring_namespace = f"monitoring/{hashlib.sha256(identity.encode()).hexdigest()[-8:]}"
         return self._monitoring_namespace
@@ -259,6 +261,8 @@ class Run(Container):
             self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))
 
     def _say_what_was_left_out(self) -> None:
+        if not self._scope.has_limits:
+            return
         counts = {
             path: field.left_out
             for path in self._scope.tree.paths()
@@ -299,11 +303,23 @@ def _restored(path: Path, settings: dict[str, Any], monitoring_namespace: str | 
     return run
 
 
-def _first_ops(run_id: str, custom_run_id: str | None, facts: dict[str, Any]) -> list[Op]:
+def _is_begun(folder: RunFolder) -> bool:
+    """Whether the process that took the id of a run has said what the run is; False if it died before."""
+    reader = Reader(folder)
+    until = clock.monotonic() + BEGIN_SECONDS
+    while "sys/id" not in reader.kinds():
+        if clock.monotonic() > until:
+            return False
+        clock.sleep(0.005)
+    return True
+
+
+def _first_ops(run_id: str, project: str, custom_run_id: str | None, facts: dict[str, Any]) -> list[Op]:
     """What is known of a run from its beginning."""
     at = clock.now()
     texts = {
         "sys/id": run_id,
+        "sys/project": project,  # a run that is copied to another store still knows it
         "sys/custom_run_id": custom_run_id,
         "sys/name": "Untitled" if facts["name"] is None else facts["name"],
         "sys/description": facts["description"] or "",
@@ -332,7 +348,7 @@ def _id_of(reader: Reader) -> str:
     try:
         return str(reader.value("sys/id"))
     except MissingField:  # damaged, or another process is making the run at this moment
-        return reader.folder.uid
+        return Store(reader.folder.path.parent.parent).id_of(reader.folder)
 
 
 def _traceback_lines(error: BaseException) -> list[str]:

@@ -185,7 +185,7 @@ class ContainerScope:
             for change in changes:
                 if change.then:
                     change.then()
-        if wait:
+        if wait or self.is_sync:
             self._writer.wait()
 
     def remove(self, path: str, wait: bool = False) -> None:
@@ -207,7 +207,7 @@ class ContainerScope:
             self._writer.log([Delete(each, at) for each in gone])
             for each in gone:
                 self._forget(self.tree.get(each))  # type: ignore[arg-type]  # paths() lists what is there
-        if wait:
+        if wait or self.is_sync:
             self._writer.wait()
 
     def _admit(self, changes: Sequence[Change]) -> list[Field]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from naiad.store.store import Store
@@ -13,9 +11,13 @@ __all__ = ["remove_temporary_store", "temporary_store"]
 
 def temporary_store() -> Store:
     """Make a store in a new temporary folder."""
+    import tempfile  # late, like shutil below: they load many modules, for a mode that is rarely used
+
     return Store.locate(tempfile.mkdtemp(prefix="naiad-debug-"))
 
 
 def remove_temporary_store(root: Path) -> None:
     """Remove it with all its runs; what the system will not give up stays for its own cleaning."""
+    import shutil
+
     shutil.rmtree(root, ignore_errors=True)

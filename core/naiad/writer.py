@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import threading
 import weakref
@@ -24,7 +25,7 @@ from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
 from naiad.store.mounts import is_network
 from naiad.store.reader import Reader
 from naiad.store.seal import remove_seal
-from naiad.store.store import refusals
+from naiad.store.store import refusals, remember_to_sync, sync_names
 
 __all__ = ["Writer"]
 
@@ -40,13 +41,13 @@ _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 class Writer:
     """One process writing one run. Its journal is what the fields write to."""
 
-    def __init__(self, folder: RunFolder, role: str, session: int, at: float, *, is_sync: bool, on_error: str) -> None:
+    def __init__(self, folder: RunFolder, role: str, session: int, at: float, *, on_error: str) -> None:
         self.folder = folder
         self.role = role
-        self.is_sync = is_sync
         self.is_active = True
         self._session = session
         self._at = at
+        self._forked_at = at
         self._on_error = on_error
         self._tuning = Tuning.from_environment()
         self._lock = threading.Lock()
@@ -69,7 +70,6 @@ class Writer:
         *,
         role: str = "owner",
         first_ops: Sequence[Op] = (),
-        is_sync: bool = False,
         on_error: str = "warn",
     ) -> Writer:
         """Begin to write a run, new or not. A sealed one is unsealed; what dead writers left is folded in time.
@@ -79,14 +79,17 @@ class Writer:
             NewerFormat: a later release wrote the run.
         """
         with refusals(folder.path.parent.parent):
-            return cls._open(folder, role, first_ops, is_sync, on_error)
+            return cls._open(folder, role, first_ops, on_error)
 
     @classmethod
-    def _open(cls, folder: RunFolder, role: str, first_ops: Sequence[Op], is_sync: bool, on_error: str) -> Writer:
+    def _open(cls, folder: RunFolder, role: str, first_ops: Sequence[Op], on_error: str) -> Writer:
         is_new = not folder.path.exists()
-        folder.journal.mkdir(parents=True, exist_ok=True)
         if is_new:
-            return cls._begin(folder, role, 1, clock.now(), first_ops, is_sync, on_error)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            remember_to_sync(folder.path)
+        folder.journal.mkdir(exist_ok=True)
+        if is_new:
+            return cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
         with folder.lock():
             picture = Reader(folder).picture()
             session = max((writer.session for writer in picture.writers.values()), default=0)
@@ -94,7 +97,7 @@ class Writer:
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
             remove_seal(folder)
-            return cls._begin(folder, role, session, at, first_ops, is_sync, on_error)
+            return cls._begin(folder, role, session, at, first_ops, on_error)
 
     @classmethod
     def _begin(
@@ -104,10 +107,9 @@ class Writer:
         session: int,
         at: float,
         ops: Sequence[Op],
-        is_sync: bool,
         on_error: str,
     ) -> Writer:
-        writer = cls(folder, role, session, at, is_sync=is_sync, on_error="raise")
+        writer = cls(folder, role, session, at, on_error="raise")
         try:
             writer._lease = Lease(writer._directory, writer.journal.writer)
             keeping.mark_changed(folder)
@@ -126,9 +128,9 @@ class Writer:
         self.journal.write([first, *ops])
 
     def now(self) -> float:
-        """The time of an op: never before that of an earlier one, whatever the clock does."""
+        """The time of an op: after that of every earlier one, whatever the clock does."""
         with self._lock:
-            self._at = max(clock.now(), self._at)
+            self._at = max(clock.now(), math.nextafter(self._at, math.inf))
             return self._at
 
     def log(self, ops: Sequence[Op], wait: bool = False) -> None:
@@ -141,7 +143,7 @@ class Writer:
             self.journal.write(ops)
         except JournalClosed:
             raise self._inactive() from None
-        if wait or self.is_sync:
+        if wait:
             self.wait()
 
     def bind(self, path: str, *, fresh: bool = False) -> int:
@@ -165,8 +167,6 @@ class Writer:
             self.journal.points(fid, values, steps, times)
         except JournalClosed:
             raise self._inactive() from None
-        if self.is_sync:
-            self.wait()
 
     def wait(self) -> None:
         """Return when everything written before is on the disk itself.
@@ -176,6 +176,7 @@ class Writer:
         """
         try:
             self.journal.sync()
+            sync_names()
         except OSError as error:
             raise SyncFailed(
                 f"What was written to the run in {self.folder.path} is not all on disk: {error}",
@@ -193,9 +194,11 @@ class Writer:
         """Until the end: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
         synced = beaten = retried = clock.monotonic()
         folded = -FOLD_AGAIN_SECONDS
-        while not self._is_ending:
+        while True:
             self._wake.wait(self._tuning.sync_seconds)
             self._wake.clear()
+            if self._is_ending:
+                return
             now = clock.monotonic()
             self.journal.prepare_spare()
             if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
@@ -215,6 +218,8 @@ class Writer:
         self.journal.look_for_files()
         if not self.journal.is_troubled:
             self.journal.sync()
+            sync_names()
+        self.journal.rest()
 
     def _try(self, what: str, action: keeping.Action) -> bool:
         try:
@@ -301,6 +306,7 @@ class Writer:
         self._try("closed", self.journal.close)
         if lost == 0 and (self._thread is None or not self._thread.is_alive()):
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            self._try("synced", sync_names)
         return lost
 
     def _store_rest(self, until: float) -> int:
@@ -339,6 +345,7 @@ class Writer:
         self._thread = None
         self._is_ending = False
         self.role = "guest"
+        self._forked_at = self._at
         self._keeper = keeping.Keeper(self.folder, self._tuning)
         if self._lease is not None:
             self._lease.forget()
@@ -355,7 +362,7 @@ class Writer:
         except OSError as error:
             self.journal.bar(error)
         self._say_open(())
-        self.journal.inherit(numbers, last, self.now())
+        self.journal.inherit(numbers, last, self._forked_at)  # what the parent deletes later stays deleted
         self._start_thread()
 
     def _is_mapped(self) -> bool:

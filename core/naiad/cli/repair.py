@@ -20,16 +20,20 @@ __all__ = ["repair"]
 @json_option
 @click.pass_obj
 def repair(store: Path | None, run: str, is_json: bool) -> None:
-    """Rebuild a damaged run from what is whole in it. The original is kept beside it."""
+    """Rebuild a damaged run from what is whole in it. The originals are kept beside it.
+
+    It says what was found, how many fields and points the run has now, and how many points are known to be lost.
+    """
     from naiad.store.repair import repair
 
     done = repair(existing_store(store).find_run(run))
     if is_json:
+        counts = {"fields": done.fields, "points": done.points, "lost": done.lost}
         damages = [damage_item(damage) for damage in done.damages]
-        print_document({"run": run, "original": done.kept and str(done.kept), "lost": damages})
+        print_document({"run": run, "original": done.kept and str(done.kept), **counts, "damages": damages})
     elif done.kept is None:
         print_lines([f"{clean(run)} is whole; nothing was changed."])
     else:
-        print_lines([f"{clean(run)} was rebuilt from what is whole in it."])
-        print_lines(f"lost: {clean(str(damage))}" for damage in done.damages)
-        print_lines([f"The original is kept in {clean(str(done.kept))}"])
+        print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
+        print_lines([f"{clean(run)} has {done.fields:,} fields and {done.points:,} points now; lost: {done.lost:,}."])
+        print_lines([f"The originals are kept in {clean(str(done.kept))}"])

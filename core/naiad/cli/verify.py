@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["damage_item", "verify"]
 
 HEADER = ("RUN", "FILE", "BYTE", "FIELD", "DAMAGE")
+STORE = "(store)"  # in the place of a run: what is damaged belongs to none
+SHOWN = 5  # runs that the verdict names
 
 
 class Damaged(NamedTuple):
@@ -39,13 +40,13 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     The exit code is 1 if anything is damaged. In a pipe the columns are run, file, byte, field and damage.
     """
     store = existing_store(ctx.obj)
-    runs = list(_named(store, run))
-    found = [Damaged(name, damage) for name, folder in runs for damage in _damages(folder)]
+    damages = _damages(store, run)
+    found = [Damaged(name, damage) for name, its_own in damages for damage in its_own]
     if is_json:
         print_document([{"run": each.run, **damage_item(each.damage)} for each in found])
     elif found:
         print_rows(HEADER, map(_cells, found))
-    print_note(_verdict(len(runs), {each.run for each in found}))
+    print_note(_verdict(damages))
     ctx.exit(1 if found else 0)
 
 
@@ -54,19 +55,22 @@ def damage_item(damage: Damage) -> dict[str, object]:
     return {"file": damage.file, "offset": damage.offset, "field": damage.path, "what": damage.what}
 
 
-def _named(store: Store, run: str | None) -> Iterator[tuple[str, RunFolder]]:
+def _damages(store: Store, run: str | None) -> list[tuple[str, list[Damage]]]:
+    """Return the damages of one run, or of all and of the store's own files; beside the id, or uid where none is read.
+
+    Copied runs may have the same id as others.
+    """
+    from naiad.store.verify import verify, verify_store
+
     if run is not None:
-        yield run, store.find_run(run)
-        return
+        return [(run, verify(store.find_run(run)))]
     ids = {row.uid: row.id for row in store.catalog().rows()}
-    for folder in store.folders():
-        yield ids.get(folder.uid, folder.uid), folder
+    found = verify_store(store)
+    return [(_name(folder, store, ids), damages) for folder, damages in found.items()]
 
 
-def _damages(folder: RunFolder) -> list[Damage]:
-    from naiad.store.verify import verify
-
-    return verify(folder)
+def _name(folder: RunFolder, store: Store, ids: dict[str, str]) -> str:
+    return STORE if folder.path == store.root else ids.get(folder.uid) or folder.uid
 
 
 def _cells(each: Damaged) -> list[Cell]:
@@ -76,8 +80,11 @@ def _cells(each: Damaged) -> list[Cell]:
     return [Cell(run, "bold"), Cell(damage.file), Cell(offset), Cell(field, "cyan"), Cell(damage.what, "red")]
 
 
-def _verdict(count: int, damaged: set[str]) -> str:
+def _verdict(damages: list[tuple[str, list[Damage]]]) -> str:
+    count = sum(name != STORE for name, _ in damages)
     runs = "1 run" if count == 1 else f"{count:,} runs"
-    if damaged:
-        return f"{len(damaged):,} of {runs} damaged."
-    return f"{runs} checked, everything is as it was written."
+    broken = [name for name, its_own in damages if its_own]
+    if not broken:
+        return f"{runs} checked, everything is as it was written."
+    others = " and others" if len(broken) > SHOWN else ""
+    return f"{runs} checked, damage in {', '.join(broken[:SHOWN])}{others}."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from naiad import clock, coerce
 from naiad.fields.base import Change
 from naiad.fields.series import Series, Steps
-from naiad.ops import Configure
+from naiad.ops import Configure, Define, Op
 from naiad.types import FloatSeries as FloatSeriesValue
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class FloatSeries(Series):
     def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
         super().__init__(scope, path, is_new=is_new)
         self.fid = 0  # 0: not bound
+        self._number = 0  # what fid will be once the op that says so is written
         self.journal: Journal | None = None
         self._axis: tuple[float | None, float | None, str | None] | None = None if not is_new else (None, None, None)
 
@@ -78,6 +80,15 @@ class FloatSeries(Series):
                 self.last = math.floor(place)
         self.scope.writer.points(self.fid, (number,), (place,), (time,))
 
+    def adding(self, value: object, step: object, timestamp: object) -> Change:
+        """Check one point and return the change that adds it."""
+        if self.scope.has_limits:
+            return super().adding(value, step, timestamp)
+        numbers = (coerce.number(self.path, value),)
+        places = None if step is None else (coerce.step(self.path, step),)
+        times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)
+        return Change(self, self._binding, partial(self._write, numbers, places, times))
+
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, values and times as arrays."""
         points = self.scope.reader.points(self.path)
@@ -121,7 +132,7 @@ class FloatSeries(Series):
             return Change(self, then=lambda: self._replace(numbers, places, times, axis or self._kept_axis()))
         if self.scope.has_limits:
             return self._limited(numbers, places, times)
-        return Change(self, then=lambda: self._write(numbers, places, times))
+        return Change(self, ops=self._binding, then=lambda: self._write(numbers, places, times))
 
     def _numbers(self, values: Iterable[object]) -> Sequence[float]:
         if isinstance(values, list) and set(map(type, values)) <= PLAIN:
@@ -138,11 +149,11 @@ class FloatSeries(Series):
             if kept:
                 self.newest = (places[-1], times[-1])
 
-        return Change(self, then=write)
+        return Change(self, ops=self._binding, then=write)
 
     def _write(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> None:
         if not self.fid:
-            self._bind(fresh=False)
+            self.fid, self.journal = self._number, self.scope.writer.journal
         if not numbers:
             return
         if steps is None:
@@ -164,6 +175,13 @@ class FloatSeries(Series):
         if any(part is not None for part in axis):
             self.scope.writer.log([Configure(self.path, *axis, self.scope.writer.now())])
         self._write(numbers, steps, times)
+
+    def _binding(self, at: float) -> list[Op]:
+        """The op that binds the series, if it is not yet; one frame has those of all series of a call."""
+        if self.fid:
+            return []
+        self._number = self.scope.writer.journal.next_number()
+        return [Define(self._number, self.path, False, at)]
 
     def _bind(self, *, fresh: bool) -> None:
         self.journal = self.scope.writer.journal

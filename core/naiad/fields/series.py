@@ -18,6 +18,7 @@ from naiad.errors import (
     InvalidArgument,
     LimitWarning,
     NaiadTypeError,
+    NaiadValueError,
     StepOrderError,
     shown,
     warn_once,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Series", "check_lengths"]
 
 T = TypeVar("T")
+LARGEST_STEP = 2**63 - 1
 Steps = Sequence[int | float]
 WHOLE = {int}
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
@@ -186,6 +188,11 @@ class Series(Field):
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
         if self.last is None:
             self.last = self._stored_last()
+        if self.last + count > LARGEST_STEP:
+            raise NaiadValueError(
+                f'"{self.path}" has reached the largest step, {LARGEST_STEP}, so there is no next one.\nGive a step.',
+                path=self.path,
+            )
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
         return range(end - count + 1, end + 1)
 

@@ -11,13 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from naiad.codec import POINTS_LIMIT, decode_pack
 from naiad.errors import DamagedData, StorageError
 from naiad.store import schema
-from naiad.store.database import open_for_writing
+from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.fold import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.store.folder import RunFolder
 from naiad.store.index import Changes, Head, Index, pack_crc
 from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, FieldState, Picture
-from naiad.store.points import Columns, join
+from naiad.store.points import EXACT, Columns, join
+from naiad.store.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.store.series import read_points, read_texts
+from naiad.store.tails import Damage
 
 __all__ = ["compact", "compact_if_worth_it"]
 
@@ -45,7 +47,7 @@ def compact_if_worth_it(folder: RunFolder) -> bool:
     needed += -(-short // POINTS_LIMIT)
     if _is_tidy(head, needed):
         return False
-    compact(folder)
+    _rewrite(folder)
     return True
 
 
@@ -56,12 +58,38 @@ def _is_tidy(head: Head, needed: int) -> bool:
 def compact(folder: RunFolder) -> None:
     """Write all series of a run anew, in one transaction; readers see it before or after. What is not folded stays.
 
+    A run may be written meanwhile. A sealed one is checked against its seal first, and sealed again.
+
     Raises:
         StorageError: the disk refuses; the run is as it was.
         DamagedData: so is a run with damage; it has to be repaired first.
     """
     if not folder.index.exists():
         return
+    with folder.lock():
+        seal = read_seal(folder)
+        if seal is None:
+            _rewrite(folder)
+            return
+        _require_sound(folder, seal)
+        remove_seal(folder)
+        try:
+            _rewrite(folder)
+        finally:
+            make_single_file(folder.index)
+            write_seal(folder)
+
+
+def _require_sound(folder: RunFolder, seal: Seal | Damage) -> None:
+    """A new seal must not vouch for damage that the old one shows."""
+    if isinstance(seal, Damage):
+        raise _refusal("", seal.file, seal.what)
+    for name in seal.files:
+        if damaged_blocks(folder, seal, name) != []:
+            raise _refusal("", name, "it is not as it was sealed")
+
+
+def _rewrite(folder: RunFolder) -> None:
     index = Index(folder, open_for_writing(folder.index))
     try:
         with index.snapshot() as connection:
@@ -92,7 +120,7 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
                 changes,
             )
         else:
-            points = read_points(state, chunks, shares.get(state.id, []), [], _refusal)
+            points = _whole_steps(read_points(state, chunks, shares.get(state.id, []), [], _refusal))
             state.pieces = 0
             if len(points.values) < PACK_BELOW:
                 state.pieces = min(1, len(points.values))
@@ -106,6 +134,14 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
             changes,
         )
     return changes
+
+
+def _whole_steps(points: Columns) -> Columns:
+    """Steps are read as doubles. Where all are whole they were integers, which take less room and mix with wide ones."""
+    steps = points.steps
+    if steps.dtype == np.int64 or not ((np.abs(steps) <= EXACT) & (np.rint(steps) == steps)).all():
+        return points
+    return points._replace(steps=steps.astype(np.int64))
 
 
 def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:

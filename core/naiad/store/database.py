@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -16,9 +17,17 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
+from naiad.errors import StorageError
 from naiad.store.mounts import is_network
 
-__all__ = ["make_single_file", "open_for_reading", "open_for_writing", "open_in_memory"]
+__all__ = [
+    "integrity",
+    "is_refusal",
+    "make_single_file",
+    "open_for_reading",
+    "open_for_writing",
+    "open_in_memory",
+]
 
 BUSY_SECONDS = 30.0
 
@@ -84,14 +93,33 @@ def open_in_memory() -> Engine:
     return sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
 
-def make_single_file(path: Path) -> None:
-    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold."""
+def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
+    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold.
+
+    SQLite refuses that while a reader has the file open. So a copy without WAL takes its place; it is also as small as
+    it can be. Who still reads the old file ends with it in peace.
+
+    Raises:
+        StorageError: the disk refuses, or somebody read all the time; the index is as it was.
+    """
+    copy = path.with_name(f".{path.name}.new")
+    copy.unlink(missing_ok=True)
     connection = _connect(str(path))
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+        is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            raise StorageError(f"its index {path} is being read all the time", errno=errno.EBUSY)
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    except sqlite3.Error as error:
+        raise StorageError(f"its index {path} refuses: {error}", errno=errno.EIO) from error
     finally:
         connection.close()
+    with copy.open("rb") as stream:
+        os.fsync(stream.fileno())
+    copy.replace(path)
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink(missing_ok=True)
 
 
 def _connect(target: str) -> sqlite3.Connection:

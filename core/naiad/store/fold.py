@@ -225,21 +225,22 @@ def _by_field(
     """Columns of one writer's records, with the id of the field instead of the writer's own number."""
     numbers, is_float, raw = from_records(records)
     known = picture.writer(writer).fields
-    ids = np.zeros(len(known) + 1, np.int64)
+    ids = [0] * (len(known) + 1)
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
     for number in np.unique(fields).tolist():
-        state, since = picture.meaning(writer, number)
+        state = known[number - 1] if number else None
         if state is not None and state.retired_at is not None:
+            state, since = picture.meaning(writer, number)
             is_late = (fields == number) & (records["time"] >= since)
             fields[(fields == number) & ~is_late] = 0
-            state = picture.heir(state, writer) if is_late.any() else None
+            state = picture.heir(state, writer) if state is not None and is_late.any() else None
         if state is not None:
             picture.touch(state)
             _give_id(state, head, changes)
             ids[number] = state.id
             states[state.id] = state
-    return ids[fields], is_float, raw
+    return np.array(ids)[fields], is_float, raw
 
 
 def _joined(pieces: list[Records]) -> Records:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,8 @@ __all__ = [
     "begin_index",
     "chunk_crc",
     "chunk_key",
+    "decode_head",
+    "is_whole",
     "is_whole_chunk",
     "is_whole_pack",
     "pack_crc",
@@ -107,7 +109,8 @@ class WriterFacts(msgspec.Struct, array_like=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(Head).decode
+decode_head = msgspec.msgpack.Decoder(Head).decode
+"""The counts out of the `facts` of a head row."""
 _decode_field = msgspec.msgpack.Decoder(FieldFacts).decode
 _decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
 
@@ -136,6 +139,12 @@ class Index:
         with self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def view(self) -> Iterator[Connection]:
+        """The same for who only reads: SQLite refuses to commit what has read a damaged page, and need not."""
+        with self.engine.connect() as connection:
+            yield connection
+
     def create(self) -> None:
         """Make the tables of a new index."""
         with self.engine.begin() as connection:
@@ -159,7 +168,7 @@ class Index:
                 f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
                 f"{schema.FORMAT}).\nInstall that release to read it; nothing was changed."
             )
-        return _decode_head(row.facts)
+        return decode_head(row.facts)
 
     def folds(self, connection: Connection) -> int:
         """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
@@ -172,11 +181,14 @@ class Index:
 
         Raises:
             NewerFormat: a later release wrote this index.
+            DatabaseError: nothing of it can be read.
         """
         damages: list[Damage] = []
         head = self._head_or_none(connection, damages)
         picture = Picture()
         states = self._load_fields(connection, head, picture, damages)
+        if not states and head.folds == UNKNOWN:
+            raise _damaged(damages[0].what)
         self._load_writers(connection, head, picture, states, damages)
         positions = self.positions(connection, damages)
         if head.folds != UNKNOWN:
@@ -233,6 +245,10 @@ class Index:
         row = _head_row(head)
         connection.execute(update(schema.head), row)
 
+    def put_head(self, connection: Connection, head: Head) -> None:
+        """Say what is there; for who rebuilds an index."""
+        connection.execute(update(schema.head), _head_row(head))
+
     def forget_positions(self, connection: Connection, names: Sequence[str]) -> None:
         """Journal files that are gone for good need no position any more."""
         _many(
@@ -280,9 +296,7 @@ class Index:
             damages.append(self._damage(f"its counts cannot be read: {error.orig}"))
             return Head(folds=UNKNOWN)
 
-    def _scan(
-        self, connection: Connection, table: Table, damages: list[Damage], keys: Sequence[int] = ()
-    ) -> list[Any]:
+    def _scan(self, connection: Connection, table: Table, damages: list[Damage], keys: Sequence[int] = ()) -> list[Any]:
         """All rows in the order of their keys; where a page is damaged, the rows with these keys on other pages."""
         key = next(iter(table.primary_key))
         rows: list[Any] = []
@@ -421,6 +435,12 @@ def begin_index(folder: RunFolder) -> None:
         hidden.unlink(missing_ok=True)
 
 
+def is_whole(table: Table, row: dict[str, Any]) -> bool:
+    """Whether a row of any table, its columns in their order, is as it was written."""
+    types, crc = _ROWS[table.name]
+    return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
+
+
 def is_whole_pack(row: Any) -> bool:
     """Whether a row of the packs is as it was written."""
     return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._mapping)
@@ -490,6 +510,16 @@ def _crc(*columns: int | str | bytes) -> int:
 def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
     """What `_crc` gives for these columns, in one go: a fold may write 100,000 fields."""
     return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
+
+
+_ROWS: dict[str, tuple[Types, Callable[[dict[str, Any]], int]]] = {
+    "head": (HEAD_TYPES, lambda row: _crc(row["format"], row["facts"])),
+    "writer": (WRITER_TYPES, lambda row: _crc(row["name"], row["facts"], row["fields"])),
+    "position": (POSITION_TYPES, lambda row: _crc(row["file"], row["upto"], row["is_done"])),
+    "field": (FIELD_TYPES, lambda row: _field_crc(row["id"], row["path"], row["kind"], row["facts"])),
+    "chunk": (CHUNK_TYPES, lambda row: chunk_crc(row["key"], row["count"], row["pyramid"], row["data"])),
+    "pack": (PACK_TYPES, pack_crc),
+}
 
 
 def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -7,7 +7,6 @@ in memory, in order and bounded, until it takes them again; what had to be dropp
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import errno
 import os
 import struct
@@ -25,6 +24,7 @@ from naiad.store.segment import (
     FLOAT_STEP,
     HEADER,
     RECORD,
+    Page,
     Segment,
     Slot,
     pack_float,
@@ -92,6 +92,8 @@ class Journal:
             for op in ops:
                 if isinstance(op, Delete):
                     self._numbers.pop(op.path, None)
+                elif isinstance(op, Define):
+                    self._numbers[op.path] = op.fid
             self._put(payload, is_vital=any(isinstance(op, VITAL) for op in ops))
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
@@ -100,10 +102,14 @@ class Journal:
         Raises:
             JournalClosed: the writer has stopped.
         """
+        number = self.next_number()
+        self.write([Define(number, path, fresh, at)])
+        return number
+
+    def next_number(self) -> int:
+        """A number for a series; nothing may carry it before a `Define` with it is written."""
         with self._lock:
             self._last_number += 1
-            self.write([Define(self._last_number, path, fresh, at)])
-            self._numbers[path] = self._last_number
             return self._last_number
 
     def numbers(self) -> tuple[dict[str, int], int]:
@@ -185,6 +191,8 @@ class Journal:
             else:
                 pack_float(page, at, step, value, time, fid | FLOAT_STEP, at)
         except (struct.error, ValueError):
+            if _has_room(page, at):
+                raise  # the point itself fits no record: not to be tried again
             self._next_segment(slot)
             return False
         return True
@@ -232,10 +240,16 @@ class Journal:
             return spare
         if not self.is_troubled and not self.is_barred:
             try:
-                return Segment.create(self._directory, self._segment_name(), self._size())
+                return self._new_segment()
             except OSError as error:
                 self._trouble(error)
         return self._memory_segment()
+
+    def _new_segment(self) -> Segment:
+        segment = Segment.create(self._directory, self._segment_name(), self._size())
+        if self.segments and self._is_mapped:  # of a short run most pages are never written
+            segment.warm()
+        return segment
 
     def _memory_segment(self) -> Segment:
         """A page in memory. When all memory that may be used is full, the oldest page gives way and is counted."""
@@ -262,7 +276,17 @@ class Journal:
             is_wanted = self._spare is None and self.segments and not self.is_closed
             if is_wanted and not self.is_troubled and not self.is_barred:
                 with contextlib.suppress(OSError):  # rotating will meet it again, and say so
-                    self._spare = Segment.create(self._directory, self._segment_name(), self._size())
+                    self._spare = self._new_segment()
+
+    def rest(self) -> None:
+        """Close the files of segments that were full a while ago and are on the disk. Called by the background thread.
+
+        The fold opens them by name. If it cannot keep up, or fails, the process must not run out of descriptors.
+        """
+        with self._lock:
+            for segment in self.segments:
+                if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
+                    segment.rest()
 
     @property
     def series(self) -> int:
@@ -359,7 +383,8 @@ class Journal:
 
     def _store_segments(self) -> None:
         if self.segments and not self.segments[-1].is_stored:
-            self._install(Segment.create(self._directory, self._segment_name(), self._size()))
+            spare, self._spare = self._spare, None
+            self._install(spare or self._new_segment())
         for segment in self.segments:
             if not segment.is_stored:
                 segment.shut()
@@ -456,7 +481,7 @@ class Journal:
                 segment.shut()
                 try:
                     if segment.is_stored:
-                        segment.seal()
+                        segment.seal(self._directory)
                 except OSError as error:
                     errors.append(error)
         if spare is not None:
@@ -517,7 +542,14 @@ def _points(segment: Segment) -> int:
 
 def is_deleted(fd: int) -> bool:
     """Whether a file or folder that is still open here has no name any more."""
-    return os.fstat(fd).st_nlink == 0
+    return fd >= 0 and os.fstat(fd).st_nlink == 0
+
+
+def _has_room(page: Page, at: int) -> bool:
+    try:
+        return at + RECORD <= len(page)
+    except ValueError:  # a mapping that was closed
+        return False
 
 
 def _unlink(name: str, directory: int) -> None:

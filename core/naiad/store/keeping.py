@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Action", "Keeper", "mark_changed", "settle"]
 
 Action = Callable[[], object]
-HOLE_SECONDS = 1.0
-"""How long a reserved record may stay unwritten before its segment is closed and its thread has to append elsewhere."""
 OPS_BYTES = 4 * 1024 * 1024
 SMALL_OPS_BYTES = 256 * 1024
+DEFINE_BYTES = 64
+"""About what an op takes that gives a series its number: having many series is no reason to fold."""
 MOST_RECORDS = 1_000_000
 PER_SERIES = 16
 
@@ -46,7 +46,8 @@ class Keeper:
     def is_due(self, journal: Journal) -> bool:
         """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
         wanted = max(self._tuning.fold_records, min(MOST_RECORDS, PER_SERIES * journal.series))
-        return journal.pending_records() >= wanted or journal.pending_ops() >= OPS_BYTES
+        most_ops = max(OPS_BYTES, DEFINE_BYTES * journal.series)
+        return journal.pending_records() >= wanted or journal.pending_ops() >= most_ops
 
     def fold(self, journal: Journal | None) -> None:
         """Fold this process's journal and those of the dead.
@@ -64,7 +65,9 @@ class Keeper:
         me = "" if journal is None else journal.writer
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]
-        done = self._index.fold(mine + dead)
+        living = alive - {me}
+        others = [Source(file, is_final=False) for file in files if file.suffix == "ops" and file.writer in living]
+        done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
         self._clear(journal, done)
         self._bury(alive | {me})
 
@@ -83,16 +86,16 @@ class Keeper:
                 return
             if self._folder.index.exists() or not self._is_small():
                 self.fold(journal)
-                self._close_index()
+                self._close_index(until)
             self._bury({journal.writer} if journal else set())
             write_seal(self._folder)
 
-    def _close_index(self) -> None:
+    def _close_index(self, until: float) -> None:
         from naiad.store.compact import compact_if_worth_it
         from naiad.store.database import make_single_file
 
         compact_if_worth_it(self._folder)
-        make_single_file(self._folder.index)
+        make_single_file(self._folder.index, max(0.1, until - clock.monotonic()))
 
     def _is_small(self) -> bool:
         sizes = {"seg": 0, "ops": 0}
@@ -153,14 +156,14 @@ def mark_changed(folder: RunFolder) -> None:
 
 
 def _own_files(journal: Journal) -> dict[str, bool]:
-    """This process's files, and whether each is final. The active ones are only read up to where no late record can come.
+    """This process's files, and whether each is final. Active ones are only read up to where no late record can come.
 
     Segments that were full a second ago are closed: a thread that still holds a slot in one has to append elsewhere,
     so nothing can appear in them after they were read for the last time.
     """
     found = {}
     for segment in tuple(journal.segments):
-        is_old = segment.retired_at is not None and clock.monotonic() - segment.retired_at > HOLE_SECONDS
+        is_old = segment.is_retired()
         if is_old:
             segment.shut()
         if segment.is_stored:

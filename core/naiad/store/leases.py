@@ -13,7 +13,7 @@ import errno
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from naiad import clock
 from naiad.ids import boot_id, host_name
@@ -49,7 +49,7 @@ class Lease:
         self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
         try:
             owner = Owner(writer, os.getpid(), host_name(), boot_id())
-            os.write(self._fd, json.dumps(asdict(owner)).encode())
+            os.write(self._fd, json.dumps(vars(owner)).encode())
             _lock(self._fd)
             os.rename(hidden, self.name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:

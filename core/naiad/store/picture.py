@@ -258,7 +258,8 @@ class Picture:
         if state is None and grave is not None and (grave.retired_at or 0.0) > op.at:
             state = grave  # a forked child says what it inherited, after the series was deleted
         self.version += 1
-        writer.fields.extend([None] * (op.fid - len(writer.fields)))
+        while len(writer.fields) < op.fid:
+            writer.fields.append(None)
         writer.fields[op.fid - 1] = state or self._new(op.path, FLOAT_SERIES, writer.name, op.at)
 
     def _assign(self, writer: WriterState, op: Assign) -> None:

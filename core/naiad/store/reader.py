@@ -352,7 +352,7 @@ class Reader:
         try:
             if self._index is None:
                 self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
-            with self._index.snapshot() as connection:
+            with self._index.view() as connection:
                 yield self._index, connection
         except DBAPIError as error:
             if is_refusal(error):

@@ -35,7 +35,7 @@ __all__ = [
 FORMAT = 1
 BLOCK = 4096
 READ = 256 * BLOCK
-_numbers = struct.Struct("<II")
+_numbers = struct.Struct("<24xII")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def write_seal(folder: RunFolder) -> None:
     files = {name: _measure(folder.path / name) for name in _content(folder)}
     records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}
     body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
-    text = json.dumps({**body, "crc32": _crc(body)}, indent=1)
+    text = json.dumps({**body, "crc32": _crc(body)})
     hidden = folder.path / ".seal.json.new"
     with hidden.open("w") as stream:
         stream.write(text)
@@ -203,8 +203,10 @@ def _count_records(path: Path) -> dict[str, int]:
     """Records of a segment by field number. Without numpy, which a short run never loads; long ones are folded."""
     content = path.read_bytes()
     counts: Counter[int] = Counter()
-    for at in range(HEADER, len(content) - RECORD + 1, RECORD):
-        number, commit = _numbers.unpack_from(content, at + 24)
+    end = len(content) - len(content[HEADER:]) % RECORD
+    for at, (number, commit) in zip(
+        range(HEADER, end, RECORD), _numbers.iter_unpack(content[HEADER:end]), strict=True
+    ):
         if commit == at:
             counts[number & ~FLOAT_STEP] += 1
     return {str(number): count for number, count in counts.items()}

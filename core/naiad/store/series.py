@@ -41,6 +41,7 @@ from naiad.store.tails import Damage, JournalFile
 __all__ = [
     "DECODED_PER_BUCKET",
     "Tail",
+    "as_they_came",
     "cut",
     "read_heights",
     "read_points",
@@ -89,18 +90,21 @@ class Tail:
         """
         found = []
         self._files = files
-        for file in files:
+        for file in reversed(files):  # the oldest last: what is added meanwhile then never leaves a gap before it
             start = self._upto.get(file.name, self._folded.get(file.name, (HEADER, False))[0])
             records, upto, damages = read_records(file, start, self._bad.get(file.place, ()))
             whole = self._whole.setdefault(file.name, [])
             count = (upto - max(start, HEADER)) // records.itemsize
             if count:
                 whole.append(records[:count])
-            self._now[file.name] = (
-                np.concatenate([*whole, records[count:]]) if len(whole) != 1 or len(records) > count else whole[0]
-            )
+            before = self._now.get(file.name)
+            if before is None or len(records) or len(before) > sum(map(len, whole)):
+                self._now[file.name] = (
+                    np.concatenate([*whole, records[count:]]) if len(whole) != 1 or len(records) > count else whole[0]
+                )
             self._upto[file.name] = upto
-            found += damages
+            if file.place not in self._bad:  # else the seal has said it before
+                found += damages
             for damage in damages:
                 self._damaged[file.place] = damage
         for place in self._sealed.keys() - {file.place for file in files}:
@@ -205,7 +209,7 @@ def read_points(
     steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *tail]))
     points = Columns(steps, np.empty(total), np.empty(total, np.int64))
     at = 0
-    for piece in [*_as_they_came(chunks, shares), *tail]:
+    for piece in [*as_they_came(chunks, shares), *tail]:
         if isinstance(piece, Columns):
             rows = slice(at, at + len(piece.values))
             for column, new in zip(points, piece, strict=True):
@@ -217,7 +221,7 @@ def read_points(
     return ordered(points)
 
 
-def _as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
+def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
     """Chunks and shares of packs in the order in which they were folded: a chunk's number counts both."""
     pieces: list[Any] = []
     waiting = deque(shares)

@@ -12,12 +12,9 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
-import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +25,12 @@ from naiad.errors import NewerFormat, RunNotFound, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
+from naiad.store.seal import sync_folder
 
 if TYPE_CHECKING:
     from naiad.store.catalog import Catalog
 
-__all__ = ["Store", "Ticket", "refusals"]
+__all__ = ["Store", "Ticket", "refusals", "remember_to_sync", "sync_names"]
 
 FOLDER = ".naiad"
 FORMAT = 1
@@ -90,7 +88,7 @@ class Store:
         version = self.root / "format"
         try:
             known = int(version.read_text("utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except (OSError, ValueError) as error:
             raise StoreNotWritable(
@@ -127,6 +125,8 @@ class Store:
         """Take back a run that could not be begun."""
         key, _, number = ticket.id.rpartition("-")
         with contextlib.suppress(OSError):
+            import shutil  # like difflib and hashlib below, it would cost each start some milliseconds
+
             shutil.rmtree(ticket.folder.path, ignore_errors=True)
             (self.root / "ids" / key / number).unlink(missing_ok=True)
             (self.root / "changed" / ticket.folder.uid).unlink(missing_ok=True)
@@ -210,7 +210,6 @@ class Store:
         uid = ids.new_uid()
         key = self._key(project)
         folder = self.root / "ids" / key
-        folder.mkdir(parents=True, exist_ok=True)
         number = self._hint(folder) + 1
         while not _claim(folder / str(number), uid):
             number += 1
@@ -229,23 +228,28 @@ class Store:
         try:
             hint = int((folder / ".last").read_text("utf-8"))
         except (OSError, ValueError):
+            folder.mkdir(parents=True, exist_ok=True)
             return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
         return hint if (folder / str(hint)).exists() else 0
 
     def _key(self, project: str) -> str:
         wish = ids.project_key(project)
         folder = self.root / "keys"
-        folder.mkdir(exist_ok=True)
         key, n = wish, 1
         while True:
-            if _claim(folder / key, project):
-                return key
-            if (folder / key).read_text("utf-8") == project:
+            try:
+                owner = (folder / key).read_text("utf-8")
+            except FileNotFoundError:
+                folder.mkdir(exist_ok=True)
+                owner = project if _claim(folder / key, project) else (folder / key).read_text("utf-8")
+            if owner == project:
                 return key
             n += 1
             key = f"{wish}{n}"
 
     def _custom_place(self, project: str, custom_run_id: str) -> Path:
+        import hashlib
+
         name = hashlib.sha256(f"{project}\0{custom_run_id}".encode("utf-8", "surrogatepass")).hexdigest()
         return self.root / "custom" / name
 
@@ -265,9 +269,36 @@ class Store:
         for key in self.projects():
             with contextlib.suppress(FileNotFoundError):
                 known += [f"{key}-{number}" for number in os.listdir(self.root / "ids" / key) if number.isdigit()]
+        import difflib
+
         near = difflib.get_close_matches(name, known, 3, 0.5)
         hint = f" Nearby: {', '.join(near)}." if near else " List its runs with: naiad ls" if known else ""
         return RunNotFound(f"Store {self.root} has no run {name!r}.{hint}", run_id=name)
+
+
+_unsynced: set[Path] = set()
+_lasting: set[Path] = set()  # folders whose own names are on disk
+
+
+def remember_to_sync(path: Path) -> None:
+    """Let the next `sync_names` put this file or folder of the store on disk."""
+    _unsynced.add(path)
+
+
+def sync_names() -> None:
+    """Put on disk what this process has made beside the content of runs: a power cut must not take a run's id.
+
+    Raises:
+        OSError: the disk refuses; it is tried again next time.
+    """
+    paths = list(_unsynced)
+    folders = dict.fromkeys(path.parent for path in paths)
+    new = {parent for folder in folders for parent in (folder, *folder.parents[:2]) if parent not in _lasting}
+    for path in [*paths, *folders, *(folder.parent for folder in new)]:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
+            sync_folder(path)
+    _lasting.update(new)
+    _unsynced.difference_update(paths)
 
 
 def _claim(path: Path, content: str) -> bool:
@@ -283,9 +314,11 @@ def _claim(path: Path, content: str) -> bool:
     except OSError:  # a file system without hard links
         if not hidden.exists() or hidden.stat().st_size < len(content):
             raise
-        return _create(path, content)
+        if not _create(path, content):
+            return False
     finally:
         hidden.unlink(missing_ok=True)
+    remember_to_sync(path)
     return True
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from naiad.errors import NewerFormat
 from naiad.store import frames
-from naiad.store.frames import FILE_HEADER, Frame, Gap, paths_in, read_frames
+from naiad.store.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
 
 __all__ = ["Damage", "JournalFile", "gap_damages", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
 
@@ -116,7 +116,7 @@ def _check_header(data: bytes, file: JournalFile, damages: list[Damage]) -> None
     try:
         version = frames.header_version(data)
     except ValueError as error:
-        if data.strip(b"\0"):  # else it is just being made, or a power cut took all of it
+        if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
             damages.append(Damage(file.place, str(error), offset=0))
     else:
         refuse_newer(version, frames.VERSION, file)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from naiad import ids
@@ -30,8 +29,9 @@ from naiad.store.segment import FLOAT_STEP
 from naiad.store.store import FORMAT, Store
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, tail_gap
 
-__all__ = ["is_stopped", "torn_ends", "verify", "verify_store"]
+__all__ = ["Findings", "examine", "verify", "verify_store"]
 
+Positions = dict[str, tuple[int, bool]]
 ATTEMPTS = 20
 SERIES = ("float_series", "string_series")
 
@@ -39,29 +39,14 @@ SERIES = ("float_series", "string_series")
 def verify(folder: RunFolder) -> list[Damage]:
     """Everything of a run that is not as it was written, with the path of the field wherever that is known.
 
-    The torn end that a kill or a power cut leaves in a run without a seal is no damage: see `torn_ends`. A run may be
-    written meanwhile.
+    What a kill or a power cut leaves at the end of a run without a seal is no damage: see `Findings.torn`. The run may
+    be written meanwhile.
 
     Raises:
         NewerFormat: a later release wrote the run.
         DamagedData: the run changed all the time, and nothing can be said of it.
     """
-    return _examined(folder).damages
-
-
-def torn_ends(folder: RunFolder) -> list[Damage]:
-    """What a kill or a power cut explains: writes cut short, and points whose definition did not reach the disk.
-
-    Raises:
-        NewerFormat: a later release wrote the run.
-        DamagedData: the run changed all the time, and nothing can be said of it.
-    """
-    return _examined(folder).torn
-
-
-def is_stopped(folder: RunFolder) -> bool:
-    """Whether the run was stopped in order, so that it has, or should have, a seal."""
-    return _examined(folder).is_stopped
+    return examine(folder).damages
 
 
 def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
@@ -73,16 +58,28 @@ def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
 
 
 @dataclass
-class _Findings:
-    """What one look at a run found."""
+class Findings:
+    """What one look at a run found.
+
+    Attributes:
+        damages: what is not as it was written.
+        torn: what a kill or a power cut explains in a run without a seal: a write cut short, points whose definition
+            did not reach the disk.
+        is_stopped: every writer stopped in order, so the run has a seal, or should have one.
+    """
 
     damages: list[Damage] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
     is_stopped: bool = False
 
 
-def _examined(folder: RunFolder) -> _Findings:
-    """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime."""
+def examine(folder: RunFolder) -> Findings:
+    """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime.
+
+    Raises:
+        NewerFormat: a later release wrote the run.
+        DamagedData: the run changed all the time, and nothing can be said of it.
+    """
     for _ in range(ATTEMPTS):
         before = _stamp(folder)
         try:
@@ -92,19 +89,19 @@ def _examined(folder: RunFolder) -> _Findings:
         if _stamp(folder) == before:
             return found
     raise DamagedData(
-        f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), what="moving"
+        f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), offset=0, what="moving"
     )
 
 
-def _examine(folder: RunFolder) -> _Findings:
-    found = _Findings()
+def _examine(folder: RunFolder) -> Findings:
+    found = Findings()
     seal = read_seal(folder)
     bad: dict[str, list[int]] = {}
     if isinstance(seal, Damage):
         found.damages.append(seal)
     elif isinstance(seal, Seal):
         bad = _check_files(folder, seal, found)
-    picture, positions = Picture(), {}
+    picture, positions = Picture(), Positions()
     if folder.index.exists():
         picture, positions = _check_index(folder, found, is_final=seal is not None)
     found.is_stopped = seal is not None
@@ -126,7 +123,7 @@ def _stamp(folder: RunFolder) -> object:
     return marks
 
 
-def _check_files(folder: RunFolder, seal: Seal, found: _Findings) -> dict[str, list[int]]:
+def _check_files(folder: RunFolder, seal: Seal, found: Findings) -> dict[str, list[int]]:
     """Compare every block of every file with the seal; the damaged ones by file."""
     bad = {}
     for name, (_size, crcs) in seal.files.items():
@@ -141,43 +138,43 @@ def _check_files(folder: RunFolder, seal: Seal, found: _Findings) -> dict[str, l
 # The index
 
 
-def _check_index(folder: RunFolder, found: _Findings, *, is_final: bool) -> tuple[Picture, dict[str, tuple[int, bool]]]:
+def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple[Picture, Positions]:
     engine = open_for_reading(folder.index, is_final=is_final)
     index = Index(folder, engine)
     try:
-        with index.snapshot() as connection:
+        with index.view() as connection:
             found.damages += [Damage(folder.index.name, text) for text in _structure(connection)]
             picture, head, positions, damages = index.load(connection)
             found.damages += damages
             found.damages += _series_damages(index, connection, picture, head)
     except DBAPIError as error:
         found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
-        return Picture(), {}
+        return Picture(), Positions()
     finally:
         engine.dispose()
     return picture, positions
 
 
 def _structure(connection: Connection) -> list[str]:
+    """The first faults in the structure; that pages are used by nobody is only what follows from them."""
     try:
-        return integrity(connection)
+        lines = [line for text in integrity(connection) for line in text.splitlines()]
     except DatabaseError as error:
         return [f"its structure cannot be checked: {error.orig}"]
+    faults = [line for line in lines if not line.startswith("***")]
+    return [line for line in faults if not line.endswith("never used")][:5] or faults[:1]
 
 
 def _series_damages(index: Index, connection: Connection, picture: Picture, head: Head) -> Iterator[Damage]:
     """Decode every chunk and every pack, and count what each series has."""
-    names = {state.id: state.path for state in picture.states()}
-    shares: Counter[int] = Counter()
-    yield from _pack_damages(index, connection, names, head, shares)
+    shares: dict[int, list[int]] = {}
+    yield from _pack_damages(index, connection, head, shares)
     for state in picture.states():
         if state.kind in SERIES:
-            yield from _chunk_damages(index, connection, state, shares[state.id])
+            yield from _chunk_damages(index, connection, state, shares.get(state.id, []))
 
 
-def _pack_damages(
-    index: Index, connection: Connection, names: Mapping[int, str], head: Head, shares: Counter[int]
-) -> Iterator[Damage]:
+def _pack_damages(index: Index, connection: Connection, head: Head, shares: dict[int, list[int]]) -> Iterator[Damage]:
     file = index.folder.index.name
     for row in index.all_rows(connection, schema.pack, range(1, head.next_pack), []):
         if not is_whole_pack(row):
@@ -189,25 +186,22 @@ def _pack_damages(
             yield Damage(file, f"pack {row.id}: {error}")
             continue
         for number, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
-            shares[number] += stop - start
-            if stop > len(pack.values):
-                yield Damage(file, f"pack {row.id} ends within a series", names.get(number))
+            shares.setdefault(number, []).append(stop - start)
 
 
-def _chunk_damages(index: Index, connection: Connection, state: FieldState, shared: int) -> Iterator[Damage]:
+def _chunk_damages(index: Index, connection: Connection, state: FieldState, shares: list[int]) -> Iterator[Damage]:
     file = index.folder.index.name
     try:
         rows = index.chunks(connection, state.id)
     except DatabaseError as error:
         yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
         return
-    count = shared
     for row in rows:
         what = _chunk_damage(row, is_text=state.kind == STRING_SERIES)
         if what is not None:
             yield Damage(file, f"chunk {row.key & 0xFFFFFF} {what}", state.path)
-        count += row.count
-    if count != state.series.count or len(rows) != state.pieces:
+    count = sum(shares) + sum(row.count for row in rows)
+    if count != state.series.count or len(rows) + len(shares) != state.pieces:
         yield Damage(file, f"{count} of its {state.series.count} points are there", state.path)
 
 
@@ -236,7 +230,7 @@ def _decode(row: Any, *, is_text: bool) -> int:
 # The journal
 
 
-def _all_ended(folder: RunFolder, picture: Picture, positions: dict[str, tuple[int, bool]]) -> bool:
+def _all_ended(folder: RunFolder, picture: Picture, positions: Positions) -> bool:
     """Whether every writer said how it ended. Ends that are still in the journal count."""
     ends = {name: writer.state for name, writer in picture.writers.items()}
     for file in _open_files(folder, positions, "ops"):
@@ -249,10 +243,10 @@ def _all_ended(folder: RunFolder, picture: Picture, positions: dict[str, tuple[i
 def _check_journal(
     folder: RunFolder,
     picture: Picture,
-    positions: dict[str, tuple[int, bool]],
+    positions: Positions,
     seal: Seal | Damage | None,
     bad: dict[str, list[int]],
-    found: _Findings,
+    found: Findings,
 ) -> None:
     frames = []
     for file in _open_files(folder, positions, "ops"):
@@ -275,7 +269,7 @@ def _check_journal(
 
 
 def _check_segment(
-    file: JournalFile, picture: Picture, start: int, bad: list[int], sealed: dict[int, int], found: _Findings
+    file: JournalFile, picture: Picture, start: int, bad: list[int], sealed: dict[int, int], found: Findings
 ) -> None:
     records, _upto, damages = read_records(file, start, bad)
     if not bad:  # else the seal has already said it, byte by byte
@@ -293,7 +287,7 @@ def _check_segment(
             found.damages.append(Damage(file.place, what, owner.path if owner else None))
 
 
-def _open_files(folder: RunFolder, positions: dict[str, tuple[int, bool]], suffix: str) -> list[JournalFile]:
+def _open_files(folder: RunFolder, positions: Positions, suffix: str) -> list[JournalFile]:
     """The files that are not yet wholly in the index."""
     files = list_journal(folder.journal)
     return [file for file in files if file.suffix == suffix and not positions.get(file.name, (0, False))[1]]

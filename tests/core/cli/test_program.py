@@ -25,7 +25,7 @@ def test_version(cli: Cli) -> None:
 def test_help_names_every_command(cli: Cli) -> None:
     text = cli("--help").stdout
 
-    assert {"ls", "show", "plot", "tail", "verify", "repair", "path"} == set(main.commands)
+    assert {"ls", "show", "plot", "tail", "verify", "repair", "path"} <= set(main.commands)
     assert all(f"\n  {name} " in text for name in main.commands)
 
 

@@ -1,0 +1,327 @@
+"""Repairing: a run is built anew from what is whole in it, beside the originals, which are kept.
+
+All work is done on a copy. The originals get a second name in `damaged-<time>` before anything changes, and then the
+new files take the place of the old ones, each at once: a repair that is killed can be done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from naiad import clock
+from naiad.errors import DamagedData, StorageError
+from naiad.ops import Define, encode_ops
+from naiad.settings import Tuning
+from naiad.store.database import make_single_file, open_for_writing
+from naiad.store.derived import KINDS
+from naiad.store.flips import turned_back
+from naiad.store.fold import Folder, Source
+from naiad.store.folder import RunFolder
+from naiad.store.frames import FILE_HEADER, Frame, encode_frame, file_header, read_frames
+from naiad.store.index import Index
+from naiad.store.keeping import Keeper, mark_changed
+from naiad.store.leases import read_leases
+from naiad.store.picture import Picture
+from naiad.store.reader import Reader
+from naiad.store.records import read_records
+from naiad.store.salvage import NAMELESS, salvage
+from naiad.store.seal import BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
+from naiad.store.segment import FLOAT_STEP, HEADER, unsealed_header
+from naiad.store.tails import Damage, JournalFile, list_journal, read_ops
+from naiad.store.verify import Findings, examine
+
+__all__ = ["Repair", "repair"]
+
+LOCK_SECONDS = 10.0
+LAST_FILE = 1_000_000  # no writer has as many
+SERIES = ("float_series", "string_series")
+Positions = dict[str, tuple[int, bool]]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair found and did.
+
+    Attributes:
+        kept: the folder with the originals; None when the run was whole and nothing was changed.
+        damages: what was wrong, as `verify` says it, or the torn end of a killed run.
+        fields: how many fields the run has now.
+        points: how many points its series have now.
+        lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
+    """
+
+    kept: Path | None
+    damages: list[Damage]
+    fields: int
+    points: int
+    lost: int
+
+
+def repair(folder: RunFolder) -> Repair:
+    """Save everything of a damaged run that is whole. Nothing is ever deleted: the originals are kept beside it.
+
+    One flipped bit in a file of a run that was stopped is turned back. Beyond that, what is damaged is left out: whole
+    fields, points or values may be missing afterwards, none is wrong. Series whose path is lost are found
+    below `recovered`. A killed run stays killed.
+
+    Raises:
+        StorageError: somebody writes the run, or the disk refuses; nothing was changed.
+        NewerFormat: a later release wrote the run.
+        DamagedData: nothing could be put together; nothing was changed.
+    """
+    _refuse_if_written(folder)
+    try:
+        with folder.lock(LOCK_SECONDS):
+            _refuse_if_written(folder)
+            return _repair(folder)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The run in {folder.path} cannot be repaired: {error}", errno=error.errno, filename=str(folder.path)
+        ) from error
+
+
+def _repair(folder: RunFolder) -> Repair:
+    found = examine(folder)
+    if not found.damages and not found.torn:
+        return _told(folder, None, found, 0)
+    if not found.damages:
+        kept = _keep(folder, [file.place for file in list_journal(folder.journal)])
+        Keeper(folder, Tuning.from_environment()).fold(None)
+        return _told(folder, kept, found, 0)
+    with _copied(folder) as copy:
+        lost = _mend(copy)
+        kept = _keep(folder, _content(folder))
+        _put_in_place(folder, copy)
+    if found.is_stopped:
+        write_seal(folder)
+    if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
+        mark_changed(folder)
+    return _told(folder, kept, found, lost)
+
+
+def _refuse_if_written(folder: RunFolder) -> None:
+    if any(read_leases(folder.journal).values()):
+        raise StorageError(
+            f"The run in {folder.path} is being written and cannot be repaired now.\n"
+            "Stop the program that writes it, then repair it.",
+            errno=errno.EBUSY,
+            filename=str(folder.path),
+        )
+
+
+def _told(folder: RunFolder, kept: Path | None, found: Findings, lost: int) -> Repair:
+    reader = Reader(folder)
+    kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
+    points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
+    return Repair(kept, [*found.damages, *found.torn], len(kinds), points, lost)
+
+
+# Keeping the originals
+
+
+def _content(folder: RunFolder) -> list[str]:
+    """Every file that a repair may replace."""
+    beside = (folder.index.name, folder.index.name + "-wal", folder.index.name + "-journal", folder.seal.name)
+    names = [name for name in beside if (folder.path / name).exists()]
+    return names + [file.place for file in list_journal(folder.journal)]
+
+
+def _keep(folder: RunFolder, names: list[str]) -> Path:
+    """Give the originals a second name, or copy them where the file system knows no second names."""
+    kept = _new_folder(folder)
+    for name in names:
+        (kept / name).parent.mkdir(exist_ok=True)
+        try:
+            os.link(folder.path / name, kept / name)
+        except OSError:
+            shutil.copy2(folder.path / name, kept / name)
+    for place in (kept, folder.path):
+        sync_folder(place)
+    return kept
+
+
+def _new_folder(folder: RunFolder) -> Path:
+    name = datetime.fromtimestamp(clock.now(), timezone.utc).strftime("damaged-%Y%m%dT%H%M%SZ")
+    number = 1
+    while True:
+        kept = folder.path / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            kept.mkdir()
+            return kept
+        number += 1
+
+
+@contextlib.contextmanager
+def _copied(folder: RunFolder) -> Iterator[RunFolder]:
+    """A copy of the run beside it, to work on."""
+    copy = RunFolder(folder.path / ".repair")
+    shutil.rmtree(copy.path, ignore_errors=True)  # left by a repair that was killed
+    copy.journal.mkdir(parents=True)
+    try:
+        for name in _content(folder):
+            shutil.copy2(folder.path / name, copy.path / name)
+        yield copy
+    finally:
+        shutil.rmtree(copy.path, ignore_errors=True)
+
+
+def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
+    """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
+    folder.journal.mkdir(exist_ok=True)
+    if copy.index.exists():
+        for end in ("-wal", "-shm", "-journal"):
+            folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
+        os.replace(copy.index, folder.index)
+    left = {file.name: file for file in list_journal(copy.journal)}
+    for file in left.values():
+        os.replace(file.path, folder.journal / file.name)
+    for file in list_journal(folder.journal):
+        if file.name not in left:
+            file.path.unlink()
+    sync_folder(folder.path)
+
+
+# Mending
+
+
+def _mend(copy: RunFolder) -> int:
+    """Make the copy whole; how many points are known to be lost.
+
+    Raises:
+        DamagedData: there is damage left that nothing helps against.
+    """
+    seal = read_seal(copy)
+    if isinstance(seal, Seal):
+        _turn_back(copy, seal)
+    if not _beyond_seal(copy):
+        return 0
+    lost = _rebuild(copy, seal if isinstance(seal, Seal) else None)
+    rest = _beyond_seal(copy)
+    if rest:
+        raise DamagedData(
+            f"The run in {copy.path.parent} cannot be repaired: {rest[0]}.",
+            file=rest[0].file, offset=0, what=rest[0].what,
+        )  # fmt: skip
+    return lost
+
+
+def _beyond_seal(copy: RunFolder) -> list[Damage]:
+    """What is damaged apart from the seal, which is made anew."""
+    return [damage for damage in examine(copy).damages if damage.file != copy.seal.name]
+
+
+def _turn_back(copy: RunFolder, seal: Seal) -> None:
+    """Cut off what was appended, and turn back single flipped bits."""
+    for name, (size, crcs) in seal.files.items():
+        path = copy.path / name
+        if not path.exists():
+            continue
+        if path.stat().st_size > size:
+            os.truncate(path, size)
+        for at in damaged_blocks(copy, seal, name) or []:
+            with path.open("r+b") as stream:
+                stream.seek(at)
+                mended = turned_back(stream.read(BLOCK), crcs[at // BLOCK])
+                if mended is not None:
+                    stream.seek(at)
+                    stream.write(mended)
+
+
+def _rebuild(copy: RunFolder, seal: Seal | None) -> int:
+    """A new index of all that is whole, in place of the old one and of the journal."""
+    new = RunFolder(copy.path / "new")
+    new.journal.mkdir(parents=True)
+    lost = salvage(copy, new) if copy.index.exists() else 0
+    positions = _positions(new)
+    for file in list_journal(copy.journal):
+        upto, is_done = positions.get(file.name, (0, False))
+        if not is_done:
+            bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
+            lost += _clean(file, new.journal / file.name, upto, bad or [], seal)
+    lost += _missing_records(copy, seal)
+    _name_the_nameless(new)
+    files = list_journal(new.journal)
+    Folder(new).fold([Source(file, is_final=True) for file in files])
+    make_single_file(new.index)
+    copy.seal.unlink(missing_ok=True)
+    copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
+    os.replace(new.index, copy.index)
+    for file in list_journal(copy.journal):
+        file.path.unlink()
+    return lost
+
+
+def _name_the_nameless(new: RunFolder) -> None:
+    """Define the numbers whose definition was lost, so that their points are not."""
+    picture = _picture(new)
+    for file in list_journal(new.journal):
+        if file.suffix == "seg":
+            numbers = set((read_records(file, 0)[0]["fid"] & (FLOAT_STEP - 1)).tolist())
+            lost = sorted(number for number in numbers if picture.owner_of(file.writer, number) is None)
+            if lost:
+                at = picture.writer(file.writer).at
+                ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
+                place = new.journal / f"{file.writer}.{LAST_FILE + file.number}.ops"
+                place.write_bytes(file_header() + encode_frame(1, encode_ops(ops)))
+
+
+def _picture(new: RunFolder) -> Picture:
+    """What the index and the ops beside it say, whether their sequence has gaps or not."""
+    picture = Picture()
+    if new.index.exists():
+        index = Index(new, open_for_writing(new.index))
+        with index.snapshot() as connection:
+            picture = index.load(connection)[0]
+    for file in list_journal(new.journal):
+        if file.suffix == "ops":
+            for frame in read_ops(file, 0)[0]:
+                picture.apply(file.writer, frame.ops)
+    return picture
+
+
+def _positions(new: RunFolder) -> Positions:
+    if not new.index.exists():
+        return {}
+    index = Index(new, open_for_writing(new.index))
+    with index.snapshot() as connection:
+        return index.positions(connection, [])
+
+
+def _clean(file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None) -> int:
+    """Write what is whole of a journal file; how many points of it are lost."""
+    if file.suffix == "ops":
+        target.write_bytes(_whole_frames(file.path.read_bytes(), upto))
+        return 0
+    data = bytearray(file.path.read_bytes())
+    records, _upto, damages = read_records(file, upto, bad)
+    if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
+        del data[max(upto, HEADER) :]
+    for at in bad:
+        data[at : at + BLOCK] = bytes(len(data[at : at + BLOCK]))
+    target.write_bytes(unsealed_header() + data[HEADER:])
+    return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
+
+
+def _whole_frames(data: bytes, upto: int) -> bytes:
+    """The file without the bytes that are no frames; what is folded already stays where it is."""
+    at = max(upto, FILE_HEADER)
+    parts = [file_header(), data[FILE_HEADER:at]]
+    for item in read_frames(data, at):
+        if isinstance(item, Frame):
+            parts.append(data[at : item.end])
+        at = item.end
+    return b"".join(parts)
+
+
+def _missing_records(copy: RunFolder, seal: Seal | None) -> int:
+    there = {file.place for file in list_journal(copy.journal)}
+    return sum(sum(counts.values()) for place, counts in seal.records.items() if place not in there) if seal else 0

@@ -1,0 +1,240 @@
+"""The picture: how ops of several writers add up to fields, whatever the order in which their frames arrive."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Op, Open, Plain, Strings, Tags
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series
+
+ANN, BEN = "1-ann", "2-ben"
+
+
+def opening(writer: str, *, session: int = 1, role: str = "owner", at: float = 0.0) -> Open:
+    return Open(writer, 1, "host", "boot", session, role, at)
+
+
+def picture_of(*frames: tuple[str, Op]) -> Picture:
+    picture = Picture()
+    for writer in (ANN, BEN):
+        picture.apply(writer, [opening(writer)])
+    for writer, op in frames:
+        picture.apply(writer, [op])
+    return picture
+
+
+def value_of(picture: Picture, path: str) -> Plain:
+    state = picture.at(path)
+    assert state is not None
+    return state.value
+
+
+def assign(value: float, at: float, path: str = "x") -> Assign:
+    return Assign(path, "float", value, at)
+
+
+def test_value_written_last_wins_in_whatever_order_frames_arrive() -> None:
+    frames = [(ANN, assign(1.0, 10.0)), (BEN, assign(2.0, 11.0)), (ANN, assign(3.0, 12.0)), (BEN, assign(4.0, 9.0))]
+
+    for order in itertools.permutations(frames):
+        if [op.at for writer, op in order if writer == ANN] == [10.0, 12.0]:  # those of one writer stay in order
+            assert 3.0 == value_of(picture_of(*order), "x")
+
+
+def test_of_values_written_at_the_same_time_that_of_the_greater_writer_wins() -> None:
+    frames = [(ANN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0))]
+
+    assert 2.0 == value_of(picture_of(*frames), "x")
+    assert 2.0 == value_of(picture_of(*reversed(frames)), "x")
+
+
+def test_writer_replaces_its_own_value_even_if_its_clock_stands_still() -> None:
+    picture = picture_of((BEN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0)), (BEN, assign(3.0, 10.0)))
+
+    assert 3.0 == value_of(picture, "x")
+
+
+def test_define_of_a_path_that_is_there_means_the_same_field() -> None:
+    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Define(1, "loss", False, 2.0)))
+
+    assert picture.owner_of(ANN, 1) is picture.owner_of(BEN, 1) is picture.at("loss")
+
+
+def test_numbers_without_definition_mean_nothing() -> None:
+    picture = picture_of((ANN, Define(3, "loss", False, 1.0)))
+
+    assert [None, None, None, None] == [picture.owner_of(ANN, number) for number in (0, 1, 2, 4)]
+    assert picture.owner_of("unknown", 1) is None
+    assert (picture.at("loss"), -math.inf) == picture.meaning(ANN, 3)
+    assert picture.meaning(ANN, 2)[0] is None
+
+
+def test_fresh_definition_begins_anew_and_sends_the_writers_old_points_nowhere() -> None:
+    picture = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)),
+        (ANN, Configure("loss", 0.0, 1.0, "m", 2.0)),
+        (ANN, Define(2, "loss", True, 3.0)),
+    )
+    state = picture.at("loss")
+
+    assert state is picture.owner_of(ANN, 2)
+    assert state is not picture.owner_of(ANN, 1)
+    assert picture.meaning(ANN, 1)[0] is None
+    assert state is not None
+    assert (None, None, None) == state.config
+
+
+def test_deleted_field_is_gone_and_another_kind_can_follow() -> None:
+    picture = picture_of(
+        (ANN, Define(1, "x", False, 1.0)), (ANN, Delete("x", 2.0)), (ANN, Assign("x", "string", "text", 3.0))
+    )
+
+    assert ["string"] == [state.kind for state in picture.states()]
+    assert picture.meaning(ANN, 1)[0] is None
+
+
+def test_delete_of_nothing_changes_nothing() -> None:
+    picture = picture_of((ANN, Delete("x", 2.0)))
+
+    assert picture.at("x") is None
+    assert [] == list(picture.states())
+    assert [] == picture.retired
+
+
+def test_delete_leaves_what_another_writer_wrote_later() -> None:
+    picture = picture_of((BEN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+
+    assert 2.0 == value_of(picture, "x")
+
+
+def test_writer_deletes_what_it_wrote_itself_even_if_its_clock_went_back() -> None:
+    picture = picture_of((ANN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+
+    assert picture.at("x") is None
+
+
+def test_late_points_of_another_writer_go_to_an_heir() -> None:
+    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)))
+
+    grave, since = picture.meaning(ANN, 1)
+    assert grave is not None
+    assert 5.0 == since
+    assert picture.at("loss") is None, "as long as nothing came late, nothing is there"
+    assert [(ANN, 1, grave)] == picture.orphans()
+
+    heir = picture.heir(grave, ANN)
+    assert heir is picture.at("loss")
+    assert heir is picture.heir(grave, ANN)
+    assert (FLOAT_SERIES, 0, []) == (heir.kind, heir.series.count, heir.texts)
+
+
+def test_late_points_go_to_the_field_that_was_defined_meanwhile() -> None:
+    picture = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 6.0))
+    )
+    grave, _since = picture.meaning(ANN, 1)
+    assert grave is not None
+
+    assert picture.owner_of(BEN, 1) is picture.heir(grave, ANN)
+
+
+def test_second_delete_takes_what_came_late_to_the_first() -> None:
+    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Delete("loss", 9.0)))
+
+    assert 9.0 == picture.meaning(ANN, 1)[1]
+
+
+def test_writer_that_deletes_a_series_itself_leaves_no_late_points() -> None:
+    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (ANN, Delete("loss", 9.0)))
+
+    assert picture.meaning(ANN, 1)[0] is None
+    assert [] == picture.orphans()
+
+
+def test_writers_of_earlier_sessions_have_no_late_points() -> None:
+    """Points with times in the future must not come back when a later session removes the series."""
+    picture = Picture()
+    picture.apply(ANN, [opening(ANN), Define(1, "loss", False, 1.0)])
+    picture.apply(BEN, [opening(BEN, session=2), Delete("loss", 5.0)])
+
+    assert picture.meaning(ANN, 1)[0] is None
+    assert [] == picture.orphans()
+
+
+def test_writer_that_ended_before_the_delete_has_no_late_points() -> None:
+    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (ANN, End("finished", 3.0)), (BEN, Delete("loss", 5.0)))
+
+    assert [] == picture.orphans()
+
+
+def test_definition_inherited_by_a_forked_child_does_not_bring_a_deleted_series_back() -> None:
+    picture = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)), (ANN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 4.0))
+    )
+
+    assert picture.at("loss") is None
+    assert 5.0 == picture.meaning(BEN, 1)[1]
+
+
+def test_of_two_kinds_at_a_path_the_one_written_last_is_shown_and_both_are_kept() -> None:
+    frames = [(ANN, assign(1.0, 10.0)), (BEN, Assign("x", "string", "text", 11.0))]
+
+    for order in (frames, frames[::-1]):
+        picture = picture_of(*order)
+        assert "text" == value_of(picture, "x")
+        assert {"float", "string"} == {state.kind for state in picture.states()}
+
+
+def test_tags_are_cleared_then_removed_then_added() -> None:
+    picture = picture_of(
+        (ANN, Tags("sys/tags", ["a", "b", "a"], [], False, 1.0)),
+        (BEN, Tags("sys/tags", ["c"], ["a", "none"], False, 2.0)),
+    )
+    assert ["b", "c"] == tags_of(picture)
+
+    picture.apply(ANN, [Tags("sys/tags", ["d", b"\xed\xa0\x80"], ["d"], True, 3.0)])
+    assert ["d", b"\xed\xa0\x80"] == tags_of(picture)
+
+
+def tags_of(picture: Picture) -> list[str | bytes]:
+    state = picture.at("sys/tags")
+    assert state is not None
+    return state.tags
+
+
+def test_texts_wait_in_order_of_arrival_and_fresh_ones_replace_them() -> None:
+    picture = picture_of(
+        (ANN, Strings("log", ["a", "b"], [5, 1], [1.0, 2.0], False, 1.0)),
+        (BEN, Strings("log", ["c"], [0.5], [3.0], False, 2.0)),
+    )
+    assert [(5, 1.0, "a"), (1, 2.0, "b"), (0.5, 3.0, "c")] == state_at(picture, "log").texts
+
+    picture.apply(ANN, [Strings("log", ["d"], [0], [4.0], True, 3.0)])
+    assert [(0, 4.0, "d")] == state_at(picture, "log").texts
+
+
+def state_at(picture: Picture, path: str) -> FieldState:
+    state = picture.at(path)
+    assert state is not None
+    return state
+
+
+def test_writers_are_described_by_what_they_say() -> None:
+    picture = picture_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
+    writer = picture.writers[ANN]
+
+    assert ("failed", 7, 1, 7.0) == (writer.state, writer.dropped_points, writer.dropped_frames, writer.at)
+    assert picture.writers[BEN].state is None
+
+
+@pytest.mark.parametrize(("step", "expected"), [(4, 1.0), (5, 2.0), (6, 2.0)])
+def test_last_point_is_the_one_with_the_largest_step_and_of_equal_ones_the_later(step: int, expected: float) -> None:
+    series = Series()
+    series.add(1, 1, 1.0, 1.0, 1.0, 5, 1.0, 100)
+    series.add(1, 0, 0.0, 0.0, 0.0, step, 2.0, 50)
+
+    assert (2, 1, 1.0, 1.0) == (series.count, series.finite, series.minimum, series.maximum)
+    assert expected == series.last_value
