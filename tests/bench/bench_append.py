@@ -2,11 +2,12 @@
 
     python tests/bench/bench_append.py [--quick] [--json]
 
-The floors have the same meaning as an append: a slot is counted, the clock is read, a record is packed where it survives
-`kill -9`. "inline" does that in the body of the loop, with local names and no call at all. "method" does it in the
-smallest method that takes the arguments of `append`: what Python asks for any call of this shape. Both go on through a
-fresh file, as a journal does, so that they too touch a new page now and then. Means are over bursts of 2,000 calls, wall
-time; the loop's own turn is in all of them. The percentiles time each call alone, so the reading of a clock is in each.
+The floors have the same meaning as an append: a slot is counted, the clock is read, a record is packed where it
+survives `kill -9`. "inline" does that in the body of the loop, with local names and no call at all. "in a method" does
+it in the smallest method that takes the arguments of `append`: what Python asks for any call of this shape. Both go on
+through a fresh file, as a journal does, so that they too touch a new page now and then. Means are over bursts of 2,000
+calls, wall time; the loop's own turn is in all of them. The percentiles time each call alone, so the reading of a clock
+is in each.
 
 Threshold and segments are small here, so that folds happen all the time; how many did is printed on stderr.
 """

@@ -39,9 +39,7 @@ def environment() -> dict[str, str]:
 
 def modules(place: Path) -> float:
     """How many modules are loaded once `init_run` has been looked up."""
-    return float(
-        subprocess.check_output([sys.executable, "-c", MODULES], cwd=place, env=environment(), text=True)
-    )
+    return float(subprocess.check_output([sys.executable, "-c", MODULES], cwd=place, env=environment(), text=True))
 
 
 def measure(quick: bool) -> list[Figure]:
@@ -54,14 +52,14 @@ def measure(quick: bool) -> list[Figure]:
         )
         loaded = modules(place)
     cpu = {name: [pair[0] * 1e3 for pair in pairs] for name, pairs in found.items()}
-    over = {
-        name: [ours - bare for ours, bare in zip(values, cpu["bare"], strict=True)] for name, values in cpu.items()
-    }
+    over = {name: [ours - bare for ours, bare in zip(values, cpu["bare"], strict=True)] for name, values in cpu.items()}
     wall = {name: [pair[1] for pair in pairs] for name, pairs in found.items()}
     bare, numpy = {"the interpreter alone": cpu["bare"]}, {"import numpy, over the interpreter": over["numpy"]}
     return [
         Figure("import naiad, CPU over the interpreter", "ms", over["import"], "<= 40", bare | numpy),
-        Figure("import naiad; naiad.init_run, CPU over the interpreter", "ms", over["looked up"], "<= 40", bare | numpy),
+        Figure(
+            "import naiad; naiad.init_run, CPU over the interpreter", "ms", over["looked up"], "<= 40", bare | numpy
+        ),
         Figure("modules loaded then", "", [loaded]),
         Figure("script: import, a point, stop, exit", "s", wall["script"], "<= 0.15", {"python -c pass": wall["bare"]}),
     ]

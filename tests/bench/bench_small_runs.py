@@ -2,9 +2,9 @@
 
     python tests/bench/bench_small_runs.py [--quick] [--json]
 
-Runs a second of one core, from CPU time of all threads; and by the clock on the wall, where waiting for the disk counts,
-because `stop()` returns when everything is on it. Floors: a folder with one file of the same bytes in it, and the same
-with the file and the folder synced, which is the least that a promise of durability can cost.
+Runs a second of one core, from CPU time of all threads; and by the clock on the wall, where waiting for the disk
+counts, because `stop()` returns when everything is on it. Floors: a folder with one file of the same bytes in it, and
+the same with the file and the folder synced, which is the least that a promise of durability can cost.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def rate(call: Callable[[], object], count: int) -> tuple[float, float]:
 
 def measure(quick: bool) -> list[Figure]:
     """All figures of this file."""
-    count, repeats = (2, 1) if quick else (50, 11)
+    count, repeats = (2, 1) if quick else (20, 25)
     with folder() as place:
         small_run(place / "store")
         found = in_turns(

@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
 
 
 def main(measure: Callable[[bool], list[Figure]]) -> None:
-    """Measure and print: a table, or JSON for `all.py`. With --quick the sizes are tiny and the numbers mean nothing."""
+    """Measure and print: a table, or JSON for `all.py`. With --quick sizes are tiny and the numbers mean nothing."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -1,0 +1,45 @@
+"""Every benchmark runs, with tiny sizes: so that none rots. What the numbers are is nobody's concern here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name != "bench_codec.py")
+
+
+def run(script: str, *arguments: str) -> str:
+    """What a script prints; a warning in it is an error."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NAIAD_", "NEPTUNE_"))}
+    command = [sys.executable, "-W", "error", str(FOLDER / script), *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_benchmark_gives_figures_with_numbers(script: str) -> None:
+    found = json.loads(run(script, "--quick", "--json"))
+
+    assert found
+    for figure in found:
+        assert figure["ours"], figure["name"]
+        assert all(figure["floors"].values()), figure["name"]
+
+
+def test_table_has_a_line_for_each_figure_and_floor() -> None:
+    found = json.loads(run("bench_small_runs.py", "--quick", "--json"))
+
+    table = run("bench_small_runs.py", "--quick").splitlines()
+
+    assert 1 + sum(1 + len(figure["floors"]) for figure in found) == len(table)
+
+
+def test_codec_benchmark_runs() -> None:
+    code = "import bench_codec as b; b.report([*b.chunk_cases(10, 'x', b.np.ones(10)), *b.pack_cases(100, 5)], 1)"
+
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER, stdout=subprocess.DEVNULL)
