@@ -10,12 +10,15 @@ import contextlib
 import errno
 import math
 import os
+import re
+import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from queue import Empty, SimpleQueue
 
 from naiad import clock, ids
-from naiad.errors import InactiveRun, NaiadError, StorageError, StorageWarning, SyncFailed, warn_once
+from naiad.errors import FieldWarning, InactiveRun, NaiadError, StorageError, StorageWarning, SyncFailed, warn_once
 from naiad.ops import End, Op, Open
 from naiad.settings import Tuning
 from naiad.store import keeping
@@ -23,6 +26,8 @@ from naiad.store.folder import RunFolder
 from naiad.store.journal import Journal, JournalClosed, is_deleted
 from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
 from naiad.store.mounts import is_network
+from naiad.store.others import Others
+from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
 from naiad.store.seal import remove_seal
 from naiad.store.store import refusals, remember_to_sync, sync_names
@@ -34,6 +39,7 @@ SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
+IMPORT_SECONDS = 5.0
 
 _writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
@@ -51,14 +57,15 @@ class Writer:
         self._on_error = on_error
         self._tuning = Tuning.from_environment()
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_ending = False
         self._thread: threading.Thread | None = None
         self._keeper = keeping.Keeper(folder, self._tuning)
+        self._others = Others(folder, are_expected=True)
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
-        self.journal.on_rotation = self._wake.set
+        self.journal.on_rotation = self._wake_up
         self.journal.on_trouble = self._trouble
         self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
@@ -89,7 +96,10 @@ class Writer:
             remember_to_sync(folder.path)
         folder.journal.mkdir(exist_ok=True)
         if is_new:
-            return cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
+            writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
+            writer._others = Others(folder, are_expected=False)
+            return writer
+        _mend(folder)
         with folder.lock():
             picture = Reader(folder).picture()
             session = max((writer.session for writer in picture.writers.values()), default=0)
@@ -168,6 +178,20 @@ class Writer:
         except JournalClosed:
             raise self._inactive() from None
 
+    def others_have_written(self) -> bool:
+        """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
+        me = self.journal.writer if self._lease is not None else ""
+        return self._others.have_written(me, self._keeper.folds)
+
+    def warn_of(self, shadowed: Shadowed) -> None:
+        """Say once that something this process writes is not shown."""
+        warn_once(
+            (self.folder.uid, shadowed.path, "shadowed"),
+            f'In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one '
+            "is kept but not shown; use another path for it.",
+            FieldWarning,
+        )
+
     def wait(self) -> None:
         """Return when everything written before is on the disk itself.
 
@@ -195,8 +219,7 @@ class Writer:
         synced = beaten = retried = clock.monotonic()
         folded = -FOLD_AGAIN_SECONDS
         while True:
-            self._wake.wait(self._tuning.sync_seconds)
-            self._wake.clear()
+            self._sleep()
             if self._is_ending:
                 return
             now = clock.monotonic()
@@ -211,8 +234,23 @@ class Writer:
                 beaten = now
                 self._try("touched", self._lease.beat)
             if self._keeper.is_due(self.journal) and now - folded >= 0:
-                is_done = self._try("folded", lambda: self._keeper.fold(self.journal))
+                is_done = self._try("folded", self._fold)
                 folded = now if is_done else now + FOLD_AGAIN_SECONDS
+
+    def _wake_up(self) -> None:
+        self._wake.put(None)  # a queue in C: an Event that Ctrl-C interrupts while it is set stays locked for ever
+
+    def _sleep(self) -> None:
+        with contextlib.suppress(Empty):
+            self._wake.get(timeout=self._tuning.sync_seconds)
+            while True:
+                self._wake.get_nowait()
+
+    def _fold(self) -> None:
+        self._keeper.fold(self.journal)
+        for each in self._keeper.shadowed(self.journal.writer):
+            with contextlib.suppress(FieldWarning):  # where warnings are errors, they still must not end this thread
+                self.warn_of(each)
 
     def _sync(self) -> None:
         self.journal.look_for_files()
@@ -274,11 +312,11 @@ class Writer:
         Raises:
             StorageError: with `on_error="raise"`, something could not be stored.
         """
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
         with self._lock:
             if not self.is_active:
                 return
             self.is_active = False
-        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
         lost = 0
         try:
             if self.journal.has_begun:
@@ -298,7 +336,7 @@ class Writer:
                 self.journal.write([End(state, self.now())])
         finally:
             self._is_ending = True
-            self._wake.set()
+            self._wake_up()
         if self._thread is not None:
             self._thread.join(max(0.0, until - clock.monotonic()))
         lost = self._store_rest(until - SEAL_SECONDS)
@@ -341,16 +379,17 @@ class Writer:
     def _forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake = SimpleQueue()
         self._thread = None
         self._is_ending = False
         self.role = "guest"
         self._forked_at = self._at
         self._keeper = keeping.Keeper(self.folder, self._tuning)
+        self._others = Others(self.folder, are_expected=True)
         if self._lease is not None:
             self._lease.forget()
             self._lease = None
-        self.journal.on_rotation = self._wake.set
+        self.journal.on_rotation = self._wake_up
         self.journal.abandon(self._begin_as_guest)
 
     def _begin_as_guest(self) -> None:
@@ -370,6 +409,16 @@ class Writer:
         return choice == "mmap" or (choice == "auto" and not is_network(self.folder.path))
 
 
+def _mend(folder: RunFolder) -> None:
+    """Repair a sealed run that is damaged before its seal, the only witness of that, is removed."""
+    reader = Reader(folder)
+    reader.refresh()
+    if reader.damages and folder.seal.exists():
+        from naiad.store.repair import repair
+
+        repair(folder)
+
+
 def _free(folder: RunFolder) -> int:
     try:
         found = os.statvfs(folder.path)
@@ -383,4 +432,19 @@ def _after_fork() -> None:
         writer._forked()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _before_fork() -> None:
+    """Wait while another thread imports what naiad loads late: a child forked in between could never finish that."""
+    until = clock.monotonic() + IMPORT_SECONDS
+    while len(_writers) and _is_importing() and clock.monotonic() < until:
+        clock.sleep(0.001)
+
+
+def _is_importing() -> bool:
+    specs = (getattr(sys.modules.get(name), "__spec__", None) for name in list(sys.modules) if _late(name))
+    return any(getattr(spec, "_initializing", False) for spec in specs)
+
+
+_late = re.compile(r"(naiad|numpy|pandas|sqlalchemy|zstandard)\b").match
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-HARD_LIMIT = 60
+HARD_LIMIT = 40
 PRELUDE = """
 import faulthandler, json, os, signal, sys, threading, time, warnings
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.register(signal.SIGUSR1, all_threads=True)
 said = []
 warnings.simplefilter("always")
 warnings.showwarning = lambda message, category, *_: said.append(f"{category.__name__}: {message}")
@@ -52,10 +55,8 @@ def start(store: Path) -> Iterator[Start]:
 
     yield begin
     for child in children:
-        try:
-            os.killpg(child.pid, 9)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
 
 
@@ -65,7 +66,13 @@ def finish(start: Start) -> Callable[..., tuple[int, str, str]]:
 
     def run(program: str, *arguments: object, **settings: object) -> tuple[int, str, str]:
         child = start(program, *arguments, **settings)
-        output, errors = child.communicate(timeout=HARD_LIMIT)
+        try:
+            output, errors = child.communicate(timeout=HARD_LIMIT)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGUSR1)  # where does it hang?
+            time.sleep(1)
+            os.killpg(child.pid, signal.SIGKILL)
+            output, errors = child.communicate()
         return child.returncode, output, errors
 
     return run
@@ -85,10 +92,10 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
             image = tmp_path / f"image{len(places)}"
             image.touch()
             os.truncate(image, int(size.rstrip("m")) << 20)
-            if subprocess.run(["mke2fs", "-q", "-t", "ext4", str(image)], capture_output=True).returncode:
+            if subprocess.run(["mke2fs", "-q", "-t", "ext4", str(image)], check=False, capture_output=True).returncode:
                 pytest.skip("mke2fs is not here, so no ext4 of our own can be made")
             command = ["mount", "-o", "loop,errors=remount-ro", str(image), str(place)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
         places.append(place)

@@ -1,4 +1,4 @@
-"""A disk that refuses: full, read-only, failing, its folder deleted or moved. Training goes on, and nothing is hidden."""
+"""A disk that refuses: full, read-only, failing, its folder deleted or moved. Training goes on, nothing is hidden."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ def test_folder_that_takes_no_new_files_gets_everything_later(mount: Any, start:
     child = start(LOGS + GOES_ON + STOPS_WHEN_STORED, disk / "s", SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
     journal = Store(disk / "s").find_run(run_id).journal
-    if subprocess.run(["chattr", "+i", str(journal)], capture_output=True).returncode:
+    if subprocess.run(["chattr", "+i", str(journal)], check=False, capture_output=True).returncode:
         pytest.skip("this file system has no immutable folders")
     tell(child)
     facts = heard(child)
@@ -366,7 +366,9 @@ def test_folder_that_takes_no_new_files_gets_everything_later(mount: Any, start:
 def test_disk_that_turns_read_only_stops_nothing(mount: Any, start: Any) -> None:
     """A failing ext4 makes itself read-only under the open files."""
     disk = mount("64m", "ext4")
-    device = subprocess.run(["findmnt", "-no", "SOURCE", str(disk)], capture_output=True, text=True).stdout.strip()
+    device = subprocess.run(
+        ["findmnt", "-no", "SOURCE", disk], check=True, capture_output=True, text=True
+    ).stdout.strip()
     trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
     if not trigger.exists():
         pytest.skip("ext4 cannot be told here to fail")
@@ -458,7 +460,9 @@ def cut_power(disk: Path) -> None:
 
 
 def test_running_out_of_descriptors_loses_nothing(tmp_path: Path, start: Any) -> None:
-    program = LOGS + """
+    program = (
+        LOGS
+        + """
 import resource
 hoard = []
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
@@ -475,6 +479,7 @@ log(10)
 run.stop()
 tell(done=done, said=said)
 """
+    )
     child = start(program, tmp_path / "s", SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
     facts = heard(child)
@@ -484,7 +489,9 @@ tell(done=done, said=said)
 
 
 def test_file_size_limit_loses_nothing(tmp_path: Path, start: Any) -> None:
-    program = LOGS + """
+    program = (
+        LOGS
+        + """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
@@ -495,6 +502,7 @@ log(10)
 run.stop()
 tell(done=done, said=said)
 """
+    )
     child = start(program, tmp_path / "s", SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
     facts = heard(child)

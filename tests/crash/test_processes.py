@@ -49,9 +49,7 @@ tell(said=said)
 
 @pytest.mark.parametrize("journal", ["mmap", "write"])
 @pytest.mark.parametrize("ending", ["os._exit(0)", "run.stop(); os._exit(0)", "sys.exit(0)"])
-def test_fork_parent_and_children_log_on_the_same_handlers(
-    ending: str, journal: str, store: Path, finish: Any
-) -> None:
+def test_fork_parent_and_children_log_on_the_same_handlers(ending: str, journal: str, store: Path, finish: Any) -> None:
     code, output, errors = finish(
         FORK.replace("ENDING", ending), JOURNAL=journal, SEGMENT_BYTES=4096, FOLD_RECORDS=300, SYNC_SECONDS=0.05
     )
@@ -164,7 +162,7 @@ if __name__ == "__main__":
     run.stop()
 """
     )
-    code, output, errors = finish(f"import subprocess\nsys.exit(subprocess.run([sys.executable, {str(script)!r}]).returncode)")
+    code, output, errors = finish("os.execv(sys.executable, [sys.executable, sys.argv[1]])", script)
     assert 0 == code, errors
     reader = the_run(store)
 
@@ -214,7 +212,7 @@ if __name__ == "__main__":
     run.stop()
 """
     )
-    code, _output, errors = finish(f"import subprocess\nsys.exit(subprocess.run([sys.executable, {str(script)!r}]).returncode)")
+    code, _output, errors = finish("os.execv(sys.executable, [sys.executable, sys.argv[1]])", script)
     assert 0 == code, errors
     reader = the_run(store)
 
@@ -282,10 +280,8 @@ tell(id=run._id, said=said)
 """
     if how == "with_id":
         assert 0 == start("naiad.init_run(project='proc').stop()").wait(30)
-    children = [
-        start(program, k, how, SEGMENT_BYTES=16384, FOLD_RECORDS=1000, SYNC_SECONDS=0.05) for k in range(8)
-    ]
-    results = [child.communicate(timeout=60) for child in children]
+    children = [start(program, k, how, SEGMENT_BYTES=16384, FOLD_RECORDS=1000, SYNC_SECONDS=0.05) for k in range(8)]
+    results = [child.communicate(timeout=40) for child in children]
     assert [0] * 8 == [child.returncode for child in children], results
     facts = [json.loads(output) for output, _errors in results]
     reader = the_run(store)
@@ -306,9 +302,13 @@ tell(id=run._id, said=said)
 
 
 def test_eight_processes_begin_runs_in_a_new_store_at_once(store: Path, start: Any) -> None:
-    program = "for i in range(5):\n    with naiad.init_run(project='proc') as run:\n        run['x'] = i\ntell(said=said)"
+    program = """
+for i in range(5):
+    with naiad.init_run(project="proc") as run:
+        run["x"] = i
+"""
     children = [start(program) for _ in range(8)]
-    results = [child.communicate(timeout=60) for child in children]
+    results = [child.communicate(timeout=40) for child in children]
 
     assert [0] * 8 == [child.returncode for child in children], results
     runs = [Reader(folder) for folder in Store(store).folders()]
@@ -366,7 +366,7 @@ code = os.waitpid(pid, 0)[1]
 tell(code=code, stopped=stopped, said=said)
 """
     child = start(program, SEGMENT_BYTES=4096, FOLD_RECORDS=300, SYNC_SECONDS=0.05)
-    output, errors = child.communicate(timeout=60)
+    output, errors = child.communicate(timeout=40)
     assert 0 == child.returncode, errors
     facts = json.loads(output)
     reader = the_run(store)
@@ -428,7 +428,7 @@ run.stop()
 """
     disk = mount("1m")
     child = start(program, disk / "s", disk / "filler")
-    output, errors = child.communicate(timeout=60)
+    output, errors = child.communicate(timeout=40)
     assert 0 == child.returncode, errors
     reader = the_run(disk / "s")
 

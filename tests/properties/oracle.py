@@ -14,8 +14,9 @@ from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any
 
-from naiad.store.reader import Reader
 from verbs import Done, Verb
+
+from naiad.store.reader import Reader
 
 EXACT = 2**53
 LARGEST_STEP = 2**63 - 1
@@ -330,7 +331,8 @@ def _series_differences(model: SeriesModel, reader: Reader, path: str) -> Iterat
 
 def is_among_rounded(step: int | float, found: list[tuple[int | float, bytes | str, int]]) -> bool:
     """Whether a step that no double holds was read as the nearest one, beside fractional steps."""
-    return isinstance(step, int) and abs(step) > EXACT and isinstance(found[-1][0], float) and float(step) == found[-1][0]
+    read = found[-1][0]
+    return isinstance(step, int) and abs(step) > EXACT and isinstance(read, float) and float(step) == read
 
 
 def unpacked(value: bytes | str) -> float:

@@ -1,7 +1,7 @@
-"""Random verbs, writers, deaths and openings against a plain model: whatever happened, readers show exactly what was said.
+"""Random verbs, writers, deaths and openings against a plain model: whatever happened, readers show what was said.
 
-    pytest tests/properties                                            a few dozen examples, in the normal suite
-    pytest tests/properties --hypothesis-profile=slow --timeout=0      10,000, for hours
+    pytest tests/properties                                a few dozen examples, in the normal suite
+    pytest tests/properties --hypothesis-profile=slow      10,000, for hours
 
 A failure prints the steps that led to it; running it again begins with them.
 """
@@ -24,19 +24,19 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from oracle import DERIVED, TAGS, AtomModel, Hand, Model, Point, SeriesModel, differences, points_of, stored, whole
+from verbs import EPOCH, Clock, Verb, end, perform
+from worker import Foreman, Job, Report
 
 import naiad
 from naiad import clock, handler
-from naiad.errors import DamageWarning, LimitWarning, NaiadError, ReadOnlyWarning
+from naiad.errors import LimitWarning, NaiadError, ReadOnlyWarning
 from naiad.settings import Tuning
 from naiad.store.compact import compact
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import Keeper
 from naiad.store.reader import Reader
 from naiad.store.store import Store
-from oracle import DERIVED, TAGS, AtomModel, Hand, Model, SeriesModel, differences, points_of, stored
-from verbs import EPOCH, Clock, Verb, end, perform
-from worker import Foreman, Job, Report
 
 PATHS = ("a", "b", "c/x", "c/y", "c/d/z", "ünï cödé/ß", "c", "monitoring/a")
 TUNINGS: tuple[dict[str, str], ...] = (
@@ -68,7 +68,6 @@ times = st.floats(0, 1_500_000_000) | st.datetimes(
 numbers = floats | st.integers(-(2**53), 2**53) | st.booleans()
 tags = st.lists(st.sampled_from(["x", "y", "\ud800", "lang/é"]) | texts, max_size=3)
 
-counter = itertools.count(1)
 foreman: Foreman | None = None
 
 
@@ -92,6 +91,7 @@ class RunMachine(RuleBasedStateMachine):
         self.place = Path(tempfile.mkdtemp(prefix="naiad-machine-"))
         self.environment = {**tuning, "NAIAD_STORE": str(self.place / ".naiad")}
         os.environ.update(self.environment)
+        self.numbers = itertools.count(1)  # of hands
         self.time = Clock()
         self.time.put_in_place()
         self.model = Model()
@@ -103,7 +103,7 @@ class RunMachine(RuleBasedStateMachine):
         self.id = run["sys/id"].fetch()
         self.folder: RunFolder = Store.locate().find_run(self.id)
         self.model.tags = {TAGS[0]: set(given), TAGS[1]: set()}
-        self._take(run, Hand(next(counter)))
+        self._take(run, Hand(next(self.numbers)))
         self.reader = Reader(self.folder)
         values = self.reader.values()
         kinds = self.reader.kinds()
@@ -175,7 +175,7 @@ class RunMachine(RuleBasedStateMachine):
         }[how]
         run = naiad.init_run(**given)
         assert self.id == run["sys/id"].fetch()
-        self._take(run, Hand(next(counter)))
+        self._take(run, Hand(next(self.numbers)))
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -217,14 +217,16 @@ class RunMachine(RuleBasedStateMachine):
         below = [other for other in model.below(path) if other != path]
         atoms = {other: one for other in below if isinstance(one := model.fields[other], AtomModel)}
         if atoms and data.draw(st.booleans()):
-            return Verb("assign", path, {"value": {p[len(path) + 1 :]: data.draw(ATOMS[a.kind]) for p, a in atoms.items()}})
+            given = {other[len(path) + 1 :]: data.draw(ATOMS[one.kind]) for other, one in atoms.items()}
+            return Verb("assign", path, {"value": given})
         series = [other for other in below if model.kind(other) == "float_series"]
         if not series:
             return None
         step = data.draw(st.none() | steps, "step")
         if step is None and not all(model.takes_auto_steps(hand, other, 1) for other in series):
             return None
-        return Verb("append", path, {"value": {other[len(path) + 1 :]: data.draw(floats) for other in series}, "step": step})
+        values = {other[len(path) + 1 :]: data.draw(floats) for other in series}
+        return Verb("append", path, {"value": values, "step": step})
 
     def _series_verb(
         self, data: st.DataObject, hand: Hand, model: Model, path: str, kind: str, *, is_new: bool
@@ -271,7 +273,8 @@ class RunMachine(RuleBasedStateMachine):
         """Enough points for more than one segment, chunk and pack."""
         number = self._draw_hand(data)
         self._do(number, Verb("sync", ""))
-        free = [path for path in PATHS[:5] if self.model.is_free(path) and self.model.kind(path) in (None, "float_series")]
+        fits = (None, "float_series")
+        free = [path for path in PATHS[:5] if self.model.is_free(path) and self.model.kind(path) in fits]
         if not free:
             return
         path, count = data.draw(st.sampled_from(free), "path"), data.draw(st.sampled_from([20, 90, 700]), "count")
@@ -337,8 +340,6 @@ class RunMachine(RuleBasedStateMachine):
 
     def _as_read(self, path: str, series: SeriesModel) -> SeriesModel:
         """A series whose points are in the order in which they are read: that is what a copy gets."""
-        from oracle import Point, whole
-
         points = [
             Point(whole(step), value, time, time, 0) for step, value, time in points_of(self.reader, path, series.kind)
         ]
@@ -354,10 +355,7 @@ class RunMachine(RuleBasedStateMachine):
         kind = self.model.kind(path)
         if kind in ATOMS:
             value = {"bool": "no", "int": 1.5, "float": "high", "string": None, "datetime": 3}[kind]
-            if value is None:
-                refused = Verb("append", path, {"value": 1.0})
-            else:
-                refused = Verb("assign", path, {"value": value})
+            refused = Verb("assign", path, {"value": value}) if value else Verb("append", path, {"value": 1.0})
         elif kind in ("float_series", "string_series"):
             wrong: Any = "high" if kind == "float_series" else 1.5
             refused = Verb("extend", path, {"values": [wrong, wrong], "steps": [1, 2]})
@@ -401,7 +399,7 @@ class RunMachine(RuleBasedStateMachine):
     def foreign_process(self, data: st.DataObject, ending: str) -> None:
         """Another process opens the run, writes, and ends in one way or another."""
         self._begin_session()
-        hand = Hand(next(counter))
+        hand = Hand(next(self.numbers))
         self.model.refresh(hand)
         verbs = self._plan(data, hand)
         assert foreman is not None
@@ -417,7 +415,7 @@ class RunMachine(RuleBasedStateMachine):
         self._do(number, Verb("sync", ""))
         self.writers_of_session += 1
         self.time.time = self.time.highest
-        hand = self.hands[number].fork(next(counter))
+        hand = self.hands[number].fork(next(self.numbers))
         verbs = self._plan(data, hand)
         ours, theirs = os.pipe()
         child = os.fork()
@@ -433,7 +431,7 @@ class RunMachine(RuleBasedStateMachine):
         try:
             try:
                 report = Report([perform(run, verb, self.time) for verb in verbs], self.time.highest)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 (the parent raises it)
                 report = Report([], 0, repr(error))
             with os.fdopen(pipe, "wb") as stream:
                 stream.write(pickle.dumps(report))
@@ -443,12 +441,12 @@ class RunMachine(RuleBasedStateMachine):
 
     # Keeping
 
-    @precondition(lambda self: not self.folder.seal.exists())
     @rule(data=st.data())
     def fold(self, data: st.DataObject) -> None:
         """What nobody writes any more is folded, and what one of the hands wrote."""
         writer = self.runs[self._draw_hand(data)]._scope.writer if self.runs else None
-        Keeper(self.folder, Tuning.from_environment()).fold(writer and writer.journal)
+        if not self.folder.seal.exists():  # else it is finished
+            Keeper(self.folder, Tuning.from_environment()).fold(writer and writer.journal)
 
     @rule()
     def compact(self) -> None:
@@ -523,8 +521,9 @@ clock_of_machine = clock.now
 TestRun = RunMachine.TestCase
 if settings.get_current_profile_name() != "slow":
     TestRun.settings = settings(
-        max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
 TestRun.pytestmark = [  # type: ignore[attr-defined]  # how pytest marks a class
-    pytest.mark.filterwarnings(f"ignore::{each.__module__}.{each.__qualname__}") for each in (LimitWarning,)
+    pytest.mark.filterwarnings(f"ignore::{LimitWarning.__module__}.{LimitWarning.__qualname__}"),
+    pytest.mark.timeout(0 if settings.get_current_profile_name() == "slow" else 300),
 ]

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from verbs import Clock, Done, Verb, end, perform
+
 import naiad
 import naiad.store.compact  # with all that it needs, so that each forked process need not import it anew
-from verbs import Clock, Done, Verb, end, perform
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def work(job: Job, stream: IO[bytes]) -> None:
             run.stop()
         send(stream, Report(done, time.highest))
         end(job.ending, run)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (whoever gave the job raises it)
         send(stream, Report([], time.highest, traceback.format_exc()))
     os._exit(0)
 

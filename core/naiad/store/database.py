@@ -73,7 +73,8 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
 def _readable_copy(path: Path) -> tuple[Path, bool]:
     """On a disk that cannot be written: the file itself, or a copy if a log beside it has to be read as well.
 
-    A killed run leaves such a log, and SQLite reads one only where it may create a file. The copy goes with the process.
+    A killed run leaves such a log, and SQLite reads one only where it may create a file. The copy goes with the
+    process.
     """
     log = path.with_name(path.name + "-wal")
     if not log.exists() or log.stat().st_size == 0:

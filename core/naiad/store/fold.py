@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,9 @@ from naiad.errors import DamagedData, StorageError
 from naiad.plain import pack_text
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
+from naiad.store.frames import Frame
 from naiad.store.index import Changes, Head, Index, begin_index, chunk_crc, chunk_key
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Shadowed
 from naiad.store.points import (
     EXACT,
     Columns,
@@ -37,7 +38,7 @@ from naiad.store.points import (
 )
 from naiad.store.records import Records, read_records
 from naiad.store.segment import HEADER, RECORD
-from naiad.store.tails import JournalFile, read_ops
+from naiad.store.tails import Damage, JournalFile, read_ops
 
 __all__ = ["Folder", "Source", "add_chunks", "add_packs", "add_texts"]
 
@@ -97,6 +98,15 @@ class Folder:
         self.positions = {**positions, **changes.positions}
         return done
 
+    def shadowed(self, writer: str) -> list[Shadowed]:
+        """The fields with something of this writer in them that are kept but not shown, after a fold."""
+        picture = self._picture
+        if picture is None or not picture.hidden():
+            return []
+        own = {(state.path, state.kind) for state in picture.writers[writer].fields if state is not None}
+        own |= {(state.path, state.kind) for state in picture.states() if state.writer == writer}
+        return [each for each in picture.shadowed() if (each.path, each.kind) in own]
+
     def forget(self) -> None:
         """Drop what is remembered."""
         self._picture = None
@@ -131,9 +141,17 @@ def _absorb(
     positions: dict[str, tuple[int, bool]],
     changes: Changes,
 ) -> list[JournalFile]:
-    todo = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
-    records = _read_segments(todo, positions, changes)
-    _apply_frames(picture, todo, positions, changes)
+    unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
+    parts = _read(unfinished, positions)
+    records = [(part.source.file, part.records) for part in parts if part.records is not None]
+    frames = [
+        (frame.ops[0].at, part.source.file.writer, frame.sequence, frame.ops) for part in parts for frame in part.frames
+    ]
+    for part in parts:
+        if part.source.is_final or part.upto > part.start:
+            changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
+    for _at, writer, _sequence, ops in sorted(frames, key=lambda item: item[:3]):
+        picture.apply(writer, ops)
     records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
     fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in picture.touched.values():
@@ -145,54 +163,64 @@ def _absorb(
     return [source.file for source in sources if source.file.name in is_done]
 
 
-def _read_segments(
-    sources: list[Source], positions: dict[str, tuple[int, bool]], changes: Changes
-) -> list[tuple[JournalFile, Records]]:
+@dataclass(frozen=True)
+class _Part:
+    """What one file holds beyond its position: records of a segment, frames of an ops file."""
+
+    source: Source
+    start: int
+    upto: int
+    size: int
+    damages: list[Damage]
+    records: Records | None = None
+    frames: Sequence[Frame] = ()
+
+
+def _read(sources: list[Source], positions: dict[str, tuple[int, bool]]) -> list[_Part]:
+    """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
+
+    Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
+    """
+    segments = sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file)
+    ops = [one for one in sources if one.file.suffix == "ops"]
+    parts = [*_read_segments(segments, positions), *_each(ops, positions, _read_ops)]
+    damaged = {part.source.file.writer for part in parts if part.damages}
+    return [part for part in parts if part.source.file.writer not in damaged]
+
+
+def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]]) -> Iterator[_Part]:
     """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
 
     What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
     """
-    found: list[tuple[JournalFile, Records]] = []
     held: set[str] = set()
-    for source in sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file):
-        if source.file.writer in held:
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            size = source.file.path.stat().st_size
-            records, upto = _read_segment(source, positions, changes)
-            found.append((source.file, records))
-            if not source.is_final and upto + RECORD <= size:
-                held.add(source.file.writer)
-    return found
+    for part in _each(sources, positions, _read_segment):
+        writer, is_final = part.source.file.writer, part.source.is_final
+        if writer not in held:
+            yield part
+        if not is_final and part.upto + RECORD <= part.size:
+            held.add(writer)
 
 
-def _read_segment(
-    source: Source, positions: dict[str, tuple[int, bool]], changes: Changes
-) -> tuple[Records, int]:
-    start = positions.get(source.file.name, (HEADER, False))[0]
-    records, upto, _damages = read_records(source.file, start)
-    if not source.is_final:
-        records = records[: (upto - start) // RECORD]
-    if source.is_final or upto > start:
-        changes.positions[source.file.name] = (upto, source.is_final)
-    return records, upto
-
-
-def _apply_frames(
-    picture: Picture, sources: list[Source], positions: dict[str, tuple[int, bool]], changes: Changes
-) -> None:
-    frames = []
+def _each(
+    sources: list[Source], positions: dict[str, tuple[int, bool]], read: Callable[[Source, int], _Part]
+) -> Iterator[_Part]:
     for source in sources:
-        if source.file.suffix != "ops":
-            continue
-        start = positions.get(source.file.name, (0, False))[0]
-        with contextlib.suppress(FileNotFoundError):
-            found, upto, _damages = read_ops(source.file, start)
-            frames += [(frame.ops[0].at, source.file.writer, frame.sequence, frame.ops) for frame in found]
-            if source.is_final or upto > start:
-                changes.positions[source.file.name] = (upto, source.is_final)
-    for _at, writer, _sequence, ops in sorted(frames, key=lambda frame: frame[:3]):
-        picture.apply(writer, ops)
+        with contextlib.suppress(FileNotFoundError):  # another process has folded it
+            yield read(source, positions.get(source.file.name, (0, False))[0])
+
+
+def _read_segment(source: Source, start: int) -> _Part:
+    start = max(start, HEADER)
+    size = source.file.path.stat().st_size
+    records, upto, damages = read_records(source.file, start)
+    known = records if source.is_final else records[: (upto - start) // RECORD]
+    return _Part(source, start, upto, size, damages, known)
+
+
+def _read_ops(source: Source, start: int) -> _Part:
+    frames, upto, damages = read_ops(source.file, start)
+    return _Part(source, start, upto, upto, damages, frames=frames)
 
 
 def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
@@ -228,7 +256,7 @@ def _by_field(
     ids = [0] * (len(known) + 1)
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
-    for number in np.unique(fields).tolist():
+    for number in np.flatnonzero(np.bincount(fields)).tolist():
         state = known[number - 1] if number else None
         if state is not None and state.retired_at is not None:
             state, since = picture.meaning(writer, number)

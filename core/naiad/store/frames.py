@@ -20,11 +20,12 @@ from naiad import paths
 from naiad.errors import NaiadPathError
 from naiad.ops import Op, decode_ops
 
-__all__ = ["FILE_HEADER", "Frame", "Gap", "encode_frame", "file_header", "paths_in", "read_frames"]
+__all__ = ["FILE_HEADER", "FRAME_HEADER", "Frame", "Gap", "encode_frame", "file_header", "paths_in", "read_frames"]
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
 FILE_HEADER = 16
+FRAME_HEADER = 16
 LARGEST = 1 << 30
 LAST_SEQUENCE = 1 << 40
 """No writer gets this far, so bytes that claim a higher sequence are no frame: most wrong places show at a glance."""

@@ -23,6 +23,7 @@ from naiad.ops import Plain, Text
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
+from naiad.store.forks import inside_database
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, WriterState
 from naiad.store.seal import sync_folder
 from naiad.store.tails import Damage
@@ -91,6 +92,8 @@ class FieldFacts(msgspec.Struct, array_like=True):
     last_time: int | None
     retired_at: float | None
     retired_by: str
+    defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
+    defined_by: str | None = None
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -136,13 +139,13 @@ class Index:
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A transaction in which everything read belongs together."""
-        with self.engine.begin() as connection:
+        with inside_database(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def view(self) -> Iterator[Connection]:
         """The same for who only reads: SQLite refuses to commit what has read a damaged page, and need not."""
-        with self.engine.connect() as connection:
+        with inside_database(), self.engine.connect() as connection:
             yield connection
 
     def create(self) -> None:
@@ -544,11 +547,13 @@ def _position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
 
 def _field_facts(state: FieldState) -> dict[str, Any]:
     s = state.series
+    is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
     facts = _encode(
         FieldFacts(
             state.value, state.tags, state.config, state.writer, state.at, state.pieces,
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
+            None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -566,6 +571,8 @@ def _state(number: int, path: str, kind: str, facts: FieldFacts) -> FieldState:
     return FieldState(
         path, kind, number, facts.writer, facts.at, facts.value, facts.tags, facts.config, series, facts.pieces,
         facts.retired_at, facts.retired_by,
+        facts.at if facts.defined_at is None else facts.defined_at,
+        facts.writer if facts.defined_by is None else facts.defined_by,
     )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from naiad import clock
 from naiad.ops import Define, Delete, Dropped, End, Op, Open, encode_ops
 from naiad.settings import Tuning
-from naiad.store.frames import encode_frame
 from naiad.store.opsfile import OpsFile
 from naiad.store.segment import (
     DEAD_SLOT,
@@ -71,7 +70,6 @@ class Journal:
         self._last_number = 0
         self._waiting: deque[tuple[bytes, bool]] = deque()  # payloads of frames, and whether they are vital
         self._waiting_bytes = 0
-        self._sequence = 0
         self._segment_number = 0
         self._ops_number = 0
         self._segment_size = FIRST_SEGMENT
@@ -144,12 +142,14 @@ class Journal:
             self._forget_oldest_frames()
 
     def _append(self, payload: bytes) -> None:
-        file = self._active_ops_file()
-        size = file.size
-        try:
-            file.append(encode_frame(self._sequence + 1, payload))
-        finally:
-            self._sequence += file.size > size  # also when an interrupt came right after the write
+        self._active_ops_file().append(payload)
+
+    def _sequence(self) -> int:
+        """That of the last frame that is surely in a file."""
+        if not self.ops_files:
+            return 0
+        self.ops_files[-1].settle()
+        return self.ops_files[-1].sequence
 
     def _forget_oldest_frames(self) -> None:
         """Make room, a quarter at once. Vital frames stay: without them later points and ops would mean nothing."""
@@ -166,7 +166,8 @@ class Journal:
         if not self.ops_files or self.ops_files[-1].size > LARGEST_OPS_FILE:
             self._has_new_files = True
             self._ops_number += 1
-            self.ops_files.append(OpsFile(self._directory, f"{self.writer}.{self._ops_number:06d}.ops"))
+            name = f"{self.writer}.{self._ops_number:06d}.ops"
+            self.ops_files.append(OpsFile(self._directory, name, self._sequence()))
             if self._ops_number > 1:
                 self.on_rotation()
         return self.ops_files[-1]
@@ -178,9 +179,13 @@ class Journal:
             JournalClosed: the writer has stopped.
         """
         for value, step, time in zip(values, steps, times, strict=True):
-            add = self._pack if self._is_mapped or self.slot is not DEAD_SLOT else self._write
-            while not add(fid, value, step, time):
+            while not self._add(fid, value, step, time):
                 pass
+
+    def _add(self, fid: int, value: float, step: int | float, time: float) -> bool:
+        """Add one point, or make room for it and return False; pages in memory are packed into in either mode."""
+        add = self._pack if self._is_mapped or self.slot is not DEAD_SLOT else self._write
+        return add(fid, value, step, time)
 
     def _pack(self, fid: int, value: float, step: int | float, time: float) -> bool:
         reserve, page = slot = self.slot
@@ -202,12 +207,15 @@ class Journal:
         with self._lock:
             self._refuse_if_closed()
             segment = self.segments[-1] if self.segments else None
+            if self.slot is not DEAD_SLOT:
+                return False  # a page in memory came meanwhile
             if segment is None or segment.used() >= segment.size:
                 self._next_segment(self.slot)
                 return False
             at = segment.slot[0]()
             try:
-                os.pwrite(segment.fd, record(fid, value, step, time, at), at)
+                if os.pwrite(segment.fd, record(fid, value, step, time, at), at) < RECORD:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
             except OSError as error:
                 self._trouble(error)
                 self._install(self._replacement())
@@ -246,7 +254,14 @@ class Journal:
         return self._memory_segment()
 
     def _new_segment(self) -> Segment:
-        segment = Segment.create(self._directory, self._segment_name(), self._size())
+        name = self._segment_name()
+        try:
+            segment = Segment.create(self._directory, name, self._size())
+        except OSError as error:
+            if error.errno != errno.ENOSPC or self._size() <= FIRST_SEGMENT:
+                raise
+            self._segment_size = FIRST_SEGMENT  # a disk that is nearly full may have room for a small one
+            segment = Segment.create(self._directory, name, self._size())
         if self.segments and self._is_mapped:  # of a short run most pages are never written
             segment.warm()
         return segment
@@ -378,8 +393,12 @@ class Journal:
 
     def _store_frames(self) -> None:
         while self._waiting:
-            self._append(self._waiting[0][0])
-            self._waiting_bytes -= len(self._waiting.popleft()[0])
+            sequence = self._sequence()
+            try:
+                self._append(self._waiting[0][0])
+            finally:  # an interrupt may come right after the write
+                if self._sequence() > sequence:
+                    self._waiting_bytes -= len(self._waiting.popleft()[0])
 
     def _store_segments(self) -> None:
         if self.segments and not self.segments[-1].is_stored:
@@ -448,8 +467,9 @@ class Journal:
             self._save_again(file)
 
     def _save_again(self, file: OpsFile | Segment) -> None:
-        flags = 0 if isinstance(file, Segment) else os.O_APPEND
-        fd = save(self._directory, file.name, os.pread(file.fd, file.used(), 0), flags)
+        is_ops = isinstance(file, OpsFile)
+        size = os.fstat(file.fd).st_size if is_ops else file.used()  # one may have been interrupted, one is allocated
+        fd = save(self._directory, file.name, os.pread(file.fd, size, 0), os.O_APPEND if is_ops else 0)
         os.close(file.fd)
         file.fd = fd
         file.is_doubtful = False
@@ -512,7 +532,7 @@ class Journal:
     def begin(self, writer: str, directory: int) -> None:
         """Start over under another writer's name."""
         self.writer, self._directory = writer, directory
-        self._sequence = self._segment_number = self._ops_number = 0
+        self._segment_number = self._ops_number = 0
 
     def _refuse_if_closed(self) -> None:
         if self.is_closed:

@@ -17,6 +17,7 @@ from naiad.store.folder import RunFolder
 from naiad.store.journal import Journal
 from naiad.store.leases import SUFFIX, read_leases
 from naiad.store.opsfile import OpsFile
+from naiad.store.picture import Shadowed
 from naiad.store.seal import write_seal
 from naiad.store.segment import Segment
 from naiad.store.tails import JournalFile, list_journal
@@ -42,6 +43,7 @@ class Keeper:
         self._folder = folder
         self._tuning = tuning
         self._index: Folder | None = None
+        self.folds = 0
 
     def is_due(self, journal: Journal) -> bool:
         """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
@@ -68,8 +70,13 @@ class Keeper:
         living = alive - {me}
         others = [Source(file, is_final=False) for file in files if file.suffix == "ops" and file.writer in living]
         done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
+        self.folds += 1
         self._clear(journal, done)
         self._bury(alive | {me})
+
+    def shadowed(self, writer: str) -> list[Shadowed]:
+        """What this writer wrote and nobody is shown, as far as it is folded."""
+        return [] if self._index is None else self._index.shadowed(writer)
 
     def finish(self, journal: Journal | None, until: float, let_go: Action = lambda: None) -> None:
         """Fold what is worth it and seal the run, unless somebody else still writes it.

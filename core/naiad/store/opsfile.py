@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from naiad.store.frames import FILE_HEADER, file_header
-from naiad.store.segment import new_file
+from naiad.store.frames import FILE_HEADER, encode_frame, file_header
+from naiad.store.segment import new_file, write_all
 
 __all__ = ["OpsFile"]
 
@@ -14,37 +14,47 @@ __all__ = ["OpsFile"]
 class OpsFile:
     """One file of frames that this process appends to."""
 
-    def __init__(self, directory: int, name: str) -> None:
-        """Make a new one.
+    def __init__(self, directory: int, name: str, sequence: int = 0) -> None:
+        """Make a new one; `sequence` is that of the frame before its first.
 
         Raises:
             OSError: no room, no folder, no permission; nothing is left behind.
         """
         self.name = name
+        self.sequence = sequence
         self.size = FILE_HEADER
         self.synced: int | None = None  # size that is surely on the disk; see Journal.sync
         self.seen: int | None = None
         self.folded = 0  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
+        self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
-            os.write(self.fd, file_header())
+            write_all(self.fd, file_header())
 
-    def append(self, frame: bytes) -> None:
+    def append(self, payload: bytes) -> None:
         """Add one frame whole, or raise and leave the file as it was.
 
         Raises:
             OSError: the disk did not take all of it.
         """
-        try:
-            written = os.write(self.fd, frame)
-        except BaseException:  # of the disk, or of a signal's handler: then the frame may be there
-            if os.fstat(self.fd).st_size == self.size + len(frame):
-                self.size += len(frame)
-            raise
-        if written < len(frame):
+        self.settle()
+        frame = encode_frame(self.sequence + 1, payload)
+        self._pending = len(frame)
+        written = os.write(self.fd, frame)
+        if written < self._pending:
             os.ftruncate(self.fd, self.size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
         self.size += written
+        self.sequence += 1
+        self._pending = 0
+
+    def settle(self) -> None:
+        """Find out what became of an append that did not return: Ctrl-C may come before the write and after it."""
+        if self._pending:
+            size = os.fstat(self.fd).st_size
+            self.sequence += size == self.size + self._pending
+            self.size = size
+            self._pending = 0
 
     def used(self) -> int:
         """Bytes written so far."""

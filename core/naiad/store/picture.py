@@ -7,9 +7,9 @@ float series never pass through it: it only knows which number of which writer m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -28,7 +28,7 @@ from naiad.ops import (
     Text,
 )
 
-__all__ = ["FieldState", "Picture", "Series", "TextPoint", "WriterState"]
+__all__ = ["FieldState", "Picture", "Series", "Shadowed", "TextPoint", "WriterState"]
 
 FLOAT_SERIES = "float_series"
 STRING_SERIES = "string_series"
@@ -36,6 +36,18 @@ STRING_SET = "string_set"
 
 TextPoint: TypeAlias = tuple[int | float, float, Text]
 """Step, unix seconds and text."""
+
+
+class Shadowed(NamedTuple):
+    """A field that is kept but not shown, since it cannot be beside one that was defined before it."""
+
+    path: str
+    kind: str
+    by: str  # path and kind of that one
+    by_kind: str
+
+    def __str__(self) -> str:
+        return f'two processes defined "{self.by}" ({self.by_kind}) and then "{self.path}" ({self.kind})'
 
 
 class Series(msgspec.Struct, gc=False):
@@ -90,6 +102,8 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
     pieces: int = 0  # chunks and shares of packs in the index, numbered as they came
     retired_at: float | None = None
     retired_by: str = ""
+    defined_at: float = 0.0  # by the first that said it is there, and who that was
+    defined_by: str = ""
     texts: list[TextPoint] = []  # not yet in the index
 
 
@@ -122,16 +136,54 @@ class Picture:
         self.graves: dict[str, FieldState] = {}  # path -> the float series that was deleted there last
         self.version = 0  # changes whenever a number may mean something else
         self._orphans: tuple[int, list[tuple[str, int, FieldState]]] = (0, [])
+        self._namespaces: set[str] = set()  # all that ever held a field
+        self._contested: set[str] = set()  # paths at which two kinds, or a field and a namespace, may have met
+        self._hidden: tuple[int, dict[tuple[str, str], FieldState]] = (0, {})
         self.touched_writers: set[str] = set()
 
     def at(self, path: str) -> FieldState | None:
-        """The field at a path. Of two kinds that two processes defined at once the one written last is shown."""
+        """The field that is shown at a path."""
         kinds = self.fields.get(path)
         if not kinds:
             return None
-        if len(kinds) == 1:
+        if not self._contested:
             return next(iter(kinds.values()))
-        return max(kinds.values(), key=lambda state: (state.at, state.writer))
+        hidden = self.hidden()
+        return next((state for kind, state in kinds.items() if (path, kind) not in hidden), None)
+
+    def hidden(self) -> dict[tuple[str, str], FieldState]:
+        """The fields that are not shown, by path and kind, and what is shown instead of each."""
+        if self._hidden[0] != self.version:
+            self._hidden = (self.version, self._decide() if self._contested else {})
+        return self._hidden[1]
+
+    def shadowed(self) -> list[Shadowed]:
+        """The same as plain data."""
+        return [Shadowed(path, kind, by.path, by.kind) for (path, kind), by in self.hidden().items()]
+
+    def _decide(self) -> dict[tuple[str, str], FieldState]:
+        """The rule for what processes defined without knowing of each other: the one that was defined first is shown.
+
+        That holds for two kinds at one path, and for a field and others below it. Nothing is removed.
+        """
+        hidden: dict[tuple[str, str], FieldState] = {}
+        shown: dict[str, FieldState] = {}  # by path and by each namespace above it
+        leaves: set[str] = set()
+        for state in sorted(self._rivals(), key=lambda state: (state.defined_at, state.defined_by)):
+            above = [*_above(state.path)]
+            rival = shown.get(state.path) or next((shown[path] for path in above if path in leaves), None)
+            if rival is not None:
+                hidden[state.path, state.kind] = rival
+                continue
+            leaves.add(state.path)
+            for path in (state.path, *above):
+                shown.setdefault(path, state)
+        return hidden
+
+    def _rivals(self) -> Iterable[FieldState]:
+        for path, kinds in self.fields.items():
+            if path in self._contested or not self._contested.isdisjoint(_above(path)):
+                yield from kinds.values()
 
     def states(self) -> Iterable[FieldState]:
         """Every alive state, shadowed ones included."""
@@ -142,9 +194,21 @@ class Picture:
         """Put a state that the index knows in its place."""
         self.version += 1
         if state.retired_at is None:
-            self.fields.setdefault(state.path, {})[state.kind] = state
+            kinds = self.fields.setdefault(state.path, {})
+            kinds[state.kind] = state
+            if len(kinds) > 1 or state.path in self._namespaces:
+                self._contested.add(state.path)
+            self._note_namespaces(state.path)
         else:
             self._bury(state)
+
+    def _note_namespaces(self, path: str) -> None:
+        for above in _above(path):
+            if above in self._namespaces:
+                return  # and so is all that lies above it
+            self._namespaces.add(above)
+            if above in self.fields:
+                self._contested.add(above)
 
     def writer(self, name: str) -> WriterState:
         """The writer of this name, known or new."""
@@ -212,29 +276,48 @@ class Picture:
         return writer.state is None or grave.retired_at is None or writer.at > grave.retired_at
 
     def _new(self, path: str, kind: str, writer: str, at: float) -> FieldState:
-        state = FieldState(path, kind, writer=writer, at=at)
+        state = FieldState(path, kind, writer=writer, at=at, defined_at=at, defined_by=writer)
         self.add(state)
         self.touch(state)
         return state
 
     def _state(self, path: str, kind: str, writer: WriterState, at: float) -> FieldState:
-        return self.alive(path, kind) or self._new(path, kind, writer.name, at)
+        state = self.alive(path, kind)
+        if state is None:
+            return self._new(path, kind, writer.name, at)
+        self._date(state, writer, at)
+        return state
 
-    def _retire(self, path: str, writer: WriterState, at: float) -> None:
-        """Remove what was written at a path before `at`, or by this writer. Others' later writes stay."""
+    def _date(self, state: FieldState, writer: WriterState, at: float) -> None:
+        """Note who was the first to define a field: frames of several writers may arrive in any order."""
+        if at <= state.defined_at and (at, writer.name) < (state.defined_at, state.defined_by):
+            state.defined_at, state.defined_by = at, writer.name
+            self.version += 1
+            self.touch(state)
+
+    def _retire(self, path: str, writer: WriterState, at: float, only: str | None = None) -> None:
+        """Remove what was written at a path before `at`, or by this writer. Others' later writes stay.
+
+        `only` leaves other kinds alone: who begins a series anew does not know of them.
+        """
         self.version += 1
         grave = self.graves.get(path)
-        if grave is not None and (grave.retired_at or 0.0) < at:  # what came late to the earlier one goes too
+        if grave is not None and only != STRING_SERIES and (grave.retired_at or 0.0) < at:  # what came late to the earlier one goes too
             grave.retired_at, grave.retired_by = at, writer.name
             self.touch(grave)
         kinds = self.fields.get(path, {})
         for kind, state in list(kinds.items()):
+            if only not in (None, kind):
+                continue
             if state.writer == writer.name or state.at <= at:
                 state.retired_at, state.retired_by = at, writer.name
                 self.retired.append(state)
                 self._bury(state)
                 self.touch(state)
                 del kinds[kind]
+            else:  # what is left of it is younger
+                state.defined_at, state.defined_by = state.at, state.writer
+                self.touch(state)
         if not kinds:
             self.fields.pop(path, None)
 
@@ -252,9 +335,11 @@ class Picture:
 
     def _define(self, writer: WriterState, op: Define) -> None:
         if op.fresh:
-            self._retire(op.path, writer, op.at)
+            self._retire(op.path, writer, op.at, FLOAT_SERIES)
         grave = self.graves.get(op.path)
         state = self.alive(op.path, FLOAT_SERIES)
+        if state is not None:
+            self._date(state, writer, op.at)
         if state is None and grave is not None and (grave.retired_at or 0.0) > op.at:
             state = grave  # a forked child says what it inherited, after the series was deleted
         self.version += 1
@@ -275,7 +360,7 @@ class Picture:
 
     def _strings(self, writer: WriterState, op: Strings) -> None:
         if op.fresh:
-            self._retire(op.path, writer, op.at)
+            self._retire(op.path, writer, op.at, STRING_SERIES)
         state = self._state(op.path, STRING_SERIES, writer, op.at)
         state.texts.extend(zip(op.steps, op.times, op.texts, strict=True))
         self.touch(state)
@@ -305,6 +390,13 @@ _EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {
     Delete: Picture._delete,
     Dropped: Picture._dropped,
 }
+
+
+def _above(path: str) -> Iterator[str]:
+    """The namespaces that hold a path, nearest first; without the root, which holds all."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def copy_series(series: Series) -> Series:

@@ -10,17 +10,28 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from naiad.errors import DamagedData, DamageWarning, MissingField, StorageError
+from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, StorageError
 from naiad.ops import Plain, Text
 from naiad.store import derived
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
 from naiad.store.leases import read_leases
-from naiad.store.picture import FieldState, Picture, Series, TextPoint, copy_series
+from naiad.store.picture import (
+    FLOAT_SERIES,
+    STRING_SERIES,
+    STRING_SET,
+    FieldState,
+    Picture,
+    Series,
+    Shadowed,
+    TextPoint,
+    copy_series,
+)
 from naiad.store.seal import Seal, quick_check, read_seal
 from naiad.store.tails import Damage, list_journal, read_ops
 
@@ -84,6 +95,7 @@ class Reader:
         self.damages: list[Damage] = []
         self._lock = threading.RLock()
         self._forget()
+        _readers.add(self)
 
     def _forget(self) -> None:
         self._pid = os.getpid()
@@ -122,6 +134,12 @@ class Reader:
             kinds = {path: state.kind for path in self._picture.fields if (state := self._picture.at(path))}
             return {**kinds, **derived.KINDS}
 
+    def shadowed(self) -> list[Shadowed]:
+        """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
+        with self._lock:
+            self._again(lambda: None)
+            return self._picture.shadowed()
+
     def value(self, path: str) -> Plain:
         """The stored value of an atom.
 
@@ -129,39 +147,55 @@ class Reader:
             MissingField: there is none at this path.
             DamagedData: it is not as it was written.
         """
-        if path in derived.KINDS:
-            return self._derived()[path]
-        return self._state(path).value
+        return self.atom(path)[1]
 
     def values(self, prefix: str = "") -> dict[str, Plain]:
         """The stored values of all atoms below a namespace, in one pass; derived ones included."""
+        return {path: value for path, (_kind, value) in self.atoms(prefix).items()}
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        """Kind and stored value of an atom; of other fields the kind, and None.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: it is not as it was written.
+        """
+        if path in derived.KINDS:
+            return derived.KINDS[path], self._derived()[path]
+        state = self._state(path)
+        return state.kind, state.value
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
         with self._lock:
             self._again(lambda: None)
             inside = prefix + "/" if prefix else ""
             found = {path: self._picture.at(path) for path in self._picture.fields if path.startswith(inside)}
             atoms = {
-                path: state.value
+                path: (state.kind, state.value)
                 for path, state in found.items()
                 if state and state.kind in ATOMS and path not in self._refused
             }
             own = self._derived() if "sys/".startswith(inside) else {}
-            return {**atoms, **own}
+            return {**atoms, **{path: (derived.KINDS[path], value) for path, value in own.items()}}
 
     def tags(self, path: str) -> set[str]:
         """The strings of a string set.
 
         Raises:
             MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
         """
-        return {_text(tag) for tag in self._state(path).tags}
+        return {_text(tag) for tag in self._state(path, STRING_SET).tags}
 
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
         """Chart minimum, maximum and unit of a float series.
 
         Raises:
             MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
         """
-        return self._state(path).config
+        return self._state(path, FLOAT_SERIES).config
 
     def state(self) -> str:
         """running, finished, failed, terminated or killed."""
@@ -184,7 +218,7 @@ class Reader:
         """
         from naiad.store import series
 
-        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))))
+        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), FLOAT_SERIES)
 
     def texts(self, path: str) -> Texts:
         """All points of a string series.
@@ -196,7 +230,9 @@ class Reader:
         from naiad.store import series
 
         return self._series(
-            path, lambda state: Texts(*series.read_texts(state, self._rows(state, "chunks"), self._damage))
+            path,
+            lambda state: Texts(*series.read_texts(state, self._rows(state, "chunks"), self._damage)),
+            STRING_SERIES,
         )
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:
@@ -216,13 +252,14 @@ class Reader:
                     return Chart(*heights)
             return Chart(*series.cut(series.read_points(*self._parts(state)), buckets))
 
-        return self._series(path, draw)
+        return self._series(path, draw, FLOAT_SERIES)
 
-    def last(self, path: str) -> Last | None:
+    def last(self, path: str, *kinds: str) -> Last | None:
         """The last point of a series, None of an empty one.
 
         Raises:
             MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
         """
 
         def find(state: FieldState) -> Last | None:
@@ -235,7 +272,7 @@ class Reader:
             value = facts.last_value
             return Last(facts.last_step, _text(value) if isinstance(value, (str, bytes)) else value, facts.last_time)
 
-        return self._series(path, find)
+        return self._series(path, find, *kinds)
 
     def facts(self, path: str) -> Series:
         """Count, minimum, maximum, sum and last point of a series, without reading it.
@@ -253,23 +290,27 @@ class Reader:
         """
         return self.facts(path).count
 
-    def _state(self, path: str) -> FieldState:
+    def _state(self, path: str, *kinds: str) -> FieldState:
         with self._lock:
             self._again(lambda: None)
-            return self._found(path)
+            return self._found(path, *kinds)
 
-    def _found(self, path: str) -> FieldState:
+    def _found(self, path: str, *kinds: str) -> FieldState:
         damage = self._refused.get(path)
         if damage is not None:
             raise self._damage(path, damage.file, damage.what)
         state = self._picture.at(path)
         if state is None:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
+        if kinds and state.kind not in kinds:
+            raise FieldConflict(
+                f'"{path}" is of kind {state.kind} now, and was to be read as {" or ".join(kinds)}.', path=path
+            )
         return state
 
-    def _series(self, path: str, read: Callable[[FieldState], T]) -> T:
+    def _series(self, path: str, read: Callable[[FieldState], T], *kinds: str) -> T:
         with self._lock:
-            return self._again(lambda: read(self._found(path)))
+            return self._again(lambda: read(self._found(path, *(kinds or SERIES))))
 
     def _again(self, read: Callable[[], T]) -> T:
         """Bring the picture up to date and read; once more whenever a fold came in between."""
@@ -453,10 +494,24 @@ class Reader:
                 warnings.warn(f"In run folder {self.folder.path}: {damage}.", DamageWarning, stacklevel=2)
 
 
+_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread of the parent may have been reading, and that thread does not exist here."""
+    for reader in list(_readers):
+        reader._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 class _Moved(Exception):
     """A fold came between the picture and the rows, or a writer between the seal and what it says."""
 
 
+SERIES = (FLOAT_SERIES, STRING_SERIES)
 ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
 
 

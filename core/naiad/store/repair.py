@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
 from naiad import clock
 from naiad.errors import DamagedData, StorageError
 from naiad.ops import Define, encode_ops
 from naiad.settings import Tuning
-from naiad.store.database import make_single_file, open_for_writing
+from naiad.store.database import make_single_file, open_for_reading, open_for_writing
 from naiad.store.derived import KINDS
 from naiad.store.flips import turned_back
 from naiad.store.fold import Folder, Source
 from naiad.store.folder import RunFolder
-from naiad.store.frames import FILE_HEADER, Frame, encode_frame, file_header, read_frames
+from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.store.index import Index
 from naiad.store.keeping import Keeper, mark_changed
 from naiad.store.leases import read_leases
@@ -242,8 +244,9 @@ def _rebuild(copy: RunFolder, seal: Seal | None) -> int:
     new.journal.mkdir(parents=True)
     lost = salvage(copy, new) if copy.index.exists() else 0
     positions = _positions(new)
+    unknown = (0, not _knows_positions(copy))
     for file in list_journal(copy.journal):
-        upto, is_done = positions.get(file.name, (0, False))
+        upto, is_done = positions.get(file.name, unknown)
         if not is_done:
             bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
             lost += _clean(file, new.journal / file.name, upto, bad or [], seal)
@@ -266,7 +269,7 @@ def _name_the_nameless(new: RunFolder) -> None:
     for file in list_journal(new.journal):
         if file.suffix == "seg":
             numbers = set((read_records(file, 0)[0]["fid"] & (FLOAT_STEP - 1)).tolist())
-            lost = sorted(number for number in numbers if picture.owner_of(file.writer, number) is None)
+            lost = sorted(number for number in numbers - {0} if picture.owner_of(file.writer, number) is None)
             if lost:
                 at = picture.writer(file.writer).at
                 ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
@@ -296,6 +299,21 @@ def _positions(new: RunFolder) -> Positions:
         return index.positions(connection, [])
 
 
+def _knows_positions(copy: RunFolder) -> bool:
+    """Whether a file without a position is surely not in the index: better that points are missing than twice there."""
+    damages: list[Damage] = []
+    if copy.index.exists():
+        engine = open_for_reading(copy.index, is_final=True)
+        try:
+            with Index(copy, engine).view() as connection:
+                Index(copy, engine).positions(connection, damages)
+        except DBAPIError:
+            return False
+        finally:
+            engine.dispose()
+    return not damages
+
+
 def _clean(file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None) -> int:
     """Write what is whole of a journal file; how many points of it are lost."""
     if file.suffix == "ops":
@@ -312,12 +330,12 @@ def _clean(file: JournalFile, target: Path, upto: int, bad: list[int], seal: Sea
 
 
 def _whole_frames(data: bytes, upto: int) -> bytes:
-    """The file without the bytes that are no frames; what is folded already stays where it is."""
+    """The file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
     at = max(upto, FILE_HEADER)
     parts = [file_header(), data[FILE_HEADER:at]]
     for item in read_frames(data, at):
         if isinstance(item, Frame):
-            parts.append(data[at : item.end])
+            parts.append(encode_frame(len(parts), data[at + FRAME_HEADER : item.end]))
         at = item.end
     return b"".join(parts)
 

@@ -204,9 +204,7 @@ def _count_records(path: Path) -> dict[str, int]:
     content = path.read_bytes()
     counts: Counter[int] = Counter()
     end = len(content) - len(content[HEADER:]) % RECORD
-    for at, (number, commit) in zip(
-        range(HEADER, end, RECORD), _numbers.iter_unpack(content[HEADER:end]), strict=True
-    ):
+    for at, (number, commit) in zip(range(HEADER, end, RECORD), _numbers.iter_unpack(content[HEADER:end]), strict=True):
         if commit == at:
             counts[number & ~FLOAT_STEP] += 1
     return {str(number): count for number, count in counts.items()}

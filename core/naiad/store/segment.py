@@ -12,6 +12,7 @@ a process killed in between leaves no half record that could be taken for a whol
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import itertools
 import mmap
@@ -37,6 +38,7 @@ __all__ = [
     "pack_int",
     "save",
     "whole_records",
+    "write_all",
 ]
 
 MAGIC = b"NAIADSEG"
@@ -190,11 +192,23 @@ def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
         OSError: nothing of that name is left changed.
     """
     with new_file(directory, name, flags) as fd:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, data)
         os.fsync(fd)
     return fd
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write it all, however little the disk takes at once.
+
+    Raises:
+        OSError: the disk refuses the rest.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.write(fd, view)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view = view[written:]
 
 
 @contextlib.contextmanager

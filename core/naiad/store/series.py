@@ -121,9 +121,9 @@ class Tail:
     def _lost(self, place: str, bindings: list[Binding]) -> bool:
         name = place.rpartition("/")[2]
         numbers = [number for writer, number, _since in bindings if name.startswith(writer + ".")]
-        if place not in self._sealed:
-            return bool(numbers)
         records = self._now.get(name)
+        if place not in self._sealed or (records is not None and place not in self._bad):
+            return bool(numbers)  # the segment's own crc fails, which does not tell where
         fids = np.empty(0, np.uint32) if records is None else records["fid"] & np.uint32(FLOAT_STEP - 1)
         return any(int((fids == number).sum()) != self._sealed[place].get(number, 0) for number in numbers)
 

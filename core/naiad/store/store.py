@@ -87,7 +87,7 @@ class Store:
         """
         version = self.root / "format"
         try:
-            known = int(version.read_text("utf-8"))
+            known = int(version.read_text())
         except (FileNotFoundError, NotADirectoryError):
             return False
         except (OSError, ValueError) as error:
@@ -131,7 +131,7 @@ class Store:
             (self.root / "ids" / key / number).unlink(missing_ok=True)
             (self.root / "changed" / ticket.folder.uid).unlink(missing_ok=True)
             for place in (self.root / "custom").glob("[0-9a-f]*"):
-                if json.loads(place.read_text("utf-8"))["uid"] == ticket.folder.uid:
+                if json.loads(_content(place))["uid"] == ticket.folder.uid:
                     place.unlink(missing_ok=True)
 
     def find_run(self, name: str) -> RunFolder:
@@ -148,7 +148,7 @@ class Store:
         uid = name if ids.is_uid(name) else ""
         if key.isalnum() and number.isdigit():
             with contextlib.suppress(OSError):
-                uid = (self.root / "ids" / key / number).read_text("utf-8").strip()
+                uid = _content(self.root / "ids" / key / number).strip()
         folder = self.folder(uid) if ids.is_uid(uid) else None
         if folder is None or not folder.path.is_dir():
             folder = self._copied_in(name)
@@ -171,7 +171,7 @@ class Store:
         """The id under which the store knows a run whose own `sys/id` cannot be read; its uid if there is none."""
         for key in self.projects():
             for place in (self.root / "ids" / key).glob("[0-9]*"):
-                if place.read_text("utf-8") == folder.uid:
+                if _content(place) == folder.uid:
                     return f"{key}-{place.name}"
         return folder.uid
 
@@ -192,7 +192,7 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(self.root / "keys")):
                 if not name.startswith("."):
-                    found[name] = (self.root / "keys" / name).read_text("utf-8")
+                    found[name] = _content(self.root / "keys" / name)
         return found
 
     def catalog(self) -> Catalog:
@@ -226,7 +226,7 @@ class Store:
     def _hint(self, folder: Path) -> int:
         """A number that is surely taken, near the last one. It only saves time, so it may be stale or torn."""
         try:
-            hint = int((folder / ".last").read_text("utf-8"))
+            hint = int((folder / ".last").read_text())
         except (OSError, ValueError):
             folder.mkdir(parents=True, exist_ok=True)
             return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
@@ -238,10 +238,10 @@ class Store:
         key, n = wish, 1
         while True:
             try:
-                owner = (folder / key).read_text("utf-8")
+                owner = _content(folder / key)
             except FileNotFoundError:
                 folder.mkdir(exist_ok=True)
-                owner = project if _claim(folder / key, project) else (folder / key).read_text("utf-8")
+                owner = project if _claim(folder / key, project) else _content(folder / key)
             if owner == project:
                 return key
             n += 1
@@ -255,7 +255,7 @@ class Store:
 
     def _custom(self, project: str, custom_run_id: str) -> Ticket | None:
         try:
-            known = json.loads(self._custom_place(project, custom_run_id).read_text("utf-8"))
+            known = json.loads(_content(self._custom_place(project, custom_run_id)))
         except FileNotFoundError:
             return None
         folder = self.folder(known["uid"])
@@ -307,7 +307,7 @@ def _claim(path: Path, content: str) -> bool:
         return False
     hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
     try:
-        hidden.write_text(content, "utf-8")
+        hidden.write_bytes(content.encode("utf-8", "surrogatepass"))
         os.link(hidden, path)
     except FileExistsError:
         return False
@@ -322,10 +322,15 @@ def _claim(path: Path, content: str) -> bool:
     return True
 
 
+def _content(path: Path) -> str:
+    """What `_claim` wrote, to the letter: no line end is translated."""
+    return path.read_bytes().decode("utf-8", "surrogatepass")
+
+
 def _create(path: Path, content: str) -> bool:
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(content)
+        with path.open("xb") as stream:
+            stream.write(content.encode("utf-8", "surrogatepass"))
     except FileExistsError:
         return False
     return True
@@ -333,7 +338,7 @@ def _create(path: Path, content: str) -> bool:
 
 def _note(path: Path, content: str) -> None:
     with contextlib.suppress(OSError):
-        path.write_text(content, "utf-8")
+        path.write_bytes(content.encode())
 
 
 @contextlib.contextmanager

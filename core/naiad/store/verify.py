@@ -277,7 +277,7 @@ def _check_segment(
     numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
     there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, count in there.items():
-        if picture.owner_of(file.writer, number) is None:
+        if number and picture.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
             lost = Damage(file.place, f"{count} points have the number {number}, which nothing defines")
             (found.damages if found.is_stopped else found.torn).append(lost)
     for number, count in sealed.items():

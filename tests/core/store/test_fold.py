@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
 from naiad.codec import POINTS_LIMIT
-from naiad.errors import DamagedData, StorageError
+from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.store import fold as fold_module
 from naiad.store.database import open_for_writing
@@ -424,9 +424,10 @@ def test_points_are_the_same_however_they_are_folded(steps: list[tuple[str, list
             if action == "fold":
                 fold(folder)
             if action == "crash":
-                with patch.context() as broken, pytest.raises(OSError, match="no"):
+                with patch.context() as broken:
                     broken.setattr(Folder, "_load", _refuse)
-                    fold(folder)
+                    with pytest.raises(OSError, match="no"):
+                        fold(folder)
         for path, points in expected.items():
             is_rounded = any(isinstance(step, float) for step, _value in points)
             points = [(float(step), value) if is_rounded else (step, value) for step, value in points]
@@ -447,3 +448,36 @@ def test_index_is_one_file_when_its_writer_has_stopped(folder: RunFolder, monkey
 
     assert {"run.db", "journal", "seal.json", ".lock"} >= set(os.listdir(folder.path))
     assert [] == os.listdir(folder.journal)
+
+
+def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, writer: Writer) -> None:
+    """Where a definition is lost, its points would go nowhere; in the journal they wait for a repair."""
+    put(writer, "kept", [1])
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        other = Writer.open(folder)
+        put(other, "loss", [0, 1, 2])
+        put(other, "more", [0, 1, 2])
+        os.write(theirs, other.journal.writer.encode())
+        os._exit(0)
+    name = os.read(ours, 100).decode()
+    os.waitpid(child, 0)
+    os.close(ours)
+    os.close(theirs)
+    [ops] = folder.journal.glob(f"{name}.*.ops")
+    content = bytearray(ops.read_bytes())
+    content[content.index(b"loss")] ^= 1
+    ops.write_bytes(content)
+
+    files = {file.name for file in list_journal(folder.journal)}
+    done = Folder(folder).fold([Source(file, file.writer == name) for file in list_journal(folder.journal)])
+
+    assert [] == done
+    assert files == {file.name for file in list_journal(folder.journal)}
+    with pytest.warns(DamageWarning):
+        reader = Reader(folder)
+        assert {"kept", "more"} == {path for path in reader.kinds() if not path.startswith("sys/")}
+    with pytest.warns(DamageWarning):
+        assert [(1, 0.0)] == points_of(folder, "kept")
+    ops.unlink()

@@ -8,9 +8,10 @@ import math
 import pytest
 
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Op, Open, Plain, Strings, Tags
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, Shadowed
 
 ANN, BEN = "1-ann", "2-ben"
+FLOAT = "float"
 
 
 def opening(writer: str, *, session: int = 1, role: str = "owner", at: float = 0.0) -> Open:
@@ -179,13 +180,58 @@ def test_definition_inherited_by_a_forked_child_does_not_bring_a_deleted_series_
     assert 5.0 == picture.meaning(BEN, 1)[1]
 
 
-def test_of_two_kinds_at_a_path_the_one_written_last_is_shown_and_both_are_kept() -> None:
-    frames = [(ANN, assign(1.0, 10.0)), (BEN, Assign("x", "string", "text", 11.0))]
+def test_of_two_kinds_at_a_path_the_one_defined_first_is_shown_and_both_are_kept() -> None:
+    frames = [(ANN, assign(1.0, 10.0)), (BEN, Assign("x", "string", "text", 11.0)), (ANN, assign(2.0, 12.0))]
 
-    for order in (frames, frames[::-1]):
+    for order in itertools.permutations(frames):
+        if order.index(frames[0]) > order.index(frames[2]):
+            continue  # those of one writer stay in order
         picture = picture_of(*order)
-        assert "text" == value_of(picture, "x")
+        assert 2.0 == value_of(picture, "x")
+        assert FLOAT == picture.at("x").kind  # type: ignore[union-attr]
         assert {"float", "string"} == {state.kind for state in picture.states()}
+        assert [Shadowed("x", "string", "x", "float")] == picture.shadowed()
+
+
+def test_of_kinds_defined_at_the_same_time_that_of_the_smaller_writer_is_shown() -> None:
+    frames = [(ANN, assign(1.0, 10.0)), (BEN, Assign("x", "string", "text", 10.0))]
+
+    assert 1.0 == value_of(picture_of(*frames), "x")
+    assert 1.0 == value_of(picture_of(*reversed(frames)), "x")
+
+
+@pytest.mark.parametrize(("first", "second"), [("n", "n/x/y"), ("n/x/y", "n"), ("n/x", "n/x/y")])
+def test_of_a_field_and_one_below_it_the_one_defined_first_is_shown(first: str, second: str) -> None:
+    frames = [(ANN, assign(1.0, 10.0, first)), (BEN, assign(2.0, 11.0, second)), (BEN, assign(3.0, 9.0, "n2/x"))]
+
+    for order in itertools.permutations(frames):
+        picture = picture_of(*order)
+        assert (1.0, None, 3.0) == (value_of(picture, first), picture.at(second), value_of(picture, "n2/x"))
+        assert [Shadowed(second, "float", first, "float")] == picture.shadowed()
+
+
+def test_field_is_shown_again_when_what_hid_it_is_removed() -> None:
+    picture = picture_of((ANN, assign(1.0, 10.0, "n")), (BEN, assign(2.0, 11.0, "n/x")))
+    picture.apply(ANN, [Delete("n", 12.0)])
+
+    assert 2.0 == value_of(picture, "n/x")
+    assert [] == picture.shadowed()
+
+
+def test_what_is_hidden_hides_nothing() -> None:
+    picture = picture_of(
+        (ANN, assign(1.0, 10.0, "n/x")), (BEN, assign(2.0, 11.0, "n")), (ANN, assign(3.0, 12.0, "n/y"))
+    )
+
+    assert (1.0, None, 3.0) == (value_of(picture, "n/x"), picture.at("n"), value_of(picture, "n/y"))
+
+
+def test_beginning_a_series_anew_leaves_other_kinds_alone() -> None:
+    picture = picture_of(
+        (ANN, Define(1, "x", False, 1.0)), (BEN, Strings("x", ["a"], [0], [2.0], True, 2.0)),
+    )
+
+    assert {"float_series", "string_series"} == {state.kind for state in picture.states()}
 
 
 def test_tags_are_cleared_then_removed_then_added() -> None:

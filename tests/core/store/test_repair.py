@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from naiad.errors import StorageError
+import naiad
+from naiad.errors import DamageWarning, StorageError
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
 from naiad.store.flips import turned_back
 from naiad.store.folder import RunFolder
+from naiad.store.frames import FILE_HEADER, read_frames
 from naiad.store.keeping import Keeper
 from naiad.store.pages import free_pages, leaf_rows
 from naiad.store.reader import Reader
@@ -218,6 +220,28 @@ def test_a_killed_run_with_a_torn_end_is_folded_and_stays_killed(short: RunFolde
     assert [] == verify(short)
 
 
+def test_a_damaged_killed_run_is_repaired_and_stays_killed(tmp_path: Path) -> None:
+    """Its index has a log beside it that SQLite has not put into the file yet, and its journal goes on after that."""
+    writer = begun(tmp_path / "store")
+    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    fid = writer.bind("later")
+    writer.points(fid, [1.0, 2.0], [0, 1], [1e9, 1e9])
+    copy = RunFolder(tmp_path / "copy" / "run")
+    shutil.copytree(writer.folder.path, copy.path)  # nobody holds the lease of the copy
+    writer.stop()
+    zero(copy.index, copy.index.read_bytes().index(b"params/50") // PAGE * PAGE)
+    with pytest.warns(DamageWarning):
+        Reader(copy).refresh()
+
+    done = repair(copy)
+
+    reader = Reader(copy)
+    assert [] == verify(copy)
+    assert ["killed", 2] == [reader.state(), reader.count("later")]
+    assert done.fields > 50
+    assert not copy.seal.exists()
+
+
 def test_a_run_copied_out_of_its_store_is_repaired(short: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "elsewhere" / "run")
     shutil.copytree(short.path, copy.path)
@@ -250,3 +274,23 @@ def test_pages_give_the_rows_that_sqlite_gives(long: RunFolder) -> None:
     }
     kinds = Reader(long).kinds()
     assert {path for path in kinds if kinds[path] != "run_state" and not path.startswith("sys/")} == paths
+
+
+def test_resuming_a_damaged_run_repairs_it_first_and_keeps_the_original(store: Path) -> None:
+    """The seal is the only witness of some damages, and going on removes it."""
+    with naiad.init_run() as run:
+        run["a"], run_id = 1, run["sys/id"].fetch()
+        run["a"] = 2
+        folder = RunFolder(Path(run.get_url().removeprefix("file://")))
+    ops = next(folder.journal.glob("*.ops"))
+    ends = [item.end for item in read_frames(ops.read_bytes(), FILE_HEADER)]
+    ops.write_bytes(ops.read_bytes()[: ends[-2]])
+
+    with pytest.warns(DamageWarning):
+        resumed = naiad.init_run(with_id=run_id)
+    resumed["b"] = 3
+    resumed.stop()
+
+    assert 1 == len(list(folder.path.glob("damaged-*")))
+    assert 3 == naiad.init_run(with_id=run_id, mode="read-only")["b"].fetch()
+    assert [] == verify(folder)
