@@ -13,6 +13,7 @@ ANONYMOUS_API_TOKEN = "ANONYMOUS"
 
 __all__ = [
     "ANONYMOUS_API_TOKEN",
+    "File",
     "Project",
     "Run",
     "__version__",
@@ -23,12 +24,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from naiad import attributes, errors, exceptions, handler, types, typing, utils  # noqa: F401 (reachable)
+    from naiad.file import File
     from naiad.objects import Project, init_project
     from naiad.runs import Run, init_run
 else:
     from importlib import import_module
 
     _HOMES = {
+        "File": "naiad.file",
         "Project": "naiad.objects",
         "init_project": "naiad.objects",
         "Run": "naiad.runs",

@@ -11,6 +11,8 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         InvalidArgument                           an argument of naiad's own functions
           RunIdCollision                          with_id together with custom_run_id
           NeedExistingRun                         a read-only run that names no run
+          UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
+        UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
       WrongVerb(AttributeError, TypeError)        append() on a Float, and the like: path
       FieldConflict(TypeError, ValueError)        a field below a field, pop of nothing: path
@@ -22,11 +24,21 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       ProtectedPath(ValueError)                   a path only naiad writes
       StorageError(OSError)                       the disk said no: errno, filename
         StoreNotWritable, SyncFailed
+      FileError(OSError)                          a file of the user's cannot be taken in: path, errno
+        FileNotFound(FileNotFoundError)
+          EmptyLocation                           a place to track that holds no file
+        UnreadableFile(PermissionError)
+        UnsupportedFile(ValueError)               a folder, a pipe, a device: what
+        OriginalError                             a tracked file is not what it was
+          OriginalMissing(FileNotFoundError), OriginalChanged(ValueError)
+        RemoteError                               the storage behind a URL said no
+      MissingPackage(ImportError)                 an optional package is not installed: package
       DamagedData(ValueError)                     bytes that are not what was written: file, offset, what
       NewerFormat(ValueError)                     a store written by a later release
 
     NaiadWarning(UserWarning)
-      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning
+      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning,
+      FieldWarning, FileWarning, PluginWarning
 """
 
 from __future__ import annotations
@@ -100,6 +112,18 @@ class NeedExistingRun(InvalidArgument):
     """Read-only mode was asked for without saying which run to read."""
 
 
+class UnsupportedLocation(InvalidArgument):
+    """Files there cannot be tracked: nobody knows the scheme, or the path has wildcards."""
+
+    location: str
+
+
+class UnsafeName(NaiadValueError):
+    """A name that would lead out of the folder it is for."""
+
+    path: str
+
+
 class MissingField(NaiadError, AttributeError, KeyError):
     """Nothing is stored at the path."""
 
@@ -166,6 +190,52 @@ class SyncFailed(StorageError):
     """What was written before is not known to be on disk."""
 
 
+class FileError(NaiadError, OSError):
+    """A file that the user named cannot be used; `errno` says why, as far as the system told."""
+
+    path: str
+
+
+class FileNotFound(FileError, FileNotFoundError):
+    """There is no such file."""
+
+
+class EmptyLocation(FileNotFound):
+    """There is no file at all in the place that was to be tracked."""
+
+
+class UnreadableFile(FileError, PermissionError):
+    """The file is there, but this user may not read it."""
+
+
+class UnsupportedFile(FileError, ValueError):
+    """What is there is no file: a folder, a pipe, a socket or a device."""
+
+    what: str
+
+
+class OriginalError(FileError):
+    """A tracked file is not any more what it was when it was tracked."""
+
+
+class OriginalMissing(OriginalError, FileNotFoundError):
+    """A tracked file is gone."""
+
+
+class OriginalChanged(OriginalError, ValueError):
+    """A tracked file has other content than it had when it was tracked."""
+
+
+class RemoteError(FileError):
+    """The storage behind a URL cannot be reached or refuses."""
+
+
+class MissingPackage(NaiadError, ImportError):
+    """A feature needs an optional package that is not installed."""
+
+    package: str
+
+
 class DamagedData(NaiadError, ValueError):
     """Stored bytes are not the bytes that were written."""
 
@@ -204,6 +274,18 @@ class LimitWarning(NaiadWarning):
 
 class NotYetWarning(NaiadWarning):
     """An argument is accepted but does nothing in this release."""
+
+
+class PluginWarning(NaiadWarning):
+    """A plugin failed, and naiad goes on without it."""
+
+
+class FieldWarning(NaiadWarning):
+    """A field is kept but not shown, because another process defined one before it that it cannot be beside."""
+
+
+class FileWarning(NaiadWarning):
+    """A file among many was left out."""
 
 
 MOST_WARNINGS = 1000

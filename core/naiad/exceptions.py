@@ -7,7 +7,12 @@ belong to.
 from __future__ import annotations
 
 from naiad.errors import ContainerNotFound as MetadataContainerNotFound
+from naiad.errors import EmptyLocation as NeptuneEmptyLocationException
 from naiad.errors import FieldConflict as MetadataInconsistency
+from naiad.errors import FileError as ArtifactUploadingError
+from naiad.errors import FileError as FileSetUploadError
+from naiad.errors import FileError as FileUploadError
+from naiad.errors import FileNotFound, ProjectNotFound, RunNotFound
 from naiad.errors import InactiveContainer as InactiveContainerException
 from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
@@ -15,17 +20,27 @@ from naiad.errors import InvalidArgument as NeptuneUserApiInputException
 from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
+from naiad.errors import MissingPackage as NeptuneMissingRequirementException
 from naiad.errors import NaiadError as NeptuneException
 from naiad.errors import NeedExistingRun as NeedExistingExperimentForReadOnlyMode
 from naiad.errors import NeedExistingRun as NeedExistingRunForReadOnlyMode
-from naiad.errors import ProjectNotFound, RunNotFound
+from naiad.errors import OriginalError as NeptuneLocalStorageAccessException
 from naiad.errors import ProtectedPath as NeptuneProtectedPathException
+from naiad.errors import RemoteError as NeptuneRemoteStorageAccessException
+from naiad.errors import RemoteError as NeptuneRemoteStorageCredentialsException
 from naiad.errors import RunIdCollision as NeptuneRunResumeAndCustomIdCollision
 from naiad.errors import SyncFailed as NeptuneSynchronizationAlreadyStoppedException
+from naiad.errors import UnsupportedLocation as NeptuneUnhandledArtifactSchemeException
+from naiad.errors import UnsupportedLocation as NeptuneUnhandledArtifactTypeException
+from naiad.errors import UnsupportedLocation as NeptuneUnsupportedArtifactFunctionalityException
 from naiad.errors import WrongVerb as TypeDoesNotSupportAttributeException
 
 __all__ = [
+    "ArtifactUploadingError",
     "FetchAttributeNotFoundException",
+    "FileNotFound",
+    "FileSetUploadError",
+    "FileUploadError",
     "InactiveContainerException",
     "InactiveProjectException",
     "InactiveRunException",
@@ -34,10 +49,18 @@ __all__ = [
     "MissingFieldException",
     "NeedExistingExperimentForReadOnlyMode",
     "NeedExistingRunForReadOnlyMode",
+    "NeptuneEmptyLocationException",
     "NeptuneException",
+    "NeptuneLocalStorageAccessException",
+    "NeptuneMissingRequirementException",
     "NeptuneProtectedPathException",
+    "NeptuneRemoteStorageAccessException",
+    "NeptuneRemoteStorageCredentialsException",
     "NeptuneRunResumeAndCustomIdCollision",
     "NeptuneSynchronizationAlreadyStoppedException",
+    "NeptuneUnhandledArtifactSchemeException",
+    "NeptuneUnhandledArtifactTypeException",
+    "NeptuneUnsupportedArtifactFunctionalityException",
     "NeptuneUserApiInputException",
     "NeptuneWrongInitParametersException",
     "ProjectNotFound",

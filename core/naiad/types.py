@@ -15,13 +15,16 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
+from naiad.file import File
 from naiad.plain import Scalar, plain
+from naiad.value import Value
 
 __all__ = [
     "ATOMS",
     "Atom",
     "Boolean",
     "Datetime",
+    "File",
     "Float",
     "FloatSeries",
     "Integer",
@@ -37,12 +40,6 @@ __all__ = [
 ]
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
-
-
-class Value:
-    """The base of all values that name their own kind."""
-
-    kind: ClassVar[str]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings",
-    "ops plain blocks columns codec compression pyramid types typing hookspecs mapping plugins exceptions",
-    "store writer",
+    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping tracked plugins file "
+    "conversions exceptions",
+    "store writer artifacts",
     "fields coerce attributes",
     "handler namespace scope batch options life temporary containers runs objects tables query capture utils",
     "cli importers testing as_neptune",
@@ -21,7 +22,7 @@ LAYERS = [
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
 EDGES = len(LAYERS) - 1
-HEAVY = {"click", "numpy", "pandas", "rich", "sqlalchemy", "tqdm"}  # what test_import.py keeps unloaded
+HEAVY = {"click", "numpy", "pandas", "pluggy", "rich", "sqlalchemy", "tqdm"}  # what test_import.py keeps unloaded
 
 
 def module_name(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from naiad.cli.ls import ls
 from naiad.cli.path import path
 from naiad.cli.plot import plot
+from naiad.cli.plugins import plugins
 from naiad.cli.program import program
 from naiad.cli.repair import repair
 from naiad.cli.show import show
@@ -16,5 +17,5 @@ __all__ = ["main"]
 main = program
 """The program; `main(["ls"])` runs a command from Python too."""
 
-for command in (ls, show, plot, tail, verify, repair, path):
+for command in (ls, show, plot, tail, verify, repair, path, plugins):
     main.add_command(command)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from naiad.store.folder import RunFolder
     from naiad.store.store import Store
     from naiad.store.tails import Damage
+    from naiad.store.verify import Findings
 
 __all__ = ["damage_item", "verify"]
 
@@ -40,12 +41,16 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     The exit code is 1 if anything is damaged. In a pipe the columns are run, file, byte, field and damage.
     """
     store = existing_store(ctx.obj)
-    damages = _damages(store, run)
+    findings = _findings(store, run)
+    damages = [(name, found.damages) for name, found in findings]
     found = [Damaged(name, damage) for name, its_own in damages for damage in its_own]
     if is_json:
         print_document([{"run": each.run, **damage_item(each.damage)} for each in found])
     elif found:
         print_rows(HEADER, map(_cells, found))
+    for name, its_own in findings:
+        for shadowed in its_own.shadowed:
+            print_note(f"In {name} {shadowed}; what was written to the later one is kept but not shown.")
     print_note(_verdict(damages))
     ctx.exit(1 if found else 0)
 
@@ -55,18 +60,17 @@ def damage_item(damage: Damage) -> dict[str, object]:
     return {"file": damage.file, "offset": damage.offset, "field": damage.path, "what": damage.what}
 
 
-def _damages(store: Store, run: str | None) -> list[tuple[str, list[Damage]]]:
-    """Return the damages of one run, or of all and of the store's own files; beside the id, or uid where none is read.
+def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
+    """Return what is to be said of one run, or of all and of the store's own files, beside the id or else the uid.
 
     Copied runs may have the same id as others.
     """
-    from naiad.store.verify import verify, verify_store
+    from naiad.store.verify import examine, examine_store
 
     if run is not None:
-        return [(run, verify(store.find_run(run)))]
+        return [(run, examine(store.find_run(run)))]
     ids = {row.uid: row.id for row in store.catalog().rows()}
-    found = verify_store(store)
-    return [(_name(folder, store, ids), damages) for folder, damages in found.items()]
+    return [(_name(folder, store, ids), found) for folder, found in examine_store(store).items()]
 
 
 def _name(folder: RunFolder, store: Store, ids: dict[str, str]) -> str:

@@ -1,0 +1,1 @@
+"""Artifacts: files that stay where they are and are tracked there."""

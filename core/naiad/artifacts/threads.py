@@ -1,0 +1,33 @@
+"""Doing one thing to many files at the same time: hashing and copying leave the interpreter to other threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["in_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+MOST = 16
+BATCH = 32
+"""Items that a thread is given at once, so that small ones cost more than their handing over."""
+
+
+def in_threads(do: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """The results in the order of the items. The first error ends it, and what was not begun is left."""
+    todo = list(items)
+    if len(todo) < 2:
+        return [do(item) for item in todo]
+    workers = min(MOST, len(todo), 2 * (os.cpu_count() or 1))
+    size = max(1, min(BATCH, len(todo) // (4 * workers)))
+    batches = [todo[start : start + size] for start in range(0, len(todo), size)]
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="naiad")
+    try:
+        return [
+            result for results in pool.map(lambda batch: [do(item) for item in batch], batches) for result in results
+        ]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,17 @@
+"""Telling where an object comes from without importing that library."""
+
+from __future__ import annotations
+
+__all__ = ["is_from"]
+
+
+def is_from(value: object, library: str, *names: str) -> bool:
+    """Say whether a value is of a class with one of these names in a library, or of a class derived from it.
+
+    >>> from fractions import Fraction
+    >>> is_from(Fraction(1, 2), "numbers", "Number"), is_from(Fraction, "fractions", "Fraction")
+    (True, False)
+    """
+    return any(
+        each.__name__ in names and (each.__module__ or "").partition(".")[0] == library for each in type(value).__mro__
+    )

@@ -1,0 +1,260 @@
+"""The value of a file: a path, read by whoever stores it at the moment of the call, or bytes in memory.
+
+How objects of frameworks become files is known by plugins alone; see `hookspecs.py` and `conversions/`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+from naiad.errors import InvalidArgument, NaiadError, NaiadTypeError, shown
+from naiad.plugins import first
+from naiad.value import Value
+
+__all__ = ["Content", "File", "FileType", "PathLike"]
+
+PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Content: TypeAlias = str | bytes | bytearray | memoryview
+
+
+class FileType(Enum):
+    """Where a `File` has its content from."""
+
+    LOCAL_FILE = "LOCAL_FILE"
+    IN_MEMORY = "IN_MEMORY"
+
+
+class File(Value):
+    """A file to upload: `run["data"].upload(File("data.csv"))`.
+
+    A path is only kept here. What lies there is read when the file is uploaded, not before and not later; the
+    other ways to make a `File` take the content at once, so the object may change afterwards.
+
+    Args:
+        path: where the file is.
+        content: what is in the file, where there is no path.
+        extension: of the stored file, exactly as given; that of the path, or nothing, if it is None.
+    """
+
+    kind: ClassVar[str] = "file"
+
+    def __init__(
+        self, path: PathLike | None = None, *, content: bytes | None = None, extension: str | None = None
+    ) -> None:
+        if (path is None) == (content is None):
+            raise InvalidArgument("A File has a path or content.\nGive one of them.")
+        self._path = None if path is None else _path(path)
+        self._content = content
+        self._extension = _extension(self._path) if extension is None else extension
+
+    @property
+    def path(self) -> str | None:
+        """The path as it was given, or None if the content is in memory."""
+        return self._path
+
+    @property
+    def content(self) -> bytes:
+        """The content; with a path, what is there now."""
+        return Path(self._path).read_bytes() if self._path is not None else self._content or b""
+
+    @property
+    def extension(self) -> str:
+        """The extension, without a dot unless it was given with one."""
+        return self._extension
+
+    @property
+    def file_type(self) -> FileType:
+        """Where the content is."""
+        return FileType.IN_MEMORY if self._path is None else FileType.LOCAL_FILE
+
+    @staticmethod
+    def from_path(path: PathLike, *, extension: str | None = None) -> File:
+        """Make a file of what will be at a path when it is uploaded.
+
+        >>> File.from_path("data/train.csv").extension, File.from_path("weights", extension="pt").extension
+        ('csv', 'pt')
+        """
+        return File(path, extension=extension)
+
+    @staticmethod
+    def from_content(content: Content, *, extension: str | None = None) -> File:
+        """Make a file of a text, which is encoded as UTF-8, or of bytes.
+
+        Args:
+            content: text or bytes.
+            extension: "txt" for text and "bin" for bytes, if it is None.
+
+        >>> File.from_content("a,b", extension="csv").content
+        b'a,b'
+        """
+        if isinstance(content, str):
+            data, usual = content.encode("utf-8", "surrogatepass"), "txt"
+        elif isinstance(content, bytes | bytearray | memoryview):
+            data, usual = bytes(content), "bin"
+        else:
+            raise NaiadTypeError(f"Content is text or bytes, and {shown(content)} is neither.", value=content)
+        return File(content=data, extension=usual if extension is None else extension)
+
+    @staticmethod
+    def from_stream(stream: Any, *, seek: int | None = 0, extension: str | None = None) -> File:
+        """Make a file of what a stream of text or bytes holds. It is read now, to its end, and not closed.
+
+        Args:
+            stream: anything with a `read()`.
+            seek: go to this place first, where the stream can; None reads on from where it is.
+            extension: "txt" for text and "bin" for bytes, if it is None.
+        """
+        if not hasattr(stream, "read"):
+            raise NaiadTypeError(f"A stream has a read(), and {shown(stream)} has none.", value=stream)
+        if seek is not None and getattr(stream, "seekable", bool)():
+            stream.seek(seek)
+        return File.from_content(stream.read(), extension=extension)
+
+    @staticmethod
+    def as_image(image: Any, autoscale: bool = True) -> File:
+        """Draw an object as a PNG: a picture, a figure, an array or a tensor.
+
+        An array has the shape (height, width), with 1, 3 or 4 channels as its last dimension if at all.
+
+        Args:
+            image: what to draw.
+            autoscale: multiply values by 255 if all of them are between 0 and 1.
+
+        Raises:
+            NaiadTypeError: this is nothing that can be drawn.
+            NaiadValueError: an array that is empty, or of another shape.
+
+        >>> import numpy as np
+        >>> File.as_image(np.zeros((28, 28))).extension
+        'png'
+        """
+        content: bytes | None = first("naiad_image", subject=image, autoscale=autoscale)
+        if content is None:
+            raise _unsupported("an image", image)
+        return File(content=content, extension="png")
+
+    @staticmethod
+    def as_html(chart: Any, **kwargs: Any) -> File:
+        """Write an object as a page that needs no internet: an interactive chart, a data frame, a figure.
+
+        Args:
+            chart: what to write.
+            **kwargs: for the library of the chart; `include_plotlyjs="cdn"` makes plotly's page small, and in
+                need of internet.
+
+        Raises:
+            NaiadTypeError: this is nothing that can be written as HTML.
+        """
+        page: str | None = first("naiad_html", subject=chart, options=kwargs)
+        if page is None:
+            raise _unsupported("a page", chart)
+        return File.from_content(page, extension="html")
+
+    @staticmethod
+    def as_pickle(obj: Any) -> File:
+        """Pickle an object. naiad never unpickles: load the file yourself, if you trust where it comes from.
+
+        Raises:
+            NaiadTypeError: it cannot be pickled, as a lambda or an open file.
+        """
+        try:
+            return File(content=pickle.dumps(obj), extension="pkl")
+        except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as problem:
+            remedy = "Define it at the top of a module, or write a file of your own and upload that."
+            raise NaiadTypeError(f"{shown(obj)} cannot be pickled: {problem}.\n{remedy}", value=obj) from problem
+
+    @staticmethod
+    def create_from(value: Any, **kwargs: Any) -> File:
+        """Make a file of anything that can be uploaded; a text is a path.
+
+        Args:
+            value: a path, bytes, a stream, or what `as_image` and `as_html` take.
+            **kwargs: for `as_html`.
+
+        Raises:
+            NaiadTypeError: this is nothing that a file can be made of.
+            NaiadValueError: an array that is empty, or no image by its shape.
+        """
+        if isinstance(value, File):
+            return value
+        if isinstance(value, str | os.PathLike):
+            return File(value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return File.from_content(value)
+        found = _converted(value, kwargs)
+        if found is None and _is_stream(value):
+            return File.from_stream(value)
+        if found is None:
+            raise _unsupported("a file", value)
+        return found
+
+    @staticmethod
+    def is_convertable(value: Any) -> bool:
+        """Whether this is no path and `create_from` would make a file of it. It is tried, so it takes as long."""
+        if isinstance(value, str | os.PathLike):
+            return False
+        return _is_stream(value) or _succeeds(File.create_from, value)
+
+    @staticmethod
+    def is_convertable_to_image(value: Any) -> bool:
+        """Whether `as_image` would draw this. It is tried, so it takes as long."""
+        return _succeeds(File.as_image, value)
+
+    @staticmethod
+    def is_convertable_to_html(value: Any) -> bool:
+        """Whether `as_html` would write this. It is tried, so it takes as long."""
+        return _succeeds(File.as_html, value)
+
+    def __repr__(self) -> str:
+        where = repr(self._path) if self._content is None else f"<{len(self._content):,} bytes>"
+        return f"File({where}, extension={self._extension!r})"
+
+
+def _converted(value: object, options: Mapping[str, object]) -> File | None:
+    """Return the file that plugins make of an object, the most particular first, or None if none does."""
+    own = None if options else first("naiad_convert", value=value)
+    if isinstance(own, File):
+        return own
+    image = first("naiad_image", subject=value, autoscale=True)
+    if image is not None:
+        return File(content=image, extension="png")
+    page = first("naiad_html", subject=value, options=options)
+    return None if page is None else File.from_content(page, extension="html")
+
+
+def _succeeds(convert: Callable[[Any], File], value: object) -> bool:
+    try:
+        convert(value)
+    except NaiadError:
+        return False
+    return True
+
+
+def _is_stream(value: object) -> bool:
+    return hasattr(value, "read") and not isinstance(value, type)
+
+
+def _path(path: PathLike) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        message = f"A path is a str or a Path, and {shown(path)} is neither."
+        raise NaiadTypeError(f"{message}\nUse File.create_from(...) to make a file of it.", value=path) from None
+
+
+def _extension(path: str | None) -> str:
+    """Return what follows the last dot of a file's name, if that is not its first character."""
+    return os.path.splitext(path)[1][1:] if path is not None else ""
+
+
+def _unsupported(what: str, value: object) -> NaiadTypeError:
+    """Return the error that says no plugin made anything of an object."""
+    kind = type(value)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    remedy = "Save it to a file and upload that, or keep it with File.as_pickle(...)."
+    return NaiadTypeError(f"Nothing makes {what} of a {name}: {shown(value)}.\n{remedy}", value=value)

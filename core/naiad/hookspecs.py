@@ -1,0 +1,67 @@
+"""The hooks: what a plugin can add to naiad. This file is the manual; it holds signatures and what they mean.
+
+Mark a function of the same name with `hookimpl`, and name its module in the entry-point group `naiad`. A function
+may leave out arguments it does not need. All hooks are asked at boundaries, never for each logged point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pluggy
+
+from naiad.plain import Scalar
+from naiad.tracked import ArtifactDriver
+from naiad.value import Value
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("naiad")
+"""Marks the hooks below."""
+hookimpl = pluggy.HookimplMarker("naiad")
+"""Marks a function of a plugin as an answer to the hook of its name."""
+
+
+@hookspec(firstresult=True)
+def naiad_convert(value: object) -> Scalar | Mapping[str, object] | Value | None:
+    """Turn a framework's own object into a value that a field accepts, or return None to pass.
+
+    Asked when a user assigns, appends or uploads something that no field takes as it is. A mapping becomes one
+    field for each of its items. The answer is not converted again.
+    """
+
+
+@hookspec(firstresult=True)
+def naiad_image(subject: object, autoscale: bool) -> bytes | None:
+    """Draw an object as an image and return it as the bytes of a PNG, or return None to pass.
+
+    Asked by `File.as_image`. To refuse a subject with words for the user, such as an array without pixels, raise an
+    error of naiad's own.
+
+    Args:
+        subject: what the user gave.
+        autoscale: bring values between 0 and 1 to the range of a pixel; meant for arrays.
+    """
+
+
+@hookspec(firstresult=True)
+def naiad_html(subject: object, options: Mapping[str, object]) -> str | None:
+    """Write an object as an HTML page and return it, or return None to pass.
+
+    Asked by `File.as_html`. The page must draw without internet, and text from the subject must be escaped in it.
+
+    Args:
+        subject: what the user gave.
+        options: the keywords the user gave, for any plugin; leave alone those you do not know.
+    """
+
+
+@hookspec(firstresult=True)
+def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
+    """Return what knows the files of a storage, or None to pass.
+
+    Asked by `track_files` for what it is given, and when tracked files are downloaded, for each of them.
+
+    Args:
+        scheme: of the location, in lower case, such as `s3`; `file` for paths without one.
+    """

@@ -1,0 +1,180 @@
+"""Plugins: found by the entry-point group `naiad`, loaded on first need, each call under a guard.
+
+Whatever a plugin does wrong costs one `PluginWarning` and nothing else. Ask hooks at boundaries, never per point.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
+from naiad.settings import setting
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pluggy import HookImpl
+
+__all__ = ["Plugin", "Plugins", "answers", "first", "installed"]
+
+GROUP = "naiad"
+
+
+@dataclass
+class Plugin:
+    """One plugin, and how it stands."""
+
+    name: str
+    distribution: str = ""
+    version: str = ""
+    state: str = "loaded"  # or "disabled", or "failed": it could not be loaded, or a hook of it went wrong
+    hooks: tuple[str, ...] = ()
+    problem: str = ""  # the first thing that went wrong
+
+    @property
+    def key(self) -> str:
+        """What tells it from a plugin of the same name in another distribution."""
+        return f"{self.name} of {self.distribution} {self.version}"
+
+    def fail(self, doing: str, problem: Exception) -> None:
+        """Note that something went wrong, and warn the first time it does."""
+        from traceback import format_exception_only  # copes with errors that cannot be printed
+
+        what = f"{doing}: {format_exception_only(problem)[-1].strip()}"
+        self.state, self.problem = "failed", self.problem or what
+        remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
+        warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
+
+
+class Plugins:
+    """A set of plugins, loaded one by one. Those loaded last are asked first."""
+
+    def __init__(self, disabled: Iterable[str] = ()) -> None:
+        from pluggy import PluginManager
+
+        from naiad import hookspecs
+
+        self.known: dict[str, Plugin] = {}
+        self._disabled = frozenset(disabled)
+        self._manager = PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+
+    def load(self, entry: EntryPoint) -> None:
+        """Import what an entry point names and take it in, unless its name is disabled."""
+        dist = entry.dist
+        plugin = Plugin(entry.name, dist.name if dist else "", dist.version if dist else "")
+        self.known[plugin.key] = plugin
+        if plugin.name in self._disabled:
+            plugin.state = "disabled"
+            return
+        try:
+            self._register(plugin, entry.load())
+        except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+            plugin.fail("to load", problem)
+            if self._manager.has_plugin(plugin.key):
+                self._manager.unregister(name=plugin.key)
+
+    def answers(self, hook: str, facts: dict[str, object]) -> Iterator[Any]:
+        """Ask each plugin that has the hook in turn, and yield what those say that do not pass."""
+        for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            try:
+                answer = _answer(hook, implementation, facts)
+            except (NaiadError, NaiadWarning):  # worded for the user: a refusal, a warning where they are errors
+                raise
+            except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+                self.known[implementation.plugin_name].fail(f"in {hook}", problem)
+            else:
+                if answer is not None:
+                    yield answer
+
+    def _register(self, plugin: Plugin, namespace: object) -> None:
+        """Take in the hooks of a plugin, or raise what is wrong with them."""
+        self._manager.register(namespace, plugin.key)
+        self._manager.check_pending()
+        callers = self._manager.get_hookcallers(namespace) or []
+        own = [each for caller in callers for each in caller.get_hookimpls() if each.plugin is namespace]
+        if any(each.wrapper or each.hookwrapper for each in own):
+            raise TypeError("it wraps a hook, and hooks of naiad cannot be wrapped")
+        plugin.hooks = tuple(sorted(caller.name for caller in callers))
+
+
+def first(hook: str, **facts: object) -> Any:
+    """Ask a hook and return the first answer, or None if every plugin passes.
+
+    >>> from fractions import Fraction
+    >>> first("naiad_convert", value=Fraction(1, 4))  # a field takes it as it is, so no plugin is needed
+    """
+    return next(answers(hook, **facts), None)
+
+
+def answers(hook: str, **facts: object) -> Iterator[Any]:
+    """Ask a hook and yield each answer; plugins after it are asked only when the next one is wanted.
+
+    Raises:
+        NaiadError: a plugin refuses what the user gave.
+    """
+    return _loaded().answers(hook, facts)
+
+
+def installed() -> list[Plugin]:
+    """Return all plugins of this environment, loaded or not, in the order in which they were loaded."""
+    return list(_loaded().known.values())
+
+
+_lock = threading.RLock()
+_plugins: Plugins | None = None
+
+
+def _loaded() -> Plugins:
+    """Return the plugins of this environment, and load them the first time."""
+    global _plugins
+    with _lock:
+        if _plugins is None:
+            _plugins = Plugins(_disabled())  # known before it is full: a plugin may ask a hook while it is imported
+            for entry in _entries():
+                _plugins.load(entry)
+        return _plugins
+
+
+def _entries() -> list[EntryPoint]:
+    """Return the entry points of the group: ours first, so that those of others are asked before them."""
+    from importlib.metadata import entry_points
+
+    return sorted(entry_points(group=GROUP), key=lambda entry: (not _is_ours(entry), entry.name))
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == "naiad"
+
+
+def _disabled() -> list[str]:
+    """Return the names that NAIAD_PLUGINS puts a minus before."""
+    words = [word.strip() for word in (setting("PLUGINS") or "").split(",") if word.strip()]
+    for word in words:
+        if not word.startswith("-"):
+            message = f"NAIAD_PLUGINS has {word!r}, which is ignored: a name with a minus before it disables a plugin."
+            warn_once(("NAIAD_PLUGINS", word), message, PluginWarning)
+    return [word[1:] for word in words if word.startswith("-")]
+
+
+def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
+    """Ask one plugin, and refuse an answer that is not what the hook promises."""
+    answer = implementation.function(*(facts[name] for name in implementation.argnames))
+    if isinstance(answer, _promised(hook)):
+        return answer
+    raise TypeError(f"it returned {shown(answer)}")
+
+
+@cache
+def _promised(hook: str) -> tuple[type, ...]:
+    """Return the types an answer may have, from the annotation of the hook."""
+    from naiad import hookspecs
+
+    found = get_type_hints(getattr(hookspecs, hook))["return"]
+    either = get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
+    return tuple(get_origin(each) or each for each in either)

@@ -1,0 +1,222 @@
+"""Content of files: opened only if it is a file, copied by the cheapest way the system has, hashed in bounded memory.
+
+The one rule: what is read is what gets stored. A file that changes meanwhile gives some mixture, but size and hash are
+always taken from the copy, never from the original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from naiad.errors import FileError, FileNotFound, UnreadableFile, UnsupportedFile
+
+__all__ = ["Report", "copy", "digest", "nothing", "open_file", "replacing", "write_all"]
+
+Report = Callable[[int], object]
+"""Told how many more bytes are done, by whatever thread did them."""
+
+BUFFER = 1024 * 1024
+STEP = 64 * 1024 * 1024
+"""What the kernel copies in one call: long enough to cost nothing, short enough for a progress bar and for Ctrl-C."""
+
+FICLONE = 0x40049409
+CANNOT_COPY = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.EBADF, errno.ETXTBSY}
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_zeros = bytes(BUFFER)
+
+
+def nothing(_count: int) -> None:
+    """Report to nobody."""
+
+
+def open_file(path: str | os.PathLike[str]) -> int:
+    """A descriptor to read a regular file from. It never waits, whatever lies there.
+
+    Raises:
+        FileNotFound: nothing is there.
+        UnsupportedFile: a folder, pipe, socket or device is there.
+        UnreadableFile: this user may not read it.
+        FileError: the system cannot, for another reason.
+    """
+    name = os.fspath(path)
+    try:
+        _refuse_others(name, os.stat(name))  # before opening, since even that has effects on some devices
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise _refusal(name, error) from error
+    try:
+        _refuse_others(name, os.fstat(fd))
+    except UnsupportedFile:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _refuse_others(name: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        what = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+        number = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+        raise UnsupportedFile(f"{name!r} is {what}, not a file.", path=name, what=what, errno=number)
+
+
+def _refusal(name: str, error: OSError | ValueError) -> FileError:
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None or number in ABSENT:  # ValueError: the name has a NUL, which no file's has
+        aim = f" (it is a link to {os.readlink(name)!r}, where nothing is)" if number and os.path.islink(name) else ""
+        return FileNotFound(f"There is no file {name!r}{aim}.", path=name, errno=number or errno.ENOENT)
+    if number in (errno.EACCES, errno.EPERM):
+        return UnreadableFile(f"The file {name!r} may not be read: {os.strerror(number)}.", path=name, errno=number)
+    return FileError(f"The file {name!r} cannot be read: {os.strerror(number)}.", path=name, errno=number)
+
+
+def copy(source: int, target: int, report: Report = nothing) -> int:
+    """Put what a file holds at this moment into an empty one, its holes as holes; how many bytes that is.
+
+    Shares the blocks where the file system can (reflink), else lets the kernel copy, else reads and writes.
+
+    Raises:
+        OSError: the disk is full or fails.
+    """
+    if _clone(source, target):
+        size = os.fstat(target).st_size
+        report(size)
+        return size
+    found = os.fstat(source)
+    if found.st_size == 0:
+        return _read_and_write(source, target, 0, sys.maxsize, report)  # files of /proc tell no size
+    for start, end, is_hole in _extents(source, found):
+        if is_hole:
+            report(end - start)
+            continue
+        reached = _copy_range(source, target, start, end, report)
+        if reached < end:  # it was cut meanwhile
+            os.ftruncate(target, reached)
+            return reached
+    os.ftruncate(target, found.st_size)
+    return found.st_size
+
+
+def _clone(source: int, target: int) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target, FICLONE, source)
+    except OSError:  # no such file system, another disk: whatever it is, copying tells better
+        return False
+    return True
+
+
+def _extents(fd: int, found: os.stat_result) -> Iterator[tuple[int, int, bool]]:
+    """`(start, end, is_hole)` over the whole file. Only a file with fewer blocks than bytes is asked for its holes."""
+    at, size = 0, found.st_size
+    if found.st_blocks * 512 >= size or not hasattr(os, "SEEK_DATA"):
+        yield 0, size, False
+        return
+    while at < size:
+        start, end = _next_data(fd, at, size)
+        if at < start:
+            yield at, start, True
+        if start < end:
+            yield start, end, False
+        at = end
+
+
+def _next_data(fd: int, at: int, size: int) -> tuple[int, int]:
+    try:
+        start = min(os.lseek(fd, at, os.SEEK_DATA), size)
+        return start, min(os.lseek(fd, start, os.SEEK_HOLE), size) if start < size else size
+    except OSError as error:
+        return (size, size) if error.errno == errno.ENXIO else (at, size)  # only a hole is left; nobody can tell
+
+
+def _copy_range(source: int, target: int, at: int, end: int, report: Report) -> int:
+    while at < end:
+        try:
+            count = os.copy_file_range(source, target, min(end - at, STEP), at, at)
+        except AttributeError:  # only Linux has it
+            count = 0
+        except OSError as error:
+            if error.errno not in CANNOT_COPY:
+                raise
+            count = 0
+        if count == 0:
+            return _read_and_write(source, target, at, end, report)
+        at += count
+        report(count)
+    return at
+
+
+def _read_and_write(source: int, target: int, at: int, end: int, report: Report) -> int:
+    buffer = memoryview(bytearray(BUFFER))
+    while at < end:
+        count = os.preadv(source, [buffer[: min(BUFFER, end - at)]], at)
+        if count == 0:
+            break
+        write_all(target, buffer[:count], at)
+        at += count
+        report(count)
+    return at
+
+
+def write_all(fd: int, data: bytes | memoryview, at: int) -> None:
+    """Write all of it at an offset.
+
+    Raises:
+        OSError: the disk did not take all.
+    """
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, at)
+        view, at = view[count:], at + count
+
+
+def digest(fd: int, report: Report = nothing) -> tuple[str, int]:
+    """SHA-256 in hex and size of what a file holds. Holes are not read, so they leave the page cache alone."""
+    sha, size = hashlib.sha256(), 0
+    buffer = memoryview(bytearray(BUFFER))
+    found = os.fstat(fd)
+    for start, end, is_hole in _extents(fd, found):
+        while start < end:
+            wanted = min(BUFFER, end - start)
+            count = wanted if is_hole else os.preadv(fd, [buffer[:wanted]], start)
+            if count == 0:
+                return sha.hexdigest(), size
+            sha.update(_zeros[:count] if is_hole else buffer[:count])
+            start, size = start + count, size + count
+            report(count)
+    return sha.hexdigest(), size
+
+
+@contextlib.contextmanager
+def replacing(destination: Path) -> Iterator[int]:
+    """A descriptor to write a file with that appears, whole, when the block ends, and not at all when it raises.
+
+    What was there is replaced, a link itself and not what it leads to.
+    """
+    hidden = destination.with_name(f".naiad-{os.urandom(8).hex()}.part")
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        yield fd
+        os.replace(hidden, destination)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(fd)
