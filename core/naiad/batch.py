@@ -39,6 +39,7 @@ class Batch:
         self._scope = scope
         self._changes: list[Change] = []
         self._new: dict[str, Field] = {}
+        self._has_learned = False
 
     def __enter__(self) -> Batch:
         self._scope.require_active()
@@ -106,11 +107,13 @@ class Batch:
     def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
         inner = as_mapping(value)
         if inner is None:
+            self._refuse_root(path)
             return [(path, value)]
         self._refuse_dict(path)
         return flatten(inner, path)
 
     def _assign_leaf(self, path: str, value: Any) -> None:
+        self._refuse_root(path)
         known = self._known(path)
         if known is not None:
             plain = value.value if isinstance(value, Atom) else value
@@ -151,13 +154,15 @@ class Batch:
         return known
 
     def _known(self, path: str) -> Field | None:
-        return self._new.get(path) or self._scope.tree.get(path)
+        known = self._new.get(path) or self._scope.tree.get(path)
+        if known is None and not self._has_learned:
+            self._has_learned = True
+            self._scope.learn()
+            known = self._scope.tree.get(path)
+        return known
 
     def _make(self, path: str, kind: str) -> Field:
-        if not path:
-            raise NaiadTypeError(
-                f"Only a dict can be written to the root of {self._scope.title}.\nGive a path as well."
-            )
+        self._refuse_root(path)
         return field_class(kind)(self._scope, path)
 
     # Gathering
@@ -182,6 +187,12 @@ class Batch:
         self._changes.append(change)
         if change.field.path not in self._scope.tree:
             self._new[change.field.path] = change.field
+
+    def _refuse_root(self, path: str) -> None:
+        if not path:
+            raise NaiadTypeError(
+                f"Only a dict can be written to the root of {self._scope.title}.\nGive a path as well."
+            )
 
     def _refuse_dict(self, path: str) -> None:
         known = self._known(path)

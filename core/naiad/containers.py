@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import life, paths
-from naiad.errors import FieldConflict, NaiadTypeError, shown
+from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import with_article
 from naiad.handler import Handler
 from naiad.namespace import lines_of, nested
@@ -67,6 +67,7 @@ class Container:
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
+        self._scope.look()
         return self._scope.tree.completions()
 
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler:
@@ -206,13 +207,17 @@ class Container:
         Args:
             seconds: how long a disk that does not answer may delay this; 10 if None.
         """
+        if not (seconds is None or _is_duration(seconds)):
+            raise InvalidArgument(f"seconds= takes a number that is not negative, or None, not {shown(seconds)}.")
         with self._stopping:
             if self._state == "stopped":
                 return
             self._state = "stopping"
-            self._end(seconds)
-            self._state = "stopped"
-        life.end(self)
+            try:
+                self._end(seconds)
+            finally:
+                self._state = "stopped"
+                life.end(self)
 
     def _end(self, seconds: float | None) -> None:  # noqa: ARG002 (for subclasses)
         """Refuse everything from now on."""
@@ -226,3 +231,7 @@ class Container:
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the use of the container."""
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 0

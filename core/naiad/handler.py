@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from naiad import paths
 from naiad.batch import Batch
 from naiad.clock import now
-from naiad.errors import UnsupportedValue, warn_once
+from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue, warn_once
 from naiad.fields.base import Source
 from naiad.fields.float_series import FloatSeries
 from naiad.namespace import nested
@@ -59,6 +59,7 @@ class Handler(Source):
         self._below: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
+        self._container._scope.look()
         field = self._container._scope.tree.get(self._path)
         if field is not None:
             return repr(field)
@@ -85,6 +86,7 @@ class Handler(Source):
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
+        self._container._scope.look()
         return self._container._scope.tree.completions(self._path)
 
     @property
@@ -155,7 +157,7 @@ class Handler(Source):
                 at = reserve()
                 try:
                     pack_int(page, at, place, value, now(), fid, at)
-                except (struct_error, ValueError):  # page full, writer stopped, step too large
+                except (struct_error, ValueError, TypeError):  # page full or closed, step too large
                     _give_back(page, at)
                     series.put(value, place, None, is_taken=step is None)
                 else:
@@ -280,7 +282,7 @@ class Handler(Source):
         scope = self._container._scope
         with scope.lock, Batch(scope) as batch:
             change(batch)
-        if wait:
+        if wait and not scope.is_sync:  # which has waited already
             scope.commit([], wait=True)
 
     # The ways of append
@@ -291,6 +293,9 @@ class Handler(Source):
             series.put(value, step, timestamp)
         except UnsupportedValue:
             return False
+        except (NaiadTypeError, NaiadValueError):
+            self._container._scope.require_active()  # that a run was stopped matters more than what it is given
+            raise
         return True
 
     def _append_floats(self, values: dict[Any, Any], step: Any) -> bool:
@@ -317,7 +322,7 @@ class Handler(Source):
             at = reserve()
             try:
                 pack_int(page, at, place, value, time, series.fid, at)
-            except (struct_error, ValueError):  # page full, writer stopped: the slow path knows
+            except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
                 series.put(value, place, time, is_taken=step is None)
                 reserve, page = journal.slot
         return True
@@ -358,7 +363,7 @@ class Handler(Source):
 
 def _give_back(page: Page, at: int) -> None:
     """Fill a reserved record that got no point with one that means nothing: what follows must not wait for it."""
-    with suppress(struct_error, ValueError):  # on a full page there is nothing to fill
+    with suppress(struct_error, ValueError, TypeError):  # on a full page there is nothing to fill
         pack_int(page, at, 0, 0.0, 0.0, 0, at)
 
 

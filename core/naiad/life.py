@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 from types import TracebackType
@@ -15,6 +16,7 @@ __all__ = ["begin", "end", "end_state", "open_containers"]
 
 _open: dict[int, Container] = {}  # by identity; keeps a run alive whose last reference the program dropped
 _is_watching = False
+_is_interrupted = False  # the process is ending by a KeyboardInterrupt that nobody caught
 
 
 def begin(container: Container) -> None:
@@ -51,12 +53,29 @@ def end_state(error: BaseException) -> str | None:
 def _stop_all() -> None:
     for container in open_containers():
         container.stop()
+    if _is_interrupted:
+        _end_by_interrupt()
+
+
+def _end_by_interrupt() -> None:
+    """Let Python still end as after any Ctrl-C, by SIGINT, or a shell would go on with its loop.
+
+    Python remembers that only until some code is compiled, and imports do that; this makes it remember again.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        eval("interrupt()", {"interrupt": _interrupt})
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _chain_excepthook() -> None:
     earlier = sys.excepthook
 
     def mark_failed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        global _is_interrupted
+        _is_interrupted = isinstance(error, KeyboardInterrupt)
         try:
             for container in open_containers():
                 container._fail(error)

@@ -62,6 +62,7 @@ class Project(Container):
         options.check(**given)
         if options.mode_of(mode) == "offline":
             raise NaiadError("A project cannot be opened in offline mode; leave mode= out.")
+        project = options.project_name(project)
         self._store = Store.locate(store)
         self._name = project or self._store.default_project()
         if project is not None and project not in self._store.projects().values():
@@ -103,22 +104,22 @@ class _Facts(Reader):
 
     def kinds(self) -> dict[str, str]:
         """Path and kind of each."""
-        return {path: "datetime" if path.endswith("_time") else "string" for path in self.values()}
+        return {path: kind for path, (kind, _value) in self.atoms().items()}
 
-    def values(self, prefix: str = "") -> dict[str, Any]:
-        """The values of all below a namespace."""
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Any]]:
+        """Kind and value of all below a namespace."""
         keys = [key for key, project in self._store.projects().items() if project == self._name]
         facts: dict[str, Any] = {
             "sys/id": keys[0] if keys else ids.project_key(self._name),
             "sys/name": self._name,
             "sys/visibility": "priv",
         }
-        return {path: value for path, value in facts.items() if not prefix or path.startswith(f"{prefix}/")}
+        return {path: ("string", value) for path, value in facts.items() if not prefix or path.startswith(f"{prefix}/")}
 
-    def value(self, path: str) -> Any:
-        """One value."""
+    def atom(self, path: str) -> tuple[str, Any]:
+        """Kind and value of one."""
         try:
-            return self.values()[path]
+            return self.atoms()[path]
         except KeyError:
             raise MissingField(f'Project {self._name} has no field "{path}".', path=path) from None
 

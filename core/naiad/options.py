@@ -17,7 +17,16 @@ from naiad.errors import (
 )
 from naiad.settings import setting
 
-__all__ = ["MODES", "check", "custom_id", "is_strict", "mode_of", "refuse_unknown", "say_what_is_missing"]
+__all__ = [
+    "MODES",
+    "check",
+    "custom_id",
+    "is_strict",
+    "mode_of",
+    "project_name",
+    "refuse_unknown",
+    "say_what_is_missing",
+]
 
 MODES = ("async", "sync", "offline", "read-only", "debug")
 LONGEST_ID = 128
@@ -136,6 +145,24 @@ def custom_id(given: str | None) -> str | None:
         raise NaiadPathError(
             f"{shown(given)} cannot be a custom run id.\n"
             f"Give one of at most {LONGEST_ID} characters without slashes and control characters.",
+            path=given,
+        )
+    return given
+
+
+def project_name(given: str | None) -> str | None:
+    """Check the name of a project. It may have slashes: Neptune's are `workspace/project`.
+
+    Raises:
+        NaiadPathError: it is blank or too long, or has a part "..", or a character that no listing can show.
+    """
+    if not given:
+        return None
+    is_dotted = any(part in (".", "..") for part in given.split("/"))
+    if not given.strip() or is_dotted or len(given) > LONGEST_ID or not given.isprintable():
+        raise NaiadPathError(
+            f"{shown(given)} cannot be the name of a project.\n"
+            f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
             path=given,
         )
     return given

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from naiad import clock, coerce, life, options
+from naiad import clock, coerce, life, options, paths
 from naiad.containers import Container
 from naiad.errors import InactiveRun, LimitWarning, MissingField, NaiadError, NeedExistingRun, RunIdCollision, warn_once
 from naiad.fields.series import Series
@@ -52,7 +52,9 @@ class Run(Container):
         capture_stdout: not captured yet.
         capture_stderr: not captured yet.
         capture_hardware_metrics: not captured yet.
-        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block.
+        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block. Python tells
+            nobody of `sys.exit(1)` outside of a block, and in a notebook an exception ends a cell, not the run: both
+            leave it finished, unless `with` is used.
         monitoring_namespace: where naiad itself logs; `monitoring/<hash>` by default.
         flush_period: no effect, as data does not wait to be sent.
         proxies: no effect.
@@ -118,7 +120,8 @@ class Run(Container):
             )
         self._fail_on_exception = fail_on_exception
         self._capture_traceback = capture_traceback
-        self._monitoring_namespace = monitoring_namespace or setting("MONITORING_NAMESPACE")
+        named = monitoring_namespace or setting("MONITORING_NAMESPACE")
+        self._monitoring_namespace = paths.parse(named) if named else None
         self._settings: dict[str, Any] = {
             "mode": options.mode_of(mode),
             "strict": options.is_strict(strict),
@@ -129,6 +132,7 @@ class Run(Container):
         if custom_run_id is None and with_id is None:
             custom_run_id = setting("CUSTOM_RUN_ID")
         custom_run_id = options.custom_id(custom_run_id)
+        project = options.project_name(project)
         options.say_what_is_missing(**given)
         self._begin(with_id, project, custom_run_id, store, facts)
 
@@ -234,13 +238,19 @@ class Run(Container):
     # The end
 
     def _end(self, seconds: float | None) -> None:
-        if self._scope.has_limits:
+        try:
             self._say_what_was_left_out()
+        finally:
+            self._close(seconds)
+
+    def _close(self, seconds: float | None) -> None:
         super()._end(seconds)
-        if not self._scope.is_read_only:
-            self._scope.writer.stop(self._end_state, seconds)
-        if self._temporary is not None and not self._is_inherited:
-            remove_temporary_store(self._temporary)
+        try:
+            if not self._scope.is_read_only:
+                self._scope.writer.stop(self._end_state, seconds)
+        finally:
+            if self._temporary is not None and not self._is_inherited:
+                remove_temporary_store(self._temporary)
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the program or the `with` block: mark the run, keep the traceback."""

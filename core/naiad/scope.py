@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from naiad import paths
+from naiad.batch import Batch
 from naiad.errors import (
     FieldConflict,
     InactiveContainer,
     MissingField,
+    NaiadError,
     ProtectedPath,
     ReadOnlyWarning,
     warn_once,
 )
 from naiad.fields.atom import Atom
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Change, Field, with_article
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.namespace import Tree
@@ -125,11 +129,60 @@ class ContainerScope:
         """Learn what other processes have added, removed or changed."""
         with self.lock:
             kinds = self.reader.kinds()
-            for path in [] if self._is_waiting() else self.tree.paths():
-                known = self.tree.get(path)
-                if known is not None and kinds.get(path) != known.kind:
-                    self._forget(known)
+            if self._is_waiting():
+                self.know((path, kind) for path, kind in kinds.items() if self._has_room(path))
+                return
+            gone = [
+                known
+                for path in self.tree.paths()
+                if (known := self.tree.get(path)) is not None and kinds.get(path) != known.kind
+            ]
+            for known in gone:
+                self._forget(known)
             self.know(kinds.items())
+            if gone and self._writer is not None:
+                self._say_what_is_shadowed(gone)
+
+    def look(self) -> None:
+        """Where nothing can be written, what others write is all there is to know: see it before it is shown."""
+        if self.is_read_only:
+            with contextlib.suppress(OSError, NaiadError):  # then what is known already is shown
+                self.refresh()
+
+    def learn(self) -> None:
+        """Before a field that is new here is made: see those that others have made since this process last looked."""
+        if self._writer is None or self._is_waiting() or not self._writer.others_have_written():
+            return
+        try:
+            self.refresh()
+        except (OSError, NaiadError):
+            return  # what cannot be read forbids no write; the one that was defined first is shown then
+
+    def replacement(self, field: Field) -> Field:
+        """Return the field that is at the path of another one now, which turned out to be of another kind.
+
+        Raises:
+            MissingField: there is none.
+            FieldConflict: this process has not stored all it wrote, and so cannot tell.
+        """
+        self.refresh()
+        found = self.existing(field.path)
+        if found.kind == field.kind:
+            raise FieldConflict(f'"{field.path}" is not {with_article(field)} in the store any more.', path=field.path)
+        return found
+
+    def _has_room(self, path: str) -> bool:
+        try:
+            self.tree.check(path)
+        except FieldConflict:
+            return False
+        return True
+
+    def _say_what_is_shadowed(self, gone: Iterable[Field]) -> None:
+        own = {(field.path, field.kind) for field in gone}
+        for each in self.reader.shadowed():
+            if (each.path, each.kind) in own:
+                self.writer.warn_of(each)
 
     def _is_waiting(self) -> bool:
         """Whether what this process wrote waits in memory for the disk, so that no reader sees all of it."""
@@ -144,14 +197,11 @@ class ContainerScope:
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""
         self.require_active()
-        plain = self.reader.values(path)
-        if any(each not in self.tree for each in plain):
-            self.refresh()
         found = {}
-        for each, value in plain.items():
-            field = self.tree.get(each)
-            if isinstance(field, Atom | RunState):
-                found[each] = field.read(value)
+        for each, (kind, plain) in self.reader.atoms(path).items():
+            made_of = field_class(kind)
+            if issubclass(made_of, Atom | RunState):
+                found[each] = made_of.read(plain)
         return found
 
     def _forget(self, field: Field) -> None:
@@ -187,6 +237,13 @@ class ContainerScope:
                     change.then()
         if wait or self.is_sync:
             self._writer.wait()
+
+    def copy(self, source: Field, path: str, wait: bool = False) -> None:
+        """Store the content of a field at another path too: `run[path] = source`."""
+        with self.lock, Batch(self) as batch:
+            batch.assign(paths.parse(path), source)
+        if wait and not self.is_sync:
+            self.commit([], wait=True)
 
     def remove(self, path: str, wait: bool = False) -> None:
         """Remove the field at a path, or all fields of a namespace, in one write.

@@ -1,7 +1,8 @@
-"""Settings from the environment: every `NAIAD_X` falls back to `NEPTUNE_X`, and the numbers the store runs on."""
+"""Settings from the environment, where `NAIAD_X` falls back to Neptune's `NEPTUNE_X`; and the numbers of the store."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -17,14 +18,17 @@ def setting(name: str, default: str | None = None) -> str | None:
     return os.environ.get(f"NAIAD_{name}") or os.environ.get(f"NEPTUNE_{name}") or default
 
 
-def _number(name: str, default: float) -> float:
+def _number(name: str, default: float, least: float = 0) -> float:
     text = os.environ.get(f"NAIAD_{name}")
     if not text:
         return default
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise InvalidArgument(f"NAIAD_{name} must be a number, not {text!r}.") from None
+        number = math.nan
+    if not least <= number < math.inf:
+        raise InvalidArgument(f"NAIAD_{name} must be a number of at least {least:g}, not {text!r}.")
+    return number
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class Tuning:
         return cls(
             journal=journal,
             segment_bytes=int(_number("SEGMENT_BYTES", cls.segment_bytes)),
-            fold_records=int(_number("FOLD_RECORDS", cls.fold_records)),
+            fold_records=int(_number("FOLD_RECORDS", cls.fold_records, least=1)),
             small_run_records=int(_number("SMALL_RUN_RECORDS", cls.small_run_records)),
-            sync_seconds=_number("SYNC_SECONDS", cls.sync_seconds),
+            sync_seconds=_number("SYNC_SECONDS", cls.sync_seconds, least=0.001),
             memory_bytes=int(_number("MEMORY_BYTES", cls.memory_bytes)),
         )

@@ -187,7 +187,7 @@ class Writer:
         """Say once that something this process writes is not shown."""
         warn_once(
             (self.folder.uid, shadowed.path, "shadowed"),
-            f'In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one '
+            f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one "
             "is kept but not shown; use another path for it.",
             FieldWarning,
         )

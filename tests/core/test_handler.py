@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad.errors import FieldConflict, InactiveRun, MissingField, NaiadPathError, NaiadValueError, ProtectedPath
+from naiad.errors import (
+    FieldConflict,
+    InactiveRun,
+    MissingField,
+    NaiadPathError,
+    NaiadValueError,
+    ProtectedPath,
+    WrongVerb,
+)
 from naiad.handler import Handler
 from naiad.utils import stringify_unsupported
 
@@ -357,3 +365,45 @@ def test_interrupted_generator_leaves_no_trace_and_no_lock(run: naiad.Run) -> No
     run["x"].append(2.0)
 
     assert [2.0] == run["x"].fetch_values()["value"].tolist()
+
+
+@pytest.mark.parametrize(
+    "value", [[1], None, object(), naiad.types.FloatSeries([1.0])], ids=lambda each: type(each).__name__
+)
+def test_whatever_is_no_dict_is_refused_at_the_root(run: naiad.Run, value: Any) -> None:
+    for verb in (run.assign, run.append, run.log, run.extend):
+        with pytest.raises(TypeError, match="Only a dict can be written to the root"):
+            verb(value)
+
+    assert {"sys"} == run.get_structure().keys()
+
+
+def test_reading_by_the_verb_of_another_kind_names_the_right_one(run: naiad.Run) -> None:
+    run["n"] = 1
+    run["x"].append(1.0)
+
+    with pytest.raises(WrongVerb, match=r"Read it with fetch_last\(\) or fetch_values\(\)"):
+        run["x"].fetch()
+    for verb in ("fetch_last", "fetch_values"):
+        with pytest.raises(WrongVerb, match=r"Read it with fetch\(\)"):
+            getattr(run["n"], verb)()
+
+
+def test_stopped_run_is_named_before_a_bad_value(run: naiad.Run) -> None:
+    held = run["x"]
+    held.append(1.0)
+    run.stop()
+
+    for value in ("text", 10**400):
+        with pytest.raises(InactiveRun):
+            held.append(value)
+
+
+@pytest.mark.parametrize("value", [7, True, -(2**53)], ids=repr)
+def test_whole_numbers_are_appended_like_floats(run: naiad.Run, value: int) -> None:
+    for step in range(3):
+        run["x"].append(value, step=step)
+    run["x"].append(value)
+
+    assert [float(value)] * 4 == run["x"].fetch_values()["value"].tolist()
+    assert [0, 1, 2, 3] == run["x"].fetch_values()["step"].tolist()

@@ -6,26 +6,38 @@ import inspect
 import multiprocessing
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import naiad
+from naiad import life, runs
 from naiad.errors import (
     InactiveRun,
     InvalidArgument,
+    LimitWarning,
     NaiadPathError,
+    NaiadValueError,
     NaiadWarning,
     NeedExistingRun,
     NotYetWarning,
+    ProtectedPath,
     ReadOnlyWarning,
     RunIdCollision,
     RunNotFound,
+    StorageError,
 )
+from naiad.store.store import Store
+from naiad.store.verify import verify
+from naiad.types import FloatSeries
+from naiad.writer import Writer
 
 NEPTUNES_ARGUMENTS = {
     "with_id": None,
@@ -284,6 +296,41 @@ def test_stopping_twice_does_nothing(run: naiad.Run) -> None:
         run["x"]
 
 
+@pytest.mark.parametrize("seconds", ["x", -1, float("nan")])
+def test_stop_refuses_what_is_no_duration_and_changes_nothing(run: naiad.Run, seconds: Any) -> None:
+    with pytest.raises(NaiadValueError, match=re.escape(f"not {seconds!r}")):
+        run.stop(seconds=seconds)
+    run["a"] = 1
+
+    assert "started" == run.get_state()
+    assert 1 == run["a"].fetch()
+
+
+def test_stop_that_raises_has_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with naiad.init_run(mode="debug", on_error="raise") as broken:
+        folder = broken._folder.path
+        monkeypatch.setattr(broken._scope.writer.journal, "give_up", lambda: 1)
+        with pytest.raises(StorageError, match="could not be stored"):
+            broken.stop()
+
+        assert "stopped" == broken.get_state()
+        assert not folder.exists()
+        assert broken not in life.open_containers()
+
+
+def test_run_is_sealed_even_if_what_stop_says_is_an_error(store: Path) -> None:
+    run = naiad.init_run(limits="neptune")
+    run["s"].append(1.0, step=5)
+    with pytest.warns(LimitWarning):
+        run["s"].append(2.0, step=4)
+    with pytest.raises(LimitWarning, match="left out in all"):
+        run.stop()
+
+    assert "stopped" == run.get_state()
+    assert run._folder.seal.exists()
+    assert [] == verify(run._folder)
+
+
 def test_what_can_be_asked_after_stop(run: naiad.Run) -> None:
     run["a"] = 1
     run.stop()
@@ -510,3 +557,106 @@ def test_run_that_was_dropped_is_still_stopped_in_order(store: Path) -> None:
 
     assert ("finished", 1) == (reader["sys/state"].fetch(), reader["a"].fetch())
     reader.stop()
+
+
+def test_run_knows_its_project_and_keeps_it_when_it_is_copied(tmp_path: Path, store: Path) -> None:
+    with naiad.init_run(project="workspace/digits") as run:
+        assert "workspace/digits" == run["sys/project"].fetch()
+        with pytest.raises(ProtectedPath):
+            run["sys/project"] = "other"
+        name = run["sys/id"].fetch()
+    elsewhere = tmp_path / "elsewhere"
+    naiad.init_run(store=elsewhere, project="other").stop()
+    shutil.copytree(run._folder.path, elsewhere / "runs" / run._folder.uid)
+
+    assert [name] == [each.id for each in Store.locate(elsewhere).catalog().rows("workspace/digits")]
+
+
+@pytest.mark.usefixtures("store")
+def test_joining_a_run_waits_until_its_maker_has_begun_it() -> None:
+    ticket = Store.locate().new_run("digits", "mine")
+    ticket.folder.journal.mkdir(parents=True)  # as far as another process came until now
+    first = runs._first_ops(ticket.id, "digits", "mine", {"name": "theirs", "description": None, "tags": []})
+    maker = threading.Timer(0.3, lambda: Writer.open(ticket.folder, first_ops=first).stop())
+    maker.start()
+    with naiad.init_run(project="digits", custom_run_id="mine") as run:
+        assert f"<Run {ticket.id}>" == repr(run)
+        assert (ticket.id, "theirs") == (run["sys/id"].fetch(), run["sys/name"].fetch())
+    maker.join()
+
+
+@pytest.mark.usefixtures("store")
+def test_joining_a_run_whose_maker_died_begins_it() -> None:
+    ticket = Store.locate().new_run("digits", "mine")
+    ticket.folder.journal.mkdir(parents=True)
+    with naiad.init_run(project="digits", custom_run_id="mine", tags="a") as run:
+        run["x"].append(1.0)
+
+        assert (ticket.id, "Untitled", "mine") == tuple(
+            run[f"sys/{name}"].fetch() for name in ("id", "name", "custom_run_id")
+        )
+        assert {"a"} == run["sys/tags"].fetch()
+    assert [] == verify(run._folder)
+
+
+@pytest.mark.usefixtures("store")
+def test_sync_mode_asks_the_disk_once_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    wait = Writer.wait
+    monkeypatch.setattr(Writer, "wait", lambda self: (asked.append(1), wait(self)))
+    with naiad.init_run(mode="sync") as run:
+        for verb in (
+            lambda: run["d"].append({f"m{number}": 0.5 for number in range(10)}),
+            lambda: run["d"].append({f"m{number}": 0.5 for number in range(10)}),
+            lambda: run["p"].assign({"a": 1, "b": 2}),
+            lambda: run["d/m1"].append(0.5, wait=True),
+            lambda: run["d/m1"].extend([0.5] * 50),
+            lambda: run["s"].assign(FloatSeries([1.0, 2.0], min=0)),
+            run["d"].pop,
+        ):
+            asked.clear()
+            verb()
+            assert [1] == asked
+
+
+@pytest.mark.parametrize("seconds", ["x", -1, float("nan"), [1]])
+def test_stop_that_is_given_no_seconds_is_refused_and_the_run_goes_on(run: naiad.Run, seconds: Any) -> None:
+    with pytest.raises(ValueError, match="seconds="):
+        run.stop(seconds=seconds)
+    run["a"] = 1
+
+    assert "started" == run.get_state()
+    run.stop(seconds=5)
+    assert run._folder.seal.exists()
+
+
+@pytest.mark.parametrize("namespace", ["../x", " ", "a\nb", "x" * 2000])
+def test_monitoring_namespace_must_be_a_path(store: Path, namespace: str) -> None:
+    with pytest.raises(NaiadPathError):
+        naiad.init_run(monitoring_namespace=namespace)
+    assert not store.exists()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    "project", ["..", "a/../b", " ", "a\nb", "x" * 200, "\ud800"], ids=lambda name: ascii(name)[:9]
+)
+def test_odd_projects_are_refused(project: str) -> None:
+    with pytest.raises(NaiadPathError, match="name of a project"):
+        naiad.init_run(project=project)
+
+
+def test_project_is_named_by_a_folder_of_any_bytes(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    naiad.init_run(store=folder / ".naiad").stop()
+
+    assert ["f\N{REPLACEMENT CHARACTER}"] == [row.project for row in Store.locate(folder / ".naiad").catalog().rows()]
+
+
+def test_run_with_a_half_character_in_its_project_does_not_hide_the_others(store: Path) -> None:
+    naiad.init_run(project="fine").stop()
+    ticket = Store.locate().new_run("fine")
+    first = runs._first_ops(ticket.id, "f\udcff", None, {"name": None, "description": None, "tags": []})
+    Writer.open(ticket.folder, first_ops=first).stop()
+
+    assert 2 == len(Store.locate().catalog().rows())

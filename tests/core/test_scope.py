@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 import naiad
-from naiad.errors import FieldConflict, MissingField
+from naiad.errors import FieldConflict, FieldWarning, MissingField, NaiadTypeError, WrongVerb
+from naiad.store.picture import Shadowed
 
 
 @pytest.fixture
@@ -75,6 +76,149 @@ def test_field_object_of_a_removed_field_cannot_hide_what_came_after(run: naiad.
     with pytest.raises(FieldConflict, match="another field now"):
         stale.assign(2)
     assert "text" == run["a"].fetch()
+
+
+def test_kind_that_another_process_gave_a_path_holds_here_too(run: naiad.Run, other: naiad.Run) -> None:
+    run["m"].append(1.0)
+    with pytest.raises(NaiadTypeError, match='"m" is a series of numbers'):
+        other["m"].append("text")
+    with pytest.raises(WrongVerb, match='"m" is a FloatSeries'):
+        other["m"].fetch()
+    for i in range(3):
+        run["m"].append(float(i))
+
+    assert [1.0, 0.0, 1.0, 2.0] == other["m"].fetch_values()["value"].tolist()
+
+
+def test_field_cannot_lie_below_what_another_process_stored(run: naiad.Run, other: naiad.Run) -> None:
+    run["n"] = 1
+    with pytest.raises(FieldConflict, match='"n/x" cannot exist'):
+        other["n/x"] = 2
+    other["o/x"] = 2
+    with pytest.raises(FieldConflict, match='"o" is a namespace'):
+        run["o"] = 1
+
+
+def test_value_is_coerced_to_the_kind_that_another_process_chose(run: naiad.Run, other: naiad.Run) -> None:
+    run["x"] = 1.5
+    other["x"] = 2
+
+    assert 2.0 == run["x"].fetch()
+    assert isinstance(run["x"].fetch(), float)
+
+
+def test_run_that_nobody_else_writes_is_never_read_for_a_new_field(
+    run: naiad.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise AssertionError("the run was read")
+
+    monkeypatch.setattr(run._scope, "refresh", refuse)
+    run["a"] = 1
+    run["b"].append({"c": 1.0, "d": 2.0})
+    monkeypatch.undo()
+
+    assert 1 == run["a"].fetch()
+
+
+@pytest.fixture
+def blind(run: naiad.Run, other: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither handle looks at the other before it writes, as when both write at the same moment."""
+    for each in (run, other):
+        monkeypatch.setattr(each._scope.writer, "others_have_written", lambda: False)
+
+
+@pytest.mark.usefixtures("blind")
+def test_of_two_kinds_at_one_path_the_first_is_shown_and_the_other_writer_warned(
+    run: naiad.Run, other: naiad.Run
+) -> None:
+    run["m"].append(1.0)
+    other["m"].append("x")
+    for i in range(1000):
+        run["m"].append(float(i))
+    with pytest.warns(FieldWarning, match='"m" \\(float_series\\) and then "m" \\(string_series\\)'):
+        other.sync()
+    other.sync()
+    run.sync()
+
+    assert 1001 == len(run["m"].fetch_values())
+    assert 1001 == len(other["m"].fetch_values())
+    assert [Shadowed("m", "string_series", "m", "float_series")] == run._scope.reader.shadowed()
+
+
+@pytest.mark.usefixtures("blind")
+@pytest.mark.parametrize(("first", "second"), [("n", "n/x"), ("n/x", "n"), ("n/x/y", "n"), ("n", "n/x/y")])
+def test_run_with_a_field_below_a_field_can_be_read_whole(
+    run: naiad.Run, other: naiad.Run, first: str, second: str
+) -> None:
+    run[first] = 1
+    other[second] = 2
+    with pytest.warns(FieldWarning, match=f'"{first}" .*"{second}" '):
+        other.sync()
+    run.sync()
+
+    for each in (run, other, naiad.init_run(with_id=run["sys/id"].fetch(), mode="read-only")):
+        found = each.fetch()
+        for part in first.split("/"):
+            found = found[part]
+        assert 1 == found
+        assert not each._scope.tree.get(second)
+        assert "n" in each.get_structure()
+    with pytest.raises(FieldConflict):
+        other[second] = 3
+
+
+@pytest.mark.usefixtures("blind")
+def test_kind_of_a_field_is_learned_anew_when_it_is_read(run: naiad.Run, other: naiad.Run) -> None:
+    run["v"] = 1.5
+    other.sync()
+    other.pop("v")
+    other["v"] = "text"
+
+    assert "text" == run["v"].fetch()
+    assert "<String field" in repr(run["v"])
+
+
+@pytest.mark.usefixtures("blind")
+def test_namespace_is_read_with_the_kinds_that_are_stored(run: naiad.Run, other: naiad.Run) -> None:
+    run["n/v"] = "text"
+    run["n/w"] = 1
+    other.sync()
+    other.pop("n")
+    other["n/v"] = 2.5
+    other["n/w"].append(0.5)
+
+    assert {"v": 2.5} == run["n"].fetch()
+
+
+@pytest.mark.usefixtures("blind")
+def test_verb_that_does_not_fit_what_another_process_put_there_says_so(run: naiad.Run, other: naiad.Run) -> None:
+    run["v"].append(1.5)
+    run["w"] = 1
+    run["x"].append(1.5)
+    other.sync()
+    for path in "vwx":
+        other.pop(path)
+    other["v"] = "text"
+    other["w"].append("entry")
+    other["x"].append("entry")
+
+    with pytest.raises(WrongVerb, match='"v" is a String'):
+        run["v"].fetch_values()
+    with pytest.raises(WrongVerb, match='"w" is a StringSeries'):
+        run["w"].fetch()
+    assert "entry" == run["x"].fetch_last()
+
+
+def test_what_others_write_shows_in_completions_and_reprs_of_a_reader(run: naiad.Run) -> None:
+    with naiad.init_run(with_id=run["sys/id"].fetch(), mode="read-only") as reader:
+        run["new/field"] = 5
+
+        assert '<Integer field at "new/field">' == repr(reader["new/field"])
+        run["new/other"] = 5
+        assert ["field", "other"] == reader["new"]._ipython_key_completions_()
+        run["newer"] = 5
+        assert "newer" in reader._ipython_key_completions_()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -7,6 +7,7 @@ import math
 import sqlite3
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def read_index(run: Path) -> dict[str, Any]:
                 found[path] = (found[path] or []) + list(zip(columns[0], columns[1], strict=True))
             else:
                 starts, blob = columns[2], columns[3]
-                texts = [blob[a:b].decode() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+                texts = [blob[a:b].decode() for a, b in pairwise(starts)]
                 found[path] = (found[path] or []) + texts
         sql = "SELECT data FROM pack WHERE first_field <= ? AND last_field >= ? ORDER BY id"
         for (data,) in db.execute(sql, (number, number)):

@@ -23,6 +23,7 @@ def test_the_python_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path)
         env=environment,
         capture_output=True,
         text=True,
+        check=False,
         timeout=60,
     )
 

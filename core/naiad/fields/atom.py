@@ -27,12 +27,15 @@ class Atom(Field, Generic[T]):
         self.scope.commit([self.assigning(value)], wait)
 
     def fetch(self) -> T:
-        """Return the value."""
-        return self.read(self.scope.reader.value(self.path))
+        """Return the value. If another process has put a field of another kind here, that one answers."""
+        kind, plain = self.scope.reader.atom(self.path)
+        if kind != self.kind:
+            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+        return self.read(plain)
 
     def copy(self, path: str, *, wait: bool = False) -> None:
         """Store the value at another path of the same run too."""
-        self.scope.commit([type(self)(self.scope, path).assigning(self.fetch())], wait)
+        self.scope.copy(self, path, wait)
 
     def content(self) -> T:
         """Return the value, which another field of this kind accepts."""

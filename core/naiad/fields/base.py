@@ -49,6 +49,12 @@ class Scope(Protocol):
     def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
         """Write checked changes together, or none of them."""
 
+    def copy(self, source: Field, path: str, wait: bool = False) -> None:
+        """Store the content of a field at another path too."""
+
+    def replacement(self, field: Field) -> Any:
+        """Return the field at the path of one that another process has replaced by one of another kind."""
+
 
 class Change(NamedTuple):
     """What one verb is about to do to one field: checked, not yet written."""
@@ -102,6 +108,7 @@ class Field(Source):
     fetch_last: Any = Refused()
     fetch_values: Any = Refused()
     remedy: ClassVar[str] = "Use another path, or remove the field first with run.pop({path!r})."
+    reading: ClassVar[str] = "Read it with fetch()."
 
     def __init__(self, scope: Scope, path: str, *, is_new: bool = True) -> None:
         self.scope = scope
@@ -121,9 +128,9 @@ class Field(Source):
 
     def refuse(self, verb: str) -> NoReturn:
         """Raise the error for a verb this kind does not have."""
+        remedy = self.reading if verb.startswith("fetch") else self.remedy.format(path=self.path)
         raise WrongVerb(
-            f'"{self.path}" is {with_article(self)}, so {verb}() cannot be used on it.\n'
-            f"{self.remedy.format(path=self.path)}",
+            f'"{self.path}" is {with_article(self)}, so {verb}() cannot be used on it.\n{remedy}',
             path=self.path,
             verb=verb,
             kind=self.kind,

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from naiad import clock, coerce
 from naiad.errors import (
     EmptySeries,
+    FieldConflict,
     InvalidArgument,
     LimitWarning,
+    MissingField,
     NaiadTypeError,
     NaiadValueError,
     StepOrderError,
@@ -29,6 +31,7 @@ from naiad.typing import ProgressBarCallback
 if TYPE_CHECKING:
     import pandas as pd
 
+    from naiad.store.reader import Last
     from naiad.typing import ProgressBarType
 
 __all__ = ["Series", "check_lengths"]
@@ -44,6 +47,7 @@ class Series(Field):
     """Values over steps. Subclasses say what a value is and how points are written and read."""
 
     remedy = "Use another path, or remove the series first with run.pop({path!r})."
+    reading = "Read it with fetch_last() or fetch_values()."
 
     def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
         super().__init__(scope, path, is_new=is_new)
@@ -90,7 +94,10 @@ class Series(Field):
         Raises:
             EmptySeries: there is none.
         """
-        last = self.scope.reader.last(self.path)
+        try:
+            last = self.scope.reader.last(self.path, self.kind)
+        except FieldConflict:
+            return self.scope.replacement(self).fetch_last()
         if last is None:
             raise EmptySeries(f'"{self.path}" has no points yet, so it has no last value.', path=self.path)
         return self.read(last.value)
@@ -109,7 +116,12 @@ class Series(Field):
         """
         import pandas as pd
 
-        steps, values, times = self.columns()
+        try:
+            steps, values, times = self.columns()
+        except FieldConflict:
+            now = self.scope.replacement(self)
+            frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
+            return frame
         frame = pd.DataFrame({"step": steps, "value": values})
         if include_timestamp:
             frame["timestamp"] = local_times(times)
@@ -217,11 +229,17 @@ class Series(Field):
         return kept
 
     def _stored_last(self) -> int:
-        last = self.scope.reader.last(self.path)
+        last = self._last_point()
         return -1 if last is None else math.floor(last.step)
 
+    def _last_point(self) -> Last | None:
+        try:
+            return self.scope.reader.last(self.path, self.kind)
+        except (MissingField, FieldConflict):  # another process has removed the series; this one goes on with a new one
+            return None
+
     def _stored_newest(self) -> tuple[float, float]:
-        last = None if self.is_new else self.scope.reader.last(self.path)
+        last = None if self.is_new else self._last_point()
         return (-math.inf, -math.inf) if last is None else (last.step, last.time / 1000)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from naiad import coerce
-from naiad.errors import NaiadTypeError, shown
+from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Change, Field
 from naiad.ops import Tags
 from naiad.types import StringSet as StringSetValue
@@ -39,7 +39,10 @@ class StringSet(Field):
 
     def fetch(self) -> set[str]:
         """Return the tags."""
-        return set(self.scope.reader.tags(self.path))
+        try:
+            return set(self.scope.reader.tags(self.path))
+        except FieldConflict:
+            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
 
     def content(self) -> StringSetValue:
         """Return the tags, for a copy of them."""

@@ -288,7 +288,7 @@ def _entry(store: Store, folder: RunFolder, stamp: str) -> _Entry:
                 tags += [(at, value) for value in sorted({_shown(value) for value in reader.tags(at)})]
                 attrs.append({"path": at, "kind": kind})
     number = str(values.get("sys/id") or store.id_of(folder))
-    project = str(values.get("sys/project") or store.projects().get(number.rpartition("-")[0], ""))
+    project = _shown(str(values.get("sys/project") or store.projects().get(number.rpartition("-")[0], "")))
     created = values.get("sys/creation_time")
     state = str(values["sys/state"])
     return _Entry(folder.uid, number, project, state, created if isinstance(created, int) else None, stamp, attrs, tags)

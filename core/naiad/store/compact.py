@@ -137,7 +137,7 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
 
 
 def _whole_steps(points: Columns) -> Columns:
-    """Steps are read as doubles. Where all are whole they were integers, which take less room and mix with wide ones."""
+    """Steps are read as doubles. Where all are whole they were integers, which are smaller and mix with wide ones."""
     steps = points.steps
     if steps.dtype == np.int64 or not ((np.abs(steps) <= EXACT) & (np.rint(steps) == steps)).all():
         return points

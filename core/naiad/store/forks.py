@@ -59,4 +59,12 @@ def _renew() -> None:
     _gate = _Gate()
 
 
-os.register_at_fork(before=lambda: _gate.close(), after_in_parent=lambda: _gate.open(), after_in_child=_renew)
+def _close() -> None:
+    _gate.close()
+
+
+def _open() -> None:
+    _gate.open()
+
+
+os.register_at_fork(before=_close, after_in_parent=_open, after_in_child=_renew)

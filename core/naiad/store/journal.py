@@ -195,7 +195,7 @@ class Journal:
                 pack_int(page, at, step, value, time, fid, at)
             else:
                 pack_float(page, at, step, value, time, fid | FLOAT_STEP, at)
-        except (struct.error, ValueError):
+        except (struct.error, ValueError, TypeError):  # the last is what a closed page gives
             if _has_room(page, at):
                 raise  # the point itself fits no record: not to be tried again
             self._next_segment(slot)
@@ -444,7 +444,7 @@ class Journal:
         try:
             if file.is_doubtful:
                 self._rewrite(file)
-            os.fdatasync(file.fd)
+            put_on_disk(file.fd)
         except OSError as error:
             if file.fd < 0:
                 return  # it was folded and closed meanwhile
@@ -558,6 +558,9 @@ def record(fid: int, value: float, step: int | float, time: float, at: int) -> b
 
 def _points(segment: Segment) -> int:
     return (segment.used() - HEADER) // RECORD
+
+
+put_on_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 def is_deleted(fd: int) -> bool:

@@ -302,7 +302,8 @@ class Picture:
         """
         self.version += 1
         grave = self.graves.get(path)
-        if grave is not None and only != STRING_SERIES and (grave.retired_at or 0.0) < at:  # what came late to the earlier one goes too
+        if grave is not None and only != STRING_SERIES and (grave.retired_at or 0.0) < at:
+            # what came late to the earlier one goes too
             grave.retired_at, grave.retired_by = at, writer.name
             self.touch(grave)
         kinds = self.fields.get(path, {})

@@ -140,7 +140,7 @@ class Segment:
         return os.pread(self.fd, end - start, start) if self.fd >= 0 else self._kept[start:end]
 
     def shut(self) -> None:
-        """Let nobody write any more. A thread that holds a reserved slot gets ValueError and appends elsewhere."""
+        """Let nobody write any more. A thread that holds a reserved slot gets TypeError and appends elsewhere."""
         if self.fd < 0 and not self.is_stored and not self.page.closed:
             # A copy and the close in one step of C code: between two lines another thread could still add a record.
             self._kept, _ = map(_call, (functools.partial(self.page.__getitem__, slice(None)), self.page.close))

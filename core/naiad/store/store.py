@@ -105,7 +105,8 @@ class Store:
     def default_project(self) -> str:
         """NAIAD_PROJECT, NEPTUNE_PROJECT, else the name of the folder that holds the store."""
         place = self.root.parent if self.root.name == FOLDER else self.root
-        return setting("PROJECT") or place.name or "project"
+        name = place.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # folders may have any bytes
+        return setting("PROJECT") or name or "project"
 
     def new_run(self, project: str, custom_run_id: str | None = None) -> Ticket:
         """Take the next id of the project; with a custom id that is known already, its run instead.

@@ -22,14 +22,14 @@ from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
 from naiad.store.index import Head, Index, is_whole_chunk, is_whole_pack
 from naiad.store.leases import read_leases
-from naiad.store.picture import STRING_SERIES, FieldState, Picture
+from naiad.store.picture import STRING_SERIES, FieldState, Picture, Shadowed
 from naiad.store.records import read_records
 from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.store.segment import FLOAT_STEP
 from naiad.store.store import FORMAT, Store
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, tail_gap
 
-__all__ = ["Findings", "examine", "verify", "verify_store"]
+__all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
 
 Positions = dict[str, tuple[int, bool]]
 ATTEMPTS = 20
@@ -51,9 +51,14 @@ def verify(folder: RunFolder) -> list[Damage]:
 
 def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
     """The damages of every run, and under the store's own folder those of its ids, keys and format."""
-    found = {RunFolder(store.root): list(_store_damages(store))}
+    return {folder: found.damages for folder, found in examine_store(store).items()}
+
+
+def examine_store(store: Store) -> dict[RunFolder, Findings]:
+    """The same with all that was found."""
+    found = {RunFolder(store.root): Findings(damages=list(_store_damages(store)))}
     for folder in store.folders():
-        found[folder] = verify(folder)
+        found[folder] = examine(folder)
     return found
 
 
@@ -65,11 +70,13 @@ class Findings:
         damages: what is not as it was written.
         torn: what a kill or a power cut explains in a run without a seal: a write cut short, points whose definition
             did not reach the disk.
+        shadowed: what is as it was written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
     """
 
     damages: list[Damage] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
+    shadowed: list[Shadowed] = field(default_factory=list)
     is_stopped: bool = False
 
 
@@ -108,6 +115,7 @@ def _examine(folder: RunFolder) -> Findings:
     if seal is None:
         found.is_stopped = _all_ended(folder, picture, positions)
     _check_journal(folder, picture, positions, seal, bad, found)
+    found.shadowed = picture.shadowed()
     if seal is None and found.is_stopped:
         what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
         found.damages.append(Damage(folder.seal.name, what))

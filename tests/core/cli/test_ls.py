@@ -80,8 +80,11 @@ def test_empty_store_lists_nothing(cli: Cli, store: Path) -> None:
     assert [] == json.loads(cli("ls", "--json").stdout)
 
 
-def test_nothing_stored_steers_the_terminal(store: Path, cli: Cli, terminal: Callable[..., str]) -> None:
-    with naiad.init_run(project=f"p{NASTY}", name=NASTY, tags=[NASTY]):
+def test_nothing_stored_steers_the_terminal(
+    store: Path, cli: Cli, terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_PROJECT", f"p{NASTY}")  # project= would refuse it, a copied store would not
+    with naiad.init_run(name=NASTY, tags=[NASTY]):
         pass
 
     (line,) = cli("ls").stdout.splitlines()

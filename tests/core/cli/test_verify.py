@@ -11,6 +11,7 @@ from click.testing import Result
 
 import naiad
 from naiad.store.segment import HEADER, RECORD
+from naiad.writer import Writer
 
 Cli = Callable[..., Result]
 
@@ -66,6 +67,20 @@ def test_damage_does_not_hide_the_rest(cli: Cli, digits: str, folder: Path) -> N
     assert 1 == cli("plot", digits, "train/loss").exit_code
     assert 1 == cli("tail", digits, "train/loss").exit_code
     assert 0 == cli("tail", digits, "train/notes").exit_code
+
+
+def test_what_is_kept_but_not_shown_is_named_and_no_damage(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "others_have_written", lambda _self: False)  # as if both wrote at one moment
+    with naiad.init_run() as one, naiad.init_run(with_id=one["sys/id"].fetch()) as two:
+        name = one["sys/id"].fetch()
+        one["n"] = 1
+        two["n/x"] = 2
+
+    result = cli("verify", name)
+
+    assert 0 == result.exit_code
+    assert f'In {name} two processes defined "n" (int) and then "n/x" (int); what was written' in result.stderr
+    assert "everything is as it was written" in result.stderr
 
 
 def test_repair_keeps_the_original(cli: Cli, digits: str, folder: Path) -> None:

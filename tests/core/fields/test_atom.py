@@ -13,7 +13,15 @@ import pytest
 
 import naiad
 from naiad import types
-from naiad.errors import LimitWarning, MissingField, NaiadValueError, UnsupportedValueWarning
+from naiad.errors import (
+    FieldConflict,
+    LimitWarning,
+    MissingField,
+    NaiadPathError,
+    NaiadValueError,
+    ProtectedPath,
+    UnsupportedValueWarning,
+)
 
 ROUND_TRIPS = [
     ("Boolean", True),
@@ -181,3 +189,31 @@ def test_verb_of_another_kind_says_what_the_field_is(run: naiad.Run, verb: str) 
         getattr(run["params/lr"], verb)(*arguments)
 
     assert 0.1 == run["params/lr"].fetch()
+
+
+def test_copy_goes_where_assigning_the_field_would(run: naiad.Run) -> None:
+    run["a"] = 1.5
+    run["b"] = 2.5
+    field: Any = run.get_attribute("a")
+    field.copy("/x//y/")
+    field.copy("b", wait=True)
+
+    assert 1.5 == run["x/y"].fetch()
+    assert 1.5 == run["b"].fetch()
+    assert {"a", "b", "x"} == run.get_structure().keys() - {"sys"}
+
+
+def test_copy_is_refused_as_assigning_the_field_would_be(run: naiad.Run) -> None:
+    run["a"] = 1.5
+    run["n"] = "text"
+    field: Any = run.get_attribute("a")
+
+    with pytest.raises(ProtectedPath):
+        field.copy("/sys/id")
+    with pytest.raises(NaiadPathError):
+        field.copy("")
+    with pytest.raises(FieldConflict, match='"n/x" cannot exist'):
+        field.copy("n/x")
+    run["i"] = 1
+    with pytest.raises(NaiadValueError, match='"i"'):
+        field.copy("i")

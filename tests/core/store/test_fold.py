@@ -475,8 +475,8 @@ def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, wr
 
     assert [] == done
     assert files == {file.name for file in list_journal(folder.journal)}
+    reader = Reader(folder)
     with pytest.warns(DamageWarning):
-        reader = Reader(folder)
         assert {"kept", "more"} == {path for path in reader.kinds() if not path.startswith("sys/")}
     with pytest.warns(DamageWarning):
         assert [(1, 0.0)] == points_of(folder, "kept")

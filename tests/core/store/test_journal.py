@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_closed_journal_refuses_everything(journal: Journal) -> None:
         journal.points(fid, [1.0], [2], [1.0])
     with pytest.raises(JournalClosed):
         journal.bind("y", 1.0, fresh=False)
-    with pytest.raises(Exception, match=r"closed|requires a buffer"):
+    with pytest.raises((TypeError, ValueError, struct.error)):
         pack_int(page, at := reserve(), 1, 1.0, 1.0, fid, at)
 
 

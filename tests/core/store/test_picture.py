@@ -228,7 +228,8 @@ def test_what_is_hidden_hides_nothing() -> None:
 
 def test_beginning_a_series_anew_leaves_other_kinds_alone() -> None:
     picture = picture_of(
-        (ANN, Define(1, "x", False, 1.0)), (BEN, Strings("x", ["a"], [0], [2.0], True, 2.0)),
+        (ANN, Define(1, "x", False, 1.0)),
+        (BEN, Strings("x", ["a"], [0], [2.0], True, 2.0)),
     )
 
     assert {"float_series", "string_series"} == {state.kind for state in picture.states()}
