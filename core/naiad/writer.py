@@ -35,6 +35,7 @@ from naiad.store.store import refusals, remember_to_sync, sync_names
 __all__ = ["Writer"]
 
 STOP_SECONDS = 10.0
+GUEST_SECONDS = 5.0
 SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
@@ -53,12 +54,13 @@ class Writer:
         self.is_active = True
         self._session = session
         self._at = at
-        self._forked_at = at
         self._on_error = on_error
         self._tuning = Tuning.from_environment()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._is_ending = False
+        self._is_kept = False  # the thread is done
+        self._is_late = False  # stop() did not wait for it
         self._thread: threading.Thread | None = None
         self._keeper = keeping.Keeper(folder, self._tuning)
         self._others = Others(folder, are_expected=True)
@@ -106,7 +108,6 @@ class Writer:
             if not any(read_leases(folder.journal).values()):
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
-            remove_seal(folder)
             return cls._begin(folder, role, session, at, first_ops, on_error)
 
     @classmethod
@@ -122,6 +123,8 @@ class Writer:
         writer = cls(folder, role, session, at, on_error="raise")
         try:
             writer._lease = Lease(writer._directory, writer.journal.writer)
+            if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
+                remove_seal(folder)
             keeping.mark_changed(folder)
             writer._say_open(ops)
         except BaseException:
@@ -221,7 +224,7 @@ class Writer:
         while True:
             self._sleep()
             if self._is_ending:
-                return
+                return self._leave()
             now = clock.monotonic()
             self.journal.prepare_spare()
             if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
@@ -233,9 +236,20 @@ class Writer:
             if now - beaten >= HEARTBEAT_SECONDS and self._lease is not None:
                 beaten = now
                 self._try("touched", self._lease.beat)
-            if self._keeper.is_due(self.journal) and now - folded >= 0:
+            # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
+            if not self.journal.is_troubled and self._keeper.is_due(self.journal) and now - folded >= 0:
                 is_done = self._try("folded", self._fold)
                 folded = now if is_done else now + FOLD_AGAIN_SECONDS
+
+    def _leave(self) -> None:
+        """Say that the thread is done; if `stop` could not wait for that, finish in its place."""
+        with self._lock:
+            self._is_kept = True
+            is_late = self._is_late
+        if is_late:
+            until = clock.monotonic() + STOP_SECONDS
+            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            self._give_back()
 
     def _wake_up(self) -> None:
         self._wake.put(None)  # a queue in C: an Event that Ctrl-C interrupts while it is set stays locked for ever
@@ -369,8 +383,13 @@ class Writer:
     def _release(self) -> None:
         self.is_active = False
         _writers.discard(self)
-        if self._thread is not None and self._thread.is_alive():
-            return  # it hangs in the disk and still holds these descriptors; the end of the process frees them
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive() and not self._is_kept:
+                self._is_late = True  # the thread hangs in the disk or in a long fold, and does this when it is out
+                return
+        self._give_back()
+
+    def _give_back(self) -> None:
         self.journal.release()
         with contextlib.suppress(OSError):
             self._let_go()
@@ -378,12 +397,11 @@ class Writer:
 
     def _forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._wake = SimpleQueue()
         self._thread = None
-        self._is_ending = False
+        self._is_ending = self._is_kept = self._is_late = False
         self.role = "guest"
-        self._forked_at = self._at
         self._keeper = keeping.Keeper(self.folder, self._tuning)
         self._others = Others(self.folder, are_expected=True)
         if self._lease is not None:
@@ -393,15 +411,19 @@ class Writer:
         self.journal.abandon(self._begin_as_guest)
 
     def _begin_as_guest(self) -> None:
-        numbers, last = self.journal.numbers()
+        definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
         name = ids.new_writer_id()
         self.journal.begin(name, self._directory)
         try:
-            self._lease = Lease(self._directory, name)
+            with self.folder.lock(GUEST_SECONDS):
+                self._lease = Lease(self._directory, name)
+                if self.folder.seal.exists():  # the parent has stopped meanwhile
+                    remove_seal(self.folder)
+                keeping.mark_changed(self.folder)
         except OSError as error:
             self.journal.bar(error)
         self._say_open(())
-        self.journal.inherit(numbers, last, self._forked_at)  # what the parent deletes later stays deleted
+        self.journal.inherit(definitions, last)
         self._start_thread()
 
     def _is_mapped(self) -> bool:

@@ -147,6 +147,20 @@ def test_of_two_kinds_at_one_path_the_first_is_shown_and_the_other_writer_warned
 
 
 @pytest.mark.usefixtures("blind")
+def test_first_kind_is_shown_after_a_fold_and_the_fold_warns_the_other_writer(run: naiad.Run, other: naiad.Run) -> None:
+    run["m"] = 1
+    other["m"] = "text"
+    run["m"] = 2  # written last, defined first
+    with pytest.warns(FieldWarning, match='"m"'):
+        other._scope.writer._fold()
+    run._scope.writer._fold()
+
+    with naiad.init_run(with_id=run["sys/id"].fetch(), mode="read-only") as reader:
+        assert 2 == reader["m"].fetch()
+        assert ["m"] == [each.path for each in reader._scope.reader.shadowed()]
+
+
+@pytest.mark.usefixtures("blind")
 @pytest.mark.parametrize(("first", "second"), [("n", "n/x"), ("n/x", "n"), ("n/x/y", "n"), ("n", "n/x/y")])
 def test_run_with_a_field_below_a_field_can_be_read_whole(
     run: naiad.Run, other: naiad.Run, first: str, second: str

@@ -188,7 +188,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         raise OSError(5, "Input/output error")
 
     for name in names:
-        monkeypatch.setattr(os, name, fail)
+        place = "naiad.store.journal.put_on_disk" if name == "fdatasync" else f"os.{name}"
+        monkeypatch.setattr(place, fail)
 
 
 @pytest.mark.parametrize("name", ["fsync", "fdatasync", "ftruncate", "pwrite", "unlink", "rename", "replace"])

@@ -160,13 +160,15 @@ def child(store: str, custom_run_id: str, page_path: str, threads: int, session:
 
 def log(run: Any, words: memoryview, thread: int, session: int) -> None:
     call = session * SESSION_CALLS
-    count = 0
+    count, parent = 0, os.getppid()
     while not words[STOP_ASKED]:
         perform(run, thread, call)
         call += 1
         count += 1
         if count % PACE == 0:
             time.sleep(0.001)
+            if os.getppid() != parent:
+                os._exit(1)  # the harness itself was killed
         words[ACKNOWLEDGED + thread] = count
 
 
@@ -414,14 +416,14 @@ def main() -> int:
                 total.update(trial.figures)
                 seconds.extend(trial.seconds)
                 notes.extend(trial.notes)
+                for note in trial.notes:
+                    print(note if len(note) < 2000 else note[:2000] + " ...", flush=True)
             if not trial.notes:
                 shutil.rmtree(place)
 
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(work) for _ in range(2)]:
             future.result()
-    for note in notes:
-        print(note if len(note) < 2000 else note[:2000] + " ...")
     figures: dict[str, float] = {name: total[name] for name in FIGURES}
     figures["seconds until the state was shown, median"] = round(statistics.median(seconds), 3)
     figures["seconds until the state was shown, longest"] = round(max(seconds), 3)

@@ -16,6 +16,7 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
+from naiad.store import journal
 from naiad.store.folder import RunFolder
 from naiad.store.journal import Journal
 from naiad.store.reader import Reader
@@ -48,9 +49,10 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, code: int, first: int, stays: bool) -> None:
         self.calls = 0
         self.is_healed = False
-        self._true: Callable[..., Any] = getattr(os, name)
+        place, name = (journal, "put_on_disk") if name == "fdatasync" else (os, name)
+        self._true: Callable[..., Any] = getattr(place, name)
         self._code, self._first, self._stays = code, first, stays
-        monkeypatch.setattr(os, name, self.call)
+        monkeypatch.setattr(place, name, self.call)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1

@@ -140,16 +140,21 @@ class FloatSeries(Series):
         return [coerce.number(self.path, value) for value in values]
 
     def _limited(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> Change:
-        places = steps if steps is not None else self.take_steps(len(numbers))
-        kept = self.in_order(places, times)
-        numbers, places, times = ([column[i] for i in kept] for column in (numbers, places, times))
+        places: Steps = ()
+        kept: list[int] = []
+
+        def choose(at: float) -> list[Op]:  # not before: the call may still be refused
+            nonlocal places, kept
+            places = steps if steps is not None else self.take_steps(len(numbers))
+            kept = self.in_order(places, times)
+            return self._binding(at)
 
         def write() -> None:
-            self._write(numbers, places, times)
+            self._write([numbers[i] for i in kept], [places[i] for i in kept], [times[i] for i in kept])
             if kept:
-                self.newest = (places[-1], times[-1])
+                self.newest = (places[kept[-1]], times[kept[-1]])
 
-        return Change(self, ops=self._binding, then=write)
+        return Change(self, ops=choose, then=write)
 
     def _write(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> None:
         if not self.fid:

@@ -205,20 +205,22 @@ class Catalog:
                     _forget(connection, gone)
                     _put(connection, entries)
                 gone = []
-        self._unmark(folder for folder in todo if folder.uid in marks)
+        self._unmark([folder for folder in todo if folder.uid in marks], marks)
 
-    def _marks(self) -> set[str]:
+    def _marks(self) -> dict[str, int]:
+        """The runs that may have changed, and when they were marked; each beginning of a run marks it anew."""
         try:
-            return set(os.listdir(self._store.root / "changed"))
+            with os.scandir(self._store.root / "changed") as entries:
+                return {entry.name: entry.stat().st_mtime_ns for entry in entries}
         except FileNotFoundError:
-            return set()
+            return {}
 
-    def _unmark(self, folders: Iterable[RunFolder]) -> None:
-        """A sealed run does not change. If it was begun again meanwhile, its mark is set again."""
+    def _unmark(self, folders: Iterable[RunFolder], marks: dict[str, int]) -> None:
+        """Of runs that were sealed when they were read, and not begun again since."""
         for folder in folders:
-            if folder.seal.exists():
-                mark = self._store.root / "changed" / folder.uid
-                with contextlib.suppress(OSError):
+            mark = self._store.root / "changed" / folder.uid
+            with contextlib.suppress(OSError):
+                if folder.seal.exists() and mark.stat().st_mtime_ns == marks[folder.uid]:
                     mark.unlink()
                     if not folder.seal.exists():
                         mark.touch()

@@ -35,11 +35,14 @@ def compact_if_worth_it(folder: RunFolder) -> bool:
         DamagedData: so is a run with damage; it has to be repaired first.
     """
     index = Index(folder, open_for_writing(folder.index))
-    with index.snapshot() as connection:
-        head = index.head(connection)
-        if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
-            return False
-        picture, head, _positions, _damages = index.load(connection)
+    try:
+        with index.snapshot() as connection:
+            head = index.head(connection)
+            if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
+                return False
+            picture, head, _positions, _damages = index.load(connection)
+    except SQLAlchemyError as error:
+        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
     needed = sum(
         -(-state.series.count // POINTS_LIMIT) for state in picture.states() if state.series.count >= PACK_BELOW
     )

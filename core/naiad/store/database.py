@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from naiad.errors import StorageError
+from naiad.store.forks import inside_database
 from naiad.store.mounts import is_network
 
 __all__ = [
@@ -29,7 +30,8 @@ __all__ = [
     "open_in_memory",
 ]
 
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 5.0
+"""How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
 
 
 def open_for_writing(path: Path) -> Engine:
@@ -105,6 +107,16 @@ def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     """
     copy = path.with_name(f".{path.name}.new")
     copy.unlink(missing_ok=True)
+    with inside_database():
+        _copy_without_log(path, copy, seconds)
+    with copy.open("rb") as stream:
+        os.fsync(stream.fileno())
+    copy.replace(path)
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink(missing_ok=True)
+
+
+def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
     connection = _connect(str(path))
     try:
         connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
@@ -116,11 +128,6 @@ def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
         raise StorageError(f"its index {path} refuses: {error}", errno=errno.EIO) from error
     finally:
         connection.close()
-    with copy.open("rb") as stream:
-        os.fsync(stream.fileno())
-    copy.replace(path)
-    for log in ("-wal", "-shm"):
-        path.with_name(path.name + log).unlink(missing_ok=True)
 
 
 def _connect(target: str) -> sqlite3.Connection:

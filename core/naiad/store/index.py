@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -150,7 +152,7 @@ class Index:
 
     def create(self) -> None:
         """Make the tables of a new index."""
-        with self.engine.begin() as connection:
+        with self.snapshot() as connection:
             schema.metadata.create_all(connection)
             connection.execute(insert(schema.head).values(_head_row(Head())))
 
@@ -251,14 +253,6 @@ class Index:
     def put_head(self, connection: Connection, head: Head) -> None:
         """Say what is there; for who rebuilds an index."""
         connection.execute(update(schema.head), _head_row(head))
-
-    def forget_positions(self, connection: Connection, names: Sequence[str]) -> None:
-        """Journal files that are gone for good need no position any more."""
-        _many(
-            connection,
-            delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
-            [{"b_file": name} for name in names],
-        )
 
     def chunks(self, connection: Connection, field_id: int) -> list[Any]:
         """The chunk rows of a field in the order in which they were folded.
@@ -427,15 +421,23 @@ def begin_index(folder: RunFolder) -> None:
     try:
         Index(folder, open_for_writing(hidden)).create()
         make_single_file(hidden)
-        os.link(hidden, folder.index)
+        _put_in_place(hidden, folder.index)
         sync_folder(folder.path)
-    except FileExistsError:
-        pass
-    except OSError:
-        if hidden.exists() and not folder.index.exists():  # a file system without hard links
-            Index(folder, open_for_writing(folder.index)).create()
     finally:
-        hidden.unlink(missing_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+
+
+def _put_in_place(hidden: Path, index: Path) -> None:
+    try:
+        os.link(hidden, index)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        if not index.exists():  # a file system without hard links
+            hidden.rename(index)
 
 
 def is_whole(table: Table, row: dict[str, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import struct
 import threading
@@ -15,8 +16,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from naiad import clock
+from naiad.errors import NaiadValueError
 from naiad.ops import Define, Delete, Dropped, End, Op, Open, encode_ops
 from naiad.settings import Tuning
+from naiad.store.frames import LARGEST
 from naiad.store.opsfile import OpsFile
 from naiad.store.segment import (
     DEAD_SLOT,
@@ -66,8 +69,10 @@ class Journal:
         self._tuning = tuning
         self._is_mapped = is_mapped
         self._lock = threading.RLock()
-        self._numbers: dict[str, int] = {}  # path -> field number, as far as it still means something
+        self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
         self._last_number = 0
+        self._arrived: deque[tuple[bytes, bool]] = deque()  # about to be written, by this thread
+        self._is_putting = False
         self._waiting: deque[tuple[bytes, bool]] = deque()  # payloads of frames, and whether they are vital
         self._waiting_bytes = 0
         self._segment_number = 0
@@ -84,15 +89,32 @@ class Journal:
         Raises:
             JournalClosed: the writer has stopped.
         """
+        if not ops:
+            return
         payload = encode_ops(ops)
+        if len(payload) > LARGEST:
+            raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
         with self._lock:
             self._refuse_if_closed()
+            self._put_in_turn(payload, any(isinstance(op, VITAL) for op in ops))
             for op in ops:
                 if isinstance(op, Delete):
-                    self._numbers.pop(op.path, None)
+                    self._definitions.pop(op.path, None)
                 elif isinstance(op, Define):
-                    self._numbers[op.path] = op.fid
-            self._put(payload, is_vital=any(isinstance(op, VITAL) for op in ops))
+                    self._definitions[op.path] = op
+
+    def _put_in_turn(self, payload: bytes, is_vital: bool) -> None:
+        """A signal handler may log while its thread is writing a frame: that one is ended first."""
+        self._arrived.append((payload, is_vital))
+        if self._is_putting:
+            return  # the interrupted call goes on when the handler is done, and writes this one too
+        self._is_putting = True
+        try:
+            while self._arrived:
+                payload, is_vital = self._arrived.popleft()
+                self._put(payload, is_vital=is_vital)
+        finally:
+            self._is_putting = False
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.
@@ -111,15 +133,23 @@ class Journal:
             return self._last_number
 
     def numbers(self) -> tuple[dict[str, int], int]:
-        """What the field numbers mean and the last one given, for a forked child that goes on using them."""
-        return dict(self._numbers), self._last_number
+        """The field number of each path, and the last one given."""
+        return {path: define.fid for path, define in self._definitions.items()}, self._last_number
 
-    def inherit(self, numbers: dict[str, int], last: int, at: float) -> None:
+    def definitions(self) -> list[Define]:
+        """What the field numbers mean, for a forked child that goes on using them.
+
+        Each is as old as it was, and just behind one that began anew: what anybody deletes later stays deleted.
+        """
+        known = sorted(self._definitions.values(), key=lambda define: define.at)
+        return [Define(define.fid, define.path, False, math.nextafter(define.at, math.inf)) for define in known]
+
+    def inherit(self, definitions: Sequence[Define], last: int) -> None:
         """In a forked child: say again what the inherited numbers mean."""
         with self._lock:
-            self._numbers, self._last_number = numbers, last
-            if numbers:
-                self.write([Define(fid, path, False, at) for path, fid in numbers.items()])
+            self._definitions, self._last_number = {}, last
+            if definitions:
+                self.write(definitions)
 
     def _put(self, payload: bytes, *, is_vital: bool) -> None:
         if self._waiting or self.is_barred:
@@ -306,7 +336,7 @@ class Journal:
     @property
     def series(self) -> int:
         """How many float series this writer appends to."""
-        return len(self._numbers)
+        return len(self._definitions)
 
     @property
     def has_begun(self) -> bool:
@@ -525,6 +555,7 @@ class Journal:
         self.release()  # the child's copies of the descriptors; the parent keeps its own
         self.segments, self.ops_files, self._spare = [], [], None
         self._waiting, self._waiting_bytes = deque(), 0
+        self._arrived, self._is_putting = deque(), False
         self.dropped_points = self.dropped_frames = 0
         self.is_troubled = self.is_barred = False
         self._begin = begin

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from naiad import clock
+from naiad.errors import DamagedData
 from naiad.settings import Tuning
 from naiad.store.folder import RunFolder
 from naiad.store.journal import Journal
@@ -63,7 +64,7 @@ class Keeper:
             self._index = Folder(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
         alive = {writer for writer, is_alive in read_leases(self._folder.journal).items() if is_alive}
-        own = {} if journal is None else _own_files(journal)
+        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._keep
         me = "" if journal is None else journal.writer
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]
@@ -134,13 +135,13 @@ class Keeper:
 
 
 def settle(folder: RunFolder) -> None:
-    """Tidy up after a run whose writers are all gone: what is long is folded. A run on a read-only disk stays as it is.
+    """Tidy up after a run whose writers are all gone: what is long is folded. One that is damaged or read-only stays.
 
     Nothing is sealed: that a run was not stopped in order is a fact to keep.
     """
     if folder.seal.exists():
         return
-    with contextlib.suppress(OSError), folder.lock(seconds=0.0):
+    with contextlib.suppress(OSError, DamagedData), folder.lock(seconds=0.0):
         if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
             return
         keeper = Keeper(folder, Tuning.from_environment())

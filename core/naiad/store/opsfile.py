@@ -63,5 +63,5 @@ class OpsFile:
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            os.close(fd)

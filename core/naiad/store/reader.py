@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, StorageError
@@ -103,6 +104,7 @@ class Reader:
         self._inherited: Index | None = None
         self._folds: int | None = None
         self._seal_stamp: object = None
+        self._inode: int | None = None
         self._picture = Picture()
         self._read: dict[str, int] = {}  # bytes of each journal file that the picture already holds
         self._folded: dict[str, tuple[int, bool]] = {}
@@ -362,11 +364,13 @@ class Reader:
         stamp = _stamp(self.folder)
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
-        if stamp != self._seal_stamp:
-            self._close_index()  # an index nobody writes is opened in another way
+        inode = _inode(self.folder.index)
+        if (stamp, inode) != (self._seal_stamp, self._inode):
+            self._close_index()  # it is another file, or nobody writes it any more, and it is opened in another way
             self._folds = None
+        if stamp != self._seal_stamp:
             self._check_seal(stamp)
-        self._seal_stamp = stamp
+        self._seal_stamp, self._inode = stamp, inode
         folds = 0
         has_index = self.folder.index.exists()
         if has_index:
@@ -535,3 +539,11 @@ def _stamp(folder: RunFolder) -> object:
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _inode(path: Path) -> int | None:
+    """Another one is another index: stopping and repairing put a new file in its place."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None

@@ -181,8 +181,8 @@ class Segment:
     def close(self) -> None:
         """Give the descriptor back."""
         if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            os.close(fd)
 
 
 def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:

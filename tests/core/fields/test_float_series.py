@@ -13,7 +13,14 @@ import pytest
 
 import naiad
 from naiad import types
-from naiad.errors import EmptySeries, InvalidArgument, LimitWarning, StepOrderError, UnsupportedValueWarning
+from naiad.errors import (
+    EmptySeries,
+    InvalidArgument,
+    LimitWarning,
+    StepOrderError,
+    UnsupportedValue,
+    UnsupportedValueWarning,
+)
 from naiad.handler import Handler
 
 
@@ -357,6 +364,21 @@ def test_neptunes_limits_leave_out_steps_that_do_not_grow() -> None:
     assert [1, 2, 3, 4, 5] == steps_of(run["x"])
     with pytest.warns(LimitWarning, match='3 points of "x" were left out'):
         run.stop()
+
+
+@pytest.mark.usefixtures("store")
+def test_refused_call_takes_no_step_and_counts_no_point_with_neptunes_limits() -> None:
+    with naiad.init_run(limits="neptune", strict=True) as run:
+        run["a"].append(1.0)
+        for values in ({"a": [2.0], "b": [object()]}, {"a": [2.0, 3.0], "b": [1.0, object()]}):
+            with pytest.raises(UnsupportedValue):
+                run.extend(values)
+        with pytest.raises(UnsupportedValue):
+            run.extend({"a": [9.0], "b": [object()]}, steps=[0])
+        run["a"].append(2.0)
+
+        assert [0.0, 1.0] == run["a"].fetch_values()["step"].tolist()
+        assert 0 == run._scope.existing("a").left_out  # type: ignore[attr-defined]  # it is a series
 
 
 @pytest.mark.usefixtures("store")

@@ -481,3 +481,23 @@ def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, wr
     with pytest.warns(DamageWarning):
         assert [(1, 0.0)] == points_of(folder, "kept")
     ops.unlink()
+
+
+def test_forked_child_does_not_bring_back_what_another_process_deleted(folder: RunFolder, writer: Writer) -> None:
+    """It inherits the number of the series, and says so only when it first writes."""
+    put(writer, "gone", [0])
+    put(writer, "kept", [0])
+    other = Writer.open(folder)
+    other.log([Delete("gone", other.now())])
+
+    child = os.fork()
+    if not child:
+        put(writer, "kept", [1])
+        os._exit(0)
+    assert 0 == os.waitpid(child, 0)[1]
+
+    for _ in range(2):
+        assert "gone" not in Reader(folder).kinds()
+        assert [(0, 0.0), (1, 0.0)] == points_of(folder, "kept")
+        fold(folder)
+    other.stop()

@@ -177,8 +177,7 @@ def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.Mon
     for _ in range(3):
         journal.sync()
     synced: list[int] = []
-    sync = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (synced.append(fd), sync(fd)))  # only counted
+    monkeypatch.setattr("naiad.store.journal.put_on_disk", synced.append)  # only counted
     journal.sync()
     assert [] == synced
     journal.points(fid, [1.0], [2], [1.0])
@@ -208,10 +207,10 @@ def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: R
     directory = os.open(folder.journal, os.O_RDONLY)
 
     def begin() -> None:
-        numbers, last = journal.numbers()
+        definitions, (_numbers, last) = journal.definitions(), journal.numbers()
         journal.begin("2-b", directory)
         journal.write([Open("2-b", 2, "host", "boot", 1, "guest", 4.0)])
-        journal.inherit(numbers, last, 4.0)
+        journal.inherit(definitions, last)
 
     journal.abandon(begin)
     assert not journal.has_begun

@@ -285,3 +285,12 @@ def test_last_point_is_the_one_with_the_largest_step_and_of_equal_ones_the_later
 
     assert (2, 1, 1.0, 1.0) == (series.count, series.finite, series.minimum, series.maximum)
     assert expected == series.last_value
+
+
+def test_definition_inherited_behind_one_that_began_anew_means_the_new_series() -> None:
+    """The child says it a moment later, so that readers take the two in this order."""
+    frames = [(ANN, Define(1, "loss", False, 1.0)), (ANN, Define(2, "loss", True, 4.0))]
+    inherited = (BEN, Define(2, "loss", False, math.nextafter(4.0, 5.0)))
+    picture = picture_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
+
+    assert picture.at("loss") is picture.owner_of(BEN, 2) is picture.owner_of(ANN, 2)

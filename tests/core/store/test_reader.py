@@ -236,11 +236,11 @@ def test_readers_in_threads_see_growing_prefixes_while_it_is_folded(folder: RunF
 
 def test_values_below_a_namespace_come_in_one_pass(folder: RunFolder, writer: Writer) -> None:
     at = writer.now()
-    writer.log([Assign(path, "int", i, at) for i, path in enumerate(["a", "a/b", "a/c", "ab", "sys/id"])])
+    writer.log([Assign(path, "int", i, at) for i, path in enumerate(["aa", "a/b", "a/c", "ab", "sys/id"])])
     reader = Reader(folder)
 
     assert {"a/b": 1, "a/c": 2} == reader.values("a")
-    assert {"a", "a/b", "a/c", "ab", "sys/id"} < reader.values().keys()
+    assert {"aa", "a/b", "a/c", "ab", "sys/id"} < reader.values().keys()
     assert "sys/state" in reader.values("sys")
     assert {} == reader.values("nothing")
 
