@@ -49,7 +49,7 @@ def show(store: Path | None, run: str, is_json: bool) -> None:
     if is_json:
         print_document(_document(found, fields))
     elif is_terminal():
-        _print_tree(found.id, fields)
+        _print_tree(_title(found), fields)
     else:
         print_lines(map(_line, fields))
 
@@ -88,8 +88,15 @@ def _text(field: Shown, *, is_local: bool = False) -> str:
     return value_text(field.value, is_local=is_local)
 
 
+def _title(run: OpenRun) -> str:
+    lost = run.reader.is_incomplete()
+    return f"{run.id}  incomplete: {lost:,} points and ops could not be stored" if lost else run.id
+
+
 def _document(run: OpenRun, fields: list[Shown]) -> dict[str, object]:
-    return {"id": run.id, "uid": run.folder.uid, "fields": {field.path: _item(field) for field in fields}}
+    lost = run.reader.is_incomplete()
+    items = {field.path: _item(field) for field in fields}
+    return {"id": run.id, "uid": run.folder.uid, "incomplete": lost, "fields": items}
 
 
 def _item(field: Shown) -> dict[str, object]:

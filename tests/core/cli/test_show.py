@@ -10,6 +10,9 @@ from pathlib import Path
 from click.testing import Result
 
 import naiad
+from naiad.ops import Dropped
+from naiad.store.folder import RunFolder
+from naiad.writer import Writer
 
 Cli = Callable[..., Result]
 
@@ -110,3 +113,14 @@ def test_run_is_shown_while_it_is_written(run: naiad.Run, cli: Cli) -> None:
 
     assert ["float_series", "0.5", "1"] == shown["train/loss"]
     assert ["run_state", "running"] == shown["sys/state"]
+
+
+def test_run_that_could_not_store_everything_says_so(cli: Cli, store: Path) -> None:
+    with naiad.init_run() as run:
+        run["a"] = 1
+        writer = Writer.open(RunFolder(Path(run.get_url().removeprefix("file://"))))
+        writer.log([Dropped(3, 1, writer.now())])  # what a writer says after a disk refused for long
+        writer.stop()
+        run_id = run["sys/id"].fetch()
+
+    assert 4 == json.loads(cli("show", run_id, "--json").stdout)["incomplete"]
