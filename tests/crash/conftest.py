@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -55,7 +54,7 @@ def start(store: Path) -> Iterator[Start]:
 
     yield begin
     for child in children:
-        with contextlib.suppress(ProcessLookupError):
+        if child.poll() is None:  # else its number may be somebody else's by now
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
 

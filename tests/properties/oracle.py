@@ -360,8 +360,12 @@ def order_differences(model: SeriesModel, found: list[tuple[int | float, bytes |
 
 
 def is_merge_of(points: list[Point], got: list[tuple[bytes | str, int]]) -> bool:
-    """Whether `got` holds the points of each hand in their order, however the hands are mixed."""
-    hands = [[point for point in points if point.hand == hand] for hand in sorted({point.hand for point in points})]
+    """Whether `got` holds the points of each hand in their order, however the hands are mixed.
+
+    Steps that are one only as doubles may be in the order of what they were.
+    """
+    keys = dict.fromkeys((point.hand, point.step) for point in points)
+    hands = [[point for point in points if (point.hand, point.step) == key] for key in keys]
 
     taken = {(0,) * len(hands)}  # all ways in which the hands can be as far as that
     for value, time in got:
