@@ -81,7 +81,7 @@ def test_uncaught_exception_is_kept_with_its_traceback(store: Path, finish: Any)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_loses_nothing(number: signal.Signals, store: Path, start: Any) -> None:
     """SIGTERM and SIGHUP keep their default action: the process is gone, and the run is shown as killed."""
-    usual = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # below nohup it is ignored, and so it would be in the child
+    usual = "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # below nohup it would be ignored, in the child too
     child = start(usual + LOGS + READY + "time.sleep(60)")
     child.stdout.readline()
     began = time.monotonic()
