@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl
 
-__all__ = ["Plugin", "Plugins", "answers", "first", "installed", "tell"]
+__all__ = ["Plugin", "Plugins", "answers", "first", "guarded", "installed", "tell"]
 
 GROUP = "naiad"
 
@@ -47,9 +48,7 @@ class Plugin:
 
     def fail(self, doing: str, problem: Exception) -> None:
         """Note that something went wrong, and warn the first time it does."""
-        from traceback import format_exception_only  # copes with errors that cannot be printed
-
-        what = f"{doing}: {format_exception_only(problem)[-1].strip()}"
+        what = f"{doing}: {_shown_problem(problem)}"
         self.state, self.problem = "failed", self.problem or what
         remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
         warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
@@ -136,6 +135,18 @@ def tell(hook: str, **facts: object) -> list[Any]:
     return list(_loaded().answers(hook, facts, may_refuse=False)) if _are_worth_loading() else []
 
 
+@contextmanager
+def guarded(who: str, doing: str) -> Iterator[None]:
+    """Turn whatever goes wrong within this into one warning, for what plugins handed to us."""
+    try:
+        yield
+    except NaiadWarning:  # where the user made warnings errors
+        raise
+    except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+        message = f"{who} failed {doing}: {_shown_problem(problem)}\nnaiad goes on without it."
+        warn_once((who, doing), message, PluginWarning)
+
+
 def installed() -> list[Plugin]:
     """Return all plugins of this environment, loaded or not, in the order in which they were loaded."""
     return list(_loaded().known.values())
@@ -194,6 +205,12 @@ def _disabled() -> list[str]:
             message = f"NAIAD_PLUGINS has {word!r}, which is ignored: a name with a minus before it disables a plugin."
             warn_once(("NAIAD_PLUGINS", word), message, PluginWarning)
     return [word[1:] for word in words if word.startswith("-")]
+
+
+def _shown_problem(problem: Exception) -> str:
+    from traceback import format_exception_only  # copes with errors that cannot be printed
+
+    return format_exception_only(problem)[-1].strip()
 
 
 def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
