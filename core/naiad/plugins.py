@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from types import NoneType, SimpleNamespace, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
 from naiad.settings import setting
@@ -226,8 +226,9 @@ def _promised(hook: str) -> tuple[object, ...]:
     """Return the types an answer may have, from the annotation of the hook."""
     from naiad import hookspecs
 
-    annotation = getattr(hookspecs, hook).__annotations__["return"]
-    found = eval(annotation, vars(hookspecs))  # the text stands in our own file; `get_type_hints` would need Run there
+    answer = {"return": getattr(hookspecs, hook).__annotations__["return"]}
+    alone = SimpleNamespace(__annotations__=answer)  # arguments may be of types that only type checkers import
+    found = get_type_hints(alone, vars(hookspecs))["return"]
     return get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
 
 
