@@ -23,7 +23,7 @@ from naiad.errors import ProjectExists
 from naiad.store.claims import claim, content, note
 from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 
-__all__ = ["Register", "is_model_key", "kind_of_id"]
+__all__ = ["LONGEST_KEY", "Register", "is_model_key", "kind_of_id"]
 
 _FORMS = {
     RUN: re.compile(r"([^\W_]+)-([0-9]+)\Z"),
@@ -116,6 +116,10 @@ class Register:
     def projects(self) -> dict[str, str]:
         """Project by key."""
         return {key: content(self.root / "keys" / key) for key in _names(self.root / "keys")}
+
+    def known_key(self, project: str) -> str:
+        """The key of a project; empty if it has none yet."""
+        return next((key for key, name in self.projects().items() if name == project), "")
 
     def key(self, project: str, wish: str | None = None) -> str:
         """The key of a project, taken now if it has none.
