@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings lazy",
-    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked plugins "
-    "file conversions exceptions",
+    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
+    "plugins file conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
     "handler namespace scope batch options life temporary containers stored runs projects models trash management "
