@@ -18,7 +18,15 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from naiad import clock, ids
-from naiad.errors import FieldWarning, InactiveRun, NaiadError, StorageError, StorageWarning, SyncFailed, warn_once
+from naiad.errors import (
+    FieldWarning,
+    InactiveContainer,
+    NaiadError,
+    StorageError,
+    StorageWarning,
+    SyncFailed,
+    warn_once,
+)
 from naiad.ops import End, Op, Open
 from naiad.settings import Tuning
 from naiad.store import keeping
@@ -150,7 +158,7 @@ class Writer:
         """Write ops that take effect together.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         try:
             self.journal.write(ops)
@@ -163,7 +171,7 @@ class Writer:
         """Return the number that this writer's records carry for the float series at `path`.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         try:
             return self.journal.bind(path, self.now(), fresh=fresh)
@@ -174,7 +182,7 @@ class Writer:
         """Write points of one float series; all three sequences have one length and were checked.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         try:
             self.journal.points(fid, values, steps, times)
@@ -210,8 +218,9 @@ class Writer:
                 errno=error.errno,
             ) from error
 
-    def _inactive(self) -> InactiveRun:
-        return InactiveRun(f"The run in {self.folder.path} was stopped in this process and takes no more values.")
+    def _inactive(self) -> InactiveContainer:
+        kind = self.folder.kind
+        return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
 
     def _start_thread(self) -> None:
         self._thread = threading.Thread(target=self._keep, name="naiad", daemon=True)
