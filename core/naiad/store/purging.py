@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import warnings
 
 from naiad import ids
-from naiad.errors import BeingWritten, DamagedData, NewerFormat
+from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
 from naiad.plain import unpack_text
 from naiad.store.claims import refusals
 from naiad.store.folder import RunFolder
@@ -75,9 +76,14 @@ def _custom_id(folder: RunFolder) -> tuple[str, ...] | None:
     """Project and custom id of a run that has one; nothing, so that all are looked through, if it cannot be read."""
     if folder.kind is not RUN:
         return None
-    with contextlib.suppress(DamagedData, NewerFormat, OSError):
-        known = Reader(folder).values("sys")
+    with contextlib.suppress(DamagedData, NewerFormat, OSError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # it is about to go
+        reader = Reader(folder)
+        known = reader.values("sys")
         found = [known.get(path) for path in ("sys/project", "sys/custom_run_id")]
         texts = tuple(unpack_text(text) for text in found if isinstance(text, (str, bytes)))
-        return texts if len(texts) == len(found) else None
+        if len(texts) == len(found):
+            return texts
+        if not reader.damages:
+            return None
     return ()
