@@ -207,7 +207,7 @@ class Writer:
         Raises:
             FileError: it is no file that can be read.
             StorageError: the disk does not take it.
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         return self._taking(lambda name: self._intake.take(file, name, report))
 
