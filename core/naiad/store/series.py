@@ -262,9 +262,10 @@ def with_tail(series: Series, parts: list[Columns]) -> Series:
         finite = part.values[np.isfinite(part.values)]
         with np.errstate(over="ignore", invalid="ignore"):
             total = float(finite.sum())
+            spread = float(np.square(finite - total / max(len(finite), 1)).sum())
         extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
         last = (part.steps[-1].item(), float(part.values[-1]), int(part.times[-1]))
-        whole.add(len(part.values), len(finite), *extremes, *last)
+        whole.add(len(part.values), len(finite), *extremes, *last, spread)
     return whole
 
 
