@@ -14,9 +14,13 @@ ANONYMOUS_API_TOKEN = "ANONYMOUS"
 __all__ = [
     "ANONYMOUS_API_TOKEN",
     "File",
+    "Model",
+    "ModelVersion",
     "Project",
     "Run",
     "__version__",
+    "init_model",
+    "init_model_version",
     "init_project",
     "init_run",
     "types",
@@ -25,15 +29,20 @@ __all__ = [
 if TYPE_CHECKING:
     from naiad import attributes, errors, exceptions, handler, types, typing, utils  # noqa: F401 (reachable)
     from naiad.file import File
-    from naiad.objects import Project, init_project
+    from naiad.models import Model, ModelVersion, init_model, init_model_version
+    from naiad.projects import Project, init_project
     from naiad.runs import Run, init_run
 else:
     from importlib import import_module
 
     _HOMES = {
         "File": "naiad.file",
-        "Project": "naiad.objects",
-        "init_project": "naiad.objects",
+        "Model": "naiad.models",
+        "ModelVersion": "naiad.models",
+        "init_model": "naiad.models",
+        "init_model_version": "naiad.models",
+        "Project": "naiad.projects",
+        "init_project": "naiad.projects",
         "Run": "naiad.runs",
         "init_run": "naiad.runs",
     }

@@ -72,7 +72,7 @@ def open_run(path: Path | None, run: str) -> OpenRun:
     Raises:
         RunNotFound: there is none; the message names ids that look alike.
     """
-    folder = existing_store(path).find_run(run)
+    folder = existing_store(path).find(run)
     reader = Reader(folder)
     name = opened("string", reader.values("sys").get("sys/id"))
     return OpenRun(str(name) if name else folder.uid, folder, reader)
