@@ -138,6 +138,20 @@ class Tail:
                 parts += self._select(file, bindings[file.writer])
         return parts
 
+    def owners(self, picture: Picture) -> set[int]:
+        """The field states that may have points here, or may have lost some, by their identity."""
+        if self._damaged:
+            return {id(state) for state in picture.states()}
+        numbers: dict[str, set[int]] = {}
+        for file in self._files:
+            fids = np.unique(self._now[file.name]["fid"] & np.uint32(FLOAT_STEP - 1))
+            numbers.setdefault(file.writer, set()).update(fids.tolist())
+        return {
+            state
+            for state, bindings in self._bindings(picture).items()
+            if any(number in numbers.get(writer, ()) for writer, number, _since in bindings)
+        }
+
     def has_since(self, writer: str, number: int, since: float) -> bool:
         """Whether a writer has appended with a number since then."""
         binding = (writer, number, since)
