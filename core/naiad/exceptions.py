@@ -18,6 +18,7 @@ from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
 from naiad.errors import InvalidArgument as NeptuneUserApiInputException
 from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
+from naiad.errors import InvalidQuery as NeptuneInvalidQueryException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
 from naiad.errors import MissingPackage as NeptuneMissingRequirementException
@@ -51,6 +52,7 @@ __all__ = [
     "NeedExistingRunForReadOnlyMode",
     "NeptuneEmptyLocationException",
     "NeptuneException",
+    "NeptuneInvalidQueryException",
     "NeptuneLocalStorageAccessException",
     "NeptuneMissingRequirementException",
     "NeptuneProtectedPathException",
