@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from naiad import attributes, errors, exceptions, handler, types, typing, utils  # noqa: F401 (reachable)
+    from naiad import attributes, errors, exceptions, handler, management, types, typing, utils  # noqa: F401 (reachable)
     from naiad.file import File
     from naiad.models import Model, ModelVersion, init_model, init_model_version
     from naiad.projects import Project, init_project
@@ -46,7 +46,7 @@ else:
         "Run": "naiad.runs",
         "init_run": "naiad.runs",
     }
-    _SUBMODULES = frozenset({"attributes", "errors", "exceptions", "handler", "types", "typing", "utils"})
+    _SUBMODULES = frozenset({"attributes", "errors", "exceptions", "handler", "management", "types", "typing", "utils"})
 
     def __getattr__(name):
         """Fetch a public name from its home; it is found here without this detour from then on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from naiad.errors import (
     InvalidArgument,
@@ -30,6 +30,7 @@ __all__ = [
     "model_id",
     "model_key",
     "project_name",
+    "refuse_name",
     "refuse_offline",
     "refuse_unknown",
     "require_agreement",
@@ -52,6 +53,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "custom_run_id": _TEXT,
     "key": _TEXT,
     "model": _TEXT,
+    "workspace": _TEXT,
     "mode": _TEXT,
     "name": _TEXT,
     "description": _TEXT,
@@ -248,12 +250,21 @@ def project_name(given: str | None) -> str | None:
         return None
     is_dotted = any(part in (".", "..") for part in given.split("/"))
     if not given.strip() or is_dotted or len(given) > LONGEST_ID or not given.isprintable():
-        raise NaiadPathError(
-            f"{shown(given)} cannot be the name of a project.\n"
-            f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
-            path=given,
-        )
+        refuse_name(given)
     return given
+
+
+def refuse_name(given: str) -> NoReturn:
+    """Raise for what cannot be the name of a project.
+
+    Raises:
+        NaiadPathError: always.
+    """
+    raise NaiadPathError(
+        f"{shown(given)} cannot be the name of a project.\n"
+        f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
+        path=given,
+    )
 
 
 def tags_of(tags: object) -> list[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from naiad.store.catalog import Summary
     from naiad.typing import ProgressBarType
 
-__all__ = ["Project", "existing_project", "init_project", "project_ops"]
+__all__ = ["Project", "existing_project", "init_project", "known_projects", "project_ops"]
 
 
 class Project(StoredContainer):
@@ -179,9 +179,9 @@ def existing_project(store: Store, name: str) -> None:
     Raises:
         ProjectNotFound: it has none of this name; the message names those it has.
     """
-    known = set(store.projects().values())
-    if name not in known and store.root.is_dir():
-        known |= {row.project for row in store.catalog().rows(kind=None, is_trashed=None)}
+    if name in store.projects().values():
+        return
+    known = known_projects(store)
     if name not in known:
         names = ", ".join(sorted(map(repr, known))) or "none"
         raise ProjectNotFound(
@@ -189,6 +189,12 @@ def existing_project(store: Store, name: str) -> None:
             "Its first run makes it, or naiad.management.create_project().",
             project=name,
         )
+
+
+def known_projects(store: Store) -> set[str]:
+    """The names of all projects that were made in a store or have runs or models in it."""
+    rows = store.catalog().rows(kind=None, is_trashed=None) if store.root.is_dir() else []
+    return {*store.projects().values(), *(row.project for row in rows if row.project)}
 
 
 def project_ops(key: str, name: str, description: str | None = None, visibility: str = "priv") -> list[Op]:

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import life, options, paths
+from naiad import life, options, paths, plugged
+from naiad.background import Capture
 from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
@@ -75,6 +76,7 @@ class Run(StoredContainer):
     _kept = (*StoredContainer._kept, "_monitoring_namespace")
     _fail_on_exception = _capture_traceback = False  # of a run that came from another process
     _monitoring_namespace: str | None = None
+    _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
 
     def __init__(
         self,
@@ -127,6 +129,9 @@ class Run(StoredContainer):
         project = options.project_name(project)
         options.say_what_is_missing(**given)
         self._begin(with_id, project, custom_run_id, store, facts)
+        if not self._scope.is_read_only:
+            hidden = ("self", "unknown", "given", "api_token")
+            self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
 
     def _begin(
         self,
@@ -169,10 +174,15 @@ class Run(StoredContainer):
     # The end
 
     def _end(self, seconds: float | None) -> None:
+        captures = None if self._is_inherited else self._captures
         try:
+            if captures is not None:
+                plugged.stopping(self, captures)
             self._say_what_was_left_out()
         finally:
             super()._end(seconds)
+        if captures is not None:
+            plugged.stopped(self)
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the program or the `with` block: mark the run, keep the traceback."""

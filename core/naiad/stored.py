@@ -103,6 +103,9 @@ class StoredContainer(Container):
         self._open(scope)
 
     def _writer_of(self, folder: RunFolder, role: str, ops: Sequence[Op]) -> Writer:
+        if not ops and not folder.path.is_dir():  # or opening would make an empty one
+            name = getattr(self, "_id", folder.uid)
+            raise self._kind.not_found(f"{self._kind.title} {name} was deleted meanwhile.", run_id=name)
         role = "guest" if self._is_inherited else role
         return Writer.open(folder, role=role, first_ops=ops, on_error=self._settings["on_error"])
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "TableCell", "TableEntry", "fetch_table"]
 
-WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
-"""Kinds whose content is downloaded; a table has no value of them."""
 NEPTUNE_TYPES = {
     "float": "float",
     "int": "int",
@@ -230,7 +228,8 @@ class TableEntry:
     ) -> None:
         kind, _value = self.table._cell(self.number, path)
         if kind not in kinds:
-            raise FieldConflict(f'"{path}" is of kind {kind}, so it cannot be downloaded here.', path=path)
+            wanted = " or ".join(kinds)
+            raise FieldConflict(f'"{path}" is of kind {kind}, and was to be downloaded as a {wanted}.', path=path)
         self.table._field(self.number, path).download(destination, progress_bar=progress_bar)
 
 
@@ -333,7 +332,7 @@ def _check(**given: object) -> None:
 
 
 def _has_value(kind: str) -> bool:
-    return kind not in WITHOUT_VALUE
+    return not kind.startswith("file") and kind != "notebook_ref"
 
 
 def _place(column: str) -> tuple[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,12 @@ from naiad.store.reader import Reader
 if TYPE_CHECKING:
     from naiad.store.store import Store
 
-__all__ = ["as_stored", "read_entry", "stamp_of"]
+__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "stamp_of"]
+
+WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
+"""Kinds whose content is files; all that the catalog knows of them is that they are there."""
+FACTS = {"artifact": "hash", "git_ref": "commit_id"}
+"""Kinds whose value is JSON, and what of it is kept."""
 
 
 def stamp_of(folder: RunFolder) -> str:
@@ -84,6 +90,10 @@ def _entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
 def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
     if state.kind == STRING_SET:
         return sorted({str(_plain(tag)) for tag in state.tags})
+    if state.kind in FACTS:
+        return _fact(state.kind, str(_plain(state.value)))
+    if state.kind in WITHOUT_VALUE:
+        return None
     if facts is None:
         return _plain(state.value)
     if not facts.count:
@@ -93,6 +103,14 @@ def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
         return _plain(last) if last is not None else _plain(reader.texts(state.path).texts[-1])
     variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
     return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
+
+
+def _fact(kind: str, text: str) -> str | None:
+    with contextlib.suppress(ValueError):  # a later release may write something else
+        facts = json.loads(text)
+        found = facts.get(FACTS[kind]) if isinstance(facts, dict) else None
+        return as_stored(found) if isinstance(found, str) else None
+    return None
 
 
 def _counted(reader: Reader, path: str) -> float:

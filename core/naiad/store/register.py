@@ -23,7 +23,7 @@ from naiad.errors import ProjectExists
 from naiad.store.claims import claim, content, note
 from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 
-__all__ = ["LONGEST_KEY", "Register", "is_model_key", "kind_of_id"]
+__all__ = ["LONGEST_KEY", "Register", "is_model_key", "is_project_key", "kind_of_id"]
 
 _FORMS = {
     RUN: re.compile(r"([^\W_]+)-([0-9]+)\Z"),
@@ -50,6 +50,11 @@ def kind_of_id(name: str) -> ContainerKind | None:
 def is_model_key(key: str) -> bool:
     """Whether a model may have this key: capital letters, digits and _, with at least one letter."""
     return len(key) <= LONGEST_KEY and _FORMS[MODEL].match(f"P-{key}") is not None
+
+
+def is_project_key(key: str) -> bool:
+    """Whether a project may have this key: 1 to 10 capital letters and digits, with at least one letter."""
+    return re.fullmatch(r"[A-Z0-9]{1,10}", key) is not None and not key.isdigit()
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,9 @@ class Register:
                 owner = content(folder / key)
             except FileNotFoundError:
                 folder.mkdir(exist_ok=True)
+                known = self.known_key(project)  # another one than its name would give, if it was made with one
+                if known:
+                    return known
                 owner = project if claim(folder / key, project) else content(folder / key)
             if owner == project:
                 return key
@@ -168,9 +176,10 @@ class Register:
         place.parent.mkdir(exist_ok=True)
         return claim(place, json.dumps({"uid": uid, "id": name}))
 
-    def release_custom(self, uid: str) -> None:
-        """Free the custom id of a run, if it has one."""
-        for name in _names(self.root / "custom"):
+    def release_custom(self, uid: str, *known: str) -> None:
+        """Free the custom id of a run, if it has one. Where project and custom id are known, no other is looked at."""
+        names = _names(self.root / "custom") if not known else [self._custom_place(*known).name]
+        for name in names:
             place = self.root / "custom" / name
             with contextlib.suppress(FileNotFoundError):
                 if json.loads(content(place))["uid"] == uid:
