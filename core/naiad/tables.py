@@ -146,24 +146,27 @@ class Table:
             return pd.array(values, dtype="Int64")  # the float that pandas would make of it rounds
         return values
 
-    def _cell(self, row: int, path: str) -> tuple[str, Any]:
-        """Kind and plain value."""
-        if not isinstance(path, str):
-            raise NaiadTypeError(f"A cell is found by the path of its field, not by {shown(path)}.", value=path)
-        _all, kinds, aspect = self._numbers(path, with_files=True)
+    def cell(self, row: int, column: str) -> tuple[str, Any] | None:
+        """Return kind and value of a cell as the catalog has them; None where the run has no such field."""
+        _all, kinds, aspect = self._numbers(column, with_files=True)
         cells = self._cells[row]
         number = next((number for number in kinds if number in cells), None)
-        uid, run_id, _cells = self._found.rows[row]
-        if number is None:
+        return None if number is None else (kinds[number], _aspect(kinds[number], cells[number], aspect))
+
+    def _existing(self, row: int, path: str) -> tuple[str, Any]:
+        if not isinstance(path, str):
+            raise NaiadTypeError(f"A cell is found by the path of its field, not by {shown(path)}.", value=path)
+        found = self.cell(row, path)
+        if found is None:
+            uid, run_id, _cells = self._found.rows[row]
             raise NaiadValueError(f'{self._kind.title} {run_id or uid} has no field "{path}".', path=path)
-        return kinds[number], _aspect(kinds[number], cells[number], aspect)
+        return found
 
     def _field(self, row: int, path: str) -> Any:
         """The field behind a cell, to download its content."""
         uid, run_id, _cells = self._found.rows[row]
-        folder = self._store.folder(uid, self._kind)
-        title = f"{self._kind.title} {run_id or uid}"
-        scope = ContainerScope(title, f"{self._store.root} {uid}", Reader(folder), None, inactive=self._kind.inactive)
+        title, folder = f"{self._kind.title} {run_id or uid}", self._store.folder(uid, self._kind)
+        scope = ContainerScope(title, str(folder.path), Reader(folder), None)
         scope.refresh()
         return scope.existing(path)
 
@@ -184,7 +187,7 @@ class TableEntry:
         Raises:
             NaiadValueError: the run has no such field.
         """
-        kind, _value = self.table._cell(self.number, path)
+        kind, _value = self.table._existing(self.number, path)
         return NEPTUNE_TYPES.get(kind, kind)
 
     def get_attribute_value(self, path: str) -> Any:
@@ -194,7 +197,7 @@ class TableEntry:
             NaiadValueError: the run has no such field.
             FieldConflict: it is a file, which can be downloaded.
         """
-        kind, value = self.table._cell(self.number, path)
+        kind, value = self.table._existing(self.number, path)
         if not _has_value(kind):
             raise FieldConflict(f'"{path}" has no value for a table, as it is of kind {kind}.\nDownload it.', path=path)
         return _opened(kind, value)
@@ -226,7 +229,7 @@ class TableEntry:
         destination: str | os.PathLike[str] | None,
         progress_bar: ProgressBarType | None,
     ) -> None:
-        kind, _value = self.table._cell(self.number, path)
+        kind, _value = self.table._existing(self.number, path)
         if kind not in kinds:
             wanted = " or ".join(kinds)
             raise FieldConflict(f'"{path}" is of kind {kind}, and was to be downloaded as a {wanted}.', path=path)

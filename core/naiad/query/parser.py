@@ -57,7 +57,7 @@ def parse(query: str) -> Node | None:
     except Problem as problem:
         raise _refusal(query, problem.place, str(problem)) from None
     except lark.UnexpectedCharacters as error:
-        place = len(query) if error.pos_in_stream is None else error.pos_in_stream
+        place: Any = error.pos_in_stream  # lark itself says None of it
         raise _refusal(query, place, _unreadable(query, place, error)) from None
     except lark.UnexpectedToken as error:
         place = len(query.rstrip()) if error.token.type == "$END" else error.token.start_pos or 0
