@@ -13,6 +13,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           NeedExisting                            read-only, and nothing named that exists
             NeedExistingRun, NeedExistingModel, NeedExistingModelVersion
           MissingParameter                        a new model without a key, a new version without a model: parameter
+          InvalidQuery                            a text that is no query: query, column
           UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
         UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
@@ -138,6 +139,13 @@ class MissingParameter(InvalidArgument):
     """Nothing new can be made without this argument."""
 
     parameter: str
+
+
+class InvalidQuery(InvalidArgument):
+    """A text that is no query of NQL; `column` counts from 1, and is missing where no single place is to blame."""
+
+    query: str
+    column: int
 
 
 class UnsupportedLocation(InvalidArgument):

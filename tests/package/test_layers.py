@@ -23,7 +23,16 @@ LAYERS = [
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
 EDGES = len(LAYERS) - 1
-HEAVY = {"click", "numpy", "pandas", "pluggy", "rich", "sqlalchemy", "tqdm"}  # what test_import.py keeps unloaded
+HEAVY = {
+    "click",
+    "lark",
+    "numpy",
+    "pandas",
+    "pluggy",
+    "rich",
+    "sqlalchemy",
+    "tqdm",
+}  # what test_import.py keeps unloaded
 HEAVY |= {"jax", "kedro", "keras", "lightning", "pytorch_lightning", "sklearn", "torch"}
 
 
