@@ -28,7 +28,7 @@ __all__ = [
     "create_roc_auc_chart",
 ]
 
-# Neptune's functions take the training data too, where yellowbrick looked for the classes; a fitted classifier knows them.
+# Neptune's functions take the training data too, because yellowbrick did; a fitted classifier knows its classes.
 # ruff: noqa: ARG001
 
 
@@ -39,7 +39,7 @@ def create_classification_report_chart(
     require(classifier, "create_classification_report_chart", "a classifier", is_classifier)
 
     def draw(axes: Any) -> None:
-        predicted = classifier.predict(X_test)
+        predicted = _predicted(classifier, X_test)
         labels = unique_labels(y_test, predicted)
         columns = precision_recall_fscore_support(y_test, predicted, labels=labels, zero_division=0)
         shares = np.column_stack([*columns[:3], columns[3] / len(predicted)])
@@ -60,7 +60,7 @@ def create_confusion_matrix_chart(classifier: Any, X_train: Any, X_test: Any, y_
 
     def draw(axes: Any) -> None:
         ConfusionMatrixDisplay.from_predictions(
-            y_test, classifier.predict(X_test), ax=axes, cmap="Blues", xticks_rotation="vertical"
+            y_test, _predicted(classifier, X_test), ax=axes, cmap="Blues", xticks_rotation="vertical"
         )
 
     return drawn("Confusion matrix", draw)
@@ -74,14 +74,13 @@ def create_roc_auc_chart(classifier: Any, X_train: Any, X_test: Any, y_train: An
         for name, true, scores in _one_against_rest(classifier, y_test, _scores(classifier, X_test)):
             RocCurveDisplay.from_predictions(true, scores, name=name, ax=axes)
         axes.plot([0, 1], [0, 1], "k:", label="chance")
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
         axes.legend()
 
     return drawn("ROC", draw)
 
 
-def create_precision_recall_chart(
-    classifier: Any, X_test: Any, y_test: Any, y_pred_proba: Any = None
-) -> File | None:
+def create_precision_recall_chart(classifier: Any, X_test: Any, y_test: Any, y_pred_proba: Any = None) -> File | None:
     """Draw precision over recall, with the average precision.
 
     Args:
@@ -96,6 +95,7 @@ def create_precision_recall_chart(
         odds = _scores(classifier, X_test) if y_pred_proba is None else np.asarray(y_pred_proba)
         for name, true, scores in _one_against_rest(classifier, y_test, odds):
             PrecisionRecallDisplay.from_predictions(true, scores, name=name, ax=axes)
+        axes.set(xlabel="recall", ylabel="precision")
         axes.legend()
 
     return drawn("Precision and recall", draw)
@@ -108,7 +108,7 @@ def create_class_prediction_error_chart(
     require(classifier, "create_class_prediction_error_chart", "a classifier", is_classifier)
 
     def draw(axes: Any) -> None:
-        predicted = classifier.predict(X_test)
+        predicted = _predicted(classifier, X_test)
         labels = unique_labels(y_test, predicted)
         below = np.zeros(len(labels))
         for label, counts in zip(labels, confusion_matrix(y_test, predicted, labels=labels).T, strict=True):
@@ -121,8 +121,17 @@ def create_class_prediction_error_chart(
     return drawn("Class prediction error", draw)
 
 
+def _predicted(classifier: Any, X: Any) -> Any:
+    """Return the class of each sample, if it has only one."""
+    predicted = np.asarray(classifier.predict(X))
+    if predicted.ndim > 1:
+        raise ValueError("it cannot be drawn for several outputs")
+    return predicted
+
+
 def _scores(classifier: Any, X: Any) -> Any:
     """Return how much a classifier is for each class: probabilities, or what it has in their place."""
+    _predicted(classifier, X[:1])  # refuses several outputs
     say = classifier.predict_proba if hasattr(classifier, "predict_proba") else classifier.decision_function
     return np.asarray(say(X))
 
@@ -130,8 +139,6 @@ def _scores(classifier: Any, X: Any) -> Any:
 def _one_against_rest(classifier: Any, y: Any, scores: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield a name, what is true and the scores: once for two classes, else for each class that is among the data."""
     true, classes = np.asarray(y), np.asarray(classifier.classes_)
-    if true.ndim > 1:
-        raise ValueError("it cannot be drawn for several outputs")
     if len(classes) == 2:
         yield str(classes[1]), true == classes[1], scores if scores.ndim == 1 else scores[:, 1]
         return

@@ -31,6 +31,7 @@ def drawn(title: str, draw: Callable[[Any], None], beside: int = 1) -> File | No
         figure.suptitle(title)
         return File.as_image(figure)
     except Exception as problem:  # noqa: BLE001 (estimators are foreign code, and none of it may cost the summary)
-        message = f"The chart {title!r} was left out. {type(problem).__name__}: {problem}"
+        why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
+        message = f"The chart {title!r} was left out. {why[:200]}"
         warnings.warn(message, NaiadWarning, stacklevel=3)
         return None

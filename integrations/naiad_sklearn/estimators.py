@@ -46,11 +46,16 @@ def describe_estimator(estimator: Any) -> dict[str, Any]:
     The diagram is the one that notebooks show. Names of classes and features are known once it is fitted; they are
     lists in JSON, in the order in which scores and importances count them.
     """
-    found: dict[str, Any] = {"class": type(estimator).__name__, "html": File.from_content(_diagram(estimator), extension="html")}
+    found: dict[str, Any] = {
+        "class": type(estimator).__name__,
+        "html": File.from_content(_diagram(estimator), extension="html"),
+    }
     for name, attribute in (("classes", "classes_"), ("features", "feature_names_in_")):
         names = getattr(estimator, attribute, None)
         if names is not None:
-            found[name] = json.dumps([each.tolist() if hasattr(each, "tolist") else each for each in names], default=str)
+            found[name] = json.dumps(
+                [each.tolist() if hasattr(each, "tolist") else each for each in names], default=str
+            )
     return found
 
 

@@ -33,7 +33,8 @@ def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None,
     predicted = np.asarray(estimator.predict(X_test) if y_pred is None else y_pred)
     if predicted.ndim == 1:
         return _page(pd.DataFrame({"y_true": y_test, "y_pred": predicted}), nrows)
-    true, table = np.asarray(y_test), {}
+    true = np.asarray(y_test)
+    table: dict[str, Any] = {}
     for j in range(predicted.shape[1]):
         table |= {f"y_test_output_{j}": true[:, j], f"y_pred_output_{j}": predicted[:, j]}
     return _page(pd.DataFrame(table), nrows)
@@ -98,7 +99,9 @@ def _odds(odds: Any, classes: Any) -> pd.DataFrame:
     if not isinstance(odds, list):
         return pd.DataFrame(odds, columns=classes)
     outputs = enumerate(zip(odds, classes, strict=True))
-    return pd.concat([pd.DataFrame(each, columns=[f"output_{j}/{name}" for name in of]) for j, (each, of) in outputs], axis=1)
+    return pd.concat(
+        [pd.DataFrame(each, columns=[f"output_{j}/{name}" for name in of]) for j, (each, of) in outputs], axis=1
+    )
 
 
 def _page(table: pd.DataFrame, rows: int) -> File:

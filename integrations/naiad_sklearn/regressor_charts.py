@@ -26,6 +26,9 @@ LEARNING_ROWS = 1000
 MOST_POINTS = 2000
 MOST_FEATURES = 30
 
+# Neptune's functions take data that not every chart needs.
+# ruff: noqa: ARG001
+
 
 def create_learning_curve_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
     """Draw the score over the number of samples, up to a thousand of them, from copies that are fitted to them."""
@@ -41,7 +44,7 @@ def create_learning_curve_chart(regressor: Any, X_train: Any, y_train: Any) -> F
     return drawn("Learning curve", draw)
 
 
-def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:  # noqa: ARG001 (Neptune's)
+def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
     """Draw the features that count most: by the importances, or the size of the coefficients, of the regressor."""
     require(regressor, "create_feature_importance_chart", "a regressor", is_regressor)
 
@@ -66,7 +69,11 @@ def create_residuals_chart(regressor: Any, X_train: Any, X_test: Any, y_train: A
 
 
 def create_prediction_error_chart(
-    regressor: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any  # noqa: ARG001 (Neptune's)
+    regressor: Any,
+    X_train: Any,
+    X_test: Any,
+    y_train: Any,
+    y_test: Any,
 ) -> File | None:
     """Draw what is true over what the regressor says."""
     require(regressor, "create_prediction_error_chart", "a regressor", is_regressor)
