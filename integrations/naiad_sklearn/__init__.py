@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from naiad.lazy import fetched
 
 if TYPE_CHECKING:
-    from naiad_sklearn.autolog import Autolog, autolog
     from naiad_sklearn.callback import NaiadCallback, NeptuneCallback
     from naiad_sklearn.classifier_charts import (
         create_class_prediction_error_chart,
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     )
     from naiad_sklearn.cluster_charts import create_kelbow_chart, create_silhouette_chart
     from naiad_sklearn.estimators import get_estimator_params, get_pickled_model
+    from naiad_sklearn.patches import Autolog, autolog
     from naiad_sklearn.predictions import get_cluster_labels, get_test_preds, get_test_preds_proba
     from naiad_sklearn.regressor_charts import (
         create_cooks_distance_chart,
@@ -67,7 +67,7 @@ __all__ = [
 ]
 
 HOMES = {
-    "autolog": "Autolog autolog",
+    "patches": "Autolog autolog",
     "callback": "NaiadCallback NeptuneCallback",
     "classifier_charts": "create_class_prediction_error_chart create_classification_report_chart "
     "create_confusion_matrix_chart create_precision_recall_chart create_roc_auc_chart",

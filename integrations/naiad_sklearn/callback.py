@@ -106,7 +106,7 @@ class NaiadCallback:
                 fits.end(self._place, estimator, seconds)
             else:
                 self._append(context, {"seconds": seconds})
-        if self._scoring is not None and fitted_estimator is not None and y is not None:
+        if self._scoring is not None and y is not None and hasattr(fitted_estimator, "predict"):
             with no_trouble(self._place, "to score a task of a fit"):
                 self._append(context, self._scores(fitted_estimator, X, y, metadata or {}))
 

@@ -23,7 +23,7 @@ INTEGRATION = Integration(
     extra="sklearn",
     adapter="naiad_sklearn:NaiadCallback",
     rows=(
-        Row(SUMMARY, "{base}/all_params/{parameter}", "atom", "assign", "the estimator's parameters", "summary"),
+        Row(SUMMARY, "{base}/all_params/{parameter:path}", "atom", "assign", "the estimator's parameters", "summary"),
         Row(SUMMARY, "{base}/pickled_model", "file", "assign", "the estimator, pickled", "model"),
         Row(SUMMARY, "{base}/integration/about/{package}", "string", "assign", "the versions", "summary"),
         Row(SUMMARY, "{base}/estimator/class", "string", "assign", "its class", "summary"),
@@ -55,11 +55,13 @@ INTEGRATION = Integration(
         ),
         Row(SEARCH, "{base}/search/cv_results", "file", "assign", "all its results, as CSV", "search"),
         Row(SEARCH, "{base}/search/cv_results_table", "file", "assign", "the same, as HTML", "search"),
-        Row(SEARCH, "{base}/search/best_params/{parameter}", "atom", "assign", "the best parameters", "search"),
+        Row(SEARCH, "{base}/search/best_params/{parameter:path}", "atom", "assign", "the best parameters", "search"),
         Row(SEARCH, "{base}/search/best_score", "float", "assign", "their score", "search"),
         Row(SEARCH, "{base}/search/best_index", "int", "assign", "their number in the table", "search"),
         Row(SEARCH, "{base}/search/candidates/{i}/{result}", "atom", "assign", "results of one of the best", "search"),
-        Row(SEARCH, "{base}/search/candidates/{i}/params/{parameter}", "atom", "assign", "its parameters", "search"),
+        Row(
+            SEARCH, "{base}/search/candidates/{i}/params/{parameter:path}", "atom", "assign", "its parameters", "search"
+        ),
         Row(
             "setup",
             "source_code/integrations/scikit-learn",
@@ -69,7 +71,7 @@ INTEGRATION = Integration(
             "fit",
         ),
         Row("setup", "{base}/fit/estimator", "string", "assign", "the class of what is fitted", "fit"),
-        Row("setup", "{base}/fit/params/{parameter}", "atom", "assign", "its parameters", "fit"),
+        Row("setup", "{base}/fit/params/{parameter:path}", "atom", "assign", "its parameters", "fit"),
         Row("setup", "{base}/fit/status", "string", "assign", "running, then done, failed or interrupted", "fit"),
         Row("on_fit_task_begin", "{base}/fit/data/{size}", "int", "assign", "numbers of samples and features", "fit"),
         Row("on_fit_task_end", "{base}/fit/seconds", "float", "assign", "how long it took", "fit"),

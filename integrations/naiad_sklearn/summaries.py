@@ -104,14 +104,12 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
     require(model, "create_kmeans_summary", "a KMeans", is_kmeans)
     with unwatched():
         fitted = unfitted(model, **kwargs).fit(X)
-    return (
-        _head(fitted)
-        | {"cluster_labels": label_table(fitted.labels_, nrows)}
-        | _charts(
-            kelbow=cluster_charts.create_kelbow_chart(model, X, **kwargs),
-            silhouette=cluster_charts.create_silhouette_chart(model, X, **kwargs),
-        )
+    silhouettes = cluster_charts.create_silhouette_chart(model, X, **kwargs)
+    charts = _charts(
+        kelbow=cluster_charts.create_kelbow_chart(model, X, **kwargs),
+        silhouette=silhouettes if silhouettes.values else None,
     )
+    return _head(fitted) | {"cluster_labels": label_table(fitted.labels_, nrows)} | charts
 
 
 def log_estimator(place: Place, estimator: Any, X: Any = None, y: Any = None, *, nrows: int = 1000) -> None:
@@ -125,8 +123,6 @@ def log_estimator(place: Place, estimator: Any, X: Any = None, y: Any = None, *,
         nrows: how many rows of predictions to keep.
     """
     found = _head(estimator, pickled=is_model(estimator) or is_kmeans(estimator))
-    if is_search(estimator):
-        found["search"] = create_search_summary(estimator)
     if X is not None and y is not None and is_model(estimator):
         found["test"] = _test(estimator, X, y, nrows)
     for path, values in found.items():
@@ -142,6 +138,8 @@ def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
     }
     if pickled:
         found["pickled_model"] = get_pickled_model(estimator)
+    if is_search(estimator):
+        found["search"] = create_search_summary(estimator)
     return found
 
 
