@@ -58,7 +58,7 @@ def get_metrics(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str,
     true, predicted = np.asarray(y), np.asarray(estimator.predict(X) if y_pred is None else y_pred)
     if not is_classifier(estimator):
         return {name: float(getattr(metrics, name)(true, predicted)) for name in ERRORS}
-    if type_of_target(predicted).startswith("multiclass-multioutput"):
+    if _has_many_outputs(true, predicted):
         return {"accuracy_score": float((true == predicted).all(axis=1).mean())}
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         true, predicted, average="weighted", zero_division=0
@@ -74,12 +74,17 @@ def _of_values(true: Any, predicted: Any) -> dict[str, float]:
 
 def _of_classes(classifier: Any, true: Any, predicted: Any) -> dict[str, Any]:
     """Score each class of a classifier, or of each of its outputs."""
-    if type_of_target(predicted).startswith("multiclass-multioutput"):
+    if _has_many_outputs(true, predicted):
         columns = zip(_classes_by_output(classifier, predicted), true.T, predicted.T, strict=True)
         return {f"output_{j}": _by_class(*column) for j, column in enumerate(columns)}
     classes = getattr(classifier, "classes_", None)
     is_flat = predicted.ndim == 1 and isinstance(classes, np.ndarray)
     return _by_class(classes if is_flat else None, true, predicted)
+
+
+def _has_many_outputs(*labels: Any) -> bool:
+    """Whether each sample has several classes, each of a set of its own; several labels are another thing."""
+    return any(type_of_target(each) == "multiclass-multioutput" for each in labels)
 
 
 def _classes_by_output(classifier: Any, predicted: Any) -> Any:

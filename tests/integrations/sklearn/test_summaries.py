@@ -256,4 +256,4 @@ def test_naiad_describe_names_class_and_parameters() -> None:
     found = describe(DecisionTreeClassifier(max_depth=3))
 
     assert "DecisionTreeClassifier" == found["class"]
-    assert 3 == found["params"]["max_depth"]
+    assert 3 == found["params"]["max_depth"].value
