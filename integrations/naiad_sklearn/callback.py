@@ -108,7 +108,11 @@ class NaiadCallback:
                 self._append(context, {"seconds": seconds})
         if self._scoring is not None and y is not None and hasattr(fitted_estimator, "predict"):
             with no_trouble(self._place, "to score a task of a fit"):
-                self._append(context, self._scores(fitted_estimator, X, y, metadata or {}))
+                scores = {"scores": self._scores(fitted_estimator, X, y, metadata or {})}
+                if context.parent is None:
+                    self._place["fit"] = scores
+                else:
+                    self._append(context, scores)
 
     def _append(self, context: Any, values: dict[str, Any]) -> None:
         """Add a point to the series that a task shares with its siblings."""
@@ -121,7 +125,7 @@ class NaiadCallback:
     def _scores(self, fitted: Any, samples: Any, targets: Any, metadata: dict[str, Any]) -> dict[str, float]:
         found = check_scoring(fitted, self._scoring)(fitted, samples, targets, **metadata)
         scores = found if isinstance(found, dict) else {"score": found}
-        return {f"scores/{name}": float(score) for name, score in scores.items()}
+        return {name: float(score) for name, score in scores.items()}
 
 
 NeptuneCallback = NaiadCallback

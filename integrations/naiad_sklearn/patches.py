@@ -155,9 +155,9 @@ def _watched(method: Method) -> Method:
 
     @functools.wraps(method)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _active or _has_callback(self) or not is_watched():
+        if not _active or not is_watched():
             return method(self, *args, **kwargs)
-        logs = list(_active)
+        logs = [] if _has_callback(self) else list(_active)
         samples, targets = _data(method, self, args, kwargs)
         with unwatched():
             places = [log.begin(self, samples) for log in logs]

@@ -86,6 +86,7 @@ INTEGRATION = Integration(
             "of each iteration, on the data it was fitted to",
             "scoring",
         ),
+        Row("on_fit_task_end", "{base}/fit/scores/{score}", "float", "assign", "of the end", "scoring and single"),
         Row("teardown", "{base}/fit/exception/type", "string", "assign", "what ended the fit", "exception"),
         Row("teardown", "{base}/fit/exception/message", "string", "assign", "its message", "exception"),
         Row("teardown", "{base}/fit/exception/traceback", "string", "assign", "its traceback", "exception"),
