@@ -17,6 +17,8 @@ from naiad_sklearn.trouble import Place, no_trouble
 
 __all__ = ["NaiadCallback", "NeptuneCallback", "task_path"]
 
+OF_THIS_PROCESS = frozenset({"_fits", "_tasks", "_series", "on_fit_task_end"})
+
 
 class NaiadCallback:
     """Logs the fits of an estimator, and each task within them: steps of a pipeline, candidates, iterations.
@@ -54,10 +56,12 @@ class NaiadCallback:
         self._fits: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each fit that runs here began
         self._tasks: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each task that runs here began
         self._series: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # by parent and name of a task
+        if self._scoring is not None:
+            self.on_fit_task_end = self._score_task_end  # type: ignore[method-assign]  # who scores takes more
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what only this process knows."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_fits", "_tasks", "_series")}
+        return {key: value for key, value in self.__dict__.items() if key not in OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -85,16 +89,7 @@ class NaiadCallback:
             with no_trouble(self._place, "to log the data of a fit"):
                 self._place["fit"] = fits.size(X)
 
-    def on_fit_task_end(
-        self,
-        estimator: Any,
-        context: Any,
-        *,
-        X: Any = None,
-        y: Any = None,
-        metadata: dict[str, Any] | None = None,
-        fitted_estimator: Any = None,
-    ) -> None:
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """A fit, or a task within one, is done."""
         began = self._tasks.pop(context, None)
         if began is None:  # scikit-learn ends a task that was never begun where a fit fails
@@ -106,13 +101,27 @@ class NaiadCallback:
                 fits.end(self._place, estimator, seconds)
             else:
                 self._append(context, {"seconds": seconds})
-        if self._scoring is not None and y is not None and hasattr(fitted_estimator, "predict"):
-            with no_trouble(self._place, "to score a task of a fit"):
-                scores = {"scores": self._scores(fitted_estimator, X, y, metadata or {})}
-                if context.parent is None:
-                    self._place["fit"] = scores
-                else:
-                    self._append(context, scores)
+
+    def _score_task_end(
+        self,
+        estimator: Any,
+        context: Any,
+        *,
+        X: Any = None,
+        y: Any = None,
+        metadata: dict[str, Any] | None = None,
+        fitted_estimator: Any = None,
+    ) -> None:
+        """The same for a callback that scores. The copy it is given is made for those alone that have the argument."""
+        NaiadCallback.on_fit_task_end(self, estimator, context)
+        if y is None or not hasattr(fitted_estimator, "predict"):
+            return
+        with no_trouble(self._place, "to score a task of a fit"):
+            scores = {"scores": self._scores(fitted_estimator, X, y, metadata or {})}
+            if context.parent is None:
+                self._place["fit"] = scores
+            else:
+                self._append(context, scores)
 
     def _append(self, context: Any, values: dict[str, Any]) -> None:
         """Add a point to the series that a task shares with its siblings."""

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeRegressor
-
-from naiad.store.reader import Reader
-from naiad.store.store import Store
 
 
 class Data(NamedTuple):
@@ -47,9 +43,3 @@ def classifier(flowers: Data) -> LogisticRegression:
 @pytest.fixture
 def regressor(patients: Data) -> DecisionTreeRegressor:
     return DecisionTreeRegressor(max_depth=3, random_state=0).fit(patients.x_train, patients.y_train)
-
-
-def the_run(store: Path) -> Reader:
-    """The only run of a store."""
-    (folder,) = Store(store).folders()
-    return Reader(folder)
