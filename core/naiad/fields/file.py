@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import progress
 from naiad.errors import FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Change, Field, current
 from naiad.file import File as FileValue
 from naiad.kept import KeptFile
 from naiad.ops import Assign
@@ -76,10 +76,12 @@ class File(Field):
         """Replace the content by that of a file, or of what a file can be made of."""
         self.scope.commit([self.assigning(value)], wait)
 
+    @current
     def fetch_extension(self) -> str:
         """Return the extension without a dot; empty if there is none."""
         return self._file().extension
 
+    @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
@@ -89,14 +91,11 @@ class File(Field):
             destination: a folder or the name of a file, which is replaced; the working directory if None.
             progress_bar: False for none, or a class of your own.
         """
-        try:
-            file = self._file()
-        except FieldConflict:
-            return self.scope.replacement(self).download(destination, progress_bar)  # type: ignore[no-any-return]  # None
+        file = self._file()
         with progress.showing(progress_bar, f"Downloading {self.path}", file.size) as report:
             save(self.scope.reader, file, destination, name_of(self.path, file.extension), report)
-        return None
 
+    @current
     def fetch_content(self) -> bytes:
         """Return the bytes."""
         return StoredFile(self.scope.reader, self._file()).content

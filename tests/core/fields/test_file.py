@@ -234,7 +234,7 @@ def test_file_is_copied_between_fields_and_runs(run: naiad.Run, store: Path) -> 
         found = [each.fetch_content() for each in (run["b"], other["c"], other["ns/d"])]
         assert [MANY] * 3 == found
         assert "csv" == other["ns/d"].fetch_extension()
-    blobs = [path for path in (store / "blobs").glob("??/*")]
+    blobs = list((store / "blobs").glob("??/*"))
     assert 1 == len(blobs)
 
 
