@@ -12,11 +12,9 @@ import pytest
 
 import naiad
 from naiad.errors import (
-    EmptyLocation,
     FileNotInSet,
     FileWarning,
     NaiadTypeError,
-    UnreadableFile,
     UnsupportedFile,
     WrongVerb,
     forget_warnings,
