@@ -15,7 +15,7 @@ from naiad.containers import Container
 from naiad.errors import FieldConflict, InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
 from naiad.file import File
 from naiad.handler import Handler
-from naiad_keras.counts import Batches, Epochs, next_step
+from naiad_keras.counts import Batches, Epochs, last_step
 from naiad_keras.guard import Guard
 from naiad_keras.plugin import INTEGRATION
 
@@ -47,7 +47,7 @@ class NaiadCallback(keras.callbacks.Callback):
     Args:
         run: the run, or a handler of a namespace in it.
         base_namespace: where all of it goes, below `run`; "" for `run` itself.
-        log_model_diagram: draw the model as an image. Needs pydot and graphviz; there is a warning if they are not here.
+        log_model_diagram: draw the model as an image; a warning if pydot or graphviz, which do it, are not here.
         log_on_batch: log each batch too; a number n logs every n-th. Keras gives means since the epoch began.
         log_model_summary: keep what `model.summary()` prints.
         log_architecture: keep the model's architecture as JSON.
@@ -139,7 +139,7 @@ class NaiadCallback(keras.callbacks.Callback):
             with self._guard("log the optimizer's configuration"):
                 _replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
             with self._guard("count batches"):
-                self._trained.start(_updates(model.optimizer) or next_step(self._train_batch["loss"]))
+                self._trained.start(_updates(model.optimizer) or last_step(self._train_batch["loss"]) or 0)
         with self._guard("keep checkpoints"):
             self._checkpoints.begin_fit(model)
         self._is_described = bool(model.built)
@@ -148,7 +148,7 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         """Log the learning rate."""
-        self._trained.begin()
+        self._trained.begin(self.params.get("steps"))
         with self._guard("log the learning rate"):
             step = self._epochs.begin(epoch)
             if getattr(self.model, "optimizer", None) is not None:
@@ -244,7 +244,7 @@ NeptuneCallback = NaiadCallback
 
 
 def metrics(logs: Logs) -> dict[str, Any]:
-    """Return what is logged of what Keras tells: neither counts nor the metrics of validation, which come by themselves.
+    """Return what is logged of what Keras tells: no counts, no metrics of validation, which come by themselves.
 
     >>> metrics({"loss": 0.5, "val_loss": 0.7, "size": 32})
     {'loss': 0.5}
@@ -278,6 +278,8 @@ def _checked(log_predictions: Any) -> Any:
 
 
 def _named(predictions: object) -> Mapping[str, Any]:
+    if predictions is None:
+        return {}
     if not isinstance(predictions, Mapping):
         raise NaiadTypeError(
             f"log_predictions= has to return a dict of what to log, and returned {shown(predictions)}."

@@ -68,7 +68,7 @@ class Checkpoints:
             self._saver.on_epoch_end(epoch, dict(logs))
             if file.exists():
                 name = f"epoch_{epoch}" if self._policy == "all" else self._policy
-                self._place[f"checkpoints/{name}"].upload(str(file))
+                self._place[f"checkpoints/{name}"].upload(str(file), progress_bar=False)
                 if self._policy == "best":
                     self._place.assign({"best_score": float(logs[self._monitor]), "best_epoch": epoch})
 

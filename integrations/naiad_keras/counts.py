@@ -13,7 +13,7 @@ from naiad.errors import MissingField
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["Batches", "Epochs", "next_step"]
+__all__ = ["Batches", "Epochs", "last_step"]
 
 
 class Epochs:
@@ -33,7 +33,8 @@ class Epochs:
         """Begin what Keras calls epoch `epoch`, and return its number in the run."""
         if self._shift is None:
             self._shift = 0  # also if the series cannot be read
-            self._shift = 0 if epoch else next_step(self._series)
+            last = None if epoch else last_step(self._series)
+            self._shift = 0 if last is None else last + 1
         self.current = epoch + self._shift
         return self.current
 
@@ -49,6 +50,7 @@ class Batches:
     def __init__(self, every: int) -> None:
         self._every = every
         self._before = 0  # in earlier epochs
+        self._most: int | None = None
         self._logged = 0
         self.count = 0
 
@@ -56,23 +58,26 @@ class Batches:
         """Count from here on."""
         self._before = self._logged = self.count = count
 
-    def begin(self) -> None:
-        """Begin an epoch or an evaluation, in which Keras numbers batches from 0."""
-        self._before = self.count
+    def begin(self, most: int | None = None) -> None:
+        """Begin an epoch or an evaluation, whose batches Keras numbers from 0; `most` is how many, if that is known."""
+        self._before, self._most = self.count, most
 
     def is_due(self, batch: int) -> bool:
-        """Count up to a batch; say whether to log it. With `steps_per_execution` Keras tells of some batches only."""
-        self.count = self._before + batch + 1
+        """Count up to a batch; say whether to log it.
+
+        With `steps_per_execution` Keras tells of some batches only, and goes beyond the last one.
+        """
+        self.count = self._before + (batch + 1 if self._most is None else min(batch + 1, self._most))
         if self.count - self._logged < self._every:
             return False
         self._logged = self.count
         return True
 
 
-def next_step(series: Handler) -> int:
-    """Return the step after the highest of a series, 0 for one that does not exist."""
+def last_step(series: Handler) -> int | None:
+    """Return the highest step of a series, or None where there is none."""
     try:
         steps = series.fetch_values(include_timestamp=False)["step"]
     except MissingField:
-        return 0
-    return int(steps.max()) + 1 if len(steps) else 0
+        return None
+    return int(steps.max()) if len(steps) else None

@@ -33,11 +33,13 @@ class Guard:
         return Attempt(self, doing)
 
     def note(self, doing: str, problem: Exception) -> None:
-        """Warn of the first problem in doing this, and record it in the run if that is possible."""
-        if doing in self._said:
+        """Warn of a problem and record it in the run; of problems in doing one thing, or of one cause, the first."""
+        cause = format_exception_only(problem)[-1].strip()
+        is_said = not self._said.isdisjoint((doing, cause))
+        self._said |= {doing, cause}
+        if is_said:
             return
-        self._said.add(doing)
-        message = f"{self._adapter} could not {doing}: {format_exception_only(problem)[-1].strip()}"
+        message = f"{self._adapter} could not {doing}: {cause}"
         with suppress(NaiadError, OSError):  # the run itself may be what fails
             self._notes.append(message)
         warnings.warn(f"{message}\nTraining goes on, and this is said once.", PluginWarning, stacklevel=3)
