@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # before keras is imported, and it is never imported without
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # on a busy machine, threads that wait for each other take most of the time
 keras = pytest.importorskip("keras", reason='Keras is not installed: pip install "naiad[keras]"')
 
 SAMPLES = 32

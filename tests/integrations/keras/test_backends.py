@@ -11,7 +11,7 @@ import keras
 import pytest
 
 HERE = Path(__file__).parent
-FILES = ("test_fit.py", "test_mapping.py")
+FILES = ("test_fit.py", "test_mapping.py", "test_diagram.py")
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="jax is the back end already")

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
 from naiad import Run
@@ -76,59 +75,11 @@ def test_every_batch_is_logged_at_the_number_of_batches_so_far(run: Run, model: 
     assert 8 == int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
 
-def test_every_third_batch_is_logged_across_epochs(run: Run, model: Any, fit: Fit) -> None:
-    fit(model, NaiadCallback(run, log_on_batch=3), epochs=3)
-
-    assert [3, 6, 9, 12] == points(run["training/train/batch/loss"])[0]
-    assert 4 == len(points(run["training/validation/batch/loss"])[0])
-
-
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras refuses steps_per_execution on torch")
 def test_batches_that_are_run_together_are_counted(run: Run, another_model: Callable[..., Any], fit: Fit) -> None:
     fit(another_model("sgd", steps_per_execution=3), NaiadCallback(run, log_on_batch=2), epochs=2)
 
     assert [3, 7] == points(run["training/train/batch/loss"])[0]
-
-
-def test_accumulated_gradients_do_not_change_the_count_of_batches(
-    run: Run, another_model: Callable[..., Any], fit: Fit
-) -> None:
-    model = another_model(keras.optimizers.SGD(0.01, gradient_accumulation_steps=2))
-    callback = NaiadCallback(run, log_on_batch=True)
-
-    fit(model, callback, epochs=1)
-    fit(model, callback, epochs=2, initial_epoch=1)
-
-    assert list(range(1, 9)) == points(run["training/train/batch/loss"])[0]
-
-
-def test_further_fits_go_on_where_the_one_before_ended(
-    run: Run, model: Any, another_model: Callable[..., Any], fit: Fit
-) -> None:
-    fit(model, NaiadCallback(run, log_on_batch=True), epochs=2)
-
-    fit(model, NaiadCallback(run, log_on_batch=True), epochs=3, initial_epoch=2)
-    fit(another_model("sgd"), NaiadCallback(run, log_on_batch=True), epochs=1)
-
-    for path in ("train/epoch/loss", "validation/epoch/loss", "model/learning_rate"):
-        assert [0, 1, 2, 3] == points(run[f"training/{path}"])[0]
-    assert list(range(1, 17)) == points(run["training/train/batch/loss"])[0]
-
-
-def test_configuration_of_another_optimizer_replaces_that_of_the_first(
-    run: Run, model: Any, another_model: Callable[..., Any], fit: Fit
-) -> None:
-    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
-    callback = NaiadCallback(run)
-
-    fit(model, callback, epochs=1)
-    fit(another_model(keras.optimizers.SGD(schedule)), callback, epochs=1)
-    scheduled = run["training/model/optimizer_config"].fetch()
-    fit(model, callback, epochs=1)
-
-    assert "CosineDecay" == scheduled["learning_rate"]["class_name"]
-    assert "beta_1" not in scheduled
-    assert pytest.approx(0.01) == run["training/model/optimizer_config/learning_rate"].fetch()
 
 
 def test_evaluate_goes_to_the_curves_of_validation(run: Run, model: Any, fit: Fit, data: Any) -> None:
@@ -142,18 +93,6 @@ def test_evaluate_goes_to_the_curves_of_validation(run: Run, model: Any, fit: Fi
     assert [*history["val_loss"], pytest.approx(loss)] == values
 
 
-def test_separate_evaluations_are_numbered(run: Run, model: Any, fit: Fit, data: Any) -> None:
-    fit(model, NaiadCallback(run, separate_evaluate=True, log_on_batch=True), epochs=1)
-
-    for _ in range(2):
-        loss, _ = model.evaluate(*data, verbose=0, callbacks=[NaiadCallback(run, separate_evaluate=True)])
-
-    kept = run["training/evaluation"].fetch()
-    assert {"0", "1"} == set(kept)
-    assert pytest.approx(loss) == kept["1"]["loss"]
-    assert [0] == points(run["training/validation/epoch/loss"])[0]
-
-
 def test_predict_calls_are_counted_if_asked_for(run: Run, model: Any, data: Any) -> None:
     for callback in (NaiadCallback(run), NaiadCallback(run, "asked", log_predict_calls=True)):
         model.predict(data[0], batch_size=8, verbose=0, callbacks=[callback])
@@ -162,14 +101,6 @@ def test_predict_calls_are_counted_if_asked_for(run: Run, model: Any, data: Any)
     assert 32 == run["asked/prediction/samples"].fetch_last()
     assert 4 == run["asked/prediction/batches"].fetch_last()
     assert 0 < run["asked/prediction/seconds"].fetch_last() < 60
-
-
-def test_values_that_are_not_finite_are_kept(run: Run, model: Any, data: Any) -> None:
-    x, y = data
-
-    model.fit(x, y * np.nan, epochs=1, verbose=0, callbacks=[NaiadCallback(run)])
-
-    assert np.isnan(run["training/train/epoch/loss"].fetch_last())
 
 
 def test_models_that_are_built_late_and_metrics_with_slashes(run: Run, data: Any) -> None:

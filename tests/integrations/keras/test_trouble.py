@@ -155,12 +155,16 @@ CHILD = """
 def test_killed_process_keeps_its_points_and_the_fit_goes_on_from_its_checkpoint(
     run: Run, model: Any, fit: Fit, data: Any, tmp_path: Path
 ) -> None:
-    """The child also logs to a run of its parent, by a callback that came to it as a pickle."""
+    """The child trains on jax; its parent goes on, on torch. By a pickled callback it also logs to its parent's run."""
     callback = NaiadCallback(run, "evaluated")
     fit(model, callback, epochs=1)
 
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD)], input=pickle.dumps(callback), capture_output=True, check=False
+        [sys.executable, "-c", textwrap.dedent(CHILD)],
+        input=pickle.dumps(callback),
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        check=False,
     )
 
     assert (-signal.SIGKILL, b"") == (done.returncode, done.stderr)
