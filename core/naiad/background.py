@@ -18,8 +18,8 @@ class Capture(ABC):
     thread, the thread is its own.
     """
 
-    name: str
-    """What warnings call it."""
+    name: str = ""
+    """What warnings call it; else its class."""
 
     @abstractmethod
     def start(self, run: Run) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -80,6 +80,22 @@ class Integration:
     rows: tuple[Row, ...]
     base: str = ""
     """The namespace the adapter writes to unless the user says otherwise."""
+
+    def installed(self) -> dict[str, str]:
+        """Return the versions of the distributions that are installed."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        found = {}
+        for distribution in self.packages.values():
+            with suppress(PackageNotFoundError):
+                found[distribution] = version(distribution)
+        return found
+
+    def supports(self, version: str) -> bool:
+        """Whether it works with this version of its framework; release candidates count too."""
+        from packaging.specifiers import SpecifierSet
+
+        return SpecifierSet(self.versions).contains(version, prereleases=True)
 
     @contextmanager
     def needed_by(self, name: str) -> Iterator[None]:

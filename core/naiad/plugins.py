@@ -10,11 +10,12 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from types import NoneType, SimpleNamespace, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
 from naiad.settings import setting
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl
 
-__all__ = ["Plugin", "Plugins", "answers", "first", "installed", "tell"]
+__all__ = ["Plugin", "Plugins", "answers", "first", "guarded", "installed", "tell"]
 
 GROUP = "naiad"
 
@@ -47,9 +48,7 @@ class Plugin:
 
     def fail(self, doing: str, problem: Exception) -> None:
         """Note that something went wrong, and warn the first time it does."""
-        from traceback import format_exception_only  # copes with errors that cannot be printed
-
-        what = f"{doing}: {format_exception_only(problem)[-1].strip()}"
+        what = f"{doing}: {_shown_problem(problem)}"
         self.state, self.problem = "failed", self.problem or what
         remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
         warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
@@ -136,6 +135,18 @@ def tell(hook: str, **facts: object) -> list[Any]:
     return list(_loaded().answers(hook, facts, may_refuse=False)) if _are_worth_loading() else []
 
 
+@contextmanager
+def guarded(who: str, doing: str) -> Iterator[None]:
+    """Turn whatever goes wrong within this into one warning, for what plugins handed to us."""
+    try:
+        yield
+    except NaiadWarning:  # where the user made warnings errors
+        raise
+    except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+        message = f"{who} failed {doing}: {_shown_problem(problem)}\nnaiad goes on without it."
+        warn_once((who, doing), message, PluginWarning)
+
+
 def installed() -> list[Plugin]:
     """Return all plugins of this environment, loaded or not, in the order in which they were loaded."""
     return list(_loaded().known.values())
@@ -196,6 +207,12 @@ def _disabled() -> list[str]:
     return [word[1:] for word in words if word.startswith("-")]
 
 
+def _shown_problem(problem: Exception) -> str:
+    from traceback import format_exception_only  # copes with errors that cannot be printed
+
+    return format_exception_only(problem)[-1].strip()
+
+
 def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
     """Ask one plugin, and refuse an answer that is not what the hook promises."""
     answer = implementation.function(*(facts[name] for name in implementation.argnames))
@@ -209,8 +226,9 @@ def _promised(hook: str) -> tuple[object, ...]:
     """Return the types an answer may have, from the annotation of the hook."""
     from naiad import hookspecs
 
-    annotation = getattr(hookspecs, hook).__annotations__["return"]
-    found = eval(annotation, vars(hookspecs))  # the text stands in our own file; `get_type_hints` would need Run there
+    answer = {"return": getattr(hookspecs, hook).__annotations__["return"]}
+    alone = SimpleNamespace(__annotations__=answer)  # arguments may be of types that only type checkers import
+    found = get_type_hints(alone, vars(hookspecs))["return"]
     return get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
 
 

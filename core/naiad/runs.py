@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from naiad import clock, coerce, life, options, paths
+from naiad import clock, coerce, life, options, paths, plugged
+from naiad.background import Capture
 from naiad.containers import Container
 from naiad.errors import InactiveRun, LimitWarning, MissingField, NaiadError, NeedExistingRun, RunIdCollision, warn_once
 from naiad.fields.series import Series
@@ -79,6 +80,8 @@ class Run(Container):
     ...     run["train/loss"].append(0.7)
     """
 
+    _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
+
     def __init__(
         self,
         with_id: str | None = None,
@@ -135,6 +138,9 @@ class Run(Container):
         project = options.project_name(project)
         options.say_what_is_missing(**given)
         self._begin(with_id, project, custom_run_id, store, facts)
+        if not self._scope.is_read_only:
+            hidden = ("self", "unknown", "given", "api_token")
+            self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
 
     def __repr__(self) -> str:
         return f"<Run {self._id}>"
@@ -238,10 +244,15 @@ class Run(Container):
     # The end
 
     def _end(self, seconds: float | None) -> None:
+        captures = None if self._is_inherited else self._captures
         try:
+            if captures is not None:
+                plugged.stopping(self, captures)
             self._say_what_was_left_out()
         finally:
             self._close(seconds)
+        if captures is not None:
+            plugged.stopped(self)
 
     def _close(self, seconds: float | None) -> None:
         super()._end(seconds)

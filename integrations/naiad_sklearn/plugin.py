@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from naiad.conversions.origin import is_from
 from naiad.hookspecs import hookimpl
 from naiad.mapping import Integration, Row
+from naiad.utils import stringify_unsupported
 
-__all__ = ["INTEGRATION", "naiad_integration"]
+__all__ = ["INTEGRATION", "naiad_describe", "naiad_integration"]
 
 CLASSIFIER, REGRESSOR, KMEANS = (f"create_{name}_summary" for name in ("classifier", "regressor", "kmeans"))
 
@@ -64,3 +69,11 @@ INTEGRATION = Integration(
 def naiad_integration() -> Integration:
     """Connect scikit-learn."""
     return INTEGRATION
+
+
+@hookimpl
+def naiad_describe(subject: Any) -> Mapping[str, object] | None:
+    """Describe an estimator by its class and its parameters."""
+    if not is_from(subject, "sklearn", "BaseEstimator"):
+        return None
+    return {"class": type(subject).__name__, "params": stringify_unsupported(subject.get_params())}

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings lazy",
-    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked plugins "
-    "file conversions exceptions",
+    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
+    "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "handler namespace scope batch options life temporary containers runs objects tables query capture utils",
+    "handler namespace scope batch options life plugged temporary containers runs objects tables query capture utils",
     "cli importers testing as_neptune",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
