@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]  # it ships no types
 from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 

@@ -14,6 +14,7 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
 import naiad
+from naiad.errors import forget_warnings
 from naiad.store.reader import Reader
 from naiad.store.store import Store
 
@@ -24,7 +25,7 @@ raw:
   dataset: {type: pandas.CSVDataset, filepath: data/raw.csv}
 numbers: {type: pandas.CSVDataset, filepath: data/numbers.csv}
 totals: {type: json.JSONDataset, filepath: data/totals.json, metadata: {naiad: metric}}
-curve: {type: json.JSONDataset, filepath: data/curve.json, metadata: {naiad: {log: series, to: learning/curve}}}
+curve: {type: json.JSONDataset, filepath: data/curve.json, metadata: {naiad: series}}
 model: {type: pickle.PickleDataset, filepath: data/model.pkl, metadata: {naiad: file}}
 "raw@naiad": {type: naiad_kedro.NeptuneFileDataset, filepath: data/raw.csv}
 processes: {type: json.JSONDataset, filepath: data/processes.json}
@@ -41,6 +42,11 @@ class Project:
     def configure(self, name: str, text: str) -> None:
         """Write a file of the configuration."""
         (self.path / "conf" / "base" / name).write_text(text)
+
+    def remark(self, mark: str, other: str) -> None:
+        """Change a mark in the catalog."""
+        assert mark in CATALOG
+        self.configure("catalog.yml", CATALOG.replace(mark, other))
 
     def run(self, pipeline: str = "__default__", runner: Any = None, **options: Any) -> dict[str, Any]:
         """Run a pipeline in a session of its own."""
@@ -59,6 +65,12 @@ class Project:
         """Return a run for reading."""
         name = f"{self.path.name.upper()}-{number}"
         return naiad.init_run(with_id=name, mode="read-only", store=self.path / ".naiad")
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_given_again() -> None:
+    """What one test was warned of is news to the next."""
+    forget_warnings()
 
 
 @pytest.fixture(scope="session")

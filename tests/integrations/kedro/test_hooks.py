@@ -60,7 +60,15 @@ def test_marked_values_become_metrics_and_series(project: Any) -> None:
 
     assert (12.0, 3.0) == (found.value("kedro/metrics/totals/sum"), found.value("kedro/metrics/totals/rows"))
     assert "float" == found.kinds()["kedro/metrics/totals/rows"]
-    assert [2.0, 4.0, 6.0] == found.points("kedro/learning/curve").values.tolist()
+    assert [2.0, 4.0, 6.0] == found.points("kedro/metrics/curve").values.tolist()
+
+
+def test_mark_says_where_else(project: Any) -> None:
+    project.remark("naiad: series", "naiad: {log: series, to: learning/curve}")
+
+    project.run()
+
+    assert [2.0, 4.0, 6.0] == project.read().points("kedro/learning/curve").values.tolist()
 
 
 def test_marked_files_are_kept_or_tracked(project: Any) -> None:
@@ -295,13 +303,10 @@ def test_mistake_in_a_mark_is_told_before_anything_runs(project: Any) -> None:
 
 
 def test_trouble_with_logging_costs_one_warning_and_is_recorded(project: Any) -> None:
-    project.configure(
-        "catalog_more.yml",
-        "odd: {type: json.JSONDataset, filepath: data/odd.json, metadata: {naiad: {log: metric, to: log}}}",
-    )
+    project.remark("naiad: metric", "naiad: {log: metric, to: log}")
 
     with pytest.warns(PluginWarning, match="after_dataset_saved"):
-        project.run("odd")
+        project.run()
 
     (problem,) = project.text("kedro/integration/errors")
     assert problem.startswith("after_dataset_saved: FieldConflict")

@@ -69,9 +69,5 @@ def exits() -> None:
     sys.exit(3)
 
 
-def text() -> object:
-    return {"when": [1, 2]}
-
-
 def nothing(before: int) -> int:
     return before + 1

@@ -35,6 +35,5 @@ def register_pipelines() -> dict[str, Pipeline]:
                 node(nodes.nothing, "left", "more", name="nothing"),
             ]
         ),
-        "odd": pipeline([node(nodes.text, None, "odd", name="text")]),
         "missing": pipeline([node(nodes.total, "missing", "totals", name="total")]),
     }
