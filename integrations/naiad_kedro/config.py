@@ -75,7 +75,7 @@ class Config:
             values["source_files"] = values.pop("upload_source_files")
         for key in values:
             _refuse_unknown(key, name)
-        given = {key: value for key, value in values.items() if value not in (None, "")}
+        given = {key: value for key, value in values.items() if value not in (None, "", [])}
         return cls(project_path, True, is_enabled, base or "", given)
 
     def open_run(self) -> Run:

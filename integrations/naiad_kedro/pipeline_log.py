@@ -61,10 +61,10 @@ class PipelineLog:
             }
         )
         self._replace("run_params", facts.run_facts(run_params))
-        for name, dataset in datasets.items():
-            self._replace(f"catalog/datasets/{name}", facts.dataset_facts(name, dataset))
         structure = json.dumps(json.loads(pipeline.to_json()), indent=4, sort_keys=True)
         self.base["structure"].upload(File.from_content(structure, extension="json"))
+        for name, dataset in datasets.items():
+            self._replace(f"catalog/datasets/{name}", facts.dataset_facts(name, dataset))
 
     def keep_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log the parameters: as Neptune did, and with each nested one by itself."""
@@ -132,6 +132,8 @@ class PipelineLog:
 
     def leave(self) -> None:
         """The process is about to end in the middle of the pipeline, as after Ctrl-C."""
+        if self.base.container.get_state() != "started":  # the user's own, and stopped already
+            return
         self._leave_nodes()
         self.base["status"] = "interrupted"
         self.base["log"].append("Interrupted pipeline")

@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kedro.runner import ParallelRunner
 
 CODE = Path(__file__).parent / "project"
 
@@ -96,6 +98,16 @@ def test_node_that_exits_interrupts_the_pipeline(project: Any) -> None:
     assert 3 == child.returncode
     assert "terminated" == project.read().state()
     assert "interrupted" == project.read().value("kedro/nodes/exits/status")
+
+
+def test_worker_that_is_killed_fails_the_pipeline(project: Any) -> None:
+    with pytest.raises(BrokenProcessPool):
+        project.run("dying", runner=ParallelRunner(max_workers=1))
+    found = project.read()
+
+    assert "failed" == found.state()
+    assert ["failed", "interrupted"] == [found.value(f"kedro/{path}") for path in ("status", "nodes/dies/status")]
+    assert "BrokenProcessPool" == found.value("kedro/error/type")
 
 
 @pytest.mark.parametrize("hook", ["kedro.hooks", "kedro.project_commands"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from kedro.framework.session import KedroServiceSession
 from kedro.io import DatasetError
 from kedro.runner import ParallelRunner, SequentialRunner, ThreadRunner
 
@@ -132,6 +134,33 @@ def test_two_sessions_write_two_runs(project: Any) -> None:
     assert ["finished"] * 2 == [project.read(number).state() for number in (1, 2)]
 
 
+def test_runs_of_one_service_at_once_are_not_confused(project: Any) -> None:
+    session = KedroServiceSession.create(
+        project_path=project.path, conf_source=str(project.path / "conf"), serving_mode=True
+    )
+
+    def run(number: int) -> None:
+        session.run(pipeline_names=["wide"], runtime_params={"factor": number})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+
+    for number in range(1, 5):
+        check_wide(project, number)
+    assert {0, 1, 2, 3} == {project.read(number).value("kedro/parameters/factor") for number in range(1, 5)}
+
+
+def test_parameter_of_the_command_names_the_run_to_go_on_with(project: Any) -> None:
+    project.configure("naiad.yml", "naiad: {with_id: '${runtime_params:run, null}'}")
+
+    project.run("twins")
+    project.run("handler", runtime_params={"run": "TINY-1"})
+
+    assert 42 == project.read().value("kedro/from_node")
+    assert "done" == project.read().value("kedro/nodes/nothing/status")
+    assert 1 == len(list((project.path / ".naiad/runs").iterdir()))
+
+
 def test_a_run_is_gone_on_with(project: Any) -> None:
     with pytest.raises(ZeroDivisionError):
         project.run("failing")
@@ -204,15 +233,15 @@ def test_datasets_loaded_and_saved_by_threads_are_timed(project: Any) -> None:
     assert 12.0 == found.value("kedro/metrics/totals/sum")
 
 
-def check_wide(project: Any) -> None:
-    found = project.read()
+def check_wide(project: Any, number: int = 1) -> None:
+    found = project.read(number)
     points = found.points("kedro/all").values.tolist()
     assert [[float(step) for step in range(20)]] * 4 == [
         found.points(f"kedro/parts/{k}").values.tolist() for k in range(4)
     ]
     assert sorted(100.0 * k + step for k in range(4) for step in range(20)) == sorted(points)
     assert {"done"} == {found.value(f"kedro/nodes/part{k}/status") for k in range(4)}
-    assert 11 == len(project.text("kedro/log"))
+    assert 11 == len(project.text("kedro/log", number))
     assert "finished" == found.state()
     assert [] == [path for path in found.kinds() if path.startswith("kedro/integration")]
 

@@ -71,3 +71,8 @@ def exits() -> None:
 
 def nothing(before: int) -> int:
     return before + 1
+
+
+def dies(number: int) -> int:
+    os.kill(os.getpid(), 9)
+    return number

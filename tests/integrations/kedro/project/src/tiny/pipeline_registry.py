@@ -28,6 +28,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         ),
         "waiting": pipeline([node(nodes.waits, ["params:place", "naiad_run"], None, name="waits")]),
         "exiting": pipeline([node(nodes.exits, None, "never", name="exits")]),
+        "dying": pipeline([node(nodes.dies, "params:n1", "never", name="dies")]),
         "twins": pipeline(
             [
                 node(nodes.accuracy, None, "left"),
