@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from naiad import clock, coerce, life, options, paths
+from naiad.capture.captures import Captures
+from naiad.capture.wanted import Wanted, wanted
 from naiad.containers import Container
 from naiad.errors import InactiveRun, LimitWarning, MissingField, NaiadError, NeedExistingRun, RunIdCollision, warn_once
 from naiad.fields.series import Series
@@ -23,11 +25,13 @@ from naiad.store.folder import RunFolder
 from naiad.store.reader import Reader
 from naiad.store.store import BEGIN_SECONDS, Store
 from naiad.temporary import remove_temporary_store, temporary_store
-from naiad.writer import Writer
+from naiad.writer import STOP_SECONDS, Writer
 
 __all__ = ["Run", "init_run"]
 
 Names = str | os.PathLike[str]
+LONGEST_CAPTURE = 5.0
+"""Seconds of those for stopping a run that what it captures may take."""
 
 
 class Run(Container):
@@ -48,10 +52,12 @@ class Run(Container):
         name: shown beside the id.
         description: a longer text.
         tags: one or several.
-        source_files: not stored yet.
-        capture_stdout: not captured yet.
-        capture_stderr: not captured yet.
-        capture_hardware_metrics: not captured yet.
+        source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
+        capture_stdout: keep what is printed, a point a line, whoever prints it: this program, a library of it, or a
+            program that it starts. On by default, but in notebooks off.
+        capture_stderr: the same for standard error.
+        capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
+            (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
         fail_on_exception: mark the run as failed if an exception ends the program or the `with` block. Python tells
             nobody of `sys.exit(1)` outside of a block, and in a notebook an exception ends a cell, not the run: both
             leave it finished, unless `with` is used.
@@ -59,8 +65,9 @@ class Run(Container):
         flush_period: no effect, as data does not wait to be sent.
         proxies: no effect.
         capture_traceback: keep the traceback of that exception.
-        git_ref: not stored yet.
-        dependencies: not stored yet.
+        git_ref: keep commit and uncommitted changes of the repository of the script, or of `GitRef(path)`; False or
+            `GitRef.DISABLED` for not.
+        dependencies: "infer" keeps the versions of all installed packages, a path keeps that file.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
@@ -78,6 +85,8 @@ class Run(Container):
     >>> with Run(name="baseline") as run:
     ...     run["train/loss"].append(0.7)
     """
+
+    _captures: Captures | None = None
 
     def __init__(
         self,
@@ -134,7 +143,9 @@ class Run(Container):
         custom_run_id = options.custom_id(custom_run_id)
         project = options.project_name(project)
         options.say_what_is_missing(**given)
+        asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
+        self._capture(asked_for)
 
     def __repr__(self) -> str:
         return f"<Run {self._id}>"
@@ -187,6 +198,7 @@ class Run(Container):
         mode = self._settings["mode"]
         self._folder = folder
         self._end_state = "finished"
+        self._is_new = bool(first_ops)
         writer = None
         if mode != "read-only":
             writer = Writer.open(
@@ -215,6 +227,12 @@ class Run(Container):
             scope.refresh()
         self._open(scope)
 
+    def _capture(self, wanted: Wanted) -> None:
+        """Begin to capture what was asked for; nothing where nothing can be written."""
+        if not self._scope.is_read_only:
+            self._captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
+            self._captures.start()
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the folder; it is opened there when the run is first used."""
         return _restored, (self._folder.path, self._settings, self._monitoring_namespace)
@@ -238,10 +256,14 @@ class Run(Container):
     # The end
 
     def _end(self, seconds: float | None) -> None:
+        began = clock.monotonic()
         try:
+            if self._captures is not None:
+                self._captures.stop(LONGEST_CAPTURE if seconds is None else min(seconds, LONGEST_CAPTURE))
             self._say_what_was_left_out()
         finally:
-            self._close(seconds)
+            left = STOP_SECONDS if seconds is None else seconds
+            self._close(max(0.0, left - (clock.monotonic() - began)))
 
     def _close(self, seconds: float | None) -> None:
         super()._end(seconds)

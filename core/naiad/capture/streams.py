@@ -34,9 +34,7 @@ class Hook:
             delattr(self._subject, self._name)
 
 
-def hooks(
-    wired: set[int], before: Callable[[int], None], written: Callable[[int, str], None]
-) -> list[Hook]:
+def hooks(wired: set[int], before: Callable[[int], None], written: Callable[[int, str], None]) -> list[Hook]:
     """Hook both of Python's streams.
 
     Args:

@@ -1,0 +1,38 @@
+"""What is known of the git repository that a program runs from."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+__all__ = ["GitRef"]
+
+DISABLED = "DISABLED"
+
+
+def _script_folder() -> str:
+    return sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else "."
+
+
+@dataclass(frozen=True)
+class GitRef:
+    """A place to look for a repository, and once it was looked at, the commit that was checked out.
+
+    Args:
+        repository_path: a file or folder in the repository; the running script by default.
+    """
+
+    DISABLED: ClassVar[str] = DISABLED
+    """Given as `git_ref=`, it keeps a run from looking."""
+
+    repository_path: str = field(default_factory=_script_folder)
+    commit_id: str | None = None
+    message: str | None = None
+    author_name: str | None = None
+    author_email: str | None = None
+    commit_date: datetime | None = None
+    branch: str | None = None
+    remotes: tuple[str, ...] = ()
+    is_dirty: bool | None = None
