@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,8 @@ from naiad.fields.float_series import FloatSeries
 from naiad.fields.registry import field_class
 from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
+from naiad.plain import dimensions
+from naiad.plugins import first
 from naiad.types import Atom, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch"]
 
 T = TypeVar("T")
+NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, Value, Source)
+"""What fields take, or refuse for a reason of their own."""
 
 
 class Batch:
@@ -61,12 +65,14 @@ class Batch:
                 for rest, source in item.sources().items():
                     self._assign_leaf(paths.join(leaf, rest), source.content())
             else:
-                self._assign_leaf(leaf, item)
+                for rest, taken in _converted(leaf, item):
+                    self._assign_leaf(rest, taken)
 
     def append(self, path: str, value: Any, step: Any, timestamp: Any) -> None:
         """Append a value, or each value of a dict to a path below, all with the same step and time."""
-        for leaf, item in self._leaves(path, value):
-            self._plan(leaf, lambda: self._series(leaf, item, "append").adding(item, step, timestamp))  # noqa: B023 (called at once)
+        for leaf, given in self._leaves(path, value):
+            for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
+                self._plan(rest, lambda: self._series(rest, item, "append").adding(item, step, timestamp))  # noqa: B023 (called at once)
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
@@ -211,3 +217,15 @@ def _refuse_tags(path: str, values: object) -> Change:
         path=path,
         value=values,
     )
+
+
+def _converted(path: str, value: Any) -> list[tuple[str, Any]]:
+    """Return what a plugin makes of a value that no field takes, leaf by leaf; the value itself if none knows it."""
+    if isinstance(value, NOT_FOR_PLUGINS) or dimensions(value) == ():  # a scalar on a GPU: looking at it takes time
+        return [(path, value)]
+    if coerce.plain_or_none(value) is not None:
+        return [(path, value)]
+    answer = first("naiad_convert", value=value)
+    if answer is None:
+        return [(path, value)]
+    return flatten(answer, path) if isinstance(answer, Mapping) else [(path, answer)]

@@ -32,6 +32,7 @@ __all__ = [
     "microseconds",
     "number",
     "pack_text",
+    "plain_or_none",
     "scalar",
     "series_kind_of",
     "step",
@@ -187,7 +188,7 @@ def step(path: str, value: object) -> int | float:
     >>> step("loss", 2.0), step("loss", 2.5)
     (2, 2.5)
     """
-    found = value if type(value) is int else _plain_or_none(value)
+    found = value if type(value) is int else plain_or_none(value)
     if not isinstance(found, int | float) or not SMALLEST <= found <= LARGEST:
         raise NaiadValueError(
             f'{shown(value)} cannot be a step of "{path}".\nGive a finite number of at most 64 bits.',
@@ -204,7 +205,7 @@ def timestamp(path: str, value: object) -> float:
     >>> timestamp("loss", 1767312000)
     1767312000.0
     """
-    found = value if type(value) is float else _plain_or_none(value)
+    found = value if type(value) is float else plain_or_none(value)
     seconds = microseconds(found) / 1e6 if isinstance(found, datetime) else found
     if not isinstance(seconds, int | float) or not EARLIEST <= seconds <= LATEST:
         raise NaiadValueError(
@@ -286,7 +287,7 @@ def _warn_if_inexact(path: str, given: Scalar, kept: Scalar) -> None:
 def _read(path: str, value: object) -> Scalar:
     """Return a value in plain Python, or raise an error with its path."""
     if isinstance(value, StringifyValue):
-        found = _plain_or_none(value.value)
+        found = plain_or_none(value.value)
         return _written(path, value) if found is None else found
     try:
         found = plain(value.value if isinstance(value, Atom) else value)
@@ -299,7 +300,7 @@ def _read(path: str, value: object) -> Scalar:
     return _checked(path, found) if isinstance(found, str) else found
 
 
-def _plain_or_none(value: object) -> Scalar | None:
+def plain_or_none(value: object) -> Scalar | None:
     """Return a value in plain Python, or None if no field can hold it, whatever the reason."""
     try:
         found = plain(value)

@@ -36,7 +36,7 @@ class Container:
         self._state = "started"
         self._by_path: dict[str, Handler] = {}
         self._by_text: dict[str, Handler] = {}  # the same by what users wrote: "a//b" and "a/b" are one path
-        self._stopping = threading.Lock()
+        self._stopping = threading.RLock()  # a plugin that is told of the end may call stop() again
         life.begin(self)
 
     def __enter__(self: Self) -> Self:
@@ -210,7 +210,7 @@ class Container:
         if not (seconds is None or _is_duration(seconds)):
             raise InvalidArgument(f"seconds= takes a number that is not negative, or None, not {shown(seconds)}.")
         with self._stopping:
-            if self._state == "stopped":
+            if self._state != "started":
                 return
             self._state = "stopping"
             try:
@@ -227,7 +227,7 @@ class Container:
     def _disown(self) -> None:
         """In a forked child: the container stays usable, but its end is the parent's business."""
         self._is_inherited = True
-        self._stopping = threading.Lock()
+        self._stopping = threading.RLock()
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the use of the container."""

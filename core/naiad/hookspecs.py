@@ -7,12 +7,18 @@ may leave out arguments it does not need. All hooks are asked at boundaries, nev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pluggy
 
+from naiad.background import Capture
+from naiad.mapping import Integration
 from naiad.plain import Scalar
 from naiad.tracked import ArtifactDriver
 from naiad.value import Value
+
+if TYPE_CHECKING:
+    from naiad.runs import Run
 
 __all__ = ["hookimpl", "hookspec"]
 
@@ -65,3 +71,47 @@ def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
     Args:
         scheme: of the location, in lower case, such as `s3`; `file` for paths without one.
     """
+
+
+@hookspec
+def naiad_integration() -> Integration | None:
+    """Say what connects a framework: its adapter, and the mapping of what that writes.
+
+    Asked by `naiad plugins`, by docs and by tests, never by a run. Nothing of the framework may be imported for it.
+    """
+
+
+@hookspec(firstresult=True)
+def naiad_describe(subject: object) -> Mapping[str, object] | None:
+    """Describe a model or an estimator as a namespace of plain values, or return None to pass.
+
+    Asked by `naiad.utils.describe`, whose answer can be assigned: `run["model"] = describe(model)`.
+    """
+
+
+@hookspec
+def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
+    """Return background sources for a run that is being opened, or None. They are started and stopped with the run.
+
+    Args:
+        options: what the user gave to `init_run`, by the names of its arguments; of interest are those about capturing,
+            such as `capture_hardware_metrics`. None where the user said nothing.
+    """
+
+
+@hookspec
+def naiad_run_started(run: Run) -> None:
+    """Do something with a run that this process has just opened to write to, new or not.
+
+    Like the two below it is not asked for read-only runs, nor in children that use a run of their parent.
+    """
+
+
+@hookspec
+def naiad_run_stopping(run: Run) -> None:
+    """Do something with a run that is about to be stopped; it can still be written to."""
+
+
+@hookspec
+def naiad_run_stopped(run: Run) -> None:
+    """Do something after a run was stopped: all of it is on disk, and it can only be asked for its name and address."""

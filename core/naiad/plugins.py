@@ -5,11 +5,16 @@ Whatever a plugin does wrong costs one `PluginWarning` and nothing else. Ask hoo
 
 from __future__ import annotations
 
+import glob
+import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import UnionType
+from pathlib import Path
+from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl
 
-__all__ = ["Plugin", "Plugins", "answers", "first", "installed"]
+__all__ = ["Plugin", "Plugins", "answers", "first", "guarded", "installed", "tell"]
 
 GROUP = "naiad"
 
@@ -43,9 +48,7 @@ class Plugin:
 
     def fail(self, doing: str, problem: Exception) -> None:
         """Note that something went wrong, and warn the first time it does."""
-        from traceback import format_exception_only  # copes with errors that cannot be printed
-
-        what = f"{doing}: {format_exception_only(problem)[-1].strip()}"
+        what = f"{doing}: {_shown_problem(problem)}"
         self.state, self.problem = "failed", self.problem or what
         remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
         warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
@@ -79,14 +82,16 @@ class Plugins:
             if self._manager.has_plugin(plugin.key):
                 self._manager.unregister(name=plugin.key)
 
-    def answers(self, hook: str, facts: dict[str, object]) -> Iterator[Any]:
+    def answers(self, hook: str, facts: dict[str, object], may_refuse: bool = True) -> Iterator[Any]:
         """Ask each plugin that has the hook in turn, and yield what those say that do not pass."""
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 answer = _answer(hook, implementation, facts)
-            except (NaiadError, NaiadWarning):  # worded for the user: a refusal, a warning where they are errors
+            except NaiadWarning:  # where the user made warnings errors
                 raise
-            except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+            except Exception as problem:  # the plugin guard: foreign code may fail in any way
+                if may_refuse and isinstance(problem, NaiadError):  # worded for the user
+                    raise
                 self.known[implementation.plugin_name].fail(f"in {hook}", problem)
             else:
                 if answer is not None:
@@ -121,6 +126,27 @@ def answers(hook: str, **facts: object) -> Iterator[Any]:
     return _loaded().answers(hook, facts)
 
 
+def tell(hook: str, **facts: object) -> list[Any]:
+    """Ask every plugin and return the answers. None can refuse: what happens is not theirs to stop.
+
+    For the life of a run. It must not cost the start of every script the loading of plugins that only convert, so
+    they are loaded for it only where some come from other distributions.
+    """
+    return list(_loaded().answers(hook, facts, may_refuse=False)) if _are_worth_loading() else []
+
+
+@contextmanager
+def guarded(who: str, doing: str) -> Iterator[None]:
+    """Turn whatever goes wrong within this into one warning, for what plugins handed to us."""
+    try:
+        yield
+    except NaiadWarning:  # where the user made warnings errors
+        raise
+    except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
+        message = f"{who} failed {doing}: {_shown_problem(problem)}\nnaiad goes on without it."
+        warn_once((who, doing), message, PluginWarning)
+
+
 def installed() -> list[Plugin]:
     """Return all plugins of this environment, loaded or not, in the order in which they were loaded."""
     return list(_loaded().known.values())
@@ -139,6 +165,25 @@ def _loaded() -> Plugins:
             for entry in _entries():
                 _plugins.load(entry)
         return _plugins
+
+
+def _are_worth_loading() -> bool:
+    """Whether plugins are loaded, or any but ours are installed.
+
+    `importlib.metadata` would say it too, but importing that takes longer than all of naiad (30 ms of CPU, this 3).
+    """
+    return _plugins is not None or _is_anyone_else_here(tuple(sys.path))
+
+
+@cache
+def _is_anyone_else_here(places: tuple[str, ...]) -> bool:
+    for place in places:
+        if os.path.isfile(place):  # an archive; what is in it only importlib.metadata can tell
+            return True
+        for file in glob.iglob("*.*-info/entry_points.txt", root_dir=place or "."):
+            if not file.startswith("naiad-") and f"[{GROUP}]" in Path(place, file).read_text("utf-8", "replace"):
+                return True
+    return False
 
 
 def _entries() -> list[EntryPoint]:
@@ -162,19 +207,36 @@ def _disabled() -> list[str]:
     return [word[1:] for word in words if word.startswith("-")]
 
 
+def _shown_problem(problem: Exception) -> str:
+    from traceback import format_exception_only  # copes with errors that cannot be printed
+
+    return format_exception_only(problem)[-1].strip()
+
+
 def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
     """Ask one plugin, and refuse an answer that is not what the hook promises."""
     answer = implementation.function(*(facts[name] for name in implementation.argnames))
-    if isinstance(answer, _promised(hook)):
+    if any(_is(answer, promised) for promised in _promised(hook)):
         return answer
     raise TypeError(f"it returned {shown(answer)}")
 
 
 @cache
-def _promised(hook: str) -> tuple[type, ...]:
+def _promised(hook: str) -> tuple[object, ...]:
     """Return the types an answer may have, from the annotation of the hook."""
     from naiad import hookspecs
 
-    found = get_type_hints(getattr(hookspecs, hook))["return"]
-    either = get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
-    return tuple(get_origin(each) or each for each in either)
+    answer = {"return": getattr(hookspecs, hook).__annotations__["return"]}
+    alone = SimpleNamespace(__annotations__=answer)  # arguments may be of types that only type checkers import
+    found = get_type_hints(alone, vars(hookspecs))["return"]
+    return get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
+
+
+def _is(answer: object, promised: object) -> bool:
+    """Whether an answer is what one of the types says; of a list, each item."""
+    if promised is None or promised is NoneType:
+        return answer is None
+    if get_origin(promised) is list:
+        (kind,) = get_args(promised)
+        return isinstance(answer, list) and all(isinstance(item, kind) for item in answer)
+    return isinstance(answer, get_origin(promised) or promised)  # type: ignore[arg-type]  # what is left are classes

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from naiad import clock, coerce, life, options, paths
+from naiad import clock, coerce, life, options, paths, plugged
+from naiad.background import Capture
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
 from naiad.containers import Container
@@ -86,7 +87,8 @@ class Run(Container):
     ...     run["train/loss"].append(0.7)
     """
 
-    _captures: Captures | None = None
+    _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
+    _own_captures: Captures | None = None
 
     def __init__(
         self,
@@ -145,7 +147,10 @@ class Run(Container):
         options.say_what_is_missing(**given)
         asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
-        self._capture(asked_for)
+        if not self._scope.is_read_only:
+            self._capture(asked_for)
+            hidden = ("self", "unknown", "given", "api_token")
+            self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
 
     def __repr__(self) -> str:
         return f"<Run {self._id}>"
@@ -228,10 +233,9 @@ class Run(Container):
         self._open(scope)
 
     def _capture(self, wanted: Wanted) -> None:
-        """Begin to capture what was asked for; nothing where nothing can be written."""
-        if not self._scope.is_read_only:
-            self._captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
-            self._captures.start()
+        """Begin to capture what was asked for."""
+        self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
+        self._own_captures.start()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the folder; it is opened there when the run is first used."""
@@ -256,14 +260,18 @@ class Run(Container):
     # The end
 
     def _end(self, seconds: float | None) -> None:
-        began = clock.monotonic()
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+        captures = None if self._is_inherited else self._captures
         try:
-            if self._captures is not None:
-                self._captures.stop(LONGEST_CAPTURE if seconds is None else min(seconds, LONGEST_CAPTURE))
+            if captures is not None:
+                plugged.stopping(self, captures)
+            if self._own_captures is not None and not self._is_inherited:
+                self._own_captures.stop(min(LONGEST_CAPTURE, max(0.0, until - clock.monotonic())))
             self._say_what_was_left_out()
         finally:
-            left = STOP_SECONDS if seconds is None else seconds
-            self._close(max(0.0, left - (clock.monotonic() - began)))
+            self._close(max(0.0, until - clock.monotonic()))
+        if captures is not None:
+            plugged.stopped(self)
 
     def _close(self, seconds: float | None) -> None:
         super()._end(seconds)

@@ -1,14 +1,15 @@
-"""What users import beside the run: `stringify_unsupported`. And `flatten`: dicts become single values."""
+"""What users import beside the run: `stringify_unsupported`, `describe`. And `flatten`: dicts become single values."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from naiad import paths
-from naiad.errors import NaiadValueError, UnsupportedValueWarning, shown, warn_once
+from naiad.errors import NaiadValueError, UnsupportedValue, UnsupportedValueWarning, shown, warn_once
+from naiad.plugins import first
 from naiad.types import StringifyValue, Value, as_mapping
 
-__all__ = ["StringifyValue", "flatten", "stringify_unsupported"]
+__all__ = ["StringifyValue", "describe", "flatten", "stringify_unsupported"]
 
 DEEPEST = 64
 
@@ -32,6 +33,21 @@ def stringify_unsupported(value: Any, expand: bool = False) -> Any:
     {'layers': {'0': 64, '1': 32}}
     """
     return _marked(value, expand, ())
+
+
+def describe(subject: object) -> dict[str, Any]:
+    """Return what plugins say of a model or an estimator, as a dict that can be assigned.
+
+    Raises:
+        UnsupportedValue: no plugin knows the like of it.
+    """
+    answer = first("naiad_describe", subject=subject)
+    if answer is None:
+        raise UnsupportedValue(
+            f"No plugin can describe {shown(subject)}.\nAssign a dict of its parameters instead.",
+            value=subject,
+        )
+    return dict(answer)
 
 
 def flatten(value: Any, path: str) -> list[tuple[str, Any]]:

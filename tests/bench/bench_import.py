@@ -21,6 +21,7 @@ BARE = "pass"
 IMPORT = "import naiad"
 LOOKED_UP = "import naiad; naiad.init_run"
 SCRIPT = "import naiad; run = naiad.init_run(); run['loss'].append(0.5); run.stop()"
+PLUGINS = "import naiad.plugins; naiad.plugins.installed()"
 MODULES = "import naiad, sys; naiad.init_run; print(len(sys.modules))"
 
 
@@ -47,6 +48,7 @@ def measure(quick: bool) -> list[Figure]:
     with folder() as place:
         child(SCRIPT, place)
         codes = {"bare": BARE, "import": IMPORT, "looked up": LOOKED_UP, "script": SCRIPT, "numpy": "import numpy"}
+        codes["plugins"] = PLUGINS
         found = in_turns(
             1 if quick else 15, {name: lambda code=code: child(code, place) for name, code in codes.items()}
         )
@@ -60,6 +62,7 @@ def measure(quick: bool) -> list[Figure]:
         Figure(
             "import naiad; naiad.init_run, CPU over the interpreter", "ms", over["looked up"], "<= 40", bare | numpy
         ),
+        Figure("all plugins loaded, CPU over the interpreter", "ms", over["plugins"], "", bare | numpy),
         Figure("modules loaded then", "", [loaded]),
         Figure("script: import, a point, stop, exit", "s", wall["script"], "<= 0.15", {"python -c pass": wall["bare"]}),
     ]

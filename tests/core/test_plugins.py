@@ -19,9 +19,12 @@ from click.testing import CliRunner
 
 import naiad
 from naiad import File, hookspecs, plugins
+from naiad.background import Capture
 from naiad.cli import main
-from naiad.errors import NaiadValueError, PluginWarning, forget_warnings
+from naiad.errors import NaiadValueError, PluginWarning, UnsupportedValue, forget_warnings
+from naiad.mapping import Integration, Row
 from naiad.plugins import Plugins
+from naiad.utils import describe
 
 ROOT = Path(__file__).parents[2]
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("naiad_")}
@@ -233,7 +236,8 @@ def test_loading_all_of_ours_imports_no_framework() -> None:
     code = "import sys, naiad.plugins; assert naiad.plugins.installed(); print(*sys.modules)"
     modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
-    assert set() == modules & {entry.name for entry in entry_points(group="naiad")} | modules & {"PIL", "pandas"}
+    others = {"PIL", "pandas", "pytorch_lightning"}
+    assert set() == modules & ({entry.name for entry in entry_points(group="naiad")} | others)
 
 
 @pytest.mark.parametrize("code", ["import naiad", "from naiad.types import File; File('a.csv')"])
@@ -276,6 +280,32 @@ def test_naiad_convert_makes_uploads_possible(monkeypatch: pytest.MonkeyPatch) -
     assert b"{1}" == File.create_from({1}).content
 
 
+class Molecule:
+    """Of a library that naiad does not know."""
+
+
+def test_naiad_convert_is_asked_where_no_field_takes_a_value(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, naiad_convert=lambda value: 1.5 if isinstance(value, Molecule) else None)
+
+    run["mass"] = Molecule()
+    run["all"] = {"first": Molecule()}
+    run["masses"].append(Molecule(), step=3)
+    run["mass"] = Molecule()
+
+    assert (1.5, {"first": 1.5}) == (run["mass"].fetch(), run["all"].fetch())
+    assert [(3.0, 1.5)] == list(run["masses"].fetch_values()[["step", "value"]].itertuples(index=False, name=None))
+
+
+def test_naiad_convert_to_a_mapping_makes_a_field_for_each_item(
+    run: naiad.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only(monkeypatch, naiad_convert=lambda value: {"mass": 18, "of": {"H": 2}} if isinstance(value, Molecule) else None)
+
+    run["water"] = Molecule()
+
+    assert {"mass": 18, "of": {"H": 2}} == run["water"].fetch()
+
+
 def test_naiad_image(monkeypatch: pytest.MonkeyPatch) -> None:
     only(monkeypatch, naiad_image=lambda subject, autoscale: b"%d %d" % (subject, autoscale))
 
@@ -294,6 +324,8 @@ def test_naiad_html(monkeypatch: pytest.MonkeyPatch) -> None:
         ("naiad_convert", {"value": 1}),
         ("naiad_image", {"subject": 1, "autoscale": True}),
         ("naiad_html", {"subject": 1, "options": {}}),
+        ("naiad_describe", {"subject": 1}),
+        ("naiad_integration", {}),
     ],
 )
 def test_answer_of_a_wrong_type_counts_as_none(
@@ -303,6 +335,173 @@ def test_answer_of_a_wrong_type_counts_as_none(
 
     with pytest.warns(PluginWarning, match=r"'only' failed in .*: TypeError: it returned \{1, 2\}"):
         assert None is plugins.first(hook, **facts)
+
+
+def test_naiad_integration(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (Row("end", "{base}/score", "float", "assign", "the score"),)
+    made = Integration("only", "Pytest", {"pytest": "pytest"}, ">=1", "test", "only:Adapter", rows)
+    only(monkeypatch, naiad_integration=lambda: made)
+
+    listed, shown = (CliRunner().invoke(main, ["plugins", *more]).stdout for more in ([], ["only"]))
+
+    assert f"only\t\t\tloaded\tpytest {pytest.__version__}\tnaiad_integration\n" == listed
+    assert "{base}/score\tfloat\tassign\tend\t\tthe score\n" == shown
+
+
+def test_naiad_describe(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, naiad_describe=lambda subject: {"layers": len(subject)} if isinstance(subject, list) else None)
+
+    assert {"layers": 2} == describe([1, 2])
+    with pytest.raises(UnsupportedValue, match="No plugin can describe 7"):
+        describe(7)
+
+
+class Watching(Capture):
+    """Writes at its start and its end, and notes both."""
+
+    name = "watching"
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+
+    def start(self, run: naiad.Run) -> None:
+        self.run = run
+        run["watched/start"] = True
+        if self.fails == "start":
+            raise OSError("no sensor")
+
+    def stop(self) -> None:
+        self.run["watched/stop"] = True
+        if self.fails == "stop":
+            raise OSError("no sensor")
+
+
+def reopened(run: naiad.Run) -> naiad.Run:
+    return naiad.init_run(with_id=run._id, mode="read-only")
+
+
+def test_naiad_captures(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may write from their start to the end of their stop, and see what the user asked for, the token excepted."""
+    asked: list[dict[str, object]] = []
+    only(monkeypatch, naiad_captures=lambda options: asked.append(options) or [Watching()])
+    plugins.installed()
+
+    run = naiad.init_run(capture_traceback=False, api_token="secret")
+    run.stop()
+
+    assert [(False, None)] == [(each["capture_traceback"], each["capture_hardware_metrics"]) for each in asked]
+    assert [] == [name for each in asked for name, value in each.items() if value == "secret"]
+    with reopened(run) as read:
+        assert {"start": True, "stop": True} == read["watched"].fetch()
+    assert 1 == len(asked), "a run for reading has no captures"
+
+
+@pytest.mark.parametrize("doing", ["start", "stop"])
+def test_capture_that_fails_costs_one_warning(store: Path, monkeypatch: pytest.MonkeyPatch, doing: str) -> None:
+    only(monkeypatch, naiad_captures=lambda options: [Watching(doing)])
+    plugins.installed()
+
+    with pytest.warns(PluginWarning, match=f"The capture 'watching' failed to {doing}: OSError") as warned:  # noqa: PT031 (a whole life)
+        run = naiad.init_run()
+        run["loss"].append(0.5)
+        run.stop()
+
+    assert 1 == len(warned)
+    with reopened(run) as read:
+        assert ("finished", 0.5) == (read["sys/state"].fetch(), read["loss"].fetch_last())
+
+
+def test_captures_that_are_none_are_refused(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, naiad_captures=lambda options: ["hardware"])
+    plugins.installed()
+
+    with pytest.warns(PluginWarning, match=r"'only' failed in naiad_captures: TypeError: it returned \['hardware'\]"):
+        naiad.init_run().stop()
+
+
+def life_of_a_run(monkeypatch: pytest.MonkeyPatch, **hooks: Callable[..., object]) -> naiad.Run:
+    only(monkeypatch, **hooks)
+    plugins.installed()
+    run = naiad.init_run()
+    run["loss"].append(0.5)
+    run.stop()
+    return run
+
+
+def test_naiad_run_started(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = life_of_a_run(monkeypatch, naiad_run_started=lambda run: run["seen"].assign("started"))
+
+    with reopened(run) as read:
+        assert "started" == read["seen"].fetch()
+
+
+def test_naiad_run_stopping(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run can be written to still, and stopping it again from there does nothing."""
+
+    def stop(run: naiad.Run) -> None:
+        run["seen"] = run.get_state()
+        run.stop()
+
+    run = life_of_a_run(monkeypatch, naiad_run_stopping=stop)
+
+    with reopened(run) as read:
+        assert ("stopping", 0.5) == (read["seen"].fetch(), read["loss"].fetch_last())
+
+
+def test_naiad_run_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was logged is readable by then."""
+    seen = []
+
+    def look(run: naiad.Run) -> None:
+        with reopened(run) as read:
+            seen.append(read["loss"].fetch_last())
+
+    life_of_a_run(monkeypatch, naiad_run_stopped=look)
+
+    assert [0.5] == seen
+
+
+@pytest.mark.parametrize("hook", ["naiad_run_started", "naiad_run_stopping", "naiad_run_stopped"])
+@pytest.mark.parametrize("problem", [OSError("no net"), NaiadValueError("no")], ids=["any", "ours"])
+def test_plugin_that_fails_in_the_life_of_a_run_costs_one_warning(
+    store: Path, monkeypatch: pytest.MonkeyPatch, hook: str, problem: Exception
+) -> None:
+    def fail(run: naiad.Run) -> None:
+        raise problem
+
+    with pytest.warns(PluginWarning, match=f"'only' failed in {hook}") as warned:
+        run = life_of_a_run(monkeypatch, **{hook: fail})
+
+    assert 1 == len(warned)
+    with reopened(run) as read:
+        assert ("finished", 0.5) == (read["sys/state"].fetch(), read["loss"].fetch_last())
+
+
+def test_no_plugin_is_asked_during_ten_thousand_appends(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    hooks = {
+        name: eval(f"lambda {', '.join(inspect.signature(hook).parameters)}: asked.append({name!r})", {"asked": asked})
+        for name, hook in HOOKS.items()
+    }
+    only(monkeypatch, **hooks)
+    plugins.installed()
+    with naiad.init_run() as run:
+        at_start = list(asked)
+        for step in range(10_000):
+            run["loss"].append(0.5, step=step)
+        during = asked[len(at_start) :]
+
+    assert ["naiad_captures", "naiad_run_started"] == at_start
+    assert [] == during
+    assert ["naiad_run_stopping", "naiad_run_stopped"] == asked[len(at_start) :]
+
+
+def test_run_loads_no_plugin_where_none_but_ours_is_installed(store: Path) -> None:
+    """Reading the entry points takes longer than all the rest of a short script."""
+    code = "import sys, naiad; naiad.init_run().stop(); print(*sys.modules)"
+    modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+
+    assert set() == modules & {"pluggy", "importlib.metadata"}
 
 
 def test_every_hook_has_a_test() -> None:
@@ -328,15 +527,22 @@ def test_docs_show_the_example_as_it_is() -> None:
     source = (ROOT / "examples/plugin_example/naiad_durations.py").read_text(encoding="utf-8")
     shown = page.partition("```python\n")[2].partition("```")[0]
 
-    assert shown == source[source.index("from datetime") :]
+    assert shown == source[source.index("from collections") :]
 
 
 USE = """
 from datetime import timedelta
-from naiad.plugins import first, installed
+import naiad
+from naiad.plugins import installed
 
 plugin, = [plugin for plugin in installed() if plugin.name == "durations"]
-print(plugin.distribution, plugin.version, plugin.state, first("naiad_convert", value=timedelta(minutes=5)))
+print(plugin.distribution, plugin.version, plugin.state)
+
+with naiad.init_run(mode="sync") as run:
+    run["train/duration"] = timedelta(minutes=5)
+    run_id = run["sys/id"].fetch()
+with naiad.init_run(with_id=run_id, mode="read-only") as run:
+    print(run["train/duration"].fetch(), 0 <= run["durations/elapsed"].fetch() < 60)
 """
 
 
@@ -357,7 +563,9 @@ def test_example_works_in_a_fresh_environment(tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", python, "install"]
     subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--no-index", source], check=True)
 
-    assert "naiad-durations 1.0 loaded 300.0\n" == subprocess.check_output([python, "-c", USE], text=True)
+    environment = {"NAIAD_STORE": str(tmp_path / "store")}
+    printed = subprocess.check_output([python, "-W", "error", "-c", USE], text=True, env=environment)
+    assert "naiad-durations 1.0 loaded\n300.0 True\n" == printed
 
 
 def test_command_lists_plugins() -> None:
@@ -365,7 +573,36 @@ def test_command_lists_plugins() -> None:
 
     names = [line.split("\t")[0] for line in result.stdout.splitlines()]
     assert sorted(plugin.name for plugin in plugins.installed()) == names
-    assert f"numpy\tnaiad\t{naiad.__version__}\tloaded\tnaiad_image" in result.stdout.splitlines()
+    assert f"numpy\tnaiad\t{naiad.__version__}\tloaded\t\tnaiad_image" in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["kedro", "keras", "lightning", "sklearn"])
+def test_command_prints_the_mapping_of_an_integration(name: str) -> None:
+    (integration,) = (each for each in plugins.answers("naiad_integration") if each.name == name)
+
+    printed = CliRunner().invoke(main, ["plugins", name]).stdout
+    document = json.loads(CliRunner().invoke(main, ["plugins", name, "--json"]).stdout)
+
+    assert [row.path for row in integration.rows] == [line.split("\t")[0] for line in printed.splitlines()]
+    assert [row.meaning for row in integration.rows] == [row["meaning"] for row in document["rows"]]
+
+
+def test_command_says_which_integrations_there_are() -> None:
+    result = CliRunner().invoke(main, ["plugins", "numpy"])
+
+    assert 2 == result.exit_code
+    assert "no integration 'numpy'; there are: kedro, keras, lightning, sklearn." in result.stderr
+
+
+def test_command_says_when_a_framework_is_too_old_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Integration("only", "Pytest", {"pytest": "pytest"}, "<1", "test", "only:Adapter", ())
+    only(monkeypatch, naiad_integration=lambda: old)
+
+    (row,) = json.loads(CliRunner().invoke(main, ["plugins", "--json"]).stdout)
+
+    assert f"pytest {pytest.__version__} (needs <1)" in CliRunner().invoke(main, ["plugins"]).stdout
+    found = {"distribution": "pytest", "version": pytest.__version__, "supported": False}
+    assert {"name": "Pytest", "versions": "<1", "installed": [found]} == row["framework"]
 
 
 def test_command_says_what_went_wrong(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

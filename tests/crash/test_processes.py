@@ -437,3 +437,44 @@ run.stop()
     assert list(range(500)) == reader.points("child").values.tolist()
     assert [str(step) for step in range(500)] == reader.texts("text").texts
     assert "finished" == reader.state()
+
+
+FORK_DURING_IMPORT = """
+import importlib.abc, sys
+
+class Slow(importlib.abc.MetaPathFinder):
+    reached = False
+
+    def find_spec(self, name, path, target=None):
+        if name == MODULE and threading.current_thread() is not threading.main_thread():
+            Slow.reached = True
+            time.sleep(0.3)
+        return None
+
+sys.meta_path.insert(0, Slow())
+run = naiad.init_run(project="proc")
+for step in range(1000):
+    run["loss"].append(float(step), step=step)
+while not Slow.reached:
+    time.sleep(0.001)
+pid = os.fork()
+run["text"].append(str(pid == 0))
+assert len(run["loss"].fetch_values()) == 1000
+if pid == 0:
+    run.stop()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+run.stop()
+tell(said=said)
+"""
+
+
+@pytest.mark.parametrize("module", ["sqlalchemy", "naiad.store.fold", "sqlalchemy.dialects.sqlite", "zstandard"])
+def test_child_forked_while_the_first_fold_imports_can_read_and_fold(module: str, store: Path, finish: Any) -> None:
+    code, output, errors = finish(
+        FORK_DURING_IMPORT.replace("MODULE", repr(module)), SEGMENT_BYTES=4096, FOLD_RECORDS=300, SYNC_SECONDS=0.05
+    )
+
+    assert 0 == code, errors
+    assert [] == json.loads(output.splitlines()[-1])["said"]
+    assert {"True", "False"} == set(the_run(store).texts("text").texts)

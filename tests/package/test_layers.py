@@ -11,18 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings",
-    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping tracked plugins file "
-    "conversions exceptions",
+    "paths errors clock ids settings lazy",
+    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
+    "plugins file conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "handler namespace scope batch options life temporary containers runs objects tables query capture utils",
+    "handler namespace scope batch options life plugged temporary containers runs objects tables query capture utils",
     "cli importers testing as_neptune",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
 EDGES = len(LAYERS) - 1
 HEAVY = {"click", "numpy", "pandas", "pluggy", "rich", "sqlalchemy", "tqdm"}  # what test_import.py keeps unloaded
+HEAVY |= {"jax", "kedro", "keras", "lightning", "pytorch_lightning", "sklearn", "torch"}
 
 
 def module_name(file: Path) -> str:

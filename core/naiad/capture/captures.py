@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import suppress
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,6 @@ class Captures:
     def __init__(self, run: Run, wanted: Wanted) -> None:
         self._run = run
         self._wanted = wanted
-        self._owner = os.getpid()
         self._place = run.monitoring_namespace
         self._streams = {number: name for number, name in STREAMS.items() if getattr(wanted, name)}
         self._interval = seconds_between()
@@ -58,9 +57,7 @@ class Captures:
         threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
 
     def stop(self, seconds: float) -> None:
-        """Log the last of it, within so many seconds. In a forked child it is the parent's business."""
-        if os.getpid() != self._owner:
-            return
+        """Log the last of it, within so many seconds."""
         until = clock.monotonic() + seconds
         self._end.put(None)
         try:

@@ -44,10 +44,12 @@ class Console:
     def join(self, listener: Listener) -> None:
         """Tell the listener all that is printed from now on."""
         with self._lock:
-            self._listeners.append(listener)
-            if len(self._listeners) == 1:
-                streams.flush()
+            streams.flush()
+            if self._listeners:  # those who listen already are told what was printed before
+                self._drain(clock.monotonic() + DRAIN_SECONDS, is_last=False)
+            else:
                 self._begin()
+            self._listeners.append(listener)
 
     def leave(self, listener: Listener, seconds: float = DRAIN_SECONDS) -> None:
         """Tell the listener all that was printed until now, and then no more."""
@@ -153,10 +155,7 @@ class Console:
         look = poll()
         look.register(wire.inner, POLLOUT)
         ready = look.poll(max(0.0, until - clock.monotonic()) * 1000)
-        if any(event & POLLOUT for _, event in ready):
-            wire.mark(self._mark(relay.ASK, name))
-            return True
-        return False
+        return any(event & POLLOUT for _, event in ready) and wire.mark(self._mark(relay.ASK, name))
 
     def _answered(self, name: bytes) -> None:
         if waiting := self._answers.get(name):

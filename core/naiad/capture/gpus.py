@@ -28,7 +28,7 @@ class Gpus:
             return
 
     def read(self) -> dict[str, float]:
-        """Return what each card says now: `gpu`, or with several cards `gpu_0`, `gpu_1`; what it cannot say is absent."""
+        """Return what each card can say: `gpu` and so on, or with several cards `gpu_0`, `gpu_1`."""
         found = {}
         for place, card in enumerate(self._cards):
             suffix = f"_{place}" if len(self._cards) > 1 else ""

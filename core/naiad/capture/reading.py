@@ -97,7 +97,7 @@ class Reading:
                 self._tell(number, rest)
 
     def forked(self) -> None:
-        """In a forked child: the thread is not here, and nothing may be kept open that tells whether the parent lives."""
+        """In a forked child: the thread is not here, and what is open would tell others that the parent lives."""
         for descriptor in (*self._relays, self._woken, self._wake):
             os.close(descriptor)
 

@@ -19,12 +19,12 @@ Row = tuple[float, str]
 
 
 class Rows:
-    """Text goes in, finished rows come out.
+    r"""Text goes in, finished rows come out.
 
     Carriage returns, backspaces, erasing and going up are followed, as progress bars use nothing else; whatever else a
     terminal would understand, such as colours, stays in the text.
 
-    >>> Rows().feed("10%\\r20%\\rdone\\n", at=5.0)
+    >>> Rows().feed("10%\r20%\rdone\n", at=5.0)
     [(5.0, 'done')]
     """
 
@@ -40,8 +40,11 @@ class Rows:
         text = self._unfinished + text
         cut = UNFINISHED.search(text)
         self._unfinished = text[cut.start() :] if cut else ""
-        for part in MOVES.split(text[: cut.start()] if cut else text):
-            self._take(part, at)
+        for place, part in enumerate(MOVES.split(text[: cut.start()] if cut else text)):
+            if place % 2:
+                self._move(part, at)
+            elif part:
+                self._write(part, at)
         return self.due(at)
 
     def due(self, now: float) -> list[Row]:
@@ -70,7 +73,7 @@ class Rows:
         is_old = now - self._rows[place][0] >= REST_SECONDS
         return not self._goes_up or is_old or self._cursor - place > MOST_ROWS
 
-    def _take(self, part: str, at: float) -> None:
+    def _move(self, part: str, at: float) -> None:
         if part == "\n":
             self._cursor += 1
             self._is_at_start = True
@@ -80,13 +83,11 @@ class Rows:
             self._is_at_start = True
         elif part.startswith("\x08"):
             self._put(self._rows[self._cursor][1][: -len(part)], at)
-        elif part.startswith("\x1b["):
-            self._move(part, at)
-        elif part:
-            self._write(part, at)
+        else:
+            self._obey(part[-1], int(part[2:-1] or 0), at)
 
-    def _move(self, part: str, at: float) -> None:
-        kind, count = part[-1], int(part[2:-1] or 0)
+    def _obey(self, kind: str, count: int, at: float) -> None:
+        """Go up, or erase."""
         if kind == "A":
             self._goes_up = True
             self._cursor = max(0, self._cursor - max(1, count))

@@ -60,6 +60,17 @@ def flush() -> None:
     for name in STREAMS.values():
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, one whose reader is gone, a closed one
             getattr(sys, name).flush()
+    if "ctypes" in sys.modules:  # as it is wherever numpy is; importing it for this would cost every script
+        _flush_c()
+
+
+def _flush_c() -> None:
+    """Do the same for what C code has printed: to a pipe it writes when 4 KiB have come together."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    with contextlib.suppress(ValueError, AttributeError):  # a C library that calls its stream otherwise
+        libc.fflush(ctypes.c_void_p.in_dll(libc, "stdout"))
 
 
 def _is_hooked(stream: Any) -> bool:

@@ -50,10 +50,13 @@ class Wire:
         """Whether what is at the number now is where this wire leads."""
         return identity(self.number) in (self.identity, identity(self.inner))
 
-    def mark(self, mark: bytes) -> None:
-        """Write something for the relay alone."""
-        with contextlib.suppress(OSError):  # the relay was killed; then there is no order to keep
+    def mark(self, mark: bytes) -> bool:
+        """Write something for the relay alone; False if nobody reads this stream any more."""
+        try:
             os.write(self.inner, mark)
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of it; the relay goes on for children that print."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,10 +16,10 @@ import sqlalchemy
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import NullPool, Pool, StaticPool
 
 from naiad.errors import StorageError
-from naiad.store.forks import inside_database
+from naiad.store.forks import holding_forks
 from naiad.store.mounts import is_network
 
 __all__ = [
@@ -36,9 +37,7 @@ BUSY_SECONDS = 5.0
 
 def open_for_writing(path: Path) -> Engine:
     """An engine whose connections are opened and closed with each transaction, so that a fork inherits none."""
-    engine = sqlalchemy.create_engine(
-        "sqlite://", creator=lambda: _connect(str(path)), poolclass=NullPool, isolation_level=None
-    )
+    engine = _engine(lambda: _connect(str(path)), NullPool)
     _begin_ourselves(engine, "BEGIN IMMEDIATE")
     is_remote = is_network(path)
 
@@ -58,9 +57,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(str(place))}?{mode}"
-    engine = sqlalchemy.create_engine(
-        "sqlite://", creator=lambda: _connect(target), poolclass=StaticPool, isolation_level=None
-    )
+    engine = _engine(lambda: _connect(target), StaticPool)
     _begin_ourselves(engine, "BEGIN")
 
     @event.listens_for(engine, "connect")
@@ -70,6 +67,12 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
             read_what_is_left(connection)
 
     return engine
+
+
+def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
+    """The first one imports SQLite's dialect."""
+    with holding_forks():
+        return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level=None)
 
 
 def _readable_copy(path: Path) -> tuple[Path, bool]:
@@ -107,7 +110,7 @@ def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     """
     copy = path.with_name(f".{path.name}.new")
     copy.unlink(missing_ok=True)
-    with inside_database():
+    with holding_forks():
         _copy_without_log(path, copy, seconds)
     with copy.open("rb") as stream:
         os.fsync(stream.fileno())

@@ -1,25 +1,28 @@
-"""Forks wait for SQLite: a child forked while another thread is inside it inherits a mutex that nobody will release.
+"""Forks wait for SQLite and for late imports: a child forked while another thread is inside one inherits a mutex, or a
+module half made, that nobody will ever release or finish.
 
-Users of a database pass the gate together, a fork passes it alone. Nobody waits long: a fork that has waited for
+Who holds forks back passes the gate together, a fork passes it alone. Nobody waits long: a fork that has waited for
 `FORK_SECONDS` goes on, because a training that stands still is worse than a child that may not read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging  # noqa: F401 - its own fork hooks have to be there before ours, so that its lock is taken after our wait
 import os
 import threading
 from collections.abc import Iterator
 
-__all__ = ["inside_database"]
+__all__ = ["holding_forks"]
 
-FORK_SECONDS = 2.0
+FORK_SECONDS = 5.0
 
 
 class _Gate:
-    """How many threads are inside a database, and whether a fork is waiting for them."""
+    """How many threads hold forks back, and whether a fork is waiting for them."""
 
     def __init__(self) -> None:
+        self.mine = threading.local()
         self.changed = threading.Condition()
         self.inside = 0
         self.is_forking = False
@@ -39,18 +42,23 @@ _gate = _Gate()
 
 
 @contextlib.contextmanager
-def inside_database() -> Iterator[None]:
-    """Keep other threads from forking meanwhile."""
+def holding_forks() -> Iterator[None]:
+    """Keep other threads from forking meanwhile. A thread that does already does not wait."""
     gate = _gate
-    with gate.changed:
-        gate.changed.wait_for(lambda: not gate.is_forking, FORK_SECONDS)
-        gate.inside += 1
+    depth = getattr(gate.mine, "depth", 0)
+    if depth == 0:
+        with gate.changed:
+            gate.changed.wait_for(lambda: not gate.is_forking, FORK_SECONDS)
+            gate.inside += 1
+    gate.mine.depth = depth + 1
     try:
         yield
     finally:
-        with gate.changed:
-            gate.inside -= 1
-            gate.changed.notify_all()
+        gate.mine.depth = depth
+        if depth == 0:
+            with gate.changed:
+                gate.inside -= 1
+                gate.changed.notify_all()
 
 
 def _renew() -> None:

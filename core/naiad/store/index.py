@@ -25,7 +25,7 @@ from naiad.ops import Plain, Text
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
-from naiad.store.forks import inside_database
+from naiad.store.forks import holding_forks
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, WriterState
 from naiad.store.seal import sync_folder
 from naiad.store.tails import Damage
@@ -141,13 +141,13 @@ class Index:
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """A transaction in which everything read belongs together."""
-        with inside_database(), self.engine.begin() as connection:
+        with holding_forks(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def view(self) -> Iterator[Connection]:
         """The same for who only reads: SQLite refuses to commit what has read a damaged page, and need not."""
-        with inside_database(), self.engine.connect() as connection:
+        with holding_forks(), self.engine.connect() as connection:
             yield connection
 
     def create(self) -> None:

@@ -15,6 +15,7 @@ from naiad import clock
 from naiad.errors import DamagedData
 from naiad.settings import Tuning
 from naiad.store.folder import RunFolder
+from naiad.store.forks import holding_forks
 from naiad.store.journal import Journal
 from naiad.store.leases import SUFFIX, read_leases
 from naiad.store.opsfile import OpsFile
@@ -58,7 +59,8 @@ class Keeper:
         Raises:
             OSError: the disk or the index refuses; nothing was changed.
         """
-        from naiad.store.fold import Folder, Source
+        with holding_forks():
+            from naiad.store.fold import Folder, Source
 
         if self._index is None:
             self._index = Folder(self._folder)
@@ -99,8 +101,9 @@ class Keeper:
             write_seal(self._folder)
 
     def _close_index(self, until: float) -> None:
-        from naiad.store.compact import compact_if_worth_it
-        from naiad.store.database import make_single_file
+        with holding_forks():
+            from naiad.store.compact import compact_if_worth_it
+            from naiad.store.database import make_single_file
 
         compact_if_worth_it(self._folder)
         make_single_file(self._folder.index, max(0.1, until - clock.monotonic()))

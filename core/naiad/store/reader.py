@@ -20,6 +20,7 @@ from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField
 from naiad.ops import Plain, Text
 from naiad.store import derived
 from naiad.store.folder import RunFolder
+from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
 from naiad.store.leases import read_leases
 from naiad.store.picture import (
@@ -389,10 +390,11 @@ class Reader:
 
     @contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
-        from sqlalchemy.exc import DBAPIError
+        with holding_forks():
+            from sqlalchemy.exc import DBAPIError
 
-        from naiad.store.database import is_refusal, open_for_reading
-        from naiad.store.index import Index
+            from naiad.store.database import is_refusal, open_for_reading
+            from naiad.store.index import Index
 
         try:
             if self._index is None:

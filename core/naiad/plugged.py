@@ -1,0 +1,42 @@
+"""What plugins do at the boundaries of a run: captures are started and stopped with it, and its life is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from naiad.plugins import guarded, tell
+
+if TYPE_CHECKING:
+    from naiad.background import Capture
+    from naiad.runs import Run
+
+__all__ = ["started", "stopped", "stopping"]
+
+
+def started(run: Run, options: Mapping[str, object]) -> list[Capture]:
+    """Start the captures that plugins have for a run, tell of it, and return those captures."""
+    running = []
+    for capture in (capture for found in tell("naiad_captures", options=options) for capture in found):
+        with guarded(_title(capture), "to start"):
+            capture.start(run)
+            running.append(capture)
+    tell("naiad_run_started", run=run)
+    return running
+
+
+def stopping(run: Run, captures: Iterable[Capture]) -> None:
+    """Tell that a run will stop, and stop its captures; it can be written to until this returns."""
+    tell("naiad_run_stopping", run=run)
+    for capture in captures:
+        with guarded(_title(capture), "to stop"):
+            capture.stop()
+
+
+def stopped(run: Run) -> None:
+    """Tell that a run was stopped."""
+    tell("naiad_run_stopped", run=run)
+
+
+def _title(capture: Capture) -> str:
+    return f"The capture {(capture.name or type(capture).__name__)!r}"

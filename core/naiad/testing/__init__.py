@@ -1,0 +1,1 @@
+"""Suites for those who extend naiad: what our own plugins are tested with."""
