@@ -17,6 +17,7 @@ from naiad.clock import now
 from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue, warn_once
 from naiad.fields.base import Source
 from naiad.fields.float_series import FloatSeries
+from naiad.listing import listing
 from naiad.namespace import nested
 from naiad.store.segment import pack_int
 
@@ -65,6 +66,10 @@ class Handler(Source):
             return repr(field)
         kind = "Namespace" if self._container._scope.tree.is_namespace(self._path) else "Unassigned"
         return f'<{kind} field at "{self._path}">'
+
+    def _repr_html_(self) -> str:
+        """Return the field for a notebook, or what is below a namespace."""
+        return listing(self._container._scope, self._path, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the run and the path; the run is opened there when it is first used."""

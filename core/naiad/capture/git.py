@@ -14,6 +14,7 @@ from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
 from naiad import clock
+from naiad.gitref import GitRef
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -52,19 +53,20 @@ class Git:
         self._until = until
         self._asked: Popen[bytes] | None = None
 
-    def commit(self) -> dict[str, object]:
-        """Return the facts of the commit that is checked out."""
+    def commit(self) -> GitRef:
+        """Return what is known of the commit that is checked out."""
         commit_id, message, name, email, date = self._ask("log", "-1", COMMIT, "HEAD").rstrip("\n").split("\0")
-        return {
-            "commit_id": commit_id,
-            "message": message,
-            "author_name": name,
-            "author_email": email,
-            "commit_date": datetime.fromisoformat(date.replace("Z", "+00:00")),
-            "branch": self._branch(),
-            "remotes": tuple(self._remotes()),
-            "is_dirty": bool(self._ask("status", "--porcelain")),
-        }
+        return GitRef(
+            repository_path=str(self._folder),
+            commit_id=commit_id,
+            message=message,
+            author_name=name,
+            author_email=email,
+            commit_date=datetime.fromisoformat(date.replace("Z", "+00:00")),
+            branch=self._branch(),
+            remotes=tuple(self._remotes()),
+            is_dirty=bool(self._run("status", "--porcelain", limit=1)),
+        )
 
     def patch(self, commit: str = "HEAD") -> tuple[bytes, bool]:
         """Return what differs from a commit as a patch, and whether it was cut because it is too large."""

@@ -13,7 +13,6 @@ from naiad.capture.git import LARGEST_PATCH, Git, find_repository
 from naiad.capture.requirements import requirements
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.file import File
-from naiad.gitref import GitRef
 
 if TYPE_CHECKING:
     from naiad.capture.wanted import Wanted
@@ -94,7 +93,7 @@ class SourceCode:
         if folder is None or not _is_installed("git"):
             return
         git = self._git = Git(folder, clock.monotonic() + SECONDS)
-        self._log("git", GitRef(place, **git.commit()))
+        self._log("git", git.commit())
         self._patch(git, "diff", "HEAD")
         self.doing = "source_code/upstream_diff"
         upstream = git.upstream()

@@ -96,7 +96,7 @@ def _files(given: object) -> tuple[str, ...] | None:
     for each in many:
         if not isinstance(each, str | os.PathLike):
             raise NaiadTypeError(f"source_files= takes a str or a list of str, not {shown(each)}.")
-    return tuple(map(os.fspath, many))
+    return tuple(os.fspath(each) for each in many)
 
 
 def _repository(given: object) -> str | None:

@@ -19,7 +19,8 @@ import pytest
 
 import naiad
 
-BEGIN = "import ctypes, os, signal, subprocess, sys, time, naiad; run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False)\n"
+IMPORT = "import ctypes, os, signal, subprocess, sys, time, naiad\n"
+BEGIN = IMPORT + "run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False)\n"
 END = "\nrun.stop()\n"
 
 
@@ -38,7 +39,7 @@ class Programs:
         self.store = store
 
     def start(self, body: str, output: int, errors: int, *, plain: bool = False) -> subprocess.Popen[bytes]:
-        begin = BEGIN.split("; run = ")[0] + "\n" if plain else BEGIN
+        begin = IMPORT if plain else BEGIN
         file = self.folder / ("plain.py" if plain else "program.py")
         file.write_text(begin + textwrap.dedent(body) + ("" if plain else END))
         environment = {**os.environ, "NAIAD_CAPTURES": "on", "NAIAD_STORE": str(self.store), "PYTHONUNBUFFERED": ""}

@@ -209,7 +209,8 @@ def test_two_runs_of_one_process_both_keep_what_is_printed(programs: Any) -> Non
     print("both")
     other.stop()
     print("one again")
-    assert list(naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, capture_stdout=False)["m/stdout"].fetch_values()["value"]) == ["both"]
+    again = naiad.init_run(custom_run_id="other", capture_stdout=False, source_files=[], git_ref=False)
+    assert list(again["m/stdout"].fetch_values()["value"]) == ["both"]
     """
     printed = programs.piped(body)
 
