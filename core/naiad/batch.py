@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import coerce, paths
-from naiad.errors import FieldConflict, NaiadTypeError, UnsupportedValue, UnsupportedValueWarning, warn_once
+from naiad.errors import (
+    FieldConflict,
+    NaiadTypeError,
+    StorageError,
+    UnsupportedValue,
+    UnsupportedValueWarning,
+    warn_once,
+)
 from naiad.fields.base import Change, Field, Source, with_article
+from naiad.fields.file_series import FileSeries
 from naiad.fields.float_series import FloatSeries
 from naiad.fields.registry import field_class
 from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
+from naiad.file import File
 from naiad.plain import dimensions
 from naiad.plugins import first
 from naiad.types import Atom, Value, as_mapping
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch"]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Field)
 NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, Value, Source)
 """What fields take, or refuse for a reason of their own."""
 
@@ -52,8 +63,14 @@ class Batch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None and self._changes:
-            self._scope.commit(self._changes)
+        try:
+            if error is None and self._changes:
+                self._scope.commit(self._changes)
+                self._changes = []
+        finally:
+            incoming = [name for change in self._changes for name in change.incoming]
+            if incoming:
+                self._scope.writer.drop(incoming)
 
     def assign(self, path: str, value: Any) -> None:
         """Assign a value, each value of a dict to a path below, or what is stored at another place."""
@@ -68,11 +85,16 @@ class Batch:
                 for rest, taken in _converted(leaf, item):
                     self._assign_leaf(rest, taken)
 
-    def append(self, path: str, value: Any, step: Any, timestamp: Any) -> None:
+    def append(
+        self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
+    ) -> None:
         """Append a value, or each value of a dict to a path below, all with the same step and time."""
         for leaf, given in self._leaves(path, value):
             for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
-                self._plan(rest, lambda: self._series(rest, item, "append").adding(item, step, timestamp))  # noqa: B023 (called at once)
+                self._plan(
+                    rest,
+                    lambda: self._series(rest, item, "append").adding(item, step, timestamp, name, description),  # noqa: B023 (called at once)
+                )
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
@@ -85,11 +107,16 @@ class Batch:
             else:
                 check_lengths(leaf, 0, **{k: len(v) for k, v in (("steps", steps), ("timestamps", timestamps)) if v})
 
-    def log(self, path: str, value: Any, step: Any, timestamp: Any) -> None:
+    def log(
+        self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
+    ) -> None:
         """Append a value or, where it is a collection, each of its items."""
         for leaf, item in self._leaves(path, value):
             first = next(iter(coerce.collection(leaf, item)), None)
-            self._plan(leaf, lambda: self._series(leaf, first, "log").logging(item, step, timestamp))  # noqa: B023 (called at once)
+            self._plan(
+                leaf,
+                lambda: self._series(leaf, first, "log").logging(item, step, timestamp, name, description),  # noqa: B023 (called at once)
+            )
 
     def add(self, path: str, values: Any) -> None:
         """Add tags."""
@@ -100,6 +127,13 @@ class Batch:
             self._plan(path, lambda: known.adding_tags(values))
         else:
             known.refuse("add")
+
+    def on(self, path: str, made_of: type[F], verb: str, plan: Callable[[F], Change]) -> None:
+        """Plan what a verb does that only one kind of field has; a new field becomes one of it."""
+        known = self._known(path) or self._make(path, made_of.kind)
+        if not isinstance(known, made_of):
+            known.refuse(verb)
+        self._plan(path, lambda: plan(known))
 
     def configure(self, path: str, low: Any, high: Any, unit: Any) -> None:
         """Describe the axis of a float series, which may be a new one."""
@@ -154,7 +188,7 @@ class Batch:
         """Return the series at a path, or a new one of the kind that its first value chooses."""
         known = self._known(path)
         if known is None:
-            known = self._make(path, coerce.series_kind_of(path, first))
+            known = self._make(path, _series_kind(path, first))
         if not isinstance(known, Series):
             known.refuse(verb)
         return known
@@ -188,6 +222,9 @@ class Batch:
                 raise
             warn_once((self._scope.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
             return None
+        except StorageError as problem:
+            self._scope.spare(path, problem)
+            return None
 
     def _keep(self, change: Change) -> None:
         self._changes.append(change)
@@ -208,6 +245,18 @@ class Batch:
                 f"Use another path, or remove the field first with run.pop({path!r}).",
                 path=path,
             )
+
+
+def _series_kind(path: str, first: Any) -> str:
+    """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
+    if isinstance(first, File | PurePath):
+        return FileSeries.kind
+    try:
+        return coerce.series_kind_of(path, first)
+    except UnsupportedValue:
+        if File.is_convertable(first):
+            return FileSeries.kind
+        raise
 
 
 def _refuse_tags(path: str, values: object) -> Change:

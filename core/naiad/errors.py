@@ -16,6 +16,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
       WrongVerb(AttributeError, TypeError)        append() on a Float, and the like: path
       FieldConflict(TypeError, ValueError)        a field below a field, pop of nothing: path
+      ArtifactNotFound(KeyError)                  a version that no artifact of the run has: path
       EmptySeries(ValueError)                     the last value of a series without points
       ContainerNotFound(KeyError)
         RunNotFound, ProjectNotFound
@@ -27,6 +28,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       FileError(OSError)                          a file of the user's cannot be taken in: path, errno
         FileNotFound(FileNotFoundError)
           EmptyLocation                           a place to track that holds no file
+          FileNotInSet(KeyError)                  a name that a file set has not
         UnreadableFile(PermissionError)
         UnsupportedFile(ValueError)               a folder, a pipe, a device: what
         OriginalError                             a tracked file is not what it was
@@ -212,6 +214,24 @@ class UnsupportedFile(FileError, ValueError):
     """What is there is no file: a folder, a pipe, a socket or a device."""
 
     what: str
+
+
+class FileNotInSet(FileNotFound, KeyError):
+    """A file set has no file or folder of this name."""
+
+    def __str__(self) -> str:
+        """Return the message; a KeyError would quote it."""
+        return str(self.args[0])
+
+
+class ArtifactNotFound(NaiadError, KeyError):
+    """No artifact has this hash."""
+
+    path: str
+
+    def __str__(self) -> str:
+        """Return the message; a KeyError would quote it."""
+        return str(self.args[0])
 
 
 class OriginalError(FileError):

@@ -6,6 +6,7 @@ belong to.
 
 from __future__ import annotations
 
+from naiad.errors import ArtifactNotFound as ArtifactNotFoundException
 from naiad.errors import ContainerNotFound as MetadataContainerNotFound
 from naiad.errors import EmptyLocation as NeptuneEmptyLocationException
 from naiad.errors import FieldConflict as MetadataInconsistency
@@ -13,6 +14,7 @@ from naiad.errors import FileError as ArtifactUploadingError
 from naiad.errors import FileError as FileSetUploadError
 from naiad.errors import FileError as FileUploadError
 from naiad.errors import FileNotFound, ProjectNotFound, RunNotFound
+from naiad.errors import FileNotInSet as FileSetNotFound
 from naiad.errors import InactiveContainer as InactiveContainerException
 from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
@@ -36,9 +38,11 @@ from naiad.errors import UnsupportedLocation as NeptuneUnsupportedArtifactFuncti
 from naiad.errors import WrongVerb as TypeDoesNotSupportAttributeException
 
 __all__ = [
+    "ArtifactNotFoundException",
     "ArtifactUploadingError",
     "FetchAttributeNotFoundException",
     "FileNotFound",
+    "FileSetNotFound",
     "FileSetUploadError",
     "FileUploadError",
     "InactiveContainerException",

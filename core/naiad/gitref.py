@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from naiad.value import Value
+
 __all__ = ["GitRef"]
 
 DISABLED = "DISABLED"
@@ -17,13 +19,14 @@ def _script_folder() -> str:
 
 
 @dataclass(frozen=True)
-class GitRef:
+class GitRef(Value):
     """A place to look for a repository, and once it was looked at, the commit that was checked out.
 
     Args:
         repository_path: a file or folder in the repository; the running script by default.
     """
 
+    kind: ClassVar[str] = "git_ref"
     DISABLED: ClassVar[str] = DISABLED
     """Given as `git_ref=`, it keeps a run from looking."""
 

@@ -6,19 +6,25 @@ lock, no call that is not needed, nothing allocated. Whatever is unusual goes to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import paths
 from naiad.batch import Batch
 from naiad.clock import now
-from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue, warn_once
+from naiad.errors import NaiadTypeError, NaiadValueError, StorageError, UnsupportedValue
+from naiad.fields.artifact import Artifact, track
 from naiad.fields.base import Source
+from naiad.fields.file import File as FileField
+from naiad.fields.file import as_file, take
+from naiad.fields.file_set import FileSet
 from naiad.fields.float_series import FloatSeries
 from naiad.listing import listing
 from naiad.namespace import nested
+from naiad.store.intake import incoming
 from naiad.store.segment import pack_int
 
 if TYPE_CHECKING:
@@ -26,7 +32,10 @@ if TYPE_CHECKING:
 
     from naiad.containers import Container
     from naiad.fields.base import Field
+    from naiad.fields.file import StoredFile
+    from naiad.fields.file_set import FileEntry
     from naiad.store.segment import Page
+    from naiad.tracked import ArtifactFileData
     from naiad.typing import ProgressBarType
 
 __all__ = ["Handler"]
@@ -133,15 +142,16 @@ class Handler(Source):
     ) -> None:
         """Add a point to a series; with a dict, one to each series below.
 
-        The first value decides: a number makes a FloatSeries, a text a StringSeries. Steps may come in any order.
+        The first value decides: a number makes a FloatSeries, a text a StringSeries, and what a file can be made of
+        (a `File`, a figure, an image, an array, a `pathlib.Path`) a FileSeries. Steps may come in any order.
 
         Args:
-            value: a number or text, or a dict of them.
+            value: a number, text or file, or a dict of them.
             step: any number; the one after the last point's if None.
             timestamp: seconds since 1970 or a datetime; now if None.
             wait: return when the point is on disk, safe against a power cut.
-            name: for files.
-            description: for files.
+            name: what a file is called.
+            description: what there is to say of a file.
         """
         series = self._series
         fid = series.fid
@@ -202,8 +212,7 @@ class Handler(Source):
         description: str | None = None,
     ) -> None:
         """Add a point, or several given as a collection. The old name of `append` and `extend`."""
-        self._do(lambda batch: batch.log(self._path, value, step, timestamp), wait)
-        self._refuse_captions(name, description)
+        self._do(lambda batch: batch.log(self._path, value, step, timestamp, name, description), wait)
 
     def add(self, values: Any, *, wait: bool = False) -> None:
         """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
@@ -236,6 +245,143 @@ class Handler(Source):
         """
         gone = self._path if path is None else paths.join(self._path, path)
         self._container._scope.remove(paths.parse(gone), wait)
+
+    # Files
+
+    def upload(
+        self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None, **options: Any
+    ) -> None:
+        """Store a file as it is now. A field that holds one already gets the new content.
+
+        The call returns when there is a copy in the store, and the original may change or go from then on.
+
+        Args:
+            value: a path, a `File`, bytes, a stream, a figure, chart, image, array, tensor or table.
+            wait: return when the file is on disk, safe against a power cut.
+            progress_bar: of files above 64 MiB; False for none, or a class of your own.
+            **options: for `File.as_html`.
+
+        Raises:
+            FileNotFound, UnreadableFile, UnsupportedFile: it is no file that can be read.
+            NaiadTypeError, NaiadValueError: no file can be made of it.
+        """
+        scope = self._container._scope
+        scope.require_active()
+        file = as_file(value, **options)
+        try:
+            taken = take(scope, file, progress_bar)  # outside the lock: others log while a large file is copied
+        except StorageError as problem:
+            return scope.spare(self._path, problem)
+        try:
+            self._do(
+                lambda batch: batch.on(self._path, FileField, "upload", lambda field: field.assigning(taken)), False
+            )
+        except BaseException:
+            if not scope.is_read_only:
+                scope.writer.drop(incoming([taken]))
+            raise
+        self._wait_if(wait)
+        return None
+
+    def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
+        """Add files to a set, as they are now; one of a name that is there is replaced.
+
+        Names are relative to what all of them have in common: to the working directory if they lie in it, else to the
+        deepest folder that holds all.
+
+        Args:
+            value: a file, a folder, a pattern (`*`, `?`, `[ab]`, `**` for any folders), or a list of them.
+            wait: return when the files are on disk, safe against a power cut.
+            progress_bar: of more than 64 MiB; False for none, or a class of your own.
+
+        Raises:
+            FileError: one of the files cannot be read; nothing was added.
+        """
+        self._do(
+            lambda batch: batch.on(
+                self._path, FileSet, "upload_files", lambda field: field.uploading(value, progress_bar=progress_bar)
+            ),
+            wait,
+        )
+
+    def delete_files(self, paths: Any, *, wait: bool = False) -> None:
+        """Remove files and folders from a set, by their names in it."""
+        self._existing().delete_files(paths, wait=wait)
+
+    def track_files(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        destination: str | None = None,
+        wait: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> None:
+        """Note which files there are, where, and what they hold, without keeping them.
+
+        Args:
+            path: a file or folder, here or behind a URL: `s3://`, `gs://`, or what fsspec knows.
+            destination: a folder in the artifact to put them into.
+            wait: return when this is on disk, safe against a power cut.
+            progress_bar: False for none, or a class of your own.
+
+        Raises:
+            EmptyLocation: there is no file.
+            UnsupportedLocation: nothing installed knows such a URL.
+            FileError: the files cannot be read.
+        """
+        scope = self._container._scope
+        scope.require_active()
+        files = track(path, destination, progress_bar)
+        self._do(lambda batch: batch.on(self._path, Artifact, "track_files", lambda field: field.tracking(files)), wait)
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Save the file here, all files of a series in a folder, a set as a ZIP, or the originals of an artifact.
+
+        Args:
+            destination: a folder, or for a File and a set the name of a file, which is replaced; the working directory
+                if None, and `neptune/<name>` for a series.
+            progress_bar: False for none, or a class of your own.
+        """
+        self._existing().download(destination, progress_bar)
+
+    def download_last(self, destination: str | os.PathLike[str] | None = None) -> None:
+        """Save the last file of a series in a folder."""
+        self._existing().download_last(destination)
+
+    def fetch_extension(self) -> str:
+        """Return the extension of a file, without a dot."""
+        return str(self._existing().fetch_extension())
+
+    def fetch_content(self) -> bytes:
+        """Return the bytes of a file."""
+        content: bytes = self._existing().fetch_content()
+        return content
+
+    def fetch_files(self) -> Iterator[StoredFile]:
+        """Yield the files of a series, ordered by step; each has its content, extension, name and description."""
+        files: Iterator[StoredFile] = self._existing().fetch_files()
+        return files
+
+    def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
+        """Return the files and folders in a set, or in a folder of it."""
+        entries: list[FileEntry] = self._existing().list_fileset_files(path)
+        return entries
+
+    def open_file(self, name: str) -> BinaryIO:
+        """Return one file of a set to read, without the others."""
+        stream: BinaryIO = self._existing().open_file(name)
+        return stream
+
+    def fetch_hash(self) -> str:
+        """Return the hash of an artifact."""
+        return str(self._existing().fetch_hash())
+
+    def fetch_files_list(self) -> list[ArtifactFileData]:
+        """Return what is known of each file of an artifact."""
+        files: list[ArtifactFileData] = self._existing().fetch_files_list()
+        return files
 
     # Reading
 
@@ -287,6 +433,10 @@ class Handler(Source):
         scope = self._container._scope
         with scope.lock, Batch(scope) as batch:
             change(batch)
+        self._wait_if(wait)
+
+    def _wait_if(self, wait: bool) -> None:
+        scope = self._container._scope
         if wait and not scope.is_sync:  # which has waited already
             scope.commit([], wait=True)
 
@@ -333,10 +483,8 @@ class Handler(Source):
         return True
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
-        self._do(lambda batch: batch.append(self._path, value, step, timestamp), wait)
+        self._do(lambda batch: batch.append(self._path, value, step, timestamp, name, description), wait)
         self._learn(value)
-        if name is not None or description is not None:
-            self._refuse_captions(name, description)
 
     def _learn(self, value: Any) -> None:
         """Remember which series the next append may go to directly."""
@@ -353,14 +501,6 @@ class Handler(Source):
                 below = tree.get(base + key) if type(key) is str else None
                 if isinstance(below, FloatSeries) and below.is_hot:
                     self._known[key] = below
-
-    def _refuse_captions(self, name: str | None, description: str | None) -> None:
-        """Say that only files have a name and a description; the value itself is stored."""
-        if name is not None or description is not None:
-            warn_once(
-                (self._path, "captions"),
-                f'"{self._path}" keeps no name= and description=, because only files have them.',
-            )
 
     def _existing(self) -> Any:
         return self._container._scope.existing(self._path)

@@ -22,9 +22,11 @@ __all__ = [
     "Delete",
     "Dropped",
     "End",
+    "Members",
     "Op",
     "Open",
     "Plain",
+    "Stored",
     "Strings",
     "Tags",
     "Text",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 else:
     Plain = Text = Any  # msgspec validates no union of str and bytes, and a frame's crc vouches for them
 # An atom is stored as a Plain. A datetime is its microseconds since 1970 UTC, bytes are a text with lone surrogates.
+# A file is the JSON text of a `naiad.kept.KeptFile`, wherever a file can be: as an atom, an entry or a member.
 
 
 class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False):
@@ -92,7 +95,7 @@ class Configure(_Op, frozen=True, tag="configure"):
 
 
 class Strings(_Op, frozen=True, tag="strings"):
-    """Points of the string series at `path`; three lists of one length. `fresh` retires what is there first."""
+    """Points of a series of texts or files; three lists of one length. `fresh` retires what is there first."""
 
     path: str
     texts: list[Text]
@@ -100,6 +103,7 @@ class Strings(_Op, frozen=True, tag="strings"):
     times: list[float]
     fresh: bool
     at: float
+    kind: str = "string_series"
 
 
 class Tags(_Op, frozen=True, tag="tags"):
@@ -109,6 +113,23 @@ class Tags(_Op, frozen=True, tag="tags"):
     add: list[Text]
     remove: list[Text]
     clear: bool
+    at: float
+
+
+class Members(_Op, frozen=True, tag="members"):
+    """Changes of the file set at `path`: first `clear`, then `remove` (files and whole folders), then `add`."""
+
+    path: str
+    add: dict[str, str]  # a file by its name in the set
+    remove: list[str]
+    clear: bool
+    at: float
+
+
+class Stored(_Op, frozen=True, tag="stored"):
+    """Where content that this writer took in is: the sha256 of each incoming name, empty until it is known."""
+
+    blobs: dict[str, str]
     at: float
 
 
@@ -127,7 +148,7 @@ class Dropped(_Op, frozen=True, tag="dropped"):
     at: float
 
 
-Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Delete | Dropped
+Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Members | Stored | Delete | Dropped
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Op])

@@ -18,6 +18,8 @@ from naiad.errors import (
     NaiadError,
     ProtectedPath,
     ReadOnlyWarning,
+    StorageError,
+    StorageWarning,
     warn_once,
 )
 from naiad.fields.atom import Atom
@@ -215,6 +217,12 @@ class ContainerScope:
 
     # Changing it
 
+    def spare(self, path: str, problem: StorageError) -> None:
+        """Let training go on without a file that the disk does not take; raise if the user wants that."""
+        if self.writer.is_raising or self.is_sync:
+            raise problem
+        warn_once((self.key, path, "storage"), f'"{path}" was not stored. {problem}', StorageWarning)
+
     def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
         """Write checked changes together, or none of them.
 
@@ -232,7 +240,7 @@ class ContainerScope:
                 at = self._writer.now()
                 ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
                 if ops:
-                    self._writer.log(ops)
+                    self._writer.log(ops, incoming=[name for change in changes for name in change.incoming])
             except BaseException:
                 self._withdraw(new)
                 raise

@@ -7,26 +7,33 @@ they are written, because only then is there a path to name.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar
 
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
+from naiad.gitref import GitRef
 from naiad.plain import Scalar, plain
+from naiad.tracked import Changes, TrackedFile, diff
 from naiad.value import Value
 
 __all__ = [
     "ATOMS",
+    "Artifact",
     "Atom",
     "Boolean",
     "Datetime",
     "File",
+    "FileSeries",
+    "FileSet",
     "Float",
     "FloatSeries",
+    "GitRef",
     "Integer",
     "Namespace",
     "RunState",
@@ -39,6 +46,7 @@ __all__ = [
     "as_mapping",
 ]
 
+_sha256 = re.compile("[0-9a-f]{64}")
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
@@ -234,6 +242,56 @@ class StringSeries(Series):
     def __post_init__(self) -> None:
         """Check what needs no path."""
         self._take(timestamps=self.timestamps, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class FileSeries(Series):
+    """Files over steps. Assigned to a field, they replace the files that are there."""
+
+    kind: ClassVar[str] = "file_series"
+    values: Iterable[Any]  # a tuple, whatever was given
+    timestamps: Iterable[Any] | None = None
+    steps: Iterable[Any] | None = None
+    name: str | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what needs no path."""
+        self._take(timestamps=self.timestamps, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class FileSet(Value):
+    """Files by name: what a path, a pattern or a list of them matches. Assigned to a field, they replace its files."""
+
+    kind: ClassVar[str] = "file_set"
+    file_globs: Any
+
+
+@dataclass(frozen=True)
+class Artifact(Value):
+    """A version of tracked files, as `fetch()` of an artifact returns it.
+
+    It can be made of a hash alone where an artifact of the same run has that version.
+    """
+
+    kind: ClassVar[str] = "artifact"
+    hash: str
+    files: tuple[TrackedFile, ...] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check that it is a hash."""
+        if not _sha256.fullmatch(str(self.hash)):
+            raise NaiadValueError(f"The hash of an artifact has 64 hexadecimal digits, and {shown(self.hash)} has not.")
+
+    def diff(self, newer: Artifact) -> Changes:
+        """Compare with a later version, file by file.
+
+        >>> changes = old["data"].fetch().diff(new["data"].fetch())
+        >>> [file.path for file in changes.added]
+        ['train/b.csv']
+        """
+        return diff(self.files or (), newer.files or ())
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,30 @@ import re
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from naiad import clock, ids
-from naiad.errors import FieldWarning, InactiveRun, NaiadError, StorageError, StorageWarning, SyncFailed, warn_once
-from naiad.ops import End, Op, Open
+from naiad.errors import (
+    FieldWarning,
+    FileError,
+    InactiveRun,
+    NaiadError,
+    StorageError,
+    StorageWarning,
+    SyncFailed,
+    warn_once,
+)
+from naiad.file import File
+from naiad.kept import KeptFile
+from naiad.ops import End, Op, Open, Stored
 from naiad.settings import Tuning
 from naiad.store import keeping
+from naiad.store.blobs import Blobs
+from naiad.store.content import Report, nothing
 from naiad.store.folder import RunFolder
+from naiad.store.intake import Intake
 from naiad.store.journal import Journal, JournalClosed, is_deleted
 from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
 from naiad.store.mounts import is_network
@@ -34,6 +49,7 @@ from naiad.store.store import refusals, remember_to_sync, sync_names
 
 __all__ = ["Writer"]
 
+T = TypeVar("T")
 STOP_SECONDS = 10.0
 GUEST_SECONDS = 5.0
 SEAL_SECONDS = 1.0
@@ -64,6 +80,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._keeper = keeping.Keeper(folder, self._tuning)
         self._others = Others(folder, are_expected=True)
+        self._intake = Intake(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
@@ -146,16 +163,19 @@ class Writer:
             self._at = max(clock.now(), math.nextafter(self._at, math.inf))
             return self._at
 
-    def log(self, ops: Sequence[Op], wait: bool = False) -> None:
-        """Write ops that take effect together.
+    def log(self, ops: Sequence[Op], wait: bool = False, incoming: Sequence[str] = ()) -> None:
+        """Write ops that take effect together; `incoming` are the names of content that came in for them.
 
         Raises:
             InactiveRun: the writer has stopped.
         """
+        stored = [Stored(dict.fromkeys(incoming, ""), self.now())] if incoming else []
         try:
-            self.journal.write(ops)
+            self.journal.write([*ops, *stored])
         except JournalClosed:
             raise self._inactive() from None
+        if incoming:
+            self._intake.settle(incoming)
         if wait:
             self.wait()
 
@@ -181,6 +201,56 @@ class Writer:
         except JournalClosed:
             raise self._inactive() from None
 
+    def take(self, file: File, report: Report = nothing) -> KeptFile:
+        """Copy what a file holds now; an op with it has to be logged, or the copy dropped.
+
+        Raises:
+            FileError: it is no file that can be read.
+            StorageError: the disk does not take it.
+            InactiveRun: the writer has stopped.
+        """
+        return self._taking(lambda name: self._intake.take(file, name, report))
+
+    def take_all(self, paths: Sequence[str], report: Report = nothing) -> list[KeptFile]:
+        """The same for many files, all or none; small ones share a blob."""
+        return self._taking(lambda name: self._intake.take_all(paths, name, report))
+
+    def _taking(self, take: Callable[[str], T]) -> T:
+        try:
+            return take(self.journal.name())
+        except JournalClosed:
+            raise self._inactive() from None
+        except FileError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"The store of the run in {self.folder.path} cannot take the file: {error}", errno=error.errno
+            ) from error
+
+    def drop(self, incoming: Sequence[str]) -> None:
+        """Give up content that came in and no op names."""
+        self._intake.drop(incoming)
+
+    def adopt(self, reader: Reader, file: KeptFile) -> KeptFile:
+        """Take in a file of some run, as `take` does.
+
+        Raises:
+            DamagedData: its content is missing.
+        """
+        return self._taking(lambda name: self._intake.adopt(reader, file, name))
+
+    @property
+    def is_raising(self) -> bool:
+        """Whether trouble of the disk raises instead of being warned about."""
+        return self._on_error == "raise"
+
+    def _say_stored(self, blobs: dict[str, str]) -> None:
+        with contextlib.suppress(JournalClosed):  # who opens the run next finds it out
+            self.journal.write([Stored(blobs, self.now())])
+
+    def _warn_of_files(self, error: OSError) -> None:
+        self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+
     def others_have_written(self) -> bool:
         """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
         me = self.journal.writer if self._lease is not None else ""
@@ -202,6 +272,7 @@ class Writer:
             SyncFailed: it is not.
         """
         try:
+            self._intake.wait()
             self.journal.sync()
             sync_names()
         except OSError as error:
@@ -345,6 +416,7 @@ class Writer:
     def _end(self, state: str, until: float) -> int:
         """Put everything on disk, as far as it goes; how much is lost."""
         is_raising, self._on_error = self._on_error == "raise", "warn"
+        self._intake.finish(until - SEAL_SECONDS)
         try:
             with contextlib.suppress(StorageWarning):  # where warnings are errors
                 self.journal.write([End(state, self.now())])
@@ -400,6 +472,7 @@ class Writer:
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._wake = SimpleQueue()
         self._thread = None
+        self._intake.forget()
         self._is_ending = self._is_kept = self._is_late = False
         self.role = "guest"
         self._keeper = keeping.Keeper(self.folder, self._tuning)

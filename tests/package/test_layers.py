@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings lazy html",
     "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
-    "plugins file gitref conversions exceptions",
+    "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
     "handler namespace scope batch options life plugged temporary containers runs objects tables query capture listing "

@@ -93,10 +93,10 @@ def _files(given: object) -> tuple[str, ...] | None:
     if given is None:
         return None
     many = [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else [*given]
-    for each in many:
-        if not isinstance(each, str | os.PathLike):
-            raise NaiadTypeError(f"source_files= takes a str or a list of str, not {shown(each)}.")
-    return tuple(os.fspath(each) for each in many)
+    names = tuple(os.fspath(each) for each in many if isinstance(each, str | os.PathLike))
+    if len(names) < len(many):
+        raise NaiadTypeError(f"source_files= takes a str or a list of str, not {shown(given)}.")
+    return names
 
 
 def _repository(given: object) -> str | None:

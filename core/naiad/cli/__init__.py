@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from naiad.cli.artifact import artifact
+from naiad.cli.download import download
+from naiad.cli.files import files
+from naiad.cli.gc import gc
 from naiad.cli.ls import ls
 from naiad.cli.path import path
 from naiad.cli.plot import plot
@@ -17,5 +21,5 @@ __all__ = ["main"]
 main = program
 """The program; `main(["ls"])` runs a command from Python too."""
 
-for command in (ls, show, plot, tail, verify, repair, path, plugins):
+for command in (ls, show, plot, tail, files, download, artifact, verify, repair, gc, path, plugins):
     main.add_command(command)

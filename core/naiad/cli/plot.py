@@ -38,7 +38,7 @@ def plot(
     minimum to their maximum. NaN and infinite values are gaps.
     """
     found = open_run(store, run)
-    series = dict.fromkeys(found.series(path, ("float_series",), "plotted")[0] for path in paths)
+    series = dict.fromkeys(found.field(path, ("float_series",), "plotted")[0] for path in paths)
     if is_json:
         print_document({path: _items(found, path) for path in series})
         return

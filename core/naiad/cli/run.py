@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from naiad.cli.values import opened
 from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.namespace import Tree
 from naiad.paths import parse
+from naiad.scope import ContainerScope
 from naiad.store.folder import RunFolder
 from naiad.store.reader import Reader
 from naiad.store.store import Store
 
-__all__ = ["OpenRun", "existing_store", "open_run"]
+__all__ = ["OpenRun", "existing_store", "open_run", "stored_field"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class OpenRun:
     folder: RunFolder
     reader: Reader
 
-    def series(self, path: str, kinds: tuple[str, ...], verb: str) -> tuple[str, str]:
-        """Return the parsed path of a series, and its kind.
+    def field(self, path: str, kinds: tuple[str, ...], verb: str) -> tuple[str, str]:
+        """Return the parsed path of a field, and its kind.
 
         Raises:
             MissingField: nothing is stored there; the message names what is near.
@@ -49,6 +51,12 @@ class OpenRun:
         near = ", ".join(f'"{each}"' for each in tree.near(path))
         hint = f" Nearby: {near}." if near else ""
         return MissingField(f'Run {self.id} has no field "{path}".{hint}', path=path)
+
+
+def stored_field(run: OpenRun, path: str, kind: str) -> Any:
+    """Return a field that is there, with the verbs of its kind."""
+    scope = ContainerScope(f"Run {run.id}", str(run.folder.path), run.reader, None)
+    return field_class(kind)(scope, path, is_new=False)
 
 
 def existing_store(path: Path | None) -> Store:

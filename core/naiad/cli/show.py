@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,14 +14,19 @@ from naiad.cli.ls import STATE_STYLES
 from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import console, is_terminal, print_lines
 from naiad.cli.text import clean
-from naiad.cli.values import opened, step_text, tags_text, time_text, value_text
+from naiad.cli.values import opened, size_text, step_text, tags_text, time_text, value_text
 from naiad.errors import DamagedData
+from naiad.kept import KeptFile
 from naiad.paths import parts
+from naiad.store.picture import FILE_SERIES, FILE_SET
+from naiad.store.references import ARTIFACT, FILE
 
 if TYPE_CHECKING:
     from naiad.store.reader import Reader
 
 __all__ = ["show"]
+
+FILES = (FILE, FILE_SET, ARTIFACT, "git_ref")
 
 
 class Shown(NamedTuple):
@@ -62,8 +68,33 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
             yield Shown(path, kind, reader.tags(path))
         elif kind.endswith("_series"):
             yield _series(reader, path, kind)
+        elif kind in FILES:
+            yield _files(reader, path, kind)
         elif path in atoms:  # and not assigned by another process since
             yield Shown(path, kind, opened(kind, atoms[path]))
+
+
+def _files(reader: Reader, path: str, kind: str) -> Shown:
+    """What there is to say of files, and of the commit, in a few words."""
+    if kind == FILE_SET:
+        members = [KeptFile.from_text(text) for text in reader.members(path).values()]
+        return Shown(path, kind, _count(len(members), sum(file.size for file in members)))
+    text = str(reader.value(path))
+    if kind == FILE:
+        return Shown(path, kind, _file_text(text))
+    facts = json.loads(text)
+    if kind == ARTIFACT:
+        return Shown(path, kind, f"{facts['hash']}  {_count(facts['files'], facts['size'])}")
+    return Shown(path, kind, f"{facts.get('commit_id') or ''}  {facts.get('branch') or ''}".strip())
+
+
+def _file_text(text: str) -> str:
+    file = KeptFile.from_text(text)
+    return f"{file.extension or 'file'}, {size_text(file.size)}"
+
+
+def _count(files: int, size: int) -> str:
+    return f"{'1 file' if files == 1 else f'{files:,} files'}, {size_text(size)}"
 
 
 def _series(reader: Reader, path: str, kind: str) -> Shown:
@@ -72,6 +103,8 @@ def _series(reader: Reader, path: str, kind: str) -> Shown:
     except DamagedData as error:
         return Shown(path, kind, None, damage=f"damaged: {error.what}")
     step, value, time = last or (None, None, None)
+    if kind == FILE_SERIES and value is not None:
+        value = _file_text(str(value))
     return Shown(path, kind, value, count, step, time)
 
 

@@ -47,7 +47,7 @@ def tail(ctx: click.Context, run: str, path: str, lines: int, follow: bool, is_j
     With --follow, JSON is one object a line instead of one list.
     """
     found = open_run(ctx.obj, run)
-    parsed, kind = found.series(path, ("float_series", "string_series"), "shown point by point")
+    parsed, kind = found.field(path, ("float_series", "string_series"), "shown point by point")
     if follow:
         _follow(ctx, found, parsed, kind, lines, is_json)
         return

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 
 from naiad.plain import from_microseconds, unpack_text
 
-__all__ = ["moment_text", "number_text", "opened", "step_text", "tags_text", "time_text", "value_text"]
+__all__ = ["moment_text", "number_text", "opened", "size_text", "step_text", "tags_text", "time_text", "value_text"]
 
 
 def opened(kind: str, plain: object) -> object:
@@ -58,6 +58,20 @@ def time_text(milliseconds: int, *, is_local: bool = False) -> str:
     except OverflowError:
         return str(milliseconds)
     return moment_text(moment, is_local=is_local)
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for a person.
+
+    >>> size_text(999), size_text(3_000_000)
+    ('999 B', '3.0 MB')
+    """
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def tags_text(tags: Iterable[str]) -> str:

@@ -40,6 +40,10 @@ class Scope(Protocol):
         """Whether each call raises what goes wrong in it."""
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be written, so that nothing needs to be made ready for it."""
+
+    @property
     def writer(self) -> Writer:
         """The only door to changing the run."""
 
@@ -65,6 +69,8 @@ class Change(NamedTuple):
     """Makes the ops, given the time of the change."""
     then: Callable[[], None] | None = None
     """Runs after the ops of all changes of the call are written: points, and what the field remembers."""
+    incoming: Sequence[str] = ()
+    """Names of content that came in for the ops; it is dropped if they are not written."""
 
 
 class Refused:
@@ -105,6 +111,19 @@ class Field(Source):
     remove: Any = Refused()
     clear: Any = Refused()
     copy: Any = Refused()
+    upload: Any = Refused()
+    upload_files: Any = Refused()
+    delete_files: Any = Refused()
+    list_fileset_files: Any = Refused()
+    open_file: Any = Refused()
+    track_files: Any = Refused()
+    download: Any = Refused()
+    download_last: Any = Refused()
+    fetch_extension: Any = Refused()
+    fetch_content: Any = Refused()
+    fetch_files: Any = Refused()
+    fetch_hash: Any = Refused()
+    fetch_files_list: Any = Refused()
     fetch: Any = Refused()
     fetch_last: Any = Refused()
     fetch_values: Any = Refused()
@@ -140,7 +159,11 @@ class Field(Source):
 
     def refuse(self, verb: str) -> NoReturn:
         """Raise the error for a verb this kind does not have."""
-        remedy = self.reading if verb.startswith("fetch") else self.remedy.format(path=self.path)
+        remedy = (
+            self.reading
+            if verb.startswith(("fetch", "download", "list", "open"))
+            else self.remedy.format(path=self.path)
+        )
         raise WrongVerb(
             f'"{self.path}" is {with_article(self)}, so {verb}() cannot be used on it.\n{remedy}',
             path=self.path,

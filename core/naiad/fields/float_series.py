@@ -82,10 +82,12 @@ class FloatSeries(Series):
                 self.last = math.floor(place)
         self.scope.writer.points(self.fid, (number,), (place,), (time,))
 
-    def adding(self, value: object, step: object, timestamp: object) -> Change:
+    def adding(
+        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
+    ) -> Change:
         """Check one point and return the change that adds it."""
-        if self.scope.has_limits:
-            return super().adding(value, step, timestamp)
+        if self.scope.has_limits or name is not None or description is not None:
+            return super().adding(value, step, timestamp, name, description)
         numbers = (coerce.number(self.path, value),)
         places = None if step is None else (coerce.step(self.path, step),)
         times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)

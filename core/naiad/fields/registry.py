@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from naiad.errors import NewerFormat
+from naiad.fields.artifact import Artifact
 from naiad.fields.base import Field
 from naiad.fields.boolean import Boolean
 from naiad.fields.datetime import Datetime
+from naiad.fields.file import File
+from naiad.fields.file_series import FileSeries
+from naiad.fields.file_set import FileSet
 from naiad.fields.float import Float
 from naiad.fields.float_series import FloatSeries
+from naiad.fields.git_ref import GitRef
 from naiad.fields.integer import Integer
 from naiad.fields.run_state import RunState
 from naiad.fields.string import String
@@ -18,7 +23,22 @@ __all__ = ["FIELDS", "field_class"]
 
 FIELDS: dict[str, type[Field]] = {
     each.kind: each
-    for each in (Boolean, Datetime, Float, FloatSeries, Integer, RunState, String, StringSeries, StringSet)
+    for each in (
+        Artifact,
+        Boolean,
+        Datetime,
+        File,
+        FileSeries,
+        FileSet,
+        Float,
+        FloatSeries,
+        GitRef,
+        Integer,
+        RunState,
+        String,
+        StringSeries,
+        StringSet,
+    )
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from naiad import clock, coerce
+from naiad import clock, coerce, progress
 from naiad.errors import (
     EmptySeries,
     FieldConflict,
@@ -26,7 +26,6 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.fields.base import Change, Field, with_article
-from naiad.typing import ProgressBarCallback
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from naiad.store.reader import Last
     from naiad.typing import ProgressBarType
 
-__all__ = ["Series", "check_lengths"]
+__all__ = ["Series", "as_steps", "check_lengths", "local_times"]
 
 T = TypeVar("T")
 LARGEST_STEP = 2**63 - 1
@@ -111,8 +110,7 @@ class Series(Field):
 
         Args:
             include_timestamp: leave the column out when False.
-            progress_bar: a class of your own is told when the points have been read; there is no bar otherwise,
-                because reading takes milliseconds.
+            progress_bar: False for none, or a class of your own.
         """
         import pandas as pd
 
@@ -125,7 +123,8 @@ class Series(Field):
         frame = pd.DataFrame({"step": steps, "value": values})
         if include_timestamp:
             frame["timestamp"] = local_times(times)
-        _report(progress_bar, len(frame))
+        with progress.showing(progress_bar, "Fetching values", len(frame), unit=" points") as report:
+            report(len(frame))
         return frame
 
     # What subclasses say
@@ -140,8 +139,11 @@ class Series(Field):
 
     # Changes
 
-    def adding(self, value: object, step: object, timestamp: object) -> Change:
+    def adding(
+        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
+    ) -> Change:
         """Check one point and return the change that adds it."""
+        self._refuse_captions(name, description)
         return self.extending([value], None if step is None else [step], None if timestamp is None else [timestamp])
 
     def extending(
@@ -155,7 +157,9 @@ class Series(Field):
         """Check points and return the change that adds them; `fresh` removes what is there."""
         self.refuse("extend")
 
-    def logging(self, value: object, step: object, timestamp: object) -> Change:
+    def logging(
+        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
+    ) -> Change:
         """Check what was given to `log`, where a list means several points, and return the change."""
         items = coerce.collection(self.path, value)
         if not items:
@@ -166,7 +170,18 @@ class Series(Field):
                 "Use extend(values, steps=..., timestamps=...).",
                 path=self.path,
             )
-        return self.adding(items[0], step, timestamp) if len(items) == 1 else self.extending(items, None, None)
+        if len(items) == 1:
+            return self.adding(items[0], step, timestamp, name, description)
+        self._refuse_captions(name, description)
+        return self.extending(items, None, None)
+
+    def _refuse_captions(self, name: str | None, description: str | None) -> None:
+        """Say that only files have a name and a description; the value itself is stored."""
+        if name is not None or description is not None:
+            warn_once(
+                (self.scope.key, self.path, "captions"),
+                f'"{self.path}" keeps no name= and description=, because only files have them.',
+            )
 
     def require_many(self, value: object) -> None:
         """Refuse a single value: `=` would replace the whole series by it, which nobody means."""
@@ -271,9 +286,9 @@ def _out_of_order(path: str, step: float, newest: float) -> str:
     )
 
 
-def _report(progress_bar: ProgressBarType | None, count: int) -> None:
-    if isinstance(progress_bar, type) and issubclass(progress_bar, ProgressBarCallback):
-        with progress_bar(description="Fetching values") as bar:
-            bar.update(by=count, total=count)
-    elif not (progress_bar is None or isinstance(progress_bar, bool)):
-        raise InvalidArgument("progress_bar= takes True, False or a class derived from ProgressBarCallback.")
+def as_steps(steps: Sequence[int | float]) -> Any:
+    """Return steps as floats, like those of numbers, unless one of them is a whole number that no float can hold."""
+    import numpy as np
+
+    exact = any(type(step) is int and abs(step) > 2**53 for step in steps)
+    return np.array(steps, dtype=None if exact else "float64")

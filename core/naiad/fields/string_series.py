@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from naiad import coerce, html
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.base import Change
-from naiad.fields.series import Series
+from naiad.fields.series import Series, as_steps
 from naiad.ops import Op, Strings
 from naiad.types import StringSeries as StringSeriesValue
 
@@ -27,7 +27,7 @@ class StringSeries(Series):
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, texts and times."""
         texts = self.scope.reader.texts(self.path)
-        return _as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
+        return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
 
     def drawn(self) -> list[str]:
         """Return how many entries there are, and the last of them."""
@@ -97,11 +97,3 @@ class StringSeries(Series):
             LimitWarning,
         )
         return text[:LONGEST]
-
-
-def _as_steps(steps: Sequence[int | float]) -> Any:
-    """Return steps as floats, like those of numbers, unless one of them is a whole number that no float can hold."""
-    import numpy as np
-
-    exact = any(type(step) is int and abs(step) > 2**53 for step in steps)
-    return np.array(steps, dtype=None if exact else "float64")

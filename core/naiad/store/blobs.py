@@ -27,8 +27,8 @@ from naiad.store.seal import sync_folder
 
 __all__ = ["FORWARD", "INCOMING", "INLINE", "Blob", "Blobs", "Incoming", "is_incoming"]
 
-INLINE = 16 * 1024
-"""Content below this travels in the op itself: a file for it would cost more than its bytes."""
+INLINE = 4 * 1024
+"""Content below this travels in the op itself: a file of its own would take a block of the disk."""
 
 INCOMING = "incoming"
 CHUNK = 1024 * 1024
@@ -60,8 +60,10 @@ class Blobs:
         """`root` is the folder `blobs` of a store; it is made when it is first needed."""
         self.root = root
 
-    def take(self, source: str | os.PathLike[str], writer: str, report: Report = nothing) -> bytes | Incoming:
-        """Take in what a file holds now; its bytes if they are few. Returns as soon as there is a copy.
+    def take(
+        self, source: str | os.PathLike[str], writer: str, report: Report = nothing, few: int = INLINE
+    ) -> bytes | Incoming:
+        """Take in what a file holds now; its bytes if they are less than `few`. Returns as soon as there is a copy.
 
         Raises:
             FileNotFound, UnsupportedFile, UnreadableFile: it is no file that can be read.
@@ -69,8 +71,8 @@ class Blobs:
         """
         fd = open_file(source)
         try:
-            if os.fstat(fd).st_size < INLINE:
-                content = _few_bytes(fd)
+            if os.fstat(fd).st_size < few:
+                content = _few_bytes(fd, few)
                 if content is not None:
                     return content
             with self.create(writer) as (name, target):
@@ -291,11 +293,11 @@ def is_incoming(name: str) -> bool:
     return _incoming.match(name) is not None
 
 
-def _few_bytes(fd: int) -> bytes | None:
-    """The whole content if it is below INLINE; the size a file tells is not believed."""
+def _few_bytes(fd: int, few: int) -> bytes | None:
+    """The whole content if it is less than `few`; the size a file tells is not believed."""
     content = b""
-    while len(content) < INLINE:
-        more = os.pread(fd, INLINE - len(content), len(content))
+    while len(content) < few:
+        more = os.pread(fd, few - len(content), len(content))
         if not more:
             return content
         content += more

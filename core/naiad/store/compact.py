@@ -15,7 +15,7 @@ from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.fold import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.store.folder import RunFolder
 from naiad.store.index import Changes, Head, Index, pack_crc
-from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, FieldState, Picture
+from naiad.store.picture import SERIES, TEXT_SERIES, FieldState, Picture
 from naiad.store.points import EXACT, Columns, join
 from naiad.store.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.store.series import read_points, read_texts
@@ -111,10 +111,10 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
     shares = _shares(connection)
     short: list[tuple[FieldState, Columns]] = []
     for state in sorted(picture.states(), key=lambda state: state.id):
-        if state.kind not in (FLOAT_SERIES, STRING_SERIES):
+        if state.kind not in SERIES:
             continue
         chunks = index.chunks(connection, state.id)
-        if state.kind == STRING_SERIES:
+        if state.kind in TEXT_SERIES:
             steps, texts, times = read_texts(state, chunks, _refusal)
             state.pieces = 0
             add_texts(

@@ -43,6 +43,11 @@ class RunFolder:
         """Size and crc of every file of a run that was stopped in order."""
         return self.path / "seal.json"
 
+    @cached_property
+    def blobs(self) -> Path:
+        """Content of the files of all runs of the store; see `naiad.store.blobs`."""
+        return self.path.parent.parent / "blobs"
+
     @contextlib.contextmanager
     def lock(self, seconds: float = 30.0) -> Iterator[None]:
         """Keep other processes from beginning, folding, sealing or repairing this run meanwhile.

@@ -1,8 +1,8 @@
-"""Forks wait for SQLite and for late imports: a child forked while another thread is inside one inherits a mutex, or a
-module half made, that nobody will ever release or finish.
+"""Forks wait for SQLite and for late imports.
 
-Who holds forks back passes the gate together, a fork passes it alone. Nobody waits long: a fork that has waited for
-`FORK_SECONDS` goes on, because a training that stands still is worse than a child that may not read.
+A child forked while another thread is inside one inherits a mutex, or a module half made, that nobody will ever release
+or finish. Who holds forks back passes the gate together, a fork passes it alone. Nobody waits long: a fork that has
+waited for `FORK_SECONDS` goes on, because a training that stands still is worse than a child that may not read.
 """
 
 from __future__ import annotations

@@ -96,6 +96,7 @@ class FieldFacts(msgspec.Struct, array_like=True):
     retired_by: str
     defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
     defined_by: str | None = None
+    members: dict[str, str] = {}
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -111,6 +112,7 @@ class WriterFacts(msgspec.Struct, array_like=True):
     state: str | None
     dropped_points: int
     dropped_frames: int
+    blobs: dict[str, str] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -556,6 +558,7 @@ def _field_facts(state: FieldState) -> dict[str, Any]:
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
+            state.members,
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -575,6 +578,7 @@ def _state(number: int, path: str, kind: str, facts: FieldFacts) -> FieldState:
         facts.retired_at, facts.retired_by,
         facts.at if facts.defined_at is None else facts.defined_at,
         facts.writer if facts.defined_by is None else facts.defined_by,
+        facts.members,
     )  # fmt: skip
 
 

@@ -83,6 +83,16 @@ class Journal:
         self._has_new_files = True
         self._begin: Callable[[], object] | None = None
 
+    def name(self) -> str:
+        """That of this writer; a forked child gets its own at its first write, which this counts as.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        with self._lock:
+            self._refuse_if_closed()
+            return self.writer
+
     def write(self, ops: Sequence[Op]) -> None:
         """Add one frame; readers see all of its ops or none.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from naiad import clock
 from naiad.errors import DamagedData
 from naiad.settings import Tuning
+from naiad.store.blobs import INCOMING
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.journal import Journal
@@ -75,6 +76,7 @@ class Keeper:
         done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
         self.folds += 1
         self._clear(journal, done)
+        self._index.settle(alive | {me})
         self._bury(alive | {me})
 
     def shadowed(self, writer: str) -> list[Shadowed]:
@@ -114,6 +116,13 @@ class Keeper:
             sizes[file.suffix] += file.path.stat().st_size
         return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
 
+    def _has_incoming(self) -> bool:
+        """Whether some writer of the run took in content that is not in its place yet."""
+        writers = {file.writer for file in list_journal(self._folder.journal)}
+        with contextlib.suppress(FileNotFoundError):
+            return any(name.partition(".")[0] in writers for name in os.listdir(self._folder.blobs / INCOMING))
+        return False
+
     def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
         """Remove what is wholly in the index, and note how far the rest is."""
         assert self._index is not None
@@ -148,7 +157,7 @@ def settle(folder: RunFolder) -> None:
         if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
             return
         keeper = Keeper(folder, Tuning.from_environment())
-        if not keeper._is_small():
+        if not keeper._is_small() or keeper._has_incoming():
             keeper.fold(None)
 
 

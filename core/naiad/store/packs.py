@@ -17,6 +17,9 @@ from naiad.store.content import Report, nothing, write_all
 
 __all__ = ["LARGEST_PACK", "Slice", "Taken", "read_slice", "take_all"]
 
+SMALL = 16 * 1024
+"""What is smaller shares a file with others."""
+
 LARGEST_PACK = 8 * 1024 * 1024
 
 
@@ -47,7 +50,7 @@ def take_all(
     size = 0
     try:
         for source in sources:
-            content = blobs.take(source, writer, report)
+            content = blobs.take(source, writer, report, few=SMALL)
             taken.append(content)
             if isinstance(content, bytes):
                 small.append(len(taken) - 1)

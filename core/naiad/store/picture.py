@@ -20,19 +20,39 @@ from naiad.ops import (
     Delete,
     Dropped,
     End,
+    Members,
     Op,
     Open,
     Plain,
+    Stored,
     Strings,
     Tags,
     Text,
 )
 
-__all__ = ["FieldState", "Picture", "Series", "Shadowed", "TextPoint", "WriterState"]
+__all__ = [
+    "FILE_SERIES",
+    "FILE_SET",
+    "FLOAT_SERIES",
+    "SERIES",
+    "STRING_SERIES",
+    "STRING_SET",
+    "TEXT_SERIES",
+    "FieldState",
+    "Picture",
+    "Series",
+    "Shadowed",
+    "TextPoint",
+    "WriterState",
+]
 
 FLOAT_SERIES = "float_series"
 STRING_SERIES = "string_series"
 STRING_SET = "string_set"
+FILE_SERIES = "file_series"
+FILE_SET = "file_set"
+TEXT_SERIES = (STRING_SERIES, FILE_SERIES)
+SERIES = (FLOAT_SERIES, *TEXT_SERIES)
 
 TextPoint: TypeAlias = tuple[int | float, float, Text]
 """Step, unix seconds and text."""
@@ -104,6 +124,7 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
     retired_by: str = ""
     defined_at: float = 0.0  # by the first that said it is there, and who that was
     defined_by: str = ""
+    members: dict[str, str] = {}  # of a file set
     texts: list[TextPoint] = []  # not yet in the index
 
 
@@ -122,6 +143,7 @@ class WriterState:
     state: str | None = None  # how it ended; None while it lives and when it was killed
     dropped_points: int = 0
     dropped_frames: int = 0
+    blobs: dict[str, str] = field(default_factory=dict)  # sha256 by incoming name, empty until it is known
     fields: list[FieldState | None] = field(default_factory=list)  # by field number - 1
 
 
@@ -225,6 +247,11 @@ class Picture:
             writer.at = max(writer.at, op.at)
             _EFFECTS[type(op)](self, writer, op)
 
+    def resolve(self, name: str) -> str:
+        """The name under which content is found now: its sha256 if that is known."""
+        writer = self.writers.get(name.partition(".")[0])
+        return (writer.blobs.get(name) if writer else None) or name
+
     def owner_of(self, writer: str, fid: int) -> FieldState | None:
         """The field that a writer's number means; None for a number whose definition was lost to damage."""
         fields = self.writers[writer].fields if writer in self.writers else []
@@ -302,7 +329,7 @@ class Picture:
         """
         self.version += 1
         grave = self.graves.get(path)
-        if grave is not None and only != STRING_SERIES and (grave.retired_at or 0.0) < at:
+        if grave is not None and only in (None, FLOAT_SERIES) and (grave.retired_at or 0.0) < at:
             # what came late to the earlier one goes too
             grave.retired_at, grave.retired_by = at, writer.name
             self.touch(grave)
@@ -361,8 +388,8 @@ class Picture:
 
     def _strings(self, writer: WriterState, op: Strings) -> None:
         if op.fresh:
-            self._retire(op.path, writer, op.at, STRING_SERIES)
-        state = self._state(op.path, STRING_SERIES, writer, op.at)
+            self._retire(op.path, writer, op.at, op.kind)
+        state = self._state(op.path, op.kind, writer, op.at)
         state.texts.extend(zip(op.steps, op.times, op.texts, strict=True))
         self.touch(state)
 
@@ -371,6 +398,17 @@ class Picture:
         kept = [] if op.clear else [tag for tag in state.tags if tag not in op.remove]
         state.tags = kept + [tag for tag in dict.fromkeys(op.add) if tag not in kept]
         self.touch(state)
+
+    def _members(self, writer: WriterState, op: Members) -> None:
+        state = self._state(op.path, FILE_SET, writer, op.at)
+        gone = tuple(f"{name}/" for name in op.remove)
+        kept = {} if op.clear else state.members
+        kept = {name: file for name, file in kept.items() if not f"{name}/".startswith(gone)} if gone else kept
+        state.members = {**kept, **op.add}
+        self.touch(state)
+
+    def _stored(self, writer: WriterState, op: Stored) -> None:
+        writer.blobs.update(op.blobs)
 
     def _delete(self, writer: WriterState, op: Delete) -> None:
         self._retire(op.path, writer, op.at)
@@ -388,6 +426,8 @@ _EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {
     Configure: Picture._configure,
     Strings: Picture._strings,
     Tags: Picture._tags,
+    Members: Picture._members,
+    Stored: Picture._stored,
     Delete: Picture._delete,
     Dropped: Picture._dropped,
 }

@@ -24,9 +24,11 @@ from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
 from naiad.store.leases import read_leases
 from naiad.store.picture import (
+    FILE_SET,
     FLOAT_SERIES,
-    STRING_SERIES,
+    SERIES,
     STRING_SET,
+    TEXT_SERIES,
     FieldState,
     Picture,
     Series,
@@ -191,6 +193,20 @@ class Reader:
         """
         return {_text(tag) for tag in self._state(path, STRING_SET).tags}
 
+    def members(self, path: str) -> dict[str, str]:
+        """The files of a file set, as stored, by their names.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+        return self._state(path, FILE_SET).members
+
+    def resolve(self, name: str) -> str:
+        """The name under which stored content is found now: its sha256, or the name under which it came in."""
+        with self._lock:
+            return self._picture.resolve(name)
+
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
         """Chart minimum, maximum and unit of a float series.
 
@@ -224,7 +240,7 @@ class Reader:
         return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), FLOAT_SERIES)
 
     def texts(self, path: str) -> Texts:
-        """All points of a string series.
+        """All points of a string series; of a file series each text is a file as stored.
 
         Raises:
             MissingField: there is none at this path.
@@ -235,7 +251,7 @@ class Reader:
         return self._series(
             path,
             lambda state: Texts(*series.read_texts(state, self._rows(state, "chunks"), self._damage)),
-            STRING_SERIES,
+            *TEXT_SERIES,
         )
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:
@@ -517,7 +533,6 @@ class _Moved(Exception):
     """A fold came between the picture and the rows, or a writer between the seal and what it says."""
 
 
-SERIES = (FLOAT_SERIES, STRING_SERIES)
 ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
 
 

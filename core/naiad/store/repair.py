@@ -30,7 +30,7 @@ from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, f
 from naiad.store.index import Index
 from naiad.store.keeping import Keeper, mark_changed
 from naiad.store.leases import read_leases
-from naiad.store.picture import Picture
+from naiad.store.picture import SERIES, Picture
 from naiad.store.reader import Reader
 from naiad.store.records import read_records
 from naiad.store.salvage import NAMELESS, salvage
@@ -43,7 +43,6 @@ __all__ = ["Repair", "repair"]
 
 LOCK_SECONDS = 10.0
 LAST_FILE = 1_000_000  # no writer has as many
-SERIES = ("float_series", "string_series")
 Positions = dict[str, tuple[int, bool]]
 
 

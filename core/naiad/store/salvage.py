@@ -38,7 +38,7 @@ from naiad.store.index import (
     is_whole,
 )
 from naiad.store.pages import free_pages, leaf_rows
-from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, FieldState, Picture, Series
+from naiad.store.picture import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Picture, Series
 from naiad.store.points import Columns, Numbers
 from naiad.store.series import as_they_came, with_tail
 
@@ -232,7 +232,7 @@ def _set_right(index: Index, connection: Connection, picture: Picture, changes: 
         _add_nameless(index, connection, picture, number, changes)
     lost, short = 0, []
     for state in list(picture.states()):
-        if state.kind in (FLOAT_SERIES, STRING_SERIES):
+        if state.kind in SERIES:
             there = [row.count for row in index.pyramids(connection, state.id)] + sizes.get(state.id, [])
             if sum(there) != state.series.count or len(there) != state.pieces:
                 lost += max(0, state.series.count - sum(there))
@@ -261,7 +261,7 @@ def _recount(index: Index, connection: Connection, state: FieldState, shares: li
     if rows:
         connection.execute(insert(schema.chunk), rows)
     state.pieces = len(pieces)
-    if state.kind == STRING_SERIES:
+    if state.kind in TEXT_SERIES:
         state.series = _text_facts(rows)
     else:
         parts = (piece if isinstance(piece, Columns) else _decoded(piece.data) for piece in pieces)

@@ -22,8 +22,9 @@ from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
 from naiad.store.index import Head, Index, is_whole_chunk, is_whole_pack
 from naiad.store.leases import read_leases
-from naiad.store.picture import STRING_SERIES, FieldState, Picture, Shadowed
+from naiad.store.picture import SERIES, TEXT_SERIES, FieldState, Picture, Shadowed
 from naiad.store.records import read_records
+from naiad.store.references import damaged_files
 from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.store.segment import FLOAT_STEP
 from naiad.store.store import FORMAT, Store
@@ -33,7 +34,6 @@ __all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
 
 Positions = dict[str, tuple[int, bool]]
 ATTEMPTS = 20
-SERIES = ("float_series", "string_series")
 
 
 def verify(folder: RunFolder) -> list[Damage]:
@@ -94,6 +94,7 @@ def examine(folder: RunFolder) -> Findings:
         except FileNotFoundError:
             continue
         if _stamp(folder) == before:
+            found.damages += damaged_files(folder)
             return found
     raise DamagedData(
         f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), offset=0, what="moving"
@@ -205,7 +206,7 @@ def _chunk_damages(index: Index, connection: Connection, state: FieldState, shar
         yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
         return
     for row in rows:
-        what = _chunk_damage(row, is_text=state.kind == STRING_SERIES)
+        what = _chunk_damage(row, is_text=state.kind in TEXT_SERIES)
         if what is not None:
             yield Damage(file, f"chunk {row.key & 0xFFFFFF} {what}", state.path)
     count = sum(shares) + sum(row.count for row in rows)

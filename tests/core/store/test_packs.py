@@ -10,9 +10,9 @@ import pytest
 
 from naiad.errors import DamagedData, FileNotFound
 from naiad.store import packs
-from naiad.store.blobs import INLINE, Blobs, Incoming
+from naiad.store.blobs import Blobs, Incoming
 from naiad.store.census import census
-from naiad.store.packs import Slice, read_slice, take_all
+from naiad.store.packs import SMALL, Slice, read_slice, take_all
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_small_files_share_packs_and_large_ones_stand_alone(
     blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "LARGEST_PACK", 100_000)
-    contents = [os.urandom(2 * INLINE if number % 10 == 5 else number * 100) for number in range(100)]
+    contents = [os.urandom(2 * SMALL if number % 10 == 5 else number * 100) for number in range(100)]
     told: list[int] = []
 
     taken = take_all(blobs, files(tmp_path, contents), "1-a", told.append)
@@ -65,7 +65,7 @@ def test_slices_stay_readable_when_the_pack_is_settled(blobs: Blobs, tmp_path: P
 
 
 def test_one_absent_file_and_nothing_is_taken(blobs: Blobs, tmp_path: Path) -> None:
-    sources = files(tmp_path, [os.urandom(2 * INLINE), os.urandom(2 * INLINE)])
+    sources = files(tmp_path, [os.urandom(2 * SMALL), os.urandom(2 * SMALL)])
 
     with pytest.raises(FileNotFound):
         take_all(blobs, [*sources, tmp_path / "absent"], "1-a")

@@ -1,0 +1,67 @@
+"""`naiad artifact diff`: how two versions of tracked files differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.run import open_run
+from naiad.cli.terminal import print_note
+from naiad.fields.artifact import tracked_files
+from naiad.store.references import ARTIFACT
+from naiad.tracked import Changes, TrackedFile
+from naiad.tracked import diff as compare
+
+__all__ = ["artifact"]
+
+HEADER = ("CHANGE", "FILE", "WHAT")
+
+
+@click.group()
+def artifact() -> None:
+    """Look at artifacts: versions of files that were tracked and not stored."""
+
+
+@artifact.command()
+@click.argument("run_a")
+@click.argument("path_a")
+@click.argument("run_b")
+@click.argument("path_b")
+@json_option
+@click.pass_obj
+def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, is_json: bool) -> None:
+    """Show which files were added, removed or changed from one artifact to another.
+
+    In a pipe the columns are added, removed or changed, the file, and what of it differs.
+    """
+    changes = compare(_files(store, run_a, path_a), _files(store, run_b, path_b))
+    if is_json:
+        print_document(_document(changes))
+        return
+    print_rows(HEADER, _rows(changes))
+    if not (changes.added or changes.removed or changes.changed):
+        print_note("Both are the same version.")
+
+
+def _files(store: Path | None, run: str, path: str) -> list[TrackedFile]:
+    found = open_run(store, run)
+    return tracked_files(found.reader, found.field(path, (ARTIFACT,), "compared")[0])
+
+
+def _rows(changes: Changes) -> Iterator[list[Cell]]:
+    for word, style, files in (("added", "green", changes.added), ("removed", "red", changes.removed)):
+        yield from ([Cell(word, style), Cell(file.path), Cell("")] for file in files)
+    for change in changes.changed:
+        yield [Cell("changed", "yellow"), Cell(change.new.path), Cell(", ".join(change.facts))]
+
+
+def _document(changes: Changes) -> dict[str, object]:
+    return {
+        "added": [file.path for file in changes.added],
+        "removed": [file.path for file in changes.removed],
+        "changed": [{"path": change.new.path, "facts": list(change.facts)} for change in changes.changed],
+    }

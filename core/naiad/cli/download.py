@@ -1,0 +1,28 @@
+"""`naiad download`: files of a run, out of the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad.cli.run import open_run, stored_field
+from naiad.store.references import FILE_KINDS
+
+__all__ = ["download"]
+
+
+@click.command()
+@click.argument("run")
+@click.argument("path")
+@click.argument("destination", required=False, type=click.Path(path_type=Path))
+@click.pass_obj
+def download(store: Path | None, run: str, path: str, destination: Path | None) -> None:
+    """Save a file of a run, all files of a series in a folder, a set as a ZIP, or the originals of an artifact.
+
+    DESTINATION is a folder, or of a single file or a set the name to save it under; by default the working directory,
+    and for a series `neptune/<name>`. Nothing is written outside it.
+    """
+    found = open_run(store, run)
+    parsed, kind = found.field(path, FILE_KINDS, "downloaded")
+    stored_field(found, parsed, kind).download(destination)

@@ -1,0 +1,34 @@
+"""`naiad gc`: free the content of files that no run refers to any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import print_lines, print_note
+from naiad.cli.values import size_text
+from naiad.store.references import collect
+
+__all__ = ["gc"]
+
+
+@click.command()
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")
+@json_option
+@click.pass_obj
+def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
+    """Remove stored files that no run refers to, and say how many bytes that frees.
+
+    What was used in the last ten minutes stays. In a pipe the columns are name and bytes.
+    """
+    removed = collect(existing_store(store), is_dry=is_dry)
+    if is_json:
+        print_document([{"name": file.name, "bytes": file.size} for file in removed])
+    else:
+        print_lines(f"{file.name}\t{file.size}" for file in removed)
+    size = sum(file.size for file in removed)
+    files = "1 file" if len(removed) == 1 else f"{len(removed):,} files"
+    print_note(f"{files}, {size_text(size)} ({size:,} bytes) {'would be' if is_dry else 'were'} freed.")

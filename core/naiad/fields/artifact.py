@@ -1,0 +1,152 @@
+"""Artifacts: which files there were, where, and with what content, without keeping the content."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from naiad import progress
+from naiad.artifacts import tracking
+from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
+from naiad.fields.base import Change, Field
+from naiad.fields.file import kept, take
+from naiad.file import File as FileValue
+from naiad.ops import Assign
+from naiad.store.intake import incoming
+from naiad.store.stored import read_stored
+from naiad.tracked import ArtifactFileData, TrackedFile, artifact_hash
+from naiad.types import Artifact as ArtifactValue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from naiad.store.reader import Reader
+    from naiad.typing import ProgressBarType
+
+__all__ = ["Artifact", "track", "tracked_files"]
+
+
+class Artifact(Field):
+    """A version of a data set, a model or other files, by the hash of what is known of them."""
+
+    kind = "artifact"
+    remedy = "It has track_files(), assign(), download() and the fetches. Use another path for anything else."
+
+    def assign(self, value: object, *, wait: bool = False) -> None:
+        """Replace the version by one that was fetched from another field."""
+        self.scope.commit([self.assigning(value)], wait)
+
+    def track_files(self, path: str | os.PathLike[str], *, destination: str | None = None, wait: bool = False) -> None:
+        """Add files; see `Handler.track_files`."""
+        self.scope.commit([self.tracking(track(path, destination))], wait)
+
+    def fetch(self) -> ArtifactValue:
+        """Return the version, to be assigned to another field or compared with another version."""
+        facts = self._facts()
+        return ArtifactValue(facts["hash"], tuple(self._files(facts)))
+
+    def fetch_hash(self) -> str:
+        """Return the hash: SHA-256 in hex."""
+        return str(self._facts()["hash"])
+
+    def fetch_files_list(self) -> list[ArtifactFileData]:
+        """Return what is known of each file, in the order of their paths."""
+        return [file.as_data() for file in self._files(self._facts())]
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Copy the files from where they were tracked, each checked against its hash.
+
+        Args:
+            destination: a folder, which is made if need be; the working directory if None.
+            progress_bar: False for none, or a class of your own.
+
+        Raises:
+            OriginalMissing, OriginalChanged: a file is not any more what was tracked.
+        """
+        files = self._files(self._facts())
+        folder = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
+        with progress.showing(progress_bar, f"Downloading {self.path}", sum(file.size for file in files)) as report:
+            tracking.download(files, folder, lambda by, _total: report(by))
+
+    def content(self) -> ArtifactValue:
+        """Return the version, for a copy of it."""
+        return self.fetch()
+
+    def assigning(self, value: object) -> Change:
+        """Check a version that shall replace this one, and return the change."""
+        if not isinstance(value, ArtifactValue):
+            raise NaiadTypeError(
+                f'"{self.path}" is an Artifact and cannot hold {shown(value)}.\n'
+                "Assign what fetch() of another artifact returns, or use track_files().",
+                path=self.path,
+                value=value,
+            )
+        return self._storing(value.files if value.files is not None else self._known(value.hash))
+
+    def tracking(self, files: Iterable[TrackedFile]) -> Change:
+        """Return the change that adds tracked files to those that are there; of one path the newer one counts."""
+        old = [] if self.is_new else self._files(self._facts())
+        merged = {file.path: file for file in old} | {file.path: file for file in files}
+        return self._storing([merged[path] for path in sorted(merged)])
+
+    def _storing(self, files: Iterable[TrackedFile]) -> Change:
+        facts = [astuple(file) for file in files]
+        manifest = take(self.scope, FileValue(content=json.dumps(facts).encode(), extension="json"))
+        found = {
+            "hash": artifact_hash(TrackedFile(*each) for each in facts),
+            "files": len(facts),
+            "size": sum(each[2] for each in facts),
+            "manifest": manifest.to_text(),
+        }
+        text = json.dumps(found)
+
+        def then() -> None:
+            self.is_new = False
+
+        return Change(self, lambda at: [Assign(self.path, self.kind, text, at)], then, incoming=incoming([manifest]))
+
+    def _known(self, digest: str) -> list[TrackedFile]:
+        """The files of a version that some field of the same container has."""
+        reader = self.scope.reader
+        for path, kind in reader.kinds().items():
+            if kind == self.kind:
+                facts = json.loads(str(reader.value(path)))
+                if facts["hash"] == digest:
+                    return self._files(facts)
+        raise ArtifactNotFound(
+            f'"{self.path}" cannot become version {digest}: no artifact of this run has it.\n'
+            "Assign what fetch() of the other field returns.",
+            path=self.path,
+        )
+
+    def _facts(self) -> dict[str, str]:
+        kind, text = self.scope.reader.atom(self.path)
+        if kind != self.kind:
+            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
+        facts: dict[str, str] = json.loads(str(text))
+        return facts
+
+    def _files(self, facts: dict[str, str]) -> list[TrackedFile]:
+        return _manifest(self.scope.reader, facts)
+
+
+def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:
+    """The files of the artifact at a path."""
+    return _manifest(reader, json.loads(str(reader.value(path))))
+
+
+def _manifest(reader: Reader, facts: dict[str, str]) -> list[TrackedFile]:
+    return [TrackedFile(*each) for each in json.loads(read_stored(reader, kept(facts["manifest"])))]
+
+
+def track(
+    path: str | os.PathLike[str], destination: str | None = None, progress_bar: ProgressBarType | None = None
+) -> list[TrackedFile]:
+    """Look at the files at a location, with a progress bar if there is much to hash."""
+    with progress.showing(progress_bar, f"Hashing {os.fspath(path)}") as report:
+        return tracking.track(path, destination, report)

@@ -1,0 +1,197 @@
+"""One file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from naiad import progress
+from naiad.errors import FieldConflict, NaiadTypeError, shown
+from naiad.fields.base import Change, Field
+from naiad.file import File as FileValue
+from naiad.kept import KeptFile
+from naiad.ops import Assign
+from naiad.store.content import Report
+from naiad.store.intake import incoming
+from naiad.store.names import safe_join, safe_name
+from naiad.store.stored import copy_to, open_stored, read_stored
+
+if TYPE_CHECKING:
+    from naiad.fields.base import Scope
+    from naiad.store.reader import Reader
+    from naiad.typing import ProgressBarType
+
+__all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]
+
+
+class StoredFile(FileValue):
+    """A file of some run, to be read or handed to another field; its bytes are read when they are asked for."""
+
+    def __init__(self, reader: Reader, file: KeptFile) -> None:
+        super().__init__(content=b"", extension=file.extension)
+        self.reader = reader
+        self.file = file
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.file.size
+
+    @property
+    def name(self) -> str | None:
+        """What it was called when it was appended to a series."""
+        return self.file.name
+
+    @property
+    def description(self) -> str | None:
+        """What was said of it when it was appended to a series."""
+        return self.file.description
+
+    @property
+    def content(self) -> bytes:
+        """The bytes, checked."""
+        return read_stored(self.reader, self.file)
+
+    def open(self) -> BinaryIO:
+        """Return the bytes to read one after the other."""
+        return open_stored(self.reader, self.file)
+
+    def __repr__(self) -> str:
+        return f"StoredFile(<{self.size:,} bytes>, extension={self.extension!r})"
+
+
+class File(Field):
+    """The content of one file, as it was when it was uploaded."""
+
+    kind = "file"
+    remedy = "Upload another file to it, use another path, or remove it first with run.pop({path!r})."
+    reading = "Get it with download()."
+
+    def upload(self, value: object, *, wait: bool = False, **options: Any) -> None:
+        """Replace the content; see `Handler.upload`."""
+        self.scope.commit([self.assigning(as_file(value, **options))], wait)
+
+    def assign(self, value: object, *, wait: bool = False) -> None:
+        """Replace the content by that of a file, or of what a file can be made of."""
+        self.scope.commit([self.assigning(value)], wait)
+
+    def fetch_extension(self) -> str:
+        """Return the extension without a dot; empty if there is none."""
+        return self._file().extension
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Save the content: in a folder as `<last part of the path>.<extension>`, else as the file that is named.
+
+        Args:
+            destination: a folder or the name of a file, which is replaced; the working directory if None.
+            progress_bar: False for none, or a class of your own.
+        """
+        try:
+            file = self._file()
+        except FieldConflict:
+            return self.scope.replacement(self).download(destination, progress_bar)  # type: ignore[no-any-return]  # None
+        with progress.showing(progress_bar, f"Downloading {self.path}", file.size) as report:
+            save(self.scope.reader, file, destination, name_of(self.path, file.extension), report)
+        return None
+
+    def fetch_content(self) -> bytes:
+        """Return the bytes."""
+        return StoredFile(self.scope.reader, self._file()).content
+
+    def content(self) -> StoredFile:
+        """Return the stored file, for a copy of it."""
+        return StoredFile(self.scope.reader, self._file())
+
+    def assigning(self, value: object) -> Change:
+        """Copy a file that shall replace the content, and return the change."""
+        if isinstance(value, str):
+            raise NaiadTypeError(
+                f'"{self.path}" is a File and cannot hold the text {shown(value)}.\n'
+                f"To store the file of that name, use run[{self.path!r}].upload(...).",
+                path=self.path,
+                value=value,
+            )
+        file = take(self.scope, value)
+        text = file.to_text()
+        return Change(self, ops=lambda at: [Assign(self.path, self.kind, text, at)], incoming=incoming([file]))
+
+    def _file(self) -> KeptFile:
+        kind, text = self.scope.reader.atom(self.path)
+        if kind != self.kind:
+            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
+        return kept(text)
+
+
+def as_file(value: object, **options: Any) -> FileValue | KeptFile:
+    """Return what a verb was given as a file, or make one of it.
+
+    Raises:
+        NaiadTypeError, NaiadValueError: no file can be made of it.
+    """
+    if isinstance(value, KeptFile):
+        return value
+    return FileValue.create_from(value, **options)
+
+
+def take(scope: Scope, value: object, progress_bar: ProgressBarType | None = None) -> KeptFile:
+    """Copy into the store what a file, or something that one can be made of, holds now.
+
+    Raises:
+        NaiadTypeError, NaiadValueError: no file can be made of it.
+        FileError: it is no file that can be read.
+        StorageError: the disk does not take it.
+    """
+    file = as_file(value)
+    if isinstance(file, KeptFile):
+        return file
+    if scope.is_read_only:
+        return KeptFile.of_bytes(b"")  # nothing will be written
+    if isinstance(file, StoredFile):
+        return adopt(scope, file)
+    size = _size(file)
+    bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
+    with progress.showing(bar, f"Copying {file.path}", size) as report:
+        return scope.writer.take(file, report)
+
+
+def adopt(scope: Scope, file: StoredFile) -> KeptFile:
+    """Take a file of some run into the store of this one."""
+    return KeptFile.of_bytes(b"") if scope.is_read_only else scope.writer.adopt(file.reader, file.file)
+
+
+def save(
+    reader: Reader,
+    file: KeptFile,
+    destination: str | os.PathLike[str] | None,
+    name: str,
+    report: Report,
+) -> Path:
+    """Save a stored file in a folder under a name, made safe, or as the file that `destination` names; where it is."""
+    place = Path(os.path.expanduser(os.fsdecode(destination))) if destination is not None else Path.cwd()
+    target = safe_join(place, safe_name(name.replace("/", "_"))) if place.is_dir() else place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    copy_to(reader, file, target, report)
+    return target
+
+
+def kept(text: object) -> KeptFile:
+    """Return a file as it is stored."""
+    return KeptFile.from_text(text if isinstance(text, str) else bytes(text).decode("utf-8", "surrogatepass"))  # type: ignore[call-overload]  # a text is one of the two
+
+
+def name_of(path: str, extension: str) -> str:
+    """Return the name under which a field is saved in a folder."""
+    last = path.rpartition("/")[2]
+    return f"{last}.{extension.lstrip('.')}" if extension else last
+
+
+def _size(file: FileValue) -> int:
+    if file.path is None:
+        return len(file.content)
+    try:
+        return os.stat(os.path.expanduser(file.path)).st_size
+    except OSError:
+        return 0  # whoever copies it says what is wrong

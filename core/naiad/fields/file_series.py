@@ -1,0 +1,200 @@
+"""Files over steps: samples, plots, predictions, each with a name and a description if it was given them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naiad import progress
+from naiad.errors import EmptySeries, FieldConflict, NaiadTypeError, shown
+from naiad.fields.base import Change
+from naiad.fields.file import StoredFile, kept, save, take
+from naiad.fields.series import Series, as_steps, local_times
+from naiad.ops import Op, Strings
+from naiad.store.content import Report, nothing
+from naiad.store.intake import incoming
+from naiad.types import FileSeries as FileSeriesValue
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from naiad.kept import KeptFile
+    from naiad.typing import ProgressBarType
+
+__all__ = ["FileSeries"]
+
+FOLDER = "neptune"
+"""Where downloads go that name no folder, as Neptune's client has it."""
+
+
+class FileSeries(Series):
+    """Files over steps, of any kind and size."""
+
+    kind = "file_series"
+    reading = "Read it with fetch_values() or fetch_files(), or get it with download()."
+
+    def fetch_values(
+        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+    ) -> pd.DataFrame:
+        """Return what is known of each file, ordered by step.
+
+        The columns are step, name, description, extension, size (bytes), sha256 (empty until it is known, moments after
+        the call) and timestamp (local, to the millisecond).
+        """
+        import pandas as pd
+
+        try:
+            steps, files, times = self._entries()
+        except FieldConflict:
+            now = self.scope.replacement(self)
+            frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
+            return frame
+        frame = pd.DataFrame({"step": as_steps(steps)})
+        if include_timestamp:
+            frame["timestamp"] = local_times(times)
+        for column in ("name", "description", "extension", "size"):
+            frame[column] = [getattr(file, column) for file in files]
+        frame["sha256"] = [file.moved(self.scope.reader.resolve(file.blob)).digest() for file in files]
+        with progress.showing(progress_bar, "Fetching values", len(frame), unit=" files") as report:
+            report(len(frame))
+        return frame
+
+    def fetch_files(self) -> Iterator[StoredFile]:
+        """Yield the files, ordered by step; each is read when its content is asked for."""
+        for file in self._entries()[1]:
+            yield StoredFile(self.scope.reader, file)
+
+    def fetch_last(self) -> Any:
+        """Refuse: a file is no value."""
+        self.refuse("fetch_last")
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Save all files in a folder as `<index>.<extension>`, counted from 0 in the order of steps.
+
+        Args:
+            destination: the folder, which is made if need be; `neptune/<last part of the path>` if None.
+            progress_bar: False for none, or a class of your own.
+
+        Raises:
+            EmptySeries: there is no file.
+        """
+        files = self._files()
+        folder = self._folder(destination)
+        with progress.showing(progress_bar, f"Downloading {self.path}", sum(file.size for file in files)) as report:
+            for index, file in enumerate(files):
+                self._save(index, file, folder, report)
+
+    def download_last(self, destination: str | os.PathLike[str] | None = None) -> None:
+        """Save the file with the largest step, under the name it has in `download`.
+
+        Raises:
+            EmptySeries: there is no file.
+        """
+        files = self._files()
+        self._save(len(files) - 1, files[-1], self._folder(destination), nothing)
+
+    def content(self) -> FileSeriesValue:
+        """Return all files, for a copy of the series."""
+        steps, files, times = self._entries()
+        stored = [StoredFile(self.scope.reader, file) for file in files]
+        return FileSeriesValue(stored, [time / 1000 for time in times], steps)
+
+    def assigning(self, value: object) -> Change:
+        """Copy files that shall replace all others, and return the change."""
+        if not isinstance(value, FileSeriesValue):
+            self.require_many(value)
+            return self.extending(list(value), None, None, fresh=True)  # type: ignore[call-overload]  # it is iterable
+        return self.extending(
+            value.values, value.steps, value.timestamps, fresh=True, name=value.name, description=value.description
+        )
+
+    def adding(
+        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
+    ) -> Change:
+        """Copy one file and return the change that adds it."""
+        return self.extending(
+            [value],
+            None if step is None else [step],
+            None if timestamp is None else [timestamp],
+            name=name,
+            description=description,
+        )
+
+    def extending(
+        self,
+        values: Iterable[object],
+        steps: object,
+        timestamps: object,
+        *,
+        fresh: bool = False,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Change:
+        """Copy files and return the change that adds them; `fresh` removes what is there."""
+        given = list(values)
+        places = self.steps(steps, len(given))
+        times = self.times(timestamps, len(given))
+        files = self._taken(given, {"name": _text(name), "description": _text(description)})
+        texts = [file.to_text() for file in files]
+
+        def write(at: float) -> list[Op]:
+            if fresh:
+                self.last, self.newest = -1, None
+            taken = self.take_steps(len(texts)) if places is None else places
+            if texts and places is not None:
+                self.last = math.floor(places[-1])
+            return [Strings(self.path, list(texts), list(taken), list(times), fresh, at, self.kind)]
+
+        return Change(self, ops=write, incoming=incoming(files))
+
+    def _taken(self, values: list[object], captions: dict[str, str | None]) -> list[KeptFile]:
+        """Copy files, all or none."""
+        captions = {name: text for name, text in captions.items() if text is not None}
+        files: list[KeptFile] = []
+        try:
+            for value in values:
+                if isinstance(value, str):
+                    raise NaiadTypeError(
+                        f'"{self.path}" is a series of files, so the text {shown(value)} cannot be added.\n'
+                        "Give a File, or a pathlib.Path for the file of that name.",
+                        path=self.path,
+                        value=value,
+                    )
+                files.append(replace(take(self.scope, value), **captions))  # type: ignore[arg-type]  # both are texts
+        except BaseException:
+            if not self.scope.is_read_only:
+                self.scope.writer.drop(incoming(files))
+            raise
+        return files
+
+    def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
+        texts = self.scope.reader.texts(self.path)
+        return texts.steps, [kept(text) for text in texts.texts], texts.times
+
+    def _files(self) -> list[KeptFile]:
+        files = self._entries()[1]
+        if not files:
+            raise EmptySeries(f'"{self.path}" has no files yet, so there is nothing to download.', path=self.path)
+        return files
+
+    def _folder(self, destination: str | os.PathLike[str] | None) -> Path:
+        last = self.path.rpartition("/")[2]
+        folder = Path(FOLDER, last) if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _save(self, index: int, file: KeptFile, folder: Path, report: Report) -> None:
+        extension = file.extension.lstrip(".")
+        save(self.scope.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
+
+
+def _text(caption: object) -> str | None:
+    if caption is None or isinstance(caption, str):
+        return caption
+    raise NaiadTypeError(f"name= and description= of a file are texts, and {shown(caption)} is none.", value=caption)

@@ -1,0 +1,187 @@
+"""Many files under one path, each with a name of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from naiad import progress
+from naiad.errors import FieldConflict, FileNotInSet, FileWarning, NaiadTypeError, shown, warn_once
+from naiad.fields.base import Change, Field
+from naiad.fields.file import StoredFile, adopt, kept
+from naiad.ops import Members
+from naiad.store.archive import Member, write_zip
+from naiad.store.globs import expand
+from naiad.store.intake import incoming
+from naiad.store.names import normal, safe_join, safe_name
+from naiad.store.stored import open_stored
+from naiad.types import FileSet as FileSetValue
+
+if TYPE_CHECKING:
+    from naiad.kept import KeptFile
+    from naiad.typing import ProgressBarType
+
+__all__ = ["FileEntry", "FileSet"]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file or folder of a set, as `list_fileset_files` shows it."""
+
+    name: str
+    size: int | None
+    """Bytes; None for a folder."""
+    mtime: datetime
+    """When it was last changed, of a folder the latest of what is in it; UTC."""
+    file_type: str
+    """`file` or `directory`."""
+
+
+class FileSet(Field):
+    """Files by name. Adding one of a name that is there replaces it."""
+
+    kind = "file_set"
+    remedy = "It has upload_files(), delete_files(), list_fileset_files() and download()."
+    reading = "List it with list_fileset_files(), or get it with download()."
+
+    def upload_files(self, globs: object, *, wait: bool = False) -> None:
+        """Add files; see `Handler.upload_files`."""
+        self.scope.commit([self.uploading(globs)], wait)
+
+    def assign(self, globs: object, *, wait: bool = False) -> None:
+        """Replace all files."""
+        self.scope.commit([self.assigning(globs)], wait)
+
+    def delete_files(self, paths: str | Iterable[str], *, wait: bool = False) -> None:
+        """Remove files and folders by their names in the set; for one that is not there, there is one warning."""
+        names = [normal(name) for name in ([paths] if isinstance(paths, str) else _names(self.path, paths))]
+        there = self._files()
+        for name in names:
+            if name not in there and not any(each.startswith(f"{name}/") for each in there):
+                warn_once((self.scope.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
+        self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, names, False, at)])], wait)
+
+    def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
+        """Return what is in the set, or in a folder of it: files and folders of this one level, by name.
+
+        Raises:
+            FileNotInSet: there is no such folder.
+        """
+        inside = normal(path or "")
+        files = self._files()
+        below = {name: file for name, file in files.items() if not inside or name.startswith(f"{inside}/")}
+        if inside and not below:
+            if inside in files:
+                return [_entry(inside, {inside: files[inside]}, inside)]
+            raise FileNotInSet(f'"{self.path}" has no folder {path!r}.', path=self.path)
+        start = len(inside) + 1 if inside else 0
+        names = sorted({name[start:].partition("/")[0] for name in below})
+        return [_entry(name, below, f"{inside}/{name}" if inside else name) for name in names]
+
+    def open_file(self, name: str) -> BinaryIO:
+        """Return one file of the set to read, without the others.
+
+        Raises:
+            FileNotInSet: there is no file of that name.
+        """
+        file = self._files().get(normal(name))
+        if file is None:
+            raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
+        return open_stored(self.scope.reader, file)
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Save all files as one ZIP archive: in a folder as `<last part of the path>.zip`, else as the named file.
+
+        Args:
+            destination: a folder or the name of a file, which is replaced; the working directory if None.
+            progress_bar: False for none, or a class of your own.
+        """
+        files = self._files()
+        place = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
+        name = safe_name(f"{self.path.rpartition('/')[2]}.zip")
+        target = safe_join(place, name) if place.is_dir() else place
+        reader = self.scope.reader
+        members = [
+            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file))
+            for name, file in files.items()
+        ]
+        with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:
+            write_zip(members, target, report)
+
+    def content(self) -> FileSetValue:
+        """Return all files, for a copy of the set."""
+        return FileSetValue({name: StoredFile(self.scope.reader, file) for name, file in self._files().items()})
+
+    def assigning(self, value: object) -> Change:
+        """Copy files that shall replace all others, and return the change."""
+        return self.uploading(value, clear=True)
+
+    def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
+        """Copy files and return the change that adds them."""
+        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
+        if isinstance(given, dict):
+            files = {
+                name: replace(adopt(self.scope, each), modified=each.file.modified) for name, each in given.items()
+            }
+        else:
+            files = {} if self.scope.is_read_only else self._taken(given, progress_bar)
+        add = {name: file.to_text() for name, file in files.items()}
+        return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
+
+    def _taken(self, globs: object, progress_bar: ProgressBarType | None) -> dict[str, KeptFile]:
+        if not isinstance(globs, str | os.PathLike):
+            globs = _names(self.path, globs)
+        store = self.scope.reader.folder.blobs.parent
+        found = expand(globs, excluding=store)
+        facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
+        size = sum(each.st_size for each in facts if each)
+        bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
+        with progress.showing(bar, f"Copying files to {self.path}", size) as report:
+            files = self.scope.writer.take_all([each.path for each in found], report)
+        return {
+            each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
+            for each, file, fact in zip(found, files, facts, strict=True)
+        }
+
+    def _files(self) -> dict[str, KeptFile]:
+        try:
+            return {name: kept(text) for name, text in self.scope.reader.members(self.path).items()}
+        except FieldConflict:
+            found: dict[str, KeptFile] = self.scope.replacement(self)._files()
+            return found
+
+
+def _names(path: str, given: object) -> list[str]:
+    """Return several paths or patterns as texts.
+
+    Raises:
+        NaiadTypeError: something is neither a text nor a path.
+    """
+    if isinstance(given, Iterable) and not isinstance(given, bytes):
+        names = list(given)
+        if all(isinstance(name, str | os.PathLike) for name in names):
+            return [os.fspath(name) for name in names]
+    raise NaiadTypeError(
+        f'"{path}" is a set of files, so {shown(given)} cannot be put into it.\n'
+        'Give a path, a pattern such as "data/**/*.csv", or a list of them.',
+        path=path,
+    )
+
+
+def _entry(name: str, files: dict[str, KeptFile], place: str) -> FileEntry:
+    own = files.get(place)
+    if own is not None:
+        return FileEntry(name, own.size, _moment(own.modified), "file")
+    latest = max(file.modified or 0 for each, file in files.items() if each.startswith(f"{place}/"))
+    return FileEntry(name, None, _moment(latest), "directory")
+
+
+def _moment(nanoseconds: int | None) -> datetime:
+    return datetime.fromtimestamp((nanoseconds or 0) / 1e9, timezone.utc)

@@ -1,0 +1,56 @@
+"""The commit that a program ran from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from datetime import datetime
+
+from naiad.errors import NaiadTypeError, shown
+from naiad.fields.base import Change, Field
+from naiad.gitref import GitRef as GitRefValue
+from naiad.ops import Assign
+
+__all__ = ["GitRef"]
+
+
+class GitRef(Field):
+    """What is known of the git repository at the start of a run. It is written at `source_code/git`."""
+
+    kind = "git_ref"
+
+    def assign(self, value: object, *, wait: bool = False) -> None:
+        """Replace what is known."""
+        self.scope.commit([self.assigning(value)], wait)
+
+    def fetch(self) -> GitRefValue:
+        """Return what is known."""
+        kind, text = self.scope.reader.atom(self.path)
+        if kind != self.kind:
+            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+        return _read(str(text))
+
+    def content(self) -> GitRefValue:
+        """Return what is known, for a copy of it."""
+        return self.fetch()
+
+    def assigning(self, value: object) -> Change:
+        """Check what shall replace the content, and return the change."""
+        if not isinstance(value, GitRefValue):
+            raise NaiadTypeError(
+                f'"{self.path}" is a GitRef and cannot hold {shown(value)}.', path=self.path, value=value
+            )
+        text = json.dumps(asdict(value), default=_written)
+        return Change(self, ops=lambda at: [Assign(self.path, self.kind, text, at)])
+
+
+def _written(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _read(text: str) -> GitRefValue:
+    known = {each.name for each in fields(GitRefValue)}
+    facts = {name: value for name, value in json.loads(text).items() if name in known}
+    date = facts.get("commit_date")
+    facts |= {"commit_date": datetime.fromisoformat(date) if date else None, "remotes": tuple(facts.get("remotes", ()))}
+    return GitRefValue(**facts)

@@ -1,0 +1,166 @@
+"""The intake of a writer: content on its way into the store.
+
+Content is copied in the caller's thread, so that what is kept is that of the moment of the call. Hashing it and putting
+it into its place follows in a thread of its own, which lives only while there is something to do: points are synced
+once a second whatever the size of a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from naiad import clock
+from naiad.errors import DamagedData
+from naiad.file import File
+from naiad.kept import KeptFile
+from naiad.store.blobs import Blobs, Incoming
+from naiad.store.content import Report, nothing
+from naiad.store.packs import Slice, Taken, take_all
+from naiad.store.reader import Reader
+from naiad.store.stored import open_stored
+
+__all__ = ["Intake", "incoming"]
+
+Log = Callable[[dict[str, str]], object]
+
+
+class Intake:
+    """What one writer takes in.
+
+    Args:
+        blobs: those of its store.
+        log: writes where content is now, so that the names under which it came in may be given up.
+        warn: says that the disk refuses.
+    """
+
+    def __init__(self, blobs: Blobs, log: Log, warn: Callable[[OSError], object]) -> None:
+        self.blobs = blobs
+        self._log = log
+        self._warn = warn
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: what was taken in before is its parent's."""
+        self._changed = threading.Condition()
+        self._waiting: list[str] = []
+        self._is_working = False
+        self._error: OSError | None = None
+
+    def take(self, file: File, writer: str, report: Report = nothing) -> KeptFile:
+        """Copy what a file holds now.
+
+        Raises:
+            FileError: it is no file that can be read.
+            OSError: the store cannot take it.
+        """
+        if file.path is None:
+            return _kept(self.blobs.take_bytes(file.content, writer), file.extension)
+        return _kept(self.blobs.take(os.path.expanduser(file.path), writer, report), file.extension)
+
+    def take_all(self, paths: Sequence[str], writer: str, report: Report = nothing) -> list[KeptFile]:
+        """Copy what many files hold now, all or none; small ones share a blob.
+
+        Raises:
+            FileError: one is no file that can be read.
+            OSError: the store cannot take them.
+        """
+        taken = take_all(self.blobs, paths, writer, report)
+        return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
+
+    def adopt(self, reader: Reader, file: KeptFile, writer: str) -> KeptFile:
+        """Take in a file of some run: by name if it is in this store and settled, else as a copy.
+
+        Raises:
+            DamagedData: its content is missing.
+            OSError: the store cannot take it.
+        """
+        if file.content is not None:
+            return file
+        name = reader.resolve(file.blob)
+        if "." not in name and reader.folder.blobs == self.blobs.root:
+            self.blobs.renew(name)
+            return file.moved(name)
+        with open_stored(reader, file) as stream:
+            taken = _kept(self.blobs.take_stream(stream, writer), file.extension)
+        return replace(taken, name=file.name, description=file.description, modified=file.modified)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Give up content that no op names."""
+        for name in names:
+            with contextlib.suppress(OSError):
+                self.blobs.release(name)
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Put content into its place, in time; an op names it by now."""
+        with self._changed:
+            self._waiting += names
+            self._error = None
+            if self._waiting and not self._is_working:
+                self._is_working = True
+                threading.Thread(target=self._work, name="naiad files", daemon=True).start()
+
+    def wait(self) -> None:
+        """Return when all that was taken in is in its place and on the disk itself.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self.settle(())  # once more what was refused before
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_working)
+            if self._error is not None:
+                raise self._error
+
+    def finish(self, until: float) -> bool:
+        """The same, as far as it goes in the time; whether nothing is left."""
+        self.settle(())
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._is_working, max(0.0, until - clock.monotonic())) and (
+                not self._waiting
+            )
+
+    def _work(self) -> None:
+        while names := self._next():
+            try:
+                found = self.blobs.settle_all(names)
+                self._log({name: blob.sha256 for name, blob in found.items()})
+            except OSError as error:
+                self._refused(names, error)
+                return
+            except DamagedData as error:  # somebody removed it
+                self._refused([], OSError(str(error)))
+                return
+            self.drop(names)
+
+    def _next(self) -> list[str]:
+        with self._changed:
+            names, self._waiting = self._waiting, []
+            if not names:
+                self._is_working = False
+                self._changed.notify_all()
+            return names
+
+    def _refused(self, names: list[str], error: OSError) -> None:
+        self._warn(error)
+        with self._changed:
+            self._waiting = names + self._waiting
+            self._error = error
+            self._is_working = False
+            self._changed.notify_all()
+
+
+def incoming(files: Iterable[KeptFile]) -> list[str]:
+    """The names under which the content of files came in and still is."""
+    return list(dict.fromkeys(file.blob for file in files if "." in file.blob))
+
+
+def _kept(content: Taken, extension: str) -> KeptFile:
+    if isinstance(content, Incoming):
+        return KeptFile(content.size, extension, blob=content.name)
+    if isinstance(content, Slice):
+        return KeptFile(content.size, extension, blob=content.pack, start=content.start, sha256=content.sha256)
+    return KeptFile.of_bytes(content, extension)
