@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from naiad import clock
 from naiad.capture.console import console
-from naiad.capture.hardware import Hardware, seconds_between, unit_of
+from naiad.capture.hardware import Hardware, unit_of
 from naiad.capture.rows import Row
 from naiad.capture.source_code import SourceCode
 from naiad.capture.wanted import Wanted
@@ -43,7 +43,7 @@ class Captures:
         self._wanted = wanted
         self._place = run.monitoring_namespace
         self._streams = {number: name for number, name in STREAMS.items() if getattr(wanted, name)}
-        self._interval = seconds_between()
+        self._interval = wanted.interval
         self._source = SourceCode(run, wanted)
         self._is_captured: SimpleQueue[None] = SimpleQueue()
         self._end: SimpleQueue[None] = SimpleQueue()
@@ -52,9 +52,13 @@ class Captures:
         """Begin: the console at once, the rest in a thread."""
         if self._wanted.is_monitored:
             self._name_process()
-        if self._streams:
-            console().join(self._printed)
-        threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
+        try:
+            if self._streams:
+                console().join(self._printed)
+            threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
+            self._is_captured.put(None)
+            warn_once("captures", f"Not all of {self._run!r} that was asked for can be captured: {error}")
 
     def stop(self, seconds: float) -> None:
         """Log the last of it, within so many seconds."""
@@ -63,11 +67,15 @@ class Captures:
         try:
             self._is_captured.get(timeout=min(seconds, SOURCE_SECONDS))
         except Empty:
-            self._source.abandon()
-            message = f"{self._source.doing} of {self._run!r} was not captured: there was no time for it."
-            warn_once((self._run, self._source.doing), message)
-        if self._streams:
-            console().leave(self._printed, min(CONSOLE_SECONDS, max(0.0, until - clock.monotonic())))
+            self._abandon_source()
+        finally:
+            if self._streams:
+                console().leave(self._printed, min(CONSOLE_SECONDS, max(0.0, until - clock.monotonic())))
+
+    def _abandon_source(self) -> None:
+        self._source.abandon()
+        message = f"{self._source.doing} of {self._run!r} was not captured: there was no time for it."
+        warn_once((self._run.get_url(), self._source.doing), message)
 
     def _name_process(self) -> None:
         facts: dict[str, object] = {

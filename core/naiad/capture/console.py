@@ -60,8 +60,10 @@ class Console:
             is_last = len(self._listeners) == 1
             if is_last:
                 self._end()
-            self._drain(clock.monotonic() + min(seconds, DRAIN_SECONDS), is_last)
-            self._listeners.remove(listener)
+            try:
+                self._drain(clock.monotonic() + min(seconds, DRAIN_SECONDS), is_last)
+            finally:
+                self._listeners.remove(listener)
 
     def forked(self) -> None:
         """In a forked child: what it prints goes where the parent's does, and the rest is the parent's business."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from naiad import clock
 from naiad.gitref import GitRef
+from naiad.store.forks import holding_forks
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -119,7 +120,8 @@ class Git:
 
     def _run(self, *arguments: str, limit: int = LARGEST_PATCH) -> bytes:
         """Run git and return what it prints, at most so many bytes of it."""
-        from subprocess import DEVNULL, PIPE, Popen
+        with holding_forks():  # a child forked meanwhile could never import it
+            from subprocess import DEVNULL, PIPE, Popen
 
         command = ["git", *OPTIONS, *arguments]
         environment = {**os.environ, **QUIET}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from naiad.store.forks import holding_forks
+
 __all__ = ["GPU_UNITS", "Gpus"]
 
 GPU_UNITS = {"gpu": "%", "gpu_memory": "GB", "gpu_power": "W"}
@@ -17,7 +19,8 @@ class Gpus:
     def __init__(self) -> None:
         self._cards: list[Any] = []
         try:
-            import pynvml
+            with holding_forks():  # a child forked meanwhile could never import it
+                import pynvml
         except ImportError:
             return
         self._nvml = pynvml

@@ -15,9 +15,9 @@ from typing import Any
 from naiad import clock
 from naiad.capture.cgroups import cgroup
 from naiad.capture.gpus import GPU_UNITS, Gpus
-from naiad.settings import number
+from naiad.store.forks import holding_forks
 
-__all__ = ["Hardware", "seconds_between", "unit_of"]
+__all__ = ["Hardware", "unit_of"]
 
 GB, MB = 2**30, 2**20
 UNITS = {
@@ -34,11 +34,6 @@ UNITS = {
 MOST_PROCESSES = 1000
 
 
-def seconds_between() -> float:
-    """Return how often to look: NAIAD_HARDWARE_SECONDS, else every ten seconds."""
-    return number("HARDWARE_SECONDS", 10.0, least=0.1)
-
-
 def unit_of(name: str) -> str:
     """Return the unit of a figure.
 
@@ -52,8 +47,8 @@ class Hardware:
     """Reads all figures. Rates are those since the last reading, so the first one only begins them."""
 
     def __init__(self) -> None:
-        import psutil
-
+        with holding_forks():  # a child forked meanwhile could never import it
+            import psutil
         self._psutil = psutil
         self._cgroup = cgroup()
         self._gpus = Gpus()

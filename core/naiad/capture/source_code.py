@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,8 +57,12 @@ class SourceCode:
             self._git.stop()
 
     def _say(self, error: Exception) -> None:
-        if not self.is_abandoned:
-            warn_once((self._run, self.doing), f"{self.doing} of {self._run!r} was not captured: {error}")
+        self._warn(f"{self.doing} of {self._run!r} was not captured: {error}")
+
+    def _warn(self, message: str) -> None:
+        with suppress(NaiadWarning):  # where warnings are errors, they still must not end this thread
+            if not self.is_abandoned:
+                warn_once((self._run.get_url(), self.doing), message)
 
     def _log(self, path: str, value: object) -> None:
         if not self.is_abandoned:
@@ -90,10 +95,14 @@ class SourceCode:
             return
         place = os.path.join(self._folder, self._wanted.repository)
         folder = find_repository(place)
-        if folder is None or not _is_installed("git"):
+        if folder is None:
             return
         git = self._git = Git(folder, clock.monotonic() + SECONDS)
-        self._log("git", git.commit())
+        try:
+            commit = git.commit()
+        except FileNotFoundError:
+            return  # there is no git program, which is no fault
+        self._log("git", commit)
         self._patch(git, "diff", "HEAD")
         self.doing = "source_code/upstream_diff"
         upstream = git.upstream()
@@ -104,8 +113,7 @@ class SourceCode:
         self.doing = f"source_code/{name}"
         patch, is_cut = git.patch(commit)
         if is_cut:
-            message = f"{self.doing} of {self._run!r} was cut: it is larger than {LARGEST_PATCH >> 20} MiB."
-            warn_once((self._run, self.doing), message)
+            self._warn(f"{self.doing} of {self._run!r} was cut: it is larger than {LARGEST_PATCH >> 20} MiB.")
         if patch:
             self._log(name, File.from_content(patch, extension="patch"))
 
@@ -133,9 +141,3 @@ def _folders(globs: list[str]) -> Iterator[str]:
         parts = Path(glob).parts
         plain = [*parts[: next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))]]
         yield os.path.join(*plain) if len(plain) < len(parts) or os.path.isdir(glob) else os.path.dirname(glob)
-
-
-def _is_installed(program: str) -> bool:
-    from shutil import which
-
-    return which(program) is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from naiad.errors import InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.gitref import GitRef
-from naiad.settings import setting
+from naiad.settings import number, setting
 
 __all__ = ["Wanted", "is_interactive", "wanted"]
 
@@ -29,6 +29,8 @@ class Wanted:
     repository: str | None
     """Where to look for git; None for not at all."""
     dependencies: str | None
+    interval: float
+    """Seconds between two looks at the hardware."""
     is_monitored: bool
     """Whether the process is named: its host, number and thread."""
     is_repository_given: bool
@@ -61,6 +63,7 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
         source_files=() if is_off and given["source_files"] is None else _files(given["source_files"]),
         repository=None if is_off and given["git_ref"] is None else _repository(given["git_ref"]),
         dependencies=None if given["dependencies"] is None else os.fspath(given["dependencies"]),
+        interval=number("HARDWARE_SECONDS", 10.0, least=0.1),
         is_monitored=stdout or stderr or hardware or (given["capture_traceback"] and not is_off),
         is_repository_given=given["git_ref"] is not None,
         has_script=not is_off or given["source_files"] is not None,
