@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from naiad import clock
 from naiad.capture.git import LARGEST_PATCH, Git, find_repository
 from naiad.capture.requirements import requirements
+from naiad.capture.wanted import Wanted, is_interactive
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.file import File
 
 if TYPE_CHECKING:
-    from naiad.capture.wanted import Wanted
     from naiad.runs import Run
 
 __all__ = ["SECONDS", "SourceCode"]
@@ -119,8 +119,8 @@ class SourceCode:
 
 
 def _script() -> str | None:
-    """Return the file that was started, if it was one."""
-    given = sys.argv[0] if sys.argv else ""
+    """Return the file that was started, if it was one; in a notebook that would be the notebook's own program."""
+    given = sys.argv[0] if sys.argv and not is_interactive() else ""
     return os.path.abspath(given) if given and os.path.isfile(given) else None
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -262,9 +259,7 @@ def test_without_an_interpreter_python_itself_is_still_captured(programs: Any) -
     print(list(other["m/stdout"].fetch_values()["value"]))
     """
 
-    assert [b"only Python", b"not this", b"['only Python']"] == sorted(
-        programs.piped(body).output.splitlines(), key=[b"only Python", b"not this", b"['only Python']"].index
-    )
+    assert {b"only Python", b"not this", b"['only Python']"} == set(programs.piped(body).output.splitlines())
 
 
 @pytest.mark.usefixtures("store")
@@ -278,7 +273,7 @@ def test_under_pytests_capture_both_see_it(capfd: pytest.CaptureFixture[str]) ->
     again = naiad.init_run(custom_run_id="a")
     assert {"from Python", "from below"} == set(again["m/stdout"].fetch_values()["value"])
     assert ["error"] == list(again["m/stderr"].fetch_values()["value"])
-    assert ["from Python", "from below"] == sorted(seen.out.splitlines(), reverse=True)[::-1] or seen.out
+    assert {"from Python", "from below"} == set(seen.out.splitlines())
     assert "error\n" == seen.err
     again.stop()
 
@@ -290,16 +285,3 @@ def test_each_stream_can_be_left_alone(capfd: pytest.CaptureFixture[str]) -> Non
 
         assert not run.exists("m/stdout")
         assert run.exists("m/stderr")
-
-
-@pytest.mark.usefixtures("store")
-def test_stopping_waits_for_what_was_printed_and_not_for_ever(
-    wait_until: Callable[[Callable[[], bool]], None],
-) -> None:
-    began = time.monotonic()
-    run = naiad.init_run(capture_stdout=True, capture_stderr=True)
-    with contextlib.redirect_stdout(None):
-        print("nowhere")
-    run.stop()
-
-    assert time.monotonic() - began < 10

@@ -227,8 +227,8 @@ def test_in_a_notebook_captures_are_off_and_that_is_said(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
     naiad.errors.forget_warnings()
     with pytest.warns(naiad.errors.NaiadWarning, match="capture_stdout=True, capture_stderr=True"):
-        run = naiad.init_run(source_files=[], git_ref=GitRef.DISABLED, monitoring_namespace="m")
+        run = naiad.init_run(git_ref=GitRef.DISABLED, monitoring_namespace="m")
+    run.stop()
 
     assert run.exists("m/hostname")
-    assert not run.exists("m/stdout")
-    run.stop()
+    assert not any(map(run.exists, ("m/stdout", "m/stderr", "source_code/entrypoint", "source_code/files")))
