@@ -48,7 +48,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       NewerFormat(ValueError)                     a store written by a later release
 
     NaiadWarning(UserWarning)
-      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning,
+      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning,
       FieldWarning, FileWarning, PluginWarning
 """
 
@@ -372,10 +372,6 @@ class ReadOnlyWarning(NaiadWarning):
 
 class LimitWarning(NaiadWarning):
     """A value was changed or left out because of a limit."""
-
-
-class NotYetWarning(NaiadWarning):
-    """An argument is accepted but does nothing in this release."""
 
 
 class PluginWarning(NaiadWarning):

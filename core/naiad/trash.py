@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from naiad.errors import InvalidArgument, MissingField, NotInTrash
+from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
 from naiad.ops import Assign
 from naiad.store.folder import RunFolder
 from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.store.purging import purge, refuse_written, sweep
 from naiad.store.reader import Reader
+from naiad.store.references import collect
 from naiad.store.store import Store
 from naiad.writer import Writer
 
@@ -86,6 +87,9 @@ def require_in_trash(items: Iterable[Item]) -> None:
 def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     """Delete containers for good, models with all their versions, and return what is gone.
 
+    Their folders are gone at once. The content of files that no other run has goes with them, except what was used in
+    the last ten minutes: `naiad gc` frees that later.
+
     Raises:
         BeingWritten: one of them is being written; then nothing is deleted.
         StoreNotWritable: the store cannot be changed.
@@ -99,7 +103,16 @@ def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     for item in gone:
         purge(store, item.folder, item.id)
     sweep(store)
+    if gone and (store.root / "blobs").is_dir():
+        _free_content(store)
     return gone
+
+
+def _free_content(store: Store) -> None:
+    try:
+        collect(store)
+    except DamagedData as problem:
+        warn_once((store.root, "content"), f"What is deleted is gone, but its files are not freed yet. {problem}")
 
 
 def _is_trashed(folder: RunFolder) -> bool:

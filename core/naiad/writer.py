@@ -207,7 +207,7 @@ class Writer:
         Raises:
             FileError: it is no file that can be read.
             StorageError: the disk does not take it.
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         return self._taking(lambda name: self._intake.take(file, name, report))
 
@@ -244,9 +244,14 @@ class Writer:
         """Whether trouble of the disk raises instead of being warned about."""
         return self._on_error == "raise"
 
-    def _say_stored(self, blobs: dict[str, str]) -> None:
-        with contextlib.suppress(JournalClosed):  # who opens the run next finds it out
+    def _say_stored(self, blobs: dict[str, str]) -> bool:
+        """Write where content is now; whether that is on disk, so that the names under which it came in may go."""
+        try:
             self.journal.write([Stored(blobs, self.now())])
+        except JournalClosed:  # who folds the run finds it out again
+            return False
+        self.journal.sync()
+        return True
 
     def _warn_of_files(self, error: OSError) -> None:
         self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
@@ -301,7 +306,8 @@ class Writer:
             self.journal.prepare_spare()
             if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
                 retried = now
-                self.journal.recover()
+                if self.journal.recover():
+                    self._intake.settle(())
             if now - synced >= self._tuning.sync_seconds:
                 synced = now
                 self._try("synced", self._sync)

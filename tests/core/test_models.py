@@ -247,6 +247,23 @@ def test_container_crosses_to_a_spawned_process(opener: Callable[[], StoredConta
         assert 5 == container["from/child"].fetch()
 
 
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize("opener", OPENERS, ids=["run", "project", "model", "version"])
+def test_forked_child_writes_to_the_container_it_was_given(opener: Callable[[], StoredContainer]) -> None:
+    with opener() as container:
+        pid = os.fork()
+        if pid == 0:
+            container["from/child"] = 5
+            container["from/series"].append(0.5)
+            os._exit(0)
+        assert (pid, 0) == os.waitpid(pid, 0)
+        assert 5 == container["from/child"].fetch()
+        container["from/parent"] = 6
+        assert [0.5] == list(container["from/series"].fetch_values()["value"])
+    [row] = [row for row in Store.locate().catalog().rows(kind=container._kind) if row.id == container._id]
+    assert "finished" == row.state
+
+
 def test_held_handler_of_a_stopped_version_is_refused(model: str) -> None:
     version = naiad.init_model_version(model=model)
     handler = version["loss"]

@@ -129,6 +129,27 @@ def test_deleted_run_leaves_nothing_but_its_number(place: Store, two: list[str])
         assert two[1] == run["sys/id"].fetch()
 
 
+def test_content_of_files_goes_with_the_last_run_that_has_it(
+    place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("naiad.store.references.collect.__kwdefaults__", {"grace": -1.0, "is_dry": False})
+    for name, content in zip(two, (b"own" * 50_000, b"other" * 50_000), strict=True):
+        with naiad.init_run(with_id=name) as run:
+            run["weights"].upload(naiad.File.from_content(content))
+            run["shared"].upload(naiad.File.from_content(b"shared" * 50_000))
+
+    def sizes() -> list[int]:
+        return sorted(path.stat().st_size for path in (place.root / "blobs").glob("??/*"))
+
+    assert [150_000, 250_000, 300_000] == sizes()
+    trash.delete(place, throw(place, two[0]))
+    assert [250_000, 300_000] == sizes()
+    with naiad.init_run(with_id=two[1], mode="read-only") as run:
+        run["shared"].download(str(place.root.parent / "shared.bin"))
+    trash.delete(place, throw(place, two[1]))
+    assert [] == sizes()
+
+
 def test_only_what_is_in_the_trash_is_deleted(place: Store, two: list[str]) -> None:
     throw(place, two[0])
 

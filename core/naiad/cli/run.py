@@ -50,7 +50,7 @@ class OpenRun:
             tree.put(each, kind)
         near = ", ".join(f'"{each}"' for each in tree.near(path))
         hint = f" Nearby: {near}." if near else ""
-        return MissingField(f'Run {self.id} has no field "{path}".{hint}', path=path)
+        return MissingField(f'{self.folder.kind.title} {self.id} has no field "{path}".{hint}', path=path)
 
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:

@@ -239,11 +239,12 @@ class Reader:
 
         return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), FLOAT_SERIES)
 
-    def texts(self, path: str) -> Texts:
+    def texts(self, path: str, *kinds: str) -> Texts:
         """All points of a string series; of a file series each text is a file as stored.
 
         Raises:
             MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
             DamagedData: some of them are not as they were written.
         """
         from naiad.store import series
@@ -251,7 +252,7 @@ class Reader:
         return self._series(
             path,
             lambda state: Texts(*series.read_texts(state, self._rows(state, "chunks"), self._damage)),
-            *TEXT_SERIES,
+            *(kinds or TEXT_SERIES),
         )
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:

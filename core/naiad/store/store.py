@@ -27,7 +27,7 @@ from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
 from naiad.store.kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
-from naiad.store.register import Register
+from naiad.store.register import Register, kind_of_id
 
 if TYPE_CHECKING:
     from naiad.store.catalog import Catalog
@@ -61,12 +61,17 @@ class Store:
         return Register(self.root)
 
     @classmethod
-    def locate(cls, store: str | os.PathLike[str] | None = None) -> Store:
-        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here."""
+    def locate(cls, store: str | os.PathLike[str] | None = None, start: Path | None = None) -> Store:
+        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
+
+        Args:
+            store: what the program names.
+            start: what counts as here; the working directory if None.
+        """
         named = store or setting("STORE")
         if named:
             return cls(Path(named).expanduser().absolute())
-        here = Path.cwd()
+        here = start or Path.cwd()
         for folder in (here, *here.parents):
             if (folder / FOLDER).is_dir():
                 return cls(folder / FOLDER)
@@ -202,10 +207,13 @@ class Store:
             NewerFormat: a later release made the store.
         """
         self._has_format()
-        folder = self._lying(self.register.uid(name)) or self._lying(name) or self._copied_in(name, kind or RUN)
+        folder = (
+            self._lying(self.register.uid(name)) or self._lying(name) or self._copied_in(name, kind or _meant(name))
+        )
         if kind is not None and folder.kind is not kind:
             raise kind.not_found(
-                f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}().",
+                f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}"
+                + ("()." if folder.kind is PROJECT else f'(with_id="{name}").'),
                 run_id=name,
             )
         settle(folder)
@@ -287,3 +295,9 @@ class Store:
             f" Nearby: {', '.join(near)}." if near else f" List its {kind.noun}s with: {kind.listing}" if known else ""
         )
         return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}.{hint}", run_id=name)
+
+
+def _meant(name: str) -> ContainerKind:
+    """The kind to speak of where nothing has this name and any kind would do."""
+    kind = kind_of_id(name)
+    return RUN if kind is None or kind is PROJECT else kind  # a uid looks like the id of a project
