@@ -15,6 +15,7 @@ from naiad.cli.terminal import is_terminal, print_lines
 from naiad.cli.text import clean
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.errors import InvalidArgument
+from naiad.query.tree import leaves
 from naiad.tables import Table, fetch_table
 
 __all__ = ["query"]
@@ -71,7 +72,6 @@ def query(
 def _named(nql: str) -> list[str]:
     """The columns that a query names."""
     from naiad.query.parser import parse
-    from naiad.query.tree import leaves
 
     tree = parse(nql)
     fields = [leaf.field for leaf, _depth in leaves(tree)] if tree else []

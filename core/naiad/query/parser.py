@@ -16,7 +16,7 @@ from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches,
 
 __all__ = ["parse"]
 
-LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 200, 1_000
+LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 100, 1_000
 """Characters of a query, how deep its clauses may nest, how many there may be, and "(": no query may stop a store."""
 SHOWN_BEFORE, SHOWN_AFTER = 50, 20
 """Characters of a query that a message shows before and after the place it is about."""
