@@ -30,5 +30,5 @@ def guarded(event: str, base: Handler) -> Iterator[None]:
         what = f"{event}: {type(problem).__name__}: {problem}"
         with suppress(NaiadError, OSError):  # of a run that was stopped, for one; the warning says it
             base["integration/errors"].append(what)
-        key = "kedro", repr(base.container), event
+        key = "kedro", repr(base.get_root_object()), event
         warn_once(key, f"naiad could not log {what}\nThe pipeline goes on.", PluginWarning)
