@@ -184,7 +184,7 @@ class Container:
             SyncFailed: the disk did not take it.
         """
         self._scope.require_active()
-        if not self._scope.is_read_only:
+        if self._scope.has_writer:
             self._scope.writer.wait()
 
     def sync(self, *, wait: bool = True) -> None:

@@ -16,7 +16,8 @@ LAYERS = [
     "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "handler namespace scope batch options life plugged temporary containers runs objects tables query capture utils",
+    "handler namespace scope batch options life plugged temporary containers stored runs projects models trash "
+    "management tables query capture utils",
     "cli importers testing as_neptune",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

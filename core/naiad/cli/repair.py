@@ -26,7 +26,7 @@ def repair(store: Path | None, run: str, is_json: bool) -> None:
     """
     from naiad.store.repair import repair
 
-    done = repair(existing_store(store).find_run(run))
+    done = repair(existing_store(store).find(run))
     if is_json:
         counts = {"fields": done.fields, "points": done.points, "lost": done.lost}
         damages = [damage_item(damage) for damage in done.damages]

@@ -38,6 +38,7 @@ from naiad.store import derived
 from naiad.store.database import open_for_writing, open_in_memory
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
+from naiad.store.kinds import BY_FOLDER, RUN, ContainerKind
 from naiad.store.leases import read_leases
 from naiad.store.picture import FLOAT_SERIES, STRING_SERIES, STRING_SET
 from naiad.store.reader import ATOMS, Reader
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Summary"]
 
 T = TypeVar("T")
-FORMAT = 1
+FORMAT = 2
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
 
@@ -61,6 +62,7 @@ run = Table(
     metadata,
     Column("number", Integer, primary_key=True),
     Column("uid", Text, nullable=False, unique=True),
+    Column("container", Text, nullable=False),  # the folder of its kind: runs, models, versions, projects
     Column("id", Text),
     Column("project", Text),
     Column("state", Text, nullable=False),
@@ -104,9 +106,10 @@ tag = Table(
 
 @dataclass(frozen=True)
 class Summary:
-    """One run as a listing shows it. `state` is also `damaged` or `newer`, of a run that cannot be read."""
+    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read."""
 
     uid: str
+    kind: ContainerKind
     id: str
     project: str
     name: str
@@ -120,6 +123,9 @@ class Summary:
     size: float
     failed: bool
     custom_run_id: str | None
+    trashed: bool
+    model_id: str | None
+    stage: str | None
 
 
 class Catalog:
@@ -129,9 +135,31 @@ class Catalog:
         self._store = store
         self._engine: Engine | None = None
 
-    def rows(self, project: str | None = None, tags: Sequence[str] = (), state: str | None = None) -> list[Summary]:
-        """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state."""
+    def rows(
+        self,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+        state: str | None = None,
+        *,
+        kind: ContainerKind | None = RUN,
+        is_trashed: bool | None = False,
+    ) -> list[Summary]:
+        """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state.
+
+        Args:
+            project: of this one only.
+            tags: with all of these.
+            state: in this one.
+            kind: models, versions or projects instead; None for containers of every kind.
+            is_trashed: those in the trash instead; None for both.
+        """
         found = select(run).order_by(run.c.created.desc(), run.c.number.desc())
+        if kind is not None:
+            found = found.where(run.c.container == kind.folder)
+        if is_trashed is not None:
+            in_trash = select(attr.c.run).join(path, path.c.number == attr.c.path)
+            in_trash = in_trash.where(path.c.path == "sys/trashed", attr.c.num == 1)
+            found = found.where(run.c.number.in_(in_trash) if is_trashed else run.c.number.not_in(in_trash))
         if project is not None:
             found = found.where(run.c.project == project)
         if state is not None:
@@ -234,6 +262,7 @@ class _Entry:
     """What the catalog keeps of one run."""
 
     uid: str
+    container: str
     id: str
     project: str
     state: str
@@ -270,9 +299,9 @@ def _read(store: Store, folder: RunFolder, stamp: str) -> _Entry:
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
             return _entry(store, folder, stamp)
     except (DamagedData, OSError):
-        return _Entry(folder.uid, store.id_of(folder), "", "damaged", None, stamp, [], [])
+        return _Entry(folder.uid, folder.kind.folder, store.id_of(folder), "", "damaged", None, stamp, [], [])
     except NewerFormat:
-        return _Entry(folder.uid, store.id_of(folder), "", "newer", None, stamp, [], [])
+        return _Entry(folder.uid, folder.kind.folder, store.id_of(folder), "", "newer", None, stamp, [], [])
 
 
 def _entry(store: Store, folder: RunFolder, stamp: str) -> _Entry:
@@ -290,10 +319,11 @@ def _entry(store: Store, folder: RunFolder, stamp: str) -> _Entry:
                 tags += [(at, value) for value in sorted({_shown(value) for value in reader.tags(at)})]
                 attrs.append({"path": at, "kind": kind})
     number = str(values.get("sys/id") or store.id_of(folder))
-    project = _shown(str(values.get("sys/project") or store.projects().get(number.rpartition("-")[0], "")))
+    project = _shown(str(values.get("sys/project") or store.projects().get(number.partition("-")[0], "")))
     created = values.get("sys/creation_time")
     state = str(values["sys/state"])
-    return _Entry(folder.uid, number, project, state, created if isinstance(created, int) else None, stamp, attrs, tags)
+    created = created if isinstance(created, int) else None
+    return _Entry(folder.uid, folder.kind.folder, number, project, state, created, stamp, attrs, tags)
 
 
 def _atom(at: str, kind: str, value: Any) -> dict[str, Any]:
@@ -328,7 +358,9 @@ def _put(connection: Connection, entries: list[_Entry]) -> None:
     attrs: list[dict[str, Any]] = []
     tags: list[dict[str, Any]] = []
     for entry in entries:
-        row = {name: getattr(entry, name) for name in ("uid", "id", "project", "state", "created", "stamp")}
+        row = {
+            name: getattr(entry, name) for name in ("uid", "container", "id", "project", "state", "created", "stamp")
+        }
         number = connection.execute(insert(run), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
         attrs += [{"run": number, **ATTR_DEFAULTS, **one, "path": numbers[one["path"]]} for one in entry.attrs]
         tags += [{"run": number, "path": numbers[at], "tag": value} for at, value in entry.tags]
@@ -362,6 +394,9 @@ SHOWN = (
     "sys/modification_time",
     "sys/size",
     "sys/failed",
+    "sys/trashed",
+    "sys/model_id",
+    "sys/stage",
 )
 
 
@@ -383,6 +418,7 @@ def _summary(row: Any, values: dict[str, Any], tags: dict[tuple[int, str], list[
     modified = values.get("sys/modification_time")
     return Summary(
         uid=row.uid,
+        kind=BY_FOLDER[row.container],
         id=row.id,
         project=row.project,
         name=values.get("sys/name") or "",
@@ -396,6 +432,9 @@ def _summary(row: Any, values: dict[str, Any], tags: dict[tuple[int, str], list[
         size=values.get("sys/size") or 0.0,
         failed=bool(values.get("sys/failed")),
         custom_run_id=values.get("sys/custom_run_id"),
+        trashed=bool(values.get("sys/trashed")),
+        model_id=values.get("sys/model_id"),
+        stage=values.get("sys/stage"),
     )
 
 

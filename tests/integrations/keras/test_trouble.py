@@ -131,7 +131,7 @@ CHILD = """
     x = numpy.random.default_rng(7).normal(size=(32, 3)).astype("float32")
     y = x.sum(axis=1, keepdims=True)
     model = keras.Sequential([keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", jit_compile=False)  # or the parent compiles as well
 
     callback = pickle.loads(sys.stdin.buffer.read())
     model.evaluate(x, y, verbose=0, callbacks=[callback])
