@@ -151,6 +151,7 @@ def test_evaluation_after_a_failed_fit_is_no_part_of_it(run: Run, model: Any, fi
 
 CHILD = """
     import os, pickle, signal, sys
+    sys.modules.update(dict.fromkeys(["tensorflow", "torch", "lightning", "pytorch_lightning", "kedro", "sklearn"]))
     import keras, numpy
     import naiad
     from naiad_keras import NaiadCallback
@@ -182,7 +183,10 @@ CHILD = """
 def test_killed_process_keeps_its_points_and_the_fit_goes_on_from_its_checkpoint(
     run: Run, model: Any, fit: Fit, data: Any, tmp_path: Path
 ) -> None:
-    """The child trains on jax; its parent goes on, on torch. By a pickled callback it also logs to its parent's run."""
+    """The child trains on jax, where no other framework is installed; its parent goes on, on torch.
+
+    By a callback that came to it as a pickle, the child also logs to a run of its parent.
+    """
     callback = NaiadCallback(run, "evaluated")
     fit(model, callback, epochs=1)
 
