@@ -6,11 +6,18 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
+
+from naiad.errors import DamagedData
 from naiad.value import Value
 
 __all__ = ["KeptFile"]
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+BlobName = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64}|[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16})?\Z")]
+"""A sha256, an incoming name, or nothing: never anything that could become another path."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +29,11 @@ class KeptFile(Value):
     """
 
     kind: ClassVar[str] = "file"
-    size: int
+    size: Count
     extension: str = ""
     content: bytes | None = None
-    blob: str = ""
-    start: int | None = None
+    blob: BlobName = ""
+    start: Count | None = None
     sha256: str = ""  # of a slice; that of a whole blob is its name
     name: str | None = None
     description: str | None = None
@@ -47,17 +54,19 @@ class KeptFile(Value):
 
     @classmethod
     def from_text(cls, text: str) -> KeptFile:
-        """The file that a JSON text tells of.
+        """The file that a JSON text tells of; what a later release says besides is passed over.
 
         Raises:
-            ValueError: it is no such text.
+            DamagedData: it is no such text.
         """
         try:
             known = json.loads(text)
-            content = known.pop("content", None if known.get("blob") else "")
-            return cls(**known, content=None if content is None else base64.b64decode(content))
-        except (TypeError, AttributeError) as error:
-            raise ValueError(f"no stored file: {error}") from error
+            if not known.get("blob"):
+                known.setdefault("content", "")
+            return msgspec.convert(known, cls)
+        except (ValueError, AttributeError, RecursionError, msgspec.ValidationError) as error:
+            what = f"it tells of no stored file ({error})"
+            raise DamagedData(f"An entry of a run is damaged: {what}.", file="", offset=0, what=what) from error
 
     def moved(self, blob: str) -> KeptFile:
         """The same file in another blob."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from figures import Figure, print_table
 
-NAMES = ("append", "fold", "read", "small_runs", "import", "catalog", "files", "keras")
+NAMES = ("append", "fold", "read", "small_runs", "import", "catalog", "files", "sklearn", "keras", "kedro", "capture")
 
 
 def figures_of(name: str, options: list[str]) -> list[Figure]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from naiad import progress
 from naiad.artifacts import tracking
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Change, Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
 from naiad.ops import Assign
@@ -43,19 +43,23 @@ class Artifact(Field):
         """Add files; see `Handler.track_files`."""
         self.scope.commit([self.tracking(track(path, destination))], wait)
 
+    @current
     def fetch(self) -> ArtifactValue:
         """Return the version, to be assigned to another field or compared with another version."""
         facts = self._facts()
         return ArtifactValue(facts["hash"], tuple(self._files(facts)))
 
+    @current
     def fetch_hash(self) -> str:
         """Return the hash: SHA-256 in hex."""
         return str(self._facts()["hash"])
 
+    @current
     def fetch_files_list(self) -> list[ArtifactFileData]:
         """Return what is known of each file, in the order of their paths."""
         return [file.as_data() for file in self._files(self._facts())]
 
+    @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:

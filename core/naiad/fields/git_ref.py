@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, fields
 from datetime import datetime
 
-from naiad.errors import NaiadTypeError, shown
-from naiad.fields.base import Change, Field
+from naiad.errors import FieldConflict, NaiadTypeError, shown
+from naiad.fields.base import Change, Field, current
 from naiad.gitref import GitRef as GitRefValue
 from naiad.ops import Assign
 
@@ -23,11 +23,12 @@ class GitRef(Field):
         """Replace what is known."""
         self.scope.commit([self.assigning(value)], wait)
 
+    @current
     def fetch(self) -> GitRefValue:
         """Return what is known."""
         kind, text = self.scope.reader.atom(self.path)
         if kind != self.kind:
-            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return _read(str(text))
 
     def content(self) -> GitRefValue:
