@@ -111,7 +111,7 @@ class Autolog:
 
     def _has(self, name: str) -> bool:
         try:
-            self._place[name].fetch()
+            self._place[name].sources()
         except MissingField:
             return False
         return True

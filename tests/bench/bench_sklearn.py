@@ -19,7 +19,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is loaded
 
 import numpy as np
-from figures import WALL, Figure, folder, in_turns, main, seconds
+from figures import Figure, folder, in_turns, main, seconds
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
@@ -61,7 +61,7 @@ def milliseconds(samples: int, callback: object | None) -> Callable[[], float]:
         model = LogisticRegression(C=1e6, max_iter=ITERATIONS, tol=0)
         if callback is not None:
             model.set_callbacks(callback)
-        took = seconds(lambda: model.fit(x, y), WALL)
+        took = seconds(lambda: model.fit(x, y))
         return 1000 * took / int(model.n_iter_[0])
 
     return fit
@@ -74,9 +74,9 @@ def tree_milliseconds(samples: int, run: naiad.Run | None, **options: bool) -> C
     def fit() -> float:
         model = DecisionTreeClassifier(max_depth=6)
         if run is None:
-            return 1000 * seconds(lambda: model.fit(x, y), WALL)
+            return 1000 * seconds(lambda: model.fit(x, y))
         with autolog(run, **options):
-            return 1000 * seconds(lambda: model.fit(x, y), WALL)
+            return 1000 * seconds(lambda: model.fit(x, y))
 
     return fit
 
