@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.kept import KeptFile
+from naiad.kept import KeptFile, KeptVersion
 from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
@@ -44,7 +43,7 @@ def _texts(reader: Reader, path: str, kind: str) -> list[str]:
     if kind == FILE_SET:
         return list(reader.members(path).values())
     value = str(reader.value(path))
-    return [json.loads(value)["manifest"]] if kind == ARTIFACT else [value]
+    return [KeptVersion.from_text(value).manifest] if kind == ARTIFACT else [value]
 
 
 def damaged_files(folder: RunFolder) -> Iterator[Damage]:
@@ -90,8 +89,7 @@ def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False)
     alive: set[str] = set()
     for folder in store.folders():
         reader = Reader(folder)
-        for _path, file in stored_files(reader):
-            referenced |= {file.blob, reader.resolve(file.blob)}
+        referenced.update(reader.resolve(file.blob) for _path, file in stored_files(reader))
         if reader.damages:
             raise DamagedData(
                 f"The run in {folder.path} is damaged ({reader.damages[0]}), so what it refers to is not known.\n"
