@@ -1,4 +1,4 @@
-"""Train a small network on handwritten digits with Lightning: the same as `../lightning_fit.py`, logging nothing."""
+"""Train a small network on handwritten digits with Lightning: the same as `lightning_fit.py`, logging nothing."""
 
 import torch
 from lightning.pytorch import LightningModule, Trainer

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NaiadLogger", "NeptuneLogger"]
 
+rank_zero_only = namespaces()[0].utilities.rank_zero_only
+"""Lightning's decorator, the same in both namespaces; in its attribute `rank` it keeps that of this process."""
+
 INTERRUPTIONS = (KeyboardInterrupt, *classes("utilities.exceptions", "SIGTERMException"))
 
 
@@ -149,8 +152,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     def _known_names(self) -> tuple[str | None, str | None]:
         if self._names is None and _rank() == 0:
             self.experiment  # noqa: B018 (opens the run, which tells them)
-        if self._names is None and self._opening is not None:
-            return self._opening.names()
+        elif self._names is None and self._opening is not None:
+            self._names = self._opening.names()
         return self._names or (None, None)
 
     # Hooks of Lightning
@@ -333,9 +336,7 @@ def _nobody() -> None:
 
 
 def _rank() -> int:
-    from lightning_utilities.core.rank_zero import rank_zero_only
-
-    return int(getattr(rank_zero_only, "rank", 0))
+    return int(rank_zero_only.rank)
 
 
 def _root(run: Any) -> Any:

@@ -26,6 +26,7 @@ NAMES = (
     "files",
     "sklearn",
     "keras",
+    "lightning",
     "kedro",
     "capture",
 )
