@@ -13,6 +13,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           NeedExisting                            read-only, and nothing named that exists
             NeedExistingRun, NeedExistingModel, NeedExistingModelVersion
           MissingParameter                        a new model without a key, a new version without a model: parameter
+          InvalidQuery                            a text that is no query: query, column
           UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
         UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
@@ -47,7 +48,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       NewerFormat(ValueError)                     a store written by a later release
 
     NaiadWarning(UserWarning)
-      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning,
+      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning,
       FieldWarning, FileWarning, PluginWarning
 """
 
@@ -138,6 +139,13 @@ class MissingParameter(InvalidArgument):
     """Nothing new can be made without this argument."""
 
     parameter: str
+
+
+class InvalidQuery(InvalidArgument):
+    """A text that is no query of NQL; `column` counts from 1, and is missing where no single place is to blame."""
+
+    query: str
+    column: int
 
 
 class UnsupportedLocation(InvalidArgument):
@@ -364,10 +372,6 @@ class ReadOnlyWarning(NaiadWarning):
 
 class LimitWarning(NaiadWarning):
     """A value was changed or left out because of a limit."""
-
-
-class NotYetWarning(NaiadWarning):
-    """An argument is accepted but does nothing in this release."""
 
 
 class PluginWarning(NaiadWarning):

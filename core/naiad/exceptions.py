@@ -22,6 +22,7 @@ from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
 from naiad.errors import InvalidArgument as NeptuneUserApiInputException
 from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
+from naiad.errors import InvalidQuery as NeptuneInvalidQueryException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
 from naiad.errors import MissingPackage as NeptuneMissingRequirementException
@@ -70,6 +71,7 @@ __all__ = [
     "NeptuneCannotChangeStageManually",
     "NeptuneEmptyLocationException",
     "NeptuneException",
+    "NeptuneInvalidQueryException",
     "NeptuneLocalStorageAccessException",
     "NeptuneMissingRequiredInitParameter",
     "NeptuneMissingRequirementException",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import InvalidArgument, MissingParameter, shown
 from naiad.plain import unpack_text
+from naiad.query.tree import Compare, FieldName
 from naiad.store.kinds import MODEL, MODEL_VERSION
 from naiad.store.reader import Reader
+from naiad.store.store import Store
 from naiad.stored import StoredContainer, first_ops, user_name
+from naiad.tables import Table, fetch_table
 from naiad.types import ModelVersionStage
 
 if TYPE_CHECKING:
-    from naiad.store.store import Store
+    from naiad.typing import ProgressBarType
 
 __all__ = ["Model", "ModelVersion", "init_model", "init_model_version"]
 
@@ -93,6 +97,24 @@ class Model(StoredContainer):
         project = options.project_name(project) or place.default_project()
         ticket = place.new_model(project, key or UNNAMED)
         self._enter(place, ticket, first_ops(_texts(ticket.id, project, name), flags=("trashed",)), {"name": name})
+
+    def fetch_model_versions_table(
+        self,
+        *,
+        query: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find versions of this model; the arguments mean what they mean to `Project.fetch_runs_table`."""
+        self._scope.require_active()
+        own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
+        return fetch_table(
+            Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
+            sort_by=sort_by, ascending=ascending, progress_bar=progress_bar, also=[own],
+        )  # fmt: skip
 
 
 class ModelVersion(StoredContainer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from naiad.errors import (
@@ -12,7 +12,6 @@ from naiad.errors import (
     NaiadPathError,
     NaiadTypeError,
     NaiadWarning,
-    NotYetWarning,
     shown,
     warn_once,
 )
@@ -73,16 +72,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 _CHOICES: dict[str, tuple[object, ...]] = {"limits": (None, "neptune"), "on_error": ("warn", "raise")}
 
-_NOT_YET: dict[str, Callable[[Any], bool]] = {
-    "source_files": lambda value: value is not None and value not in ([], ()),
-    "capture_stdout": bool,
-    "capture_stderr": bool,
-    "capture_hardware_metrics": bool,
-    "git_ref": lambda value: value is not None and value is not False and value != "DISABLED",
-    "dependencies": lambda value: value is not None,
-}
-"""Arguments of features that are still to come, and whether a value asks for one."""
-
 _NO_EFFECT = {
     "proxies": "no network is used",
     "async_lag_callback": "what is logged is on disk when the call returns, so that nothing lags",
@@ -108,9 +97,6 @@ def check(**arguments: object) -> None:
 def say_what_is_missing(**arguments: Any) -> None:
     """Warn once of each argument that asks for something that does not happen."""
     for name, value in arguments.items():
-        if name in _NOT_YET and _NOT_YET[name](value):
-            message = f"{name}= is accepted, but this release of naiad does not do what it asks for yet."
-            warn_once(name, message, NotYetWarning)
         if name in _NO_EFFECT and value is not None:
             warn_once(name, f"{name}= has no effect: {_NO_EFFECT[name]}.", NaiadWarning)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import MissingField, ProjectNotFound
 from naiad.store.folder import RunFolder
-from naiad.store.kinds import PROJECT
+from naiad.store.kinds import MODEL, PROJECT, RUN
 from naiad.store.reader import Reader
 from naiad.store.store import Store
 from naiad.stored import StoredContainer, first_ops
+from naiad.tables import Table, fetch_table
 
 if TYPE_CHECKING:
     from naiad.ops import Op
     from naiad.store.catalog import Summary
+    from naiad.typing import ProgressBarType
 
 __all__ = ["Project", "existing_project", "init_project", "known_projects", "project_ops"]
 
@@ -107,6 +109,64 @@ class Project(StoredContainer):
         """
         self._scope.require_active()
         yield from self._store.catalog().rows(self._name)
+
+    def fetch_runs_table(
+        self,
+        *,
+        query: str | None = None,
+        id: str | Sequence[str] | None = None,
+        state: str | Sequence[str] | None = None,
+        owner: str | Sequence[str] | None = None,
+        tag: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        trashed: bool | None = False,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find runs of this project, the newest first.
+
+        Args:
+            query: what they have to be, in NQL: `"lr:float > 0.1 AND sys/tags:stringSet CONTAINS 'good'"`.
+            id: any of these ids; like the next three not together with `query`.
+            state: "active", "inactive" or a state such as "failed"; any of these.
+            owner: any of these users.
+            tag: all of these tags.
+            columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series.
+            trashed: False leaves out what is in the trash, True shows only that, None shows both.
+            limit: at most so many.
+            sort_by: a column; runs that lack it come last.
+            ascending: the smallest first.
+            progress_bar: a class of your own is told when the table has been read.
+
+        Raises:
+            InvalidQuery: `query` is no query.
+            InvalidArgument: another argument makes no sense, or nothing can be sorted by that column.
+        """
+        self._scope.require_active()
+        return fetch_table(
+            self._store, self._name, RUN, query=query, id=id, state=state, owner=owner, tag=tag, columns=columns,
+            trashed=trashed, limit=limit, sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
+        )  # fmt: skip
+
+    def fetch_models_table(
+        self,
+        *,
+        query: str | None = None,
+        columns: Sequence[str] | None = None,
+        trashed: bool | None = False,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find models of this project; the arguments mean what they mean to `fetch_runs_table`."""
+        self._scope.require_active()
+        return fetch_table(
+            self._store, self._name, MODEL, query=query, columns=columns, trashed=trashed, limit=limit,
+            sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
+        )  # fmt: skip
 
     def get_url(self) -> str:
         """Return the address of the store's folder."""

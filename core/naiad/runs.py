@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import life, options, paths, plugged
+from naiad import clock, life, options, paths, plugged
 from naiad.background import Capture
+from naiad.capture.captures import Captures
+from naiad.capture.wanted import Wanted, wanted
 from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
@@ -16,10 +18,13 @@ from naiad.ops import Assign
 from naiad.settings import setting
 from naiad.store.kinds import RUN
 from naiad.stored import StoredContainer, first_ops, user_name
+from naiad.writer import STOP_SECONDS
 
 __all__ = ["Run", "init_run"]
 
 Names = str | os.PathLike[str]
+LONGEST_CAPTURE = 5.0
+"""Seconds of those for stopping a run that what it captures may take."""
 
 
 class Run(StoredContainer):
@@ -40,10 +45,12 @@ class Run(StoredContainer):
         name: shown beside the id.
         description: a longer text.
         tags: one or several.
-        source_files: not stored yet.
-        capture_stdout: not captured yet.
-        capture_stderr: not captured yet.
-        capture_hardware_metrics: not captured yet.
+        source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
+        capture_stdout: keep what is printed, a point a line, whoever prints it: this program, a library of it, or a
+            program that it starts. On by default, but in notebooks off.
+        capture_stderr: the same for standard error.
+        capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
+            (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
         fail_on_exception: mark the run as failed if an exception ends the program or the `with` block. Python tells
             nobody of `sys.exit(1)` outside of a block, and in a notebook an exception ends a cell, not the run: both
             leave it finished, unless `with` is used.
@@ -51,8 +58,9 @@ class Run(StoredContainer):
         flush_period: no effect, as data does not wait to be sent.
         proxies: no effect.
         capture_traceback: keep the traceback of that exception.
-        git_ref: not stored yet.
-        dependencies: not stored yet.
+        git_ref: keep commit and uncommitted changes of the repository of the script, or of `GitRef(path)`; False or
+            `GitRef.DISABLED` for not.
+        dependencies: "infer" keeps the versions of all installed packages, a path keeps that file.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
@@ -77,6 +85,7 @@ class Run(StoredContainer):
     _fail_on_exception = _capture_traceback = False  # of a run that came from another process
     _monitoring_namespace: str | None = None
     _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
+    _own_captures: Captures | None = None
 
     def __init__(
         self,
@@ -128,8 +137,10 @@ class Run(StoredContainer):
         custom_run_id = options.custom_id(custom_run_id)
         project = options.project_name(project)
         options.say_what_is_missing(**given)
+        asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
         if not self._scope.is_read_only:
+            self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
             self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
 
@@ -159,6 +170,11 @@ class Run(StoredContainer):
         }
         self._enter(place, ticket, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
 
+    def _capture(self, wanted: Wanted) -> None:
+        """Begin to capture what was asked for."""
+        self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
+        self._own_captures.start()
+
     # What it is
 
     @property
@@ -174,13 +190,16 @@ class Run(StoredContainer):
     # The end
 
     def _end(self, seconds: float | None) -> None:
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
         captures = None if self._is_inherited else self._captures
         try:
             if captures is not None:
                 plugged.stopping(self, captures)
+            if self._own_captures is not None and not self._is_inherited:
+                self._own_captures.stop(min(LONGEST_CAPTURE, max(0.0, until - clock.monotonic())))
             self._say_what_was_left_out()
         finally:
-            super()._end(seconds)
+            super()._end(max(0.0, until - clock.monotonic()))
         if captures is not None:
             plugged.stopped(self)
 

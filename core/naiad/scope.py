@@ -233,6 +233,10 @@ class ContainerScope:
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""
         self.require_active()
+        return self.stored_atoms(path)
+
+    def stored_atoms(self, path: str = "") -> dict[str, object]:
+        """Return the same of a container that may have been stopped."""
         found = {}
         for each, (kind, plain) in self.reader.atoms(path).items():
             made_of = field_class(kind)

@@ -27,7 +27,6 @@ from naiad.errors import (
     NaiadValueError,
     NaiadWarning,
     NeedExistingRun,
-    NotYetWarning,
     ProtectedPath,
     ReadOnlyWarning,
     RunIdCollision,
@@ -197,25 +196,6 @@ def test_bad_mode_names_the_five(store: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NEPTUNE_MODE", "quick")
     with pytest.raises(ValueError, match="'async', 'sync', 'offline', 'read-only', 'debug'"):
         naiad.init_run()
-
-
-@pytest.mark.usefixtures("store")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"source_files": ["*.py"]},
-        {"capture_stdout": True},
-        {"capture_hardware_metrics": True},
-        {"git_ref": True},
-        {"dependencies": "infer"},
-    ],
-    ids=lambda each: next(iter(each)),
-)
-def test_what_is_not_there_yet_says_so_once(arguments: dict[str, Any]) -> None:
-    naiad.errors.forget_warnings()
-    with pytest.warns(NotYetWarning, match=next(iter(arguments))):
-        naiad.init_run(**arguments).stop()
-    naiad.init_run(**arguments).stop()
 
 
 @pytest.mark.usefixtures("store")

@@ -130,7 +130,7 @@ def read_index(run: Path) -> dict[str, Any]:
     for number, path, kind, facts, crc in db.execute("SELECT id, path, kind, facts, crc FROM field"):
         assert crc == crc_of(number, path, kind, facts)
         value, *rest = msgspec.msgpack.decode(facts)
-        found[path] = rest[-1] if kind == "file_set" else value
+        found[path] = rest[17] if kind == "file_set" else value
         span = (number << 24, (number + 1) << 24)
         for _key, data in db.execute("SELECT key, data FROM chunk WHERE key >= ? AND key < ? ORDER BY key", span):
             columns = block(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from naiad.cli.artifact import artifact
+from naiad.cli.compare import compare
 from naiad.cli.download import download
 from naiad.cli.files import files
 from naiad.cli.gc import gc
@@ -13,6 +14,7 @@ from naiad.cli.plugins import plugins
 from naiad.cli.program import program
 from naiad.cli.projects import projects
 from naiad.cli.purge import purge
+from naiad.cli.query import query
 from naiad.cli.repair import repair
 from naiad.cli.restore import restore
 from naiad.cli.show import show
@@ -26,7 +28,7 @@ main = program
 """The program; `main(["ls"])` runs a command from Python too."""
 
 COMMANDS = (
-    *(ls, projects, show, plot, tail, files, download, artifact),
+    *(ls, query, compare, projects, show, plot, tail, files, download, artifact),
     *(verify, repair, trash, restore, purge, gc, path, plugins),
 )
 for command in COMMANDS:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
-from naiad.errors import WrongVerb
+from naiad import html
+from naiad.errors import FieldConflict, NaiadError, WrongVerb
 
 if TYPE_CHECKING:
     from naiad.ops import Op
     from naiad.store.reader import Reader
     from naiad.writer import Writer
 
-__all__ = ["Change", "Field", "Scope", "Source", "with_article"]
+__all__ = ["Change", "Field", "Scope", "Source", "current", "with_article"]
+
+V = TypeVar("V", bound=Callable[..., Any])
 
 
 class Scope(Protocol):
@@ -145,6 +149,17 @@ class Field(Source):
     def __repr__(self) -> str:
         return f'<{type(self).__name__} field at "{self.path}">'
 
+    def _repr_html_(self) -> str:
+        """Return the field for a notebook, which shows an error instead of raising it."""
+        try:
+            return html.block(repr(self), *self.drawn())
+        except (NaiadError, OSError) as error:
+            return html.block(repr(self), html.text(error))
+
+    def drawn(self) -> list[str]:
+        """Return what a notebook shows of the content, as HTML."""
+        return []
+
     def refuse(self, verb: str) -> NoReturn:
         """Raise the error for a verb this kind does not have."""
         remedy = (
@@ -166,6 +181,19 @@ class Field(Source):
     def content(self) -> object:
         """Return what is stored, in a form that `assigning` of the same kind accepts: how fields are copied."""
         self.refuse("copy")
+
+
+def current(verb: V) -> V:
+    """Let a verb that reads turn to the field which another process has put in the place of this one."""
+
+    @wraps(verb)
+    def read(self: Field, *arguments: Any, **options: Any) -> Any:
+        try:
+            return verb(self, *arguments, **options)
+        except FieldConflict:
+            return getattr(self.scope.replacement(self), verb.__name__)(*arguments, **options)
+
+    return cast("V", read)
 
 
 def with_article(thing: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import progress
 from naiad.errors import FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Change, Field, current
 from naiad.file import File as FileValue
 from naiad.kept import KeptFile
 from naiad.ops import Assign
@@ -76,10 +76,12 @@ class File(Field):
         """Replace the content by that of a file, or of what a file can be made of."""
         self.scope.commit([self.assigning(value)], wait)
 
+    @current
     def fetch_extension(self) -> str:
         """Return the extension without a dot; empty if there is none."""
         return self._file().extension
 
+    @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
@@ -89,14 +91,11 @@ class File(Field):
             destination: a folder or the name of a file, which is replaced; the working directory if None.
             progress_bar: False for none, or a class of your own.
         """
-        try:
-            file = self._file()
-        except FieldConflict:
-            return self.scope.replacement(self).download(destination, progress_bar)  # type: ignore[no-any-return]  # None
+        file = self._file()
         with progress.showing(progress_bar, f"Downloading {self.path}", file.size) as report:
             save(self.scope.reader, file, destination, name_of(self.path, file.extension), report)
-        return None
 
+    @current
     def fetch_content(self) -> bytes:
         """Return the bytes."""
         return StoredFile(self.scope.reader, self._file()).content
@@ -153,8 +152,14 @@ def take(scope: Scope, value: object, progress_bar: ProgressBarType | None = Non
         return adopt(scope, file)
     size = _size(file)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
-    with progress.showing(bar, f"Copying {file.path}", size) as report:
-        return scope.writer.take(file, report)
+    with progress.showing(bar, f"Copying {file.path or 'a file'}", size) as report:
+        if file.path is None:
+            report(size)  # before, because nobody waits for it and a bar of the user's may raise
+            return scope.writer.take(file)
+        taken = scope.writer.take(file, report)
+        if taken.content is not None:
+            report(taken.size)  # few bytes are not copied
+        return taken
 
 
 def adopt(scope: Scope, file: StoredFile) -> KeptFile:
@@ -193,5 +198,5 @@ def _size(file: FileValue) -> int:
         return len(file.content)
     try:
         return os.stat(os.path.expanduser(file.path)).st_size
-    except OSError:
+    except (OSError, ValueError):
         return 0  # whoever copies it says what is wrong

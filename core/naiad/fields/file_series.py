@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naiad import progress
-from naiad.errors import EmptySeries, FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change
+from naiad.errors import EmptySeries, NaiadTypeError, shown
+from naiad.fields.base import Change, current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
-from naiad.ops import Op, Strings
+from naiad.ops import Op
 from naiad.store.content import Report, nothing
 from naiad.store.intake import incoming
 from naiad.types import FileSeries as FileSeriesValue
@@ -37,6 +36,7 @@ class FileSeries(Series):
     kind = "file_series"
     reading = "Read it with fetch_values() or fetch_files(), or get it with download()."
 
+    @current
     def fetch_values(
         self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
     ) -> pd.DataFrame:
@@ -47,31 +47,28 @@ class FileSeries(Series):
         """
         import pandas as pd
 
-        try:
-            steps, files, times = self._entries()
-        except FieldConflict:
-            now = self.scope.replacement(self)
-            frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
-            return frame
+        steps, files, times = self._entries()
         frame = pd.DataFrame({"step": as_steps(steps)})
         if include_timestamp:
             frame["timestamp"] = local_times(times)
-        for column in ("name", "description", "extension", "size"):
-            frame[column] = [getattr(file, column) for file in files]
+        for column in ("name", "description", "extension"):  # as objects, so that what there is none of is None
+            frame[column] = pd.Series([getattr(file, column) for file in files], dtype=object)
+        frame["size"] = pd.Series([file.size for file in files], dtype="int64")
         frame["sha256"] = [file.moved(self.scope.reader.resolve(file.blob)).digest() for file in files]
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" files") as report:
             report(len(frame))
         return frame
 
+    @current
     def fetch_files(self) -> Iterator[StoredFile]:
-        """Yield the files, ordered by step; each is read when its content is asked for."""
-        for file in self._entries()[1]:
-            yield StoredFile(self.scope.reader, file)
+        """Return the files, ordered by step; each is read when its content is asked for."""
+        return iter([StoredFile(self.scope.reader, file) for file in self._entries()[1]])
 
     def fetch_last(self) -> Any:
         """Refuse: a file is no value."""
         self.refuse("fetch_last")
 
+    @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
@@ -90,6 +87,7 @@ class FileSeries(Series):
             for index, file in enumerate(files):
                 self._save(index, file, folder, report)
 
+    @current
     def download_last(self, destination: str | os.PathLike[str] | None = None) -> None:
         """Save the file with the largest step, under the name it has in `download`.
 
@@ -144,12 +142,7 @@ class FileSeries(Series):
         texts = [file.to_text() for file in files]
 
         def write(at: float) -> list[Op]:
-            if fresh:
-                self.last, self.newest = -1, None
-            taken = self.take_steps(len(texts)) if places is None else places
-            if texts and places is not None:
-                self.last = math.floor(places[-1])
-            return [Strings(self.path, list(texts), list(taken), list(times), fresh, at, self.kind)]
+            return [self.strings(texts, places, times, at, fresh=fresh)]
 
         return Change(self, ops=write, incoming=incoming(files))
 
@@ -174,7 +167,7 @@ class FileSeries(Series):
         return files
 
     def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
-        texts = self.scope.reader.texts(self.path)
+        texts = self.scope.reader.texts(self.path, self.kind)
         return texts.steps, [kept(text) for text in texts.texts], texts.times
 
     def _files(self) -> list[KeptFile]:

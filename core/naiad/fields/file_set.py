@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from naiad import progress
-from naiad.errors import FieldConflict, FileNotInSet, FileWarning, NaiadTypeError, shown, warn_once
-from naiad.fields.base import Change, Field
+from naiad.errors import FileNotInSet, FileWarning, NaiadTypeError, shown, warn_once
+from naiad.fields.base import Change, Field, current
 from naiad.fields.file import StoredFile, adopt, kept
 from naiad.ops import Members
 from naiad.store.archive import Member, write_zip
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from naiad.typing import ProgressBarType
 
 __all__ = ["FileEntry", "FileSet"]
+
+_surrogate = re.compile("[\ud800-\udfff]")
+_odd = re.compile(r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}")
+_escape = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,10 @@ class FileSet(Field):
         for name in names:
             if name not in there and not any(each.startswith(f"{name}/") for each in there):
                 warn_once((self.scope.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
-        self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, names, False, at)])], wait)
+        gone = [_stored(name) for name in names]
+        self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, gone, False, at)])], wait)
 
+    @current
     def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
         """Return what is in the set, or in a folder of it: files and folders of this one level, by name.
 
@@ -83,6 +90,7 @@ class FileSet(Field):
         names = sorted({name[start:].partition("/")[0] for name in below})
         return [_entry(name, below, f"{inside}/{name}" if inside else name) for name in names]
 
+    @current
     def open_file(self, name: str) -> BinaryIO:
         """Return one file of the set to read, without the others.
 
@@ -94,6 +102,7 @@ class FileSet(Field):
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
         return open_stored(self.scope.reader, file)
 
+    @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
@@ -107,6 +116,7 @@ class FileSet(Field):
         place = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
         name = safe_name(f"{self.path.rpartition('/')[2]}.zip")
         target = safe_join(place, name) if place.is_dir() else place
+        target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.scope.reader
         members = [
             Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file))
@@ -126,20 +136,30 @@ class FileSet(Field):
     def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
         """Copy files and return the change that adds them."""
         given = globs.file_globs if isinstance(globs, FileSetValue) else globs
-        if isinstance(given, dict):
-            files = {
-                name: replace(adopt(self.scope, each), modified=each.file.modified) for name, each in given.items()
-            }
+        if isinstance(given, dict) and all(isinstance(each, StoredFile) for each in given.values()):
+            files = self._adopted(given)
         else:
-            files = {} if self.scope.is_read_only else self._taken(given, progress_bar)
-        add = {name: file.to_text() for name, file in files.items()}
+            files = self._taken(given, progress_bar)
+        add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
 
+    def _adopted(self, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
+        """Take in files of another set, all or none."""
+        files: dict[str, KeptFile] = {}
+        try:
+            for name, each in given.items():
+                files[name] = replace(adopt(self.scope, each), modified=each.file.modified)
+        except BaseException:
+            self.scope.writer.drop(incoming(files.values()))
+            raise
+        return files
+
     def _taken(self, globs: object, progress_bar: ProgressBarType | None) -> dict[str, KeptFile]:
-        if not isinstance(globs, str | os.PathLike):
-            globs = _names(self.path, globs)
+        patterns = [globs] if isinstance(globs, str | os.PathLike) else _names(self.path, globs)
+        if self.scope.is_read_only:
+            return {}
         store = self.scope.reader.folder.blobs.parent
-        found = expand(globs, excluding=store)
+        found = expand(patterns, excluding=store)
         facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
         size = sum(each.st_size for each in facts if each)
         bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
@@ -151,11 +171,7 @@ class FileSet(Field):
         }
 
     def _files(self) -> dict[str, KeptFile]:
-        try:
-            return {name: kept(text) for name, text in self.scope.reader.members(self.path).items()}
-        except FieldConflict:
-            found: dict[str, KeptFile] = self.scope.replacement(self)._files()
-            return found
+        return {_given(name): kept(text) for name, text in self.scope.reader.members(self.path).items()}
 
 
 def _names(path: str, given: object) -> list[str]:
@@ -164,7 +180,7 @@ def _names(path: str, given: object) -> list[str]:
     Raises:
         NaiadTypeError: something is neither a text nor a path.
     """
-    if isinstance(given, Iterable) and not isinstance(given, bytes):
+    if isinstance(given, Iterable) and not isinstance(given, bytes | dict):
         names = list(given)
         if all(isinstance(name, str | os.PathLike) for name in names):
             return [os.fspath(name) for name in names]
@@ -173,6 +189,27 @@ def _names(path: str, given: object) -> list[str]:
         'Give a path, a pattern such as "data/**/*.csv", or a list of them.',
         path=path,
     )
+
+
+def _stored(name: str) -> str:
+    r"""A name as it is written: what is no Unicode (a byte of a file's name that is no UTF-8) as `\udcff`.
+
+    A part that has such a thing has its backslashes doubled, and so has one that looks as if it had.
+    """
+    return "/".join(_escaped(part) if _odd.search(part) else part for part in name.split("/"))
+
+
+def _escaped(part: str) -> str:
+    return _surrogate.sub(lambda found: f"\\u{ord(found[0]):04x}", part.replace("\\", "\\\\"))
+
+
+def _given(name: str) -> str:
+    """The name that was written so."""
+    return "/".join(_unescaped(part) if _odd.search(part) else part for part in name.split("/"))
+
+
+def _unescaped(part: str) -> str:
+    return _escape.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", part)
 
 
 def _entry(name: str, files: dict[str, KeptFile], place: str) -> FileEntry:

@@ -26,6 +26,7 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.fields.base import Change, Field, with_article
+from naiad.ops import Strings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -222,6 +223,21 @@ class Series(Field):
             )
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
         return range(end - count + 1, end + 1)
+
+    def strings(
+        self, texts: Sequence[Any], places: Steps | None, times: Sequence[float], at: float, *, fresh: bool
+    ) -> Strings:
+        """Return the op that adds entries, those that Neptune would keep where its limits hold."""
+        if fresh:
+            self.last, self.newest = -1, None
+        taken = self.take_steps(len(texts)) if places is None else places
+        kept = self.in_order(taken, times) if self.scope.has_limits else range(len(texts))
+        if texts and places is not None:
+            self.last = math.floor(places[-1])
+        if kept:
+            self.newest = (taken[kept[-1]], times[kept[-1]])
+        columns = [texts[i] for i in kept], [taken[i] for i in kept], [times[i] for i in kept]
+        return Strings(self.path, *columns, fresh, at, self.kind)
 
     def in_order(self, steps: Steps, times: Sequence[float]) -> list[int]:
         """Return the places of points that Neptune would keep: steps above the one before, times not below it.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import coerce
+from naiad import coerce, html
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.base import Change
 from naiad.fields.series import Series, as_steps
-from naiad.ops import Op, Strings
 from naiad.types import StringSeries as StringSeriesValue
 
 __all__ = ["StringSeries"]
 
+MOST_DRAWN = 20
 LONGEST = 1_000  # characters of an entry, with limits="neptune"
 
 
@@ -25,12 +24,18 @@ class StringSeries(Series):
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, texts and times."""
-        texts = self.scope.reader.texts(self.path)
+        texts = self.scope.reader.texts(self.path, self.kind)
         return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
+
+    def drawn(self) -> list[str]:
+        """Return how many entries there are, and the last of them."""
+        texts = self.scope.reader.texts(self.path)
+        rows = [*zip(texts.steps, map(self.read, texts.texts), strict=True)]
+        return [html.text(f"{len(rows):,} entries"), html.grid(("step", "value"), rows[-MOST_DRAWN:])]
 
     def content(self) -> StringSeriesValue:
         """Return all entries, for a copy of the series."""
-        texts = self.scope.reader.texts(self.path)
+        texts = self.scope.reader.texts(self.path, self.kind)
         return StringSeriesValue(
             [self.read(text) for text in texts.texts], [time / 1000 for time in texts.times], texts.steps
         )
@@ -59,27 +64,7 @@ class StringSeries(Series):
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))
 
-        def write(at: float) -> list[Op]:
-            if fresh:
-                self.last, self.newest = -1, None
-            taken = self.take_steps(len(texts)) if places is None else places
-            kept = self.in_order(taken, times) if self.scope.has_limits else range(len(texts))
-            if texts and places is not None:
-                self.last = math.floor(places[-1])
-            if kept:
-                self.newest = (taken[kept[-1]], times[kept[-1]])
-            return [
-                Strings(
-                    self.path,
-                    [texts[i] for i in kept],
-                    [taken[i] for i in kept],
-                    [times[i] for i in kept],
-                    fresh,
-                    at,
-                )
-            ]
-
-        return Change(self, ops=write)
+        return Change(self, ops=lambda at: [self.strings(texts, places, times, at, fresh=fresh)])
 
     def _within_limits(self, text: str) -> str:
         if not self.scope.has_limits or len(text) <= LONGEST:

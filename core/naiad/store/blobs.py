@@ -204,7 +204,7 @@ class Blobs:
         """Where content is, or would be: a blob by its sha256, an incoming file by its name.
 
         Raises:
-            ValueError: it is neither, and never becomes part of a path.
+            DamagedData: it is neither, and never becomes part of a path.
         """
         if _sha256.match(name):
             return self.root / name[:2] / name
@@ -255,7 +255,7 @@ class Blobs:
             OSError: the destination cannot be written.
         """
         with self.open(name) as stream, replacing(destination) as target:
-            copy(stream.fileno(), target)
+            copy(stream.fileno(), target, nothing if _sha256.match(name) else report)
             self._check(name, target, report)
 
     def _check(self, name: str, fd: int, report: Report = nothing) -> None:
@@ -357,8 +357,9 @@ def _forward_to(path: Path, blob: Blob) -> None:
     sync_folder(note.parent)
 
 
-def _no_name(name: str) -> ValueError:
-    return ValueError(f"{name!r} is the name of no stored content")
+def _no_name(name: str) -> DamagedData:
+    what = "it is the name of no stored content"
+    return DamagedData(f"{name!r} cannot be read: {what}.", file=name, offset=0, what=what)
 
 
 def _missing(path: Path) -> DamagedData:

@@ -61,12 +61,17 @@ class Store:
         return Register(self.root)
 
     @classmethod
-    def locate(cls, store: str | os.PathLike[str] | None = None) -> Store:
-        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here."""
+    def locate(cls, store: str | os.PathLike[str] | None = None, start: Path | None = None) -> Store:
+        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
+
+        Args:
+            store: what the program names.
+            start: what counts as here; the working directory if None.
+        """
         named = store or setting("STORE")
         if named:
             return cls(Path(named).expanduser().absolute())
-        here = Path.cwd()
+        here = start or Path.cwd()
         for folder in (here, *here.parents):
             if (folder / FOLDER).is_dir():
                 return cls(folder / FOLDER)
