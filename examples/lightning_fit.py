@@ -2,7 +2,7 @@
 
     python examples/lightning_fit.py
 
-It is `without_naiad/lightning_fit.py` with `logger=NaiadLogger(...)` given to the Trainer.
+It is `lightning_plain.py` with `logger=NaiadLogger(...)` given to the Trainer.
 """
 
 import torch

@@ -13,7 +13,7 @@ from naiad.testing.mapping import check_mapping
 from naiad_lightning.plugin import INTEGRATION
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EXAMPLE, PLAIN = EXAMPLES / "lightning_fit.py", EXAMPLES / "without_naiad" / "lightning_fit.py"
+EXAMPLE, PLAIN = EXAMPLES / "lightning_fit.py", EXAMPLES / "lightning_plain.py"
 
 
 def code_of(file: Path) -> list[str]:
