@@ -104,7 +104,6 @@ class NaiadCallback(keras.callbacks.Callback):
         self._is_described = False
         every = _every(log_on_batch)
         self._trained, self._tested = Batches(every), Batches(every)
-        self._train_batch, self._test_batch = base["train/batch"], base["validation/batch"]
         # Hooks of batches are only there if they are needed: Keras waits for each batch because of them.
         if every:
             self.on_train_batch_end = self._log_train_batch
@@ -139,7 +138,7 @@ class NaiadCallback(keras.callbacks.Callback):
             with self._guard("log the optimizer's configuration"):
                 _replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
             with self._guard("count batches"):
-                self._trained.start(_updates(model.optimizer) or last_step(self._train_batch["loss"]) or 0)
+                self._trained.start(_updates(model.optimizer) or last_step(self._base["train/batch/loss"]) or 0)
         with self._guard("keep checkpoints"):
             self._checkpoints.begin_fit(model)
         self._is_described = bool(model.built)
@@ -157,8 +156,7 @@ class NaiadCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Log the metrics of an epoch, predictions and the model itself."""
         step = self._epochs.end(epoch)
-        with self._guard("log the metrics of an epoch"):
-            self._base["train/epoch"].append(metrics(logs), step=step)
+        self._append("train/epoch", logs, step)
         if self._predictions is not None:
             with self._guard("log predictions"):
                 self._base["predictions"].append(_named(self._predictions(self.model, epoch)), step=step)
@@ -184,8 +182,13 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def _log_train_batch(self, batch: int, logs: Logs = None) -> None:
         if self._trained.is_due(batch):
-            with self._guard("log the metrics of a batch"):
-                self._train_batch.append(metrics(logs), step=self._trained.count)
+            self._append("train/batch", logs, self._trained.count)
+
+    def _append(self, path: str, logs: Logs, step: int | None = None) -> None:
+        """Log metrics one by one, so that one that cannot be logged takes no other with it."""
+        for name, value in metrics(logs).items():
+            with self._guard(f"log {path}/{name}"):
+                self._base[f"{path}/{name}"].append(value, step=step)
 
     def _describe(self, model: Any) -> None:
         for path, describe in self._descriptions.items():
@@ -200,16 +203,15 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Log the metrics of an evaluation."""
-        with self._guard("log the metrics of an evaluation"):
-            if self._is_own():
+        if self._is_own():
+            with self._guard("log an evaluation"):
                 self._base[f"evaluation/{self._next_evaluation()}"] = metrics(logs)
-            else:
-                self._base["validation/epoch"].append(metrics(logs), step=self._epochs.current)
+        else:
+            self._append("validation/epoch", logs, self._epochs.current)
 
     def _log_test_batch(self, batch: int, logs: Logs = None) -> None:
         if self._tested.is_due(batch) and not self._is_own():
-            with self._guard("log the metrics of a batch"):
-                self._test_batch.append(metrics(logs))
+            self._append("validation/batch", logs)
 
     def _is_own(self) -> bool:
         """Whether the evaluation that is going on is to be kept by itself."""
