@@ -20,6 +20,7 @@ from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
 from naiad.errors import InvalidArgument as NeptuneUserApiInputException
 from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
+from naiad.errors import InvalidArgument as StreamAlreadyUsedException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
 from naiad.errors import MissingPackage as NeptuneMissingRequirementException
@@ -69,5 +70,6 @@ __all__ = [
     "NeptuneWrongInitParametersException",
     "ProjectNotFound",
     "RunNotFound",
+    "StreamAlreadyUsedException",
     "TypeDoesNotSupportAttributeException",
 ]

@@ -78,9 +78,7 @@ def test_facts_are_those_of_the_object(run: naiad.Run, bucket: Any) -> None:
     assert abs(time.mktime(time.strptime(file.metadata["last_modified"], "%Y-%m-%d %H:%M:%S")) - time.time()) < 60
 
 
-def test_destination_goes_before_the_paths_also_beside_local_files(
-    run: naiad.Run, bucket: Any, tmp_path: Path
-) -> None:
+def test_destination_goes_before_the_paths_also_beside_local_files(run: naiad.Run, bucket: Any, tmp_path: Path) -> None:
     (tmp_path / "local.csv").write_bytes(b"local")
 
     run["data"].track_files("s3://models/data", destination="remote/in")
