@@ -19,6 +19,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     folder = tmp_path / ".naiad"
     monkeypatch.setenv("NAIAD_STORE", str(folder))
+    monkeypatch.setenv("NAIAD_CAPTURES", "off")  # tests of other things look at all of a run
     return folder
 
 

@@ -14,30 +14,39 @@ ANONYMOUS_API_TOKEN = "ANONYMOUS"
 __all__ = [
     "ANONYMOUS_API_TOKEN",
     "File",
+    "Model",
+    "ModelVersion",
     "Project",
     "Run",
     "__version__",
+    "init_model",
+    "init_model_version",
     "init_project",
     "init_run",
     "types",
 ]
 
 if TYPE_CHECKING:
-    from naiad import attributes, errors, exceptions, handler, types, typing, utils  # noqa: F401 (reachable)
+    from naiad import attributes, errors, exceptions, handler, management, types, typing, utils  # noqa: F401 (reachable)
     from naiad.file import File
-    from naiad.objects import Project, init_project
+    from naiad.models import Model, ModelVersion, init_model, init_model_version
+    from naiad.projects import Project, init_project
     from naiad.runs import Run, init_run
 else:
     from importlib import import_module
 
     _HOMES = {
         "File": "naiad.file",
-        "Project": "naiad.objects",
-        "init_project": "naiad.objects",
+        "Model": "naiad.models",
+        "ModelVersion": "naiad.models",
+        "init_model": "naiad.models",
+        "init_model_version": "naiad.models",
+        "Project": "naiad.projects",
+        "init_project": "naiad.projects",
         "Run": "naiad.runs",
         "init_run": "naiad.runs",
     }
-    _SUBMODULES = frozenset({"attributes", "errors", "exceptions", "handler", "types", "typing", "utils"})
+    _SUBMODULES = frozenset({"attributes", "errors", "exceptions", "handler", "management", "types", "typing", "utils"})
 
     def __getattr__(name):
         """Fetch a public name from its home; it is found here without this detour from then on."""

@@ -12,6 +12,7 @@ from naiad import life, paths
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import with_article
 from naiad.handler import Handler
+from naiad.listing import listing
 from naiad.namespace import lines_of, nested
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Container:
         if error is not None:
             self._fail(error)
         self.stop()
+
+    def _repr_html_(self) -> str:
+        """Return all fields for a notebook."""
+        return listing(self._scope, "", repr(self))
 
     # Brackets
 
@@ -184,7 +189,7 @@ class Container:
             SyncFailed: the disk did not take it.
         """
         self._scope.require_active()
-        if not self._scope.is_read_only:
+        if self._scope.has_writer:
             self._scope.writer.wait()
 
     def sync(self, *, wait: bool = True) -> None:

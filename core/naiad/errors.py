@@ -10,7 +10,10 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         StepOrderError                            limits="neptune" and a step not above the last one
         InvalidArgument                           an argument of naiad's own functions
           RunIdCollision                          with_id together with custom_run_id
-          NeedExistingRun                         a read-only run that names no run
+          NeedExisting                            read-only, and nothing named that exists
+            NeedExistingRun, NeedExistingModel, NeedExistingModelVersion
+          MissingParameter                        a new model without a key, a new version without a model: parameter
+          InvalidQuery                            a text that is no query: query, column
           UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
         UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
@@ -19,10 +22,16 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       ArtifactNotFound(KeyError)                  a version that no artifact of the run has: path
       EmptySeries(ValueError)                     the last value of a series without points
       ContainerNotFound(KeyError)
-        RunNotFound, ProjectNotFound
+        RunNotFound, ModelNotFound, ModelVersionNotFound, ProjectNotFound
+      NameTaken(ValueError)                       another container has this name
+        ModelKeyTaken, ProjectExists
       InactiveContainer(RuntimeError)             used after stop()
-        InactiveRun, InactiveProject
-      ProtectedPath(ValueError)                   a path only naiad writes
+        InactiveRun, InactiveModel, InactiveModelVersion, InactiveProject
+      BeingWritten(RuntimeError)                  what a process is writing cannot be deleted: run_id
+      NotInTrash(ValueError)                      what is not in the trash cannot be deleted: run_id
+      NeedsServer(NotImplementedError)            members and workspaces, which a folder does not have
+      ProtectedPath(ValueError)                   a path only naiad writes: path
+        ProtectedStage                            sys/stage, which change_stage() changes
       StorageError(OSError)                       the disk said no: errno, filename
         StoreNotWritable, SyncFailed
       FileError(OSError)                          a file of the user's cannot be taken in: path, errno
@@ -39,7 +48,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       NewerFormat(ValueError)                     a store written by a later release
 
     NaiadWarning(UserWarning)
-      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning, NotYetWarning,
+      UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning,
       FieldWarning, FileWarning, PluginWarning
 """
 
@@ -110,8 +119,33 @@ class RunIdCollision(InvalidArgument):
     """Both `with_id` and `custom_run_id` were given, and each names a run."""
 
 
-class NeedExistingRun(InvalidArgument):
+class NeedExisting(InvalidArgument):
+    """Read-only mode was asked for without saying what to read."""
+
+
+class NeedExistingRun(NeedExisting):
     """Read-only mode was asked for without saying which run to read."""
+
+
+class NeedExistingModel(NeedExisting):
+    """Read-only mode was asked for without saying which model to read."""
+
+
+class NeedExistingModelVersion(NeedExisting):
+    """Read-only mode was asked for without saying which model version to read."""
+
+
+class MissingParameter(InvalidArgument):
+    """Nothing new can be made without this argument."""
+
+    parameter: str
+
+
+class InvalidQuery(InvalidArgument):
+    """A text that is no query of NQL; `column` counts from 1, and is missing where no single place is to blame."""
+
+    query: str
+    column: int
 
 
 class UnsupportedLocation(InvalidArgument):
@@ -151,33 +185,81 @@ class EmptySeries(NaiadError, ValueError):
 
 
 class ContainerNotFound(NaiadError, KeyError):
-    """The store holds no such run or project."""
+    """The store holds no such run, model, model version or project."""
 
 
 class RunNotFound(ContainerNotFound):
     """The store holds no such run."""
 
 
+class ModelNotFound(ContainerNotFound):
+    """The store holds no such model."""
+
+
+class ModelVersionNotFound(ContainerNotFound):
+    """The store holds no such model version."""
+
+
 class ProjectNotFound(ContainerNotFound):
     """The store holds no such project."""
 
 
+class NameTaken(NaiadError, ValueError):
+    """Another container of the store has this name already."""
+
+
+class ModelKeyTaken(NameTaken):
+    """Another model of the project has this key."""
+
+
+class ProjectExists(NameTaken):
+    """The store has a project of this name or key already."""
+
+
 class InactiveContainer(NaiadError, RuntimeError):
-    """The run or project was stopped and cannot be used any more."""
+    """The container was stopped and cannot be used any more."""
 
 
 class InactiveRun(InactiveContainer):
     """The run was stopped and cannot be used any more."""
 
 
+class InactiveModel(InactiveContainer):
+    """The model was stopped and cannot be used any more."""
+
+
+class InactiveModelVersion(InactiveContainer):
+    """The model version was stopped and cannot be used any more."""
+
+
 class InactiveProject(InactiveContainer):
     """The project was stopped and cannot be used any more."""
+
+
+class BeingWritten(NaiadError, RuntimeError):
+    """A process is writing the container, so that it cannot be deleted."""
+
+    run_id: str
+
+
+class NotInTrash(NaiadError, ValueError):
+    """Only what is in the trash can be deleted."""
+
+    run_id: str
+
+
+class NeedsServer(NaiadError, NotImplementedError):
+    """What was asked for belongs to accounts on a server, and a store is a folder."""
 
 
 class ProtectedPath(NaiadError, ValueError):
     """A path that only naiad itself writes."""
 
     path: str
+
+
+class ProtectedStage(ProtectedPath):
+    """The stage of a model version is changed by `change_stage()` alone."""
 
 
 class StorageError(NaiadError, OSError):
@@ -290,10 +372,6 @@ class ReadOnlyWarning(NaiadWarning):
 
 class LimitWarning(NaiadWarning):
     """A value was changed or left out because of a limit."""
-
-
-class NotYetWarning(NaiadWarning):
-    """An argument is accepted but does nothing in this release."""
 
 
 class PluginWarning(NaiadWarning):

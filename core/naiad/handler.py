@@ -22,6 +22,7 @@ from naiad.fields.file import File as FileField
 from naiad.fields.file import as_file, take
 from naiad.fields.file_set import FileSet
 from naiad.fields.float_series import FloatSeries
+from naiad.listing import listing
 from naiad.namespace import nested
 from naiad.store.intake import incoming
 from naiad.store.segment import pack_int
@@ -74,6 +75,10 @@ class Handler(Source):
             return repr(field)
         kind = "Namespace" if self._container._scope.tree.is_namespace(self._path) else "Unassigned"
         return f'<{kind} field at "{self._path}">'
+
+    def _repr_html_(self) -> str:
+        """Return the field for a notebook, or what is below a namespace."""
+        return listing(self._container._scope, self._path, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the run and the path; the run is opened there when it is first used."""

@@ -1,31 +1,42 @@
-"""What `init_run` and `init_project` accept: each argument checked, and a word about those that do nothing here."""
+"""What `init_run` and its like accept: each argument checked, and a word about those that do nothing here."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
 
 from naiad.errors import (
     InvalidArgument,
+    NaiadError,
     NaiadPathError,
     NaiadTypeError,
     NaiadWarning,
-    NotYetWarning,
     shown,
     warn_once,
 )
 from naiad.settings import setting
+from naiad.store.kinds import MODEL, MODEL_VERSION, RUN, ContainerKind
+from naiad.store.register import LONGEST_KEY, is_model_key, kind_of_id
 
 __all__ = [
     "MODES",
     "check",
+    "check_opening",
     "custom_id",
     "is_strict",
     "mode_of",
+    "model_id",
+    "model_key",
     "project_name",
+    "refuse_name",
+    "refuse_offline",
     "refuse_unknown",
+    "require_agreement",
+    "require_existing",
     "say_what_is_missing",
+    "settings",
+    "tags_of",
 ]
 
 MODES = ("async", "sync", "offline", "read-only", "debug")
@@ -39,6 +50,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "project": _TEXT,
     "api_token": _TEXT,
     "custom_run_id": _TEXT,
+    "key": _TEXT,
+    "model": _TEXT,
+    "workspace": _TEXT,
     "mode": _TEXT,
     "name": _TEXT,
     "description": _TEXT,
@@ -57,16 +71,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "dependencies": (str, type(None), os.PathLike),
 }
 _CHOICES: dict[str, tuple[object, ...]] = {"limits": (None, "neptune"), "on_error": ("warn", "raise")}
-
-_NOT_YET: dict[str, Callable[[Any], bool]] = {
-    "source_files": lambda value: value is not None and value not in ([], ()),
-    "capture_stdout": bool,
-    "capture_stderr": bool,
-    "capture_hardware_metrics": bool,
-    "git_ref": lambda value: value is not None and value is not False and value != "DISABLED",
-    "dependencies": lambda value: value is not None,
-}
-"""Arguments of features that are still to come, and whether a value asks for one."""
 
 _NO_EFFECT = {
     "proxies": "no network is used",
@@ -93,9 +97,6 @@ def check(**arguments: object) -> None:
 def say_what_is_missing(**arguments: Any) -> None:
     """Warn once of each argument that asks for something that does not happen."""
     for name, value in arguments.items():
-        if name in _NOT_YET and _NOT_YET[name](value):
-            message = f"{name}= is accepted, but this release of naiad does not do what it asks for yet."
-            warn_once(name, message, NotYetWarning)
         if name in _NO_EFFECT and value is not None:
             warn_once(name, f"{name}= has no effect: {_NO_EFFECT[name]}.", NaiadWarning)
 
@@ -118,6 +119,81 @@ def mode_of(mode: str | None) -> str:
         names = ", ".join(map(repr, MODES))
         raise InvalidArgument(f"There is no mode {found!r}.\nThe modes are {names}.", argument="mode", value=found)
     return str.__str__(found)  # of an enum its value, not its name
+
+
+def check_opening(kind: ContainerKind, arguments: Mapping[str, Any]) -> None:
+    """Check what was given to open a container of this kind, and say what of it does nothing here."""
+    given = {name: value for name, value in arguments.items() if name not in ("self", "unknown")}
+    refuse_unknown(kind.opener, arguments["unknown"])
+    check(**given)
+    say_what_is_missing(**given)
+
+
+def settings(mode: str | None, strict: bool | None, limits: str | None, on_error: str) -> dict[str, Any]:
+    """Return what a container keeps of these arguments, and takes along to other processes."""
+    return {"mode": mode_of(mode), "strict": is_strict(strict), "limits": limits, "on_error": on_error}
+
+
+def require_existing(kind: ContainerKind, mode: str, with_id: str | None) -> None:
+    """Raise where reading alone was asked for, and nothing to read was named.
+
+    Raises:
+        NeedExisting: the error of that kind.
+    """
+    if mode == "read-only" and with_id is None:
+        raise kind.need_existing(
+            f'mode="read-only" needs a {kind.noun} to read.\n'
+            f'Name it: {kind.opener}(with_id="{kind.example}", mode="read-only").'
+        )
+
+
+def refuse_offline(kind: ContainerKind, mode: str) -> None:
+    """Raise for a mode that Neptune has for runs alone."""
+    if mode == "offline":
+        raise NaiadError(f"A {kind.noun} cannot be opened in offline mode; leave mode= out.")
+
+
+def require_agreement(with_id: str | None, name: str, value: str, agree: bool) -> None:
+    """Raise where an argument for a new container says something else than the id of an existing one."""
+    if not agree:
+        raise InvalidArgument(
+            f"with_id={with_id!r} and {name}={value!r} do not belong together.\nGive one of them.",
+            argument=name,
+            value=value,
+        )
+
+
+def model_key(key: str) -> str:
+    """Check the key of a new model.
+
+    Raises:
+        InvalidArgument: it has other characters than capital letters, digits and _, no letter, or too many.
+    """
+    if is_model_key(key):
+        return key
+    hint = f" Try {key.upper()!r}." if is_model_key(key.upper()) else ""
+    raise InvalidArgument(
+        f"{shown(key)} cannot be the key of a model.\n"
+        f"A key has capital letters, digits and _, at most {LONGEST_KEY}, and at least one letter.{hint}",
+        argument="key",
+        value=key,
+    )
+
+
+def model_id(model: str) -> str:
+    """Check the id of a model as `model=` takes it; whether it exists is another question.
+
+    Raises:
+        InvalidArgument: it is the id of something else.
+    """
+    kind = kind_of_id(model)
+    if kind in (RUN, MODEL_VERSION):
+        raise InvalidArgument(
+            f"model= takes the id of a model, such as {MODEL.example!r}, not of a {kind.noun}: {shown(model)}.",
+            argument="model",
+            value=model,
+        )
+    return model
 
 
 def is_strict(strict: bool | None) -> bool:
@@ -160,12 +236,21 @@ def project_name(given: str | None) -> str | None:
         return None
     is_dotted = any(part in (".", "..") for part in given.split("/"))
     if not given.strip() or is_dotted or len(given) > LONGEST_ID or not given.isprintable():
-        raise NaiadPathError(
-            f"{shown(given)} cannot be the name of a project.\n"
-            f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
-            path=given,
-        )
+        refuse_name(given)
     return given
+
+
+def refuse_name(given: str) -> NoReturn:
+    """Raise for what cannot be the name of a project.
+
+    Raises:
+        NaiadPathError: always.
+    """
+    raise NaiadPathError(
+        f"{shown(given)} cannot be the name of a project.\n"
+        f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
+        path=given,
+    )
 
 
 def tags_of(tags: object) -> list[str]:

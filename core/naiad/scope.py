@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from naiad import paths
@@ -17,6 +17,7 @@ from naiad.errors import (
     MissingField,
     NaiadError,
     ProtectedPath,
+    ProtectedStage,
     ReadOnlyWarning,
     StorageError,
     StorageWarning,
@@ -27,7 +28,7 @@ from naiad.fields.base import Change, Field, with_article
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.namespace import Tree
-from naiad.ops import Delete, Op
+from naiad.ops import Assign, Delete, Op, Plain
 
 if TYPE_CHECKING:
     from naiad.store.reader import Reader
@@ -57,6 +58,8 @@ class ContainerScope:
         has_limits: bool = False,
         is_sync: bool = False,
         inactive: type[InactiveContainer] = InactiveContainer,
+        writable: frozenset[str] = WRITABLE_IN_SYS,
+        open_writer: Callable[[], Writer] | None = None,
     ) -> None:
         self.title = title
         self.key = key
@@ -69,20 +72,35 @@ class ContainerScope:
         self.is_stopped = False
         self.removals = 0  # how many fields are gone; who remembers fields looks at it
         self._writer = writer
+        self._open_writer = open_writer  # of what is mostly read: nobody is a writer before the first write
         self._inactive = inactive
+        self._writable = writable
         _scopes.add(self)
 
     @property
     def is_read_only(self) -> bool:
         """Whether nothing can be written through this scope."""
-        return self._writer is None
+        return self._writer is None and self._open_writer is None
+
+    @property
+    def has_writer(self) -> bool:
+        """Whether this process may have written something."""
+        return self._writer is not None
 
     @property
     def writer(self) -> Writer:
         """The only door to changing the run; `commit` looks after runs that were opened for reading and have none."""
         if self._writer is None:
-            raise self._inactive(f"{self.title} is open for reading only.")
+            if self._open_writer is None:
+                raise self._inactive(f"{self.title} is open for reading only.")
+            with self.lock:
+                self._begin_to_write(self._open_writer)
+        assert self._writer is not None
         return self._writer
+
+    def _begin_to_write(self, open_writer: Callable[[], Writer]) -> None:
+        if self._writer is None:  # another thread may have done it
+            self._writer = open_writer()
 
     def require_active(self) -> None:
         """Raise if the container was stopped."""
@@ -91,13 +109,27 @@ class ContainerScope:
                 f"{self.title} was stopped and cannot be used any more.\nOpen it again to go on with it."
             )
 
-    def require_writable(self, path: str, exceptions: frozenset[str] = WRITABLE_IN_SYS) -> None:
+    def require_writable(self, path: str) -> None:
         """Raise ProtectedPath for what only naiad writes."""
-        if path.startswith("sys/") and path not in exceptions:
-            names = ", ".join(sorted(WRITABLE_IN_SYS))
-            raise ProtectedPath(
-                f'"{path}" cannot be changed or removed, because naiad keeps it.\nYou may assign to {names}.', path=path
+        if path.startswith("sys/") and path not in self._writable:
+            raise self._protected(path)
+
+    def require_removable(self, path: str) -> None:
+        """Raise ProtectedPath for what naiad keeps."""
+        if path.startswith("sys/"):
+            raise self._protected(path)
+
+    def _protected(self, path: str) -> ProtectedPath:
+        if path == "sys/stage":
+            return ProtectedStage(
+                '"sys/stage" cannot be changed or removed like other fields.\n'
+                'Use change_stage("production"), a method of the model version.',
+                path=path,
             )
+        names = ", ".join(sorted(self._writable))
+        return ProtectedPath(
+            f'"{path}" cannot be changed or removed, because naiad keeps it.\nYou may assign to {names}.', path=path
+        )
 
     # What exists
 
@@ -153,7 +185,9 @@ class ContainerScope:
 
     def learn(self) -> None:
         """Before a field that is new here is made: see those that others have made since this process last looked."""
-        if self._writer is None or self._is_waiting() or not self._writer.others_have_written():
+        if self.is_read_only or self._is_waiting():
+            return
+        if self._writer is not None and not self._writer.others_have_written():
             return
         try:
             self.refresh()
@@ -199,6 +233,10 @@ class ContainerScope:
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""
         self.require_active()
+        return self.stored_atoms(path)
+
+    def stored_atoms(self, path: str = "") -> dict[str, object]:
+        """Return the same of a container that may have been stopped."""
         found = {}
         for each, (kind, plain) in self.reader.atoms(path).items():
             made_of = field_class(kind)
@@ -229,14 +267,14 @@ class ContainerScope:
         with self.lock:
             self.require_active()
             new = self._admit(changes)
-            if self._writer is None:
+            if self.is_read_only:
                 self._decline(new)
                 return
             try:
-                at = self._writer.now()
+                at = self.writer.now()
                 ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
                 if ops:
-                    self._writer.log(ops, incoming=[name for change in changes for name in change.incoming])
+                    self.writer.log(ops, incoming=[name for change in changes for name in change.incoming])
             except BaseException:
                 self._withdraw(new)
                 raise
@@ -244,7 +282,15 @@ class ContainerScope:
                 if change.then:
                     change.then()
         if wait or self.is_sync:
-            self._writer.wait()
+            self.writer.wait()
+
+    def write(self, path: str, kind: str, value: Plain) -> None:
+        """Assign to a field that only naiad writes; it is on disk when this returns."""
+        self.require_active()
+        if self.is_read_only:
+            self._decline([])
+            return
+        self.writer.log([Assign(path, kind, value, self.writer.now())], wait=True)
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too: `run[path] = source`."""
@@ -264,16 +310,16 @@ class ContainerScope:
                 raise FieldConflict(f"{self.missing(path)}\nSo there is nothing to remove.", path=path)
             gone = self.tree.paths(path)
             for each in gone:
-                self.require_writable(each, frozenset())
-            if self._writer is None:
+                self.require_removable(each)
+            if self.is_read_only:
                 self._decline([])
                 return
-            at = self._writer.now()
-            self._writer.log([Delete(each, at) for each in gone])
+            at = self.writer.now()
+            self.writer.log([Delete(each, at) for each in gone])
             for each in gone:
                 self._forget(self.tree.get(each))  # type: ignore[arg-type]  # paths() lists what is there
         if wait or self.is_sync:
-            self._writer.wait()
+            self.writer.wait()
 
     def _admit(self, changes: Sequence[Change]) -> list[Field]:
         """Give fields that are new their place in the tree, all or none; return the new ones."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from naiad.errors import InvalidArgument
 
-__all__ = ["Tuning", "setting"]
+__all__ = ["Tuning", "number", "setting"]
 
 MiB = 1024 * 1024
 
@@ -18,7 +18,12 @@ def setting(name: str, default: str | None = None) -> str | None:
     return os.environ.get(f"NAIAD_{name}") or os.environ.get(f"NEPTUNE_{name}") or default
 
 
-def _number(name: str, default: float, least: float = 0) -> float:
+def number(name: str, default: float, least: float = 0) -> float:
+    """The value of `NAIAD_<name>` as a number, else `default`.
+
+    Raises:
+        InvalidArgument: it is no number, or below `least`.
+    """
     text = os.environ.get(f"NAIAD_{name}")
     if not text:
         return default
@@ -56,9 +61,9 @@ class Tuning:
             raise InvalidArgument(f"NAIAD_JOURNAL must be 'auto', 'mmap' or 'write', not {journal!r}.")
         return cls(
             journal=journal,
-            segment_bytes=int(_number("SEGMENT_BYTES", cls.segment_bytes)),
-            fold_records=int(_number("FOLD_RECORDS", cls.fold_records, least=1)),
-            small_run_records=int(_number("SMALL_RUN_RECORDS", cls.small_run_records)),
-            sync_seconds=_number("SYNC_SECONDS", cls.sync_seconds, least=0.001),
-            memory_bytes=int(_number("MEMORY_BYTES", cls.memory_bytes)),
+            segment_bytes=int(number("SEGMENT_BYTES", cls.segment_bytes)),
+            fold_records=int(number("FOLD_RECORDS", cls.fold_records, least=1)),
+            small_run_records=int(number("SMALL_RUN_RECORDS", cls.small_run_records)),
+            sync_seconds=number("SYNC_SECONDS", cls.sync_seconds, least=0.001),
+            memory_bytes=int(number("MEMORY_BYTES", cls.memory_bytes)),
         )

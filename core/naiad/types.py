@@ -35,6 +35,7 @@ __all__ = [
     "FloatSeries",
     "GitRef",
     "Integer",
+    "ModelVersionStage",
     "Namespace",
     "RunState",
     "Series",
@@ -344,6 +345,18 @@ class RunState(str, Enum):
 
     def __format__(self, format_spec: str) -> str:
         return format(self.value, format_spec)
+
+
+class ModelVersionStage(str, Enum):
+    """How far a version of a model has come; equal to its plain name."""
+
+    NONE = "none"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:

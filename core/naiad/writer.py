@@ -22,7 +22,7 @@ from naiad import clock, ids
 from naiad.errors import (
     FieldWarning,
     FileError,
-    InactiveRun,
+    InactiveContainer,
     NaiadError,
     StorageError,
     StorageWarning,
@@ -167,7 +167,7 @@ class Writer:
         """Write ops that take effect together; `incoming` are the names of content that came in for them.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         stored = [Stored(dict.fromkeys(incoming, ""), self.now())] if incoming else []
         try:
@@ -183,7 +183,7 @@ class Writer:
         """Return the number that this writer's records carry for the float series at `path`.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         try:
             return self.journal.bind(path, self.now(), fresh=fresh)
@@ -194,7 +194,7 @@ class Writer:
         """Write points of one float series; all three sequences have one length and were checked.
 
         Raises:
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         try:
             self.journal.points(fid, values, steps, times)
@@ -207,7 +207,7 @@ class Writer:
         Raises:
             FileError: it is no file that can be read.
             StorageError: the disk does not take it.
-            InactiveRun: the writer has stopped.
+            InactiveContainer: the writer has stopped.
         """
         return self._taking(lambda name: self._intake.take(file, name, report))
 
@@ -244,9 +244,14 @@ class Writer:
         """Whether trouble of the disk raises instead of being warned about."""
         return self._on_error == "raise"
 
-    def _say_stored(self, blobs: dict[str, str]) -> None:
-        with contextlib.suppress(JournalClosed):  # who opens the run next finds it out
+    def _say_stored(self, blobs: dict[str, str]) -> bool:
+        """Write where content is now; whether that is on disk, so that the names under which it came in may go."""
+        try:
             self.journal.write([Stored(blobs, self.now())])
+        except JournalClosed:  # who folds the run finds it out again
+            return False
+        self.journal.sync()
+        return True
 
     def _warn_of_files(self, error: OSError) -> None:
         self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
@@ -281,8 +286,9 @@ class Writer:
                 errno=error.errno,
             ) from error
 
-    def _inactive(self) -> InactiveRun:
-        return InactiveRun(f"The run in {self.folder.path} was stopped in this process and takes no more values.")
+    def _inactive(self) -> InactiveContainer:
+        kind = self.folder.kind
+        return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
 
     def _start_thread(self) -> None:
         self._thread = threading.Thread(target=self._keep, name="naiad", daemon=True)
@@ -300,7 +306,8 @@ class Writer:
             self.journal.prepare_spare()
             if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
                 retried = now
-                self.journal.recover()
+                if self.journal.recover():
+                    self._intake.settle(())
             if now - synced >= self._tuning.sync_seconds:
                 synced = now
                 self._try("synced", self._sync)

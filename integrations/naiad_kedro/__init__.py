@@ -5,8 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from naiad.lazy import fetched
+from naiad_kedro.plugin import INTEGRATION
 
-__all__: list[str] = []
+__all__ = [
+    "NaiadArtifactDataset",
+    "NaiadFileDataset",
+    "NaiadHooks",
+    "NaiadMetricDataset",
+    "NeptuneFileDataset",
+    "log_to",
+]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = fetched(__name__, {})
+if TYPE_CHECKING:
+    from naiad_kedro.datasets import NaiadArtifactDataset, NaiadFileDataset, NaiadMetricDataset, NeptuneFileDataset
+    from naiad_kedro.hooks import NaiadHooks
+    from naiad_kedro.run_dataset import log_to
+else:
+    _HOMES = {
+        **dict.fromkeys(
+            ("NaiadArtifactDataset", "NaiadFileDataset", "NaiadMetricDataset", "NeptuneFileDataset"),
+            "naiad_kedro.datasets",
+        ),
+        "NaiadHooks": "naiad_kedro.hooks",
+        "log_to": "naiad_kedro.run_dataset",
+    }
+    _fetch, __dir__ = fetched(__name__, _HOMES)
+
+    def __getattr__(name):
+        """Fetch a public name from its home, or say what is missing for it."""
+        with INTEGRATION.needed_by(name):
+            return _fetch(name)

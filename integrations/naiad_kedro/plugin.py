@@ -7,6 +7,16 @@ from naiad.mapping import Integration, Row
 
 __all__ = ["INTEGRATION", "naiad_integration"]
 
+
+def _row(event: str, path: str, kind: str, meaning: str, *, when: str = "") -> Row:
+    """Return a row of the table; the verb follows from the kind."""
+    verbs = {"file": "upload", "artifact": "track_files", "string_series": "append", "float_series": "append"}
+    return Row(event, path, kind, verbs.get(kind, "assign"), meaning, when)
+
+
+_PIPELINE = "before_pipeline_run"
+_SAVED = "after_dataset_saved"
+
 INTEGRATION = Integration(
     name="kedro",
     framework="Kedro 1",
@@ -16,52 +26,46 @@ INTEGRATION = Integration(
     adapter="naiad_kedro.hooks:NaiadHooks",
     base="kedro",
     rows=(
-        Row(
-            "before_pipeline_run",
-            "source_code/integrations/kedro-neptune",
-            "string",
-            "assign",
-            "the version, on the run itself",
+        _row(_PIPELINE, "source_code/integrations/kedro-neptune", "string", "the version, on the run itself"),
+        _row(_PIPELINE, "{base}/kedro_command", "string", "the command that started the pipeline"),
+        _row(_PIPELINE, "{base}/run_params/{name:path}", "atom", "the arguments of the pipeline's run"),
+        _row(_PIPELINE, "{base}/structure", "file", "the pipeline, as JSON"),
+        _row(_PIPELINE, "{base}/execution_order", "string", "the nodes in their order"),
+        _row(_PIPELINE, "{base}/status", "string", "`running`, then `done`, `failed` or `interrupted`"),
+        _row("after_pipeline_run", "{base}/execution_time", "float", "of the pipeline, in seconds"),
+        _row(_PIPELINE, "{base}/log", "string_series", "what began and ended"),
+        _row(_PIPELINE, "{base}/parameters/{name:path}", "atom", "the parameters, nested ones by themselves"),
+        _row(
+            _PIPELINE, "{base}/catalog/parameters/{name}", "atom", "the parameters as Neptune kept them: dicts as text"
         ),
-        Row("before_pipeline_run", "{base}/kedro_command", "string", "assign", "the command that started the pipeline"),
-        Row(
-            "before_pipeline_run",
-            "{base}/run_params/{name:path}",
-            "atom",
-            "assign",
-            "the arguments of the pipeline's run",
-        ),
-        Row(
-            "before_pipeline_run",
-            "{base}/catalog/datasets/{dataset}/{fact:path}",
-            "atom",
-            "assign",
-            "type, path and options of a dataset",
-        ),
-        Row(
-            "after_dataset_saved",
-            "{base}/catalog/files/{dataset}",
-            "file",
-            "upload",
-            "the file of a NaiadFileDataset",
-            when="file_dataset",
-        ),
-        Row("before_pipeline_run", "{base}/catalog/parameters/{name:path}", "atom", "assign", "the parameters"),
-        Row("before_pipeline_run", "{base}/structure", "file", "upload", "the pipeline, as JSON"),
-        Row("before_pipeline_run", "{base}/execution_order", "string", "assign", "the nodes in their order"),
-        Row("before_node_run", "{base}/log", "string_series", "append", "what began and ended"),
-        Row("before_node_run", "{base}/nodes/{node}/status", "string", "assign", "`running`, `done` or `failed`"),
-        Row("before_node_run", "{base}/nodes/{node}/inputs", "string", "assign", "the names of its inputs"),
-        Row("before_node_run", "{base}/nodes/{node}/outputs", "string", "assign", "the names of its outputs"),
-        Row(
+        _row(_PIPELINE, "{base}/catalog/datasets/{dataset}/{fact:path}", "atom", "type, path and options of a dataset"),
+        _row("before_node_run", "{base}/catalog/datasets/{dataset}/load_seconds", "float", "the last loading"),
+        _row(_SAVED, "{base}/catalog/datasets/{dataset}/save_seconds", "float", "the last saving"),
+        _row(_SAVED, "{base}/catalog/datasets/{dataset}/rows", "int", "of a table, when loaded or saved", when="table"),
+        _row(_SAVED, "{base}/catalog/datasets/{dataset}/columns", "int", "likewise", when="table"),
+        _row(_SAVED, "{base}/catalog/datasets/{dataset}/bytes", "int", "of a local file, when loaded or saved"),
+        _row(_SAVED, "{base}/catalog/files/{dataset}", "file", "the file of a dataset", when="file"),
+        _row(_SAVED, "{base}/catalog/artifacts/{dataset}", "artifact", "a file or folder by its hash", when="artifact"),
+        _row(_SAVED, "{base}/metrics/{name:path}", "atom", "a number, or those of a dict", when="metric"),
+        _row(_SAVED, "{base}/metrics/{name:path}", "float_series", "the same, a point each time", when="series"),
+        _row("before_node_run", "{base}/nodes/{node}/status", "string", "`running`, then as for the pipeline"),
+        _row("before_node_run", "{base}/nodes/{node}/process", "int", "the id of the process that ran it"),
+        _row("before_node_run", "{base}/nodes/{node}/thread", "string", "the name of the thread that ran it"),
+        _row("before_node_run", "{base}/nodes/{node}/inputs", "string", "the names of its inputs"),
+        _row("after_node_run", "{base}/nodes/{node}/outputs", "string", "the names of its outputs"),
+        _row(
             "before_node_run",
             "{base}/nodes/{node}/parameters/{name:path}",
             "atom",
-            "assign",
             "the parameters among its inputs",
             when="params",
         ),
-        Row("after_node_run", "{base}/nodes/{node}/execution_time", "float", "assign", "in seconds"),
+        _row("after_node_run", "{base}/nodes/{node}/execution_time", "float", "in seconds"),
+        _row("on_pipeline_error", "{base}/error/type", "string", "of the exception", when="error"),
+        _row("on_pipeline_error", "{base}/error/message", "string", "its text", when="error"),
+        _row("on_pipeline_error", "{base}/error/traceback", "string", "where it came from", when="error"),
+        _row("on_node_error", "{base}/error/node", "string", "the node that raised it", when="error and node"),
+        _row("any", "{base}/integration/errors", "string_series", "what could not be logged", when="trouble"),
     ),
 )
 

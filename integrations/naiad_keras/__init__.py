@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from naiad.lazy import fetched
 
-__all__: list[str] = []
+__all__ = ["NaiadCallback", "NeptuneCallback"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = fetched(__name__, {})
+if TYPE_CHECKING:
+    from naiad_keras.callback import NaiadCallback, NeptuneCallback
+else:
+    homes = dict.fromkeys(__all__, "naiad_keras.callback")
+    __getattr__, __dir__ = fetched(__name__, homes)

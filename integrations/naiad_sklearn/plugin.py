@@ -12,7 +12,8 @@ from naiad.utils import stringify_unsupported
 
 __all__ = ["INTEGRATION", "naiad_describe", "naiad_integration"]
 
-CLASSIFIER, REGRESSOR, KMEANS = (f"create_{name}_summary" for name in ("classifier", "regressor", "kmeans"))
+SUMMARY = "create_*_summary"
+SEARCH = "GridSearchCV and the like"
 
 INTEGRATION = Integration(
     name="sklearn",
@@ -20,49 +21,80 @@ INTEGRATION = Integration(
     packages={"sklearn": "scikit-learn"},
     versions=">=1.6,<2",
     extra="sklearn",
-    adapter="naiad_sklearn.summaries:create_classifier_summary",
+    adapter="naiad_sklearn:NaiadCallback",
     rows=(
-        Row("create_*_summary", "{base}/all_params/{parameter}", "string", "assign", "the estimator's parameters"),
-        Row("create_*_summary", "{base}/pickled_model", "file", "assign", "the estimator, pickled"),
+        Row(SUMMARY, "{base}/all_params/{parameter:path}", "atom", "assign", "the estimator's parameters", "summary"),
+        Row(SUMMARY, "{base}/pickled_model", "file", "assign", "the estimator, pickled", "model"),
+        Row(SUMMARY, "{base}/integration/about/{package}", "string", "assign", "the versions", "summary"),
+        Row(SUMMARY, "{base}/estimator/class", "string", "assign", "its class", "summary"),
+        Row(SUMMARY, "{base}/estimator/html", "file", "assign", "its diagram, as HTML", "summary"),
+        Row(SUMMARY, "{base}/estimator/classes", "string", "assign", "the classes it knows, as JSON", "classifier"),
+        Row(SUMMARY, "{base}/estimator/features", "string", "assign", "the features it knows, as JSON", "frame"),
+        Row(SUMMARY, "{base}/test/preds", "file", "assign", "true and predicted values, as HTML", "predictions"),
+        Row(SUMMARY, "{base}/test/preds_proba", "file", "assign", "probabilities, as HTML", "probabilities"),
+        Row(SUMMARY, "{base}/test/scores/class_{i}/{score}", "float", "assign", "scores of a class", "classifier"),
+        Row(SUMMARY, "{base}/test/scores/{score}", "float", "assign", "scores", "regressor"),
         Row(
-            "create_*_summary",
-            "{base}/integration/about/neptune-sklearn",
-            "string",
-            "assign",
-            "the version",
-        ),
-        Row(
-            CLASSIFIER, "{base}/test/preds", "file", "assign", "true and predicted values, as HTML", when="predictions"
-        ),
-        Row(CLASSIFIER, "{base}/test/preds_proba", "file", "assign", "probabilities, as HTML", when="classifier"),
-        Row(
-            CLASSIFIER,
-            "{base}/test/scores/class_{i}/{score}",
+            SUMMARY,
+            "{base}/test/scores/output_{i}/{score:path}",
             "float",
             "assign",
-            "scores of a class",
-            when="classifier",
+            "the same by output",
+            "multioutput",
         ),
-        Row(REGRESSOR, "{base}/test/scores/{score}", "float", "assign", "scores", when="regressor"),
-        Row(KMEANS, "{base}/cluster_labels", "file", "assign", "the cluster of each sample, as HTML", when="kmeans"),
+        Row(SUMMARY, "{base}/test/metrics/{metric}", "float", "assign", "metrics over all of the data", "predictions"),
+        Row(SUMMARY, "{base}/cluster_labels", "file", "assign", "the cluster of each sample, as HTML", "kmeans"),
+        Row(SUMMARY, "{base}/diagnostics_charts/{chart}", "file", "assign", "a chart, as PNG", "log_charts"),
         Row(
-            "create_*_summary",
-            "{base}/diagnostics_charts/{chart}",
-            "file",
-            "assign",
-            "a chart, as PNG",
-            when="log_charts",
-        ),
-        Row(
-            KMEANS,
+            SUMMARY,
             "{base}/diagnostics_charts/silhouette",
             "file_series",
             "assign",
             "a chart for each number of clusters",
-            when="kmeans and log_charts",
+            "kmeans and log_charts",
         ),
+        Row(SEARCH, "{base}/search/cv_results", "file", "assign", "all its results, as CSV", "search"),
+        Row(SEARCH, "{base}/search/cv_results_table", "file", "assign", "the same, as HTML", "search"),
+        Row(SEARCH, "{base}/search/best_params/{parameter:path}", "atom", "assign", "the best parameters", "search"),
+        Row(SEARCH, "{base}/search/best_score", "float", "assign", "their score", "search"),
+        Row(SEARCH, "{base}/search/best_index", "int", "assign", "their number in the table", "search"),
+        Row(SEARCH, "{base}/search/candidates/{i}/{result}", "atom", "assign", "results of one of the best", "search"),
+        Row(
+            SEARCH, "{base}/search/candidates/{i}/params/{parameter:path}", "atom", "assign", "its parameters", "search"
+        ),
+        Row(
+            "setup",
+            "source_code/integrations/scikit-learn",
+            "string",
+            "assign",
+            "its version, on the run itself",
+            "fit",
+        ),
+        Row("setup", "{base}/fit/estimator", "string", "assign", "the class of what is fitted", "fit"),
+        Row("setup", "{base}/fit/params/{parameter:path}", "atom", "assign", "its parameters", "fit"),
+        Row("setup", "{base}/fit/status", "string", "assign", "running, then done, failed or interrupted", "fit"),
+        Row("on_fit_task_begin", "{base}/fit/data/{size}", "int", "assign", "numbers of samples and features", "fit"),
+        Row("on_fit_task_end", "{base}/fit/seconds", "float", "assign", "how long it took", "fit"),
+        Row(
+            "on_fit_task_end", "{base}/fit/tasks/{task:path}/seconds", "float_series", "append", "of each task", "tasks"
+        ),
+        Row(
+            "on_fit_task_end",
+            "{base}/fit/tasks/{task:path}/scores/{score}",
+            "float_series",
+            "append",
+            "of each iteration, on the data it was fitted to",
+            "scoring",
+        ),
+        Row("on_fit_task_end", "{base}/fit/scores/{score}", "float", "assign", "of the end", "scoring and single"),
+        Row("teardown", "{base}/fit/exception/type", "string", "assign", "what ended the fit", "exception"),
+        Row("teardown", "{base}/fit/exception/message", "string", "assign", "its message", "exception"),
+        Row("teardown", "{base}/fit/exception/traceback", "string", "assign", "its traceback", "exception"),
+        Row("autolog", "{base}/train/metrics/{metric}", "float", "assign", "on the training data", "log_train_metrics"),
+        Row("any", "{base}/integration/errors", "string_series", "append", "what could not be logged", "trouble"),
     ),
 )
+"""The rows of a fit are those of NaiadCallback and of `autolog`, which gives each fit a namespace."""
 
 
 @hookimpl

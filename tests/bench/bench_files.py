@@ -17,6 +17,7 @@ from pathlib import Path
 
 from figures import WALL, Figure, folder, in_turns, main, seconds
 
+import naiad
 from naiad.artifacts.tracking import track
 from naiad.store.archive import Member, write_zip
 from naiad.store.blobs import Blobs, Incoming
@@ -156,6 +157,44 @@ def small(place: Path, count: int, repeats: int) -> list[Figure]:
     ]
 
 
+def through_a_run(place: Path, sources: dict[str, Path], data: Path, repeats: int) -> list[Figure]:
+    """The same as a user has it: verbs of a run, and what is resident meanwhile."""
+    figures = []
+    with naiad.init_run(project="bench", store=place / "run" / ".naiad") as run:
+        for name, source in sources.items():
+            blocked, waited = [], []
+            memory = [growth(lambda source=source: run["file"].upload(source, wait=True))]
+            for number in range(repeats):
+                os.sync()
+                blocked.append(seconds(lambda source=source, number=number: run[f"f/{number}"].upload(source), WALL))
+                waited.append(blocked[-1] + seconds(run.wait, WALL))
+                run.pop(f"f/{number}")
+            floor = [seconds(lambda source=source: _copy(source, place / "cp"), WALL) for _ in range(repeats)]
+            figures += [
+                Figure(f"upload() of a {name}: the caller is blocked", "s", blocked, "", {"cp": floor}),
+                Figure(f"upload() of a {name}: until it is on the disk", "s", waited, "", {"cp": floor}),
+                Figure(f"upload() of a {name}: memory, all of it", "MiB", memory, "<= 64"),
+            ]
+        blocked, memory = [], [growth(lambda: run["set"].upload_files(str(data), wait=True))]
+        for number in range(repeats):
+            blocked.append(seconds(lambda number=number: run[f"s/{number}"].upload_files(str(data)), WALL))
+        run.wait()
+        saved = [
+            seconds(lambda: run["set"].download(place / "set.zip", progress_bar=False), WALL) for _ in range(repeats)
+        ]
+        figures += [
+            Figure("upload_files() of the small files: the caller is blocked", "s", blocked),
+            Figure("upload_files() of the small files: memory, all of it", "MiB", memory, "<= 64"),
+            Figure("download() of the small files as a ZIP", "s", saved),
+        ]
+    return figures
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", source, target], check=True)
+    target.unlink()
+
+
 def _members(blobs: Blobs, taken: dict[str, Taken]) -> list[Member]:
     import io
 
@@ -176,6 +215,7 @@ def measure(quick: bool) -> list[Figure]:
             *large(place, "2 GiB real file", real, repeats),
             *large(place, "5 GiB sparse file", sparse, repeats),
             *small(place, 10_000 // scale, repeats),
+            *through_a_run(place, {"2 GiB real file": real, "5 GiB sparse file": sparse}, place / "data", repeats),
         ]
 
 

@@ -145,7 +145,7 @@ def test_chart_and_frame_come_back_as_a_page_with_their_data(run: naiad.Run, tmp
         page = path.read_text(encoding="utf-8")
         assert ".html" == path.suffix
         assert datum in page
-                assert '<script src="http' not in page
+        assert '<script src="http' not in page
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad import life, runs
+from naiad import life
 from naiad.errors import (
     InactiveRun,
     InvalidArgument,
@@ -27,7 +27,6 @@ from naiad.errors import (
     NaiadValueError,
     NaiadWarning,
     NeedExistingRun,
-    NotYetWarning,
     ProtectedPath,
     ReadOnlyWarning,
     RunIdCollision,
@@ -36,6 +35,7 @@ from naiad.errors import (
 )
 from naiad.store.store import Store
 from naiad.store.verify import verify
+from naiad.stored import first_ops
 from naiad.types import FloatSeries
 from naiad.writer import Writer
 
@@ -196,25 +196,6 @@ def test_bad_mode_names_the_five(store: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("NEPTUNE_MODE", "quick")
     with pytest.raises(ValueError, match="'async', 'sync', 'offline', 'read-only', 'debug'"):
         naiad.init_run()
-
-
-@pytest.mark.usefixtures("store")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"source_files": ["*.py"]},
-        {"capture_stdout": True},
-        {"capture_hardware_metrics": True},
-        {"git_ref": True},
-        {"dependencies": "infer"},
-    ],
-    ids=lambda each: next(iter(each)),
-)
-def test_what_is_not_there_yet_says_so_once(arguments: dict[str, Any]) -> None:
-    naiad.errors.forget_warnings()
-    with pytest.warns(NotYetWarning, match=next(iter(arguments))):
-        naiad.init_run(**arguments).stop()
-    naiad.init_run(**arguments).stop()
 
 
 @pytest.mark.usefixtures("store")
@@ -576,7 +557,7 @@ def test_run_knows_its_project_and_keeps_it_when_it_is_copied(tmp_path: Path, st
 def test_joining_a_run_waits_until_its_maker_has_begun_it() -> None:
     ticket = Store.locate().new_run("digits", "mine")
     ticket.folder.journal.mkdir(parents=True)  # as far as another process came until now
-    first = runs._first_ops(ticket.id, "digits", "mine", {"name": "theirs", "description": None, "tags": []})
+    first = first_ops({"id": ticket.id, "project": "digits", "name": "theirs"})
     maker = threading.Timer(0.3, lambda: Writer.open(ticket.folder, first_ops=first).stop())
     maker.start()
     with naiad.init_run(project="digits", custom_run_id="mine") as run:
@@ -656,7 +637,7 @@ def test_project_is_named_by_a_folder_of_any_bytes(tmp_path: Path, store: Path) 
 def test_run_with_a_half_character_in_its_project_does_not_hide_the_others(store: Path) -> None:
     naiad.init_run(project="fine").stop()
     ticket = Store.locate().new_run("fine")
-    first = runs._first_ops(ticket.id, "f\udcff", None, {"name": None, "description": None, "tags": []})
+    first = first_ops({"id": ticket.id, "project": "f\udcff"})
     Writer.open(ticket.folder, first_ops=first).stop()
 
     assert 2 == len(Store.locate().catalog().rows())

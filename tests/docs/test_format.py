@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import os
 import sqlite3
 import struct
 import zlib
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,10 @@ import zstandard
 
 import naiad
 from naiad import Run
+from naiad.types import File
 
 FLOAT_STEP = 1 << 31
+BLOBS = "(blobs)"  # no path: where content that came in is
 
 
 def crc_of(*columns: object) -> int:
@@ -106,6 +111,10 @@ def read_journal(run: Path) -> dict[str, Any]:
                 paths[op[1]] = op[2]
             elif op[0] == "strings":
                 found.setdefault(op[1], []).extend(op[2])
+            elif op[0] == "members":
+                found.setdefault(op[1], {}).update(op[2])
+            elif op[0] == "stored":
+                found.setdefault(BLOBS, {}).update(op[1])
     for file in sorted((run / "journal").glob("*.seg")):
         for fid, step, value, _seconds in records(file.read_bytes()):
             found.setdefault(paths[fid], []).append((step, value))
@@ -115,11 +124,13 @@ def read_journal(run: Path) -> dict[str, Any]:
 def read_index(run: Path) -> dict[str, Any]:
     """A long one: everything is in the index."""
     db = sqlite3.connect(f"file:{run / 'run.db'}?mode=ro", uri=True)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {BLOBS: {}}
+    for (facts,) in db.execute("SELECT facts FROM writer"):
+        found[BLOBS] |= msgspec.msgpack.decode(facts)[10]
     for number, path, kind, facts, crc in db.execute("SELECT id, path, kind, facts, crc FROM field"):
         assert crc == crc_of(number, path, kind, facts)
-        value, *_rest = msgspec.msgpack.decode(facts)
-        found[path] = value
+        value, *rest = msgspec.msgpack.decode(facts)
+        found[path] = rest[17] if kind == "file_set" else value
         span = (number << 24, (number + 1) << 24)
         for _key, data in db.execute("SELECT key, data FROM chunk WHERE key >= ? AND key < ? ORDER BY key", span):
             columns = block(data)
@@ -138,13 +149,29 @@ def read_index(run: Path) -> dict[str, Any]:
     return found
 
 
+def file_bytes(run: Path, found: dict[str, Any], text: str) -> bytes:
+    """The bytes of a stored file."""
+    file = json.loads(text)
+    if "blob" not in file:
+        return base64.b64decode(file.get("content", ""))
+    name = found[BLOBS].get(file["blob"]) or file["blob"]
+    folder = run.parent.parent / "blobs"
+    data = (folder / ("incoming" if "." in name else name[:2]) / name).read_bytes()
+    start = file.get("start", 0)
+    return data[start : start + file["size"]]
+
+
 @pytest.mark.parametrize("count", [5, 70_000])
 def test_a_reader_written_from_the_format_page_finds_what_was_logged(store: Path, count: int) -> None:
+    large = os.urandom(100_000)
     with naiad.init_run() as run:
         run["lr"], run["epochs"], run["name"], run["ok"] = 0.1, 2**40, "näiad \U0001f30a", True
         run["loss"].extend([math.sin(i) for i in range(count)], steps=range(count))
         run["half"].extend([1.0, math.inf, -0.0], steps=[0.5, 1.5, 2.0])
         run["notes"].extend([f"line {i}" for i in range(min(count, 100))])
+        run["file"].upload(File.from_content(large))
+        run["files"].extend([File.from_content(b""), File.from_content(b"few"), File.from_content(large)])
+        run["set"].upload_files(sorted(map(str, members(store.parent / "members"))))
         place = folder_of(run)
     is_folded = (place / "run.db").exists()
 
@@ -155,6 +182,19 @@ def test_a_reader_written_from_the_format_page_finds_what_was_logged(store: Path
     assert [(i, math.sin(i)) for i in range(count)] == found["loss"]
     assert [(0.5, 1.0), (1.5, math.inf), (2.0, -0.0)] == found["half"]
     assert [f"line {i}" for i in range(min(count, 100))] == found["notes"]
+    assert large == file_bytes(place, found, found["file"])
+    assert [b"", b"few", large] == [file_bytes(place, found, text) for text in found["files"]]
+    assert {f"{i}.bin": bytes([i]) * 1000 for i in range(9)} == {
+        name: file_bytes(place, found, text) for name, text in found["set"].items()
+    }
+
+
+def members(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    for i in range(9):
+        path = folder / f"{i}.bin"
+        path.write_bytes(bytes([i]) * 1000)
+        yield path
 
 
 def test_the_seal_names_every_file_with_size_and_crc_as_the_page_says(run: Run) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad.errors import MissingField, NaiadWarning, NotYetWarning, ReadOnlyWarning, forget_warnings
+from naiad.errors import MissingField, NaiadWarning, ReadOnlyWarning, forget_warnings
 
 pytestmark = pytest.mark.usefixtures("store")
 Run = naiad.Run
@@ -25,16 +25,21 @@ DOES: dict[str, tuple[dict[str, Any], Callable[[Run], Any], Any]] = {
 }
 """Argument, its value, where its effect is seen, and the effect."""
 
-ELSEWHERE = {"with_id", "mode", "fail_on_exception", "capture_traceback"}
-"""What takes more than a line to see; below."""
+ELSEWHERE = {
+    "with_id",
+    "mode",
+    "fail_on_exception",
+    "capture_traceback",
+    "capture_stdout",
+    "capture_stderr",
+    "capture_hardware_metrics",
+    "source_files",
+    "git_ref",
+    "dependencies",
+}
+"""What takes more than a line to see; below, and in tests/core/capture."""
 
 SAYS: dict[str, tuple[Any, type[Warning]]] = {
-    "source_files": (["*.py"], NotYetWarning),
-    "capture_stdout": (True, NotYetWarning),
-    "capture_stderr": (True, NotYetWarning),
-    "capture_hardware_metrics": (True, NotYetWarning),
-    "git_ref": (True, NotYetWarning),
-    "dependencies": ("infer", NotYetWarning),
     "proxies": ({"http": "x"}, NaiadWarning),
     "async_lag_callback": (print, NaiadWarning),
     "async_no_progress_callback": (print, NaiadWarning),

@@ -1,4 +1,4 @@
-"""`naiad ls`: the runs of a store."""
+"""`naiad ls`: the runs of a store, or its models or their versions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
+from naiad.store.kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.types import RunState
 
 if TYPE_CHECKING:
@@ -20,42 +21,51 @@ if TYPE_CHECKING:
 __all__ = ["STATE_STYLES", "ls"]
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
+LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
 STATES = [*(state.value for state in RunState), "damaged", "newer"]  # the last two of runs that cannot be read
 STATE_STYLES = {"running": "green", "failed": "red", "killed": "red", "damaged": "red", "terminated": "yellow"}
 
 
 @click.command()
-@click.option("--project", help="Only runs of this project.")
-@click.option("--tag", "tags", multiple=True, help="Only runs with this tag; given twice, with both.")
-@click.option("--state", type=click.Choice(STATES), help="Only runs in this state.")
+@click.argument("what", type=click.Choice(LISTED), default=RUN.folder, metavar="[WHAT]")
+@click.option("--project", help="Only what belongs to this project.")
+@click.option("--tag", "tags", multiple=True, help="Only what has this tag; given twice, both.")
+@click.option("--state", type=click.Choice(STATES), help="Only what is in this state.")
+@click.option("--trashed", "is_trashed", is_flag=True, help="What is in the trash instead.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
 @json_option
 @click.pass_obj
 def ls(
     store: Path | None,
+    what: str,
     project: str | None,
     tags: tuple[str, ...],
     state: str | None,
+    is_trashed: bool,
     limit: int | None,
     is_json: bool,
 ) -> None:
-    """List runs, newest first.
+    """List runs, newest first; or WHAT: models or versions.
 
-    The columns are id, state, time of creation, project, name and tags.
+    The columns are id, state, time of creation, project, name and tags; of versions the stage is in the place of
+    the state.
     """
-    found = existing_store(store).catalog().rows(project=project, tags=tags, state=state)[:limit]
+    kind = BY_FOLDER[what]
+    catalog = existing_store(store).catalog()
+    found = catalog.rows(project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed)[:limit]
     if is_json:
         print_document([_summary(row) for row in found])
     else:
         is_local = is_terminal()
-        print_rows(HEADER, (_cells(row, is_local) for row in found))
+        header = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
+        print_rows(header, (_cells(row, is_local) for row in found))
 
 
 def _cells(row: Summary, is_local: bool) -> list[Cell]:
     created = moment_text(row.created, is_local=is_local) if row.created else ""
     return [
         Cell(row.id, "bold"),
-        Cell(row.state, STATE_STYLES.get(row.state, "")),
+        Cell(row.stage) if row.stage else Cell(row.state, STATE_STYLES.get(row.state, "")),
         Cell(created, "dim"),
         Cell(row.project),
         Cell(row.name or ""),
@@ -66,6 +76,7 @@ def _cells(row: Summary, is_local: bool) -> list[Cell]:
 def _summary(row: Summary) -> dict[str, object]:
     names = (
         *("id", "uid", "custom_run_id", "project", "name", "description", "state", "failed", "owner"),
-        *("created", "modified", "size", "tags", "group_tags"),
+        *("created", "modified", "size", "tags", "group_tags", "trashed"),
+        *(("model_id", "stage") if row.kind is MODEL_VERSION else ()),
     )
-    return {name: getattr(row, name) for name in names}
+    return {"kind": row.kind.name} | {name: getattr(row, name) for name in names}

@@ -19,5 +19,5 @@ __all__ = ["path"]
 @click.pass_obj
 def path(store: Path | None, run: str) -> None:
     """Print the folder of a run, which can be copied, moved and deleted as a whole."""
-    folder = os.path.abspath(existing_store(store).find_run(run).path)
+    folder = os.path.abspath(existing_store(store).find(run).path)
     click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

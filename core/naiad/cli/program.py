@@ -49,7 +49,8 @@ class Program(click.Group):
 def program(ctx: click.Context, store: Path | None) -> None:
     """Look at the runs of a store, and mend them.
 
-    RUN is an id such as DIGITS-3, or the name of the run's folder. On a terminal output is made for reading;
+    RUN is an id such as DIGITS-3, or the name of the run's folder; models (DIGITS-CNN) and their versions
+    (DIGITS-CNN-2) are named alike. On a terminal output is made for reading;
     in a pipe each line is one item, with tabs between columns and no header. --json gives everything exactly.
     """
     ctx.obj = store

@@ -11,22 +11,29 @@ from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
+from naiad.store.store import Store
 
 __all__ = ["repair"]
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", required=False)
+@click.option("--catalog", "is_catalog", is_flag=True, help="Make the table of all runs anew from their folders.")
 @json_option
 @click.pass_obj
-def repair(store: Path | None, run: str, is_json: bool) -> None:
+def repair(store: Path | None, run: str | None, is_catalog: bool, is_json: bool) -> None:
     """Rebuild a damaged run from what is whole in it. The originals are kept beside it.
 
     It says what was found, how many fields and points the run has now, and how many points are known to be lost.
     """
+    if is_catalog == (run is not None):
+        raise click.UsageError("Give a run, or --catalog.")
+    if run is None:
+        _rebuild(existing_store(store), is_json)
+        return
     from naiad.store.repair import repair
 
-    done = repair(existing_store(store).find_run(run))
+    done = repair(existing_store(store).find(run))
     if is_json:
         counts = {"fields": done.fields, "points": done.points, "lost": done.lost}
         damages = [damage_item(damage) for damage in done.damages]
@@ -37,3 +44,14 @@ def repair(store: Path | None, run: str, is_json: bool) -> None:
         print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
         print_lines([f"{clean(run)} has {done.fields:,} fields and {done.points:,} points now; lost: {done.lost:,}."])
         print_lines([f"The originals are kept in {clean(str(done.kept))}"])
+
+
+def _rebuild(store: Store, is_json: bool) -> None:
+    """Throw the catalog away, which loses nothing, and read all folders again."""
+    catalog = store.catalog()
+    catalog.rebuild()
+    count = len(catalog.rows(kind=None, is_trashed=None))
+    if is_json:
+        print_document({"containers": count})
+    else:
+        print_lines([f"The catalog was made anew from {count:,} folders."])

@@ -50,7 +50,7 @@ class OpenRun:
             tree.put(each, kind)
         near = ", ".join(f'"{each}"' for each in tree.near(path))
         hint = f" Nearby: {near}." if near else ""
-        return MissingField(f'Run {self.id} has no field "{path}".{hint}', path=path)
+        return MissingField(f'{self.folder.kind.title} {self.id} has no field "{path}".{hint}', path=path)
 
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:
@@ -80,7 +80,7 @@ def open_run(path: Path | None, run: str) -> OpenRun:
     Raises:
         RunNotFound: there is none; the message names ids that look alike.
     """
-    folder = existing_store(path).find_run(run)
+    folder = existing_store(path).find(run)
     reader = Reader(folder)
     name = opened("string", reader.values("sys").get("sys/id"))
     return OpenRun(str(name) if name else folder.uid, folder, reader)

@@ -68,8 +68,8 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
     from naiad.store.verify import examine, examine_store
 
     if run is not None:
-        return [(run, examine(store.find_run(run)))]
-    ids = {row.uid: row.id for row in store.catalog().rows()}
+        return [(run, examine(store.find(run)))]
+    ids = {row.uid: row.id for row in store.catalog().rows(kind=None, is_trashed=None)}
     return [(_name(folder, store, ids), found) for folder, found in examine_store(store).items()]
 
 

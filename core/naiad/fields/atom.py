@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from naiad import coerce
+from naiad import coerce, html
 from naiad.fields.base import Change, Field
 from naiad.ops import Assign, Plain
 
@@ -40,6 +40,10 @@ class Atom(Field, Generic[T]):
     def content(self) -> T:
         """Return the value, which another field of this kind accepts."""
         return self.fetch()
+
+    def drawn(self) -> list[str]:
+        """Return the value."""
+        return [html.grid((), [(self.fetch(),)])]
 
     def assigning(self, value: object) -> Change:
         """Check a value and return the change that stores it."""

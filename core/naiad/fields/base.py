@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
-from naiad.errors import FieldConflict, WrongVerb
+from naiad import html
+from naiad.errors import FieldConflict, NaiadError, WrongVerb
 
 if TYPE_CHECKING:
     from naiad.ops import Op
@@ -147,6 +148,17 @@ class Field(Source):
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} field at "{self.path}">'
+
+    def _repr_html_(self) -> str:
+        """Return the field for a notebook, which shows an error instead of raising it."""
+        try:
+            return html.block(repr(self), *self.drawn())
+        except (NaiadError, OSError) as error:
+            return html.block(repr(self), html.text(error))
+
+    def drawn(self) -> list[str]:
+        """Return what a notebook shows of the content, as HTML."""
+        return []
 
     def refuse(self, verb: str) -> NoReturn:
         """Raise the error for a verb this kind does not have."""

@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from naiad import clock, coerce
+from naiad import clock, coerce, html
 from naiad.fields.base import Change
 from naiad.fields.series import Series, Steps
 from naiad.ops import Configure, Define, Op
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["FloatSeries"]
 
 PLAIN = {float}
+
+MOST_DRAWN = 240
 
 
 class FloatSeries(Series):
@@ -90,6 +92,19 @@ class FloatSeries(Series):
         places = None if step is None else (coerce.step(self.path, step),)
         times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)
         return Change(self, self._binding, partial(self._write, numbers, places, times))
+
+    def drawn(self) -> list[str]:
+        """Return a chart, and the numbers of it."""
+        reader = self.scope.reader
+        found, last = reader.chart(self.path, MOST_DRAWN), reader.last(self.path, self.kind)
+        if last is None:
+            return ["no points"]
+        is_finite = found.finite > 0
+        places, lows, highs = (each[is_finite].tolist() for each in (found.steps, found.minimum, found.maximum))
+        facts = [("points", reader.count(self.path)), ("last", last.value), ("at step", last.step)]
+        if lows:
+            facts += [("minimum", min(lows)), ("maximum", max(highs))]
+        return [html.chart(places, lows, highs), html.grid((), facts)]
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, values and times as arrays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from naiad import html
 from naiad.fields.base import Field
 
 __all__ = ["RunState"]
@@ -16,6 +17,10 @@ class RunState(Field):
     def fetch(self) -> str:
         """Return the state."""
         return self.read(self.scope.reader.value(self.path))
+
+    def drawn(self) -> list[str]:
+        """Return the state."""
+        return [html.text(self.fetch())]
 
     def content(self) -> str:
         """Return the state, for a copy of it as text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import coerce
+from naiad import coerce, html
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.base import Change
 from naiad.fields.series import Series, as_steps
@@ -13,6 +13,7 @@ from naiad.types import StringSeries as StringSeriesValue
 
 __all__ = ["StringSeries"]
 
+MOST_DRAWN = 20
 LONGEST = 1_000  # characters of an entry, with limits="neptune"
 
 
@@ -25,6 +26,12 @@ class StringSeries(Series):
         """Return steps, texts and times."""
         texts = self.scope.reader.texts(self.path, self.kind)
         return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
+
+    def drawn(self) -> list[str]:
+        """Return how many entries there are, and the last of them."""
+        texts = self.scope.reader.texts(self.path)
+        rows = [*zip(texts.steps, map(self.read, texts.texts), strict=True)]
+        return [html.text(f"{len(rows):,} entries"), html.grid(("step", "value"), rows[-MOST_DRAWN:])]
 
     def content(self) -> StringSeriesValue:
         """Return all entries, for a copy of the series."""

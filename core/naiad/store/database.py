@@ -46,6 +46,8 @@ def open_for_writing(path: Path) -> Engine:
         journal_mode(connection, is_remote=is_remote)
         synchronous(connection)
         small_pages_stay(connection)
+        linear_regexes(connection)
+        case_matters(connection)
 
     return engine
 
@@ -96,7 +98,14 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 def open_in_memory() -> Engine:
     """An engine of a database that lives as long as the engine."""
-    return sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        linear_regexes(connection)
+        case_matters(connection)
+
+    return engine
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
@@ -180,6 +189,22 @@ def integrity(connection: Connection) -> list[str]:
     """What SQLite finds wrong with the structure of a database; it cannot check values."""
     found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
     return [] if found == ["ok"] else found
+
+
+def linear_regexes(connection: sqlite3.Connection) -> None:
+    """RE2 needs time in proportion to the text, whatever the pattern; Python's `re` may need exponentially more."""
+    connection.create_function("regexp", 2, _matches, deterministic=True)
+
+
+def _matches(pattern: str, text: str | None) -> bool:
+    import re2
+
+    return text is not None and re2.search(pattern, text) is not None
+
+
+def case_matters(connection: sqlite3.Connection) -> None:
+    """LIKE tells "a" from "A", as it does in other databases."""
+    connection.execute("PRAGMA case_sensitive_like=ON")
 
 
 def small_pages_stay(connection: sqlite3.Connection) -> None:

@@ -364,20 +364,24 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
     starts, ends = bounds[:-1], bounds[1:] - 1
     values = points.values
     finite = np.isfinite(values)
+    numbers = np.where(finite, values, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
+        counts, totals = np.add.reduceat(finite, starts, dtype=np.int64), np.add.reduceat(numbers, starts)
+        numbers -= np.repeat(totals / np.maximum(counts, 1), np.diff(bounds))
         columns = (
             ids,
             np.diff(bounds),
-            np.add.reduceat(finite, starts, dtype=np.int64),
+            counts,
             np.minimum.reduceat(np.where(finite, values, np.inf), starts),
             np.maximum.reduceat(np.where(finite, values, -np.inf), starts),
-            np.add.reduceat(np.where(finite, values, 0.0), starts),
+            totals,
             points.steps[ends],
             values[ends],
             points.times[ends],
+            np.add.reduceat(np.where(finite, np.square(numbers), 0.0), starts),
         )
-    for field, count, some, low, high, total, step, value, time in zip(*(c.tolist() for c in columns), strict=True):
-        states[field].series.add(count, some, low, high, total, step, value, time)
+    for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
+        states[field].series.add(*facts)
 
 
 def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:

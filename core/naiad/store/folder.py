@@ -1,4 +1,7 @@
-"""A run's folder: what lies where. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole."""
+"""A container's folder: what lies where. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole.
+
+Models, model versions and projects have the same folder in `models/`, `versions/` and `projects/`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from naiad import clock
+from naiad.store.kinds import BY_FOLDER, RUN, ContainerKind
 
 __all__ = ["RunFolder"]
 
@@ -19,7 +23,7 @@ LOCK_POLL_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run; nothing in it needs to exist yet."""
+    """The folder of one run, or of another container; nothing in it needs to exist yet."""
 
     path: Path
 
@@ -27,6 +31,11 @@ class RunFolder:
     def uid(self) -> str:
         """The name of the folder."""
         return self.path.name
+
+    @cached_property
+    def kind(self) -> ContainerKind:
+        """What lies in it, by the folder it is in; what was copied to some other place is taken for a run."""
+        return BY_FOLDER.get(self.path.parent.name, RUN)
 
     @cached_property
     def journal(self) -> Path:

@@ -97,6 +97,7 @@ class FieldFacts(msgspec.Struct, array_like=True):
     defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
     defined_by: str | None = None
     members: dict[str, str] = {}
+    spread: float | None = None  # of an index that does not say, unknown
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -558,7 +559,7 @@ def _field_facts(state: FieldState) -> dict[str, Any]:
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members,
+            state.members, s.spread,
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -571,7 +572,7 @@ def _field_row(state: FieldState) -> dict[str, Any]:
 def _state(number: int, path: str, kind: str, facts: FieldFacts) -> FieldState:
     series = Series(
         facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
-        facts.last_step, facts.last_value, facts.last_time,
+        facts.last_step, facts.last_value, facts.last_time, facts.spread if facts.finite else 0.0,
     )  # fmt: skip
     return FieldState(
         path, kind, number, facts.writer, facts.at, facts.value, facts.tags, facts.config, series, facts.pieces,

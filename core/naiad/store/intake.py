@@ -25,7 +25,7 @@ from naiad.store.stored import open_stored
 
 __all__ = ["Intake", "incoming"]
 
-Log = Callable[[dict[str, str]], object]
+Log = Callable[[dict[str, str]], bool]
 
 
 class Intake:
@@ -33,7 +33,7 @@ class Intake:
 
     Args:
         blobs: those of its store.
-        log: writes where content is now, so that the names under which it came in may be given up.
+        log: writes where content is now, and returns whether the names under which it came in may be given up.
         warn: says that the disk refuses.
     """
 
@@ -127,14 +127,15 @@ class Intake:
         while names := self._next():
             try:
                 found = self.blobs.settle_all(names)
-                self._log({name: blob.sha256 for name, blob in found.items()})
+                is_said = self._log({name: blob.sha256 for name, blob in found.items()})
             except OSError as error:
                 self._refused(names, error)
                 return
             except DamagedData as error:  # somebody removed it
                 self._refused([], OSError(str(error)))
                 return
-            self.drop(names)
+            if is_said:
+                self.drop(names)
 
     def _next(self) -> list[str]:
         with self._changed:

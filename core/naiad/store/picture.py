@@ -81,6 +81,7 @@ class Series(msgspec.Struct, gc=False):
     last_step: int | float | None = None
     last_value: Plain = None
     last_time: int | None = None  # milliseconds
+    spread: float | None = 0.0  # sum of squared differences from the mean; None: an earlier release did not keep it
 
     def add(
         self,
@@ -92,16 +93,39 @@ class Series(msgspec.Struct, gc=False):
         step: int | float,
         value: Plain,
         time: int,
+        spread: float = 0.0,
     ) -> None:
         """Take in a group of points, of which `step`, `value` and `time` are the last by step."""
         self.count += count
         if finite:
+            self.spread = self._joined_spread(finite, total, spread)
             self.finite += finite
             self.minimum = low if self.minimum is None or low < self.minimum else self.minimum
             self.maximum = high if self.maximum is None or high > self.maximum else self.maximum
             self.total += total
         if self.last_step is None or step >= self.last_step:
             self.last_step, self.last_value, self.last_time = step, value, time
+
+    def _joined_spread(self, finite: int, total: float, spread: float) -> float | None:
+        """The spread with another group: Chan's formula, which does not cancel as a sum of squares would."""
+        if self.spread is None:
+            return None
+        if not self.finite:
+            return spread
+        apart = total / finite - self.total / self.finite
+        return self.spread + spread + apart * apart * (self.finite * finite / (self.finite + finite))
+
+    @property
+    def mean(self) -> float | None:
+        """Of the finite values; None without any."""
+        return self.total / self.finite if self.finite else None
+
+    @property
+    def variance(self) -> float | None:
+        """Of the finite values, as a population; None without any, or when it is not known."""
+        if not self.finite or self.spread is None:
+            return None
+        return self.spread / self.finite if math.isfinite(self.spread) else math.inf
 
 
 class FieldState(msgspec.Struct, eq=False, gc=False):

@@ -302,6 +302,22 @@ class Reader:
         """
         return self._series(path, self._facts)
 
+    def shown(self) -> list[tuple[FieldState, Series | None]]:
+        """All fields that are stored, whole and shown, in one pass; with each series its facts."""
+
+        def find() -> list[tuple[FieldState, Series | None]]:
+            tail = self._current_tail()
+            late = tail.owners(self._picture) if tail else set()
+            paths = (path for path in self._picture.fields if path not in derived.KINDS and path not in self._refused)
+            states = [state for path in paths if (state := self._picture.at(path))]
+            return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
+
+        with self._lock:
+            return self._again(find)
+
+    def _known_facts(self, state: FieldState, late: set[int]) -> Series:
+        return self._facts(state) if state.kind in TEXT_SERIES or id(state) in late else state.series
+
     def count(self, path: str) -> int:
         """How many points a series has.
 

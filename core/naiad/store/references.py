@@ -89,8 +89,7 @@ def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False)
     alive: set[str] = set()
     for folder in store.folders():
         reader = Reader(folder)
-        for _path, file in stored_files(reader):
-            referenced |= {file.blob, reader.resolve(file.blob)}
+        referenced.update(reader.resolve(file.blob) for _path, file in stored_files(reader))
         if reader.damages:
             raise DamagedData(
                 f"The run in {folder.path} is damaged ({reader.damages[0]}), so what it refers to is not known.\n"

@@ -138,6 +138,20 @@ class Tail:
                 parts += self._select(file, bindings[file.writer])
         return parts
 
+    def owners(self, picture: Picture) -> set[int]:
+        """The field states that may have points here, or may have lost some, by their identity."""
+        if self._damaged:
+            return {id(state) for state in picture.states()}
+        numbers: dict[str, set[int]] = {}
+        for file in self._files:
+            fids = np.unique(self._now[file.name]["fid"] & np.uint32(FLOAT_STEP - 1))
+            numbers.setdefault(file.writer, set()).update(fids.tolist())
+        return {
+            state
+            for state, bindings in self._bindings(picture).items()
+            if any(number in numbers.get(writer, ()) for writer, number, _since in bindings)
+        }
+
     def has_since(self, writer: str, number: int, since: float) -> bool:
         """Whether a writer has appended with a number since then."""
         binding = (writer, number, since)
@@ -262,9 +276,10 @@ def with_tail(series: Series, parts: list[Columns]) -> Series:
         finite = part.values[np.isfinite(part.values)]
         with np.errstate(over="ignore", invalid="ignore"):
             total = float(finite.sum())
+            spread = float(np.square(finite - total / max(len(finite), 1)).sum())
         extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
         last = (part.steps[-1].item(), float(part.values[-1]), int(part.times[-1]))
-        whole.add(len(part.values), len(finite), *extremes, *last)
+        whole.add(len(part.values), len(finite), *extremes, *last, spread)
     return whole
 
 

@@ -318,7 +318,7 @@ def _store_damages(store: Store) -> Iterator[Damage]:
         for path in _files(key):
             if not ids.is_uid((_text_of(path) or "").strip()):
                 yield Damage(f"ids/{key.name}/{path.name}", "it does not name a run")
-        if not (store.root / "keys" / key.name).is_file():
+        if "-" not in key.name and not (store.root / "keys" / key.name).is_file():
             yield Damage(f"keys/{key.name}", "it is missing, and there are ids with this key")
     for path in _files(store.root / "custom"):
         if not _is_ticket(path):

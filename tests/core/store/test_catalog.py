@@ -15,7 +15,9 @@ from sqlalchemy.exc import OperationalError
 
 import naiad
 from naiad.store import catalog as catalog_module
+from naiad.store import entries as entries_module
 from naiad.store.catalog import Catalog, Summary
+from naiad.store.cells import INDEXED_TEXT
 from naiad.store.store import Store
 
 
@@ -39,11 +41,12 @@ def ids(rows: list[Summary]) -> list[str]:
 def tables(place: Store) -> dict[str, list[Any]]:
     """Everything in the catalog, without its own numbers."""
     queries = {
-        "run": "select uid, id, project, state, created, stamp from run order by uid",
-        "attr": "select uid, path.path, kind, num, integer, txt, count, step, time "
-        "from attr join run on run.number = run join path on path.number = attr.path order by 1, 2",
-        "tag": "select uid, path.path, tag from tag join run on run.number = run join path on path.number = tag.path "
-        "order by 1, 2, 3",
+        "container": "select uid, kind, id, project, state, created, stamp from container order by uid",
+        "cell": "select uid, path, field.kind, num, integer, txt, whole, min, max, average, variance "
+        "from cell join container on container.number = cell.container join field on field.number = cell.field "
+        "order by 1, 2",
+        "tag": "select uid, path, tag from tag join container on container.number = tag.container "
+        "join field on field.number = tag.field order by 1, 2, 3",
     }
     connection = sqlite3.connect(place.root / "catalog.db")
     try:
@@ -83,20 +86,23 @@ def test_newest_runs_come_first_and_filters_combine(place: Store) -> None:
 def test_atoms_and_last_values_are_kept(place: Store) -> None:
     with naiad.init_run(project="p") as run:
         run["values"] = {"float": 0.5, "nan": float("nan"), "int": 2**62 + 1, "bool": True, "text": "\ud800é"}
+        run["values/long"] = "x" * 1000
         run["loss"].extend([0.5, 0.25], steps=[3, 1.5], timestamps=[1.0, 2.0])
         run["log"].extend(["a", "b"], timestamps=[1.0, 2.0])
         run["empty"].configure(unit="m")
     place.catalog().refresh()
-    found = {row[1]: row[2:] for row in tables(place)["attr"] if not row[1].startswith("sys/")}
+    found = {row[1]: row[2:] for row in tables(place)["cell"] if not row[1].startswith("sys/")}
 
-    assert ("float", 0.5, None, None, None, None, None) == found["values/float"]
-    assert ("float", None, None, None, None, None, None) == found["values/nan"]
-    assert ("int", float(2**62), 2**62 + 1, None, None, None, None) == found["values/int"]
-    assert ("bool", 1.0, 1, None, None, None, None) == found["values/bool"]
-    assert ("string", None, None, "?é", None, None, None) == found["values/text"]
-    assert ("float_series", 0.5, None, None, 2, 3.0, 1000) == found["loss"]
-    assert ("string_series", None, None, "b", 2, 1.0, 2000) == found["log"]
-    assert ("float_series", None, None, None, 0, None, None) == found["empty"]
+    nothing = (None,) * 4
+    assert ("float", 0.5, None, None, None, *nothing) == found["values/float"]
+    assert ("float", None, None, None, None, *nothing) == found["values/nan"]
+    assert ("int", float(2**62), 2**62 + 1, None, None, *nothing) == found["values/int"]
+    assert ("bool", 1.0, None, None, None, *nothing) == found["values/bool"]
+    assert ("string", None, None, "?é", None, *nothing) == found["values/text"]
+    assert ("string", None, None, "x" * INDEXED_TEXT, "x" * 1000, *nothing) == found["values/long"]
+    assert ("float_series", 0.5, None, None, None, 0.25, 0.5, 0.375, 0.015625) == found["loss"]
+    assert ("string_series", None, None, "b", None, *nothing) == found["log"]
+    assert ("float_series", None, None, None, None, *nothing) == found["empty"]
 
 
 def test_rebuilt_catalog_is_the_same(place: Store) -> None:
@@ -175,7 +181,7 @@ def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.Monk
     for _ in range(3):
         make()
     place.catalog().refresh()
-    monkeypatch.setattr(catalog_module, "Reader", None)
+    monkeypatch.setattr(entries_module, "Reader", None)
 
     assert 3 == len(place.catalog().rows())
 
@@ -197,7 +203,7 @@ def test_damaged_catalog_is_made_anew(place: Store, damage: str) -> None:
         file.write_bytes(content)
     elif damage == "another format":
         connection = sqlite3.connect(file)
-        connection.execute("update version set format = 99")
+        connection.execute("update about set format = 99")
         connection.commit()
         connection.close()
     elif damage == "no tables":
@@ -220,7 +226,7 @@ def _checkpoint(file: Path) -> None:
 def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     expected = place.catalog().rows()
-    summaries = catalog_module._summaries
+    summaries = catalog_module.summaries
     failures = iter([True])
 
     def fail_once(connection: Any, rows: Any) -> Any:
@@ -228,7 +234,7 @@ def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pyt
             raise catalog_module.DatabaseError("select", None, Exception("database disk image is malformed"))
         return summaries(connection, rows)
 
-    monkeypatch.setattr(catalog_module, "_summaries", fail_once)
+    monkeypatch.setattr(catalog_module, "summaries", fail_once)
     assert expected == place.catalog().rows()
 
 
@@ -282,16 +288,16 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
     run = naiad.init_run(project="p")
     run["loss"].append(0.5)
     run["x"] = 1
-    kinds = catalog_module.Reader.kinds
+    shown = entries_module.Reader.shown
 
-    def change_after(reader: Any) -> dict[str, str]:
-        found = kinds(reader)
+    def change_after(reader: Any) -> Any:
+        found = shown(reader)
         if run.exists("loss"):
             run.pop("loss")
             run["new"] = 2
         return found
 
-    monkeypatch.setattr(catalog_module.Reader, "kinds", change_after)
+    monkeypatch.setattr(entries_module.Reader, "shown", change_after)
     assert ["P-1"] == ids(place.catalog().rows())
     run.stop()
 

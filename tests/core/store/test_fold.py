@@ -501,3 +501,17 @@ def test_forked_child_does_not_bring_back_what_another_process_deleted(folder: R
         assert [(0, 0.0), (1, 0.0)] == points_of(folder, "kept")
         fold(folder)
     other.stop()
+
+
+def test_variance_is_kept_over_folds_and_the_tail_wherever_the_values_lie(folder: RunFolder, writer: Writer) -> None:
+    values = 1e9 + np.random.default_rng(0).normal(0, 0.01, 1200)
+    for part in np.array_split(values, 3)[:2]:
+        put(writer, "x", list(range(len(part))), part.tolist())
+        put(writer, "short", [0, 1, 2], [1.0, float("nan"), 3.0])
+        fold(folder)
+    put(writer, "x", list(range(400)), values[800:].tolist())
+    facts = Reader(folder).facts("x")
+
+    assert float(values.var()) == pytest.approx(facts.variance, rel=1e-6)
+    assert float(values.mean()) == pytest.approx(facts.mean)
+    assert 1.0 == Reader(folder).facts("short").variance

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Op, Open, Plain, Strings, Tags
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, Shadowed
@@ -294,3 +297,31 @@ def test_definition_inherited_behind_one_that_began_anew_means_the_new_series() 
     picture = picture_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
 
     assert picture.at("loss") is picture.owner_of(BEN, 2) is picture.owner_of(ANN, 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf]), max_size=20), max_size=6),
+    st.sampled_from([0.0, 1e9]),
+)
+def test_variance_of_groups_is_that_of_the_whole(groups: list[list[float]], far: float) -> None:
+    """However the points fall into groups, and however far from zero they lie."""
+    series = Series()
+    for group in groups:
+        finite = np.array([value + far for value in group if math.isfinite(value)])
+        spread = float(np.square(finite - finite.mean()).sum()) if len(finite) else 0.0
+        series.add(len(group), len(finite), 0.0, 0.0, float(finite.sum()), 0, None, 0, spread)
+
+    whole = [value + far for group in groups for value in group if math.isfinite(value)]
+    if whole:
+        assert float(np.var(whole)) == pytest.approx(series.variance, rel=1e-6, abs=1e-3)
+        assert float(np.mean(whole)) == pytest.approx(series.mean)
+    else:
+        assert (None, None) == (series.mean, series.variance)
+
+
+def test_variance_of_an_index_that_does_not_say_stays_unknown() -> None:
+    series = Series(count=2, finite=2, total=3.0, spread=None)
+    series.add(1, 1, 1.0, 1.0, 1.0, 5, 1.0, 100, 0.0)
+
+    assert (3, None) == (series.finite, series.variance)

@@ -202,7 +202,7 @@ def test_custom_id_of_a_run_that_could_not_begin_is_free_again(place: Store, mon
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("naiad.runs.Writer.open", refuse)
+        patch.setattr("naiad.writer.Writer.open", refuse)
         with pytest.raises(OSError, match="space"):
             naiad.init_run(project="p", custom_run_id="job")
     assert [] == list(place.folders())

@@ -1,0 +1,1 @@
+"""What a run captures by itself."""

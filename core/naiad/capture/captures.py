@@ -1,0 +1,137 @@
+"""All that one run captures: begun when it is open, ended before it is stopped. Nothing here fails or delays a program.
+
+The console is led away at once, so that the next line printed is kept; everything else happens in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from naiad import clock
+from naiad.capture.console import console
+from naiad.capture.hardware import Hardware, unit_of
+from naiad.capture.rows import Row
+from naiad.capture.source_code import SourceCode
+from naiad.capture.wanted import Wanted
+from naiad.errors import NaiadError, NaiadWarning, warn_once
+from naiad.ids import host_name
+from naiad.types import FloatSeries, StringSeries
+
+if TYPE_CHECKING:
+    from naiad.runs import Run
+
+__all__ = ["Captures"]
+
+FIRST_LOOK_SECONDS = 1.0
+"""A run that ends before that says nothing of the hardware, and does not pay for looking."""
+SOURCE_SECONDS = 3.0
+CONSOLE_SECONDS = 2.0
+"""How long the end of a run waits for what is not captured yet."""
+STREAMS = {1: "stdout", 2: "stderr"}
+
+
+class Captures:
+    """What one run captures of the process that opened it."""
+
+    def __init__(self, run: Run, wanted: Wanted) -> None:
+        self._run = run
+        self._wanted = wanted
+        self._place = run.monitoring_namespace
+        self._streams = {number: name for number, name in STREAMS.items() if getattr(wanted, name)}
+        self._interval = wanted.interval
+        self._source = SourceCode(run, wanted)
+        self._is_captured: SimpleQueue[None] = SimpleQueue()
+        self._end: SimpleQueue[None] = SimpleQueue()
+
+    def start(self) -> None:
+        """Begin: the console at once, the rest in a thread."""
+        if self._wanted.is_monitored:
+            self._name_process()
+        try:
+            if self._streams:
+                console().join(self._printed)
+            threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
+        except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
+            self._is_captured.put(None)
+            warn_once("captures", f"Not all of {self._run!r} that was asked for can be captured: {error}")
+
+    def stop(self, seconds: float) -> None:
+        """Log the last of it, within so many seconds."""
+        until = clock.monotonic() + seconds
+        self._end.put(None)
+        try:
+            self._is_captured.get(timeout=min(seconds, SOURCE_SECONDS))
+        except Empty:
+            self._abandon_source()
+        finally:
+            if self._streams:
+                console().leave(self._printed, min(CONSOLE_SECONDS, max(0.0, until - clock.monotonic())))
+
+    def _abandon_source(self) -> None:
+        self._source.abandon()
+        message = f"{self._source.doing} of {self._run!r} was not captured: there was no time for it."
+        warn_once((self._run.get_url(), self._source.doing), message)
+
+    def _name_process(self) -> None:
+        facts: dict[str, object] = {
+            "hostname": host_name(),
+            "pid": str(os.getpid()),
+            "tid": str(threading.get_native_id()),
+        }
+        empty = {name: StringSeries([]) for name in self._streams.values()}
+        self._run[self._place] = facts | {
+            name: none for name, none in empty.items() if not self._has(f"{self._place}/{name}")
+        }
+
+    def _has(self, path: str) -> bool:
+        return self._run.get_attribute(path) is not None
+
+    def _printed(self, number: int, rows: Sequence[Row]) -> None:
+        """Take what was printed; in the thread of the console."""
+        if number in self._streams:
+            path = f"{self._place}/{self._streams[number]}"
+            with suppress(
+                NaiadError, NaiadWarning
+            ):  # the run was stopped meanwhile, or what its writer has said itself
+                self._run[path].extend([text for _, text in rows], timestamps=[at for at, _ in rows])
+
+    # In the thread
+
+    def _work(self) -> None:
+        try:
+            self._source.capture()
+        finally:
+            self._is_captured.put(None)
+        if self._wanted.hardware and not self._is_ending(min(FIRST_LOOK_SECONDS, self._interval)):
+            self._watch()
+
+    def _watch(self) -> None:
+        hardware = Hardware()
+        wait = min(FIRST_LOOK_SECONDS, self._interval)
+        while not self._is_ending(wait):
+            wait = self._interval
+            with suppress(NaiadError, NaiadWarning):  # as above
+                self._log(hardware.read())
+
+    def _log(self, figures: dict[str, float]) -> None:
+        new = [name for name in figures if not self._has(f"{self._place}/{name}")]
+        if new:
+            self._run[self._place] = {name: _empty_series(unit_of(name)) for name in new}
+        self._run[self._place].append(figures)
+
+    def _is_ending(self, seconds: float) -> bool:
+        """Wait, unless the run ends before that."""
+        try:
+            self._end.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
+
+
+def _empty_series(unit: str) -> FloatSeries:
+    return FloatSeries([], min=0.0, max=100.0 if unit == "%" else None, unit=unit)

@@ -1,0 +1,112 @@
+"""What a run is asked to capture: the arguments of `init_run`, checked and with their defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from naiad.errors import InvalidArgument, NaiadTypeError, shown, warn_once
+from naiad.gitref import GitRef
+from naiad.settings import number, setting
+
+__all__ = ["Wanted", "is_interactive", "wanted"]
+
+FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one run captures."""
+
+    stdout: bool
+    stderr: bool
+    hardware: bool
+    source_files: tuple[str, ...] | None
+    """Patterns; None for the script alone, () for nothing."""
+    repository: str | None
+    """Where to look for git; None for not at all."""
+    dependencies: str | None
+    interval: float
+    """Seconds between two looks at the hardware."""
+    is_monitored: bool
+    """Whether the process is named: its host, number and thread."""
+    is_repository_given: bool
+    has_script: bool = True
+
+    def when_resumed(self) -> Wanted:
+        """Return what is captured of a run that exists already: its source only where the user names it again."""
+        return replace(
+            self,
+            has_script=self.has_script and self.source_files is not None,
+            repository=self.repository if self.is_repository_given else None,
+        )
+
+
+def wanted(given: Mapping[str, Any]) -> Wanted:
+    """Check the arguments about capturing and return what they ask for.
+
+    Raises:
+        NaiadTypeError: one of them is not what it should be.
+    """
+    default = _default()
+    if default is None:
+        _say_what_is_off([name for name in FLAGS if given[name] is None])
+    stdout, stderr, hardware = (bool(default) if given[name] is None else given[name] for name in FLAGS)
+    is_off = default is False
+    return Wanted(
+        stdout=stdout,
+        stderr=stderr,
+        hardware=hardware,
+        source_files=() if is_off and given["source_files"] is None else _files(given["source_files"]),
+        repository=None if is_off and given["git_ref"] is None else _repository(given["git_ref"]),
+        dependencies=None if given["dependencies"] is None else os.fspath(given["dependencies"]),
+        interval=number("HARDWARE_SECONDS", 10.0, least=0.1),
+        is_monitored=stdout or stderr or hardware or (given["capture_traceback"] and not is_off),
+        is_repository_given=given["git_ref"] is not None,
+        has_script=not is_off or given["source_files"] is not None,
+    )
+
+
+def _default() -> bool | None:
+    """Return whether what is not mentioned is captured; None in a notebook, where it is not and that is said."""
+    choice = (setting("CAPTURES") or "on").lower()
+    if choice not in ("on", "off"):
+        raise InvalidArgument(f"NAIAD_CAPTURES must be 'on' or 'off', not {choice!r}.")
+    if choice == "off":
+        return False
+    return None if is_interactive() else True
+
+
+def is_interactive() -> bool:
+    """Whether the program is a notebook or an IPython shell."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
+
+
+def _say_what_is_off(names: list[str]) -> None:
+    if names:
+        what = ", ".join(f"{name}=True" for name in names)
+        warn_once("interactive", f"In an interactive session these are off unless they are asked for: {what}.")
+
+
+def _files(given: object) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    many = [given] if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable) else [*given]
+    names = tuple(os.fspath(each) for each in many if isinstance(each, str | os.PathLike))
+    if len(names) < len(many):
+        raise NaiadTypeError(f"source_files= takes a str or a list of str, not {shown(given)}.")
+    return names
+
+
+def _repository(given: object) -> str | None:
+    if given is None or given is True:
+        return GitRef().repository_path
+    if given is False or given == GitRef.DISABLED:
+        return None
+    if isinstance(given, GitRef):
+        return os.fspath(given.repository_path)
+    raise NaiadTypeError(f"git_ref= takes a GitRef, True or False, not {shown(given)}.")

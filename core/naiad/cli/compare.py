@@ -1,0 +1,80 @@
+"""`naiad compare`: what differs between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
+from naiad.cli.values import opened, tags_text, value_text
+from naiad.store.store import Store
+
+__all__ = ["compare"]
+
+SYS = ("sys/name", "sys/description", "sys/tags", "sys/group_tags")
+"""What users write there; all else of `sys` and `monitoring` differs between any two runs."""
+REQUIREMENTS = "source_code/requirements"
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@json_option
+@click.pass_obj
+def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
+    """Show what differs between runs: parameters, last values of metrics, tags, commits, versions of packages.
+
+    In a pipe the columns are the path and a value for each run, empty where a run has none.
+    """
+    if len(runs) < 2:
+        raise click.UsageError("Give two runs or more.")
+    place = existing_store(store)
+    found = [open_run(store, run) for run in runs]
+    facts = [dict(_facts(place, run)) for run in found]
+    paths = sorted({path for each in facts for path in each}, key=_place)
+    everything = {path: [each.get(path) for each in facts] for path in paths}
+    differing = {path: values for path, values in everything.items() if len(set(map(_text, values))) > 1}
+    if is_json:
+        names = [run.id for run in found]
+        print_document({path: dict(zip(names, values, strict=True)) for path, values in differing.items()})
+    else:
+        rows = ([Cell(path, "bold"), *(Cell(_text(value)) for value in values)] for path, values in differing.items())
+        print_rows(["", *(run.id for run in found)], rows)
+
+
+def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
+    """Every single fact of a run that another may not share, by its path."""
+    from naiad.store.entries import read_entry
+
+    for (path, kind), value in read_entry(place, run.folder, "").cells.items():
+        if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):
+            continue
+        if path == REQUIREMENTS and kind == "file":
+            yield from _packages(run)
+        elif kind == "float_series":
+            yield path, None if value is None else value[0]
+        elif kind != "string_series":
+            yield path, opened(kind, value)
+
+
+def _packages(run: OpenRun) -> Iterator[tuple[str, object]]:
+    """The version of each package that a run has noted."""
+    content: bytes = stored_field(run, REQUIREMENTS, "file").fetch_content()
+    for line in content.decode("utf-8", "replace").splitlines():
+        name, is_exact, version = line.partition("==")
+        if line.strip() and not line.startswith("#"):
+            yield f"{REQUIREMENTS}: {name.strip()}", version.strip() if is_exact else line.strip()
+
+
+def _place(path: str) -> tuple[int, str]:
+    """Parameters and metrics first, then what users wrote into `sys`, then the source code."""
+    return {"sys": 1, "source_code": 2}.get(path.partition("/")[0], 0), path
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return tags_text(value) if isinstance(value, list) else value_text(value)

@@ -1,0 +1,38 @@
+"""`naiad projects`: the projects of a store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.run import existing_store
+from naiad.projects import known_projects
+from naiad.store.kinds import MODEL, RUN
+
+__all__ = ["projects"]
+
+HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def projects(store: Path | None, is_json: bool) -> None:
+    """List projects by name, with how many runs and models they have beside those in the trash.
+
+    The columns are key, name, runs and models. What was copied in from another store may have no key here.
+    """
+    place = existing_store(store)
+    keys = {name: key for key, name in place.projects().items()}
+    runs, models = (Counter(row.project for row in place.catalog().rows(kind=kind)) for kind in (RUN, MODEL))
+    names = sorted(known_projects(place))
+    if is_json:
+        facts = [{"key": keys.get(name), "name": name, "runs": runs[name], "models": models[name]} for name in names]
+        print_document(facts)
+    else:
+        rows = ((keys.get(name, ""), name, runs[name], models[name]) for name in names)
+        print_rows(HEADER, ([Cell(key, "bold"), Cell(name), Cell(f"{n}"), Cell(f"{m}")] for key, name, n, m in rows))

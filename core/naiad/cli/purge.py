@@ -1,0 +1,35 @@
+"""`naiad purge`: delete what is in the trash, for good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad import trash
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import print_note
+from naiad.cli.trash import counted
+
+__all__ = ["purge"]
+
+
+@click.command()
+@click.argument("runs", metavar="[RUN...]", nargs=-1)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
+    """Delete runs that are in the trash, for good; without a RUN, everything in it.
+
+    A model is deleted with all its versions. What is being written is not deleted. Ids are never given again.
+    """
+    place = existing_store(store)
+    items = trash.find(place, runs) if runs else trash.in_trash(place)
+    trash.require_in_trash(items)
+    if not items:
+        print_note("The trash is empty.")
+        return
+    if not yes:
+        names = ", ".join(item.id for item in items[:10]) + (", ..." if len(items) > 10 else "")
+        click.confirm(f"Delete {names} for good?", abort=True, err=True)
+    print_note(f"{counted(trash.delete(place, items))} deleted.")

@@ -1,0 +1,103 @@
+"""`naiad query`: the runs that a query means, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import is_terminal, print_lines
+from naiad.cli.text import clean
+from naiad.cli.values import opened, tags_text, value_text
+from naiad.errors import InvalidArgument
+from naiad.query.tree import leaves
+from naiad.tables import Table, fetch_table
+
+__all__ = ["query"]
+
+ALWAYS = ("sys/id", "sys/state", "sys/name")
+NEWEST_FIRST = "sys/creation_time"
+
+
+@click.command()
+@click.argument("nql", required=False, default="", metavar="NQL")
+@click.option("--project", help="Only runs of this project.")
+@click.option("--columns", help="Paths, separated by commas; with :min, :max, :average, :variance. '*' for all.")
+@click.option("--sort", "sort_by", help="The column to sort by, the largest first.")
+@click.option("--ascending", is_flag=True, help="The smallest first.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV, with a header.")
+@json_option
+@click.pass_obj
+def query(
+    store: Path | None,
+    nql: str,
+    project: str | None,
+    columns: str | None,
+    sort_by: str | None,
+    ascending: bool,
+    limit: int | None,
+    is_csv: bool,
+    is_json: bool,
+) -> None:
+    """Find runs by a query such as 'lr:float > 0.1 AND sys/tags:stringSet CONTAINS "good"'.
+
+    Without --columns it shows id, state and name, and the fields that the query and --sort name.
+    """
+    if is_csv and is_json:
+        raise InvalidArgument("Give --csv or --json, not both.")
+    place = existing_store(store)
+    wanted = None if columns == "*" else columns.split(",") if columns else [*ALWAYS, *_named(nql)]
+    if wanted is not None and sort_by and not columns:
+        wanted.append(sort_by)
+    found = fetch_table(
+        place, project, query=nql, columns=wanted, limit=limit, sort_by=sort_by or NEWEST_FIRST, ascending=ascending
+    )
+    names = found.column_names if wanted is None else list(dict.fromkeys([ALWAYS[0], *wanted]))
+    if is_json:
+        print_document([{name: _value(found, row, name) for name in names} for row in range(len(found))])
+    elif is_csv:
+        print_lines([_as_csv(found, names)])
+    else:
+        is_local = is_terminal()
+        rows = ([_cell(found, row, name, is_local) for name in names] for row in range(len(found)))
+        print_rows([name.removeprefix("sys/") for name in names], rows)
+
+
+def _named(nql: str) -> list[str]:
+    """The columns that a query names."""
+    from naiad.query.parser import parse
+
+    tree = parse(nql)
+    fields = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
+    return [field.path if field.aspect == "last" else f"{field.path}:{field.aspect}" for field in fields]
+
+
+def _value(found: Table, row: int, name: str) -> object:
+    cell = found.cell(row, name)
+    return None if cell is None else opened(*cell)
+
+
+def _text(found: Table, row: int, name: str, *, is_local: bool = False) -> str:
+    value = _value(found, row, name)
+    if value is None:
+        return ""
+    return tags_text(value) if isinstance(value, list) else value_text(value, is_local=is_local)
+
+
+def _cell(found: Table, row: int, name: str, is_local: bool) -> Cell:
+    return Cell(_text(found, row, name, is_local=is_local), "bold" if name == ALWAYS[0] else "")
+
+
+def _as_csv(found: Table, names: list[str]) -> str:
+    lines = [names, *([_text(found, row, name) for name in names] for row in range(len(found)))]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [[clean(cell) for cell in line] for line in lines] if is_terminal() else lines
+    )
+    return text.getvalue().removesuffix("\n")

@@ -1,0 +1,24 @@
+"""`naiad restore`: take runs out of the trash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad import trash
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import print_note
+from naiad.cli.trash import counted
+
+__all__ = ["restore"]
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.pass_obj
+def restore(store: Path | None, runs: tuple[str, ...]) -> None:
+    """Take runs out of the trash again."""
+    items = trash.find(existing_store(store), runs)
+    trash.move(items, is_out=True)
+    print_note(f"{counted(items)} listed again.")

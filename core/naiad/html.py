@@ -1,0 +1,87 @@
+"""Plain HTML for notebooks: everything escaped, no script, at most `MOST_BYTES`, so that a notebook stays small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+
+__all__ = ["MOST_BYTES", "block", "chart", "grid", "text"]
+
+MOST_BYTES = 30_000
+ROOM = 1_000
+"""Bytes that are kept for what stands around the parts."""
+LONGEST_TEXT = 200
+WIDTH, HEIGHT = 480, 120
+CELL = 'style="text-align:left;padding:0 8px;white-space:pre-wrap"'
+
+
+def text(value: object, longest: int = LONGEST_TEXT) -> str:
+    """Return a value as text that can stand anywhere, cut if it is long.
+
+    >>> text("<b>")
+    '&lt;b&gt;'
+    """
+    whole = str(value)
+    return escape(whole if len(whole) <= longest else whole[: longest - 1] + "…")
+
+
+def block(title: str, *parts: str) -> str:
+    """Return a title with parts below it; parts for which there is no room any more are left out."""
+    kept, size = [f"<div><code>{text(title)}</code>"], ROOM
+    for part in parts:
+        size += len(part.encode("utf-8", "replace"))
+        if size <= MOST_BYTES:
+            kept.append(part)
+    return "".join([*kept, "</div>"])
+
+
+def grid(header: Sequence[object], rows: Iterable[Sequence[object]], room: int = MOST_BYTES - 2 * ROOM) -> str:
+    """Return rows as a table, as many as there is room for, and how many there are besides."""
+    parts = [_row(header, "th")] if header else []
+    size = sum(map(len, parts))
+    left_out = 0
+    for row in rows:
+        part = "" if left_out else _row(row, "td")
+        size += len(part.encode("utf-8", "replace"))
+        if left_out or size > room:
+            left_out += 1
+        else:
+            parts.append(part)
+    more = f"<p>and {left_out:,} more</p>" if left_out else ""
+    return f"<table>{''.join(parts)}</table>{more}"
+
+
+def chart(places: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> str:
+    """Return a line over places as an image, drawn from the extremes of each; what is not finite is left out."""
+    points = [
+        (place, value)
+        for place, low, high in zip(places, lows, highs, strict=True)
+        for value in ((low,) if low == high else (low, high))
+        if math.isfinite(place) and math.isfinite(value)
+    ]
+    if not points:
+        return ""
+    across, up = _Scale([place for place, _ in points], WIDTH), _Scale([value for _, value in points], HEIGHT)
+    line = " ".join(f"{across(place):.1f},{HEIGHT - up(value):.1f}" for place, value in points)
+    dot = f'<circle cx="{across(points[0][0]):.1f}" cy="{HEIGHT - up(points[0][1]):.1f}" r="2" fill="currentColor"/>'
+    drawn = dot if len(points) == 1 else f'<polyline points="{line}" fill="none" stroke="currentColor"/>'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="-4 -4 {WIDTH + 8} {HEIGHT + 8}">{drawn}</svg>'
+    )
+
+
+def _row(values: Sequence[object], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag} {CELL}>{text(value)}</{tag}>' for value in values)}</tr>"
+
+
+class _Scale:
+    """Brings numbers between their extremes to a length; numbers that are all equal to its middle."""
+
+    def __init__(self, values: Sequence[float], length: float) -> None:
+        self._least, self._most, self._length = min(values), max(values), length
+
+    def __call__(self, value: float) -> float:
+        span = self._most / 2 - self._least / 2  # halved, as the span of two floats may be no float
+        return self._length / 2 if span == 0 else (value / 2 - self._least / 2) / span * self._length

@@ -1,0 +1,1 @@
+"""What Neptune kept under `neptune.integrations` and needs no framework."""

@@ -1,0 +1,116 @@
+"""The trash of a project, for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from naiad import options, trash
+from naiad.errors import NaiadTypeError, shown
+from naiad.management.projects import Place, full_name
+from naiad.projects import existing_project
+from naiad.store.reader import Reader
+from naiad.store.store import Store
+from naiad.trash import Item
+
+__all__ = ["clear_trash", "delete_objects_from_trash", "restore_objects", "trash_objects"]
+
+
+def trash_objects(
+    project: str,
+    ids: str | Iterable[str],
+    *,
+    workspace: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> None:
+    """Put runs, models and model versions into the trash: listings leave them out, everything in them stays.
+
+    Args:
+        project: the project they belong to.
+        ids: one id, such as "DIGITS-12", or several.
+        workspace: stands before the name of the project.
+        api_token: not needed.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+
+    Raises:
+        ContainerNotFound: the project has none of such an id; then nothing is put into the trash.
+    """
+    place, name = _place(project, workspace, api_token, store)
+    trash.move(_items(place, name, ids))
+
+
+def restore_objects(
+    project: str,
+    ids: str | Iterable[str],
+    *,
+    workspace: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> None:
+    """Take runs, models and model versions out of the trash. Neptune had this in its web application only.
+
+    Raises:
+        ContainerNotFound: the project has none of such an id; then nothing is restored.
+    """
+    place, name = _place(project, workspace, api_token, store)
+    trash.move(_items(place, name, ids), is_out=True)
+
+
+def delete_objects_from_trash(
+    project: str,
+    ids: str | Iterable[str],
+    *,
+    workspace: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> None:
+    """Delete what is in the trash for good; a model with all its versions.
+
+    Raises:
+        ContainerNotFound: the project has none of such an id.
+        NotInTrash: one of them is not in the trash; then nothing is deleted.
+        BeingWritten: one of them is being written; then nothing is deleted.
+    """
+    place, name = _place(project, workspace, api_token, store)
+    items = _items(place, name, ids)
+    trash.require_in_trash(items)
+    trash.delete(place, items)
+
+
+def clear_trash(
+    project: str, *, workspace: str | None = None, api_token: str | None = None, store: Place = None
+) -> None:
+    """Delete everything that is in the trash of a project, for good.
+
+    Raises:
+        BeingWritten: something in it is being written; then nothing is deleted.
+    """
+    place, name = _place(project, workspace, api_token, store)
+    trash.delete(place, trash.in_trash(place, name))
+
+
+def _place(project: str, workspace: str | None, api_token: str | None, store: Place) -> tuple[Store, str]:
+    options.check(workspace=workspace, api_token=api_token, store=store)
+    place, name = Store.locate(store), full_name(project, workspace)
+    existing_project(place, name)
+    return place, name
+
+
+def _items(store: Store, project: str, ids: str | Iterable[str]) -> list[Item]:
+    items = trash.find(store, _names(ids))
+    for name, folder in items:
+        home = Reader(folder).values("sys").get("sys/project")
+        if home != project:
+            raise folder.kind.not_found(
+                f"Project {project!r} has no {folder.kind.noun} {name!r}; it belongs to project {home!r}.", run_id=name
+            )
+    return items
+
+
+def _names(ids: object) -> list[str]:
+    given: list[object] = [ids] if isinstance(ids, str) or not isinstance(ids, Iterable) else list(ids)
+    names = [name for name in given if isinstance(name, str)]
+    if len(names) < len(given):
+        wrong = next(name for name in given if not isinstance(name, str))
+        raise NaiadTypeError(f"ids= takes a str or a list of str, not {shown(wrong)}.", argument="ids", value=wrong)
+    return names

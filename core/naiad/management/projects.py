@@ -1,0 +1,128 @@
+"""Making, listing and deleting the projects of a store."""
+
+from __future__ import annotations
+
+import os
+
+from naiad import options
+from naiad.errors import InvalidArgument, NaiadTypeError, ProjectExists, shown
+from naiad.management.roles import ProjectVisibility
+from naiad.projects import existing_project, known_projects, project_ops
+from naiad.store.claims import refusals
+from naiad.store.register import is_project_key
+from naiad.store.store import Store
+from naiad.trash import Item, delete
+from naiad.writer import Writer
+
+__all__ = ["create_project", "delete_project", "full_name", "get_project_list"]
+
+Place = str | os.PathLike[str] | None
+VISIBILITIES = (ProjectVisibility.PRIVATE, ProjectVisibility.PUBLIC, ProjectVisibility.WORKSPACE)
+
+
+def get_project_list(*, api_token: str | None = None, store: Place = None) -> list[str]:
+    """Return the names of all projects of the store, sorted.
+
+    Args:
+        api_token: not needed.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+    """
+    options.check(api_token=api_token, store=store)
+    return sorted(known_projects(Store.locate(store)))
+
+
+def create_project(
+    name: str,
+    *,
+    key: str | None = None,
+    workspace: str | None = None,
+    visibility: str = ProjectVisibility.PRIVATE,
+    description: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> str:
+    """Make a project and return its full name. The first run of a project makes it too.
+
+    Args:
+        name: "digits" or "workspace/digits".
+        key: what the ids of its runs begin with: 1 to 10 capital letters and digits; else made from the name.
+        workspace: stands before the name.
+        visibility: kept as `sys/visibility`; who may see a folder is the business of the file system.
+        description: kept as `sys/description`.
+        api_token: not needed.
+        store: the folder to make it in; else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one.
+
+    Raises:
+        ProjectExists: the store has a project of this name or key.
+        NaiadPathError: this cannot be the name of a project.
+    """
+    options.check(key=key, workspace=workspace, description=description, api_token=api_token, store=store)
+    full = full_name(name, workspace)
+    if visibility not in VISIBILITIES:
+        choices = " or ".join(map(repr, VISIBILITIES))
+        raise InvalidArgument(f"visibility= takes {choices}, not {shown(visibility)}.", argument="visibility")
+    if key is not None and not is_project_key(key):
+        raise InvalidArgument(
+            f"{shown(key)} cannot be the key of a project.\nA key has 1 to 10 capital letters and digits, at least one "
+            "of them a letter.",
+            argument="key",
+            value=key,
+        )
+    place = Store.locate(store)
+    if full in known_projects(place):
+        raise ProjectExists(f"Store {place.root} has a project {full!r} already.", project=full)
+    _begin(place, full, key, description, visibility)
+    return full
+
+
+def _begin(store: Store, name: str, key: str | None, description: str | None, visibility: str) -> None:
+    ticket = store.new_project(name, key)
+    if not ticket.is_new:
+        raise ProjectExists(f"Another process has just made project {name!r} in store {store.root}.", project=name)
+    try:
+        Writer.open(ticket.folder, first_ops=project_ops(ticket.id, name, description, visibility)).stop()
+    except BaseException:
+        store.abandon(ticket)
+        raise
+
+
+def delete_project(
+    project: str, *, workspace: str | None = None, api_token: str | None = None, store: Place = None
+) -> None:
+    """Delete a project with all its runs, models and model versions, for good, whether they are in the trash or not.
+
+    Raises:
+        ProjectNotFound: the store has no such project.
+        BeingWritten: something of it is being written; then nothing is deleted.
+    """
+    options.check(workspace=workspace, api_token=api_token, store=store)
+    name = full_name(project, workspace)
+    place = Store.locate(store)
+    existing_project(place, name)
+    key = place.register.known_key(name)
+    rows = place.catalog().rows(kind=None, is_trashed=None)
+    its_own = [row for row in rows if row.project == name or (not row.project and row.id.partition("-")[0] == key)]
+    delete(place, [Item(row.id, place.folder(row.uid, row.kind)) for row in its_own])
+    if key:
+        with refusals(place.root):
+            place.register.forget_project(key)
+
+
+def full_name(project: object, workspace: str | None) -> str:
+    """The name under which a store knows a project of a workspace.
+
+    Raises:
+        InvalidArgument: the name has another workspace in it.
+        NaiadPathError: this cannot be the name of a project.
+    """
+    if not isinstance(project, str):
+        raise NaiadTypeError(f"A project is named by a str, not {shown(project)}.", argument="project", value=project)
+    given, slash, _name = project.rpartition("/")
+    if workspace and slash and given != workspace:
+        raise InvalidArgument(
+            f"{project!r} is not in workspace {workspace!r}.\nLeave workspace= out, or the part before the slash.",
+            argument="workspace",
+            value=workspace,
+        )
+    name = f"{workspace}/{project}" if workspace and not slash else project
+    return options.project_name(name) or options.refuse_name(name)

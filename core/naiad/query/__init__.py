@@ -1,0 +1,1 @@
+"""NQL, Neptune's query language: a text becomes a small tree, and the tree a SQL expression over the catalog."""

@@ -1,0 +1,80 @@
+"""The other way to ask: by arguments, which come to the same tree as a query."""
+
+from __future__ import annotations
+
+from naiad.errors import InvalidArgument, NaiadTypeError, shown
+from naiad.query.tree import And, Compare, Contains, FieldName, Node, Not, OneOf, Or
+
+__all__ = ["both", "criteria", "not_trashed", "texts"]
+
+STATES: dict[str, Node] = {
+    word: Compare(FieldName("sys/state", "run_state"), "=", state)
+    for words, state in (
+        (("active", "running"), "running"),
+        (("inactive", "idle"), "idle"),
+        (("finished",), "finished"),
+        (("failed",), "failed"),
+        (("terminated",), "terminated"),
+        (("killed",), "killed"),
+    )
+    for word in words
+}
+
+
+def criteria(id: object, state: object, owner: object, tag: object) -> list[Node]:
+    """Return what runs have to be: any of the ids, any of the states, any of the owners, and all of the tags."""
+    found: list[Node] = []
+    for name, path, given in (("id", "sys/id", id), ("owner", "sys/owner", owner)):
+        values = texts(name, given)
+        if values is not None:
+            found.append(OneOf(FieldName(path, "string"), values))
+    states = texts("state", state)
+    if states is not None:
+        found.append(Or(tuple(map(_state, states))))
+    found += [Contains(FieldName("sys/tags", "string_set"), each) for each in texts("tag", tag) or ()]
+    return found
+
+
+def not_trashed(trashed: bool | None) -> list[Node]:
+    """Return what containers have to be to be in the trash, or out of it."""
+    is_trashed = Compare(FieldName("sys/trashed", "bool"), "=", True)
+    return [] if trashed is None else [is_trashed if trashed else Not(is_trashed)]
+
+
+def both(terms: list[Node]) -> Node | None:
+    """Return the tree of terms that must all be so; None if there are none."""
+    flat = [part for term in terms for part in (term.terms if isinstance(term, And) else (term,))]
+    return And(tuple(flat)) if flat else None
+
+
+def texts(name: str, given: object) -> tuple[str, ...] | None:
+    """Return the texts given to an argument, be it one or several; None of nothing, and of an empty collection.
+
+    Raises:
+        NaiadTypeError: something else was given.
+    """
+    if given is None:
+        return None
+    found = (given,) if isinstance(given, str) else given
+    if not isinstance(found, list | tuple | set | frozenset):
+        raise NaiadTypeError(f"{name}= takes a str or a list of str, not {shown(given)}.", argument=name, value=given)
+    for each in found:
+        if not isinstance(each, str):
+            raise NaiadTypeError(f"{name}= takes a str or a list of str, not {shown(each)}.", argument=name, value=each)
+    if len(found) > MOST:
+        raise InvalidArgument(f"{name}= takes at most {MOST:,} values, not {len(found):,}.", argument=name)
+    return tuple(each.encode("utf-8", "replace").decode() for each in found) or None
+
+
+MOST = 10_000
+
+
+def _state(word: str) -> Node:
+    try:
+        return STATES[word.lower()]
+    except KeyError:
+        raise InvalidArgument(
+            f"state= takes {', '.join(STATES)}, not {shown(word)}.",
+            argument="state",
+            value=word,
+        ) from None

@@ -1,0 +1,210 @@
+"""Types and values as they stand in a query."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from naiad import clock
+from naiad.plain import microseconds
+
+if TYPE_CHECKING:
+    from lark import Token
+
+__all__ = ["KINDS", "TEXTS", "Problem", "kind_of", "pattern_of", "text_of", "unquoted", "value_of"]
+
+KINDS = {
+    "float": "float",
+    "int": "int",
+    "integer": "int",
+    "string": "string",
+    "bool": "bool",
+    "boolean": "bool",
+    "datetime": "datetime",
+    "floatseries": "float_series",
+    "stringseries": "string_series",
+    "stringset": "string_set",
+    "experimentstate": "run_state",
+    "file": "file",
+    "fileset": "file_set",
+    "fileseries": "file_series",
+    "imageseries": "file_series",
+    "artifact": "artifact",
+    "gitref": "git_ref",
+}
+"""The kind of field that a type of NQL means."""
+TYPES = (
+    "float, int, string, bool, datetime, floatSeries, stringSeries, stringSet, experimentState, file, artifact, gitRef"
+)
+TEXTS = frozenset(("string", "string_series", "artifact", "git_ref"))
+"""Kinds whose value in the catalog is a text."""
+
+LONGEST_PART = 10_000
+"""Characters of a text to look for; databases take patterns up to some length only."""
+ACTIVE, INACTIVE = ("running", "active"), ("idle", "inactive")
+ENDS = ("finished", "failed", "terminated", "killed")
+UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30,
+         "tib": 2**40}  # fmt: skip
+_number = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kmgt]?i?b)?", re.ASCII | re.IGNORECASE)
+_whole = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_infinite = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_relative = re.compile(r"-(\d{1,6})([mhdwMy])", re.ASCII)
+_moment = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?\s*(Z|[+-]\d\d(?::?\d\d)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class Problem(Exception):
+    """What is wrong at a place of a query."""
+
+    def __init__(self, token: Token, what: str) -> None:
+        super().__init__(what)
+        self.place = token.start_pos or 0
+
+
+def kind_of(token: Token) -> str:
+    """Return the kind that a type means."""
+    try:
+        return KINDS[token.lower()]
+    except KeyError:
+        raise Problem(token, f"there is no type {str(token)[:40]!r}; the types are {TYPES}") from None
+
+
+def unquoted(token: Token) -> str:
+    r"""Return what stands between quotes. A backslash before a quote or a backslash goes; before others it stays."""
+    return re.sub(r"\\([\\\"'`])", r"\1", token[1:-1])
+
+
+def value_of(kind: str, sign: Token, token: Token) -> float | int | str:
+    """Return the value that a field of this kind is compared with."""
+    if kind not in _READ:
+        raise Problem(sign, f"{sign} does not go with this type{_remedy(kind)}")
+    read, has_order = _READ[kind]
+    if sign not in ("=", "!=") and not has_order:
+        raise Problem(sign, f"{sign} does not go with this type, which has no order; use = or !={_remedy(kind)}")
+    found: float | int | str | None = read(_content(token))
+    if found is None:
+        raise Problem(token, f"expected {_WANTED[kind]}")
+    return found
+
+
+def text_of(kind: str, verb: Token, token: Token) -> str:
+    """Return the text that a field of this kind may contain."""
+    if kind not in TEXTS and kind != "string_set":
+        raise Problem(verb, f"{verb.upper()} is for strings and string sets")
+    text = _stored(_content(token))
+    if len(text) > LONGEST_PART:
+        raise Problem(token, f"a text to look for has at most {LONGEST_PART:,} characters")
+    return text
+
+
+def pattern_of(kind: str, verb: Token, token: Token) -> str:
+    """Return the regular expression that a field of this kind may match."""
+    import re2
+
+    if kind not in TEXTS:
+        raise Problem(verb, f"{verb.upper()} is for strings")
+    pattern = _stored(_content(token))
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
+        raise Problem(token, f"this is no regular expression ({reason[:80]})") from None
+    return pattern
+
+
+def _content(token: Token) -> str:
+    return unquoted(token) if token.type == "QUOTED" else str(token)
+
+
+def _stored(text: str) -> str:
+    """As the catalog has it: no database takes a lone surrogate."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _remedy(kind: str) -> str:
+    return {"string_set": "; use CONTAINS", "file": "; use EXISTS"}.get(kind, "")
+
+
+def _as_number(text: str) -> float | int | None:
+    if _whole.fullmatch(text):
+        return int(text)
+    found = _number.fullmatch(text)
+    if found:
+        return float(found[1]) * UNITS[(found[2] or "").lower()]
+    return float(text) if _infinite.fullmatch(text) else None
+
+
+def _as_bool(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def _as_state(text: str) -> str | None:
+    word = text.lower()
+    if word in ACTIVE:
+        return "running"
+    return "idle" if word in INACTIVE else word if word in ENDS else None
+
+
+def _as_moment(text: str) -> int | None:
+    relative = _relative.fullmatch(text)
+    try:
+        moment = _ago(int(relative[1]), relative[2]) if relative else _absolute(text)
+        return None if moment is None else microseconds(moment)
+    except (ValueError, OverflowError):  # a day that no calendar has
+        return None
+
+
+def _absolute(text: str) -> datetime | None:
+    found = _moment.fullmatch(text.strip())
+    if not found:
+        return None
+    year, month, day, hour, minute, second, fraction, zone = found.groups()
+    micro = int((fraction or "0").ljust(6, "0")[:6])
+    moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), micro)
+    return moment.replace(tzinfo=_zone(zone)) if zone else moment.astimezone()
+
+
+def _zone(text: str) -> timezone:
+    if text in "Zz":
+        return timezone.utc
+    offset = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]) if len(text) > 3 else 0)
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _ago(count: int, unit: str) -> datetime:
+    """So long before now; a month is one of the calendar."""
+    now = datetime.fromtimestamp(clock.now(), timezone.utc)
+    if unit not in "My":
+        return (
+            now
+            - count * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)}[unit]
+        )
+    months = now.year * 12 + now.month - 1 - count * (12 if unit == "y" else 1)
+    year, month = months // 12, months % 12 + 1
+    return now.replace(year=year, month=month, day=min(now.day, calendar.monthrange(year, month)[1]))
+
+
+_READ: dict[str, tuple[Callable[[str], Any], bool]] = {
+    "float": (_as_number, True),
+    "int": (_as_number, True),
+    "float_series": (_as_number, True),
+    "datetime": (_as_moment, True),
+    "bool": (_as_bool, False),
+    "run_state": (_as_state, False),
+    **dict.fromkeys(TEXTS, (_stored, False)),
+}
+"""How the value of a comparison is read, and whether there is a larger and a smaller."""
+
+_WANTED = {
+    **dict.fromkeys(("float", "int", "float_series"), "a number"),
+    "datetime": "a moment such as 2024-02-06T05:00:00Z, or one before now such as -2h, -5d, -1M",
+    "bool": "True or False",
+    "run_state": "running, idle, finished, failed, terminated or killed",
+}

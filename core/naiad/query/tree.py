@@ -1,0 +1,112 @@
+"""What a query says, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = [
+    "And",
+    "Compare",
+    "Contains",
+    "Exists",
+    "FieldName",
+    "Leaf",
+    "Matches",
+    "Node",
+    "Not",
+    "OneOf",
+    "Or",
+    "leaves",
+]
+
+
+@dataclass(frozen=True)
+class FieldName:
+    """A path with a kind; of a series of numbers also the aspect that is meant: last, min, max, average, variance."""
+
+    path: str
+    kind: str
+    aspect: str = "last"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Whether the value of a field is equal to a value, or how it lies to it. `sign` is one of = != > >= < <=.
+
+    The value of a datetime is in microseconds, that of a bool True or False; only numbers have an order beside them.
+    """
+
+    field: FieldName
+    sign: str
+    value: float | int | str
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Whether a text is one of several; what OR between comparisons of one field comes to."""
+
+    field: FieldName
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contains:
+    """Whether a text has this part, or a string set this string."""
+
+    field: FieldName
+    text: str
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Whether a part of a text matches a regular expression."""
+
+    field: FieldName
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Exists:
+    """Whether the field is there."""
+
+    field: FieldName
+
+
+@dataclass(frozen=True)
+class Not:
+    """Whether something else is not so. A clause about a field that is not there is false, and its negation true."""
+
+    term: Node
+
+
+@dataclass(frozen=True)
+class And:
+    """Whether all of these are so."""
+
+    terms: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Or:
+    """Whether any of these is so."""
+
+    terms: tuple[Node, ...]
+
+
+Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists
+Node: TypeAlias = Leaf | And | Or | Not
+
+
+def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
+    """Yield the clauses of a tree and how deep each lies; without recursion, so that any depth can be measured."""
+    waiting: list[tuple[Node, int]] = [(node, 1)]
+    while waiting:
+        found, depth = waiting.pop()
+        if isinstance(found, (And, Or)):
+            waiting += [(term, depth + 1) for term in reversed(found.terms)]
+        elif isinstance(found, Not):
+            waiting.append((found.term, depth + 1))
+        else:
+            yield found, depth

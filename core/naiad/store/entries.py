@@ -1,0 +1,131 @@
+"""Reading a container's folder into an entry of the catalog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.ops import Plain
+from naiad.plain import unpack_text
+from naiad.store import derived
+from naiad.store.cells import Cell, Entry
+from naiad.store.folder import RunFolder
+from naiad.store.keeping import settle
+from naiad.store.leases import read_leases
+from naiad.store.picture import STRING_SERIES, STRING_SET, FieldState, Series
+from naiad.store.reader import Reader
+
+if TYPE_CHECKING:
+    from naiad.store.store import Store
+
+__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "stamp_of"]
+
+WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
+"""Kinds whose content is files; all that the catalog knows of them is that they are there."""
+FACTS = {"artifact": "hash", "git_ref": "commit_id"}
+"""Kinds whose value is JSON, and what of it is kept."""
+
+
+def stamp_of(folder: RunFolder) -> str:
+    """Changes with every write to the container; empty while somebody may be writing it."""
+    if any(read_leases(folder.journal).values()):
+        return ""
+    files = []
+    for directory in (folder.path, folder.journal):
+        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith((".db", ".json", ".ops", ".seg")):
+                    stat = entry.stat()
+                    files.append(f"{entry.name}:{stat.st_size}:{stat.st_mtime_ns}")
+    return " ".join(sorted(files))
+
+
+def read_entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
+    """What there is to know of a container; of one that cannot be read, its id and why."""
+    try:
+        settle(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
+            return _entry(store, folder, stamp)
+    except (DamagedData, OSError):
+        return _unreadable(store, folder, stamp, "damaged")
+    except NewerFormat:
+        return _unreadable(store, folder, stamp, "newer")
+
+
+def _unreadable(store: Store, folder: RunFolder, stamp: str, state: str) -> Entry:
+    number = store.id_of(folder)
+    project = store.projects().get(number.partition("-")[0], "")
+    cells = {("sys/id", "string"): number}
+    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp, cells)
+
+
+def _entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
+    reader = Reader(folder)
+    cells: dict[tuple[str, str], Cell] = {
+        (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
+    }
+    values = {path: _plain(value) for path, value in reader.values("sys").items()}
+    for path, kind in derived.KINDS.items():
+        cells[path, kind] = values[path]
+    number = str(values.get("sys/id") or store.id_of(folder))
+    project = as_stored(str(values.get("sys/project") or store.projects().get(number.partition("-")[0], "")))
+    created = values.get("sys/creation_time")
+    return Entry(
+        folder.uid,
+        folder.kind.folder,
+        as_stored(number),
+        project,
+        str(values["sys/state"]),
+        created if isinstance(created, int) else None,
+        stamp,
+        cells,
+    )
+
+
+def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
+    if state.kind == STRING_SET:
+        return sorted({str(_plain(tag)) for tag in state.tags})
+    if state.kind in FACTS:
+        return _fact(state.kind, str(_plain(state.value)))
+    if state.kind in WITHOUT_VALUE:
+        return None
+    if facts is None:
+        return _plain(state.value)
+    if not facts.count:
+        return None
+    if state.kind == STRING_SERIES:
+        last = facts.last_value  # None: too long to be remembered in its field's row
+        return _plain(last) if last is not None else _plain(reader.texts(state.path).texts[-1])
+    variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
+    return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
+
+
+def _fact(kind: str, text: str) -> str | None:
+    with contextlib.suppress(ValueError):  # a later release may write something else
+        facts = json.loads(text)
+        found = facts.get(FACTS[kind]) if isinstance(facts, dict) else None
+        return as_stored(found) if isinstance(found, str) else None
+    return None
+
+
+def _counted(reader: Reader, path: str) -> float:
+    """The variance of a series whose index does not say it, from its points."""
+    import numpy as np
+
+    values = reader.points(path).values
+    return float(np.var(values[np.isfinite(values)]))
+
+
+def _plain(value: Plain) -> Any:
+    text = unpack_text(value) if isinstance(value, bytes) else value
+    return as_stored(text) if isinstance(text, str) else text
+
+
+def as_stored(text: str) -> str:
+    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
+    return text.encode("utf-8", "replace").decode()

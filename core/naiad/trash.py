@@ -1,0 +1,122 @@
+"""The trash: what is in it is hidden from listings, can be taken out again, and can be deleted for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
+from naiad.ops import Assign
+from naiad.store.folder import RunFolder
+from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.store.purging import purge, refuse_written, sweep
+from naiad.store.reader import Reader
+from naiad.store.references import collect
+from naiad.store.store import Store
+from naiad.writer import Writer
+
+__all__ = ["Item", "delete", "find", "in_trash", "move", "require_in_trash"]
+
+FLAG = "sys/trashed"
+
+
+class Item(NamedTuple):
+    """A container, and the id that the user knows it by."""
+
+    id: str
+    folder: RunFolder
+
+
+def find(store: Store, names: Iterable[str]) -> list[Item]:
+    """The runs, models and model versions of these ids or uids, each once.
+
+    Raises:
+        RunNotFound: one of them is not there.
+        InvalidArgument: one of them is a project.
+    """
+    found: dict[str, Item] = {}
+    for name in dict.fromkeys(names):
+        folder = store.find(name)
+        if folder.kind is PROJECT:
+            raise InvalidArgument(
+                f"{name!r} is a project, and there is no trash for projects.\n"
+                "naiad.management.delete_project() deletes one with everything in it.",
+                argument="ids",
+                value=name,
+            )
+        found.setdefault(folder.uid, Item(name, folder))
+    return list(found.values())
+
+
+def in_trash(store: Store, project: str | None = None) -> list[Item]:
+    """Everything in the trash, of a project or of the whole store; the latest first."""
+    rows = store.catalog().rows(project, kind=None, is_trashed=True) if store.root.is_dir() else []
+    return [Item(row.id, store.folder(row.uid, row.kind)) for row in rows]
+
+
+def move(items: Iterable[Item], *, is_out: bool = False) -> None:
+    """Put containers into the trash, or take them out of it. One that is being written may be moved too.
+
+    Raises:
+        StoreNotWritable: the store cannot be changed.
+    """
+    for item in items:
+        if _is_trashed(item.folder) is is_out:
+            writer = Writer.open(item.folder, role="guest", on_error="raise")  # a guest's end says nothing about a run
+            try:
+                writer.log([Assign(FLAG, "bool", not is_out, writer.now())], wait=True)
+            finally:
+                writer.stop()
+
+
+def require_in_trash(items: Iterable[Item]) -> None:
+    """Raise for what was not thrown away before.
+
+    Raises:
+        NotInTrash: one of them is not in the trash.
+    """
+    for item in items:
+        if not _is_trashed(item.folder):
+            raise NotInTrash(
+                f"{item.folder.kind.title} {item.id} is not in the trash, and only what is there is deleted.\n"
+                f"Put it there with: naiad trash {item.id}",
+                run_id=item.id,
+            )
+
+
+def delete(store: Store, items: Sequence[Item]) -> list[Item]:
+    """Delete containers for good, models with all their versions, and return what is gone.
+
+    Their folders are gone at once. The content of files that no other run has goes with them, except what was used in
+    the last ten minutes: `naiad gc` frees that later.
+
+    Raises:
+        BeingWritten: one of them is being written; then nothing is deleted.
+        StoreNotWritable: the store cannot be changed.
+    """
+    models = {item.id for item in items if item.folder.kind is MODEL}
+    rows = store.catalog().rows(kind=MODEL_VERSION, is_trashed=None) if models else []
+    versions = [Item(row.id, store.folder(row.uid, row.kind)) for row in rows if row.model_id in models]
+    gone = list({item.folder.uid: item for item in [*versions, *items]}.values())  # versions first: they need the model
+    for item in gone:
+        refuse_written(item.folder, item.id)
+    for item in gone:
+        purge(store, item.folder, item.id)
+    sweep(store)
+    if gone and (store.root / "blobs").is_dir():
+        _free_content(store)
+    return gone
+
+
+def _free_content(store: Store) -> None:
+    try:
+        collect(store)
+    except DamagedData as problem:
+        warn_once((store.root, "content"), f"What is deleted is gone, but its files are not freed yet. {problem}")
+
+
+def _is_trashed(folder: RunFolder) -> bool:
+    try:
+        return Reader(folder).value(FLAG) is True
+    except MissingField:
+        return False

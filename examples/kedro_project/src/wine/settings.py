@@ -1,0 +1,1 @@
+"""Kedro's defaults; nothing in here knows of naiad."""

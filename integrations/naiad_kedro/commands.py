@@ -1,0 +1,59 @@
+"""`kedro naiad`: commands in a Kedro project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from kedro.framework.project import settings
+
+from naiad_kedro.config import FILES
+from naiad_kedro.plugin import INTEGRATION
+
+__all__ = ["commands"]
+
+TEMPLATE = """\
+# How naiad logs the pipelines of this project. Every argument of naiad.init_run can stand here as well.
+naiad:
+  enabled: true
+  project: {project}
+  base_namespace: {base}
+  upload_source_files: []
+  dependencies: {dependencies}
+"""
+
+
+@click.group(name="naiad")
+def commands() -> None:
+    """Experiment tracking in a folder of your own."""
+
+
+@commands.group(name="naiad")
+def group() -> None:
+    """Log pipelines with naiad."""
+
+
+@group.command()
+@click.option("--project", default="", help="Where runs belong to; the name of this folder if not given.")
+@click.option("--base-namespace", default=INTEGRATION.base, show_default=True, help="Where in a run to log.")
+@click.option("--config", default="base", show_default=True, help="The folder in conf/ for naiad.yml.")
+@click.option("--dependencies", default="", help='A file of requirements to keep, or "infer".')
+@click.pass_obj
+def init(metadata: Any, project: str, base_namespace: str, config: str, dependencies: str) -> None:
+    """Let the pipelines of this project be logged: write naiad.yml, and say what else can be done."""
+    folder = Path(metadata.project_path) / settings.CONF_SOURCE / config
+    for name in FILES:
+        for known in sorted(folder.glob(f"{name}.y*ml")):
+            click.echo(f"{known} is there already; it was not changed.")
+            return
+    file = folder / "naiad.yml"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = TEMPLATE.format(project=_quoted(project), base=_quoted(base_namespace), dependencies=_quoted(dependencies))
+    file.write_text(text, encoding="utf-8")
+    click.echo(f"Created {file}. The next `kedro run` is logged; `naiad ls` lists what was.")
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML keeps it, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,116 @@
+"""How a project is logged: what its `naiad.yml` or `neptune.yml` says, found with no edit of its settings."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kedro.config import MissingConfigException
+
+from naiad.errors import InvalidArgument, shown
+from naiad.runs import Run
+from naiad.store.store import Store
+from naiad_kedro.plugin import INTEGRATION
+
+__all__ = ["FILES", "Config"]
+
+FILES = ("naiad", "neptune")
+"""Names of the file, without extension, and of the one key in it. The first that is there counts."""
+
+_here: ContextVar[Config | None] = ContextVar("naiad_kedro_config", default=None)
+
+
+@dataclass(frozen=True)
+class Config:
+    """How the pipelines of a project are logged."""
+
+    project_path: Path
+    is_written: bool = False
+    """Whether the project has a file that says so; without one it may still mention naiad in its catalog."""
+    is_enabled: bool = True
+    base_namespace: str = INTEGRATION.base
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of `init_run`."""
+
+    @classmethod
+    def here(cls) -> Config:
+        """Return the configuration of the context that was made last in this thread."""
+        return _here.get() or cls(Path.cwd())
+
+    @classmethod
+    def read(cls, context: Any) -> Config:
+        """Return what the configuration of a context says, and remember it for the catalog made from it.
+
+        Raises:
+            InvalidArgument: it says something that is not known.
+        """
+        config = cls(Path(context.project_path))
+        for name in FILES:
+            found = _loaded(context.config_loader, name)
+            if found is not None:
+                config = cls._parse(config.project_path, name, found)
+                break
+        _here.set(config)
+        return config
+
+    @classmethod
+    def _parse(cls, project_path: Path, name: str, found: Mapping[str, Any]) -> Config:
+        if not set(found) <= {name} or not isinstance(found.get(name) or {}, Mapping):
+            raise InvalidArgument(
+                f'{name}.yml holds one key, "{name}", with the settings below it; not {shown(found)}.'
+            )
+        values = {key: _expanded(value) for key, value in (found.get(name) or {}).items()}
+        values.pop("api_token", None)  # a store needs none
+        is_enabled = _as_bool(values.pop("enabled", True))
+        base = values.pop("base_namespace", INTEGRATION.base)
+        if not isinstance(base, str | None):
+            raise InvalidArgument(f"base_namespace in {name}.yml takes a text, not {shown(base)}.")
+        if "upload_source_files" in values:  # Neptune's name for it
+            values["source_files"] = values.pop("upload_source_files")
+        for key in values:
+            _refuse_unknown(key, name)
+        given = {key: value for key, value in values.items() if value not in (None, "", [])}
+        return cls(project_path, True, is_enabled, base or "", given)
+
+    def open_run(self) -> Run:
+        """Open the run of one execution; where neither file nor environment name a store, it lies in the project."""
+        named = self.arguments.get("store")
+        store = Store.locate(self.project_path / named if named else None, start=self.project_path)
+        return Run(**{**self.arguments, "store": store.root})
+
+
+def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:
+    """Return what a config loader finds under a name, or None. It is told of the file's name if it does not know it."""
+    patterns = getattr(loader, "config_patterns", None)
+    if patterns is not None:
+        patterns.setdefault(name, [f"{name}*", f"{name}*/**"])
+    try:
+        found: Mapping[str, Any] = loader[name]
+    except (MissingConfigException, KeyError):  # a loader of the user's own may know no such name
+        return None
+    return found
+
+
+def _expanded(value: object) -> object:
+    """Return what a text such as "$NEPTUNE_PROJECT" stands for in the environment; "" if it is not set."""
+    return os.environ.get(value[1:], "") if isinstance(value, str) and value.startswith("$") else value
+
+
+def _as_bool(value: object) -> bool:
+    return value.strip().lower() not in ("false", "no", "0") if isinstance(value, str) else bool(value)
+
+
+def _refuse_unknown(key: str, name: str) -> None:
+    known = ["enabled", "base_namespace", "upload_source_files", *inspect.signature(Run).parameters]
+    if key not in known or key == "unknown":
+        near = difflib.get_close_matches(key, known, 1)
+        raise InvalidArgument(
+            f'{name}.yml has a setting "{key}", which neither the integration nor init_run knows.'
+            + (f' Did you mean "{near[0]}"?' if near else "")
+        )

@@ -1,0 +1,148 @@
+"""Facts: what is said of Kedro's objects, as plain values. Nothing here writes or reads a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.io.core import AbstractVersionedDataset
+
+from naiad.utils import stringify_unsupported
+
+__all__ = [
+    "ambiguous_names",
+    "command",
+    "dataset_facts",
+    "error_facts",
+    "location",
+    "node_name",
+    "plain_parameters",
+    "run_facts",
+    "size_facts",
+]
+
+_OPTIONS = {  # of `kedro run`, by the names that the arguments of a session have
+    "pipeline_names": "--pipelines",
+    "namespaces": "--namespaces",
+    "tags": "--tags",
+    "node_names": "--nodes",
+    "from_nodes": "--from-nodes",
+    "to_nodes": "--to-nodes",
+    "from_inputs": "--from-inputs",
+    "to_outputs": "--to-outputs",
+    "load_versions": "--load-versions",
+    "runtime_params": "--params",
+}
+_OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def command(run_params: Mapping[str, Any]) -> str:
+    """Return the command that started the pipeline, or the one that would do what a session of a script does."""
+    if Path(sys.argv[0]).name == "kedro":
+        return shlex.join(["kedro", *sys.argv[1:]])
+    words = ["kedro", "run"]
+    runner = _runner(run_params)
+    if runner != "SequentialRunner":
+        words.append(f"--runner={runner}")
+    for name, option in _OPTIONS.items():
+        given = run_params.get(name)
+        if given:
+            words.append(f"{option}={_joined(given, '=' if name == 'runtime_params' else ':')}")
+    return shlex.join(words)
+
+
+def run_facts(run_params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a pipeline's run as values that fields accept."""
+    facts: dict[str, Any] = stringify_unsupported({**run_params, "runner": _runner(run_params)})
+    return facts
+
+
+def ambiguous_names(nodes: Iterable[Any]) -> frozenset[str]:
+    """Return the short names that several nodes share."""
+    counts = Counter(node.short_name for node in nodes)
+    return frozenset(name for name, count in counts.items() if count > 1)
+
+
+def node_name(node: Any, ambiguous: frozenset[str]) -> str:
+    """Return the short name of a node; where several nodes share it, the full one."""
+    name: str = node.short_name
+    return node.name if name in ambiguous else name
+
+
+def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as Neptune kept them: numbers and texts as they are, anything else as text."""
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in parameters.items()}
+
+
+def dataset_facts(name: str, dataset: Any) -> dict[str, Any]:
+    """Return what a dataset says of itself; passwords in addresses are left out."""
+    described = dataset._describe()
+    own = {key: _safe(value) for key, value in described.items()} if isinstance(described, Mapping) else {}
+    facts: dict[str, Any] = stringify_unsupported({"type": type(dataset).__name__, "name": name, **own})
+    return facts
+
+
+def size_facts(dataset: Any, data: object) -> dict[str, int]:
+    """Return the size of what was loaded or saved: rows and columns of a table, bytes of a file."""
+    shape = getattr(data, "shape", None)
+    sizes = dict(zip(("rows", "columns"), shape, strict=False)) if isinstance(shape, tuple) else {}
+    place = location(dataset)
+    if place is not None and os.path.isfile(place):
+        sizes["bytes"] = os.path.getsize(place)
+    return sizes
+
+
+def location(dataset: Any) -> str | None:
+    """Return the path or URL where a dataset keeps its data, or None if it has no such place.
+
+    Kedro has no public way to ask; `_filepath`, `_path` and `_protocol` are what its datasets agree on.
+    """
+    inner = getattr(dataset, "_dataset", None)  # of a dataset around another one
+    if inner is not None and not isinstance(inner, str | dict | type):
+        return location(inner)
+    if isinstance(dataset, AbstractVersionedDataset):
+        path = str(dataset._get_load_path())
+    else:
+        found = getattr(dataset, "_filepath", None) or getattr(dataset, "_path", None)
+        if not isinstance(found, str | os.PathLike):
+            return None
+        path = os.fspath(found)
+    protocol = getattr(dataset, "_protocol", "file") or "file"
+    return path if protocol in ("file", "local") or "://" in path else f"{protocol}://{path}"
+
+
+def error_facts(error: BaseException) -> dict[str, str]:
+    """Return what is said of an exception."""
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def _runner(run_params: Mapping[str, Any]) -> str:
+    """Return the class of the runner; a session gives the text of the object, with its address."""
+    text = str(run_params.get("runner"))
+    found = _OBJECT.fullmatch(text)
+    return found[1] if found else "SequentialRunner" if text == "None" else text
+
+
+def _joined(given: Any, between: str) -> str:
+    pairs = [f"{key}{between}{value}" for key, value in given.items()] if isinstance(given, Mapping) else given
+    return pairs if isinstance(pairs, str) else ",".join(map(str, pairs))
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _safe(item) for key, item in value.items()}
+    if isinstance(value, str | os.PathLike):
+        return _PASSWORD.sub("***@", os.fspath(value))
+    return value

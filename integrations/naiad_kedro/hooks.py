@@ -1,0 +1,210 @@
+"""The hooks that Kedro finds by itself. They translate; what is written stands in `pipeline_log.py`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kedro.framework.hooks import hook_impl
+
+from naiad import clock
+from naiad_kedro.config import Config
+from naiad_kedro.guard import guarded
+from naiad_kedro.marks import is_marked
+from naiad_kedro.pipeline_log import PipelineLog
+from naiad_kedro.plan import Plan, kept
+from naiad_kedro.run_dataset import NAMES, RunDataset
+
+__all__ = ["NaiadHooks", "hooks"]
+
+
+@dataclass
+class Step:
+    """A node that runs, or has run, in this thread."""
+
+    log: PipelineLog
+    outputs: dict[str, Any]
+    """Its outputs that are kept somewhere or marked."""
+    began: float = field(default_factory=clock.monotonic)
+    saving: dict[str, float] = field(default_factory=dict)
+    """When saving them began."""
+
+
+@dataclass
+class Execution:
+    """A pipeline that runs in this process."""
+
+    log: PipelineLog
+    plan: Plan
+    began: float
+    pid: int
+
+    def leave(self) -> None:
+        """The process ends, and the pipeline has not: Kedro tells nobody of a Ctrl-C."""
+        if os.getpid() == self.pid:
+            with guarded("exit", self.log.base):
+                self.log.leave()
+
+
+class NaiadHooks:
+    """Logs every pipeline of a project that uses naiad, and does nothing in any other.
+
+    A project uses naiad if it has a `naiad.yml` or `neptune.yml`, if its catalog mentions naiad, or if a node takes
+    `naiad_run` or `neptune_run`.
+    """
+
+    def __init__(self) -> None:
+        self._executions: dict[int, Execution] = {}  # by the identity of its log
+        self._loads: dict[tuple[int, str], float] = {}  # when loading began, and then how long it took
+        self._here = threading.local()
+
+    # The project
+
+    @hook_impl
+    def after_context_created(self, context: Any) -> None:
+        """Read how the project is logged."""
+        Config.read(context)
+
+    @hook_impl
+    def after_catalog_created(self, catalog: Any, conf_catalog: Mapping[str, Any]) -> None:
+        """Give the catalog of a project that uses naiad its run."""
+        config = Config.here()
+        marked = [name for name, entry in (conf_catalog or {}).items() if is_marked(entry)]
+        if marked or RunDataset.is_wanted(config):
+            RunDataset(config, marked).put_into(catalog)
+
+    # The pipeline
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
+        """Open the run and say what is going to happen.
+
+        Raises:
+            NaiadError: a mistake in `naiad.yml` or in a mark; it is told before anything runs.
+        """
+        if RunDataset.of(catalog) is None and not pipeline.inputs().isdisjoint(NAMES):
+            RunDataset(Config.here()).put_into(catalog)
+        source = RunDataset.of(catalog)
+        if source is None or not source.is_enabled:
+            return
+        plan = Plan.of(pipeline, catalog, source.marked)
+        log = source.log
+        if log is None:
+            return
+        execution = Execution(log, plan, clock.monotonic(), os.getpid())
+        self._executions[id(log)] = execution
+        atexit.register(execution.leave)
+        with guarded("before_pipeline_run", log.base):
+            log.begin(run_params, pipeline, plan.datasets)
+        with guarded("before_pipeline_run", log.base):
+            if "parameters" in catalog.keys():  # noqa: SIM118 (a catalog has every name that fits a pattern)
+                log.keep_parameters(catalog["parameters"].load())
+        with guarded("before_pipeline_run", log.base):
+            log.keep_files(plan.early)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, catalog: Any) -> None:
+        """Log the end, and stop the run if it is ours."""
+        self._end(catalog, "after_pipeline_run", None)
+
+    @hook_impl(trylast=True)
+    def on_pipeline_error(self, error: Exception, catalog: Any) -> None:
+        """Log the error, and stop the run as failed if it is ours."""
+        self._end(catalog, "on_pipeline_error", error)
+
+    def _end(self, catalog: Any, event: str, error: Exception | None) -> None:
+        log = _log_of(catalog)
+        execution = self._executions.pop(id(log), None)
+        if log is None or execution is None:
+            return
+        atexit.unregister(execution.leave)
+        for key in [key for key, step in self._steps.items() if step.log is log]:
+            del self._steps[key]
+        with guarded(event, log.base):
+            log.keep_files(execution.plan.late)
+            seconds = clock.monotonic() - execution.began
+            log.fail(error, seconds) if error else log.end(seconds)
+        with guarded(event, log.base):
+            log.stop(error)
+
+    # Nodes
+
+    @hook_impl(tryfirst=True)
+    def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
+        """Log that a node begins, with its parameters and how long its inputs took to load."""
+        loads = {name: self._loads.pop((id(node), name), 0.0) for name in inputs}
+        log = _log_of(catalog)
+        if log is None:
+            return
+        with guarded("before_node_run", log.base):
+            self._steps[id(node)] = step = Step(log, kept(catalog, node.outputs))
+            log.begin_node(node, inputs)
+            for name, dataset in kept(catalog, loads).items():
+                log.loaded(name, dataset, inputs[name], loads[name])
+            step.began = clock.monotonic()
+
+    @hook_impl(trylast=True)
+    def after_node_run(self, node: Any, outputs: dict[str, Any]) -> None:
+        """Log that a node is done, and the time it took."""
+        step = self._steps.get(id(node))
+        if step is not None:
+            with guarded("after_node_run", step.log.base):
+                step.log.end_node(node, outputs, clock.monotonic() - step.began)
+
+    @hook_impl(trylast=True)
+    def on_node_error(self, error: Exception, node: Any) -> None:
+        """Log that a node has failed, and why."""
+        step = self._steps.get(id(node))
+        if step is not None:
+            with guarded("on_node_error", step.log.base):
+                step.log.fail_node(node, error, clock.monotonic() - step.began)
+
+    # Datasets
+
+    @hook_impl(trylast=True)
+    def before_dataset_loaded(self, dataset_name: str, node: Any) -> None:
+        """Take the time."""
+        self._loads[id(node), dataset_name] = clock.monotonic()
+
+    @hook_impl(tryfirst=True)
+    def after_dataset_loaded(self, dataset_name: str, node: Any) -> None:
+        """Take the time; it is logged when the node begins, for only then is the catalog known."""
+        key = id(node), dataset_name
+        self._loads[key] = clock.monotonic() - self._loads.get(key, clock.monotonic())
+
+    @hook_impl(trylast=True)
+    def before_dataset_saved(self, dataset_name: str, node: Any) -> None:
+        """Take the time."""
+        step = self._steps.get(id(node))
+        if step is not None:
+            step.saving[dataset_name] = clock.monotonic()
+
+    @hook_impl(tryfirst=True)
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
+        """Log how long it took, and the dataset itself if it is marked."""
+        step = self._steps.get(id(node))
+        dataset = step.outputs.get(dataset_name) if step else None
+        if step is None or dataset is None:
+            return
+        with guarded("after_dataset_saved", step.log.base):
+            step.log.saved(dataset_name, dataset, data, clock.monotonic() - step.saving[dataset_name])
+            step.log.keep(dataset_name, dataset, data)
+
+    @property
+    def _steps(self) -> dict[int, Step]:
+        """The nodes of this thread: Kedro saves the outputs of a node in the thread that ran it."""
+        steps: dict[int, Step] = self._here.__dict__.setdefault("steps", {})
+        return steps
+
+
+hooks = NaiadHooks()
+"""What the entry point `kedro.hooks` names."""
+
+
+def _log_of(catalog: Any) -> PipelineLog | None:
+    dataset = RunDataset.of(catalog)
+    return dataset.log if dataset is not None else None

@@ -1,0 +1,147 @@
+"""Charts of a classifier that is fitted. Where a chart is for two classes, each class is drawn against the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    PrecisionRecallDisplay,
+    RocCurveDisplay,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
+from sklearn.utils.multiclass import unique_labels
+
+from naiad.types import File
+from naiad_sklearn.drawing import drawn
+from naiad_sklearn.estimators import require
+
+__all__ = [
+    "create_class_prediction_error_chart",
+    "create_classification_report_chart",
+    "create_confusion_matrix_chart",
+    "create_precision_recall_chart",
+    "create_roc_auc_chart",
+]
+
+# Neptune's functions take the training data too, because yellowbrick did; a fitted classifier knows its classes.
+# ruff: noqa: ARG001
+
+
+def create_classification_report_chart(
+    classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any
+) -> File | None:
+    """Draw precision, recall, F1 and support of each class as a table in colours."""
+    require(classifier, "create_classification_report_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        predicted = _predicted(classifier, X_test)
+        labels = unique_labels(y_test, predicted)
+        columns = precision_recall_fscore_support(y_test, predicted, labels=labels, zero_division=0)
+        shares = np.column_stack([*columns[:3], columns[3] / len(predicted)])
+        image = axes.imshow(shares, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
+        axes.figure.colorbar(image, ax=axes)
+        axes.set_xticks(range(4), ["precision", "recall", "f1", "support"])
+        axes.set_yticks(range(len(labels)), labels)
+        for (row, column), share in np.ndenumerate(shares):
+            text = f"{columns[3][row]}" if column == 3 else f"{share:.3f}"
+            axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.6 else "black")
+
+    return drawn("Classification report", draw)
+
+
+def create_confusion_matrix_chart(classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> File | None:
+    """Draw how often each class was taken for each other one."""
+    require(classifier, "create_confusion_matrix_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        ConfusionMatrixDisplay.from_predictions(
+            y_test, _predicted(classifier, X_test), ax=axes, cmap="Blues", xticks_rotation="vertical"
+        )
+
+    return drawn("Confusion matrix", draw)
+
+
+def create_roc_auc_chart(classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> File | None:
+    """Draw the true positive rate over the false positive rate, with the area below."""
+    require(classifier, "create_roc_auc_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        for name, true, scores in _one_against_rest(classifier, y_test, _scores(classifier, X_test)):
+            RocCurveDisplay.from_predictions(true, scores, name=name, ax=axes)
+        axes.plot([0, 1], [0, 1], "k:", label="chance")
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
+        axes.legend()
+
+    return drawn("ROC", draw)
+
+
+def create_precision_recall_chart(classifier: Any, X_test: Any, y_test: Any, y_pred_proba: Any = None) -> File | None:
+    """Draw precision over recall, with the average precision.
+
+    Args:
+        classifier: a fitted classifier.
+        X_test: the samples.
+        y_test: their classes.
+        y_pred_proba: the probabilities of their classes, if they are known already.
+    """
+    require(classifier, "create_precision_recall_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        odds = _scores(classifier, X_test) if y_pred_proba is None else np.asarray(y_pred_proba)
+        for name, true, scores in _one_against_rest(classifier, y_test, odds):
+            PrecisionRecallDisplay.from_predictions(true, scores, name=name, ax=axes)
+        axes.set(xlabel="recall", ylabel="precision")
+        axes.legend()
+
+    return drawn("Precision and recall", draw)
+
+
+def create_class_prediction_error_chart(
+    classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any
+) -> File | None:
+    """Draw a bar for each true class, made of the classes its samples were taken for."""
+    require(classifier, "create_class_prediction_error_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        predicted = _predicted(classifier, X_test)
+        labels = unique_labels(y_test, predicted)
+        below = np.zeros(len(labels))
+        for label, counts in zip(labels, confusion_matrix(y_test, predicted, labels=labels).T, strict=True):
+            axes.bar(range(len(labels)), counts, bottom=below, label=str(label))
+            below += counts
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set(xlabel="true class", ylabel="samples")
+        axes.legend(title="predicted class")
+
+    return drawn("Class prediction error", draw)
+
+
+def _predicted(classifier: Any, X: Any) -> Any:
+    """Return the class of each sample, if it has only one."""
+    predicted = np.asarray(classifier.predict(X))
+    if predicted.ndim > 1:
+        raise ValueError("it cannot be drawn for several outputs")
+    return predicted
+
+
+def _scores(classifier: Any, X: Any) -> Any:
+    """Return how much a classifier is for each class: probabilities, or what it has in their place."""
+    _predicted(classifier, X[:1])  # refuses several outputs
+    say = classifier.predict_proba if hasattr(classifier, "predict_proba") else classifier.decision_function
+    return np.asarray(say(X))
+
+
+def _one_against_rest(classifier: Any, y: Any, scores: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield a name, what is true and the scores: once for two classes, else for each class that is among the data."""
+    true, classes = np.asarray(y), np.asarray(classifier.classes_)
+    if len(classes) == 2:
+        yield str(classes[1]), true == classes[1], scores if scores.ndim == 1 else scores[:, 1]
+        return
+    for i, label in enumerate(classes):
+        if (true == label).any():
+            yield str(label), true == label, scores[:, i]

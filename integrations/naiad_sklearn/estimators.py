@@ -1,0 +1,99 @@
+"""What an estimator is: its parameters, what it looks like, and itself, pickled. Nothing here changes it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.cluster import KMeans
+
+from naiad.errors import NaiadTypeError, shown
+from naiad.types import File
+
+__all__ = [
+    "describe_estimator",
+    "get_estimator_params",
+    "get_pickled_model",
+    "require",
+    "unfitted",
+    "without_callbacks",
+]
+
+T = TypeVar("T")
+
+
+def get_estimator_params(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of an estimator, those of estimators in it too.
+
+    Many of them are no values of fields: `run["params"] = stringify_unsupported(get_estimator_params(model))`.
+    """
+    require(estimator, "get_estimator_params", "an estimator", _is_estimator)
+    return dict(estimator.get_params())
+
+
+def get_pickled_model(estimator: Any) -> File:
+    """Return a regressor, classifier or KMeans, pickled; callbacks that are set on it are left out."""
+    require(estimator, "get_pickled_model", "a regressor, classifier or KMeans", _is_model)
+    return File.as_pickle(without_callbacks(estimator))
+
+
+def describe_estimator(estimator: Any) -> dict[str, Any]:
+    """Return what there is to know about an estimator besides its parameters and itself.
+
+    The diagram is the one that notebooks show. Names of classes and features are known once it is fitted; they are
+    lists in JSON, in the order in which scores and importances count them.
+    """
+    found: dict[str, Any] = {
+        "class": type(estimator).__name__,
+        "html": File.from_content(_diagram(estimator), extension="html"),
+    }
+    for name, attribute in (("classes", "classes_"), ("features", "feature_names_in_")):
+        names = getattr(estimator, attribute, None)
+        if names is not None:
+            found[name] = json.dumps(
+                [each.tolist() if hasattr(each, "tolist") else each for each in names], default=str
+            )
+    return found
+
+
+def without_callbacks(estimator: T) -> T:
+    """Return the estimator, or a shallow copy of it if callbacks are set on it: nobody who uses it needs them."""
+    if not hasattr(estimator, "_skl_callbacks"):
+        return estimator
+    bare: T = copy.copy(estimator).set_callbacks()  # type: ignore[attr-defined]  # who has callbacks has it
+    return bare
+
+
+def unfitted(estimator: T, **parameters: Any) -> T:
+    """Return a new estimator with the same parameters and others, to be fitted without being watched."""
+    fresh: T = clone(without_callbacks(estimator)).set_params(**parameters)
+    return fresh
+
+
+def require(estimator: object, who: str, what: str, is_one: Callable[[Any], bool]) -> None:
+    """Refuse what a function does not take.
+
+    Raises:
+        NaiadTypeError: it is something else.
+    """
+    if not is_one(estimator):
+        raise NaiadTypeError(f"{who} takes {what} of scikit-learn, not {shown(estimator)}.", value=estimator)
+
+
+def _is_estimator(subject: object) -> bool:
+    return isinstance(subject, BaseEstimator)
+
+
+def _is_model(subject: object) -> bool:
+    return isinstance(subject, BaseEstimator) and bool(
+        is_classifier(subject) or is_regressor(subject) or isinstance(subject, KMeans)
+    )
+
+
+def _diagram(estimator: Any) -> str:
+    from sklearn.utils import estimator_html_repr  # loads templates that only this needs
+
+    return str(estimator_html_repr(estimator))

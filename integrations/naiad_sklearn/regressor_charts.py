@@ -1,0 +1,149 @@
+"""Charts of a regressor that is fitted; none of them changes it. Several outputs are drawn beside each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_regressor
+from sklearn.metrics import PredictionErrorDisplay
+from sklearn.model_selection import LearningCurveDisplay, ShuffleSplit
+
+from naiad.types import File
+from naiad_sklearn.drawing import drawn
+from naiad_sklearn.estimators import require, unfitted
+
+__all__ = [
+    "create_cooks_distance_chart",
+    "create_feature_importance_chart",
+    "create_learning_curve_chart",
+    "create_prediction_error_chart",
+    "create_residuals_chart",
+]
+
+LEARNING_ROWS = 1000
+"""A learning curve fits 15 times; on more rows than these that is a training of its own."""
+MOST_POINTS = 2000
+MOST_FEATURES = 30
+
+# Neptune's functions take data that not every chart needs.
+# ruff: noqa: ARG001
+
+
+def create_learning_curve_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
+    """Draw the score over the number of samples, up to a thousand of them, from copies that are fitted to them."""
+    require(regressor, "create_learning_curve_chart", "a regressor", is_regressor)
+
+    def draw(axes: Any) -> None:
+        rows = min(len(y_train), LEARNING_ROWS)
+        folds = ShuffleSplit(3, train_size=int(0.8 * rows), test_size=rows - int(0.8 * rows), random_state=0)
+        LearningCurveDisplay.from_estimator(
+            unfitted(regressor), X_train, y_train, cv=folds, ax=axes, score_type="both", std_display_style="errorbar"
+        )
+
+    return drawn("Learning curve", draw)
+
+
+def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
+    """Draw the features that count most: by the importances, or the size of the coefficients, of the regressor."""
+    require(regressor, "create_feature_importance_chart", "a regressor", is_regressor)
+
+    def draw(axes: Any) -> None:
+        last, names = _predictor(regressor, X_train)
+        weights = getattr(last, "feature_importances_", None)
+        if weights is None:
+            weights = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
+        order = np.argsort(weights)[-MOST_FEATURES:]
+        axes.barh(range(len(order)), np.asarray(weights)[order])
+        axes.set_yticks(range(len(order)), [str(names[i]) for i in order])
+        axes.set(xlabel="importance" if hasattr(last, "feature_importances_") else "size of the coefficient")
+
+    return drawn("Feature importance", draw)
+
+
+def create_residuals_chart(regressor: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> File | None:
+    """Draw how far off the regressor is over what it says, for training and test data."""
+    require(regressor, "create_residuals_chart", "a regressor", is_regressor)
+    data = {"train": (X_train, y_train), "test": (X_test, y_test)}
+    return _errors("Residuals", "residual_vs_predicted", regressor, data)
+
+
+def create_prediction_error_chart(
+    regressor: Any,
+    X_train: Any,
+    X_test: Any,
+    y_train: Any,
+    y_test: Any,
+) -> File | None:
+    """Draw what is true over what the regressor says."""
+    require(regressor, "create_prediction_error_chart", "a regressor", is_regressor)
+    return _errors("Prediction error", "actual_vs_predicted", regressor, {"test": (X_test, y_test)})
+
+
+def create_cooks_distance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
+    """Draw how much each sample alone would move a linear fit of the data; the regressor itself is not asked."""
+    require(regressor, "create_cooks_distance_chart", "a regressor", is_regressor)
+
+    def draw(axes: Any) -> None:
+        distances = _cooks_distances(np.asarray(X_train, float), np.asarray(y_train, float))
+        limit = 4 / len(distances)
+        axes.vlines(range(len(distances)), 0, distances, linewidth=0.8)
+        axes.axhline(limit, linestyle="--", color="C3", label=f"{(distances > limit).mean():.1%} above 4/n")
+        axes.set(xlabel="sample", ylabel="Cook's distance")
+        axes.legend()
+
+    return drawn("Cook's distance", draw)
+
+
+def _errors(title: str, kind: str, regressor: Any, data: dict[str, tuple[Any, Any]]) -> File | None:
+    true = {name: np.asarray(y) for name, (_, y) in data.items()}
+    outputs = max(y.reshape(len(y), -1).shape[1] for y in true.values())
+
+    def draw(axes: Any) -> None:
+        for (name, (samples, _)), color in zip(data.items(), ("C0", "C1"), strict=False):
+            said = np.asarray(regressor.predict(samples)).reshape(len(true[name]), -1)
+            actual = true[name].reshape(len(said), -1)
+            for j, each in enumerate(np.atleast_1d(axes)):
+                PredictionErrorDisplay.from_predictions(
+                    actual[:, j],
+                    said[:, j],
+                    kind=kind,
+                    subsample=min(MOST_POINTS, len(said)),
+                    random_state=0,
+                    ax=each,
+                    scatter_kwargs={"alpha": 0.6, "label": name, "color": color},
+                )
+                each.legend()
+
+    return drawn(title, draw, beside=outputs)
+
+
+def _predictor(regressor: Any, X: Any) -> tuple[Any, Any]:
+    """Return what does the predicting within searches and pipelines, and the names of the features it sees."""
+    steps: list[Any] = []
+    while True:
+        if hasattr(regressor, "best_estimator_"):
+            regressor = regressor.best_estimator_
+        elif hasattr(regressor, "steps"):
+            steps, regressor = [regressor[:-1]], regressor[-1]
+        else:
+            break
+    names = getattr(regressor, "feature_names_in_", None)
+    if names is None and steps:
+        names = steps[-1].get_feature_names_out()
+    if names is None:
+        names = getattr(X, "columns", [f"x{i}" for i in range(regressor.n_features_in_)])
+    return regressor, names
+
+
+def _cooks_distances(samples: Any, values: Any) -> Any:
+    """Return the distances: residuals and leverages of a linear fit, the latter from the QR decomposition."""
+    design = np.column_stack([np.ones(len(samples)), samples])
+    orthonormal, triangle = np.linalg.qr(design)
+    diagonal = np.abs(np.diag(triangle))
+    orthonormal = orthonormal[:, diagonal > 1e-10 * diagonal.max()]  # columns that add nothing have no direction
+    freedom = orthonormal.shape[1]
+    residuals = (values - orthonormal @ (orthonormal.T @ values)).reshape(len(samples), -1)
+    leverage = np.clip((orthonormal**2).sum(axis=1), 0, 1 - 1e-12)
+    variance = (residuals**2).sum(axis=0) / max(len(samples) - freedom, 1)
+    return ((residuals**2 / (freedom * variance)).mean(axis=1) * leverage) / (1 - leverage) ** 2

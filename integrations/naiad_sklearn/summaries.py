@@ -1,0 +1,159 @@
+"""Summaries: all there is to say of an estimator, as a dict for one assignment. The estimator stays as it is.
+
+run["summary"] = create_classifier_summary(model, X_train, X_test, y_train, y_test)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sklearn
+from sklearn.base import is_classifier, is_regressor
+
+import naiad
+from naiad.types import File, FileSeries
+from naiad.utils import stringify_unsupported
+from naiad_sklearn import classifier_charts, cluster_charts, fits, regressor_charts
+from naiad_sklearn.estimators import describe_estimator, get_estimator_params, get_pickled_model, require, unfitted
+from naiad_sklearn.predictions import get_test_preds, get_test_preds_proba, is_kmeans, label_table
+from naiad_sklearn.scores import get_metrics, get_scores, is_model
+from naiad_sklearn.searches import create_search_summary, is_search
+from naiad_sklearn.trouble import Place
+from naiad_sklearn.watching import unwatched
+
+__all__ = ["create_classifier_summary", "create_kmeans_summary", "create_regressor_summary", "log_estimator"]
+
+
+def create_classifier_summary(
+    classifier: Any,
+    X_train: Any,
+    X_test: Any,
+    y_train: Any,
+    y_test: Any,
+    nrows: int = 1000,
+    log_charts: bool = True,
+) -> dict[str, Any]:
+    """Return parameters, the pickled model, what it says of the test data, its scores and charts.
+
+    Args:
+        classifier: a fitted classifier; a pipeline or search that ends in one is one too.
+        X_train: what it was fitted to.
+        X_test: the test data.
+        y_train: the classes of the training data.
+        y_test: the classes of the test data.
+        nrows: how many rows of predictions to keep.
+        log_charts: draw the charts, which may take a while.
+    """
+    require(classifier, "create_classifier_summary", "a classifier", is_classifier)
+    found = _head(classifier) | {"test": _test(classifier, X_test, y_test, nrows)}
+    if log_charts:
+        data = (classifier, X_train, X_test, y_train, y_test)
+        found |= _charts(
+            classification_report=classifier_charts.create_classification_report_chart(*data),
+            confusion_matrix=classifier_charts.create_confusion_matrix_chart(*data),
+            ROC_AUC=classifier_charts.create_roc_auc_chart(*data),
+            precision_recall=classifier_charts.create_precision_recall_chart(classifier, X_test, y_test),
+            class_prediction_error=classifier_charts.create_class_prediction_error_chart(*data),
+        )
+    return found
+
+
+def create_regressor_summary(
+    regressor: Any,
+    X_train: Any,
+    X_test: Any,
+    y_train: Any,
+    y_test: Any,
+    nrows: int = 1000,
+    log_charts: bool = True,
+) -> dict[str, Any]:
+    """Return parameters, the pickled model, what it says of the test data, its scores and charts.
+
+    Args:
+        regressor: a fitted regressor; a pipeline or search that ends in one is one too.
+        X_train: what it was fitted to.
+        X_test: the test data.
+        y_train: the values of the training data.
+        y_test: the values of the test data.
+        nrows: how many rows of predictions to keep.
+        log_charts: draw the charts, which may take a while: for the learning curve, copies are fitted 15 times.
+    """
+    require(regressor, "create_regressor_summary", "a regressor", is_regressor)
+    found = _head(regressor) | {"test": _test(regressor, X_test, y_test, nrows)}
+    if log_charts:
+        data = (regressor, X_train, X_test, y_train, y_test)
+        found |= _charts(
+            learning_curve=regressor_charts.create_learning_curve_chart(regressor, X_train, y_train),
+            feature_importance=regressor_charts.create_feature_importance_chart(regressor, X_train, y_train),
+            residuals=regressor_charts.create_residuals_chart(*data),
+            prediction_error=regressor_charts.create_prediction_error_chart(*data),
+            cooks_distance=regressor_charts.create_cooks_distance_chart(regressor, X_train, y_train),
+        )
+    return found
+
+
+def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) -> dict[str, Any]:
+    """Fit a copy of a KMeans, and return its parameters, itself pickled, the clusters of the data, and charts.
+
+    Args:
+        model: a KMeans, fitted or not; it stays as it is.
+        X: the samples.
+        nrows: how many rows of labels to keep.
+        **kwargs: parameters to change in the copy.
+    """
+    require(model, "create_kmeans_summary", "a KMeans", is_kmeans)
+    with unwatched():
+        fitted = unfitted(model, **kwargs).fit(X)
+    silhouettes = cluster_charts.create_silhouette_chart(model, X, **kwargs)
+    charts = _charts(
+        kelbow=cluster_charts.create_kelbow_chart(model, X, **kwargs),
+        silhouette=silhouettes if silhouettes.values else None,
+    )
+    return _head(fitted) | {"cluster_labels": label_table(fitted.labels_, nrows)} | charts
+
+
+def log_estimator(place: Place, estimator: Any, X: Any = None, y: Any = None, *, nrows: int = 1000) -> None:
+    """Write what a summary has, charts apart, to a run or a namespace of one; for estimators of every sort.
+
+    Args:
+        place: where to write. What an earlier call has left there is replaced.
+        estimator: fitted or not; what a search has found is written too.
+        X: data that it was not fitted to.
+        y: what is true of them; with both, classifiers and regressors get predictions and scores.
+        nrows: how many rows of predictions to keep.
+    """
+    found = _head(estimator, pickled=is_model(estimator) or is_kmeans(estimator))
+    if X is not None and y is not None and is_model(estimator):
+        found["test"] = _test(estimator, X, y, nrows)
+    for path, values in found.items():
+        fits.replace(place, path, values)
+
+
+def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
+    """What every summary begins with."""
+    found: dict[str, Any] = {
+        "all_params": stringify_unsupported(get_estimator_params(estimator)),
+        "estimator": describe_estimator(estimator),
+        "integration/about": {"neptune-sklearn": naiad.__version__, "scikit-learn": sklearn.__version__},
+    }
+    if pickled:
+        found["pickled_model"] = get_pickled_model(estimator)
+    if is_search(estimator):
+        found["search"] = create_search_summary(estimator)
+    return found
+
+
+def _test(model: Any, X: Any, y: Any, nrows: int) -> dict[str, Any]:
+    """What a model says of test data, and how well."""
+    predicted = model.predict(X)
+    found = {
+        "preds": get_test_preds(model, X, y, y_pred=predicted, nrows=nrows),
+        "scores": get_scores(model, X, y, y_pred=predicted),
+        "metrics": get_metrics(model, X, y, y_pred=predicted),
+    }
+    odds = get_test_preds_proba(model, X, nrows=nrows) if is_classifier(model) else None
+    return found if odds is None else found | {"preds_proba": odds}
+
+
+def _charts(**charts: File | FileSeries | None) -> dict[str, File | FileSeries]:
+    return {f"diagnostics_charts/{name}": chart for name, chart in charts.items() if chart is not None}

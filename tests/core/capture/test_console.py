@@ -1,0 +1,287 @@
+"""What a program prints: the terminal gets it unchanged, and the run keeps it, whoever prints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import naiad
+
+BOTH = """
+import logging
+logging.basicConfig(format="%(message)s")
+for i in range(200):
+    print("out", i)
+    sys.stdout.flush()
+    logging.warning("log %d", i)
+    print("err", i, file=sys.stderr)
+sys.stdout.buffer.write(b"bytes \\xff\\n")
+sys.stdout.buffer.flush()
+print("no end", end="")
+"""
+
+
+@pytest.mark.parametrize("where", ["piped", "on_terminal"])
+def test_output_of_both_streams_is_unchanged_and_in_order(programs: Any, where: str) -> None:
+    expected, found = (getattr(programs, where)(BOTH, plain=plain) for plain in (True, False))
+
+    assert expected.output.splitlines() == found.output.splitlines()
+    assert expected == found
+    assert [f"out {i}" for i in range(200)] + ["bytes \ufffd", "no end"] == programs.lines("stdout")
+    assert [f"{kind} {i}" for i in range(200) for kind in ("log", "err")] == programs.lines("stderr")
+
+
+@pytest.mark.parametrize("where", ["piped", "on_terminal"])
+def test_what_c_and_other_programs_print_is_kept(programs: Any, where: str) -> None:
+    body = """
+    libc = ctypes.CDLL(None)
+    libc.printf(b"from C\\n")
+    libc.fflush(None)
+    os.write(1, b"to the descriptor\\n")
+    subprocess.run(["sh", "-c", "echo from a child; echo its error >&2"])
+    """
+    printed = getattr(programs, where)(body)
+
+    assert ["from C", "to the descriptor", "from a child"] == programs.lines("stdout")
+    assert ["its error"] == programs.lines("stderr")
+    assert 4 == len(printed.output.splitlines())
+
+
+def test_what_c_has_not_written_yet_at_the_end_is_kept(programs: Any) -> None:
+    programs.piped('ctypes.CDLL(None).printf(b"in a buffer of C\\n")')
+
+    assert ["in a buffer of C"] == programs.lines("stdout")
+
+
+def test_a_terminal_is_still_one(programs: Any) -> None:
+    body = """
+    import shutil, termios
+    print(os.isatty(1), os.isatty(2), sys.stdout.isatty(), shutil.get_terminal_size((1, 1)))
+    subprocess.run([sys.executable, "-c", "import sys; print(sys.stdout.isatty(), sys.stderr.isatty())"])
+    """
+    expected = programs.on_terminal(body, plain=True)
+
+    assert expected == programs.on_terminal(body)
+    assert programs.piped(body, plain=True) == programs.piped(body)
+
+
+def test_a_progress_bar_is_kept_in_its_last_state(programs: Any) -> None:
+    body = """
+    from tqdm import tqdm
+    for _ in tqdm(range(500), mininterval=0, desc="epoch", ncols=60):
+        pass
+    print("done")
+    """
+    printed = programs.on_terminal(body)
+    (bar,) = programs.lines("stderr")
+
+    assert printed.output.count(b"\r") > 100
+    assert bar.startswith("epoch: 100%")
+    assert ["done"] == programs.lines("stdout")
+
+
+@pytest.mark.parametrize("where", ["piped", "on_terminal"])
+def test_a_killed_program_has_printed_all_it_wrote(programs: Any, where: str) -> None:
+    body = """
+    for i in range(500):
+        os.write(1, b"line %d\\n" % i)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    printed = getattr(programs, where)(body)
+
+    assert -signal.SIGKILL == printed.code
+    assert [b"line %d" % i for i in range(500)] == printed.output.replace(b"\r", b"").splitlines()
+
+
+def test_c_code_that_holds_pythons_lock_can_fill_the_pipe(programs: Any) -> None:
+    """PyDLL keeps the lock during the call; a thread could not empty the pipe meanwhile."""
+    body = """
+    libc = ctypes.PyDLL(None)
+    text = b"x" * 999 + b"\\n"
+    for _ in range(2000):
+        libc.write(1, text, 1000)
+    """
+    printed = programs.piped(body)
+
+    assert (2_000_000, 0) == (len(printed.output), printed.code)
+    assert 2000 == len(programs.lines("stdout"))
+
+
+def test_nothing_is_printed_or_kept_twice_after_a_fork(programs: Any) -> None:
+    body = """
+    print("before", flush=True)
+    pid = os.fork()
+    if not pid:
+        print("in the child")
+        print("error of the child", file=sys.stderr)
+        raise SystemExit(0)
+    os.waitpid(pid, 0)
+    print("after")
+    """
+    printed = programs.piped(body)
+
+    assert {b"before": 1, b"in the child": 1, b"error of the child": 1, b"after": 1} == {
+        line: printed.output.count(line) for line in printed.output.splitlines()
+    }
+    assert ["before", "in the child", "after"] == programs.lines("stdout")
+    assert ["error of the child"] == programs.lines("stderr")
+
+
+def test_a_child_of_a_fork_can_have_a_run_of_its_own(programs: Any) -> None:
+    body = """
+    print("parent")
+    sys.stdout.flush()
+    pid = os.fork()
+    if not pid:
+        with naiad.init_run(custom_run_id="child", source_files=[], git_ref=False):
+            print("child")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    """
+    printed = programs.piped(body)
+
+    assert [b"parent", b"child"] == printed.output.splitlines()
+    assert ["parent", "child"] == programs.lines("stdout")
+
+
+def test_a_child_that_outlives_the_program_goes_on_printing(programs: Any) -> None:
+    body = """
+    code = "import time\\nfor i in range(5): time.sleep(0.2); print(i, flush=True)\\nprint('alive', flush=True)"
+    subprocess.Popen([sys.executable, "-c", code])
+    print("gone")
+    """
+    printed = programs.piped(body)
+
+    assert [b"gone", b"0", b"1", b"2", b"3", b"4", b"alive"] == printed.output.splitlines()
+
+
+def test_a_program_whose_output_nobody_reads_learns_it_as_always(programs: Any) -> None:
+    body = """
+    try:
+        for _ in range(100_000):
+            print("more", flush=True)
+    except BrokenPipeError:
+        print("nobody reads", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """
+    program = programs.start(body, subprocess.PIPE, subprocess.PIPE)
+    program.stdout.read(100)
+    program.stdout.close()
+    errors = program.stderr.read()
+    program.stderr.close()
+
+    assert 0 == program.wait(60)
+    assert b"nobody reads\n" == errors
+
+
+def test_descriptors_are_put_back_and_a_second_run_begins_anew(programs: Any) -> None:
+    body = """
+    def places(): return [(s.st_ino, s.st_dev) for s in map(os.fstat, (1, 2))]
+    run.stop()
+    before = places()
+    for name in ("one", "two"):
+        with naiad.init_run(custom_run_id=name, source_files=[], git_ref=False) as other:
+            print(name)
+            assert places() != before
+            assert "write" not in vars(sys.stdout)
+        assert places() == before
+        assert "write" not in vars(sys.stdout.buffer)
+        print("between")
+    """
+    printed = programs.piped(body)
+
+    assert [b"one", b"between", b"two", b"between"] == printed.output.splitlines()
+    assert 0 == printed.code
+
+
+def test_two_runs_of_one_process_both_keep_what_is_printed(programs: Any) -> None:
+    body = """
+    print("one")
+    other = naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m")
+    print("both")
+    other.stop()
+    print("one again")
+    again = naiad.init_run(custom_run_id="other", capture_stdout=False, source_files=[], git_ref=False)
+    assert list(again["m/stdout"].fetch_values()["value"]) == ["both"]
+    """
+    printed = programs.piped(body)
+
+    assert [b"one", b"both", b"one again"] == printed.output.splitlines()
+    assert ["one", "both", "one again"] == programs.lines("stdout")
+
+
+def test_output_that_the_program_redirects_itself_stays_redirected(programs: Any) -> None:
+    body = """
+    file = os.open("own.txt", os.O_WRONLY | os.O_CREAT)
+    print("captured", flush=True)
+    os.dup2(file, 1)
+    print("for the file", flush=True)
+    run.stop()
+    print("still for the file", flush=True)
+    """
+    printed = programs.piped(body)
+
+    assert b"captured\n" == printed.output
+    assert "for the file\nstill for the file\n" == (programs.folder / "own.txt").read_text()
+
+
+def test_a_program_may_wait_for_all_its_children(programs: Any) -> None:
+    body = """
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        print("all gone")
+    """
+
+    assert b"all gone\n" == programs.piped(body).output
+
+
+def test_without_an_interpreter_python_itself_is_still_captured(programs: Any) -> None:
+    body = """
+    run.stop()
+    sys.executable = ""
+    import warnings; warnings.simplefilter("ignore")
+    import naiad.capture.console as console
+    console._console = None
+    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m") as other:
+        print("only Python")
+        os.write(1, b"not this\\n")
+    other = naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, capture_stdout=False)
+    print(list(other["m/stdout"].fetch_values()["value"]))
+    """
+
+    assert {b"only Python", b"not this", b"['only Python']"} == set(programs.piped(body).output.splitlines())
+
+
+@pytest.mark.usefixtures("store")
+def test_under_pytests_capture_both_see_it(capfd: pytest.CaptureFixture[str]) -> None:
+    with naiad.init_run(capture_stdout=True, capture_stderr=True, monitoring_namespace="m", custom_run_id="a"):
+        print("from Python")
+        os.write(1, b"from below\n")
+        print("error", file=sys.stderr)
+    seen = capfd.readouterr()
+
+    again = naiad.init_run(custom_run_id="a")
+    assert {"from Python", "from below"} == set(again["m/stdout"].fetch_values()["value"])
+    assert ["error"] == list(again["m/stderr"].fetch_values()["value"])
+    assert {"from Python", "from below"} == set(seen.out.splitlines())
+    assert "error\n" == seen.err
+    again.stop()
+
+
+@pytest.mark.usefixtures("store")
+def test_each_stream_can_be_left_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    with naiad.init_run(capture_stdout=False, capture_stderr=True, monitoring_namespace="m") as run:
+        print("out")
+
+        assert not run.exists("m/stdout")
+        assert run.exists("m/stderr")

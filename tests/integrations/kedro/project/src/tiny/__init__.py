@@ -1,0 +1,1 @@
+"""A project whose pipelines are small and do one thing each."""

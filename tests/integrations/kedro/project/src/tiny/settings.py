@@ -1,0 +1,1 @@
+"""Nothing: the integration is found with no edit of this file."""
