@@ -29,7 +29,7 @@ class Step:
     log: PipelineLog
     outputs: dict[str, Any]
     """Its outputs that are kept somewhere or marked."""
-    began: float
+    began: float = field(default_factory=clock.monotonic)
     saving: dict[str, float] = field(default_factory=dict)
     """When saving them began."""
 
@@ -73,7 +73,7 @@ class NaiadHooks:
     def after_catalog_created(self, catalog: Any, conf_catalog: Mapping[str, Any]) -> None:
         """Give the catalog of a project that uses naiad its run."""
         config = Config.here()
-        marked = [name for name, entry in conf_catalog.items() if is_marked(entry)]
+        marked = [name for name, entry in (conf_catalog or {}).items() if is_marked(entry)]
         if marked or RunDataset.is_wanted(config):
             RunDataset(config, marked).put_into(catalog)
 
@@ -102,7 +102,7 @@ class NaiadHooks:
             log.begin(run_params, pipeline, plan.datasets)
         with guarded("before_pipeline_run", log.base):
             if "parameters" in catalog.keys():  # noqa: SIM118 (a catalog has every name that fits a pattern)
-                log.keep_parameters(catalog.load("parameters"))
+                log.keep_parameters(catalog["parameters"].load())
         with guarded("before_pipeline_run", log.base):
             log.keep_files(plan.early)
 
@@ -140,12 +140,12 @@ class NaiadHooks:
         log = _log_of(catalog)
         if log is None:
             return
-        outputs = kept(catalog, node.outputs)
         with guarded("before_node_run", log.base):
+            self._steps[id(node)] = step = Step(log, kept(catalog, node.outputs))
             log.begin_node(node, inputs)
             for name, dataset in kept(catalog, loads).items():
                 log.loaded(name, dataset, inputs[name], loads[name])
-        self._steps[id(node)] = Step(log, outputs, clock.monotonic())
+            step.began = clock.monotonic()
 
     @hook_impl(trylast=True)
     def after_node_run(self, node: Any, outputs: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sklearn.metrics import check_scoring
 
@@ -53,9 +52,9 @@ class NaiadCallback:
         self._forget()
 
     def _forget(self) -> None:
-        self._fits: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each fit that runs here began
-        self._tasks: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each task that runs here began
-        self._series: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # by parent and name of a task
+        self._fits: dict[Any, float] = {}  # when each fit that runs here began
+        self._tasks: dict[Any, float] = {}  # when each task that runs here began
+        self._series: dict[Any, dict[str, Any]] = {}  # where the tasks below a task that runs here go, by their name
         if self._scoring is not None:
             self.on_fit_task_end = self._score_task_end  # type: ignore[method-assign]  # who scores takes more
 
@@ -78,6 +77,9 @@ class NaiadCallback:
     def teardown(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 (scikit-learn gives it)
         """A fit has ended, by an exception if its own task has not."""
         began, error = self._fits.pop(context, None), sys.exc_info()[1]
+        if not self._fits:  # what a failed fit has not ended
+            self._tasks.clear()
+            self._series.clear()
         if began is not None and error is not None:
             with no_trouble(self._place, "to log the end of a fit"):
                 fits.fail(self._place, error, perf_counter() - began)
@@ -95,6 +97,7 @@ class NaiadCallback:
         if began is None:  # scikit-learn ends a task that was never begun where a fit fails
             return
         seconds = perf_counter() - began
+        self._series.pop(context, None)
         with no_trouble(self._place, "to log a task of a fit"):
             if context.parent is None:
                 self._fits.pop(context, None)
@@ -125,7 +128,9 @@ class NaiadCallback:
 
     def _append(self, context: Any, values: dict[str, Any]) -> None:
         """Add a point to the series that a task shares with its siblings."""
-        known = self._series.setdefault(context.parent, {})
+        known = self._series.get(context.parent)
+        if known is None:
+            known = self._series[context.parent] = {}
         name = task_name(context)
         if name not in known:
             known[name] = self._place[f"fit/tasks/{task_path(context)}"]

@@ -57,6 +57,7 @@ class Autolog:
         self._log_train_metrics = log_train_metrics
         self._log_models = log_models
         self._counts: dict[str, int] = {}
+        self._naming = threading.Lock()
         with _lock:
             if not _active:
                 _patch_all()
@@ -96,15 +97,28 @@ class Autolog:
                 place["pickled_model"].upload(get_pickled_model(estimator))
 
     def _name(self, name: str) -> str:
-        """Return the namespace of the next fit of such an estimator, one that the run does not have yet."""
-        while True:
-            with _lock:
-                self._counts[name] = count = self._counts.get(name, 0) + 1
-            found = name if count == 1 else f"{name}_{count}"
-            try:
-                self._place[found].fetch()
-            except MissingField:
-                return found
+        """Return the namespace of the next fit of such an estimator: "SVC", "SVC_2", and so on.
+
+        Only the first time the run is asked which it has already, for that may mean to read it.
+        """
+        with self._naming:
+            count = self._counts.get(name, 0) + 1
+            if count == 1:
+                while self._has(_numbered(name, count)):
+                    count += 1
+            self._counts[name] = count
+        return _numbered(name, count)
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._place[name].sources()
+        except MissingField:
+            return False
+        return True
+
+
+def _numbered(name: str, count: int) -> str:
+    return name if count == 1 else f"{name}_{count}"
 
 
 _lock = threading.RLock()

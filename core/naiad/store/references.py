@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.kept import KeptFile
+from naiad.kept import KeptFile, KeptVersion
 from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
@@ -44,7 +43,7 @@ def _texts(reader: Reader, path: str, kind: str) -> list[str]:
     if kind == FILE_SET:
         return list(reader.members(path).values())
     value = str(reader.value(path))
-    return [json.loads(value)["manifest"]] if kind == ARTIFACT else [value]
+    return [KeptVersion.from_text(value).manifest] if kind == ARTIFACT else [value]
 
 
 def damaged_files(folder: RunFolder) -> Iterator[Damage]:

@@ -350,3 +350,23 @@ def test_store_that_cannot_be_written_costs_one_warning(project: Any) -> None:
         result = project.run("handler")
 
     assert "no run" == result["seen"].load()
+
+
+def test_catalog_with_entries_of_these_names_is_left_alone(project: Any) -> None:
+    entries = ", ".join(
+        f"{name}: {{type: json.JSONDataset, filepath: data/{name}.json}}" for name in ("naiad_run", "neptune_run")
+    )
+    project.configure("catalog_more.yml", f"{{{entries}}}")
+
+    with pytest.warns(PluginWarning, match="entries of its own"):
+        project.run("twins")
+
+    assert not (project.path / ".naiad").exists()
+
+
+def test_nothing_is_given_to_nodes_under_a_name_that_the_catalog_has(project: Any) -> None:
+    (project.path / "data" / "mine.json").write_text("null")
+    project.configure("catalog_more.yml", "neptune_run: {type: json.JSONDataset, filepath: data/mine.json}")
+
+    assert "no run" == project.run("handler")["seen"].load()
+    assert "done" == project.read().value("kedro/status")
