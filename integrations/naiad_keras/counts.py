@@ -81,5 +81,5 @@ def last_step(series: Handler) -> int | None:
         field = series.sources().get("")
     except MissingField:
         return None
-    steps = field.columns()[0] if isinstance(field, Series) else ()
-    return int(steps.max()) if len(steps) else None
+    steps = field.columns()[0] if isinstance(field, Series) else None
+    return None if steps is None or not len(steps) else int(steps.max())
