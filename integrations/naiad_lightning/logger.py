@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NaiadLogger", "NeptuneLogger"]
 
+TRYING_OUT = {id(getattr(stages, "SANITY_CHECKING")) for stages in classes("trainer.states", "RunningStage")}  # noqa: B009
+"""Known by identity: to compare it as Lightning does takes as long as to log a step."""
+
 rank_zero_only = namespaces()[0].utilities.rank_zero_only
 """Lightning's decorator, the same in both namespaces; in its attribute `rank` it keeps that of this process."""
 
@@ -86,6 +89,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self._has_checkpoints = bool(log_model_checkpoints)
         self._has_summary = log_model_summary
         self._run = run
+        self._place: Any = None  # once the run is open
         self._names: tuple[str | None, str | None] | None = None  # id and name, once they are known
         self._opening: Opening | None = None
         if run is None:
@@ -110,7 +114,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     @property
     def experiment(self) -> Any:
         """The run, or the namespace that was given; on ranks above 0 what takes every verb and does nothing."""
-        if _rank() > 0:
+        if rank_zero_only.rank > 0:
             return SILENCE
         if self._run is None and self._opening is not None:
             self._run = self._opening.open()
@@ -126,7 +130,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     @property
     def place(self) -> Any:
         """The namespace below which everything goes."""
-        return self.experiment[self._prefix] if self._prefix else self.experiment
+        if self._place is None:
+            self._place = self.experiment[self._prefix] if self._prefix else self.experiment
+        return self._place
 
     @property
     def version(self) -> str | None:
@@ -147,10 +153,10 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     def is_silent(self) -> bool:
         """Whether this is not rank 0, or Lightning only tries the validation out."""
         trainer = self._trainer()
-        return _rank() > 0 or (trainer is not None and bool(trainer.sanity_checking))
+        return rank_zero_only.rank > 0 or (trainer is not None and id(trainer.state.stage) in TRYING_OUT)
 
     def _known_names(self) -> tuple[str | None, str | None]:
-        if self._names is None and _rank() == 0:
+        if self._names is None and rank_zero_only.rank == 0:
             self.experiment  # noqa: B018 (opens the run, which tells them)
         elif self._names is None and self._opening is not None:
             self._names = self._opening.names()
@@ -163,9 +169,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         """Append each metric to its series. Steps may repeat and go back."""
         epoch = metrics.get("epoch")
         if epoch is not None:
-            if (step, epoch) == self._epoch:
+            known, self._epoch = self._epoch, (step, epoch)
+            if known == self._epoch:
                 metrics = {key: value for key, value in metrics.items() if key != "epoch"}
-            self._epoch = (step, epoch)
         place = self.place
         try:
             place.append(metrics if metrics.__class__ is dict else dict(metrics), step=step)
@@ -333,10 +339,6 @@ NeptuneLogger = NaiadLogger
 
 def _nobody() -> None:
     """Stand for the trainer as long as none is known."""
-
-
-def _rank() -> int:
-    return int(rank_zero_only.rank)
 
 
 def _root(run: Any) -> Any:
