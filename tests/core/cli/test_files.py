@@ -110,7 +110,7 @@ def test_terminal_shows_a_table(terminal: Callable[..., str], files: str) -> Non
         (["artifact", "diff", "{run}", "set", "{run}", "data"], '"set" is a FileSet, so it cannot be compared'),
         (["artifact", "diff", "{run}", "data", "{run}", "dat"], 'no field "dat"'),
     ],
-    ids=lambda arguments: " ".join(arguments),
+    ids=" ".join,
 )
 def test_bad_input_is_one_plain_message(cli: Cli, files: str, tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "file").write_text("mine")
