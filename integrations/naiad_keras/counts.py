@@ -6,7 +6,7 @@ what is there already; any other start (`initial_epoch=`, a restored model) is t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from naiad.errors import MissingField
 from naiad.fields.series import Series
@@ -81,5 +81,5 @@ def last_step(series: Handler) -> int | None:
         field = series.sources().get("")
     except MissingField:
         return None
-    steps = field.columns()[0] if isinstance(field, Series) else None
-    return None if steps is None or not len(steps) else int(steps.max())
+    steps: Any = field.columns()[0] if isinstance(field, Series) else ()
+    return int(steps.max()) if len(steps) else None
