@@ -11,8 +11,8 @@ from typing import Any
 
 from sklearn.metrics import check_scoring
 
+from naiad.attempt import Attempt, Place
 from naiad_sklearn import fits
-from naiad_sklearn.trouble import Place, no_trouble
 
 __all__ = ["NaiadCallback", "NeptuneCallback", "task_path"]
 
@@ -71,7 +71,7 @@ class NaiadCallback:
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins."""
         self._fits[context] = perf_counter()
-        with no_trouble(self._place, "to log the start of a fit"):
+        with Attempt("naiad_sklearn", self._place, "log the start of a fit"):
             fits.begin(self._place, estimator)
 
     def teardown(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 (scikit-learn gives it)
@@ -81,14 +81,14 @@ class NaiadCallback:
             self._tasks.clear()
             self._series.clear()
         if began is not None and error is not None:
-            with no_trouble(self._place, "to log the end of a fit"):
+            with Attempt("naiad_sklearn", self._place, "log the end of a fit"):
                 fits.fail(self._place, error, perf_counter() - began)
 
     def on_fit_task_begin(self, estimator: Any, context: Any, *, X: Any = None) -> None:  # noqa: ARG002 (as above)
         """A fit, or a task within one, begins."""
         self._tasks[context] = perf_counter()
         if context.parent is None:
-            with no_trouble(self._place, "to log the data of a fit"):
+            with Attempt("naiad_sklearn", self._place, "log the data of a fit"):
                 self._place["fit"] = fits.size(X)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
@@ -98,7 +98,7 @@ class NaiadCallback:
             return
         seconds = perf_counter() - began
         self._series.pop(context, None)
-        with no_trouble(self._place, "to log a task of a fit"):
+        with Attempt("naiad_sklearn", self._place, "log a task of a fit"):
             if context.parent is None:
                 self._fits.pop(context, None)
                 fits.end(self._place, estimator, seconds)
@@ -119,7 +119,7 @@ class NaiadCallback:
         NaiadCallback.on_fit_task_end(self, estimator, context)
         if y is None or not hasattr(fitted_estimator, "predict"):
             return
-        with no_trouble(self._place, "to score a task of a fit"):
+        with Attempt("naiad_sklearn", self._place, "score a task of a fit"):
             scores = {"scores": self._scores(fitted_estimator, X, y, metadata or {})}
             if context.parent is None:
                 self._place["fit"] = scores

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator
 
+from naiad.attempt import Attempt, Place
 from naiad.errors import MissingField
 from naiad_sklearn import fits
 from naiad_sklearn.callback import NaiadCallback
 from naiad_sklearn.estimators import get_pickled_model
 from naiad_sklearn.scores import get_metrics, is_model
-from naiad_sklearn.trouble import Place, no_trouble
 from naiad_sklearn.watching import is_watched, unwatched
 
 __all__ = ["Autolog", "autolog"]
@@ -80,20 +80,20 @@ class Autolog:
     def begin(self, estimator: Any, samples: Any) -> Place:
         """Note that a fit begins; return its place."""
         place = self._place
-        with no_trouble(self._place, "to log the start of a fit"):
+        with Attempt("naiad_sklearn", self._place, "log the start of a fit"):
             place = self._place[self._name(type(estimator).__name__)]
             fits.begin(place, estimator, samples)
         return place
 
     def end(self, place: Place, estimator: Any, samples: Any, targets: Any, seconds: float) -> None:
         """Note that it was done, and how well."""
-        with no_trouble(place, "to log the end of a fit"):
+        with Attempt("naiad_sklearn", place, "log the end of a fit"):
             fits.end(place, estimator, seconds)
         if self._log_train_metrics and targets is not None and is_model(estimator) and hasattr(estimator, "predict"):
-            with no_trouble(place, "to take the training metrics"):
+            with Attempt("naiad_sklearn", place, "take the training metrics"):
                 place["train/metrics"] = get_metrics(estimator, samples, targets)
         if self._log_models and is_model(estimator):
-            with no_trouble(place, "to pickle a model"):
+            with Attempt("naiad_sklearn", place, "pickle a model"):
                 place["pickled_model"].upload(get_pickled_model(estimator))
 
     def _name(self, name: str) -> str:
@@ -180,7 +180,7 @@ def _watched(method: Method) -> Method:
                 result = method(self, *args, **kwargs)
             except BaseException as error:
                 for place in places:
-                    with no_trouble(place, "to log the end of a fit"):
+                    with Attempt("naiad_sklearn", place, "log the end of a fit"):
                         fits.fail(place, error, perf_counter() - began)
                 raise
             seconds = perf_counter() - began

@@ -339,7 +339,7 @@ def test_trouble_with_logging_costs_one_warning_and_is_recorded(project: Any) ->
         project.run()
 
     (problem,) = project.text("kedro/integration/errors")
-    assert problem.startswith("after_dataset_saved: FieldConflict")
+    assert "after_dataset_saved: naiad.errors.FieldConflict" in problem
     assert "finished" == project.read().state()
     assert "done" == project.read().value("kedro/status")
 
