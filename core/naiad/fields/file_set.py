@@ -54,9 +54,9 @@ class FileSet(Field):
     remedy = "It has upload_files(), delete_files(), list_fileset_files() and download()."
     reading = "List it with list_fileset_files(), or get it with download()."
 
-    def upload_files(self, globs: object, *, wait: bool = False) -> None:
+    def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.scope.commit([self.uploading(globs)], wait)
+        self.scope.commit([self.uploading(globs, progress_bar=progress_bar)], wait)
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
