@@ -407,9 +407,9 @@ def forget_warnings() -> None:
 
 
 def _depth_of_user() -> int:
-    """Return the stacklevel, seen from the caller, of the nearest frame outside naiad."""
+    """Return the stacklevel, seen from the caller, of the nearest frame outside naiad and its integrations."""
     depth, frame = 0, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "naiad":
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0].partition("_")[0] == "naiad":
         depth, frame = depth + 1, frame.f_back
     return depth + 1
 

@@ -37,7 +37,7 @@ def version() -> str:
 @cache
 def namespaces() -> tuple[ModuleType, ...]:
     """Return each namespace of the framework, those first that the program has imported already."""
-    known = [name for name in NAMES if name in sys.modules]
+    known = [name for name in NAMES if sys.modules.get(name)]
     others = [name for name in NAMES if name not in known and find_spec(name.partition(".")[0])]
     first, *rest = known + others or NAMES[:1]
     with INTEGRATION.needed_by("naiad_lightning"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -370,3 +371,19 @@ def test_nothing_is_given_to_nodes_under_a_name_that_the_catalog_has(project: An
 
     assert "no run" == project.run("handler")["seen"].load()
     assert "done" == project.read().value("kedro/status")
+
+
+def test_commit_of_the_projects_repository_is_kept(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAIAD_CAPTURES")
+    git = ["git", "-C", str(project.path), "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for words in (["init", "-q"], ["add", "conf"], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *words], check=True)
+
+    project.configure(
+        "naiad.yml", "naiad: {capture_hardware_metrics: false, capture_stdout: false, capture_stderr: false}"
+    )
+    project.run("twins")
+
+    with project.opened() as run:
+        assert "Begin" == run["source_code/git"].fetch().message.strip()
+        assert not run.exists("source_code/files")

@@ -216,17 +216,18 @@ def test_killed_process_keeps_its_points_and_the_fit_goes_on_from_its_checkpoint
         assert sorted([*range(1, 12), *range(9, 17)]) == batches
 
 
-def test_pickled_callback_holds_no_model(run: Run, model: Any, fit: Fit) -> None:
-    callback = NaiadCallback(run, log_on_batch=2, log_predict_calls=True)
-    fit(model, callback, epochs=1)
+def test_pickled_callback_holds_no_model_even_after_a_failed_fit(run: Run, model: Any, fit: Fit) -> None:
+    callback = NaiadCallback(run, log_on_batch=2, log_predict_calls=True, log_checkpoints="last")
+    with pytest.raises(RuntimeError):
+        fit(model, callback, Stop(crash), epochs=3)
 
     copy = pickle.loads(pickle.dumps(callback))
 
     assert copy.model is None
     assert 5_000 > len(pickle.dumps(callback))
-    fit(model, copy, epochs=2, initial_epoch=1)
-    assert [0, 1] == run["training/train/epoch/loss"].fetch_values()["step"].tolist()
-    assert [2, 4, 6, 8] == run["training/train/batch/loss"].fetch_values()["step"].tolist()
+    fit(model, copy, epochs=3, initial_epoch=2)
+    assert [0, 1, 2] == run["training/train/epoch/loss"].fetch_values()["step"].tolist()
+    assert [2, 4, 6, 8, 10, 12] == run["training/train/batch/loss"].fetch_values()["step"].tolist()
 
 
 def test_namespace_of_a_run_holds_all_of_it_but_the_version(run: Run, model: Any, fit: Fit) -> None:

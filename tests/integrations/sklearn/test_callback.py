@@ -37,9 +37,9 @@ class Breaks(ClassifierMixin, BaseEstimator):
         raise self.error or ValueError("no convergence")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def workers() -> Iterator[None]:
-    """End the workers that a parallel fit has left."""
+    """Workers for parallel fits, ended with the last test here."""
     yield
     get_reusable_executor().shutdown(wait=True)
 
