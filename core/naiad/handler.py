@@ -270,6 +270,7 @@ class Handler(Source):
         self._container._scope.require_active()
         file = as_file(value, **options)
         self._take_in(
+            "upload",
             lambda scope: {self._path: take(scope, file, progress_bar)},
             lambda batch, files: batch.on(
                 self._path, FileField, "upload", lambda field: field.assigning(files[self._path])
@@ -292,6 +293,7 @@ class Handler(Source):
             FileError: one of the files cannot be read; nothing was added.
         """
         self._take_in(
+            "upload_files",
             lambda scope: take_files(scope, self._path, value, progress_bar),
             lambda batch, files: batch.on(self._path, FileSet, "upload_files", lambda field: field.storing(files)),
             wait,
@@ -430,6 +432,7 @@ class Handler(Source):
 
     def _take_in(
         self,
+        verb: str,
         take: Callable[[ContainerScope], dict[str, KeptFile]],
         change: Callable[[Batch, dict[str, KeptFile]], None],
         wait: bool,
@@ -437,6 +440,9 @@ class Handler(Source):
         """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
         scope = self._container._scope
         scope.require_active()
+        known = scope.tree.get(self._path)
+        if known is not None:
+            getattr(known, verb)  # a kind that does not have it says so before anything is copied
         try:
             files = take(scope)
         except StorageError as problem:
