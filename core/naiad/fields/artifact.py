@@ -43,9 +43,16 @@ class Artifact(Field):
         """Replace the version by one that was fetched from another field."""
         self.scope.commit([self.assigning(value)], wait)
 
-    def track_files(self, path: str | os.PathLike[str], *, destination: str | None = None, wait: bool = False) -> None:
+    def track_files(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        destination: str | None = None,
+        wait: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> None:
         """Add files; see `Handler.track_files`."""
-        self.scope.commit([self.tracking(track(path, destination))], wait)
+        self.scope.commit([self.tracking(track(path, destination, progress_bar))], wait)
 
     @current
     def fetch(self) -> ArtifactValue:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import progress
-from naiad.errors import FieldConflict, NaiadTypeError, shown
+from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import Change, Field, current
 from naiad.file import File as FileValue
 from naiad.kept import KeptFile
@@ -129,7 +129,12 @@ def as_file(value: object, **options: Any) -> FileValue | KeptFile:
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.
+        InvalidArgument: options were given for what is a file already.
     """
+    if options and isinstance(value, KeptFile | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
+        raise InvalidArgument(
+            f"upload() was given {', '.join(options)}=, which only charts and tables take, and {shown(value)} is none."
+        )
     if isinstance(value, KeptFile):
         return value
     return FileValue.create_from(value, **options)
