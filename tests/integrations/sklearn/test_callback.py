@@ -191,9 +191,7 @@ def test_trouble_is_noted_in_the_run(run: naiad.Run, flowers: Any) -> None:
         model.fit(flowers.x_train, flowers.y_train)
 
     assert hasattr(model, "coef_")
-    assert ["the start", "the end"] == [
-        str(each.message).partition("log ")[2].partition(" of a fit")[0] for each in given
-    ]
+    assert "could not log the start of a fit" in str(given[0].message)
     assert "could not log the start of a fit: " in run["integration/errors"].fetch_values()["value"][0]
     assert "mine" == run["fit/status"].fetch_last()
 
