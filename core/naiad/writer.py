@@ -38,7 +38,7 @@ from naiad.store.blobs import Blobs
 from naiad.store.content import Report, nothing
 from naiad.store.folder import RunFolder
 from naiad.store.intake import Intake
-from naiad.store.journal import Journal, JournalClosed, is_deleted
+from naiad.store.journal import Journal, JournalClosed
 from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
 from naiad.store.mounts import is_network
 from naiad.store.others import Others
@@ -46,6 +46,7 @@ from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
 from naiad.store.seal import remove_seal
 from naiad.store.store import refusals, remember_to_sync, sync_names
+from naiad.store.upkeep import is_deleted
 
 __all__ = ["Writer"]
 

@@ -16,7 +16,7 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
-from naiad.store import journal
+from naiad.store import upkeep
 from naiad.store.folder import RunFolder
 from naiad.store.journal import Journal
 from naiad.store.reader import Reader
@@ -49,7 +49,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, code: int, first: int, stays: bool) -> None:
         self.calls = 0
         self.is_healed = False
-        place, name = (journal, "put_on_disk") if name == "fdatasync" else (os, name)
+        place, name = (upkeep, "put_on_disk") if name == "fdatasync" else (os, name)
         self._true: Callable[..., Any] = getattr(place, name)
         self._code, self._first, self._stays = code, first, stays
         monkeypatch.setattr(place, name, self.call)

@@ -31,7 +31,7 @@ from naiad.ops import Strings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from naiad.store.reader import Last
+    from naiad.store.answers import Last
     from naiad.typing import ProgressBarType
 
 __all__ = ["Series", "as_steps", "check_lengths", "local_times"]

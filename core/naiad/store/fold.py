@@ -25,7 +25,7 @@ from naiad.store.blobs import Blobs
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
-from naiad.store.index import Changes, Head, Index, begin_index, chunk_crc, chunk_key
+from naiad.store.index import Changes, Index, begin_index
 from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Shadowed
 from naiad.store.points import (
     EXACT,
@@ -38,6 +38,7 @@ from naiad.store.points import (
     split_exact,
 )
 from naiad.store.records import Records, read_records
+from naiad.store.rows import Head, chunk_crc, chunk_key
 from naiad.store.segment import HEADER, RECORD
 from naiad.store.tails import Damage, JournalFile, read_ops
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError
@@ -21,106 +17,39 @@ from sqlalchemy.exc import DatabaseError
 from naiad import paths
 from naiad.errors import NaiadPathError, NewerFormat
 from naiad.ids import new_writer_id
-from naiad.ops import Plain, Text
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, WriterState
+from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
+from naiad.store.rows import (
+    CHUNK_TYPES,
+    FIELD_SHIFT,
+    PYRAMID_TYPES,
+    Head,
+    chunk_key,
+    damaged,
+    decode_head,
+    facts_row,
+    field_row,
+    field_state,
+    head_row,
+    is_whole,
+    is_whole_field,
+    is_whole_pack,
+    pack_crc,
+    position_row,
+    typed,
+    writer_row,
+    writer_state,
+)
 from naiad.store.seal import sync_folder
 from naiad.store.tails import Damage
 
-__all__ = [
-    "FIELD_SHIFT",
-    "UNKNOWN",
-    "Changes",
-    "Head",
-    "Index",
-    "begin_index",
-    "chunk_crc",
-    "chunk_key",
-    "decode_head",
-    "is_whole",
-    "is_whole_chunk",
-    "is_whole_pack",
-    "pack_crc",
-]
-
-FIELD_SHIFT = 24
-"""A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
+__all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
-
-Types = tuple[type | tuple[type, ...], ...]
-HEAD_TYPES: Types = (int, int, bytes, int)
-WRITER_TYPES: Types = (str, bytes, bytes, int)
-POSITION_TYPES: Types = (str, int, int, int)
-FIELD_TYPES: Types = (int, str, str, bytes, int)
-CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
-PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
-PACK_TYPES: Types = (int, int, int, int, int, bytes)
-
-
-class Head(msgspec.Struct, array_like=True):
-    """The counts that betray a vanished row, and `folds`, which every change of the index raises."""
-
-    folds: int = 0
-    next_field: int = 1
-    next_pack: int = 1
-    fields: int = 0
-    writers: int = 0
-    chunks: int = 0
-    packs: int = 0
-    points: int = 0
-
-
-class FieldFacts(msgspec.Struct, array_like=True):
-    """The `facts` of a field row."""
-
-    value: Plain
-    tags: list[Text]
-    config: tuple[float | None, float | None, str | None]
-    writer: str
-    at: float
-    pieces: int
-    count: int
-    finite: int
-    minimum: float | None
-    maximum: float | None
-    total: float
-    last_step: int | float | None
-    last_value: Plain
-    last_time: int | None
-    retired_at: float | None
-    retired_by: str
-    defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
-    defined_by: str | None = None
-    members: dict[str, str] = {}
-    spread: float | None = None  # of an index that does not say, unknown
-
-
-class WriterFacts(msgspec.Struct, array_like=True):
-    """The `facts` of a writer row."""
-
-    pid: int
-    host: str
-    boot: str
-    session: int
-    role: str
-    started: float
-    at: float
-    state: str | None
-    dropped_points: int
-    dropped_frames: int
-    blobs: dict[str, str] = {}
-
-
-_encode = msgspec.msgpack.Encoder().encode
-decode_head = msgspec.msgpack.Decoder(Head).decode
-"""The counts out of the `facts` of a head row."""
-_decode_field = msgspec.msgpack.Decoder(FieldFacts).decode
-_decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
 
 
 @dataclass
@@ -157,7 +86,7 @@ class Index:
         """Make the tables of a new index."""
         with self.snapshot() as connection:
             schema.metadata.create_all(connection)
-            connection.execute(insert(schema.head).values(_head_row(Head())))
+            connection.execute(insert(schema.head).values(head_row(Head())))
 
     def head(self, connection: Connection) -> Head:
         """The counts.
@@ -168,9 +97,9 @@ class Index:
         """
         row = connection.execute(_select_head).one_or_none()
         if row is None:
-            raise _damaged("the head row is missing")
-        if not _is_typed(row, HEAD_TYPES) or row.crc != _crc(row.format, row.facts):
-            raise _damaged("the head row fails its crc")
+            raise damaged("the head row is missing")
+        if not is_whole(schema.head, row._mapping):
+            raise damaged("the head row fails its crc")
         if row.format > schema.FORMAT:
             raise NewerFormat(
                 f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
@@ -196,7 +125,7 @@ class Index:
         picture = Picture()
         states = self._load_fields(connection, head, picture, damages)
         if not states and head.folds == UNKNOWN:
-            raise _damaged(damages[0].what)
+            raise damaged(damages[0].what)
         self._load_writers(connection, head, picture, states, damages)
         positions = self.positions(connection, damages)
         if head.folds != UNKNOWN:
@@ -213,7 +142,7 @@ class Index:
         """
         found = {}
         for row in self._scan(connection, schema.position, damages):
-            if _is_typed(row, POSITION_TYPES) and row.crc == _crc(row.file, row.upto, row.is_done):
+            if is_whole(schema.position, row._mapping):
                 found[row.file] = (row.upto, bool(row.is_done))
             else:
                 damages.append(self._damage(f"the position of {row.file!r} fails its crc"))
@@ -230,8 +159,8 @@ class Index:
         new = changes.new_fields
         are_new = set(map(id, new))
         known = [state for state in picture.touched.values() if id(state) not in are_new]
-        _many(connection, insert(schema.field), [_field_row(state) for state in new])
-        _many(connection, _update_field, [{"b_id": state.id, **_field_facts(state)} for state in known])
+        _many(connection, insert(schema.field), [field_row(state) for state in new])
+        _many(connection, _update_field, [{"b_id": state.id, **facts_row(state)} for state in known])
         for row in changes.packs:
             row["id"] = head.next_pack
             row["crc"] = pack_crc(row)
@@ -244,18 +173,18 @@ class Index:
             delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
             [{"b_file": name} for name in changes.positions],
         )
-        _many(connection, insert(schema.position), [_position_row(*item) for item in changes.positions.items()])
+        _many(connection, insert(schema.position), [position_row(*item) for item in changes.positions.items()])
         head.folds += 1
         head.fields += len(new)
         head.chunks += len(changes.chunks)
         head.packs += len(changes.packs)
         head.points += changes.points
-        row = _head_row(head)
+        row = head_row(head)
         connection.execute(update(schema.head), row)
 
     def put_head(self, connection: Connection, head: Head) -> None:
         """Say what is there; for who rebuilds an index."""
-        connection.execute(update(schema.head), _head_row(head))
+        connection.execute(update(schema.head), head_row(head))
 
     def chunks(self, connection: Connection, field_id: int) -> list[Any]:
         """The chunk rows of a field in the order in which they were folded.
@@ -265,7 +194,7 @@ class Index:
         """
         low = chunk_key(field_id, 0)
         rows = connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)})
-        return _typed(rows, CHUNK_TYPES)
+        return typed(rows, CHUNK_TYPES)
 
     def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
         """The same without the points.
@@ -275,7 +204,7 @@ class Index:
         """
         low = chunk_key(field_id, 0)
         rows = connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)})
-        return _typed(rows, PYRAMID_TYPES)
+        return typed(rows, PYRAMID_TYPES)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
         """The packs that may hold points of a field, without damaged ones; its count of points tells if that matters.
@@ -314,10 +243,10 @@ class Index:
         states = {}
         rows = self._scan(connection, schema.field, damages, range(1, head.next_field))
         for row in rows:
-            if not _is_typed(row, FIELD_TYPES) or row.crc != _field_crc(row.id, row.path, row.kind, row.facts):
+            if not is_whole_field(row):
                 damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
                 continue
-            state = _state(row.id, row.path, row.kind, _decode_field(row.facts))
+            state = field_state(row.id, row.path, row.kind, row.facts)
             states[row.id] = state
             picture.add(state)
         if head.folds != UNKNOWN and len(rows) != head.fields:
@@ -334,14 +263,10 @@ class Index:
     ) -> None:
         rows = self._scan(connection, schema.writer, damages)
         for row in rows:
-            if not _is_typed(row, WRITER_TYPES) or row.crc != _crc(row.name, row.facts, row.fields):
+            if not is_whole(schema.writer, row._mapping):
                 damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
-            facts = _decode_writer(row.facts)
-            ids = np.frombuffer(row.fields, "<i8").tolist()
-            writer = WriterState(row.name, **{name: getattr(facts, name) for name in facts.__struct_fields__})
-            writer.fields = [states.get(number) for number in ids]
-            picture.writers[row.name] = writer
+            picture.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
         if head.folds != UNKNOWN and len(rows) != head.writers:
             damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
 
@@ -377,7 +302,7 @@ class Index:
         gone = connection.execute(
             delete(schema.writer).where(schema.writer.c.name.in_([row["b_name"] for row in names]))
         ).rowcount
-        rows = [_writer_row(picture.writers[row["b_name"]]) for row in names]
+        rows = [writer_row(picture.writers[row["b_name"]]) for row in names]
         _many(connection, insert(schema.writer), rows)
         head.writers += len(rows) - gone
 
@@ -443,34 +368,6 @@ def _put_in_place(hidden: Path, index: Path) -> None:
             hidden.rename(index)
 
 
-def is_whole(table: Table, row: dict[str, Any]) -> bool:
-    """Whether a row of any table, its columns in their order, is as it was written."""
-    types, crc = _ROWS[table.name]
-    return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
-
-
-def is_whole_pack(row: Any) -> bool:
-    """Whether a row of the packs is as it was written."""
-    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._mapping)
-
-
-def is_whole_chunk(row: Any) -> bool:
-    """Whether a row of the chunks is as it was written."""
-    return _is_typed(row, CHUNK_TYPES) and row.crc == chunk_crc(row.key, row.count, row.pyramid, row.data)
-
-
-def _typed(rows: Iterable[Any], types: Types) -> list[Any]:
-    found = list(rows)
-    if not all(_is_typed(row, types) for row in found):
-        raise _damaged("a row holds something of another type")
-    return found
-
-
-def _is_typed(row: Any, types: Types) -> bool:
-    """SQLite keeps a type with each value, so damage can turn bytes into a text with the same crc."""
-    return all(map(isinstance, row, types))
-
-
 def _path_or_none(path: object) -> str | None:
     """A path out of a damaged row, if it can be one."""
     try:
@@ -491,45 +388,6 @@ def _rows_by_key(connection: Connection, table: Table, keys: Sequence[int]) -> l
     return _rows_by_key(connection, table, keys[:middle]) + _rows_by_key(connection, table, keys[middle:])
 
 
-def chunk_key(field_id: int, number: int) -> int:
-    """The primary key of chunk `number` of a field."""
-    return field_id << FIELD_SHIFT | number
-
-
-def chunk_crc(key: int, count: int, pyramid: bytes | None, data: bytes) -> int:
-    """What the crc column of a chunk row holds."""
-    return _crc(key, count, pyramid or b"", data)
-
-
-def pack_crc(row: dict[str, Any]) -> int:
-    """What the crc column of a pack row holds."""
-    return _crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
-
-
-def _crc(*columns: int | str | bytes) -> int:
-    """Crc32 over the columns: integers as decimal text, each column closed by a zero byte, bytes as they are."""
-    crc = 0
-    for column in columns:
-        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
-        crc = zlib.crc32(b"\0", zlib.crc32(data, crc))
-    return crc
-
-
-def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
-    """What `_crc` gives for these columns, in one go: a fold may write 100,000 fields."""
-    return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
-
-
-_ROWS: dict[str, tuple[Types, Callable[[dict[str, Any]], int]]] = {
-    "head": (HEAD_TYPES, lambda row: _crc(row["format"], row["facts"])),
-    "writer": (WRITER_TYPES, lambda row: _crc(row["name"], row["facts"], row["fields"])),
-    "position": (POSITION_TYPES, lambda row: _crc(row["file"], row["upto"], row["is_done"])),
-    "field": (FIELD_TYPES, lambda row: _field_crc(row["id"], row["path"], row["kind"], row["facts"])),
-    "chunk": (CHUNK_TYPES, lambda row: chunk_crc(row["key"], row["count"], row["pyramid"], row["data"])),
-    "pack": (PACK_TYPES, pack_crc),
-}
-
-
 def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Execute a statement for each row. SQLAlchemy makes the SQL; its look at each single parameter is left out."""
     if not rows:
@@ -538,61 +396,3 @@ def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]
     names = compiled.positiontup
     ordered = rows if names is None else [tuple(map(row.__getitem__, names)) for row in rows]
     connection.exec_driver_sql(str(compiled), ordered)
-
-
-def _head_row(head: Head) -> dict[str, Any]:
-    facts = _encode(head)
-    return {"id": 1, "format": schema.FORMAT, "facts": facts, "crc": _crc(schema.FORMAT, facts)}
-
-
-def _position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
-    upto, is_done = position[0], int(position[1])
-    return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
-
-
-def _field_facts(state: FieldState) -> dict[str, Any]:
-    s = state.series
-    is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
-    facts = _encode(
-        FieldFacts(
-            state.value, state.tags, state.config, state.writer, state.at, state.pieces,
-            s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
-            state.retired_at, state.retired_by,
-            None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members, s.spread,
-        )
-    )  # fmt: skip
-    return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
-
-
-def _field_row(state: FieldState) -> dict[str, Any]:
-    return {"id": state.id, "path": state.path, "kind": state.kind, **_field_facts(state)}
-
-
-def _state(number: int, path: str, kind: str, facts: FieldFacts) -> FieldState:
-    series = Series(
-        facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
-        facts.last_step, facts.last_value, facts.last_time, facts.spread if facts.finite else 0.0,
-    )  # fmt: skip
-    return FieldState(
-        path, kind, number, facts.writer, facts.at, facts.value, facts.tags, facts.config, series, facts.pieces,
-        facts.retired_at, facts.retired_by,
-        facts.at if facts.defined_at is None else facts.defined_at,
-        facts.writer if facts.defined_by is None else facts.defined_by,
-        facts.members,
-    )  # fmt: skip
-
-
-def _writer_row(writer: WriterState) -> dict[str, Any]:
-    facts = _encode(WriterFacts(*(getattr(writer, name) for name in WriterFacts.__struct_fields__)))
-    fields = _ids(writer.fields).tobytes()
-    return {"name": writer.name, "facts": facts, "fields": fields, "crc": _crc(writer.name, facts, fields)}
-
-
-def _ids(states: Iterable[FieldState | None]) -> npt.NDArray[np.int64]:
-    """The ids; 0 stands for a number whose definition was lost to damage."""
-    return np.array([state.id if state else 0 for state in states], "<i8")
-
-
-def _damaged(what: str) -> DatabaseError:
-    return DatabaseError(what, None, Exception(what))

@@ -23,7 +23,7 @@ class OpsFile:
         self.name = name
         self.sequence = sequence
         self.size = FILE_HEADER
-        self.synced: int | None = None  # size that is surely on the disk; see Journal.sync
+        self.synced: int | None = None  # size that is surely on the disk; see Upkeep.sync
         self.seen: int | None = None
         self.folded = 0  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure

@@ -1,27 +1,15 @@
-"""Reading a run: the index plus whatever the journal holds beyond it, from any process, also while it is being written.
-
-Everything acknowledged before a call is seen by it. The order is what makes that true: list the journal, then take a
-snapshot of the index, then read the listed files from where the snapshot says they are folded. A listed file that has
-vanished was folded meanwhile, so everything is read again.
-"""
+"""Reading a run: what can be asked of it, from any process, also while it is being written."""
 
 from __future__ import annotations
 
-import os
-import threading
-import warnings
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, StorageError
+from naiad.errors import DamagedData, FieldConflict, MissingField
 from naiad.ops import Plain, Text
 from naiad.store import derived
+from naiad.store.answers import Chart, Last, Points, Texts
 from naiad.store.folder import RunFolder
-from naiad.store.forks import holding_forks
-from naiad.store.frames import Frame
 from naiad.store.leases import read_leases
 from naiad.store.picture import (
     FILE_SET,
@@ -36,86 +24,30 @@ from naiad.store.picture import (
     TextPoint,
     copy_series,
 )
-from naiad.store.seal import Seal, quick_check, read_seal
-from naiad.store.tails import Damage, list_journal, read_ops
+from naiad.store.tails import Damage
+from naiad.store.view import View
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from naiad.store.points import Columns
 
-    from naiad.store.index import Index
-    from naiad.store.points import Columns, Ints, Reals
-    from naiad.store.series import Tail
-    from naiad.store.tails import JournalFile
-
-__all__ = ["Chart", "Last", "Points", "Reader", "Texts"]
+__all__ = ["Reader"]
 
 T = TypeVar("T")
 Refusal = Callable[[str, str, str], DamagedData]
-ATTEMPTS = 50
-
-
-class Points(NamedTuple):
-    """A float series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC.
-
-    Steps are float64, or int64 where some step is an integer that float64 cannot hold.
-    """
-
-    steps: Reals | Ints
-    values: Reals
-    times: Ints
-
-
-class Texts(NamedTuple):
-    """A string series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC."""
-
-    steps: list[int | float]
-    texts: list[str]
-    times: list[int]
-
-
-class Last(NamedTuple):
-    """The point with the largest step, of equal ones the one that arrived last."""
-
-    step: int | float
-    value: float | str
-    time: int
-
-
-class Chart(NamedTuple):
-    """Stretches of equally many points: the first step of each, and extremes, mean and number of its finite values."""
-
-    steps: Reals
-    minimum: Reals
-    maximum: Reals
-    mean: Reals
-    finite: Ints
+ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
 
 
 class Reader:
-    """One run, read. Safe to use from several threads; after a fork each process goes on with its own."""
+    """One run, read. Everything acknowledged before a call is seen by it; safe to use from several threads."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.damages: list[Damage] = []
-        self._lock = threading.RLock()
-        self._forget()
-        _readers.add(self)
+        self._view = View(folder)
 
-    def _forget(self) -> None:
-        self._pid = os.getpid()
-        self._index: Index | None = None
-        self._inherited: Index | None = None
-        self._folds: int | None = None
-        self._seal_stamp: object = None
-        self._inode: int | None = None
-        self._picture = Picture()
-        self._read: dict[str, int] = {}  # bytes of each journal file that the picture already holds
-        self._folded: dict[str, tuple[int, bool]] = {}
-        self._seal: Seal | None = None
-        self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
-        self._refused: dict[str, Damage] = {}  # what is known to be damaged, by path
-        self._files: list[JournalFile] = []
-        self._tail: Tail | None = None  # once a series was read
+    @property
+    def damages(self) -> list[Damage]:
+        """What was found damaged so far."""
+        return self._view.damages
 
     def refresh(self) -> None:
         """See everything that any process was told is written before this call.
@@ -124,26 +56,23 @@ class Reader:
             NewerFormat: a later release wrote the run.
             DamagedData: the index cannot be read at all.
         """
-        with self._lock:
-            self._again(lambda: None)
+        self._view.read(lambda: None)
 
     def picture(self) -> Picture:
         """The fields and writers of the run as they are now, to look at and not to change."""
         self.refresh()
-        return self._picture
+        return self._view.picture
 
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
-        with self._lock:
-            self._again(lambda: None)
-            kinds = {path: state.kind for path in self._picture.fields if (state := self._picture.at(path))}
+        with self._view.current() as picture:
+            kinds = {path: state.kind for path in picture.fields if (state := picture.at(path))}
             return {**kinds, **derived.KINDS}
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
-        with self._lock:
-            self._again(lambda: None)
-            return self._picture.shadowed()
+        with self._view.current() as picture:
+            return picture.shadowed()
 
     def value(self, path: str) -> Plain:
         """The stored value of an atom.
@@ -172,14 +101,13 @@ class Reader:
 
     def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
         """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
-        with self._lock:
-            self._again(lambda: None)
+        with self._view.current() as picture:
             inside = prefix + "/" if prefix else ""
-            found = {path: self._picture.at(path) for path in self._picture.fields if path.startswith(inside)}
+            found = {path: picture.at(path) for path in picture.fields if path.startswith(inside)}
             atoms = {
                 path: (state.kind, state.value)
                 for path, state in found.items()
-                if state and state.kind in ATOMS and path not in self._refused
+                if state and state.kind in ATOMS and path not in self._view.refused
             }
             own = self._derived() if "sys/".startswith(inside) else {}
             return {**atoms, **{path: (derived.KINDS[path], value) for path, value in own.items()}}
@@ -204,8 +132,7 @@ class Reader:
 
     def resolve(self, name: str) -> str:
         """The name under which stored content is found now: its sha256, or the name under which it came in."""
-        with self._lock:
-            return self._picture.resolve(name)
+        return self._view.resolve(name)
 
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
         """Chart minimum, maximum and unit of a float series.
@@ -218,15 +145,13 @@ class Reader:
 
     def state(self) -> str:
         """running, finished, failed, terminated or killed."""
-        with self._lock:
-            self._again(lambda: None)
-            return derived.run_state(self._picture, read_leases(self.folder.journal))
+        with self._view.current() as picture:
+            return derived.run_state(picture, read_leases(self.folder.journal))
 
     def is_incomplete(self) -> int:
         """How many points and frames could not be stored."""
-        with self._lock:
-            self._again(lambda: None)
-            return sum(writer.dropped_points + writer.dropped_frames for writer in self._picture.writers.values())
+        with self._view.current() as picture:
+            return sum(writer.dropped_points + writer.dropped_frames for writer in picture.writers.values())
 
     def points(self, path: str) -> Points:
         """All points of a float series.
@@ -251,7 +176,7 @@ class Reader:
 
         return self._series(
             path,
-            lambda state: Texts(*series.read_texts(state, self._rows(state, "chunks"), self._damage)),
+            lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
             *(kinds or TEXT_SERIES),
         )
 
@@ -266,8 +191,9 @@ class Reader:
 
         def draw(state: FieldState) -> Chart:
             if state.series.count >= buckets * series.DECODED_PER_BUCKET:
-                tail = self._tail_of(state)
-                heights = series.read_heights(state, self._rows(state, "pyramids"), tail, buckets, self._damage)
+                tail = self._view.tail_of(state)
+                rows = self._view.rows(state, "pyramids")
+                heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
                 if heights is not None:
                     return Chart(*heights)
             return Chart(*series.cut(series.read_points(*self._parts(state)), buckets))
@@ -306,17 +232,13 @@ class Reader:
         """All fields that are stored, whole and shown, in one pass; with each series its facts."""
 
         def find() -> list[tuple[FieldState, Series | None]]:
-            tail = self._current_tail()
-            late = tail.owners(self._picture) if tail else set()
-            paths = (path for path in self._picture.fields if path not in derived.KINDS and path not in self._refused)
-            states = [state for path in paths if (state := self._picture.at(path))]
+            picture, tail = self._view.picture, self._view.tail()
+            late = tail.owners(picture) if tail else set()
+            paths = (path for path in picture.fields if path not in derived.KINDS and path not in self._view.refused)
+            states = [state for path in paths if (state := picture.at(path))]
             return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
 
-        with self._lock:
-            return self._again(find)
-
-    def _known_facts(self, state: FieldState, late: set[int]) -> Series:
-        return self._facts(state) if state.kind in TEXT_SERIES or id(state) in late else state.series
+        return self._view.read(find)
 
     def count(self, path: str) -> int:
         """How many points a series has.
@@ -327,15 +249,14 @@ class Reader:
         return self.facts(path).count
 
     def _state(self, path: str, *kinds: str) -> FieldState:
-        with self._lock:
-            self._again(lambda: None)
+        with self._view.current():
             return self._found(path, *kinds)
 
     def _found(self, path: str, *kinds: str) -> FieldState:
-        damage = self._refused.get(path)
+        damage = self._view.refused.get(path)
         if damage is not None:
-            raise self._damage(path, damage.file, damage.what)
-        state = self._picture.at(path)
+            raise self._view.damage(path, damage.file, damage.what)
+        state = self._view.picture.at(path)
         if state is None:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
         if kinds and state.kind not in kinds:
@@ -345,149 +266,20 @@ class Reader:
         return state
 
     def _series(self, path: str, read: Callable[[FieldState], T], *kinds: str) -> T:
-        with self._lock:
-            return self._again(lambda: read(self._found(path, *(kinds or SERIES))))
-
-    def _again(self, read: Callable[[], T]) -> T:
-        """Bring the picture up to date and read; once more whenever a fold came in between."""
-        for _ in range(ATTEMPTS):
-            try:
-                self._update()
-                return read()
-            except (FileNotFoundError, _Moved):
-                self._folds = None
-        raise DamagedData(
-            f"The journal of the run in {self.folder.path} names files that are not there.",
-            file=str(self.folder.journal), offset=0, what="missing",
-        )  # fmt: skip
-
-    def _update(self) -> None:
-        if self._pid != os.getpid():
-            inherited = self._index
-            self._forget()
-            self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
-        self._files = list_journal(self.folder.journal)
-        self._load()
-        frames: list[tuple[float, str, int, Frame]] = []
-        for file in self._files:
-            if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
-                found, upto, damages = read_ops(
-                    file,
-                    self._read.get(file.name, 0),
-                    is_sealed=self._seal is not None,
-                    is_header_damaged=0 in self._bad.get(file.place, ()),
-                )
-                self._note(damages)
-                self._read[file.name] = upto
-                frames += [(frame.ops[0].at, file.writer, frame.sequence, frame) for frame in found]
-        for _at, writer, _sequence, frame in sorted(frames, key=lambda item: item[:3]):
-            self._picture.apply(writer, frame.ops)
-        self._adopt()
-
-    def _adopt(self) -> None:
-        """Give a field to points that a writer appended to a series after another writer had deleted it."""
-        orphans = self._picture.orphans()
-        tail = self._current_tail() if orphans else None
-        if tail is not None:
-            for writer, number, grave in orphans:
-                if tail.has_since(writer, number, grave.retired_at or 0.0):
-                    self._picture.heir(grave, writer)
-
-    def _load(self) -> None:
-        """Begin with what the index holds, when there is one and it has changed."""
-        stamp = _stamp(self.folder)
-        if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
-            return  # sealed, and still by the same seal
-        inode = _inode(self.folder.index)
-        if (stamp, inode) != (self._seal_stamp, self._inode):
-            self._close_index()  # it is another file, or nobody writes it any more, and it is opened in another way
-            self._folds = None
-        if stamp != self._seal_stamp:
-            self._check_seal(stamp)
-        self._seal_stamp, self._inode = stamp, inode
-        folds = 0
-        has_index = self.folder.index.exists()
-        if has_index:
-            with self._snapshot(is_final=stamp is not None) as (index, connection):
-                folds = index.folds(connection)
-                if folds != self._folds:
-                    picture, _head, positions, damages = index.load(connection)
-        if folds != self._folds:
-            self._picture, self._folded = (picture, positions) if has_index else (Picture(), {})
-            self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
-            self._tail = None
-            self._folds = folds
-            self._refused = {}
-            if has_index:
-                self._note(damages)
-
-    @contextmanager
-    def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
-        with holding_forks():
-            from sqlalchemy.exc import DBAPIError
-
-            from naiad.store.database import is_refusal, open_for_reading
-            from naiad.store.index import Index
-
-        try:
-            if self._index is None:
-                self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
-            with self._index.view() as connection:
-                yield self._index, connection
-        except DBAPIError as error:
-            if is_refusal(error):
-                raise StorageError(
-                    f"The index {self.folder.index} cannot be opened: {error.orig}.", filename=str(self.folder.index)
-                ) from error
-            if _stamp(self.folder) != self._seal_stamp:
-                raise _Moved from error  # somebody began to write what was opened as finished
-            raise self._damage(path, self.folder.index.name, str(error.orig)) from error
-
-    def _rows(self, state: FieldState, table: str) -> list[Any]:
-        """Rows of the index that belong to a field, from the same fold as the picture."""
-        if not state.id:
-            return []
-        with self._snapshot(path=state.path) as (index, connection):
-            if index.folds(connection) != self._folds:
-                raise _Moved
-            rows: list[Any] = getattr(index, table)(connection, state.id)
-            return rows
+        return self._view.read(lambda: read(self._found(path, *(kinds or SERIES))))
 
     def _parts(self, state: FieldState) -> tuple[FieldState, list[Any], list[Columns], list[Columns], Refusal]:
         from naiad.store.series import read_shares
 
-        chunks = self._rows(state, "chunks")
+        chunks = self._view.rows(state, "chunks")
         is_all = sum(row.count for row in chunks) == state.series.count
-        shares = [] if is_all else read_shares(state, self._rows(state, "packs"), self._damage)
-        return state, chunks, shares, self._tail_of(state), self._damage
-
-    def _current_tail(self) -> Tail | None:
-        """The records that are not in the index, if there are any."""
-        from naiad.store.series import Tail
-
-        segments = [
-            file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
-        ]
-        if not segments and not (self._seal and self._seal.records):
-            return None
-        if self._tail is None:
-            self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
-        self._note(self._tail.update(segments))
-        return self._tail
-
-    def _tail_of(self, state: FieldState) -> list[Columns]:
-        tail = self._current_tail()
-        if tail is None:
-            return []
-        damaged = tail.damage_of(self._picture, state)
-        if damaged is not None:
-            raise self._damage(state.path, damaged.file, damaged.what)
-        return tail.of(self._picture, state)
+        shares = [] if is_all else read_shares(state, self._view.rows(state, "packs"), self._view.damage)
+        return state, chunks, shares, self._view.tail_of(state), self._view.damage
 
     def _facts(self, state: FieldState) -> Series:
         """What the index knows of a series, and the tail with it."""
         if state.kind == "float_series":
-            parts = self._tail_of(state)
+            parts = self._view.tail_of(state)
             if not parts:
                 return state.series
             from naiad.store.series import with_tail
@@ -495,62 +287,12 @@ class Reader:
             return with_tail(state.series, parts)
         return _with_texts(state.series, state.texts)
 
+    def _known_facts(self, state: FieldState, late: set[int]) -> Series:
+        return self._facts(state) if state.kind in TEXT_SERIES or id(state) in late else state.series
+
     def _derived(self) -> dict[str, Plain]:
-        with self._lock:
-            self._again(lambda: None)
-            return derived.values(self._picture, read_leases(self.folder.journal), self.folder)
-
-    def _check_seal(self, stamp: object) -> None:
-        self._seal, self._bad = None, {}
-        seal = None if stamp is None else read_seal(self.folder)
-        damages = [seal] if isinstance(seal, Damage) else []
-        if isinstance(seal, Seal):
-            self._seal = seal
-            damages, self._bad = quick_check(self.folder, seal)
-        if stamp != _stamp(self.folder):
-            raise _Moved
-        self._note(damages)
-
-    def _close_index(self) -> None:
-        if self._index is not None:
-            self._index.engine.dispose()
-            self._index = None
-
-    def _damage(self, path: str, file: str, what: str) -> DamagedData:
-        subject = f'"{path}"' if path else "The run"
-        return DamagedData(
-            f"{subject} cannot be read whole: {self.folder.path / file} is damaged ({what}).\n"
-            f"Save what is whole with: naiad repair {self.folder.uid}",
-            file=file, offset=0, what=what,
-        )  # fmt: skip
-
-    def _note(self, damages: list[Damage]) -> None:
-        for damage in damages:
-            if damage.path is not None:
-                self._refused[damage.path] = damage
-            if damage not in self.damages:
-                self.damages.append(damage)
-                warnings.warn(f"In run folder {self.folder.path}: {damage}.", DamageWarning, stacklevel=2)
-
-
-_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """In a forked child: another thread of the parent may have been reading, and that thread does not exist here."""
-    for reader in list(_readers):
-        reader._lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
-
-
-class _Moved(Exception):
-    """A fold came between the picture and the rows, or a writer between the seal and what it says."""
-
-
-ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
+        with self._view.current() as picture:
+            return derived.values(picture, read_leases(self.folder.journal), self.folder)
 
 
 def _text(text: Text) -> str:
@@ -565,19 +307,3 @@ def _with_texts(series: Series, texts: list[TextPoint]) -> Series:
     step, time, text = max(reversed(texts), key=lambda point: point[0])
     whole.add(len(texts), 0, 0.0, 0.0, 0.0, step, text, round(time * 1000))
     return whole
-
-
-def _stamp(folder: RunFolder) -> object:
-    try:
-        found = os.stat(folder.seal)
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _inode(path: Path) -> int | None:
-    """Another one is another index: stopping and repairing put a new file in its place."""
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None

@@ -27,19 +27,14 @@ from naiad.store.database import open_for_reading, open_for_writing
 from naiad.store.fold import REMEMBERED_TEXT
 from naiad.store.folder import RunFolder
 from naiad.store.index import (
-    FIELD_SHIFT,
     Changes,
-    Head,
     Index,
     begin_index,
-    chunk_crc,
-    chunk_key,
-    decode_head,
-    is_whole,
 )
 from naiad.store.pages import free_pages, leaf_rows
 from naiad.store.picture import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Picture, Series
 from naiad.store.points import Columns, Numbers
+from naiad.store.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.store.series import as_they_came, with_tail
 
 __all__ = ["NAMELESS", "salvage"]

@@ -77,7 +77,7 @@ class Segment:
         self.page = mmap.mmap(fd, size)
         self._kept = b""
         self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
-        self.synced: int | None = None  # bytes that are surely on the disk; see Journal.sync
+        self.synced: int | None = None  # bytes that are surely on the disk; see Upkeep.sync
         self.seen: int | None = None
         self.folded = HEADER  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure

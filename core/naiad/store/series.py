@@ -20,7 +20,6 @@ from naiad.codec import (
     read_header,
 )
 from naiad.errors import DamagedData
-from naiad.store.index import FIELD_SHIFT, is_whole_chunk
 from naiad.store.picture import FieldState, Picture, Series, copy_series
 from naiad.store.points import (
     EXACT,
@@ -35,6 +34,7 @@ from naiad.store.points import (
     split_exact,
 )
 from naiad.store.records import Records, read_records
+from naiad.store.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.store.segment import FLOAT_STEP, HEADER
 from naiad.store.tails import Damage, JournalFile
 

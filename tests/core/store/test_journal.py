@@ -79,7 +79,7 @@ def test_point_that_fits_no_record_is_refused_and_uses_no_segment(step: int, jou
 def test_frames_of_a_writer_are_numbered_over_all_its_files(
     journal: Journal, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("naiad.store.journal.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
+    monkeypatch.setattr("naiad.store.rotation.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
     for number in range(40):
         journal.write([strings(number)])
     reader = Reader(folder)
@@ -177,7 +177,7 @@ def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.Mon
     for _ in range(3):
         journal.sync()
     synced: list[int] = []
-    monkeypatch.setattr("naiad.store.journal.put_on_disk", synced.append)  # only counted
+    monkeypatch.setattr("naiad.store.upkeep.put_on_disk", synced.append)  # only counted
     journal.sync()
     assert [] == synced
     journal.points(fid, [1.0], [2], [1.0])

@@ -20,12 +20,13 @@ from hypothesis.extra import numpy as hnp
 from naiad.errors import DamagedData, MissingField
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.settings import Tuning
-from naiad.store import reader as reader_module
 from naiad.store import series
+from naiad.store import view as view_module
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import Keeper
 from naiad.store.reader import Reader
 from naiad.store.series import Tail
+from naiad.store.view import View
 from naiad.writer import Writer
 
 
@@ -125,7 +126,7 @@ def test_files_folded_between_listing_and_reading_are_found_in_the_index(
 ) -> None:
     write_and_die(folder)
     reader = Reader(folder)
-    listing = reader_module.list_journal
+    listing = view_module.list_journal
     folds = iter([True])
 
     def list_then_fold(place: Path) -> Any:
@@ -134,7 +135,7 @@ def test_files_folded_between_listing_and_reading_are_found_in_the_index(
             Keeper(folder, Tuning.from_environment()).fold(None)
         return found
 
-    monkeypatch.setattr(reader_module, "list_journal", list_then_fold)
+    monkeypatch.setattr(view_module, "list_journal", list_then_fold)
     assert [0, 1, 2] == reader.points("loss").steps.tolist()
     assert next(folds, "folded") == "folded"
     assert [] == [name for name in os.listdir(folder.journal) if name.endswith((".seg", ".ops"))]
@@ -165,15 +166,15 @@ def test_fold_between_picture_and_rows_is_noticed(
     fold(writer)
     put(writer, "loss", [2])
     reader = Reader(folder)
-    rows = Reader._rows
+    rows = View.rows
     folds = iter([True])
 
-    def fold_first(self: Reader, state: Any, table: str) -> Any:
+    def fold_first(self: View, state: Any, table: str) -> Any:
         if next(folds, False):
             fold(writer)
         return rows(self, state, table)
 
-    monkeypatch.setattr(Reader, "_rows", fold_first)
+    monkeypatch.setattr(View, "rows", fold_first)
     assert [0, 1, 2] == reader.points("loss").steps.tolist()
 
 
@@ -181,10 +182,10 @@ def test_journal_that_names_vanished_files_for_ever_is_an_error(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_and_die(folder)
-    found = reader_module.list_journal(folder.journal)
+    found = view_module.list_journal(folder.journal)
     for file in found:
         file.path.unlink()
-    monkeypatch.setattr(reader_module, "list_journal", lambda _place: found)
+    monkeypatch.setattr(view_module, "list_journal", lambda _place: found)
 
     with pytest.raises(DamagedData, match="names files that are not there"):
         Reader(folder).kinds()
