@@ -49,11 +49,18 @@ class Reading:
     Args:
         tell: takes the number of a stream and rows that were finished on it.
         answer: takes the name of a question that a relay has answered.
+        gone: takes the descriptor of a relay that has ended.
     """
 
-    def __init__(self, tell: Callable[[int, Sequence[Row]], None], answer: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[int, Sequence[Row]], None],
+        answer: Callable[[bytes], None],
+        gone: Callable[[int], None],
+    ) -> None:
         self._tell = tell
         self._answer = answer
+        self._gone = gone
         self._rows = {1: Rows(), 2: Rows()}
         self._decoders = {number: getincrementaldecoder("utf-8")("replace") for number in self._rows}
         self._relays: dict[int, Told] = {}
@@ -122,6 +129,7 @@ class Reading:
         messages = told.messages()
         if messages is None:
             self._relays.pop(told.descriptor)
+            self._gone(told.descriptor)
             os.close(told.descriptor)
         for number, what, at, content in messages or ():
             if what == relay.DATA:

@@ -28,6 +28,7 @@ class Wire:
         self.number = number
         self.identity = identity(number)
         self.outer = _raised(number)
+        self.is_dead = False  # once the relay is gone, what is written here reaches nobody
         try:
             self.source, self.inner = _terminal_like(self.outer) if os.isatty(number) else _pipe()
         except OSError:
@@ -37,11 +38,20 @@ class Wire:
     def connect(self) -> None:
         """From now on what is written to the number goes through the relay."""
         os.dup2(self.inner, self.number)
+        if self.is_dead:  # the thread that learns it has learned it just now
+            self.disconnect()
 
     def disconnect(self) -> None:
         """Put back what was there before, unless the program has put something else there itself."""
         if self.is_connected():
             os.dup2(self.outer, self.number)
+
+    def give_up(self) -> bool:
+        """The relay is gone: put back what was there; False if the number did not lead to the relay."""
+        self.is_dead = True
+        was_connected = self.is_connected()
+        self.disconnect()
+        return was_connected
 
     def is_connected(self) -> bool:
         """Whether the number still leads to the relay."""
@@ -49,7 +59,7 @@ class Wire:
 
     def fits(self) -> bool:
         """Whether what is at the number now is where this wire leads."""
-        return identity(self.number) in (self.identity, identity(self.inner))
+        return not self.is_dead and identity(self.number) in (self.identity, identity(self.inner))
 
     def mark(self, mark: bytes) -> bool:
         """Write something for the relay alone; False if nobody reads this stream any more."""
