@@ -28,18 +28,19 @@ class Told:
 
     def messages(self) -> list[tuple[int, int, float, bytes]] | None:
         """Return what has arrived whole: stream, what it is, when, content; None when the relay is gone."""
-        data = os.read(self.descriptor, 65536)
+        data = os.read(self.descriptor, relay.PIECE)
         if not data:
             return None
         self._arrived += data
-        found = []
-        while len(self._arrived) >= relay.HEADER.size:
-            number, what, at, size = relay.HEADER.unpack_from(self._arrived)
-            end = relay.HEADER.size + size
+        found, start = [], 0
+        while len(self._arrived) - start >= relay.HEADER.size:
+            number, what, at, size = relay.HEADER.unpack_from(self._arrived, start)
+            end = start + relay.HEADER.size + size
             if len(self._arrived) < end:
                 break
-            found.append((number, what, at, self._arrived[relay.HEADER.size : end]))
-            self._arrived = self._arrived[end:]
+            found.append((number, what, at, self._arrived[start + relay.HEADER.size : end]))
+            start = end
+        self._arrived = self._arrived[start:]
         return found
 
 

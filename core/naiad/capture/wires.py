@@ -17,6 +17,8 @@ __all__ = ["NUMBERS", "Wire", "can_relay", "start_relay"]
 
 NUMBERS = (1, 2)
 SHELL = "/bin/sh"
+PIPE_BYTES = 1024 * 1024
+"""Room in each pipe, where the system can give it: fewer turns between processes when much is printed."""
 LOWEST = 64
 """Our own descriptors are above this, out of the way of programs that count on theirs."""
 
@@ -130,7 +132,10 @@ def _raised(descriptor: int) -> int:
 
 
 def _pipe() -> tuple[int, int]:
-    return _both_raised(os.pipe())
+    pair = _both_raised(os.pipe())
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or more than this user may have
+        fcntl.fcntl(pair[0], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return pair
 
 
 def _terminal_like(terminal: int) -> tuple[int, int]:
