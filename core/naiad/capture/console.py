@@ -153,8 +153,7 @@ class Console:
         done = self._answers[name] = SimpleQueue()
 
         def finish() -> None:
-            if is_last:
-                self._reading.finish()
+            (self._reading.finish if is_last else self._reading.tell)()
             done.put(None)
 
         try:
