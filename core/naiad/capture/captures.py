@@ -30,8 +30,7 @@ __all__ = ["Captures"]
 FIRST_LOOK_SECONDS = 1.0
 """A run that ends before that says nothing of the hardware, and does not pay for looking."""
 SOURCE_SECONDS = 3.0
-CONSOLE_SECONDS = 2.0
-"""How long the end of a run waits for what is not captured yet."""
+"""How long the end of a run waits for what is not captured yet; for the console it does so while anything arrives."""
 STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -70,7 +69,7 @@ class Captures:
             self._abandon_source()
         finally:
             if self._streams:
-                console().leave(self._printed, min(CONSOLE_SECONDS, max(0.0, until - clock.monotonic())))
+                console().leave(self._printed, max(0.0, until - clock.monotonic()))
 
     def _abandon_source(self) -> None:
         self._source.abandon()

@@ -26,6 +26,7 @@ Listener = Callable[[int, Sequence[Row]], None]
 """Takes the number of a stream, 1 or 2, and rows that were finished on it. It must not raise."""
 
 DRAIN_SECONDS = 2.0
+"""How long nothing may arrive before what is still expected is given up."""
 
 
 class Console:
@@ -63,7 +64,7 @@ class Console:
             if is_last:
                 self._end()
             try:
-                self._drain(clock.monotonic() + min(seconds, DRAIN_SECONDS), is_last)
+                self._drain(clock.monotonic() + seconds, is_last)
             finally:
                 self._listeners.remove(listener)
 
@@ -158,19 +159,31 @@ class Console:
 
         try:
             for _ in [wire for wire in self._wires.values() if self._ask(wire, name, until)]:
-                done.get(timeout=max(0.0, until - clock.monotonic()))
+                self._wait(done, until)
             self._reading.do(finish)
-            done.get(timeout=max(0.0, until - clock.monotonic()))
+            self._wait(done, until)
         except Empty:
-            warn_once("console", "Not all that was printed could be kept: the terminal takes no more, or too slowly.")
+            is_late = clock.monotonic() >= until
+            why = "there was too much of it for the time there was" if is_late else "the terminal takes no more"
+            warn_once("console", f"The last of what was printed could not be kept: {why}.")
         finally:
             self._answers.pop(name)
+
+    def _wait(self, done: SimpleQueue[None], until: float) -> None:
+        """Wait for an answer as long as anything arrives."""
+        while True:
+            heard = self._reading.heard
+            try:
+                return done.get(timeout=max(0.0, min(DRAIN_SECONDS, until - clock.monotonic())))
+            except Empty:
+                if heard == self._reading.heard or clock.monotonic() >= until:
+                    raise
 
     def _ask(self, wire: wires.Wire, name: bytes, until: float) -> bool:
         """Ask the relay to answer once it is through, unless a terminal that is held up keeps it from that."""
         look = poll()
         look.register(wire.inner, POLLOUT)
-        ready = look.poll(max(0.0, until - clock.monotonic()) * 1000)
+        ready = look.poll(max(0.0, min(DRAIN_SECONDS, until - clock.monotonic())) * 1000)
         return any(event & POLLOUT for _, event in ready) and wire.mark(self._mark(relay.ASK, name))
 
     def _answered(self, name: bytes) -> None:

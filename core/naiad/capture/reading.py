@@ -68,6 +68,8 @@ class Reading:
         self._decoders = {number: getincrementaldecoder("utf-8")("replace") for number in self._rows}
         self._collected: dict[int, list[Row]] = {1: [], 2: []}
         self._told_at = 0.0
+        self.heard = 0
+        """How many messages of relays were taken: it grows as long as there is something to wait for."""
         self._relays: dict[int, Told] = {}
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._woken, self._wake = os.pipe()
@@ -147,6 +149,7 @@ class Reading:
             self._gone(told.descriptor)
             os.close(told.descriptor)
         for number, what, at, content in messages or ():
+            self.heard += 1
             if what == relay.DATA:
                 self.take(number, self._decoders[number].decode(content), at)
             elif what == relay.LEFT_OUT:
