@@ -2,7 +2,7 @@
 
     python examples/sklearn_report.py
 
-Beside it, examples/without_naiad/sklearn_report.py is the same without naiad. What was kept is shown by
+Beside it, examples/sklearn_plain.py is the same without naiad. What was kept is shown by
 `naiad show WINES-1`: parameters, the search, the model, predictions, scores and charts.
 """
 

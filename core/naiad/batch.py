@@ -25,7 +25,7 @@ from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.plain import dimensions
 from naiad.plugins import first
-from naiad.types import Atom, Value, as_mapping
+from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
 
@@ -36,7 +36,7 @@ __all__ = ["Batch"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Field)
-NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, Value, Source)
+NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, StringifyValue, Value, Source)
 """What fields take, or refuse for a reason of their own."""
 
 

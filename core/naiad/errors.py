@@ -395,10 +395,15 @@ def warn_once(key: Hashable, message: str, category: type[Warning] = NaiadWarnin
 
     It points at the line of the user that led here. After a thousand keys a category falls silent.
     """
+    if is_first(key, category):
+        warnings.warn(message, category, stacklevel=_depth_of_user())
+
+
+def is_first(key: Hashable, category: type[Warning] = NaiadWarning) -> bool:
+    """Whether this was never asked with such a key and category; after a thousand keys it is always False."""
     given = _given.setdefault(category, {})
     ours = object()  # setdefault is atomic, so of two threads only one finds its own object
-    if len(given) < MOST_WARNINGS and given.setdefault(key, ours) is ours:
-        warnings.warn(message, category, stacklevel=_depth_of_user())
+    return len(given) < MOST_WARNINGS and given.setdefault(key, ours) is ours
 
 
 def forget_warnings() -> None:
@@ -407,9 +412,9 @@ def forget_warnings() -> None:
 
 
 def _depth_of_user() -> int:
-    """Return the stacklevel, seen from the caller, of the nearest frame outside naiad."""
+    """Return the stacklevel, seen from the caller, of the nearest frame outside naiad and its integrations."""
     depth, frame = 0, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "naiad":
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0].partition("_")[0] == "naiad":
         depth, frame = depth + 1, frame.f_back
     return depth + 1
 

@@ -22,6 +22,7 @@ from naiad.errors import InactiveProject as InactiveProjectException
 from naiad.errors import InactiveRun as InactiveRunException
 from naiad.errors import InvalidArgument as NeptuneUserApiInputException
 from naiad.errors import InvalidArgument as NeptuneWrongInitParametersException
+from naiad.errors import InvalidArgument as StreamAlreadyUsedException
 from naiad.errors import InvalidQuery as NeptuneInvalidQueryException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
@@ -89,5 +90,6 @@ __all__ = [
     "NeptuneWrongInitParametersException",
     "ProjectNotFound",
     "RunNotFound",
+    "StreamAlreadyUsedException",
     "TypeDoesNotSupportAttributeException",
 ]

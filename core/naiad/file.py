@@ -111,6 +111,8 @@ class File(Value):
         """
         if not hasattr(stream, "read"):
             raise NaiadTypeError(f"A stream has a read(), and {shown(stream)} has none.", value=stream)
+        if getattr(stream, "closed", False):
+            raise InvalidArgument("The stream is closed, so nothing can be read from it.\nOpen it again.")
         if seek is not None and getattr(stream, "seekable", bool)():
             stream.seek(seek)
         return File.from_content(stream.read(), extension=extension)

@@ -20,7 +20,7 @@ from naiad.fields.artifact import Artifact, track
 from naiad.fields.base import Source
 from naiad.fields.file import File as FileField
 from naiad.fields.file import as_file, take
-from naiad.fields.file_set import FileSet
+from naiad.fields.file_set import FileSet, take_files
 from naiad.fields.float_series import FloatSeries
 from naiad.listing import listing
 from naiad.namespace import nested
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from naiad.fields.base import Field
     from naiad.fields.file import StoredFile
     from naiad.fields.file_set import FileEntry
+    from naiad.kept import KeptFile
+    from naiad.scope import ContainerScope
     from naiad.store.segment import Page
     from naiad.tracked import ArtifactFileData
     from naiad.typing import ProgressBarType
@@ -265,23 +267,16 @@ class Handler(Source):
             FileNotFound, UnreadableFile, UnsupportedFile: it is no file that can be read.
             NaiadTypeError, NaiadValueError: no file can be made of it.
         """
-        scope = self._container._scope
-        scope.require_active()
+        self._container._scope.require_active()
         file = as_file(value, **options)
-        try:
-            taken = take(scope, file, progress_bar)  # outside the lock: others log while a large file is copied
-        except StorageError as problem:
-            return scope.spare(self._path, problem)
-        try:
-            self._do(
-                lambda batch: batch.on(self._path, FileField, "upload", lambda field: field.assigning(taken)), False
-            )
-        except BaseException:
-            if not scope.is_read_only:
-                scope.writer.drop(incoming([taken]))
-            raise
-        self._wait_if(wait)
-        return None
+        self._take_in(
+            "upload",
+            lambda scope: {self._path: take(scope, file, progress_bar)},
+            lambda batch, files: batch.on(
+                self._path, FileField, "upload", lambda field: field.assigning(files[self._path])
+            ),
+            wait,
+        )
 
     def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files to a set, as they are now; one of a name that is there is replaced.
@@ -297,10 +292,10 @@ class Handler(Source):
         Raises:
             FileError: one of the files cannot be read; nothing was added.
         """
-        self._do(
-            lambda batch: batch.on(
-                self._path, FileSet, "upload_files", lambda field: field.uploading(value, progress_bar=progress_bar)
-            ),
+        self._take_in(
+            "upload_files",
+            lambda scope: take_files(scope, self._path, value, progress_bar),
+            lambda batch, files: batch.on(self._path, FileSet, "upload_files", lambda field: field.storing(files)),
             wait,
         )
 
@@ -434,6 +429,32 @@ class Handler(Source):
         with scope.lock, Batch(scope) as batch:
             change(batch)
         self._wait_if(wait)
+
+    def _take_in(
+        self,
+        verb: str,
+        take: Callable[[ContainerScope], dict[str, KeptFile]],
+        change: Callable[[Batch, dict[str, KeptFile]], None],
+        wait: bool,
+    ) -> None:
+        """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
+        scope = self._container._scope
+        scope.require_active()
+        known = scope.tree.get(self._path)
+        if known is not None:
+            getattr(known, verb)  # a kind that does not have it says so before anything is copied
+        try:
+            files = take(scope)
+        except StorageError as problem:
+            return scope.spare(self._path, problem)
+        try:
+            self._do(lambda batch: change(batch, files), False)
+        except BaseException:
+            if not scope.is_read_only:
+                scope.writer.drop(incoming(files.values()))
+            raise
+        self._wait_if(wait)
+        return None
 
     def _wait_if(self, wait: bool) -> None:
         scope = self._container._scope

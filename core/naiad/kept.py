@@ -1,19 +1,21 @@
-"""A file as a run keeps it: what is known of it, and where its bytes are. Written as JSON wherever a file can be."""
+"""Files and versions of files as a run keeps them: what is known, and where the bytes are. Written as JSON."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, ClassVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Annotated, ClassVar, TypeVar
 
 import msgspec
 
 from naiad.errors import DamagedData
 from naiad.value import Value
 
-__all__ = ["KeptFile"]
+__all__ = ["KeptFile", "KeptVersion", "read_facts"]
+
+T = TypeVar("T")
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 BlobName = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64}|[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16})?\Z")]
@@ -54,19 +56,13 @@ class KeptFile(Value):
 
     @classmethod
     def from_text(cls, text: str) -> KeptFile:
-        """The file that a JSON text tells of; what a later release says besides is passed over.
+        """The file that a JSON text tells of.
 
         Raises:
             DamagedData: it is no such text.
         """
-        try:
-            known = json.loads(text)
-            if not known.get("blob"):
-                known.setdefault("content", "")
-            return msgspec.convert(known, cls)
-        except (ValueError, AttributeError, RecursionError, msgspec.ValidationError) as error:
-            what = f"it tells of no stored file ({error})"
-            raise DamagedData(f"An entry of a run is damaged: {what}.", file="", offset=0, what=what) from error
+        file = read_facts(text, cls)
+        return file if file.blob or file.content is not None else replace(file, content=b"")
 
     def moved(self, blob: str) -> KeptFile:
         """The same file in another blob."""
@@ -77,3 +73,39 @@ class KeptFile(Value):
         if self.content is not None:
             return hashlib.sha256(self.content).hexdigest()
         return self.sha256 if self.start is not None else "" if "." in self.blob else self.blob
+
+
+@dataclass(frozen=True)
+class KeptVersion:
+    """The facts of one version of an artifact. What is known of each of its files is in a stored file, `manifest`."""
+
+    hash: str
+    files: Count
+    size: Count
+    manifest: str
+
+    def to_text(self) -> str:
+        """The JSON of it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> KeptVersion:
+        """The version that a JSON text tells of.
+
+        Raises:
+            DamagedData: it is no such text.
+        """
+        return read_facts(text, cls)
+
+
+def read_facts(text: str | bytes, made_of: type[T]) -> T:
+    """What a JSON text in a store tells of, every value checked; what a later release says besides is passed over.
+
+    Raises:
+        DamagedData: it tells of something else.
+    """
+    try:
+        return msgspec.convert(json.loads(text), made_of)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        what = f"it tells of no {getattr(made_of, '__name__', made_of)} ({error})"
+        raise DamagedData(f"An entry of a run is damaged: {what}.", file="", offset=0, what=what) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from naiad.containers import Container
 
-__all__ = ["begin", "end", "end_state", "open_containers"]
+__all__ = ["begin", "end", "end_state", "fail", "open_containers"]
 
 _open: dict[int, Container] = {}  # by identity; keeps a run alive whose last reference the program dropped
 _is_watching = False
@@ -27,11 +27,17 @@ def begin(container: Container) -> None:
         _is_watching = True
         atexit.register(_stop_all)
         _chain_excepthook()
+    _stop_with_worker(container)
 
 
 def end(container: Container) -> None:
     """The container was stopped."""
     _open.pop(id(container), None)
+
+
+def fail(container: Container, error: BaseException) -> None:
+    """An exception ends the use of the container, and whoever caught it will let nobody else see it."""
+    container._fail(error)
 
 
 def open_containers() -> list[Container]:
@@ -47,7 +53,17 @@ def end_state(error: BaseException) -> str | None:
     """
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return None
-    return "terminated" if isinstance(error, KeyboardInterrupt) else "failed"
+    cause = error.__context__ if isinstance(error, SystemExit) else error  # many turn Ctrl-C into sys.exit(1)
+    return "terminated" if isinstance(cause, KeyboardInterrupt) else "failed"
+
+
+def _stop_with_worker(container: Container) -> None:
+    """Processes that `multiprocessing` starts end without `atexit`, and have something of their own for it."""
+    if "multiprocessing.process" in sys.modules:  # else this process is none of them
+        from multiprocessing import parent_process, util
+
+        if parent_process() is not None:
+            util.Finalize(container, container.stop, exitpriority=0)
 
 
 def _stop_all() -> None:

@@ -97,7 +97,9 @@ def _class_of(progress_bar: object) -> type[ProgressBarCallback]:
 
 def _is_seen() -> bool:
     """Whether there is a terminal or a notebook: a bar in a log file is noise."""
-    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+    ipython = sys.modules.get("IPython")  # whoever runs in a notebook has it
+    is_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return is_notebook or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _nothing(_by: int, _of: int | None = None, /) -> None:

@@ -90,7 +90,7 @@ class Table:
     def column_names(self) -> list[str]:
         """The names of the columns that have values, in the order of the DataFrame."""
         if self._columns is None:
-            there = {number for cells in self._cells for number in cells}
+            there: set[int] = set().union(*self._cells)
             names = {
                 path for number, (path, kind) in self._found.fields.items() if number in there and _has_value(kind)
             }
@@ -136,7 +136,9 @@ class Table:
             plain = [cells.get(number) for cells in self._cells]
             if kind == "datetime":
                 return np.array([np.datetime64("NaT") if at is None else at for at in plain], "datetime64[us]")
-            values = plain if kind in ("float", "int", "bool") else [_framed(kind, each, aspect) for each in plain]
+            if kind == "float":
+                return np.array(plain, np.float64)
+            values = plain if kind in ("int", "bool") else [_framed(kind, each, aspect) for each in plain]
         else:
             kind = ""
             values = [

@@ -7,9 +7,10 @@ from typing import Any
 from naiad import paths
 from naiad.errors import NaiadValueError, UnsupportedValue, UnsupportedValueWarning, shown, warn_once
 from naiad.plugins import first
+from naiad.progress import NullProgressBar, TqdmProgressBar
 from naiad.types import StringifyValue, Value, as_mapping
 
-__all__ = ["StringifyValue", "describe", "flatten", "stringify_unsupported"]
+__all__ = ["NullProgressBar", "StringifyValue", "TqdmProgressBar", "describe", "flatten", "stringify_unsupported"]
 
 DEEPEST = 64
 

@@ -19,7 +19,9 @@ naiad:
   enabled: true
   project: {project}
   base_namespace: {base}
-  upload_source_files: []
+  upload_source_files:
+  - {code}
+  - {conf}
   dependencies: {dependencies}
 """
 
@@ -49,7 +51,14 @@ def init(metadata: Any, project: str, base_namespace: str, config: str, dependen
             return
     file = folder / "naiad.yml"
     folder.mkdir(parents=True, exist_ok=True)
-    text = TEMPLATE.format(project=_quoted(project), base=_quoted(base_namespace), dependencies=_quoted(dependencies))
+    texts = {
+        "project": project,
+        "base": base_namespace,
+        "code": f"{Path(metadata.source_dir).relative_to(metadata.project_path)}/**/*.py",
+        "conf": f"{settings.CONF_SOURCE}/{config}/*.yml",
+        "dependencies": dependencies,
+    }
+    text = TEMPLATE.format(**{name: _quoted(text) for name, text in texts.items()})
     file.write_text(text, encoding="utf-8")
     click.echo(f"Created {file}. The next `kedro run` is logged; `naiad ls` lists what was.")
 

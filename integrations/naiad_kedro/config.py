@@ -15,7 +15,9 @@ from kedro.config import MissingConfigException
 
 from naiad.errors import InvalidArgument, shown
 from naiad.runs import Run
+from naiad.settings import setting
 from naiad.store.store import Store
+from naiad.types import GitRef
 from naiad_kedro.plugin import INTEGRATION
 
 __all__ = ["FILES", "Config"]
@@ -79,10 +81,26 @@ class Config:
         return cls(project_path, True, is_enabled, base or "", given)
 
     def open_run(self) -> Run:
-        """Open the run of one execution; where neither file nor environment name a store, it lies in the project."""
-        named = self.arguments.get("store")
-        store = Store.locate(self.project_path / named if named else None, start=self.project_path)
-        return Run(**{**self.arguments, "store": store.root})
+        """Open the run of one execution. Where neither file nor environment name a store, it lies in the project."""
+        given = {**self._code(), **self.arguments}
+        if "source_files" in self.arguments:
+            files = given["source_files"]
+            given["source_files"] = [self._inside(file) for file in ([files] if isinstance(files, str) else files)]
+        if given.get("dependencies", "infer") != "infer":
+            given["dependencies"] = self._inside(given["dependencies"])
+        named = given.get("store")
+        store = Store.locate(self._inside(named) if named else None, start=self.project_path)
+        return Run(**{**given, "store": store.root})
+
+    def _code(self) -> dict[str, Any]:
+        """Return what a new run keeps of the code unless told otherwise: not the running script, for that is Kedro."""
+        if "with_id" in self.arguments or (setting("CAPTURES") or "").lower() == "off":
+            return {}
+        return {"source_files": [], "git_ref": GitRef(str(self.project_path))}
+
+    def _inside(self, path: str) -> str:
+        """Return a path or pattern that means something in the project, wherever the program was started."""
+        return os.path.join(self.project_path, path)
 
 
 def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:

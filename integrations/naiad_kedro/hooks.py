@@ -12,8 +12,8 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from naiad import clock
+from naiad.attempt import Attempt
 from naiad_kedro.config import Config
-from naiad_kedro.guard import guarded
 from naiad_kedro.marks import is_marked
 from naiad_kedro.pipeline_log import PipelineLog
 from naiad_kedro.plan import Plan, kept
@@ -29,7 +29,7 @@ class Step:
     log: PipelineLog
     outputs: dict[str, Any]
     """Its outputs that are kept somewhere or marked."""
-    began: float
+    began: float = field(default_factory=clock.monotonic)
     saving: dict[str, float] = field(default_factory=dict)
     """When saving them began."""
 
@@ -46,7 +46,7 @@ class Execution:
     def leave(self) -> None:
         """The process ends, and the pipeline has not: Kedro tells nobody of a Ctrl-C."""
         if os.getpid() == self.pid:
-            with guarded("exit", self.log.base):
+            with Attempt("naiad", self.log.base, "log exit"):
                 self.log.leave()
 
 
@@ -73,7 +73,7 @@ class NaiadHooks:
     def after_catalog_created(self, catalog: Any, conf_catalog: Mapping[str, Any]) -> None:
         """Give the catalog of a project that uses naiad its run."""
         config = Config.here()
-        marked = [name for name, entry in conf_catalog.items() if is_marked(entry)]
+        marked = [name for name, entry in (conf_catalog or {}).items() if is_marked(entry)]
         if marked or RunDataset.is_wanted(config):
             RunDataset(config, marked).put_into(catalog)
 
@@ -98,12 +98,12 @@ class NaiadHooks:
         execution = Execution(log, plan, clock.monotonic(), os.getpid())
         self._executions[id(log)] = execution
         atexit.register(execution.leave)
-        with guarded("before_pipeline_run", log.base):
+        with Attempt("naiad", log.base, "log before_pipeline_run"):
             log.begin(run_params, pipeline, plan.datasets)
-        with guarded("before_pipeline_run", log.base):
+        with Attempt("naiad", log.base, "log before_pipeline_run"):
             if "parameters" in catalog.keys():  # noqa: SIM118 (a catalog has every name that fits a pattern)
-                log.keep_parameters(catalog.load("parameters"))
-        with guarded("before_pipeline_run", log.base):
+                log.keep_parameters(catalog["parameters"].load())
+        with Attempt("naiad", log.base, "log before_pipeline_run"):
             log.keep_files(plan.early)
 
     @hook_impl(trylast=True)
@@ -124,11 +124,11 @@ class NaiadHooks:
         atexit.unregister(execution.leave)
         for key in [key for key, step in self._steps.items() if step.log is log]:
             del self._steps[key]
-        with guarded(event, log.base):
+        with Attempt("naiad", log.base, f"log {event}"):
             log.keep_files(execution.plan.late)
             seconds = clock.monotonic() - execution.began
             log.fail(error, seconds) if error else log.end(seconds)
-        with guarded(event, log.base):
+        with Attempt("naiad", log.base, f"log {event}"):
             log.stop(error)
 
     # Nodes
@@ -140,19 +140,19 @@ class NaiadHooks:
         log = _log_of(catalog)
         if log is None:
             return
-        outputs = kept(catalog, node.outputs)
-        with guarded("before_node_run", log.base):
+        with Attempt("naiad", log.base, "log before_node_run"):
+            self._steps[id(node)] = step = Step(log, kept(catalog, node.outputs))
             log.begin_node(node, inputs)
             for name, dataset in kept(catalog, loads).items():
                 log.loaded(name, dataset, inputs[name], loads[name])
-        self._steps[id(node)] = Step(log, outputs, clock.monotonic())
+            step.began = clock.monotonic()
 
     @hook_impl(trylast=True)
     def after_node_run(self, node: Any, outputs: dict[str, Any]) -> None:
         """Log that a node is done, and the time it took."""
         step = self._steps.get(id(node))
         if step is not None:
-            with guarded("after_node_run", step.log.base):
+            with Attempt("naiad", step.log.base, "log after_node_run"):
                 step.log.end_node(node, outputs, clock.monotonic() - step.began)
 
     @hook_impl(trylast=True)
@@ -160,7 +160,7 @@ class NaiadHooks:
         """Log that a node has failed, and why."""
         step = self._steps.get(id(node))
         if step is not None:
-            with guarded("on_node_error", step.log.base):
+            with Attempt("naiad", step.log.base, "log on_node_error"):
                 step.log.fail_node(node, error, clock.monotonic() - step.began)
 
     # Datasets
@@ -190,7 +190,7 @@ class NaiadHooks:
         dataset = step.outputs.get(dataset_name) if step else None
         if step is None or dataset is None:
             return
-        with guarded("after_dataset_saved", step.log.base):
+        with Attempt("naiad", step.log.base, "log after_dataset_saved"):
             step.log.saved(dataset_name, dataset, data, clock.monotonic() - step.saving[dataset_name])
             step.log.keep(dataset_name, dataset, data)
 

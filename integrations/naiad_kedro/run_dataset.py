@@ -70,15 +70,17 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
     @classmethod
     def of(cls, catalog: Any) -> RunDataset | None:
         """Return the one that a catalog has, or None. Asking costs no more than looking."""
-        found = (catalog._datasets.get(name) for name in NAMES)
-        return next((each for each in found if isinstance(each, cls)), None)
+        known = getattr(catalog, "_datasets", {})  # a catalog makes a dataset of any name it is asked for
+        return next((known[name] for name in NAMES if isinstance(known.get(name), cls)), None)
 
     def put_into(self, catalog: Any) -> None:
         """Take both names in a catalog, except where the user has given one to something else."""
-        taken = set(catalog.keys())
-        for name in NAMES:
-            if name not in taken:
-                catalog[name] = self
+        free = set(NAMES) - set(catalog.keys())
+        for name in free:
+            catalog[name] = self
+        if not free:
+            message = f"The catalog has entries of its own for {' and '.join(NAMES)}, so its pipelines are not logged."
+            warn_once(("kedro", "names"), message, PluginWarning)
 
     @property
     def log(self) -> PipelineLog | None:

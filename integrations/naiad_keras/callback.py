@@ -1,6 +1,6 @@
 """The callback: hands to a run what Keras tells about fits, evaluations and predictions.
 
-It translates, and never raises into training: each thing it logs stands under the guard.
+It translates, and never raises into training: each thing it logs is an attempt.
 """
 
 from __future__ import annotations
@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from naiad import __version__, clock
+from naiad.attempt import Attempt
 from naiad.containers import Container
 from naiad.errors import FieldConflict, InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
 from naiad.file import File
 from naiad.handler import Handler
 from naiad_keras.counts import Batches, Epochs, last_step
-from naiad_keras.guard import Guard
 from naiad_keras.plugin import INTEGRATION
 
 try:
@@ -86,7 +87,7 @@ class NaiadCallback(keras.callbacks.Callback):
         super().__init__()
         base = _namespace(run, base_namespace)
         self._base = base
-        self._guard = Guard("NaiadCallback", base["integration/errors"])
+        self._attempt = partial(Attempt, "NaiadCallback", base)
         self._descriptions: dict[str, Callable[[Any], File]] = {
             path: describe
             for path, describe, is_on in (
@@ -104,7 +105,6 @@ class NaiadCallback(keras.callbacks.Callback):
         self._is_described = False
         every = _every(log_on_batch)
         self._trained, self._tested = Batches(every), Batches(every)
-        self._train_batch, self._test_batch = base["train/batch"], base["validation/batch"]
         # Hooks of batches are only there if they are needed: Keras waits for each batch because of them.
         if every:
             self.on_train_batch_end = self._log_train_batch
@@ -130,17 +130,17 @@ class NaiadCallback(keras.callbacks.Callback):
         """Describe the fit and the model."""
         model = self.model
         self._epochs.begin_fit()
-        with self._guard("log the settings of the fit"):
+        with self._attempt("log the settings of the fit"):
             self._base["status"] = "running"
             self._base["fit_params"] = {name: value for name, value in self.params.items() if value is not None}
-        with self._guard("log how the model was compiled"):
+        with self._attempt("log how the model was compiled"):
             _replace(self._base["model/compile_config"], descriptions.compile_config(model))
         if getattr(model, "optimizer", None) is not None:
-            with self._guard("log the optimizer's configuration"):
+            with self._attempt("log the optimizer's configuration"):
                 _replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
-            with self._guard("count batches"):
-                self._trained.start(_updates(model.optimizer) or last_step(self._train_batch["loss"]) or 0)
-        with self._guard("keep checkpoints"):
+            with self._attempt("count batches"):
+                self._trained.start(_updates(model.optimizer) or last_step(self._base["train/batch/loss"]) or 0)
+        with self._attempt("keep checkpoints"):
             self._checkpoints.begin_fit(model)
         self._is_described = bool(model.built)
         if self._is_described:
@@ -149,7 +149,7 @@ class NaiadCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         """Log the learning rate."""
         self._trained.begin(self.params.get("steps"))
-        with self._guard("log the learning rate"):
+        with self._attempt("log the learning rate"):
             step = self._epochs.begin(epoch)
             if getattr(self.model, "optimizer", None) is not None:
                 self._base["model/learning_rate"].append(descriptions.learning_rate(self.model), step=step)
@@ -157,12 +157,11 @@ class NaiadCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Log the metrics of an epoch, predictions and the model itself."""
         step = self._epochs.end(epoch)
-        with self._guard("log the metrics of an epoch"):
-            self._base["train/epoch"].append(metrics(logs), step=step)
+        self._append("train/epoch", logs, step)
         if self._predictions is not None:
-            with self._guard("log predictions"):
+            with self._attempt("log predictions"):
                 self._base["predictions"].append(_named(self._predictions(self.model, epoch)), step=step)
-        with self._guard("keep a checkpoint"):
+        with self._attempt("keep a checkpoint"):
             self._checkpoints.save(step, logs or {})
 
     def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
@@ -170,26 +169,31 @@ class NaiadCallback(keras.callbacks.Callback):
         model = self.model
         if not self._is_described:
             self._describe(model)
-        with self._guard("log the history"):
+        with self._attempt("log the history"):
             history = {"epoch": model.history.epoch, **model.history.history}
             text = json.dumps(history, default=str)
             self._base["model/history"].upload(File.from_content(text, extension="json"))
         if self._has_final_model:
-            with self._guard("keep the final model"):
+            with self._attempt("keep the final model"):
                 self._base["model/final"].upload(descriptions.saved(model))
-        with self._guard("find the best model"):
+        with self._attempt("find the best model"):
             self._checkpoints.end_fit()
-        with self._guard("log the end of the fit"):
+        with self._attempt("log the end of the fit"):
             self._base["status"] = "done"
 
     def _log_train_batch(self, batch: int, logs: Logs = None) -> None:
         if self._trained.is_due(batch):
-            with self._guard("log the metrics of a batch"):
-                self._train_batch.append(metrics(logs), step=self._trained.count)
+            self._append("train/batch", logs, self._trained.count)
+
+    def _append(self, path: str, logs: Logs, step: int | None = None) -> None:
+        """Log metrics one by one, so that one that cannot be logged takes no other with it."""
+        for name, value in metrics(logs).items():
+            with self._attempt(f"log {path}/{name}"):
+                self._base[f"{path}/{name}"].append(value, step=step)
 
     def _describe(self, model: Any) -> None:
         for path, describe in self._descriptions.items():
-            with self._guard(f"log {path}"):
+            with self._attempt(f"log {path}"):
                 self._base[path].upload(describe(model))
 
     # Evaluations, alone and as the validation of a fit
@@ -200,16 +204,15 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Log the metrics of an evaluation."""
-        with self._guard("log the metrics of an evaluation"):
-            if self._is_own():
+        if self._is_own():
+            with self._attempt("log an evaluation"):
                 self._base[f"evaluation/{self._next_evaluation()}"] = metrics(logs)
-            else:
-                self._base["validation/epoch"].append(metrics(logs), step=self._epochs.current)
+        else:
+            self._append("validation/epoch", logs, self._epochs.current)
 
     def _log_test_batch(self, batch: int, logs: Logs = None) -> None:
         if self._tested.is_due(batch) and not self._is_own():
-            with self._guard("log the metrics of a batch"):
-                self._test_batch.append(metrics(logs))
+            self._append("validation/batch", logs)
 
     def _is_own(self) -> bool:
         """Whether the evaluation that is going on is to be kept by itself."""
@@ -229,13 +232,13 @@ class NaiadCallback(keras.callbacks.Callback):
         self._began, self._batches, self._samples = clock.monotonic(), 0, 0
 
     def _count_predict_batch(self, batch: int, logs: Logs = None) -> None:
-        with self._guard("count predictions"):
+        with self._attempt("count predictions"):
             self._batches = batch + 1
             self._samples += len(keras.tree.flatten((logs or {}).get("outputs"))[0])
 
     def _log_predict(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         taken = clock.monotonic() - self._began
-        with self._guard("log a prediction"):
+        with self._attempt("log a prediction"):
             self._base["prediction"].append({"samples": self._samples, "batches": self._batches, "seconds": taken})
 
 

@@ -40,6 +40,10 @@ class Checkpoints:
         self._seen: set[str] = set()  # names of metrics, until the one to look at has come
         self._saver: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Cross to another process without what saves: it holds the model, also after a fit that failed."""
+        return {**self.__dict__, "_saver": None}
+
     def begin_fit(self, model: Any) -> None:
         """Make ready for another fit; the best model so far may be one of an earlier fit of the run."""
         if self._policy is None:

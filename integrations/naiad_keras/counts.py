@@ -6,9 +6,10 @@ what is there already; any other start (`initial_epoch=`, a restored model) is t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from naiad.errors import MissingField
+from naiad.fields.series import Series
 
 if TYPE_CHECKING:
     from naiad.handler import Handler
@@ -77,7 +78,8 @@ class Batches:
 def last_step(series: Handler) -> int | None:
     """Return the highest step of a series, or None where there is none."""
     try:
-        steps = series.fetch_values(include_timestamp=False)["step"]
+        field = series.sources().get("")
     except MissingField:
         return None
+    steps: Any = field.columns()[0] if isinstance(field, Series) else ()
     return int(steps.max()) if len(steps) else None

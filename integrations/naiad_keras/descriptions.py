@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +24,10 @@ def optimizer_config(model: Any) -> Mapping[str, Any]:
 
 def compile_config(model: Any) -> Mapping[str, Any]:
     """Return what `compile()` was given, but for the optimizer, which is described by itself."""
-    config = {option: value for option, value in model.get_compile_config().items() if option != "optimizer"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*includes a `lambda`", UserWarning)  # of who would load it again
+        given = model.get_compile_config()
+    config = {option: value for option, value in given.items() if option != "optimizer"}
     described: Mapping[str, Any] = stringify_unsupported(config)
     return described
 

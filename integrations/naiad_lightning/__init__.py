@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from naiad.lazy import fetched
 
-__all__: list[str] = []
+__all__ = ["NaiadConfigCallback", "NaiadLogger", "NeptuneLogger"]
 
-if not TYPE_CHECKING:
-    __getattr__, __dir__ = fetched(__name__, {})
+if TYPE_CHECKING:
+    from naiad_lightning.config import NaiadConfigCallback
+    from naiad_lightning.logger import NaiadLogger, NeptuneLogger
+else:
+    __getattr__, __dir__ = fetched(
+        __name__,
+        {
+            "NaiadConfigCallback": "naiad_lightning.config",
+            "NaiadLogger": "naiad_lightning.logger",
+            "NeptuneLogger": "naiad_lightning.logger",
+        },
+    )

@@ -7,6 +7,11 @@ from naiad.mapping import Integration, Row
 
 __all__ = ["INTEGRATION", "naiad_integration"]
 
+SAVED = "after_save_checkpoint"
+CHECKPOINTS, SCORED = "log_model_checkpoints", "log_model_checkpoints and monitor"
+SEVERAL, SEVERAL_SCORED = f"{CHECKPOINTS} and several callbacks", f"{SCORED} and several callbacks"
+"""A second ModelCheckpoint, and those after it, have namespaces of their own, named by what they monitor."""
+
 INTEGRATION = Integration(
     name="lightning",
     framework="Lightning 2",
@@ -21,35 +26,29 @@ INTEGRATION = Integration(
             "source_code/integrations/pytorch-lightning",
             "string",
             "assign",
-            "the version, on the run itself",
+            "the version of Lightning, on the run itself",
         ),
         Row("log_hyperparams", "{base}/hyperparams/{name:path}", "atom", "assign", "the hyperparameters"),
         Row("log_metrics", "{base}/{metric:path}", "float_series", "append", "metrics at the step Lightning gives"),
         Row("log_metrics", "{base}/epoch", "float_series", "append", "the epoch of each step"),
-        Row(
-            "after_save_checkpoint",
-            "{base}/model/checkpoints/{name:path}",
-            "file",
-            "upload",
-            "the checkpoints there are now",
-            when="log_model_checkpoints",
+        Row(SAVED, "{base}/model/checkpoints/{name:path}", "file", "upload", "what is kept now", when=CHECKPOINTS),
+        Row(SAVED, "{base}/model/best_model_path", "string", "assign", "where the best is", when=CHECKPOINTS),
+        Row(SAVED, "{base}/model/best_model_score", "float", "assign", "its score", when=SCORED),
+        *(
+            Row(SAVED, f"{{base}}/model/checkpoints_info/{{name:path}}/{fact}", kind, "assign", meaning, when=when)
+            for fact, kind, meaning, when in (
+                ("aliases", "string", "`best`, `last`, both or nothing", CHECKPOINTS),
+                ("epoch", "int", "when it was saved", CHECKPOINTS),
+                ("step", "int", "when it was saved", CHECKPOINTS),
+                ("monitor", "string", "what makes it good", SCORED),
+                ("mode", "string", "`min` or `max`", SCORED),
+                ("score", "float", "how good it is", SCORED),
+            )
         ),
-        Row(
-            "after_save_checkpoint",
-            "{base}/model/best_model_path",
-            "string",
-            "assign",
-            "where the best checkpoint is",
-            when="log_model_checkpoints",
-        ),
-        Row(
-            "after_save_checkpoint",
-            "{base}/model/best_model_score",
-            "float",
-            "assign",
-            "its score",
-            when="log_model_checkpoints and monitor",
-        ),
+        Row(SAVED, "{base}/model/{callback}/checkpoints/{name:path}", "file", "upload", "its files", when=SEVERAL),
+        Row(SAVED, "{base}/model/{callback}/checkpoints_info/{name:path}", "atom", "assign", "as above", when=SEVERAL),
+        Row(SAVED, "{base}/model/{callback}/best_model_path", "string", "assign", "as above", when=SEVERAL),
+        Row(SAVED, "{base}/model/{callback}/best_model_score", "float", "assign", "as above", when=SEVERAL_SCORED),
         Row(
             "log_graph",
             "{base}/model/summary",
@@ -58,7 +57,42 @@ INTEGRATION = Integration(
             "the model's summary, as text",
             when="log_model_summary",
         ),
-        Row("finalize", "{base}/status", "string", "assign", "`success`, `failed` or `finished`"),
+        Row("finalize", "{base}/status", "string", "assign", "`success`, `failed`, `interrupted` or `finished`"),
+        *(
+            Row("finalize", f"{{base}}/exception/{fact}", "string", "assign", meaning, when="exception")
+            for fact, meaning in (("type", "what ended it"), ("message", "its text"), ("traceback", "where it was"))
+        ),
+        *(
+            Row(
+                "finalize", f"{{base}}/early_stopping/{{metric}}/{fact}", kind, "assign", meaning, when="early stopping"
+            )
+            for fact, kind, meaning in (
+                ("epoch", "int", "when it stopped"),
+                ("best_score", "float", "the best there was"),
+            )
+        ),
+        *(
+            Row(
+                "watch",
+                f"{{base}}/{what}/{{parameter}}/{{statistic}}",
+                "float_series",
+                "append",
+                f"`norm`, `mean` and `std` of the {what}",
+                when=f"watch {what}",
+            )
+            for what in ("gradients", "parameters")
+        ),
+        Row("log_image", "{base}/{key:path}", "file_series", "append", "images and tables", when="log_image"),
+        Row("log_text", "{base}/{key:path}", "string_series", "append", "texts", when="log_text"),
+        Row("save_config", "{base}/config", "file", "upload", "LightningCLI's configuration, as YAML", when="config"),
+        Row(
+            "any",
+            "{base}/integration/errors",
+            "string_series",
+            "append",
+            "what could not be logged",
+            when="trouble",
+        ),
     ),
 )
 

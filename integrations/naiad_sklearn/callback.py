@@ -8,12 +8,11 @@ from __future__ import annotations
 import sys
 from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sklearn.metrics import check_scoring
 
+from naiad.attempt import Attempt, Place
 from naiad_sklearn import fits
-from naiad_sklearn.trouble import Place, no_trouble
 
 __all__ = ["NaiadCallback", "NeptuneCallback", "task_path"]
 
@@ -53,9 +52,9 @@ class NaiadCallback:
         self._forget()
 
     def _forget(self) -> None:
-        self._fits: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each fit that runs here began
-        self._tasks: WeakKeyDictionary[Any, float] = WeakKeyDictionary()  # when each task that runs here began
-        self._series: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()  # by parent and name of a task
+        self._fits: dict[Any, float] = {}  # when each fit that runs here began
+        self._tasks: dict[Any, float] = {}  # when each task that runs here began
+        self._series: dict[Any, dict[str, Any]] = {}  # where the tasks below a task that runs here go, by their name
         if self._scoring is not None:
             self.on_fit_task_end = self._score_task_end  # type: ignore[method-assign]  # who scores takes more
 
@@ -72,21 +71,24 @@ class NaiadCallback:
     def setup(self, estimator: Any, context: Any) -> None:
         """A fit begins."""
         self._fits[context] = perf_counter()
-        with no_trouble(self._place, "to log the start of a fit"):
+        with Attempt("naiad_sklearn", self._place, "log the start of a fit"):
             fits.begin(self._place, estimator)
 
     def teardown(self, estimator: Any, context: Any) -> None:  # noqa: ARG002 (scikit-learn gives it)
         """A fit has ended, by an exception if its own task has not."""
         began, error = self._fits.pop(context, None), sys.exc_info()[1]
+        if not self._fits:  # what a failed fit has not ended
+            self._tasks.clear()
+            self._series.clear()
         if began is not None and error is not None:
-            with no_trouble(self._place, "to log the end of a fit"):
+            with Attempt("naiad_sklearn", self._place, "log the end of a fit"):
                 fits.fail(self._place, error, perf_counter() - began)
 
     def on_fit_task_begin(self, estimator: Any, context: Any, *, X: Any = None) -> None:  # noqa: ARG002 (as above)
         """A fit, or a task within one, begins."""
         self._tasks[context] = perf_counter()
         if context.parent is None:
-            with no_trouble(self._place, "to log the data of a fit"):
+            with Attempt("naiad_sklearn", self._place, "log the data of a fit"):
                 self._place["fit"] = fits.size(X)
 
     def on_fit_task_end(self, estimator: Any, context: Any) -> None:
@@ -95,7 +97,8 @@ class NaiadCallback:
         if began is None:  # scikit-learn ends a task that was never begun where a fit fails
             return
         seconds = perf_counter() - began
-        with no_trouble(self._place, "to log a task of a fit"):
+        self._series.pop(context, None)
+        with Attempt("naiad_sklearn", self._place, "log a task of a fit"):
             if context.parent is None:
                 self._fits.pop(context, None)
                 fits.end(self._place, estimator, seconds)
@@ -116,7 +119,7 @@ class NaiadCallback:
         NaiadCallback.on_fit_task_end(self, estimator, context)
         if y is None or not hasattr(fitted_estimator, "predict"):
             return
-        with no_trouble(self._place, "to score a task of a fit"):
+        with Attempt("naiad_sklearn", self._place, "score a task of a fit"):
             scores = {"scores": self._scores(fitted_estimator, X, y, metadata or {})}
             if context.parent is None:
                 self._place["fit"] = scores
@@ -125,7 +128,9 @@ class NaiadCallback:
 
     def _append(self, context: Any, values: dict[str, Any]) -> None:
         """Add a point to the series that a task shares with its siblings."""
-        known = self._series.setdefault(context.parent, {})
+        known = self._series.get(context.parent)
+        if known is None:
+            known = self._series[context.parent] = {}
         name = task_name(context)
         if name not in known:
             known[name] = self._place[f"fit/tasks/{task_path(context)}"]

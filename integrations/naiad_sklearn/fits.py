@@ -8,11 +8,11 @@ from typing import Any
 
 import sklearn
 
+from naiad.attempt import Place
 from naiad.errors import FieldConflict
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import get_estimator_params
 from naiad_sklearn.searches import create_search_summary, is_search
-from naiad_sklearn.trouble import Place
 
 __all__ = ["begin", "end", "fail", "replace", "size"]
 

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator
 
+from naiad.attempt import Attempt, Place
 from naiad.errors import MissingField
 from naiad_sklearn import fits
 from naiad_sklearn.callback import NaiadCallback
 from naiad_sklearn.estimators import get_pickled_model
 from naiad_sklearn.scores import get_metrics, is_model
-from naiad_sklearn.trouble import Place, no_trouble
 from naiad_sklearn.watching import is_watched, unwatched
 
 __all__ = ["Autolog", "autolog"]
@@ -57,6 +57,7 @@ class Autolog:
         self._log_train_metrics = log_train_metrics
         self._log_models = log_models
         self._counts: dict[str, int] = {}
+        self._naming = threading.Lock()
         with _lock:
             if not _active:
                 _patch_all()
@@ -79,32 +80,45 @@ class Autolog:
     def begin(self, estimator: Any, samples: Any) -> Place:
         """Note that a fit begins; return its place."""
         place = self._place
-        with no_trouble(self._place, "to log the start of a fit"):
+        with Attempt("naiad_sklearn", self._place, "log the start of a fit"):
             place = self._place[self._name(type(estimator).__name__)]
             fits.begin(place, estimator, samples)
         return place
 
     def end(self, place: Place, estimator: Any, samples: Any, targets: Any, seconds: float) -> None:
         """Note that it was done, and how well."""
-        with no_trouble(place, "to log the end of a fit"):
+        with Attempt("naiad_sklearn", place, "log the end of a fit"):
             fits.end(place, estimator, seconds)
         if self._log_train_metrics and targets is not None and is_model(estimator) and hasattr(estimator, "predict"):
-            with no_trouble(place, "to take the training metrics"):
+            with Attempt("naiad_sklearn", place, "take the training metrics"):
                 place["train/metrics"] = get_metrics(estimator, samples, targets)
         if self._log_models and is_model(estimator):
-            with no_trouble(place, "to pickle a model"):
+            with Attempt("naiad_sklearn", place, "pickle a model"):
                 place["pickled_model"].upload(get_pickled_model(estimator))
 
     def _name(self, name: str) -> str:
-        """Return the namespace of the next fit of such an estimator, one that the run does not have yet."""
-        while True:
-            with _lock:
-                self._counts[name] = count = self._counts.get(name, 0) + 1
-            found = name if count == 1 else f"{name}_{count}"
-            try:
-                self._place[found].fetch()
-            except MissingField:
-                return found
+        """Return the namespace of the next fit of such an estimator: "SVC", "SVC_2", and so on.
+
+        Only the first time the run is asked which it has already, for that may mean to read it.
+        """
+        with self._naming:
+            count = self._counts.get(name, 0) + 1
+            if count == 1:
+                while self._has(_numbered(name, count)):
+                    count += 1
+            self._counts[name] = count
+        return _numbered(name, count)
+
+    def _has(self, name: str) -> bool:
+        try:
+            self._place[name].sources()
+        except MissingField:
+            return False
+        return True
+
+
+def _numbered(name: str, count: int) -> str:
+    return name if count == 1 else f"{name}_{count}"
 
 
 _lock = threading.RLock()
@@ -166,7 +180,7 @@ def _watched(method: Method) -> Method:
                 result = method(self, *args, **kwargs)
             except BaseException as error:
                 for place in places:
-                    with no_trouble(place, "to log the end of a fit"):
+                    with Attempt("naiad_sklearn", place, "log the end of a fit"):
                         fits.fail(place, error, perf_counter() - began)
                 raise
             seconds = perf_counter() - began

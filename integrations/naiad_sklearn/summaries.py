@@ -11,6 +11,7 @@ import sklearn
 from sklearn.base import is_classifier, is_regressor
 
 import naiad
+from naiad.attempt import Place
 from naiad.types import File, FileSeries
 from naiad.utils import stringify_unsupported
 from naiad_sklearn import classifier_charts, cluster_charts, fits, regressor_charts
@@ -18,7 +19,6 @@ from naiad_sklearn.estimators import describe_estimator, get_estimator_params, g
 from naiad_sklearn.predictions import get_test_preds, get_test_preds_proba, is_kmeans, label_table
 from naiad_sklearn.scores import get_metrics, get_scores, is_model
 from naiad_sklearn.searches import create_search_summary, is_search
-from naiad_sklearn.trouble import Place
 from naiad_sklearn.watching import unwatched
 
 __all__ = ["create_classifier_summary", "create_kmeans_summary", "create_regressor_summary", "log_estimator"]

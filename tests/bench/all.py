@@ -15,7 +15,21 @@ from pathlib import Path
 
 from figures import Figure, print_table
 
-NAMES = ("append", "fold", "read", "small_runs", "import", "catalog", "files", "sklearn", "keras", "kedro", "capture")
+NAMES = (
+    "append",
+    "fold",
+    "read",
+    "small_runs",
+    "import",
+    "catalog",
+    "tables",
+    "files",
+    "sklearn",
+    "keras",
+    "lightning",
+    "kedro",
+    "capture",
+)
 
 
 def figures_of(name: str, options: list[str]) -> list[Figure]:

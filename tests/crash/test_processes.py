@@ -478,3 +478,32 @@ def test_child_forked_while_the_first_fold_imports_can_read_and_fold(module: str
     assert 0 == code, errors
     assert [] == json.loads(output.splitlines()[-1])["said"]
     assert {"True", "False"} == set(the_run(store).texts("text").texts)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_run_that_a_worker_opened_ends_with_it(method: str, store: Path, tmp_path: Path, finish: Any) -> None:
+    """Processes of `multiprocessing` end without atexit."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import multiprocessing
+import naiad
+
+def work(error):
+    naiad.init_run(project="proc")["x"] = 1
+    if error:
+        raise error
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    for error in (None, ValueError("on purpose")):
+        process = context.Process(target=work, args=(error,))
+        process.start()
+        process.join(40)
+        print(process.exitcode)
+"""
+    )
+    code, output, errors = finish("os.execv(sys.executable, [sys.executable, sys.argv[1]])", script)
+
+    assert (0, ["0", "1"]) == (code, output.split()), errors
+    assert ["finished"] * 2 == [Reader(folder).state() for folder in Store(store).folders()]

@@ -14,7 +14,7 @@ import pytest
 import naiad
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-EXAMPLE, PLAIN = EXAMPLES / "sklearn_report.py", EXAMPLES / "without_naiad" / "sklearn_report.py"
+EXAMPLE, PLAIN = EXAMPLES / "sklearn_report.py", EXAMPLES / "sklearn_plain.py"
 
 
 def code(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ LAYERS = [
     "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "handler namespace scope batch options life plugged temporary containers stored runs projects models trash "
+    "attempt handler namespace scope batch options life plugged temporary containers stored runs projects models trash "
     "management tables query capture listing utils",
     "cli importers testing as_neptune integrations",
 ]

@@ -11,10 +11,11 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
-from naiad.cli.terminal import is_terminal
+from naiad.cli.terminal import is_terminal, print_lines
 from naiad.cli.text import clean
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.errors import InvalidArgument
+from naiad.query.tree import leaves
 from naiad.tables import Table, fetch_table
 
 __all__ = ["query"]
@@ -61,7 +62,7 @@ def query(
     if is_json:
         print_document([{name: _value(found, row, name) for name in names} for row in range(len(found))])
     elif is_csv:
-        click.echo(_as_csv(found, names), nl=False)
+        print_lines([_as_csv(found, names)])
     else:
         is_local = is_terminal()
         rows = ([_cell(found, row, name, is_local) for name in names] for row in range(len(found)))
@@ -71,7 +72,6 @@ def query(
 def _named(nql: str) -> list[str]:
     """The columns that a query names."""
     from naiad.query.parser import parse
-    from naiad.query.tree import leaves
 
     tree = parse(nql)
     fields = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
@@ -100,4 +100,4 @@ def _as_csv(found: Table, names: list[str]) -> str:
     csv.writer(text, lineterminator="\n").writerows(
         [[clean(cell) for cell in line] for line in lines] if is_terminal() else lines
     )
-    return text.getvalue()
+    return text.getvalue().removesuffix("\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +15,8 @@ from naiad.cli.terminal import console, is_terminal, print_lines
 from naiad.cli.text import clean
 from naiad.cli.values import opened, size_text, step_text, tags_text, time_text, value_text
 from naiad.errors import DamagedData
-from naiad.kept import KeptFile
+from naiad.gitref import GitRef
+from naiad.kept import KeptFile, KeptVersion, read_facts
 from naiad.paths import parts
 from naiad.store.references import ARTIFACT, FILE
 from naiad.store.states import FILE_SERIES, FILE_SET
@@ -69,7 +69,10 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
         elif kind.endswith("_series"):
             yield _series(reader, path, kind)
         elif kind in FILES:
-            yield _files(reader, path, kind)
+            try:
+                yield _files(reader, path, kind)
+            except DamagedData as error:
+                yield Shown(path, kind, None, damage=f"damaged: {error.what}")
         elif path in atoms:  # and not assigned by another process since
             yield Shown(path, kind, opened(kind, atoms[path]))
 
@@ -82,10 +85,11 @@ def _files(reader: Reader, path: str, kind: str) -> Shown:
     text = str(reader.value(path))
     if kind == FILE:
         return Shown(path, kind, _file_text(text))
-    facts = json.loads(text)
     if kind == ARTIFACT:
-        return Shown(path, kind, f"{facts['hash']}  {_count(facts['files'], facts['size'])}")
-    return Shown(path, kind, f"{facts.get('commit_id') or ''}  {facts.get('branch') or ''}".strip())
+        version = KeptVersion.from_text(text)
+        return Shown(path, kind, f"{version.hash}  {_count(version.files, version.size)}")
+    commit = read_facts(text, GitRef)
+    return Shown(path, kind, f"{commit.commit_id or ''}  {commit.branch or ''}".strip())
 
 
 def _file_text(text: str) -> str:
@@ -100,11 +104,11 @@ def _count(files: int, size: int) -> str:
 def _series(reader: Reader, path: str, kind: str) -> Shown:
     try:
         last, count = reader.last(path), reader.count(path)
+        step, value, time = last or (None, None, None)
+        if kind == FILE_SERIES and value is not None:
+            value = _file_text(str(value))
     except DamagedData as error:
         return Shown(path, kind, None, damage=f"damaged: {error.what}")
-    step, value, time = last or (None, None, None)
-    if kind == FILE_SERIES and value is not None:
-        value = _file_text(str(value))
     return Shown(path, kind, value, count, step, time)
 
 

@@ -14,6 +14,7 @@ from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Change, Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
+from naiad.kept import KeptVersion, read_facts
 from naiad.ops import Assign
 from naiad.store.intake import incoming
 from naiad.store.stored import read_stored
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Artifact", "track", "tracked_files"]
 
+Manifest = list[tuple[str, str, int, int, str, str]]
+"""The fields of a `TrackedFile`, of each file."""
+
 
 class Artifact(Field):
     """A version of a data set, a model or other files, by the hash of what is known of them."""
@@ -39,25 +43,32 @@ class Artifact(Field):
         """Replace the version by one that was fetched from another field."""
         self.scope.commit([self.assigning(value)], wait)
 
-    def track_files(self, path: str | os.PathLike[str], *, destination: str | None = None, wait: bool = False) -> None:
+    def track_files(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        destination: str | None = None,
+        wait: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> None:
         """Add files; see `Handler.track_files`."""
-        self.scope.commit([self.tracking(track(path, destination))], wait)
+        self.scope.commit([self.tracking(track(path, destination, progress_bar))], wait)
 
     @current
     def fetch(self) -> ArtifactValue:
         """Return the version, to be assigned to another field or compared with another version."""
-        facts = self._facts()
-        return ArtifactValue(facts["hash"], tuple(self._files(facts)))
+        version = self._version()
+        return ArtifactValue(version.hash, tuple(self._files(version)))
 
     @current
     def fetch_hash(self) -> str:
         """Return the hash: SHA-256 in hex."""
-        return str(self._facts()["hash"])
+        return self._version().hash
 
     @current
     def fetch_files_list(self) -> list[ArtifactFileData]:
         """Return what is known of each file, in the order of their paths."""
-        return [file.as_data() for file in self._files(self._facts())]
+        return [file.as_data() for file in self._files(self._version())]
 
     @current
     def download(
@@ -72,7 +83,7 @@ class Artifact(Field):
         Raises:
             OriginalMissing, OriginalChanged: a file is not any more what was tracked.
         """
-        files = self._files(self._facts())
+        files = self._files(self._version())
         folder = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(file.size for file in files)) as report:
             tracking.download(files, folder, lambda by, _total: report(by))
@@ -94,20 +105,15 @@ class Artifact(Field):
 
     def tracking(self, files: Iterable[TrackedFile]) -> Change:
         """Return the change that adds tracked files to those that are there; of one path the newer one counts."""
-        old = [] if self.is_new else self._files(self._facts())
+        old = [] if self.is_new else self._files(self._version())
         merged = {file.path: file for file in old} | {file.path: file for file in files}
         return self._storing([merged[path] for path in sorted(merged)])
 
     def _storing(self, files: Iterable[TrackedFile]) -> Change:
         facts = [astuple(file) for file in files]
         manifest = take(self.scope, FileValue(content=json.dumps(facts).encode(), extension="json"))
-        found = {
-            "hash": artifact_hash(TrackedFile(*each) for each in facts),
-            "files": len(facts),
-            "size": sum(each[2] for each in facts),
-            "manifest": manifest.to_text(),
-        }
-        text = json.dumps(found)
+        digest = artifact_hash(TrackedFile(*each) for each in facts)
+        text = KeptVersion(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
 
         def then() -> None:
             self.is_new = False
@@ -119,33 +125,33 @@ class Artifact(Field):
         reader = self.scope.reader
         for path, kind in reader.kinds().items():
             if kind == self.kind:
-                facts = json.loads(str(reader.value(path)))
-                if facts["hash"] == digest:
-                    return self._files(facts)
+                version = KeptVersion.from_text(str(reader.value(path)))
+                if version.hash == digest:
+                    return self._files(version)
         raise ArtifactNotFound(
             f'"{self.path}" cannot become version {digest}: no artifact of this run has it.\n'
             "Assign what fetch() of the other field returns.",
             path=self.path,
         )
 
-    def _facts(self) -> dict[str, str]:
+    def _version(self) -> KeptVersion:
         kind, text = self.scope.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
-        facts: dict[str, str] = json.loads(str(text))
-        return facts
+        return KeptVersion.from_text(str(text))
 
-    def _files(self, facts: dict[str, str]) -> list[TrackedFile]:
-        return _manifest(self.scope.reader, facts)
+    def _files(self, version: KeptVersion) -> list[TrackedFile]:
+        return _manifest(self.scope.reader, version)
 
 
 def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:
     """The files of the artifact at a path."""
-    return _manifest(reader, json.loads(str(reader.value(path))))
+    return _manifest(reader, KeptVersion.from_text(str(reader.value(path))))
 
 
-def _manifest(reader: Reader, facts: dict[str, str]) -> list[TrackedFile]:
-    return [TrackedFile(*each) for each in json.loads(read_stored(reader, kept(facts["manifest"])))]
+def _manifest(reader: Reader, version: KeptVersion) -> list[TrackedFile]:
+    facts = read_facts(read_stored(reader, kept(version.manifest)), Manifest)
+    return [TrackedFile(*each) for each in facts]
 
 
 def track(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import progress
-from naiad.errors import FieldConflict, NaiadTypeError, shown
+from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import Change, Field, current
 from naiad.file import File as FileValue
 from naiad.kept import KeptFile
 from naiad.ops import Assign
-from naiad.store.content import Report, nothing
+from naiad.store.content import Report
 from naiad.store.intake import incoming
 from naiad.store.names import safe_join, safe_name
 from naiad.store.stored import copy_to, open_stored, read_stored
@@ -129,7 +129,12 @@ def as_file(value: object, **options: Any) -> FileValue | KeptFile:
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.
+        InvalidArgument: options were given for what is a file already.
     """
+    if options and isinstance(value, KeptFile | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
+        raise InvalidArgument(
+            f"upload() was given {', '.join(options)}=, which only charts and tables take, and {shown(value)} is none."
+        )
     if isinstance(value, KeptFile):
         return value
     return FileValue.create_from(value, **options)
@@ -152,11 +157,14 @@ def take(scope: Scope, value: object, progress_bar: ProgressBarType | None = Non
         return adopt(scope, file)
     size = _size(file)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
-    with progress.showing(bar, f"Copying {file.path or shown(file)}", size) as report:
-        kept_file = scope.writer.take(file, report if file.path is not None else nothing)
-        if file.path is None or kept_file.content is not None:
-            report(kept_file.size)  # there was nothing to copy
-        return kept_file
+    with progress.showing(bar, f"Copying {file.path or 'a file'}", size) as report:
+        if file.path is None:
+            report(size)  # before, because nobody waits for it and a bar of the user's may raise
+            return scope.writer.take(file)
+        taken = scope.writer.take(file, report)
+        if taken.content is not None:
+            report(taken.size)  # few bytes are not copied
+        return taken
 
 
 def adopt(scope: Scope, file: StoredFile) -> KeptFile:

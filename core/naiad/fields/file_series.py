@@ -36,6 +36,19 @@ class FileSeries(Series):
     kind = "file_series"
     reading = "Read it with fetch_values() or fetch_files(), or get it with download()."
 
+    def append(
+        self,
+        value: object,
+        *,
+        step: Any = None,
+        timestamp: Any = None,
+        wait: bool = False,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Add one file at the end."""
+        self.scope.commit([self.adding(value, step, timestamp, name, description)], wait)
+
     @current
     def fetch_values(
         self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None

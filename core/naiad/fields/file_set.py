@@ -24,10 +24,11 @@ from naiad.store.stored import open_stored
 from naiad.types import FileSet as FileSetValue
 
 if TYPE_CHECKING:
+    from naiad.fields.base import Scope
     from naiad.kept import KeptFile
     from naiad.typing import ProgressBarType
 
-__all__ = ["FileEntry", "FileSet"]
+__all__ = ["FileEntry", "FileSet", "take_files"]
 
 _surrogate = re.compile("[\ud800-\udfff]")
 _odd = re.compile(r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}")
@@ -54,9 +55,9 @@ class FileSet(Field):
     remedy = "It has upload_files(), delete_files(), list_fileset_files() and download()."
     reading = "List it with list_fileset_files(), or get it with download()."
 
-    def upload_files(self, globs: object, *, wait: bool = False) -> None:
+    def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.scope.commit([self.uploading(globs)], wait)
+        self.scope.commit([self.uploading(globs, progress_bar=progress_bar)], wait)
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
@@ -135,43 +136,55 @@ class FileSet(Field):
 
     def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
         """Copy files and return the change that adds them."""
-        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
-        if isinstance(given, dict) and all(isinstance(each, StoredFile) for each in given.values()):
-            files = self._adopted(given)
-        else:
-            files = self._taken(given, progress_bar)
+        return self.storing(take_files(self.scope, self.path, globs, progress_bar), clear=clear)
+
+    def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
+        """Return the change that adds files which are in the store already."""
         add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
 
-    def _adopted(self, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
-        """Take in files of another set, all or none."""
-        files: dict[str, KeptFile] = {}
-        try:
-            for name, each in given.items():
-                files[name] = replace(adopt(self.scope, each), modified=each.file.modified)
-        except BaseException:
-            self.scope.writer.drop(incoming(files.values()))
-            raise
-        return files
-
-    def _taken(self, globs: object, progress_bar: ProgressBarType | None) -> dict[str, KeptFile]:
-        patterns = [globs] if isinstance(globs, str | os.PathLike) else _names(self.path, globs)
-        if self.scope.is_read_only:
-            return {}
-        store = self.scope.reader.folder.blobs.parent
-        found = expand(patterns, excluding=store)
-        facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
-        size = sum(each.st_size for each in facts if each)
-        bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
-        with progress.showing(bar, f"Copying files to {self.path}", size) as report:
-            files = self.scope.writer.take_all([each.path for each in found], report)
-        return {
-            each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
-            for each, file, fact in zip(found, files, facts, strict=True)
-        }
-
     def _files(self) -> dict[str, KeptFile]:
         return {_given(name): kept(text) for name, text in self.scope.reader.members(self.path).items()}
+
+
+def take_files(
+    scope: Scope, path: str, globs: object, progress_bar: ProgressBarType | None = None
+) -> dict[str, KeptFile]:
+    """Copy into the store what files hold now, all or none; by their names in the set at a path.
+
+    Raises:
+        NaiadTypeError: these are no paths or patterns.
+        FileError: one is no file that can be read.
+        StorageError: the disk does not take them.
+    """
+    given = globs.file_globs if isinstance(globs, FileSetValue) else globs
+    if isinstance(given, dict) and all(isinstance(each, StoredFile) for each in given.values()):
+        return _adopted(scope, given)
+    patterns = [given] if isinstance(given, str | os.PathLike) else _names(path, given)
+    if scope.is_read_only:
+        return {}
+    found = expand(patterns, excluding=scope.reader.folder.blobs.parent)
+    facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
+    size = sum(each.st_size for each in facts if each)
+    bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
+    with progress.showing(bar, f"Copying files to {path}", size) as report:
+        files = scope.writer.take_all([each.path for each in found], report)
+    return {
+        each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
+        for each, file, fact in zip(found, files, facts, strict=True)
+    }
+
+
+def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
+    """Take in files of another set, all or none."""
+    files: dict[str, KeptFile] = {}
+    try:
+        for name, each in given.items():
+            files[name] = replace(adopt(scope, each), modified=each.file.modified)
+    except BaseException:
+        scope.writer.drop(incoming(files.values()))
+        raise
+    return files
 
 
 def _names(path: str, given: object) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime
 
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Change, Field, current
 from naiad.gitref import GitRef as GitRefValue
+from naiad.kept import read_facts
 from naiad.ops import Assign
 
 __all__ = ["GitRef"]
@@ -29,7 +30,7 @@ class GitRef(Field):
         kind, text = self.scope.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
-        return _read(str(text))
+        return read_facts(str(text), GitRefValue)
 
     def content(self) -> GitRefValue:
         """Return what is known, for a copy of it."""
@@ -47,11 +48,3 @@ class GitRef(Field):
 
 def _written(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _read(text: str) -> GitRefValue:
-    known = {each.name for each in fields(GitRefValue)}
-    facts = {name: value for name, value in json.loads(text).items() if name in known}
-    date = facts.get("commit_date")
-    facts |= {"commit_date": datetime.fromisoformat(date) if date else None, "remotes": tuple(facts.get("remotes", ()))}
-    return GitRefValue(**facts)

@@ -43,7 +43,8 @@ def not_trashed(trashed: bool | None) -> list[Node]:
 
 def both(terms: list[Node]) -> Node | None:
     """Return the tree of terms that must all be so; None if there are none."""
-    return And(tuple(terms)) if terms else None
+    flat = [part for term in terms for part in (term.terms if isinstance(term, And) else (term,))]
+    return And(tuple(flat)) if flat else None
 
 
 def texts(name: str, given: object) -> tuple[str, ...] | None:

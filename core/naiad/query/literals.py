@@ -115,7 +115,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
         re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
-        raise Problem(token, f"this is no regular expression ({reason})") from None
+        raise Problem(token, f"this is no regular expression ({reason[:80]})") from None
     return pattern
 
 

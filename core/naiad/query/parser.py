@@ -16,8 +16,8 @@ from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches,
 
 __all__ = ["parse"]
 
-LONGEST, DEEPEST, MOST = 30_000, 50, 200
-"""Characters of a query, how deep its parentheses may nest, and its clauses: nobody's query may stop a store."""
+LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 100, 1_000
+"""Characters of a query, how deep its clauses may nest, how many there may be, and "(": no query may stop a store."""
 SHOWN_BEFORE, SHOWN_AFTER = 50, 20
 """Characters of a query that a message shows before and after the place it is about."""
 
@@ -50,6 +50,8 @@ def parse(query: str) -> Node | None:
         raise NaiadTypeError(f"query= takes a str, not {shown(query)}.", argument="query", value=query)
     if len(query) > LONGEST:
         raise InvalidQuery(f"A query has at most {LONGEST:,} characters, and this one has {len(query):,}.", query=query)
+    if query.count("(") > BRACKETS:
+        raise InvalidQuery(f'A query has at most {BRACKETS:,} "(", and this one has {query.count("("):,}.', query=query)
     if not query.strip():
         return None
     try:

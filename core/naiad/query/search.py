@@ -33,6 +33,7 @@ class Sort:
         return not all(kind in SORTED_AS_NUMBERS for _number, kind in self.fields)
 
 
+SHOWN = (container.c.uid, container.c.id, container.c.cells)
 SORTED_AS_NUMBERS = frozenset(("bool", "int", "float", "datetime", "float_series"))
 
 
@@ -44,7 +45,7 @@ def search(
     sort: Sort,
     limit: int | None,
 ) -> list[Any]:
-    """The rows of the container table that a query means, sorted; those without a value to sort by come last."""
+    """Uid, id and cells of the containers that a query means, sorted; those without a value to sort by come last."""
     numbers = {} if tree is None else field_numbers(connection, tree)
     conditions = [container.c.kind == kind.folder]
     if project is not None:
@@ -67,6 +68,8 @@ def search(
 
 def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Select[tuple[int]] | None:
     """The clause to begin with: of those that all must be true, the one true of the fewest, if that is few."""
+    if tree is None:
+        return None
     terms = tree.terms if isinstance(tree, And) else (tree,)
     total = connection.execute(select(func.max(container.c.number))).scalar() or 0
     few = min(FEW, max(total // 10, 100))
@@ -86,7 +89,7 @@ def _all(conditions: Sequence[ColumnElement[bool]], sort: Sort) -> Select[Any]:
     of = cell.alias("sorted")
     is_its = (of.c.container == container.c.number) & of.c.field.in_([number for number, _kind in sort.fields])
     values = _order(of, sort)
-    rows = select(container).select_from(container.outerjoin(of, is_its)).where(*conditions)
+    rows = select(*SHOWN).select_from(container.outerjoin(of, is_its)).where(*conditions)
     return rows.order_by(values[0].is_(None), *_directed([*values, container.c.number], sort))
 
 
@@ -94,7 +97,7 @@ def _walk(conditions: Sequence[ColumnElement[bool]], tree: Node | None, numbers:
     """The containers with a value to sort by, along the index: it stops as soon as there are enough."""
     of = cell.alias("sorted")
     values = _order(of, sort)
-    rows = select(container).select_from(of.join(container, container.c.number == of.c.container))
+    rows = select(*SHOWN).select_from(of.join(container, container.c.number == of.c.container))
     rows = rows.where(of.c.field == sort.fields[0][0], values[0].is_not(None), *conditions)
     if tree is not None:
         rows = rows.where(condition(tree, numbers, of.c.container))

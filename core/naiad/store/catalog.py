@@ -81,21 +81,28 @@ class Catalog:
     def rebuild(self) -> None:
         """Throw it away and make it anew from the run folders."""
         self._discard()
-        self.refresh()
+        self._read_changed()
 
     def read(self, read: Callable[[Connection], T]) -> T:
         """Read in a transaction after everything that has changed was read again."""
         try:
-            return self._read(read)
+            self._read_changed()
         except OperationalError:  # a store that cannot be written: this process's own catalog serves
             self._engine = open_in_memory()
             self._begin(self._engine)
+            self._read_changed()
         except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
             self._discard()
+            self._read_changed()
+        try:
+            return self._read(read)
+        except OperationalError:  # what was asked for cannot be answered
+            raise
+        except (DatabaseError, MsgspecError):
+            self.rebuild()
         return self._read(read)
 
     def _read(self, read: Callable[[Connection], T]) -> T:
-        self._read_changed()
         with self._opened().begin() as connection:
             return read(connection)
 

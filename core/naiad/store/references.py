@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.kept import KeptFile
+from naiad.kept import KeptFile, KeptVersion
 from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
@@ -31,11 +30,18 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
     Raises:
         DamagedData: what a field keeps cannot be told.
     """
-    for path, kind in reader.kinds().items():
-        if kind in FILE_KINDS:
-            with contextlib.suppress(MissingField):  # it was deleted just now
-                for text in _texts(reader, path, kind):
-                    yield path, KeptFile.from_text(text)
+    for path, kind in _fields(reader):
+        for file in _files(reader, path, kind):
+            yield path, file
+
+
+def _fields(reader: Reader) -> list[tuple[str, str]]:
+    return [(path, kind) for path, kind in reader.kinds().items() if kind in FILE_KINDS]
+
+
+def _files(reader: Reader, path: str, kind: str) -> Iterator[KeptFile]:
+    with contextlib.suppress(MissingField):  # it was deleted just now
+        yield from map(KeptFile.from_text, _texts(reader, path, kind))
 
 
 def _texts(reader: Reader, path: str, kind: str) -> list[str]:
@@ -44,23 +50,32 @@ def _texts(reader: Reader, path: str, kind: str) -> list[str]:
     if kind == FILE_SET:
         return list(reader.members(path).values())
     value = str(reader.value(path))
-    return [json.loads(value)["manifest"]] if kind == ARTIFACT else [value]
+    return [KeptVersion.from_text(value).manifest] if kind == ARTIFACT else [value]
 
 
 def damaged_files(folder: RunFolder) -> Iterator[Damage]:
     """The stored files of a run that are missing or not what was stored; what else is damaged is found elsewhere."""
-    blobs = Blobs(folder.blobs)
     reader = Reader(folder)
-    seen: dict[str, str] = {}
     with warnings.catch_warnings(), contextlib.suppress(DamagedData):
         warnings.simplefilter("ignore", DamageWarning)
-        for path, file in stored_files(reader):
-            if file.content is None:
-                name = reader.resolve(file.blob)
-                if name not in seen:
-                    seen[name] = _damage(blobs, name)
-                if seen[name]:
-                    yield Damage(f"blobs/{name}", seen[name], path)
+        checked: dict[str, str] = {}
+        for path, kind in _fields(reader):
+            try:
+                yield from _damaged(reader, path, kind, checked)
+            except DamagedData as error:
+                if not error.file:  # an entry that tells of no file, in a journal that is whole
+                    yield Damage("the run", error.what, path)
+
+
+def _damaged(reader: Reader, path: str, kind: str, checked: dict[str, str]) -> Iterator[Damage]:
+    blobs = Blobs(reader.folder.blobs)
+    for file in _files(reader, path, kind):
+        if file.content is None:
+            name = reader.resolve(file.blob)
+            if name not in checked:
+                checked[name] = _damage(blobs, name)
+            if checked[name]:
+                yield Damage(f"blobs/{name}", checked[name], path)
 
 
 def _damage(blobs: Blobs, name: str) -> str:

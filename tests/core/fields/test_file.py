@@ -14,6 +14,7 @@ from naiad.errors import (
     DamagedData,
     FieldConflict,
     FileNotFound,
+    InvalidArgument,
     MissingField,
     NaiadTypeError,
     UnsupportedFile,
@@ -396,3 +397,32 @@ def test_pure_path_is_uploaded(run: naiad.Run, tmp_path: Path) -> None:
     run["a"].upload(PurePath(tmp_path / "a.csv"))
 
     assert FEW == run["a"].fetch_content()
+
+
+@pytest.mark.parametrize(
+    "value", [__file__, Path(__file__), FEW, File.from_content(FEW)], ids=lambda each: type(each).__name__
+)
+def test_option_that_means_nothing_for_a_file_is_refused(run: naiad.Run, value: Any) -> None:
+    """A mistyped `wait` must not pass for an option of a chart."""
+    with pytest.raises(InvalidArgument, match="wiat="):
+        run["a"].upload(value, wiat=True)
+
+    assert not run.exists("a")
+
+
+def test_field_itself_has_the_verbs_with_all_their_arguments(run: naiad.Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(FEW)
+    run["file"].upload(b"old")
+    run["series"].append(b"old")
+    run["set"].upload_files(__file__)
+    run["artifact"].track_files(__file__)
+
+    run.get_attribute("file").upload(tmp_path / "a.csv", wait=True)
+    run.get_attribute("series").append(FEW, step=5, name="n", description="d", wait=True)
+    run.get_attribute("set").upload_files(tmp_path / "a.csv", wait=True, progress_bar=False)
+    run.get_attribute("artifact").track_files(tmp_path / "a.csv", destination="in", wait=True, progress_bar=False)
+
+    assert FEW == run["file"].fetch_content()
+    assert [None, "n"] == run["series"].fetch_values()["name"].tolist()
+    assert 2 == len(run._scope.reader.members("set"))
+    assert "in/a.csv" == run["artifact"].fetch_files_list()[0].file_path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,6 +23,7 @@ from naiad.errors import (
 from naiad.exceptions import FileSetNotFound
 from naiad.fields.file_set import FileEntry
 from naiad.types import FileSet
+from naiad.typing import ProgressBarCallback
 
 LARGE = bytes(range(256)) * 1000
 TREE = {
@@ -321,7 +323,7 @@ def test_thousand_files_share_few_blobs(run: naiad.Run, here: Path, store: Path)
     run["set"].upload_files("many", wait=True)
 
     assert 1000 == len(run["set"].list_fileset_files("many"))
-    assert b"00999" * 20 == run["set"].open_file("many/999").read()
+    assert b"00999" * 20 == contents(run, at="many")["many/999"]
     assert 1 == len(list((store / "blobs").glob("??/*")))
 
 
@@ -353,3 +355,22 @@ def test_names_that_differ_only_in_how_they_are_written_down_are_different(
     assert {f"odd/{name}": str(number).encode() for number, name in enumerate(names)} == contents(run)
     run["set"].delete_files(["odd/" + r"d\e", f"odd/{names[0]}"])
     assert sorted(f"odd/{name}" for name in names[1:5]) == sorted(contents(run))
+
+
+@pytest.mark.usefixtures("here")
+def test_other_threads_log_while_files_are_copied(run: naiad.Run) -> None:
+    """A bar of the user's stands for files so large that copying them takes a while."""
+    logged = threading.Event()
+    thread = threading.Thread(target=lambda: (run["other"].assign(1), logged.set()))
+
+    class Slow(ProgressBarCallback):
+        def update(self, *, by: int, total: int | None = None) -> None:
+            if thread.ident is None:
+                thread.start()
+                assert logged.wait(20)
+
+    run["set"].upload_files("data", progress_bar=Slow)
+    thread.join()
+
+    assert 1 == run["other"].fetch()
+    assert sorted(DATA) == sorted(contents(run))

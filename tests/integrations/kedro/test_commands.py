@@ -33,12 +33,20 @@ def init(project: Any, *options: str) -> str:
 
 
 def test_init_makes_the_next_run_logged(bare: Any) -> None:
+    (bare.path / "src").mkdir()
+    (bare.path / "src" / "nodes.py").touch()
     assert "Created" in init(bare)
 
     bare.run("twins")
 
     assert "done" == bare.read().value("kedro/status")
     assert "tiny" == bare.read().value("sys/project")
+    with bare.opened() as run:
+        files = run["source_code/files"]
+        assert ["nodes.py"] == [entry.name for entry in files.list_fileset_files("src")]
+        assert ["catalog.yml", "naiad.yml", "parameters.yml"] == [
+            entry.name for entry in files.list_fileset_files("conf/base")
+        ]
 
 
 def test_init_keeps_what_it_is_told(bare: Any) -> None:

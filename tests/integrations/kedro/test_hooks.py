@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -338,7 +339,7 @@ def test_trouble_with_logging_costs_one_warning_and_is_recorded(project: Any) ->
         project.run()
 
     (problem,) = project.text("kedro/integration/errors")
-    assert problem.startswith("after_dataset_saved: FieldConflict")
+    assert "after_dataset_saved: naiad.errors.FieldConflict" in problem
     assert "finished" == project.read().state()
     assert "done" == project.read().value("kedro/status")
 
@@ -350,3 +351,39 @@ def test_store_that_cannot_be_written_costs_one_warning(project: Any) -> None:
         result = project.run("handler")
 
     assert "no run" == result["seen"].load()
+
+
+def test_catalog_with_entries_of_these_names_is_left_alone(project: Any) -> None:
+    entries = ", ".join(
+        f"{name}: {{type: json.JSONDataset, filepath: data/{name}.json}}" for name in ("naiad_run", "neptune_run")
+    )
+    project.configure("catalog_more.yml", f"{{{entries}}}")
+
+    with pytest.warns(PluginWarning, match="entries of its own"):
+        project.run("twins")
+
+    assert not (project.path / ".naiad").exists()
+
+
+def test_nothing_is_given_to_nodes_under_a_name_that_the_catalog_has(project: Any) -> None:
+    (project.path / "data" / "mine.json").write_text("null")
+    project.configure("catalog_more.yml", "neptune_run: {type: json.JSONDataset, filepath: data/mine.json}")
+
+    assert "no run" == project.run("handler")["seen"].load()
+    assert "done" == project.read().value("kedro/status")
+
+
+def test_commit_of_the_projects_repository_is_kept(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAIAD_CAPTURES")
+    git = ["git", "-C", str(project.path), "-c", "user.name=me", "-c", "user.email=me@example.org"]
+    for words in (["init", "-q"], ["add", "conf"], ["commit", "-q", "-m", "Begin"]):
+        subprocess.run([*git, *words], check=True)
+
+    project.configure(
+        "naiad.yml", "naiad: {capture_hardware_metrics: false, capture_stdout: false, capture_stderr: false}"
+    )
+    project.run("twins")
+
+    with project.opened() as run:
+        assert "Begin" == run["source_code/git"].fetch().message.strip()
+        assert not run.exists("source_code/files")

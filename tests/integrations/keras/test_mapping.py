@@ -51,10 +51,15 @@ def test_all_options_together_fill_all_rows(run: Run, model: Any, fit: Fit, data
 
 
 def test_what_went_wrong_has_a_row(run: Run, model: Any, fit: Fit, recwarn: Any) -> None:
-    run["training/validation/epoch"] = "taken"
+    run["training/validation/epoch/mae"] = "taken"
 
     fit(model, NaiadCallback(run), epochs=1)
 
-    assert 1 == len([each for each in recwarn if "could not log the metrics of an evaluation" in str(each.message)])
+    assert 1 == len([each for each in recwarn if "could not log validation/epoch/mae" in str(each.message)])
     assert INTEGRATION.rows[-1].fits("training/integration/errors", "training")
-    check_mapping(INTEGRATION, run, when={"log_model_summary", "error"}, besides={"training/validation/epoch"})
+    check_mapping(
+        INTEGRATION,
+        run,
+        when={"log_model_summary", "validation_data", "error"},
+        besides={"training/validation/epoch/mae"},
+    )

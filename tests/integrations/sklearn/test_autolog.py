@@ -25,7 +25,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 import naiad
 from naiad.errors import PluginWarning, forget_warnings
 from naiad.testing.mapping import check_mapping
-from naiad_sklearn import NaiadCallback, autolog, create_kmeans_summary, create_regressor_summary
+from naiad_sklearn import NaiadCallback, autolog, create_kmeans_summary, create_learning_curve_chart
 from naiad_sklearn.patches import METHODS, _subclasses
 from naiad_sklearn.plugin import INTEGRATION
 
@@ -136,8 +136,8 @@ def test_estimators_with_a_callback_are_left_to_it(run: naiad.Run, flowers: Any)
 
 def test_copies_that_summaries_fit_are_not_seen(run: naiad.Run, regressor: Any, patients: Any, flowers: Any) -> None:
     with autolog(run):
-        create_regressor_summary(regressor, *patients)
-        create_kmeans_summary(KMeans(2, n_init=1), flowers.x_train)
+        create_learning_curve_chart(regressor, patients.x_train, patients.y_train)
+        create_kmeans_summary(KMeans(2, n_init=1), flowers.x_train, n_clusters=2)
 
     assert [] == names(run)
 

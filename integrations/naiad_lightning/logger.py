@@ -1,0 +1,366 @@
+"""The logger that Lightning's Trainer is given: it turns each hook of a training into fields below a namespace."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import weakref
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from naiad import life
+from naiad.errors import InactiveContainer, InvalidArgument, NaiadError, shown
+from naiad.file import File
+from naiad.handler import Handler
+from naiad.runs import Run
+from naiad.utils import flatten, stringify_unsupported
+from naiad_lightning.bases import classes, namespaces, version
+from naiad_lightning.checkpoints import Checkpoints
+from naiad_lightning.guard import SILENCE, guarded, on_rank_zero
+from naiad_lightning.opening import Opening
+from naiad_lightning.samples import captions, frame, image, texts
+from naiad_lightning.watch import Watch, What
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["NaiadLogger", "NeptuneLogger"]
+
+TRYING_OUT = {id(getattr(stages, "SANITY_CHECKING")) for stages in classes("trainer.states", "RunningStage")}  # noqa: B009
+"""Known by identity: to compare it as Lightning does takes as long as to log a step."""
+
+rank_zero_only = namespaces()[0].utilities.rank_zero_only
+"""Lightning's decorator, the same in both namespaces; in its attribute `rank` it keeps that of this process."""
+
+INTERRUPTIONS = (KeyboardInterrupt, *classes("utilities.exceptions", "SIGTERMException"))
+
+
+class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which there are is known at import
+    """Log a training of Lightning to a run: `Trainer(logger=NaiadLogger())`.
+
+    It takes the options and writes the paths of Neptune's logger, in both namespaces of Lightning. The run is opened
+    when it is first needed, by rank 0 alone; `version` is its id on every rank. A run that was given is never
+    stopped, and one that was opened here ends with the process, or by `logger.experiment.stop()`.
+
+    Args:
+        api_key: not needed.
+        project: the project of a new run, as for `init_run`.
+        name: shown beside the id.
+        run: a run that is open, or a namespace of one (`run["fold1"]`), to log to instead of a new run.
+        log_model_checkpoints: upload the files that ModelCheckpoint callbacks keep: True mirrors what is kept now,
+            "all" leaves in the run also what a callback has given up, False uploads nothing.
+        prefix: the namespace for all that is logged; "" for none.
+        log_model_summary: write the model's summary when a training begins.
+        init_run_options: everything else that `init_run` takes, such as `with_id` to go on with a run, or `tags`.
+
+    Raises:
+        InvalidArgument: a run and arguments for a new one, or something else as a run. It is a ValueError.
+
+    >>> NaiadLogger(project="digits", tags=["baseline"]).save_dir.endswith(".neptune")
+    True
+    """
+
+    LOGGER_JOIN_CHAR = "/"
+    PARAMETERS_KEY = "hyperparams"
+    ARTIFACTS_KEY = "artifacts"
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        project: str | None = None,
+        name: str | None = None,
+        run: Run | Handler | None = None,
+        log_model_checkpoints: bool | Literal["all"] | None = True,
+        prefix: str = "training",
+        log_model_summary: bool = True,
+        **init_run_options: Any,
+    ) -> None:
+        super().__init__()
+        if log_model_checkpoints not in (True, False, None, "all"):
+            raise InvalidArgument(
+                f"log_model_checkpoints= is True, False or 'all', not {shown(log_model_checkpoints)}."
+            )
+        arguments = {"api_token": api_key, "project": project, "name": name, **init_run_options}
+        self._prefix = prefix
+        self._has_checkpoints = bool(log_model_checkpoints)
+        self._has_summary = log_model_summary
+        self._run = run
+        self._place: Any = None  # once the run is open
+        self._names: tuple[str | None, str | None] | None = None  # id and name, once they are known
+        self._opening: Opening | None = None
+        if run is None:
+            self._opening = Opening.of(arguments)
+        else:
+            _check_alone(run, arguments)
+            self._names = _names(run)
+        self._is_signed = False
+        self._trainer: Any = _nobody
+        self._checkpoints = Checkpoints(keeps_all=log_model_checkpoints == "all")
+        self._hyperparameters: dict[str, str] = {}  # what was written, by path, to write it only once
+        self._epoch: object = None  # the last (step, epoch)
+        self._summarized: object = None  # the model whose summary is in the run
+        self._watches: list[Watch] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Cross to another process with what names the run; it is opened there when it is first needed."""
+        return {**vars(self), "_trainer": _nobody, "_summarized": None}
+
+    # What the run is
+
+    @property
+    def experiment(self) -> Any:
+        """The run, or the namespace that was given; on ranks above 0 what takes every verb and does nothing."""
+        if rank_zero_only.rank > 0:
+            return SILENCE
+        if self._run is None and self._opening is not None:
+            self._run = self._opening.open()
+            self._names = _names(self._run)
+        if not self._is_signed:
+            with suppress(InactiveContainer):
+                _root(self._run)["source_code/integrations/pytorch-lightning"] = version()
+            self._is_signed = True
+        return self._run
+
+    run = experiment
+
+    @property
+    def place(self) -> Any:
+        """The namespace below which everything goes."""
+        if self._place is None:
+            self._place = self.experiment[self._prefix] if self._prefix else self.experiment
+        return self._place
+
+    @property
+    def version(self) -> str | None:
+        """The id of the run, the same on every rank."""
+        return self._known_names()[0]
+
+    @property
+    def name(self) -> str | None:
+        """The name of the run, the same on every rank."""
+        return self._known_names()[1]
+
+    @property
+    def save_dir(self) -> str:
+        """Where Lightning keeps files: checkpoints go to `.neptune/<name>/<id>/checkpoints`."""
+        return os.path.join(os.getcwd(), ".neptune")
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether this is not rank 0, or Lightning only tries the validation out."""
+        trainer = self._trainer()
+        return rank_zero_only.rank > 0 or (trainer is not None and id(trainer.state.stage) in TRYING_OUT)
+
+    def _known_names(self) -> tuple[str | None, str | None]:
+        if self._names is None and rank_zero_only.rank == 0:
+            self.experiment  # noqa: B018 (opens the run, which tells them)
+        elif self._names is None and self._opening is not None:
+            self._names = self._opening.names()
+        return self._names or (None, None)
+
+    # Hooks of Lightning
+
+    @guarded
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append each metric to its series. Steps may repeat and go back."""
+        epoch = metrics.get("epoch")
+        if epoch is not None:
+            known, self._epoch = self._epoch, (step, epoch)
+            if known == self._epoch:
+                metrics = {key: value for key, value in metrics.items() if key != "epoch"}
+        place = self.place
+        try:
+            place.append(metrics if metrics.__class__ is dict else dict(metrics), step=step)
+        except InactiveContainer:
+            raise
+        except NaiadError:  # one of them does not fit; the others need not suffer
+            for key, value in metrics.items():
+                self._log_metric(place[key], value, step)
+
+    @guarded
+    def _log_metric(self, place: Handler, value: Any, step: int | None) -> None:
+        place.append(value, step=step)
+
+    @guarded
+    def log_hyperparams(
+        self, params: Mapping[str, Any] | Namespace | None = None, *_args: Any, **_options: Any
+    ) -> None:
+        """Write hyperparameters; what no field takes becomes text."""
+        from lightning_fabric.utilities.logger import _sanitize_callable_params
+
+        named = vars(params) if isinstance(params, Namespace) else dict(params or {})
+        wanted = stringify_unsupported(_sanitize_callable_params(named))
+        look = {path: str(value) for path, value in flatten(wanted, self.PARAMETERS_KEY)}
+        if not look.items() <= self._hyperparameters.items():  # fit, validate, test and predict all bring them
+            self.place[self.PARAMETERS_KEY] = wanted
+            self._hyperparameters |= look
+
+    def log_graph(self, model: Any, input_array: Any = None) -> None:  # noqa: ARG002 (Lightning's hook has it)
+        """Write the model's summary, and see which checkpoints to expect.
+
+        A model that is split among ranks can only be tried on all of them, so every rank makes the summary.
+        """
+        trainer = getattr(model, "_trainer", None)
+        if trainer is not None and trainer is not self._trainer():
+            self._trainer = weakref.ref(trainer)
+            self._checkpoints.expect(trainer.checkpoint_callbacks)
+        if self._has_summary and self._summarized is not model:
+            self._summarized = model
+            self._write_summary(_summary(model, max_depth=-1))
+
+    @guarded
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Bring the checkpoints of the run to what the callback keeps now."""
+        if self._has_checkpoints:
+            self._checkpoints.mirror(self.place["model"], checkpoint_callback, self._moment())
+
+    @guarded
+    def finalize(self, status: str) -> None:
+        """Write how the call of the trainer ended, and put all on disk. The run stays open: `test` may follow `fit`."""
+        error = sys.exc_info()[1] if status == "failed" else None  # Lightning is handling it at this moment
+        if self._run is None and error is None:
+            return  # all was logged by processes that have ended
+        place = self.place
+        place["status"] = "interrupted" if isinstance(error, INTERRUPTIONS) else status
+        if error is not None:
+            self._log_exception(error)
+        self._log_end()
+        _root(self._run).wait()
+
+    def _log_exception(self, error: BaseException) -> None:
+        self.place["exception"] = {
+            "type": type(error).__qualname__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+        if isinstance(error, INTERRUPTIONS):  # after which Lightning leaves in a way that looks orderly
+            interruption = KeyboardInterrupt()
+            interruption.__cause__ = error
+            life.fail(_root(self._run), interruption)
+
+    def _log_end(self) -> None:
+        """See what a callback has linked or removed after it last said something, and why training stopped early."""
+        trainer = self._trainer()
+        if trainer is None or trainer.state.fn != "fit":
+            return
+        if self._has_checkpoints:
+            for callback in trainer.checkpoint_callbacks:
+                self._checkpoints.mirror(self.place["model"], callback, self._moment())
+        for callback in trainer.early_stopping_callbacks:
+            if callback.stopped_epoch or getattr(callback, "stopping_reason_message", None):  # it may be epoch 0
+                facts = {"epoch": callback.stopped_epoch, "best_score": float(callback.best_score)}
+                self.place["early_stopping"][callback.monitor.replace("/", "_")] = facts
+
+    def _moment(self) -> dict[str, float]:
+        """Return epoch and step of now, and the metrics that callbacks can monitor."""
+        trainer = self._trainer()
+        if trainer is None:
+            return {}
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        return {**metrics, "epoch": trainer.current_epoch, "step": trainer.global_step}
+
+    # For the user
+
+    @on_rank_zero
+    def log_model_summary(self, model: Any, max_depth: int = -1) -> None:
+        """Write a model's summary to "model/summary".
+
+        Args:
+            model: a LightningModule.
+            max_depth: how many levels of modules to list; -1 for all.
+        """
+        self._write_summary(_summary(model, max_depth))
+
+    @on_rank_zero
+    def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **options: Sequence[str]) -> None:
+        """Append images to a series of files.
+
+        Args:
+            key: the path below the prefix.
+            images: paths, arrays, tensors (also with the channels first), figures, pictures.
+            step: of all of them.
+            options: `caption=`, one for each image.
+        """
+        for each, caption in zip(images, captions(len(images), options), strict=True):
+            self.place[key].append(image(each), step=step, description=caption)
+
+    @on_rank_zero
+    def log_table(
+        self,
+        key: str,
+        columns: Sequence[str] | None = None,
+        data: Sequence[Sequence[Any]] | None = None,
+        dataframe: pd.DataFrame | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Append a table, as a page, to a series of files. It is given by `columns` and `data`, or as a DataFrame."""
+        self.place[key].append(File.as_html(frame(columns, data, dataframe)), step=step)
+
+    @on_rank_zero
+    def log_text(
+        self,
+        key: str,
+        columns: Sequence[str] | None = None,
+        data: Sequence[Sequence[str]] | None = None,
+        dataframe: pd.DataFrame | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Append a text for each row of a table to a series of texts."""
+        for text in texts(frame(columns, data, dataframe)):
+            self.place[key].append(text, step=step)
+
+    def watch(self, model: Any, log: What = "gradients", log_freq: int = 100) -> Watch:
+        """Log statistics of a model's gradients, parameters or both as series, every `log_freq` steps.
+
+        Returns:
+            something whose `remove()` ends it.
+        """
+        watch = Watch(self, model, log, log_freq)
+        self._watches.append(watch)
+        return watch
+
+    @guarded
+    def log_config(self, text: str) -> None:
+        """Write a configuration in YAML, such as LightningCLI's, to "config"."""
+        self.place["config"].upload(File.from_content(text, extension="yaml"))
+
+    @guarded
+    def _write_summary(self, text: str) -> None:
+        self.place["model/summary"].upload(File.from_content(text, extension="txt"))
+
+
+NeptuneLogger = NaiadLogger
+"""The name that code written for Neptune uses."""
+
+
+def _nobody() -> None:
+    """Stand for the trainer as long as none is known."""
+
+
+def _root(run: Any) -> Any:
+    return run.get_root_object()
+
+
+def _names(run: Run | Handler) -> tuple[str, str]:
+    sys_of = _root(run)["sys"]
+    return sys_of["id"].fetch(), sys_of["name"].fetch()
+
+
+def _check_alone(run: object, arguments: Mapping[str, object]) -> None:
+    """Refuse what is no run, and arguments for opening one beside it."""
+    if not isinstance(run, Run | Handler):
+        raise InvalidArgument(f"run= takes a run or a namespace of one, such as run['fold1'], not {shown(run)}.")
+    besides = sorted(name for name, value in arguments.items() if value is not None)
+    if besides:
+        raise InvalidArgument(f"run= is open already, so {', '.join(besides)} cannot be given beside it.")
+
+
+def _summary(model: Any, max_depth: int) -> str:
+    for each in namespaces():
+        if isinstance(model, each.LightningModule):
+            return str(each.utilities.model_summary.ModelSummary(model, max_depth=max_depth))
+    raise InvalidArgument(f"A summary is made of a LightningModule, not of {shown(model)}.")

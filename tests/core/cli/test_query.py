@@ -1,0 +1,98 @@
+"""`naiad query`, `naiad compare` and `naiad repair --catalog`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import naiad
+from naiad.types import File
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def three(store: Path) -> None:
+    for number in (1, 2, 3):
+        with naiad.init_run(project="p", name=f"run, {number}\t\x1b[31m", tags=["all", f"t{number}"]) as run:
+            run["lr"] = number / 10
+            run["same"] = 1
+            run["loss"].extend([1.0, 1 / number, 0.75])
+            run["source_code/requirements"].upload(File.from_content(f"lark==1\nnumpy==2.{number}\n"))
+            if number == 2:
+                run["extra"] = True
+
+
+@pytest.mark.usefixtures("three")
+def test_query_shows_the_fields_it_names(cli: Cli) -> None:
+    result = cli("query", "lr:float > 0.1 AND min(loss:floatSeries) < 1", "--sort", "loss:min", "--ascending")
+
+    assert [["P-3", "0.3", str(1 / 3)], ["P-2", "0.2", "0.5"]] == [
+        [cells[0], cells[3], cells[4]] for cells in (line.split("\t") for line in result.stdout.splitlines())
+    ]
+
+
+@pytest.mark.usefixtures("three")
+def test_json_and_csv_are_whole(cli: Cli) -> None:
+    options = ("query", "--columns", "sys/name,lr,extra,sys/tags", "--sort", "lr", "--limit", "2")
+    rows = json.loads(cli(*options, "--json").stdout)
+    lines = list(csv.DictReader(io.StringIO(cli(*options, "--csv").stdout)))
+
+    name = "run, 3\t\x1b[31m"
+    assert {"sys/id": "P-3", "sys/name": name, "lr": 0.3, "extra": None, "sys/tags": ["all", "t3"]} == rows[0]
+    assert {"sys/id": "P-3", "sys/name": name, "lr": "0.3", "extra": "", "sys/tags": "all, t3"} == lines[0]
+    assert ["P-3", "P-2"] == [row["sys/id"] for row in rows] == [line["sys/id"] for line in lines]
+    assert "same" in json.loads(cli("query", "--columns", "*", "--json").stdout)[0]
+
+
+@pytest.mark.usefixtures("three")
+def test_wrong_queries_end_with_1_and_say_where(cli: Cli) -> None:
+    result = cli("query", "lr:float >")
+
+    assert 1 == result.exit_code
+    assert "Column 11 of the query: expected a value.\n  lr:float >\n            ^" in result.stderr
+    assert "not present in the table" in cli("query", "--sort", "nothing").stderr
+    assert "not both" in cli("query", "--json", "--csv").stderr
+
+
+@pytest.mark.usefixtures("three")
+def test_compare_shows_only_what_differs(cli: Cli) -> None:
+    lines = [line.split("\t") for line in cli("compare", "P-2", "P-3").stdout.splitlines()]
+    found = {line[0]: line[1:] for line in lines}
+
+    assert {"lr", "extra", "sys/name", "sys/tags", "source_code/requirements: numpy"} == set(found)
+    assert ["0.2", "0.3"] == found["lr"]
+    assert ["True", ""] == found["extra"]
+    assert ["2.2", "2.3"] == found["source_code/requirements: numpy"]
+    assert {"P-2": 0.2, "P-3": 0.3} == json.loads(cli("compare", "P-2", "P-3", "--json").stdout)["lr"]
+    assert "" == cli("compare", "P-2", "P-2").stdout
+
+
+@pytest.mark.usefixtures("three")
+def test_compare_of_unknown_or_single_runs_is_refused(cli: Cli) -> None:
+    assert "has no run 'P-9'" in cli("compare", "P-1", "P-9").stderr
+    assert (2, True) == ((result := cli("compare", "P-1")).exit_code, "two runs or more" in result.stderr)
+
+
+@pytest.mark.usefixtures("three")
+def test_repair_makes_the_catalog_anew(cli: Cli, store: Path) -> None:
+    before = cli("query", "--columns", "*", "--json").stdout
+    (store / "catalog.db").write_bytes(b"garbage")
+
+    assert "The catalog was made anew from 3 folders.\n" == cli("repair", "--catalog").stdout
+    assert before == cli("query", "--columns", "*", "--json").stdout
+    assert 2 == cli("repair").exit_code == cli("repair", "P-1", "--catalog").exit_code
+
+
+@pytest.mark.usefixtures("three")
+def test_terminal_shows_nothing_that_steers_it(terminal: Callable[..., str]) -> None:
+    shown = terminal("query", "lr:float > 0.2", columns=200, NO_COLOR="1")
+
+    assert ["id", "state", "name", "lr"] == shown.splitlines()[0].split()
+    assert "\x1b" not in shown

@@ -1,0 +1,266 @@
+"""Searching finds what plain Python finds by evaluating the same tree over dicts."""
+
+from __future__ import annotations
+
+import math
+import operator
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import re2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from naiad.errors import InvalidArgument, NaiadWarning
+from naiad.query.parser import parse
+from naiad.query.rows import find
+from naiad.query.search import search
+from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
+from naiad.store import cells
+from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry
+from naiad.store.database import open_in_memory
+from naiad.store.kinds import RUN
+
+Facts = dict[tuple[str, str], Any]
+SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+LONG = "x" * INDEXED_TEXT
+
+texts = st.sampled_from(
+    ["", "a", "A", "ab", "a%b", "a_b", "b\\a", "é", LONG, LONG + "a", LONG + "b", "z" * 1000, "'\""]
+)
+numbers = st.sampled_from([0.0, -1.5, 0.1, 1e300, math.inf, -math.inf, math.nan, 5e-324]) | st.floats(-2, 2)
+integers = st.sampled_from([0, 1, -1, 2**53, 2**53 + 1, 2**62, -(2**63), 2**63 - 1]) | st.integers(-3, 3)
+finite = st.floats(-2, 2) | st.none()
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "float": numbers,
+    "int": integers,
+    "bool": st.booleans(),
+    "string": texts,
+    "datetime": integers,
+    "run_state": st.sampled_from(["running", "finished", "failed", "killed"]),
+    "string_set": st.lists(texts, unique=True, max_size=3).map(sorted),
+    "float_series": st.none() | st.tuples(numbers, finite, finite, finite, finite).map(list),
+    "string_series": st.none() | texts,
+    "file": st.none(),
+}
+fields = st.tuples(st.sampled_from(["x", "y/z"]), st.sampled_from(sorted(VALUES)))
+containers = st.lists(
+    st.dictionaries(st.sampled_from(["x", "y/z", "w"]), st.sampled_from(sorted(VALUES)), max_size=3).flatmap(
+        lambda kinds: st.fixed_dictionaries({(path, kind): VALUES[kind] for path, kind in kinds.items()})
+    ),
+    max_size=8,
+)
+
+
+def leaf_of(field: tuple[str, str]) -> st.SearchStrategy[Node]:
+    path, kind = field
+    name = FieldName(path, kind)
+    forms: list[st.SearchStrategy[Node]] = [st.just(Exists(name))]
+    if kind in ("float", "int", "datetime"):
+        values = st.integers(-(10**18), 10**18) | integers if kind != "float" else numbers.filter(lambda v: v == v)
+        forms.append(st.builds(Compare, st.just(name), st.sampled_from(sorted(SIGNS)), values | st.floats(-2, 2)))
+    if kind == "float_series":
+        names = st.sampled_from(ASPECTS).map(lambda aspect: FieldName(path, kind, aspect))
+        forms.append(st.builds(Compare, names, st.sampled_from(sorted(SIGNS)), st.floats(-2, 2)))
+    if kind in ("bool", "run_state"):
+        values = st.booleans() if kind == "bool" else VALUES[kind] | st.just("idle")
+        forms.append(st.builds(Compare, st.just(name), st.sampled_from(["=", "!="]), values))
+    if kind in ("string", "string_series"):
+        forms.append(st.builds(Compare, st.just(name), st.sampled_from(["=", "!="]), texts))
+        forms.append(st.builds(OneOf, st.just(name), st.lists(texts, min_size=1, max_size=3).map(tuple)))
+        forms.append(st.builds(Contains, st.just(name), texts))
+        forms.append(st.builds(Matches, st.just(name), st.sampled_from(["a", "^a", "b$", "(?i)A", "", "x{200}a"])))
+    if kind == "string_set":
+        forms.append(st.builds(Contains, st.just(name), texts))
+    return st.one_of(forms)
+
+
+trees = st.recursive(
+    fields.flatmap(leaf_of),
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, min_size=2, max_size=3).map(tuple)),
+    ),
+    max_leaves=5,
+)
+
+
+def holds(node: Node, facts: Facts) -> bool:
+    """The oracle."""
+    if isinstance(node, Not):
+        return not holds(node.term, facts)
+    if isinstance(node, And):
+        return all(holds(term, facts) for term in node.terms)
+    if isinstance(node, Or):
+        return any(holds(term, facts) for term in node.terms)
+    key = (node.field.path, node.field.kind)
+    if key not in facts:
+        return False
+    value = facts[key]
+    if isinstance(node, Exists):
+        return True
+    if node.field.kind == "float_series" and value is not None:
+        value = value[ASPECTS.index(node.field.aspect)]
+    if value is None or value != value:
+        return False
+    if isinstance(node, OneOf):
+        return value in node.values
+    if isinstance(node, Contains):
+        return node.text in value
+    if isinstance(node, Matches):
+        return re2.search(node.pattern, value) is not None
+    if node.value == "idle":
+        return (value != "running") == (node.sign == "=")
+    return bool(SIGNS[node.sign](value, node.value))
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[Connection]:
+    engine = open_in_memory()
+    cells.metadata.create_all(engine)
+    with engine.connect() as connection:
+        yield connection
+
+
+def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
+    for table in reversed(cells.metadata.sorted_tables):
+        connection.execute(table.delete())
+    by_uid = {f"u{number}": facts for number, facts in enumerate(found)}
+    entries = [Entry(uid, "runs", uid, "p", "finished", 0, "", facts) for uid, facts in by_uid.items()]
+    others = [Entry("q", "runs", "q", "q", "finished", 0, "", facts) for facts in found[:1]]
+    others += [Entry("m", "models", "m", "p", "finished", 0, "", facts) for facts in found[:1]]
+    cells.put(connection, entries + others)
+    return by_uid
+
+
+class Only:
+    """A catalog as `find` needs it: the fixed content of one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def read(self, read: Any) -> Any:
+        return read(self.connection)
+
+
+@settings(deadline=None, max_examples=120)
+@given(found=containers, tree=trees)
+def test_what_is_found_is_what_python_finds(connection: Connection, found: list[Facts], tree: Node) -> None:
+    by_uid = fill(connection, found)
+    expected = {uid for uid, facts in by_uid.items() if holds(tree, facts)}
+
+    rows = find(Only(connection), RUN, "p", tree).rows  # type: ignore[arg-type]
+    assert expected == {uid for uid, _id, _cells in rows}
+    assert len(expected) == len(rows)
+
+
+def sort_key(facts: Facts, path: str, kind: str, aspect: str) -> Any:
+    value = facts.get((path, kind))
+    if kind == "float_series" and value is not None:
+        value = value[ASPECTS.index(aspect)]
+    return None if value is None or value != value else value
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    found=containers,
+    tree=st.none() | trees,
+    kind=st.sampled_from(["float", "int", "bool", "string", "datetime", "float_series"]),
+    aspect=st.sampled_from(ASPECTS),
+    is_ascending=st.booleans(),
+    limit=st.none() | st.integers(1, 9),
+)
+def test_rows_are_sorted_and_those_without_a_value_come_last(
+    connection: Connection,
+    found: list[Facts],
+    tree: Node | None,
+    kind: str,
+    aspect: str,
+    is_ascending: bool,
+    limit: int | None,
+) -> None:
+    found = [{key: value for key, value in facts.items() if key[0] != "w"} for facts in found]
+    for facts in found[::2]:
+        facts["w", kind] = facts.get(
+            ("x", kind), {"float": 1.0, "int": 1, "bool": True, "string": "a", "datetime": 1}.get(kind)
+        )
+    by_uid = fill(connection, found)
+    column = f"w:{aspect}" if kind == "float_series" else "w"
+    if not any(("w", kind) in facts for facts in found):
+        with pytest.raises(InvalidArgument):
+            find(Only(connection), RUN, "p", tree, sort_by=column)  # type: ignore[arg-type]
+        return
+    uids = [uid for uid, facts in by_uid.items() if tree is None or holds(tree, facts)]
+    values = {uid: sort_key(by_uid[uid], "w", kind, aspect) for uid in uids}
+    have = [uid for uid in uids if values[uid] is not None]
+    number = {uid: int(uid[1:]) for uid in uids}
+    have.sort(key=lambda uid: (values[uid], number[uid]), reverse=not is_ascending)
+    lack = sorted((uid for uid in uids if values[uid] is None), key=number.__getitem__, reverse=not is_ascending)
+
+    rows = find(Only(connection), RUN, "p", tree, sort_by=column, is_ascending=is_ascending, limit=limit).rows  # type: ignore[arg-type]
+    assert (have + lack)[:limit] == [uid for uid, _id, _cells in rows]
+
+
+def test_integers_and_floats_of_one_column_are_sorted_as_numbers(connection: Connection) -> None:
+    fill(connection, [{("w", "int"): 2}, {("w", "float"): 1.5}, {("w", "int"): 1}])
+
+    assert ["u0", "u1", "u2"] == [row[0] for row in find(Only(connection), RUN, "p", None, sort_by="w", limit=3).rows]  # type: ignore[arg-type]
+
+
+def test_other_mixes_are_sorted_as_text_with_a_warning(connection: Connection) -> None:
+    fill(connection, [{("mixed", "int"): 2}, {("mixed", "string"): "10"}, {("mixed", "string"): "b"}])
+
+    with pytest.warns(NaiadWarning, match="sorted as text"):
+        found = find(Only(connection), RUN, "p", None, sort_by="mixed").rows  # type: ignore[arg-type]
+    assert ["u2", "u0", "u1"] == [row[0] for row in found]
+
+
+@pytest.mark.parametrize("kind", ["file", "string_set", "string_series"])
+def test_what_has_no_order_cannot_be_sorted_by(connection: Connection, kind: str) -> None:
+    fill(connection, [{("w", kind): [] if kind == "string_set" else None}])
+
+    with pytest.raises(InvalidArgument, match='"w" cannot be sorted by'):
+        find(Only(connection), RUN, "p", None, sort_by="w")  # type: ignore[arg-type]
+
+
+def test_unknown_column_names_what_is_near(connection: Connection) -> None:
+    fill(connection, [{("train/loss", "float"): 1.0}])
+
+    with pytest.raises(InvalidArgument, match=r"train/los\" chosen for sorting is not present.*'train/loss'"):
+        find(Only(connection), RUN, "p", None, sort_by="train/los")  # type: ignore[arg-type]
+
+
+HEAVY = [
+    " OR ".join(f"x:float > {n}" for n in range(95)),
+    " AND ".join(f'NOT y/z:string CONTAINS "{n}"' for n in range(95)),
+    'y/z:string MATCHES "(a*)*(a*)*$"',
+    'y/z:string MATCHES "' + "(a|aa)" * 100 + 'b"',
+    "(x:float = 1 AND NOT " * 9 + "x:float = 1" + ")" * 9,
+    "x:float = 1 AND (x:float = 2 OR (" * 9 + "x:float = 1" + "))" * 9,
+    'y/z:string CONTAINS "' + "%" * 9_000 + '"',
+    'y/z:string = "' + "\ud800" * 100 + '\x00"',
+    "x:int < 999999999999999999 AND x:int > 1e400 OR x:int = -1e400",
+]
+
+
+@pytest.mark.parametrize("query", HEAVY, ids=range(len(HEAVY)))
+def test_hostile_query_is_answered_within_100_ms(connection: Connection, query: str) -> None:
+    fill(connection, [{("x", "float"): 1.0, ("y/z", "string"): "a" * 500, ("x", "int"): 1}] * 20)
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        search(connection, RUN, "p", parse(query), find_sort(connection), 10)
+        times.append(time.process_time() - began)
+
+    assert min(times) < 0.1
+
+
+def find_sort(connection: Connection) -> Any:
+    from naiad.query.search import Sort
+
+    number = connection.execute(select(cells.field.c.number).where(cells.field.c.kind == "float")).scalar()
+    return Sort(((number, "float"),))
