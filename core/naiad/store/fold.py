@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,40 +17,30 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
 from naiad.errors import DamagedData, StorageError
-from naiad.plain import pack_text
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
 from naiad.store.index import Changes, Index, begin_index
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Shadowed
+from naiad.store.picture import Picture, Shadowed
+from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, fold_texts
 from naiad.store.points import (
-    EXACT,
     Columns,
     Ints,
-    as_bytes,
     from_records,
-    numbers_array,
     ordered,
     split_exact,
 )
 from naiad.store.records import Records, read_records
-from naiad.store.rows import Head, chunk_crc, chunk_key
+from naiad.store.rows import Head
 from naiad.store.segment import HEADER, RECORD
+from naiad.store.states import FLOAT_SERIES, FieldState
 from naiad.store.tails import Damage, JournalFile, read_ops
 
-__all__ = ["Folder", "Source", "add_chunks", "add_packs", "add_texts"]
+__all__ = ["Folder", "Source"]
 
-TextRow = tuple[int | float, int, bytes]
-"""Step, milliseconds, UTF-8."""
 
 Flags = npt.NDArray[np.bool_]
-
-PACK_BELOW = 512
-"""A series with fewer new points than this shares a pack with others: a row for each would cost more than it holds."""
-TEXT_BYTES = 4 * 1024 * 1024
-REMEMBERED_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -159,7 +148,7 @@ def _absorb(
         if state.retired_at is None or state.kind == FLOAT_SERIES:
             _give_id(state, head, changes)
         if state.texts and state.retired_at is None:
-            _fold_texts(state, changes)
+            fold_texts(state, changes)
     is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
     return [source.file for source in sources if source.file.name in is_done]
 
@@ -348,70 +337,3 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
         )
     for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
         states[field].series.add(*facts)
-
-
-def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:
-    """Chunks of one series whose points are in order."""
-    for start in range(0, len(points.values), POINTS_LIMIT):
-        part = points.take(slice(start, start + POINTS_LIMIT))
-        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes)
-
-
-def _add_chunk(state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes) -> None:
-    key = chunk_key(state.id, state.pieces)
-    state.pieces += 1
-    crc = chunk_crc(key, count, heights, data)
-    changes.chunks.append({"key": key, "count": count, "crc": crc, "pyramid": heights, "data": data})
-
-
-def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
-    """Packs of series that lie one after the other, ids ascending: whole series, some 65,536 points a pack."""
-    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
-    cuts = np.searchsorted(starts, np.arange(POINTS_LIMIT, len(fields), POINTS_LIMIT))
-    edges = [0, *starts[cuts[cuts < len(starts)]].tolist(), len(fields)]
-    for low, high in itertools.pairwise(sorted(set(edges))):
-        ids = fields[low:high]
-        data = encode_pack(ids, *points.take(slice(low, high)))
-        changes.packs.append(
-            {"first_field": int(ids[0]), "last_field": int(ids[-1]), "count": high - low, "data": data}
-        )
-
-
-def _fold_texts(state: FieldState, changes: Changes) -> None:
-    """The new texts of one series, ordered by step within each chunk."""
-    texts, state.texts = state.texts, []
-    for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in texts]):
-        part.sort(key=lambda row: row[0])
-        _add_text_chunk(state, part, changes)
-        step, time, text = part[-1]
-        last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
-        state.series.add(len(part), 0, 0.0, 0.0, 0.0, step, last, time)
-
-
-def add_texts(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
-    """Chunks of one string series whose texts are in order."""
-    for part in _text_parts(rows):
-        _add_text_chunk(state, part, changes)
-
-
-def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
-    steps, times, texts = zip(*rows, strict=True)
-    data = encode_texts(numbers_array(list(steps)), np.array(times, np.int64), texts)
-    _add_chunk(state, len(rows), None, data, changes)
-
-
-def _text_parts(texts: list[TextRow]) -> Iterator[list[TextRow]]:
-    part: list[TextRow] = []
-    size = 0
-    for text in texts:
-        is_wide = not isinstance(text[0], float) and abs(text[0]) > EXACT
-        if part and (len(part) == POINTS_LIMIT or size > TEXT_BYTES or is_wide):
-            yield part
-            part, size = [], 0
-        part.append(text)
-        size += len(text[2])
-        if is_wide:  # alone, so that fractional steps beside it do not round it
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -21,7 +21,7 @@ from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
+from naiad.store.picture import Picture
 from naiad.store.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
@@ -44,6 +44,7 @@ from naiad.store.rows import (
     writer_state,
 )
 from naiad.store.seal import sync_folder
+from naiad.store.states import FLOAT_SERIES, FieldState
 from naiad.store.tails import Damage
 
 __all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]

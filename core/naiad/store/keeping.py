@@ -68,7 +68,7 @@ class Keeper:
             self._index = Folder(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
         alive = {writer for writer, is_alive in read_leases(self._folder.journal).items() if is_alive}
-        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._keep
+        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
         me = "" if journal is None else journal.writer
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]

@@ -11,16 +11,15 @@ from naiad.store import derived
 from naiad.store.answers import Chart, Last, Points, Texts
 from naiad.store.folder import RunFolder
 from naiad.store.leases import read_leases
-from naiad.store.picture import (
+from naiad.store.picture import Picture, Shadowed
+from naiad.store.states import (
     FILE_SET,
     FLOAT_SERIES,
     SERIES,
     STRING_SET,
     TEXT_SERIES,
     FieldState,
-    Picture,
     Series,
-    Shadowed,
     TextPoint,
     copy_series,
 )

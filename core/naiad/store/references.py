@@ -12,8 +12,8 @@ from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
 from naiad.store.leases import read_leases
-from naiad.store.picture import FILE_SERIES, FILE_SET
 from naiad.store.reader import Reader
+from naiad.store.states import FILE_SERIES, FILE_SET
 from naiad.store.store import Store
 from naiad.store.stored import check_stored
 from naiad.store.tails import Damage

@@ -22,12 +22,13 @@ from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
 from naiad.store.index import Index
 from naiad.store.leases import read_leases
-from naiad.store.picture import SERIES, TEXT_SERIES, FieldState, Picture, Shadowed
+from naiad.store.picture import Picture, Shadowed
 from naiad.store.records import read_records
 from naiad.store.references import damaged_files
 from naiad.store.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.store.segment import FLOAT_STEP
+from naiad.store.states import SERIES, TEXT_SERIES, FieldState
 from naiad.store.store import FORMAT, Store
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, tail_gap
 

@@ -20,8 +20,9 @@ from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
-from naiad.store.picture import FieldState, Picture
+from naiad.store.picture import Picture
 from naiad.store.seal import Seal, quick_check, read_seal
+from naiad.store.states import FieldState
 from naiad.store.tails import Damage, list_journal, read_ops
 
 if TYPE_CHECKING:
