@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,14 @@ from naiad.types import File
 def test_extension_follows_the_last_dot_of_the_name(path: object, extension: str) -> None:
     assert extension == File(path).extension
     assert extension == File.from_path(path).extension
+
+
+@pytest.mark.parametrize("extension", [5, b"csv", ["csv"]], ids=repr)
+def test_extension_that_is_no_text_is_refused(extension: Any) -> None:
+    with pytest.raises(NaiadTypeError, match="extension= of a file is a text"):
+        File.from_path("a.txt", extension=extension)
+    with pytest.raises(NaiadTypeError, match="extension= of a file is a text"):
+        File.from_content("a", extension=extension)
 
 
 @pytest.mark.parametrize("extension", ["csv", ".csv", "", "tar.gz"])
