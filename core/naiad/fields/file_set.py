@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from naiad import progress
-from naiad.errors import FileNotInSet, FileWarning, NaiadTypeError, shown, warn_once
+from naiad.errors import FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Change, Field, current
 from naiad.fields.file import StoredFile, adopt, kept
 from naiad.ops import Members
@@ -21,6 +21,7 @@ from naiad.store.globs import expand
 from naiad.store.intake import incoming
 from naiad.store.names import normal, safe_join, safe_name
 from naiad.store.stored import open_stored
+from naiad.tracked import shown_seconds
 from naiad.types import FileSet as FileSetValue
 
 if TYPE_CHECKING:
@@ -68,12 +69,15 @@ class FileSet(Field):
         """Replace all files."""
         self.write(lambda: self.assigning(globs), wait)
 
-    def delete_files(self, paths: str | Iterable[str], *, wait: bool = False) -> None:
+    def delete_files(
+        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, wait: bool = False
+    ) -> None:
         """Remove files and folders by their names in the set; for one that is not there, there is one warning."""
-        names = [normal(name) for name in ([paths] if isinstance(paths, str) else _names(self.path, paths))]
-        there = self._files()
+        given = [paths] if isinstance(paths, str | os.PathLike) else paths
+        names = [normal(name) for name in _names(self.path, given, "removed from")]
+        there = self._known_names()
         for name in names:
-            if name not in there and not any(each.startswith(f"{name}/") for each in there):
+            if there is not None and not _has(there, name):
                 warn_once((self.scope.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
         gone = [_stored(name) for name in names]
         self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, gone, False, at)])], wait)
@@ -103,10 +107,10 @@ class FileSet(Field):
         Raises:
             FileNotInSet: there is no file of that name.
         """
-        file = self._files().get(normal(name))
-        if file is None:
+        text = self.scope.reader.members(self.path).get(_stored(normal(name)))
+        if text is None:
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
-        return open_stored(self.scope.reader, file)
+        return open_stored(self.scope.reader, kept(text))
 
     @current
     def download(
@@ -147,6 +151,13 @@ class FileSet(Field):
         """Return the change that adds files which are in the store already."""
         add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
+
+    def _known_names(self) -> set[str] | None:
+        """What is in the set; None if the store cannot tell, since the disk has not taken the set yet."""
+        try:
+            return {_given(name) for name in self.scope.reader.members(self.path)}
+        except MissingField:
+            return None
 
     def _files(self) -> dict[str, KeptFile]:
         return {_given(name): kept(text) for name, text in self.scope.reader.members(self.path).items()}
@@ -192,7 +203,11 @@ def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
     return files
 
 
-def _names(path: str, given: object) -> list[str]:
+def _has(names: set[str], name: str) -> bool:
+    return name in names or any(each.startswith(f"{name}/") for each in names)
+
+
+def _names(path: str, given: object, done: str = "put into") -> list[str]:
     """Return several paths or patterns as texts.
 
     Raises:
@@ -203,7 +218,7 @@ def _names(path: str, given: object) -> list[str]:
         if all(isinstance(name, str | os.PathLike) for name in names):
             return [os.fspath(name) for name in names]
     raise NaiadTypeError(
-        f'"{path}" is a set of files, so {shown(given)} cannot be put into it.\n'
+        f'"{path}" is a set of files, so {shown(given)} cannot be {done} it.\n'
         'Give a path, a pattern such as "data/**/*.csv", or a list of them.',
         path=path,
     )
@@ -239,4 +254,4 @@ def _entry(name: str, files: dict[str, KeptFile], place: str) -> FileEntry:
 
 
 def _moment(nanoseconds: int | None) -> datetime:
-    return datetime.fromtimestamp((nanoseconds or 0) / 1e9, timezone.utc)
+    return datetime.fromtimestamp(shown_seconds(nanoseconds or 0), timezone.utc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from naiad.errors import (
 )
 from naiad.exceptions import FileSetNotFound
 from naiad.fields.file_set import FileEntry
+from naiad.fields.file_set import FileSet as FileSetField
+from naiad.kept import KeptFile
 from naiad.types import FileSet
 from naiad.typing import ProgressBarCallback
 
@@ -373,3 +376,22 @@ def test_other_threads_log_while_files_are_copied(run: naiad.Run) -> None:
 
     assert 1 == run["other"].fetch()
     assert sorted(DATA) == sorted(contents(run))
+
+
+@pytest.mark.usefixtures("here")
+def test_files_are_deleted_by_path_objects_too(run: naiad.Run) -> None:
+    run["set"].upload_files(["note.txt", "data/a.csv"])
+
+    run["set"].delete_files(Path("note.txt"))
+
+    assert ["data/a.csv"] == list(contents(run))
+    with pytest.raises(NaiadTypeError, match="cannot be removed from it"):
+        run["set"].delete_files(5)
+
+
+@pytest.mark.parametrize(("seconds", "year"), [(2**38, 9999), (-(2**37), 1)])
+def test_time_that_no_datetime_holds_is_shown_as_the_nearest(run: naiad.Run, seconds: int, year: int) -> None:
+    odd = replace(KeptFile.of_bytes(b"x"), modified=seconds * 10**9)
+    run._scope.change(lambda batch: batch.on("set", FileSetField, "upload_files", lambda s: s.storing({"odd": odd})))
+
+    assert [year] == [each.mtime.year for each in run["set"].list_fileset_files()]
