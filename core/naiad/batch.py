@@ -239,6 +239,8 @@ class Batch:
             return None
 
     def _keep(self, change: Change) -> None:
+        if change.ops is None and change.then is None:
+            return  # it does nothing, so it makes no field either
         self._changes.append(change)
         if change.field.path not in self._scope.tree:
             self._new[change.field.path] = change.field

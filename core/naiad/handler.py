@@ -280,6 +280,9 @@ class Handler(Source):
     def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files to a set, as they are now; one of a name that is there is replaced.
 
+        A folder that may not be read, a link that leads out or to nothing and a pattern that matches nothing are left
+        out with a warning.
+
         Names are relative to what all of them have in common: to the working directory if they lie in it, else to the
         deepest folder that holds all.
 
@@ -289,6 +292,7 @@ class Handler(Source):
             progress_bar: of more than 64 MiB; False for none, or a class of your own.
 
         Raises:
+            FileNotFound: a path without wildcard is not there; nothing was added.
             FileError: one of the files cannot be read; nothing was added.
         """
         self._take_in(

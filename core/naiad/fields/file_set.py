@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from naiad import progress
-from naiad.errors import FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
+from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Change, Field, current
 from naiad.fields.file import StoredFile, adopt, kept
 from naiad.ops import Members
@@ -145,10 +146,16 @@ class FileSet(Field):
 
     def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
         """Copy files and return the change that adds them."""
-        return self.storing(take_files(self.scope, self.path, globs, progress_bar), clear=clear)
+        files = take_files(self.scope, self.path, globs, progress_bar)
+        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
+        if clear and not files and given not in ({}, [], ()):
+            return Change(self)  # a pattern that matches nothing replaces nothing
+        return self.storing(files, clear=clear)
 
     def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
+        if not files and not clear:
+            return Change(self)
         add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
 
@@ -179,6 +186,8 @@ def take_files(
     patterns = [given] if isinstance(given, str | os.PathLike) else _names(path, given)
     if scope.is_read_only:
         return {}
+    for pattern in patterns:
+        _require(pattern)
     found = expand(patterns, excluding=scope.reader.folder.blobs.parent)
     facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
     size = sum(each.st_size for each in facts if each)
@@ -189,6 +198,13 @@ def take_files(
         each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
         for each, file, fact in zip(found, files, facts, strict=True)
     }
+
+
+def _require(pattern: str | os.PathLike[str]) -> None:
+    """Raise FileNotFound for a path that is named outright and is not there."""
+    text = os.path.expanduser(os.fspath(pattern))
+    if not has_magic(text) and not os.path.lexists(text):
+        raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nA pattern such as *.csv may match nothing.")
 
 
 def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:

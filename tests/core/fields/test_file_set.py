@@ -14,6 +14,7 @@ import pytest
 
 import naiad
 from naiad.errors import (
+    FileNotFound,
     FileNotInSet,
     FileWarning,
     NaiadTypeError,
@@ -82,7 +83,6 @@ DATA = {name: content for name, content in TREE.items() if name.startswith("data
         ("data/**", DATA),
         (["data/*.csv", Path("note.txt"), "data/a.csv"], ["data/a.csv", "note.txt"]),
         ((each for each in ["note.txt"]), ["note.txt"]),
-        ([], []),
     ],
 )
 @pytest.mark.usefixtures("here")
@@ -188,11 +188,15 @@ def test_deleting_what_is_not_there_says_so_and_does_the_rest(run: naiad.Run) ->
 
 
 @pytest.mark.usefixtures("here")
-def test_pattern_that_matches_nothing_says_so_and_the_set_is_there(run: naiad.Run) -> None:
+def test_pattern_that_matches_nothing_says_so_and_changes_nothing(run: naiad.Run) -> None:
     with pytest.warns(FileWarning, match=r"matches no file"):
         run["set"].upload_files("*.none")
+    assert not run.exists("set")
 
-    assert [] == run["set"].list_fileset_files()
+    run["set"].upload_files("note.txt")
+    with pytest.warns(FileWarning, match=r"matches no file"):
+        run["set"] = FileSet("nope*")
+    assert ["note.txt"] == list(contents(run))
 
 
 @pytest.mark.parametrize(
@@ -310,11 +314,13 @@ def test_name_that_is_no_unicode_comes_back(run: naiad.Run, here: Path, tmp_path
     assert sorted(TREE) == sorted(contents(run))
 
 
-def test_missing_file_among_several_is_left_out_with_a_word(run: naiad.Run, here: Path) -> None:
-    with pytest.warns(FileWarning, match="'none.txt'"):
-        run["set"].upload_files(["note.txt", "none.txt"])
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("value", ["none.txt", ["note.txt", "none.txt"]], ids=repr)
+def test_missing_path_named_outright_raises_and_leaves_no_trace(run: naiad.Run, value: Any) -> None:
+    with pytest.raises(FileNotFound, match=r"'none\.txt'"):
+        run["set"].upload_files(value)
 
-    assert ["note.txt"] == list(contents(run))
+    assert not run.exists("set")
 
 
 def test_thousand_files_share_few_blobs(run: naiad.Run, here: Path, store: Path) -> None:
