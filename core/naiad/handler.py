@@ -22,6 +22,7 @@ from naiad.fields.file import File as FileField
 from naiad.fields.file import as_file, take
 from naiad.fields.file_set import FileSet, take_files
 from naiad.fields.float_series import FloatSeries
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
 from naiad.namespace import nested
 from naiad.store.intake import incoming
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
-EXACT = 2**53
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 UNBOUND = FloatSeries(None, "")
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
 
@@ -449,7 +448,7 @@ class Handler(Source):
             return scope.spare(self._path, problem)
         try:
             self._do(lambda batch: change(batch, files), False)
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             if not scope.is_read_only:
                 scope.writer.drop(incoming(files.values()))
             raise
