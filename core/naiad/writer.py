@@ -27,7 +27,7 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.ops import End, Op, Open, Stored
+from naiad.ops import Dropped, End, Op, Open, Stored
 from naiad.settings import Tuning
 from naiad.store import forks, keeping
 from naiad.store.blobs import Blobs
@@ -117,7 +117,9 @@ class Writer:
             if not any(read_leases(folder.journal).values()):
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
-            return cls._begin(folder, role, session, at, first_ops, on_error)
+            writer = cls._begin(folder, role, session, at, first_ops, on_error)
+        writer._intake.settle(keeping.left_behind(folder))
+        return writer
 
     @classmethod
     def _begin(
@@ -163,9 +165,14 @@ class Writer:
         """
         stored = [Stored(dict.fromkeys(incoming, ""), self.now())] if incoming else []
         try:
+            self._intake.own(incoming)
             self.journal.write([*ops, *stored])
         except JournalClosed:
+            self._intake.disown(incoming)
             raise self._inactive() from None
+        except NaiadError:
+            self._intake.disown(incoming)
+            raise
         if incoming:
             self._intake.settle(incoming)
         if wait:
@@ -231,6 +238,11 @@ class Writer:
         """
         return self._taking(lambda name: self._intake.adopt(reader, file, name))
 
+    def count_lost(self) -> None:
+        """Note that something could not be stored: the run is incomplete."""
+        with contextlib.suppress(JournalClosed):
+            self.journal.write([Dropped(0, 1, self.now())])
+
     @property
     def is_raising(self) -> bool:
         """Whether trouble of the disk raises instead of being warned about."""
@@ -246,7 +258,8 @@ class Writer:
         return True
 
     def _warn_of_files(self, error: OSError) -> None:
-        self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+        with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
+            self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
 
     def others_have_written(self) -> bool:
         """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
@@ -392,7 +405,7 @@ class Writer:
     def _end(self, state: str, until: float) -> int:
         """Put everything on disk, as far as it goes; how much is lost."""
         is_raising, self._on_error = self._on_error == "raise", "warn"
-        self._intake.finish(until - SEAL_SECONDS)
+        is_settled = self._settle_all(until - SEAL_SECONDS)
         try:
             with contextlib.suppress(StorageWarning):  # where warnings are errors
                 self.journal.write([End(state, self.now())])
@@ -402,10 +415,19 @@ class Writer:
         lost = self._store_rest(until - SEAL_SECONDS)
         self._on_error = "raise" if is_raising else "warn"
         self._try("closed", self.journal.close)
-        if lost == 0 and not self._rounds.is_running():
+        if lost == 0 and is_settled and not self._rounds.is_running():
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
             self._try("synced", sync_names)
         return lost
+
+    def _settle_all(self, until: float) -> bool:
+        """Put the content of files into its place, that of dead writers too; whether all of it is."""
+        with contextlib.suppress(OSError, NaiadError):
+            self._intake.settle(keeping.left_behind(self.folder))
+        is_settled = self._intake.finish(until)
+        if not is_settled:
+            self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
+        return is_settled
 
     def _store_rest(self, until: float) -> int:
         while self.journal.is_troubled and not self.journal.recover():

@@ -120,7 +120,7 @@ class FileSet(Field):
         target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.scope.reader
         members = [
-            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file))
+            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file, is_checked=True))
             for name, file in files.items()
         ]
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,6 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
-from naiad.store.blobs import Blobs
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
@@ -88,40 +87,6 @@ class Folder:
         self._picture, self._folds = picture, head.folds
         self.positions = {**positions, **changes.positions}
         return done
-
-    def settle(self, alive: Set[str]) -> None:
-        """Put content that dead writers took in into its place, and give up the names under which it came in.
-
-        Raises:
-            StorageError: the disk or the index refuses; nothing was changed.
-        """
-        picture = self._picture
-        writers = picture.writers.values() if picture is not None else ()
-        names = [name for each in writers if each.name not in alive for name, sha in each.blobs.items() if not sha]
-        if not names:
-            return
-        blobs = Blobs(self._folder.blobs)
-        found = {}
-        for name in names:
-            with contextlib.suppress(DamagedData):  # it is missing, and will be said by whoever reads it
-                found.update(blobs.settle_all([name]))
-        try:
-            self._note_blobs({name: blob.sha256 for name, blob in found.items()})
-        except SQLAlchemyError as error:
-            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
-        for name in found:
-            blobs.release(name)
-
-    def _note_blobs(self, found: dict[str, str]) -> None:
-        index = self._open()
-        picture, self._picture = self._picture, None
-        with index.snapshot() as connection:
-            picture, head, _positions = self._load(index, connection, picture)
-            for name, sha256 in found.items():
-                picture.writer(name.partition(".")[0]).blobs[name] = sha256
-            index.commit(connection, picture, head, Changes())
-        picture.touched_writers.clear()
-        self._picture, self._folds = picture, head.folds
 
     def shadowed(self, writer: str) -> list[Shadowed]:
         """The fields with something of this writer in them that are kept but not shown, after a fold."""

@@ -307,8 +307,10 @@ class Picture:
         state.members = {**kept, **op.add}
         self.touch(state)
 
-    def _stored(self, writer: WriterState, op: Stored) -> None:
-        writer.blobs.update(op.blobs)
+    def _stored(self, _writer: WriterState, op: Stored) -> None:
+        for name, sha256 in op.blobs.items():  # of this writer, or of a dead one that it tidies up after
+            blobs = self.writer(name.partition(".")[0]).blobs
+            blobs[name] = sha256 or blobs.get(name, "")
 
     def _delete(self, writer: WriterState, op: Delete) -> None:
         self._retire(op.path, writer, op.at)

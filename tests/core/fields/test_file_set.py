@@ -81,7 +81,6 @@ DATA = {name: content for name, content in TREE.items() if name.startswith("data
         ((each for each in ["note.txt"]), ["note.txt"]),
         ([], []),
     ],
-    ids=str,
 )
 @pytest.mark.usefixtures("here")
 def test_paths_and_patterns_name_files_relative_to_the_working_directory(

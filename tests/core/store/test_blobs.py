@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from naiad.store import blobs as module
 from naiad.store.blobs import INLINE, Blobs, Incoming
 from naiad.store.census import census, sweep
 
-DATA = os.urandom(3 * INLINE)
+DATA = random.Random(1).randbytes(3 * INLINE)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 

@@ -100,6 +100,7 @@ def test_heartbeat_is_the_time_of_the_file(directory: int, tmp_path: Path) -> No
         (None, "an earlier boot", os.getpid(), 5, False),
         (None, None, 2**22 + 1, 5, False),
     ],
+    ids=["elsewhere, fresh", "elsewhere, old", "this process", "an earlier boot", "nobody"],
 )
 def test_without_locks_pid_boot_and_heartbeat_decide(
     host: str | None,
