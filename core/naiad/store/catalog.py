@@ -44,6 +44,8 @@ class Catalog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._engine: Engine | None = None
+        self._is_file = True
+        """Whether others read what is noted here: only then may a mark go."""
 
     def rows(
         self,
@@ -88,7 +90,7 @@ class Catalog:
         try:
             self._read_changed()
         except OperationalError:  # a store that cannot be written: this process's own catalog serves
-            self._engine = open_in_memory()
+            self._engine, self._is_file = open_in_memory(), False
             self._begin(self._engine)
             self._read_changed()
         except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
@@ -152,7 +154,8 @@ class Catalog:
         if not is_listed and listed:
             with engine.begin() as connection:
                 connection.execute(update(about).values(listed=listed))
-        self._unmark([folder for folder in todo if folder.uid in marks], marks)
+        if self._is_file:
+            self._unmark([folder for folder in todo if folder.uid in marks], marks)
 
     def _listed(self) -> str:
         """Changes when a folder of a container is made, copied in or removed; empty while that would not be noticed."""

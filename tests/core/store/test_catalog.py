@@ -255,6 +255,22 @@ def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkey
     assert before == (place.root / "catalog.db").read_bytes()
 
 
+def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    monkeypatch.setattr("naiad.store.database.BUSY_SECONDS", 0.1)
+    blocker = sqlite3.connect(place.root / "catalog.db", isolation_level=None)
+    blocker.execute("begin immediate")
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+    blocker.close()
+
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+
+
 def test_run_that_cannot_be_read_is_listed_as_damaged_beside_the_others(place: Store) -> None:
     for _ in range(3):
         make()
