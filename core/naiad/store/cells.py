@@ -7,14 +7,15 @@ shown, and each alone in a table with indexes, to be found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Float,
     Index,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    true,
     update,
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "INDEXED_TEXT",
     "Cell",
     "Entry",
+    "Stamp",
     "about",
     "cell",
     "container",
@@ -46,6 +49,7 @@ __all__ = [
     "forget",
     "metadata",
     "put",
+    "stamps",
     "tag",
 ]
 
@@ -79,8 +83,10 @@ container = Table(
     Column("state", Text, nullable=False),
     Column("created", BigInteger),  # microseconds
     Column("stamp", Text, nullable=False),  # of the files it was read from
+    Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
     Index("container_created", "created"),
+    Index("container_seal", "seal"),
 )
 
 field = Table(
@@ -121,6 +127,13 @@ tag = Table(
 )
 
 
+class Stamp(NamedTuple):
+    """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
+
+    files: str
+    seal: str
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the catalog keeps of one container; `cells` by path and kind."""
@@ -131,7 +144,7 @@ class Entry:
     project: str
     state: str
     created: int | None
-    stamp: str
+    stamp: Stamp
     cells: Mapping[tuple[str, str], Cell]
 
 
@@ -150,8 +163,8 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     for entry in entries:
         cells = {numbers[key]: value for key, value in entry.cells.items()}
         number, before = known.get(entry.uid, (None, {}))
-        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created", "stamp")}
-        row["cells"] = _encode(cells)
+        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created")}
+        row |= {"stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": _encode(cells)}
         if number is None:
             number = connection.execute(insert(container), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
         else:
@@ -169,6 +182,18 @@ def forget(connection: Connection, uids: list[str]) -> None:
     _remove(connection, [(at, number) for number, cells in known.values() for at in cells])
     _each(connection, delete(container).where(container.c.number == bindparam("b_number")),
           [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
+
+
+def stamps(connection: Connection, marked: Iterable[str] | None) -> dict[str, Stamp]:
+    """The stamps of all containers; or of those without a seal and these."""
+    found = select(container.c.uid, container.c.stamp, container.c.seal)
+    conditions: list[ColumnElement[bool]] = [true()]
+    if marked is not None:
+        uids = list(marked)
+        some = (container.c.uid.in_(uids[start : start + 500]) for start in range(0, len(uids), 500))
+        conditions = [container.c.seal == "", *some]
+    rows = (row for condition in conditions for row in connection.execute(found.where(condition)))
+    return {uid: Stamp(files, seal) for uid, files, seal in rows}
 
 
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict[int, Cell]]]:

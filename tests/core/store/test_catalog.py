@@ -167,6 +167,48 @@ def test_folders_that_are_copied_in_and_removed_are_noticed(place: Store, tmp_pa
     assert [] == catalog.rows()
 
 
+def _settled(place: Store) -> None:
+    """As if the folders had been made long ago, so that only their inside can show a change."""
+    for folder in place.root.glob("runs"):
+        os.utime(folder, (1, 1))
+
+
+def test_folder_that_is_copied_in_slowly_is_read_when_it_is_whole(place: Store, tmp_path: Path) -> None:
+    make(store=tmp_path / "other")
+    [source] = Store.locate(tmp_path / "other").folders()
+    copy = place.root / "runs" / source.uid
+    shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("*.ops", "*.seg", "*.db"))
+    _settled(place)
+    assert [("", "killed")] == [(row.project, row.state) for row in place.catalog().rows()]
+    shutil.copytree(source.path, copy, dirs_exist_ok=True)
+    _settled(place)
+    assert [("P-1", "finished")] == [(row.id, row.state) for row in place.catalog().rows()]
+
+
+@pytest.mark.parametrize("was_sealed", [False, True])
+def test_folder_that_is_copied_over_is_read_again(
+    place: Store, tmp_path: Path, was_sealed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    run = naiad.init_run(project="p", name="first", store=other)
+    run.sync()
+    if was_sealed:
+        run.stop()
+    shutil.copytree(other / "runs", place.root / "runs")
+    _settled(place)
+    assert ["first"] == [row.name for row in place.catalog().rows()]
+    if was_sealed:
+        run = naiad.init_run(with_id="P-1", store=other)
+    run["sys/name"] = "second"
+    run.stop()
+    shutil.copytree(other / "runs", place.root / "runs", dirs_exist_ok=True)
+    _settled(place)
+    if was_sealed:
+        monkeypatch.setattr(catalog_module, "_looked", {})  # a minute later, or in another process
+
+    assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().rows()]
+
+
 def test_resumed_run_is_read_again(place: Store) -> None:
     catalog = place.catalog()
     make()
