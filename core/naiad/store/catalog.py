@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -43,11 +44,22 @@ LOOK_SECONDS = 60.0
 _looked: dict[Path, float] = {}
 
 
+class _Own(threading.local):
+    """The catalogs in memory of one thread: it has its transactions alone."""
+
+    def __init__(self) -> None:
+        self.engines: dict[Path, Engine] = {}
+
+
+_own = _Own()
+
+
 class Catalog:
     """The catalog of one store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._place = store.root / "catalog.db"
         self._engine: Engine | None = None
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
@@ -94,9 +106,8 @@ class Catalog:
         """Read in a transaction after everything that has changed was read again."""
         try:
             self._read_changed()
-        except OperationalError:  # a store that cannot be written: this process's own catalog serves
-            self._engine, self._is_file = open_in_memory(), False
-            self._begin(self._engine)
+        except OperationalError:  # a store that cannot be written: this thread's own catalog serves
+            self._engine, self._is_file = None, False
             self._read_changed()
         except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
             self._discard()
@@ -115,10 +126,27 @@ class Catalog:
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            is_there = self._store.root.is_dir()
-            self._engine = open_for_writing(self._store.root / "catalog.db") if is_there else open_in_memory()
-            self._begin(self._engine)
+            self._is_file = self._is_file and self._store.root.is_dir()
+            self._engine = self._on_disk() if self._is_file else self._in_memory()
         return self._engine
+
+    def _on_disk(self) -> Engine:
+        engine = open_for_writing(self._place)
+        self._begin(engine)
+        return engine
+
+    def _in_memory(self) -> Engine:
+        """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
+        engine = _own.engines.get(self._store.root)
+        if engine is None:
+            engine = open_in_memory(self._place)
+            try:
+                self._begin(engine)
+            except DatabaseError:  # the copy is of another format
+                engine = open_in_memory()
+                self._begin(engine)
+            _own.engines[self._store.root] = engine
+        return engine
 
     def _begin(self, engine: Engine) -> None:
         with engine.begin() as connection:
@@ -130,9 +158,13 @@ class Catalog:
 
     def _discard(self) -> None:
         self._engine = None
+        if not self._is_file:
+            _own.engines[self._store.root] = engine = open_in_memory()
+            self._begin(engine)
+            return
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):
-                (self._store.root / f"catalog.db{suffix}").unlink()
+                self._place.with_name(f"{self._place.name}{suffix}").unlink()
 
     def _read_changed(self) -> None:
         engine = self._opened()
@@ -156,12 +188,12 @@ class Catalog:
                     forget(connection, gone)
                     put(connection, entries)
                 gone = []
-        if not is_listed:
-            _looked[self._store.root] = began
-            if listed:
-                with engine.begin() as connection:
-                    connection.execute(update(about).values(listed=listed))
+        if not is_listed and listed:
+            with engine.begin() as connection:
+                connection.execute(update(about).values(listed=listed))
         if self._is_file:
+            if not is_listed:
+                _looked[self._store.root] = began
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
 
     def _stale(

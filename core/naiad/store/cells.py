@@ -46,6 +46,7 @@ __all__ = [
     "container",
     "decode_cells",
     "field",
+    "fields_at",
     "forget",
     "metadata",
     "put",
@@ -58,6 +59,9 @@ ASPECTS = ("last", "min", "max", "average", "variance")
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
+
+MOST_PATHS = 5_000
+"""Paths that one statement asks for."""
 
 Cell: TypeAlias = Any
 """A bool, int, float or str; microseconds of a datetime; the tags of a string set; `ASPECTS` of a float series, each
@@ -205,12 +209,21 @@ def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict
     return found
 
 
+def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, str], int]:
+    """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
+    wanted, found = sorted(set(paths)), {}
+    for start in range(0, len(wanted), MOST_PATHS):
+        some = select(field).where(field.c.path.in_(wanted[start : start + MOST_PATHS]))
+        found.update({(row.path, row.kind): row.number for row in connection.execute(some)})
+    return found
+
+
 def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    known = {(row.path, row.kind): row.number for row in connection.execute(select(field))}
+    known = fields_at(connection, (path for path, _kind in keys))
     new = [{"path": path, "kind": kind} for path, kind in sorted(keys - known.keys())]
     if new:
         connection.execute(insert(field), new)
-        known = {(row.path, row.kind): row.number for row in connection.execute(select(field))}
+        known |= fields_at(connection, (each["path"] for each in new))
     return known
 
 

@@ -297,6 +297,36 @@ def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkey
     assert before == (place.root / "catalog.db").read_bytes()
 
 
+def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    make()
+
+    def refuse(_path: Path) -> Any:
+        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
+
+    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    read: list[str] = []
+    read_entry = catalog_module.read_entry
+
+    def noted(store: Store, folder: Any, stamp: Any) -> Any:
+        read.append(store.id_of(folder))
+        return read_entry(store, folder, stamp)
+
+    monkeypatch.setattr(catalog_module, "read_entry", noted)
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read  # the other one is known from the catalog on disk
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read
+
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    (place.root / "changed" / run._folder.uid).unlink()  # by a reader who may write the catalog on disk
+    assert ["Untitled", "resumed"] == [row.name for row in place.catalog().rows()]
+
+
 def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
     place: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
