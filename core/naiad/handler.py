@@ -13,9 +13,8 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import paths
-from naiad.batch import Batch
 from naiad.clock import now
-from naiad.errors import NaiadTypeError, NaiadValueError, StorageError, UnsupportedValue
+from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
 from naiad.fields.artifact import Artifact, track
 from naiad.fields.base import Source
 from naiad.fields.file import File as FileField
@@ -25,12 +24,12 @@ from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
 from naiad.namespace import nested
-from naiad.store.intake import incoming
 from naiad.store.segment import pack_int
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from naiad.batch import Batch
     from naiad.containers import Container
     from naiad.fields.base import Field
     from naiad.fields.file import StoredFile
@@ -424,10 +423,7 @@ class Handler(Source):
 
     def _do(self, change: Callable[[Batch], None], wait: bool) -> None:
         """Gather the changes of one verb and write them, all or none."""
-        scope = self._container._scope
-        with scope.lock, Batch(scope) as batch:
-            change(batch)
-        self._wait_if(wait)
+        self._container._scope.change(change, wait)
 
     def _take_in(
         self,
@@ -442,23 +438,7 @@ class Handler(Source):
         known = scope.tree.get(self._path)
         if known is not None:
             getattr(known, verb)  # a kind that does not have it says so before anything is copied
-        try:
-            files = take(scope)
-        except StorageError as problem:
-            return scope.spare(self._path, problem)
-        try:
-            self._do(lambda batch: change(batch, files), False)
-        except BaseException:  # only to clean up: whatever it is goes on
-            if not scope.is_read_only:
-                scope.writer.drop(incoming(files.values()))
-            raise
-        self._wait_if(wait)
-        return None
-
-    def _wait_if(self, wait: bool) -> None:
-        scope = self._container._scope
-        if wait and not scope.is_sync:  # which has waited already
-            scope.commit([], wait=True)
+        scope.take_in(self._path, lambda: take(scope), change, wait)
 
     # The ways of append
 

@@ -41,7 +41,7 @@ class Artifact(Field):
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the version by one that was fetched from another field."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     def track_files(
         self,
@@ -52,7 +52,8 @@ class Artifact(Field):
         progress_bar: ProgressBarType | None = None,
     ) -> None:
         """Add files; see `Handler.track_files`."""
-        self.scope.commit([self.tracking(track(path, destination, progress_bar))], wait)
+        files = track(path, destination, progress_bar)
+        self.write(lambda: self.tracking(files), wait)
 
     @current
     def fetch(self) -> ArtifactValue:

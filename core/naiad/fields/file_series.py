@@ -47,7 +47,7 @@ class FileSeries(Series):
         description: str | None = None,
     ) -> None:
         """Add one file at the end."""
-        self.scope.commit([self.adding(value, step, timestamp, name, description)], wait)
+        self.write(lambda: self.adding(value, step, timestamp, name, description), wait)
 
     @current
     def fetch_values(

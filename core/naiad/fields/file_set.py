@@ -57,11 +57,16 @@ class FileSet(Field):
 
     def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.scope.commit([self.uploading(globs, progress_bar=progress_bar)], wait)
+        self.scope.take_in(
+            self.path,
+            lambda: take_files(self.scope, self.path, globs, progress_bar),
+            lambda batch, files: batch.plan(self.path, lambda: self.storing(files)),
+            wait,
+        )
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
-        self.scope.commit([self.assigning(globs)], wait)
+        self.write(lambda: self.assigning(globs), wait)
 
     def delete_files(self, paths: str | Iterable[str], *, wait: bool = False) -> None:
         """Remove files and folders by their names in the set; for one that is not there, there is one warning."""

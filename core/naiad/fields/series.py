@@ -64,7 +64,7 @@ class Series(Field):
 
     def append(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point at the end."""
-        self.scope.commit([self.adding(value, step, timestamp)], wait)
+        self.write(lambda: self.adding(value, step, timestamp), wait)
 
     def extend(self, values: object, *, steps: object = None, timestamps: object = None, wait: bool = False) -> None:
         """Add several points, all or none.
@@ -74,19 +74,19 @@ class Series(Field):
         """
         items = coerce.collection(self.path, values)
         if items:
-            self.scope.commit([self.extending(items, steps, timestamps)], wait)
+            self.write(lambda: self.extending(items, steps, timestamps), wait)
 
     def log(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point, or several given as a collection; the old name of `append`."""
-        self.scope.commit([self.logging(value, step, timestamp)], wait)
+        self.write(lambda: self.logging(value, step, timestamp), wait)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace all points."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     def clear(self, *, wait: bool = False) -> None:
         """Remove all points; the series stays."""
-        self.scope.commit([self.extending([], None, None, fresh=True)], wait)
+        self.write(lambda: self.extending([], None, None, fresh=True), wait)
 
     def fetch_last(self) -> Any:
         """Return the value of the last point.
