@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import coerce, paths
+from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
     NaiadTypeError,
@@ -16,7 +17,7 @@ from naiad.errors import (
     UnsupportedValueWarning,
     warn_once,
 )
-from naiad.fields.base import Change, Field, Source, with_article
+from naiad.fields.base import Change, Field, Source
 from naiad.fields.file_series import FileSeries
 from naiad.fields.float_series import FloatSeries
 from naiad.fields.registry import field_class

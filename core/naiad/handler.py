@@ -21,6 +21,7 @@ from naiad.fields.file import File as FileField
 from naiad.fields.file import as_file, take
 from naiad.fields.file_set import FileSet, take_files
 from naiad.fields.float_series import FloatSeries
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
 from naiad.namespace import nested
 from naiad.store.segment import pack_int
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
-EXACT = 2**53
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 UNBOUND = FloatSeries(None, "")
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from naiad import paths
 from naiad.batch import Batch
+from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
     InactiveContainer,
@@ -24,7 +25,7 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.fields.atom import Atom
-from naiad.fields.base import Change, Field, with_article
+from naiad.fields.base import Change, Field
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.namespace import Tree
@@ -158,9 +159,7 @@ class ContainerScope:
 
     def missing(self, path: str) -> MissingField:
         """Return the error for a path without a field."""
-        near = ", ".join(f'"{known}"' for known in self.tree.near(path))
-        hint = f" Nearby: {near}." if near else ""
-        return MissingField(f'{self.title} has no field "{path}".{hint}', path=path)
+        return MissingField(f'{self.title} has no field "{path}".{self.tree.hint(path)}', path=path)
 
     def refresh(self) -> None:
         """Learn what other processes have added, removed or changed."""
@@ -308,7 +307,7 @@ class ContainerScope:
                 ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
                 if ops:
                     self.writer.log(ops, incoming=[name for change in changes for name in change.incoming])
-            except BaseException:
+            except BaseException:  # only to clean up: whatever it is goes on
                 self._withdraw(new)
                 raise
             for change in changes:

@@ -291,12 +291,15 @@ def fetch_table(
     names = _columns(columns)
     asked = None if query is None else parse(query)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
-    found = find(store.catalog(), kind, project, tree, sort_by=sort_by, is_ascending=ascending, limit=limit)
-    shown_names = None if names is None else dict.fromkeys([ALWAYS, sort_by, *names])
+    shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
+    found = find(
+        store.catalog(), kind, project, tree,
+        sort_by=sort_by, is_ascending=ascending, limit=limit, columns=shown_names,
+    )  # fmt: skip
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
-    return Table(found, None if shown_names is None else list(shown_names), store, kind)
+    return Table(found, shown_names, store, kind)
 
 
 def _columns(given: object) -> list[str] | None:

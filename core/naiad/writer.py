@@ -138,7 +138,7 @@ class Writer:
                 remove_seal(folder)
             keeping.mark_changed(folder)
             writer._say_open(ops)
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             writer._release()
             raise
         writer._on_error = on_error

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from naiad import html
+from naiad.coerce import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from naiad.store.reader import Reader
     from naiad.writer import Writer
 
-__all__ = ["Change", "Field", "Scope", "Source", "current", "with_article"]
+__all__ = ["Change", "Field", "Scope", "Source", "current"]
 
 K = TypeVar("K")
 V = TypeVar("V", bound=Callable[..., Any])
@@ -213,9 +214,3 @@ def current(verb: V) -> V:
             return getattr(self.scope.replacement(self), verb.__name__)(*arguments, **options)
 
     return cast("V", read)
-
-
-def with_article(thing: object) -> str:
-    """Return the name of the class of a thing for a sentence: "a Float", "an Integer"."""
-    name = type(thing).__name__
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import clock, coerce, progress
+from naiad.coerce import with_article
 from naiad.errors import (
     EmptySeries,
     FieldConflict,
@@ -25,7 +26,8 @@ from naiad.errors import (
     shown,
     warn_once,
 )
-from naiad.fields.base import Change, Field, with_article
+from naiad.fields.base import Change, Field
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings
 
 if TYPE_CHECKING:
@@ -37,10 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Series", "as_steps", "check_lengths", "local_times"]
 
 T = TypeVar("T")
-LARGEST_STEP = 2**63 - 1
 Steps = Sequence[int | float]
 WHOLE = {int}
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
 class Series(Field):
@@ -216,9 +216,9 @@ class Series(Field):
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
         if self.last is None:
             self.last = self._stored_last()
-        if self.last + count > LARGEST_STEP:
+        if self.last + count > LARGEST:
             raise NaiadValueError(
-                f'"{self.path}" has reached the largest step, {LARGEST_STEP}, so there is no next one.\nGive a step.',
+                f'"{self.path}" has reached the largest step, {LARGEST}, so there is no next one.\nGive a step.',
                 path=self.path,
             )
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
@@ -306,5 +306,5 @@ def as_steps(steps: Sequence[int | float]) -> Any:
     """Return steps as floats, like those of numbers, unless one of them is a whole number that no float can hold."""
     import numpy as np
 
-    exact = any(type(step) is int and abs(step) > 2**53 for step in steps)
+    exact = any(type(step) is int and abs(step) > EXACT for step in steps)
     return np.array(steps, dtype=None if exact else "float64")

@@ -39,10 +39,7 @@ Numbers = dict[tuple[str, str], int]
 
 def field_numbers(connection: Connection, tree: Node) -> Numbers:
     """Look up the fields that a tree names; those that no container has are left out."""
-    paths = sorted({leaf.field.path for leaf, _depth in leaves(tree)})
-    table = cells.field
-    found = connection.execute(select(table).where(table.c.path.in_(paths)))
-    return {(row.path, row.kind): row.number for row in found}
+    return cells.fields_at(connection, (leaf.field.path for leaf, _depth in leaves(tree)))
 
 
 def condition(node: Node, numbers: Numbers, container: ColumnElement[int]) -> ColumnElement[bool]:

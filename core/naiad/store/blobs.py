@@ -128,7 +128,7 @@ class Blobs:
             fd = os.open(path, flags, 0o444)
         try:
             yield name, fd
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             path.unlink(missing_ok=True)
             raise
         finally:

@@ -134,14 +134,10 @@ def _absorb(
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
     parts = _read(unfinished, positions)
     records = [(part.source.file, part.records) for part in parts if part.records is not None]
-    frames = [
-        (frame.ops[0].at, part.source.file.writer, frame.sequence, frame.ops) for part in parts for frame in part.frames
-    ]
     for part in parts:
         if part.source.is_final or part.upto > part.start:
             changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
-    for _at, writer, _sequence, ops in sorted(frames, key=lambda item: item[:3]):
-        picture.apply(writer, ops)
+    picture.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
     records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
     fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in picture.touched.values():

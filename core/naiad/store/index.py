@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError
 
 from naiad import paths
-from naiad.errors import NaiadPathError, NewerFormat
+from naiad.errors import NaiadPathError
 from naiad.ids import new_writer_id
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
@@ -45,7 +45,7 @@ from naiad.store.rows import (
 )
 from naiad.store.seal import sync_folder
 from naiad.store.states import FLOAT_SERIES, FieldState
-from naiad.store.tails import Damage
+from naiad.store.tails import Damage, refuse_newer
 
 __all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
 
@@ -101,11 +101,7 @@ class Index:
             raise damaged("the head row is missing")
         if not is_whole(schema.head, row._mapping):
             raise damaged("the head row fails its crc")
-        if row.format > schema.FORMAT:
-            raise NewerFormat(
-                f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
-                f"{schema.FORMAT}).\nInstall that release to read it; nothing was changed."
-            )
+        refuse_newer(row.format, schema.FORMAT, self.folder.index)
         return decode_head(row.facts)
 
     def folds(self, connection: Connection) -> int:

@@ -60,7 +60,7 @@ def take_all(
                 small, size = [], 0
         if size >= INLINE:
             _pack(blobs, taken, small, writer)
-    except BaseException:
+    except BaseException:  # only to clean up: whatever it is goes on
         for name in {name for content in taken if (name := _incoming_name(content))}:
             with contextlib.suppress(OSError):
                 blobs.release(name)

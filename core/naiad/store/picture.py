@@ -24,6 +24,7 @@ from naiad.ops import (
     Strings,
     Tags,
 )
+from naiad.store.frames import Frame
 from naiad.store.states import FILE_SET, FLOAT_SERIES, STRING_SET, FieldState, WriterState
 
 __all__ = ["Picture", "Shadowed"]
@@ -133,6 +134,11 @@ class Picture:
             found = self.writers[name] = WriterState(name)
         self.touched_writers.add(name)
         return found
+
+    def apply_all(self, frames: Iterable[tuple[str, Frame]]) -> None:
+        """Let frames of several writers, each with the name of its own, take effect in the order of their time."""
+        for name, frame in sorted(frames, key=lambda item: (item[1].ops[0].at, item[0], item[1].sequence)):
+            self.apply(name, frame.ops)
 
     def apply(self, name: str, ops: Iterable[Op]) -> None:
         """Let the ops of one frame of writer `name` take effect."""

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
+from naiad.integers import EXACT
 from naiad.plain import pack_text
 from naiad.store.index import Changes
-from naiad.store.points import EXACT, Columns, Ints, as_bytes, numbers_array
+from naiad.store.points import Columns, Ints, as_bytes, numbers_array
 from naiad.store.rows import chunk_crc, chunk_key
 from naiad.store.states import FieldState
 

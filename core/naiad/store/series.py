@@ -20,9 +20,9 @@ from naiad.codec import (
     read_header,
 )
 from naiad.errors import DamagedData
+from naiad.integers import EXACT
 from naiad.store.picture import Picture
 from naiad.store.points import (
-    EXACT,
     Columns,
     Ints,
     Numbers,

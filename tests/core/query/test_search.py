@@ -20,7 +20,7 @@ from naiad.query.rows import find
 from naiad.query.search import search
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 from naiad.store import cells
-from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry
+from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry, Stamp
 from naiad.store.database import open_in_memory
 from naiad.store.kinds import RUN
 
@@ -130,9 +130,9 @@ def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
     for table in reversed(cells.metadata.sorted_tables):
         connection.execute(table.delete())
     by_uid = {f"u{number}": facts for number, facts in enumerate(found)}
-    entries = [Entry(uid, "runs", uid, "p", "finished", 0, "", facts) for uid, facts in by_uid.items()]
-    others = [Entry("q", "runs", "q", "q", "finished", 0, "", facts) for facts in found[:1]]
-    others += [Entry("m", "models", "m", "p", "finished", 0, "", facts) for facts in found[:1]]
+    entries = [Entry(uid, "runs", uid, "p", "finished", 0, Stamp("", ""), facts) for uid, facts in by_uid.items()]
+    others = [Entry("q", "runs", "q", "q", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
+    others += [Entry("m", "models", "m", "p", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
     cells.put(connection, entries + others)
     return by_uid
 
