@@ -204,11 +204,17 @@ def test_error_in_a_long_query_shows_what_is_around_it() -> None:
         " AND ".join(["a:int = 1"] * (MOST + 1)),
         "(a:int = 1 AND NOT " * (DEEPEST + 1) + "a:int = 1" + ")" * (DEEPEST + 1),
     ],
-    ids=["long", "many", "deep"],
+    ids=["long", "many parts", "many patterns", "many", "deep"],
 )
 def test_excess_is_refused(query: str) -> None:
     with pytest.raises(InvalidQuery, match="at most"):
         parse(query)
+
+
+def test_pattern_that_takes_long_to_match_is_refused() -> None:
+    parse(r'a:string MATCHES "^\p{L}+-[0-9]{1,8}$"')
+    with pytest.raises(InvalidQuery, match="too large"):
+        parse('a:string MATCHES "(a{1,100}){1,10}x"')
 
 
 NASTY = [
