@@ -34,6 +34,8 @@ def find(store: Store, names: Iterable[str]) -> list[Item]:
         RunNotFound: one of them is not there.
         InvalidArgument: one of them is a project.
     """
+    if store.root.is_dir():
+        store.catalog().refresh()  # so that an id that means several is noticed before anything is deleted
     found: dict[str, Item] = {}
     for name in dict.fromkeys(names):
         folder = store.find(name)

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from naiad import clock
+from naiad.progress import showing
 from naiad.store.cells import Stamp, about, container, forget, metadata, put, stamps
 from naiad.store.database import open_for_writing, open_in_memory
 from naiad.store.entries import read_entry, seal_stamp, stamp_of
@@ -61,6 +62,8 @@ class Catalog:
         self._store = store
         self._place = store.root / "catalog.db"
         self._engine: Engine | None = None
+        self.progress_bar: bool | None = False
+        """Whether to show a bar while many runs are read; as users say it."""
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
 
@@ -181,13 +184,16 @@ class Catalog:
         folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
         stale = list(self._stale(folders.values(), marks, known))
-        for start in range(0, max(len(stale), 1), BATCH):
-            entries = [read_entry(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
-            if gone or entries:
-                with engine.begin() as connection:
-                    forget(connection, gone)
-                    put(connection, entries)
-                gone = []
+        is_long = len(stale) > BATCH
+        with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
+            for start in range(0, max(len(stale), 1), BATCH):
+                entries = [read_entry(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+                if gone or entries:
+                    with engine.begin() as connection:
+                        forget(connection, gone)
+                        put(connection, entries)
+                    gone = []
+                report(len(entries))
         if not is_listed and listed:
             with engine.begin() as connection:
                 connection.execute(update(about).values(listed=listed))

@@ -91,6 +91,7 @@ container = Table(
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
     Index("container_created", "created"),
     Index("container_seal", "seal"),
+    Index("container_id", "id"),
 )
 
 field = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import sqlite3
@@ -213,9 +214,16 @@ def linear_regexes(connection: sqlite3.Connection) -> None:
 
 
 def _matches(pattern: str, text: str | None) -> bool:
+    return text is not None and _compiled(pattern).search(text) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
     import re2
 
-    return text is not None and re2.search(pattern, text) is not None
+    options = re2.Options()
+    options.log_errors = False  # what it has to say about memory is for its own developers
+    return re2.compile(pattern, options)
 
 
 def case_matters(connection: sqlite3.Connection) -> None:

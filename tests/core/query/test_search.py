@@ -236,7 +236,8 @@ def test_unknown_column_names_what_is_near(connection: Connection) -> None:
 
 HEAVY = [
     " OR ".join(f"x:float > {n}" for n in range(95)),
-    " AND ".join(f'NOT y/z:string CONTAINS "{n}"' for n in range(95)),
+    " AND ".join(f'NOT y/z:string CONTAINS "{n}"' for n in range(10)),
+    " OR ".join(f'y/z:string CONTAINS "{"a" * 490}{n}"' for n in range(10)),
     'y/z:string MATCHES "(a*)*(a*)*$"',
     'y/z:string MATCHES "' + "(a|aa)" * 100 + 'b"',
     "(x:float = 1 AND NOT " * 9 + "x:float = 1" + ")" * 9,
