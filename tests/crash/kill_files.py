@@ -180,8 +180,11 @@ def look_after(store: Path) -> list[str]:
     for folder in found.folders():
         reader = Reader(folder)
         referenced |= {reader.resolve(file.blob) for _path, file in stored_files(reader) if file.blob}
-    left = {file.name for file in (store / "blobs").rglob("*") if file.is_file() and file.name != ".lock"}
-    problems += [f"orphans {name}" for name in sorted(left - referenced)]
+    left = {
+        file: file.stat().st_ino for file in (store / "blobs").rglob("*") if file.is_file() and file.name != ".lock"
+    }
+    inodes = {inode for file, inode in left.items() if file.name in referenced}  # content may have two names meanwhile
+    problems += [f"orphans {file.name}" for file, inode in left.items() if inode not in inodes]
     return problems
 
 

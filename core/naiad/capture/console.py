@@ -103,7 +103,7 @@ class Console:
         if wires.can_relay():
             try:
                 found.extend(wires.Wire(number) for number in wires.NUMBERS if wires.identity(number) is not None)
-                self._reading.listen_to(*wires.start_relay(found, self._nonce))
+                self._reading.listen_to(wires.start_relay(found, self._nonce))
             except OSError as error:
                 why = f"a helper cannot be started: {error}"
                 for wire in found:

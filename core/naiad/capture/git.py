@@ -7,13 +7,13 @@ repository configures is run, nothing in it is changed, and each question has an
 from __future__ import annotations
 
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 from select import POLLIN, poll
 from typing import TYPE_CHECKING
 
 from naiad import clock
+from naiad.capture.remotes import without_secrets
 from naiad.gitref import GitRef
 from naiad.store.forks import holding_forks
 
@@ -32,7 +32,6 @@ QUIET = {
 OPTIONS = ["-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false"]
 COMMIT = "--format=%H%x00%B%x00%an%x00%ae%x00%cI"
 DIFF = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"]
-PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 def find_repository(place: str | os.PathLike[str]) -> Path | None:
@@ -96,7 +95,7 @@ class Git:
 
     def _remotes(self) -> list[str]:
         lines = self._maybe("config", "--get-regexp", r"^remote\..*\.url$").splitlines()
-        return [PASSWORD.sub(r"\1@", line.partition(" ")[2]) for line in lines]
+        return [without_secrets(line.partition(" ")[2]) for line in lines]
 
     def _latest_shared(self) -> str:
         names = {

@@ -22,14 +22,12 @@ LOOK_AGAIN_MS = 250
 class Told:
     """One relay, and the part of a message that has arrived from it."""
 
-    def __init__(self, descriptor: int, starter: int) -> None:
+    def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._starter = starter
         self._arrived = b""
 
     def messages(self) -> list[tuple[int, int, float, bytes]] | None:
         """Return what has arrived whole: stream, what it is, when, content; None when the relay is gone."""
-        self._bury_starter()
         data = os.read(self.descriptor, 65536)
         if not data:
             return None
@@ -43,13 +41,6 @@ class Told:
             found.append((number, what, at, self._arrived[relay.HEADER.size : end]))
             self._arrived = self._arrived[end:]
         return found
-
-    def _bury_starter(self) -> None:
-        """The process that started the relay has ended, or is about to: it must not stay as a zombie."""
-        starter, self._starter = self._starter, 0
-        if starter:
-            with contextlib.suppress(ChildProcessError):  # the program waits for all its children itself
-                os.waitpid(starter, 0)
 
 
 class Reading:
@@ -78,9 +69,9 @@ class Reading:
         with contextlib.suppress(BlockingIOError):  # so full that the thread is on its way
             os.write(self._wake, b".")
 
-    def listen_to(self, told: int, starter: int) -> None:
+    def listen_to(self, told: int) -> None:
         """Read from a relay too, until it is gone."""
-        self.do(lambda: self._relays.update({told: Told(told, starter)}))
+        self.do(lambda: self._relays.update({told: Told(told)}))
 
     def take(self, number: int, text: str, at: float) -> None:
         """Take text of a stream; in the thread."""

@@ -254,8 +254,6 @@ def main(nonce: str) -> None:
     """Leave the program's session, so that signals for its group stay there, and relay."""
     import signal
 
-    if os.fork():
-        os._exit(0)  # a program that waits for all its children must not wait for this one
     os.setsid()
     _close_all_above(LOG)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGTTOU):

@@ -16,6 +16,7 @@ from naiad.capture import relay
 __all__ = ["NUMBERS", "Wire", "can_relay", "start_relay"]
 
 NUMBERS = (1, 2)
+SHELL = "/bin/sh"
 LOWEST = 64
 """Our own descriptors are above this, out of the way of programs that count on theirs."""
 
@@ -80,8 +81,10 @@ def can_relay() -> bool:
     return is_interpreter and hasattr(os, "posix_spawn") and os.path.exists(relay.__file__)
 
 
-def start_relay(wires: Sequence[Wire], nonce: str) -> tuple[int, int]:
-    """Start the relay of these wires; return where it says what passed, and the process that starts it.
+def start_relay(wires: Sequence[Wire], nonce: str) -> int:
+    """Start the relay of these wires; return where it says what passed.
+
+    A shell starts it and ends at once: a program that waits for any child of its own must never get this one.
 
     Raises:
         OSError: no process can be started.
@@ -97,9 +100,9 @@ def start_relay(wires: Sequence[Wire], nonce: str) -> tuple[int, int]:
     absent = {*relay.SOURCES, *relay.TARGETS} - {wire.number for wire in wires}
     for number in absent:  # whatever the program has there is none of the relay's business
         actions += [(os.POSIX_SPAWN_CLOSE, relay.SOURCES[number]), (os.POSIX_SPAWN_CLOSE, relay.TARGETS[number])]
-    command = [sys.executable, "-I", "-S", relay.__file__, nonce]
+    command = [SHELL, "-c", '"$@" &', SHELL, sys.executable, "-I", "-S", relay.__file__, nonce]
     try:
-        process = os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+        starter = os.posix_spawn(SHELL, command, os.environ, file_actions=actions)
     except OSError:
         os.close(told)
         raise
@@ -107,7 +110,9 @@ def start_relay(wires: Sequence[Wire], nonce: str) -> tuple[int, int]:
         os.close(telling)
         for wire in wires:
             os.close(wire.source)
-    return told, process
+    with contextlib.suppress(ChildProcessError):  # the program's own waiting has come first
+        os.waitpid(starter, 0)
+    return told
 
 
 def _raised(descriptor: int) -> int:

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from naiad.query.tree import And, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.store import cells
 from naiad.store.cells import INDEXED_TEXT
-from naiad.store.picture import STRING_SET
+from naiad.store.states import STRING_SET
 
 __all__ = ["Numbers", "condition", "field_numbers", "holders", "text_of"]
 

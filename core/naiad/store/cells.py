@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 
-from naiad.store.picture import FLOAT_SERIES, STRING_SET
+from naiad.store.states import FLOAT_SERIES, STRING_SET
 
 __all__ = [
     "ASPECTS",

@@ -16,8 +16,8 @@ from naiad.store.cells import Cell, Entry, Stamp
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
 from naiad.store.leases import read_leases
-from naiad.store.picture import STRING_SERIES, STRING_SET, FieldState, Series
 from naiad.store.reader import Reader
+from naiad.store.states import STRING_SERIES, STRING_SET, FieldState, Series
 
 if TYPE_CHECKING:
     from naiad.store.store import Store

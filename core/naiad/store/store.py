@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naiad import clock, ids
-from naiad.errors import ContainerNotFound, ModelKeyTaken, NewerFormat, StoreNotWritable
+from naiad.errors import ContainerNotFound, ModelKeyTaken, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
 from naiad.store.folder import RunFolder
@@ -29,6 +29,7 @@ from naiad.store.keeping import settle
 from naiad.store.kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.store.namesakes import namesakes
 from naiad.store.register import Register, kind_of_id
+from naiad.store.tails import refuse_newer
 
 if TYPE_CHECKING:
     from naiad.store.catalog import Catalog
@@ -107,12 +108,7 @@ class Store:
             raise StoreNotWritable(
                 f"{version} cannot be read: {error}", errno=errno.EIO, filename=str(version)
             ) from error
-        if known > FORMAT:
-            raise NewerFormat(
-                f"The store {self.root} was made by a later release of naiad "
-                f"(format {known}; this one knows {FORMAT}).\n"
-                "Install that release to use it; nothing was changed."
-            )
+        refuse_newer(known, FORMAT, f"The store {self.root}")
         return True
 
     def default_project(self) -> str:

@@ -245,6 +245,18 @@ def test_a_program_may_wait_for_all_its_children(programs: Any) -> None:
     assert b"all gone\n" == programs.piped(body).output
 
 
+def test_a_program_that_waits_for_any_child_gets_its_own(programs: Any) -> None:
+    body = """
+    pid = os.fork()
+    if not pid:
+        time.sleep(0.2)
+        os._exit(7)
+    print(os.wait() == (pid, 7 << 8))
+    """
+
+    assert b"True\n" == programs.piped(body).output
+
+
 def test_without_an_interpreter_python_itself_is_still_captured(programs: Any) -> None:
     body = """
     run.stop()

@@ -59,7 +59,7 @@ def test_commit_is_told_with_all_its_facts(repository: Path) -> None:
     )
     assert datetime(2024, 2, 3, 2, 5, 6, tzinfo=timezone.utc) == found.commit_date
     assert ("work", False) == (found.branch, found.is_dirty)
-    assert ("https://ada@x.org/r.git", "git@x.org:r.git") == found.remotes
+    assert ("https://x.org/r.git", "git@x.org:r.git") == found.remotes
 
 
 @pytest.mark.parametrize("change", ["edited", "staged", "untracked"])
