@@ -6,6 +6,7 @@ relay and thread stay for the next.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from naiad import clock
 from naiad.capture import relay, streams, wires
 from naiad.capture.reading import Reading
 from naiad.capture.rows import Row
-from naiad.errors import warn_once
+from naiad.errors import NaiadWarning, warn_once
 
 __all__ = ["Console", "Listener", "console"]
 
@@ -39,7 +40,8 @@ class Console:
         self._numbers = count(1)
         self._latest = 0  # the stream that was written last
         self._answers: dict[bytes, SimpleQueue[None]] = {}
-        self._reading = Reading(self._tell, self._answered)
+        self._relay: int | None = None  # where the relay of these wires says what passed
+        self._reading = Reading(self._tell, self._answered, self._gone)
 
     def join(self, listener: Listener) -> None:
         """Tell the listener all that is printed from now on."""
@@ -83,12 +85,14 @@ class Console:
         if not all(wire.fits() for wire in self._wires.values()):
             for wire in self._wires.values():
                 wire.close()
-            self._wires = {}
+            self._wires, self._relay = {}, None
         if not self._wires:
             self._wires = {wire.number: wire for wire in self._new_wires()}
+            if self._relay is not None:
+                self._reading.listen_to(self._relay)
         for wire in self._wires.values():
             wire.connect()
-        self._hooks = streams.hooks(set(self._wires), self._before, self._written)
+        self._hooks = streams.hooks(set(self._wires), self._before, self._failed, self._written)
 
     def _end(self) -> None:
         for hook in self._hooks:
@@ -103,7 +107,7 @@ class Console:
         if wires.can_relay():
             try:
                 found.extend(wires.Wire(number) for number in wires.NUMBERS if wires.identity(number) is not None)
-                self._reading.listen_to(wires.start_relay(found, self._nonce))
+                self._relay = wires.start_relay(found, self._nonce)
             except OSError as error:
                 why = f"a helper cannot be started: {error}"
                 for wire in found:
@@ -130,7 +134,18 @@ class Console:
     def _mark(self, kind: bytes, name: bytes) -> bytes:
         return relay.mark(self._nonce) + kind + name
 
+    def _failed(self, number: int) -> bool:
+        """Take what nobody reads any more out of the way; whether there was something of ours to take out."""
+        return number in self._wires and self._wires[number].give_up()
+
     # The end
+
+    def _gone(self, told: int) -> None:
+        """The relay has ended: the program goes on without it. In the thread, which must not wait for the lock."""
+        given_up = [wire.give_up() for wire in self._wires.values()] if told == self._relay else []
+        if any(given_up):
+            with contextlib.suppress(NaiadWarning):  # where warnings are errors, the thread must not end
+                warn_once("relay gone", "The helper that captures what is printed was ended: no more of it is kept.")
 
     def _drain(self, until: float, is_last: bool) -> None:
         """Wait until the listeners were told everything that was printed before, as long as that goes on."""
@@ -138,8 +153,7 @@ class Console:
         done = self._answers[name] = SimpleQueue()
 
         def finish() -> None:
-            if is_last:
-                self._reading.finish()
+            (self._reading.finish if is_last else self._reading.tell)()
             done.put(None)
 
         try:

@@ -6,6 +6,7 @@ repository configures is run, nothing in it is changed, and each question has an
 
 from __future__ import annotations
 
+import math
 import os
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,15 @@ QUIET = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
+FOREIGN = (
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS"),
+    *("GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX"),
+    *("GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE"),
+    *("GIT_SHALLOW_FILE", "GIT_WORK_TREE"),
+)
+"""What git sets for its hooks and means one repository, as `git rev-parse --local-env-vars` lists it."""
+STATUS_SECONDS = 2.0
+"""How long may be looked for changes, which is slow on slow disks: less than the end of a run waits for all of it."""
 OPTIONS = ["-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false"]
 COMMIT = "--format=%H%x00%B%x00%an%x00%ae%x00%cI"
 DIFF = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"]
@@ -65,7 +75,7 @@ class Git:
             commit_date=datetime.fromisoformat(date.replace("Z", "+00:00")),
             branch=self._branch(),
             remotes=tuple(self._remotes()),
-            is_dirty=bool(self._run("status", "--porcelain", limit=1)),
+            is_dirty=self._is_dirty(),
         )
 
     def patch(self, commit: str = "HEAD") -> tuple[bytes, bool]:
@@ -89,6 +99,13 @@ class Git:
         """End the question that is being asked; from another thread."""
         if (asked := self._asked) is not None:
             asked.kill()
+
+    def _is_dirty(self) -> bool | None:
+        """Whether something was changed; None if that cannot be found out in time."""
+        try:
+            return bool(self._run("status", "--porcelain", limit=1, seconds=STATUS_SECONDS))
+        except TimeoutError:
+            return None
 
     def _branch(self) -> str:
         return self._maybe("symbolic-ref", "--quiet", "--short", "HEAD") or "Detached HEAD"
@@ -117,16 +134,17 @@ class Git:
     def _ask(self, *arguments: str) -> str:
         return self._run(*arguments).decode("utf-8", "replace")
 
-    def _run(self, *arguments: str, limit: int = LARGEST_PATCH) -> bytes:
+    def _run(self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf) -> bytes:
         """Run git and return what it prints, at most so many bytes of it."""
         with holding_forks():  # a child forked meanwhile could never import it
             from subprocess import DEVNULL, PIPE, Popen
 
         command = ["git", *OPTIONS, *arguments]
-        environment = {**os.environ, **QUIET}
+        until = min(self._until, clock.monotonic() + seconds)
+        environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | QUIET
         with Popen(command, cwd=self._folder, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL) as asked:
             self._asked = asked
-            found, is_whole = self._read(asked, limit)
+            found, is_whole = self._read(asked, limit, until)
             if not is_whole:
                 asked.kill()
         self._asked = None
@@ -136,7 +154,7 @@ class Git:
             raise ValueError(f"git {arguments[0]} has no answer")
         return bytes(found)
 
-    def _read(self, asked: Popen[bytes], limit: int) -> tuple[bytearray, bool]:
+    def _read(self, asked: Popen[bytes], limit: int, until: float) -> tuple[bytearray, bool]:
         """Return what a program prints until it ends, there is too much of it, or the time is up; and which it was."""
         assert asked.stdout is not None
         output = asked.stdout.fileno()
@@ -144,7 +162,7 @@ class Git:
         look.register(output, POLLIN)
         found = bytearray()
         while len(found) < limit:
-            if not look.poll(max(0.0, self._until - clock.monotonic()) * 1000):
+            if not look.poll(max(0.0, until - clock.monotonic()) * 1000):
                 return found, False
             data = os.read(output, min(65536 * 4, limit - len(found)))
             if not data:

@@ -17,6 +17,8 @@ from naiad.capture.rows import Row, Rows
 __all__ = ["Reading"]
 
 LOOK_AGAIN_MS = 250
+TOGETHER_SECONDS = 0.1
+"""How long rows are collected, since one long write costs much less than many short ones."""
 
 
 class Told:
@@ -28,18 +30,19 @@ class Told:
 
     def messages(self) -> list[tuple[int, int, float, bytes]] | None:
         """Return what has arrived whole: stream, what it is, when, content; None when the relay is gone."""
-        data = os.read(self.descriptor, 65536)
+        data = os.read(self.descriptor, relay.PIECE)
         if not data:
             return None
         self._arrived += data
-        found = []
-        while len(self._arrived) >= relay.HEADER.size:
-            number, what, at, size = relay.HEADER.unpack_from(self._arrived)
-            end = relay.HEADER.size + size
+        found, start = [], 0
+        while len(self._arrived) - start >= relay.HEADER.size:
+            number, what, at, size = relay.HEADER.unpack_from(self._arrived, start)
+            end = start + relay.HEADER.size + size
             if len(self._arrived) < end:
                 break
-            found.append((number, what, at, self._arrived[relay.HEADER.size : end]))
-            self._arrived = self._arrived[end:]
+            found.append((number, what, at, self._arrived[start + relay.HEADER.size : end]))
+            start = end
+        self._arrived = self._arrived[start:]
         return found
 
 
@@ -49,13 +52,22 @@ class Reading:
     Args:
         tell: takes the number of a stream and rows that were finished on it.
         answer: takes the name of a question that a relay has answered.
+        gone: takes the descriptor of a relay that has ended.
     """
 
-    def __init__(self, tell: Callable[[int, Sequence[Row]], None], answer: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        tell: Callable[[int, Sequence[Row]], None],
+        answer: Callable[[bytes], None],
+        gone: Callable[[int], None],
+    ) -> None:
         self._tell = tell
         self._answer = answer
+        self._gone = gone
         self._rows = {1: Rows(), 2: Rows()}
         self._decoders = {number: getincrementaldecoder("utf-8")("replace") for number in self._rows}
+        self._collected: dict[int, list[Row]] = {1: [], 2: []}
+        self._told_at = 0.0
         self._relays: dict[int, Told] = {}
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._woken, self._wake = os.pipe()
@@ -75,17 +87,22 @@ class Reading:
 
     def take(self, number: int, text: str, at: float) -> None:
         """Take text of a stream; in the thread."""
-        rows = self._rows[number].feed(text, at)
-        if rows:
-            self._tell(number, rows)
+        self._collected[number] += self._rows[number].feed(text, at)
 
     def finish(self) -> None:
         """Tell what has no end of line yet; in the thread."""
         for number, rows in self._rows.items():
             self._decoders[number].reset()
-            rest = rows.rest()
-            if rest:
-                self._tell(number, rest)
+            self._collected[number] += rows.rest()
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell all that was collected; in the thread."""
+        self._told_at = clock.monotonic()
+        for number, rows in self._collected.items():
+            if rows:
+                self._collected[number] = []
+                self._tell(number, rows)
 
     def forked(self) -> None:
         """In a forked child: the thread is not here, and what is open would tell others that the parent lives."""
@@ -105,23 +122,29 @@ class Reading:
                     self._calls.get_nowait()()
             for number in self._rows:
                 self._look_again(number)
+            if clock.monotonic() - self._told_at >= TOGETHER_SECONDS:
+                self.tell()
 
     def _wait(self) -> set[int]:
         look = poll()
         for descriptor in (*self._relays, self._woken):
             look.register(descriptor, POLLIN)
-        is_waiting = any(rows.is_waiting() for rows in self._rows.values())
-        return {descriptor for descriptor, _ in look.poll(LOOK_AGAIN_MS if is_waiting else None)}
+        return {descriptor for descriptor, _ in look.poll(self._most_ms())}
+
+    def _most_ms(self) -> float | None:
+        if any(self._collected.values()):
+            return TOGETHER_SECONDS * 1000
+        return LOOK_AGAIN_MS if any(rows.is_waiting() for rows in self._rows.values()) else None
 
     def _look_again(self, number: int) -> None:
-        rows = self._rows[number].due(clock.now()) if self._rows[number].is_waiting() else []
-        if rows:
-            self._tell(number, rows)
+        if self._rows[number].is_waiting():
+            self._collected[number] += self._rows[number].due(clock.now())
 
     def _heed(self, told: Told) -> None:
         messages = told.messages()
         if messages is None:
             self._relays.pop(told.descriptor)
+            self._gone(told.descriptor)
             os.close(told.descriptor)
         for number, what, at, content in messages or ():
             if what == relay.DATA:

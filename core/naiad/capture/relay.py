@@ -35,6 +35,7 @@ LONGEST_WAIT = 0.2
 HOLD = 0.02
 """Seconds that something which may become a mark is held back."""
 LOOK_AT_SIZE = 1.0
+PIECE = 1024 * 1024
 BACKLOG = 64 * 1024 * 1024
 """What waits for a program that does not listen; beyond it what passed is counted and not told."""
 
@@ -110,7 +111,7 @@ class Stream:
     def read(self) -> bytes:
         """Return what was printed; nothing once nobody can print any more."""
         try:
-            data = os.read(self.source, 65536)
+            data = os.read(self.source, PIECE)
         except OSError:  # EIO: the last one who had the pseudo terminal open is gone
             data = b""
         if not data:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from naiad.store.forks import holding_forks
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 __all__ = ["requirements"]
 
@@ -12,5 +17,14 @@ def requirements() -> str:
     with holding_forks():  # a child forked meanwhile could never import it
         from importlib.metadata import distributions
 
-    found = {(each.metadata["Name"], each.version) for each in distributions() if each.metadata["Name"]}
+    found = {pair for each in distributions() if (pair := _name_and_version(each))}
     return "\n".join(f"{name}=={version}" for name, version in sorted(found, key=lambda pair: pair[0].lower()))
+
+
+def _name_and_version(distribution: Distribution) -> tuple[str, str] | None:
+    """Return what one distribution says of itself; None for the remains of one, or one whose file is damaged."""
+    try:
+        name, version = (distribution.metadata[key] for key in ("Name", "Version"))
+    except (KeyError, OSError, TypeError, ValueError):  # no such file or entry, not to be read, or not text
+        return None
+    return (str(name), str(version)) if name and version else None

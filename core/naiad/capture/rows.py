@@ -38,6 +38,8 @@ class Rows:
     def feed(self, text: str, at: float) -> list[Row]:
         """Take text that was written at a time, and return the rows that are finished by it."""
         text = self._unfinished + text
+        if not self._goes_up and not self._is_moving(text):
+            return self._lines(text, at)
         cut = UNFINISHED.search(text)
         self._unfinished = text[cut.start() :] if cut else ""
         for place, part in enumerate(MOVES.split(text[: cut.start()] if cut else text)):
@@ -45,6 +47,29 @@ class Rows:
                 self._move(part, at)
             elif part:
                 self._write(part, at)
+        return self.due(at)
+
+    def _is_moving(self, text: str) -> bool:
+        return self._cursor > 0 or "\r" in text or "\x08" in text or "\x1b" in text
+
+    def _lines(self, text: str, at: float) -> list[Row]:
+        """Do the same for text that only goes on and down, as nearly all does."""
+        self._unfinished = ""
+        first, *others = text.split("\n")
+        if first:
+            self._write(first, at)
+        if not others or self._cursor > 0 or max(map(len, others)) > LONGEST_ROW:
+            return self._rest_of(others, at)
+        last = others.pop()
+        rows = [self._rows[0], *((at, line) for line in others)]
+        self._rows, self._is_at_start = [(at, last)], not last
+        return rows
+
+    def _rest_of(self, others: list[str], at: float) -> list[Row]:
+        for line in others:
+            self._move("\n", at)
+            if line:
+                self._write(line, at)
         return self.due(at)
 
     def due(self, now: float) -> list[Row]:

@@ -8,6 +8,7 @@ The stream objects stay the same ones, since loggers and progress bars have kept
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any
 __all__ = ["Hook", "flush", "hooks"]
 
 STREAMS = {1: "stdout", 2: "stderr"}
+NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""What writing fails with: to a pipe, and to a pseudo terminal."""
 
 
 class Hook:
@@ -34,12 +37,18 @@ class Hook:
             delattr(self._subject, self._name)
 
 
-def hooks(wired: set[int], before: Callable[[int], None], written: Callable[[int, str], None]) -> list[Hook]:
+def hooks(
+    wired: set[int],
+    before: Callable[[int], None],
+    failed: Callable[[int], bool],
+    written: Callable[[int, str], None],
+) -> list[Hook]:
     """Hook both of Python's streams.
 
     Args:
         wired: the descriptors that are captured themselves.
         before: called with its number before something goes to a captured descriptor.
+        failed: called with its number when nobody reads it; says whether to try again.
         written: called with its number and the text after it went elsewhere.
     """
     found: list[Hook] = []
@@ -49,7 +58,9 @@ def hooks(wired: set[int], before: Callable[[int], None], written: Callable[[int
             if stream is None or _is_hooked(stream):
                 continue
             if number in wired and _descriptor(stream) == number:
-                found += [Hook(stream.buffer, method, _calling(before, number)) for method in ("write", "flush")]
+                found += [
+                    Hook(stream.buffer, method, _calling(before, failed, number)) for method in ("write", "flush")
+                ]
             else:
                 found.append(Hook(stream, "write", _copying(written, number)))
     return found
@@ -85,11 +96,16 @@ def _descriptor(stream: Any) -> int | None:
         return None
 
 
-def _calling(before: Callable[[int], None], number: int) -> Callable[[Any], Any]:
+def _calling(before: Callable[[int], None], failed: Callable[[int], bool], number: int) -> Callable[[Any], Any]:
     def make(method: Any) -> Any:
         def call(*args: Any) -> Any:
             before(number)
-            return method(*args)
+            try:
+                return method(*args)
+            except OSError as error:  # what was not written is still in the buffer
+                if error.errno not in NOBODY_READS or not failed(number):
+                    raise
+                return method(*args)
 
         return call
 

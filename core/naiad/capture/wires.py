@@ -17,6 +17,8 @@ __all__ = ["NUMBERS", "Wire", "can_relay", "start_relay"]
 
 NUMBERS = (1, 2)
 SHELL = "/bin/sh"
+PIPE_BYTES = 1024 * 1024
+"""Room in each pipe, where the system can give it: fewer turns between processes when much is printed."""
 LOWEST = 64
 """Our own descriptors are above this, out of the way of programs that count on theirs."""
 
@@ -28,6 +30,7 @@ class Wire:
         self.number = number
         self.identity = identity(number)
         self.outer = _raised(number)
+        self.is_dead = False  # once the relay is gone, what is written here reaches nobody
         try:
             self.source, self.inner = _terminal_like(self.outer) if os.isatty(number) else _pipe()
         except OSError:
@@ -37,11 +40,20 @@ class Wire:
     def connect(self) -> None:
         """From now on what is written to the number goes through the relay."""
         os.dup2(self.inner, self.number)
+        if self.is_dead:  # the thread that learns it has learned it just now
+            self.disconnect()
 
     def disconnect(self) -> None:
         """Put back what was there before, unless the program has put something else there itself."""
         if self.is_connected():
             os.dup2(self.outer, self.number)
+
+    def give_up(self) -> bool:
+        """The relay is gone: put back what was there; False if the number did not lead to the relay."""
+        self.is_dead = True
+        was_connected = self.is_connected()
+        self.disconnect()
+        return was_connected
 
     def is_connected(self) -> bool:
         """Whether the number still leads to the relay."""
@@ -49,7 +61,7 @@ class Wire:
 
     def fits(self) -> bool:
         """Whether what is at the number now is where this wire leads."""
-        return identity(self.number) in (self.identity, identity(self.inner))
+        return not self.is_dead and identity(self.number) in (self.identity, identity(self.inner))
 
     def mark(self, mark: bytes) -> bool:
         """Write something for the relay alone; False if nobody reads this stream any more."""
@@ -120,7 +132,10 @@ def _raised(descriptor: int) -> int:
 
 
 def _pipe() -> tuple[int, int]:
-    return _both_raised(os.pipe())
+    pair = _both_raised(os.pipe())
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or more than this user may have
+        fcntl.fcntl(pair[0], fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return pair
 
 
 def _terminal_like(terminal: int) -> tuple[int, int]:

@@ -257,6 +257,35 @@ def test_a_program_that_waits_for_any_child_gets_its_own(programs: Any) -> None:
     assert b"True\n" == programs.piped(body).output
 
 
+@pytest.mark.parametrize("where", ["piped", "on_terminal"])
+def test_a_program_goes_on_printing_when_the_relay_is_killed(programs: Any, where: str) -> None:
+    body = """
+    from naiad.capture.console import console
+    time.sleep(0.3)
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with open(f"/proc/{process}/cmdline", "rb") as file:
+            if console()._nonce.encode() in file.read():
+                os.kill(int(process), signal.SIGKILL)
+    for i in range(20):  # the first ones may be lost with the relay
+        print("line", i, flush=True)
+        time.sleep(0.02)
+    code = subprocess.run(["sh", "-c", "echo child; echo child"]).returncode
+    print("code", code)
+    run.stop()
+    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m") as other:
+        name = other["sys/id"].fetch()
+        print("kept again")
+    other = naiad.init_run(with_id=name, mode="read-only")
+    print(list(other["m/stdout"].fetch_values()["value"]))
+    """
+    printed = getattr(programs, where)(body)
+    lines = printed.output.decode().splitlines()
+
+    assert 0 == printed.code
+    assert {"line 19", "child", "code 0", "kept again", "['kept again']"} <= set(lines)
+    assert (2, 1) == (lines.count("child"), printed.output.count(b"The helper"))
+
+
 def test_without_an_interpreter_python_itself_is_still_captured(programs: Any) -> None:
     body = """
     run.stop()

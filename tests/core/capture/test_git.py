@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from naiad import clock
-from naiad.capture.git import LARGEST_PATCH, Git, find_repository
+from naiad.capture.git import FOREIGN, LARGEST_PATCH, Git, find_repository
 
 AUTHOR = {
     "GIT_AUTHOR_NAME": "Ada",
@@ -171,3 +172,36 @@ def test_a_question_ends_when_the_time_is_up(repository: Path, monkeypatch: pyte
     with pytest.raises(TimeoutError):
         asked(repository, 0.3).commit()
     assert 10 > time.monotonic() - began
+
+
+def test_a_slow_look_for_changes_costs_only_itself(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository / "train.py").write_text("print(2)\n")
+    slow = repository.parent / "bin"
+    slow.mkdir()
+    real = shutil.which("git")
+    (slow / "git").write_text(f'#!/bin/sh\ncase " $* " in *" status "*) exec sleep 60;; esac\nexec {real} "$@"\n')
+    (slow / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow}:{os.environ['PATH']}")
+    monkeypatch.setattr("naiad.capture.git.STATUS_SECONDS", 0.3)
+    found = asked(repository)
+
+    assert ("work", None) == ((commit := found.commit()).branch, commit.is_dirty)
+    assert b"+print(2)" in found.patch()[0]
+
+
+def test_within_a_hook_of_another_repository_it_is_still_ones_own(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = git(repository, "rev-parse", "HEAD")
+    other = tmp_path / "other"
+    git(tmp_path, "clone", "-q", str(repository), str(other))
+    git(other, "commit", "-q", "--allow-empty", "-m", "Second")
+    for name, value in {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index", "GIT_WORK_TREE": "."}.items():
+        monkeypatch.setenv(name, str(other / value))
+    (other / "train.py").write_text("print(2)\n")
+
+    assert (expected, False) == ((found := asked(repository).commit()).commit_id, found.is_dirty)
+
+
+def test_every_variable_that_means_one_repository_is_dropped(repository: Path) -> None:
+    assert set(git(repository, "rev-parse", "--local-env-vars").split()) <= set(FOREIGN)
