@@ -154,7 +154,7 @@ class FileSet(Field):
 
     def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
-        if not files and not clear:
+        if not files and not clear and not self.scope.is_read_only:  # which looks at no files, and says so
             return Change(self)
         add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
