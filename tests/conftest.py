@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import naiad
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Leave addresses out of the names of tests: processes that run them together have to find the same ones."""
-    item._nodeid = re.sub(r" at 0x[0-9a-f]+", "", item.nodeid)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import coerce, paths
+from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
     NaiadTypeError,
@@ -16,13 +17,14 @@ from naiad.errors import (
     UnsupportedValueWarning,
     warn_once,
 )
-from naiad.fields.base import Change, Field, Source, with_article
+from naiad.fields.base import Change, Field, Source
 from naiad.fields.file_series import FileSeries
 from naiad.fields.float_series import FloatSeries
 from naiad.fields.registry import field_class
 from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
+from naiad.kept import KeptFile
 from naiad.plain import dimensions
 from naiad.plugins import first
 from naiad.types import Atom, StringifyValue, Value, as_mapping
@@ -44,14 +46,16 @@ class Batch:
     """What one verb is about to do. Leaving the block in order writes it; an exception leaves no trace.
 
     The scope's lock is held around it, by a `with` of its own: Ctrl-C cannot come between taking a lock that is
-    written in C and entering its block, but it can come in the first line of any method here.
+    written in C and entering its block, but it can come in the first line of any method here. `scope.change` does it.
 
     >>> with scope.lock, Batch(scope) as batch:
     ...     batch.assign("params", {"lr": 0.1, "epochs": 3})
     """
 
-    def __init__(self, scope: ContainerScope) -> None:
+    def __init__(self, scope: ContainerScope, wait: bool = False) -> None:
+        self.stored: frozenset[str] = frozenset()  # names of content that came in and is part of what was written
         self._scope = scope
+        self._wait = wait  # whether the user wants to be told what is not stored
         self._changes: list[Change] = []
         self._new: dict[str, Field] = {}
         self._has_learned = False
@@ -66,6 +70,7 @@ class Batch:
         try:
             if error is None and self._changes:
                 self._scope.commit(self._changes)
+                self.stored = frozenset(name for change in self._changes for name in change.incoming)
                 self._changes = []
         finally:
             incoming = [name for change in self._changes for name in change.incoming]
@@ -91,7 +96,7 @@ class Batch:
         """Append a value, or each value of a dict to a path below, all with the same step and time."""
         for leaf, given in self._leaves(path, value):
             for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
-                self._plan(
+                self.plan(
                     rest,
                     lambda: self._series(rest, item, "append").adding(item, step, timestamp, name, description),  # noqa: B023 (called at once)
                 )
@@ -113,7 +118,7 @@ class Batch:
         """Append a value or, where it is a collection, each of its items."""
         for leaf, item in self._leaves(path, value):
             first = next(iter(coerce.collection(leaf, item)), None)
-            self._plan(
+            self.plan(
                 leaf,
                 lambda: self._series(leaf, first, "log").logging(item, step, timestamp, name, description),  # noqa: B023 (called at once)
             )
@@ -122,9 +127,9 @@ class Batch:
         """Add tags."""
         known = self._known(path) or (self._make(path, StringSet.kind) if path in TAG_PATHS else None)
         if known is None:
-            self._plan(path, lambda: _refuse_tags(path, values))
+            self.plan(path, lambda: _refuse_tags(path, values))
         elif isinstance(known, StringSet):
-            self._plan(path, lambda: known.adding_tags(values))
+            self.plan(path, lambda: known.adding_tags(values))
         else:
             known.refuse("add")
 
@@ -133,7 +138,7 @@ class Batch:
         known = self._known(path) or self._make(path, made_of.kind)
         if not isinstance(known, made_of):
             known.refuse(verb)
-        self._plan(path, lambda: plan(known))
+        self.plan(path, lambda: plan(known))
 
     def configure(self, path: str, low: Any, high: Any, unit: Any) -> None:
         """Describe the axis of a float series, which may be a new one."""
@@ -157,13 +162,13 @@ class Batch:
         known = self._known(path)
         if known is not None:
             plain = value.value if isinstance(value, Atom) else value
-            self._plan(path, lambda: known.assigning(plain))
+            self.plan(path, lambda: known.assigning(plain))
         elif isinstance(value, StringSetValue) or path in TAG_PATHS:
             self.add(path, value)
         elif isinstance(value, Value) and not isinstance(value, Atom):
-            self._plan(path, lambda: self._make(path, value.kind).assigning(value))
+            self.plan(path, lambda: self._make(path, value.kind).assigning(value))
         else:
-            self._plan(path, lambda: self._first_value(path, value))
+            self.plan(path, lambda: self._first_value(path, value))
 
     def _first_value(self, path: str, value: Any) -> Change:
         """Let the value choose the kind of a new field; one that names its kind is asked for it."""
@@ -180,9 +185,11 @@ class Batch:
         if series is None:
             return
         if len(items) == 1:
-            self._plan(path, lambda: series.extending(items, steps, timestamps))
+            self.plan(path, lambda: series.extending(items, steps, timestamps))
         else:
-            self._keep(series.extending(items, steps, timestamps))
+            change = self._spared(path, lambda: series.extending(items, steps, timestamps))
+            if change is not None:
+                self._keep(change)
 
     def _series(self, path: str, first: Any, verb: str) -> Series:
         """Return the series at a path, or a new one of the kind that its first value chooses."""
@@ -207,7 +214,8 @@ class Batch:
 
     # Gathering
 
-    def _plan(self, path: str, check: Callable[[], Change]) -> None:
+    def plan(self, path: str, check: Callable[[], Change]) -> None:
+        """Take up the change that a check returns, unless it is left out."""
         change = self._planned(path, check)
         if change is not None:
             self._keep(change)
@@ -216,17 +224,24 @@ class Batch:
         """Return what a check returns; a value that no field accepts is left out with one warning a path."""
         self._scope.require_writable(path)
         try:
-            return check()
+            return self._spared(path, check)
         except UnsupportedValue as problem:
             if self._scope.is_strict:
                 raise
             warn_once((self._scope.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
             return None
+
+    def _spared(self, path: str, check: Callable[[], T]) -> T | None:
+        """Return what a check returns; None if the disk does not take a file, and training shall go on."""
+        try:
+            return check()
         except StorageError as problem:
-            self._scope.spare(path, problem)
+            self._scope.spare(path, problem, self._wait)
             return None
 
     def _keep(self, change: Change) -> None:
+        if change.ops is None and change.then is None:
+            return  # it does nothing, so it makes no field either
         self._changes.append(change)
         if change.field.path not in self._scope.tree:
             self._new[change.field.path] = change.field
@@ -249,7 +264,7 @@ class Batch:
 
 def _series_kind(path: str, first: Any) -> str:
     """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
-    if isinstance(first, File | PurePath):
+    if isinstance(first, File | KeptFile | PurePath):
         return FileSeries.kind
     try:
         return coerce.series_kind_of(path, first)

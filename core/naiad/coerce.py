@@ -19,8 +19,9 @@ from naiad.errors import (
     shown,
     warn_once,
 )
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.plain import Scalar, dimensions, from_microseconds, microseconds, pack_text, plain, unpack_text
-from naiad.types import ATOMS, LARGEST, SMALLEST, Atom, StringifyValue
+from naiad.types import ATOMS, Atom, StringifyValue
 
 __all__ = [
     "LONGEST_TEXT",
@@ -40,10 +41,10 @@ __all__ = [
     "timestamp",
     "unpack_text",
     "unsupported",
+    "with_article",
 ]
 
 LONGEST_TEXT = 16 * 2**20  # bytes of UTF-8
-EXACT = 2**53  # every whole number up to here is a float64
 EARLIEST, LATEST = (
     -62_135_510_400.0,
     253_402_214_400.0,
@@ -108,9 +109,8 @@ def into(kind: str, path: str, value: object) -> Scalar:
         fitting = atom.fit(found)
     except (TypeError, ValueError) as problem:
         refusal = NaiadTypeError if isinstance(problem, TypeError) else NaiadValueError
-        article = "an" if atom.__name__[0] in "AEIOU" else "a"
         raise refusal(
-            f'"{path}" is {article} {atom.__name__} and cannot hold {shown(value)}: {problem}.\n'
+            f'"{path}" is {with_article(atom)} and cannot hold {shown(value)}: {problem}.\n'
             f'Use another path, or remove the field first with run.pop("{path}").',
             path=path,
             kind=kind,
@@ -333,3 +333,9 @@ def _checked(path: str, value: str) -> str:
         f'"{path}" cannot hold a text of {len(value):,} characters: {shown(value)}.\nCut it to 16 MiB of UTF-8.',
         path=path,
     )
+
+
+def with_article(thing: object) -> str:
+    """Return the name of a class, or of the class of a thing, for a sentence: "a Float", "an Integer"."""
+    name = thing.__name__ if isinstance(thing, type) else type(thing).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

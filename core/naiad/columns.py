@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from naiad.compression import STORED, Buffer, CompressionError, compress, decompress
 from naiad.errors import DamagedData
+from naiad.integers import EXACT
 
 __all__ = [
     "BYTES",
@@ -72,7 +73,6 @@ WIDE = 1
 
 DESCRIPTOR = struct.Struct("<BBBBIIqq")
 """The fields of a Column without its stored bytes, in their order."""
-EXACT = 2**53
 BELOW_SINGLE = np.uint64(0x1FFF_FFFF)  # the bits of a double that a single has no room for
 LEAST_NORMAL = 1 << 24  # the bits of the least normal single, shifted left by one
 

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import life, paths
+from naiad.coerce import with_article
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
-from naiad.fields.base import with_article
 from naiad.handler import Handler
 from naiad.listing import listing
 from naiad.namespace import lines_of, nested

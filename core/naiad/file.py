@@ -50,6 +50,8 @@ class File(Value):
             raise InvalidArgument("A File has a path or content.\nGive one of them.")
         self._path = None if path is None else _path(path)
         self._content = content
+        if not (extension is None or isinstance(extension, str)):
+            raise NaiadTypeError(f"extension= of a file is a text, and {shown(extension)} is none.", value=extension)
         self._extension = _extension(self._path) if extension is None else extension
 
     @property

@@ -13,23 +13,23 @@ from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import paths
-from naiad.batch import Batch
 from naiad.clock import now
-from naiad.errors import NaiadTypeError, NaiadValueError, StorageError, UnsupportedValue
+from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
 from naiad.fields.artifact import Artifact, track
 from naiad.fields.base import Source
 from naiad.fields.file import File as FileField
 from naiad.fields.file import as_file, take
 from naiad.fields.file_set import FileSet, take_files
 from naiad.fields.float_series import FloatSeries
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
 from naiad.namespace import nested
-from naiad.store.intake import incoming
 from naiad.store.segment import pack_int
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from naiad.batch import Batch
     from naiad.containers import Container
     from naiad.fields.base import Field
     from naiad.fields.file import StoredFile
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
-EXACT = 2**53
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 UNBOUND = FloatSeries(None, "")
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
 
@@ -281,6 +279,9 @@ class Handler(Source):
     def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files to a set, as they are now; one of a name that is there is replaced.
 
+        A folder that may not be read, a link that leads out or to nothing and a pattern that matches nothing are left
+        out with a warning.
+
         Names are relative to what all of them have in common: to the working directory if they lie in it, else to the
         deepest folder that holds all.
 
@@ -290,6 +291,7 @@ class Handler(Source):
             progress_bar: of more than 64 MiB; False for none, or a class of your own.
 
         Raises:
+            FileNotFound: a path without wildcard is not there; nothing was added.
             FileError: one of the files cannot be read; nothing was added.
         """
         self._take_in(
@@ -425,10 +427,7 @@ class Handler(Source):
 
     def _do(self, change: Callable[[Batch], None], wait: bool) -> None:
         """Gather the changes of one verb and write them, all or none."""
-        scope = self._container._scope
-        with scope.lock, Batch(scope) as batch:
-            change(batch)
-        self._wait_if(wait)
+        self._container._scope.change(change, wait)
 
     def _take_in(
         self,
@@ -443,23 +442,7 @@ class Handler(Source):
         known = scope.tree.get(self._path)
         if known is not None:
             getattr(known, verb)  # a kind that does not have it says so before anything is copied
-        try:
-            files = take(scope)
-        except StorageError as problem:
-            return scope.spare(self._path, problem)
-        try:
-            self._do(lambda batch: change(batch, files), False)
-        except BaseException:
-            if not scope.is_read_only:
-                scope.writer.drop(incoming(files.values()))
-            raise
-        self._wait_if(wait)
-        return None
-
-    def _wait_if(self, wait: bool) -> None:
-        scope = self._container._scope
-        if wait and not scope.is_sync:  # which has waited already
-            scope.commit([], wait=True)
+        scope.take_in(self._path, lambda: take(scope), change, wait)
 
     # The ways of append
 

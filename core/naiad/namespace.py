@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from naiad import paths
+from naiad.coerce import with_article
 from naiad.errors import FieldConflict
-from naiad.fields.base import with_article
 
 __all__ = ["Tree", "lines_of", "nested"]
 
@@ -107,6 +107,11 @@ class Tree(Generic[T]):
         alike = (known for known in self._leaves if abs(len(known) - len(path)) <= 6)
         closest = difflib.get_close_matches(path, itertools.islice(alike, MOST_COMPARED), most)
         return list(dict.fromkeys([*closest, *below]))[:most]
+
+    def hint(self, path: str) -> str:
+        """Return what a message about a mistyped path ends with: a sentence with those, or nothing."""
+        near = ", ".join(f'"{known}"' for known in self.near(path))
+        return f" Nearby: {near}." if near else ""
 
     def completions(self, prefix: str = "", most: int = 1000) -> list[str]:
         """Return what may follow a namespace inside brackets: relative paths of fields and namespaces."""

@@ -7,10 +7,11 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from naiad import paths
 from naiad.batch import Batch
+from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
     InactiveContainer,
@@ -24,18 +25,21 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.fields.atom import Atom
-from naiad.fields.base import Change, Field, with_article
+from naiad.fields.base import Change, Field
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.namespace import Tree
 from naiad.ops import Assign, Delete, Op, Plain
+from naiad.store.intake import incoming
 
 if TYPE_CHECKING:
+    from naiad.kept import KeptFile
     from naiad.store.reader import Reader
     from naiad.writer import Writer
 
 __all__ = ["ContainerScope"]
 
+K = TypeVar("K")
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
 
 
@@ -155,9 +159,7 @@ class ContainerScope:
 
     def missing(self, path: str) -> MissingField:
         """Return the error for a path without a field."""
-        near = ", ".join(f'"{known}"' for known in self.tree.near(path))
-        hint = f" Nearby: {near}." if near else ""
-        return MissingField(f'{self.title} has no field "{path}".{hint}', path=path)
+        return MissingField(f'{self.title} has no field "{path}".{self.tree.hint(path)}', path=path)
 
     def refresh(self) -> None:
         """Learn what other processes have added, removed or changed."""
@@ -251,9 +253,39 @@ class ContainerScope:
 
     # Changing it
 
-    def spare(self, path: str, problem: StorageError) -> None:
-        """Let training go on without a file that the disk does not take; raise if the user wants that."""
-        if self.writer.is_raising or self.is_sync:
+    def change(self, gather: Callable[[Batch], object], wait: bool = False, taken: Iterable[str] = ()) -> None:
+        """Gather the changes of one verb and write them, all or none; content taken in and not used is dropped."""
+        batch = Batch(self, wait)
+        try:
+            with self.lock, batch:
+                gather(batch)
+        finally:
+            unused = [name for name in taken if name not in batch.stored]
+            if unused:
+                self.writer.drop(unused)
+        if wait and not self.is_sync:  # which has waited already
+            self.commit([], wait=True)
+
+    def take_in(
+        self,
+        path: str,
+        take: Callable[[], dict[K, KeptFile]],
+        gather: Callable[[Batch, dict[K, KeptFile]], object],
+        wait: bool = False,
+    ) -> None:
+        """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
+        self.require_active()
+        try:
+            files = take()
+        except StorageError as problem:
+            self.spare(path, problem, wait)
+        else:
+            self.change(lambda batch: gather(batch, files), wait, incoming(files.values()))
+
+    def spare(self, path: str, problem: StorageError, wait: bool = False) -> None:
+        """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
+        self.writer.count_lost()
+        if wait or self.is_sync or self.writer.is_raising:
             raise problem
         warn_once((self.key, path, "storage"), f'"{path}" was not stored. {problem}', StorageWarning)
 
@@ -275,7 +307,7 @@ class ContainerScope:
                 ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
                 if ops:
                     self.writer.log(ops, incoming=[name for change in changes for name in change.incoming])
-            except BaseException:
+            except BaseException:  # only to clean up: whatever it is goes on
                 self._withdraw(new)
                 raise
             for change in changes:
@@ -294,10 +326,7 @@ class ContainerScope:
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too: `run[path] = source`."""
-        with self.lock, Batch(self) as batch:
-            batch.assign(paths.parse(path), source)
-        if wait and not self.is_sync:
-            self.commit([], wait=True)
+        self.change(lambda batch: batch.assign(paths.parse(path), source), wait)
 
     def remove(self, path: str, wait: bool = False) -> None:
         """Remove the field at a path, or all fields of a namespace, in one write.

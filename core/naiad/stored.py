@@ -71,7 +71,7 @@ class StoredContainer(Container):
             return
         try:
             self._attach(ticket.folder, ticket.id, "owner", ops)
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             if ticket.is_new:
                 place.abandon(ticket)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from naiad import html
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.plain import from_microseconds
 from naiad.query.criteria import both, criteria, not_trashed
@@ -44,6 +46,8 @@ NEPTUNE_TYPES = {
 }
 """What Neptune calls the kinds in `get_attribute_type`."""
 ALWAYS = "sys/id"
+SHOWN_COLUMNS = 20
+"""Columns that a notebook shows; to_pandas() has all."""
 
 
 class Table:
@@ -67,6 +71,20 @@ class Table:
     def __repr__(self) -> str:
         noun = self._kind.noun if len(self) == 1 else f"{self._kind.noun}s"
         return f"<Table of {len(self):,} {noun}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: as many of the columns and rows as there is room for."""
+        names = self.column_names
+        shown_names = names[:SHOWN_COLUMNS]
+        rows = ([self._text(row, name) for name in shown_names] for row in range(len(self)))
+        left_out = len(names) - len(shown_names)
+        more = [f"<p>and {left_out:,} more columns</p>"] if left_out else []
+        return html.block(repr(self), html.grid(shown_names, rows), *more)
+
+    def _text(self, row: int, name: str) -> str:
+        found = self.cell(row, name)
+        value = None if found is None else _shown(*found)
+        return "" if value is None else str(value)
 
     def __iter__(self) -> Iterator[TableEntry]:
         return iter(self.to_rows())
@@ -288,15 +306,21 @@ def fetch_table(
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
         raise InvalidArgument("query= cannot be given together with id=, state=, owner= or tag=; put them into it.")
     _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar)
+    count = None if limit is None else operator.index(limit)
     names = _columns(columns)
     asked = None if query is None else parse(query)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
-    found = find(store.catalog(), kind, project, tree, sort_by=sort_by, is_ascending=ascending, limit=limit)
-    shown_names = None if names is None else dict.fromkeys([ALWAYS, sort_by, *names])
+    shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
+    catalog = store.catalog()
+    catalog.progress_bar = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
+    found = find(
+        catalog, kind, project, tree,
+        sort_by=sort_by, is_ascending=ascending, limit=count, columns=shown_names,
+    )  # fmt: skip
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
-    return Table(found, None if shown_names is None else list(shown_names), store, kind)
+    return Table(found, shown_names, store, kind)
 
 
 def _columns(given: object) -> list[str] | None:
@@ -310,12 +334,21 @@ def _columns(given: object) -> list[str] | None:
     return list(given)
 
 
+def _is_whole(value: object) -> bool:
+    """Whether it counts: an int or one of NumPy's, but no truth value."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]  # what is no number raises
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
 def _is_bar(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, ProgressBarCallback)
 
 
 _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "limit": ("an int or None", lambda given: given is None or type(given) is int),
+    "limit": ("an int or None", lambda given: given is None or _is_whole(given)),
     "sort_by": ("a str", lambda given: isinstance(given, str)),
     "ascending": ("True or False", lambda given: isinstance(given, bool)),
     "trashed": ("True, False or None", lambda given: given is None or isinstance(given, bool)),
@@ -332,7 +365,7 @@ def _check(**given: object) -> None:
         if not is_right(value):
             raise NaiadTypeError(f"{name}= takes {wanted}, not {shown(value)}.", argument=name, value=value)
     limit = given["limit"]
-    if isinstance(limit, int) and not 0 < limit < 2**63:
+    if limit is not None and not 0 < operator.index(limit) < 2**63:  # type: ignore[arg-type]  # checked above
         raise InvalidArgument(f"limit= takes a number above 0, not {shown(limit)}.", argument="limit", value=limit)
 
 
@@ -372,6 +405,8 @@ def _naive(microseconds: int) -> datetime:
 
 def _framed(kind: str, value: Any, aspect: str) -> Any:
     """A cell as a DataFrame has it."""
-    if kind == "string_set" and value is not None:
-        return ",".join(value)
-    return _opened(kind, _aspect(kind, value, aspect))
+    return _shown(kind, _aspect(kind, value, aspect))
+
+
+def _shown(kind: str, value: Any) -> Any:
+    return ",".join(value) if kind == "string_set" and value is not None else _opened(kind, value)

@@ -22,11 +22,13 @@ __all__ = [
     "TrackedFile",
     "artifact_hash",
     "diff",
+    "shown_seconds",
 ]
 
 Progress = Callable[[int, int], object]
 """Told how many more bytes are done, and how many there are in all."""
 
+EARLIEST, LATEST = -62_135_510_400.0, 253_402_214_400.0  # years 1 to 9999, less a day for the sake of time zones
 HASH_RULE = b"naiad artifact 1"
 
 
@@ -54,7 +56,7 @@ class TrackedFile:
         return ArtifactFileData(self.path, self.content, self.storage, metadata, self.size)
 
     def _local_time(self) -> str:
-        moment = datetime.fromtimestamp(self.modified // 1_000_000_000)  # local time, as Neptune showed it
+        moment = datetime.fromtimestamp(shown_seconds(self.modified) // 1)  # local time, as Neptune showed it
         return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -68,6 +70,15 @@ class ArtifactFileData:
     metadata: Mapping[str, str]
     size: int | None = None
     """Bytes."""
+
+
+def shown_seconds(nanoseconds: int) -> float:
+    """A file's time in seconds since 1970, moved to where a datetime can show it: a file system knows more years.
+
+    >>> shown_seconds(1_500_000_000), shown_seconds(10**21)
+    (1.5, 253402214400.0)
+    """
+    return min(max(nanoseconds / 1e9, EARLIEST), LATEST)
 
 
 class ArtifactDriver(ABC):

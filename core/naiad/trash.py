@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
 from naiad.ops import Assign
+from naiad.store.census import GRACE_SECONDS
 from naiad.store.folder import RunFolder
 from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.store.purging import purge, refuse_written, sweep
@@ -15,7 +16,7 @@ from naiad.store.references import collect
 from naiad.store.store import Store
 from naiad.writer import Writer
 
-__all__ = ["Item", "delete", "find", "in_trash", "move", "require_in_trash"]
+__all__ = ["Item", "delete", "find", "in_trash", "move", "require_in_trash", "waiting"]
 
 FLAG = "sys/trashed"
 
@@ -34,6 +35,8 @@ def find(store: Store, names: Iterable[str]) -> list[Item]:
         RunNotFound: one of them is not there.
         InvalidArgument: one of them is a project.
     """
+    if store.root.is_dir():
+        store.catalog().refresh()  # so that an id that means several is noticed before anything is deleted
     found: dict[str, Item] = {}
     for name in dict.fromkeys(names):
         folder = store.find(name)
@@ -106,6 +109,19 @@ def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     if gone and (store.root / "blobs").is_dir():
         _free_content(store)
     return gone
+
+
+def waiting(store: Store) -> tuple[int, float] | None:
+    """The bytes that nothing refers to any more and that were used too recently to be freed, and when they can be.
+
+    What a container that is gone used last looks like what another one is about to refer to, so it waits as well.
+    """
+    try:
+        left = collect(store, grace=-1.0, is_dry=True) if (store.root / "blobs").is_dir() else []
+    except DamagedData:  # said when the content was to be freed
+        return None
+    size = sum(file.size for file in left)
+    return (size, max(file.modified for file in left) + GRACE_SECONDS) if size else None
 
 
 def _free_content(store: Store) -> None:

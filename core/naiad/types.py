@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
 from naiad.gitref import GitRef
+from naiad.integers import LARGEST, SMALLEST
 from naiad.plain import Scalar, plain
 from naiad.tracked import Changes, TrackedFile, diff
 from naiad.value import Value
@@ -48,7 +49,6 @@ __all__ = [
 ]
 
 _sha256 = re.compile("[0-9a-f]{64}")
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)

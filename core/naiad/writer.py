@@ -10,12 +10,8 @@ import contextlib
 import errno
 import math
 import os
-import re
-import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from naiad import clock, ids
@@ -31,9 +27,9 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.ops import End, Op, Open, Stored
+from naiad.ops import Dropped, End, Op, Open, Stored
 from naiad.settings import Tuning
-from naiad.store import keeping
+from naiad.store import forks, keeping
 from naiad.store.blobs import Blobs
 from naiad.store.content import Report, nothing
 from naiad.store.folder import RunFolder
@@ -44,6 +40,7 @@ from naiad.store.mounts import is_network
 from naiad.store.others import Others
 from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
+from naiad.store.rounds import Rounds
 from naiad.store.seal import remove_seal
 from naiad.store.store import refusals, remember_to_sync, sync_names
 from naiad.store.upkeep import is_deleted
@@ -57,9 +54,6 @@ SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
-IMPORT_SECONDS = 5.0
-
-_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
 class Writer:
@@ -74,18 +68,15 @@ class Writer:
         self._on_error = on_error
         self._tuning = Tuning.from_environment()
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._is_ending = False
-        self._is_kept = False  # the thread is done
-        self._is_late = False  # stop() did not wait for it
-        self._thread: threading.Thread | None = None
+        self._rounds = self._new_rounds()
+        self._fold_after = -math.inf  # a fold that failed is not tried again at once
         self._keeper = keeping.Keeper(folder, self._tuning)
         self._others = Others(folder, are_expected=True)
         self._intake = Intake(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
-        self.journal.on_rotation = self._wake_up
+        self.journal.on_rotation = self._rounds.wake
         self.journal.on_trouble = self._trouble
         self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
@@ -126,7 +117,9 @@ class Writer:
             if not any(read_leases(folder.journal).values()):
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
-            return cls._begin(folder, role, session, at, first_ops, on_error)
+            writer = cls._begin(folder, role, session, at, first_ops, on_error)
+        writer._intake.settle(keeping.left_behind(folder))
+        return writer
 
     @classmethod
     def _begin(
@@ -145,12 +138,12 @@ class Writer:
                 remove_seal(folder)
             keeping.mark_changed(folder)
             writer._say_open(ops)
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             writer._release()
             raise
         writer._on_error = on_error
-        writer._start_thread()
-        _writers.add(writer)
+        writer._rounds.start()
+        forks.follow(writer)
         return writer
 
     def _say_open(self, ops: Sequence[Op]) -> None:
@@ -172,9 +165,14 @@ class Writer:
         """
         stored = [Stored(dict.fromkeys(incoming, ""), self.now())] if incoming else []
         try:
+            self._intake.own(incoming)
             self.journal.write([*ops, *stored])
         except JournalClosed:
+            self._intake.disown(incoming)
             raise self._inactive() from None
+        except NaiadError:
+            self._intake.disown(incoming)
+            raise
         if incoming:
             self._intake.settle(incoming)
         if wait:
@@ -240,6 +238,11 @@ class Writer:
         """
         return self._taking(lambda name: self._intake.adopt(reader, file, name))
 
+    def count_lost(self) -> None:
+        """Note that something could not be stored: the run is incomplete."""
+        with contextlib.suppress(JournalClosed):
+            self.journal.write([Dropped(0, 1, self.now())])
+
     @property
     def is_raising(self) -> bool:
         """Whether trouble of the disk raises instead of being warned about."""
@@ -255,7 +258,8 @@ class Writer:
         return True
 
     def _warn_of_files(self, error: OSError) -> None:
-        self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+        with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
+            self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
 
     def others_have_written(self) -> bool:
         """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
@@ -291,53 +295,30 @@ class Writer:
         kind = self.folder.kind
         return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
 
-    def _start_thread(self) -> None:
-        self._thread = threading.Thread(target=self._keep, name="naiad", daemon=True)
-        self._thread.start()
+    def _new_rounds(self) -> Rounds:
+        return Rounds(self._tuning.sync_seconds, self._go_round, self._leave)
 
-    def _keep(self) -> None:
-        """Until the end: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
-        synced = beaten = retried = clock.monotonic()
-        folded = -FOLD_AGAIN_SECONDS
-        while True:
-            self._sleep()
-            if self._is_ending:
-                return self._leave()
-            now = clock.monotonic()
-            self.journal.prepare_spare()
-            if self.journal.is_troubled and now - retried >= RETRY_SECONDS:
-                retried = now
-                if self.journal.recover():
-                    self._intake.settle(())
-            if now - synced >= self._tuning.sync_seconds:
-                synced = now
-                self._try("synced", self._sync)
-            if now - beaten >= HEARTBEAT_SECONDS and self._lease is not None:
-                beaten = now
-                self._try("touched", self._lease.beat)
-            # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
-            if not self.journal.is_troubled and self._keeper.is_due(self.journal) and now - folded >= 0:
-                is_done = self._try("folded", self._fold)
-                folded = now if is_done else now + FOLD_AGAIN_SECONDS
+    def _go_round(self) -> None:
+        """In the background: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
+        self.journal.prepare_spare()
+        is_time = self._rounds.is_time
+        if self.journal.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
+            self._intake.settle(())
+        if is_time("sync", self._tuning.sync_seconds):
+            self._try("synced", self._sync)
+        if self._lease is not None and is_time("beat", HEARTBEAT_SECONDS):
+            self._try("touched", self._lease.beat)
+        # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
+        is_allowed = not self.journal.is_troubled and clock.monotonic() >= self._fold_after
+        if is_allowed and self._keeper.is_due(self.journal) and not self._try("folded", self._fold):
+            self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
 
-    def _leave(self) -> None:
-        """Say that the thread is done; if `stop` could not wait for that, finish in its place."""
-        with self._lock:
-            self._is_kept = True
-            is_late = self._is_late
+    def _leave(self, is_late: bool) -> None:
+        """At the end of the thread: if `stop` could not wait for that, finish in its place."""
         if is_late:
             until = clock.monotonic() + STOP_SECONDS
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
             self._give_back()
-
-    def _wake_up(self) -> None:
-        self._wake.put(None)  # a queue in C: an Event that Ctrl-C interrupts while it is set stays locked for ever
-
-    def _sleep(self) -> None:
-        with contextlib.suppress(Empty):
-            self._wake.get(timeout=self._tuning.sync_seconds)
-            while True:
-                self._wake.get_nowait()
 
     def _fold(self) -> None:
         self._keeper.fold(self.journal)
@@ -424,22 +405,29 @@ class Writer:
     def _end(self, state: str, until: float) -> int:
         """Put everything on disk, as far as it goes; how much is lost."""
         is_raising, self._on_error = self._on_error == "raise", "warn"
-        self._intake.finish(until - SEAL_SECONDS)
+        is_settled = self._settle_all(until - SEAL_SECONDS)
         try:
             with contextlib.suppress(StorageWarning):  # where warnings are errors
                 self.journal.write([End(state, self.now())])
         finally:
-            self._is_ending = True
-            self._wake_up()
-        if self._thread is not None:
-            self._thread.join(max(0.0, until - clock.monotonic()))
+            self._rounds.end()
+        self._rounds.join(max(0.0, until - clock.monotonic()))
         lost = self._store_rest(until - SEAL_SECONDS)
         self._on_error = "raise" if is_raising else "warn"
         self._try("closed", self.journal.close)
-        if lost == 0 and (self._thread is None or not self._thread.is_alive()):
+        if lost == 0 and is_settled and not self._rounds.is_running():
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
             self._try("synced", sync_names)
         return lost
+
+    def _settle_all(self, until: float) -> bool:
+        """Put the content of files into its place, that of dead writers too; whether all of it is."""
+        with contextlib.suppress(OSError, NaiadError):
+            self._intake.settle(keeping.left_behind(self.folder))
+        is_settled = self._intake.finish(until)
+        if not is_settled:
+            self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
+        return is_settled
 
     def _store_rest(self, until: float) -> int:
         while self.journal.is_troubled and not self.journal.recover():
@@ -462,12 +450,9 @@ class Writer:
 
     def _release(self) -> None:
         self.is_active = False
-        _writers.discard(self)
-        with self._lock:
-            if self._thread is not None and self._thread.is_alive() and not self._is_kept:
-                self._is_late = True  # the thread hangs in the disk or in a long fold, and does this when it is out
-                return
-        self._give_back()
+        forks.unfollow(self)
+        if not self._rounds.hand_over():  # else it hangs in the disk or in a long fold, and does this when it is out
+            self._give_back()
 
     def _give_back(self) -> None:
         self.journal.release()
@@ -475,20 +460,19 @@ class Writer:
             self._let_go()
         os.close(self._directory)
 
-    def _forked(self) -> None:
+    def forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
-        self._wake = SimpleQueue()
-        self._thread = None
+        self._rounds = self._new_rounds()
+        self._fold_after = -math.inf
         self._intake.forget()
-        self._is_ending = self._is_kept = self._is_late = False
         self.role = "guest"
         self._keeper = keeping.Keeper(self.folder, self._tuning)
         self._others = Others(self.folder, are_expected=True)
         if self._lease is not None:
             self._lease.forget()
             self._lease = None
-        self.journal.on_rotation = self._wake_up
+        self.journal.on_rotation = self._rounds.wake
         self.journal.abandon(self._begin_as_guest)
 
     def _begin_as_guest(self) -> None:
@@ -505,7 +489,7 @@ class Writer:
             self.journal.bar(error)
         self._say_open(())
         self.journal.inherit(definitions, last)
-        self._start_thread()
+        self._rounds.start()
 
     def _is_mapped(self) -> bool:
         choice = self._tuning.journal
@@ -528,26 +512,3 @@ def _free(folder: RunFolder) -> int:
         return found.f_bavail * found.f_frsize
     except OSError:
         return 0
-
-
-def _after_fork() -> None:
-    for writer in list(_writers):
-        writer._forked()
-
-
-def _before_fork() -> None:
-    """Wait while another thread imports what naiad loads late: a child forked in between could never finish that."""
-    until = clock.monotonic() + IMPORT_SECONDS
-    while len(_writers) and _is_importing() and clock.monotonic() < until:
-        clock.sleep(0.001)
-
-
-def _is_importing() -> bool:
-    specs = (getattr(sys.modules.get(name), "__spec__", None) for name in list(sys.modules) if _late(name))
-    return any(getattr(spec, "_initializing", False) for spec in specs)
-
-
-_late = re.compile(r"(naiad|numpy|pandas|sqlalchemy|zstandard)\b").match
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

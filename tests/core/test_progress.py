@@ -186,7 +186,7 @@ def everything(run: naiad.Run, data: Path, out: Path, bar: Any) -> None:
     run["numbers"].fetch_values(progress_bar=bar)
 
 
-@pytest.mark.parametrize("bar", ["tqdm", 5, object, Bar.__mro__[-1], lambda: None], ids=repr)
+@pytest.mark.parametrize("bar", ["tqdm", 5, object, Bar.__mro__[-1], lambda: None])
 def test_what_is_no_bar_is_refused(run: naiad.Run, tmp_path: Path, bar: Any) -> None:
     run["x"].upload(LARGE)
 

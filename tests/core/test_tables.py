@@ -200,6 +200,37 @@ def test_progress_bar_of_ones_own_is_told(project: naiad.Project) -> None:
     assert [(3, 3)] == Bar.told
 
 
+def test_standard_bar_is_shown_while_many_runs_are_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch, project: naiad.Project
+) -> None:
+    monkeypatch.setattr("naiad.store.catalog.BATCH", 2)
+    monkeypatch.setattr("naiad.progress._is_seen", lambda: True)
+    monkeypatch.setattr("naiad.progress.TqdmProgressBar", Bar)
+    monkeypatch.setattr(Bar, "told", [])
+    project.fetch_runs_table(progress_bar=False)
+    assert [] == Bar.told
+    Store.locate(store).catalog()._discard()
+    project.fetch_runs_table()
+    assert 4 == sum(by for by, _of in Bar.told)
+    assert {4} == {of for _by, of in Bar.told}
+
+
+def test_notebook_shows_a_small_escaped_table(project: naiad.Project) -> None:
+    with naiad.init_run(project="p", name="<script>alert(1)</script>") as run:
+        run["many"] = {f"k{number}": "x" * 300 for number in range(2_000)}
+    page = project.fetch_runs_table()._repr_html_()
+
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+    assert "more columns" in page
+    assert len(page.encode()) <= 30_000
+    assert ">0.3<" in project.fetch_runs_table(columns=["lr"])._repr_html_()
+
+
+def test_limit_takes_numbers_of_numpy(project: naiad.Project) -> None:
+    assert ["P-3", "P-2"] == ids(project.fetch_runs_table(limit=np.int64(2)))
+
+
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"query": 5}, TypeError, "query= takes a str, not 5"),
     ({"query": "lr >"}, NeptuneInvalidQueryException, "Column 4 of the query"),
@@ -216,6 +247,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"limit": -1}, ValueError, "above 0"),
     ({"limit": 2**70}, ValueError, "limit="),
     ({"limit": True}, TypeError, "limit= takes an int"),
+    ({"limit": np.True_}, TypeError, "limit= takes an int"),
     ({"limit": 1.5}, TypeError, "limit= takes an int"),
     ({"sort_by": None}, TypeError, "sort_by= takes a str"),
     ({"sort_by": "lrr"}, ValueError, "is not present in the table. Nearby: 'lr'"),

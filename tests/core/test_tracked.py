@@ -88,3 +88,8 @@ def test_file_is_shown_as_the_reference_says() -> None:
 
 def test_place_of_a_remote_file_has_the_name_neptune_had_for_it() -> None:
     assert "s3://x/a" == replace(FILE, storage="S3", location="s3://x/a").as_data().metadata["location"]
+
+
+@pytest.mark.parametrize(("modified", "year"), [(10**21, "9999"), (-(10**21), "1")])
+def test_time_that_no_datetime_holds_is_shown_as_the_nearest(modified: int, year: str) -> None:
+    assert year == replace(FILE, modified=modified).as_data().metadata["last_modified"].partition("-")[0].lstrip("0")

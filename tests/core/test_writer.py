@@ -234,8 +234,7 @@ def test_warnings_that_are_errors_do_not_end_the_background_thread(
     with monkeypatch.context() as patch:
         refuse(patch, "fdatasync", "fsync")
         time.sleep(0.3)
-    assert writer._thread
-    assert writer._thread.is_alive()
+    assert writer._rounds.is_running()
     writer.stop()
 
     assert list(range(100)) == Reader(folder).points("x").steps.tolist()

@@ -41,7 +41,13 @@ ID_AT = 2048
 PAGE = 4096
 PACE = 20  # calls between two short rests: tiny segments at full speed would be thousands of files a second
 SESSION_CALLS = 10_000_000  # calls of a session are numbered from a multiple of this, so that values tell where from
-TUNING = {"SEGMENT_BYTES": "4096", "FOLD_RECORDS": "300", "SMALL_RUN_RECORDS": "200", "SYNC_SECONDS": "0.02"}
+TUNING = {
+    "CAPTURES": "off",
+    "SEGMENT_BYTES": "4096",
+    "FOLD_RECORDS": "300",
+    "SMALL_RUN_RECORDS": "200",
+    "SYNC_SECONDS": "0.02",
+}
 FIGURES = ("kills", "sessions", "acknowledged", "lost", "duplicated", "wrong", "unreadable", "not shown as killed")
 
 Points = list[tuple[float, Any]]

@@ -112,7 +112,8 @@ def kill_once(
 ) -> tuple[Model, int, list[str]]:
     """Run a child, kill it, look; the model as it is now, how many calls were acknowledged, and what is wrong."""
     command = [sys.executable, __file__, "--child", str(store), str(folder), str(session)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    environment = os.environ | {"NAIAD_CAPTURES": "off"}  # what is printed tells the parent what was acknowledged
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     assert process.stdout is not None
     first = process.stdout.read(8)  # it has begun
     time.sleep(chance.uniform(0, 0.6))
@@ -180,8 +181,11 @@ def look_after(store: Path) -> list[str]:
     for folder in found.folders():
         reader = Reader(folder)
         referenced |= {reader.resolve(file.blob) for _path, file in stored_files(reader) if file.blob}
-    left = {file.name for file in (store / "blobs").rglob("*") if file.is_file() and file.name != ".lock"}
-    problems += [f"orphans {name}" for name in sorted(left - referenced)]
+    left = {
+        file: file.stat().st_ino for file in (store / "blobs").rglob("*") if file.is_file() and file.name != ".lock"
+    }
+    inodes = {inode for file, inode in left.items() if file.name in referenced}  # content may have two names meanwhile
+    problems += [f"orphans {file.name}" for file, inode in left.items() if inode not in inodes]
     return problems
 
 

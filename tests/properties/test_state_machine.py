@@ -89,7 +89,7 @@ class RunMachine(RuleBasedStateMachine):
     @initialize(tuning=st.sampled_from(TUNINGS), given=tags, name=texts)
     def begin(self, tuning: dict[str, str], given: list[str], name: str) -> None:
         self.place = Path(tempfile.mkdtemp(prefix="naiad-machine-"))
-        self.environment = {**tuning, "NAIAD_STORE": str(self.place / ".naiad")}
+        self.environment = {**tuning, "NAIAD_STORE": str(self.place / ".naiad"), "NAIAD_CAPTURES": "off"}
         os.environ.update(self.environment)
         self.numbers = itertools.count(1)  # of hands
         self.time = Clock()

@@ -47,9 +47,10 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
 
 def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
     """Every single fact of a run that another may not share, by its path."""
+    from naiad.store.cells import Stamp
     from naiad.store.entries import read_entry
 
-    for (path, kind), value in read_entry(place, run.folder, "").cells.items():
+    for (path, kind), value in read_entry(place, run.folder, Stamp("", "")).cells.items():
         if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):
             continue
         if path == REQUIREMENTS and kind == "file":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from naiad import trash
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
+from naiad.cli.values import size_text
 
 __all__ = ["purge"]
 
@@ -33,3 +35,11 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
         names = ", ".join(item.id for item in items[:10]) + (", ..." if len(items) > 10 else "")
         click.confirm(f"Delete {names} for good?", abort=True, err=True)
     print_note(f"{counted(trash.delete(place, items))} deleted.")
+    left = trash.waiting(place)
+    if left is not None:
+        size, moment = left
+        when = datetime.fromtimestamp(moment).astimezone()
+        print_note(
+            f"{size_text(size)} ({size:,} bytes) of files were used in the last minutes and are still there: "
+            f"naiad gc frees them after {when:%H:%M:%S}."
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from naiad.cli.values import opened
+from naiad.coerce import with_article
 from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.namespace import Tree
@@ -39,18 +40,14 @@ class OpenRun:
         if kind is None:
             raise self._missing(parsed, found)
         if kind not in kinds:
-            name = field_class(kind).__name__
-            article = "an" if name[0] in "AEIOU" else "a"
-            raise WrongVerb(f'"{parsed}" is {article} {name}, so it cannot be {verb}.', path=parsed)
+            raise WrongVerb(f'"{parsed}" is {with_article(field_class(kind))}, so it cannot be {verb}.', path=parsed)
         return parsed, kind
 
     def _missing(self, path: str, kinds: dict[str, str]) -> MissingField:
         tree: Tree[str] = Tree()
         for each, kind in kinds.items():
             tree.put(each, kind)
-        near = ", ".join(f'"{each}"' for each in tree.near(path))
-        hint = f" Nearby: {near}." if near else ""
-        return MissingField(f'{self.folder.kind.title} {self.id} has no field "{path}".{hint}', path=path)
+        return MissingField(f'{self.folder.kind.title} {self.id} has no field "{path}".{tree.hint(path)}', path=path)
 
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:

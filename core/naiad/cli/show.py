@@ -18,8 +18,8 @@ from naiad.errors import DamagedData
 from naiad.gitref import GitRef
 from naiad.kept import KeptFile, KeptVersion, read_facts
 from naiad.paths import parts
-from naiad.store.picture import FILE_SERIES, FILE_SET
 from naiad.store.references import ARTIFACT, FILE
+from naiad.store.states import FILE_SERIES, FILE_SET
 
 if TYPE_CHECKING:
     from naiad.store.reader import Reader

@@ -22,7 +22,7 @@ from naiad.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.types import Artifact as ArtifactValue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from naiad.store.reader import Reader
     from naiad.typing import ProgressBarType
@@ -37,11 +37,12 @@ class Artifact(Field):
     """A version of a data set, a model or other files, by the hash of what is known of them."""
 
     kind = "artifact"
+    _written: Sequence[TrackedFile] = ()  # what this process wrote last
     remedy = "It has track_files(), assign(), download() and the fetches. Use another path for anything else."
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the version by one that was fetched from another field."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     def track_files(
         self,
@@ -52,7 +53,13 @@ class Artifact(Field):
         progress_bar: ProgressBarType | None = None,
     ) -> None:
         """Add files; see `Handler.track_files`."""
-        self.scope.commit([self.tracking(track(path, destination, progress_bar))], wait)
+        files = track(path, destination, progress_bar)
+        self.write(lambda: self.tracking(files), wait)
+
+    def forget(self) -> None:
+        """Begin anew: nothing is tracked."""
+        super().forget()
+        self._written = ()
 
     @current
     def fetch(self) -> ArtifactValue:
@@ -105,7 +112,7 @@ class Artifact(Field):
 
     def tracking(self, files: Iterable[TrackedFile]) -> Change:
         """Return the change that adds tracked files to those that are there; of one path the newer one counts."""
-        old = [] if self.is_new else self._files(self._version())
+        old = [] if self.is_new else self._files_now()
         merged = {file.path: file for file in old} | {file.path: file for file in files}
         return self._storing([merged[path] for path in sorted(merged)])
 
@@ -117,6 +124,7 @@ class Artifact(Field):
 
         def then() -> None:
             self.is_new = False
+            self._written = [TrackedFile(*each) for each in facts]
 
         return Change(self, lambda at: [Assign(self.path, self.kind, text, at)], then, incoming=incoming([manifest]))
 
@@ -133,6 +141,12 @@ class Artifact(Field):
             "Assign what fetch() of the other field returns.",
             path=self.path,
         )
+
+    def _files_now(self) -> Sequence[TrackedFile]:
+        """The files of the version; what this process wrote last while that waits for the disk."""
+        if self._written and self.scope.writer.journal.is_troubled:
+            return self._written
+        return self._files(self._version())
 
     def _version(self) -> KeptVersion:
         kind, text = self.scope.reader.atom(self.path)

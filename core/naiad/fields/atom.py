@@ -24,7 +24,7 @@ class Atom(Field, Generic[T]):
         Raises:
             NaiadTypeError, NaiadValueError: this kind cannot hold the value without losing something.
         """
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     def fetch(self) -> T:
         """Return the value. If another process has put a field of another kind here, that one answers."""

@@ -7,15 +7,19 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, cast
 
 from naiad import html
+from naiad.coerce import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 
 if TYPE_CHECKING:
+    from naiad.batch import Batch
+    from naiad.kept import KeptFile
     from naiad.ops import Op
     from naiad.store.reader import Reader
     from naiad.writer import Writer
 
-__all__ = ["Change", "Field", "Scope", "Source", "current", "with_article"]
+__all__ = ["Change", "Field", "Scope", "Source", "current"]
 
+K = TypeVar("K")
 V = TypeVar("V", bound=Callable[..., Any])
 
 
@@ -56,6 +60,18 @@ class Scope(Protocol):
 
     def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
         """Write checked changes together, or none of them."""
+
+    def change(self, gather: Callable[[Batch], object], wait: bool = False) -> None:
+        """Gather the changes of one verb and write them, all or none."""
+
+    def take_in(
+        self,
+        path: str,
+        take: Callable[[], dict[K, KeptFile]],
+        gather: Callable[[Batch, dict[K, KeptFile]], object],
+        wait: bool = False,
+    ) -> None:
+        """Copy files into the store without the lock, then write what becomes of them."""
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too."""
@@ -174,6 +190,10 @@ class Field(Source):
             kind=self.kind,
         )
 
+    def write(self, plan: Callable[[], Change], wait: bool = False) -> None:
+        """Write the change that a verb plans. A file that the disk does not take is spared, as through a handler."""
+        self.scope.change(lambda batch: batch.plan(self.path, plan), wait)
+
     def assigning(self, value: object) -> Change:  # noqa: ARG002 (for the kinds that can be assigned)
         """Check a value that shall replace the content, and return the change."""
         self.refuse("assign")
@@ -194,9 +214,3 @@ def current(verb: V) -> V:
             return getattr(self.scope.replacement(self), verb.__name__)(*arguments, **options)
 
     return cast("V", read)
-
-
-def with_article(thing: object) -> str:
-    """Return the name of the class of a thing for a sentence: "a Float", "an Integer"."""
-    name = type(thing).__name__
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"

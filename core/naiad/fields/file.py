@@ -70,11 +70,17 @@ class File(Field):
 
     def upload(self, value: object, *, wait: bool = False, **options: Any) -> None:
         """Replace the content; see `Handler.upload`."""
-        self.scope.commit([self.assigning(as_file(value, **options))], wait)
+        file = as_file(value, **options)
+        self.scope.take_in(
+            self.path,
+            lambda: {"": take(self.scope, file)},
+            lambda batch, files: batch.plan(self.path, lambda: self.assigning(files[""])),
+            wait,
+        )
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the content by that of a file, or of what a file can be made of."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     @current
     def fetch_extension(self) -> str:

@@ -47,7 +47,7 @@ class FileSeries(Series):
         description: str | None = None,
     ) -> None:
         """Add one file at the end."""
-        self.scope.commit([self.adding(value, step, timestamp, name, description)], wait)
+        self.write(lambda: self.adding(value, step, timestamp, name, description), wait)
 
     @current
     def fetch_values(
@@ -107,8 +107,11 @@ class FileSeries(Series):
         Raises:
             EmptySeries: there is no file.
         """
-        files = self._files()
-        self._save(len(files) - 1, files[-1], self._folder(destination), nothing)
+        last = self.scope.reader.last(self.path, self.kind)
+        if last is None:
+            raise self._empty()
+        index = self.scope.reader.count(self.path) - 1
+        self._save(index, kept(last.value), self._folder(destination), nothing)
 
     def content(self) -> FileSeriesValue:
         """Return all files, for a copy of the series."""
@@ -186,8 +189,11 @@ class FileSeries(Series):
     def _files(self) -> list[KeptFile]:
         files = self._entries()[1]
         if not files:
-            raise EmptySeries(f'"{self.path}" has no files yet, so there is nothing to download.', path=self.path)
+            raise self._empty()
         return files
+
+    def _empty(self) -> EmptySeries:
+        return EmptySeries(f'"{self.path}" has no files yet, so there is nothing to download.', path=self.path)
 
     def _folder(self, destination: str | os.PathLike[str] | None) -> Path:
         last = self.path.rpartition("/")[2]

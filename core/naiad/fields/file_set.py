@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
+from glob import has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from naiad import progress
-from naiad.errors import FileNotInSet, FileWarning, NaiadTypeError, shown, warn_once
+from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Change, Field, current
 from naiad.fields.file import StoredFile, adopt, kept
 from naiad.ops import Members
@@ -21,6 +22,7 @@ from naiad.store.globs import expand
 from naiad.store.intake import incoming
 from naiad.store.names import normal, safe_join, safe_name
 from naiad.store.stored import open_stored
+from naiad.tracked import shown_seconds
 from naiad.types import FileSet as FileSetValue
 
 if TYPE_CHECKING:
@@ -57,18 +59,26 @@ class FileSet(Field):
 
     def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.scope.commit([self.uploading(globs, progress_bar=progress_bar)], wait)
+        self.scope.take_in(
+            self.path,
+            lambda: take_files(self.scope, self.path, globs, progress_bar),
+            lambda batch, files: batch.plan(self.path, lambda: self.storing(files)),
+            wait,
+        )
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
-        self.scope.commit([self.assigning(globs)], wait)
+        self.write(lambda: self.assigning(globs), wait)
 
-    def delete_files(self, paths: str | Iterable[str], *, wait: bool = False) -> None:
+    def delete_files(
+        self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, wait: bool = False
+    ) -> None:
         """Remove files and folders by their names in the set; for one that is not there, there is one warning."""
-        names = [normal(name) for name in ([paths] if isinstance(paths, str) else _names(self.path, paths))]
-        there = self._files()
+        given = [paths] if isinstance(paths, str | os.PathLike) else paths
+        names = [normal(name) for name in _names(self.path, given, "removed from")]
+        there = self._known_names()
         for name in names:
-            if name not in there and not any(each.startswith(f"{name}/") for each in there):
+            if there is not None and not _has(there, name):
                 warn_once((self.scope.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
         gone = [_stored(name) for name in names]
         self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, gone, False, at)])], wait)
@@ -98,10 +108,10 @@ class FileSet(Field):
         Raises:
             FileNotInSet: there is no file of that name.
         """
-        file = self._files().get(normal(name))
-        if file is None:
+        text = self.scope.reader.members(self.path).get(_stored(normal(name)))
+        if text is None:
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
-        return open_stored(self.scope.reader, file)
+        return open_stored(self.scope.reader, kept(text))
 
     @current
     def download(
@@ -120,7 +130,7 @@ class FileSet(Field):
         target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.scope.reader
         members = [
-            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file))
+            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file, is_checked=True))
             for name, file in files.items()
         ]
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:
@@ -136,12 +146,25 @@ class FileSet(Field):
 
     def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
         """Copy files and return the change that adds them."""
-        return self.storing(take_files(self.scope, self.path, globs, progress_bar), clear=clear)
+        files = take_files(self.scope, self.path, globs, progress_bar)
+        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
+        if clear and not files and given not in ({}, [], ()):
+            return Change(self)  # a pattern that matches nothing replaces nothing
+        return self.storing(files, clear=clear)
 
     def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
+        if not files and not clear and not self.scope.is_read_only:  # which looks at no files, and says so
+            return Change(self)
         add = {_stored(name): file.to_text() for name, file in files.items()}
         return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
+
+    def _known_names(self) -> set[str] | None:
+        """What is in the set; None if the store cannot tell, since the disk has not taken the set yet."""
+        try:
+            return {_given(name) for name in self.scope.reader.members(self.path)}
+        except MissingField:
+            return None
 
     def _files(self) -> dict[str, KeptFile]:
         return {_given(name): kept(text) for name, text in self.scope.reader.members(self.path).items()}
@@ -163,6 +186,8 @@ def take_files(
     patterns = [given] if isinstance(given, str | os.PathLike) else _names(path, given)
     if scope.is_read_only:
         return {}
+    for pattern in patterns:
+        _require(pattern)
     found = expand(patterns, excluding=scope.reader.folder.blobs.parent)
     facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
     size = sum(each.st_size for each in facts if each)
@@ -173,6 +198,13 @@ def take_files(
         each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
         for each, file, fact in zip(found, files, facts, strict=True)
     }
+
+
+def _require(pattern: str | os.PathLike[str]) -> None:
+    """Raise FileNotFound for a path that is named outright and is not there."""
+    text = os.path.expanduser(os.fspath(pattern))
+    if not has_magic(text) and not os.path.lexists(text):
+        raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nA pattern such as *.csv may match nothing.")
 
 
 def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
@@ -187,7 +219,11 @@ def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
     return files
 
 
-def _names(path: str, given: object) -> list[str]:
+def _has(names: set[str], name: str) -> bool:
+    return name in names or any(each.startswith(f"{name}/") for each in names)
+
+
+def _names(path: str, given: object, done: str = "put into") -> list[str]:
     """Return several paths or patterns as texts.
 
     Raises:
@@ -198,7 +234,7 @@ def _names(path: str, given: object) -> list[str]:
         if all(isinstance(name, str | os.PathLike) for name in names):
             return [os.fspath(name) for name in names]
     raise NaiadTypeError(
-        f'"{path}" is a set of files, so {shown(given)} cannot be put into it.\n'
+        f'"{path}" is a set of files, so {shown(given)} cannot be {done} it.\n'
         'Give a path, a pattern such as "data/**/*.csv", or a list of them.',
         path=path,
     )
@@ -234,4 +270,4 @@ def _entry(name: str, files: dict[str, KeptFile], place: str) -> FileEntry:
 
 
 def _moment(nanoseconds: int | None) -> datetime:
-    return datetime.fromtimestamp((nanoseconds or 0) / 1e9, timezone.utc)
+    return datetime.fromtimestamp(shown_seconds(nanoseconds or 0), timezone.utc)

@@ -60,7 +60,7 @@ class FloatSeries(Series):
         wait: bool = False,
     ) -> None:
         """Describe the axis of a chart; the points are not limited by it."""
-        self.scope.commit([self.configuring(min, max, unit)], wait)
+        self.write(lambda: self.configuring(min, max, unit), wait)
 
     def fetch_config(self) -> tuple[float | None, float | None, str | None]:
         """Return minimum, maximum and unit as given to `configure`."""

@@ -22,7 +22,7 @@ class GitRef(Field):
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace what is known."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     @current
     def fetch(self) -> GitRefValue:

@@ -13,6 +13,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad import clock, coerce, progress
+from naiad.coerce import with_article
 from naiad.errors import (
     EmptySeries,
     FieldConflict,
@@ -25,7 +26,8 @@ from naiad.errors import (
     shown,
     warn_once,
 )
-from naiad.fields.base import Change, Field, with_article
+from naiad.fields.base import Change, Field
+from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings
 
 if TYPE_CHECKING:
@@ -37,10 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Series", "as_steps", "check_lengths", "local_times"]
 
 T = TypeVar("T")
-LARGEST_STEP = 2**63 - 1
 Steps = Sequence[int | float]
 WHOLE = {int}
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
 
 
 class Series(Field):
@@ -64,7 +64,7 @@ class Series(Field):
 
     def append(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point at the end."""
-        self.scope.commit([self.adding(value, step, timestamp)], wait)
+        self.write(lambda: self.adding(value, step, timestamp), wait)
 
     def extend(self, values: object, *, steps: object = None, timestamps: object = None, wait: bool = False) -> None:
         """Add several points, all or none.
@@ -74,19 +74,19 @@ class Series(Field):
         """
         items = coerce.collection(self.path, values)
         if items:
-            self.scope.commit([self.extending(items, steps, timestamps)], wait)
+            self.write(lambda: self.extending(items, steps, timestamps), wait)
 
     def log(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point, or several given as a collection; the old name of `append`."""
-        self.scope.commit([self.logging(value, step, timestamp)], wait)
+        self.write(lambda: self.logging(value, step, timestamp), wait)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace all points."""
-        self.scope.commit([self.assigning(value)], wait)
+        self.write(lambda: self.assigning(value), wait)
 
     def clear(self, *, wait: bool = False) -> None:
         """Remove all points; the series stays."""
-        self.scope.commit([self.extending([], None, None, fresh=True)], wait)
+        self.write(lambda: self.extending([], None, None, fresh=True), wait)
 
     def fetch_last(self) -> Any:
         """Return the value of the last point.
@@ -216,9 +216,9 @@ class Series(Field):
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
         if self.last is None:
             self.last = self._stored_last()
-        if self.last + count > LARGEST_STEP:
+        if self.last + count > LARGEST:
             raise NaiadValueError(
-                f'"{self.path}" has reached the largest step, {LARGEST_STEP}, so there is no next one.\nGive a step.',
+                f'"{self.path}" has reached the largest step, {LARGEST}, so there is no next one.\nGive a step.',
                 path=self.path,
             )
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
@@ -306,5 +306,5 @@ def as_steps(steps: Sequence[int | float]) -> Any:
     """Return steps as floats, like those of numbers, unless one of them is a whole number that no float can hold."""
     import numpy as np
 
-    exact = any(type(step) is int and abs(step) > 2**53 for step in steps)
+    exact = any(type(step) is int and abs(step) > EXACT for step in steps)
     return np.array(steps, dtype=None if exact else "float64")

@@ -23,19 +23,19 @@ class StringSet(Field):
 
     def add(self, values: object, *, wait: bool = False) -> None:
         """Add a tag or several; those that are there already stay as they are."""
-        self.scope.commit([self.adding_tags(values)], wait)
+        self.write(lambda: self.adding_tags(values), wait)
 
     def remove(self, values: object, *, wait: bool = False) -> None:
         """Remove a tag or several; those that are not there are no error."""
-        self.scope.commit([self._change(remove=_tags_of(self.path, values))], wait)
+        self.write(lambda: self._change(remove=_tags_of(self.path, values)), wait)
 
     def clear(self, *, wait: bool = False) -> None:
         """Remove all tags."""
-        self.scope.commit([self._change(clear=True)], wait)
+        self.write(lambda: self._change(clear=True), wait)
 
     def assign(self, values: object, *, wait: bool = False) -> None:
         """Replace all tags."""
-        self.scope.commit([self.assigning(values)], wait)
+        self.write(lambda: self.assigning(values), wait)
 
     def fetch(self) -> set[str]:
         """Return the tags."""

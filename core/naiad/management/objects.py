@@ -66,6 +66,8 @@ def delete_objects_from_trash(
 ) -> None:
     """Delete what is in the trash for good; a model with all its versions.
 
+    Files that were used in the last ten minutes stay until `naiad gc` is run after that.
+
     Raises:
         ContainerNotFound: the project has none of such an id.
         NotInTrash: one of them is not in the trash; then nothing is deleted.
@@ -81,6 +83,8 @@ def clear_trash(
     project: str, *, workspace: str | None = None, api_token: str | None = None, store: Place = None
 ) -> None:
     """Delete everything that is in the trash of a project, for good.
+
+    Files that were used in the last ten minutes stay until `naiad gc` is run after that.
 
     Raises:
         BeingWritten: something in it is being written; then nothing is deleted.

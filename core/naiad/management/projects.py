@@ -81,7 +81,7 @@ def _begin(store: Store, name: str, key: str | None, description: str | None, vi
         raise ProjectExists(f"Another process has just made project {name!r} in store {store.root}.", project=name)
     try:
         Writer.open(ticket.folder, first_ops=project_ops(ticket.id, name, description, visibility)).stop()
-    except BaseException:
+    except BaseException:  # only to clean up: whatever it is goes on
         store.abandon(ticket)
         raise
 

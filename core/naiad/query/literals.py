@@ -44,6 +44,8 @@ TEXTS = frozenset(("string", "string_series", "artifact", "git_ref"))
 
 LONGEST_PART = 10_000
 """Characters of a text to look for; databases take patterns up to some length only."""
+LARGEST_PATTERN = 1_500
+"""Instructions that RE2 makes of a pattern; the time it needs for a text grows with them."""
 ACTIVE, INACTIVE = ("running", "active"), ("idle", "inactive")
 ENDS = ("finished", "failed", "terminated", "killed")
 UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30,
@@ -112,10 +114,12 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(pattern, options)
+        size = re2.compile(pattern, options).programsize
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
         raise Problem(token, f"this is no regular expression ({reason[:80]})") from None
+    if size > LARGEST_PATTERN:
+        raise Problem(token, "this regular expression is too large; repeat fewer times")
     return pattern
 
 

@@ -18,6 +18,8 @@ __all__ = ["parse"]
 
 LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 100, 1_000
 """Characters of a query, how deep its clauses may nest, how many there may be, and "(": no query may stop a store."""
+SEARCHES = 10
+"""Clauses that look through texts; no index helps them."""
 SHOWN_BEFORE, SHOWN_AFTER = 50, 20
 """Characters of a query that a message shows before and after the place it is about."""
 
@@ -65,6 +67,12 @@ def parse(query: str) -> Node | None:
         place = len(query.rstrip()) if error.token.type == "$END" else error.token.start_pos or 0
         raise _refusal(query, place, _expected(error.accepts or error.expected)) from None
     found = [depth for _leaf, depth in leaves(tree)]
+    searches = sum(isinstance(leaf, (Contains, Matches)) for leaf, _depth in leaves(tree))
+    if searches > SEARCHES:
+        raise InvalidQuery(
+            f"A query has at most {SEARCHES} clauses with CONTAINS or MATCHES, and this one has {searches:,}.",
+            query=query,
+        )
     if max(found) > DEEPEST or len(found) > MOST:
         raise InvalidQuery(
             f"A query has at most {MOST:,} clauses, nested at most {DEEPEST} deep; this one has {len(found):,}, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, exists, select
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.query.search import SORTED_AS_NUMBERS, Sort, search
 from naiad.query.tree import Node
-from naiad.store.cells import ASPECTS, cell, container, field
+from naiad.store.cells import ASPECTS, cell, container, field, fields_at
 from naiad.store.kinds import ContainerKind
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ def find(
     sort_by: str = BY_DEFAULT,
     is_ascending: bool = False,
     limit: int | None = None,
+    columns: Iterable[str] | None = None,
 ) -> Found:
-    """The containers of a kind in a project, or in all, that a tree means.
+    """The containers of a kind in a project, or in all, that a tree means, with the fields of these columns or all.
 
     Raises:
         InvalidArgument: nothing can be sorted by that column.
@@ -51,10 +52,17 @@ def find(
     def read(connection: Connection) -> Found:
         sort = _sort(connection, kind, project, sort_by, is_ascending)
         rows = search(connection, kind, project, tree, sort, limit)
-        fields = {row.number: (row.path, row.kind) for row in connection.execute(select(field))}
+        fields = _fields(connection, columns)
         return Found(fields, [(row.uid, row.id, row.cells) for row in rows])
 
     return catalog.read(read)
+
+
+def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, tuple[str, str]]:
+    if columns is None:
+        return {row.number: (row.path, row.kind) for row in connection.execute(select(field))}
+    paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
+    return {number: key for key, number in fields_at(connection, paths).items()}
 
 
 def path_and_aspect(column: str) -> tuple[str, str]:

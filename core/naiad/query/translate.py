@@ -29,7 +29,7 @@ from sqlalchemy import (
 from naiad.query.tree import And, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.store import cells
 from naiad.store.cells import INDEXED_TEXT
-from naiad.store.picture import STRING_SET
+from naiad.store.states import STRING_SET
 
 __all__ = ["Numbers", "condition", "field_numbers", "holders", "text_of"]
 
@@ -39,10 +39,7 @@ Numbers = dict[tuple[str, str], int]
 
 def field_numbers(connection: Connection, tree: Node) -> Numbers:
     """Look up the fields that a tree names; those that no container has are left out."""
-    paths = sorted({leaf.field.path for leaf, _depth in leaves(tree)})
-    table = cells.field
-    found = connection.execute(select(table).where(table.c.path.in_(paths)))
-    return {(row.path, row.kind): row.number for row in found}
+    return cells.fields_at(connection, (leaf.field.path for leaf, _depth in leaves(tree)))
 
 
 def condition(node: Node, numbers: Numbers, container: ColumnElement[int]) -> ColumnElement[bool]:
@@ -89,7 +86,8 @@ def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
     if isinstance(leaf, Contains):
         if leaf.field.kind == STRING_SET:
             return table.c.tag == leaf.text
-        return text_of(table).contains(leaf.text, autoescape=True)
+        text = text_of(table)  # LIKE takes seconds to look for some texts
+        return func.replace(text, leaf.text, "") != text if leaf.text else text.is_not(None)
     if isinstance(leaf, Matches):
         return text_of(table).regexp_match(leaf.pattern)
     return true()

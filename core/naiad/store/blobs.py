@@ -25,7 +25,7 @@ from naiad.errors import DamagedData
 from naiad.store.content import Report, copy, digest, nothing, open_file, replacing, write_all
 from naiad.store.seal import sync_folder
 
-__all__ = ["FORWARD", "INCOMING", "INLINE", "Blob", "Blobs", "Incoming", "is_incoming"]
+__all__ = ["FORWARD", "INCOMING", "INLINE", "Blob", "Blobs", "Incoming", "damaged", "is_incoming"]
 
 INLINE = 4 * 1024
 """Content below this travels in the op itself: a file of its own would take a block of the disk."""
@@ -128,7 +128,7 @@ class Blobs:
             fd = os.open(path, flags, 0o444)
         try:
             yield name, fd
-        except BaseException:
+        except BaseException:  # only to clean up: whatever it is goes on
             path.unlink(missing_ok=True)
             raise
         finally:
@@ -260,9 +260,7 @@ class Blobs:
 
     def _check(self, name: str, fd: int, report: Report = nothing) -> None:
         if _sha256.match(name) and digest(fd, report)[0] != name:
-            what = "it is not the content that was stored"
-            path = self.path(name)
-            raise DamagedData(f"The stored file {path} is damaged: {what}.", file=str(path), offset=0, what=what)
+            raise damaged(str(self.path(name)), "it is not the content that was stored")
 
     def renew(self, sha256: str) -> None:
         """Before an op names a blob that was there already (a copied field): keep it from being removed just now.
@@ -363,5 +361,9 @@ def _no_name(name: str) -> DamagedData:
 
 
 def _missing(path: Path) -> DamagedData:
-    what = "it is missing"
-    return DamagedData(f"The stored file {path} is damaged: {what}.", file=str(path), offset=0, what=what)
+    return damaged(str(path), "it is missing")
+
+
+def damaged(file: str, what: str, offset: int = 0) -> DamagedData:
+    """The error for stored content that is not what was stored."""
+    return DamagedData(f"The stored file {file} is damaged: {what}.", file=file, offset=offset, what=what)

@@ -2,15 +2,18 @@
 
 It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, thrown away
 when it is damaged, and kept in memory where the store cannot be written. What is written to a run later is found by
-its mark (`changed/<uid>`) or, for folders that were copied in or removed, by listing.
+its mark (`changed/<uid>`). What was copied in, copied over or removed is found by looking: on each read at what has no
+seal, now and then at every folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import MsgspecError
 from sqlalchemy import Connection, insert, select, update
@@ -18,9 +21,10 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from naiad import clock
-from naiad.store.cells import about, container, forget, metadata, put
+from naiad.progress import showing
+from naiad.store.cells import Stamp, about, container, forget, metadata, put, stamps
 from naiad.store.database import open_for_writing, open_in_memory
-from naiad.store.entries import read_entry, stamp_of
+from naiad.store.entries import read_entry, seal_stamp, stamp_of
 from naiad.store.folder import RunFolder
 from naiad.store.kinds import KINDS, RUN, ContainerKind
 from naiad.store.summaries import Summary, has_tag, is_in_trash, summaries
@@ -31,11 +35,24 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Summary"]
 
 T = TypeVar("T")
-FORMAT = 3
+FORMAT = 4
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
 SETTLED_SECONDS = 2.0
 """A folder that was changed more recently may change again within one tick of its file system's clock."""
+LOOK_SECONDS = 60.0
+"""A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
+_looked: dict[Path, float] = {}
+
+
+class _Own(threading.local):
+    """The catalogs in memory of one thread: it has its transactions alone."""
+
+    def __init__(self) -> None:
+        self.engines: dict[Path, Engine] = {}
+
+
+_own = _Own()
 
 
 class Catalog:
@@ -43,7 +60,12 @@ class Catalog:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._place = store.root / "catalog.db"
         self._engine: Engine | None = None
+        self.progress_bar: bool | None = False
+        """Whether to show a bar while many runs are read; as users say it."""
+        self._is_file = True
+        """Whether others read what is noted here: only then may a mark go."""
 
     def rows(
         self,
@@ -87,9 +109,8 @@ class Catalog:
         """Read in a transaction after everything that has changed was read again."""
         try:
             self._read_changed()
-        except OperationalError:  # a store that cannot be written: this process's own catalog serves
-            self._engine = open_in_memory()
-            self._begin(self._engine)
+        except OperationalError:  # a store that cannot be written: this thread's own catalog serves
+            self._engine, self._is_file = None, False
             self._read_changed()
         except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
             self._discard()
@@ -108,10 +129,27 @@ class Catalog:
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            is_there = self._store.root.is_dir()
-            self._engine = open_for_writing(self._store.root / "catalog.db") if is_there else open_in_memory()
-            self._begin(self._engine)
+            self._is_file = self._is_file and self._store.root.is_dir()
+            self._engine = self._on_disk() if self._is_file else self._in_memory()
         return self._engine
+
+    def _on_disk(self) -> Engine:
+        engine = open_for_writing(self._place)
+        self._begin(engine)
+        return engine
+
+    def _in_memory(self) -> Engine:
+        """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
+        engine = _own.engines.get(self._store.root)
+        if engine is None:
+            engine = open_in_memory(self._place)
+            try:
+                self._begin(engine)
+            except DatabaseError:  # the copy is of another format
+                engine = open_in_memory()
+                self._begin(engine)
+            _own.engines[self._store.root] = engine
+        return engine
 
     def _begin(self, engine: Engine) -> None:
         with engine.begin() as connection:
@@ -123,36 +161,58 @@ class Catalog:
 
     def _discard(self) -> None:
         self._engine = None
+        if not self._is_file:
+            _own.engines[self._store.root] = engine = open_in_memory()
+            self._begin(engine)
+            return
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):
-                (self._store.root / f"catalog.db{suffix}").unlink()
+                self._place.with_name(f"{self._place.name}{suffix}").unlink()
 
     def _read_changed(self) -> None:
         engine = self._opened()
-        marks, listed = self._marks(), self._listed()
+        marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with engine.begin() as connection:
             is_listed = (
-                bool(listed) and len(marks) <= BATCH and connection.execute(select(about.c.listed)).scalar() == listed
+                bool(listed)
+                and self._is_file
+                and began < _looked.get(self._store.root, -LOOK_SECONDS) + LOOK_SECONDS
+                and connection.execute(select(about.c.listed)).scalar() == listed
             )
-            of_these = container.c.uid.in_(list(marks)) if is_listed else None
-            known = _stamps(connection, of_these)
-        folders = {folder.uid: folder for folder in (self._marked(marks) if is_listed else self._store.folders())}
+            known = stamps(connection, marks if is_listed else None)
+        watched = self._lying({*marks, *known}) if is_listed else self._store.folders()
+        folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
-        todo = [folder for uid, folder in folders.items() if uid in marks or uid not in known]
-        stale = [
-            (folder, stamp) for folder in todo if not (stamp := stamp_of(folder)) or known.get(folder.uid) != stamp
-        ]
-        for start in range(0, max(len(stale), 1), BATCH):
-            entries = [read_entry(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
-            if gone or entries:
-                with engine.begin() as connection:
-                    forget(connection, gone)
-                    put(connection, entries)
-                gone = []
+        stale = list(self._stale(folders.values(), marks, known))
+        is_long = len(stale) > BATCH
+        with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
+            for start in range(0, max(len(stale), 1), BATCH):
+                entries = [read_entry(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+                if gone or entries:
+                    with engine.begin() as connection:
+                        forget(connection, gone)
+                        put(connection, entries)
+                    gone = []
+                report(len(entries))
         if not is_listed and listed:
             with engine.begin() as connection:
                 connection.execute(update(about).values(listed=listed))
-        self._unmark([folder for folder in todo if folder.uid in marks], marks)
+        if self._is_file:
+            if not is_listed:
+                _looked[self._store.root] = began
+            self._unmark([folders[uid] for uid in marks if uid in folders], marks)
+
+    def _stale(
+        self, folders: Iterable[RunFolder], marks: dict[str, int], known: dict[str, Stamp]
+    ) -> Iterator[tuple[RunFolder, Stamp]]:
+        """The folders that are not as they were when they were read; of a sealed one the seal tells."""
+        for folder in folders:
+            before = known.get(folder.uid)
+            if before and before.seal and folder.uid not in marks and before.seal == seal_stamp(folder):
+                continue
+            stamp = stamp_of(folder)
+            if not stamp.files or stamp.files != (before and before.files):
+                yield folder, stamp
 
     def _listed(self) -> str:
         """Changes when a folder of a container is made, copied in or removed; empty while that would not be noticed."""
@@ -163,8 +223,8 @@ class Catalog:
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
-    def _marked(self, marks: dict[str, int]) -> Iterable[RunFolder]:
-        for uid in marks:
+    def _lying(self, uids: Iterable[str]) -> Iterator[RunFolder]:
+        for uid in uids:
             places = (self._store.folder(uid, kind) for kind in KINDS)
             yield from (folder for folder in places if folder.path.is_dir())
 
@@ -185,8 +245,3 @@ class Catalog:
                     mark.unlink()
                     if not folder.seal.exists():
                         mark.touch()
-
-
-def _stamps(connection: Connection, which: Any) -> dict[str, str]:
-    found = select(container.c.uid, container.c.stamp)
-    return {row.uid: row.stamp for row in connection.execute(found if which is None else found.where(which))}

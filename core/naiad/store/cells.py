@@ -7,14 +7,15 @@ shown, and each alone in a table with indexes, to be found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     Float,
     Index,
@@ -28,24 +29,28 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    true,
     update,
 )
 
-from naiad.store.picture import FLOAT_SERIES, STRING_SET
+from naiad.store.states import FLOAT_SERIES, STRING_SET
 
 __all__ = [
     "ASPECTS",
     "INDEXED_TEXT",
     "Cell",
     "Entry",
+    "Stamp",
     "about",
     "cell",
     "container",
     "decode_cells",
     "field",
+    "fields_at",
     "forget",
     "metadata",
     "put",
+    "stamps",
     "tag",
 ]
 
@@ -54,6 +59,9 @@ ASPECTS = ("last", "min", "max", "average", "variance")
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
+
+MOST_PATHS = 5_000
+"""Paths that one statement asks for."""
 
 Cell: TypeAlias = Any
 """A bool, int, float or str; microseconds of a datetime; the tags of a string set; `ASPECTS` of a float series, each
@@ -79,8 +87,11 @@ container = Table(
     Column("state", Text, nullable=False),
     Column("created", BigInteger),  # microseconds
     Column("stamp", Text, nullable=False),  # of the files it was read from
+    Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
     Index("container_created", "created"),
+    Index("container_seal", "seal"),
+    Index("container_id", "id"),
 )
 
 field = Table(
@@ -121,6 +132,13 @@ tag = Table(
 )
 
 
+class Stamp(NamedTuple):
+    """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
+
+    files: str
+    seal: str
+
+
 @dataclass(frozen=True)
 class Entry:
     """What the catalog keeps of one container; `cells` by path and kind."""
@@ -131,7 +149,7 @@ class Entry:
     project: str
     state: str
     created: int | None
-    stamp: str
+    stamp: Stamp
     cells: Mapping[tuple[str, str], Cell]
 
 
@@ -150,8 +168,8 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     for entry in entries:
         cells = {numbers[key]: value for key, value in entry.cells.items()}
         number, before = known.get(entry.uid, (None, {}))
-        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created", "stamp")}
-        row["cells"] = _encode(cells)
+        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created")}
+        row |= {"stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": _encode(cells)}
         if number is None:
             number = connection.execute(insert(container), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
         else:
@@ -171,6 +189,18 @@ def forget(connection: Connection, uids: list[str]) -> None:
           [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
 
 
+def stamps(connection: Connection, marked: Iterable[str] | None) -> dict[str, Stamp]:
+    """The stamps of all containers; or of those without a seal and these."""
+    found = select(container.c.uid, container.c.stamp, container.c.seal)
+    conditions: list[ColumnElement[bool]] = [true()]
+    if marked is not None:
+        uids = list(marked)
+        some = (container.c.uid.in_(uids[start : start + 500]) for start in range(0, len(uids), 500))
+        conditions = [container.c.seal == "", *some]
+    rows = (row for condition in conditions for row in connection.execute(found.where(condition)))
+    return {uid: Stamp(files, seal) for uid, files, seal in rows}
+
+
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict[int, Cell]]]:
     found = {}
     for start in range(0, len(uids), 500):
@@ -180,12 +210,21 @@ def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict
     return found
 
 
+def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, str], int]:
+    """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
+    wanted, found = sorted(set(paths)), {}
+    for start in range(0, len(wanted), MOST_PATHS):
+        some = select(field).where(field.c.path.in_(wanted[start : start + MOST_PATHS]))
+        found.update({(row.path, row.kind): row.number for row in connection.execute(some)})
+    return found
+
+
 def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    known = {(row.path, row.kind): row.number for row in connection.execute(select(field))}
+    known = fields_at(connection, (path for path, _kind in keys))
     new = [{"path": path, "kind": kind} for path, kind in sorted(keys - known.keys())]
     if new:
         connection.execute(insert(field), new)
-        known = {(row.path, row.kind): row.number for row in connection.execute(select(field))}
+        known |= fields_at(connection, (each["path"] for each in new))
     return known
 
 

@@ -10,16 +10,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.codec import POINTS_LIMIT, decode_pack
 from naiad.errors import DamagedData, StorageError
+from naiad.integers import EXACT
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
-from naiad.store.fold import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.store.folder import RunFolder
 from naiad.store.index import Changes, Index
-from naiad.store.picture import SERIES, TEXT_SERIES, FieldState, Picture
-from naiad.store.points import EXACT, Columns, join
+from naiad.store.picture import Picture
+from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, add_texts
+from naiad.store.points import Columns, join
 from naiad.store.rows import Head, pack_crc
 from naiad.store.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.store.series import read_points, read_texts
+from naiad.store.states import SERIES, TEXT_SERIES, FieldState
 from naiad.store.tails import Damage
 
 __all__ = ["compact", "compact_if_worth_it"]

@@ -215,7 +215,7 @@ def replacing(destination: Path) -> Iterator[int]:
     try:
         yield fd
         os.replace(hidden, destination)
-    except BaseException:
+    except BaseException:  # only to clean up: whatever it is goes on
         hidden.unlink(missing_ok=True)
         raise
     finally:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import sqlalchemy
@@ -96,8 +98,8 @@ def _readable_copy(path: Path) -> tuple[Path, bool]:
 _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def open_in_memory() -> Engine:
-    """An engine of a database that lives as long as the engine."""
+def open_in_memory(begin_with: Path | None = None) -> Engine:
+    """An engine of a database that lives as long as the engine; it begins with what a file has, if that can be read."""
     engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -105,7 +107,22 @@ def open_in_memory() -> Engine:
         linear_regexes(connection)
         case_matters(connection)
 
+    if begin_with is not None:
+        with contextlib.suppress(OSError, sqlite3.Error):
+            _copy_into(engine, begin_with)
     return engine
+
+
+def _copy_into(engine: Engine, path: Path) -> None:
+    """The file itself is left alone: SQLite would make others beside it, even to read it."""
+    with tempfile.TemporaryDirectory(prefix="naiad-") as folder, engine.connect() as connection:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(path.with_name(path.name + "-wal"), copy.with_name(copy.name + "-wal"))
+        with contextlib.closing(_connect(str(copy))) as source:
+            if source.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):  # somebody may have written it meanwhile
+                source.backup(cast(sqlite3.Connection, connection.connection.driver_connection))
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
@@ -197,9 +214,16 @@ def linear_regexes(connection: sqlite3.Connection) -> None:
 
 
 def _matches(pattern: str, text: str | None) -> bool:
+    return text is not None and _compiled(pattern).search(text) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
     import re2
 
-    return text is not None and re2.search(pattern, text) is not None
+    options = re2.Options()
+    options.log_errors = False  # what it has to say about memory is for its own developers
+    return re2.compile(pattern, options)
 
 
 def case_matters(connection: sqlite3.Connection) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from naiad.ops import Plain
 from naiad.store.folder import RunFolder
-from naiad.store.picture import Picture, WriterState
+from naiad.store.picture import Picture
+from naiad.store.states import WriterState
 
 __all__ = ["KINDS", "run_state", "values"]
 

@@ -12,39 +12,51 @@ from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.ops import Plain
 from naiad.plain import unpack_text
 from naiad.store import derived
-from naiad.store.cells import Cell, Entry
+from naiad.store.cells import Cell, Entry, Stamp
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
 from naiad.store.leases import read_leases
-from naiad.store.picture import STRING_SERIES, STRING_SET, FieldState, Series
 from naiad.store.reader import Reader
+from naiad.store.states import STRING_SERIES, STRING_SET, FieldState, Series
 
 if TYPE_CHECKING:
     from naiad.store.store import Store
 
-__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "stamp_of"]
+__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "seal_stamp", "stamp_of"]
 
 WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
 """Kinds whose content is files; all that the catalog knows of them is that they are there."""
+SEAL = "seal.json"
 FACTS = {"artifact": "hash", "git_ref": "commit_id"}
 """Kinds whose value is JSON, and what of it is kept."""
 
 
-def stamp_of(folder: RunFolder) -> str:
+def stamp_of(folder: RunFolder) -> Stamp:
     """Changes with every write to the container; empty while somebody may be writing it."""
     if any(read_leases(folder.journal).values()):
-        return ""
+        return Stamp("", "")
+    seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
     files = []
     for directory in (folder.path, folder.journal):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.endswith((".db", ".json", ".ops", ".seg")):
+                if entry.name.endswith((".db", ".json", ".ops", ".seg")) or entry.name == folder.journal.name:
                     stat = entry.stat()
-                    files.append(f"{entry.name}:{stat.st_size}:{stat.st_mtime_ns}")
-    return " ".join(sorted(files))
+                    size = 0 if entry.is_dir() else stat.st_size
+                    files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")
+    return Stamp(" ".join(sorted(files)), seal)
 
 
-def read_entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
+def seal_stamp(folder: RunFolder) -> str:
+    """Changes with every seal of the container; empty while it has none."""
+    try:
+        stat = os.stat(f"{folder.path}/{SEAL}")
+    except OSError:
+        return ""
+    return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def read_entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
     """What there is to know of a container; of one that cannot be read, its id and why."""
     try:
         settle(folder)
@@ -57,14 +69,14 @@ def read_entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
         return _unreadable(store, folder, stamp, "newer")
 
 
-def _unreadable(store: Store, folder: RunFolder, stamp: str, state: str) -> Entry:
+def _unreadable(store: Store, folder: RunFolder, stamp: Stamp, state: str) -> Entry:
     number = store.id_of(folder)
     project = store.projects().get(number.partition("-")[0], "")
     cells = {("sys/id", "string"): number}
-    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp, cells)
+    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
 
 
-def _entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
+def _entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
     reader = Reader(folder)
     cells: dict[tuple[str, str], Cell] = {
         (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
@@ -82,7 +94,7 @@ def _entry(store: Store, folder: RunFolder, stamp: str) -> Entry:
         project,
         str(values["sys/state"]),
         created if isinstance(created, int) else None,
-        stamp,
+        stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
         cells,
     )
 

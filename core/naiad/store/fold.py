@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,41 +17,30 @@ import numpy.typing as npt
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
 from naiad.errors import DamagedData, StorageError
-from naiad.plain import pack_text
-from naiad.store.blobs import Blobs
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
 from naiad.store.index import Changes, Index, begin_index
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Shadowed
+from naiad.store.picture import Picture, Shadowed
+from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, fold_texts
 from naiad.store.points import (
-    EXACT,
     Columns,
     Ints,
-    as_bytes,
     from_records,
-    numbers_array,
     ordered,
     split_exact,
 )
 from naiad.store.records import Records, read_records
-from naiad.store.rows import Head, chunk_crc, chunk_key
+from naiad.store.rows import Head
 from naiad.store.segment import HEADER, RECORD
+from naiad.store.states import FLOAT_SERIES, FieldState
 from naiad.store.tails import Damage, JournalFile, read_ops
 
-__all__ = ["Folder", "Source", "add_chunks", "add_packs", "add_texts"]
+__all__ = ["Folder", "Source"]
 
-TextRow = tuple[int | float, int, bytes]
-"""Step, milliseconds, UTF-8."""
 
 Flags = npt.NDArray[np.bool_]
-
-PACK_BELOW = 512
-"""A series with fewer new points than this shares a pack with others: a row for each would cost more than it holds."""
-TEXT_BYTES = 4 * 1024 * 1024
-REMEMBERED_TEXT = 4096
 
 
 @dataclass(frozen=True)
@@ -100,40 +88,6 @@ class Folder:
         self.positions = {**positions, **changes.positions}
         return done
 
-    def settle(self, alive: Set[str]) -> None:
-        """Put content that dead writers took in into its place, and give up the names under which it came in.
-
-        Raises:
-            StorageError: the disk or the index refuses; nothing was changed.
-        """
-        picture = self._picture
-        writers = picture.writers.values() if picture is not None else ()
-        names = [name for each in writers if each.name not in alive for name, sha in each.blobs.items() if not sha]
-        if not names:
-            return
-        blobs = Blobs(self._folder.blobs)
-        found = {}
-        for name in names:
-            with contextlib.suppress(DamagedData):  # it is missing, and will be said by whoever reads it
-                found.update(blobs.settle_all([name]))
-        try:
-            self._note_blobs({name: blob.sha256 for name, blob in found.items()})
-        except SQLAlchemyError as error:
-            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
-        for name in found:
-            blobs.release(name)
-
-    def _note_blobs(self, found: dict[str, str]) -> None:
-        index = self._open()
-        picture, self._picture = self._picture, None
-        with index.snapshot() as connection:
-            picture, head, _positions = self._load(index, connection, picture)
-            for name, sha256 in found.items():
-                picture.writer(name.partition(".")[0]).blobs[name] = sha256
-            index.commit(connection, picture, head, Changes())
-        picture.touched_writers.clear()
-        self._picture, self._folds = picture, head.folds
-
     def shadowed(self, writer: str) -> list[Shadowed]:
         """The fields with something of this writer in them that are kept but not shown, after a fold."""
         picture = self._picture
@@ -180,21 +134,17 @@ def _absorb(
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
     parts = _read(unfinished, positions)
     records = [(part.source.file, part.records) for part in parts if part.records is not None]
-    frames = [
-        (frame.ops[0].at, part.source.file.writer, frame.sequence, frame.ops) for part in parts for frame in part.frames
-    ]
     for part in parts:
         if part.source.is_final or part.upto > part.start:
             changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
-    for _at, writer, _sequence, ops in sorted(frames, key=lambda item: item[:3]):
-        picture.apply(writer, ops)
+    picture.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
     records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
     fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in picture.touched.values():
         if state.retired_at is None or state.kind == FLOAT_SERIES:
             _give_id(state, head, changes)
         if state.texts and state.retired_at is None:
-            _fold_texts(state, changes)
+            fold_texts(state, changes)
     is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
     return [source.file for source in sources if source.file.name in is_done]
 
@@ -383,70 +333,3 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
         )
     for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
         states[field].series.add(*facts)
-
-
-def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:
-    """Chunks of one series whose points are in order."""
-    for start in range(0, len(points.values), POINTS_LIMIT):
-        part = points.take(slice(start, start + POINTS_LIMIT))
-        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes)
-
-
-def _add_chunk(state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes) -> None:
-    key = chunk_key(state.id, state.pieces)
-    state.pieces += 1
-    crc = chunk_crc(key, count, heights, data)
-    changes.chunks.append({"key": key, "count": count, "crc": crc, "pyramid": heights, "data": data})
-
-
-def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
-    """Packs of series that lie one after the other, ids ascending: whole series, some 65,536 points a pack."""
-    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
-    cuts = np.searchsorted(starts, np.arange(POINTS_LIMIT, len(fields), POINTS_LIMIT))
-    edges = [0, *starts[cuts[cuts < len(starts)]].tolist(), len(fields)]
-    for low, high in itertools.pairwise(sorted(set(edges))):
-        ids = fields[low:high]
-        data = encode_pack(ids, *points.take(slice(low, high)))
-        changes.packs.append(
-            {"first_field": int(ids[0]), "last_field": int(ids[-1]), "count": high - low, "data": data}
-        )
-
-
-def _fold_texts(state: FieldState, changes: Changes) -> None:
-    """The new texts of one series, ordered by step within each chunk."""
-    texts, state.texts = state.texts, []
-    for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in texts]):
-        part.sort(key=lambda row: row[0])
-        _add_text_chunk(state, part, changes)
-        step, time, text = part[-1]
-        last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
-        state.series.add(len(part), 0, 0.0, 0.0, 0.0, step, last, time)
-
-
-def add_texts(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
-    """Chunks of one string series whose texts are in order."""
-    for part in _text_parts(rows):
-        _add_text_chunk(state, part, changes)
-
-
-def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
-    steps, times, texts = zip(*rows, strict=True)
-    data = encode_texts(numbers_array(list(steps)), np.array(times, np.int64), texts)
-    _add_chunk(state, len(rows), None, data, changes)
-
-
-def _text_parts(texts: list[TextRow]) -> Iterator[list[TextRow]]:
-    part: list[TextRow] = []
-    size = 0
-    for text in texts:
-        is_wide = not isinstance(text[0], float) and abs(text[0]) > EXACT
-        if part and (len(part) == POINTS_LIMIT or size > TEXT_BYTES or is_wide):
-            yield part
-            part, size = [], 0
-        part.append(text)
-        size += len(text[2])
-        if is_wide:  # alone, so that fractional steps beside it do not round it
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -10,12 +10,19 @@ from __future__ import annotations
 import contextlib
 import logging  # noqa: F401 - its own fork hooks have to be there before ours, so that its lock is taken after our wait
 import os
+import re
+import sys
 import threading
+import weakref
 from collections.abc import Iterator
+from typing import Protocol
 
-__all__ = ["holding_forks"]
+from naiad import clock
+
+__all__ = ["follow", "holding_forks", "unfollow"]
 
 FORK_SECONDS = 5.0
+IMPORT_SECONDS = 5.0
 
 
 class _Gate:
@@ -61,6 +68,26 @@ def holding_forks() -> Iterator[None]:
                 gate.changed.notify_all()
 
 
+class Follower(Protocol):
+    """Who goes on in a forked child."""
+
+    def forked(self) -> None:
+        """In the child: begin anew there."""
+
+
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+
+def follow(follower: Follower) -> None:
+    """Let it know of each fork from now on."""
+    _followers.add(follower)
+
+
+def unfollow(follower: Follower) -> None:
+    """Let it know no more."""
+    _followers.discard(follower)
+
+
 def _renew() -> None:
     """In the child no other thread exists, so nobody is inside."""
     global _gate
@@ -76,3 +103,25 @@ def _open() -> None:
 
 
 os.register_at_fork(before=_close, after_in_parent=_open, after_in_child=_renew)
+
+
+def _after_fork() -> None:
+    for follower in list(_followers):
+        follower.forked()
+
+
+def _before_fork() -> None:
+    """Wait while another thread imports what naiad loads late: a child forked in between could never finish that."""
+    until = clock.monotonic() + IMPORT_SECONDS
+    while len(_followers) and _is_importing() and clock.monotonic() < until:
+        clock.sleep(0.001)
+
+
+def _is_importing() -> bool:
+    specs = (getattr(sys.modules.get(name), "__spec__", None) for name in list(sys.modules) if _late(name))
+    return any(getattr(spec, "_initializing", False) for spec in specs)
+
+
+_late = re.compile(r"(naiad|numpy|pandas|sqlalchemy|zstandard)\b").match
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)  # after the gate's: it is waited for before that

@@ -15,13 +15,13 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError
 
 from naiad import paths
-from naiad.errors import NaiadPathError, NewerFormat
+from naiad.errors import NaiadPathError
 from naiad.ids import new_writer_id
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture
+from naiad.store.picture import Picture
 from naiad.store.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
@@ -44,7 +44,8 @@ from naiad.store.rows import (
     writer_state,
 )
 from naiad.store.seal import sync_folder
-from naiad.store.tails import Damage
+from naiad.store.states import FLOAT_SERIES, FieldState
+from naiad.store.tails import Damage, refuse_newer
 
 __all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
 
@@ -100,11 +101,7 @@ class Index:
             raise damaged("the head row is missing")
         if not is_whole(schema.head, row._mapping):
             raise damaged("the head row fails its crc")
-        if row.format > schema.FORMAT:
-            raise NewerFormat(
-                f"{self.folder.index} was written by a later release of naiad (format {row.format}; this one knows "
-                f"{schema.FORMAT}).\nInstall that release to read it; nothing was changed."
-            )
+        refuse_newer(row.format, schema.FORMAT, self.folder.index)
         return decode_head(row.facts)
 
     def folds(self, connection: Connection) -> int:

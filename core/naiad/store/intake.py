@@ -8,6 +8,7 @@ once a second whatever the size of a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from naiad import clock
 from naiad.errors import DamagedData
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.store.blobs import Blobs, Incoming
+from naiad.store.blobs import Blob, Blobs, Incoming
 from naiad.store.content import Report, nothing
 from naiad.store.packs import Slice, Taken, take_all
 from naiad.store.reader import Reader
@@ -26,6 +27,8 @@ from naiad.store.stored import open_stored
 __all__ = ["Intake", "incoming"]
 
 Log = Callable[[dict[str, str]], bool]
+BATCH = 256
+"""Files whose folders are synced together; their hashes are logged before the next ones are begun."""
 
 
 class Intake:
@@ -47,6 +50,7 @@ class Intake:
         """Begin anew, in a forked child: what was taken in before is its parent's."""
         self._changed = threading.Condition()
         self._waiting: list[str] = []
+        self._owned: set[str] = set()  # named by an op, or about to be
         self._is_working = False
         self._error: OSError | None = None
 
@@ -84,74 +88,112 @@ class Intake:
         if "." not in name and reader.folder.blobs == self.blobs.root:
             self.blobs.renew(name)
             return file.moved(name)
-        with open_stored(reader, file) as stream:
+        with open_stored(reader, file, is_checked=True) as stream:
             taken = _kept(self.blobs.take_stream(stream, writer), file.extension)
         return replace(taken, name=file.name, description=file.description, modified=file.modified)
+
+    def own(self, names: Iterable[str]) -> None:
+        """From now on an op may name this content, so that nobody drops it any more."""
+        self._owned.update(names)
+
+    def disown(self, names: Iterable[str]) -> None:
+        """No op names it after all."""
+        self._owned.difference_update(names)
 
     def drop(self, names: Iterable[str]) -> None:
         """Give up content that no op names."""
         for name in names:
-            with contextlib.suppress(OSError):
-                self.blobs.release(name)
+            if name not in self._owned:
+                self._release(name)
+
+    def _release(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            self.blobs.release(name)
 
     def settle(self, names: Iterable[str]) -> None:
         """Put content into its place, in time; an op names it by now."""
         with self._changed:
             self._waiting += names
-            self._error = None
             if self._waiting and not self._is_working:
+                self._error = None
                 self._is_working = True
-                threading.Thread(target=self._work, name="naiad files", daemon=True).start()
+                try:
+                    threading.Thread(target=self._work, name="naiad files", daemon=True).start()
+                except RuntimeError as error:  # the system has no more threads; the next call tries again
+                    self._is_working = False
+                    self._error = OSError(errno.EAGAIN, str(error))
 
     def wait(self) -> None:
         """Return when all that was taken in is in its place and on the disk itself.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk refuses, or content is missing; the latter is said once.
         """
         self.settle(())  # once more what was refused before
         with self._changed:
             self._changed.wait_for(lambda: not self._is_working)
-            if self._error is not None:
-                raise self._error
+            error = self._error
+            self._error = error if self._waiting else None
+        if error is not None:
+            raise error
 
     def finish(self, until: float) -> bool:
         """The same, as far as it goes in the time; whether nothing is left."""
         self.settle(())
         with self._changed:
-            return self._changed.wait_for(lambda: not self._is_working, max(0.0, until - clock.monotonic())) and (
-                not self._waiting
-            )
+            is_done = self._changed.wait_for(lambda: not self._is_working, max(0.0, until - clock.monotonic()))
+            return is_done and not self._waiting
 
     def _work(self) -> None:
-        while names := self._next():
+        names: list[str] = []
+        error: OSError | None = None
+        try:
+            while names := self._next():
+                found = self._settled(names)
+                if self._log({name: blob.sha256 for name, blob in found.items()}):
+                    for name in found:
+                        self._release(name)
+                    self._owned.difference_update(found)
+        except OSError as refused:
+            error = refused
+        finally:
+            self._rest(names, error)
+
+    def _settled(self, names: list[str]) -> dict[str, Blob]:
+        """Put content into its place; what of it is missing is noted, and the rest goes on."""
+        found: dict[str, Blob] = {}
+        try:
+            found = self.blobs.settle_all(names)
+        except DamagedData:  # somebody removed one of them
+            for name in names:
+                try:
+                    found |= self.blobs.settle_all([name])
+                except DamagedData as error:
+                    self._error = OSError(errno.ENOENT, str(error))
+        for name, blob in list(found.items()):
             try:
-                found = self.blobs.settle_all(names)
-                is_said = self._log({name: blob.sha256 for name, blob in found.items()})
-            except OSError as error:
-                self._refused(names, error)
-                return
-            except DamagedData as error:  # somebody removed it
-                self._refused([], OSError(str(error)))
-                return
-            if is_said:
-                self.drop(names)
+                self.blobs.renew(blob.sha256)
+            except DamagedData:  # settling the others took so long that it was removed as unused
+                found |= self.blobs.settle_all([name])
+        return found
 
     def _next(self) -> list[str]:
         with self._changed:
-            names, self._waiting = self._waiting, []
-            if not names:
-                self._is_working = False
-                self._changed.notify_all()
+            names, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
             return names
 
-    def _refused(self, names: list[str], error: OSError) -> None:
-        self._warn(error)
+    def _rest(self, names: list[str], error: OSError | None) -> None:
+        """Stop working; what was refused waits for the next call."""
         with self._changed:
             self._waiting = names + self._waiting
-            self._error = error
+            self._error = error or self._error
             self._is_working = False
             self._changed.notify_all()
+            is_left = bool(self._waiting) and error is None  # something came between the last look and now
+        if error is not None:
+            self._warn(error)
+        elif is_left:
+            self.settle(())
 
 
 def incoming(files: Iterable[KeptFile]) -> list[str]:

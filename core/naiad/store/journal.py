@@ -260,7 +260,7 @@ class Journal(Upkeep):
         if begin is not None:
             try:
                 begin()
-            except BaseException:
+            except BaseException:  # only to clean up: whatever it is goes on
                 self._begin = begin
                 raise
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from naiad import clock
 from naiad.errors import DamagedData
 from naiad.settings import Tuning
-from naiad.store.blobs import INCOMING
+from naiad.store.blobs import INCOMING, is_incoming
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.journal import Journal
 from naiad.store.leases import SUFFIX, read_leases
 from naiad.store.opsfile import OpsFile
 from naiad.store.picture import Shadowed
+from naiad.store.reader import Reader
 from naiad.store.seal import write_seal
 from naiad.store.segment import Segment
 from naiad.store.tails import JournalFile, list_journal
@@ -28,7 +29,7 @@ from naiad.store.tails import JournalFile, list_journal
 if TYPE_CHECKING:
     from naiad.store.fold import Folder
 
-__all__ = ["Action", "Keeper", "mark_changed", "settle"]
+__all__ = ["Action", "Keeper", "left_behind", "mark_changed", "settle"]
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024
@@ -67,7 +68,7 @@ class Keeper:
             self._index = Folder(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
         alive = {writer for writer, is_alive in read_leases(self._folder.journal).items() if is_alive}
-        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._keep
+        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
         me = "" if journal is None else journal.writer
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]
@@ -76,7 +77,6 @@ class Keeper:
         done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
         self.folds += 1
         self._clear(journal, done)
-        self._index.settle(alive | {me})
         self._bury(alive | {me})
 
     def shadowed(self, writer: str) -> list[Shadowed]:
@@ -116,13 +116,6 @@ class Keeper:
             sizes[file.suffix] += file.path.stat().st_size
         return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
 
-    def _has_incoming(self) -> bool:
-        """Whether some writer of the run took in content that is not in its place yet."""
-        writers = {file.writer for file in list_journal(self._folder.journal)}
-        with contextlib.suppress(FileNotFoundError):
-            return any(name.partition(".")[0] in writers for name in os.listdir(self._folder.blobs / INCOMING))
-        return False
-
     def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
         """Remove what is wholly in the index, and note how far the rest is."""
         assert self._index is not None
@@ -157,8 +150,21 @@ def settle(folder: RunFolder) -> None:
         if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
             return
         keeper = Keeper(folder, Tuning.from_environment())
-        if not keeper._is_small() or keeper._has_incoming():
+        if not keeper._is_small():
             keeper.fold(None)
+
+
+def left_behind(folder: RunFolder) -> list[str]:
+    """The names of content that dead writers of a run took in and did not put in its place."""
+    try:
+        names = [name for name in os.listdir(folder.blobs / INCOMING) if is_incoming(name)]
+    except FileNotFoundError:
+        return []
+    if not names:
+        return []
+    alive = {writer for writer, is_alive in read_leases(folder.journal).items() if is_alive}
+    mine = {file.writer for file in list_journal(folder.journal)} | set(Reader(folder).picture().writers)
+    return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in alive]
 
 
 def mark_changed(folder: RunFolder) -> None:

@@ -11,8 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from naiad.errors import DamagedData
-from naiad.store.blobs import INLINE, Blobs, Incoming
+from naiad.store.blobs import INLINE, Blobs, Incoming, damaged
 from naiad.store.content import Report, nothing, write_all
 
 __all__ = ["LARGEST_PACK", "Slice", "Taken", "read_slice", "take_all"]
@@ -61,7 +60,7 @@ def take_all(
                 small, size = [], 0
         if size >= INLINE:
             _pack(blobs, taken, small, writer)
-    except BaseException:
+    except BaseException:  # only to clean up: whatever it is goes on
         for name in {name for content in taken if (name := _incoming_name(content))}:
             with contextlib.suppress(OSError):
                 blobs.release(name)
@@ -97,7 +96,5 @@ def read_slice(blobs: Blobs, part: Slice) -> bytes:
         stream.seek(part.start)
         content = stream.read(part.size)
     if hashlib.sha256(content).hexdigest() != part.sha256:
-        what = "it is not the content that was stored"
-        path = str(blobs.path(part.pack))
-        raise DamagedData(f"The stored file {path} is damaged: {what}.", file=path, offset=part.start, what=what)
+        raise damaged(str(blobs.path(part.pack)), "it is not the content that was stored", part.start)
     return content

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from naiad.integers import EXACT
 from naiad.store.records import Records
 from naiad.store.segment import FLOAT_STEP
 
 __all__ = [
-    "EXACT",
     "Columns",
     "Ints",
     "Numbers",
@@ -27,9 +27,6 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 Numbers = Ints | Reals
-
-EXACT = 2**53
-"""Beyond it float64 no longer holds every integer."""
 
 
 class Columns(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, FieldConflict, MissingField
@@ -11,16 +11,15 @@ from naiad.store import derived
 from naiad.store.answers import Chart, Last, Points, Texts
 from naiad.store.folder import RunFolder
 from naiad.store.leases import read_leases
-from naiad.store.picture import (
+from naiad.store.picture import Picture, Shadowed
+from naiad.store.states import (
     FILE_SET,
     FLOAT_SERIES,
     SERIES,
     STRING_SET,
     TEXT_SERIES,
     FieldState,
-    Picture,
     Series,
-    Shadowed,
     TextPoint,
     copy_series,
 )
@@ -179,6 +178,25 @@ class Reader:
             lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
             *(kinds or TEXT_SERIES),
         )
+
+    def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+        """Every field of these kinds, shadowed ones too, and the texts of those that are series; all at one moment.
+
+        Raises:
+            DamagedData: some of them are not as they were written.
+        """
+        from naiad.store import series
+
+        def texts(state: FieldState) -> list[str]:
+            if state.kind not in TEXT_SERIES:
+                return []
+            return series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)[1]
+
+        def find() -> list[tuple[FieldState, list[str]]]:
+            wanted = [state for state in self._view.picture.states() if state.kind in kinds]
+            return [(state, texts(state)) for state in wanted]
+
+        return self._view.read(find)
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:
         """A float series in at most about `buckets` stretches; no spike is lost, and long series are not decoded.

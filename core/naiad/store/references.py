@@ -6,15 +6,16 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 
-from naiad.errors import DamagedData, DamageWarning, MissingField
+from naiad.errors import DamagedData, DamageWarning
 from naiad.kept import KeptFile, KeptVersion
 from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
 from naiad.store.leases import read_leases
-from naiad.store.picture import FILE_SERIES, FILE_SET
 from naiad.store.reader import Reader
+from naiad.store.states import FILE_SERIES, FILE_SET
 from naiad.store.store import Store
+from naiad.store.stored import check_stored
 from naiad.store.tails import Damage
 
 __all__ = ["ARTIFACT", "FILE", "FILE_KINDS", "collect", "damaged_files", "stored_files"]
@@ -30,27 +31,22 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
     Raises:
         DamagedData: what a field keeps cannot be told.
     """
-    for path, kind in _fields(reader):
-        for file in _files(reader, path, kind):
-            yield path, file
+    for path, texts in _texts(reader):
+        for text in texts:
+            yield path, KeptFile.from_text(text)
 
 
-def _fields(reader: Reader) -> list[tuple[str, str]]:
-    return [(path, kind) for path, kind in reader.kinds().items() if kind in FILE_KINDS]
-
-
-def _files(reader: Reader, path: str, kind: str) -> Iterator[KeptFile]:
-    with contextlib.suppress(MissingField):  # it was deleted just now
-        yield from map(KeptFile.from_text, _texts(reader, path, kind))
-
-
-def _texts(reader: Reader, path: str, kind: str) -> list[str]:
-    if kind == FILE_SERIES:
-        return reader.texts(path).texts
-    if kind == FILE_SET:
-        return list(reader.members(path).values())
-    value = str(reader.value(path))
-    return [KeptVersion.from_text(value).manifest] if kind == ARTIFACT else [value]
+def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
+    """The files of each field as they are written down; of fields that are kept and not shown, too."""
+    for state, entries in reader.states(FILE_KINDS):
+        if state.kind == FILE_SERIES:
+            yield state.path, entries
+        elif state.kind == FILE_SET:
+            yield state.path, list(state.members.values())
+        elif state.kind == ARTIFACT:
+            yield state.path, [KeptVersion.from_text(str(state.value)).manifest]
+        else:
+            yield state.path, [str(state.value)]
 
 
 def damaged_files(folder: RunFolder) -> Iterator[Damage]:
@@ -58,29 +54,32 @@ def damaged_files(folder: RunFolder) -> Iterator[Damage]:
     reader = Reader(folder)
     with warnings.catch_warnings(), contextlib.suppress(DamagedData):
         warnings.simplefilter("ignore", DamageWarning)
-        checked: dict[str, str] = {}
-        for path, kind in _fields(reader):
-            try:
-                yield from _damaged(reader, path, kind, checked)
-            except DamagedData as error:
-                if not error.file:  # an entry that tells of no file, in a journal that is whole
-                    yield Damage("the run", error.what, path)
+        checked: dict[tuple[str, int | None], str] = {}
+        for path, texts in _texts(reader):
+            for text in texts:
+                what, name = _damage(reader, text, checked)
+                if what:
+                    yield Damage(f"blobs/{name}" if name else "the run", what, path)
 
 
-def _damaged(reader: Reader, path: str, kind: str, checked: dict[str, str]) -> Iterator[Damage]:
-    blobs = Blobs(reader.folder.blobs)
-    for file in _files(reader, path, kind):
-        if file.content is None:
-            name = reader.resolve(file.blob)
-            if name not in checked:
-                checked[name] = _damage(blobs, name)
-            if checked[name]:
-                yield Damage(f"blobs/{name}", checked[name], path)
-
-
-def _damage(blobs: Blobs, name: str) -> str:
+def _damage(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
+    """What is wrong with a file, and the name of its content; each content of a size is looked at once."""
     try:
-        blobs.verify(name)
+        file = KeptFile.from_text(text)
+    except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
+        return error.what, ""
+    if file.content is not None:
+        return "", ""
+    name = reader.resolve(file.blob)
+    key = name, file.size if file.start is None else None
+    if key not in checked:
+        checked[key] = _what_is_wrong(reader, file)
+    return checked[key], name
+
+
+def _what_is_wrong(reader: Reader, file: KeptFile) -> str:
+    try:
+        check_stored(reader, file)
     except DamagedData as error:
         return error.what
     except OSError as error:
@@ -104,13 +103,23 @@ def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False)
     referenced: set[str] = set()
     alive: set[str] = set()
     for folder in store.folders():
-        reader = Reader(folder)
-        referenced.update(reader.resolve(file.blob) for _path, file in stored_files(reader))
-        if reader.damages:
-            raise DamagedData(
-                f"The run in {folder.path} is damaged ({reader.damages[0]}), so what it refers to is not known.\n"
-                f"Repair it first: naiad repair {folder.uid}",
-                file=str(folder.path), offset=0, what=reader.damages[0].what,
-            )  # fmt: skip
+        # leases first: whoever is not alive then has written all that it ever will refer to
         alive |= {writer for writer, is_alive in read_leases(folder.journal).items() if is_alive}
+        referenced |= _referenced(folder)
     return sweep(blobs, found, referenced, alive, grace=grace, is_dry=is_dry)
+
+
+def _referenced(folder: RunFolder) -> set[str]:
+    reader = Reader(folder)
+    try:
+        names = {reader.resolve(file.blob) for _path, file in stored_files(reader)}
+        what = str(reader.damages[0]) if reader.damages else ""
+    except DamagedData as error:
+        what = error.what
+    if what:
+        raise DamagedData(
+            f"The run in {folder.path} is damaged ({what}), so nothing was removed.\n"
+            f"Repair it first: naiad repair {folder.uid}",
+            file=str(folder.path), offset=0, what=what,
+        )  # fmt: skip
+    return names

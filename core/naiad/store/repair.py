@@ -30,12 +30,13 @@ from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, f
 from naiad.store.index import Index
 from naiad.store.keeping import Keeper, mark_changed
 from naiad.store.leases import read_leases
-from naiad.store.picture import SERIES, Picture
+from naiad.store.picture import Picture
 from naiad.store.reader import Reader
 from naiad.store.records import read_records
 from naiad.store.salvage import NAMELESS, salvage
 from naiad.store.seal import BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
 from naiad.store.segment import FLOAT_STEP, HEADER, unsealed_header
+from naiad.store.states import SERIES
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops
 from naiad.store.verify import Findings, examine
 

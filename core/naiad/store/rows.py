@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError
 
 from naiad.ops import Plain, Text
 from naiad.store import schema
-from naiad.store.picture import FieldState, Series, WriterState
+from naiad.store.states import FieldState, Series, WriterState
 
 __all__ = [
     "CHUNK_TYPES",

@@ -24,7 +24,6 @@ from naiad.codec import ChunkDamaged, Pack, decode_pack, decode_points, decode_t
 from naiad.plain import pack_text
 from naiad.store import schema
 from naiad.store.database import open_for_reading, open_for_writing
-from naiad.store.fold import REMEMBERED_TEXT
 from naiad.store.folder import RunFolder
 from naiad.store.index import (
     Changes,
@@ -32,10 +31,12 @@ from naiad.store.index import (
     begin_index,
 )
 from naiad.store.pages import free_pages, leaf_rows
-from naiad.store.picture import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Picture, Series
+from naiad.store.picture import Picture
+from naiad.store.pieces import REMEMBERED_TEXT
 from naiad.store.points import Columns, Numbers
 from naiad.store.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.store.series import as_they_came, with_tail
+from naiad.store.states import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Series
 
 __all__ = ["NAMELESS", "salvage"]
 

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from naiad.errors import NewerFormat
 from naiad.store.folder import RunFolder
 from naiad.store.segment import FLOAT_STEP, HEADER, RECORD
-from naiad.store.tails import Damage, list_journal
+from naiad.store.tails import Damage, list_journal, refuse_newer
 
 __all__ = [
     "BLOCK",
@@ -85,12 +84,7 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
         return damage
     if not is_whole:
         return damage
-    if body["format"] > FORMAT:
-        raise NewerFormat(
-            f"{folder.seal} was written by a later release of naiad "
-            f"(format {body['format']}; this one knows {FORMAT}).\n"
-            "Install that release to read it; nothing was changed."
-        )
+    refuse_newer(body["format"], FORMAT, folder.seal)
     files = {name: (size, crcs) for name, (size, crcs) in body["files"].items()}
     records = {
         name: {int(number): count for number, count in counts.items()} for name, counts in body["records"].items()

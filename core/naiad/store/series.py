@@ -20,9 +20,9 @@ from naiad.codec import (
     read_header,
 )
 from naiad.errors import DamagedData
-from naiad.store.picture import FieldState, Picture, Series, copy_series
+from naiad.integers import EXACT
+from naiad.store.picture import Picture
 from naiad.store.points import (
-    EXACT,
     Columns,
     Ints,
     Numbers,
@@ -36,6 +36,7 @@ from naiad.store.points import (
 from naiad.store.records import Records, read_records
 from naiad.store.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.store.segment import FLOAT_STEP, HEADER
+from naiad.store.states import FieldState, Series, copy_series
 from naiad.store.tails import Damage, JournalFile
 
 __all__ = [

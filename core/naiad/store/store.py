@@ -21,13 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naiad import clock, ids
-from naiad.errors import ContainerNotFound, ModelKeyTaken, NewerFormat, StoreNotWritable
+from naiad.errors import ContainerNotFound, ModelKeyTaken, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import settle
 from naiad.store.kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.store.namesakes import namesakes
 from naiad.store.register import Register, kind_of_id
+from naiad.store.tails import refuse_newer
 
 if TYPE_CHECKING:
     from naiad.store.catalog import Catalog
@@ -106,12 +108,7 @@ class Store:
             raise StoreNotWritable(
                 f"{version} cannot be read: {error}", errno=errno.EIO, filename=str(version)
             ) from error
-        if known > FORMAT:
-            raise NewerFormat(
-                f"The store {self.root} was made by a later release of naiad "
-                f"(format {known}; this one knows {FORMAT}).\n"
-                "Install that release to use it; nothing was changed."
-            )
+        refuse_newer(known, FORMAT, f"The store {self.root}")
         return True
 
     def default_project(self) -> str:
@@ -199,7 +196,8 @@ class Store:
     def find(self, name: str, kind: ContainerKind | None = None) -> RunFolder:
         """The container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
 
-        One that was copied in from another store is found by its own `sys/id` too, as long as no other has it.
+        One that was copied in from another store is found by its own `sys/id` too, as long as no other has it; an id
+        that means several is refused as soon as a listing has shown them.
 
         Raises:
             ContainerNotFound: there is none, or it is of another kind. It is the error of the kind asked for, and
@@ -207,9 +205,7 @@ class Store:
             NewerFormat: a later release made the store.
         """
         self._has_format()
-        folder = (
-            self._lying(self.register.uid(name)) or self._lying(name) or self._copied_in(name, kind or _meant(name))
-        )
+        folder = self._own(name) or self._lying(name) or self._copied_in(name, kind or _meant(name))
         if kind is not None and folder.kind is not kind:
             raise kind.not_found(
                 f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}"
@@ -218,6 +214,22 @@ class Store:
             )
         settle(folder)
         return folder
+
+    def _own(self, name: str) -> RunFolder | None:
+        """The folder that an id of this store means, if no other that lies here has the same."""
+        folder = self._lying(self.register.uid(name))
+        if folder is not None:
+            known = {folder.uid, *namesakes(self.root / "catalog.db", name)}
+            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
+        return folder
+
+    def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
+        if len(uids) > 1:
+            raise kind.not_found(
+                f"Store {self.root} has several {kind.noun}s {name!r}, copied from other stores: "
+                f"{', '.join(uids)}.\nGive one of these names instead.",
+                run_id=name,
+            )
 
     def _lying(self, uid: str) -> RunFolder | None:
         """The folder with this name, if it is there."""
@@ -228,12 +240,8 @@ class Store:
     def _copied_in(self, name: str, kind: ContainerKind) -> RunFolder:
         rows = self.catalog().rows(kind=None, is_trashed=None) if self.root.is_dir() else []
         found = [row for row in rows if row.id == name]
-        if len(found) > 1:
-            raise kind.not_found(
-                f"Store {self.root} has several {found[0].kind.noun}s {name!r}, copied from other stores: "
-                f"{', '.join(row.uid for row in found)}.\nGive one of these names instead.",
-                run_id=name,
-            )
+        if found:
+            self._refuse_several(found[0].kind, name, [row.uid for row in found])
         if not found:
             raise self._not_found(name, kind)
         return self.folder(found[0].uid, found[0].kind)
@@ -289,12 +297,13 @@ class Store:
     def _not_found(self, name: str, kind: ContainerKind) -> ContainerNotFound:
         import difflib
 
-        known = list(self.register.ids(kind))
+        known = [each for each in self.register.ids(kind) if each != name]
         near = difflib.get_close_matches(name, known, 3, 0.5)
         hint = (
             f" Nearby: {', '.join(near)}." if near else f" List its {kind.noun}s with: {kind.listing}" if known else ""
         )
-        return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}.{hint}", run_id=name)
+        gone = " any more: it was deleted" if self.register.uid(name) else ""
+        return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
 
 
 def _meant(name: str) -> ContainerKind:

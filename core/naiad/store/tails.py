@@ -119,7 +119,7 @@ def _check_header(data: bytes, file: JournalFile, damages: list[Damage]) -> None
         if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
             damages.append(Damage(file.place, str(error), offset=0))
     else:
-        refuse_newer(version, frames.VERSION, file)
+        refuse_newer(version, frames.VERSION, file.path)
 
 
 def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
@@ -131,14 +131,14 @@ def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
     return damages
 
 
-def refuse_newer(version: int, known: int, file: JournalFile) -> None:
-    """Leave alone what a later release wrote.
+def refuse_newer(version: int, known: int, subject: object) -> None:
+    """Leave alone what a later release wrote: a file, or what a sentence may begin with.
 
     Raises:
         NewerFormat: it did.
     """
     if version > known:
         raise NewerFormat(
-            f"{file.path} was written by a later release of naiad (format {version}; this one knows {known}).\n"
+            f"{subject} was written by a later release of naiad (format {version}; this one knows {known}).\n"
             "Install that release to read it; nothing was changed."
         )

@@ -15,21 +15,22 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from naiad import ids
 from naiad.codec import ChunkDamaged, decode_pack, decode_points, decode_pyramid, decode_texts, read_header
-from naiad.errors import DamagedData, NewerFormat
+from naiad.errors import DamagedData
 from naiad.ops import End
 from naiad.store import schema
 from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
 from naiad.store.index import Index
 from naiad.store.leases import read_leases
-from naiad.store.picture import SERIES, TEXT_SERIES, FieldState, Picture, Shadowed
+from naiad.store.picture import Picture, Shadowed
 from naiad.store.records import read_records
 from naiad.store.references import damaged_files
 from naiad.store.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.store.segment import FLOAT_STEP
+from naiad.store.states import SERIES, TEXT_SERIES, FieldState
 from naiad.store.store import FORMAT, Store
-from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, tail_gap
+from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 
 __all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
 
@@ -269,9 +270,8 @@ def _check_journal(
         if gap is not None:
             what = f"the last {gap.end - gap.start} bytes are a write cut short"
             found.torn.append(Damage(file.place, what, offset=gap.start))
-        frames += [(frame.ops[0].at, file.writer, frame.sequence, frame.ops) for frame in whole]
-    for _at, writer, _sequence, ops in sorted(frames, key=lambda item: item[:3]):
-        picture.apply(writer, ops)
+        frames += [(file.writer, frame) for frame in whole]
+    picture.apply_all(frames)
     sealed = seal.records if isinstance(seal, Seal) else {}
     for file in _open_files(folder, positions, "seg"):
         start = positions.get(file.name, (0, False))[0]
@@ -310,8 +310,8 @@ def _store_damages(store: Store) -> Iterator[Damage]:
     text = _text_of(store.root / "format")
     if text is None or not text.strip().isdigit():
         yield Damage("format", "it is not the version of a store")
-    elif int(text) > FORMAT:
-        raise NewerFormat(f"The store {store.root} was made by a later release of naiad (format {text.strip()}).")
+    else:
+        refuse_newer(int(text), FORMAT, f"The store {store.root}")
     for path in _files(store.root / "keys"):
         if not _text_of(path):
             yield Damage(f"keys/{path.name}", "it does not name a project")

@@ -20,8 +20,9 @@ from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
-from naiad.store.picture import FieldState, Picture
+from naiad.store.picture import Picture
 from naiad.store.seal import Seal, quick_check, read_seal
+from naiad.store.states import FieldState
 from naiad.store.tails import Damage, list_journal, read_ops
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class View:
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
         self._files = list_journal(self.folder.journal)
         self._load()
-        frames: list[tuple[float, str, int, Frame]] = []
+        frames: list[tuple[str, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
                 found, upto, damages = read_ops(
@@ -169,9 +170,8 @@ class View:
                 )
                 self._note(damages)
                 self._read[file.name] = upto
-                frames += [(frame.ops[0].at, file.writer, frame.sequence, frame) for frame in found]
-        for _at, writer, _sequence, frame in sorted(frames, key=lambda item: item[:3]):
-            self.picture.apply(writer, frame.ops)
+                frames += [(file.writer, frame) for frame in found]
+        self.picture.apply_all(frames)
         self._adopt()
 
     def _adopt(self) -> None:

@@ -48,6 +48,16 @@ def test_trash_restore_purge(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("several")
+def test_purge_says_what_it_leaves_to_gc(cli: Cli) -> None:
+    with naiad.init_run(with_id="DIGITS-1") as run:
+        run["weights"].upload(naiad.File.from_content(b"x" * 2_000_000))
+    cli("trash", "DIGITS-1", "DIGITS-2")
+
+    assert "frees them" not in cli("purge", "--yes", "DIGITS-2").stderr
+    assert "2.0 MB (2,000,000 bytes) of files were used in the last minutes" in cli("purge", "--yes").stderr
+
+
+@pytest.mark.usefixtures("several")
 def test_purge_asks_and_takes_no_for_an_answer(cli: Cli) -> None:
     cli("trash", "DIGITS-1")
 

@@ -17,6 +17,7 @@ from naiad.errors import (
     ArtifactNotFound,
     EmptyLocation,
     InvalidArgument,
+    MissingField,
     NaiadTypeError,
     NaiadValueError,
     OriginalChanged,
@@ -313,3 +314,21 @@ def test_thousands_of_files_are_one_artifact(run: naiad.Run, tmp_path: Path) -> 
 
     assert 3000 == len(listed(run))
     assert "2999" == listed(run)[-1]
+
+
+def test_tracking_goes_on_from_what_waits_for_the_disk(
+    run: naiad.Run, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "more" / "z.csv", "z")
+
+    def unknown(path: str) -> None:
+        raise MissingField("It is not in the store yet.", path=path)
+
+    run["data"].track_files(str(data))
+    before = listed(run)
+    with monkeypatch.context() as patch:
+        patch.setattr(run._scope.writer.journal, "is_troubled", True)
+        patch.setattr(run._scope.reader, "atom", unknown)
+        run["data"].track_files(str(tmp_path / "more"))
+
+    assert sorted([*before, "z.csv"]) == listed(run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import zipfile
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import naiad
 from naiad.errors import (
+    FileNotFound,
     FileNotInSet,
     FileWarning,
     NaiadTypeError,
@@ -22,6 +24,8 @@ from naiad.errors import (
 )
 from naiad.exceptions import FileSetNotFound
 from naiad.fields.file_set import FileEntry
+from naiad.fields.file_set import FileSet as FileSetField
+from naiad.kept import KeptFile
 from naiad.types import FileSet
 from naiad.typing import ProgressBarCallback
 
@@ -79,9 +83,7 @@ DATA = {name: content for name, content in TREE.items() if name.startswith("data
         ("data/**", DATA),
         (["data/*.csv", Path("note.txt"), "data/a.csv"], ["data/a.csv", "note.txt"]),
         ((each for each in ["note.txt"]), ["note.txt"]),
-        ([], []),
     ],
-    ids=str,
 )
 @pytest.mark.usefixtures("here")
 def test_paths_and_patterns_name_files_relative_to_the_working_directory(
@@ -186,11 +188,15 @@ def test_deleting_what_is_not_there_says_so_and_does_the_rest(run: naiad.Run) ->
 
 
 @pytest.mark.usefixtures("here")
-def test_pattern_that_matches_nothing_says_so_and_the_set_is_there(run: naiad.Run) -> None:
+def test_pattern_that_matches_nothing_says_so_and_changes_nothing(run: naiad.Run) -> None:
     with pytest.warns(FileWarning, match=r"matches no file"):
         run["set"].upload_files("*.none")
+    assert not run.exists("set")
 
-    assert [] == run["set"].list_fileset_files()
+    run["set"].upload_files("note.txt")
+    with pytest.warns(FileWarning, match=r"matches no file"):
+        run["set"] = FileSet("nope*")
+    assert ["note.txt"] == list(contents(run))
 
 
 @pytest.mark.parametrize(
@@ -308,11 +314,13 @@ def test_name_that_is_no_unicode_comes_back(run: naiad.Run, here: Path, tmp_path
     assert sorted(TREE) == sorted(contents(run))
 
 
-def test_missing_file_among_several_is_left_out_with_a_word(run: naiad.Run, here: Path) -> None:
-    with pytest.warns(FileWarning, match="'none.txt'"):
-        run["set"].upload_files(["note.txt", "none.txt"])
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("value", ["none.txt", ["note.txt", "none.txt"]], ids=repr)
+def test_missing_path_named_outright_raises_and_leaves_no_trace(run: naiad.Run, value: Any) -> None:
+    with pytest.raises(FileNotFound, match=r"'none\.txt'"):
+        run["set"].upload_files(value)
 
-    assert ["note.txt"] == list(contents(run))
+    assert not run.exists("set")
 
 
 def test_thousand_files_share_few_blobs(run: naiad.Run, here: Path, store: Path) -> None:
@@ -374,3 +382,22 @@ def test_other_threads_log_while_files_are_copied(run: naiad.Run) -> None:
 
     assert 1 == run["other"].fetch()
     assert sorted(DATA) == sorted(contents(run))
+
+
+@pytest.mark.usefixtures("here")
+def test_files_are_deleted_by_path_objects_too(run: naiad.Run) -> None:
+    run["set"].upload_files(["note.txt", "data/a.csv"])
+
+    run["set"].delete_files(Path("note.txt"))
+
+    assert ["data/a.csv"] == list(contents(run))
+    with pytest.raises(NaiadTypeError, match="cannot be removed from it"):
+        run["set"].delete_files(5)
+
+
+@pytest.mark.parametrize(("seconds", "year"), [(2**38, 9999), (-(2**37), 1)])
+def test_time_that_no_datetime_holds_is_shown_as_the_nearest(run: naiad.Run, seconds: int, year: int) -> None:
+    odd = replace(KeptFile.of_bytes(b"x"), modified=seconds * 10**9)
+    run._scope.change(lambda batch: batch.on("set", FileSetField, "upload_files", lambda s: s.storing({"odd": odd})))
+
+    assert [year] == [each.mtime.year for each in run["set"].list_fileset_files()]

@@ -140,7 +140,7 @@ def test_extend_takes_a_single_value(run: naiad.Run) -> None:
     assert [5.0, 6.5] == values_of(run["x"])
 
 
-@pytest.mark.parametrize("nothing", [[], (), {}, {"a": []}, iter([])], ids=repr)
+@pytest.mark.parametrize("nothing", [[], (), {}, {"a": []}, iter([])])
 def test_extend_with_nothing_stores_nothing(run: naiad.Run, nothing: Any) -> None:
     run["x"].extend(nothing)
     run["x"].append({})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from naiad import clock, exceptions
 from naiad.errors import InvalidQuery
 from naiad.plain import microseconds
-from naiad.query.parser import DEEPEST, LONGEST, MOST, parse
+from naiad.query.parser import DEEPEST, LONGEST, MOST, SEARCHES, parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 
 NOW = 1_709_985_600.0  # 2024-03-09 12:00 UTC
@@ -199,14 +199,22 @@ def test_error_in_a_long_query_shows_what_is_around_it() -> None:
     "query",
     [
         "a:int = 1 " + "a" * LONGEST,
+        " OR ".join(["a:string CONTAINS x"] * (SEARCHES + 1)),
+        " AND ".join(["NOT a:string MATCHES x"] * (SEARCHES + 1)),
         " AND ".join(["a:int = 1"] * (MOST + 1)),
         "(a:int = 1 AND NOT " * (DEEPEST + 1) + "a:int = 1" + ")" * (DEEPEST + 1),
     ],
-    ids=["long", "many", "deep"],
+    ids=["long", "many parts", "many patterns", "many", "deep"],
 )
 def test_excess_is_refused(query: str) -> None:
     with pytest.raises(InvalidQuery, match="at most"):
         parse(query)
+
+
+def test_pattern_that_takes_long_to_match_is_refused() -> None:
+    parse(r'a:string MATCHES "^\p{L}+-[0-9]{1,8}$"')
+    with pytest.raises(InvalidQuery, match="too large"):
+        parse('a:string MATCHES "(a{1,100}){1,10}x"')
 
 
 NASTY = [

@@ -20,7 +20,7 @@ from naiad.query.rows import find
 from naiad.query.search import search
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 from naiad.store import cells
-from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry
+from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry, Stamp
 from naiad.store.database import open_in_memory
 from naiad.store.kinds import RUN
 
@@ -130,9 +130,9 @@ def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
     for table in reversed(cells.metadata.sorted_tables):
         connection.execute(table.delete())
     by_uid = {f"u{number}": facts for number, facts in enumerate(found)}
-    entries = [Entry(uid, "runs", uid, "p", "finished", 0, "", facts) for uid, facts in by_uid.items()]
-    others = [Entry("q", "runs", "q", "q", "finished", 0, "", facts) for facts in found[:1]]
-    others += [Entry("m", "models", "m", "p", "finished", 0, "", facts) for facts in found[:1]]
+    entries = [Entry(uid, "runs", uid, "p", "finished", 0, Stamp("", ""), facts) for uid, facts in by_uid.items()]
+    others = [Entry("q", "runs", "q", "q", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
+    others += [Entry("m", "models", "m", "p", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
     cells.put(connection, entries + others)
     return by_uid
 
@@ -236,7 +236,8 @@ def test_unknown_column_names_what_is_near(connection: Connection) -> None:
 
 HEAVY = [
     " OR ".join(f"x:float > {n}" for n in range(95)),
-    " AND ".join(f'NOT y/z:string CONTAINS "{n}"' for n in range(95)),
+    " AND ".join(f'NOT y/z:string CONTAINS "{n}"' for n in range(10)),
+    " OR ".join(f'y/z:string CONTAINS "{"a" * 490}{n}"' for n in range(10)),
     'y/z:string MATCHES "(a*)*(a*)*$"',
     'y/z:string MATCHES "' + "(a|aa)" * 100 + 'b"',
     "(x:float = 1 AND NOT " * 9 + "x:float = 1" + ")" * 9,

@@ -167,6 +167,48 @@ def test_folders_that_are_copied_in_and_removed_are_noticed(place: Store, tmp_pa
     assert [] == catalog.rows()
 
 
+def _settled(place: Store) -> None:
+    """As if the folders had been made long ago, so that only their inside can show a change."""
+    for folder in place.root.glob("runs"):
+        os.utime(folder, (1, 1))
+
+
+def test_folder_that_is_copied_in_slowly_is_read_when_it_is_whole(place: Store, tmp_path: Path) -> None:
+    make(store=tmp_path / "other")
+    [source] = Store.locate(tmp_path / "other").folders()
+    copy = place.root / "runs" / source.uid
+    shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("*.ops", "*.seg", "*.db"))
+    _settled(place)
+    assert [("", "killed")] == [(row.project, row.state) for row in place.catalog().rows()]
+    shutil.copytree(source.path, copy, dirs_exist_ok=True)
+    _settled(place)
+    assert [("P-1", "finished")] == [(row.id, row.state) for row in place.catalog().rows()]
+
+
+@pytest.mark.parametrize("was_sealed", [False, True])
+def test_folder_that_is_copied_over_is_read_again(
+    place: Store, tmp_path: Path, was_sealed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    run = naiad.init_run(project="p", name="first", store=other)
+    run.sync()
+    if was_sealed:
+        run.stop()
+    shutil.copytree(other / "runs", place.root / "runs")
+    _settled(place)
+    assert ["first"] == [row.name for row in place.catalog().rows()]
+    if was_sealed:
+        run = naiad.init_run(with_id="P-1", store=other)
+    run["sys/name"] = "second"
+    run.stop()
+    shutil.copytree(other / "runs", place.root / "runs", dirs_exist_ok=True)
+    _settled(place)
+    if was_sealed:
+        monkeypatch.setattr(catalog_module, "_looked", {})  # a minute later, or in another process
+
+    assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().rows()]
+
+
 def test_resumed_run_is_read_again(place: Store) -> None:
     catalog = place.catalog()
     make()
@@ -253,6 +295,52 @@ def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkey
     assert expected == catalog.rows()
     assert expected == catalog.rows("p")
     assert before == (place.root / "catalog.db").read_bytes()
+
+
+def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    make()
+
+    def refuse(_path: Path) -> Any:
+        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
+
+    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    read: list[str] = []
+    read_entry = catalog_module.read_entry
+
+    def noted(store: Store, folder: Any, stamp: Any) -> Any:
+        read.append(store.id_of(folder))
+        return read_entry(store, folder, stamp)
+
+    monkeypatch.setattr(catalog_module, "read_entry", noted)
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read  # the other one is known from the catalog on disk
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read
+
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    (place.root / "changed" / run._folder.uid).unlink()  # by a reader who may write the catalog on disk
+    assert ["Untitled", "resumed"] == [row.name for row in place.catalog().rows()]
+
+
+def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    monkeypatch.setattr("naiad.store.database.BUSY_SECONDS", 0.1)
+    blocker = sqlite3.connect(place.root / "catalog.db", isolation_level=None)
+    blocker.execute("begin immediate")
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+    blocker.close()
+
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
 
 
 def test_run_that_cannot_be_read_is_listed_as_damaged_beside_the_others(place: Store) -> None:

@@ -17,11 +17,12 @@ from sqlalchemy.exc import OperationalError
 from naiad.codec import POINTS_LIMIT
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
-from naiad.store import fold as fold_module
+from naiad.store import pieces
 from naiad.store.database import open_for_writing
-from naiad.store.fold import PACK_BELOW, Folder, Source
+from naiad.store.fold import Folder, Source
 from naiad.store.folder import RunFolder
 from naiad.store.index import Index
+from naiad.store.pieces import PACK_BELOW
 from naiad.store.reader import Reader
 from naiad.store.segment import pack_int
 from naiad.store.tails import list_journal
@@ -341,7 +342,7 @@ def test_equal_steps_keep_the_order_in_which_they_came_through_packs_and_chunks(
 def test_large_texts_are_cut_into_chunks_and_the_last_one_is_found(
     folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fold_module, "TEXT_BYTES", 10_000)
+    monkeypatch.setattr(pieces, "TEXT_BYTES", 10_000)
     texts = ["é" * (i * 50) for i in range(100)]
     writer.log([Strings("log", texts, list(range(100)), [1.0] * 100, False, writer.now())])
     for _ in range(2):

@@ -13,12 +13,13 @@ import pytest
 
 import naiad
 from naiad import clock
-from naiad.errors import StorageWarning
+from naiad.errors import DamagedData, StorageWarning
 from naiad.store.blobs import Blobs
 from naiad.store.intake import Intake
 from naiad.store.reader import Reader
 from naiad.store.references import collect, stored_files
 from naiad.store.store import Store
+from naiad.store.verify import verify
 from naiad.types import File
 
 DATA = os.urandom(50_000)
@@ -114,7 +115,7 @@ def test_refused_call_leaves_no_content(run: naiad.Run, store: Path) -> None:
     assert not run.exists("both/file")
 
 
-def test_files_of_a_killed_run_are_settled_by_who_comes_by(store: Path) -> None:
+def test_files_of_a_killed_run_are_settled_by_who_goes_on_with_it(store: Path) -> None:
     program = """
 import os, naiad
 from naiad.store.blobs import Blobs
@@ -125,9 +126,12 @@ os._exit(9)
 """
     done = subprocess.run([sys.executable, "-c", program], check=False)
     before = names(Blobs(store / "blobs"))
-    Store(store).catalog().rows()
     folder = Store(store).find_run("DEAD-1")
+    listed = names(Blobs(store / "blobs"))
+    with naiad.init_run(with_id="DEAD-1", project="dead"):
+        pass
 
+    assert before == listed  # who only looks changes nothing
     assert 9 == done.returncode
     assert 1 == len(before)
     assert [] == names(Blobs(store / "blobs"))
@@ -156,8 +160,6 @@ def test_collect_frees_what_no_run_refers_to_and_nothing_else(store: Path) -> No
 
 
 def test_damaged_blob_is_named_by_verify_and_refused_by_download(store: Path, tmp_path: Path) -> None:
-    from naiad.store.verify import verify
-
     with naiad.init_run(project="bad") as run:
         run["file"].upload(File.from_content(DATA))
     blob = next(path for path in (store / "blobs").glob("??/*"))
@@ -209,3 +211,90 @@ def test_disk_that_refuses_a_file_does_not_stop_training(run: naiad.Run, monkeyp
 
     assert not run.exists("file")
     assert 1.0 == run["loss"].fetch_last()
+
+
+def test_run_that_is_stopped_before_its_files_are_in_place_is_not_sealed(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    settle_all = Blobs.settle_all
+
+    def slowly(self: Blobs, found: list[str]) -> Any:  # stands for a file of many gigabytes
+        go_on.wait(30)
+        return settle_all(self, found)
+
+    monkeypatch.setattr(Blobs, "settle_all", slowly)
+    run = naiad.init_run(project="late")
+    run["file"].upload(File.from_content(DATA))
+    with pytest.warns(StorageWarning, match="the run is not sealed"):
+        run.stop(seconds=1.2)
+    folder = Store(store).find_run("LATE-1")
+    is_sealed = folder.seal.exists()
+    go_on.set()
+    with naiad.init_run(with_id="LATE-1", project="late"):
+        pass
+
+    assert not is_sealed
+    assert folder.seal.exists()
+    assert [] == names(Blobs(store / "blobs"))
+
+
+def test_content_cut_by_a_power_cut_is_damage(store: Path, tmp_path: Path) -> None:
+    program = """
+import os, naiad
+from naiad.store.blobs import Blobs
+Blobs.settle_all = lambda self, names, report=None: __import__("time").sleep(60)
+run = naiad.init_run(project="cut")
+run["file"].upload(naiad.types.File.from_content(b"x" * 50_000))
+os._exit(9)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    incoming = next((store / "blobs" / "incoming").iterdir())
+    incoming.chmod(0o644)
+    os.truncate(incoming, 4096)
+    with naiad.init_run(with_id="CUT-1", project="cut") as run:  # it is hashed now, and its hash is that of the rest
+        with pytest.raises(DamagedData, match="it has 4096 bytes where 50000 were stored"):
+            run["file"].fetch_content()
+        with pytest.raises(DamagedData):
+            run["file"].download(tmp_path / "out")
+
+    assert ["file"] == [damage.path for damage in verify(Store(store).find_run("CUT-1"))]
+
+
+@pytest.mark.filterwarnings("ignore::naiad.errors.FieldWarning")
+def test_collect_keeps_the_content_of_a_field_that_is_not_shown(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = naiad.init_run(project="two", custom_run_id="x")
+    second = naiad.init_run(project="two", custom_run_id="x")
+    monkeypatch.setattr(second._scope, "learn", lambda: None)  # as if both wrote at the same moment
+    first["a/b"] = 1.0
+    second["a"].upload(File.from_content(DATA))
+    first.stop()
+    second.stop()
+
+    assert [] == collect(Store(store), grace=-1)
+    with naiad.init_run(project="two", custom_run_id="x") as run:
+        run.pop("a/b")
+        assert DATA == run["a"].fetch_content()
+
+
+def test_no_thread_for_files_leaves_the_content_waiting(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run["file"].upload(File.from_content(b"old" * 20_000), wait=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", lambda _thread: (_ for _ in ()).throw(RuntimeError("no thread")))
+        run["file"].upload(File.from_content(DATA))
+    run.wait()
+
+    assert DATA == run["file"].fetch_content()
+
+
+def test_copy_to_another_store_does_not_launder_damage(store: Path, tmp_path: Path) -> None:
+    with naiad.init_run() as run:
+        run["file"].upload(File.from_content(DATA), wait=True)
+        blob = next(path for path in (store / "blobs").glob("??/*"))
+        blob.chmod(0o644)
+        blob.write_bytes(DATA[:-1] + b"?")
+        with (
+            naiad.init_run(store=tmp_path / "other" / ".naiad") as other,
+            pytest.raises(DamagedData, match="not the content"),
+        ):
+            other["file"] = run["file"]

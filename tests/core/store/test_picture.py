@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Op, Open, Plain, Strings, Tags
-from naiad.store.picture import FLOAT_SERIES, FieldState, Picture, Series, Shadowed
+from naiad.store.picture import Picture, Shadowed
+from naiad.store.states import FLOAT_SERIES, FieldState, Series
 
 ANN, BEN = "1-ann", "2-ben"
 FLOAT = "float"

@@ -284,6 +284,34 @@ def test_run_copied_from_another_store_is_found_by_its_id(place: Store, tmp_path
     assert "another" == place.find_run("another").uid
 
 
+def test_id_of_a_run_and_of_a_copied_one_means_neither(place: Store, tmp_path: Path) -> None:
+    from naiad import trash
+
+    for store in (place.root, tmp_path / "other"):
+        naiad.init_run(project="p", store=store).stop()
+    ours = place.find_run("P-1")
+    theirs = Store(tmp_path / "other").find_run("P-1")
+    shutil.copytree(theirs.path, place.root / "runs" / theirs.uid)
+
+    with pytest.raises(RunNotFound, match="has several runs 'P-1'") as problem:
+        trash.find(place, ["P-1"])
+    assert ours.uid in str(problem.value)
+    assert theirs.uid in str(problem.value)
+    with pytest.raises(RunNotFound, match="has several runs 'P-1'"):
+        naiad.init_run(with_id="P-1")
+    assert ours == place.find_run(ours.uid)
+    shutil.rmtree(place.root / "runs" / theirs.uid)
+    assert ours == place.find_run("P-1")
+
+
+def test_deleted_id_is_said_to_be_deleted_and_not_named_as_near(place: Store) -> None:
+    naiad.init_run(project="p").stop()
+    shutil.rmtree(place.find_run("P-1").path)
+
+    with pytest.raises(RunNotFound, match=r"has no run 'P-1' any more: it was deleted\.$"):
+        place.find_run("P-1")
+
+
 def test_foreign_things_in_the_store_are_no_runs(place: Store) -> None:
     naiad.init_run(project="p").stop()
     (place.root / "runs" / ".hidden").mkdir()

@@ -1,0 +1,26 @@
+"""Namesakes: containers that were copied in from other stores and have an id that means another one here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from urllib.parse import quote
+
+__all__ = ["namesakes"]
+
+
+def namesakes(catalog: Path, name: str) -> list[str]:
+    """The uids that have this `sys/id`, as the catalog knew them when it was read last.
+
+    Opening a run asks this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
+    """
+    if not catalog.is_file():
+        return []
+    import sqlite3  # a run that was never listed needs none
+
+    with contextlib.suppress(sqlite3.Error):
+        target = f"file:{quote(str(catalog))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(target, uri=True, timeout=0.1)) as connection:
+            found = connection.execute("SELECT uid FROM container WHERE id = ? ORDER BY uid", (name,))
+            return [str(uid) for (uid,) in found]
+    return []

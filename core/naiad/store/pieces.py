@@ -1,0 +1,93 @@
+"""Pieces: the chunks, packs and texts as which points lie in an index."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
+from naiad.integers import EXACT
+from naiad.plain import pack_text
+from naiad.store.index import Changes
+from naiad.store.points import Columns, Ints, as_bytes, numbers_array
+from naiad.store.rows import chunk_crc, chunk_key
+from naiad.store.states import FieldState
+
+__all__ = ["PACK_BELOW", "REMEMBERED_TEXT", "add_chunks", "add_packs", "add_texts", "fold_texts"]
+
+TextRow = tuple[int | float, int, bytes]
+"""Step, milliseconds, UTF-8."""
+
+PACK_BELOW = 512
+"""A series with fewer new points than this shares a pack with others: a row for each would cost more than it holds."""
+TEXT_BYTES = 4 * 1024 * 1024
+REMEMBERED_TEXT = 4096
+
+
+def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:
+    """Chunks of one series whose points are in order."""
+    for start in range(0, len(points.values), POINTS_LIMIT):
+        part = points.take(slice(start, start + POINTS_LIMIT))
+        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes)
+
+
+def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
+    """Packs of series that lie one after the other, ids ascending: whole series, some 65,536 points a pack."""
+    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
+    cuts = np.searchsorted(starts, np.arange(POINTS_LIMIT, len(fields), POINTS_LIMIT))
+    edges = [0, *starts[cuts[cuts < len(starts)]].tolist(), len(fields)]
+    for low, high in itertools.pairwise(sorted(set(edges))):
+        ids = fields[low:high]
+        data = encode_pack(ids, *points.take(slice(low, high)))
+        changes.packs.append(
+            {"first_field": int(ids[0]), "last_field": int(ids[-1]), "count": high - low, "data": data}
+        )
+
+
+def fold_texts(state: FieldState, changes: Changes) -> None:
+    """The new texts of one series, ordered by step within each chunk."""
+    texts, state.texts = state.texts, []
+    for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in texts]):
+        part.sort(key=lambda row: row[0])
+        _add_text_chunk(state, part, changes)
+        step, time, text = part[-1]
+        last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
+        state.series.add(len(part), 0, 0.0, 0.0, 0.0, step, last, time)
+
+
+def add_texts(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
+    """Chunks of one string series whose texts are in order."""
+    for part in _text_parts(rows):
+        _add_text_chunk(state, part, changes)
+
+
+def _add_chunk(state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes) -> None:
+    key = chunk_key(state.id, state.pieces)
+    state.pieces += 1
+    crc = chunk_crc(key, count, heights, data)
+    changes.chunks.append({"key": key, "count": count, "crc": crc, "pyramid": heights, "data": data})
+
+
+def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
+    steps, times, texts = zip(*rows, strict=True)
+    data = encode_texts(numbers_array(list(steps)), np.array(times, np.int64), texts)
+    _add_chunk(state, len(rows), None, data, changes)
+
+
+def _text_parts(texts: list[TextRow]) -> Iterator[list[TextRow]]:
+    part: list[TextRow] = []
+    size = 0
+    for text in texts:
+        is_wide = not isinstance(text[0], float) and abs(text[0]) > EXACT
+        if part and (len(part) == POINTS_LIMIT or size > TEXT_BYTES or is_wide):
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += len(text[2])
+        if is_wide:  # alone, so that fractional steps beside it do not round it
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
