@@ -48,7 +48,8 @@ class Run(StoredContainer):
         source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
         capture_stdout: keep what is printed, a point a line, whoever prints it: this program, a library of it, or a
             program that it starts. On by default, but in notebooks off.
-            A program that sets its terminal through standard output, as curses does, needs False here and for capture_stderr.
+            A program that sets its terminal through standard output, as curses does, needs False here and for
+            capture_stderr.
         capture_stderr: the same for standard error.
         capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
             (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
