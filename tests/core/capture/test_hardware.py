@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad.errors import MissingField
 from naiad.capture.cgroups import cgroup
 from naiad.capture.gpus import Gpus
 from naiad.capture.hardware import UNITS, Hardware, unit_of
+from naiad.errors import MissingField
 
 GB = 2**30
 
