@@ -153,7 +153,7 @@ class Table:
             [(number, kind)] = kinds.items()
             plain = [cells.get(number) for cells in self._cells]
             if kind == "datetime":
-                return np.array([np.datetime64("NaT") if at is None else at for at in plain], "datetime64[us]")
+                return np.array([np.datetime64("NaT", "us") if at is None else at for at in plain], "datetime64[us]")
             if kind == "float":
                 return np.array(plain, np.float64)
             values = plain if kind in ("int", "bool") else [_framed(kind, each, aspect) for each in plain]

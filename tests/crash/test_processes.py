@@ -180,6 +180,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_torch_data_loader_with_workers_that_log(method: str, store: Path, tmp_path: Path, finish: Any) -> None:
+    pytest.importorskip("torch", reason="PyTorch is installed for one version of Python only")
     script = tmp_path / "script.py"
     script.write_text(
         f"""

@@ -24,7 +24,10 @@ def requirements() -> str:
 def _name_and_version(distribution: Distribution) -> tuple[str, str] | None:
     """Return what one distribution says of itself; None for the remains of one, or one whose file is damaged."""
     try:
-        name, version = (distribution.metadata[key] for key in ("Name", "Version"))
+        metadata = distribution.metadata
+        if "Name" not in metadata or "Version" not in metadata:
+            return None
+        name, version = metadata["Name"], metadata["Version"]
     except (KeyError, OSError, TypeError, ValueError):  # no such file or entry, not to be read, or not text
         return None
     return (str(name), str(version)) if name and version else None

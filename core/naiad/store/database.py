@@ -100,7 +100,8 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 def open_in_memory(begin_with: Path | None = None) -> Engine:
     """An engine of a database that lives as long as the engine; it begins with what a file has, if that can be read."""
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    options = {"check_same_thread": False, "factory": _Connection}
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -159,6 +160,24 @@ def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
         connection.close()
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that closes itself when nothing refers to it, as those of readers are left to.
+
+    Python 3.13 warns of one that is not closed. One that a forked child inherited stays open: closing it there would
+    write to files that belong to the parent.
+    """
+
+    _pid = 0  # of a connection that could not be opened, which must not be closed either
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            self.close()
+
+
 def _connect(target: str) -> sqlite3.Connection:
     return sqlite3.connect(
         target,
@@ -166,6 +185,7 @@ def _connect(target: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
         uri=target.startswith("file:"),
+        factory=_Connection,
     )
 
 

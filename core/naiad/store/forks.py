@@ -8,6 +8,7 @@ waited for `FORK_SECONDS` goes on, because a training that stands still is worse
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging  # noqa: F401 - its own fork hooks have to be there before ours, so that its lock is taken after our wait
 import os
 import re
@@ -80,7 +81,21 @@ _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 
 def follow(follower: Follower) -> None:
     """Let it know of each fork from now on."""
+    _permit_forks()
     _followers.add(follower)
+
+
+@functools.cache
+def _permit_forks() -> None:
+    """Silence Python 3.12's warning at each fork beside a thread.
+
+    naiad's own threads cause it in programs that had none, and they are safe: the gate above keeps a fork from coming
+    between, and each child begins with locks of its own.
+    """
+    if sys.version_info >= (3, 12):
+        import warnings
+
+        warnings.filterwarnings("ignore", r"This process \(pid=\d+\) is multi-threaded", DeprecationWarning)
 
 
 def unfollow(follower: Follower) -> None:
