@@ -144,14 +144,18 @@ def settle(folder: RunFolder) -> None:
 
     Nothing is sealed: that a run was not stopped in order is a fact to keep.
     """
-    if folder.seal.exists():
+    with contextlib.suppress(OSError, DamagedData):
+        if not folder.seal.exists():
+            with folder.lock(seconds=0.0):
+                _fold_if_long(folder)
+
+
+def _fold_if_long(folder: RunFolder) -> None:
+    if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
         return
-    with contextlib.suppress(OSError, DamagedData), folder.lock(seconds=0.0):
-        if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
-            return
-        keeper = Keeper(folder, Tuning.from_environment())
-        if not keeper._is_small():
-            keeper.fold(None)
+    keeper = Keeper(folder, Tuning.from_environment())
+    if not keeper._is_small():
+        keeper.fold(None)
 
 
 def left_behind(folder: RunFolder) -> list[str]:
@@ -178,6 +182,9 @@ def mark_changed(folder: RunFolder) -> None:
         mark.touch()
     except FileNotFoundError:
         mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    except PermissionError:  # another user of the store made it, and keeps it from being written
+        mark.unlink(missing_ok=True)
         mark.touch()
 
 

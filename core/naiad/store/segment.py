@@ -219,7 +219,7 @@ def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
         OSError: nothing is left behind.
     """
     hidden = f".{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o644, dir_fd=directory)
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
     try:
         yield fd
         os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)

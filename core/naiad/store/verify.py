@@ -60,8 +60,17 @@ def examine_store(store: Store) -> dict[RunFolder, Findings]:
     """The same with all that was found."""
     found = {RunFolder(store.root): Findings(damages=list(_store_damages(store)))}
     for folder in store.folders():
-        found[folder] = examine(folder)
+        try:
+            found[folder] = examine(folder)
+        except PermissionError as error:  # of another user: the rest is looked at all the same
+            found[folder] = Findings(damages=[Damage(_place(folder, error), "this user may not read it")])
     return found
+
+
+def _place(folder: RunFolder, error: OSError) -> str:
+    """The file in a run's folder that an error is about; the folder itself as a dot."""
+    name = Path(str(error.filename or folder.path))
+    return str(name.relative_to(folder.path)) if name.is_relative_to(folder.path) else str(name)
 
 
 @dataclass
