@@ -22,6 +22,7 @@ from naiad.store.leases import SUFFIX, read_leases
 from naiad.store.opsfile import OpsFile
 from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
+from naiad.store.reserve import reserve_names
 from naiad.store.seal import write_seal
 from naiad.store.segment import Segment
 from naiad.store.tails import JournalFile, list_journal
@@ -135,6 +136,8 @@ class Keeper:
     def _bury(self, alive: set[str]) -> None:
         """Remove the leases of dead writers that have no files left."""
         dead = {writer for writer, is_alive in read_leases(self._folder.journal).items() if not is_alive} - alive
+        for name in (name for writer in dead for name in reserve_names(writer)):
+            (self._folder.journal / name).unlink(missing_ok=True)
         for writer in dead.difference(file.writer for file in list_journal(self._folder.journal)) if dead else ():
             (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
 

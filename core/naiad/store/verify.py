@@ -128,7 +128,8 @@ def _examine(folder: RunFolder) -> Findings:
         found.is_stopped = _all_ended(folder, picture, positions)
     _check_journal(folder, picture, positions, seal, bad, found)
     found.shadowed = picture.shadowed()
-    if seal is None and found.is_stopped:
+    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in picture.writers.values())
+    if seal is None and found.is_stopped and is_whole:  # a disk that was full to the end took no seal
         what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
         found.damages.append(Damage(folder.seal.name, what))
     return found
