@@ -34,6 +34,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         ProtectedStage                            sys/stage, which change_stage() changes
       StorageError(OSError)                       the disk said no: errno, filename
         StoreNotWritable, SyncFailed
+        NotPermitted(PermissionError)             a run or a store of another user
       FileError(OSError)                          a file of the user's cannot be taken in: path, errno
         FileNotFound(FileNotFoundError)
           EmptyLocation                           a place to track that holds no file
@@ -268,6 +269,10 @@ class StorageError(NaiadError, OSError):
 
 class StoreNotWritable(StorageError):
     """The store folder cannot be created or written."""
+
+
+class NotPermitted(StorageError, PermissionError):
+    """This user may not read the run, or should not use a store that another user has put there."""
 
 
 class SyncFailed(StorageError):

@@ -32,6 +32,7 @@ __all__ = [
     "Text",
     "decode_ops",
     "encode_ops",
+    "weight",
 ]
 
 if TYPE_CHECKING:
@@ -141,14 +142,16 @@ class Delete(_Op, frozen=True, tag="delete"):
 
 
 class Dropped(_Op, frozen=True, tag="dropped"):
-    """So many points and frames of this writer could not be stored; the run is incomplete."""
+    """So many points of float series, and other ops and points, of this writer were lost; the run is incomplete."""
 
     points: int
-    frames: int
+    ops: int
     at: float
 
 
 Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Members | Stored | Delete | Dropped
+
+CHANGES = (Assign, Configure, Tags, Members, Delete)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Op])
@@ -157,6 +160,11 @@ _decoder = msgspec.msgpack.Decoder(list[Op])
 def encode_ops(ops: Sequence[Op]) -> bytes:
     """The payload of one frame."""
     return _encoder.encode(ops)
+
+
+def weight(ops: Sequence[Op]) -> int:
+    """How much is missing if these are lost: each value, change and text counts, what naiad adds to them does not."""
+    return sum(len(op.texts) if isinstance(op, Strings) else isinstance(op, CHANGES) for op in ops)
 
 
 def decode_ops(payload: bytes) -> list[Op]:

@@ -36,12 +36,13 @@ from naiad.store.folder import RunFolder
 from naiad.store.intake import Intake
 from naiad.store.journal import Journal, JournalClosed
 from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
-from naiad.store.mounts import is_network
+from naiad.store.mounts import can_map
 from naiad.store.others import Others
 from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
 from naiad.store.rounds import Rounds
 from naiad.store.seal import remove_seal
+from naiad.store.segment import close
 from naiad.store.store import refusals, remember_to_sync, sync_names
 from naiad.store.upkeep import is_deleted
 
@@ -54,6 +55,12 @@ SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
+DISK_ERRORS = {
+    number
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENODEV", "ENXIO", "ESTALE", "EUCLEAN")
+    if (number := getattr(errno, name, None))
+}
+"""Those by which a disk is full, dead or read-only: whatever meets one first, the warning is the same, and only one."""
 
 
 class Writer:
@@ -134,6 +141,7 @@ class Writer:
         writer = cls(folder, role, session, at, on_error="raise")
         try:
             writer._lease = Lease(writer._directory, writer.journal.writer)
+            writer.journal.reserve.take()
             if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
                 remove_seal(folder)
             keeping.mark_changed(folder)
@@ -259,7 +267,10 @@ class Writer:
 
     def _warn_of_files(self, error: OSError) -> None:
         with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
-            self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+            if _is_of_disk(error):
+                self._warn_of_disk(error)
+            else:
+                self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
 
     def others_have_written(self) -> bool:
         """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
@@ -338,10 +349,13 @@ class Writer:
             action()
         except (OSError, NaiadError) as error:
             with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
-                self._warn(
-                    what,
-                    f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
-                )
+                if _is_of_disk(error):
+                    self._warn_of_disk(error)
+                elif not self.journal.is_troubled:  # else it was said before
+                    self._warn(
+                        what,
+                        f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
+                    )
             return False
         except StorageWarning:
             return False
@@ -353,10 +367,15 @@ class Writer:
             raise StorageError(
                 f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
             ) from error
+        self._warn_of_disk(error)
+
+    def _warn_of_disk(self, error: Exception) -> None:
+        """Say once in a run that the disk refuses, whichever of its files came first."""
         self._warn(
             "written",
-            f"The run in {self.folder.path} cannot be written: {error} ({_free(self.folder)} bytes free).\n"
-            f"Up to {self._tuning.memory_bytes} bytes are kept in memory and written as soon as that is possible.",
+            f"The run in {self.folder.path} cannot be written: {_reason(error)} ({_free(self.folder)} bytes free).\n"
+            f"Its points stay in its journal, and up to {self._tuning.memory_bytes} bytes that the journal does not "
+            "take are kept in memory. All is written as soon as that is possible.",
         )
 
     def _warn(self, about: str, message: str) -> None:
@@ -377,6 +396,7 @@ class Writer:
             self._lease = None
         if self._lease is None:
             self._lease = Lease(self._directory, self.journal.writer)
+            self.journal.reserve.take()
 
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
@@ -418,7 +438,7 @@ class Writer:
         if lost == 0 and is_settled and not self._rounds.is_running():
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
             self._try("synced", sync_names)
-        return lost
+        return lost + self.journal.recorded
 
     def _settle_all(self, until: float) -> bool:
         """Put the content of files into its place, that of dead writers too; whether all of it is."""
@@ -440,7 +460,7 @@ class Writer:
         message = f"{lost} points and ops of the run in {self.folder.path} could not be stored."
         if self._on_error == "raise":
             raise StorageError(message, errno=errno.EIO)
-        self._warn("stored", message)
+        self._warn("lost", message)
 
     def _let_go(self) -> None:
         """Stop being a writer in the eyes of others."""
@@ -458,7 +478,7 @@ class Writer:
         self.journal.release()
         with contextlib.suppress(OSError):
             self._let_go()
-        os.close(self._directory)
+        close(self._directory)
 
     def forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
@@ -482,6 +502,7 @@ class Writer:
         try:
             with self.folder.lock(GUEST_SECONDS):
                 self._lease = Lease(self._directory, name)
+                self.journal.reserve.take()
                 if self.folder.seal.exists():  # the parent has stopped meanwhile
                     remove_seal(self.folder)
                 keeping.mark_changed(self.folder)
@@ -493,7 +514,7 @@ class Writer:
 
     def _is_mapped(self) -> bool:
         choice = self._tuning.journal
-        return choice == "mmap" or (choice == "auto" and not is_network(self.folder.path))
+        return choice == "mmap" or (choice == "auto" and can_map(self.folder.path))
 
 
 def _mend(folder: RunFolder) -> None:
@@ -504,6 +525,16 @@ def _mend(folder: RunFolder) -> None:
         from naiad.store.repair import repair
 
         repair(folder)
+
+
+def _is_of_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
+def _reason(error: Exception) -> str:
+    """The error with its number, which those that are not the system's own do not show."""
+    number = getattr(error, "errno", None)
+    return str(error) if number is None or str(error).startswith("[Errno") else f"[Errno {number}] {error}"
 
 
 def _free(folder: RunFolder) -> int:

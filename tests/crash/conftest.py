@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,9 +78,13 @@ def finish(start: Start) -> Callable[..., tuple[int, str, str]]:
     return run
 
 
+MAKE = {"ext4": ["mke2fs", "-q", "-t", "ext4"], "xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}
+OPTIONS = {"ext4": "loop,errors=remount-ro"}
+
+
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a file system of some size in a folder of the test: tmpfs, or ext4 on a loop device."""
+    """Mount a file system of some size in a folder of the test: tmpfs, or another one on a loop device."""
     places: list[Path] = []
 
     def make(size: str, kind: str = "tmpfs") -> Path:
@@ -91,12 +96,13 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
             image = tmp_path / f"image{len(places)}"
             image.touch()
             os.truncate(image, int(size.rstrip("m")) << 20)
-            if subprocess.run(["mke2fs", "-q", "-t", "ext4", str(image)], check=False, capture_output=True).returncode:
-                pytest.skip("mke2fs is not here, so no ext4 of our own can be made")
-            command = ["mount", "-o", "loop,errors=remount-ro", str(image), str(place)]
+            if shutil.which(MAKE[kind][0]) is None:
+                pytest.skip(f"{MAKE[kind][0]} is not here, so no {kind} of our own can be made")
+            subprocess.run([*MAKE[kind], str(image)], check=True, capture_output=True)
+            command = ["mount", "-t", kind, "-o", OPTIONS.get(kind, "loop"), str(image), str(place)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode:
-            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+            pytest.skip(f"mounting {kind} is not possible here: {done.stderr.strip()}")
         places.append(place)
         return place
 

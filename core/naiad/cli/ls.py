@@ -22,7 +22,7 @@ __all__ = ["STATE_STYLES", "ls"]
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
-STATES = [*(state.value for state in RunState), "damaged", "newer"]  # the last two of runs that cannot be read
+STATES = [*(state.value for state in RunState), "damaged", "unreadable", "newer"]  # the last: runs not to be read
 STATE_STYLES = {"running": "green", "failed": "red", "killed": "red", "damaged": "red", "terminated": "yellow"}
 
 

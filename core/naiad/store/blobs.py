@@ -23,6 +23,7 @@ from typing import BinaryIO
 
 from naiad.errors import DamagedData
 from naiad.store.content import Report, copy, digest, nothing, open_file, replacing, write_all
+from naiad.store.folder import open_lock
 from naiad.store.seal import sync_folder
 
 __all__ = ["FORWARD", "INCOMING", "INLINE", "Blob", "Blobs", "Incoming", "damaged", "is_incoming"]
@@ -277,7 +278,7 @@ class Blobs:
     @contextlib.contextmanager
     def lock(self, how: int) -> Iterator[None]:
         """Hold `.lock`: shared to put a blob into place, alone to remove some."""
-        fd = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_lock(self.root / ".lock")
         try:
             with contextlib.suppress(OSError):  # a file system without locks: the grace still holds
                 fcntl.flock(fd, how)

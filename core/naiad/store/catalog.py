@@ -233,7 +233,7 @@ class Catalog:
         try:
             with os.scandir(self._store.root / "changed") as entries:
                 return {entry.name: entry.stat().st_mtime_ns for entry in entries}
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             return {}
 
     def _unmark(self, folders: Iterable[RunFolder], marks: dict[str, int]) -> None:

@@ -39,7 +39,7 @@ BUSY_SECONDS = 5.0
 
 def open_for_writing(path: Path) -> Engine:
     """An engine whose connections are opened and closed with each transaction, so that a fork inherits none."""
-    engine = _engine(lambda: _connect(str(path)), NullPool)
+    engine = _engine(lambda: _connect(_made(path)), NullPool)
     _begin_ourselves(engine, "BEGIN IMMEDIATE")
     is_remote = is_network(path)
 
@@ -55,9 +55,15 @@ def open_for_writing(path: Path) -> Engine:
 
 
 def open_for_reading(path: Path, *, is_final: bool) -> Engine:
-    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made."""
+    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made.
+
+    Raises:
+        PermissionError: this user may not read it.
+    """
+    if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     place, is_alone = path, is_final
-    if not is_final and not os.access(path.parent, os.W_OK):
+    if not is_final and not _is_shared(path):
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(str(place))}?{mode}"
@@ -77,6 +83,23 @@ def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engi
     """The first one imports SQLite's dialect."""
     with holding_forks():
         return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level=None)
+
+
+def _made(path: Path) -> str:
+    """The name of a file to open. SQLite would make a new one 0644, whatever the umask; its log takes after the file.
+
+    Where that fails, SQLite says so.
+    """
+    if not path.exists():
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    return str(path)
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether SQLite may make and write the files beside an index by which readers and a writer agree."""
+    beside = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    return os.access(path.parent, os.W_OK) and all(os.access(log, os.W_OK) for log in beside if log.exists())
 
 
 def _readable_copy(path: Path) -> tuple[Path, bool]:
@@ -153,7 +176,7 @@ def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_busy:
             raise StorageError(f"its index {path} is being read all the time", errno=errno.EBUSY)
-        connection.execute("VACUUM INTO ?", (str(copy),))
+        connection.execute("VACUUM INTO ?", (_made(copy),))
     except sqlite3.Error as error:
         raise StorageError(f"its index {path} refuses: {error}", errno=errno.EIO) from error
     finally:

@@ -32,7 +32,14 @@ FACTS = {"artifact": "hash", "git_ref": "commit_id"}
 
 
 def stamp_of(folder: RunFolder) -> Stamp:
-    """Changes with every write to the container; empty while somebody may be writing it."""
+    """Changes with every write to the container; empty while somebody may be writing it, or this user may not look."""
+    try:
+        return _stamp(folder)
+    except PermissionError:
+        return Stamp("", "")
+
+
+def _stamp(folder: RunFolder) -> Stamp:
     if any(read_leases(folder.journal).values()):
         return Stamp("", "")
     seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
@@ -63,6 +70,8 @@ def read_entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
             return _entry(store, folder, stamp)
+    except PermissionError:
+        return _unreadable(store, folder, stamp, "unreadable")
     except (DamagedData, OSError):
         return _unreadable(store, folder, stamp, "damaged")
     except NewerFormat:

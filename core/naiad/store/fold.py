@@ -72,7 +72,9 @@ class Folder:
         try:
             return self._fold(list(sources))
         except SQLAlchemyError as error:
-            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
+            reason = getattr(error, "orig", error)
+            number = errno.ENOSPC if "full" in str(reason) else errno.EIO
+            raise StorageError(f"its index {self._folder.index} refuses: {reason}", errno=number) from error
 
     def _fold(self, sources: list[Source]) -> list[JournalFile]:
         index = self._open()

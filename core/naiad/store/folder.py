@@ -16,7 +16,7 @@ from pathlib import Path
 from naiad import clock
 from naiad.store.kinds import BY_FOLDER, RUN, ContainerKind
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "open_lock"]
 
 LOCK_POLL_SECONDS = 0.005
 
@@ -67,12 +67,24 @@ class RunFolder:
             TimeoutError: another process held it all the time.
             OSError: the folder cannot be written.
         """
-        fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        fd = open_lock(self.path / ".lock")
         try:
             _flock(fd, seconds, self.path)
             yield
         finally:
             os.close(fd)
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor to lock a file by, which is made if need be. One that another user made may be read-only here.
+
+    Raises:
+        OSError: the folder takes no files.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a `flock`
 
 
 def _flock(fd: int, seconds: float, path: Path) -> None:

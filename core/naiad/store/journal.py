@@ -6,6 +6,7 @@ in memory, in order and bounded, until it takes them again; what had to be dropp
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -16,12 +17,13 @@ from collections.abc import Callable, Sequence
 
 from naiad import clock
 from naiad.errors import NaiadValueError
-from naiad.ops import Define, Delete, End, Op, Open, encode_ops
+from naiad.ops import Define, Delete, End, Op, Open, encode_ops, weight
 from naiad.settings import Tuning
 from naiad.store.frames import LARGEST
+from naiad.store.reserve import Reserve
 from naiad.store.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.store.upkeep import Upkeep, unlink
-from naiad.store.waiting import Waiting
+from naiad.store.waiting import Frame, Waiting
 
 __all__ = ["Journal", "JournalClosed"]
 
@@ -39,7 +41,7 @@ class Journal(Upkeep):
         super().__init__(directory, writer, tuning, is_mapped=is_mapped)
         self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
         self._last_number = 0
-        self._arrived: deque[tuple[bytes, bool]] = deque()  # about to be written, by this thread
+        self._arrived: deque[Frame] = deque()  # about to be written, by this thread
         self._is_putting = False
         self._begin: Callable[[], object] | None = None
 
@@ -76,7 +78,7 @@ class Journal(Upkeep):
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
         with self._lock:
             self._refuse_if_closed()
-            self._put_in_turn(payload, any(isinstance(op, VITAL) for op in ops))
+            self._put_in_turn(Frame(payload, any(isinstance(op, VITAL) for op in ops), weight(ops)))
             for op in ops:
                 if isinstance(op, Delete):
                     self._definitions.pop(op.path, None)
@@ -147,10 +149,12 @@ class Journal(Upkeep):
                         segment.seal(self._directory)
                 except OSError as error:
                     errors.append(error)
+        self.reserve.give_back()
         if spare is not None:
             spare.shut()
             spare.close()
-            unlink(spare.name, self._directory)
+            with contextlib.suppress(OSError):  # it is empty, and nobody minds it
+                unlink(spare.name, self._directory)
         if errors:
             raise errors[0]
 
@@ -169,35 +173,35 @@ class Journal(Upkeep):
         self.segments, self.ops_files, self._spare = [], [], None
         self._waiting = Waiting(self._tuning.memory_bytes)
         self._arrived, self._is_putting = deque(), False
-        self.dropped_points = 0
+        self.dropped_points = self.recorded = 0
         self.is_troubled = self.is_barred = False
         self._begin = begin
 
     def begin(self, writer: str, directory: int) -> None:
         """Start over under another writer's name."""
         self.writer, self._directory = writer, directory
+        self.reserve = Reserve(directory, writer)
         self._segment_number = self._ops_number = 0
 
-    def _put_in_turn(self, payload: bytes, is_vital: bool) -> None:
+    def _put_in_turn(self, frame: Frame) -> None:
         """A signal handler may log while its thread is writing a frame: that one is ended first."""
-        self._arrived.append((payload, is_vital))
+        self._arrived.append(frame)
         if self._is_putting:
             return  # the interrupted call goes on when the handler is done, and writes this one too
         self._is_putting = True
         try:
             while self._arrived:
-                payload, is_vital = self._arrived.popleft()
-                self._put(payload, is_vital=is_vital)
+                self._put(self._arrived.popleft())
         finally:
             self._is_putting = False
 
-    def _put(self, payload: bytes, *, is_vital: bool) -> None:
+    def _put(self, frame: Frame) -> None:
         if self._waiting or self.is_barred:
-            return self._waiting.add(payload, is_vital)
+            return self._waiting.add(frame)
         try:
-            self._append(payload)
+            self._append(frame.payload, frame.weight)
         except OSError as error:
-            self._waiting.add(payload, is_vital)
+            self._waiting.add(frame)
             try:
                 self._trouble(error)
             except OSError:  # the caller is told instead
@@ -239,6 +243,7 @@ class Journal(Upkeep):
                 if os.pwrite(segment.fd, record(fid, value, step, time, at), at) < RECORD:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
             except OSError as error:
+                segment.take_back(at)
                 self._trouble(error)
                 self._install(self._replacement())
                 return False

@@ -22,6 +22,7 @@ from naiad.store.leases import SUFFIX, read_leases
 from naiad.store.opsfile import OpsFile
 from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
+from naiad.store.reserve import reserve_names
 from naiad.store.seal import write_seal
 from naiad.store.segment import Segment
 from naiad.store.tails import JournalFile, list_journal
@@ -135,6 +136,8 @@ class Keeper:
     def _bury(self, alive: set[str]) -> None:
         """Remove the leases of dead writers that have no files left."""
         dead = {writer for writer, is_alive in read_leases(self._folder.journal).items() if not is_alive} - alive
+        for name in (name for writer in dead for name in reserve_names(writer)):
+            (self._folder.journal / name).unlink(missing_ok=True)
         for writer in dead.difference(file.writer for file in list_journal(self._folder.journal)) if dead else ():
             (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
 
@@ -144,14 +147,18 @@ def settle(folder: RunFolder) -> None:
 
     Nothing is sealed: that a run was not stopped in order is a fact to keep.
     """
-    if folder.seal.exists():
+    with contextlib.suppress(OSError, DamagedData):
+        if not folder.seal.exists():
+            with folder.lock(seconds=0.0):
+                _fold_if_long(folder)
+
+
+def _fold_if_long(folder: RunFolder) -> None:
+    if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
         return
-    with contextlib.suppress(OSError, DamagedData), folder.lock(seconds=0.0):
-        if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
-            return
-        keeper = Keeper(folder, Tuning.from_environment())
-        if not keeper._is_small():
-            keeper.fold(None)
+    keeper = Keeper(folder, Tuning.from_environment())
+    if not keeper._is_small():
+        keeper.fold(None)
 
 
 def left_behind(folder: RunFolder) -> list[str]:
@@ -178,6 +185,9 @@ def mark_changed(folder: RunFolder) -> None:
         mark.touch()
     except FileNotFoundError:
         mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    except PermissionError:  # another user of the store made it, and keeps it from being written
+        mark.unlink(missing_ok=True)
         mark.touch()
 
 

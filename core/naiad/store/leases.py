@@ -46,7 +46,7 @@ class Lease:
         """
         self.name = writer + SUFFIX
         hidden = f".{self.name}"
-        self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
+        self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
         try:
             owner = Owner(writer, os.getpid(), host_name(), boot_id())
             os.write(self._fd, json.dumps(vars(owner)).encode())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-__all__ = ["file_system", "is_network"]
+__all__ = ["can_map", "file_system", "is_network"]
 
 NETWORK = (
     "nfs",
@@ -23,19 +24,33 @@ NETWORK = (
 )
 
 
+WITHOUT_PROMISE = (
+    *("btrfs", "zfs", "bcachefs", "nilfs", "f2fs"),  # a page that is written again needs a new place on the disk
+    *("fuse", "virtiofs", "ecryptfs", "vboxsf", "prl_fs", "jffs2", "ubifs"),  # somebody else allocates, or nobody does
+)
+
+
 def is_network(path: Path) -> bool:
     """Whether a mapping of a file there may be unlike what other hosts read: then points go through `write()`."""
     return file_system(path).startswith(NETWORK)
 
 
-_types: dict[int, str] = {}  # by device: asking costs more than a whole small run
+def can_map(path: Path) -> bool:
+    """Whether points may be written through a mapping: it is coherent, and space that was allocated stays there.
+
+    Where it does not, a full disk shows itself as SIGBUS, which ends the program; `write()` returns an error instead.
+    """
+    return not file_system(path).startswith((*NETWORK, *WITHOUT_PROMISE))
+
+
+_types: dict[tuple[int, int], str] = {}  # by device and file system on it: asking costs more than a small run
 
 
 def file_system(path: Path) -> str:
     """The type of the file system a path is or will be on, as the kernel names it; empty where nobody tells."""
     while not path.exists():
         path = path.parent
-    device = os.stat(path).st_dev
+    device = os.stat(path).st_dev, os.statvfs(path).f_fsid
     if device not in _types:
         _types[device] = _look_up(path)
     return _types[device]
@@ -47,10 +62,22 @@ def _look_up(path: Path) -> str:
     except OSError:
         return ""
     target = path.resolve()
-    best, name = -1, ""
+    best, name, options = -1, "", ""
     for line in lines:
         left, _, right = line.partition(" - ")
-        mount = Path(left.split(" ")[4].replace("\\040", " "))
-        if len(mount.parts) > best and (mount == target or mount in target.parents):
-            best, name = len(mount.parts), right.split(" ")[0]
-    return name
+        mount = Path(_plain(left.split(" ")[4]))
+        if len(mount.parts) >= best and (mount == target or mount in target.parents):  # the last one lies on top
+            best = len(mount.parts)
+            name, options = right.split(" ")[0], right.split(" ")[-1]
+    return _below(options) or name if name == "overlay" else name
+
+
+def _below(options: str) -> str:
+    """The file system that an overlay writes to; empty where a container does not see it."""
+    upper = next((option[9:] for option in options.split(",") if option.startswith("upperdir=")), "")
+    place = Path(_plain(upper))
+    return _look_up(place) if upper and place.is_dir() else ""
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), name)

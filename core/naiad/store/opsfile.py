@@ -6,7 +6,7 @@ import errno
 import os
 
 from naiad.store.frames import FILE_HEADER, encode_frame, file_header
-from naiad.store.segment import new_file, write_all
+from naiad.store.segment import close, new_file, write_all
 
 __all__ = ["OpsFile"]
 
@@ -27,11 +27,13 @@ class OpsFile:
         self.seen: int | None = None
         self.folded = 0  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
+        self.safe = 0  # bytes that a sync has confirmed
+        self.weight = self.safe_weight = 0  # of what is in it, and in these bytes; see ops.weight
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
             write_all(self.fd, file_header())
 
-    def append(self, payload: bytes) -> None:
+    def append(self, payload: bytes, weight: int = 0) -> None:
         """Add one frame whole, or raise and leave the file as it was.
 
         Raises:
@@ -46,6 +48,7 @@ class OpsFile:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
         self.size += written
         self.sequence += 1
+        self.weight += weight
         self._pending = 0
 
     def settle(self) -> None:
@@ -64,4 +67,4 @@ class OpsFile:
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            os.close(fd)
+            close(fd)

@@ -317,7 +317,7 @@ class Picture:
 
     def _dropped(self, writer: WriterState, op: Dropped) -> None:
         writer.dropped_points += op.points
-        writer.dropped_frames += op.frames
+        writer.dropped_ops += op.ops
 
 
 _EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {

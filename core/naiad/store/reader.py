@@ -148,9 +148,9 @@ class Reader:
             return derived.run_state(picture, read_leases(self.folder.journal))
 
     def is_incomplete(self) -> int:
-        """How many points and frames could not be stored."""
+        """How many points and ops could not be stored."""
         with self._view.current() as picture:
-            return sum(writer.dropped_points + writer.dropped_frames for writer in picture.writers.values())
+            return sum(writer.dropped_points + writer.dropped_ops for writer in picture.writers.values())
 
     def points(self, path: str) -> Points:
         """All points of a float series.

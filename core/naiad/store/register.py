@@ -120,7 +120,8 @@ class Register:
 
     def projects(self) -> dict[str, str]:
         """Project by key."""
-        return {key: content(self.root / "keys" / key) for key in _names(self.root / "keys")}
+        found = {key: _readable(self.root / "keys" / key) for key in _names(self.root / "keys")}
+        return {key: name for key, name in found.items() if name is not None}
 
     def known_key(self, project: str) -> str:
         """The key of a project; empty if it has none yet."""
@@ -202,9 +203,17 @@ def _hint(folder: Path) -> int:
     return hint if (folder / str(hint)).exists() else 0
 
 
+def _readable(place: Path) -> str | None:
+    """What a file says; None if it has gone meanwhile, or this user may not read it."""
+    try:
+        return content(place)
+    except (FileNotFoundError, PermissionError):
+        return None
+
+
 def _names(folder: Path) -> list[str]:
-    """What lies in a folder; names that begin with a dot are being made or are hints."""
+    """What lies in a folder this user may read; names that begin with a dot are being made or are hints."""
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []

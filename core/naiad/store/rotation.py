@@ -22,6 +22,7 @@ SEGMENT = 1024 * 1024
 LARGEST_SEGMENT = 16 * 1024 * 1024
 LARGEST_OPS_FILE = 4 * 1024 * 1024
 FAST_ROTATION_SECONDS = 0.25
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Rotation:
@@ -75,8 +76,8 @@ class Rotation:
         """Bytes of ops not yet handed to the index."""
         return sum(file.size - file.folded for file in tuple(self.ops_files))
 
-    def _append(self, payload: bytes) -> None:
-        self._active_ops_file().append(payload)
+    def _append(self, payload: bytes, weight: int = 0) -> None:
+        self._active_ops_file().append(payload, weight)
 
     def _sequence(self) -> int:
         """That of the last frame that is surely in a file."""
@@ -120,12 +121,12 @@ class Rotation:
     def _new_segment(self) -> Segment:
         name = self._segment_name()
         try:
-            segment = Segment.create(self._directory, name, self._size())
+            segment = Segment.create(self._directory, name, self._size(), is_mapped=self._is_mapped)
         except OSError as error:
-            if error.errno != errno.ENOSPC or self._size() <= FIRST_SEGMENT:
+            if error.errno not in FULL or self._size() <= FIRST_SEGMENT:
                 raise
             self._segment_size = FIRST_SEGMENT  # a disk that is nearly full may have room for a small one
-            segment = Segment.create(self._directory, name, self._size())
+            segment = Segment.create(self._directory, name, self._size(), is_mapped=self._is_mapped)
         if self.segments and self._is_mapped:  # of a short run most pages are never written
             segment.warm()
         return segment

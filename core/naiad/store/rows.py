@@ -103,7 +103,7 @@ class WriterFacts(msgspec.Struct, array_like=True):
     at: float
     state: str | None
     dropped_points: int
-    dropped_frames: int
+    dropped_ops: int
     blobs: dict[str, str] = {}
 
 

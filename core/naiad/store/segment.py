@@ -33,6 +33,8 @@ __all__ = [
     "VERSION",
     "Segment",
     "Slot",
+    "allocate",
+    "close",
     "new_file",
     "pack_float",
     "pack_int",
@@ -62,34 +64,41 @@ Page = mmap.mmap | bytearray
 Slot = tuple[Callable[[], int], Page]
 """`(reserve, page)`: `reserve()` gives the byte offset of a record that nobody else will write."""
 
-DEAD_SLOT: Slot = (itertools.count(HEADER, RECORD).__next__, bytearray())
+_NO_PAGE = bytearray()
+DEAD_SLOT: Slot = (itertools.count(HEADER, RECORD).__next__, _NO_PAGE)
 """Every pack into it fails, which sends the caller to the slow path: after stop, after fork, in write mode."""
 
 
 class Segment:
     """One segment that this process writes: a file, or memory (`is_stored` False) while the disk refuses files."""
 
-    def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True) -> None:
+    def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True, is_mapped: bool = True) -> None:
         self.name = name
         self.size = size
         self.fd = fd
         self.is_stored = is_stored
-        self.page = mmap.mmap(fd, size)
+        self._map = mmap.mmap(fd, size) if is_mapped else None
         self._kept = b""
         self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
         self.synced: int | None = None  # bytes that are surely on the disk; see Upkeep.sync
         self.seen: int | None = None
+        self.safe = HEADER  # bytes that a sync has confirmed
         self.folded = HEADER  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
         self._counter = itertools.count(HEADER, RECORD)
-        self.slot: Slot = (self._counter.__next__, self.page)
-        _header.pack_into(self.page, 0, MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
+        self.slot: Slot = (self._counter.__next__, _NO_PAGE if self._map is None else self._map)
+        header = _header.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
+        if self._map is None:
+            write_all(fd, header)
+        else:
+            self._map[: len(header)] = header
 
     @classmethod
-    def create(cls, directory: int, name: str, size: int) -> Segment:
+    def create(cls, directory: int, name: str, size: int, *, is_mapped: bool = True) -> Segment:
         """Make, allocate and map a new file in the directory behind the descriptor.
 
-        The blocks are allocated now: a sparse file would kill the process with SIGBUS on a full disk.
+        The blocks are allocated now: a sparse file would kill the process with SIGBUS on a full disk. One that is not
+        mapped takes its records by `pwrite()` alone, so that no state of the disk can do that.
 
         Raises:
             OSError: no room, no folder, no permission; nothing is left behind.
@@ -97,8 +106,8 @@ class Segment:
         if sys.byteorder != "little":
             raise OSError("naiad writes its journal in native byte order and supports little-endian machines only")
         with new_file(directory, name) as fd:
-            _allocate(fd, size)
-            return cls(name, size, fd)
+            allocate(fd, size)
+            return cls(name, size, fd, is_mapped=is_mapped)
 
     @classmethod
     def in_memory(cls, name: str, size: int) -> Segment:
@@ -126,7 +135,7 @@ class Segment:
         with (
             contextlib.suppress(OSError),
             open("/dev/zero", "rb", buffering=0) as zeros,
-            memoryview(self.page) as page,
+            memoryview(self.slot[1]) as page,
             page[HEADER:WARM] as records,
         ):
             zeros.readinto(records)
@@ -141,10 +150,17 @@ class Segment:
 
     def shut(self) -> None:
         """Let nobody write any more. A thread that holds a reserved slot gets TypeError and appends elsewhere."""
-        if self.fd < 0 and not self.is_stored and not self.page.closed:
+        page = self._map
+        if page is None:
+            return
+        if self.fd < 0 and not self.is_stored and not page.closed:
             # A copy and the close in one step of C code: between two lines another thread could still add a record.
-            self._kept, _ = map(_call, (functools.partial(self.page.__getitem__, slice(None)), self.page.close))
-        self.page.close()
+            self._kept, _ = map(_call, (functools.partial(page.__getitem__, slice(None)), page.close))
+        page.close()
+
+    def take_back(self, at: int) -> None:
+        """End before a record that could not be written; nobody else has reserved one after it."""
+        self.size = at
 
     def is_retired(self) -> bool:
         """Whether it was full long enough ago that every thread that holds a slot had its time to fill it."""
@@ -164,6 +180,7 @@ class Segment:
         fd = save(directory, self.name, self.content(0, self.used()))
         self.close()
         self.fd, self.is_stored, self._kept = fd, True, b""
+        self.safe = self.used()
 
     def seal(self, directory: int) -> None:
         """Cut the shut file after its last record and write into its header how long it is and what it holds.
@@ -182,7 +199,13 @@ class Segment:
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            os.close(fd)
+            close(fd)
+
+
+def close(fd: int) -> None:
+    """Give a descriptor back. If the disk refuses at last what was written, the sync before has said so."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
@@ -219,7 +242,7 @@ def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
         OSError: nothing is left behind.
     """
     hidden = f".{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o644, dir_fd=directory)
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
     try:
         yield fd
         os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -254,7 +277,12 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     return version, sealed, crc
 
 
-def _allocate(fd: int, size: int) -> None:
+def allocate(fd: int, size: int) -> None:
+    """Take room on the disk for a new file.
+
+    Raises:
+        OSError: there is none.
+    """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
         return

@@ -133,7 +133,7 @@ class WriterState:
     at: float = 0.0  # of its latest op
     state: str | None = None  # how it ended; None while it lives and when it was killed
     dropped_points: int = 0
-    dropped_frames: int = 0
+    dropped_ops: int = 0
     blobs: dict[str, str] = field(default_factory=dict)  # sha256 by incoming name, empty until it is known
     fields: list[FieldState | None] = field(default_factory=list)  # by field number - 1
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from naiad import clock, ids
-from naiad.errors import ContainerNotFound, ModelKeyTaken, StoreNotWritable
+from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
 from naiad.store.folder import RunFolder
@@ -69,12 +70,17 @@ class Store:
         Args:
             store: what the program names.
             start: what counts as here; the working directory if None.
+
+        Raises:
+            NotPermitted: the nearest one was put by another user into a folder where everybody may put things.
         """
         named = store or setting("STORE")
         if named:
             return cls(Path(named).expanduser().absolute())
         here = start or Path.cwd()
         for folder in (here, *here.parents):
+            if os.path.lexists(folder / FOLDER):
+                _refuse_planted(folder / FOLDER)
             if (folder / FOLDER).is_dir():
                 return cls(folder / FOLDER)
         return cls(here / FOLDER)
@@ -106,7 +112,9 @@ class Store:
             return False
         except (OSError, ValueError) as error:
             raise StoreNotWritable(
-                f"{version} cannot be read: {error}", errno=errno.EIO, filename=str(version)
+                f"{version} cannot be read: {error}",
+                errno=getattr(error, "errno", errno.EIO),
+                filename=str(version),
             ) from error
         refuse_newer(known, FORMAT, f"The store {self.root}")
         return True
@@ -304,6 +312,21 @@ class Store:
         )
         gone = " any more: it was deleted" if self.register.uid(name) else ""
         return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
+
+
+def _refuse_planted(place: Path) -> None:
+    """Use no store, or link to one, that somebody else may have put into a folder like /tmp to get at runs.
+
+    Raises:
+        NotPermitted: it belongs to another user, and anybody may write the folder it is in.
+    """
+    if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
+        raise NotPermitted(
+            f"The store {place} belongs to another user and lies where anybody may put one: it is not used unasked.\n"
+            "If you trust it, name it by init_run(store=...), NAIAD_STORE or naiad --store; else name another folder.",
+            errno=errno.EPERM,
+            filename=str(place),
+        )
 
 
 def _meant(name: str) -> ContainerKind:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import struct
 from collections.abc import Callable
+from itertools import accumulate
 
 from naiad import clock
-from naiad.ops import Dropped, encode_ops
+from naiad.ops import Define, Dropped, decode_ops, encode_ops
 from naiad.settings import Tuning
+from naiad.store.frames import FILE_HEADER, FRAME_HEADER, encode_frame, file_header
 from naiad.store.opsfile import OpsFile
+from naiad.store.reserve import RESERVED, Reserve
 from naiad.store.rotation import Rotation, points_in
-from naiad.store.segment import Segment, save
-from naiad.store.waiting import Waiting
+from naiad.store.segment import FLOAT_STEP, HEADER, RECORD, Segment, save
+from naiad.store.waiting import Frame, Waiting
 
 __all__ = ["Upkeep", "is_deleted", "unlink"]
+
+LAST_WORDS = 256
+"""Bytes that the end and the count of what is missing surely fit into."""
+_numbers = struct.Struct("<24xI4x")
 
 
 class Upkeep(Rotation):
@@ -24,12 +32,14 @@ class Upkeep(Rotation):
     def __init__(self, directory: int, writer: str, tuning: Tuning, *, is_mapped: bool) -> None:
         super().__init__(directory, writer, tuning, is_mapped=is_mapped)
         self.on_recovery: Callable[[], object] = lambda: None
+        self.reserve = Reserve(directory, writer)
+        self.recorded = 0  # points and ops that were dropped, and the disk says so
         self._waiting = Waiting(tuning.memory_bytes)
 
     def unstored(self) -> int:
-        """Points and frames that are not on disk: still in memory, or dropped and not even counted there."""
-        waiting = sum(points_in(segment) for segment in self.segments if not segment.is_stored)
-        return waiting + len(self._waiting) + self.dropped_points + self._waiting.dropped
+        """Points and ops that the disk did not take: still in memory, or dropped and not even counted there."""
+        waiting = sum(points_in(segment) for segment in self._in_memory())
+        return waiting + self._waiting.weight + self.dropped_points + self._waiting.dropped
 
     def sync(self) -> None:
         """Return when all that was written before is on the disk itself.
@@ -88,18 +98,79 @@ class Upkeep(Rotation):
             return True
 
     def give_up(self) -> int:
-        """At the end: say on disk, if it takes that, how much could not be stored; the number."""
+        """At the end: say on disk, if it takes that, how the run ended and how much is missing; so many points and ops.
+
+        Ops and points that the disk took and never confirmed count as missing: it may have died since.
+        """
         with self._lock:
-            lost = self.unstored()
-            if lost:
-                for payload in self._waiting.vital():
-                    with contextlib.suppress(OSError):
-                        self._append(payload)
-                self.dropped_points += sum(points_in(segment) for segment in self.segments if not segment.is_stored)
-                self._waiting.dropped += len(self._waiting)
-                with contextlib.suppress(OSError):
-                    self._record_drops()
-            return lost
+            if not (self.is_troubled or self._waiting or self.dropped_points):
+                return 0
+            points, ops = self._unconfirmed()
+            points += self.dropped_points + sum(points_in(segment) for segment in self._in_memory())
+            ops += self._waiting.dropped
+            vital = self._waiting.vital()
+            ops += self._waiting.weight - sum(frame.weight for frame in vital)
+            return sum(self._conclude(vital, points, ops))
+
+    def _in_memory(self) -> list[Segment]:
+        return [segment for segment in self.segments if not segment.is_stored]
+
+    def _unconfirmed(self) -> tuple[int, int]:
+        """Points and ops in files that are not surely on the disk, and that it does not confirm now."""
+        points = ops = 0
+        for segment in self.segments:
+            if segment.is_stored and segment.safe < segment.used() and not _is_confirmed(segment):
+                points += (segment.used() - segment.safe) // RECORD
+        for file in self.ops_files:
+            if is_deleted(file.fd):
+                ops += file.weight
+            elif file.safe < file.size and not _is_confirmed(file):
+                ops += file.weight - file.safe_weight
+        return points, ops
+
+    def _conclude(self, vital: list[Frame], points: int, ops: int) -> tuple[int, int]:
+        """Write what gives the rest its meaning, how much is lost, and the end; into the reserve if need be."""
+        left = list(vital)
+        try:
+            while left:
+                self._append(left[0].payload)
+                del left[0]
+            if points or ops:
+                self._append(_dropped(points, ops))
+        except OSError:
+            return self._use_reserve(left, points, ops)
+        return points, ops
+
+    def _use_reserve(self, left: list[Frame], points: int, ops: int) -> tuple[int, int]:
+        """The same with the frames that are left, as far as they fit beside the end, which is the last of them."""
+        others, end = left[:-1], left[-1:]
+        room = RESERVED - FILE_HEADER - LAST_WORDS
+        sizes = accumulate(len(frame.payload) + FRAME_HEADER for frame in others)
+        fits = sum(size <= room for size in sizes)
+        lost_points = points + self._meaningless(others[fits:])
+        lost_ops = ops + sum(frame.weight for frame in others[fits:])
+        words = [
+            *others[:fits],
+            *([Frame(_dropped(lost_points, lost_ops), True, 0)] if lost_points or lost_ops else []),
+        ]
+        try:
+            first = self._sequence() + 1
+            frames = [encode_frame(first + n, frame.payload) for n, frame in enumerate([*words, *end])]
+            self.reserve.fill(f"{self.writer}.{self._ops_number + 1:06d}.ops", file_header() + b"".join(frames))
+        except OSError:
+            return points + self._meaningless(left), ops + sum(frame.weight for frame in left)
+        return lost_points, lost_ops
+
+    def _meaningless(self, lost: list[Frame]) -> int:
+        """How many points are on disk under numbers that only lost frames explain."""
+        numbers = {op.fid for frame in lost for op in decode_ops(frame.payload) if isinstance(op, Define)}
+        count = 0
+        with contextlib.suppress(OSError):  # a disk that does not even read has lost them anyway
+            for segment in self.segments if numbers else ():
+                if segment.is_stored:
+                    found = _numbers.iter_unpack(segment.content(HEADER, segment.used()))
+                    count += sum(number & ~FLOAT_STEP in numbers for (number,) in found)
+        return count
 
     def bar(self, error: OSError) -> None:
         """Keep everything in memory until `on_recovery` can say to other processes that this writer lives."""
@@ -118,13 +189,17 @@ class Upkeep(Rotation):
 
     def _sync_file(self, file: OpsFile | Segment) -> None:
         """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""
-        used = file.used()
+        with self._lock:
+            used, weight = file.used(), file.weight if isinstance(file, OpsFile) else 0
         if file.synced == used:
             return
         try:
             if file.is_doubtful:
                 self._rewrite(file)
-            put_on_disk(file.fd)
+            fd = file.fd
+            if fd < 0:
+                return  # it was folded and closed meanwhile
+            put_on_disk(fd)
         except OSError as error:
             if file.fd < 0:
                 return  # it was folded and closed meanwhile
@@ -134,6 +209,9 @@ class Upkeep(Rotation):
                     self._rewrite(file)
             self._trouble(error)
             raise
+        if isinstance(file, OpsFile):
+            file.safe_weight = weight
+        file.safe = used
         file.synced = used if file.seen == used else None
         file.seen = used
 
@@ -164,7 +242,8 @@ class Upkeep(Rotation):
         while self._waiting:
             sequence = self._sequence()
             try:
-                self._append(self._waiting.first())
+                frame = self._waiting.first()
+                self._append(frame.payload, frame.weight)
             finally:  # an interrupt may come right after the write
                 if self._sequence() > sequence:
                     self._waiting.pop()
@@ -179,17 +258,38 @@ class Upkeep(Rotation):
                 segment.store(self._directory)
 
     def _record_drops(self) -> None:
-        if self.dropped_points or self._waiting.dropped:
-            self._append(encode_ops([Dropped(self.dropped_points, self._waiting.dropped, clock.now())]))
+        points, ops = self.dropped_points, self._waiting.dropped
+        if points or ops:
+            self._append(_dropped(points, ops))
+            self.recorded += points + ops
             self.dropped_points = self._waiting.dropped = 0
 
 
 put_on_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
+def _dropped(points: int, ops: int) -> bytes:
+    return encode_ops([Dropped(points, ops, clock.now())])
+
+
+def _is_confirmed(file: OpsFile | Segment) -> bool:
+    """Whether all of a file is on the disk now. Once a sync has failed, another one says nothing."""
+    if file.fd < 0:
+        return True  # it was synced before it was closed
+    if file.is_doubtful:
+        return False
+    try:
+        put_on_disk(file.fd)
+    except OSError:
+        return False
+    return True
+
+
 def is_deleted(fd: int) -> bool:
-    """Whether a file or folder that is still open here has no name any more."""
-    return fd >= 0 and os.fstat(fd).st_nlink == 0
+    """Whether a file or folder that is still open here has no name any more; of a disk that is dead it is not known."""
+    with contextlib.suppress(OSError):
+        return fd >= 0 and os.fstat(fd).st_nlink == 0
+    return False
 
 
 def unlink(name: str, directory: int) -> None:

@@ -60,8 +60,17 @@ def examine_store(store: Store) -> dict[RunFolder, Findings]:
     """The same with all that was found."""
     found = {RunFolder(store.root): Findings(damages=list(_store_damages(store)))}
     for folder in store.folders():
-        found[folder] = examine(folder)
+        try:
+            found[folder] = examine(folder)
+        except PermissionError as error:  # of another user: the rest is looked at all the same
+            found[folder] = Findings(damages=[Damage(_place(folder, error), "this user may not read it")])
     return found
+
+
+def _place(folder: RunFolder, error: OSError) -> str:
+    """The file in a run's folder that an error is about; the folder itself as a dot."""
+    name = Path(str(error.filename or folder.path))
+    return str(name.relative_to(folder.path)) if name.is_relative_to(folder.path) else str(name)
 
 
 @dataclass
@@ -119,7 +128,8 @@ def _examine(folder: RunFolder) -> Findings:
         found.is_stopped = _all_ended(folder, picture, positions)
     _check_journal(folder, picture, positions, seal, bad, found)
     found.shadowed = picture.shadowed()
-    if seal is None and found.is_stopped:
+    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in picture.writers.values())
+    if seal is None and found.is_stopped and is_whole:  # a disk that was full to the end took no seal
         what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
         found.damages.append(Damage(folder.seal.name, what))
     return found

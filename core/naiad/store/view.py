@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from naiad.errors import DamagedData, DamageWarning, StorageError
+from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
@@ -147,6 +147,11 @@ class View:
                 return read()
             except (FileNotFoundError, _Moved):
                 self._folds = None
+            except PermissionError as error:
+                raise NotPermitted(
+                    f"The {self.folder.kind.noun} in {self.folder.path} may not be read by this user: {error}.",
+                    errno=error.errno, filename=error.filename,
+                ) from error  # fmt: skip
         raise DamagedData(
             f"The journal of the run in {self.folder.path} names files that are not there.",
             file=str(self.folder.journal), offset=0, what="missing",

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
-__all__ = ["Waiting"]
+__all__ = ["Frame", "Waiting"]
+
+
+class Frame(NamedTuple):
+    """A frame to be written, and what is missing without it."""
+
+    payload: bytes
+    is_vital: bool
+    weight: int
 
 
 class Waiting:
     """Payloads of frames. Those with vital ops stay: without them later points and ops would mean nothing."""
 
     def __init__(self, limit: int) -> None:
-        self.dropped = 0  # frames that had to give way and are not recorded anywhere yet
+        self.dropped = 0  # what was in frames that had to give way and is not recorded anywhere yet; see ops.weight
         self._limit = limit
-        self._frames: deque[tuple[bytes, bool]] = deque()  # and whether each is vital
+        self._frames: deque[Frame] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def add(self, payload: bytes, is_vital: bool) -> None:
+    @property
+    def weight(self) -> int:
+        """How much waits."""
+        return sum(frame.weight for frame in self._frames)
+
+    def add(self, frame: Frame) -> None:
         """Keep one more; where it is too much, others are dropped."""
-        self._frames.append((payload, is_vital))
-        self._bytes += len(payload)
+        self._frames.append(frame)
+        self._bytes += len(frame.payload)
         if self._bytes > self._limit:
             self._forget_oldest()
 
-    def first(self) -> bytes:
+    def first(self) -> Frame:
         """The one to write next."""
-        return self._frames[0][0]
+        return self._frames[0]
 
     def pop(self) -> None:
         """The first one is written."""
-        self._bytes -= len(self._frames.popleft()[0])
+        self._bytes -= len(self._frames.popleft().payload)
 
-    def vital(self) -> list[bytes]:
+    def vital(self) -> list[Frame]:
         """Those without which others would mean nothing."""
-        return [payload for payload, is_vital in self._frames if is_vital]
+        return [frame for frame in self._frames if frame.is_vital]
 
     def clear(self) -> None:
         """Let go of all, uncounted."""
@@ -45,11 +59,11 @@ class Waiting:
 
     def _forget_oldest(self) -> None:
         """Make room, a quarter at once."""
-        kept: deque[tuple[bytes, bool]] = deque()
-        for payload, is_vital in self._frames:
-            if is_vital or self._bytes <= self._limit * 3 // 4:
-                kept.append((payload, is_vital))
+        kept: deque[Frame] = deque()
+        for frame in self._frames:
+            if frame.is_vital or self._bytes <= self._limit * 3 // 4:
+                kept.append(frame)
             else:
-                self._bytes -= len(payload)
-                self.dropped += 1
+                self._bytes -= len(frame.payload)
+                self.dropped += frame.weight
         self._frames = kept

@@ -277,7 +277,7 @@ def test_writers_are_described_by_what_they_say() -> None:
     picture = picture_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
     writer = picture.writers[ANN]
 
-    assert ("failed", 7, 1, 7.0) == (writer.state, writer.dropped_points, writer.dropped_frames, writer.at)
+    assert ("failed", 7, 1, 7.0) == (writer.state, writer.dropped_points, writer.dropped_ops, writer.at)
     assert picture.writers[BEN].state is None
 
 

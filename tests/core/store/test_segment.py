@@ -108,7 +108,7 @@ def test_a_record_without_its_commit_word_does_not_exist(directory: int, tmp_pat
     segment = Segment.create(directory, "1-a.000001.seg", SIZE)
     put(segment, 1)
     at = segment.slot[0]()
-    segment.page[at : at + 28] = struct.pack("<qddI", 2, 0.5, 0.5, 7)
+    segment.slot[1][at : at + 28] = struct.pack("<qddI", 2, 0.5, 0.5, 7)
     put(segment, 3)
     records, upto, _damages = read_records(JournalFile("1-a", 1, "seg", tmp_path / segment.name), HEADER)
 
