@@ -5,7 +5,33 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["file_system", "is_network"]
+__all__ = ["file_system", "is_local", "is_network"]
+
+LOCAL = frozenset(
+    (
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "bcachefs",
+        "f2fs",
+        "jfs",
+        "nilfs2",
+        "reiserfs",
+        "tmpfs",
+        "ramfs",
+        "overlay",
+        "vfat",
+        "exfat",
+        "ntfs3",
+        "apfs",
+        "hfs",
+    )
+)
+"""File systems that one kernel alone writes: their locks reach every process that can. Whatever is not named may be
+shared with other machines (NFS, SMB, FUSE, 9p, virtiofs, clusters)."""
 
 NETWORK = (
     "nfs",
@@ -26,6 +52,11 @@ NETWORK = (
 def is_network(path: Path) -> bool:
     """Whether a mapping of a file there may be unlike what other hosts read: then points go through `write()`."""
     return file_system(path).startswith(NETWORK)
+
+
+def is_local(path: Path) -> bool:
+    """Whether only this machine can write there, so that locks and pids mean something."""
+    return file_system(path) in LOCAL
 
 
 _types: dict[int, str] = {}  # by device: asking costs more than a whole small run

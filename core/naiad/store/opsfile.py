@@ -6,13 +6,14 @@ import errno
 import os
 
 from naiad.store.frames import FILE_HEADER, encode_frame, file_header
+from naiad.store.leases import lock
 from naiad.store.segment import new_file, write_all
 
 __all__ = ["OpsFile"]
 
 
 class OpsFile:
-    """One file of frames that this process appends to."""
+    """One file of frames that this process appends to, and holds locked as long as it does."""
 
     def __init__(self, directory: int, name: str, sequence: int = 0) -> None:
         """Make a new one; `sequence` is that of the frame before its first.
@@ -29,6 +30,7 @@ class OpsFile:
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
+            lock(self.fd)
             write_all(self.fd, file_header())
 
     def append(self, payload: bytes) -> None:
