@@ -8,7 +8,16 @@ import re
 
 from naiad import clock
 
-__all__ = ["boot_id", "host_name", "is_uid", "new_uid", "new_writer_id", "project_key"]
+__all__ = [
+    "boot_id",
+    "host_name",
+    "is_uid",
+    "new_uid",
+    "new_writer_id",
+    "pid_namespace",
+    "process_start",
+    "project_key",
+]
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -41,6 +50,37 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def pid_namespace() -> str:
+    """The namespace in which pids of this process mean something; empty where the system has no such thing."""
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> str | None:
+    """When the process with this pid began, in clock ticks since the boot; tells it from a later one with its pid.
+
+    None if there is none, or only a zombie, which does nothing any more; empty where the system does not say.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, *fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return "" if _exists(pid) else None
+    return None if state in (b"Z", b"X") else fields[18].decode()
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def project_key(project: str) -> str:

@@ -334,6 +334,7 @@ class RunState(str, Enum):
     FAILED = "failed"
     TERMINATED = "terminated"
     KILLED = "killed"
+    UNKNOWN = "unknown"
 
     @property
     def is_active(self) -> bool:

@@ -11,11 +11,13 @@ import errno
 import math
 import os
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from naiad import clock, ids
 from naiad.errors import (
+    DamageWarning,
     FieldWarning,
     FileError,
     InactiveContainer,
@@ -29,13 +31,13 @@ from naiad.file import File
 from naiad.kept import KeptFile
 from naiad.ops import Dropped, End, Op, Open, Stored
 from naiad.settings import Tuning
-from naiad.store import forks, keeping
+from naiad.store import derived, forks, keeping
 from naiad.store.blobs import Blobs
 from naiad.store.content import Report, nothing
 from naiad.store.folder import RunFolder
 from naiad.store.intake import Intake
 from naiad.store.journal import Journal, JournalClosed
-from naiad.store.leases import HEARTBEAT_SECONDS, Lease, read_leases
+from naiad.store.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.store.mounts import can_map
 from naiad.store.others import Others
 from naiad.store.picture import Shadowed
@@ -51,6 +53,7 @@ __all__ = ["Writer"]
 T = TypeVar("T")
 STOP_SECONDS = 10.0
 GUEST_SECONDS = 5.0
+RETURN_SECONDS = 0.5
 SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
@@ -121,7 +124,7 @@ class Writer:
         with folder.lock():
             picture = Reader(folder).picture()
             session = max((writer.session for writer in picture.writers.values()), default=0)
-            if not any(read_leases(folder.journal).values()):
+            if not any(each.is_alive for each in derived.writers(picture, folder).values()):
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
@@ -293,6 +296,8 @@ class Writer:
             SyncFailed: it is not.
         """
         try:
+            if self._lease is not None:
+                self._lease.sync()
             self._intake.wait()
             self.journal.sync()
             sync_names()
@@ -320,8 +325,9 @@ class Writer:
         if self._lease is not None and is_time("beat", HEARTBEAT_SECONDS):
             self._try("touched", self._lease.beat)
         # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
-        is_allowed = not self.journal.is_troubled and clock.monotonic() >= self._fold_after
-        if is_allowed and self._keeper.is_due(self.journal) and not self._try("folded", self._fold):
+        is_whole = not self.journal.is_troubled and not self.journal.is_displaced
+        is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
+        if is_due and self._keeper.may_fold() and not self._try("folded", self._fold):
             self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
 
     def _leave(self, is_late: bool) -> None:
@@ -338,6 +344,9 @@ class Writer:
                 self.warn_of(each)
 
     def _sync(self) -> None:
+        self._look_for_lease()
+        if self._lease is not None:
+            self._lease.sync()
         self.journal.look_for_files()
         if not self.journal.is_troubled:
             self.journal.sync()
@@ -391,12 +400,50 @@ class Writer:
             found = os.open(self.folder.journal, os.O_RDONLY | os.O_DIRECTORY)
             os.dup2(found, self._directory, inheritable=False)
             os.close(found)
-        if self._lease is not None and self._lease.is_gone():
+        if self._lease is not None and self._lease.is_gone(self._directory):
             self._lease.forget()
             self._lease = None
+            self.journal.is_displaced = True
         if self._lease is None:
             self._lease = Lease(self._directory, self.journal.writer)
             self.journal.reserve.take()
+        if self.journal.is_displaced:
+            self._go_on_anew()
+
+    def _look_for_lease(self) -> None:
+        """Notice that the lease was taken over or deleted, and that another process took the journal for final.
+
+        This process may have been suspended for hours. What it has written is kept; it goes on in new files.
+
+        Raises:
+            OSError: not now; the old files can still be written and read.
+        """
+        if self.journal.is_troubled or is_deleted(self._directory):
+            return  # the same is done before the recovery from that
+        if self._lease is None or self.journal.is_displaced or self._lease.is_gone(self._directory):
+            self._return_to_folder()
+
+    def _go_on_anew(self) -> None:
+        """Join the run once more, as a process that resumes it would, in a journal whose files no process knows yet.
+
+        Raises:
+            OSError: the disk refuses; it may be done again.
+        """
+        with self.folder.lock(RETURN_SECONDS):
+            (self.folder.journal / (self.journal.writer + TAKEN)).unlink(missing_ok=True)
+            if self.folder.seal.exists():
+                remove_seal(self.folder)
+            keeping.mark_changed(self.folder)
+        self._session = max(self._session, self._latest_session())
+        self.journal.start_over()
+        self.journal.put_again(self._keeper.positions())
+        self._say_open(())
+
+    def _latest_session(self) -> int:
+        with contextlib.suppress(NaiadError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+            return max((each.session for each in Reader(self.folder).picture().writers.values()), default=0)
+        return 0
 
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
@@ -432,6 +479,9 @@ class Writer:
         finally:
             self._rounds.end()
         self._rounds.join(max(0.0, until - clock.monotonic()))
+        if not self._rounds.is_running():
+            self._try("continued", self._look_for_lease)
+            self._try("stored", self.journal.look_for_files)
         lost = self._store_rest(until - SEAL_SECONDS)
         self._on_error = "raise" if is_raising else "warn"
         self._try("closed", self.journal.close)

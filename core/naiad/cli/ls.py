@@ -23,7 +23,14 @@ __all__ = ["STATE_STYLES", "ls"]
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
 STATES = [*(state.value for state in RunState), "damaged", "unreadable", "newer"]  # the last: runs not to be read
-STATE_STYLES = {"running": "green", "failed": "red", "killed": "red", "damaged": "red", "terminated": "yellow"}
+STATE_STYLES = {
+    "running": "green",
+    "failed": "red",
+    "killed": "red",
+    "damaged": "red",
+    "terminated": "yellow",
+    "unknown": "yellow",
+}
 
 
 @click.command()
@@ -49,6 +56,10 @@ def ls(
 
     The columns are id, state, time of creation, project, name and tags; of versions the stage is in the place of
     the state.
+
+    A run that is written on another machine or in a container is "running" while its last sign of life is less than a
+    minute old by the clock of the file system, and "unknown since" then. If you know that its writer is gone, say so
+    with: naiad repair RUN --take-over
     """
     kind = BY_FOLDER[what]
     catalog = existing_store(store).catalog()
@@ -65,7 +76,7 @@ def _cells(row: Summary, is_local: bool) -> list[Cell]:
     created = moment_text(row.created, is_local=is_local) if row.created else ""
     return [
         Cell(row.id, "bold"),
-        Cell(row.stage) if row.stage else Cell(row.state, STATE_STYLES.get(row.state, "")),
+        Cell(row.stage) if row.stage else Cell(_state(row, is_local), STATE_STYLES.get(row.state, "")),
         Cell(created, "dim"),
         Cell(row.project),
         Cell(row.name or ""),
@@ -73,10 +84,16 @@ def _cells(row: Summary, is_local: bool) -> list[Cell]:
     ]
 
 
+def _state(row: Summary, is_local: bool) -> str:
+    if row.state != RunState.UNKNOWN or row.seen is None:
+        return row.state
+    return f"unknown since {moment_text(row.seen, is_local=is_local)}"
+
+
 def _summary(row: Summary) -> dict[str, object]:
     names = (
         *("id", "uid", "custom_run_id", "project", "name", "description", "state", "failed", "owner"),
-        *("created", "modified", "size", "tags", "group_tags", "trashed"),
+        *("created", "modified", "seen", "size", "tags", "group_tags", "trashed"),
         *(("model_id", "stage") if row.kind is MODEL_VERSION else ()),
     )
     return {"kind": row.kind.name} | {name: getattr(row, name) for name in names}

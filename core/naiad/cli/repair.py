@@ -19,27 +19,36 @@ __all__ = ["repair"]
 @click.command()
 @click.argument("run", required=False)
 @click.option("--catalog", "is_catalog", is_flag=True, help="Make the table of all runs anew from their folders.")
+@click.option(
+    "--take-over", "is_taken_over", is_flag=True, help="Declare a writer of the run dead that gives no sign of life."
+)
 @json_option
 @click.pass_obj
-def repair(store: Path | None, run: str | None, is_catalog: bool, is_json: bool) -> None:
+def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
     """Rebuild a damaged run from what is whole in it. The originals are kept beside it.
 
     It says what was found, how many fields and points the run has now, and how many points are known to be lost.
+
+    A run whose state is unknown has a writer that is silent and not proven dead: on another machine, in a container.
+    With --take-over the run counts as killed from then on. Should the writer come back after all, it goes on
+    in files of its own, and nothing is lost.
     """
-    if is_catalog == (run is not None):
+    if is_catalog == (run is not None) or (is_catalog and is_taken_over):
         raise click.UsageError("Give a run, or --catalog.")
     if run is None:
         _rebuild(existing_store(store), is_json)
         return
     from naiad.store.repair import repair
 
-    done = repair(existing_store(store).find(run))
+    done = repair(existing_store(store).find(run), is_taken_over=is_taken_over)
+    if done.taken and not is_json:
+        print_lines([f"Silent writers of {clean(run)} that were declared dead: {done.taken}."])
     if is_json:
-        counts = {"fields": done.fields, "points": done.points, "lost": done.lost}
+        counts = {"fields": done.fields, "points": done.points, "lost": done.lost, "taken": done.taken}
         damages = [damage_item(damage) for damage in done.damages]
         print_document({"run": run, "original": done.kept and str(done.kept), **counts, "damages": damages})
     elif done.kept is None:
-        print_lines([f"{clean(run)} is whole; nothing was changed."])
+        print_lines([f"{clean(run)} is whole; nothing {'else ' if done.taken else ''}was changed."])
     else:
         print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
         print_lines([f"{clean(run)} has {done.fields:,} fields and {done.points:,} points now; lost: {done.lost:,}."])

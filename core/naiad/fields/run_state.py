@@ -9,7 +9,7 @@ __all__ = ["RunState"]
 
 
 class RunState(Field):
-    """How the run stands: running, finished, failed, terminated or killed. naiad derives it; nobody can write it."""
+    """The state of the run: running, finished, failed, terminated, killed or unknown. naiad derives it."""
 
     kind = "run_state"
     remedy = "naiad keeps the state of a run itself."

@@ -16,6 +16,7 @@ STATES: dict[str, Node] = {
         (("failed",), "failed"),
         (("terminated",), "terminated"),
         (("killed",), "killed"),
+        (("unknown",), "unknown"),
     )
     for word in words
 }

@@ -47,7 +47,7 @@ LONGEST_PART = 10_000
 LARGEST_PATTERN = 1_500
 """Instructions that RE2 makes of a pattern; the time it needs for a text grows with them."""
 ACTIVE, INACTIVE = ("running", "active"), ("idle", "inactive")
-ENDS = ("finished", "failed", "terminated", "killed")
+ENDS = ("finished", "failed", "terminated", "killed", "unknown")
 UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30,
          "tib": 2**40}  # fmt: skip
 _number = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kmgt]?i?b)?", re.ASCII | re.IGNORECASE)
@@ -210,5 +210,5 @@ _WANTED = {
     **dict.fromkeys(("float", "int", "float_series"), "a number"),
     "datetime": "a moment such as 2024-02-06T05:00:00Z, or one before now such as -2h, -5d, -1M",
     "bool": "True or False",
-    "run_state": "running, idle, finished, failed, terminated or killed",
+    "run_state": "running, idle, finished, failed, terminated, killed or unknown",
 }

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 from naiad.ops import Plain
 from naiad.store.folder import RunFolder
+from naiad.store.leases import Liveness, read_writers
 from naiad.store.picture import Picture
 from naiad.store.states import WriterState
 
-__all__ = ["KINDS", "run_state", "values"]
+__all__ = ["KINDS", "run_state", "values", "writers"]
 
 KINDS = {
     "sys/state": "run_state",
@@ -21,25 +22,38 @@ KINDS = {
 }
 """Path and kind of each."""
 
-WORST_FIRST = ("killed", "failed", "terminated", "finished")
+WORST_FIRST = ("unknown", "killed", "failed", "terminated", "finished")
 
 
-def run_state(picture: Picture, leases: Mapping[str, bool]) -> str:
+def writers(picture: Picture, folder: RunFolder) -> dict[str, Liveness]:
+    """The writers that have not said how they ended, and what is known of each; of a sealed run none."""
+    if folder.seal.exists():
+        return {}
+    return read_writers(folder.journal, picture.writers)
+
+
+def run_state(picture: Picture, leases: Mapping[str, Liveness]) -> str:
     """`running` while any writer lives; else the worst end of the owners of the latest session.
 
-    An owner that neither lives nor said how it ended was killed. Children that were forked or spawned do not count:
-    they have no end of their own to report.
+    An owner without an end was killed if it is proven, or was declared, that it does not live; else its end is
+    `unknown`. Children that were forked or spawned do not count: they have no end of their own to report.
     """
-    if any(leases.values()):
+    if any(each.is_alive for each in leases.values()):
         return "running"
     owners = [writer for writer in picture.writers.values() if writer.role == "owner"]
+    silent = {name for name, each in leases.items() if not each.is_dead}
     latest = max((writer.session for writer in owners), default=0)
-    ends = {writer.state or "killed" for writer in owners if writer.session == latest}
-    return next((state for state in WORST_FIRST if state in ends), "killed")
+    ends = {
+        writer.state or ("unknown" if writer.name in silent else "killed")
+        for writer in owners
+        if writer.session == latest
+    }
+    return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
 
 
-def values(picture: Picture, leases: Mapping[str, bool], folder: RunFolder) -> dict[str, Plain]:
+def values(picture: Picture, folder: RunFolder) -> dict[str, Plain]:
     """The values of all derived fields."""
+    leases = writers(picture, folder)
     modified = max([_newest(folder, (".ops", ".seg")), *(writer.at for writer in picture.writers.values())])
     pinged = max(_newest(folder, (".lease",)), modified)
     return {
@@ -51,7 +65,7 @@ def values(picture: Picture, leases: Mapping[str, bool], folder: RunFolder) -> d
     }
 
 
-def _running_time(picture: Picture, leases: Mapping[str, bool], pinged: float) -> float:
+def _running_time(picture: Picture, leases: Mapping[str, Liveness], pinged: float) -> float:
     """Seconds, over all sessions, from the first sign of life to the last."""
     sessions: dict[int, list[WriterState]] = {}
     for writer in picture.writers.values():

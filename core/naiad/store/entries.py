@@ -14,8 +14,7 @@ from naiad.plain import unpack_text
 from naiad.store import derived
 from naiad.store.cells import Cell, Entry, Stamp
 from naiad.store.folder import RunFolder
-from naiad.store.keeping import settle
-from naiad.store.leases import read_leases
+from naiad.store.leases import SUFFIX, read_writers
 from naiad.store.reader import Reader
 from naiad.store.states import STRING_SERIES, STRING_SET, FieldState, Series
 
@@ -32,7 +31,7 @@ FACTS = {"artifact": "hash", "git_ref": "commit_id"}
 
 
 def stamp_of(folder: RunFolder) -> Stamp:
-    """Changes with every write to the container; empty while somebody may be writing it, or this user may not look."""
+    """Changes with every write to the container; empty while it is being written, or this user may not look."""
     try:
         return _stamp(folder)
     except PermissionError:
@@ -40,14 +39,14 @@ def stamp_of(folder: RunFolder) -> Stamp:
 
 
 def _stamp(folder: RunFolder) -> Stamp:
-    if any(read_leases(folder.journal).values()):
-        return Stamp("", "")
     seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
+    if not seal and any(each.is_alive for each in read_writers(folder.journal, {}).values()):
+        return Stamp("", "")
     files = []
     for directory in (folder.path, folder.journal):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name.endswith((".db", ".json", ".ops", ".seg")) or entry.name == folder.journal.name:
+                if entry.name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or entry.name == folder.journal.name:
                     stat = entry.stat()
                     size = 0 if entry.is_dir() else stat.st_size
                     files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")
@@ -66,7 +65,6 @@ def seal_stamp(folder: RunFolder) -> str:
 def read_entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
     """What there is to know of a container; of one that cannot be read, its id and why."""
     try:
-        settle(folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
             return _entry(store, folder, stamp)

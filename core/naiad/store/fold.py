@@ -61,6 +61,8 @@ class Folder:
         self._folds = -1
         self.positions: dict[str, tuple[int, bool]] = {}
         """How many bytes of each journal file the last fold left in the index, and whether that is all of it."""
+        self.finished: set[str] = set()
+        """The files folded to their end here. Another process may have done so too, for a writer it took for dead."""
 
     def fold(self, sources: Iterable[Source]) -> list[JournalFile]:
         """Put what the sources hold into the index; the files that are folded whole and may go.
@@ -88,6 +90,7 @@ class Folder:
         picture.touched_writers.clear()
         self._picture, self._folds = picture, head.folds
         self.positions = {**positions, **changes.positions}
+        self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
         return done
 
     def shadowed(self, writer: str) -> list[Shadowed]:
@@ -98,6 +101,19 @@ class Folder:
         own = {(state.path, state.kind) for state in picture.writers[writer].fields if state is not None}
         own |= {(state.path, state.kind) for state in picture.states() if state.writer == writer}
         return [each for each in picture.shadowed() if (each.path, each.kind) in own]
+
+    def known_positions(self) -> dict[str, tuple[int, bool]]:
+        """How far each journal file is in the index now, whoever folded it; likewise whether that is all of it.
+
+        Raises:
+            StorageError: the disk or the index refuses.
+        """
+        try:
+            index = self._open()
+            with index.view() as connection:
+                return index.positions(connection, [])
+        except SQLAlchemyError as error:
+            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
 
     def forget(self) -> None:
         """Drop what is remembered."""

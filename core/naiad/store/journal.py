@@ -23,7 +23,7 @@ from naiad.store.frames import LARGEST
 from naiad.store.reserve import Reserve
 from naiad.store.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.store.upkeep import Upkeep, unlink
-from naiad.store.waiting import Frame, Waiting
+from naiad.store.waiting import Waiting, WaitingFrame
 
 __all__ = ["Journal", "JournalClosed"]
 
@@ -41,7 +41,7 @@ class Journal(Upkeep):
         super().__init__(directory, writer, tuning, is_mapped=is_mapped)
         self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
         self._last_number = 0
-        self._arrived: deque[Frame] = deque()  # about to be written, by this thread
+        self._arrived: deque[WaitingFrame] = deque()  # about to be written, by this thread
         self._is_putting = False
         self._begin: Callable[[], object] | None = None
 
@@ -78,7 +78,7 @@ class Journal(Upkeep):
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
         with self._lock:
             self._refuse_if_closed()
-            self._put_in_turn(Frame(payload, any(isinstance(op, VITAL) for op in ops), weight(ops)))
+            self._put_in_turn(WaitingFrame(payload, any(isinstance(op, VITAL) for op in ops), weight(ops)))
             for op in ops:
                 if isinstance(op, Delete):
                     self._definitions.pop(op.path, None)
@@ -183,7 +183,7 @@ class Journal(Upkeep):
         self.reserve = Reserve(directory, writer)
         self._segment_number = self._ops_number = 0
 
-    def _put_in_turn(self, frame: Frame) -> None:
+    def _put_in_turn(self, frame: WaitingFrame) -> None:
         """A signal handler may log while its thread is writing a frame: that one is ended first."""
         self._arrived.append(frame)
         if self._is_putting:
@@ -195,7 +195,7 @@ class Journal(Upkeep):
         finally:
             self._is_putting = False
 
-    def _put(self, frame: Frame) -> None:
+    def _put(self, frame: WaitingFrame) -> None:
         if self._waiting or self.is_barred:
             return self._waiting.add(frame)
         try:

@@ -1,26 +1,28 @@
 """Keeping a run in good order: when to fold, what to fold, and how a run is finished.
 
-A journal file belongs to a living writer, to this process, or to nobody. What belongs to nobody is folded by whoever
-comes by, in a transaction of the index, so that it happens once.
+A journal file belongs to this process, to another writer that may still write it, or to nobody: its writer stopped in
+order, or is proven dead. What belongs to nobody is folded and removed by the next writer. Of another's file is only
+folded what is there: the file stays, and the index says how far it was read, so that each point is folded once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from naiad import clock
-from naiad.errors import DamagedData
+from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.settings import Tuning
+from naiad.store import derived
 from naiad.store.blobs import INCOMING, is_incoming
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.journal import Journal
-from naiad.store.leases import SUFFIX, read_leases
+from naiad.store.leases import SUFFIX, TAKEN, Liveness, may_be_written, read_leases, read_taken
 from naiad.store.opsfile import OpsFile
-from naiad.store.picture import Shadowed
+from naiad.store.picture import Picture, Shadowed
 from naiad.store.reader import Reader
 from naiad.store.reserve import reserve_names
 from naiad.store.seal import write_seal
@@ -30,7 +32,7 @@ from naiad.store.tails import JournalFile, list_journal
 if TYPE_CHECKING:
     from naiad.store.fold import Folder
 
-__all__ = ["Action", "Keeper", "left_behind", "mark_changed", "settle"]
+__all__ = ["Action", "Keeper", "candidates", "left_behind", "mark_changed"]
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024
@@ -68,17 +70,53 @@ class Keeper:
         if self._index is None:
             self._index = Folder(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
-        alive = {writer for writer, is_alive in read_leases(self._folder.journal).items() if is_alive}
-        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
         me = "" if journal is None else journal.writer
+        leases, free = self._standing(files, me)
+        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
-        dead = [Source(file, is_final=True) for file in files if file.writer not in alive and file.writer != me]
-        living = alive - {me}
-        others = [Source(file, is_final=False) for file in files if file.suffix == "ops" and file.writer in living]
+        dead = [Source(file, is_final=True) for file in files if file.writer in free]
+        others = [
+            Source(file, is_final=False)
+            for file in files
+            if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
+        ]
         done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
         self.folds += 1
         self._clear(journal, done)
-        self._bury(alive | {me})
+        self._bury({me})
+
+    def may_fold(self) -> bool:
+        """Whether SQLite's locks hold between this process and every other one that may fold this run now.
+
+        A lease of another machine on a shared folder is a reason to wait: its locks may not reach here.
+        """
+        return all(each.is_dead or each.is_near for each in read_leases(self._folder.journal).values())
+
+    def positions(self) -> dict[str, tuple[int, bool]]:
+        """How far each journal file is in the index by now, and whether that is all of it, whoever folded it.
+
+        Raises:
+            OSError: the index refuses.
+        """
+        if not self._folder.index.exists():
+            return {}
+        with holding_forks():
+            from naiad.store.fold import Folder
+
+        if self._index is None:
+            self._index = Folder(self._folder)
+        return self._index.known_positions()
+
+    def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
+        """The other writers that have not said that they stopped; and of all others those that never write again."""
+        journal = self._folder.journal
+        taken, leases = read_taken(journal), read_leases(journal)
+        loose = {file.writer for file in files}.difference(taken, leases, (me,))
+        if loose:  # they stopped in order and wait to be folded, or somebody deleted their leases
+            leases = derived.writers(_picture(self._folder), self._folder)
+        known = {writer: each for writer, each in {**taken, **leases}.items() if writer != me}
+        free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)
+        return known, free
 
     def shadowed(self, writer: str) -> list[Shadowed]:
         """What this writer wrote and nobody is shown, as far as it is folded."""
@@ -95,7 +133,8 @@ class Keeper:
         """
         with self._folder.lock(max(0.1, until - clock.monotonic())):
             let_go()
-            if any(read_leases(self._folder.journal).values()):
+            me = "" if journal is None else journal.writer
+            if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
                 return
             if self._folder.index.exists() or not self._is_small():
                 self.fold(journal)
@@ -129,36 +168,45 @@ class Keeper:
                 own[name].folded = upto
         for file in done:
             if journal is not None and file.name in own:
-                journal.forget(own[file.name])
+                if file.name in self._index.finished:
+                    journal.forget(own[file.name])
+                else:
+                    journal.is_displaced = True
             else:
                 file.path.unlink(missing_ok=True)
 
-    def _bury(self, alive: set[str]) -> None:
-        """Remove the leases of dead writers that have no files left."""
-        dead = {writer for writer, is_alive in read_leases(self._folder.journal).items() if not is_alive} - alive
-        for name in (name for writer in dead for name in reserve_names(writer)):
-            (self._folder.journal / name).unlink(missing_ok=True)
-        for writer in dead.difference(file.writer for file in list_journal(self._folder.journal)) if dead else ():
-            (self._folder.journal / (writer + SUFFIX)).unlink(missing_ok=True)
+    def _bury(self, own: set[str]) -> None:
+        """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""
+        journal = self._folder.journal
+        with_files = {file.writer for file in list_journal(journal)} | own
+        for suffix, found in ((SUFFIX, read_leases(journal)), (TAKEN, read_taken(journal))):
+            for writer, each in found.items():
+                if each.is_dead and writer not in own:
+                    for name in reserve_names(writer):
+                        (journal / name).unlink(missing_ok=True)
+                if each.is_dead and writer not in with_files:
+                    (journal / (writer + suffix)).unlink(missing_ok=True)
 
 
-def settle(folder: RunFolder) -> None:
-    """Tidy up after a run whose writers are all gone: what is long is folded. One that is damaged or read-only stays.
+def _picture(folder: RunFolder) -> Picture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+        return Reader(folder).picture()
 
-    Nothing is sealed: that a run was not stopped in order is a fact to keep.
+
+def candidates(reader: Reader) -> dict[str, Liveness]:
+    """The writers of a run that may write it again unless they are dead: no word of their end, or declared dead only.
+
+    Of a run that is too damaged for their words to be read, those with a lease.
     """
-    with contextlib.suppress(OSError, DamagedData):
-        if not folder.seal.exists():
-            with folder.lock(seconds=0.0):
-                _fold_if_long(folder)
-
-
-def _fold_if_long(folder: RunFolder) -> None:
-    if any(read_leases(folder.journal).values()) or not os.access(folder.journal, os.W_OK):
-        return
-    keeper = Keeper(folder, Tuning.from_environment())
-    if not keeper._is_small():
-        keeper.fold(None)
+    journal = reader.folder.journal
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+        try:
+            known = reader.writers()
+        except (DamagedData, NewerFormat):
+            known = read_leases(journal)
+    return {**read_taken(journal), **known}
 
 
 def left_behind(folder: RunFolder) -> list[str]:
@@ -169,9 +217,10 @@ def left_behind(folder: RunFolder) -> list[str]:
         return []
     if not names:
         return []
-    alive = {writer for writer, is_alive in read_leases(folder.journal).items() if is_alive}
-    mine = {file.writer for file in list_journal(folder.journal)} | set(Reader(folder).picture().writers)
-    return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in alive]
+    reader = Reader(folder)
+    others = {writer for writer, each in candidates(reader).items() if each.is_copy or not each.is_dead}
+    mine = {file.writer for file in list_journal(folder.journal)} | set(reader.picture().writers)
+    return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in others]
 
 
 def mark_changed(folder: RunFolder) -> None:
@@ -189,6 +238,11 @@ def mark_changed(folder: RunFolder) -> None:
     except PermissionError:  # another user of the store made it, and keeps it from being written
         mark.unlink(missing_ok=True)
         mark.touch()
+
+
+def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:
+    found = leases.get(file.writer)
+    return found is not None and found.is_alive
 
 
 def _own_files(journal: Journal) -> dict[str, bool]:

@@ -6,7 +6,33 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["can_map", "file_system", "is_network"]
+__all__ = ["can_map", "file_system", "is_local", "is_network"]
+
+LOCAL = frozenset(
+    (
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "zfs",
+        "bcachefs",
+        "f2fs",
+        "jfs",
+        "nilfs2",
+        "reiserfs",
+        "tmpfs",
+        "ramfs",
+        "overlay",
+        "vfat",
+        "exfat",
+        "ntfs3",
+        "apfs",
+        "hfs",
+    )
+)
+"""File systems that one kernel alone writes: their locks reach every process that can. Whatever is not named may be
+shared with other machines (NFS, SMB, FUSE, 9p, virtiofs, clusters)."""
 
 NETWORK = (
     "nfs",
@@ -41,6 +67,11 @@ def can_map(path: Path) -> bool:
     Where it does not, a full disk shows itself as SIGBUS, which ends the program; `write()` returns an error instead.
     """
     return not file_system(path).startswith((*NETWORK, *WITHOUT_PROMISE))
+
+
+def is_local(path: Path) -> bool:
+    """Whether only this machine can write there, so that locks and pids mean something."""
+    return file_system(path) in LOCAL
 
 
 _types: dict[tuple[int, int], str] = {}  # by device and file system on it: asking costs more than a small run

@@ -6,13 +6,14 @@ import errno
 import os
 
 from naiad.store.frames import FILE_HEADER, encode_frame, file_header
+from naiad.store.leases import lock
 from naiad.store.segment import close, new_file, write_all
 
 __all__ = ["OpsFile"]
 
 
 class OpsFile:
-    """One file of frames that this process appends to."""
+    """One file of frames that this process appends to, and holds locked as long as it does."""
 
     def __init__(self, directory: int, name: str, sequence: int = 0) -> None:
         """Make a new one; `sequence` is that of the frame before its first.
@@ -31,6 +32,7 @@ class OpsFile:
         self.weight = self.safe_weight = 0  # of what is in it, and in these bytes; see ops.weight
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
+            lock(self.fd)
             write_all(self.fd, file_header())
 
     def append(self, payload: bytes, weight: int = 0) -> None:

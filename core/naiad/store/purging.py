@@ -11,8 +11,9 @@ from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
 from naiad.plain import unpack_text
 from naiad.store.claims import refusals
 from naiad.store.folder import RunFolder
+from naiad.store.keeping import candidates
 from naiad.store.kinds import MODEL, PROJECT, RUN
-from naiad.store.leases import read_leases
+from naiad.store.leases import may_be_written, read_taken
 from naiad.store.reader import Reader
 from naiad.store.store import Store
 
@@ -24,14 +25,22 @@ DEAD = ".purged-"
 
 
 def refuse_written(folder: RunFolder, name: str) -> None:
-    """Raise if some process is writing the container.
+    """Raise if some process is writing the container, or may be.
 
     Raises:
         BeingWritten: one is.
     """
-    if any(read_leases(folder.journal).values()):
+    taken = read_taken(folder.journal)
+    known = {writer: each for writer, each in candidates(Reader(folder)).items() if writer not in taken}
+    if any(each.is_alive for each in known.values()):
         raise BeingWritten(
             f"{folder.kind.title} {name} is being written and cannot be deleted.\nStop it first.", run_id=name
+        )
+    if may_be_written(known):
+        raise BeingWritten(
+            f"{folder.kind.title} {name} may still be written: its writer is silent and not proven dead.\n"
+            f"If you know that it is, say so with: naiad repair {name} --take-over",
+            run_id=name,
         )
 
 

@@ -10,7 +10,7 @@ from naiad.ops import Plain, Text
 from naiad.store import derived
 from naiad.store.answers import Chart, Last, Points, Texts
 from naiad.store.folder import RunFolder
-from naiad.store.leases import read_leases
+from naiad.store.leases import Liveness
 from naiad.store.picture import Picture, Shadowed
 from naiad.store.states import (
     FILE_SET,
@@ -143,9 +143,14 @@ class Reader:
         return self._state(path, FLOAT_SERIES).config
 
     def state(self) -> str:
-        """running, finished, failed, terminated or killed."""
+        """running, finished, failed, terminated, killed or unknown."""
         with self._view.current() as picture:
-            return derived.run_state(picture, read_leases(self.folder.journal))
+            return derived.run_state(picture, derived.writers(picture, self.folder))
+
+    def writers(self) -> dict[str, Liveness]:
+        """The writers that have not said how they ended, and what is known of each."""
+        with self._view.current() as picture:
+            return derived.writers(picture, self.folder)
 
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""
@@ -310,7 +315,7 @@ class Reader:
 
     def _derived(self) -> dict[str, Plain]:
         with self._view.current() as picture:
-            return derived.values(picture, read_leases(self.folder.journal), self.folder)
+            return derived.values(picture, self.folder)
 
 
 def _text(text: Text) -> str:

@@ -11,7 +11,7 @@ from naiad.kept import KeptFile, KeptVersion
 from naiad.store.blobs import Blobs
 from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
-from naiad.store.leases import read_leases
+from naiad.store.keeping import candidates
 from naiad.store.reader import Reader
 from naiad.store.states import FILE_SERIES, FILE_SET
 from naiad.store.store import Store
@@ -103,14 +103,15 @@ def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False)
     referenced: set[str] = set()
     alive: set[str] = set()
     for folder in store.folders():
-        # leases first: whoever is not alive then has written all that it ever will refer to
-        alive |= {writer for writer, is_alive in read_leases(folder.journal).items() if is_alive}
-        referenced |= _referenced(folder)
+        reader = Reader(folder)
+        # writers first: one that is dead then has written all that it ever will refer to
+        alive |= {writer for writer, each in candidates(reader).items() if not each.is_dead}
+        referenced |= _referenced(reader)
     return sweep(blobs, found, referenced, alive, grace=grace, is_dry=is_dry)
 
 
-def _referenced(folder: RunFolder) -> set[str]:
-    reader = Reader(folder)
+def _referenced(reader: Reader) -> set[str]:
+    folder = reader.folder
     try:
         names = {reader.resolve(file.blob) for _path, file in stored_files(reader)}
         what = str(reader.damages[0]) if reader.damages else ""

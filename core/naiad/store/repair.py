@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -28,8 +28,8 @@ from naiad.store.fold import Folder, Source
 from naiad.store.folder import RunFolder
 from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.store.index import Index
-from naiad.store.keeping import Keeper, mark_changed
-from naiad.store.leases import read_leases
+from naiad.store.keeping import Keeper, candidates, mark_changed
+from naiad.store.leases import SUFFIX, TAKEN, read_taken
 from naiad.store.picture import Picture
 from naiad.store.reader import Reader
 from naiad.store.records import read_records
@@ -57,6 +57,7 @@ class Repair:
         fields: how many fields the run has now.
         points: how many points its series have now.
         lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
+        taken: how many silent writers were declared dead.
     """
 
     kept: Path | None
@@ -64,25 +65,32 @@ class Repair:
     fields: int
     points: int
     lost: int
+    taken: int = 0
 
 
-def repair(folder: RunFolder) -> Repair:
+def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
     """Save everything of a damaged run that is whole. Nothing is ever deleted: the originals are kept beside it.
 
     One flipped bit in a file of a run that was stopped is turned back. Beyond that, what is damaged is left out: whole
     fields, points or values may be missing afterwards, none is wrong. Series whose path is lost are found
     below `recovered`. A killed run stays killed.
 
+    Args:
+        folder: the run.
+        is_taken_over: declare the silent writers of the run dead first. Their files stay where they are, so that one
+            that comes back after all loses nothing.
+
     Raises:
-        StorageError: somebody writes the run, or the disk refuses; nothing was changed.
+        StorageError: somebody writes the run or may be writing it, or the disk refuses; nothing was changed.
         NewerFormat: a later release wrote the run.
         DamagedData: nothing could be put together; nothing was changed.
     """
-    _refuse_if_written(folder)
+    _refuse_if_written(folder, may_be_silent=is_taken_over)
     try:
         with folder.lock(LOCK_SECONDS):
-            _refuse_if_written(folder)
-            return _repair(folder)
+            _refuse_if_written(folder, may_be_silent=is_taken_over)
+            taken = _take_over(folder) if is_taken_over else 0
+            return replace(_repair(folder), taken=taken)
     except StorageError:
         raise
     except OSError as error:
@@ -110,14 +118,46 @@ def _repair(folder: RunFolder) -> Repair:
     return _told(folder, kept, found, lost)
 
 
-def _refuse_if_written(folder: RunFolder) -> None:
-    if any(read_leases(folder.journal).values()):
+def _refuse_if_written(folder: RunFolder, *, may_be_silent: bool) -> None:
+    taken = read_taken(folder.journal)
+    known = [each for writer, each in candidates(Reader(folder)).items() if writer not in taken]
+    if any(each.is_alive for each in known):
         raise StorageError(
             f"The run in {folder.path} is being written and cannot be repaired now.\n"
             "Stop the program that writes it, then repair it.",
             errno=errno.EBUSY,
             filename=str(folder.path),
         )
+    silent = [each.seen for each in known if not each.is_dead]
+    if silent and not may_be_silent:
+        seen = datetime.fromtimestamp(max(silent)).astimezone().isoformat(sep=" ", timespec="seconds")
+        raise StorageError(
+            f"The run in {folder.path} may still be written: its last sign of life is of {seen}, and nothing proves "
+            "that its writer is gone.\n"
+            f"If you know that it is, say so with: naiad repair {folder.uid} --take-over",
+            errno=errno.EBUSY,
+            filename=str(folder.path),
+        )
+
+
+def _take_over(folder: RunFolder) -> int:
+    """Declare the silent writers dead, and fold what they have written so far. Their number.
+
+    Nothing of theirs is removed or cut. One that comes back misses its lease at its next sync and goes on in new files.
+    """
+    silent = [writer for writer, each in candidates(Reader(folder)).items() if not each.is_dead]
+    for writer in silent:
+        try:
+            os.rename(folder.journal / (writer + SUFFIX), folder.journal / (writer + TAKEN))
+        except FileNotFoundError:  # somebody deleted the lease
+            (folder.journal / (writer + TAKEN)).touch()
+    if silent:
+        sync_folder(folder.journal)
+        with contextlib.suppress(OSError):  # one that was suspended inside a fold keeps the index locked
+            Keeper(folder, Tuning.from_environment()).fold(None)
+        if (folder.path.parent.parent / "format").exists():
+            mark_changed(folder)
+    return len(silent)
 
 
 def _told(folder: RunFolder, kept: Path | None, found: Findings, lost: int) -> Repair:

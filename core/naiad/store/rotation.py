@@ -35,6 +35,7 @@ class Rotation:
         self.ops_files: list[OpsFile] = []
         self.is_troubled = False
         self.is_barred = False  # nothing may reach the disk, because this writer could not say that it lives
+        self.is_displaced = False  # its files went, or another process took them for final: see Upkeep.start_over
         self.is_closed = False
         self.dropped_points = 0
         self.on_rotation: Callable[[], object] = lambda: None
@@ -88,13 +89,16 @@ class Rotation:
 
     def _active_ops_file(self) -> OpsFile:
         if not self.ops_files or self.ops_files[-1].size > LARGEST_OPS_FILE:
-            self._has_new_files = True
-            self._ops_number += 1
-            name = f"{self.writer}.{self._ops_number:06d}.ops"
-            self.ops_files.append(OpsFile(self._directory, name, self._sequence()))
+            self._new_ops_file()
             if self._ops_number > 1:
                 self.on_rotation()
         return self.ops_files[-1]
+
+    def _new_ops_file(self) -> None:
+        self._has_new_files = True
+        self._ops_number += 1
+        name = f"{self.writer}.{self._ops_number:06d}.ops"
+        self.ops_files.append(OpsFile(self._directory, name, self._sequence()))
 
     def _install(self, segment: Segment) -> None:
         now = clock.monotonic()

@@ -35,9 +35,11 @@ __all__ = [
     "Slot",
     "allocate",
     "close",
+    "commit_of",
     "new_file",
     "pack_float",
     "pack_int",
+    "put_record",
     "save",
     "whole_records",
     "write_all",
@@ -47,6 +49,7 @@ MAGIC = b"NAIADSEG"
 VERSION = 1
 HEADER = 64
 RECORD = 32
+COMMIT_AT = 28
 FLOAT_STEP = 1 << 31
 WARM = 1 << 20
 """Bytes whose pages are touched ahead: some 0.2 ms."""
@@ -256,6 +259,22 @@ def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
 def whole_records(size: int) -> int:
     """The size of a segment near `size` that its records fill to the last byte; at least one fits."""
     return HEADER + RECORD * max(1, (size - HEADER) // RECORD)
+
+
+def commit_of(record: bytes) -> int:
+    """The commit word of one record."""
+    return int.from_bytes(record[COMMIT_AT:], "little")
+
+
+def put_record(segment: Segment, record: bytes) -> None:
+    """Add a record of another segment, whose commit word is its place there.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    at = segment.slot[0]()
+    if os.pwrite(segment.fd, record[:COMMIT_AT] + at.to_bytes(RECORD - COMMIT_AT, "little"), at) < RECORD:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
 
 
 def unsealed_header() -> bytes:

@@ -26,7 +26,6 @@ from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNo
 from naiad.settings import setting
 from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
 from naiad.store.folder import RunFolder
-from naiad.store.keeping import settle
 from naiad.store.kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.store.namesakes import namesakes
 from naiad.store.register import Register, kind_of_id
@@ -220,7 +219,6 @@ class Store:
                 + ("()." if folder.kind is PROJECT else f'(with_id="{name}").'),
                 run_id=name,
             )
-        settle(folder)
         return folder
 
     def _own(self, name: str) -> RunFolder | None:

@@ -21,7 +21,10 @@ TAG_PATHS = ("sys/tags", "sys/group_tags")
 
 @dataclass(frozen=True)
 class Summary:
-    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read."""
+    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
+
+    `seen` is the last sign of life of its writers.
+    """
 
     uid: str
     kind: ContainerKind
@@ -31,6 +34,7 @@ class Summary:
     state: str
     created: datetime | None
     modified: datetime | None
+    seen: datetime | None
     owner: str
     tags: tuple[str, ...]
     group_tags: tuple[str, ...]
@@ -64,7 +68,7 @@ def is_in_trash() -> ColumnElement[bool]:
 
 def _summary(row: Any, names: dict[int, str]) -> Summary:
     values = {names[at]: value for at, value in decode_cells(row.cells).items() if at in names}
-    modified = values.get("sys/modification_time")
+    modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
     return Summary(
         uid=row.uid,
         kind=BY_FOLDER[row.kind],
@@ -74,6 +78,7 @@ def _summary(row: Any, names: dict[int, str]) -> Summary:
         state=row.state,
         created=None if row.created is None else from_microseconds(row.created),
         modified=None if modified is None else from_microseconds(modified),
+        seen=None if seen is None else from_microseconds(seen),
         owner=values.get("sys/owner") or "",
         tags=tuple(values.get(TAG_PATHS[0]) or ()),
         group_tags=tuple(values.get(TAG_PATHS[1]) or ()),

@@ -6,18 +6,19 @@ import contextlib
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 from naiad import clock
-from naiad.ops import Define, Dropped, decode_ops, encode_ops
+from naiad.ops import Define, Dropped, decode_ops, encode_ops, weight
 from naiad.settings import Tuning
-from naiad.store.frames import FILE_HEADER, FRAME_HEADER, encode_frame, file_header
+from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
+from naiad.store.leases import lock
 from naiad.store.opsfile import OpsFile
 from naiad.store.reserve import RESERVED, Reserve
 from naiad.store.rotation import Rotation, points_in
-from naiad.store.segment import FLOAT_STEP, HEADER, RECORD, Segment, save
-from naiad.store.waiting import Frame, Waiting
+from naiad.store.segment import FLOAT_STEP, HEADER, RECORD, Segment, commit_of, put_record, save
+from naiad.store.waiting import Waiting, WaitingFrame
 
 __all__ = ["Upkeep", "is_deleted", "unlink"]
 
@@ -69,10 +70,10 @@ class Upkeep(Rotation):
         What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
         """
         with self._lock:
-            lost = [file for file in self.segments if file.is_stored and is_deleted(file.fd)]
-            if not lost and not any(is_deleted(file.fd) for file in self.ops_files):
+            lost = [file for file in self.segments if file.is_stored and self._is_lost(file)]
+            if not lost and not any(self._is_lost(file) for file in self.ops_files):
                 return
-            self.is_barred = True
+            self.is_barred = self.is_displaced = True
             try:
                 self._trouble(FileNotFoundError(errno.ENOENT, "its files were deleted"))
             finally:
@@ -80,6 +81,75 @@ class Upkeep(Rotation):
                     segment.is_stored = False
                 if self.segments and self.segments[-1] in lost:
                     self._install(self._memory_segment())
+
+    def start_over(self) -> None:
+        """Go on in new files only. No thread of this process adds to the old ones any more; they can still be read.
+
+        Raises:
+            OSError: the disk refuses; nothing is lost by that, and it may be done again.
+        """
+        with self._lock:
+            spare, self._spare = self._spare, None
+            if spare is not None:  # it may be known to others as a file of a dead writer
+                spare.shut()
+                spare.close()
+                unlink(spare.name, self._directory)
+            if self.segments:
+                self._install(self._replacement())
+            for segment in self.segments[:-1]:
+                segment.shut()
+            self._new_ops_file()
+
+    def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
+        """Write to new files what the index will never take from the old ones, because it counts them as final.
+
+        `positions` says how many bytes of each file are in the index, and whether it counts as final. Begin new files
+        before it is read: what is added to the old ones later would be missed.
+
+        Raises:
+            OSError: the disk refuses; what was not written again waits in the old files, and it may be done again.
+        """
+        with self._lock:
+            old: list[OpsFile | Segment] = [*self.segments[:-1], *self.ops_files[:-1]]
+            for file in old:
+                upto, is_final = positions.get(file.name, (0, False))
+                if not is_final:
+                    continue
+                if isinstance(file, Segment):
+                    self._put_records_again(file, max(upto, HEADER))
+                else:
+                    self._put_frames_again(file, max(upto, FILE_HEADER))
+                self.forget(file)
+            self.is_displaced = False
+
+    def _put_records_again(self, old: Segment, start: int) -> None:
+        content = old.content(start, old.used())
+        whole = range(0, len(content) // RECORD * RECORD, RECORD)
+        records = [content[at : at + RECORD] for at in whole]
+        records = [each for at, each in zip(whole, records, strict=True) if commit_of(each) == start + at]
+        if not records:
+            return
+        new = Segment.create(self._directory, self._segment_name(), HEADER + len(records) * RECORD)
+        for each in records:
+            put_record(new, each)
+        new.retired_at = clock.monotonic()
+        new.shut()
+        self._has_new_files = True
+        self.segments.insert(-1, new)
+
+    def _put_frames_again(self, old: OpsFile, start: int) -> None:
+        for item in read_frames(os.pread(old.fd, os.fstat(old.fd).st_size, 0), start):
+            if isinstance(item, Frame):
+                self._append(encode_ops(item.ops), weight(item.ops))
+
+    def _is_lost(self, file: OpsFile | Segment) -> bool:
+        """Whether its name is gone, or belongs to another file now."""
+        if file.fd < 0:
+            return False
+        try:
+            return os.stat(file.name, dir_fd=self._directory).st_ino != os.fstat(file.fd).st_ino
+        except FileNotFoundError:
+            return True
 
     def recover(self) -> bool:
         """Try to put on disk what waits in memory; True when nothing waits any more."""
@@ -128,7 +198,7 @@ class Upkeep(Rotation):
                 ops += file.weight - file.safe_weight
         return points, ops
 
-    def _conclude(self, vital: list[Frame], points: int, ops: int) -> tuple[int, int]:
+    def _conclude(self, vital: list[WaitingFrame], points: int, ops: int) -> tuple[int, int]:
         """Write what gives the rest its meaning, how much is lost, and the end; into the reserve if need be."""
         left = list(vital)
         try:
@@ -141,7 +211,7 @@ class Upkeep(Rotation):
             return self._use_reserve(left, points, ops)
         return points, ops
 
-    def _use_reserve(self, left: list[Frame], points: int, ops: int) -> tuple[int, int]:
+    def _use_reserve(self, left: list[WaitingFrame], points: int, ops: int) -> tuple[int, int]:
         """The same with the frames that are left, as far as they fit beside the end, which is the last of them."""
         others, end = left[:-1], left[-1:]
         room = RESERVED - FILE_HEADER - LAST_WORDS
@@ -151,7 +221,7 @@ class Upkeep(Rotation):
         lost_ops = ops + sum(frame.weight for frame in others[fits:])
         words = [
             *others[:fits],
-            *([Frame(_dropped(lost_points, lost_ops), True, 0)] if lost_points or lost_ops else []),
+            *([WaitingFrame(_dropped(lost_points, lost_ops), True, 0)] if lost_points or lost_ops else []),
         ]
         try:
             first = self._sequence() + 1
@@ -161,7 +231,7 @@ class Upkeep(Rotation):
             return points + self._meaningless(left), ops + sum(frame.weight for frame in left)
         return lost_points, lost_ops
 
-    def _meaningless(self, lost: list[Frame]) -> int:
+    def _meaningless(self, lost: list[WaitingFrame]) -> int:
         """How many points are on disk under numbers that only lost frames explain."""
         numbers = {op.fid for frame in lost for op in decode_ops(frame.payload) if isinstance(op, Define)}
         count = 0
@@ -190,7 +260,7 @@ class Upkeep(Rotation):
     def _sync_file(self, file: OpsFile | Segment) -> None:
         """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""
         with self._lock:
-            used, weight = file.used(), file.weight if isinstance(file, OpsFile) else 0
+            used, content = file.used(), file.weight if isinstance(file, OpsFile) else 0
         if file.synced == used:
             return
         try:
@@ -210,7 +280,7 @@ class Upkeep(Rotation):
             self._trouble(error)
             raise
         if isinstance(file, OpsFile):
-            file.safe_weight = weight
+            file.safe_weight = content
         file.safe = used
         file.synced = used if file.seen == used else None
         file.seen = used
@@ -228,6 +298,8 @@ class Upkeep(Rotation):
         is_ops = isinstance(file, OpsFile)
         size = os.fstat(file.fd).st_size if is_ops else file.used()  # one may have been interrupted, one is allocated
         fd = save(self._directory, file.name, os.pread(file.fd, size, 0), os.O_APPEND if is_ops else 0)
+        if is_ops:
+            lock(fd)
         os.close(file.fd)
         file.fd = fd
         file.is_doubtful = False
@@ -235,7 +307,7 @@ class Upkeep(Rotation):
 
     def _rewrite_lost_ops(self) -> None:
         for file in self.ops_files:
-            if is_deleted(file.fd):
+            if self._is_lost(file):
                 self._save_again(file)
 
     def _store_frames(self) -> None:

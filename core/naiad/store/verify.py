@@ -21,7 +21,7 @@ from naiad.store import schema
 from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
 from naiad.store.index import Index
-from naiad.store.leases import read_leases
+from naiad.store.leases import may_be_written, read_leases
 from naiad.store.picture import Picture, Shadowed
 from naiad.store.records import read_records
 from naiad.store.references import damaged_files
@@ -258,7 +258,7 @@ def _all_ended(folder: RunFolder, picture: Picture, positions: Positions) -> boo
         ends.setdefault(file.writer, None)
         for frame in read_ops(file, positions.get(file.name, (0, False))[0])[0]:
             ends[file.writer] = next((op.state for op in frame.ops if isinstance(op, End)), ends[file.writer])
-    return bool(ends) and all(ends.values()) and not any(read_leases(folder.journal).values())
+    return bool(ends) and all(ends.values()) and not may_be_written(read_leases(folder.journal))
 
 
 def _check_journal(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["Frame", "Waiting"]
+__all__ = ["Waiting", "WaitingFrame"]
 
 
-class Frame(NamedTuple):
+class WaitingFrame(NamedTuple):
     """A frame to be written, and what is missing without it."""
 
     payload: bytes
@@ -22,7 +22,7 @@ class Waiting:
     def __init__(self, limit: int) -> None:
         self.dropped = 0  # what was in frames that had to give way and is not recorded anywhere yet; see ops.weight
         self._limit = limit
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[WaitingFrame] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -33,14 +33,14 @@ class Waiting:
         """How much waits."""
         return sum(frame.weight for frame in self._frames)
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: WaitingFrame) -> None:
         """Keep one more; where it is too much, others are dropped."""
         self._frames.append(frame)
         self._bytes += len(frame.payload)
         if self._bytes > self._limit:
             self._forget_oldest()
 
-    def first(self) -> Frame:
+    def first(self) -> WaitingFrame:
         """The one to write next."""
         return self._frames[0]
 
@@ -48,7 +48,7 @@ class Waiting:
         """The first one is written."""
         self._bytes -= len(self._frames.popleft().payload)
 
-    def vital(self) -> list[Frame]:
+    def vital(self) -> list[WaitingFrame]:
         """Those without which others would mean nothing."""
         return [frame for frame in self._frames if frame.is_vital]
 
@@ -59,7 +59,7 @@ class Waiting:
 
     def _forget_oldest(self) -> None:
         """Make room, a quarter at once."""
-        kept: deque[Frame] = deque()
+        kept: deque[WaitingFrame] = deque()
         for frame in self._frames:
             if frame.is_vital or self._bytes <= self._limit * 3 // 4:
                 kept.append(frame)

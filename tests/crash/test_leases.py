@@ -1,0 +1,348 @@
+"""Who may touch a run: readers, second writers and take-overs beside a writer that lives, is silent or comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from naiad.store.folder import RunFolder
+from naiad.store.leases import read_leases
+from naiad.store.reader import Reader
+from naiad.store.store import Store
+
+ELSEWHERE = """
+import fcntl
+from naiad import clock, ids
+from naiad.store import leases
+
+def be_another_machine(name, boot=None, skew=0.0):
+    fcntl.flock = lambda fd, op: None
+    ids.host_name = leases.host_name = lambda: name
+    ids.boot_id = leases.boot_id = lambda: boot or name
+    clock.now = lambda: time.time() + skew
+"""
+OPTIONS = (
+    "capture_stdout=False, capture_stderr=False, capture_hardware_metrics=False, capture_traceback=False,"
+    " source_files=[], git_ref=False"
+)
+WRITES = f"""
+run = naiad.init_run(project="who", custom_run_id="shared", {OPTIONS})
+name, count, pause = sys.argv[-3], int(sys.argv[-2]), float(sys.argv[-1])
+tell(id=run["sys/id"].fetch())
+for i in range(count):
+    run[name].append(i, step=i)
+    run["both"].append(i, step=i)
+    if i % 100 == 0:
+        run[name + "-text"].append(f"line {{i}}", step=i)
+        tell(acknowledged=i + 1)
+    time.sleep(pause)
+"""
+READS = """
+states, least = set(), 0
+until = time.monotonic() + float(sys.argv[-1])
+while time.monotonic() < until:
+    with naiad.init_run(with_id="WHO-1", mode="read-only") as run:
+        states.add(run["sys/state"].fetch())
+        count = len(run["a"].fetch_values(progress_bar=False)) if run.exists("a") else 0
+        assert count >= least, (count, least)
+        least = count
+    naiad.init_project("who", mode="read-only").fetch_runs_table(progress_bar=False).to_pandas()
+    time.sleep(0.2)
+tell(states=sorted(states), least=least)
+"""
+
+
+def heard(child: subprocess.Popen[str], fact: str) -> Any:
+    """The next fact of this name that a child tells."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        said = json.loads(line)
+        if fact in said:
+            return said[fact]
+    assert child.stderr is not None
+    raise AssertionError(f"the child ended without telling {fact}: {child.stderr.read()}")
+
+
+def ended(child: subprocess.Popen[str]) -> tuple[list[Any], str]:
+    """What a child acknowledged until its end, and its errors."""
+    output, errors = child.communicate(timeout=60)
+    return [json.loads(line)["acknowledged"] for line in output.splitlines() if "acknowledged" in line], errors
+
+
+def the_run(store: Path) -> Reader:
+    return Reader(Store(store).find_run("WHO-1"))
+
+
+def make_silent(folder: RunFolder) -> None:
+    """As if nothing had been heard of its writers for some minutes."""
+    for path in [*folder.journal.iterdir(), folder.journal]:
+        os.utime(path, (time.time() - 300, time.time() - 300))
+
+
+def steps_of(reader: Reader, path: str) -> list[int]:
+    return sorted(int(step) for step in reader.points(path).steps)
+
+
+def texts_of(reader: Reader, path: str) -> list[str]:
+    return reader.texts(path).texts
+
+
+def content(folder: Path) -> dict[str, tuple[int, int, int]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_ino, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def verify(store: Path) -> tuple[int, str]:
+    program = Path(sys.executable).with_name("naiad")
+    environment = os.environ | {"NAIAD_STORE": str(store)}
+    done = subprocess.run([program, "verify"], capture_output=True, text=True, check=False, env=environment, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+SETTINGS = {"JOURNAL": "write", "FOLD_RECORDS": 300, "SMALL_RUN_RECORDS": 10}
+MACHINES = {
+    "same host name": 'be_another_machine("one", boot="two", skew=120.0)',
+    "another name, clock ahead": 'be_another_machine("two", skew=120.0)',
+    "another name, clock behind": 'be_another_machine("two", skew=-120.0)',
+}
+
+
+@pytest.mark.parametrize("killed", ["none", "first", "second"])
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_folder_shared_without_working_locks_loses_nothing(
+    machine: str, killed: str, store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Two machines write one run and fold it, one of them reads it all the time, and one may be killed."""
+    one = ELSEWHERE + 'be_another_machine("one")' + WRITES
+    first = start(one + "run.stop()", "a", 4000, 0.001, **SETTINGS)
+    heard(first, "acknowledged")
+    second = start(ELSEWHERE + machine + WRITES + "run.stop()", "b", 3000, 0.001, **SETTINGS)
+    reader = start(ELSEWHERE + machine + READS, 4, **SETTINGS)
+    victim = {"first": first, "second": second}.get(killed)
+    if victim:
+        heard(second, "acknowledged")
+        time.sleep(1.5)
+        victim.kill()
+    told = {name: ended(child) for name, child in (("a", first), ("b", second))}
+    seen = heard(reader, "states")
+    run = the_run(store)
+
+    assert "killed" not in seen
+    assert not any("Traceback" in errors for _counts, errors in told.values()), told
+    both = steps_of(run, "both")
+    for name, (counts, _errors), most in (("a", told["a"], 4000), ("b", told["b"], 3000)):
+        steps = steps_of(run, name)
+        least = max(counts) if victim is (first if name == "a" else second) else most
+        assert list(range(len(steps))) == steps
+        assert len(steps) >= least
+        lines = [f"line {i}" for i in range(0, least, 100)]
+        assert lines == texts_of(run, f"{name}-text")[: len(lines)]
+        assert set(range(least)) <= set(both)
+    assert abs(len(both) - sum(len(steps_of(run, name)) for name in "ab")) <= (victim is not None)
+    assert 0 == verify(store)[0]
+
+
+def test_reading_changes_nothing_in_the_folder_of_a_run(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A killed run, a long one too, is read from its journal; only its next writer or a command folds it."""
+    child = start(WRITES + "tell(done=True); time.sleep(60)", "a", 9000, 0, SMALL_RUN_RECORDS=10)
+    heard(child, "done")
+    child.kill()
+    child.wait()
+    folder = the_run(store).folder
+    before = content(folder.path)
+    assert ["killed"] == heard(start(READS, 1), "states")
+    verify(store)
+    subprocess.run([Path(sys.executable).with_name("naiad"), "ls"], env=os.environ, check=True, capture_output=True)
+
+    assert before == content(folder.path)
+    assert list(range(9000)) == steps_of(the_run(store), "a")
+
+
+TAKES_OVER = """
+from click.testing import CliRunner
+from naiad.cli import main
+done = CliRunner().invoke(main, ["repair", "WHO-1", *sys.argv[1:]])
+tell(code=done.exit_code, said=done.output)
+"""
+
+
+@pytest.mark.parametrize("does_resume", [True, False])
+def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
+    does_resume: bool, store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    first = start(WRITES + "run.stop()", "a", 5000, 0.001, **SETTINGS)
+    for _ in range(12):
+        heard(first, "acknowledged")
+    os.kill(first.pid, signal.SIGSTOP)
+    folder = the_run(store).folder
+    make_silent(folder)
+    before = {path.name: path.stat().st_ino for path in folder.journal.iterdir() if path.suffix != ".lease"}
+    elsewhere = ELSEWHERE + 'be_another_machine("two", skew=120.0)\n'
+    tells = "run = naiad.init_run(with_id='WHO-1', mode='read-only'); tell(state=run['sys/state'].fetch())"
+    assert "unknown" == heard(start(elsewhere + tells), "state")
+    assert 1 == heard(start(elsewhere + TAKES_OVER), "code")
+    taking = start(elsewhere + TAKES_OVER, "--take-over", **SETTINGS)
+    assert "Silent writers of WHO-1 that were declared dead: 1." in heard(taking, "said")
+    assert "killed" == heard(start(elsewhere + tells), "state")
+    assert before == {name: ino for name, ino in before.items() if (folder.journal / name).stat().st_ino == ino}
+    if does_resume:
+        assert ([1, 101], "") == ended(start(elsewhere + WRITES + "run.stop()", "b", 200, 0.0, **SETTINGS))
+        assert "finished" == heard(start(elsewhere + tells), "state")
+    os.kill(first.pid, signal.SIGCONT)
+    time.sleep(2)
+    assert "running" == heard(start(elsewhere + tells), "state")
+    errors = ended(first)[1]
+    run = the_run(store)
+
+    assert "Traceback" not in errors
+    assert list(range(5000)) == steps_of(run, "a")
+    assert [f"line {i}" for i in range(0, 5000, 100)] == texts_of(run, "a-text")
+    assert sorted([*range(5000), *range(200 * does_resume)]) == steps_of(run, "both")
+    assert "finished" == run.state()
+    assert folder.seal.exists()
+    assert 0 == verify(store)[0]
+
+
+FOLDS_AS_DEAD = """
+from naiad.store.fold import Folder, Source
+from naiad.store.store import Store
+from naiad.store.tails import list_journal
+folder = Store.locate().find_run("WHO-1")
+for lease in folder.journal.glob("*.lease"):
+    lease.unlink()
+for file in Folder(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
+    file.path.unlink(missing_ok=True)
+tell(done=True)
+"""
+
+
+@pytest.mark.parametrize("journal", ["mmap", "write"])
+def test_writer_whose_journal_was_folded_and_removed_goes_on_in_a_new_one(
+    journal: str, store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """As an earlier release did with a run on a shared folder: all points are kept, none is there twice."""
+    first = start(WRITES + "run.stop()", "a", 6000, 0.001, **{**SETTINGS, "JOURNAL": journal, "FOLD_RECORDS": 3000})
+    for _ in range(3):
+        for _ in range(12):
+            heard(first, "acknowledged")
+        heard(start(FOLDS_AS_DEAD), "done")
+    errors = ended(first)[1]
+    run = the_run(store)
+
+    assert "Traceback" not in errors
+    assert list(range(6000)) == steps_of(run, "a")
+    assert list(range(6000)) == steps_of(run, "both")
+    assert [f"line {i}" for i in range(0, 6000, 100)] == texts_of(run, "a-text")
+    assert "finished" == run.state()
+    assert 0 == verify(store)[0]
+
+
+def test_writer_takes_another_lease_when_its_own_was_deleted(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = start(WRITES + "tell(done=True); time.sleep(60)", "a", 100, 0)
+    heard(child, "done")
+    folder = the_run(store).folder
+    (lease,) = folder.journal.glob("*.lease")
+    lease.unlink()
+    assert "running" == the_run(store).state()
+    until = time.monotonic() + 5
+    while not lease.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert lease.exists()
+    assert "running" == the_run(store).state()
+    child.kill()
+    child.wait()
+
+    assert "killed" == the_run(store).state()
+    assert list(range(100)) == steps_of(the_run(store), "a")
+
+
+def test_suspended_writer_without_a_lease_is_not_taken_for_dead(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = start(WRITES + "tell(done=True); time.sleep(60)", "a", 100, 0)
+    heard(child, "done")
+    os.kill(child.pid, signal.SIGSTOP)
+    folder = the_run(store).folder
+    for lease in folder.journal.glob("*.lease"):
+        lease.unlink()
+    assert "running" == the_run(store).state()
+    make_silent(folder)
+    assert "unknown" == the_run(store).state()
+    child.kill()
+    child.wait()
+
+    assert "killed" == the_run(store).state()
+
+
+def test_copy_of_a_run_that_is_being_written_is_not_running_and_leaves_the_run_alone(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = start(WRITES + "run.stop()", "a", 3000, 0.001, **SETTINGS)
+    for _ in range(5):
+        heard(child, "acknowledged")
+    folder = the_run(store).folder
+    subprocess.run(["cp", "-r", folder.path, folder.path.with_name("copied")], check=False)  # a file may vanish
+    copy = Reader(RunFolder(folder.path.with_name("copied")))
+    assert "killed" == copy.state()
+    assert "running" == the_run(store).state()
+    resumes = f"run = naiad.init_run(with_id='copied', {OPTIONS}); run['more'] = 1; run.stop()"
+    assert ([], "") == ended(start(resumes, **SETTINGS))
+    assert "finished" == copy.state()
+    _counts, errors = ended(child)
+    run = Reader(folder)
+
+    assert "" == errors
+    assert list(range(3000)) == steps_of(run, "a")
+    assert "finished" == run.state()
+    assert 0 == verify(store)[0]
+
+
+def test_pid_that_was_given_to_another_process_keeps_no_run_running(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = start(WRITES + "tell(done=True); time.sleep(60)", "a", 100, 0)
+    heard(child, "done")
+    child.kill()
+    child.wait()
+    (lease,) = the_run(store).folder.journal.glob("*.lease")
+    lease.write_text(json.dumps({**json.loads(lease.read_text()), "pid": os.getpid()}))
+
+    assert "killed" == the_run(store).state()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="PID namespaces are made by root only")
+def test_run_killed_in_a_container_is_unknown_outside_and_can_be_taken_over(
+    store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """It has the boot id and here the host name of its machine, and pids of its own."""
+    program = WRITES + "tell(done=True); os.kill(os.getpid(), 0); os._exit(0)"
+    environment = os.environ | {"NAIAD_STORE": str(store)}
+    prelude = "import json, os, sys, time\ntell = lambda **facts: print(json.dumps(facts), flush=True)\nimport naiad\n"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", prelude + program, "a", "100", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=60)
+    if "unshare failed" in done.stderr:
+        pytest.skip(f"PID namespaces cannot be made here: {done.stderr.strip()}")
+    folder = the_run(store).folder
+    assert ["alive"] == [each.state for each in read_leases(folder.journal).values()]
+    make_silent(folder)
+    assert "unknown" == the_run(store).state()
+    assert 0 == heard(start(TAKES_OVER, "--take-over"), "code")
+
+    assert "killed" == the_run(store).state()
+    assert list(range(100)) == steps_of(the_run(store), "a")
