@@ -258,9 +258,10 @@ def whole_records(size: int) -> int:
     return HEADER + RECORD * max(1, (size - HEADER) // RECORD)
 
 
-def unsealed_header() -> bytes:
-    """The header of a segment that no process writes and no crc seals; for a repair."""
-    return _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, 0, 0).ljust(HEADER, b"\0")
+def with_header(records: bytes) -> bytes:
+    """A whole segment of these records, sealed; for a repair, which may have left stretches of zeros among them."""
+    header = _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, HEADER + len(records), zlib.crc32(records))
+    return header.ljust(HEADER, b"\0") + records
 
 
 def read_header(data: bytes) -> tuple[int, int, int]:
