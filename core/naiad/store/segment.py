@@ -158,6 +158,11 @@ class Segment:
             self._kept, _ = map(_call, (functools.partial(page.__getitem__, slice(None)), page.close))
         page.close()
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing is written to it any more."""
+        return self.fd < 0 if self._map is None else self._map.closed
+
     def take_back(self, at: int) -> None:
         """End before a record that could not be written; nobody else has reserved one after it."""
         self.size = at

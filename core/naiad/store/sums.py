@@ -253,7 +253,7 @@ class Sums:
         cover = self._covers.get(segment.name)
         if cover is None:
             cover = self._covers[segment.name] = _Cover(_number(segment.name))
-        is_shut, used = segment.page.closed, segment.used()  # in this order: nothing is written to a shut one any more
+        is_shut, used = segment.is_shut, segment.used()  # in this order: nothing is written to a shut one any more
         if cover.is_done or (cover.upto == used and not cover.holes and not is_shut):
             return
         try:

@@ -124,7 +124,7 @@ def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> Non
     sums = Sums(directory, "1-a")
     offsets = [segment.slot[0]() for _ in range(4)]
     for at in (offsets[0], offsets[1], offsets[3]):
-        segment.page[at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
+        segment.slot[1][at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
     sums.cover([segment], [])
     folder = RunFolder(tmp_path.parent / "run")
     folder.path.mkdir()
@@ -132,7 +132,7 @@ def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> Non
 
     before = read_coverage(folder).files["1-a.000001.seg"].ranges
     at = offsets[2]
-    segment.page[at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
+    segment.slot[1][at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
     sums.cover([segment], [])
     after = read_coverage(folder).files["1-a.000001.seg"].ranges
 
