@@ -56,6 +56,8 @@ GUEST_SECONDS = 5.0
 RETURN_SECONDS = 0.5
 SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
+COVER_SECONDS = 0.4
+"""Between two looks at what needs a checksum: each byte has one a second after it was logged."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
 DISK_ERRORS = {
@@ -78,7 +80,7 @@ class Writer:
         self._on_error = on_error
         self._tuning = Tuning.from_environment()
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
-        self._rounds = self._new_rounds()
+        self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf  # a fold that failed is not tried again at once
         self._keeper = keeping.Keeper(folder, self._tuning)
         self._others = Others(folder, are_expected=True)
@@ -122,12 +124,15 @@ class Writer:
             return writer
         _mend(folder)
         with folder.lock():
-            picture = Reader(folder).picture()
+            reader = Reader(folder)
+            picture = reader.picture()
             session = max((writer.session for writer in picture.writers.values()), default=0)
             if not any(each.is_alive for each in derived.writers(picture, folder).values()):
                 session += 1
             at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
+            if reader.folds:
+                writer.journal.sums.note_index(reader.folds, 0, len(picture.fields))
         writer._intake.settle(keeping.left_behind(folder))
         return writer
 
@@ -146,7 +151,8 @@ class Writer:
             writer._lease = Lease(writer._directory, writer.journal.writer)
             writer.journal.reserve.take()
             if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
-                remove_seal(folder)
+                writer.journal.sums.has_base = True
+                remove_seal(folder, writer.journal.writer)
             keeping.mark_changed(folder)
             writer._say_open(ops)
         except BaseException:  # only to clean up: whatever it is goes on
@@ -311,11 +317,20 @@ class Writer:
         kind = self.folder.kind
         return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
 
-    def _new_rounds(self) -> Rounds:
-        return Rounds(self._tuning.sync_seconds, self._go_round, self._leave)
+    def _new_rounds(self) -> tuple[Rounds, Rounds]:
+        """The background thread, and another for checksums, which a slow disk or a long fold must not delay."""
+        seconds = min(self._tuning.sync_seconds, COVER_SECONDS)
+        return Rounds(seconds, self._go_round, self._leave), Rounds(COVER_SECONDS, self._cover, lambda _is_late: None)
+
+    def _cover(self) -> None:
+        self.journal.cover()
+        self.journal.mark_sums()
 
     def _go_round(self) -> None:
         """In the background: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
+        if not self._covering.is_running():  # of a run that is over at once there is nothing to cover
+            self._cover()
+            self._covering.start()
         self.journal.prepare_spare()
         is_time = self._rounds.is_time
         if self.journal.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
@@ -432,7 +447,7 @@ class Writer:
         with self.folder.lock(RETURN_SECONDS):
             (self.folder.journal / (self.journal.writer + TAKEN)).unlink(missing_ok=True)
             if self.folder.seal.exists():
-                remove_seal(self.folder)
+                remove_seal(self.folder, self.journal.writer)
             keeping.mark_changed(self.folder)
         self._session = max(self._session, self._latest_session())
         self.journal.start_over()
@@ -478,14 +493,17 @@ class Writer:
                 self.journal.write([End(state, self.now())])
         finally:
             self._rounds.end()
+            self._covering.end()
         self._rounds.join(max(0.0, until - clock.monotonic()))
+        self._covering.join(max(0.0, until - clock.monotonic()))
         if not self._rounds.is_running():
             self._try("continued", self._look_for_lease)
             self._try("stored", self.journal.look_for_files)
         lost = self._store_rest(until - SEAL_SECONDS)
         self._on_error = "raise" if is_raising else "warn"
         self._try("closed", self.journal.close)
-        if lost == 0 and is_settled and not self._rounds.is_running():
+        is_alone = not self._rounds.is_running() and not self._covering.is_running()
+        if lost == 0 and is_settled and is_alone:
             self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
             self._try("synced", sync_names)
         return lost + self.journal.recorded
@@ -533,7 +551,7 @@ class Writer:
     def forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
-        self._rounds = self._new_rounds()
+        self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf
         self._intake.forget()
         self.role = "guest"
@@ -554,7 +572,8 @@ class Writer:
                 self._lease = Lease(self._directory, name)
                 self.journal.reserve.take()
                 if self.folder.seal.exists():  # the parent has stopped meanwhile
-                    remove_seal(self.folder)
+                    self.journal.sums.has_base = True
+                    remove_seal(self.folder, name)
                 keeping.mark_changed(self.folder)
         except OSError as error:
             self.journal.bar(error)

@@ -1,6 +1,6 @@
-"""Random damages of a stopped run: none is read silently, all are named, and a repair saves what is whole.
+"""Random damages of a stopped run and of a killed one: none is read silently, and a repair saves what is whole.
 
-200 of them are part of every run of the tests. Many more, with the table that sums them up:
+280 of them are part of every run of the tests. Many more, with the table that sums them up:
 
     python -m pytest tests/crash/test_damage.py -m slow -s
 """
@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +55,18 @@ class Truth:
     answers: Answers = field(default_factory=dict)
     past: dict[str, list[Any]] = field(default_factory=dict)
     rows: set[tuple[float, Any, int]] = field(default_factory=set)
+    is_killed: bool = False
+    old: dict[str, bytes] = field(default_factory=dict)
+    """What the files of a killed run held some time before."""
+
+    def learn(self) -> None:
+        """Take down what a reader says now."""
+        self.answers = ask(self.folder)[0]
+        for (verb, path), answer in self.answers.items():
+            if verb in ("points", "texts"):
+                self.rows.update(as_rows(answer))
+            elif verb in ("value", "tags", "config"):
+                self.past.setdefault(path, []).append(answer)
 
 
 def make(root: Path, *, is_folded: bool) -> Truth:
@@ -63,13 +77,50 @@ def make(root: Path, *, is_folded: bool) -> Truth:
     writer.stop()
     assert is_folded == ticket.folder.index.exists()
 
-    truth.answers = ask(ticket.folder)[0]
-    for (verb, path), answer in truth.answers.items():
-        if verb in ("points", "texts"):
-            truth.rows.update(as_rows(answer))
-        elif verb in ("value", "tags", "config"):
-            truth.past.setdefault(path, []).append(answer)
+    truth.learn()
     return truth
+
+
+def make_killed(root: Path, *, is_folded: bool) -> Truth:
+    """The same, of a writer that was killed a second after its last write."""
+    ticket = Store.locate(root).new_run("damage")
+    truth = Truth(ticket.folder, is_killed=True)
+    child = os.fork()
+    if not child:
+        try:
+            write_and_wait(ticket, root, truth, is_folded=is_folded)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    truth.past, truth.rows, truth.old = pickle.loads((root / "truth").read_bytes())
+    assert is_folded == ticket.folder.index.exists()
+    assert [] == verify(ticket.folder)
+    truth.learn()
+    return truth
+
+
+def write_and_wait(ticket: Any, root: Path, truth: Truth, *, is_folded: bool) -> None:
+    writer = Writer.open(ticket.folder, first_ops=[Assign("sys/id", "string", ticket.id, 1.0)])
+    writer.log([Assign("early", "int", 1, writer.now())])
+    writer.wait()
+    truth.old = contents_of(ticket.folder)
+    write(writer, truth, random.Random(7), rounds=4 if is_folded else 1, points=9000 if is_folded else 600)
+    if is_folded:
+        late = writer.bind("late")
+        writer.points(late, [step / 7 for step in range(3000)], range(3000), [1e9] * 3000)
+    time.sleep(1.2)
+    (root / "truth").write_bytes(pickle.dumps((truth.past, truth.rows, truth.old)))
+
+
+def contents_of(folder: RunFolder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder.path)): path.read_bytes() for path in files_of(folder)}
+
+
+def files_of(folder: RunFolder) -> list[Path]:
+    """The files that hold something: a lease only says who writes."""
+    found = [path for path in folder.path.rglob("*") if path.is_file() and path.stat().st_size]
+    return sorted(path for path in found if path.suffix != ".lease")
 
 
 def write(writer: Writer, truth: Truth, numbers: random.Random, *, rounds: int, points: int) -> None:
@@ -127,6 +178,18 @@ def folded(memory: Path) -> Truth:
     return make(memory / "long", is_folded=True)
 
 
+@pytest.fixture(scope="module")
+def killed_small(memory: Path) -> Truth:
+    """A short run whose writer was killed."""
+    return make_killed(memory / "killed-short", is_folded=False)
+
+
+@pytest.fixture(scope="module")
+def killed_long(memory: Path) -> Truth:
+    """A long one, most of which was folded."""
+    return make_killed(memory / "killed-long", is_folded=True)
+
+
 # Asking everything
 
 
@@ -162,6 +225,12 @@ def said(verb: Callable[..., Any], *arguments: str) -> Any:
         return error
 
 
+def stored(answers: Answers) -> Any:
+    """The values that somebody wrote."""
+    values = answers["values", ""]
+    return {path: values[path] for path in values if path not in DERIVED} if isinstance(values, dict) else values
+
+
 def is_same(one: Any, two: Any) -> bool:
     if isinstance(one, tuple) and isinstance(two, tuple):
         return len(one) == len(two) and all(map(is_same, one, two))
@@ -193,16 +262,21 @@ def damaged(truth: Truth, root: Path, chance: random.Random) -> Hurt:
     folder = RunFolder(root / "copies" / truth.folder.uid)
     shutil.rmtree(folder.path, ignore_errors=True)
     shutil.copytree(truth.folder.path, folder.path)
-    files = sorted(path for path in folder.path.rglob("*") if path.is_file() and path.stat().st_size)
+    files = files_of(folder)
     path = chance.choice(files if chance.random() < 0.5 else [max(files, key=lambda file: file.stat().st_size)])
     before, found = path.read_bytes(), path.stat()
-    kind, content = chance.choice(list(HARMS.items()))
-    after = content(before, chance)
-    while after == before:
-        kind, content = chance.choice(list(HARMS.items()))
-        after = content(before, chance)
-    path.write_bytes(after)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    harms = HARMS | (MORE_HARMS if truth.is_killed else {})
+    while True:
+        kind, content = chance.choice(list(harms.items()))
+        old = truth.old.get(str(path.relative_to(folder.path)), b"")
+        after = old if kind == OLD else content(before, chance)
+        if after != before:
+            break
+    if kind == REMOVED or (kind == OLD and not old):
+        path.unlink()
+    else:
+        path.write_bytes(after)
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
     first = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
     return Hurt(folder, path, kind, f"{kind} of {path.name} at {first}")
 
@@ -226,7 +300,23 @@ def zero(data: bytes, chance: random.Random) -> bytes:
     return data[:at] + bytes(min(BLOCK, len(data) - at)) + data[at + BLOCK :]
 
 
+def double(data: bytes, chance: random.Random) -> bytes:
+    """Another block of the same file in the place of one."""
+    blocks = -(-len(data) // BLOCK)
+    source, target = chance.randrange(blocks) * BLOCK, chance.randrange(blocks) * BLOCK
+    block = data[source : source + BLOCK]
+    return data[:target] + block + data[target + len(block) :]
+
+
 HARMS = {"flipped bit": flip, "32 other bytes": scribble, "cut": cut, "zeroed page": zero}
+REMOVED, OLD = "removed", "old version"
+MORE_HARMS = {
+    "doubled block": double,
+    "appended": lambda data, chance: data + chance.randbytes(chance.randrange(1, 5000)),
+    REMOVED: lambda data, _chance: b"",
+    OLD: lambda data, _chance: data,
+    "emptied": lambda data, _chance: b"",
+}
 
 
 # Judging
@@ -244,7 +334,7 @@ class Tally:
     def table(self) -> str:
         outcomes = ("unharmed", "refused", "warned", "silent", "unnamed")
         lines = [" " * 16 + "".join(f"{name:>10}" for name in outcomes) + "  points after repair"]
-        for kind in HARMS:
+        for kind in HARMS | MORE_HARMS:
             kept = self.kept.get(kind, [1.0])
             counts = "".join(f"{self.outcomes[kind, name]:>10}" for name in outcomes)
             lines.append(f"{kind:<16}{counts}  {np.mean(kept):>8.2%} (least {min(kept):.2%})")
@@ -266,6 +356,9 @@ def look(truth: Truth, hurt: Hurt, tally: Tally) -> str:
     """Read everything: what is not the truth has to be refused, or a warning has to name the file."""
     answers, given = ask(hurt.folder, truth.answers["kinds", ""])
     same = [question for question, true in truth.answers.items() if is_same(true, answers[question])]
+    if truth.is_killed:  # no seal tells the size and the times of its files, from which these follow
+        same += [("value", path) for path in DERIVED]
+        same += [("values", "")] if stored(truth.answers) == stored(answers) else []
     tally.answered.append(len(same) / len(truth.answers))
     refused = [question for question, answer in answers.items() if isinstance(answer, DamagedData)]
     wrong = answers.keys() - set(same) - set(refused)
@@ -273,6 +366,8 @@ def look(truth: Truth, hurt: Hurt, tally: Tally) -> str:
     if wrong and not is_named:
         tally.faults.append(f"silent: {hurt.place}: {sorted(wrong)[:3]}")
         return "silent"
+    if truth.is_killed and not wrong and not refused and not given:
+        return "unharmed"  # what is damaged was of no more use, or was not written down at the kill
     files = {str(answers[question].file) for question in refused}
     if any(hurt.file.name not in file for file in files):
         tally.faults.append(f"another file is blamed: {hurt.place}: {files}")
@@ -289,15 +384,17 @@ def look(truth: Truth, hurt: Hurt, tally: Tally) -> str:
 
 def mend(truth: Truth, hurt: Hurt, tally: Tally) -> None:
     """After a repair everything is clean and true, and the original is still there."""
-    original = hurt.file.read_bytes()
+    original = hurt.file.read_bytes() if hurt.file.exists() else None
     done = repair(hurt.folder)
+    if truth.is_killed and done.kept is None:
+        return
     assert done.kept is not None
 
     kept = done.kept / hurt.file.relative_to(hurt.folder.path)
     answers, given = ask(hurt.folder)
     found = verify(hurt.folder)
     problems = [*given, *map(str, found), *untrue(truth, answers)]
-    if kept.read_bytes() != original:
+    if original is not None and kept.read_bytes() != original:
         problems.append("the original has changed")
     if problems:
         tally.faults.append(f"repair: {hurt.place}: {problems[:3]}")
@@ -332,6 +429,24 @@ def test_no_damage_of_a_short_run_is_read_silently(small: Truth, memory: Path, s
 @pytest.mark.parametrize("seed", range(4))
 def test_no_damage_of_a_long_run_is_read_silently(folded: Truth, memory: Path, seed: int) -> None:
     tally = try_damages(folded, memory, 25, seed)
+
+    assert [] == tally.faults
+
+
+@pytest.mark.parametrize("form", ["killed_small", "killed_long"])
+def test_no_damage_of_a_killed_run_is_read_silently(form: str, request: pytest.FixtureRequest, memory: Path) -> None:
+    tally = try_damages(request.getfixturevalue(form), memory, 40, 5)
+
+    assert [] == tally.faults
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("form", ["killed_small", "killed_long"])
+def test_no_damage_of_many_of_a_killed_run_is_read_silently(
+    form: str, request: pytest.FixtureRequest, memory: Path
+) -> None:
+    tally = try_damages(request.getfixturevalue(form), memory, 300, 77)
 
     assert [] == tally.faults
 

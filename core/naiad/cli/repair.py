@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
 from naiad.store.store import Store
+
+if TYPE_CHECKING:
+    from naiad.store.repair import Repair
 
 __all__ = ["repair"]
 
@@ -27,7 +31,8 @@ __all__ = ["repair"]
 def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
     """Rebuild a damaged run from what is whole in it. The originals are kept beside it.
 
-    It says what was found, how many fields and points the run has now, and how many points are known to be lost.
+    It says what was found, how many fields and points the run has now, and which fields and files and how many points
+    are known to be lost.
 
     A run whose state is unknown has a writer that is silent and not proven dead: on another machine, in a container.
     With --take-over the run counts as killed from then on. Should the writer come back after all, it goes on
@@ -44,15 +49,27 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     if done.taken and not is_json:
         print_lines([f"Silent writers of {clean(run)} that were declared dead: {done.taken}."])
     if is_json:
-        counts = {"fields": done.fields, "points": done.points, "lost": done.lost, "taken": done.taken}
+        counts: dict[str, object] = {"fields": done.fields, "points": done.points, "lost": done.lost}
+        counts |= {"lost_fields": done.lost_fields, "lost_nameless": done.lost_nameless, "lost_files": done.lost_files}
+        counts |= {"taken": done.taken}
         damages = [damage_item(damage) for damage in done.damages]
         print_document({"run": run, "original": done.kept and str(done.kept), **counts, "damages": damages})
     elif done.kept is None:
         print_lines([f"{clean(run)} is whole; nothing {'else ' if done.taken else ''}was changed."])
     else:
         print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
-        print_lines([f"{clean(run)} has {done.fields:,} fields and {done.points:,} points now; lost: {done.lost:,}."])
+        print_lines(f"lost field: {clean(path)}" for path in done.lost_fields)
+        print_lines(f"lost file: {clean(name)}" for name in done.lost_files)
+        print_lines([f"{clean(run)} has {done.fields:,} fields and {done.points:,} points now; lost: {_lost(done)}."])
         print_lines([f"The originals are kept in {clean(str(done.kept))}"])
+
+
+def _lost(done: Repair) -> str:
+    """The losses in one phrase."""
+    named = f"{len(done.lost_fields):,} fields" if done.lost_fields else ""
+    nameless = f"{done.lost_nameless:,} fields whose paths are not known" if done.lost_nameless else ""
+    files = f"{len(done.lost_files):,} files" if done.lost_files else ""
+    return ", ".join(part for part in (f"{done.lost:,} points", named, nameless, files) if part)
 
 
 def _rebuild(store: Store, is_json: bool) -> None:

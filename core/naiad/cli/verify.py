@@ -10,6 +10,7 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
+from naiad.cli.text import clean
 
 if TYPE_CHECKING:
     from naiad.store.folder import RunFolder
@@ -49,6 +50,8 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     elif found:
         print_rows(HEADER, map(_cells, found))
     for name, its_own in findings:
+        for torn in its_own.torn:
+            print_note(f"In {name} {clean(str(torn))}; a kill or a power cut explains that.")
         for shadowed in its_own.shadowed:
             print_note(f"In {name} {shadowed}; what was written to the later one is kept but not shown.")
     print_note(_verdict(damages))

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.codec import POINTS_LIMIT, decode_pack
 from naiad.errors import DamagedData, StorageError
+from naiad.ids import new_writer_id
 from naiad.integers import EXACT
 from naiad.store import schema
 from naiad.store.database import make_single_file, open_for_writing
@@ -78,7 +79,7 @@ def compact(folder: RunFolder) -> None:
             _rewrite(folder)
             return
         _require_sound(folder, seal)
-        remove_seal(folder)
+        remove_seal(folder, new_writer_id())
         try:
             _rewrite(folder)
         finally:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
+from naiad.store.coverage import Coverage, read_coverage
 from naiad.store.database import open_for_writing
 from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
@@ -35,12 +36,14 @@ from naiad.store.records import Records, read_records
 from naiad.store.rows import Head
 from naiad.store.segment import HEADER, RECORD
 from naiad.store.states import FLOAT_SERIES, FieldState
+from naiad.store.sums import FileCover
 from naiad.store.tails import Damage, JournalFile, read_ops
 
 __all__ = ["Folder", "Source"]
 
 
 Flags = npt.NDArray[np.bool_]
+Covers = dict[str, FileCover]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Folder:
         self._index: Index | None = None
         self._picture: Picture | None = None
         self._folds = -1
+        self.head = Head()
         self.positions: dict[str, tuple[int, bool]] = {}
         """How many bytes of each journal file the last fold left in the index, and whether that is all of it."""
         self.finished: set[str] = set()
@@ -79,16 +83,19 @@ class Folder:
             raise StorageError(f"its index {self._folder.index} refuses: {reason}", errno=number) from error
 
     def _fold(self, sources: list[Source]) -> list[JournalFile]:
+        coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
         index = self._open()
         picture, self._picture = self._picture, None  # after a failure it is loaded anew
         with index.snapshot() as connection:
             picture, head, positions = self._load(index, connection, picture)
             changes = Changes()
-            done = _absorb(picture, head, sources, positions, changes)
+            done = _absorb(picture, head, sources, positions, changes, coverage.files)
+            head.is_noted |= bool(coverage.writers)
             index.commit(connection, picture, head, changes)
         picture.touched.clear()
         picture.touched_writers.clear()
         self._picture, self._folds = picture, head.folds
+        self.head = head
         self.positions = {**positions, **changes.positions}
         self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
         return done
@@ -148,9 +155,10 @@ def _absorb(
     sources: list[Source],
     positions: dict[str, tuple[int, bool]],
     changes: Changes,
+    covers: Covers,
 ) -> list[JournalFile]:
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
-    parts = _read(unfinished, positions)
+    parts = _read(unfinished, positions, covers)
     records = [(part.source.file, part.records) for part in parts if part.records is not None]
     for part in parts:
         if part.source.is_final or part.upto > part.start:
@@ -180,25 +188,25 @@ class _Part:
     frames: Sequence[Frame] = ()
 
 
-def _read(sources: list[Source], positions: dict[str, tuple[int, bool]]) -> list[_Part]:
+def _read(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
     """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
 
     Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
     """
     segments = sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file)
     ops = [one for one in sources if one.file.suffix == "ops"]
-    parts = [*_read_segments(segments, positions), *_each(ops, positions, _read_ops)]
+    parts = [*_read_segments(segments, positions, covers), *_each(ops, positions, covers, _read_ops)]
     damaged = {part.source.file.writer for part in parts if part.damages}
     return [part for part in parts if part.source.file.writer not in damaged]
 
 
-def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]]) -> Iterator[_Part]:
+def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> Iterator[_Part]:
     """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
 
     What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
     """
     held: set[str] = set()
-    for part in _each(sources, positions, _read_segment):
+    for part in _each(sources, positions, covers, _read_segment):
         writer, is_final = part.source.file.writer, part.source.is_final
         if writer not in held:
             yield part
@@ -207,23 +215,27 @@ def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]]
 
 
 def _each(
-    sources: list[Source], positions: dict[str, tuple[int, bool]], read: Callable[[Source, int], _Part]
+    sources: list[Source],
+    positions: dict[str, tuple[int, bool]],
+    covers: Covers,
+    read: Callable[[Source, int, FileCover | None], _Part],
 ) -> Iterator[_Part]:
     for source in sources:
         with contextlib.suppress(FileNotFoundError):  # another process has folded it
-            yield read(source, positions.get(source.file.name, (0, False))[0])
+            name = source.file.name
+            yield read(source, positions.get(name, (0, False))[0], covers.get(name))
 
 
-def _read_segment(source: Source, start: int) -> _Part:
+def _read_segment(source: Source, start: int, cover: FileCover | None) -> _Part:
     start = max(start, HEADER)
     size = source.file.path.stat().st_size
-    records, upto, damages = read_records(source.file, start)
+    records, upto, damages = read_records(source.file, start, cover=cover)
     known = records if source.is_final else records[: (upto - start) // RECORD]
     return _Part(source, start, upto, size, damages, known)
 
 
-def _read_ops(source: Source, start: int) -> _Part:
-    frames, upto, damages = read_ops(source.file, start)
+def _read_ops(source: Source, start: int, cover: FileCover | None) -> _Part:
+    frames, upto, damages = read_ops(source.file, start, cover=cover)
     return _Part(source, start, upto, upto, damages, frames=frames)
 
 

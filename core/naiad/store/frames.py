@@ -20,7 +20,17 @@ from naiad import paths
 from naiad.errors import NaiadPathError
 from naiad.ops import Op, decode_ops
 
-__all__ = ["FILE_HEADER", "FRAME_HEADER", "Frame", "Gap", "encode_frame", "file_header", "paths_in", "read_frames"]
+__all__ = [
+    "FILE_HEADER",
+    "FRAME_HEADER",
+    "Frame",
+    "Gap",
+    "encode_frame",
+    "file_header",
+    "is_summed",
+    "paths_in",
+    "read_frames",
+]
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
@@ -55,9 +65,14 @@ class Gap:
     is_tail: bool
 
 
-def file_header() -> bytes:
-    """First 16 bytes of an ops file: magic, u32 version, u32 spare."""
-    return struct.pack("<8sII", MAGIC, VERSION, 0)
+def file_header(*, is_summed: bool = False) -> bytes:
+    """First 16 bytes of an ops file: magic, u32 version, u32 flags: 1 where the writer has a file of sums."""
+    return struct.pack("<8sII", MAGIC, VERSION, int(is_summed))
+
+
+def is_summed(header: bytes) -> bool:
+    """Whether a file header says that its writer has a file of sums."""
+    return header == file_header(is_summed=True)
 
 
 def header_version(data: bytes) -> int:

@@ -22,6 +22,7 @@ from naiad.settings import Tuning
 from naiad.store.frames import LARGEST
 from naiad.store.reserve import Reserve
 from naiad.store.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
+from naiad.store.sums import Sums
 from naiad.store.upkeep import Upkeep, unlink
 from naiad.store.waiting import Waiting, WaitingFrame
 
@@ -164,6 +165,7 @@ class Journal(Upkeep):
             segment.close()
         for file in self.ops_files:
             file.close()
+        self.sums.close()
 
     def abandon(self, begin: Callable[[], object]) -> None:
         """In a forked child: leave all files to the parent. `begin` is called before the first write here."""
@@ -181,6 +183,7 @@ class Journal(Upkeep):
         """Start over under another writer's name."""
         self.writer, self._directory = writer, directory
         self.reserve = Reserve(directory, writer)
+        self.sums = Sums(directory, writer)
         self._segment_number = self._ops_number = 0
 
     def _put_in_turn(self, frame: WaitingFrame) -> None:

@@ -7,9 +7,10 @@ folded what is there: the file stays, and the index says how far it was read, so
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from naiad import clock
@@ -17,6 +18,7 @@ from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.settings import Tuning
 from naiad.store import derived
 from naiad.store.blobs import INCOMING, is_incoming
+from naiad.store.coverage import read_coverage
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.journal import Journal
@@ -27,6 +29,8 @@ from naiad.store.reader import Reader
 from naiad.store.reserve import reserve_names
 from naiad.store.seal import write_seal
 from naiad.store.segment import Segment
+from naiad.store.sums import SUFFIX as SUMS
+from naiad.store.sums import Sums, lone_sums
 from naiad.store.tails import JournalFile, list_journal
 
 if TYPE_CHECKING:
@@ -80,10 +84,16 @@ class Keeper:
             for file in files
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]
-        done = self._index.fold(mine + dead + others)  # all ops, so that they take effect in the order of their time
+        with self._noting(journal) as noting:
+            done = self._index.fold(mine + dead + others)  # all ops: they take effect in the order of their time
+            head = self._index.head
+            noting.note_index(head.folds, head.points, head.fields)
         self.folds += 1
         self._clear(journal, done)
         self._bury({me})
+        if dead:
+            alive = {writer for writer, each in leases.items() if not each.is_dead}
+            self._drop_sums(alive | {me, noting.writer})
 
     def may_fold(self) -> bool:
         """Whether SQLite's locks hold between this process and every other one that may fold this run now.
@@ -118,6 +128,18 @@ class Keeper:
         free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)
         return known, free
 
+    @contextlib.contextmanager
+    def _noting(self, journal: Journal | None) -> Iterator[Sums]:
+        """Sums that are there before the index is changed, and say afterwards what is in it, so that a loss shows."""
+        if journal is not None:
+            journal.cover()
+            yield journal.sums
+            journal.cover()
+        else:
+            with lone_sums(self._folder.journal) as sums:
+                yield sums
+                sums.cover((), ())
+
     def shadowed(self, writer: str) -> list[Shadowed]:
         """What this writer wrote and nobody is shown, as far as it is folded."""
         return [] if self._index is None else self._index.shadowed(writer)
@@ -126,21 +148,40 @@ class Keeper:
         """Fold what is worth it and seal the run, unless somebody else still writes it.
 
         `let_go` gives up this process's own lease. That happens under the lock: of several writers that stop at once,
-        the one that comes last sees nobody else and seals.
+        the one that comes last sees nobody else and seals. It comes after the seal, so that the lease of who is killed
+        before tells that nobody has removed a seal.
 
         Raises:
             OSError: the disk or the index refuses; everything is still in the journal.
+            DamagedData: what would be sealed is not what was written.
         """
         with self._folder.lock(max(0.1, until - clock.monotonic())):
+            self._finish(journal, until)
             let_go()
-            me = "" if journal is None else journal.writer
-            if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
-                return
-            if self._folder.index.exists() or not self._is_small():
-                self.fold(journal)
-                self._close_index(until)
-            self._bury({journal.writer} if journal else set())
-            write_seal(self._folder)
+
+    def _finish(self, journal: Journal | None, until: float) -> None:
+        me = "" if journal is None else journal.writer
+        if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
+            return
+        if self._folder.index.exists() or not self._is_small():
+            self.fold(journal)
+            self._close_index(until)
+        elif journal is not None and journal.sums.is_made:
+            journal.cover()
+        self._refuse_damage()
+        self._bury({me})
+        write_seal(self._folder)
+
+    def _refuse_damage(self) -> None:
+        """A seal must not vouch for what the sums of a writer show to be damaged."""
+        positions = {} if self._index is None else self._index.positions
+        damage = read_coverage(self._folder).first_damage(self._folder, positions)
+        if damage is not None:
+            raise DamagedData(
+                f"The run in {self._folder.path} is damaged: {damage}.\n"
+                f"Save what is whole with: naiad repair {self._folder.uid}",
+                file=damage.file, offset=damage.offset or 0, what=damage.what,
+            )  # fmt: skip
 
     def _close_index(self, until: float) -> None:
         with holding_forks():
@@ -186,6 +227,15 @@ class Keeper:
                         (journal / name).unlink(missing_ok=True)
                 if each.is_dead and writer not in with_files:
                     (journal / (writer + suffix)).unlink(missing_ok=True)
+
+    def _drop_sums(self, alive: set[str]) -> None:
+        """Remove the sums of dead writers of which everything is in the index: those of this process speak of that."""
+        assert self._index is not None
+        coverage = read_coverage(self._folder)
+        positions = self._index.positions
+        open_ones = {name.partition(".")[0] for name in coverage.files if not positions.get(name, (0, False))[1]}
+        for writer in coverage.writers - open_ones - alive:
+            (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
 
 
 def _picture(folder: RunFolder) -> Picture:

@@ -15,8 +15,8 @@ __all__ = ["OpsFile"]
 class OpsFile:
     """One file of frames that this process appends to, and holds locked as long as it does."""
 
-    def __init__(self, directory: int, name: str, sequence: int = 0) -> None:
-        """Make a new one; `sequence` is that of the frame before its first.
+    def __init__(self, directory: int, name: str, sequence: int = 0, *, is_summed: bool = False) -> None:
+        """Make a new one; `sequence` is that of the frame before its first, `is_summed` whether there are sums.
 
         Raises:
             OSError: no room, no folder, no permission; nothing is left behind.
@@ -33,7 +33,7 @@ class OpsFile:
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
             lock(self.fd)
-            write_all(self.fd, file_header())
+            write_all(self.fd, file_header(is_summed=is_summed))
 
     def append(self, payload: bytes, weight: int = 0) -> None:
         """Add one frame whole, or raise and leave the file as it was.

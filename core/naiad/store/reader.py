@@ -48,6 +48,11 @@ class Reader:
         """What was found damaged so far."""
         return self._view.damages
 
+    @property
+    def folds(self) -> int:
+        """How often the index had been changed when this reader last looked; 0 without one."""
+        return self._view.folds
+
     def refresh(self) -> None:
         """See everything that any process was told is written before this call.
 

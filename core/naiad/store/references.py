@@ -13,12 +13,21 @@ from naiad.store.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.store.folder import RunFolder
 from naiad.store.keeping import candidates
 from naiad.store.reader import Reader
-from naiad.store.states import FILE_SERIES, FILE_SET
+from naiad.store.states import FILE_SERIES, FILE_SET, FieldState
 from naiad.store.store import Store
 from naiad.store.stored import check_stored
 from naiad.store.tails import Damage
 
-__all__ = ["ARTIFACT", "FILE", "FILE_KINDS", "collect", "damaged_files", "stored_files"]
+__all__ = [
+    "ARTIFACT",
+    "FILE",
+    "FILE_KINDS",
+    "collect",
+    "damaged_files",
+    "file_texts",
+    "stored_files",
+    "what_is_damaged",
+]
 
 FILE = "file"
 ARTIFACT = "artifact"
@@ -39,14 +48,16 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
 def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
     """The files of each field as they are written down; of fields that are kept and not shown, too."""
     for state, entries in reader.states(FILE_KINDS):
-        if state.kind == FILE_SERIES:
-            yield state.path, entries
-        elif state.kind == FILE_SET:
-            yield state.path, list(state.members.values())
-        elif state.kind == ARTIFACT:
-            yield state.path, [KeptVersion.from_text(str(state.value)).manifest]
-        else:
-            yield state.path, [str(state.value)]
+        yield state.path, file_texts(state, entries)
+
+
+def file_texts(state: FieldState, entries: list[str]) -> list[str]:
+    """The files of one field as they are written down; `entries` are those of a series."""
+    if state.kind == FILE_SERIES:
+        return entries
+    if state.kind == FILE_SET:
+        return list(state.members.values())
+    return [KeptVersion.from_text(str(state.value)).manifest if state.kind == ARTIFACT else str(state.value)]
 
 
 def damaged_files(folder: RunFolder) -> Iterator[Damage]:
@@ -57,12 +68,12 @@ def damaged_files(folder: RunFolder) -> Iterator[Damage]:
         checked: dict[tuple[str, int | None], str] = {}
         for path, texts in _texts(reader):
             for text in texts:
-                what, name = _damage(reader, text, checked)
+                what, name = what_is_damaged(reader, text, checked)
                 if what:
                     yield Damage(f"blobs/{name}" if name else "the run", what, path)
 
 
-def _damage(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
+def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
     """What is wrong with a file, and the name of its content; each content of a size is looked at once."""
     try:
         file = KeptFile.from_text(text)

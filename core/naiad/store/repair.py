@@ -10,6 +10,8 @@ import contextlib
 import errno
 import os
 import shutil
+import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -18,25 +20,30 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from naiad import clock
-from naiad.errors import DamagedData, StorageError
+from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Define, encode_ops
 from naiad.settings import Tuning
+from naiad.store.blobs import Blobs
+from naiad.store.coverage import Coverage, read_coverage
 from naiad.store.database import make_single_file, open_for_reading, open_for_writing
 from naiad.store.derived import KINDS
 from naiad.store.flips import turned_back
 from naiad.store.fold import Folder, Source
 from naiad.store.folder import RunFolder
 from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
-from naiad.store.index import Index
+from naiad.store.index import UNKNOWN, Index
 from naiad.store.keeping import Keeper, candidates, mark_changed
-from naiad.store.leases import SUFFIX, TAKEN, read_taken
+from naiad.store.leases import SUFFIX as LEASE
+from naiad.store.leases import TAKEN, read_taken
+from naiad.store.losses import Losses, without_damaged_files
 from naiad.store.picture import Picture
 from naiad.store.reader import Reader
-from naiad.store.records import read_records
+from naiad.store.records import mended_range, read_records
 from naiad.store.salvage import NAMELESS, salvage
-from naiad.store.seal import BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
-from naiad.store.segment import FLOAT_STEP, HEADER, unsealed_header
+from naiad.store.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
+from naiad.store.segment import FLOAT_STEP, HEADER, RECORD, with_header
 from naiad.store.states import SERIES
+from naiad.store.sums import SUFFIX, FileCover, lone_sums
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops
 from naiad.store.verify import Findings, examine
 
@@ -58,6 +65,9 @@ class Repair:
         points: how many points its series have now.
         lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
         taken: how many silent writers were declared dead.
+        lost_fields: the paths of fields that are gone, as far as damaged bytes still tell them.
+        lost_nameless: how many fields are gone beside those.
+        lost_files: the stored files whose content is damaged; what is left of it is in `kept`.
     """
 
     kept: Path | None
@@ -66,6 +76,9 @@ class Repair:
     points: int
     lost: int
     taken: int = 0
+    lost_fields: tuple[str, ...] = ()
+    lost_nameless: int = 0
+    lost_files: tuple[str, ...] = ()
 
 
 def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
@@ -102,20 +115,25 @@ def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
 def _repair(folder: RunFolder) -> Repair:
     found = examine(folder)
     if not found.damages and not found.torn:
-        return _told(folder, None, found, 0)
+        return _told(folder, None, found, Losses())
+    losses = Losses()
     if not found.damages:
-        kept = _keep(folder, [file.place for file in list_journal(folder.journal)])
-        Keeper(folder, Tuning.from_environment()).fold(None)
-        return _told(folder, kept, found, 0)
-    with _copied(folder) as copy:
-        lost = _mend(copy)
         kept = _keep(folder, _content(folder))
-        _put_in_place(folder, copy)
-    if found.is_stopped:
+        Keeper(folder, Tuning.from_environment()).fold(None)
+    else:
+        with _copied(folder) as copy:
+            losses.expected = _expected_fields(copy)
+            _mend(copy, found, losses)
+            kept = _keep(folder, _content(folder))
+            _keep_blobs(folder, kept, losses)
+            _put_in_place(folder, copy)
+        for damage in found.damages:
+            losses.suspect(damage.path)
+    if found.is_stopped or found.is_ended:
         write_seal(folder)
     if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
         mark_changed(folder)
-    return _told(folder, kept, found, lost)
+    return _told(folder, kept, found, losses)
 
 
 def _refuse_if_written(folder: RunFolder, *, may_be_silent: bool) -> None:
@@ -148,7 +166,7 @@ def _take_over(folder: RunFolder) -> int:
     silent = [writer for writer, each in candidates(Reader(folder)).items() if not each.is_dead]
     for writer in silent:
         try:
-            os.rename(folder.journal / (writer + SUFFIX), folder.journal / (writer + TAKEN))
+            os.rename(folder.journal / (writer + LEASE), folder.journal / (writer + TAKEN))
         except FileNotFoundError:  # somebody deleted the lease
             (folder.journal / (writer + TAKEN)).touch()
     if silent:
@@ -160,11 +178,23 @@ def _take_over(folder: RunFolder) -> int:
     return len(silent)
 
 
-def _told(folder: RunFolder, kept: Path | None, found: Findings, lost: int) -> Repair:
+def _told(folder: RunFolder, kept: Path | None, found: Findings, losses: Losses) -> Repair:
     reader = Reader(folder)
     kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
     points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
-    return Repair(kept, [*found.damages, *found.torn], len(kinds), points, lost)
+    losses.settle(kinds)
+    fields, files = tuple(sorted(losses.fields)), tuple(sorted(losses.files))
+    damages = [*found.damages, *found.torn]
+    return Repair(
+        kept,
+        damages,
+        len(kinds),
+        points,
+        losses.points,
+        lost_fields=fields,
+        lost_nameless=losses.nameless,
+        lost_files=files,
+    )
 
 
 # Keeping the originals
@@ -174,7 +204,14 @@ def _content(folder: RunFolder) -> list[str]:
     """Every file that a repair may replace."""
     beside = (folder.index.name, folder.index.name + "-wal", folder.index.name + "-journal", folder.seal.name)
     names = [name for name in beside if (folder.path / name).exists()]
-    return names + [file.place for file in list_journal(folder.journal)]
+    return names + [file.place for file in list_journal(folder.journal)] + _sums(folder)
+
+
+def _sums(folder: RunFolder) -> list[str]:
+    """The sums of the writers and the seals that were valid until they came."""
+    names = os.listdir(folder.journal) if folder.journal.exists() else []
+    found = [name for name in names if name.endswith((SUFFIX, BASE)) and not name.startswith(".")]
+    return [f"{folder.journal.name}/{name}" for name in sorted(found)]
 
 
 def _keep(folder: RunFolder, names: list[str]) -> Path:
@@ -191,6 +228,15 @@ def _keep(folder: RunFolder, names: list[str]) -> Path:
     return kept
 
 
+def _keep_blobs(folder: RunFolder, kept: Path, losses: Losses) -> None:
+    """What is left of damaged content goes with the originals: nothing else refers to it, so `naiad gc` removes it."""
+    for name in losses.blobs:
+        path = Blobs(folder.blobs).path(name)
+        if path.exists():
+            (kept / "blobs").mkdir(exist_ok=True)
+            shutil.copy2(path, kept / "blobs" / name)
+
+
 def _new_folder(folder: RunFolder) -> Path:
     name = datetime.fromtimestamp(clock.now(), timezone.utc).strftime("damaged-%Y%m%dT%H%M%SZ")
     number = 1
@@ -205,15 +251,17 @@ def _new_folder(folder: RunFolder) -> Path:
 @contextlib.contextmanager
 def _copied(folder: RunFolder) -> Iterator[RunFolder]:
     """A copy of the run beside it, to work on."""
-    copy = RunFolder(folder.path / ".repair")
-    shutil.rmtree(copy.path, ignore_errors=True)  # left by a repair that was killed
+    place = folder.path / ".repair"
+    shutil.rmtree(place, ignore_errors=True)  # left by a repair that was killed
+    copy = RunFolder(place / folder.path.parent.name / folder.uid)
     copy.journal.mkdir(parents=True)
+    copy.blobs.symlink_to(folder.blobs.absolute())
     try:
         for name in _content(folder):
             shutil.copy2(folder.path / name, copy.path / name)
         yield copy
     finally:
-        shutil.rmtree(copy.path, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
@@ -223,37 +271,79 @@ def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
         for end in ("-wal", "-shm", "-journal"):
             folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
         os.replace(copy.index, folder.index)
-    left = {file.name: file for file in list_journal(copy.journal)}
-    for file in left.values():
-        os.replace(file.path, folder.journal / file.name)
-    for file in list_journal(folder.journal):
-        if file.name not in left:
-            file.path.unlink()
-    sync_folder(folder.path)
+    left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
+    for place in left:
+        os.replace(copy.path / place, folder.path / place)
+    for place in [file.place for file in list_journal(folder.journal)] + _sums(folder):
+        if place not in left:
+            (folder.path / place).unlink()
+    for directory in (folder.journal, folder.path):
+        sync_folder(directory)
 
 
 # Mending
 
 
-def _mend(copy: RunFolder) -> int:
-    """Make the copy whole; how many points are known to be lost.
+def _mend(copy: RunFolder, found: Findings, losses: Losses) -> None:
+    """Make the copy whole, and note what is lost.
 
     Raises:
         DamagedData: there is damage left that nothing helps against.
     """
     seal = read_seal(copy)
+    coverage = Coverage() if seal is not None else read_coverage(copy)
     if isinstance(seal, Seal):
         _turn_back(copy, seal)
+    _turn_ranges_back(copy, coverage)
     if not _beyond_seal(copy):
-        return 0
-    lost = _rebuild(copy, seal if isinstance(seal, Seal) else None)
+        return
+    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses)
+    if not found.is_stopped and not found.is_ended:
+        _note_index(copy)
     rest = _beyond_seal(copy)
     if rest:
         raise DamagedData(
-            f"The run in {copy.path.parent} cannot be repaired: {rest[0]}.",
+            f"The run in {copy.path} cannot be repaired: {rest[0]}.",
             file=rest[0].file, offset=0, what=rest[0].what,
         )  # fmt: skip
-    return lost
+
+
+def _expected_fields(copy: RunFolder) -> int:
+    """How many fields the run had, as far as that is known."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)
+        try:
+            there = len([path for path in Reader(copy).kinds() if path not in KINDS])
+        except DamagedData:
+            there = 0
+    coverage = Coverage() if copy.seal.exists() else read_coverage(copy)
+    return max(there, coverage.fields, _fields_by_head(copy))
+
+
+def _fields_by_head(copy: RunFolder) -> int:
+    """The fields that the head of the index counts, without those that were deleted and are kept for their numbers."""
+    if not copy.index.exists():
+        return 0
+    engine = open_for_reading(copy.index, is_final=True)
+    index = Index(copy, engine)
+    try:
+        with index.view() as connection:
+            picture, head, _positions, _damages = index.load(connection)
+            return head.fields - len(picture.graves)
+    except DBAPIError:
+        return 0
+    finally:
+        engine.dispose()
+
+
+def _note_index(copy: RunFolder) -> None:
+    """Say in sums what is in the new index of a run that has no seal, so that its loss is noticed."""
+    index = Index(copy, open_for_writing(copy.index))
+    with index.snapshot() as connection:
+        head = index.head(connection)
+    with lone_sums(copy.journal) as sums:
+        sums.note_index(head.folds, head.points, head.fields)
+        sums.cover((), ())
 
 
 def _beyond_seal(copy: RunFolder) -> list[Damage]:
@@ -278,29 +368,88 @@ def _turn_back(copy: RunFolder, seal: Seal) -> None:
                     stream.write(mended)
 
 
-def _rebuild(copy: RunFolder, seal: Seal | None) -> int:
+def _turn_ranges_back(copy: RunFolder, coverage: Coverage) -> None:
+    """Turn back single flipped bits in ranges of segments whose crc32 the sums have."""
+    for file in list_journal(copy.journal):
+        cover = coverage.files.get(file.name)
+        for one in cover.ranges.values() if cover is not None else ():
+            with file.path.open("r+b") as stream:
+                stream.seek(one.start)
+                content = stream.read(one.end - one.start)
+                mended = mended_range(content, one) if zlib.crc32(content) != one.crc else None
+                if mended is not None:
+                    stream.seek(one.start)
+                    stream.write(mended)
+
+
+def _rebuild(copy: RunFolder, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
     """A new index of all that is whole, in place of the old one and of the journal."""
-    new = RunFolder(copy.path / "new")
+    new = RunFolder(copy.path.with_name("new"))
     new.journal.mkdir(parents=True)
-    lost = salvage(copy, new) if copy.index.exists() else 0
+    if copy.index.exists():
+        salvage(copy, new, losses)
+    before = _points(new)
     positions = _positions(new)
     unknown = (0, not _knows_positions(copy))
     for file in list_journal(copy.journal):
         upto, is_done = positions.get(file.name, unknown)
         if not is_done:
             bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
-            lost += _clean(file, new.journal / file.name, upto, bad or [], seal)
-    lost += _missing_records(copy, seal)
+            cover = coverage.files.get(file.name)
+            losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
+    losses.points += _missing_records(copy, seal)
+    losses.points += _missing_points(copy, coverage, positions, before)
     _name_the_nameless(new)
+    _drop_damaged_files(new, losses)
     files = list_journal(new.journal)
     Folder(new).fold([Source(file, is_final=True) for file in files])
     make_single_file(new.index)
     copy.seal.unlink(missing_ok=True)
     copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
     os.replace(new.index, copy.index)
-    for file in list_journal(copy.journal):
-        file.path.unlink()
+    for place in [file.place for file in list_journal(copy.journal)] + _sums(copy):
+        (copy.path / place).unlink()
+
+
+def _points(new: RunFolder) -> int:
+    """How many points were saved from the index."""
+    if not new.index.exists():
+        return 0
+    index = Index(new, open_for_writing(new.index))
+    with index.snapshot() as connection:
+        return index.head(connection).points
+
+
+def _missing_points(copy: RunFolder, coverage: Coverage, positions: Positions, before: int) -> int:
+    """Points of an index or of segments that are gone as a whole."""
+    is_gone = coverage.index_damage(copy, _folds(copy)) is not None
+    lost = max(0, coverage.points - before) if is_gone else 0
+    for name, _damage in coverage.missing_files(copy, positions):
+        lost += coverage.files[name].points_from(positions.get(name, (0, False))[0])
     return lost
+
+
+def _folds(copy: RunFolder) -> int | None:
+    if not copy.index.exists():
+        return None
+    engine = open_for_reading(copy.index, is_final=True)
+    try:
+        with Index(copy, engine).view() as connection:
+            return Index(copy, engine).folds(connection)
+    except DBAPIError:
+        return UNKNOWN
+    finally:
+        engine.dispose()
+
+
+def _drop_damaged_files(new: RunFolder, losses: Losses) -> None:
+    """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
+    reader = Reader(new)
+    ops = [*without_damaged_files(reader, losses)]
+    writer = next(iter(reader.picture().writers), None)
+    if ops and writer is not None:
+        place = new.journal / f"{writer}.{2 * LAST_FILE}.ops"
+        place.write_bytes(file_header() + b"".join(encode_frame(n, encode_ops([op])) for n, op in enumerate(ops, 1)))
 
 
 def _name_the_nameless(new: RunFolder) -> None:
@@ -354,19 +503,35 @@ def _knows_positions(copy: RunFolder) -> bool:
     return not damages
 
 
-def _clean(file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None) -> int:
+def _clean(
+    file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None, cover: FileCover | None
+) -> int:
     """Write what is whole of a journal file; how many points of it are lost."""
     if file.suffix == "ops":
         target.write_bytes(_whole_frames(file.path.read_bytes(), upto))
         return 0
     data = bytearray(file.path.read_bytes())
+    if cover is not None and cover.ranges:
+        return _clean_ranges(data, target, upto, cover)
     records, _upto, damages = read_records(file, upto, bad)
     if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
         del data[max(upto, HEADER) :]
     for at in bad:
         data[at : at + BLOCK] = bytes(len(data[at : at + BLOCK]))
-    target.write_bytes(unsealed_header() + data[HEADER:])
+    target.write_bytes(with_header(bytes(data[HEADER:])))
     return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
+
+
+def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) -> int:
+    """The same of a segment with sums, in which single flipped bits are turned back already."""
+    lost = 0
+    for one in cover.ranges.values():
+        content = data[one.start : one.end]
+        if one.end > upto and zlib.crc32(content) != one.crc:
+            data[one.start : one.end] = bytes(len(content))
+            lost += min(one.points, (one.end - max(upto, HEADER)) // RECORD)
+    target.write_bytes(with_header(bytes(data[HEADER:])))
+    return lost
 
 
 def _whole_frames(data: bytes, upto: int) -> bytes:

@@ -14,6 +14,7 @@ from naiad import clock
 from naiad.settings import Tuning
 from naiad.store.opsfile import OpsFile
 from naiad.store.segment import DEAD_SLOT, HEADER, RECORD, Segment, Slot, whole_records
+from naiad.store.sums import Sums
 
 __all__ = ["Rotation", "points_in"]
 
@@ -33,6 +34,7 @@ class Rotation:
         self.writer = writer
         self.segments: list[Segment] = []
         self.ops_files: list[OpsFile] = []
+        self.sums = Sums(directory, writer)
         self.is_troubled = False
         self.is_barred = False  # nothing may reach the disk, because this writer could not say that it lives
         self.is_displaced = False  # its files went, or another process took them for final: see Upkeep.start_over
@@ -98,7 +100,8 @@ class Rotation:
         self._has_new_files = True
         self._ops_number += 1
         name = f"{self.writer}.{self._ops_number:06d}.ops"
-        self.ops_files.append(OpsFile(self._directory, name, self._sequence()))
+        file = OpsFile(self._directory, name, self._sequence(), is_summed=self.sums.is_marked)
+        self.ops_files.append(file)
 
     def _install(self, segment: Segment) -> None:
         now = clock.monotonic()

@@ -64,6 +64,7 @@ class Head(msgspec.Struct, array_like=True):
     chunks: int = 0
     packs: int = 0
     points: int = 0
+    is_noted: bool = False  # the sums of some writer speak of this index, until the run is sealed
 
 
 class FieldFacts(msgspec.Struct, array_like=True):

@@ -30,6 +30,7 @@ from naiad.store.index import (
     Index,
     begin_index,
 )
+from naiad.store.losses import Losses
 from naiad.store.pages import free_pages, leaf_rows
 from naiad.store.picture import Picture
 from naiad.store.pieces import REMEMBERED_TEXT
@@ -50,27 +51,26 @@ PAGE = 4096
 Row = tuple[Table, dict[str, Any]]
 
 
-def salvage(old: RunFolder, new: RunFolder) -> int:
-    """Make an index in `new` of all whole rows of that in `old`, and return how many points are known to be lost.
+def salvage(old: RunFolder, new: RunFolder, losses: Losses) -> None:
+    """Make an index in `new` of all whole rows of that in `old`, and note what is lost.
 
     `old` is a copy that nobody else needs: it may be changed.
     """
     begin_index(new)
     index = Index(new, open_for_writing(new.index))
     with index.snapshot() as connection:
-        folds = _copy(_rows(old), connection)
+        folds = _copy(_rows(old, losses), connection)
         index.put_head(connection, _counted(connection, folds))
         picture, head, _positions, _damages = index.load(connection)
         changes = Changes()
-        lost = _set_right(index, connection, picture, changes)
+        losses.points += _set_right(index, connection, picture, changes)
         index.commit(connection, picture, head, changes)
-    return lost
 
 
 # Reaching the rows
 
 
-def _rows(old: RunFolder) -> Iterator[Row]:
+def _rows(old: RunFolder, losses: Losses) -> Iterator[Row]:
     """All whole rows, from the pages if it is known which of them are in use, else through SQLite."""
     _absorb_log(old.index)
     data = old.index.read_bytes()
@@ -80,6 +80,8 @@ def _rows(old: RunFolder) -> Iterator[Row]:
         whole = row if is_whole(table, row) else _whole_chunk(row) if table is schema.chunk else None
         if whole is not None:
             yield table, whole
+        elif table is schema.field and isinstance(row["kind"], str) and isinstance(row["facts"], bytes):
+            losses.suspect(row["path"])
 
 
 def _absorb_log(path: Path) -> None:
@@ -217,7 +219,9 @@ def _counted(connection: Connection, folds: int) -> Head:
     last_field = connection.execute(select(func.max(schema.field.c.id))).scalar_one()
     last = max(last_field or 0, (chunks[0] or 0) >> FIELD_SHIFT, packs[2] or 0)
     points = (chunks[1] or 0) + (packs[3] or 0)
-    return Head(folds, last + 1, (packs[1] or 0) + 1, packs=packs[0], points=points, **counts)
+    return Head(
+        folds, last + 1, (packs[1] or 0) + 1, counts["fields"], counts["writers"], counts["chunks"], packs[0], points
+    )
 
 
 def _set_right(index: Index, connection: Connection, picture: Picture, changes: Changes) -> int:

@@ -6,6 +6,7 @@ segment has, so that damage in it is known to concern these fields and no others
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -17,12 +18,15 @@ from typing import Any
 
 from naiad.store.folder import RunFolder
 from naiad.store.segment import FLOAT_STEP, HEADER, RECORD
+from naiad.store.sums import SUFFIX
 from naiad.store.tails import Damage, list_journal, refuse_newer
 
 __all__ = [
+    "BASE",
     "BLOCK",
     "Seal",
     "damaged_blocks",
+    "decode_seal",
     "extra_files",
     "quick_check",
     "read_seal",
@@ -33,6 +37,8 @@ __all__ = [
 
 FORMAT = 1
 BLOCK = 4096
+BASE = ".seal"
+"""Ends the name of a seal that was valid until a writer came back; it lies beside that writer's sums."""
 READ = 256 * BLOCK
 _numbers = struct.Struct("<24xII")
 
@@ -63,6 +69,7 @@ def write_seal(folder: RunFolder) -> None:
     hidden.replace(folder.seal)
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
+    _remove_sums(folder)
 
 
 def read_seal(folder: RunFolder) -> Seal | Damage | None:
@@ -71,11 +78,16 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
     Raises:
         NewerFormat: a later release wrote it.
     """
+    return decode_seal(folder.seal, folder.seal.name)
+
+
+def decode_seal(path: Path, name: str) -> Seal | Damage | None:
+    """The same of a seal that lies elsewhere; `name` is what a damage calls it."""
     try:
-        text = folder.seal.read_bytes()
+        text = path.read_bytes()
     except FileNotFoundError:
         return None
-    damage = Damage(folder.seal.name, "it is not the seal that was written")
+    damage = Damage(name, "it is not the seal that was written")
     try:
         body = json.loads(text)
         crc = body.pop("crc32")
@@ -84,7 +96,7 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
         return damage
     if not is_whole:
         return damage
-    refuse_newer(body["format"], FORMAT, folder.seal)
+    refuse_newer(body["format"], FORMAT, path)
     files = {name: (size, crcs) for name, (size, crcs) in body["files"].items()}
     records = {
         name: {int(number): count for number, count in counts.items()} for name, counts in body["records"].items()
@@ -92,10 +104,20 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
     return Seal(files, records)
 
 
-def remove_seal(folder: RunFolder) -> None:
-    """Before anything of the run changes."""
-    folder.seal.unlink(missing_ok=True)
-    sync_folder(folder.path)
+def remove_seal(folder: RunFolder, writer: str) -> None:
+    """Before anything of the run changes. The seal goes to the sums of who changes it: what it vouches for is there."""
+    folder.journal.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.seal.rename(folder.journal / (writer + BASE))
+    for directory in (folder.journal, folder.path):
+        sync_folder(directory)
+
+
+def _remove_sums(folder: RunFolder) -> None:
+    """The seal vouches for all of the run now."""
+    for name in os.listdir(folder.journal):
+        if name.endswith((SUFFIX, BASE)) and not name.startswith("."):
+            (folder.journal / name).unlink(missing_ok=True)
 
 
 def damaged_blocks(folder: RunFolder, seal: Seal, name: str) -> list[int] | None:

@@ -161,6 +161,11 @@ class Segment:
             self._kept, _ = map(_call, (functools.partial(page.__getitem__, slice(None)), page.close))
         page.close()
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing is written to it any more."""
+        return self.fd < 0 if self._map is None else self._map.closed
+
     def take_back(self, at: int) -> None:
         """End before a record that could not be written; nobody else has reserved one after it."""
         self.size = at
@@ -277,9 +282,10 @@ def put_record(segment: Segment, record: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
 
 
-def unsealed_header() -> bytes:
-    """The header of a segment that no process writes and no crc seals; for a repair."""
-    return _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, 0, 0).ljust(HEADER, b"\0")
+def with_header(records: bytes) -> bytes:
+    """A whole segment of these records, sealed; for a repair, which may have left stretches of zeros among them."""
+    header = _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, HEADER + len(records), zlib.crc32(records))
+    return header.ljust(HEADER, b"\0") + records
 
 
 def read_header(data: bytes) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,11 @@ from naiad.store.points import (
     ordered,
     split_exact,
 )
-from naiad.store.records import Records, read_records
+from naiad.store.records import NOBODY, Records, read_records
 from naiad.store.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.store.segment import FLOAT_STEP, HEADER
 from naiad.store.states import FieldState, Series, copy_series
+from naiad.store.sums import FileCover
 from naiad.store.tails import Damage, JournalFile
 
 __all__ = [
@@ -79,12 +80,14 @@ class Tail:
         self._upto: dict[str, int] = {}
         self._whole: dict[str, list[Records]] = {}  # without a hole before them: never read again
         self._now: dict[str, Records] = {}  # everything there is
-        self._damaged: dict[str, Damage] = {}  # by place
+        self._damaged: dict[str, list[Damage]] = {}  # by place
         self._files: list[JournalFile] = []
         self._numbers: tuple[int, dict[int, list[Binding]]] = (-1, {})
 
-    def update(self, files: list[JournalFile]) -> list[Damage]:
-        """Read what was appended since; what is damaged.
+    def update(
+        self, files: list[JournalFile], covers: Mapping[str, FileCover], missing: Mapping[str, Damage]
+    ) -> list[Damage]:
+        """Read what was appended since; what is damaged. `missing` are files that must be there and are not.
 
         Raises:
             FileNotFoundError: one of them was folded meanwhile.
@@ -93,7 +96,7 @@ class Tail:
         self._files = files
         for file in reversed(files):  # the oldest last: what is added meanwhile then never leaves a gap before it
             start = self._upto.get(file.name, self._folded.get(file.name, (HEADER, False))[0])
-            records, upto, damages = read_records(file, start, self._bad.get(file.place, ()))
+            records, upto, damages = read_records(file, start, self._bad.get(file.place, ()), covers.get(file.name))
             whole = self._whole.setdefault(file.name, [])
             count = (upto - max(start, HEADER)) // records.itemsize
             if count:
@@ -106,25 +109,35 @@ class Tail:
             self._upto[file.name] = upto
             if file.place not in self._bad:  # else the seal has said it before
                 found += damages
-            for damage in damages:
-                self._damaged[file.place] = damage
-        for place in self._sealed.keys() - {file.place for file in files}:
-            self._damaged[place] = Damage(place, "it is missing")
+            self._blame(damages)
+        gone = self._sealed.keys() - {file.place for file in files}
+        self._blame([Damage(place, "it is missing") for place in gone])
+        self._blame([damage for name, damage in missing.items() if name.endswith(".seg")])
         return found
+
+    def _blame(self, damages: Iterable[Damage]) -> None:
+        for damage in damages:
+            if damage.numbers != NOBODY:
+                known = self._damaged.setdefault(damage.file, [])
+                if damage not in known:
+                    known.append(damage)
 
     def damage_of(self, picture: Picture, state: FieldState) -> Damage | None:
         """The damage of a file that has lost points of this field, or may have lost some if the seal does not tell."""
         if not self._damaged:
             return None
         bindings = self._bindings(picture).get(id(state), [])
-        return next((damage for place, damage in self._damaged.items() if self._lost(place, bindings)), None)
+        damages = (damage for its_own in self._damaged.values() for damage in its_own)
+        return next((damage for damage in damages if self._lost(damage, bindings)), None)
 
-    def _lost(self, place: str, bindings: list[Binding]) -> bool:
+    def _lost(self, damage: Damage, bindings: list[Binding]) -> bool:
+        place = damage.file
         name = place.rpartition("/")[2]
         numbers = [number for writer, number, _since in bindings if name.startswith(writer + ".")]
         records = self._now.get(name)
         if place not in self._sealed or (records is not None and place not in self._bad):
-            return bool(numbers)  # the segment's own crc fails, which does not tell where
+            low, high = damage.numbers or (0, FLOAT_STEP)  # the segment's own crc fails, which does not tell where
+            return any(low <= number <= high for number in numbers)
         fids = np.empty(0, np.uint32) if records is None else records["fid"] & np.uint32(FLOAT_STEP - 1)
         return any(int((fids == number).sum()) != self._sealed[place].get(number, 0) for number in numbers)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from naiad.errors import NewerFormat
 from naiad.store import frames
 from naiad.store.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
+from naiad.store.sums import FileCover
 
 __all__ = ["Damage", "JournalFile", "gap_damages", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
 
@@ -22,6 +23,8 @@ class Damage:
     what: str
     path: str | None = None
     offset: int | None = None
+    numbers: tuple[int, int] | None = None
+    """Of damage in a segment: the lowest and the highest field number that it can concern; None: any."""
 
     def __str__(self) -> str:
         where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
@@ -65,13 +68,18 @@ def list_journal(folder: Path) -> list[JournalFile]:
 
 
 def read_ops(
-    file: JournalFile, start: int, *, is_sealed: bool = False, is_header_damaged: bool = False
+    file: JournalFile,
+    start: int,
+    *,
+    is_sealed: bool = False,
+    is_header_damaged: bool = False,
+    cover: FileCover | None = None,
 ) -> tuple[list[Frame], int, list[Damage]]:
     """The frames from byte `start` on, where to go on next time, and what is damaged on the way.
 
     Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
-    unless the file was sealed, for nothing follows then. A header that is known to be damaged is not asked for a
-    version.
+    unless the file was sealed, for nothing follows then, or its sums say that there were frames: `cover`. A header that
+    is known to be damaged is not asked for a version. A frame that is there twice counts once.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.
@@ -83,17 +91,32 @@ def read_ops(
     start = max(start, FILE_HEADER)
     upto = start
     if not is_header_damaged:
-        _check_header(data, file, damages)
+        _check_header(data, file, damages, cover)
+    known = 0 if cover is None else cover.size
     for item in read_frames(data, start):
         if isinstance(item, Frame):
             found.append(item)
-        elif item.is_tail and not is_sealed:
+        elif item.is_tail and not is_sealed and item.start >= known:
             break
         else:
             damages += gap_damages(file, item, data)
         upto = item.end
     damages += _missing_sequences(file, found)
-    return found, upto, damages
+    if len(data) < known:
+        damages.append(Damage(file.place, f"it has {len(data)} bytes where {known} were written", offset=len(data)))
+    elif cover is not None and found and upto >= known and found[-1].sequence < cover.sequence:
+        damages.append(Damage(file.place, f"its last {cover.sequence - found[-1].sequence} frames are missing"))
+    return _once(found), upto, damages
+
+
+def _once(found: list[Frame]) -> list[Frame]:
+    """The frames without those that somebody put there again."""
+    last, once = -1, []
+    for frame in found:
+        if frame.sequence > last:
+            last = frame.sequence
+            once.append(frame)
+    return once
 
 
 def gap_damages(file: JournalFile, gap: Gap, data: bytes) -> list[Damage]:
@@ -111,8 +134,14 @@ def tail_gap(file: JournalFile, start: int) -> Gap | None:
     return last if isinstance(last, Gap) else None
 
 
-def _check_header(data: bytes, file: JournalFile, damages: list[Damage]) -> None:
-    """Note a damaged header and go on: the frames behind it carry their own crc."""
+def _check_header(data: bytes, file: JournalFile, damages: list[Damage], cover: FileCover | None) -> None:
+    """Note a damaged header and go on: the frames behind it carry their own crc.
+
+    Whoever wrote sums wrote this version, so with them another one is damage.
+    """
+    if cover is not None and len(data) >= FILE_HEADER and data[:12] != file_header()[:12]:
+        damages.append(Damage(file.place, "its header is not that of an ops file", offset=0))
+        return
     try:
         version = frames.header_version(data)
     except ValueError as error:
@@ -127,7 +156,8 @@ def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
     for one, two in pairwise(found):
         if two.sequence != one.sequence + 1:
             missing = two.sequence - one.sequence - 1
-            damages.append(Damage(file.place, f"{missing} frames are missing", offset=one.end))
+            what = f"{missing} frames are missing" if missing > 0 else "frames are there that were written before"
+            damages.append(Damage(file.place, what, offset=one.end))
     return damages
 
 

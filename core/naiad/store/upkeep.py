@@ -49,6 +49,8 @@ class Upkeep(Rotation):
             OSError: it is not. The files concerned were written anew from memory where the disk allowed it, because
                 a second fdatasync would claim success for pages that the kernel has already given up.
         """
+        self.cover()
+        covered = self.sums.position()
         with self._lock:
             files: list[OpsFile | Segment] = [*self.ops_files, *(one for one in self.segments if one.is_stored)]
             has_new_files, self._has_new_files = self._has_new_files, False
@@ -61,8 +63,28 @@ class Upkeep(Rotation):
         except OSError:
             self._has_new_files = True
             raise
+        self.sums.note_synced(covered)
         if waits and not self.recover():
             raise OSError(errno.EIO, "the disk still refuses what waits in memory")
+
+    def cover(self) -> None:
+        """Write checksums of what has come since the last time; never called by who appends.
+
+        A disk that refuses them is asked again the next time: the journal itself is as good without.
+        """
+        with self._lock:
+            segments = [segment for segment in self.segments if segment.is_stored]
+            ops = [(file.name, file.size, file.sequence) for file in self.ops_files]
+            if self.is_barred or not ops:
+                return
+        with contextlib.suppress(OSError):
+            self.sums.cover(segments, ops)
+
+    def mark_sums(self) -> None:
+        """Let the ops files say that there are sums, once these are on the disk. Called by the background thread."""
+        if self.sums.is_made and not self.sums.is_marked:
+            with contextlib.suppress(OSError):
+                self.sums.mark([file.name for file in tuple(self.ops_files)])
 
     def look_for_files(self) -> None:
         """Notice that somebody deleted the files: the kernel goes on taking what nobody will ever read.
@@ -256,6 +278,7 @@ class Upkeep(Rotation):
                 self.ops_files.remove(file)
             file.close()
         unlink(file.name, self._directory)
+        self.sums.note_folded(file.name)
 
     def _sync_file(self, file: OpsFile | Segment) -> None:
         """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""

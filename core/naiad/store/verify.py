@@ -18,9 +18,10 @@ from naiad.codec import ChunkDamaged, decode_pack, decode_points, decode_pyramid
 from naiad.errors import DamagedData
 from naiad.ops import End
 from naiad.store import schema
+from naiad.store.coverage import Coverage, read_coverage
 from naiad.store.database import integrity, open_for_reading
 from naiad.store.folder import RunFolder
-from naiad.store.index import Index
+from naiad.store.index import UNKNOWN, Index
 from naiad.store.leases import may_be_written, read_leases
 from naiad.store.picture import Picture, Shadowed
 from naiad.store.records import read_records
@@ -30,6 +31,7 @@ from naiad.store.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal
 from naiad.store.segment import FLOAT_STEP
 from naiad.store.states import SERIES, TEXT_SERIES, FieldState
 from naiad.store.store import FORMAT, Store
+from naiad.store.sums import FileCover
 from naiad.store.tails import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 
 __all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
@@ -83,12 +85,14 @@ class Findings:
             did not reach the disk.
         shadowed: what is as it was written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
+        is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
     """
 
     damages: list[Damage] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
     shadowed: list[Shadowed] = field(default_factory=list)
     is_stopped: bool = False
+    is_ended: bool = False
 
 
 def examine(folder: RunFolder) -> Findings:
@@ -120,19 +124,47 @@ def _examine(folder: RunFolder) -> Findings:
         found.damages.append(seal)
     elif isinstance(seal, Seal):
         bad = _check_files(folder, seal, found)
-    picture, positions = Picture(), Positions()
+    coverage = Coverage() if seal is not None else read_coverage(folder)  # before what it speaks of
+    picture, positions, head = Picture(), Positions(), None
     if folder.index.exists():
-        picture, positions = _check_index(folder, found, is_final=seal is not None)
+        picture, positions, head = _check_index(folder, found, is_final=seal is not None)
     found.is_stopped = seal is not None
     if seal is None:
-        found.is_stopped = _all_ended(folder, picture, positions)
-    _check_journal(folder, picture, positions, seal, bad, found)
+        _check_coverage(folder, coverage, positions, head, found)
+        found.is_ended = _all_ended(folder, picture, positions)
+        is_cut_short = not coverage.is_empty() or bool(read_leases(folder.journal))
+        found.is_stopped = found.is_ended and not is_cut_short
+        if head is not None and head.is_noted and coverage.is_empty() and not found.is_stopped:
+            what = "the sums of its writers are missing, so what may be missing beside them cannot be told"
+            found.damages.append(Damage(folder.journal.name, what))
+    _check_journal(folder, picture, positions, seal, bad, coverage, found)
     found.shadowed = picture.shadowed()
     is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in picture.writers.values())
-    if seal is None and found.is_stopped and is_whole:  # a disk that was full to the end took no seal
+    if found.is_ended and is_whole:  # a disk that was full to the end took no seal
+        _note_missing_seal(folder, found)
+    return found
+
+
+def _check_coverage(
+    folder: RunFolder, coverage: Coverage, positions: Positions, head: Head | None, found: Findings
+) -> None:
+    """Compare what is there with what the sums of the writers say, of a run without a seal."""
+    found.damages += coverage.damages
+    found.torn += coverage.torn
+    damage = coverage.index_damage(folder, head.folds if head else UNKNOWN if folder.index.exists() else None)
+    if damage is not None:
+        found.damages.append(damage)
+    found.damages += [damage for _name, damage in coverage.missing_files(folder, positions)]
+    found.damages += coverage.missing_sums(folder, list_journal(folder.journal))
+
+
+def _note_missing_seal(folder: RunFolder, found: Findings) -> None:
+    if found.is_stopped:
         what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
         found.damages.append(Damage(folder.seal.name, what))
-    return found
+    else:
+        what = "it was not written: the last writer was killed while it stopped"
+        found.torn.append(Damage(folder.seal.name, what))
 
 
 def _stamp(folder: RunFolder) -> object:
@@ -159,7 +191,7 @@ def _check_files(folder: RunFolder, seal: Seal, found: Findings) -> dict[str, li
 # The index
 
 
-def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple[Picture, Positions]:
+def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple[Picture, Positions, Head | None]:
     engine = open_for_reading(folder.index, is_final=is_final)
     index = Index(folder, engine)
     try:
@@ -170,10 +202,10 @@ def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple
             found.damages += _series_damages(index, connection, picture, head)
     except DBAPIError as error:
         found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
-        return Picture(), Positions()
+        return Picture(), Positions(), None
     finally:
         engine.dispose()
-    return picture, positions
+    return picture, positions, head
 
 
 def _structure(connection: Connection) -> list[str]:
@@ -267,17 +299,19 @@ def _check_journal(
     positions: Positions,
     seal: Seal | Damage | None,
     bad: dict[str, list[int]],
+    coverage: Coverage,
     found: Findings,
 ) -> None:
     frames = []
     for file in _open_files(folder, positions, "ops"):
         start = positions.get(file.name, (0, False))[0]
+        cover = coverage.files.get(file.name)
         whole, _upto, damages = read_ops(
-            file, start, is_sealed=found.is_stopped, is_header_damaged=0 in bad.get(file.place, ())
+            file, start, is_sealed=found.is_stopped, is_header_damaged=0 in bad.get(file.place, ()), cover=cover
         )
         found.damages += damages
         gap = None if found.is_stopped else tail_gap(file, start)
-        if gap is not None:
+        if gap is not None and gap.start >= (cover.size if cover else 0):
             what = f"the last {gap.end - gap.start} bytes are a write cut short"
             found.torn.append(Damage(file.place, what, offset=gap.start))
         frames += [(file.writer, frame) for frame in whole]
@@ -285,15 +319,27 @@ def _check_journal(
     sealed = seal.records if isinstance(seal, Seal) else {}
     for file in _open_files(folder, positions, "seg"):
         start = positions.get(file.name, (0, False))[0]
-        _check_segment(file, picture, start, bad.get(file.place, []), sealed.get(file.place, {}), found)
+        cover = coverage.files.get(file.name)
+        _check_segment(file, picture, start, bad.get(file.place, []), sealed.get(file.place, {}), cover, found)
+    for name, damage in coverage.missing_files(folder, positions):
+        if name.endswith(".seg"):
+            found.damages += _damaged_fields(damage, picture)
 
 
 def _check_segment(
-    file: JournalFile, picture: Picture, start: int, bad: list[int], sealed: dict[int, int], found: Findings
+    file: JournalFile,
+    picture: Picture,
+    start: int,
+    bad: list[int],
+    sealed: dict[int, int],
+    cover: FileCover | None,
+    found: Findings,
 ) -> None:
-    records, _upto, damages = read_records(file, start, bad)
+    records, _upto, damages = read_records(file, start, bad, cover)
     if not bad:  # else the seal has already said it, byte by byte
         found.damages += damages
+        for damage in damages:
+            found.damages += _damaged_fields(damage, picture)
     numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
     there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, count in there.items():
@@ -305,6 +351,17 @@ def _check_segment(
             owner = picture.owner_of(file.writer, number)
             what = f"{count - there.get(number, 0)} of its {count} points in this file are damaged"
             found.damages.append(Damage(file.place, what, owner.path if owner else None))
+
+
+def _damaged_fields(damage: Damage, picture: Picture) -> Iterator[Damage]:
+    """One damage for each series that may have lost points by damage in a segment."""
+    name = damage.file.rpartition("/")[2].partition(".")[0]
+    fields = picture.writers[name].fields if name in picture.writers else []
+    low, high = damage.numbers or (0, len(fields))
+    for number in range(max(low, 1), min(high, len(fields)) + 1):
+        state = fields[number - 1]
+        if state is not None and state.retired_at is None:
+            yield Damage(damage.file, "some of its points in this file may be damaged", state.path)
 
 
 def _open_files(folder: RunFolder, positions: Positions, suffix: str) -> list[JournalFile]:

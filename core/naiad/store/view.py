@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
+from naiad.store.coverage import Coverage, read_coverage
 from naiad.store.folder import RunFolder
 from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
@@ -61,6 +62,8 @@ class View:
         self._folded: dict[str, tuple[int, bool]] = {}
         self._seal: Seal | None = None
         self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
+        self._coverage = Coverage()
+        self._missing: dict[str, Damage] = {}  # journal files that are not there, by name
         self.refused: dict[str, Damage] = {}  # what is known to be damaged, by path
         self._files: list[JournalFile] = []
         self._tail: Tail | None = None  # once a series was read
@@ -76,6 +79,11 @@ class View:
         with self._lock:
             self._again(lambda: None)
             yield self.picture
+
+    @property
+    def folds(self) -> int:
+        """How often the index had been changed when it was last looked at."""
+        return self._folds or 0
 
     def read(self, read: Callable[[], T]) -> T:
         """Do it with what is there now; once more whenever a fold came in between.
@@ -109,11 +117,11 @@ class View:
         segments = [
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
         ]
-        if not segments and not (self._seal and self._seal.records):
+        if not segments and not self._missing and not (self._seal and self._seal.records):
             return None
         if self._tail is None:
             self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
-        self._note(self._tail.update(segments))
+        self._note(self._tail.update(segments, self._coverage.files, self._missing))
         return self._tail
 
     def tail_of(self, state: FieldState) -> list[Columns]:
@@ -163,7 +171,10 @@ class View:
             self._forget()
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
         self._files = list_journal(self.folder.journal)
+        is_sealed = _stamp(self.folder) is not None
+        self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
         self._load()
+        self._check_coverage()
         frames: list[tuple[str, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
@@ -172,12 +183,36 @@ class View:
                     self._read.get(file.name, 0),
                     is_sealed=self._seal is not None,
                     is_header_damaged=0 in self._bad.get(file.place, ()),
+                    cover=self._coverage.files.get(file.name),
                 )
                 self._note(damages)
                 self._read[file.name] = upto
                 frames += [(file.writer, frame) for frame in found]
         self.picture.apply_all(frames)
         self._adopt()
+
+    def _check_coverage(self) -> None:
+        """Note what is missing by the sums of the writers, unless a fold or a seal came in between."""
+        self._missing = {}
+        if self._seal_stamp is not None:
+            return  # the seal tells
+        folds = self._folds if self.folder.index.exists() else None
+        index = self._coverage.index_damage(self.folder, folds)
+        self._missing = dict(self._coverage.missing_files(self.folder, self._folded))
+        sums = [*self._coverage.missing_sums(self.folder, self._files)]
+        if (index or self._missing or sums) and self._has_moved():
+            raise _Moved
+        self._note([*self._coverage.damages, *([index] if index else []), *self._missing.values(), *sums])
+
+    def _has_moved(self) -> bool:
+        if _stamp(self.folder) != self._seal_stamp or _inode(self.folder.index) != self._inode:
+            return True
+        if read_coverage(self.folder) != self._coverage:
+            return True
+        if self._inode is None:
+            return False
+        with self._snapshot() as (index, connection):
+            return index.folds(connection) != self._folds
 
     def _adopt(self) -> None:
         """Give a field to points that a writer appended to a series after another writer had deleted it."""

@@ -92,7 +92,7 @@ def test_repair_keeps_the_original(cli: Cli, digits: str, folder: Path) -> None:
     original = Path(last.removeprefix("The originals are kept in "))
     assert 0 == result.exit_code, result.stderr
     assert "train/loss" in result.stdout
-    assert "lost: 0." in result.stdout
+    assert "lost: 0 points." in result.stdout
     assert before == files(original)
     assert 0 == cli("verify", digits).exit_code
     assert ["0.9", "0.5", "0.25"] == [

@@ -150,10 +150,10 @@ def test_files_folded_while_they_are_read_are_found_in_the_index(
     update = Tail.update
     folds = iter([True])
 
-    def fold_first(tail: Tail, files: Any) -> Any:
+    def fold_first(tail: Tail, *files: Any) -> Any:
         if next(folds, False):
             Keeper(folder, Tuning.from_environment()).fold(None)
-        return update(tail, files)
+        return update(tail, *files)
 
     monkeypatch.setattr(Tail, "update", fold_first)
     assert [0, 1, 2] == reader.points("loss").steps.tolist()

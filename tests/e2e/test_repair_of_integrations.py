@@ -1,0 +1,139 @@
+"""One flipped bit in every kind of file of runs that real frameworks made: verify names it, repair saves the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from naiad.errors import DamageWarning
+from naiad.store.blobs import Blobs
+from naiad.store.derived import KINDS
+from naiad.store.folder import RunFolder
+from naiad.store.reader import Reader
+from naiad.store.references import stored_files
+from naiad.store.repair import repair
+from naiad.store.store import Store
+from naiad.store.verify import examine, verify
+from naiad.writer import Writer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMMANDS = {
+    "lightning": [sys.executable, "-W", "ignore", str(EXAMPLES / "lightning_fit.py")],
+    "keras": [sys.executable, "-W", "ignore", str(EXAMPLES / "keras_fit.py")],
+    "sklearn": [sys.executable, "-W", "ignore", str(EXAMPLES / "sklearn_report.py")],
+    "kedro": [sys.executable, "-W", "ignore", "-m", "kedro", "run"],
+}
+FAST = {"OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch", "DO_NOT_TRACK": "1", "NAIAD_FOLD_RECORDS": "1"}
+
+
+@pytest.fixture(scope="module", params=sorted(COMMANDS))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with what one framework logged in a tiny fit."""
+    place = tmp_path_factory.mktemp(request.param)
+    if request.param == "kedro":
+        place = place / "kedro_project"
+        ignored = shutil.ignore_patterns("data", ".naiad", "__pycache__")
+        shutil.copytree(EXAMPLES / "kedro_project", place, ignore=ignored)
+    environment = {**os.environ, **FAST, "NAIAD_STORE": str(place / "store")}
+    command = COMMANDS[request.param]
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return place / "store"
+
+
+@pytest.fixture(params=["stopped", "killed"])
+def run(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> RunFolder:
+    """A run of it, as it was stopped, or gone on with by a process that was killed a second later."""
+    shutil.copytree(made, tmp_path / "store", symlinks=True)
+    folder = max(Store.locate(tmp_path / "store").folders(), key=lambda folder: len(Reader(folder).kinds()))
+    if request.param == "killed":
+        child = os.fork()
+        if not child:
+            try:
+                Writer.open(folder).wait()
+                time.sleep(1.5)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert [] == verify(folder)
+    return folder
+
+
+def answers(folder: RunFolder) -> dict[str, str]:
+    """What a run holds at each path."""
+    reader = Reader(folder)
+    found: dict[str, Any] = {}
+    for path, kind in reader.kinds().items():
+        if kind == "float_series":
+            found[path] = [np.asarray(column).tolist() for column in reader.points(path)]
+        elif kind in ("string_series", "file_series"):
+            found[path] = list(reader.texts(path))
+        elif kind == "file_set":
+            found[path] = [reader.picture().fields[path][kind].members]
+        elif path not in KINDS:
+            found[path] = [reader.atom(path)[1]]
+    return {path: repr(answer) for path, answer in found.items()}  # for in text a NaN equals itself
+
+
+def kinds_of_files(folder: RunFolder) -> Iterator[Path]:
+    """The largest file of each kind of the run, and of the content that its fields keep."""
+    files = [path for path in folder.path.rglob("*") if path.is_file() and path.stat().st_size > 1]
+    reader = Reader(folder)
+    names = {reader.resolve(file.blob) for _path, file in stored_files(reader) if file.content is None}
+    blobs = [Blobs(folder.blobs).path(name) for name in names]
+    largest: dict[str, Path] = {}
+    for path in sorted([*files, *blobs], key=lambda path: path.stat().st_size):
+        if path.suffix not in (".lease", ".db-shm") and not path.name.startswith("."):
+            largest[path.suffix] = path
+    yield from largest.values()
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.timeout(600)
+def test_one_flipped_bit_is_named_and_the_rest_is_saved(run: RunFolder) -> None:
+    true = answers(run)
+    for path in list(kinds_of_files(run)):
+        original, before = path.read_bytes(), {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}
+        flip(path)
+
+        found = examine(run)
+        named = [*found.damages, *found.torn]
+        if not any(path.name in damage.file for damage in named):  # a place in the index that nothing uses
+            assert path.name.startswith("run.db")
+            assert true == answers(run)
+            path.write_bytes(original)
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)
+            done = repair(run)
+        assert [] == verify(run)
+        after = answers(run)
+        lost = {path for path in true if path in done.lost_fields or any(path in name for name in done.lost_files)}
+        lost |= {damage.path for damage in done.damages if damage.path}  # of a series some points may be gone
+        assert {} == {p: v for p, v in after.items() if v != true.get(p) and p not in lost}
+        assert set(true) - set(after) <= lost
+        if done.kept is not None and run.path in path.parents:
+            assert (done.kept / path.relative_to(run.path)).read_bytes() != original
+
+        shutil.rmtree(run.path)
+        for place, data in before.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(data)
+        path.write_bytes(original)
+    assert {} == {p: v for p, v in answers(run).items() if v != true[p]}
