@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Op, Open, Plain, Strings, Tags
+from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Members, Op, Open, Plain, Strings, Tags
 from naiad.store.picture import Picture, Shadowed
 from naiad.store.states import FLOAT_SERIES, FieldState, Series
 
@@ -247,8 +248,8 @@ def test_tags_are_cleared_then_removed_then_added() -> None:
     assert ["d", b"\xed\xa0\x80"] == tags_of(picture)
 
 
-def tags_of(picture: Picture) -> list[str | bytes]:
-    state = picture.at("sys/tags")
+def tags_of(picture: Picture, path: str = "sys/tags") -> list[str | bytes]:
+    state = picture.at(path)
     assert state is not None
     return state.tags
 
@@ -323,3 +324,35 @@ def test_variance_of_an_index_that_does_not_say_stays_unknown() -> None:
     series.add(1, 1, 1.0, 1.0, 1.0, 5, 1.0, 100, 0.0)
 
     assert (3, None) == (series.finite, series.variance)
+
+
+LATE: dict[str, tuple[list[Op], list[Op]]] = {
+    "value": ([assign(1.0, 10.0)], [assign(2.0, 20.0)]),
+    "deletion": ([assign(1.0, 10.0)], [Delete("x", 20.0)]),
+    "tag removed": ([Tags("t", ["a"], [], False, 10.0)], [Tags("t", [], ["a"], False, 20.0)]),
+    "tags cleared": ([Tags("t", ["a"], [], False, 10.0)], [Tags("t", ["b"], [], True, 20.0)]),
+    "chart axis": ([Configure("m", 0.0, 1.0, "a", 10.0)], [Configure("m", 5.0, 6.0, "b", 20.0)]),
+    "member": ([Members("f", {"n": "old"}, [], False, 10.0)], [Members("f", {"n": "new"}, [], False, 20.0)]),
+    "folder removed": ([Members("f", {"d/n": "old"}, [], False, 10.0)], [Members("f", {}, ["d"], False, 20.0)]),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_older_ops_that_arrive_late_change_nothing_that_was_written_later(name: str) -> None:
+    older, newer = [[(writer, op) for op in ops] for writer, ops in zip((ANN, BEN), LATE[name], strict=True)]
+    in_time, late = picture_of(*older, *newer), picture_of(*newer, *older)
+
+    def shown(picture: Picture) -> list[object]:
+        return [(state.path, state.value, state.tags, state.config, state.members) for state in picture.states()]
+
+    assert shown(in_time) == shown(late)
+
+
+def test_adding_tags_one_by_one_is_linear() -> None:
+    """20,000 took a minute, as each op copied all tags."""
+    picture = Picture()
+    began = time.process_time()
+    picture.apply(ANN, [Tags("t", [f"tag-{i}"], [], False, float(i)) for i in range(20_000)])
+
+    assert time.process_time() - began < 5
+    assert 20_000 == len(tags_of(picture, "t"))
