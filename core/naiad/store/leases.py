@@ -121,7 +121,7 @@ def _lock(fd: int) -> None:
 def _owner(fd: int) -> Owner | None:
     try:
         return Owner(**json.loads(os.pread(fd, 4096, 0)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

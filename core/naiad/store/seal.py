@@ -80,7 +80,7 @@ def read_seal(folder: RunFolder) -> Seal | Damage | None:
         body = json.loads(text)
         crc = body.pop("crc32")
         is_whole = crc == _crc(body)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return damage
     if not is_whole:
         return damage
