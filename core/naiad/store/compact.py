@@ -18,10 +18,10 @@ from naiad.store.folder import RunFolder
 from naiad.store.index import Changes, Index
 from naiad.store.picture import Picture
 from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, add_texts
-from naiad.store.points import Columns, join
+from naiad.store.points import Columns, join, ordered
 from naiad.store.rows import Head, pack_crc
 from naiad.store.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
-from naiad.store.series import read_points, read_texts
+from naiad.store.series import points_by_writer, read_points, texts_by_writer
 from naiad.store.states import SERIES, TEXT_SERIES, FieldState
 from naiad.store.tails import Damage
 
@@ -47,10 +47,11 @@ def compact_if_worth_it(folder: RunFolder) -> bool:
             picture, head, _positions, _damages = index.load(connection)
     except SQLAlchemyError as error:
         raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
-    needed = sum(
-        -(-state.series.count // POINTS_LIMIT) for state in picture.states() if state.series.count >= PACK_BELOW
-    )
-    short = sum(state.series.count for state in picture.states() if state.series.count < PACK_BELOW)
+    shared = [state for state in picture.states() if len(state.point_writers()) > 1]
+    alone = [state for state in picture.states() if len(state.point_writers()) < 2]
+    needed = sum(-(-state.series.count // POINTS_LIMIT) + len(state.point_writers()) for state in shared)
+    needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
+    short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
     needed += -(-short // POINTS_LIMIT)
     if _is_tidy(head, needed):
         return False
@@ -119,21 +120,22 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
             continue
         chunks = index.chunks(connection, state.id)
         if state.kind in TEXT_SERIES:
-            steps, texts, times = read_texts(state, chunks, _refusal)
-            state.pieces = 0
-            add_texts(
-                state,
-                [(s, t, text.encode("utf-8", "surrogatepass")) for s, t, text in zip(steps, times, texts, strict=True)],
-                changes,
-            )
+            texts = texts_by_writer(state, chunks, _refusal)
+            _empty_series(state)
+            for writer, rows in texts.items():
+                add_texts(state, sorted(rows, key=lambda row: row[0]), changes, writer)
         else:
             points = _whole_steps(read_points(state, chunks, shares.get(state.id, []), [], _refusal))
-            state.pieces = 0
-            if len(points.values) < PACK_BELOW:
+            by_writer = points_by_writer(state, chunks, shares.get(state.id, []))
+            _empty_series(state)
+            if len(by_writer) > 1:  # a deletion that arrives late may take those of one
+                for writer, parts in by_writer.items():
+                    add_chunks(state, _whole_steps(ordered(join(parts))), changes, writer)
+            elif len(points.values) < PACK_BELOW:
                 state.pieces = min(1, len(points.values))
                 short.append((state, points))
             else:
-                add_chunks(state, points, changes)
+                add_chunks(state, points, changes, *by_writer)
         picture.touch(state)
     for is_integer in (True, False):
         _pack(
@@ -141,6 +143,12 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
             changes,
         )
     return changes
+
+
+def _empty_series(state: FieldState) -> None:
+    state.pieces = 0
+    if state.shared is not None:
+        state.shared.by = []
 
 
 def _whole_steps(points: Columns) -> Columns:

@@ -125,7 +125,7 @@ def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
 
 
 def _fact(kind: str, text: str) -> str | None:
-    with contextlib.suppress(ValueError):  # a later release may write something else
+    with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
         facts = json.loads(text)
         found = facts.get(FACTS[kind]) if isinstance(facts, dict) else None
         return as_stored(found) if isinstance(found, str) else None

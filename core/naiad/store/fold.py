@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +32,14 @@ from naiad.store.points import (
     Columns,
     Ints,
     from_records,
+    is_after,
     ordered,
     split_exact,
 )
 from naiad.store.records import Records, read_records
 from naiad.store.rows import Head
 from naiad.store.segment import HEADER, RECORD
+from naiad.store.series import facts_of, left_points, left_texts
 from naiad.store.states import FLOAT_SERIES, FieldState
 from naiad.store.sums import FileCover
 from naiad.store.tails import Damage, JournalFile, read_ops
@@ -89,7 +94,8 @@ class Folder:
         with index.snapshot() as connection:
             picture, head, positions = self._load(index, connection, picture)
             changes = Changes()
-            done = _absorb(picture, head, sources, positions, changes, coverage.files)
+            read = functools.partial(index.remnant, connection)
+            done = _absorb(picture, head, sources, positions, changes, coverage.files, read)
             head.is_noted |= bool(coverage.writers)
             index.commit(connection, picture, head, changes)
         picture.touched.clear()
@@ -156,6 +162,7 @@ def _absorb(
     positions: dict[str, tuple[int, bool]],
     changes: Changes,
     covers: Covers,
+    read: Callable[[FieldState], tuple[list[Any], list[Any]]],
 ) -> list[JournalFile]:
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
     parts = _read(unfinished, positions, covers)
@@ -164,13 +171,14 @@ def _absorb(
         if part.source.is_final or part.upto > part.start:
             changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
     picture.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
-    records.sort(key=lambda item: (picture.writer(item[0].writer).started, item[0]))
+    for state in list(picture.uncertain.values()):
+        _settle(picture, head, state, read(state), changes)
+    records.sort(key=lambda item: item[0])
     fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in picture.touched.values():
         if state.retired_at is None or state.kind == FLOAT_SERIES:
             _give_id(state, head, changes)
-        if state.texts and state.retired_at is None:
-            fold_texts(state, changes)
+        fold_texts(state, changes)
     is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
     return [source.file for source in sources if source.file.name in is_done]
 
@@ -240,22 +248,18 @@ def _read_ops(source: Source, start: int, cover: FileCover | None) -> _Part:
 
 
 def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
-    """All new points of all writers, stably sorted by field, as chunks and packs."""
-    if not records:
-        return
-    states: dict[int, FieldState] = {}
+    """All new points, stably sorted by field, as chunks and packs; each is of one writer, since a deletion may be."""
     pieces: dict[str, list[Records]] = {}
     for writer, piece in records:
         pieces.setdefault(writer, []).append(piece)
-    parts = [_by_field(picture, head, writer, _joined(part), states, changes) for writer, part in pieces.items()]
-    fields = np.concatenate([part[0] for part in parts])
-    is_float = np.concatenate([part[1] for part in parts])
-    raw = Columns(*(np.concatenate(column) for column in zip(*(part[2] for part in parts), strict=True)))
-    order = np.argsort(fields, kind="stable")
-    order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
-    if len(order):
-        for rows, points in _with_true_steps(fields[order], is_float[order], raw.take(order)):
-            _fold_sorted(states, rows, points, changes)
+    for writer, part in pieces.items():
+        states: dict[int, FieldState] = {}
+        fields, is_float, raw = _by_field(picture, head, writer, _joined(part), states, changes)
+        order = np.argsort(fields, kind="stable")
+        order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
+        if len(order):
+            for rows, points in _with_true_steps(fields[order], is_float[order], raw.take(order)):
+                _fold_sorted(states, rows, points, changes, writer)
 
 
 def _by_field(
@@ -274,11 +278,15 @@ def _by_field(
     fields[numbers > len(known)] = 0
     for number in np.flatnonzero(np.bincount(fields)).tolist():
         state = known[number - 1] if number else None
-        if state is not None and state.retired_at is not None:
+        if state is not None and state.path in picture.graves:
             state, since = picture.meaning(writer, number)
-            is_late = (fields == number) & (records["time"] >= since)
-            fields[(fields == number) & ~is_late] = 0
-            state = picture.heir(state, writer) if state is not None and is_late.any() else None
+            if state is not None and since > -math.inf:
+                is_late = (fields == number) & is_after(records["time"], since)
+                fields[(fields == number) & ~is_late] = 0
+                if is_late.any():
+                    picture.heir(state, writer)
+                else:
+                    state = None
         if state is not None:
             picture.touch(state)
             _give_id(state, head, changes)
@@ -312,20 +320,39 @@ def _with_true_steps(fields: Ints, is_float: Flags, raw: Columns) -> Iterator[tu
             yield np.full(len(part.values), field), part
 
 
-def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, changes: Changes) -> None:
+def _settle(
+    picture: Picture, head: Head, state: FieldState, pieces: tuple[list[Any], list[Any]], changes: Changes
+) -> None:
+    """Write anew what a deletion that arrived late has left of a series."""
+    left: dict[str, list[Columns]] = {}
+    if state.kind == FLOAT_SERIES:
+        left = left_points(state, *pieces, _refusal)
+    else:
+        state.texts = left_texts(state, pieces[0], _refusal)
+    state.remnant = None
+    picture.settle(state, [*left, *state.texts])
+    if left or state.texts:
+        _give_id(state, head, changes)
+    for writer, parts in left.items():
+        for part in parts:
+            state.add_points(writer, *facts_of(part))
+            add_chunks(state, part, changes, writer)
+
+
+def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, changes: Changes, writer: str) -> None:
     starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
     bounds = np.append(starts, len(fields))
     points = _ordered_within(points, starts, bounds)
     ids = fields[starts]
-    _count(states, ids, bounds, points)
+    _count(states, ids, bounds, points, writer)
     sizes = np.diff(bounds)
     for i in np.flatnonzero(sizes >= PACK_BELOW).tolist():
-        add_chunks(states[int(ids[i])], points.take(slice(int(bounds[i]), int(bounds[i + 1]))), changes)
+        add_chunks(states[int(ids[i])], points.take(slice(int(bounds[i]), int(bounds[i + 1]))), changes, writer)
     is_short = np.repeat(sizes < PACK_BELOW, sizes)
     if is_short.any():
         add_packs(fields[is_short], points.take(is_short), changes)
         for field in ids[sizes < PACK_BELOW].tolist():
-            states[field].pieces += 1
+            states[field].add_piece(writer)
     changes.points += len(fields)
 
 
@@ -340,7 +367,7 @@ def _ordered_within(points: Columns, starts: Ints, bounds: Ints) -> Columns:
     return points
 
 
-def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Columns) -> None:
+def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Columns, writer: str) -> None:
     """Bring the facts of each series up to date."""
     starts, ends = bounds[:-1], bounds[1:] - 1
     values = points.values
@@ -360,6 +387,21 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
             values[ends],
             points.times[ends],
             np.add.reduceat(np.where(finite, np.square(numbers), 0.0), starts),
+            _last_ranks(points, starts, ends),
         )
     for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
-        states[field].series.add(*facts)
+        states[field].add_points(writer, *facts)
+
+
+def _last_ranks(points: Columns, starts: Ints, ends: Ints) -> Ints:
+    """The latest time among the points of the last step of each group; nearly always the one point there is."""
+    ranks = points.times[ends]
+    steps = points.steps
+    for i in np.flatnonzero((ends > starts) & (steps[np.maximum(ends - 1, 0)] == steps[ends])).tolist():
+        rows = slice(int(starts[i]), int(ends[i]) + 1)
+        ranks[i] = points.times[rows][steps[rows] == steps[ends[i]]].max()
+    return ranks
+
+
+def _refusal(path: str, file: str, what: str) -> DamagedData:
+    return DamagedData(f'"{path}" is damaged in {file} ({what}).', file=file, offset=0, what=what)

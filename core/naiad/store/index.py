@@ -44,7 +44,7 @@ from naiad.store.rows import (
     writer_state,
 )
 from naiad.store.seal import sync_folder
-from naiad.store.states import FLOAT_SERIES, FieldState
+from naiad.store.states import FieldState
 from naiad.store.tails import Damage, refuse_newer
 
 __all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
@@ -124,6 +124,7 @@ class Index:
         if not states and head.folds == UNKNOWN:
             raise damaged(damages[0].what)
         self._load_writers(connection, head, picture, states, damages)
+        picture.link()
         positions = self.positions(connection, damages)
         if head.folds != UNKNOWN:
             damages += self._missing_rows(connection, head)
@@ -215,6 +216,16 @@ class Index:
             rows = self.all_rows(connection, schema.pack, range(1, self.head(connection).next_pack), [])
         return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
 
+    def remnant(self, connection: Connection, state: FieldState) -> tuple[list[Any], list[Any]]:
+        """The chunks and packs in which points of a series lie of which a deletion took some.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        assert state.remnant is not None
+        number = state.remnant.id
+        return self.chunks(connection, number), self.packs(connection, number)
+
     def _head_or_none(self, connection: Connection, damages: list[Damage]) -> Head:
         try:
             return self.head(connection)
@@ -281,16 +292,17 @@ class Index:
         return damages
 
     def _drop_retired(self, connection: Connection, picture: Picture, head: Head) -> None:
-        """Remove the points of deleted fields. The row of a float series stays: other writers' numbers may mean it."""
-        for state in picture.retired:
-            if state.id:
-                low = chunk_key(state.id, 0)
-                span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
-                head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
-            if state.kind != FLOAT_SERIES:
-                picture.touched.pop(id(state), None)
-                head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == state.id)).rowcount
+        """Remove the rows and points of deleted fields; what is left of one has another number now."""
+        for number in picture.retired:
+            low = chunk_key(number, 0)
+            span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
+            head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
+            head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == number)).rowcount
         picture.retired = []
+        for writer in picture.writers.values() if picture.renumbered else ():
+            if any(id(state) in picture.renumbered for state in writer.fields):
+                picture.touched_writers.add(writer.name)
+        picture.renumbered.clear()
 
     def _commit_writers(self, connection: Connection, picture: Picture, head: Head) -> None:
         names = [{"b_name": name} for name in picture.touched_writers]

@@ -310,7 +310,7 @@ def _owner(fd: int) -> Owner | None:
     try:
         known = json.loads(os.pread(fd, 4096, 0))
         return Owner(**{name: known[name] for name in Owner.__dataclass_fields__ if name in known})
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -26,11 +26,11 @@ TEXT_BYTES = 4 * 1024 * 1024
 REMEMBERED_TEXT = 4096
 
 
-def add_chunks(state: FieldState, points: Columns, changes: Changes) -> None:
-    """Chunks of one series whose points are in order."""
+def add_chunks(state: FieldState, points: Columns, changes: Changes, writer: str) -> None:
+    """Chunks of one series whose points are in order, all of one writer."""
     for start in range(0, len(points.values), POINTS_LIMIT):
         part = points.take(slice(start, start + POINTS_LIMIT))
-        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes)
+        _add_chunk(state, len(part.values), pyramid(part.steps, part.values), encode_points(*part), changes, writer)
 
 
 def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
@@ -47,33 +47,36 @@ def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
 
 
 def fold_texts(state: FieldState, changes: Changes) -> None:
-    """The new texts of one series, ordered by step within each chunk."""
-    texts, state.texts = state.texts, []
-    for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in texts]):
-        part.sort(key=lambda row: row[0])
-        _add_text_chunk(state, part, changes)
-        step, time, text = part[-1]
-        last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
-        state.series.add(len(part), 0, 0.0, 0.0, 0.0, step, last, time)
+    """The new texts of one series, those of each writer ordered by step within each chunk."""
+    texts, state.texts = state.texts, {}
+    for writer, rows in texts.items():
+        for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in rows]):
+            part.sort(key=lambda row: row[0])
+            step, time, text = part[-1]
+            last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
+            rank = max(row[1] for row in part if row[0] == step)
+            state.add_points(writer, len(part), 0, 0.0, 0.0, 0.0, step, last, time, rank=rank)
+            _add_text_chunk(state, part, changes, writer)
 
 
-def add_texts(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
-    """Chunks of one string series whose texts are in order."""
+def add_texts(state: FieldState, rows: list[TextRow], changes: Changes, writer: str) -> None:
+    """Chunks of one string series whose texts are in order, all of one writer."""
     for part in _text_parts(rows):
-        _add_text_chunk(state, part, changes)
+        _add_text_chunk(state, part, changes, writer)
 
 
-def _add_chunk(state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes) -> None:
-    key = chunk_key(state.id, state.pieces)
-    state.pieces += 1
+def _add_chunk(
+    state: FieldState, count: int, heights: bytes | None, data: bytes, changes: Changes, writer: str
+) -> None:
+    key = chunk_key(state.id, state.add_piece(writer))
     crc = chunk_crc(key, count, heights, data)
     changes.chunks.append({"key": key, "count": count, "crc": crc, "pyramid": heights, "data": data})
 
 
-def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes) -> None:
+def _add_text_chunk(state: FieldState, rows: list[TextRow], changes: Changes, writer: str) -> None:
     steps, times, texts = zip(*rows, strict=True)
     data = encode_texts(numbers_array(list(steps)), np.array(times, np.int64), texts)
-    _add_chunk(state, len(rows), None, data, changes)
+    _add_chunk(state, len(rows), None, data, changes, writer)
 
 
 def _text_parts(texts: list[TextRow]) -> Iterator[list[TextRow]]:

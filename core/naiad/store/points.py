@@ -18,7 +18,9 @@ __all__ = [
     "Reals",
     "as_bytes",
     "from_records",
+    "is_after",
     "join",
+    "merged",
     "numbers_array",
     "ordered",
     "split_exact",
@@ -71,6 +73,26 @@ def ordered(points: Columns) -> Columns:
     if len(steps) < 2 or bool((steps[1:] >= steps[:-1]).all()):
         return points
     return points.take(np.argsort(steps, kind="stable"))
+
+
+def is_after(times: Reals, since: float) -> npt.NDArray[np.bool_]:
+    """Which unix times are later than a deletion, compared as they are kept: in whole milliseconds."""
+    with np.errstate(invalid="ignore"):
+        late: npt.NDArray[np.bool_] = np.rint(times * 1000.0) > round(since * 1000)
+    return late
+
+
+def merged(points: Columns, writers: Ints) -> Columns:
+    """Points of several writers by step. Equal steps of one writer stay in order, between writers they go by time.
+
+    A writer's time is the latest it has given so far to a point of that step, so that its order is never broken.
+    """
+    by_writer = np.lexsort((writers, points.steps))
+    steps, names = points.steps[by_writer], writers[by_writer]
+    is_first = np.concatenate(([True], (steps[1:] != steps[:-1]) | (names[1:] != names[:-1])))
+    ranks = np.unique(points.times[by_writer], return_inverse=True)[1].reshape(-1)
+    latest = np.maximum.accumulate(np.cumsum(is_first) * len(ranks) + ranks) % max(1, len(ranks))
+    return points.take(by_writer[np.lexsort((names, latest, steps))])
 
 
 def numbers_array(steps: list[int | float]) -> Numbers:

@@ -20,14 +20,14 @@ from naiad.store.states import (
     TEXT_SERIES,
     FieldState,
     Series,
-    TextPoint,
-    copy_series,
+    with_texts,
 )
 from naiad.store.tails import Damage
 from naiad.store.view import View
 
 if TYPE_CHECKING:
     from naiad.store.points import Columns
+    from naiad.store.series import Part
 
 __all__ = ["Reader"]
 
@@ -296,7 +296,7 @@ class Reader:
     def _series(self, path: str, read: Callable[[FieldState], T], *kinds: str) -> T:
         return self._view.read(lambda: read(self._found(path, *(kinds or SERIES))))
 
-    def _parts(self, state: FieldState) -> tuple[FieldState, list[Any], list[Columns], list[Columns], Refusal]:
+    def _parts(self, state: FieldState) -> tuple[FieldState, list[Any], list[Columns], list[Part], Refusal]:
         from naiad.store.series import read_shares
 
         chunks = self._view.rows(state, "chunks")
@@ -312,11 +312,14 @@ class Reader:
                 return state.series
             from naiad.store.series import with_tail
 
-            return with_tail(state.series, parts)
-        return _with_texts(state.series, state.texts)
+            return with_tail(state, parts)
+        if not state.texts:
+            return state.series
+        return with_texts(state)
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
-        return self._facts(state) if state.kind in TEXT_SERIES or id(state) in late else state.series
+        is_more = state.kind in TEXT_SERIES or id(state) in late or id(state) in self._view.left
+        return self._facts(state) if is_more else state.series
 
     def _derived(self) -> dict[str, Plain]:
         with self._view.current() as picture:
@@ -325,13 +328,3 @@ class Reader:
 
 def _text(text: Text) -> str:
     return text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text
-
-
-def _with_texts(series: Series, texts: list[TextPoint]) -> Series:
-    """The same with texts that are not in the index yet."""
-    if not texts:
-        return series
-    whole = copy_series(series)
-    step, time, text = max(reversed(texts), key=lambda point: point[0])
-    whole.add(len(texts), 0, 0.0, 0.0, 0.0, step, text, round(time * 1000))
-    return whole

@@ -14,7 +14,18 @@ from sqlalchemy.exc import DatabaseError
 
 from naiad.ops import Plain, Text
 from naiad.store import schema
-from naiad.store.states import FieldState, Series, WriterState
+from naiad.store.lastwriter import NEVER
+from naiad.store.states import (
+    DELETED,
+    FILE_SET,
+    STRING_SET,
+    Deletions,
+    FieldState,
+    Last,
+    Series,
+    Shared,
+    WriterState,
+)
 
 __all__ = [
     "CHUNK_TYPES",
@@ -67,6 +78,28 @@ class Head(msgspec.Struct, array_like=True):
     is_noted: bool = False  # the sums of some writer speak of this index, until the run is sealed
 
 
+class History(msgspec.Struct, array_like=True):
+    """Which op of which writer the parts of a field are due to. Numbers of writers count in `writers`."""
+
+    writers: list[str] = []
+    spans: list[tuple[int, float, int, float]] | None = None  # writer; key of its first op; time of its last
+    parts: list[tuple[int, Last]] | None = None  # the last point of each writer that has some
+    by: list[int] = []  # whose of `parts` each piece is, where there are several
+    rank: int | None = None  # of the last point
+    config: tuple[float, int] | None = None
+    entries: list[tuple[float, int]] = []  # time and writer of each tag, or of each member
+    removed: list[tuple[Text, float, int]] = []
+    cleared: tuple[float, int] | None = None
+
+
+class DeletionFacts(msgspec.Struct, array_like=True):
+    """What was deleted at a path: as `states.Deletions`."""
+
+    deleted: dict[str, dict[str, float]]
+    continuing: dict[str, list[str]]
+    buried: dict[str, int]
+
+
 class FieldFacts(msgspec.Struct, array_like=True):
     """The `facts` of a field row."""
 
@@ -90,6 +123,8 @@ class FieldFacts(msgspec.Struct, array_like=True):
     defined_by: str | None = None
     members: dict[str, str] = {}
     spread: float | None = None  # of an index that does not say, unknown
+    history: History | None = None  # where there is more to say than that one writer wrote it
+    deletions: DeletionFacts | None = None  # in the row of what was deleted at a path
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -185,7 +220,7 @@ def facts_row(state: FieldState) -> dict[str, Any]:
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members, s.spread,
+            state.members, s.spread, _history(state), _deletion_facts(state),
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -203,13 +238,82 @@ def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
         facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
         facts.last_step, facts.last_value, facts.last_time, facts.spread if facts.finite else 0.0,
     )  # fmt: skip
-    return FieldState(
-        path, kind, number, facts.writer, facts.at, facts.value, facts.tags, facts.config, series, facts.pieces,
+    state = FieldState(
+        path, kind, number, facts.writer, facts.at, facts.value, facts.config, series, facts.pieces,
         facts.retired_at, facts.retired_by,
         facts.at if facts.defined_at is None else facts.defined_at,
         facts.writer if facts.defined_by is None else facts.defined_by,
-        facts.members,
     )  # fmt: skip
+    if kind == DELETED:
+        state.deletions = _deletions(facts)
+    elif facts.history is not None or facts.tags or facts.members or facts.config != (None, None, None):
+        _give_history(state, facts)
+    return state
+
+
+def _history(state: FieldState) -> History | None:
+    """What a row has to say of its writers; nothing of a field that one of them wrote, which is nearly all."""
+    if state.shared is None and state.entries is None and state.config_key == NEVER and state.series.last_rank is None:
+        return None
+    writers: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return writers.setdefault(name, len(writers))
+
+    found = History(rank=state.series.last_rank)
+    if state.config_key != NEVER:
+        found.config = (state.config_key[0], number(state.config_key[1]))
+    if state.shared is not None:
+        spans = state.shared.spans
+        if spans is not None:
+            found.spans = [(number(name), at, number(by), last) for name, ((at, by), last) in spans.items()]
+        found.parts = [(number(name), last) for name, last in state.shared.parts.items()]
+        found.by = state.shared.by
+    if state.entries is not None:
+        entries = state.set
+        names: list[Any] = state.tags if state.kind == STRING_SET else list(state.members)
+        found.entries = [(entries.present[name][0], number(entries.present[name][1])) for name in names]
+        found.removed = [(name, at, number(writer)) for name, (at, writer) in entries.removed.items()]
+        if entries.cleared != NEVER:
+            found.cleared = (entries.cleared[0], number(entries.cleared[1]))
+    found.writers = list(writers)
+    return found
+
+
+def _give_history(state: FieldState, facts: FieldFacts) -> None:
+    """The same back. Where an earlier release did not say it, all is due to the op that defined the field."""
+    history = facts.history or History()
+    names, first = history.writers, (state.defined_at, state.defined_by)
+    if facts.config != (None, None, None):
+        state.config_key = first if history.config is None else (history.config[0], names[history.config[1]])
+    if history.parts is not None:
+        spans = None
+        if history.spans is not None:
+            spans = {names[i]: ((at, names[by]), last) for i, at, by, last in history.spans}
+        state.shared = Shared(spans, {names[i]: part for i, part in history.parts}, history.by)
+    state.series.last_rank = history.rank
+    if state.kind in (STRING_SET, FILE_SET):
+        keys = [(at, names[i]) for at, i in history.entries] or [first] * len(facts.tags or facts.members)
+        contents = facts.members.items() if state.kind == FILE_SET else ((tag, "") for tag in facts.tags)
+        for (name, content), key in zip(contents, keys, strict=True):
+            state.set.present[name] = (*key, content)
+        state.set.removed = {name: (at, names[i]) for name, at, i in history.removed}
+        if history.cleared is not None:
+            state.set.cleared = (history.cleared[0], names[history.cleared[1]])
+
+
+def _deletion_facts(state: FieldState) -> DeletionFacts | None:
+    if state.deletions is None:
+        return None
+    continuing = {kind: sorted(writers) for kind, writers in state.deletions.continuing.items()}
+    return DeletionFacts(state.deletions.deleted, continuing, state.deletions.buried)
+
+
+def _deletions(facts: FieldFacts) -> Deletions:
+    found = facts.deletions
+    if found is None:
+        return Deletions()
+    return Deletions(found.deleted, {kind: set(writers) for kind, writers in found.continuing.items()}, found.buried)
 
 
 def writer_row(writer: WriterState) -> dict[str, Any]:

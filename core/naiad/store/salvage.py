@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 from sqlalchemy import Connection, Table, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from naiad.codec import ChunkDamaged, Pack, decode_pack, decode_points, decode_texts, pyramid, read_header
+from naiad.codec import ChunkDamaged, Pack, decode_pack, decode_texts, pyramid
 from naiad.plain import pack_text
 from naiad.store import schema
 from naiad.store.database import open_for_reading, open_for_writing
@@ -34,9 +33,9 @@ from naiad.store.losses import Losses
 from naiad.store.pages import free_pages, leaf_rows
 from naiad.store.picture import Picture
 from naiad.store.pieces import REMEMBERED_TEXT
-from naiad.store.points import Columns, Numbers
+from naiad.store.points import Columns, ordered
 from naiad.store.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
-from naiad.store.series import as_they_came, with_tail
+from naiad.store.series import as_they_came, decoded, facts_of
 from naiad.store.states import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Series
 
 __all__ = ["NAMELESS", "salvage"]
@@ -161,16 +160,8 @@ def _whole_chunk(row: dict[str, Any]) -> dict[str, Any] | None:
 def _measured(data: bytes) -> tuple[int, bytes | None]:
     if data[:1] == b"T":
         return len(decode_texts(data)[2]), None
-    points = _decoded(data)
+    points = decoded(data)
     return len(points.values), pyramid(points.steps, points.values)
-
-
-def _decoded(data: bytes) -> Columns:
-    header = read_header(data)
-    steps: Numbers = np.empty(header.count, np.int64) if header.is_integer else np.empty(header.count)
-    points = Columns(steps, np.empty(header.count), np.empty(header.count, np.int64))
-    decode_points(data, *points)
-    return points
 
 
 # Putting them together
@@ -260,14 +251,15 @@ def _recount(index: Index, connection: Connection, state: FieldState, shares: li
     rows = [_renumbered(state, n, row) for n, row in enumerate(pieces) if not isinstance(row, Columns)]
     if rows:
         connection.execute(insert(schema.chunk), rows)
+    state.forget_points()  # and whose they were, since it is not known which piece is lost
     state.pieces = len(pieces)
     if state.kind in TEXT_SERIES:
         state.series = _text_facts(rows)
     else:
-        parts = (piece if isinstance(piece, Columns) else _decoded(piece.data) for piece in pieces)
-        state.series = Series()
-        for part in parts:
-            state.series = with_tail(state.series, [part])
+        for piece in pieces:
+            state.series.add(*facts_of(ordered(piece if isinstance(piece, Columns) else decoded(piece.data))))
+    if state.shared is not None:
+        state.shared.parts = {state.writer: state.series.last()}
 
 
 def _renumbered(state: FieldState, number: int, row: Any) -> dict[str, Any]:

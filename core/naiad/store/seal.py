@@ -92,7 +92,7 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
         body = json.loads(text)
         crc = body.pop("crc32")
         is_whole = crc == _crc(body)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return damage
     if not is_whole:
         return damage

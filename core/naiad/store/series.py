@@ -29,26 +29,35 @@ from naiad.store.points import (
     Reals,
     as_bytes,
     from_records,
+    is_after,
     join,
+    merged,
     ordered,
     split_exact,
 )
 from naiad.store.records import NOBODY, Records, read_records
 from naiad.store.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.store.segment import FLOAT_STEP, HEADER
-from naiad.store.states import FieldState, Series, copy_series
+from naiad.store.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
 from naiad.store.sums import FileCover
 from naiad.store.tails import Damage, JournalFile
 
 __all__ = [
     "DECODED_PER_BUCKET",
+    "Part",
     "Tail",
     "as_they_came",
     "cut",
+    "decoded",
+    "facts_of",
+    "left_points",
+    "left_texts",
+    "points_by_writer",
     "read_heights",
     "read_points",
     "read_shares",
     "read_texts",
+    "texts_by_writer",
     "with_tail",
 ]
 
@@ -57,6 +66,10 @@ DECODED_PER_BUCKET = BUCKET
 """A chart whose buckets would hold fewer points than this is drawn from the points themselves."""
 
 Refusal = Callable[[str, str, str], DamagedData]
+Part = tuple[str, Columns]
+"""Points of one writer, in its order."""
+TextRow = tuple[int | float, int, bytes]
+Facts = tuple[int, int, float, float, float, int | float, float, int, float, int]
 Heights = tuple[Reals, Reals, Reals, Reals, Ints]
 Binding = tuple[str, int, float]
 """A writer, a number of its records, and the time from which on they belong to a field."""
@@ -141,15 +154,15 @@ class Tail:
         fids = np.empty(0, np.uint32) if records is None else records["fid"] & np.uint32(FLOAT_STEP - 1)
         return any(int((fids == number).sum()) != self._sealed[place].get(number, 0) for number in numbers)
 
-    def of(self, picture: Picture, state: FieldState) -> list[Columns]:
+    def of(self, picture: Picture, state: FieldState) -> list[Part]:
         """The points of one field, by writer and in the order in which each wrote them."""
         bindings: dict[str, list[Binding]] = {}
         for binding in self._bindings(picture).get(id(state), []):
             bindings.setdefault(binding[0], []).append(binding)
         parts = []
-        for file in sorted(self._files, key=lambda file: (picture.writer(file.writer).started, file)):
+        for file in sorted(self._files):
             if file.writer in bindings:
-                parts += self._select(file, bindings[file.writer])
+                parts += [(file.writer, part) for part in self._select(file, bindings[file.writer])]
         return parts
 
     def owners(self, picture: Picture) -> set[int]:
@@ -183,7 +196,7 @@ class Tail:
         fids = records["fid"] & np.uint32(FLOAT_STEP - 1)
         rows = np.zeros(len(fids), np.bool_)
         for _writer, number, since in bindings:
-            rows |= fids == number if since == -math.inf else (fids == number) & (records["time"] >= since)
+            rows |= fids == number if since == -math.inf else (fids == number) & is_after(records["time"], since)
         return rows
 
     def _bindings(self, picture: Picture) -> dict[int, list[Binding]]:
@@ -193,9 +206,8 @@ class Tail:
             for writer in picture.writers.values():
                 for number, state in enumerate(writer.fields, 1):
                     since = -math.inf
-                    if state is not None and state.retired_at is not None:
-                        grave, since = picture.meaning(writer.name, number)
-                        state = grave and picture.alive(grave.path, grave.kind)
+                    if state is not None and state.path in picture.graves:
+                        state, since = picture.meaning(writer.name, number)
                     if state is not None:
                         found.setdefault(id(state), []).append((writer.name, number, since))
             self._numbers = (picture.version, found)
@@ -221,7 +233,7 @@ def read_shares(state: FieldState, packs: list[Any], refuse: Refusal) -> list[Co
 
 
 def read_points(
-    state: FieldState, chunks: list[Any], shares: list[Columns], tail: list[Columns], refuse: Refusal
+    state: FieldState, chunks: list[Any], shares: list[Columns], tail: list[Part], refuse: Refusal
 ) -> Columns:
     """All points of a float series, decoded into one array a column: its chunks, its shares of packs, the tail.
 
@@ -232,12 +244,13 @@ def read_points(
     in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
     if in_index != state.series.count or len(chunks) + len(shares) != state.pieces:
         raise refuse(state.path, INDEX, f"{in_index} of its {state.series.count} points are there")
-    total = in_index + sum(len(part.values) for part in tail)
+    late = [part for _writer, part in tail]
+    total = in_index + sum(len(part.values) for part in late)
     are_integers, is_wide = [h.is_integer for h in headers], any(h.is_wide for h in headers)
-    steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *tail]))
+    steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *late]))
     points = Columns(steps, np.empty(total), np.empty(total, np.int64))
-    at = 0
-    for piece in [*as_they_came(chunks, shares), *tail]:
+    at, ends = 0, []
+    for piece in [*as_they_came(chunks, shares), *late]:
         if isinstance(piece, Columns):
             rows = slice(at, at + len(piece.values))
             for column, new in zip(points, piece, strict=True):
@@ -246,7 +259,85 @@ def read_points(
             rows = slice(at, at + piece.count)
             decode_points(piece.data, points.steps[rows], points.values[rows], points.times[rows])
         at = rows.stop
-    return ordered(points)
+        ends.append(at)
+    writers = [*state.writers_of_pieces(), *(writer for writer, _part in tail)]
+    names = sorted(set(writers))
+    if len(names) < 2:
+        return ordered(points)
+    return merged(points, np.repeat([names.index(writer) for writer in writers], np.diff([0, *ends])))
+
+
+def points_by_writer(state: FieldState, chunks: list[Any], shares: list[Columns]) -> dict[str, list[Columns]]:
+    """The decoded pieces of a float series by writer."""
+    found: dict[str, list[Columns]] = {}
+    for writer, piece in zip(state.writers_of_pieces(), as_they_came(chunks, shares), strict=True):
+        found.setdefault(writer, []).append(piece if isinstance(piece, Columns) else decoded(piece.data))
+    return found
+
+
+def decoded(data: bytes) -> Columns:
+    """The points of a chunk.
+
+    Raises:
+        ChunkDamaged: they are not as they were written.
+    """
+    header = read_header(data)
+    steps: Numbers = np.empty(header.count, np.int64) if header.is_integer else np.empty(header.count)
+    points = Columns(steps, np.empty(header.count), np.empty(header.count, np.int64))
+    decode_points(data, *points)
+    return points
+
+
+def left_points(state: FieldState, chunks: list[Any], packs: list[Any], refuse: Refusal) -> dict[str, list[Columns]]:
+    """The points in the index that a deletion has left of a float series, by writer.
+
+    Raises:
+        DamagedData: a chunk or a pack is not as it was written, or one is missing.
+    """
+    remnant, old = _before(state)
+    shares = read_shares(old, packs, refuse)
+    read_points(old, chunks, shares, [], refuse)  # to look whether all is there
+    left: dict[str, list[Columns]] = {}
+    for writer, parts in points_by_writer(old, chunks, shares).items():
+        since = remnant.since.get(writer, -math.inf)
+        kept = [part.take(_is_left(part.times, since)) for part in parts]
+        left[writer] = [part for part in kept if len(part.values)]
+    return {writer: parts for writer, parts in left.items() if parts}
+
+
+def left_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> dict[str, list[TextPoint]]:
+    """The same of a series of texts or files, before what is not in the index yet.
+
+    Raises:
+        DamagedData: a chunk is not as it was written, or one is missing.
+    """
+    remnant, old = _before(state)
+    left: dict[str, list[TextPoint]] = {}
+    for writer, rows in texts_by_writer(old, chunks, refuse).items():
+        since = remnant.since.get(writer, -math.inf)
+        kept = _is_left(np.array([time for _step, time, _text in rows]), since)
+        left[writer] = [
+            (step, time / 1000, text) for (step, time, text), is_in in zip(rows, kept, strict=True) if is_in
+        ]
+    for writer, texts in state.texts.items():
+        left[writer] = left.get(writer, []) + texts
+    return {writer: texts for writer, texts in left.items() if texts}
+
+
+def _before(state: FieldState) -> tuple[Remnant, FieldState]:
+    """What a deletion took points of, and the series as it was in the index."""
+    remnant = state.remnant
+    assert remnant is not None
+    writers = list(dict.fromkeys(remnant.pieces))
+    shared = Shared(None, {writer: Last() for writer in writers}, [writers.index(writer) for writer in remnant.pieces])
+    pieces = len(remnant.pieces)
+    return remnant, FieldState(state.path, state.kind, remnant.id, series=remnant.series, pieces=pieces, shared=shared)
+
+
+def _is_left(times: Ints, since: float) -> npt.NDArray[np.bool_]:
+    """Which of the times in the index, in milliseconds, are later than a deletion."""
+    left: npt.NDArray[np.bool_] = times > (since if math.isinf(since) else round(since * 1000))
+    return left
 
 
 def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
@@ -266,15 +357,11 @@ def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[l
     Raises:
         DamagedData: a chunk is not as it was written, or one is missing.
     """
-    rows: list[tuple[int | float, int, bytes]] = []
-    for row in chunks:
-        _check(state, row, refuse)
-        steps, times, texts = decode_texts(row.data)
-        rows += zip(steps.tolist(), times.tolist(), texts, strict=True)
-    if len(rows) != state.series.count or len(chunks) != state.pieces:
-        raise refuse(state.path, INDEX, f"{len(rows)} of its {state.series.count} texts are there")
-    rows += [(step, round(time * 1000), as_bytes(text)) for step, time, text in state.texts]
-    rows.sort(key=lambda row: row[0])
+    by_writer = texts_by_writer(state, chunks, refuse)
+    for writer, waiting in state.texts.items():
+        late = [(step, round(time * 1000), as_bytes(text)) for step, time, text in waiting]
+        by_writer[writer] = by_writer.get(writer, []) + late
+    rows = _merged_texts(by_writer)
     return (
         [row[0] for row in rows],
         [row[2].decode("utf-8", "surrogatepass") for row in rows],
@@ -282,19 +369,57 @@ def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[l
     )
 
 
-def with_tail(series: Series, parts: list[Columns]) -> Series:
-    """The facts of a series with points that are not in the index yet."""
-    whole = copy_series(series)
-    for part in parts:
-        part = ordered(part)
-        finite = part.values[np.isfinite(part.values)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = float(finite.sum())
-            spread = float(np.square(finite - total / max(len(finite), 1)).sum())
-        extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
-        last = (part.steps[-1].item(), float(part.values[-1]), int(part.times[-1]))
-        whole.add(len(part.values), len(finite), *extremes, *last, spread)
-    return whole
+def texts_by_writer(state: FieldState, chunks: list[Any], refuse: Refusal) -> dict[str, list[TextRow]]:
+    """The texts in the index by writer, in the order in which each wrote them.
+
+    Raises:
+        DamagedData: a chunk is not as it was written, or one is missing.
+    """
+    found: dict[str, list[TextRow]] = {}
+    pieces = []
+    for row in chunks:
+        _check(state, row, refuse)
+        steps, times, texts = decode_texts(row.data)
+        pieces.append([*zip(steps.tolist(), times.tolist(), texts, strict=True)])
+    count = sum(map(len, pieces))
+    if count != state.series.count or len(chunks) != state.pieces:
+        raise refuse(state.path, INDEX, f"{count} of its {state.series.count} texts are there")
+    for writer, piece in zip(state.writers_of_pieces(), pieces, strict=True):
+        found.setdefault(writer, []).extend(piece)
+    return found
+
+
+def _merged_texts(by_writer: dict[str, list[TextRow]]) -> list[TextRow]:
+    """By step; equal steps as `points.merged` has them."""
+    if len(by_writer) < 2:
+        return sorted((row for rows in by_writer.values() for row in rows), key=lambda row: row[0])
+    ranked = []
+    for name, rows in by_writer.items():
+        latest: dict[int | float, int] = {}
+        for row in rows:
+            latest[row[0]] = max(row[1], latest.get(row[0], row[1]))
+            ranked.append((row[0], latest[row[0]], name, row))
+    return [row for *_order, row in sorted(ranked, key=lambda item: item[:3])]
+
+
+def with_tail(state: FieldState, parts: list[Part]) -> Series:
+    """The facts of a float series with points that are not in the index yet."""
+    whole = copy_facts(state)
+    for writer, part in parts:
+        whole.add_points(writer, *facts_of(ordered(part)))
+    return whole.series
+
+
+def facts_of(points: Columns) -> Facts:
+    """What `Series.add` takes of points in order."""
+    finite = points.values[np.isfinite(points.values)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(finite.sum())
+        spread = float(np.square(finite - total / max(len(finite), 1)).sum())
+    extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
+    rank = int(points.times[points.steps == points.steps[-1]].max())
+    last = (points.steps[-1].item(), float(points.values[-1]), int(points.times[-1]))
+    return len(points.values), len(finite), *extremes, *last, spread, rank
 
 
 def cut(points: Columns, buckets: int) -> Heights:
@@ -308,9 +433,7 @@ def cut(points: Columns, buckets: int) -> Heights:
     return _reduce(points.steps[starts].astype(np.float64), *_heights_of(points.values), starts)
 
 
-def read_heights(
-    state: FieldState, rows: list[Any], tail: list[Columns], buckets: int, refuse: Refusal
-) -> Heights | None:
+def read_heights(state: FieldState, rows: list[Any], tail: list[Part], buckets: int, refuse: Refusal) -> Heights | None:
     """A chart from the pyramids of the chunks alone; None when the series also lies elsewhere or out of order.
 
     Raises:
@@ -322,7 +445,7 @@ def read_heights(
         pyramids = [decode_pyramid(row.pyramid or b"") for row in rows]
     except ChunkDamaged as error:
         raise refuse(state.path, INDEX, str(error)) from error
-    points = ordered(join(tail)) if tail else None
+    points = ordered(join([part for _writer, part in tail])) if tail else None
     steps = [np.asarray(one.steps, np.float64) for one in pyramids]
     columns = [[one.minimum, one.maximum, one.total, one.finite] for one in pyramids]
     if points is not None:

@@ -409,5 +409,5 @@ def _is_ticket(path: Path) -> bool:
     try:
         ticket = json.loads(_text_of(path) or "")
         return ids.is_uid(ticket["uid"]) and isinstance(ticket["id"], str)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False

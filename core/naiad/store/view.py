@@ -23,7 +23,7 @@ from naiad.store.forks import holding_forks
 from naiad.store.frames import Frame
 from naiad.store.picture import Picture
 from naiad.store.seal import Seal, quick_check, read_seal
-from naiad.store.states import FieldState
+from naiad.store.states import FLOAT_SERIES, FieldState
 from naiad.store.tails import Damage, list_journal, read_ops
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from naiad.store.index import Index
     from naiad.store.points import Columns
-    from naiad.store.series import Tail
+    from naiad.store.series import Part, Tail
     from naiad.store.tails import JournalFile
 
 __all__ = ["View"]
@@ -67,6 +67,7 @@ class View:
         self.refused: dict[str, Damage] = {}  # what is known to be damaged, by path
         self._files: list[JournalFile] = []
         self._tail: Tail | None = None  # once a series was read
+        self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
     def current(self) -> Iterator[Picture]:
@@ -124,19 +125,20 @@ class View:
         self._note(self._tail.update(segments, self._coverage.files, self._missing))
         return self._tail
 
-    def tail_of(self, state: FieldState) -> list[Columns]:
+    def tail_of(self, state: FieldState) -> list[Part]:
         """What the journal holds of a float series beyond the index.
 
         Raises:
             DamagedData: some of it is not as it was written.
         """
         tail = self.tail()
+        left = self.left.get(id(state), [])
         if tail is None:
-            return []
+            return left
         damaged = tail.damage_of(self.picture, state)
         if damaged is not None:
             raise self.damage(state.path, damaged.file, damaged.what)
-        return tail.of(self.picture, state)
+        return left + tail.of(self.picture, state)
 
     def damage(self, path: str, file: str, what: str) -> DamagedData:
         """The error for what is damaged at a path; at an empty one, of the whole run."""
@@ -189,6 +191,7 @@ class View:
                 self._read[file.name] = upto
                 frames += [(file.writer, frame) for frame in found]
         self.picture.apply_all(frames)
+        self._settle()
         self._adopt()
 
     def _check_coverage(self) -> None:
@@ -214,14 +217,31 @@ class View:
         with self._snapshot() as (index, connection):
             return index.folds(connection) != self._folds
 
+    def _settle(self) -> None:
+        """Look what a deletion that is not folded yet leaves of points that are in the index."""
+        for state in list(self.picture.uncertain.values()):
+            from naiad.store.series import left_points, left_texts
+
+            with self._snapshot(path=state.path) as (index, connection):
+                if index.folds(connection) != self._folds:
+                    raise _Moved
+                chunks, packs = index.remnant(connection, state)
+            left: dict[str, list[Columns]] = {}
+            if state.kind == FLOAT_SERIES:
+                left = left_points(state, chunks, packs, self.damage)
+                self.left[id(state)] = [(writer, part) for writer, parts in left.items() for part in parts]
+            else:
+                state.texts, state.remnant = left_texts(state, chunks, self.damage), None
+            self.picture.settle(state, [*left, *state.texts])
+
     def _adopt(self) -> None:
         """Give a field to points that a writer appended to a series after another writer had deleted it."""
         orphans = self.picture.orphans()
         tail = self.tail() if orphans else None
         if tail is not None:
-            for writer, number, grave in orphans:
-                if tail.has_since(writer, number, grave.retired_at or 0.0):
-                    self.picture.heir(grave, writer)
+            for writer, number, state, since in orphans:
+                if tail.has_since(writer, number, since):
+                    self.picture.heir(state, writer)
 
     def _load(self) -> None:
         """Begin with what the index holds, when there is one and it has changed."""
@@ -246,6 +266,7 @@ class View:
             self.picture, self._folded = (picture, positions) if has_index else (Picture(), {})
             self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
             self._tail = None
+            self.left = {}
             self._folds = folds
             self.refused = {}
             if has_index:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import naiad
 from naiad.errors import DamagedData, DamageWarning
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
@@ -229,3 +230,26 @@ def test_the_files_of_a_store_are_verified(short: RunFolder) -> None:
 
     files = [damage.file for damage in verify_store(store)[own]]
     assert ["format", f"keys/{key.name}", f"ids/{key.name}/1"] == files
+
+
+def test_json_nested_too_deeply_ends_neither_a_table_nor_verify(tmp_path: Path) -> None:
+    """One hostile record is one damaged run; the store's other runs are listed and checked."""
+    store = tmp_path / "store"
+    deep = "[" * 50_000
+    for text in (deep, '{"hash": "1"}'):
+        with naiad.init_run(store=store, project="p", source_files=[], git_ref=False) as run:
+            run["x"] = 1
+            run._scope.write("files", "artifact", text)
+        damaged = RunFolder(Path(run._folder.path))
+    damaged.seal.write_text(deep)
+    (store / "custom").mkdir(exist_ok=True)
+    (store / "custom" / "0").write_text(deep)
+
+    found = verify_store(Store(store))
+    assert ["custom/0"] == [damage.file for damage in found[RunFolder(store)]]
+    assert damaged.seal.name in [damage.file for damage in found[damaged]]
+    assert 3 == len(found), "the other run is looked at too"
+    for part in store.glob("catalog.db*"):
+        part.unlink()  # so that every record is read
+    with naiad.init_project("p", store=store, mode="read-only") as project:
+        assert {"P-1", "P-2"} == {row.get_attribute_value("sys/id") for row in project.fetch_runs_table()}
