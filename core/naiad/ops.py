@@ -26,6 +26,7 @@ __all__ = [
     "Op",
     "Open",
     "Plain",
+    "Printed",
     "Stored",
     "Strings",
     "Tags",
@@ -106,6 +107,18 @@ class Strings(_Op, frozen=True, tag="strings"):
     kind: str = "string_series"
 
 
+class Printed(_Op, frozen=True, tag="printed"):
+    """Bytes of a stream, as the program wrote them; lines are made of them later, and are points of a string series.
+
+    `line` is the number, among the lines of the series, of the one in which the bytes begin.
+    """
+
+    path: str
+    data: bytes
+    line: int
+    at: float
+
+
 class Tags(_Op, frozen=True, tag="tags"):
     """Changes of the string set at `path`: first `clear`, then `remove`, then `add`."""
 
@@ -148,7 +161,9 @@ class Dropped(_Op, frozen=True, tag="dropped"):
     at: float
 
 
-Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Members | Stored | Delete | Dropped
+Op: TypeAlias = (
+    Open | End | Define | Assign | Configure | Strings | Printed | Tags | Members | Stored | Delete | Dropped
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Op])

@@ -20,6 +20,7 @@ from naiad.errors import (
     FileError,
     InactiveContainer,
     NaiadError,
+    NaiadWarning,
     StorageError,
     StorageWarning,
     SyncFailed,
@@ -27,7 +28,7 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.ops import Dropped, End, Op, Open, Stored
+from naiad.ops import Dropped, End, Op, Open, Printed, Stored
 from naiad.settings import Tuning
 from naiad.store import forks, keeping
 from naiad.store.blobs import Blobs
@@ -54,6 +55,8 @@ SEAL_SECONDS = 1.0
 """How much of that is kept for the seal while a disk that refuses is asked again and again."""
 RETRY_SECONDS = 2.0
 FOLD_AGAIN_SECONDS = 30.0
+PRINTED_BYTES = 1024 * 1024
+"""Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
 
 
 class Writer:
@@ -177,6 +180,15 @@ class Writer:
             self._intake.settle(incoming)
         if wait:
             self.wait()
+
+    def log_printed(self, path: str, data: bytes, line: int) -> None:
+        """Write bytes that the program has printed, whose first is in this line. Never raises: the program prints on."""
+        for start in range(0, len(data), PRINTED_BYTES):
+            piece = data[start : start + PRINTED_BYTES]
+            # trouble of the disk is counted and warned about where it is met
+            with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
+                self.journal.write_soon([Printed(path, piece, line, self.now())])
+            line += piece.count(b"\n") if len(data) > PRINTED_BYTES else 0
 
     def bind(self, path: str, *, fresh: bool = False) -> int:
         """Return the number that this writer's records carry for the float series at `path`.

@@ -20,12 +20,14 @@ from naiad.ops import (
     Members,
     Op,
     Open,
+    Printed,
     Stored,
     Strings,
     Tags,
 )
 from naiad.store.frames import Frame
-from naiad.store.states import FILE_SET, FLOAT_SERIES, STRING_SET, FieldState, WriterState
+from naiad.store.lines import Lines
+from naiad.store.states import FILE_SET, FLOAT_SERIES, STRING_SERIES, STRING_SET, FieldState, WriterState
 
 __all__ = ["Picture", "Shadowed"]
 
@@ -293,6 +295,12 @@ class Picture:
         state.texts.extend(zip(op.steps, op.times, op.texts, strict=True))
         self.touch(state)
 
+    def _printed(self, writer: WriterState, op: Printed) -> None:
+        state = self._state(op.path, STRING_SERIES, writer, op.at)
+        lines = state.printed.setdefault(writer.name, Lines())  # each writer has lines of its own: files come as they come
+        state.texts.extend(lines.feed(op.data, op.line, op.at))
+        self.touch(state)
+
     def _tags(self, writer: WriterState, op: Tags) -> None:
         state = self._state(op.path, STRING_SET, writer, op.at)
         kept = [] if op.clear else [tag for tag in state.tags if tag not in op.remove]
@@ -327,6 +335,7 @@ _EFFECTS: dict[type, Callable[[Picture, WriterState, Any], None]] = {
     Assign: Picture._assign,
     Configure: Picture._configure,
     Strings: Picture._strings,
+    Printed: Picture._printed,
     Tags: Picture._tags,
     Members: Picture._members,
     Stored: Picture._stored,

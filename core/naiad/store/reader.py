@@ -303,7 +303,7 @@ class Reader:
             from naiad.store.series import with_tail
 
             return with_tail(state.series, parts)
-        return _with_texts(state.series, state.texts)
+        return _with_texts(state.series, state.tail())
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
         return self._facts(state) if state.kind in TEXT_SERIES or id(state) in late else state.series

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError
 
 from naiad.ops import Plain, Text
 from naiad.store import schema
+from naiad.store.lines import Lines
 from naiad.store.states import FieldState, Series, WriterState
 
 __all__ = [
@@ -89,6 +90,7 @@ class FieldFacts(msgspec.Struct, array_like=True):
     defined_by: str | None = None
     members: dict[str, str] = {}
     spread: float | None = None  # of an index that does not say, unknown
+    printed: dict[str, Lines] = {}
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -184,7 +186,7 @@ def facts_row(state: FieldState) -> dict[str, Any]:
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members, s.spread,
+            state.members, s.spread, state.printed,
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -207,7 +209,7 @@ def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
         facts.retired_at, facts.retired_by,
         facts.at if facts.defined_at is None else facts.defined_at,
         facts.writer if facts.defined_by is None else facts.defined_by,
-        facts.members,
+        facts.members, printed=facts.printed,
     )  # fmt: skip
 
 

@@ -260,8 +260,9 @@ def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[l
         rows += zip(steps.tolist(), times.tolist(), texts, strict=True)
     if len(rows) != state.series.count or len(chunks) != state.pieces:
         raise refuse(state.path, INDEX, f"{len(rows)} of its {state.series.count} texts are there")
-    rows += [(step, round(time * 1000), as_bytes(text)) for step, time, text in state.texts]
-    rows.sort(key=lambda row: row[0])
+    rows += [(step, round(time * 1000), as_bytes(text)) for step, time, text in state.tail()]
+    # numbers of lines may meet where several processes print; each process has its own in the order of its time
+    rows.sort(key=(lambda row: row[:2]) if len(state.printed) > 1 else (lambda row: row[0]))
     return (
         [row[0] for row in rows],
         [row[2].decode("utf-8", "surrogatepass") for row in rows],
