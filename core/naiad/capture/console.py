@@ -125,45 +125,48 @@ class Console:
         for listener in [*self._listeners]:
             listener(number, data)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
-        """Keep other threads from recording, but not for ever: one of them may wait for a stream that this one holds.
-
-        Gives False where that took too long, or to a signal handler that prints: the call it interrupts records that.
-        """
-        is_free = self._recording.acquire(timeout=LOCK_SECONDS)
-        is_alone = is_free and not self._is_recording
-        self._is_recording = self._is_recording or is_alone
-        try:
-            yield is_alone
-        finally:
-            if is_alone:
-                self._is_recording = False
-            if is_free:
-                self._recording.release()
-
     def _record(self) -> None:
         """Record what was noted."""
-        with self._alone() as is_alone:
-            if is_alone:
-                self._record_noted()
+        self._alone(self._record_noted)
+
+    def _alone(self, action: Callable[[], object]) -> None:
+        """Do it while no other thread records, but do not wait for ever: one may wait for a stream that this one holds.
+
+        A signal handler that prints leaves what it wrote to the call that it interrupts.
+        """
+        if not self._recording.acquire(timeout=LOCK_SECONDS):
+            return
+        try:
+            if not self._is_recording:
+                self._is_recording = True
+                try:
+                    action()
+                finally:
+                    self._is_recording = False
+        finally:
+            self._recording.release()
 
     def _record_noted(self) -> None:
         noted = self._watch.noted
         while noted:
             number, data, file, end = noted.popleft()
-            for part in ((number, data),) if file is None else file.settle(number, data, end):
-                self._tell(*part)
+            if file is None:
+                self._tell(number, data)
+            else:
+                for part in file.settle(number, data, end):
+                    self._tell(*part)
 
     def _read_back(self) -> None:
         """Record what others have written to files."""
-        with self._alone() as is_alone:
-            for file in [*self._files.values()] if is_alone else ():
-                self._record_noted()
-                with file.lock:  # nothing is recorded inside: a thread that prints waits for it and holds its stream
-                    end = None if self._watch.noted else file.reach()
-                for part in file.read(end) if end is not None else ():
-                    self._tell(*part)
+        self._alone(self._record_unnoted)
+
+    def _record_unnoted(self) -> None:
+        for file in [*self._files.values()]:
+            self._record_noted()
+            with file.lock:  # nothing is recorded inside: a thread that prints waits for it and holds its stream
+                end = None if self._watch.noted else file.reach()
+            for part in file.read(end) if end is not None else ():
+                self._tell(*part)
 
     def _look(self, end: threading.Event) -> None:
         while not end.wait(LOOK_SECONDS):

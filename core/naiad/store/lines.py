@@ -7,20 +7,31 @@ open rest of a stream is a `Lines`, which the index keeps, so that it does not m
 from __future__ import annotations
 
 import re
-from itertools import repeat
-from typing import TypeAlias
+from collections.abc import Iterator
+from itertools import count, repeat
+from typing import NamedTuple
 
 import msgspec
 
-from naiad.ops import Text
+__all__ = ["Line", "LineRun", "Lines"]
 
-__all__ = ["Line", "Lines", "LinePoint"]
 
-LinePoint: TypeAlias = tuple[int, float, Text]
-"""Number of the line, unix seconds at which it was last written, and its text."""
+class LineRun(NamedTuple):
+    """Finished lines that follow each other and were written at once: their numbers rise by one."""
+
+    number: int  # of the first
+    at: float  # unix seconds
+    data: bytes  # UTF-8; each line has its end
+
+    def points(self) -> Iterator[tuple[int, float, bytes]]:
+        """Number, time and text of each line."""
+        texts = self.data.split(b"\n")
+        texts.pop()
+        return zip(count(self.number), repeat(self.at), texts)
+
 
 MOVES = re.compile(rb"(\n|\r|\x08+|\x1b\[\d*[AJK])")
-CURSOR = re.compile(rb"[\r\x08]|\x1b\[\d*[AJK]")
+SEQUENCE = re.compile(rb"\x1b\[\d*[AJK]")
 UNFINISHED = re.compile(rb"\x1b(\[\d*)?\Z")
 REST_SECONDS = 1.0
 """How long a row above the cursor may still be returned to, in a stream that has ever done so."""
@@ -44,7 +55,7 @@ class Lines(msgspec.Struct, array_like=True):
     terminal would understand, such as colours, stays in the text. Bytes that are no UTF-8 become U+FFFD.
 
     >>> Lines().feed(b"10%\r20%\rdone\n", 0, at=5.0)
-    [(0, 5.0, b'done')]
+    [LineRun(number=0, at=5.0, data=b'done\n')]
     """
 
     rows: list[Line] = []
@@ -53,7 +64,7 @@ class Lines(msgspec.Struct, array_like=True):
     goes_up: bool = False
     unfinished: bytes = b""  # the beginning of a sequence that moves the cursor
 
-    def feed(self, data: bytes, number: int, at: float) -> list[LinePoint]:
+    def feed(self, data: bytes, number: int, at: float) -> list[LineRun]:
         """Take bytes that were written at a time, and return the lines that are finished by them.
 
         Args:
@@ -63,37 +74,35 @@ class Lines(msgspec.Struct, array_like=True):
         """
         if not self.rows:
             self.rows.append(Line(number, at, bytearray()))
-        data = (self.unfinished + data).replace(b"\r\n", b"\n")
+        data = self.unfinished + data
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n")
         cut = UNFINISHED.search(data) if b"\x1b" in data[-8:] else None
         self.unfinished = data[cut.start() :] if cut else b""
         data = data[: cut.start()] if cut else data
-        if self.goes_up or self.cursor or CURSOR.search(data):
+        if self.goes_up or self.cursor or _moves(data):
             return self._feed_moving(data, number, at)
         return self._feed_plain(data, number, at)
 
-    def rest(self) -> list[LinePoint]:
+    def rest(self) -> list[LineRun]:
         """Return the lines that have no end yet."""
         rows = [*self.rows]
         while rows and not rows[-1].text:
             rows.pop()
-        return [(row.number, row.at, _utf8(row.text)) for row in rows]
+        return [_run(row) for row in rows]
 
-    def _feed_plain(self, data: bytes, number: int, at: float) -> list[LinePoint]:
+    def _feed_plain(self, data: bytes, number: int, at: float) -> list[LineRun]:
         """Take text that only goes on and down, as nearly all does."""
-        first, *others = data.split(b"\n")
-        if first or others:
-            self._write(first, at)
-        found = self._due(at)
-        if others:
-            last, row = others.pop(), self.rows[0]
-            middle = others if data.isascii() else map(_utf8, others)
-            found.append((row.number, row.at, _utf8(row.text)))
-            found += zip(range(number + 1, number + 1 + len(others)), repeat(at), middle)
-            self.rows = [Line(number + 1 + len(others), at, bytearray(last))]
-            self.is_at_start = not last
-        return found
+        end = data.find(b"\n")
+        if end < 0 or len(self.rows[0].text) + end > LONGEST_LINE or self.rows[0].number != number:
+            return self._feed_moving(data, number, at)
+        last = data.rfind(b"\n") + 1
+        begun = b"" if self.is_at_start and end else bytes(self.rows[0].text)
+        self.rows = [Line(number + data.count(b"\n"), at, bytearray(data[last:]))]
+        self.is_at_start = last == len(data)
+        return [LineRun(number, at, _utf8(begun + data[:last]))]
 
-    def _feed_moving(self, data: bytes, number: int, at: float) -> list[LinePoint]:
+    def _feed_moving(self, data: bytes, number: int, at: float) -> list[LineRun]:
         for place, part in enumerate(MOVES.split(data)):
             if part == b"\n":
                 number += 1
@@ -103,14 +112,14 @@ class Lines(msgspec.Struct, array_like=True):
                 self._write(part, at)
         return self._due(at)
 
-    def _due(self, now: float) -> list[LinePoint]:
+    def _due(self, now: float) -> list[LineRun]:
         """Return the rows above the cursor to which nothing returns any more."""
         done = 0
         while done < self.cursor and self._is_done(done, now):
             done += 1
         rows, self.rows = self.rows[:done], self.rows[done:]
         self.cursor -= done
-        return [(row.number, row.at, _utf8(row.text)) for row in rows]
+        return [_run(row) for row in rows]
 
     def _is_done(self, place: int, now: float) -> bool:
         is_old = now - self.rows[place].at >= REST_SECONDS
@@ -159,6 +168,15 @@ class Lines(msgspec.Struct, array_like=True):
     def _put(self, text: bytes, at: float) -> None:
         row = self.rows[self.cursor]
         row.text, row.at = bytearray(text), at
+
+
+def _moves(data: bytes) -> bool:
+    """Whether it does anything but go on and down; looking for single bytes costs next to nothing."""
+    return b"\r" in data or b"\x08" in data or (b"\x1b" in data and SEQUENCE.search(data) is not None)
+
+
+def _run(row: Line) -> LineRun:
+    return LineRun(row.number, row.at, _utf8(row.text) + b"\n")
 
 
 def _end_of_character(text: bytearray, end: int) -> int:

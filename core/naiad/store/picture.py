@@ -297,8 +297,10 @@ class Picture:
 
     def _printed(self, writer: WriterState, op: Printed) -> None:
         state = self._state(op.path, STRING_SERIES, writer, op.at)
-        lines = state.printed.setdefault(writer.name, Lines())  # each writer has lines of its own: files come as they come
-        state.texts.extend(lines.feed(op.data, op.line, op.at))
+        lines = state.printed.setdefault(
+            writer.name, Lines()
+        )  # each writer has lines of its own: files come as they come
+        state.lines.extend(lines.feed(op.data, op.line, op.at))
         self.touch(state)
 
     def _tags(self, writer: WriterState, op: Tags) -> None:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from naiad.ops import Plain, Text
-from naiad.store.lines import Lines
+from naiad.store.lines import LineRun, Lines
 
 __all__ = [
     "FILE_SERIES",
@@ -118,11 +118,13 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
     defined_by: str = ""
     members: dict[str, str] = {}  # of a file set
     texts: list[TextPoint] = []  # not yet in the index
-    printed: dict[str, Lines] = {}  # by writer: what has no end of line yet, and never is a chunk of the index
+    lines: list[LineRun] = []  # likewise
+    printed: dict[str, Lines] = {}  # by writer: what has no end of line yet, and never is in a chunk of the index
 
     def tail(self) -> list[TextPoint]:
         """The texts that are in no chunk of the index."""
-        return [*self.texts, *(line for lines in self.printed.values() for line in lines.rest())]
+        open_lines = (run for lines in self.printed.values() for run in lines.rest())
+        return [*self.texts, *(point for run in (*self.lines, *open_lines) for point in run.points())]
 
 
 @dataclass(slots=True)
