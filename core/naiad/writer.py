@@ -182,13 +182,13 @@ class Writer:
             self.wait()
 
     def log_printed(self, path: str, data: bytes, line: int) -> None:
-        """Write bytes that the program has printed, whose first is in this line. Never raises: the program prints on."""
-        if len(data) > PRINTED_BYTES:
-            self.log_printed(path, data[:PRINTED_BYTES], line)
-            return self.log_printed(path, data[PRINTED_BYTES:], line + data.count(b"\n", 0, PRINTED_BYTES))
-        # trouble of the disk is counted and warned about where it is met
-        with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
-            self.journal.write_soon([Printed(path, data, line, self.now())])
+        """Write bytes that the program has printed; the first is in this line. Never raises: the program prints on."""
+        for start in range(0, len(data), PRINTED_BYTES):
+            piece = data[start : start + PRINTED_BYTES] if len(data) > PRINTED_BYTES else data
+            # trouble of the disk is counted and warned about where it is met
+            with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
+                self.journal.write_soon([Printed(path, piece, line, self.now())])
+            line += piece.count(b"\n") if piece is not data else 0
 
     def bind(self, path: str, *, fresh: bool = False) -> int:
         """Return the number that this writer's records carry for the float series at `path`.

@@ -133,7 +133,7 @@ class LogFile:
         return True
 
     def _is_written_by_us_alone(self) -> bool:
-        """Whether only this process, its ancestors, which wait for it, and its descendants have the file to write to."""
+        """Whether only this process, its ancestors, which wait for it, and its descendants can write the file."""
         now = clock.monotonic()
         if self._is_shared is None or now - self._looked > LOOK_SECONDS:
             self._looked = now

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_joined_texts, encode_texts, pyramid
+from naiad.codec import POINTS_LIMIT, encode_joined_texts, encode_pack, encode_points, encode_texts, pyramid
 from naiad.integers import EXACT
 from naiad.plain import pack_text
 from naiad.store.index import Changes
+from naiad.store.lines import LineRun
 from naiad.store.points import Columns, Ints, as_bytes, numbers_array
 from naiad.store.rows import chunk_crc, chunk_key
-from naiad.store.lines import LineRun
 from naiad.store.states import FieldState
 
 __all__ = ["PACK_BELOW", "REMEMBERED_TEXT", "add_chunks", "add_packs", "add_texts", "fold_lines", "fold_texts"]
@@ -81,8 +81,8 @@ def fold_lines(state: FieldState, changes: Changes) -> None:
             data = encode_joined_texts(steps[rows], times[rows], starts[low : rows.stop + 1] - first, texts[first:last])
             _add_chunk(state, rows.stop - low, None, data, changes)
         text = texts[starts[-2] :]
-        last = pack_text(text.decode()) if len(text) <= REMEMBERED_TEXT else None
-        state.series.add(len(steps), 0, 0.0, 0.0, 0.0, int(steps[-1]), last, int(times[-1]))
+        remembered = pack_text(text.decode()) if len(text) <= REMEMBERED_TEXT else None
+        state.series.add(len(steps), 0, 0.0, 0.0, 0.0, int(steps[-1]), remembered, int(times[-1]))
 
 
 def _run_parts(runs: list[LineRun]) -> Iterator[list[LineRun]]:
