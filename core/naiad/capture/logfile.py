@@ -50,13 +50,6 @@ class LogFile:
         self._is_shared: bool | None = None  # whether programs that are none of ours write it
         self._looked = 0.0
 
-    def place(self, descriptor: int) -> int:
-        """Return the offset after what was just written; -1 if the descriptor leads somewhere else now."""
-        try:
-            return os.lseek(descriptor, 0, os.SEEK_CUR)
-        except OSError:
-            return -1
-
     def settle(self, number: int, data: bytes, end: int) -> Iterator[Part]:
         """Yield what Python wrote up to a place, and before it what others wrote since the last place."""
         start = end - len(data)
@@ -67,8 +60,12 @@ class LogFile:
         if start == self._upto:
             self._upto = end
             yield number, data
-        elif end < 0 or start < self._upto or not self._is_here():  # elsewhere, or cut, or gone back
-            self._upto = end if end >= 0 and self._is_here() else self._upto
+        elif end < 0 or not self._is_here():  # the program has put something else at the descriptor
+            yield number, data
+        elif start < self._upto:
+            if end <= self._upto <= os.fstat(self._reader).st_size:
+                return  # a signal handler printed in between, and this was read back before it
+            self._upto = end  # the file was cut
             yield number, data
         else:
             yield from self._with_others(number, data, start, end)
@@ -118,7 +115,7 @@ class LogFile:
         """Return where the next write goes. A file that is only appended to may grow through other descriptors."""
         if self._is_appended:
             return os.fstat(self._reader).st_size
-        return min(self.place(self._descriptor), os.fstat(self._reader).st_size)
+        return min(os.lseek(self._descriptor, 0, os.SEEK_CUR), os.fstat(self._reader).st_size)
 
     def _is_here(self) -> bool:
         return identity(self._descriptor) == self.identity

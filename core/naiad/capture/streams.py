@@ -13,7 +13,11 @@ stream that is watched already, as it does in objects that copy what is printed 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import io
+import operator
+import os
 import sys
 import threading
 from collections import deque
@@ -25,6 +29,11 @@ __all__ = ["NUMBERS", "Taken", "Watch", "flush"]
 NUMBERS = {"stdout": 1, "stderr": 2}
 REENTRANT = "reentrant call"
 """How the message of the error begins that a buffer raises to a signal handler which prints during a write."""
+
+NO_PLACE = (errno.ESPIPE, errno.EBADF)
+"""What asking for the place in a file fails with when the program has put something else at its descriptor."""
+
+_call = operator.methodcaller("__call__")
 
 Taken = tuple[int, bytes, Any, int]
 """What a stream has taken: number, bytes, the `LogFile` it went to, and the offset there of the byte after them."""
@@ -139,43 +148,26 @@ class _Raw(_Hook):
 
     def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
         """Return a write that lets no exception of a signal handler look like one of the write itself."""
-        file, held, nothing = self._file, watch.held, contextlib.nullcontext()
-        note = self._note(watch) if file is None else self._note_in_file(watch)
+        file, number, noted, held = self._file, self._number, watch.noted, watch.held
+        place = (functools.partial(os.lseek, self._descriptor, 0, os.SEEK_CUR),) if file is not None else ()
+        lock = contextlib.nullcontext()
 
         def write(data: Any) -> Any:
             results: list[Any] = []
-            with nothing if file is None else file.lock:
+            with lock if file is None else file.lock:
                 try:
-                    results.extend(map(method, (data,)))  # one step of C code: what was written has its result here
-                    note(data, results)
-                except BaseException as error:  # of a signal handler, raised once the buffer is through
+                    # one step of C code: between writing and having its result no signal handler can raise
+                    results.extend(map(_call, (functools.partial(method, data), *place)))
+                except BaseException as error:
                     if not results:
                         raise
-                    held.append(error)
-                    note(data, results)
+                    if getattr(error, "errno", None) not in NO_PLACE:  # of a signal handler
+                        held.append(error)
+                if results[0]:
+                    noted.append((number, bytes(data)[: results[0]], file, results[1] if len(results) > 1 else -1))
             return results[0]
 
         return self._recording(write, watch) if self._is_alone else write
-
-    def _note(self, watch: Watch) -> Callable[[Any, list[Any]], None]:
-        number, append = self._number, watch.noted.append
-
-        def note(data: Any, results: list[Any]) -> None:
-            if results[0] and len(results) == 1:
-                append((number, bytes(data)[: results[0]], None, 0))
-                results.append(None)
-
-        return note
-
-    def _note_in_file(self, watch: Watch) -> Callable[[Any, list[Any]], None]:
-        number, append, file, descriptor = self._number, watch.noted.append, self._file, self._descriptor
-
-        def note(data: Any, results: list[Any]) -> None:
-            if results[0] and len(results) == 1:
-                append((number, bytes(data)[: results[0]], file, file.place(descriptor)))
-                results.append(None)
-
-        return note
 
     def _recording(self, write: Callable[[Any], Any], watch: Watch) -> Callable[[Any], Any]:
         """Record at once where there is no buffer that does so."""
