@@ -23,7 +23,8 @@ IMPORT = "import ctypes, os, signal, subprocess, sys, time, naiad\n"
 BEGIN = (
     IMPORT
     + "way = os.environ['WAY'] or None\n"
-    + "run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False, capture_stdout=way, capture_stderr=way)\n"
+    + "run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False, "
+    + "capture_stdout=way, capture_stderr=way)\n"
 )
 END = "\nrun.stop()\n"
 
