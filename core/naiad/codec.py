@@ -65,6 +65,7 @@ __all__ = [
     "decode_points",
     "decode_pyramid",
     "decode_texts",
+    "encode_joined_texts",
     "encode_pack",
     "encode_points",
     "encode_texts",
@@ -203,8 +204,13 @@ def encode_texts(steps: Numbers, times: Integers, texts: Sequence[bytes]) -> byt
     np.cumsum([len(text) for text in texts], out=starts[1:])
     if starts[-1] >= 2**32:
         raise ValueError(f"A chunk holds less than 4 GiB of text, and {starts[-1]} bytes were given.")
+    return encode_joined_texts(steps, times, starts, b"".join(texts))
+
+
+def encode_joined_texts(steps: Numbers, times: Integers, starts: Integers, texts: bytes) -> bytes:
+    """Do the same for texts that lie one behind the other, each from its start to the start of the next."""
     columns = [encode_steps(steps), encode_integers(times), encode_integers(starts)]
-    return join_block(b"T", [*columns, encode_bytes(b"".join(texts))])
+    return join_block(b"T", [*columns, encode_bytes(texts)])
 
 
 def decode_texts(data: Buffer) -> tuple[Numbers, Integers, list[bytes]]:

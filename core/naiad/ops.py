@@ -26,6 +26,7 @@ __all__ = [
     "Op",
     "Open",
     "Plain",
+    "Printed",
     "Stored",
     "Strings",
     "Tags",
@@ -107,6 +108,18 @@ class Strings(_Op, frozen=True, tag="strings"):
     kind: str = "string_series"
 
 
+class Printed(_Op, frozen=True, tag="printed"):
+    """Bytes of a stream, as the program wrote them; lines are made of them later, and are points of a string series.
+
+    `line` is the number, among the lines of the series, of the one in which the bytes begin.
+    """
+
+    path: str
+    data: bytes
+    line: int
+    at: float
+
+
 class Tags(_Op, frozen=True, tag="tags"):
     """Changes of the string set at `path`: first `clear`, then `remove`, then `add`."""
 
@@ -149,7 +162,9 @@ class Dropped(_Op, frozen=True, tag="dropped"):
     at: float
 
 
-Op: TypeAlias = Open | End | Define | Assign | Configure | Strings | Tags | Members | Stored | Delete | Dropped
+Op: TypeAlias = (
+    Open | End | Define | Assign | Configure | Strings | Printed | Tags | Members | Stored | Delete | Dropped
+)
 
 CHANGES = (Assign, Configure, Tags, Members, Delete)
 
@@ -163,8 +178,14 @@ def encode_ops(ops: Sequence[Op]) -> bytes:
 
 
 def weight(ops: Sequence[Op]) -> int:
-    """How much is missing if these are lost: each value, change and text counts, what naiad adds to them does not."""
-    return sum(len(op.texts) if isinstance(op, Strings) else isinstance(op, CHANGES) for op in ops)
+    """How much is missing if these are lost: each value, change, text and line counts, what naiad adds does not."""
+    return sum(_weight(op) for op in ops)
+
+
+def _weight(op: Op) -> int:
+    if isinstance(op, Strings):
+        return len(op.texts)
+    return op.data.count(b"\n") if isinstance(op, Printed) else isinstance(op, CHANGES)
 
 
 def decode_ops(payload: bytes) -> list[Op]:

@@ -57,8 +57,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "name": _TEXT,
     "description": _TEXT,
     "monitoring_namespace": _TEXT,
-    "capture_stdout": _FLAG,
-    "capture_stderr": _FLAG,
+    "capture_stdout": (bool, str, type(None)),
+    "capture_stderr": (bool, str, type(None)),
     "capture_hardware_metrics": _FLAG,
     "fail_on_exception": (bool,),
     "capture_traceback": (bool,),
@@ -70,7 +70,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "async_no_progress_threshold": (int, float),
     "dependencies": (str, type(None), os.PathLike),
 }
-_CHOICES: dict[str, tuple[object, ...]] = {"limits": (None, "neptune"), "on_error": ("warn", "raise")}
+_STREAM = (None, True, False, "fd")
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "capture_stdout": _STREAM,
+    "capture_stderr": _STREAM,
+    "limits": (None, "neptune"),
+    "on_error": ("warn", "raise"),
+}
 
 _NO_EFFECT = {
     "proxies": "no network is used",

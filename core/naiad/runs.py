@@ -46,10 +46,11 @@ class Run(StoredContainer):
         description: a longer text.
         tags: one or several.
         source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
-        capture_stdout: keep what is printed, a point a line, whoever prints it: this program, a library of it, or a
-            program that it starts. On by default, but in notebooks off.
-            A program that sets its terminal through standard output, as curses does, needs False here and for
-            capture_stderr.
+        capture_stdout: keep what is printed, a point a line. On by default, but in notebooks off. The output itself is
+            only watched. Where it goes to a file, everything is kept that this program, its libraries and the programs
+            that it starts print; where it goes to a pipe or terminal, what Python prints here and in forked processes.
+            "fd" puts a helper process between the program and a pipe or terminal, to keep the rest too; then what is
+            printed depends on that process, and programs that set their terminal, as curses does, do not work.
         capture_stderr: the same for standard error.
         capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
             (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
@@ -101,8 +102,8 @@ class Run(StoredContainer):
         description: str | None = None,
         tags: str | Iterable[str] | None = None,
         source_files: str | list[str] | None = None,
-        capture_stdout: bool | None = None,
-        capture_stderr: bool | None = None,
+        capture_stdout: bool | str | None = None,
+        capture_stderr: bool | str | None = None,
         capture_hardware_metrics: bool | None = None,
         fail_on_exception: bool = True,
         monitoring_namespace: str | None = None,

@@ -22,6 +22,7 @@ from naiad.errors import (
     FileError,
     InactiveContainer,
     NaiadError,
+    NaiadWarning,
     StorageError,
     StorageWarning,
     SyncFailed,
@@ -29,7 +30,7 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.ops import Dropped, End, Op, Open, Stored
+from naiad.ops import Dropped, End, Op, Open, Printed, Stored
 from naiad.settings import Tuning
 from naiad.store import derived, forks, keeping
 from naiad.store.blobs import Blobs
@@ -66,6 +67,8 @@ DISK_ERRORS = {
     if (number := getattr(errno, name, None))
 }
 """Those by which a disk is full, dead or read-only: whatever meets one first, the warning is the same, and only one."""
+PRINTED_BYTES = 1024 * 1024
+"""Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
 
 
 class Writer:
@@ -194,6 +197,15 @@ class Writer:
             self._intake.settle(incoming)
         if wait:
             self.wait()
+
+    def log_printed(self, path: str, data: bytes, line: int) -> None:
+        """Write bytes that the program has printed; the first is in this line. Never raises: the program prints on."""
+        for start in range(0, len(data), PRINTED_BYTES):
+            piece = data[start : start + PRINTED_BYTES] if len(data) > PRINTED_BYTES else data
+            # trouble of the disk is counted and warned about where it is met
+            with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
+                self.journal.write_soon([Printed(path, piece, line, self.now())])
+            line += piece.count(b"\n") if piece is not data else 0
 
     def bind(self, path: str, *, fresh: bool = False) -> int:
         """Return the number that this writer's records carry for the float series at `path`.

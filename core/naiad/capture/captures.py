@@ -1,13 +1,12 @@
 """All that one run captures: begun when it is open, ended before it is stopped. Nothing here fails or delays a program.
 
-The console is led away at once, so that the next line printed is kept; everything else happens in a thread.
+The console is watched at once, so that the next line printed is kept; everything else happens in a thread.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING
 from naiad import clock
 from naiad.capture.console import console
 from naiad.capture.hardware import Hardware, unit_of
-from naiad.capture.rows import Row
+from naiad.capture.printed import Printed
 from naiad.capture.source_code import SourceCode
-from naiad.capture.wanted import Wanted
+from naiad.capture.wanted import FD, Wanted
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
 from naiad.types import FloatSeries, StringSeries
@@ -42,6 +41,7 @@ class Captures:
         self._wanted = wanted
         self._place = run.monitoring_namespace
         self._streams = {number: name for number, name in STREAMS.items() if getattr(wanted, name)}
+        self._printed: dict[int, Printed] = {}
         self._interval = wanted.interval
         self._source = SourceCode(run, wanted)
         self._is_captured: SimpleQueue[None] = SimpleQueue()
@@ -49,11 +49,12 @@ class Captures:
 
     def start(self) -> None:
         """Begin: the console at once, the rest in a thread."""
+        new = {name for name in self._streams.values() if not self._has(f"{self._place}/{name}")}
         if self._wanted.is_monitored:
-            self._name_process()
+            self._name_process(new)
         try:
             if self._streams:
-                console().join(self._printed)
+                self._listen(new)
             threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
         except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
             self._is_captured.put(None)
@@ -69,35 +70,33 @@ class Captures:
             self._abandon_source()
         finally:
             if self._streams:
-                console().leave(self._printed, max(0.0, until - clock.monotonic()))
+                console().leave(self._take, max(0.0, until - clock.monotonic()))
 
     def _abandon_source(self) -> None:
         self._source.abandon()
         message = f"{self._source.doing} of {self._run!r} was not captured: there was no time for it."
         warn_once((self._run.get_url(), self._source.doing), message)
 
-    def _name_process(self) -> None:
+    def _name_process(self, new: set[str]) -> None:
         facts: dict[str, object] = {
             "hostname": host_name(),
             "pid": str(os.getpid()),
             "tid": str(threading.get_native_id()),
         }
-        empty = {name: StringSeries([]) for name in self._streams.values()}
-        self._run[self._place] = facts | {
-            name: none for name, none in empty.items() if not self._has(f"{self._place}/{name}")
-        }
+        self._run[self._place] = facts | {name: StringSeries([]) for name in self._streams.values() if name in new}
+
+    def _listen(self, new: set[str]) -> None:
+        for number, name in self._streams.items():
+            self._printed[number] = Printed(self._run, f"{self._place}/{name}", is_new=name in new)
+        console().join(self._take, [n for n, name in self._streams.items() if getattr(self._wanted, name) == FD])
 
     def _has(self, path: str) -> bool:
         return self._run.get_attribute(path) is not None
 
-    def _printed(self, number: int, rows: Sequence[Row]) -> None:
-        """Take what was printed; in the thread of the console."""
-        if number in self._streams:
-            path = f"{self._place}/{self._streams[number]}"
-            with suppress(
-                NaiadError, NaiadWarning
-            ):  # the run was stopped meanwhile, or what its writer has said itself
-                self._run[path].extend([text for _, text in rows], timestamps=[at for at, _ in rows])
+    def _take(self, number: int, data: bytes) -> None:
+        """Take what was printed; in the thread that prints."""
+        if number in self._printed:
+            self._printed[number].write(data)
 
     # In the thread
 

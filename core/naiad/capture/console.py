@@ -1,194 +1,194 @@
-"""The console of this process: what anyone prints to it, told as rows to all runs that listen.
+"""The console of this process: what is printed, as bytes of a stream, given to all runs that listen.
 
-There is one for all runs. The first one that listens puts the wires in, the last one that leaves takes them out;
-relay and thread stay for the next.
+Capturing only watches. Python's writes go to the original stream first and are recorded in the same call; what others
+write to a regular file is read back. Only a run that asks for it with "fd" has a relay put in between (`diversion`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
-from itertools import count
-from queue import Empty, SimpleQueue
-from select import POLLOUT, poll
+from collections.abc import Callable, Collection
+from typing import Any
 
 from naiad import clock
-from naiad.capture import relay, streams, wires
-from naiad.capture.reading import Reading
-from naiad.capture.rows import Row
-from naiad.errors import NaiadWarning, warn_once
+from naiad.capture import streams
+from naiad.capture.diversion import Diversion
+from naiad.capture.logfile import LogFile, identity
 
 __all__ = ["Console", "Listener", "console"]
 
-Listener = Callable[[int, Sequence[Row]], None]
-"""Takes the number of a stream, 1 or 2, and rows that were finished on it. It must not raise."""
+Listener = Callable[[int, bytes], None]
+"""Takes the number of a stream, 1 or 2, and bytes that were written to it. It must not raise."""
 
 DRAIN_SECONDS = 2.0
-"""How long nothing may arrive before what is still expected is given up."""
+LOOK_SECONDS = 0.25
+"""How long what others write to a regular file waits until it is read back."""
+LOCK_SECONDS = 1.0
+"""How long a thread that prints waits for others that do; what it wrote is then recorded by them."""
 
 
 class Console:
     """Both streams of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._listeners: list[Listener] = []
-        self._wires: dict[int, wires.Wire] = {}
-        self._hooks: list[streams.Hook] = []
-        self._nonce = os.urandom(8).hex()
-        self._numbers = count(1)
-        self._latest = 0  # the stream that was written last
-        self._answers: dict[bytes, SimpleQueue[None]] = {}
-        self._relay: int | None = None  # where the relay of these wires says what passed
-        self._reading = Reading(self._tell, self._answered, self._gone)
+        self._lock = threading.RLock()  # of joining and leaving
+        self._listeners: dict[Listener, frozenset[int]] = {}  # and the descriptors for which each wants a relay
+        self._watch = streams.Watch(self._file_of, self._record)
+        self._files: dict[object, LogFile] = {}
+        self._recording = threading.RLock()
+        self._is_recording = False
+        self._diversion: Diversion | None = None
+        self._end_of_looking: threading.Event | None = None
+        self._shell: Any = None  # the IPython that calls before each cell
 
-    def join(self, listener: Listener) -> None:
-        """Tell the listener all that is printed from now on."""
+    def join(self, listener: Listener, relayed: Collection[int] = ()) -> None:
+        """Give the listener all that is printed from now on, of some descriptors also what a relay sees there."""
         with self._lock:
             streams.flush()
-            if self._listeners:  # those who listen already are told what was printed before
-                self._drain(clock.monotonic() + DRAIN_SECONDS, is_last=False)
-            else:
-                self._begin()
-            self._listeners.append(listener)
+            self._read_back()
+            self._listeners[listener] = frozenset(relayed)
+            self._begin()
 
     def leave(self, listener: Listener, seconds: float = DRAIN_SECONDS) -> None:
-        """Tell the listener all that was printed until now, and then no more."""
+        """Give the listener all that was printed until now, and then no more."""
         with self._lock:
             if listener not in self._listeners:
                 return
             streams.flush()
-            is_last = len(self._listeners) == 1
-            if is_last:
-                self._end()
-            try:
-                self._drain(clock.monotonic() + seconds, is_last)
-            finally:
-                self._listeners.remove(listener)
+            until = clock.monotonic() + seconds
+            if self._diversion is not None:
+                self._diversion.drain(until)
+            self._read_back()
+            if len(self._listeners) == 1:
+                self._end(until)
+            del self._listeners[listener]
 
     def forked(self) -> None:
-        """In a forked child: what it prints goes where the parent's does, and the rest is the parent's business."""
-        for hook in self._hooks:
-            hook.remove()
-        for wire in self._wires.values():
-            wire.close()
-        self._reading.forked()
-
-    def _tell(self, number: int, rows: Sequence[Row]) -> None:
-        for listener in list(self._listeners):
-            listener(number, rows)
-
-    # Wires in and out
+        """In a forked child: it goes on recording what Python prints here; the rest is the parent's business."""
+        self._lock = threading.RLock()
+        self._recording = threading.RLock()
+        self._is_recording = False
+        self._watch.forked()
+        self._end_of_looking = None
+        for file in self._files.values():
+            file.forked()
+        if self._diversion is not None:
+            self._diversion.forked()
 
     def _begin(self) -> None:
-        if not all(wire.fits() for wire in self._wires.values()):
-            for wire in self._wires.values():
-                wire.close()
-            self._wires, self._relay = {}, None
-        if not self._wires:
-            self._wires = {wire.number: wire for wire in self._new_wires()}
-            if self._relay is not None:
-                self._reading.listen_to(self._relay)
-        for wire in self._wires.values():
-            wire.connect()
-        self._hooks = streams.hooks(set(self._wires), self._before, self._failed, self._written)
+        wanted = {number for numbers in self._listeners.values() for number in numbers if not _is_file(number)}
+        if wanted and self._diversion is None:
+            self._diversion = Diversion(self._tell)
+        if self._diversion is not None:
+            self._diversion.begin(wanted)
+        self._watch_streams()
+        shell = _ipython()
+        if shell is not None and self._shell is not shell:
+            shell.events.register("pre_run_cell", self._watch_streams)
+            self._shell = shell
+        if (self._files or self._watch.has_texts) and self._end_of_looking is None:
+            self._end_of_looking = threading.Event()
+            threading.Thread(target=self._look, args=(self._end_of_looking,), name="naiad-console", daemon=True).start()
 
-    def _end(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
-        for wire in self._wires.values():
-            wire.disconnect()
+    def _watch_streams(self, *_cell: object) -> None:
+        with self._lock:
+            if self._listeners:
+                self._watch.begin(without=self._diversion.numbers if self._diversion is not None else ())
 
-    def _new_wires(self) -> list[wires.Wire]:
-        found: list[wires.Wire] = []
-        why = "there is no interpreter to run a helper with"
-        if wires.can_relay():
-            try:
-                found.extend(wires.Wire(number) for number in wires.NUMBERS if wires.identity(number) is not None)
-                self._relay = wires.start_relay(found, self._nonce)
-            except OSError as error:
-                why = f"a helper cannot be started: {error}"
-                for wire in found:
-                    wire.close()
-            else:
-                return found
-        warn_once("no relay", f"Only what Python itself prints is captured, because {why}.")
-        return []
+    def _end(self, until: float) -> None:
+        self._watch.end()
+        if self._diversion is not None:
+            self._diversion.end(until)
+        if self._end_of_looking is not None:
+            self._end_of_looking.set()
+            self._end_of_looking = None
+        self._read_back()
+        with self._recording:
+            for file in self._files.values():
+                file.close()
+            self._files.clear()
 
-    # What the hooks say
+    def _file_of(self, descriptor: int, number: int) -> LogFile | None:
+        key = identity(descriptor)
+        found = self._files.get(key)
+        if found is None:
+            with contextlib.suppress(OSError):  # a pipe or a terminal, or a file that may not be read
+                found = self._files[key] = LogFile(descriptor, number)
+        return found
 
-    def _before(self, number: int) -> None:
-        """Tell the relay when another stream is written than last time: all of that one comes first."""
-        latest, self._latest = self._latest, number
-        if latest != number and latest in self._wires and number in self._wires:
-            name = b"%08x%08x" % (os.getpid() & 0xFFFFFFFF, next(self._numbers) & 0xFFFFFFFF)
-            self._wires[latest].mark(self._mark(relay.LEAVE, name))
-            self._wires[number].mark(self._mark(relay.ENTER, name))
+    # What was printed
 
-    def _written(self, number: int, text: str) -> None:
-        at = clock.now()
-        self._reading.do(lambda: self._reading.take(number, text, at))
+    def _tell(self, number: int, data: bytes) -> None:
+        for listener in [*self._listeners]:
+            listener(number, data)
 
-    def _mark(self, kind: bytes, name: bytes) -> bytes:
-        return relay.mark(self._nonce) + kind + name
+    def _record(self) -> None:
+        """Record what was noted."""
+        self._alone(self._record_noted)
 
-    def _failed(self, number: int) -> bool:
-        """Take what nobody reads any more out of the way; whether there was something of ours to take out."""
-        return number in self._wires and self._wires[number].give_up()
+    def _alone(self, action: Callable[[], object]) -> None:
+        """Do it while no other thread records, but do not wait for ever: one may wait for a stream that this one holds.
 
-    # The end
-
-    def _gone(self, told: int) -> None:
-        """The relay has ended: the program goes on without it. In the thread, which must not wait for the lock."""
-        given_up = [wire.give_up() for wire in self._wires.values()] if told == self._relay else []
-        if any(given_up):
-            with contextlib.suppress(NaiadWarning):  # where warnings are errors, the thread must not end
-                warn_once("relay gone", "The helper that captures what is printed was ended: no more of it is kept.")
-
-    def _drain(self, until: float, is_last: bool) -> None:
-        """Wait until the listeners were told everything that was printed before, as long as that goes on."""
-        name = b"%016x" % next(self._numbers)
-        done = self._answers[name] = SimpleQueue()
-
-        def finish() -> None:
-            (self._reading.finish if is_last else self._reading.tell)()
-            done.put(None)
-
+        A signal handler that prints leaves what it wrote to the call that it interrupts.
+        """
+        if not self._recording.acquire(timeout=LOCK_SECONDS):
+            return
         try:
-            for _ in [wire for wire in self._wires.values() if self._ask(wire, name, until)]:
-                self._wait(done, until)
-            self._reading.do(finish)
-            self._wait(done, until)
-        except Empty:
-            is_late = clock.monotonic() >= until
-            why = "there was too much of it for the time there was" if is_late else "the terminal takes no more"
-            warn_once("console", f"The last of what was printed could not be kept: {why}.")
+            if not self._is_recording:
+                self._is_recording = True
+                try:
+                    action()
+                finally:
+                    self._is_recording = False
         finally:
-            self._answers.pop(name)
+            self._recording.release()
 
-    def _wait(self, done: SimpleQueue[None], until: float) -> None:
-        """Wait for an answer as long as anything arrives."""
-        while True:
-            heard = self._reading.heard
-            try:
-                return done.get(timeout=max(0.0, min(DRAIN_SECONDS, until - clock.monotonic())))
-            except Empty:
-                if heard == self._reading.heard or clock.monotonic() >= until:
-                    raise
+    def _record_noted(self) -> None:
+        noted = self._watch.noted
+        while noted:
+            number, data, file, end = noted.popleft()
+            if file is None:
+                self._tell(number, data)
+            else:
+                for part in file.settle(number, data, end):
+                    self._tell(*part)
 
-    def _ask(self, wire: wires.Wire, name: bytes, until: float) -> bool:
-        """Ask the relay to answer once it is through, unless a terminal that is held up keeps it from that."""
-        look = poll()
-        look.register(wire.inner, POLLOUT)
-        ready = look.poll(max(0.0, min(DRAIN_SECONDS, until - clock.monotonic())) * 1000)
-        return any(event & POLLOUT for _, event in ready) and wire.mark(self._mark(relay.ASK, name))
+    def _read_back(self) -> None:
+        """Record what others have written to files."""
+        self._alone(self._record_unnoted)
 
-    def _answered(self, name: bytes) -> None:
-        if waiting := self._answers.get(name):
-            waiting.put(None)
+    def _record_unnoted(self) -> None:
+        for file in [*self._files.values()]:
+            self._record_noted()
+            with file.lock:  # nothing is recorded inside: a thread that prints waits for it and holds its stream
+                end = None if self._watch.noted else file.reach()
+            for part in file.read(end) if end is not None else ():
+                self._tell(*part)
+
+    def _look(self, end: threading.Event) -> None:
+        while not end.wait(LOOK_SECONDS):
+            self._read_back()
+            if self._watch.has_texts:
+                self._watch_streams()
+
+
+def _ipython() -> Any:
+    """Return the shell of a notebook or of IPython, which puts a `write` of its own over the streams in each cell."""
+    module = sys.modules.get("IPython")
+    return module.get_ipython() if module is not None else None
+
+
+def _is_file(number: int) -> bool:
+    """Whether a descriptor leads to a regular file, which is read back without any relay."""
+    import stat
+
+    try:
+        return stat.S_ISREG(os.fstat(number).st_mode)
+    except OSError:
+        return False
 
 
 _lock = threading.Lock()
@@ -205,11 +205,10 @@ def console() -> Console:
 
 
 def _after_fork() -> None:
-    global _console, _lock
+    global _lock
     _lock = threading.Lock()
-    inherited, _console = _console, None
-    if inherited is not None:
-        inherited.forked()
+    if _console is not None:
+        _console.forked()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -1,74 +1,250 @@
-"""Python's own streams while a console is captured: told apart by whether they lead to the captured descriptor.
+"""Python's own streams, watched: what is written goes to the original first, and is noted in the same call.
 
-A stream that does is watched one level below, where its buffer is emptied, so that the relay can be told which of
-the two streams was written first. One that does not, as under pytest or in a notebook, is copied as it is written.
-The stream objects stay the same ones, since loggers and progress bars have kept them.
+A stream of Python is three objects: text over a buffer over the raw file. The bytes that really leave Python are seen
+at the raw file, whichever text or logging handler wrote them, and each once. That call happens under the lock of the
+buffer, so there they are only noted (`_Raw`); they are recorded when the buffer's own method has returned (`_Buffer`).
+A signal handler may print meanwhile, and an exception that it raises must not look like a failed write: the buffer
+would write the same bytes again.
+
+Objects of other kinds, as in notebooks and under pytest, are watched where text enters them, unless it goes on to a
+stream that is watched already, as it does in objects that copy what is printed to a file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import io
+import operator
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["Hook", "flush", "hooks"]
+__all__ = ["NUMBERS", "Taken", "Watch", "flush"]
 
-STREAMS = {1: "stdout", 2: "stderr"}
-NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""What writing fails with: to a pipe, and to a pseudo terminal."""
+NUMBERS = {"stdout": 1, "stderr": 2}
+REENTRANT = "reentrant call"
+"""How the message of the error begins that a buffer raises to a signal handler which prints during a write."""
 
+NO_PLACE = (errno.ESPIPE, errno.EBADF)
+"""What asking for the place in a file fails with when the program has put something else at its descriptor."""
 
-class Hook:
-    """A method of one object, replaced for a while."""
+_call = operator.methodcaller("__call__")
 
-    def __init__(self, subject: Any, name: str, make: Callable[[Any], Any]) -> None:
-        self._subject = subject
-        self._name = name
-        self._ours = make(getattr(subject, name))
-        self._ours.is_ours = True
-        setattr(subject, name, self._ours)
-
-    def remove(self) -> None:
-        """Give the object its own method back, unless somebody else has replaced it meanwhile."""
-        if vars(self._subject).get(self._name) is self._ours:
-            delattr(self._subject, self._name)
+Taken = tuple[int, bytes, Any, int]
+"""What a stream has taken: number, bytes, the `LogFile` it went to, and the offset there of the byte after them."""
 
 
-def hooks(
-    wired: set[int],
-    before: Callable[[int], None],
-    failed: Callable[[int], bool],
-    written: Callable[[int, str], None],
-) -> list[Hook]:
-    """Hook both of Python's streams.
+class Watch:
+    """Both of Python's streams while somebody listens.
 
     Args:
-        wired: the descriptors that are captured themselves.
-        before: called with its number before something goes to a captured descriptor.
-        failed: called with its number when nobody reads it; says whether to try again.
-        written: called with its number and the text after it went elsewhere.
+        file_of: gives the `LogFile` that a descriptor, of the stream with a number, leads to; else None.
+        record: called after bytes were noted; it empties `noted`.
     """
-    found: list[Hook] = []
-    for number, name in STREAMS.items():
-        stream = getattr(sys, name, None)
-        with contextlib.suppress(AttributeError, TypeError):  # an object that takes no attribute cannot be hooked
-            if stream is None or _is_hooked(stream):
-                continue
-            if number in wired and _descriptor(stream) == number:
-                found += [
-                    Hook(stream.buffer, method, _calling(before, failed, number)) for method in ("write", "flush")
-                ]
-            else:
-                found.append(Hook(stream, "write", _copying(written, number)))
-    return found
+
+    def __init__(self, file_of: Callable[[int, int], Any], record: Callable[[], object]) -> None:
+        self.noted: deque[Taken] = deque()
+        self.held: deque[BaseException] = deque()
+        self.seen = threading.local()
+        self.file_of = file_of
+        self.record = record
+        self._hooks: list[_Hook] = []
+        self._without: frozenset[int] = frozenset()
+
+    def through(self) -> None:
+        """Record what was noted, then raise what a signal handler has raised meanwhile."""
+        if self.noted:
+            self.record()
+        if self.held:
+            raise self.held.popleft()
+
+    def begin(self, without: Iterable[int] = ()) -> None:
+        """Watch the streams that Python has now, and those that it began with; not those over some descriptors.
+
+        It may be called again: who replaces the `write` of an object for a while, as IPython does during each cell,
+        puts back the one from before that.
+        """
+        if self._without != frozenset(without):
+            self.end()
+        self._without = frozenset(without)
+        self._hooks = [hook for hook in self._hooks if hook.is_in_place()]
+        for name, number in NUMBERS.items():
+            for stream in (getattr(sys, f"__{name}__", None), getattr(sys, name, None)):
+                with contextlib.suppress(AttributeError, TypeError, ValueError):  # takes no attributes, or is closed
+                    self._hooks += self._hooks_for(stream, number)
+        if self.has_texts:
+            texts = [hook.text for hook in self._hooks if isinstance(hook, _Raw)]
+            self._hooks += [_Inner(text, "write", self) for text in texts if not self._is_watched(text)]
+
+    def forked(self) -> None:
+        """In a forked child: what other threads of the parent have noted is not its own."""
+        self.noted.clear()
+        self.held.clear()
+
+    def end(self) -> None:
+        """Give each object its own methods back."""
+        for hook in reversed(self._hooks):
+            hook.remove()
+        self._hooks = []
+
+    def _hooks_for(self, stream: Any, number: int) -> Iterable[_Hook]:
+        raw = _raw_of(stream)
+        if raw is None:
+            return [] if stream is None or self._is_watched(stream) else [_Text(stream, number, self)]
+        if self._is_watched(raw) or raw.fileno() in self._without:
+            return []
+        hooks: list[_Hook] = [_Raw(stream, raw, number, self)]
+        if stream.buffer is raw:  # as with `python -u`
+            return hooks
+        return [*hooks, *(_Buffer(stream.buffer, name, raw, self) for name in ("write", "flush"))]
+
+    def _is_watched(self, subject: object) -> bool:
+        return any(hook.subject is subject for hook in self._hooks)
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether objects are watched that are no streams of Python's own."""
+        return any(isinstance(hook, _Text) for hook in self._hooks)
+
+
+class _Hook:
+    """A method of one object, replaced for a while."""
+
+    def __init__(self, subject: Any, name: str, watch: Watch) -> None:
+        self.subject = subject
+        self._name = name
+        self._ours = self.made(getattr(subject, name), watch)
+        setattr(subject, name, self._ours)
+
+    def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+        """Return what stands in for the method."""
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        """Give the object its own method back, unless the program has replaced it meanwhile."""
+        if self.is_in_place():
+            delattr(self.subject, self._name)
+
+    def is_in_place(self) -> bool:
+        """Whether the object still has the method that stands in."""
+        return vars(self.subject).get(self._name) is self._ours
+
+
+class _Raw(_Hook):
+    """The raw file: what it takes is noted, with the place in the file where that is a regular one."""
+
+    def __init__(self, text: Any, raw: io.FileIO, number: int, watch: Watch) -> None:
+        self.text = text
+        self._number = number
+        self._is_alone = text.buffer is raw
+        self._descriptor = raw.fileno()
+        self._file = watch.file_of(self._descriptor, number)
+        super().__init__(raw, "write", watch)
+
+    def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+        """Return a write that lets no exception of a signal handler look like one of the write itself."""
+        file, number, noted, held = self._file, self._number, watch.noted, watch.held
+        place = (functools.partial(os.lseek, self._descriptor, 0, os.SEEK_CUR),) if file is not None else ()
+        lock = contextlib.nullcontext()
+
+        def write(data: Any) -> Any:
+            results: list[Any] = []
+            with lock if file is None else file.lock:
+                try:
+                    # one step of C code: between writing and having its result no signal handler can raise
+                    results.extend(map(_call, (functools.partial(method, data), *place)))
+                except BaseException as error:
+                    if not results:
+                        raise
+                    if getattr(error, "errno", None) not in NO_PLACE:  # of a signal handler
+                        held.append(error)
+                if results[0]:
+                    noted.append((number, bytes(data)[: results[0]], file, results[1] if len(results) > 1 else -1))
+            return results[0]
+
+        return self._recording(write, watch) if self._is_alone else write
+
+    def _recording(self, write: Callable[[Any], Any], watch: Watch) -> Callable[[Any], Any]:
+        """Record at once where there is no buffer that does so."""
+
+        def write_and_record(data: Any) -> Any:
+            watch.seen.by = self
+            try:
+                return write(data)
+            finally:
+                watch.through()
+
+        return write_and_record
+
+
+class _Buffer(_Hook):
+    """The buffer: what its raw file has noted is recorded outside of its lock."""
+
+    def __init__(self, buffer: Any, name: str, raw: Any, watch: Watch) -> None:
+        self._raw = raw
+        super().__init__(buffer, name, watch)
+
+    def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+        raw, seen, noted, held = self._raw, watch.seen, watch.noted, watch.held
+
+        def call(*args: Any) -> Any:
+            seen.by = self
+            try:
+                return method(*args)
+            except RuntimeError as error:  # a signal handler prints while its thread is inside
+                if not str(error).startswith(REENTRANT):
+                    raise
+                return _write_all(raw, *args)
+            finally:
+                if noted or held:
+                    watch.through()
+
+        return call
+
+
+class _Inner(_Hook):
+    """A text stream of Python below an object that is watched itself: what passes here is noted further down."""
+
+    def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+        seen = watch.seen
+
+        def write(text: Any) -> Any:
+            seen.by = self
+            return method(text)
+
+        return write
+
+
+class _Text(_Hook):
+    """An object that takes text: it is noted here unless it comes by at a stream of Python."""
+
+    def __init__(self, stream: Any, number: int, watch: Watch) -> None:
+        self._number = number
+        super().__init__(stream, "write", watch)
+
+    def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
+        number, seen = self._number, watch.seen
+
+        def write(text: Any, *args: Any, **named: Any) -> Any:
+            seen.by = None
+            result = method(text, *args, **named)
+            if seen.by is None and isinstance(text, str):
+                seen.by = self
+                watch.noted.append((number, _encoded(text), None, 0))
+                watch.record()
+            return result
+
+        return write
 
 
 def flush() -> None:
     """Hand over what Python's streams keep back."""
-    for name in STREAMS.values():
+    for name in NUMBERS:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, one whose reader is gone, a closed one
             getattr(sys, name).flush()
     if "ctypes" in sys.modules:  # as it is wherever numpy is; importing it for this would cost every script
@@ -76,7 +252,7 @@ def flush() -> None:
 
 
 def _flush_c() -> None:
-    """Do the same for what C code has printed: to a pipe it writes when 4 KiB have come together."""
+    """Do the same for what C code has printed: to a file or pipe it writes when 4 KiB have come together."""
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -84,44 +260,24 @@ def _flush_c() -> None:
         libc.fflush(ctypes.c_void_p.in_dll(libc, "stdout"))
 
 
-def _is_hooked(stream: Any) -> bool:
-    each = (getattr(subject, "write", None) for subject in (stream, getattr(stream, "buffer", None)))
-    return any(hasattr(method, "is_ours") for method in each)
-
-
-def _descriptor(stream: Any) -> int | None:
-    try:
-        return int(stream.fileno())
-    except (AttributeError, OSError, TypeError, ValueError):  # an object that is no file, or a closed one
+def _raw_of(stream: Any) -> io.FileIO | None:
+    """Return the raw file below one of Python's own streams."""
+    if not isinstance(stream, io.TextIOWrapper):
         return None
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    return raw if isinstance(raw, io.FileIO) else None
 
 
-def _calling(before: Callable[[int], None], failed: Callable[[int], bool], number: int) -> Callable[[Any], Any]:
-    def make(method: Any) -> Any:
-        def call(*args: Any) -> Any:
-            before(number)
-            try:
-                return method(*args)
-            except OSError as error:  # what was not written is still in the buffer
-                if error.errno not in NOBODY_READS or not failed(number):
-                    raise
-                return method(*args)
-
-        return call
-
-    return make
+def _write_all(raw: Any, data: Any = b"") -> int:
+    """Write past a buffer that its own thread is just emptying."""
+    view = memoryview(bytes(data))
+    while view:
+        view = view[raw.write(view) or 0 :]
+    return len(bytes(data))
 
 
-def _copying(written: Callable[[int, str], None], number: int) -> Callable[[Any], Any]:
-    owner = os.getpid()
-
-    def make(method: Any) -> Any:
-        def write(text: Any, *args: Any, **named: Any) -> Any:
-            result = method(text, *args, **named)
-            if isinstance(text, str) and os.getpid() == owner:
-                written(number, text)
-            return result
-
-        return write
-
-    return make
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")

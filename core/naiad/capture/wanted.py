@@ -12,8 +12,10 @@ from naiad.errors import InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.gitref import GitRef
 from naiad.settings import number, setting
 
-__all__ = ["Wanted", "is_interactive", "wanted"]
+__all__ = ["FD", "Wanted", "is_interactive", "wanted"]
 
+FD = "fd"
+"""Of a stream: capture whatever comes through its descriptor, with a relay in between where it is no regular file."""
 FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")
 
 
@@ -21,8 +23,9 @@ FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")
 class Wanted:
     """What one run captures."""
 
-    stdout: bool
-    stderr: bool
+    stdout: bool | str
+    """True, False, or FD."""
+    stderr: bool | str
     hardware: bool
     source_files: tuple[str, ...] | None
     """Patterns; None for the script alone, () for nothing."""
@@ -64,7 +67,7 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
         repository=None if is_off and given["git_ref"] is None else _repository(given["git_ref"]),
         dependencies=None if given["dependencies"] is None else os.fspath(given["dependencies"]),
         interval=number("HARDWARE_SECONDS", 10.0, least=0.1),
-        is_monitored=stdout or stderr or hardware or (given["capture_traceback"] and not is_off),
+        is_monitored=bool(stdout or stderr or hardware) or (given["capture_traceback"] and not is_off),
         is_repository_given=given["git_ref"] is not None,
         has_script=not is_off or given["source_files"] is not None,
     )

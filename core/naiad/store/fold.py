@@ -27,7 +27,7 @@ from naiad.store.folder import RunFolder
 from naiad.store.frames import Frame
 from naiad.store.index import Changes, Index, begin_index
 from naiad.store.picture import Picture, Shadowed
-from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, fold_texts
+from naiad.store.pieces import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.store.points import (
     Columns,
     Ints,
@@ -179,6 +179,7 @@ def _absorb(
         if state.retired_at is None or state.kind == FLOAT_SERIES:
             _give_id(state, head, changes)
         fold_texts(state, changes)
+        fold_lines(state, changes)
     is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
     return [source.file for source in sources if source.file.name in is_done]
 

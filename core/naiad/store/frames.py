@@ -42,7 +42,7 @@ LAST_SEQUENCE = 1 << 40
 
 _head = struct.Struct("<IIQ")
 _named = re.compile(
-    rb"(?s:\xa6assign|\xa9configure|\xa7strings|\xa4tags|\xa7members|\xa6delete"
+    rb"(?s:\xa6assign|\xa9configure|\xa7(?:strings|printed)|\xa4tags|\xa7members|\xa6delete"
     rb"|\xa6define(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....))(?s:([\xa0-\xbf])|\xd9(.)|\xda(..))"
 )
 

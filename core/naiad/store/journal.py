@@ -29,6 +29,8 @@ from naiad.store.waiting import Waiting, WaitingFrame
 __all__ = ["Journal", "JournalClosed"]
 
 VITAL = (Open, End, Define, Delete)
+LOCK_SECONDS = 1.0
+"""How long what is printed waits for another thread that is writing."""
 
 
 class JournalClosed(RuntimeError):
@@ -85,6 +87,22 @@ class Journal(Upkeep):
                     self._definitions.pop(op.path, None)
                 elif isinstance(op, Define):
                     self._definitions[op.path] = op
+
+    def write_soon(self, ops: Sequence[Op]) -> None:
+        """Add one frame; where another thread keeps the journal for long, that one adds it.
+
+        That thread may be about to print a warning, and wait for the stream that this one is printing to.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        self._arrived.append(WaitingFrame(encode_ops(ops), False, weight(ops)))
+        if self._lock.acquire(timeout=LOCK_SECONDS):
+            try:
+                self._refuse_if_closed()
+                self._put_arrived()
+            finally:
+                self._lock.release()
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.
@@ -189,6 +207,9 @@ class Journal(Upkeep):
     def _put_in_turn(self, frame: WaitingFrame) -> None:
         """A signal handler may log while its thread is writing a frame: that one is ended first."""
         self._arrived.append(frame)
+        self._put_arrived()
+
+    def _put_arrived(self) -> None:
         if self._is_putting:
             return  # the interrupted call goes on when the handler is done, and writes this one too
         self._is_putting = True

@@ -20,18 +20,21 @@ from naiad.ops import (
     Members,
     Op,
     Open,
+    Printed,
     Stored,
     Strings,
     Tags,
 )
 from naiad.store.frames import Frame
 from naiad.store.lastwriter import NEVER, Key
+from naiad.store.lines import Lines
 from naiad.store.states import (
     ANY,
     DELETED,
     FILE_SET,
     FLOAT_SERIES,
     SERIES,
+    STRING_SERIES,
     STRING_SET,
     Deletions,
     FieldState,
@@ -381,6 +384,7 @@ class Picture:
             since.update({name: math.inf for name in since if name == deleter})
             texts = {name: _after(since[name], rows) for name, rows in state.texts.items()}
             state.texts = {name: rows for name, rows in texts.items() if rows}
+            _drop_lines(state, since)
             self._drop_indexed(state, since)
         self._date_points(state, grave)
         if not self._is_alive(state):
@@ -402,7 +406,7 @@ class Picture:
 
     def _date_points(self, state: FieldState, grave: FieldState) -> None:
         """Points that a deletion left keep a series alive from the deletion on."""
-        for name in state.texts:
+        for name in {**state.texts, **state.lines}:
             if name in _deletions(grave).continuing.get(state.kind, ()):
                 self.version += state.date(_deletions(grave).last(state.kind, name))
 
@@ -428,7 +432,7 @@ class Picture:
         return self.writers.get(name) or WriterState(name)
 
     def _is_alive(self, state: FieldState) -> bool:
-        return bool(state.spans() or state.texts or state.pieces or state.remnant)
+        return bool(state.spans() or state.texts or state.lines or state.pieces or state.remnant)
 
     def _bury(self, state: FieldState) -> None:
         """Show a field no more."""
@@ -519,6 +523,14 @@ class Picture:
         if state is not None and rows:
             state.texts.setdefault(writer.name, []).extend(rows)
 
+    def _printed(self, writer: WriterState, op: Printed, at: float) -> None:
+        state = self._at(op.path, STRING_SERIES, writer, at)
+        if state is not None:
+            lines = state.printed.setdefault(writer.name, Lines())  # each has its own: files come as they come
+            finished = lines.feed(op.data, op.line, op.at)
+            if finished:
+                state.lines.setdefault(writer.name, []).extend(finished)
+
     def _tags(self, writer: WriterState, op: Tags, at: float) -> None:
         state = self._at(op.path, STRING_SET, writer, at)
         if state is not None:
@@ -549,6 +561,7 @@ _EFFECTS: dict[type, Callable[[Picture, WriterState, Any, float], None]] = {
     Assign: Picture._assign,
     Configure: Picture._configure,
     Strings: Picture._strings,
+    Printed: Picture._printed,
     Tags: Picture._tags,
     Members: Picture._members,
     Stored: Picture._stored,
@@ -570,14 +583,28 @@ def _deletions(grave: FieldState) -> Deletions:
 def _writers_of(state: FieldState) -> set[str]:
     """All writers of the points of a series that are not in the journal alone."""
     remnant = state.remnant.pieces if state.remnant is not None else []
-    return {*state.texts, *state.point_writers(), *remnant}
+    return {*state.texts, *state.lines, *state.printed, *state.point_writers(), *remnant}
 
 
 def _after(since: float, rows: list[TextPoint]) -> list[TextPoint]:
     """The points later than a deletion, compared as they are kept: in whole milliseconds."""
     if math.isinf(since):
         return [] if since > 0 else rows
-    return [row for row in rows if round(row[1] * 1000) > round(since * 1000)]
+    return [row for row in rows if _is_after(since, row[1])]
+
+
+def _drop_lines(state: FieldState, since: Mapping[str, float]) -> None:
+    """The same for what was printed: finished lines, and lines that have no end yet."""
+    lines = {name: [run for run in runs if _is_after(since[name], run.at)] for name, runs in state.lines.items()}
+    state.lines = {name: runs for name, runs in lines.items() if runs}
+    for name, known in state.printed.items():
+        for row in known.rows:
+            if not _is_after(since[name], row.at):
+                row.text.clear()
+
+
+def _is_after(since: float, time: float) -> bool:
+    return since < 0 if math.isinf(since) else round(time * 1000) > round(since * 1000)
 
 
 def _change(state: FieldState, op: Tags | Members, key: Key, added: Mapping[Any, str]) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from naiad.codec import POINTS_LIMIT, encode_pack, encode_points, encode_texts, pyramid
+from naiad.codec import POINTS_LIMIT, encode_joined_texts, encode_pack, encode_points, encode_texts, pyramid
 from naiad.integers import EXACT
 from naiad.plain import pack_text
 from naiad.store.index import Changes
+from naiad.store.lines import LineRun
 from naiad.store.points import Columns, Ints, as_bytes, numbers_array
 from naiad.store.rows import chunk_crc, chunk_key
 from naiad.store.states import FieldState
 
-__all__ = ["PACK_BELOW", "REMEMBERED_TEXT", "add_chunks", "add_packs", "add_texts", "fold_texts"]
+__all__ = ["PACK_BELOW", "REMEMBERED_TEXT", "add_chunks", "add_packs", "add_texts", "fold_lines", "fold_texts"]
 
 TextRow = tuple[int | float, int, bytes]
 """Step, milliseconds, UTF-8."""
@@ -57,6 +58,53 @@ def fold_texts(state: FieldState, changes: Changes) -> None:
             rank = max(row[1] for row in part if row[0] == step)
             state.add_points(writer, len(part), 0, 0.0, 0.0, 0.0, step, last, time, rank=rank)
             _add_text_chunk(state, part, changes, writer)
+
+
+def fold_lines(state: FieldState, changes: Changes) -> None:
+    """The new lines of one series. A program may print a million of them, so no line is touched by itself."""
+    lines, state.lines = state.lines, {}
+    for writer, runs in lines.items():
+        for part in _run_parts(sorted(runs, key=lambda run: run.number)):
+            _fold_runs(state, part, changes, writer)
+
+
+def _fold_runs(state: FieldState, part: list[LineRun], changes: Changes, writer: str) -> None:
+    counts = [run.data.count(b"\n") for run in part]
+    joined = b"".join(run.data for run in part)
+    ends = np.flatnonzero(np.frombuffer(joined, np.uint8) == ord("\n"))
+    firsts = np.array([run.number for run in part], np.int64) - np.cumsum([0, *counts[:-1]])
+    steps = np.repeat(firsts, counts) + np.arange(len(ends))
+    times = np.repeat(np.array([round(run.at * 1000) for run in part], np.int64), counts)
+    starts = np.concatenate(([0], ends - np.arange(len(ends))))  # once all ends of line are left out
+    texts = joined.replace(b"\n", b"")
+    if bool((steps[1:] < steps[:-1]).any()):  # rows above the cursor are finished after those below
+        order = np.argsort(steps, kind="stable")
+        parts = [texts[starts[place] : starts[place + 1]] for place in order.tolist()]
+        steps, times, texts = steps[order], times[order], b"".join(parts)
+        starts = np.concatenate(([0], np.cumsum([len(each) for each in parts])))
+    for low in range(0, len(steps), POINTS_LIMIT):
+        rows = slice(low, min(low + POINTS_LIMIT, len(steps)))
+        first, last = int(starts[rows.start]), int(starts[rows.stop])
+        data = encode_joined_texts(steps[rows], times[rows], starts[low : rows.stop + 1] - first, texts[first:last])
+        text = texts[int(starts[rows.stop - 1]) : last]
+        remembered = pack_text(text.decode()) if len(text) <= REMEMBERED_TEXT else None
+        count, step, time = rows.stop - low, int(steps[rows.stop - 1]), int(times[rows.stop - 1])
+        rank = int(times[rows][steps[rows] == step].max())
+        state.add_points(writer, count, 0, 0.0, 0.0, 0.0, step, remembered, time, rank=rank)
+        _add_chunk(state, count, None, data, changes, writer)
+
+
+def _run_parts(runs: list[LineRun]) -> Iterator[list[LineRun]]:
+    part: list[LineRun] = []
+    size = 0
+    for run in runs:
+        part.append(run)
+        size += len(run.data)
+        if size > TEXT_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def add_texts(state: FieldState, rows: list[TextRow], changes: Changes, writer: str) -> None:

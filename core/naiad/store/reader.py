@@ -313,8 +313,6 @@ class Reader:
             from naiad.store.series import with_tail
 
             return with_tail(state, parts)
-        if not state.texts:
-            return state.series
         return with_texts(state)
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:

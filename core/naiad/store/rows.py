@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError
 from naiad.ops import Plain, Text
 from naiad.store import schema
 from naiad.store.lastwriter import NEVER
+from naiad.store.lines import Lines
 from naiad.store.states import (
     DELETED,
     FILE_SET,
@@ -125,6 +126,7 @@ class FieldFacts(msgspec.Struct, array_like=True):
     spread: float | None = None  # of an index that does not say, unknown
     history: History | None = None  # where there is more to say than that one writer wrote it
     deletions: DeletionFacts | None = None  # in the row of what was deleted at a path
+    printed: dict[str, Lines] = {}
 
 
 class WriterFacts(msgspec.Struct, array_like=True):
@@ -220,7 +222,7 @@ def facts_row(state: FieldState) -> dict[str, Any]:
             s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
             state.retired_at, state.retired_by,
             None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
-            state.members, s.spread, _history(state), _deletion_facts(state),
+            state.members, s.spread, _history(state), _deletion_facts(state), state.printed,
         )
     )  # fmt: skip
     return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
@@ -248,6 +250,7 @@ def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
         state.deletions = _deletions(facts)
     elif facts.history is not None or facts.tags or facts.members or facts.config != (None, None, None):
         _give_history(state, facts)
+    state.printed = facts.printed
     return state
 
 

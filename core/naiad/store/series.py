@@ -358,7 +358,7 @@ def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[l
         DamagedData: a chunk is not as it was written, or one is missing.
     """
     by_writer = texts_by_writer(state, chunks, refuse)
-    for writer, waiting in state.texts.items():
+    for writer, waiting in state.tail().items():
         late = [(step, round(time * 1000), as_bytes(text)) for step, time, text in waiting]
         by_writer[writer] = by_writer.get(writer, []) + late
     rows = _merged_texts(by_writer)

@@ -10,6 +10,7 @@ import msgspec
 
 from naiad.ops import Plain, Text
 from naiad.store.lastwriter import NEVER, Key, LastWriterSet
+from naiad.store.lines import LineRun, Lines
 
 __all__ = [
     "ANY",
@@ -219,6 +220,8 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
     defined_by: str = ""
     entries: Any = None  # LastWriterSet of a string set (tags) and of a file set (files by name)
     texts: dict[str, list[TextPoint]] = {}  # by writer, not yet in the index
+    lines: dict[str, list[LineRun]] = {}  # by writer, likewise
+    printed: dict[str, Lines] = {}  # by writer: what has no end of line yet, and never is in a chunk of the index
     config_key: Key = NEVER
     shared: Shared | None = None  # None as long as it has one writer
     remnant: Remnant | None = None
@@ -242,6 +245,16 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
         if self.entries is None:
             self.entries = LastWriterSet(is_tree=self.kind == FILE_SET)
         found: LastWriterSet[Any] = self.entries
+        return found
+
+    def tail(self) -> dict[str, list[TextPoint]]:
+        """The texts that are in no chunk of the index, by writer."""
+        found = {writer: [*texts] for writer, texts in self.texts.items()}
+        for writer in {**self.lines, **self.printed}:
+            open_lines = self.printed[writer].rest() if writer in self.printed else []
+            points = [point for run in (*self.lines.get(writer, ()), *open_lines) for point in run.points()]
+            if points:
+                found.setdefault(writer, []).extend(points)
         return found
 
     def spans(self) -> dict[str, tuple[Key, float]]:
@@ -371,8 +384,11 @@ def copy_facts(state: FieldState) -> FieldState:
 
 def with_texts(state: FieldState) -> Series:
     """The facts of a series of texts with those that are not in the index yet."""
+    tail = state.tail()
+    if not tail:
+        return state.series
     whole = copy_facts(state)
-    for writer, texts in state.texts.items():
+    for writer, texts in tail.items():
         step, time, text = max(reversed(texts), key=lambda point: point[0])
         rank = max(round(point[1] * 1000) for point in texts if point[0] == step)
         whole.add_points(writer, len(texts), 0, 0.0, 0.0, 0.0, step, text, round(time * 1000), rank=rank)

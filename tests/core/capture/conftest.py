@@ -20,7 +20,12 @@ import pytest
 import naiad
 
 IMPORT = "import ctypes, os, signal, subprocess, sys, time, naiad\n"
-BEGIN = IMPORT + "run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False)\n"
+BEGIN = (
+    IMPORT
+    + "way = os.environ['WAY'] or None\n"
+    + "run = naiad.init_run(custom_run_id='it', source_files=[], git_ref=False, "
+    + "capture_stdout=way, capture_stderr=way)\n"
+)
 END = "\nrun.stop()\n"
 
 
@@ -37,12 +42,14 @@ class Programs:
     def __init__(self, folder: Path, store: Path) -> None:
         self.folder = folder
         self.store = store
+        self.way = ""  # "fd": with a relay in between
 
     def start(self, body: str, output: int, errors: int, *, plain: bool = False) -> subprocess.Popen[bytes]:
         begin = IMPORT if plain else BEGIN
         file = self.folder / ("plain.py" if plain else "program.py")
         file.write_text(begin + textwrap.dedent(body) + ("" if plain else END))
-        environment = {**os.environ, "NAIAD_CAPTURES": "on", "NAIAD_STORE": str(self.store), "PYTHONUNBUFFERED": ""}
+        environment = {**os.environ, "NAIAD_CAPTURES": "on", "NAIAD_STORE": str(self.store)}
+        environment |= {"PYTHONUNBUFFERED": "", "WAY": self.way}
         command = [sys.executable, str(file)]
         return subprocess.Popen(command, stdout=output, stderr=errors, env=environment, cwd=self.folder)
 
@@ -104,3 +111,10 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def relayed(programs: Programs) -> Programs:
+    """The same, with a relay between each program and its pipe or terminal."""
+    programs.way = "fd"
+    return programs

@@ -37,7 +37,7 @@ def test_output_of_both_streams_is_unchanged_and_in_order(programs: Any, where: 
 
 
 @pytest.mark.parametrize("where", ["piped", "on_terminal"])
-def test_what_c_and_other_programs_print_is_kept(programs: Any, where: str) -> None:
+def test_what_c_and_other_programs_print_is_kept(relayed: Any, where: str) -> None:
     body = """
     libc = ctypes.CDLL(None)
     libc.printf(b"from C\\n")
@@ -45,29 +45,29 @@ def test_what_c_and_other_programs_print_is_kept(programs: Any, where: str) -> N
     os.write(1, b"to the descriptor\\n")
     subprocess.run(["sh", "-c", "echo from a child; echo its error >&2"])
     """
-    printed = getattr(programs, where)(body)
+    printed = getattr(relayed, where)(body)
 
-    assert ["from C", "to the descriptor", "from a child"] == programs.lines("stdout")
-    assert ["its error"] == programs.lines("stderr")
+    assert ["from C", "to the descriptor", "from a child"] == relayed.lines("stdout")
+    assert ["its error"] == relayed.lines("stderr")
     assert 4 == len(printed.output.splitlines())
 
 
-def test_what_c_has_not_written_yet_at_the_end_is_kept(programs: Any) -> None:
-    programs.piped('ctypes.CDLL(None).printf(b"in a buffer of C\\n")')
+def test_what_c_has_not_written_yet_at_the_end_is_kept(relayed: Any) -> None:
+    relayed.piped('ctypes.CDLL(None).printf(b"in a buffer of C\\n")')
 
-    assert ["in a buffer of C"] == programs.lines("stdout")
+    assert ["in a buffer of C"] == relayed.lines("stdout")
 
 
-def test_a_terminal_is_still_one(programs: Any) -> None:
+def test_a_terminal_is_still_one(relayed: Any) -> None:
     body = """
     import shutil, termios
     print(os.isatty(1), os.isatty(2), sys.stdout.isatty(), shutil.get_terminal_size((1, 1)))
     subprocess.run([sys.executable, "-c", "import sys; print(sys.stdout.isatty(), sys.stderr.isatty())"])
     """
-    expected = programs.on_terminal(body, plain=True)
+    expected = relayed.on_terminal(body, plain=True)
 
-    assert expected == programs.on_terminal(body)
-    assert programs.piped(body, plain=True) == programs.piped(body)
+    assert expected == relayed.on_terminal(body)
+    assert relayed.piped(body, plain=True) == relayed.piped(body)
 
 
 def test_a_progress_bar_is_kept_in_its_last_state(programs: Any) -> None:
@@ -98,7 +98,7 @@ def test_a_killed_program_has_printed_all_it_wrote(programs: Any, where: str) ->
     assert [b"line %d" % i for i in range(500)] == printed.output.replace(b"\r", b"").splitlines()
 
 
-def test_c_code_that_holds_pythons_lock_can_fill_the_pipe(programs: Any) -> None:
+def test_c_code_that_holds_pythons_lock_can_fill_the_pipe(relayed: Any) -> None:
     """PyDLL keeps the lock during the call; a thread could not empty the pipe meanwhile."""
     body = """
     libc = ctypes.PyDLL(None)
@@ -106,13 +106,13 @@ def test_c_code_that_holds_pythons_lock_can_fill_the_pipe(programs: Any) -> None
     for _ in range(2000):
         libc.write(1, text, 1000)
     """
-    printed = programs.piped(body)
+    printed = relayed.piped(body)
 
     assert (2_000_000, 0) == (len(printed.output), printed.code)
-    assert 2000 == len(programs.lines("stdout"))
+    assert 2000 == len(relayed.lines("stdout"))
 
 
-def test_nothing_is_printed_or_kept_twice_after_a_fork(programs: Any) -> None:
+def test_nothing_is_printed_or_kept_twice_after_a_fork(relayed: Any) -> None:
     body = """
     print("before", flush=True)
     pid = os.fork()
@@ -123,13 +123,13 @@ def test_nothing_is_printed_or_kept_twice_after_a_fork(programs: Any) -> None:
     os.waitpid(pid, 0)
     print("after")
     """
-    printed = programs.piped(body)
+    printed = relayed.piped(body)
 
     assert {b"before": 1, b"in the child": 1, b"error of the child": 1, b"after": 1} == {
         line: printed.output.count(line) for line in printed.output.splitlines()
     }
-    assert ["before", "in the child", "after"] == programs.lines("stdout")
-    assert ["error of the child"] == programs.lines("stderr")
+    assert ["before", "in the child", "after"] == relayed.lines("stdout")
+    assert ["error of the child"] == relayed.lines("stderr")
 
 
 def test_a_child_of_a_fork_can_have_a_run_of_its_own(programs: Any) -> None:
@@ -149,18 +149,18 @@ def test_a_child_of_a_fork_can_have_a_run_of_its_own(programs: Any) -> None:
     assert ["parent", "child"] == programs.lines("stdout")
 
 
-def test_a_child_that_outlives_the_program_goes_on_printing(programs: Any) -> None:
+def test_a_child_that_outlives_the_program_goes_on_printing(relayed: Any) -> None:
     body = """
     code = "import time\\nfor i in range(5): time.sleep(0.2); print(i, flush=True)\\nprint('alive', flush=True)"
     subprocess.Popen([sys.executable, "-c", code])
     print("gone")
     """
-    printed = programs.piped(body)
+    printed = relayed.piped(body)
 
     assert [b"gone", b"0", b"1", b"2", b"3", b"4", b"alive"] == printed.output.splitlines()
 
 
-def test_a_program_whose_output_nobody_reads_learns_it_as_always(programs: Any) -> None:
+def test_a_program_whose_output_nobody_reads_learns_it_as_always(relayed: Any) -> None:
     body = """
     try:
         for _ in range(100_000):
@@ -169,7 +169,7 @@ def test_a_program_whose_output_nobody_reads_learns_it_as_always(programs: Any) 
         print("nobody reads", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     """
-    program = programs.start(body, subprocess.PIPE, subprocess.PIPE)
+    program = relayed.start(body, subprocess.PIPE, subprocess.PIPE)
     program.stdout.read(100)
     program.stdout.close()
     errors = program.stderr.read()
@@ -179,13 +179,13 @@ def test_a_program_whose_output_nobody_reads_learns_it_as_always(programs: Any) 
     assert b"nobody reads\n" == errors
 
 
-def test_descriptors_are_put_back_and_a_second_run_begins_anew(programs: Any) -> None:
+def test_descriptors_are_put_back_and_a_second_run_begins_anew(relayed: Any) -> None:
     body = """
     def places(): return [(s.st_ino, s.st_dev) for s in map(os.fstat, (1, 2))]
     run.stop()
     before = places()
     for name in ("one", "two"):
-        with naiad.init_run(custom_run_id=name, source_files=[], git_ref=False) as other:
+        with naiad.init_run(custom_run_id=name, source_files=[], git_ref=False, capture_stdout="fd") as other:
             print(name)
             assert places() != before
             assert "write" not in vars(sys.stdout)
@@ -193,7 +193,7 @@ def test_descriptors_are_put_back_and_a_second_run_begins_anew(programs: Any) ->
         assert "write" not in vars(sys.stdout.buffer)
         print("between")
     """
-    printed = programs.piped(body)
+    printed = relayed.piped(body)
 
     assert [b"one", b"between", b"two", b"between"] == printed.output.splitlines()
     assert 0 == printed.code
@@ -230,7 +230,7 @@ def test_output_that_the_program_redirects_itself_stays_redirected(programs: Any
     assert "for the file\nstill for the file\n" == (programs.folder / "own.txt").read_text()
 
 
-def test_a_program_may_wait_for_all_its_children(programs: Any) -> None:
+def test_a_program_may_wait_for_all_its_children(relayed: Any) -> None:
     body = """
     pid = os.fork()
     if not pid:
@@ -242,10 +242,10 @@ def test_a_program_may_wait_for_all_its_children(programs: Any) -> None:
         print("all gone")
     """
 
-    assert b"all gone\n" == programs.piped(body).output
+    assert b"all gone\n" == relayed.piped(body).output
 
 
-def test_a_program_that_waits_for_any_child_gets_its_own(programs: Any) -> None:
+def test_a_program_that_waits_for_any_child_gets_its_own(relayed: Any) -> None:
     body = """
     pid = os.fork()
     if not pid:
@@ -254,17 +254,17 @@ def test_a_program_that_waits_for_any_child_gets_its_own(programs: Any) -> None:
     print(os.wait() == (pid, 7 << 8))
     """
 
-    assert b"True\n" == programs.piped(body).output
+    assert b"True\n" == relayed.piped(body).output
 
 
 @pytest.mark.parametrize("where", ["piped", "on_terminal"])
-def test_a_program_goes_on_printing_when_the_relay_is_killed(programs: Any, where: str) -> None:
+def test_a_program_goes_on_printing_when_the_relay_is_killed(relayed: Any, where: str) -> None:
     body = """
     from naiad.capture.console import console
     time.sleep(0.3)
     for process in filter(str.isdigit, os.listdir("/proc")):
         with open(f"/proc/{process}/cmdline", "rb") as file:
-            if console()._nonce.encode() in file.read():
+            if console()._diversion._nonce.encode() in file.read():
                 os.kill(int(process), signal.SIGKILL)
     for i in range(20):  # the first ones may be lost with the relay
         print("line", i, flush=True)
@@ -272,13 +272,14 @@ def test_a_program_goes_on_printing_when_the_relay_is_killed(programs: Any, wher
     code = subprocess.run(["sh", "-c", "echo child; echo child"]).returncode
     print("code", code)
     run.stop()
-    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m") as other:
+    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m",
+                        capture_stdout="fd") as other:
         name = other["sys/id"].fetch()
         print("kept again")
     other = naiad.init_run(with_id=name, mode="read-only")
     print(list(other["m/stdout"].fetch_values()["value"]))
     """
-    printed = getattr(programs, where)(body)
+    printed = getattr(relayed, where)(body)
     lines = printed.output.decode().splitlines()
 
     assert 0 == printed.code
@@ -291,9 +292,8 @@ def test_without_an_interpreter_python_itself_is_still_captured(programs: Any) -
     run.stop()
     sys.executable = ""
     import warnings; warnings.simplefilter("ignore")
-    import naiad.capture.console as console
-    console._console = None
-    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m") as other:
+    with naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, monitoring_namespace="m",
+                        capture_stdout="fd") as other:
         print("only Python")
         os.write(1, b"not this\\n")
     other = naiad.init_run(custom_run_id="other", source_files=[], git_ref=False, capture_stdout=False)
@@ -326,3 +326,62 @@ def test_each_stream_can_be_left_alone(capfd: pytest.CaptureFixture[str]) -> Non
 
         assert not run.exists("m/stdout")
         assert run.exists("m/stderr")
+
+
+def test_streams_have_their_own_methods_back_when_the_last_run_has_stopped(programs: Any) -> None:
+    body = """
+    objects = [sys.stdout, sys.stdout.buffer, sys.stdout.buffer.raw]
+    other = naiad.init_run(custom_run_id="other", source_files=[], git_ref=False)
+    run.stop()
+    before = ["write" in vars(each) for each in objects]
+    other.stop()
+    print(before, ["write" in vars(each) for each in objects])
+    """
+
+    assert b"[False, True, True] [False, False, False]\n" == programs.piped(body).output
+
+
+def test_what_others_write_to_the_same_file_is_not_kept(programs: Any) -> None:
+    """A log that two jobs share: what the other one writes belongs to the other one."""
+    log = programs.folder / "log"
+    with log.open("ab") as file:
+        other = subprocess.Popen(
+            [sys.executable, "-c", "import time\nfor i in range(200): print('other', flush=True); time.sleep(0.02)"],
+            stdout=file,
+            start_new_session=True,
+        )
+    with log.open("ab") as file:
+        program = programs.start("for i in range(20): print('mine', flush=True); time.sleep(0.03)", file, file)
+        assert 0 == program.wait(60)
+    other.kill()
+    other.wait()
+
+    assert ["mine"] * 20 == programs.lines("stdout")
+
+
+def test_a_full_disk_of_the_store_never_raises_into_print(programs: Any) -> None:
+    body = """
+    import errno, warnings; warnings.simplefilter("ignore")
+    from naiad.store import opsfile
+    def refuse(*_): raise OSError(errno.ENOSPC, "full")
+    opsfile.OpsFile.append = refuse
+    for i in range(100): print("line", i, flush=True)
+    os._exit(0)
+    """
+
+    assert ([b"line %d" % i for i in range(100)], 0) == (
+        (printed := programs.piped(body)).output.splitlines(),
+        printed.code,
+    )
+
+
+def test_each_line_has_its_number_and_a_resumed_run_goes_on_with_them(programs: Any) -> None:
+    body = """
+    with naiad.init_run(custom_run_id="x", monitoring_namespace="m", source_files=[], git_ref=False): print("a\\nb")
+    with naiad.init_run(custom_run_id="x", monitoring_namespace="m", source_files=[], git_ref=False): print("c")
+    again = naiad.init_run(custom_run_id="x", capture_stdout=False, source_files=[], git_ref=False)
+    found = again["m/stdout"].fetch_values(progress_bar=False)
+    print([*zip(found["step"], found["value"])])
+    """
+
+    assert b"[(0.0, 'a'), (1.0, 'b'), (2.0, 'c')]" == programs.piped(body).output.splitlines()[-1]
