@@ -123,7 +123,7 @@ PROOFS = [
 ]
 
 
-@pytest.mark.parametrize(("facts", "expected"), PROOFS, ids=[str(facts) for facts, _ in PROOFS])
+@pytest.mark.parametrize(("facts", "expected"), PROOFS, ids=[" ".join(facts) or "all" for facts, _ in PROOFS])
 def test_death_is_proven_by_host_and_boot_or_by_host_namespace_pid_and_start(
     facts: dict[str, object], expected: str, tmp_path: Path
 ) -> None:
@@ -140,7 +140,7 @@ def leases_anew(journal: Path) -> Path:
     return journal
 
 
-@pytest.mark.parametrize("facts", [{}, {"boot": "an earlier boot"}, {"pid": os.getpid(), "started": "1"}], ids=str)
+@pytest.mark.parametrize("facts", [{}, {"boot": "an earlier boot"}, {"pid": os.getpid(), "started": "1"}], ids=["all", "boot", "start"])
 def test_nothing_is_proven_where_locks_keep_no_second_descriptor_out(
     facts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

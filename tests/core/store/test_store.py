@@ -162,7 +162,7 @@ def test_torn_or_stale_hint_costs_only_time(place: Store) -> None:
 
 
 def test_stores_work_where_there_are_no_hard_links(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_given: object) -> None:
+    def refuse(*_given: object, **_options: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
