@@ -25,16 +25,25 @@ class Attempt:
 
     A class and no generator, because it is entered for every batch that is logged.
 
+    Args:
+        adapter: what the user gave to the framework, for the warning.
+        place: the namespace that the adapter writes to.
+        doing: what is attempted, as a verb: "log the model's summary".
+        besides: exceptions that are raised as ever.
+
     >>> with Attempt("NaiadCallback", run["training"], "log the model's summary"):
     ...     run["training/model/summary"].upload(summary(model))
     """
 
-    __slots__ = ("_adapter", "_doing", "_place")
+    __slots__ = ("_adapter", "_besides", "_doing", "_place")
 
-    def __init__(self, adapter: str, place: Place, doing: str) -> None:
+    def __init__(
+        self, adapter: str, place: Place, doing: str, besides: type[Exception] | tuple[type[Exception], ...] = ()
+    ) -> None:
         self._adapter = adapter
         self._place = place
         self._doing = doing
+        self._besides = besides
 
     def __enter__(self) -> None:
         pass
@@ -43,6 +52,8 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, NaiadWarning):  # those: where warnings are errors
+            return False
+        if isinstance(error, self._besides):
             return False
         self._note(error)
         return True

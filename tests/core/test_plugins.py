@@ -339,7 +339,7 @@ def test_answer_of_a_wrong_type_counts_as_none(
 
 def test_naiad_integration(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (Row("end", "{base}/score", "float", "assign", "the score"),)
-    made = Integration("only", "Pytest", {"pytest": "pytest"}, ">=1", "test", "only:Adapter", rows)
+    made = Integration("only", "Pytest", {"pytest": "pytest"}, ">=1", "only:Adapter", rows)
     only(monkeypatch, naiad_integration=lambda: made)
 
     listed, shown = (CliRunner().invoke(main, ["plugins", *more]).stdout for more in ([], ["only"]))
@@ -446,6 +446,20 @@ def test_naiad_run_stopping(store: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     with reopened(run) as read:
         assert ("stopping", 0.5) == (read["seen"].fetch(), read["loss"].fetch_last())
+
+
+def test_naiad_run_stopping_is_told_the_exception(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    only(monkeypatch, naiad_run_stopping=lambda run, exception: told.append(exception))
+    plugins.installed()
+    problem = ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"), naiad.init_run():
+        raise problem
+    with naiad.init_run():
+        pass
+
+    assert [problem, None] == told
 
 
 def test_naiad_run_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,7 +609,7 @@ def test_command_says_which_integrations_there_are() -> None:
 
 
 def test_command_says_when_a_framework_is_too_old_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = Integration("only", "Pytest", {"pytest": "pytest"}, "<1", "test", "only:Adapter", ())
+    old = Integration("only", "Pytest", {"pytest": "pytest"}, "<1", "only:Adapter", ())
     only(monkeypatch, naiad_integration=lambda: old)
 
     (row,) = json.loads(CliRunner().invoke(main, ["plugins", "--json"]).stdout)
