@@ -48,7 +48,7 @@ def is_search(subject: object) -> bool:
 
 
 def _best(search: Any, table: pd.DataFrame) -> list[int]:
-    ranks = [f"rank_test_{search.refit}", "rank_test_score", *table.filter(regex="^rank_test_").columns]
+    ranks = [f"rank_test_{getattr(search, 'refit', '')}", "rank_test_score", *table.filter(regex="^rank_test_").columns]
     by = next((name for name in ranks if name in table), None)
     return list(range(len(table))) if by is None else [int(i) for i in np.argsort(table[by], kind="stable")]
 
