@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -542,6 +543,27 @@ def test_docs_show_the_example_as_it_is() -> None:
     shown = page.partition("```python\n")[2].partition("```")[0]
 
     assert shown == source[source.index("from collections") :]
+
+
+@pytest.mark.parametrize(
+    "name", ["naiad_scipy/plugin.py", "naiad_scipy/callback.py", "naiad_scipy/__init__.py", "test_mapping.py"]
+)
+def test_docs_show_the_integration_as_it_is(name: str) -> None:
+    page = (ROOT / "core/PLUGINS.md").read_text(encoding="utf-8")
+    source = (ROOT / "examples/integration_example" / name).read_text(encoding="utf-8")
+
+    assert f"```python\n# {name}\n{source}```" in page
+
+
+def test_integration_of_the_docs_passes_its_own_test(tmp_path: Path) -> None:
+    pytest.importorskip("scipy", reason="the example is an integration for SciPy")
+    source = ROOT / "examples/integration_example"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "test_mapping.py"]
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stdout
 
 
 USE = """
