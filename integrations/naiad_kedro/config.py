@@ -14,9 +14,9 @@ from typing import Any
 from kedro.config import MissingConfigException
 
 from naiad.errors import InvalidArgument, shown
+from naiad.reservation import reserve
 from naiad.runs import Run
 from naiad.settings import setting
-from naiad.store.store import Store
 from naiad.types import GitRef
 from naiad_kedro.plugin import INTEGRATION
 
@@ -88,9 +88,11 @@ class Config:
             given["source_files"] = [self._inside(file) for file in ([files] if isinstance(files, str) else files)]
         if given.get("dependencies", "infer") != "infer":
             given["dependencies"] = self._inside(given["dependencies"])
-        named = given.get("store")
-        store = Store.locate(self._inside(named) if named else None, start=self.project_path)
-        return Run(**{**given, "store": store.root})
+        if given.get("store"):
+            given["store"] = self._inside(given["store"])
+        if "with_id" not in given and not setting("PROJECT"):
+            given.setdefault("project", _name_of(self.project_path))
+        return reserve("naiad.yml", given, start=self.project_path).open()
 
     def _code(self) -> dict[str, Any]:
         """Return what a new run keeps of the code unless told otherwise: not the running script, for that is Kedro."""
@@ -101,6 +103,12 @@ class Config:
     def _inside(self, path: str) -> str:
         """Return a path or pattern that means something in the project, wherever the program was started."""
         return os.path.join(self.project_path, path)
+
+
+def _name_of(folder: Path) -> str | None:
+    """Return the name of a folder as that of a project, or None if it cannot be one."""
+    name = folder.resolve().name
+    return name if name.strip() and name.isprintable() else None
 
 
 def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings lazy html integers",
+    "paths errors clock ids settings lazy html integers secrets",
     "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
     "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
