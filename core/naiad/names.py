@@ -6,20 +6,21 @@ at its own name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from naiad import paths
-from naiad.errors import FieldConflict, MissingField
+from naiad.errors import FieldConflict, MissingField, NaiadTypeError, NaiadValueError
 from naiad.namespace import Tree
+from naiad.utils import flatten
 
 if TYPE_CHECKING:
     from naiad.attempt import Place
     from naiad.containers import Container
     from naiad.handler import Handler
 
-__all__ = ["RENAMED", "Names", "replace"]
+__all__ = ["RENAMED", "Names", "apart", "replace"]
 
 RENAMED = "integration/renamed"
 """Where an adapter notes the names that have another path, below the place it writes to."""
@@ -74,20 +75,30 @@ class Names:
         return self._paths[text]
 
     def put(self, name: object, value: Any) -> None:
-        """Store a value, most often a dict, in place of all that an earlier process has left at its name.
+        """Store a value, or each of a dict, in place of what an earlier process has left there, of whatever kind.
 
         Raises:
             NaiadError: no field takes the value, or no path can be made of the name.
         """
-        text = str(name)
-        if text not in self._replaced:
-            self._keep(self._replaced, text, self._free(text, is_for_series=False))
-        path = self._replaced[text]
+        for text, leaf in flatten({str(name): value}, ""):
+            if text not in self._replaced:
+                self._keep(self._replaced, text, self._free(text, is_for_series=False))
+            path = self._replaced[text]
+            self.clear(path, is_around=True)
+            try:
+                self._place[path].assign(leaf)
+            except (NaiadTypeError, NaiadValueError):  # a value of another kind was there
+                replace(self._place[path], leaf)
+
+    def clear(self, path: str, is_around: bool = False) -> None:
+        """Remove all that is at a path below the place; with `is_around`, only what keeps a field from being there."""
         tree, base = _tree_of(self._place)
-        above = _in_the_way(tree, f"{base}{path}")
-        if above is not None and len(base) < len(above) < len(base) + len(path):
-            self._get_root().pop(above)
-        replace(self._place[path], value)
+        found = _in_the_way(tree, f"{base}{path}")
+        if found is None and not is_around and f"{base}{path}" in tree:
+            found = f"{base}{path}"
+        if found is not None and len(found) > len(base):
+            with suppress(FieldConflict):  # another process has removed it
+                self._get_root().pop(found)
 
     def _get_root(self) -> Container:
         return self._place.get_root_object()
@@ -101,10 +112,7 @@ class Names:
             self._plain.add(name)
 
     def _free(self, name: str, is_for_series: bool) -> str:
-        path = paths.parse(name)
-        while (obstacle := self._obstacle(path, is_for_series)) is not None:
-            path = f"{path}_" if obstacle == path else f"{obstacle}_{path[len(obstacle) + 1 :]}"
-        return path
+        return _beside(paths.parse(name), lambda path: self._obstacle(path, is_for_series))
 
     def _obstacle(self, path: str, is_for_series: bool) -> str | None:
         """Return the path that is in the way of a new field: that one itself, or a field above it."""
@@ -128,6 +136,21 @@ class Names:
                 self._paths[name] = path
 
 
+def apart(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a dict with paths that can all exist, for one assignment.
+
+    >>> apart({"scoring": {"acc": "accuracy", "acc/f1": "f1_macro"}})
+    {'scoring/acc': 'accuracy', 'scoring/acc_f1': 'f1_macro'}
+    """
+    taken: Tree[str] = Tree()
+    found = {}
+    for name, value in flatten(values, ""):
+        path = _beside(name, lambda path: path if path in taken else _in_the_way(taken, path))
+        taken.put(path, name)
+        found[path] = value
+    return found
+
+
 def replace(place: Handler, value: Any) -> None:
     """Store a value, most often a dict, in place of all that is there: an earlier one may have had other kinds."""
     tree, base = _tree_of(place)
@@ -142,6 +165,13 @@ def _tree_of(place: Place) -> tuple[Tree[Any], str]:
     scope = place.get_root_object()._scope
     base = getattr(place, "_path", "")
     return scope.tree, f"{base}/" if base else ""
+
+
+def _beside(path: str, obstacle_of: Callable[[str], str | None]) -> str:
+    """Return the path, or one that looks like it and has nothing in its way."""
+    while (obstacle := obstacle_of(path)) is not None:
+        path = f"{path}_" if obstacle == path else f"{obstacle}_{path[len(obstacle) + 1 :]}"
+    return path
 
 
 def _in_the_way(tree: Tree[Any], path: str) -> str | None:

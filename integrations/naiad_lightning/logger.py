@@ -17,6 +17,7 @@ from naiad.errors import FieldConflict, InactiveContainer, InvalidArgument, show
 from naiad.file import File
 from naiad.handler import Handler
 from naiad.names import Names
+from naiad.paths import parse
 from naiad.reservation import Reservation, reserve
 from naiad.runs import Run
 from naiad.types import as_mapping
@@ -106,6 +107,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self._checkpoints = Checkpoints(keeps_all=log_model_checkpoints == "all")
         self._series: Names | None = None  # once the run is open
         self._hyperparameters: dict[str, dict[str, str]] = {}  # what was written, by name, to write it only once
+        self._cleared: set[str] = set()  # namespaces of hyperparameters that hold nothing of an earlier process
         self._epoch: object = None  # the last (step, epoch)
         self._summarized: object = None  # the model whose summary is in the run
         self._watches: list[Watch] = []
@@ -211,9 +213,14 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
 
         wanted = stringify_unsupported(_sanitize_callable_params({name: value})[name])
         look = {path: str(leaf) for path, leaf in flatten({"value": wanted}, "")}
-        if self._hyperparameters.get(name) != look:  # fit, validate, test and predict all bring them
-            self._metrics.put(f"{self.PARAMETERS_KEY}/{name}", wanted)
-            self._hyperparameters[name] = look
+        if self._hyperparameters.get(name) == look:  # fit, validate, test and predict all bring them
+            return
+        first = f"{self.PARAMETERS_KEY}/{parse(name).partition('/')[0]}"
+        if first not in self._cleared:
+            self._cleared.add(first)
+            self._metrics.clear(first)
+        self._metrics.put(f"{self.PARAMETERS_KEY}/{name}", wanted)
+        self._hyperparameters[name] = look
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:  # noqa: ARG002 (Lightning's hook has it)
         """Write the model's summary, and see which checkpoints to expect. Fabric gives any module of torch."""

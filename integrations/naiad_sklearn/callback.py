@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.metrics import check_scoring
 
 from naiad.attempt import Attempt, Place
-from naiad.names import Names
+from naiad.names import apart
 from naiad_sklearn import fits
 from naiad_sklearn.watching import unseen
 
@@ -142,8 +142,7 @@ class NaiadCallback:
     def _scores(self, fitted: Any, samples: Any, targets: Any, metadata: dict[str, Any]) -> dict[str, float]:
         found = check_scoring(fitted, self._scoring)(fitted, samples, targets, **metadata)
         scores = found if isinstance(found, dict) else {"score": found}
-        names = Names(self._place)  # of "acc" and "acc/top" only one can be kept at its own name
-        return {names.path(f"scores/{name}").partition("/")[2]: float(score) for name, score in scores.items()}
+        return apart({name: float(score) for name, score in scores.items()})
 
 
 NeptuneCallback = NaiadCallback

@@ -8,7 +8,7 @@ from typing import Any
 import sklearn
 
 from naiad.attempt import Place
-from naiad.names import replace
+from naiad.names import apart, replace
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import get_estimator_params
 from naiad_sklearn.searches import create_search_summary, is_search
@@ -19,7 +19,7 @@ __all__ = ["begin", "end", "fail", "size"]
 def begin(place: Place, estimator: Any, samples: Any = None) -> None:
     """Note what is fitted, and that it is."""
     place.get_root_object()["source_code/integrations/scikit-learn"] = sklearn.__version__
-    replace(place["fit/params"], stringify_unsupported(get_estimator_params(estimator)))
+    replace(place["fit/params"], apart(stringify_unsupported(get_estimator_params(estimator))))
     place["fit"] = {"estimator": type(estimator).__name__, "status": "running", **size(samples)}
 
 

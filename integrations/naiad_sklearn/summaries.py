@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 import naiad
 from naiad.attempt import Place
-from naiad.names import replace
+from naiad.names import apart, replace
 from naiad.types import File, FileSeries
 from naiad.utils import stringify_unsupported
 from naiad_sklearn import classifier_charts, cluster_charts, regressor_charts
@@ -144,7 +144,7 @@ def log_estimator(
 def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
     """What every summary begins with."""
     found: dict[str, Any] = {
-        "all_params": stringify_unsupported(get_estimator_params(estimator)),
+        "all_params": apart(stringify_unsupported(get_estimator_params(estimator))),
         "estimator": describe_estimator(estimator),
         "integration/about": {"neptune-sklearn": naiad.__version__, "scikit-learn": sklearn.__version__},
     }

@@ -262,7 +262,7 @@ def test_hyperparameters_of_a_run_that_is_gone_on_with_are_replaced_one_by_one()
         "opt": {"name": "adam"},
         "layers": {"a": "x"},
         "kept": True,
-        "loss": {"name": "mse", "weight": 2},
+        "loss": {"weight": 2},
     } == found
 
 
