@@ -461,3 +461,15 @@ def test_user_who_makes_warnings_errors_hears_of_them() -> None:
 
     with pytest.raises(NaiadWarning):
         logger.log_metrics({"a": "broken"})
+
+
+def test_stopped_run_of_a_logger_leaves_no_thread(lightning: Any, batches: Any, model: Any, fit: Any) -> None:
+    import threading
+
+    before = set(threading.enumerate())
+    logger = NaiadLogger()
+    trainer = fit(logger, model=model, max_epochs=1)
+    trainer.validate(model, batches, verbose=False)
+    logger.experiment.stop()
+
+    assert set() == set(threading.enumerate()) - before
