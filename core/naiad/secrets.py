@@ -118,7 +118,8 @@ def is_secret_name(name: str) -> bool:
 def _without_value(match: re.Match[str]) -> str:
     name, between, value = match["name"], match["is"], match["value"]
     is_sentence = ":" in between and name.lower() == "token"  # such as "unexpected token: x"
-    if is_sentence or value.startswith(MASK) or not is_secret_name(name):
+    is_reference = value.startswith("$") or name.lower() == "credentials"  # to the environment, to another file
+    if is_sentence or is_reference or value.startswith(MASK) or not is_secret_name(name):
         return f"{name}{between}{_ASSIGNED.sub(_without_value, value)}"
     quote = value[0] if value[0] in "\"'" else ""
     return f"{name}{between}{quote}{MASK}{quote}"

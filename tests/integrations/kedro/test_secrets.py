@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from kedro.runner import ParallelRunner, ThreadRunner
 from kedro_datasets.pandas import CSVDataset
 
 import naiad
-from naiad.errors import NaiadValueError
+from naiad.errors import NaiadValueError, PluginWarning
 from naiad_kedro.marks import Mark
 
 SECRET = "hunter2hunter2"
@@ -73,6 +74,22 @@ def test_text_of_an_exception_of_a_node(project: Any, text: str, captured: None,
     assert [] == leaks(project.path / ".naiad")
     run = project.read()
     assert ("ZeroDivisionError", "raises") == (run.value("kedro/error/type"), run.value("kedro/error/node"))
+
+
+def test_configuration_with_a_secret_is_not_kept_as_a_source_file(project: Any) -> None:
+    files = "upload_source_files: ['conf/**/*.yml']"
+    project.configure("naiad.yml", f"naiad: {{{files}}}")
+    project.configure("catalog_far.yml", f"far: {{type: pandas.CSVDataset, filepath: '{ADDRESSES[0]}'}}")
+    project.configure("catalog_db.yml", "db: {type: pandas.SQLTableDataset, table_name: t, credentials: db}")
+    (project.path / "conf/local/credentials.yml").write_text("db: {con: 'sqlite://'}")
+
+    with pytest.warns(PluginWarning, match=r"secret in it: .*catalog_far.yml"):
+        project.run()
+
+    project.opened()["source_code/files"].download(str(project.path / "kept.zip"))
+    names = {Path(name).name for name in zipfile.ZipFile(project.path / "kept.zip").namelist()}
+    assert {"naiad.yml", "parameters.yml", "catalog.yml", "catalog_db.yml"} == names
+    assert [] == leaks(project.path / ".naiad")
 
 
 def test_artifact_is_not_tracked_by_an_address_with_a_secret(run: naiad.Run) -> None:
