@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from traceback import format_exception_only
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, is_first, warn_once
+from naiad.secrets import redacted
 
 if TYPE_CHECKING:
     from naiad.containers import Container
@@ -25,16 +27,32 @@ class Attempt:
 
     A class and no generator, because it is entered for every batch that is logged.
 
+    Args:
+        adapter: what the user gave to the framework, for the warning.
+        place: the namespace that the adapter writes to.
+        doing: what is attempted, as a verb: "log the model's summary".
+        besides: exceptions that are raised as ever.
+        hide: makes the text of an exception one that may be written; it may hold a password.
+
     >>> with Attempt("NaiadCallback", run["training"], "log the model's summary"):
     ...     run["training/model/summary"].upload(summary(model))
     """
 
-    __slots__ = ("_adapter", "_doing", "_place")
+    __slots__ = ("_adapter", "_besides", "_doing", "_hide", "_place")
 
-    def __init__(self, adapter: str, place: Place, doing: str) -> None:
+    def __init__(
+        self,
+        adapter: str,
+        place: Place,
+        doing: str,
+        besides: type[Exception] | tuple[type[Exception], ...] = (),
+        hide: Callable[[str], str] = redacted,
+    ) -> None:
         self._adapter = adapter
         self._place = place
         self._doing = doing
+        self._besides = besides
+        self._hide = hide
 
     def __enter__(self) -> None:
         pass
@@ -44,11 +62,13 @@ class Attempt:
     ) -> bool:
         if not isinstance(error, Exception) or isinstance(error, NaiadWarning):  # those: where warnings are errors
             return False
+        if isinstance(error, self._besides):
+            return False
         self._note(error)
         return True
 
     def _note(self, error: Exception) -> None:
-        cause = format_exception_only(error)[-1].strip()
+        cause = self._hide(format_exception_only(error)[-1].strip())
         about = self._adapter, self._place.get_root_object()._scope.key
         known = {what for what in (self._doing, cause) if not is_first((*about, what), PluginWarning)}
         if known:

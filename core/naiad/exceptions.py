@@ -27,6 +27,8 @@ from naiad.errors import InvalidQuery as NeptuneInvalidQueryException
 from naiad.errors import MissingField as FetchAttributeNotFoundException
 from naiad.errors import MissingField as MissingFieldException
 from naiad.errors import MissingPackage as NeptuneMissingRequirementException
+from naiad.errors import MissingParameter as NeptuneMissingApiTokenException
+from naiad.errors import MissingParameter as NeptuneMissingProjectNameException
 from naiad.errors import MissingParameter as NeptuneMissingRequiredInitParameter
 from naiad.errors import ModelKeyTaken as NeptuneModelKeyAlreadyExistsError
 from naiad.errors import NaiadError as NeptuneException
@@ -74,6 +76,8 @@ __all__ = [
     "NeptuneException",
     "NeptuneInvalidQueryException",
     "NeptuneLocalStorageAccessException",
+    "NeptuneMissingApiTokenException",
+    "NeptuneMissingProjectNameException",
     "NeptuneMissingRequiredInitParameter",
     "NeptuneMissingRequirementException",
     "NeptuneModelKeyAlreadyExistsError",

@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
+from naiad.conversions.page import page
 from naiad.errors import InvalidArgument, NaiadError, NaiadTypeError, shown
 from naiad.plugins import first
 from naiad.value import Value
@@ -146,6 +147,8 @@ class File(Value):
     def as_html(chart: Any, **kwargs: Any) -> File:
         """Write an object as a page that needs no internet: an interactive chart, a data frame, a figure.
 
+        What no plugin knows is written as notebooks show it, if it has a `_repr_html_()`.
+
         Args:
             chart: what to write.
             **kwargs: for the library of the chart; `include_plotlyjs="cdn"` makes plotly's page small, and in
@@ -154,10 +157,10 @@ class File(Value):
         Raises:
             NaiadTypeError: this is nothing that can be written as HTML.
         """
-        page: str | None = first("naiad_html", subject=chart, options=kwargs)
+        page = _page(chart, kwargs)
         if page is None:
             raise _unsupported("a page", chart)
-        return File.from_content(page, extension="html")
+        return page
 
     @staticmethod
     def as_pickle(obj: Any) -> File:
@@ -227,8 +230,34 @@ def _converted(value: object, options: Mapping[str, object]) -> File | None:
     image = first("naiad_image", subject=value, autoscale=True)
     if image is not None:
         return File(content=image, extension="png")
-    page = first("naiad_html", subject=value, options=options)
-    return None if page is None else File.from_content(page, extension="html")
+    return _page(value, options)
+
+
+def _page(value: object, options: Mapping[str, object]) -> File | None:
+    """Return the page that plugins make of an object, or that it makes of itself for notebooks, or None."""
+    body: str | None = first("naiad_html", subject=value, options=options)
+    if body is None and not isinstance(value, type) and not _is_ours(value):
+        show = getattr(value, "_repr_html_", None)
+        body = _shown_page(value, show) if callable(show) else None
+    return None if body is None else File.from_content(body, extension="html")
+
+
+def _shown_page(value: object, show: Callable[[], object]) -> str | None:
+    try:
+        body = show()
+    except Exception as problem:
+        name = type(value).__name__
+        raise NaiadTypeError(
+            f"A {name} makes no page, as its _repr_html_() failed: {problem!r}.", value=value
+        ) from problem
+    if not isinstance(body, str):
+        return None
+    return body if "<html" in body[:1000].lower() else page(body)
+
+
+def _is_ours(value: object) -> bool:
+    """Whether this is a run, a field or the like, of which a notebook shows an excerpt."""
+    return type(value).__module__.partition(".")[0] == "naiad"
 
 
 def _succeeds(convert: Callable[[Any], File], value: object) -> bool:

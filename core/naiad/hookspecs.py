@@ -108,8 +108,13 @@ def naiad_run_started(run: Run) -> None:
 
 
 @hookspec
-def naiad_run_stopping(run: Run) -> None:
-    """Do something with a run that is about to be stopped; it can still be written to."""
+def naiad_run_stopping(run: Run, exception: BaseException | None) -> None:
+    """Do something with a run that is about to be stopped; it can still be written to.
+
+    Args:
+        run: the run.
+        exception: the exception that ends the program or the `with` block; None if the run is stopped in order.
+    """
 
 
 @hookspec

@@ -13,7 +13,7 @@ from functools import cache
 
 from naiad.errors import MissingPackage
 
-__all__ = ["ATOMS", "Integration", "Row", "row_of"]
+__all__ = ["ATOMS", "Integration", "Row", "fits", "row_of"]
 
 ATOMS = ("bool", "int", "float", "string", "datetime")
 """The kinds that a row of kind "atom" stands for: settings come as whatever the user gave."""
@@ -50,7 +50,7 @@ class Row:
         ... )
         True
         """
-        return _pattern(self.path, base).fullmatch(path) is not None
+        return fits(self.path, path, base)
 
     def holds(self, kind: str) -> bool:
         """Whether a field of this kind is what the row writes."""
@@ -73,13 +73,22 @@ class Integration:
     """What provides the framework: the name to import and the distribution it comes in. One of them is enough."""
     versions: str
     """Of these distributions, that work with it: ">=3,<4"."""
-    extra: str
-    """Of naiad, that installs the framework."""
     adapter: str
     """What the user gives to the framework, as "module:name"."""
     rows: tuple[Row, ...]
     base: str = ""
     """The namespace the adapter writes to unless the user says otherwise."""
+    extra: str = ""
+    """The extra of naiad that installs the framework. Only naiad's own integrations have one."""
+
+    @property
+    def requirement(self) -> str:
+        """The requirement that pip takes to install the framework.
+
+        >>> Integration("durations", "Durations", {"durations": "durations-py"}, ">=1", "durations:Log", ()).requirement
+        'durations-py>=1'
+        """
+        return f"naiad[{self.extra}]" if self.extra else f"{next(iter(self.packages.values()))}{self.versions}"
 
     def installed(self) -> dict[str, str]:
         """Return the versions of the distributions that are installed."""
@@ -112,9 +121,18 @@ class Integration:
                 raise
             raise MissingPackage(
                 f"{name} needs {self.framework}, and importing {missing} failed: {problem}\n"
-                f'Install it with: pip install "naiad[{self.extra}]"',
+                f'Install it with: pip install "{self.requirement}"',
                 package=missing,
             ) from problem
+
+
+def fits(template: str, path: str, base: str = "") -> bool:
+    """Whether a path is one of those that a template stands for.
+
+    >>> fits("{base}/plots/{name}.{kind}", "training/plots/loss.png", "training")
+    True
+    """
+    return _pattern(template, base).fullmatch(path) is not None
 
 
 def row_of(rows: Iterable[Row], path: str, kind: str, base: str = "") -> Row | None:

@@ -25,9 +25,9 @@ def started(run: Run, options: Mapping[str, object]) -> list[Capture]:
     return running
 
 
-def stopping(run: Run, captures: Iterable[Capture]) -> None:
+def stopping(run: Run, captures: Iterable[Capture], exception: BaseException | None) -> None:
     """Tell that a run will stop, and stop its captures; it can be written to until this returns."""
-    tell("naiad_run_stopping", run=run)
+    tell("naiad_run_stopping", run=run, exception=exception)
     for capture in captures:
         with guarded(_title(capture), "to stop"):
             capture.stop()

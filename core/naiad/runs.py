@@ -89,6 +89,7 @@ class Run(StoredContainer):
     _monitoring_namespace: str | None = None
     _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
     _own_captures: Captures | None = None
+    _exception: BaseException | None = None  # what ends the run, if it is no orderly stop
 
     def __init__(
         self,
@@ -197,7 +198,8 @@ class Run(StoredContainer):
         captures = None if self._is_inherited else self._captures
         try:
             if captures is not None:
-                plugged.stopping(self, captures)
+                plugged.stopping(self, captures, self._exception)
+            self._exception = None  # it holds all frames it went through, with their data
             if self._own_captures is not None and not self._is_inherited:
                 self._own_captures.stop(min(LONGEST_CAPTURE, max(0.0, until - clock.monotonic())))
             self._say_what_was_left_out()
@@ -211,6 +213,7 @@ class Run(StoredContainer):
         state = life.end_state(error)
         if state is None or self._is_inherited or self._scope.is_read_only or self._state != "started":
             return
+        self._exception = error
         try:
             self._mark_failed(state, error)
         except NaiadError as problem:  # nothing may hide the exception itself

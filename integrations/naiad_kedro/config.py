@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import inspect
 import os
 from collections.abc import Mapping
@@ -13,15 +14,18 @@ from typing import Any
 
 from kedro.config import MissingConfigException
 
-from naiad.errors import InvalidArgument, shown
+from naiad.errors import InvalidArgument, PluginWarning, shown, warn_once
+from naiad.reservation import reserve
 from naiad.runs import Run
+from naiad.secrets import redacted
 from naiad.settings import setting
-from naiad.store.store import Store
 from naiad.types import GitRef
 from naiad_kedro.plugin import INTEGRATION
 
 __all__ = ["FILES", "Config"]
 
+SETTINGS = (".yml", ".yaml", ".json", ".toml", ".ini", ".cfg", ".env")
+"""Files that may have secrets in them where they are asked for as `source_files`."""
 FILES = ("naiad", "neptune")
 """Names of the file, without extension, and of the one key in it. The first that is there counts."""
 
@@ -85,12 +89,15 @@ class Config:
         given = {**self._code(), **self.arguments}
         if "source_files" in self.arguments:
             files = given["source_files"]
-            given["source_files"] = [self._inside(file) for file in ([files] if isinstance(files, str) else files)]
+            wanted = [self._inside(file) for file in ([files] if isinstance(files, str) else files)]
+            given["source_files"] = _without_secrets(wanted)
         if given.get("dependencies", "infer") != "infer":
             given["dependencies"] = self._inside(given["dependencies"])
-        named = given.get("store")
-        store = Store.locate(self._inside(named) if named else None, start=self.project_path)
-        return Run(**{**given, "store": store.root})
+        if given.get("store"):
+            given["store"] = self._inside(given["store"])
+        if "with_id" not in given and not setting("PROJECT"):
+            given.setdefault("project", _name_of(self.project_path))
+        return reserve("naiad.yml", given, start=self.project_path).open()
 
     def _code(self) -> dict[str, Any]:
         """Return what a new run keeps of the code unless told otherwise: not the running script, for that is Kedro."""
@@ -101,6 +108,31 @@ class Config:
     def _inside(self, path: str) -> str:
         """Return a path or pattern that means something in the project, wherever the program was started."""
         return os.path.join(self.project_path, path)
+
+
+def _without_secrets(patterns: list[str]) -> list[str]:
+    """Return patterns of files as they are, or if some of the files have a secret in them, the names of the others."""
+    found = dict.fromkeys(file for pattern in patterns for file in glob.iglob(pattern, recursive=True))
+    secret = [file for file in found if file.endswith(SETTINGS) and os.path.isfile(file) and _has_secret(file)]
+    if not secret:
+        return patterns
+    names = ", ".join(map(shown, secret))
+    warn_once(("kedro", "secrets", names), f"Not kept, because there is a secret in it: {names}.", PluginWarning)
+    return [file for file in found if file not in secret and os.path.isfile(file)]
+
+
+def _has_secret(file: str) -> bool:
+    try:
+        text = Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:  # who keeps the file says so
+        return False
+    return os.path.basename(file).startswith("credentials") or redacted(text) != text
+
+
+def _name_of(folder: Path) -> str | None:
+    """Return the name of a folder as that of a project, or None if it cannot be one."""
+    name = folder.resolve().name
+    return name if name.strip() and name.isprintable() else None
 
 
 def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:

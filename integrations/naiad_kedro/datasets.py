@@ -12,8 +12,9 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 
 from naiad.errors import MissingField
+from naiad.names import RENAMED
 from naiad.namespace import nested
-from naiad_kedro.marks import as_metrics
+from naiad_kedro.marks import put_metrics, put_series
 
 if TYPE_CHECKING:
     from naiad.handler import Handler
@@ -109,7 +110,7 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
             raise DatasetError("No metric was saved yet.")
         if self._place is None:
             return self._value
-        fields = self._place.sources().items()
+        fields = [each for each in self._place.sources().items() if not each[0].startswith(f"{RENAMED}/")]
         found = {rest: field.fetch_last() if self._is_series else field.fetch() for rest, field in fields}
         return found[""] if "" in found else nested(found)
 
@@ -118,9 +119,9 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
         if self._place is None:
             self._value = data
         elif self._is_series:
-            self._place.log(data)
+            put_series(self._place, data)
         else:
-            self._place.assign(as_metrics(data))
+            put_metrics(self._place, data)
 
     def _exists(self) -> bool:
         if self._place is None:

@@ -8,12 +8,15 @@ import shlex
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kedro.framework.project import pipelines
 from kedro.io.core import AbstractVersionedDataset
 
+from naiad.secrets import Secrets
 from naiad.utils import stringify_unsupported
 
 __all__ = [
@@ -28,6 +31,8 @@ __all__ = [
     "size_facts",
 ]
 
+NO_SECRETS = Secrets()
+"""Where none are known by themselves; those that can be told by where they stand are hidden all the same."""
 _OPTIONS = {  # of `kedro run`, by the names that the arguments of a session have
     "pipeline_names": "--pipelines",
     "namespaces": "--namespaces",
@@ -41,13 +46,12 @@ _OPTIONS = {  # of `kedro run`, by the names that the arguments of a session hav
     "runtime_params": "--params",
 }
 _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 
 
-def command(run_params: Mapping[str, Any]) -> str:
+def command(run_params: Mapping[str, Any], secrets: Secrets = NO_SECRETS) -> str:
     """Return the command that started the pipeline, or the one that would do what a session of a script does."""
     if Path(sys.argv[0]).name == "kedro":
-        return shlex.join(["kedro", *sys.argv[1:]])
+        return shlex.join(["kedro", *map(secrets.text, sys.argv[1:])])
     words = ["kedro", "run"]
     runner = _runner(run_params)
     if runner != "SequentialRunner":
@@ -56,18 +60,22 @@ def command(run_params: Mapping[str, Any]) -> str:
         given = run_params.get(name)
         if given:
             words.append(f"{option}={_joined(given, '=' if name == 'runtime_params' else ':')}")
-    return shlex.join(words)
+    return shlex.join(map(secrets.text, words))
 
 
-def run_facts(run_params: Mapping[str, Any]) -> dict[str, Any]:
+def run_facts(run_params: Mapping[str, Any], secrets: Secrets = NO_SECRETS) -> dict[str, Any]:
     """Return the arguments of a pipeline's run as values that fields accept."""
-    facts: dict[str, Any] = stringify_unsupported({**run_params, "runner": _runner(run_params)})
+    facts: dict[str, Any] = stringify_unsupported(secrets.hidden({**run_params, "runner": _runner(run_params)}))
     return facts
 
 
-def ambiguous_names(nodes: Iterable[Any]) -> frozenset[str]:
-    """Return the short names that several nodes share."""
-    counts = Counter(node.short_name for node in nodes)
+def ambiguous_names(pipeline: Any, run_params: Mapping[str, Any]) -> frozenset[str]:
+    """Return the short names that several nodes of the whole pipeline share, also if only a part of it is run."""
+    nodes = {node.name: node for node in pipeline.nodes}
+    for name in run_params.get("pipeline_names") or ["__default__"]:
+        with suppress(KeyError):  # a pipeline that is run without a project
+            nodes |= {node.name: node for node in pipelines[name].nodes}
+    counts = Counter(node.short_name for node in nodes.values())
     return frozenset(name for name, count in counts.items() if count > 1)
 
 
@@ -82,10 +90,10 @@ def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value if isinstance(value, int | float | str) else str(value) for name, value in parameters.items()}
 
 
-def dataset_facts(name: str, dataset: Any) -> dict[str, Any]:
-    """Return what a dataset says of itself; passwords in addresses are left out."""
+def dataset_facts(name: str, dataset: Any, secrets: Secrets = NO_SECRETS) -> dict[str, Any]:
+    """Return what a dataset says of itself, without passwords and the like."""
     described = dataset._describe()
-    own = {key: _safe(value) for key, value in described.items()} if isinstance(described, Mapping) else {}
+    own = secrets.hidden(described) if isinstance(described, Mapping) else {}
     facts: dict[str, Any] = stringify_unsupported({"type": type(dataset).__name__, "name": name, **own})
     return facts
 
@@ -119,12 +127,12 @@ def location(dataset: Any) -> str | None:
     return path if protocol in ("file", "local") or "://" in path else f"{protocol}://{path}"
 
 
-def error_facts(error: BaseException) -> dict[str, str]:
-    """Return what is said of an exception."""
+def error_facts(error: BaseException, secrets: Secrets = NO_SECRETS) -> dict[str, str]:
+    """Return what is said of an exception, without passwords and the like."""
     return {
         "type": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": secrets.text(str(error)),
+        "traceback": secrets.text("".join(traceback.format_exception(error))),
     }
 
 
@@ -138,11 +146,3 @@ def _runner(run_params: Mapping[str, Any]) -> str:
 def _joined(given: Any, between: str) -> str:
     pairs = [f"{key}{between}{value}" for key, value in given.items()] if isinstance(given, Mapping) else given
     return pairs if isinstance(pairs, str) else ",".join(map(str, pairs))
-
-
-def _safe(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _safe(item) for key, item in value.items()}
-    if isinstance(value, str | os.PathLike):
-        return _PASSWORD.sub("***@", os.fspath(value))
-    return value

@@ -5,7 +5,9 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +15,11 @@ from kedro.framework.hooks import hook_impl
 
 from naiad import clock
 from naiad.attempt import Attempt
+from naiad.secrets import Secrets
 from naiad_kedro.config import Config
+from naiad_kedro.console import hide, without_secrets
 from naiad_kedro.marks import is_marked
-from naiad_kedro.pipeline_log import PipelineLog
+from naiad_kedro.pipeline_log import PipelineLog, Saving
 from naiad_kedro.plan import Plan, kept
 from naiad_kedro.run_dataset import NAMES, RunDataset
 
@@ -30,8 +34,10 @@ class Step:
     outputs: dict[str, Any]
     """Its outputs that are kept somewhere or marked."""
     began: float = field(default_factory=clock.monotonic)
-    saving: dict[str, float] = field(default_factory=dict)
-    """When saving them began."""
+    saving: dict[str, Saving] = field(default_factory=lambda: defaultdict(Saving))
+    """Of each of its outputs."""
+    is_streaming: bool = False
+    """Whether it yields its outputs piece by piece, after it has returned."""
 
 
 @dataclass
@@ -42,11 +48,13 @@ class Execution:
     plan: Plan
     began: float
     pid: int
+    console: AbstractContextManager[None]
+    """Hides secrets until the pipeline ends."""
 
     def leave(self) -> None:
         """The process ends, and the pipeline has not: Kedro tells nobody of a Ctrl-C."""
         if os.getpid() == self.pid:
-            with Attempt("naiad", self.log.base, "log exit"):
+            with _attempt(self.log, "log exit"):
                 self.log.leave()
 
 
@@ -70,12 +78,13 @@ class NaiadHooks:
         Config.read(context)
 
     @hook_impl
-    def after_catalog_created(self, catalog: Any, conf_catalog: Mapping[str, Any]) -> None:
+    def after_catalog_created(self, catalog: Any, conf_catalog: Mapping[str, Any], conf_creds: Any) -> None:
         """Give the catalog of a project that uses naiad its run."""
         config = Config.here()
         marked = [name for name, entry in (conf_catalog or {}).items() if is_marked(entry)]
         if marked or RunDataset.is_wanted(config):
-            RunDataset(config, marked).put_into(catalog)
+            secrets = Secrets.of(conf_creds or {}, [conf_catalog or {}])
+            RunDataset(config, marked, secrets).put_into(catalog)
 
     # The pipeline
 
@@ -95,15 +104,17 @@ class NaiadHooks:
         log = source.log
         if log is None:
             return
-        execution = Execution(log, plan, clock.monotonic(), os.getpid())
+        console = without_secrets(log.secrets)
+        console.__enter__()
+        execution = Execution(log, plan, clock.monotonic(), os.getpid(), console)
         self._executions[id(log)] = execution
         atexit.register(execution.leave)
-        with Attempt("naiad", log.base, "log before_pipeline_run"):
+        with _attempt(log, "log before_pipeline_run"):
             log.begin(run_params, pipeline, plan.datasets)
-        with Attempt("naiad", log.base, "log before_pipeline_run"):
+        with _attempt(log, "log before_pipeline_run"):
             if "parameters" in catalog.keys():  # noqa: SIM118 (a catalog has every name that fits a pattern)
                 log.keep_parameters(catalog["parameters"].load())
-        with Attempt("naiad", log.base, "log before_pipeline_run"):
+        with _attempt(log, "log before_pipeline_run"):
             log.keep_files(plan.early)
 
     @hook_impl(trylast=True)
@@ -124,12 +135,13 @@ class NaiadHooks:
         atexit.unregister(execution.leave)
         for key in [key for key, step in self._steps.items() if step.log is log]:
             del self._steps[key]
-        with Attempt("naiad", log.base, f"log {event}"):
+        with _attempt(log, f"log {event}"):
             log.keep_files(execution.plan.late)
             seconds = clock.monotonic() - execution.began
             log.fail(error, seconds) if error else log.end(seconds)
-        with Attempt("naiad", log.base, f"log {event}"):
+        with _attempt(log, f"log {event}"):
             log.stop(error)
+        execution.console.__exit__(None, None, None)
 
     # Nodes
 
@@ -140,7 +152,9 @@ class NaiadHooks:
         log = _log_of(catalog)
         if log is None:
             return
-        with Attempt("naiad", log.base, "log before_node_run"):
+        if id(log) not in self._executions:
+            hide(log.secrets)  # this is a worker of ParallelRunner, and ends with the pipeline
+        with _attempt(log, "log before_node_run"):
             self._steps[id(node)] = step = Step(log, kept(catalog, node.outputs))
             log.begin_node(node, inputs)
             for name, dataset in kept(catalog, loads).items():
@@ -152,7 +166,8 @@ class NaiadHooks:
         """Log that a node is done, and the time it took."""
         step = self._steps.get(id(node))
         if step is not None:
-            with Attempt("naiad", step.log.base, "log after_node_run"):
+            step.is_streaming = any(isinstance(each, Iterator) for each in outputs.values())
+            with _attempt(step.log, "log after_node_run"):
                 step.log.end_node(node, outputs, clock.monotonic() - step.began)
 
     @hook_impl(trylast=True)
@@ -160,7 +175,7 @@ class NaiadHooks:
         """Log that a node has failed, and why."""
         step = self._steps.get(id(node))
         if step is not None:
-            with Attempt("naiad", step.log.base, "log on_node_error"):
+            with _attempt(step.log, "log on_node_error"):
                 step.log.fail_node(node, error, clock.monotonic() - step.began)
 
     # Datasets
@@ -181,7 +196,7 @@ class NaiadHooks:
         """Take the time."""
         step = self._steps.get(id(node))
         if step is not None:
-            step.saving[dataset_name] = clock.monotonic()
+            step.saving[dataset_name].began = clock.monotonic()
 
     @hook_impl(tryfirst=True)
     def after_dataset_saved(self, dataset_name: str, data: Any, node: Any) -> None:
@@ -190,9 +205,13 @@ class NaiadHooks:
         dataset = step.outputs.get(dataset_name) if step else None
         if step is None or dataset is None:
             return
-        with Attempt("naiad", step.log.base, "log after_dataset_saved"):
-            step.log.saved(dataset_name, dataset, data, clock.monotonic() - step.saving[dataset_name])
+        saving = step.saving[dataset_name]
+        saving.seconds += clock.monotonic() - saving.began
+        with _attempt(step.log, "log after_dataset_saved"):
+            step.log.saved(dataset_name, dataset, data, saving)
             step.log.keep(dataset_name, dataset, data)
+            if step.is_streaming:
+                step.log.go_on_node(node, clock.monotonic() - step.began)
 
     @property
     def _steps(self) -> dict[int, Step]:
@@ -203,6 +222,10 @@ class NaiadHooks:
 
 hooks = NaiadHooks()
 """What the entry point `kedro.hooks` names."""
+
+
+def _attempt(log: PipelineLog, doing: str) -> Attempt:
+    return Attempt("naiad", log.base, doing, hide=log.secrets.text)
 
 
 def _log_of(catalog: Any) -> PipelineLog | None:

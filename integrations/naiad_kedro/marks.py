@@ -10,7 +10,7 @@ model:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import PurePosixPath
@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from naiad.errors import InvalidArgument, NaiadValueError, shown
 from naiad.file import File
+from naiad.names import Names
+from naiad.secrets import redacted
 from naiad.types import Float, as_mapping
+from naiad.utils import flatten
 from naiad_kedro.facts import location
 
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["Mark", "as_metrics", "is_marked"]
+__all__ = ["Mark", "as_metrics", "is_marked", "put_metrics", "put_series"]
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,33 @@ def _put_file(place: Handler, dataset: Any, _data: Any) -> None:
 
 
 def _put_artifact(place: Handler, dataset: Any, _data: Any) -> None:
-    place.track_files(_location(dataset))
+    path = _location(dataset)
+    if redacted(path) != path:
+        raise NaiadValueError(
+            f"The address {redacted(path)} has a secret in it, and the files of an artifact are kept with theirs.\n"
+            "Put it into credentials.yml."
+        )
+    place.track_files(path)
 
 
-def _put_series(place: Handler, _dataset: Any, data: Any) -> None:
-    place.log(data)
+def put_series(place: Handler, data: Any) -> None:
+    """Add numbers to series as points, each to a path of its own."""
+    for each, value in _apart(place, data):
+        each.log(value)
 
 
-def _put_metric(place: Handler, _dataset: Any, data: Any) -> None:
-    place.assign(as_metrics(data))
+def put_metrics(place: Handler, data: Any) -> None:
+    """Assign numbers, each to a path of its own."""
+    for each, value in _apart(place, as_metrics(data)):
+        each.assign(value)
+
+
+def _apart(place: Handler, data: Any) -> list[tuple[Handler, Any]]:
+    """Return values with their places; of "acc" and "acc/top" only one can have its own."""
+    if as_mapping(data) is None:
+        return [(place, data)]
+    names = Names(place)
+    return [(place[names.path(name)], value) for name, value in flatten(data, "")]
 
 
 def _location(dataset: Any) -> str:
@@ -111,5 +132,10 @@ def _location(dataset: Any) -> str:
     return os.fspath(path)
 
 
-_PUT = {"file": _put_file, "artifact": _put_artifact, "series": _put_series, "metric": _put_metric}
+_PUT: dict[str, Callable[[Handler, Any, Any], None]] = {
+    "file": _put_file,
+    "artifact": _put_artifact,
+    "series": lambda place, _dataset, data: put_series(place, data),
+    "metric": lambda place, _dataset, data: put_metrics(place, data),
+}
 _PLACES = {"file": "catalog/files", "artifact": "catalog/artifacts", "series": "metrics", "metric": "metrics"}

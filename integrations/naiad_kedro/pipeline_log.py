@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import os
 import threading
+import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import naiad
-from naiad.errors import FieldConflict, MissingField
+from naiad.errors import MissingField
 from naiad.file import File
+from naiad.names import Names, replace
+from naiad.secrets import Secrets
 from naiad.utils import stringify_unsupported
 from naiad_kedro import facts
 from naiad_kedro.datasets import NaiadMetricDataset
+from naiad_kedro.facts import NO_SECRETS
 from naiad_kedro.marks import Mark
 
 if TYPE_CHECKING:
@@ -26,17 +31,28 @@ if TYPE_CHECKING:
 __all__ = ["PipelineLog"]
 
 
+@dataclass
+class Saving:
+    """The saving of an output of a node, in one piece or in several."""
+
+    began: float = 0.0
+    seconds: float = 0.0
+    rows: int = 0
+
+
 class PipelineLog:
     """Writes below one namespace of a run.
 
     Args:
         base: where.
         is_ours: whether the integration opened the run, and so ends it.
+        secrets: what must not be written.
     """
 
-    def __init__(self, base: Handler, is_ours: bool) -> None:
+    def __init__(self, base: Handler, is_ours: bool, secrets: Secrets = NO_SECRETS) -> None:
         self.base = base
         self.is_ours = is_ours
+        self.secrets = secrets
         self._ambiguous: frozenset[str] = frozenset()
 
     def begin(self, run_params: Mapping[str, Any], pipeline: Any, datasets: Mapping[str, Any]) -> None:
@@ -50,26 +66,32 @@ class PipelineLog:
         for name, dataset in datasets.items():
             if isinstance(dataset, NaiadMetricDataset):
                 dataset.bind(name, self.base)
-        self._ambiguous = facts.ambiguous_names(pipeline.nodes)
+        self._ambiguous = facts.ambiguous_names(pipeline, run_params)
         self.base.container["source_code/integrations/kedro-neptune"] = naiad.__version__
         self._replace("error", {})
         self.base.assign(
             {
                 "status": "running",
-                "kedro_command": facts.command(run_params),
+                "kedro_command": facts.command(run_params, self.secrets),
                 "execution_order": pipeline.describe(),
             }
         )
-        self._replace("run_params", facts.run_facts(run_params))
+        self._replace("run_params", facts.run_facts(run_params, self.secrets))
         structure = json.dumps(json.loads(pipeline.to_json()), indent=4, sort_keys=True)
         self.base["structure"].upload(File.from_content(structure, extension="json"))
         for name, dataset in datasets.items():
-            self._replace(f"catalog/datasets/{name}", facts.dataset_facts(name, dataset))
+            self._replace(f"catalog/datasets/{name}", facts.dataset_facts(name, dataset, self.secrets))
 
     def keep_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log the parameters: as Neptune did, and with each nested one by itself."""
-        self._replace("catalog/parameters", facts.plain_parameters(parameters))
-        self._replace("parameters", stringify_unsupported(parameters))
+        safe = self.secrets.hidden(parameters)
+        names = Names(self.base)
+        self._replace("catalog/parameters", {})
+        for name, value in facts.plain_parameters(safe).items():
+            names.put(f"catalog/parameters/{name}", value)
+        self._replace("parameters", {})
+        for name, value in stringify_unsupported(safe).items():
+            names.put(f"parameters/{name}", value)
 
     def keep_files(self, datasets: Mapping[str, Any]) -> None:
         """Log those datasets that are marked as files or artifacts and are there."""
@@ -81,33 +103,41 @@ class PipelineLog:
     def begin_node(self, node: Any, inputs: Mapping[str, Any]) -> None:
         """A node has its inputs and is about to run."""
         place = self._node(node)
-        self.base["log"].append(f"Running {node.short_name}")
+        self.base["log"].append(f"Running {self._name(node)}")
         begun = {"status": "running", "process": os.getpid(), "thread": threading.current_thread().name}
         place.assign({**begun, "inputs": str(sorted(inputs))} if inputs else begun)
         given = {name[7:]: value for name, value in inputs.items() if name.startswith("params:")}
         if given:
-            self._replace(f"nodes/{self._name(node)}/parameters", stringify_unsupported(given))
+            self._replace(f"nodes/{self._name(node)}/parameters", stringify_unsupported(self.secrets.hidden(given)))
 
     def end_node(self, node: Any, outputs: Iterable[str], seconds: float) -> None:
         """A node has returned; its outputs are not saved yet."""
         ended = {"status": "done", "execution_time": seconds}
         names = sorted(outputs)
         self._node(node).assign({**ended, "outputs": str(names)} if names else ended)
-        self.base["log"].append(f"Finished {node.short_name}")
+        self.base["log"].append(f"Finished {self._name(node)}")
+
+    def go_on_node(self, node: Any, seconds: float) -> None:
+        """A node that yields its outputs has yielded another piece."""
+        self._node(node)["execution_time"] = seconds
 
     def fail_node(self, node: Any, error: BaseException, seconds: float) -> None:
         """A node has raised."""
         self._node(node).assign({"status": "failed", "execution_time": seconds})
-        self.base["error"].assign({**facts.error_facts(error), "node": self._name(node)})
-        self.base["log"].append(f"Failed {node.short_name}")
+        self.base["error"].assign({**facts.error_facts(error, self.secrets), "node": self._name(node)})
+        self.base["log"].append(f"Failed {self._name(node)}")
 
     def loaded(self, name: str, dataset: Any, data: Any, seconds: float) -> None:
         """A dataset that is kept somewhere was loaded."""
         self.base[f"catalog/datasets/{name}"].assign({"load_seconds": seconds, **facts.size_facts(dataset, data)})
 
-    def saved(self, name: str, dataset: Any, data: Any, seconds: float) -> None:
-        """A dataset that is kept somewhere was saved."""
-        self.base[f"catalog/datasets/{name}"].assign({"save_seconds": seconds, **facts.size_facts(dataset, data)})
+    def saved(self, name: str, dataset: Any, data: Any, saving: Saving) -> None:
+        """A dataset that is kept somewhere was saved, or one more piece of it; rows and seconds are those of all."""
+        sizes = facts.size_facts(dataset, data)
+        saving.rows += sizes.get("rows", 0)
+        if "rows" in sizes:
+            sizes["rows"] = saving.rows
+        self.base[f"catalog/datasets/{name}"].assign({"save_seconds": saving.seconds, **sizes})
 
     def keep(self, name: str, dataset: Any, data: Any) -> None:
         """Log what was saved, if the dataset is marked."""
@@ -126,7 +156,7 @@ class PipelineLog:
         try:
             self.base["error"].fetch()
         except MissingField:
-            self.base["error"].assign(facts.error_facts(error))
+            self.base["error"].assign(facts.error_facts(error, self.secrets))
         self.base.assign({"status": "failed", "execution_time": seconds})
         self.base["log"].append("Failed pipeline")
 
@@ -143,8 +173,8 @@ class PipelineLog:
     def stop(self, error: BaseException | None = None) -> None:
         """End the run, if it is ours; with an exception as failed, or as terminated by Ctrl-C."""
         if self.is_ours:
-            traceback = error.__traceback__ if error else None
-            self.base.container.__exit__(type(error) if error else None, error, traceback)
+            shown = None if error is None else safe(error, self.secrets)
+            self.base.container.__exit__(type(shown) if shown else None, shown, None)
 
     def _leave_nodes(self) -> None:
         """Say of nodes that have not ended that they never will."""
@@ -161,6 +191,15 @@ class PipelineLog:
 
     def _replace(self, path: str, values: Mapping[str, Any]) -> None:
         """Put a namespace in the place of the one that an earlier execution in this run may have left."""
-        with suppress(FieldConflict):  # there is none
-            self.base[path].pop()
-        self.base[path].assign(values)
+        replace(self.base[path], values)
+
+
+def safe(error: BaseException, secrets: Secrets) -> BaseException:
+    """Return the exception, or if there is a secret in its text, another one that says the rest of it."""
+    text = "".join(traceback.format_exception(error))
+    hidden = secrets.text(text)
+    if hidden == text:
+        return error
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return type(error)()  # it says how the run ends
+    return RuntimeError(f"{type(error).__name__}, without what is secret in it:\n{hidden}")

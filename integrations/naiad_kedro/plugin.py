@@ -65,6 +65,20 @@ INTEGRATION = Integration(
         _row("on_pipeline_error", "{base}/error/message", "string", "its text", when="error"),
         _row("on_pipeline_error", "{base}/error/traceback", "string", "where it came from", when="error"),
         _row("on_node_error", "{base}/error/node", "string", "the node that raised it", when="error and node"),
+        _row(
+            "any",
+            "{base}/integration/renamed/{path:path}",
+            "string",
+            "the name of what is kept at this path because its own is taken: `lr/decay` beside `lr`",
+            when="taken names",
+        ),
+        _row(
+            "any",
+            "{base}/metrics/{name}/integration/renamed/{path:path}",
+            "string",
+            "likewise, of the metrics in a dict",
+            when="taken names",
+        ),
         _row("any", "{base}/integration/errors", "string_series", "what could not be logged", when="trouble"),
     ),
 )

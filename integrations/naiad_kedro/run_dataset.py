@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset, DatasetError
 
 from naiad.errors import PluginWarning, warn_once
+from naiad.secrets import Secrets
 from naiad_kedro.config import Config
+from naiad_kedro.facts import NO_SECRETS
 from naiad_kedro.pipeline_log import PipelineLog
 
 if TYPE_CHECKING:
@@ -52,12 +54,14 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
     Args:
         config: how the project is logged.
         marked: names of the catalog's entries that mention naiad.
+        secrets: what must not be written.
     """
 
-    def __init__(self, config: Config, marked: Iterable[str] = ()) -> None:
+    def __init__(self, config: Config, marked: Iterable[str] = (), secrets: Secrets = NO_SECRETS) -> None:
         self.marked = tuple(marked)
         self.is_enabled = config.is_enabled
         self._config = config
+        self._secrets = secrets
         self._given = _given.get()
         self._is_open = False
         self._log: PipelineLog | None = None
@@ -113,7 +117,7 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
             warn_once(("kedro", "open"), f"The pipeline is not logged: {problem}", PluginWarning)
             return None
         base = self._config.base_namespace
-        return PipelineLog(run[base], is_ours=self._given is None)
+        return PipelineLog(run[base], self._given is None, self._secrets)
 
     def _exists(self) -> bool:
         return self.is_enabled

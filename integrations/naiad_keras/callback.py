@@ -6,17 +6,19 @@ It translates, and never raises into training: each thing it logs is an attempt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 from naiad import __version__, clock
 from naiad.attempt import Attempt
 from naiad.containers import Container
-from naiad.errors import FieldConflict, InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
+from naiad.errors import InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
 from naiad.file import File
 from naiad.handler import Handler
+from naiad.names import Names, replace
+from naiad.types import Float
 from naiad_keras.counts import Batches, Epochs, last_step
 from naiad_keras.plugin import INTEGRATION
 
@@ -33,10 +35,9 @@ except ModuleNotFoundError as problem:  # Keras is here, and what it computes wi
 from naiad_keras import descriptions
 from naiad_keras.checkpoints import Checkpoints
 
-__all__ = ["NaiadCallback", "NeptuneCallback", "metrics"]
+__all__ = ["NaiadCallback", "NeptuneCallback", "split"]
 
 Logs = Mapping[str, Any] | None
-NOT_METRICS = {"batch", "size"}
 
 
 class NaiadCallback(keras.callbacks.Callback):
@@ -88,6 +89,7 @@ class NaiadCallback(keras.callbacks.Callback):
         base = _namespace(run, base_namespace)
         self._base = base
         self._attempt = partial(Attempt, "NaiadCallback", base)
+        self._names = Names(base)
         self._descriptions: dict[str, Callable[[Any], File]] = {
             path: describe
             for path, describe, is_on in (
@@ -103,6 +105,10 @@ class NaiadCallback(keras.callbacks.Callback):
         self._is_separate = separate_evaluate
         self._epochs = Epochs(base["model/learning_rate"])
         self._is_described = False
+        self._is_fitting = False  # also after a fit that failed
+        self._is_within = False  # whether an evaluation or prediction is going on that a fit's callback has begun
+        self._validated: frozenset[str] = frozenset()  # what Keras will call the metrics of this epoch's validation
+        self._began, self._batches, self._samples = clock.monotonic(), 0, 0  # of the prediction that is going on
         every = _every(log_on_batch)
         self._trained, self._tested = Batches(every), Batches(every)
         # Hooks of batches are only there if they are needed: Keras waits for each batch because of them.
@@ -112,17 +118,30 @@ class NaiadCallback(keras.callbacks.Callback):
         if log_predict_calls:
             self.on_predict_begin = self._begin_predict
             self.on_predict_batch_end = self._count_predict_batch
-            self.on_predict_end = self._log_predict
+            self.on_predict_end = self._log_predict  # type: ignore[method-assign]  # it does the same and more
         run.get_root_object()["source_code/integrations/neptune-tensorflow-keras"] = __version__
 
     def __getstate__(self) -> dict[str, Any]:
         """Cross to another process without the model: the run is opened there when it is first used."""
         return {**self.__dict__, "_model": None}
 
+    def set_model(self, model: Any) -> None:
+        """Keras does this when a fit, an evaluation or a prediction begins, but not for the validation of a fit."""
+        self._is_within = self._is_fitting and _is_fitted_now(self.model)
+        if not self._is_within:
+            super().set_model(model)
+
     def set_params(self, params: Mapping[str, Any]) -> None:
-        """Keras does this when a fit, an evaluation or a prediction begins; the one before may have failed."""
-        super().set_params(params)
-        self._epochs.current = None
+        """Keras does this after `set_model`; the fit before may have failed."""
+        if not self._is_within:
+            super().set_params(params)
+            self._epochs.current = None
+            self._is_fitting = False
+
+    @property
+    def _fit_params(self) -> Mapping[str, Any]:
+        """What Keras says of the fit; nothing if the hooks are called by hand."""
+        return self.params or {}
 
     # Fits
 
@@ -130,25 +149,29 @@ class NaiadCallback(keras.callbacks.Callback):
         """Describe the fit and the model."""
         model = self.model
         self._epochs.begin_fit()
+        self._is_fitting = True
         with self._attempt("log the settings of the fit"):
             self._base["status"] = "running"
-            self._base["fit_params"] = {name: value for name, value in self.params.items() if value is not None}
-        with self._attempt("log how the model was compiled"):
-            _replace(self._base["model/compile_config"], descriptions.compile_config(model))
+            self._base["fit_params"] = {name: value for name, value in self._fit_params.items() if value is not None}
+        if getattr(model, "compiled", False):
+            with self._attempt("log how the model was compiled"):
+                replace(self._base["model/compile_config"], descriptions.compile_config(model))
         if getattr(model, "optimizer", None) is not None:
             with self._attempt("log the optimizer's configuration"):
-                _replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
+                replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
             with self._attempt("count batches"):
                 self._trained.start(_updates(model.optimizer) or last_step(self._base["train/batch/loss"]) or 0)
         with self._attempt("keep checkpoints"):
             self._checkpoints.begin_fit(model)
-        self._is_described = bool(model.built)
+        self._is_described = bool(getattr(model, "built", False))
         if self._is_described:
             self._describe(model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         """Log the learning rate."""
-        self._trained.begin(self.params.get("steps"))
+        self._trained.begin(self._fit_params.get("steps"))
+        self._validated = frozenset()
+        self._is_within = False  # such an evaluation may have failed
         with self._attempt("log the learning rate"):
             step = self._epochs.begin(epoch)
             if getattr(self.model, "optimizer", None) is not None:
@@ -157,22 +180,27 @@ class NaiadCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Log the metrics of an epoch, predictions and the model itself."""
         step = self._epochs.end(epoch)
-        self._append("train/epoch", logs, step)
+        trained, validated = split(logs, self._validated, is_by_hand=not self._fit_params)
+        self._append("train/epoch", trained, step)
+        self._append("validation/epoch", validated, step)
         if self._predictions is not None:
             with self._attempt("log predictions"):
-                self._base["predictions"].append(_named(self._predictions(self.model, epoch)), step=step)
+                found = _named(self._predictions(self.model, epoch))
+                self._names.append({f"predictions/{name}": value for name, value in found.items()}, step=step)
         with self._attempt("keep a checkpoint"):
             self._checkpoints.save(step, logs or {})
 
     def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         """Keep what is known at the end."""
         model = self.model
-        if not self._is_described:
+        self._is_fitting = False
+        if not self._is_described and model is not None:
             self._describe(model)
-        with self._attempt("log the history"):
-            history = {"epoch": model.history.epoch, **model.history.history}
-            text = json.dumps(history, default=str)
-            self._base["model/history"].upload(File.from_content(text, extension="json"))
+        history = getattr(model, "history", None)
+        if history is not None:
+            with self._attempt("log the history"):
+                text = json.dumps({"epoch": history.epoch, **history.history}, default=str)
+                self._base["model/history"].upload(File.from_content(text, extension="json"))
         if self._has_final_model:
             with self._attempt("keep the final model"):
                 self._base["model/final"].upload(descriptions.saved(model))
@@ -187,9 +215,9 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def _append(self, path: str, logs: Logs, step: int | None = None) -> None:
         """Log metrics one by one, so that one that cannot be logged takes no other with it."""
-        for name, value in metrics(logs).items():
+        for name, value in (logs or {}).items():
             with self._attempt(f"log {path}/{name}"):
-                self._base[f"{path}/{name}"].append(value, step=step)
+                self._base[self._names.path(f"{path}/{name}")].append(value, step=step)
 
     def _describe(self, model: Any) -> None:
         for path, describe in self._descriptions.items():
@@ -204,19 +232,22 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Log the metrics of an evaluation."""
-        if self._is_own():
+        if self._is_within:
+            self._append("evaluation/within_fit", logs, self._epochs.latest)
+            self._is_within = False
+        elif self._is_separate and self._epochs.current is None:
             with self._attempt("log an evaluation"):
-                self._base[f"evaluation/{self._next_evaluation()}"] = metrics(logs)
+                number = self._next_evaluation()
+                for name, value in (logs or {}).items():
+                    self._names.put(f"evaluation/{number}/{name}", Float(value))
         else:
+            self._validated = frozenset(f"val_{name}" for name in logs or {})
             self._append("validation/epoch", logs, self._epochs.current)
 
     def _log_test_batch(self, batch: int, logs: Logs = None) -> None:
-        if self._tested.is_due(batch) and not self._is_own():
+        is_of_curve = not (self._is_within or (self._is_separate and self._epochs.current is None))
+        if self._tested.is_due(batch) and is_of_curve:
             self._append("validation/batch", logs)
-
-    def _is_own(self) -> bool:
-        """Whether the evaluation that is going on is to be kept by itself."""
-        return self._is_separate and self._epochs.current is None
 
     def _next_evaluation(self) -> int:
         """Return the number after those of the evaluations that the run has."""
@@ -228,15 +259,21 @@ class NaiadCallback(keras.callbacks.Callback):
 
     # Predictions
 
+    def on_predict_end(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
+        """Go on with the fit, if there is one around it."""
+        self._is_within = False
+
     def _begin_predict(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         self._began, self._batches, self._samples = clock.monotonic(), 0, 0
 
     def _count_predict_batch(self, batch: int, logs: Logs = None) -> None:
         with self._attempt("count predictions"):
             self._batches = batch + 1
-            self._samples += len(keras.tree.flatten((logs or {}).get("outputs"))[0])
+            outputs = keras.tree.flatten(dict(logs or {}))  # "outputs", or the outputs of a model by their names
+            self._samples += len(outputs[0]) if outputs else 0
 
     def _log_predict(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
+        NaiadCallback.on_predict_end(self)
         taken = clock.monotonic() - self._began
         with self._attempt("log a prediction"):
             self._base["prediction"].append({"samples": self._samples, "batches": self._batches, "seconds": taken})
@@ -246,15 +283,31 @@ NeptuneCallback = NaiadCallback
 """The same class, by the name that Neptune's users know."""
 
 
-def metrics(logs: Logs) -> dict[str, Any]:
-    """Return what is logged of what Keras tells: no counts, no metrics of validation, which come by themselves.
+def split(logs: Logs, validated: Collection[str] = (), is_by_hand: bool = False) -> tuple[Logs, Logs]:
+    """Return the metrics of training, and those of validation that are not logged yet, at the end of an epoch.
 
-    >>> metrics({"loss": 0.5, "val_loss": 0.7, "size": 32})
-    {'loss': 0.5}
+    A metric of training may be called "val_..." too. Only what the validation has just reported is none; and where
+    the hooks are called by hand, "val_loss" beside "loss".
+
+    >>> split({"loss": 0.5, "val_loss": 0.7, "val_like": 0.1}, {"val_loss"})
+    ({'loss': 0.5, 'val_like': 0.1}, {})
+    >>> split({"loss": 0.5, "val_loss": 0.7}, is_by_hand=True)
+    ({'loss': 0.5}, {'loss': 0.7})
     """
-    return {
-        name: value for name, value in (logs or {}).items() if name not in NOT_METRICS and not name.startswith("val_")
-    }
+    rest = {name: value for name, value in (logs or {}).items() if name not in validated}
+    validation = {name[4:] for name in rest if name.startswith("val_") and name[4:] in rest} if is_by_hand else set()
+    trained = {name: value for name, value in rest.items() if name[4:] not in validation or not name.startswith("val_")}
+    return trained, {name: rest[f"val_{name}"] for name in sorted(validation)}
+
+
+def _is_fitted_now(model: Any) -> bool:
+    """Whether the code that runs was called by the fit of this model; after a fit that failed it was not."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "fit" and model is not None and frame.f_locals.get("self") is model:
+            return True
+    return False
 
 
 def _namespace(run: object, name: str) -> Container | Handler:
@@ -288,13 +341,6 @@ def _named(predictions: object) -> Mapping[str, Any]:
             f"log_predictions= has to return a dict of what to log, and returned {shown(predictions)}."
         )
     return predictions
-
-
-def _replace(place: Handler, values: Mapping[str, Any]) -> None:
-    """Store values in place of all that is there: another optimizer has other options, and options of other kinds."""
-    with suppress(FieldConflict):  # nothing is there
-        place.pop()
-    place.assign(values)
 
 
 def _updates(optimizer: Any) -> int:

@@ -25,6 +25,8 @@ class Epochs:
         self._shift: int | None = None  # None: the first epoch of the fit is not known yet
         self.current: int | None = None
         """The epoch that is going on, or None outside of epochs."""
+        self.latest: int | None = None
+        """The epoch that is going on, or the one before, or None before the first."""
 
     def begin_fit(self) -> None:
         """The next epoch says where the fit starts."""
@@ -36,7 +38,7 @@ class Epochs:
             self._shift = 0  # also if the series cannot be read
             last = None if epoch else last_step(self._series)
             self._shift = 0 if last is None else last + 1
-        self.current = epoch + self._shift
+        self.current = self.latest = epoch + self._shift
         return self.current
 
     def end(self, epoch: int) -> int:

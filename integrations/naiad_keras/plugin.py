@@ -156,6 +156,14 @@ INTEGRATION = Integration(
             when="separate_evaluate",
         ),
         Row(
+            "on_test_end",
+            "{base}/evaluation/within_fit/{metric:path}",
+            "float_series",
+            "append",
+            "loss and metrics of evaluations that another callback makes during a fit, at the step of the epoch",
+            when="evaluate within a fit",
+        ),
+        Row(
             "on_predict_end",
             "{base}/prediction/{count}",
             "float_series",
@@ -179,6 +187,14 @@ INTEGRATION = Integration(
             "append",
             "what could not be logged, and why",
             when="error",
+        ),
+        Row(
+            "any",
+            "{base}/integration/renamed/{path:path}",
+            "string",
+            "assign",
+            "the name of what is kept at this path because its own is taken: `acc` beside `acc/top`",
+            when="taken names",
         ),
     ),
 )

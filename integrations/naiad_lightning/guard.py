@@ -1,4 +1,4 @@
-"""What keeps a training safe from its logger: silence on all ranks but one, and a word instead of an exception."""
+"""Guards between a training and its logger: silence on all ranks but one, and a warning instead of an exception."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from naiad.errors import InactiveContainer, NaiadError, NaiadWarning, warn_once
+from naiad.attempt import Attempt
+from naiad.errors import InactiveContainer
+from naiad_lightning.bases import classes
 
 if TYPE_CHECKING:
     from naiad_lightning.logger import NaiadLogger
 
-__all__ = ["SILENCE", "Silence", "guarded", "on_rank_zero"]
+__all__ = ["SILENCE", "Silence", "guarded"]
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
 
-class Silence:
-    """Stands for the run where nothing may be logged: takes every verb, path and value, and does nothing."""
+class Silence(*classes("loggers.logger", "DummyExperiment")):  # type: ignore[misc]  # known at import, as the logger's
+    """Stands for the run where nothing may be logged: takes every verb, path and value, and does nothing.
+
+    Libraries tell it by Lightning's own class for that.
+    """
 
     __iter__ = None
 
@@ -46,40 +51,19 @@ class Silence:
 SILENCE = Silence()
 
 
-def on_rank_zero(method: Method) -> Method:
-    """Let a method do nothing on the other ranks, nor while Lightning only tries the validation out."""
-
-    @wraps(method)
-    def silent(self: NaiadLogger, *args: Any, **options: Any) -> None:
-        if not self.is_silent:
-            method(self, *args, **options)
-
-    return cast("Method", silent)
-
-
 def guarded(method: Method) -> Method:
-    """Let a hook of the framework act on rank 0, and never end a training by what goes wrong in logging.
+    """Let a method act on rank 0 alone, and never end a training by what goes wrong in logging.
 
-    One warning says what it was, and the run keeps it. A run that was stopped takes nothing, and that is no trouble.
+    It does nothing either while Lightning only tries the validation out. One warning says what went wrong, and the
+    run keeps it. A run that was stopped takes nothing, and that is no trouble. A run that cannot be opened raises:
+    that is a mistake in the arguments of the logger.
     """
+    doing = f"do all of {method.__name__.lstrip('_')}"
 
     @wraps(method)
     def safe(self: NaiadLogger, *args: Any, **options: Any) -> None:
-        if self.is_silent:
-            return
-        try:
-            method(self, *args, **options)
-        except InactiveContainer:
-            pass
-        except (NaiadError, OSError) as problem:
-            _note(self, method.__name__, problem)
+        if not self.is_silent:
+            with suppress(InactiveContainer), Attempt("NaiadLogger", self.place, doing, besides=InactiveContainer):
+                method(self, *args, **options)
 
     return cast("Method", safe)
-
-
-def _note(logger: NaiadLogger, doing: str, problem: Exception) -> None:
-    what = f"{doing}: {problem}"
-    key = ("naiad_lightning", logger.version, doing, type(problem))
-    warn_once(key, f"NaiadLogger could not do all of {what}\nThe training goes on.", NaiadWarning)
-    with suppress(NaiadError, OSError):  # where the disk is the trouble, this fails too
-        logger.place["integration/errors"].append(what)

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from tempfile import gettempdir
 from uuid import uuid4
 
-__all__ = ["next_run", "rank_of"]
+__all__ = ["end", "next_run", "rank_of"]
 
 VARIABLE = "NAIAD_LIGHTNING_LAUNCH"
 """How Lightning's own launcher passes our name on: it starts the script again with the same environment."""
+DONE = "done"
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # where Lightning looks, in that order
 INTERACTIVE = ("bash", "interactive")  # jobs in whose shell many trainings may be started, as Lightning sees it
 
 Environment = MutableMapping[str, str]
 
 _runs: tuple[int, str | None, count[int]] | None = None  # of this process, by its id: a fork begins anew
+_ticket: Path | None = None  # of this process, in a job that may be requeued
 
 
 def next_run(environment: Environment = os.environ) -> str | None:
@@ -34,24 +40,76 @@ def next_run(environment: Environment = os.environ) -> str | None:
         _runs = os.getpid(), launch(environment), count(1)
     _, name, numbers = _runs
     number = next(numbers)
+    if name and rank_of(environment) == 0:
+        environment[VARIABLE] = name
     return name and f"lightning-{name}-{number}"
 
 
 def launch(environment: Environment) -> str | None:
-    """Return a name for this launch, and leave it in the environment for processes that are started from here."""
+    """Return a name for this launch; `next_run` leaves it in the environment for processes started from here."""
     if "TORCHELASTIC_RUN_ID" in environment:
         return _of_torchrun(environment)
-    if int(environment.get("SLURM_NTASKS", 1)) > 1 and environment.get("SLURM_JOB_NAME") not in INTERACTIVE:
-        return f"slurm-{environment.get('SLURM_JOB_ID')}-{environment.get('SLURM_STEP_ID', 0)}"
+    is_job = "SLURM_JOB_ID" in environment and environment.get("SLURM_JOB_NAME") not in INTERACTIVE
+    if is_job and int(environment.get("SLURM_NTASKS", 1)) > 1:
+        return f"slurm-{environment['SLURM_JOB_ID']}-{environment.get('SLURM_STEP_ID', 0)}"
     if rank_of(environment) > 0:
         return environment.get(VARIABLE)
-    environment[VARIABLE] = name = uuid4().hex
-    return name
+    return (_of_job(environment) if is_job else None) or uuid4().hex
+
+
+def end(is_done: bool) -> None:
+    """A call of the trainer has ended. One that is done is not gone on with by the next equal command of its job."""
+    os.environ.pop(VARIABLE, None)  # what is started from here on belongs to no launch, until there is another logger
+    if is_done and _ticket is not None:
+        with suppress(OSError):
+            _ticket.write_text(DONE)
 
 
 def rank_of(environment: Environment) -> int:
     """Return the rank of this process as its launcher has said it; 0 if nobody did."""
     return next((int(environment[name]) for name in RANKS if name in environment), 0)
+
+
+def _of_job(environment: Environment) -> str | None:
+    """Return a name for the one task of a job of SLURM, which it has again when the job is requeued.
+
+    The job has its id again then, and its commands come again in the same order. Equal commands of one job are told
+    apart by tickets, files in the temporary folder of the machine: the first process takes number 0. A ticket
+    is free again when its process has ended without being done.
+    """
+    global _ticket
+    words = [environment.get("SLURM_STEP_ID", ""), os.getcwd(), *sys.orig_argv]
+    command = sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    job = f"slurm-{environment['SLURM_JOB_ID']}-{command}"
+    restart = environment.get("SLURM_RESTART_COUNT", "0")
+    for number in count():
+        ticket = Path(gettempdir(), f"naiad-{os.getuid()}-{job}-{restart}-{number}")
+        try:
+            if _is_taken(ticket):
+                continue
+            ticket.unlink(missing_ok=True)
+            with ticket.open("x") as stream:
+                stream.write(str(os.getpid()))
+        except OSError:  # no ticket can be had here
+            break
+        _ticket = ticket
+        return f"{job}-{number}"
+    return None
+
+
+def _is_taken(ticket: Path) -> bool:
+    """Whether a process has a ticket: one that is running, or was done."""
+    try:
+        holder = ticket.read_text()
+    except FileNotFoundError:
+        return False
+    if not holder.isdecimal():
+        return True
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _of_torchrun(environment: Environment) -> str | None:

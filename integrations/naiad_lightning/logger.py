@@ -9,19 +9,25 @@ import weakref
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 from naiad import life
-from naiad.errors import InactiveContainer, InvalidArgument, NaiadError, shown
+from naiad.errors import FieldConflict, InactiveContainer, InvalidArgument, shown
 from naiad.file import File
 from naiad.handler import Handler
+from naiad.names import Names
+from naiad.paths import parse
+from naiad.reservation import Reservation, reserve
 from naiad.runs import Run
+from naiad.types import as_mapping
 from naiad.utils import flatten, stringify_unsupported
+from naiad_lightning import launch
 from naiad_lightning.bases import classes, namespaces, version
 from naiad_lightning.checkpoints import Checkpoints
-from naiad_lightning.guard import SILENCE, guarded, on_rank_zero
-from naiad_lightning.opening import Opening
-from naiad_lightning.samples import captions, frame, image, texts
+from naiad_lightning.guard import SILENCE, guarded
+from naiad_lightning.plugin import RESERVED
+from naiad_lightning.samples import captions, frame, image, page, texts
 from naiad_lightning.watch import Watch, What
 
 if TYPE_CHECKING:
@@ -59,8 +65,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     Raises:
         InvalidArgument: a run and arguments for a new one, or something else as a run. It is a ValueError.
 
-    >>> NaiadLogger(project="digits", tags=["baseline"]).save_dir.endswith(".neptune")
-    True
+    >>> trainer = Trainer(logger=NaiadLogger(project="digits", tags=["baseline"]))
     """
 
     LOGGER_JOIN_CHAR = "/"
@@ -91,16 +96,18 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self._run = run
         self._place: Any = None  # once the run is open
         self._names: tuple[str | None, str | None] | None = None  # id and name, once they are known
-        self._opening: Opening | None = None
+        self._reservation: Reservation | None = None
         if run is None:
-            self._opening = Opening.of(arguments)
+            self._reservation = reserve("NaiadLogger", arguments, custom_run_id=launch.next_run)
         else:
             _check_alone(run, arguments)
             self._names = _names(run)
         self._is_signed = False
         self._trainer: Any = _nobody
         self._checkpoints = Checkpoints(keeps_all=log_model_checkpoints == "all")
-        self._hyperparameters: dict[str, str] = {}  # what was written, by path, to write it only once
+        self._series: Names | None = None  # once the run is open
+        self._hyperparameters: dict[str, dict[str, str]] = {}  # what was written, by name, to write it only once
+        self._cleared: set[str] = set()  # namespaces of hyperparameters that hold nothing of an earlier process
         self._epoch: object = None  # the last (step, epoch)
         self._summarized: object = None  # the model whose summary is in the run
         self._watches: list[Watch] = []
@@ -116,13 +123,14 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         """The run, or the namespace that was given; on ranks above 0 what takes every verb and does nothing."""
         if rank_zero_only.rank > 0:
             return SILENCE
-        if self._run is None and self._opening is not None:
-            self._run = self._opening.open()
+        if self._run is None and self._reservation is not None:
+            self._run = self._reservation.open()
             self._names = _names(self._run)
         if not self._is_signed:
             with suppress(InactiveContainer):
                 _root(self._run)["source_code/integrations/pytorch-lightning"] = version()
             self._is_signed = True
+            _set_aside(os.path.join(self.save_dir, "config.yaml"))
         return self._run
 
     run = experiment
@@ -133,6 +141,13 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         if self._place is None:
             self._place = self.experiment[self._prefix] if self._prefix else self.experiment
         return self._place
+
+    @property
+    def _metrics(self) -> Names:
+        """The paths of what has a name of the user's."""
+        if self._series is None:
+            self._series = Names(self.place, RESERVED)
+        return self._series
 
     @property
     def version(self) -> str | None:
@@ -146,8 +161,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
 
     @property
     def save_dir(self) -> str:
-        """Where Lightning keeps files: checkpoints go to `.neptune/<name>/<id>/checkpoints`."""
-        return os.path.join(os.getcwd(), ".neptune")
+        """The folder for files of this run, below `.neptune`; it is also the `log_dir` of the trainer."""
+        return os.path.join(os.getcwd(), ".neptune", *filter(None, [self.version]))
 
     @property
     def is_silent(self) -> bool:
@@ -158,8 +173,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     def _known_names(self) -> tuple[str | None, str | None]:
         if self._names is None and rank_zero_only.rank == 0:
             self.experiment  # noqa: B018 (opens the run, which tells them)
-        elif self._names is None and self._opening is not None:
-            self._names = self._opening.names()
+        elif self._names is None and self._reservation is not None:
+            self._names = self._reservation.names()
         return self._names or (None, None)
 
     # Hooks of Lightning
@@ -172,45 +187,50 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
             known, self._epoch = self._epoch, (step, epoch)
             if known == self._epoch:
                 metrics = {key: value for key, value in metrics.items() if key != "epoch"}
-        place = self.place
         try:
-            place.append(metrics if metrics.__class__ is dict else dict(metrics), step=step)
+            self._metrics.append(metrics, step)
         except InactiveContainer:
             raise
-        except NaiadError:  # one of them does not fit; the others need not suffer
-            for key, value in metrics.items():
-                self._log_metric(place[key], value, step)
+        except Exception:  # noqa: BLE001 (one of them does not fit; each is tried by itself, under the guard)
+            for name, value in metrics.items():
+                self._log_metric(name, value, step)
 
     @guarded
-    def _log_metric(self, place: Handler, value: Any, step: int | None) -> None:
-        place.append(value, step=step)
+    def _log_metric(self, name: str, value: Any, step: int | None) -> None:
+        self._metrics.append({name: value}, step)
 
     @guarded
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace | None = None, *_args: Any, **_options: Any
     ) -> None:
-        """Write hyperparameters; what no field takes becomes text."""
+        """Write hyperparameters, each in place of what an earlier process has written; what no field takes as text."""
+        for name, value in (as_mapping(params) or {}).items():
+            self._log_hyperparameter(str(name), value)
+
+    @guarded
+    def _log_hyperparameter(self, name: str, value: Any) -> None:
         from lightning_fabric.utilities.logger import _sanitize_callable_params
 
-        named = vars(params) if isinstance(params, Namespace) else dict(params or {})
-        wanted = stringify_unsupported(_sanitize_callable_params(named))
-        look = {path: str(value) for path, value in flatten(wanted, self.PARAMETERS_KEY)}
-        if not look.items() <= self._hyperparameters.items():  # fit, validate, test and predict all bring them
-            self.place[self.PARAMETERS_KEY] = wanted
-            self._hyperparameters |= look
+        wanted = stringify_unsupported(_sanitize_callable_params({name: value})[name])
+        look = {path: str(leaf) for path, leaf in flatten({"value": wanted}, "")}
+        if self._hyperparameters.get(name) == look:  # fit, validate, test and predict all bring them
+            return
+        first = f"{self.PARAMETERS_KEY}/{parse(name).partition('/')[0]}"
+        if first not in self._cleared:
+            self._cleared.add(first)
+            self._metrics.clear(first)
+        self._metrics.put(f"{self.PARAMETERS_KEY}/{name}", wanted)
+        self._hyperparameters[name] = look
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:  # noqa: ARG002 (Lightning's hook has it)
-        """Write the model's summary, and see which checkpoints to expect.
-
-        A model that is split among ranks can only be tried on all of them, so every rank makes the summary.
-        """
+        """Write the model's summary, and see which checkpoints to expect. Fabric gives any module of torch."""
         trainer = getattr(model, "_trainer", None)
         if trainer is not None and trainer is not self._trainer():
             self._trainer = weakref.ref(trainer)
             self._checkpoints.expect(trainer.checkpoint_callbacks)
         if self._has_summary and self._summarized is not model:
             self._summarized = model
-            self._write_summary(_summary(model, max_depth=-1))
+            self.log_model_summary(model)
 
     @guarded
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
@@ -218,16 +238,21 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         if self._has_checkpoints:
             self._checkpoints.mirror(self.place["model"], checkpoint_callback, self._moment())
 
-    @guarded
     def finalize(self, status: str) -> None:
         """Write how the call of the trainer ended, and put all on disk. The run stays open: `test` may follow `fit`."""
         error = sys.exc_info()[1] if status == "failed" else None  # Lightning is handling it at this moment
-        if self._run is None and error is None:
-            return  # all was logged by processes that have ended
-        place = self.place
-        place["status"] = "interrupted" if isinstance(error, INTERRUPTIONS) else status
+        if self._run is not None or error is not None:  # else all was logged by processes that have ended
+            self._finalize("interrupted" if isinstance(error, INTERRUPTIONS) else status, error)
+        launch.end(status == "success")
+
+    @guarded
+    def _finalize(self, status: str, error: BaseException | None) -> None:
+        self.place["status"] = status
         if error is not None:
             self._log_exception(error)
+        else:
+            with suppress(FieldConflict):  # there is none of an earlier attempt
+                del self.place["exception"]
         self._log_end()
         _root(self._run).wait()
 
@@ -265,17 +290,23 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
 
     # For the user
 
-    @on_rank_zero
     def log_model_summary(self, model: Any, max_depth: int = -1) -> None:
         """Write a model's summary to "model/summary".
 
-        Args:
-            model: a LightningModule.
-            max_depth: how many levels of modules to list; -1 for all.
-        """
-        self._write_summary(_summary(model, max_depth))
+        A model that is split among ranks can only be summarized on all of them together.
 
-    @on_rank_zero
+        Args:
+            model: a LightningModule, or another module of torch.
+            max_depth: how many levels of modules to list; -1 for all. Of other modules all are listed.
+        """
+        text, problem = "", None
+        try:
+            text = _summary(model, max_depth)
+        except Exception as error:  # noqa: BLE001 (raised again under the guard, which is for rank 0)
+            problem = error
+        self._write_summary(text, problem)
+
+    @guarded
     def log_image(self, key: str, images: Sequence[Any], step: int | None = None, **options: Sequence[str]) -> None:
         """Append images to a series of files.
 
@@ -286,9 +317,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
             options: `caption=`, one for each image.
         """
         for each, caption in zip(images, captions(len(images), options), strict=True):
-            self.place[key].append(image(each), step=step, description=caption)
+            self.place[self._metrics.path(key)].append(image(each), step=step, description=caption)
 
-    @on_rank_zero
+    @guarded
     def log_table(
         self,
         key: str,
@@ -298,9 +329,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         step: int | None = None,
     ) -> None:
         """Append a table, as a page, to a series of files. It is given by `columns` and `data`, or as a DataFrame."""
-        self.place[key].append(File.as_html(frame(columns, data, dataframe)), step=step)
+        self.place[self._metrics.path(key)].append(File.as_html(frame(columns, data, dataframe)), step=step)
 
-    @on_rank_zero
+    @guarded
     def log_text(
         self,
         key: str,
@@ -311,7 +342,19 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     ) -> None:
         """Append a text for each row of a table to a series of texts."""
         for text in texts(frame(columns, data, dataframe)):
-            self.place[key].append(text, step=step)
+            self.place[self._metrics.path(key)].append(text, step=step)
+
+    @guarded
+    def log_html(self, key: str, html: Any, step: int | None = None) -> None:
+        """Append a page, or each of a list of pages, to a series of files.
+
+        Args:
+            key: the path below the prefix.
+            html: HTML as text, a path of a file, or an object that `File.as_html` takes.
+            step: of all of them.
+        """
+        for each in html if isinstance(html, list | tuple) else [html]:
+            self.place[self._metrics.path(key)].append(page(each), step=step)
 
     def watch(self, model: Any, log: What = "gradients", log_freq: int = 100) -> Watch:
         """Log statistics of a model's gradients, parameters or both as series, every `log_freq` steps.
@@ -329,7 +372,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self.place["config"].upload(File.from_content(text, extension="yaml"))
 
     @guarded
-    def _write_summary(self, text: str) -> None:
+    def _write_summary(self, text: str, problem: Exception | None) -> None:
+        if problem is not None:
+            raise problem
         self.place["model/summary"].upload(File.from_content(text, extension="txt"))
 
 
@@ -350,6 +395,14 @@ def _names(run: Run | Handler) -> tuple[str, str]:
     return sys_of["id"].fetch(), sys_of["name"].fetch()
 
 
+def _set_aside(file: str) -> None:
+    """Give another name to the configuration that LightningCLI has left for an earlier fit: it would not go on."""
+    name, extension = os.path.splitext(file)
+    if os.path.isfile(file):
+        free = next(other for n in count(1) if not os.path.exists(other := f"{name}-{n}{extension}"))
+        os.replace(file, free)
+
+
 def _check_alone(run: object, arguments: Mapping[str, object]) -> None:
     """Refuse what is no run, and arguments for opening one beside it."""
     if not isinstance(run, Run | Handler):
@@ -363,4 +416,11 @@ def _summary(model: Any, max_depth: int) -> str:
     for each in namespaces():
         if isinstance(model, each.LightningModule):
             return str(each.utilities.model_summary.ModelSummary(model, max_depth=max_depth))
-    raise InvalidArgument(f"A summary is made of a LightningModule, not of {shown(model)}.")
+    from torch.nn import Module
+
+    if not isinstance(model, Module):
+        raise InvalidArgument(f"A summary is made of a module of torch, not of {shown(model)}.")
+    counts = [(each.numel(), each.requires_grad) for each in model.parameters()]
+    trained = sum(count for count, is_trained in counts if is_trained)
+    others = sum(count for count, _ in counts) - trained
+    return f"{model}\n\n{trained:,} trainable parameters, {others:,} others"

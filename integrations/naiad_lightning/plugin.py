@@ -5,7 +5,7 @@ from __future__ import annotations
 from naiad.hookspecs import hookimpl
 from naiad.mapping import Integration, Row
 
-__all__ = ["INTEGRATION", "naiad_integration"]
+__all__ = ["INTEGRATION", "RESERVED", "naiad_integration"]
 
 SAVED = "after_save_checkpoint"
 CHECKPOINTS, SCORED = "log_model_checkpoints", "log_model_checkpoints and monitor"
@@ -82,7 +82,7 @@ INTEGRATION = Integration(
             )
             for what in ("gradients", "parameters")
         ),
-        Row("log_image", "{base}/{key:path}", "file_series", "append", "images and tables", when="log_image"),
+        Row("log_image", "{base}/{key:path}", "file_series", "append", "images, tables and pages", when="log_image"),
         Row("log_text", "{base}/{key:path}", "string_series", "append", "texts", when="log_text"),
         Row("save_config", "{base}/config", "file", "upload", "LightningCLI's configuration, as YAML", when="config"),
         Row(
@@ -93,8 +93,23 @@ INTEGRATION = Integration(
             "what could not be logged",
             when="trouble",
         ),
+        Row(
+            "any",
+            "{base}/integration/renamed/{path:path}",
+            "string",
+            "assign",
+            "the name of what is kept at this path because its own is taken: `loss/top` beside `loss`",
+            when="taken names",
+        ),
     ),
 )
+
+RESERVED = frozenset(
+    row.path.removeprefix("{base}/")
+    for row in INTEGRATION.rows
+    if row.event not in ("log_metrics", "log_image", "log_text") and row.path.startswith("{base}/")
+)
+"""Paths below the base that no metric may take from the logger itself, such as "status" and what lies in "model"."""
 
 
 @hookimpl

@@ -12,7 +12,7 @@ from naiad.file import File
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["captions", "frame", "image", "texts"]
+__all__ = ["captions", "frame", "image", "page", "texts"]
 
 
 def image(value: Any) -> File:
@@ -25,6 +25,15 @@ def image(value: Any) -> File:
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4) and hasattr(value, "permute"):
         value = value.permute(1, 2, 0)
     return File.as_image(value)
+
+
+def page(value: Any) -> File:
+    """Return a page as a file: HTML as text, a path, or an object that `File.as_html` takes."""
+    if isinstance(value, File):
+        return value
+    if isinstance(value, str):
+        return File.from_content(value, extension="html")
+    return File(value) if isinstance(value, os.PathLike) else File.as_html(value)
 
 
 def captions(count: int, options: Mapping[str, Sequence[str]]) -> list[str | None]:

@@ -12,7 +12,9 @@ from typing import Any
 from sklearn.metrics import check_scoring
 
 from naiad.attempt import Attempt, Place
+from naiad.names import apart
 from naiad_sklearn import fits
+from naiad_sklearn.watching import unseen
 
 __all__ = ["NaiadCallback", "NeptuneCallback", "task_path"]
 
@@ -136,10 +138,11 @@ class NaiadCallback:
             known[name] = self._place[f"fit/tasks/{task_path(context)}"]
         known[name].append(values, step=context.task_id)
 
+    @unseen()
     def _scores(self, fitted: Any, samples: Any, targets: Any, metadata: dict[str, Any]) -> dict[str, float]:
         found = check_scoring(fitted, self._scoring)(fitted, samples, targets, **metadata)
         scores = found if isinstance(found, dict) else {"score": found}
-        return {name: float(score) for name, score in scores.items()}
+        return apart({name: float(score) for name, score in scores.items()})
 
 
 NeptuneCallback = NaiadCallback

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import unique_labels
 
 from naiad.types import File
 from naiad_sklearn.drawing import drawn
-from naiad_sklearn.estimators import require
+from naiad_sklearn.estimators import require, targets
 
 __all__ = [
     "create_class_prediction_error_chart",
@@ -27,6 +27,12 @@ __all__ = [
     "create_precision_recall_chart",
     "create_roc_auc_chart",
 ]
+
+MOST_WRITTEN = 30
+"""Classes up to which each cell of a table has its number; a thousand texts take longer to draw than all the rest."""
+MOST_CURVES = 10
+MOST_BARS = 30
+MOST_TICKS = 60
 
 # Neptune's functions take the training data too, because yellowbrick did; a fitted classifier knows its classes.
 # ruff: noqa: ARG001
@@ -40,14 +46,15 @@ def create_classification_report_chart(
 
     def draw(axes: Any) -> None:
         predicted = _predicted(classifier, X_test)
-        labels = unique_labels(y_test, predicted)
-        columns = precision_recall_fscore_support(y_test, predicted, labels=labels, zero_division=0)
+        true = targets(y_test)
+        labels = unique_labels(true, predicted)
+        columns = precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
         shares = np.column_stack([*columns[:3], columns[3] / len(predicted)])
         image = axes.imshow(shares, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
         axes.figure.colorbar(image, ax=axes)
         axes.set_xticks(range(4), ["precision", "recall", "f1", "support"])
-        axes.set_yticks(range(len(labels)), labels)
-        for (row, column), share in np.ndenumerate(shares):
+        _name(axes.set_yticks, labels)
+        for (row, column), share in np.ndenumerate(shares if len(labels) <= MOST_WRITTEN else np.empty((0, 4))):
             text = f"{columns[3][row]}" if column == 3 else f"{share:.3f}"
             axes.text(column, row, text, ha="center", va="center", color="white" if share > 0.6 else "black")
 
@@ -59,15 +66,18 @@ def create_confusion_matrix_chart(classifier: Any, X_train: Any, X_test: Any, y_
     require(classifier, "create_confusion_matrix_chart", "a classifier", is_classifier)
 
     def draw(axes: Any) -> None:
-        ConfusionMatrixDisplay.from_predictions(
-            y_test, _predicted(classifier, X_test), ax=axes, cmap="Blues", xticks_rotation="vertical"
-        )
+        true, predicted = targets(y_test), _predicted(classifier, X_test)
+        labels = unique_labels(true, predicted)
+        chart = ConfusionMatrixDisplay(confusion_matrix(true, predicted, labels=labels), display_labels=labels)
+        chart.plot(ax=axes, cmap="Blues", xticks_rotation="vertical", include_values=len(labels) <= MOST_WRITTEN)
+        _name(axes.set_xticks, labels)
+        _name(axes.set_yticks, labels)
 
     return drawn("Confusion matrix", draw)
 
 
 def create_roc_auc_chart(classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> File | None:
-    """Draw the true positive rate over the false positive rate, with the area below."""
+    """Draw the true over the false positive rate, with the area below; of the ten most frequent classes."""
     require(classifier, "create_roc_auc_chart", "a classifier", is_classifier)
 
     def draw(axes: Any) -> None:
@@ -81,7 +91,7 @@ def create_roc_auc_chart(classifier: Any, X_train: Any, X_test: Any, y_train: An
 
 
 def create_precision_recall_chart(classifier: Any, X_test: Any, y_test: Any, y_pred_proba: Any = None) -> File | None:
-    """Draw precision over recall, with the average precision.
+    """Draw precision over recall, with the average precision; of the ten most frequent classes.
 
     Args:
         classifier: a fitted classifier.
@@ -104,26 +114,32 @@ def create_precision_recall_chart(classifier: Any, X_test: Any, y_test: Any, y_p
 def create_class_prediction_error_chart(
     classifier: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any
 ) -> File | None:
-    """Draw a bar for each true class, made of the classes its samples were taken for."""
+    """Draw a bar for each true class, made of the classes its samples were taken for; of the thirty most frequent."""
     require(classifier, "create_class_prediction_error_chart", "a classifier", is_classifier)
 
     def draw(axes: Any) -> None:
-        predicted = _predicted(classifier, X_test)
-        labels = unique_labels(y_test, predicted)
-        below = np.zeros(len(labels))
-        for label, counts in zip(labels, confusion_matrix(y_test, predicted, labels=labels).T, strict=True):
-            axes.bar(range(len(labels)), counts, bottom=below, label=str(label))
+        true, predicted = targets(y_test), _predicted(classifier, X_test)
+        labels = unique_labels(true, predicted)
+        table = confusion_matrix(true, predicted, labels=labels)
+        rows = _most_frequent(table.sum(axis=1), MOST_BARS)
+        columns = _most_frequent(table[rows].sum(axis=0), MOST_BARS)
+        parts = [(str(labels[j]), table[rows, j]) for j in columns]
+        if len(columns) < len(labels):
+            parts.append(("others", table[rows].sum(axis=1) - table[np.ix_(rows, columns)].sum(axis=1)))
+        below = np.zeros(len(rows))
+        for name, counts in parts:
+            axes.bar(range(len(rows)), counts, bottom=below, label=name)
             below += counts
-        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xticks(range(len(rows)), labels[rows], rotation="vertical" if len(rows) > MOST_CURVES else None)
         axes.set(xlabel="true class", ylabel="samples")
-        axes.legend(title="predicted class")
+        axes.legend(title="predicted class", ncols=1 + len(parts) // (MOST_BARS // 2))
 
     return drawn("Class prediction error", draw)
 
 
 def _predicted(classifier: Any, X: Any) -> Any:
     """Return the class of each sample, if it has only one."""
-    predicted = np.asarray(classifier.predict(X))
+    predicted = targets(classifier.predict(X))
     if predicted.ndim > 1:
         raise ValueError("it cannot be drawn for several outputs")
     return predicted
@@ -137,11 +153,23 @@ def _scores(classifier: Any, X: Any) -> Any:
 
 
 def _one_against_rest(classifier: Any, y: Any, scores: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield a name, what is true and the scores: once for two classes, else for each class that is among the data."""
-    true, classes = np.asarray(y), np.asarray(classifier.classes_)
+    """Yield a name, what is true and the scores: once for two classes, else for the most frequent among the data."""
+    true, classes = targets(y), np.asarray(classifier.classes_)
     if len(classes) == 2:
         yield str(classes[1]), true == classes[1], scores if scores.ndim == 1 else scores[:, 1]
         return
-    for i, label in enumerate(classes):
-        if (true == label).any():
-            yield str(label), true == label, scores[:, i]
+    counts = np.array([(true == label).sum() for label in classes])
+    for i in _most_frequent(counts, MOST_CURVES):
+        if counts[i]:
+            yield str(classes[i]), true == classes[i], scores[:, i]
+
+
+def _most_frequent(counts: Any, most: int) -> Any:
+    """Return the places of the largest counts, in their order."""
+    return np.sort(np.argsort(-np.asarray(counts), kind="stable")[:most])
+
+
+def _name(set_ticks: Callable[..., Any], labels: Any) -> None:
+    """Write the classes at an axis, as many as there is room for."""
+    places = range(0, len(labels), 1 + len(labels) // MOST_TICKS)
+    set_ticks(places, [labels[i] for i in places], **({"fontsize": 6} if len(labels) > MOST_WRITTEN else {}))

@@ -8,7 +8,7 @@ from typing import Any
 
 from naiad.errors import NaiadWarning
 from naiad.types import File
-from naiad_sklearn.watching import unwatched
+from naiad_sklearn.watching import unseen
 
 __all__ = ["drawn"]
 
@@ -26,7 +26,7 @@ def drawn(title: str, draw: Callable[[Any], None], beside: int = 1) -> File | No
 
         figure = Figure(figsize=(8 if beside == 1 else 6 * beside, 5.5), layout="constrained")
         axes = figure.subplots(1, beside, squeeze=False)[0]
-        with unwatched():
+        with unseen():
             draw(axes[0] if beside == 1 else axes)
         figure.suptitle(title)
         return File.as_image(figure)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.cluster import KMeans
 
-from naiad.errors import NaiadTypeError, shown
+from naiad.errors import NaiadTypeError, NaiadWarning, shown
 from naiad.types import File
 
 __all__ = [
     "describe_estimator",
+    "found_or_warned",
     "get_estimator_params",
     "get_pickled_model",
     "require",
+    "targets",
     "unfitted",
     "without_callbacks",
 ]
@@ -46,10 +51,10 @@ def describe_estimator(estimator: Any) -> dict[str, Any]:
     The diagram is the one that notebooks show. Names of classes and features are known once it is fitted; they are
     lists in JSON, in the order in which scores and importances count them.
     """
-    found: dict[str, Any] = {
-        "class": type(estimator).__name__,
-        "html": File.from_content(_diagram(estimator), extension="html"),
-    }
+    found: dict[str, Any] = {"class": type(estimator).__name__}
+    diagram = found_or_warned("The diagram", lambda: File.from_content(_diagram(estimator), extension="html"))
+    if diagram is not None:
+        found["html"] = diagram
     for name, attribute in (("classes", "classes_"), ("features", "feature_names_in_")):
         names = getattr(estimator, attribute, None)
         if names is not None:
@@ -71,6 +76,32 @@ def unfitted(estimator: T, **parameters: Any) -> T:
     """Return a new estimator with the same parameters and others, to be fitted without being watched."""
     fresh: T = clone(without_callbacks(estimator)).set_params(**parameters)
     return fresh
+
+
+def found_or_warned(title: str, make: Callable[[], T]) -> T | None:
+    """Return what is made of a foreign object, or None with a warning: none of it may cost all the rest."""
+    try:
+        return make()
+    except Exception as problem:  # noqa: BLE001 (estimators are foreign code, and this is the guard around them)
+        why = f"{type(problem).__name__}: {problem}".partition("\n")[0]
+        warnings.warn(f"{title} was left out. {why[:200]}", NaiadWarning, stacklevel=4)
+        return None
+
+
+def targets(values: Any) -> Any:
+    """Return targets or predictions as an array, whatever holds them: a frame of one column has one dimension.
+
+    >>> targets([[1], [0]]), targets(np.array(["a", "b"], dtype=object)).dtype.kind
+    (array([1, 0]), 'U')
+    """
+    array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.dtype == object:  # as frames hold texts and numbers that may be missing
+        with suppress(ValueError):  # items of several lengths
+            plain = np.array(array.tolist())
+            array = plain if plain.tolist() == array.tolist() else array
+    return array
 
 
 def require(estimator: object, who: str, what: str, is_one: Callable[[Any], bool]) -> None:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import traceback
-from contextlib import suppress
 from typing import Any
 
 import sklearn
 
 from naiad.attempt import Place
-from naiad.errors import FieldConflict
+from naiad.names import apart, replace
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import get_estimator_params
 from naiad_sklearn.searches import create_search_summary, is_search
 
-__all__ = ["begin", "end", "fail", "replace", "size"]
+__all__ = ["begin", "end", "fail", "size"]
 
 
 def begin(place: Place, estimator: Any, samples: Any = None) -> None:
     """Note what is fitted, and that it is."""
     place.get_root_object()["source_code/integrations/scikit-learn"] = sklearn.__version__
-    replace(place, "fit/params", stringify_unsupported(get_estimator_params(estimator)))
+    replace(place["fit/params"], apart(stringify_unsupported(get_estimator_params(estimator))))
     place["fit"] = {"estimator": type(estimator).__name__, "status": "running", **size(samples)}
 
 
@@ -28,7 +27,7 @@ def end(place: Place, estimator: Any, seconds: float) -> None:
     """Note that the fit was done, and what a search has found."""
     place["fit"] = {"status": "done", "seconds": seconds}
     if is_search(estimator):
-        replace(place, "search", create_search_summary(estimator))
+        replace(place["search"], create_search_summary(estimator))
 
 
 def fail(place: Place, error: BaseException, seconds: float) -> None:
@@ -40,13 +39,6 @@ def fail(place: Place, error: BaseException, seconds: float) -> None:
         "traceback": "".join(traceback.format_exception(error)),
     }
     place["fit"] = {"status": status, "seconds": seconds, "exception": exception}
-
-
-def replace(place: Place, path: str, values: dict[str, Any]) -> None:
-    """Assign a dict in the place of all that is there: what was a number in an earlier fit may be a text now."""
-    with suppress(FieldConflict):  # nothing was there
-        place[path].pop()
-    place[path] = values
 
 
 def size(samples: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sklearn.base import BaseEstimator
 
@@ -20,11 +20,21 @@ from naiad_sklearn import fits
 from naiad_sklearn.callback import NaiadCallback
 from naiad_sklearn.estimators import get_pickled_model
 from naiad_sklearn.scores import get_metrics, is_model
-from naiad_sklearn.watching import is_watched, unwatched
+from naiad_sklearn.watching import is_watched, unseen, unwatched
 
 __all__ = ["Autolog", "autolog"]
 
 Method = Callable[..., Any]
+
+
+class Data(NamedTuple):
+    """What a fit is given."""
+
+    samples: Any = None
+    targets: Any = None
+    weights: Any = None
+
+
 Self = TypeVar("Self", bound="Autolog")
 METHODS = ("fit", "fit_predict", "fit_transform")
 
@@ -85,13 +95,15 @@ class Autolog:
             fits.begin(place, estimator, samples)
         return place
 
-    def end(self, place: Place, estimator: Any, samples: Any, targets: Any, seconds: float) -> None:
+    @unseen()
+    def end(self, place: Place, estimator: Any, data: Data, seconds: float) -> None:
         """Note that it was done, and how well."""
         with Attempt("naiad_sklearn", place, "log the end of a fit"):
             fits.end(place, estimator, seconds)
-        if self._log_train_metrics and targets is not None and is_model(estimator) and hasattr(estimator, "predict"):
+        if self._log_train_metrics and data.targets is not None and _can_predict(estimator):
             with Attempt("naiad_sklearn", place, "take the training metrics"):
-                place["train/metrics"] = get_metrics(estimator, samples, targets)
+                found = get_metrics(estimator, data.samples, data.targets, sample_weight=data.weights)
+                place["train/metrics"] = found
         if self._log_models and is_model(estimator):
             with Attempt("naiad_sklearn", place, "pickle a model"):
                 place["pickled_model"].upload(get_pickled_model(estimator))
@@ -172,9 +184,9 @@ def _watched(method: Method) -> Method:
         if not _active or not is_watched():
             return method(self, *args, **kwargs)
         logs = [] if _has_callback(self) else list(_active)
-        samples, targets = _data(method, self, args, kwargs)
+        data = _data(method, self, args, kwargs)
         with unwatched():
-            places = [log.begin(self, samples) for log in logs]
+            places = [log.begin(self, data.samples) for log in logs]
             began = perf_counter()
             try:
                 result = method(self, *args, **kwargs)
@@ -185,19 +197,26 @@ def _watched(method: Method) -> Method:
                 raise
             seconds = perf_counter() - began
             for log, place in zip(logs, places, strict=True):
-                log.end(place, self, samples, targets, seconds)
+                log.end(place, self, data, seconds)
         return result
 
     return fit
 
 
-def _data(method: Method, estimator: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Return the samples and the targets that a fit is called with, as far as it has any by these names."""
+def _data(method: Method, estimator: Any, args: Any, kwargs: Any) -> Data:
+    """Return what a fit is called with, as far as it has any by the names that scikit-learn has for it."""
     try:
-        given = inspect.signature(method).bind(estimator, *args, **kwargs).arguments
+        bound = inspect.signature(method).bind(estimator, *args, **kwargs)
     except TypeError:  # the call is wrong, and the method itself says so best
-        return None, None
-    return given.get("X"), given.get("y")
+        return Data()
+    given = bound.arguments
+    options = {name: value for name, value in kwargs.items() if name.rpartition("__")[2] == "sample_weight"}
+    weights = given.get("sample_weight", next(iter(options.values()), None))  # pipelines: svc__sample_weight
+    return Data(given.get("X"), given.get("y", given.get("Y")), weights)
+
+
+def _can_predict(estimator: Any) -> bool:
+    return is_model(estimator) and hasattr(estimator, "predict")
 
 
 def _has_callback(estimator: Any) -> bool:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.cluster import KMeans
 
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadWarning, shown, warn_once
 from naiad.types import File
-from naiad_sklearn.estimators import require, unfitted
+from naiad_sklearn.estimators import require, targets, unfitted
 from naiad_sklearn.scores import is_model
-from naiad_sklearn.watching import unwatched
+from naiad_sklearn.watching import unseen
 
 __all__ = ["get_cluster_labels", "get_test_preds", "get_test_preds_proba", "is_kmeans", "label_table"]
 
 
+@unseen()
 def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None, nrows: int = 1000) -> File:
     """Return what is true of samples beside what an estimator says, as a table in HTML.
 
@@ -30,16 +30,18 @@ def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None,
     """
     require(estimator, "get_test_preds", "a classifier or regressor", is_model)
     _require_count(nrows)
-    predicted = np.asarray(estimator.predict(X_test) if y_pred is None else y_pred)
+    predicted = targets(estimator.predict(X_test) if y_pred is None else y_pred)
+    true = targets(y_test)
     if predicted.ndim == 1:
-        return _page(pd.DataFrame({"y_true": y_test, "y_pred": predicted}), nrows)
-    true = np.asarray(y_test)
+        index = y_test.index if isinstance(y_test, pd.Series | pd.DataFrame) else None
+        return _page(pd.DataFrame({"y_true": true, "y_pred": predicted}, index=index), nrows)
     table: dict[str, Any] = {}
     for j in range(predicted.shape[1]):
         table |= {f"y_test_output_{j}": true[:, j], f"y_pred_output_{j}": predicted[:, j]}
     return _page(pd.DataFrame(table), nrows)
 
 
+@unseen()
 def get_test_preds_proba(
     classifier: Any,
     X_test: Any = None,
@@ -70,6 +72,7 @@ def get_test_preds_proba(
     return _page(_odds(y_pred_proba, classifier.classes_), nrows)
 
 
+@unseen()
 def get_cluster_labels(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) -> File:
     """Return the cluster of each sample, as a table in HTML. The model stays as it is: a copy of it is fitted.
 
@@ -81,8 +84,7 @@ def get_cluster_labels(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) -> 
     """
     require(model, "get_cluster_labels", "a KMeans", is_kmeans)
     _require_count(nrows)
-    with unwatched():
-        return label_table(unfitted(model, **kwargs).fit_predict(X), nrows)
+    return label_table(unfitted(model, **kwargs).fit_predict(X), nrows)
 
 
 def label_table(labels: Any, nrows: int) -> File:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_regressor
 from sklearn.metrics import PredictionErrorDisplay
 from sklearn.model_selection import LearningCurveDisplay, ShuffleSplit
+from sklearn.utils import _safe_indexing
 
 from naiad.types import File
 from naiad_sklearn.drawing import drawn
-from naiad_sklearn.estimators import require, unfitted
+from naiad_sklearn.estimators import require, targets, unfitted
 
 __all__ = [
     "create_cooks_distance_chart",
@@ -35,28 +37,30 @@ def create_learning_curve_chart(regressor: Any, X_train: Any, y_train: Any) -> F
     require(regressor, "create_learning_curve_chart", "a regressor", is_regressor)
 
     def draw(axes: Any) -> None:
-        rows = min(len(y_train), LEARNING_ROWS)
+        true = targets(y_train)
+        rows = min(len(true), LEARNING_ROWS)
         folds = ShuffleSplit(3, train_size=int(0.8 * rows), test_size=rows - int(0.8 * rows), random_state=0)
         LearningCurveDisplay.from_estimator(
-            unfitted(regressor), X_train, y_train, cv=folds, ax=axes, score_type="both", std_display_style="errorbar"
+            unfitted(regressor), X_train, true, cv=folds, ax=axes, score_type="both", std_display_style="errorbar"
         )
 
     return drawn("Learning curve", draw)
 
 
 def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
-    """Draw the features that count most: by the importances, or the size of the coefficients, of the regressor."""
+    """Draw the features that count most.
+
+    By the importances or the size of the coefficients of the regressor; where it has neither, by how much its score
+    falls when the values of a feature are permuted, for at most a thousand rows.
+    """
     require(regressor, "create_feature_importance_chart", "a regressor", is_regressor)
 
     def draw(axes: Any) -> None:
-        last, names = _predictor(regressor, X_train)
-        weights = getattr(last, "feature_importances_", None)
-        if weights is None:
-            weights = np.abs(np.atleast_2d(last.coef_)).mean(axis=0)
+        weights, names, label = _importances(regressor, X_train, y_train)
         order = np.argsort(weights)[-MOST_FEATURES:]
-        axes.barh(range(len(order)), np.asarray(weights)[order])
+        axes.barh(range(len(order)), weights[order])
         axes.set_yticks(range(len(order)), [str(names[i]) for i in order])
-        axes.set(xlabel="importance" if hasattr(last, "feature_importances_") else "size of the coefficient")
+        axes.set(xlabel=label)
 
     return drawn("Feature importance", draw)
 
@@ -85,7 +89,8 @@ def create_cooks_distance_chart(regressor: Any, X_train: Any, y_train: Any) -> F
     require(regressor, "create_cooks_distance_chart", "a regressor", is_regressor)
 
     def draw(axes: Any) -> None:
-        distances = _cooks_distances(np.asarray(X_train, float), np.asarray(y_train, float))
+        samples = X_train.toarray() if hasattr(X_train, "toarray") else X_train
+        distances = _cooks_distances(np.asarray(samples, float), targets(y_train).astype(float))
         limit = 4 / len(distances)
         axes.vlines(range(len(distances)), 0, distances, linewidth=0.8)
         axes.axhline(limit, linestyle="--", color="C3", label=f"{(distances > limit).mean():.1%} above 4/n")
@@ -96,7 +101,7 @@ def create_cooks_distance_chart(regressor: Any, X_train: Any, y_train: Any) -> F
 
 
 def _errors(title: str, kind: str, regressor: Any, data: dict[str, tuple[Any, Any]]) -> File | None:
-    true = {name: np.asarray(y) for name, (_, y) in data.items()}
+    true = {name: targets(y) for name, (_, y) in data.items()}
     outputs = max(y.reshape(len(y), -1).shape[1] for y in true.values())
 
     def draw(axes: Any) -> None:
@@ -118,21 +123,45 @@ def _errors(title: str, kind: str, regressor: Any, data: dict[str, tuple[Any, An
     return drawn(title, draw, beside=outputs)
 
 
+def _importances(regressor: Any, X: Any, y: Any) -> tuple[Any, Any, str]:
+    """Return how much each feature counts, the names of the features, and what that is called."""
+    last, names = _predictor(regressor, X)
+    weights = getattr(last, "feature_importances_", None)
+    if weights is not None:
+        return np.asarray(weights), names, "importance"
+    sizes = getattr(last, "coef_", None)
+    if sizes is not None:
+        dense = sizes.toarray() if hasattr(sizes, "toarray") else sizes
+        return np.abs(np.atleast_2d(dense)).mean(axis=0), names, "size of the coefficient"
+    from sklearn.inspection import permutation_importance
+
+    rows = np.random.default_rng(0).permutation(X.shape[0] if hasattr(X, "shape") else len(X))[:LEARNING_ROWS]
+    samples, true = _safe_indexing(X, rows), targets(y)[rows]
+    found = permutation_importance(regressor, samples, true, n_repeats=5, random_state=0)
+    names = getattr(X, "columns", [f"x{i}" for i in range(len(found.importances_mean))])
+    return found.importances_mean, names, "fall of the score when permuted"
+
+
 def _predictor(regressor: Any, X: Any) -> tuple[Any, Any]:
     """Return what does the predicting within searches and pipelines, and the names of the features it sees."""
     steps: list[Any] = []
     while True:
         if hasattr(regressor, "best_estimator_"):
             regressor = regressor.best_estimator_
+        elif hasattr(regressor, "regressor_"):  # of a TransformedTargetRegressor
+            regressor = regressor.regressor_
         elif hasattr(regressor, "steps"):
             steps, regressor = [regressor[:-1]], regressor[-1]
         else:
             break
     names = getattr(regressor, "feature_names_in_", None)
     if names is None and steps:
-        names = steps[-1].get_feature_names_out()
+        with suppress(AttributeError, ValueError):  # not every transformer can say
+            names = steps[-1].get_feature_names_out()
     if names is None:
-        names = getattr(X, "columns", [f"x{i}" for i in range(regressor.n_features_in_)])
+        names = getattr(X, "columns", None) if not steps else None
+    if names is None:
+        names = [f"x{i}" for i in range(getattr(regressor, "n_features_in_", 0))]
     return regressor, names
 
 

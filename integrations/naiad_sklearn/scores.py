@@ -9,7 +9,8 @@ from sklearn import metrics
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from naiad_sklearn.estimators import require
+from naiad_sklearn.estimators import require, targets
+from naiad_sklearn.watching import unseen
 
 __all__ = ["get_metrics", "get_scores", "is_model"]
 
@@ -23,6 +24,7 @@ def is_model(subject: object) -> bool:
     return bool(is_classifier(subject) or is_regressor(subject))
 
 
+@unseen()
 def get_scores(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str, Any]:
     """Return the scores of a fitted estimator, as Neptune names them.
 
@@ -37,7 +39,7 @@ def get_scores(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str, 
         y_pred: what the estimator says of them, if that is known already.
     """
     require(estimator, "get_scores", "a classifier or regressor", is_model)
-    true, predicted = np.asarray(y), np.asarray(estimator.predict(X) if y_pred is None else y_pred)
+    true, predicted = targets(y), targets(estimator.predict(X) if y_pred is None else y_pred)
     if is_classifier(estimator):
         return _of_classes(estimator, true, predicted)
     if predicted.ndim == 1:
@@ -48,23 +50,33 @@ def get_scores(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str, 
     }
 
 
-def get_metrics(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str, float]:
+@unseen()
+def get_metrics(estimator: Any, X: Any, y: Any, y_pred: Any = None, *, sample_weight: Any = None) -> dict[str, float]:
     """Return numbers about all of the data: how often right for classifiers, how far off for regressors.
 
     Of several classes, precision, recall, F1 and ROC AUC are means weighted by how frequent each is. Log loss and ROC
     AUC need probabilities; without them, or with several outputs, they are left out.
+
+    Args:
+        estimator: a fitted classifier or regressor.
+        X: the samples.
+        y: what is true of them.
+        y_pred: what the estimator says of them, if that is known already.
+        sample_weight: how much each sample counts; all the same if None.
     """
     require(estimator, "get_metrics", "a classifier or regressor", is_model)
-    true, predicted = np.asarray(y), np.asarray(estimator.predict(X) if y_pred is None else y_pred)
+    true, predicted = targets(y), targets(estimator.predict(X) if y_pred is None else y_pred)
+    weights = None if sample_weight is None else targets(sample_weight)
     if not is_classifier(estimator):
-        return {name: float(getattr(metrics, name)(true, predicted)) for name in ERRORS}
+        return {name: float(getattr(metrics, name)(true, predicted, sample_weight=weights)) for name in ERRORS}
     if _has_many_outputs(true, predicted):
-        return {"accuracy_score": float((true == predicted).all(axis=1).mean())}
+        return {"accuracy_score": float(np.average((true == predicted).all(axis=1), weights=weights))}
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        true, predicted, average="weighted", zero_division=0
+        true, predicted, average="weighted", zero_division=0, sample_weight=weights
     )
-    found = {"accuracy_score": metrics.accuracy_score(true, predicted)}
-    found |= {"precision_score": precision, "recall_score": recall, "f1_score": f1, **_of_odds(estimator, X, true)}
+    found = {"accuracy_score": metrics.accuracy_score(true, predicted, sample_weight=weights)}
+    found |= {"precision_score": precision, "recall_score": recall, "f1_score": f1}
+    found |= _of_odds(estimator, X, true, weights)
     return {name: float(value) for name, value in found.items()}
 
 
@@ -103,7 +115,7 @@ def _by_class(classes: Any, true: Any, predicted: Any) -> dict[str, dict[str, fl
     }
 
 
-def _of_odds(classifier: Any, X: Any, true: Any) -> dict[str, float]:
+def _of_odds(classifier: Any, X: Any, true: Any, weights: Any) -> dict[str, float]:
     """Return what needs the probability of each class."""
     classes = getattr(classifier, "classes_", None)
     if not hasattr(classifier, "predict_proba") or not isinstance(classes, np.ndarray) or true.ndim > 1:
@@ -111,8 +123,9 @@ def _of_odds(classifier: Any, X: Any, true: Any) -> dict[str, float]:
     if set(unique_labels(true)) - set(classes):
         return {}
     odds = classifier.predict_proba(X)
-    found = {"log_loss": float(metrics.log_loss(true, odds, labels=classes))}
+    found = {"log_loss": float(metrics.log_loss(true, odds, labels=classes, sample_weight=weights))}
     if len(unique_labels(true)) == len(classes) > 1:  # else no curve can be drawn for the class that is missing
         scores = odds[:, 1] if len(classes) == 2 else odds
-        found["roc_auc_score"] = float(metrics.roc_auc_score(true, scores, average="weighted", multi_class="ovr"))
+        auc = metrics.roc_auc_score(true, scores, average="weighted", multi_class="ovr", sample_weight=weights)
+        found["roc_auc_score"] = float(auc)
     return found

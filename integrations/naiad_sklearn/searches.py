@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from naiad.names import apart
 from naiad.types import File
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import require
@@ -38,7 +39,7 @@ def create_search_summary(search: Any, candidates: int = 5) -> dict[str, Any]:
         if hasattr(search, f"{name}_"):
             found[name] = getattr(search, f"{name}_")
     if hasattr(search, "best_params_"):
-        found["best_params"] = stringify_unsupported(search.best_params_)
+        found["best_params"] = apart(stringify_unsupported(search.best_params_))
     return found
 
 
@@ -48,11 +49,11 @@ def is_search(subject: object) -> bool:
 
 
 def _best(search: Any, table: pd.DataFrame) -> list[int]:
-    ranks = [f"rank_test_{search.refit}", "rank_test_score", *table.filter(regex="^rank_test_").columns]
+    ranks = [f"rank_test_{getattr(search, 'refit', '')}", "rank_test_score", *table.filter(regex="^rank_test_").columns]
     by = next((name for name in ranks if name in table), None)
     return list(range(len(table))) if by is None else [int(i) for i in np.argsort(table[by], kind="stable")]
 
 
 def _candidate(row: pd.Series[Any]) -> dict[str, Any]:
     numbers = {name: row[name] for name in map(str, row.index) if name.startswith(COLUMNS)}
-    return {**numbers, "params": stringify_unsupported(row["params"])}
+    return apart({**numbers, "params": stringify_unsupported(row["params"])})

@@ -9,17 +9,26 @@ from typing import Any
 
 import sklearn
 from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
 
 import naiad
 from naiad.attempt import Place
+from naiad.names import apart, replace
 from naiad.types import File, FileSeries
 from naiad.utils import stringify_unsupported
-from naiad_sklearn import classifier_charts, cluster_charts, fits, regressor_charts
-from naiad_sklearn.estimators import describe_estimator, get_estimator_params, get_pickled_model, require, unfitted
+from naiad_sklearn import classifier_charts, cluster_charts, regressor_charts
+from naiad_sklearn.estimators import (
+    describe_estimator,
+    found_or_warned,
+    get_estimator_params,
+    get_pickled_model,
+    require,
+    unfitted,
+)
 from naiad_sklearn.predictions import get_test_preds, get_test_preds_proba, is_kmeans, label_table
 from naiad_sklearn.scores import get_metrics, get_scores, is_model
 from naiad_sklearn.searches import create_search_summary, is_search
-from naiad_sklearn.watching import unwatched
+from naiad_sklearn.watching import unseen
 
 __all__ = ["create_classifier_summary", "create_kmeans_summary", "create_regressor_summary", "log_estimator"]
 
@@ -45,8 +54,8 @@ def create_classifier_summary(
         log_charts: draw the charts, which may take a while.
     """
     require(classifier, "create_classifier_summary", "a classifier", is_classifier)
-    found = _head(classifier) | {"test": _test(classifier, X_test, y_test, nrows)}
-    if log_charts:
+    found = _head(classifier) | _test(classifier, X_test, y_test, nrows)
+    if log_charts and "test" in found:
         data = (classifier, X_train, X_test, y_train, y_test)
         found |= _charts(
             classification_report=classifier_charts.create_classification_report_chart(*data),
@@ -79,8 +88,8 @@ def create_regressor_summary(
         log_charts: draw the charts, which may take a while: for the learning curve, copies are fitted 15 times.
     """
     require(regressor, "create_regressor_summary", "a regressor", is_regressor)
-    found = _head(regressor) | {"test": _test(regressor, X_test, y_test, nrows)}
-    if log_charts:
+    found = _head(regressor) | _test(regressor, X_test, y_test, nrows)
+    if log_charts and "test" in found:
         data = (regressor, X_train, X_test, y_train, y_test)
         found |= _charts(
             learning_curve=regressor_charts.create_learning_curve_chart(regressor, X_train, y_train),
@@ -102,7 +111,7 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
         **kwargs: parameters to change in the copy.
     """
     require(model, "create_kmeans_summary", "a KMeans", is_kmeans)
-    with unwatched():
+    with unseen():
         fitted = unfitted(model, **kwargs).fit(X)
     silhouettes = cluster_charts.create_silhouette_chart(model, X, **kwargs)
     charts = _charts(
@@ -112,7 +121,9 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
     return _head(fitted) | {"cluster_labels": label_table(fitted.labels_, nrows)} | charts
 
 
-def log_estimator(place: Place, estimator: Any, X: Any = None, y: Any = None, *, nrows: int = 1000) -> None:
+def log_estimator(
+    place: Place, estimator: Any, X: Any = None, y: Any = None, *, nrows: int = 1000, sample_weight: Any = None
+) -> None:
     """Write what a summary has, charts apart, to a run or a namespace of one; for estimators of every sort.
 
     Args:
@@ -121,38 +132,46 @@ def log_estimator(place: Place, estimator: Any, X: Any = None, y: Any = None, *,
         X: data that it was not fitted to.
         y: what is true of them; with both, classifiers and regressors get predictions and scores.
         nrows: how many rows of predictions to keep.
+        sample_weight: how much each sample counts in the metrics; all the same if None.
     """
     found = _head(estimator, pickled=is_model(estimator) or is_kmeans(estimator))
     if X is not None and y is not None and is_model(estimator):
-        found["test"] = _test(estimator, X, y, nrows)
+        found |= _test(estimator, X, y, nrows, sample_weight)
     for path, values in found.items():
-        fits.replace(place, path, values)
+        replace(place[path], values)
 
 
 def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
     """What every summary begins with."""
     found: dict[str, Any] = {
-        "all_params": stringify_unsupported(get_estimator_params(estimator)),
+        "all_params": apart(stringify_unsupported(get_estimator_params(estimator))),
         "estimator": describe_estimator(estimator),
         "integration/about": {"neptune-sklearn": naiad.__version__, "scikit-learn": sklearn.__version__},
     }
-    if pickled:
-        found["pickled_model"] = get_pickled_model(estimator)
+    model = found_or_warned("The pickled model", lambda: get_pickled_model(estimator)) if pickled else None
+    if model is not None:
+        found["pickled_model"] = model
     if is_search(estimator):
         found["search"] = create_search_summary(estimator)
     return found
 
 
-def _test(model: Any, X: Any, y: Any, nrows: int) -> dict[str, Any]:
-    """What a model says of test data, and how well."""
-    predicted = model.predict(X)
+@unseen()
+def _test(model: Any, X: Any, y: Any, nrows: int, weights: Any = None) -> dict[str, Any]:
+    """What a model says of test data, and how well; nothing of one that cannot predict, as a search without refit."""
+    if not hasattr(model, "predict"):
+        return {}
+    try:
+        predicted = model.predict(X)
+    except NotFittedError:
+        return {}
     found = {
         "preds": get_test_preds(model, X, y, y_pred=predicted, nrows=nrows),
         "scores": get_scores(model, X, y, y_pred=predicted),
-        "metrics": get_metrics(model, X, y, y_pred=predicted),
+        "metrics": get_metrics(model, X, y, y_pred=predicted, sample_weight=weights),
     }
     odds = get_test_preds_proba(model, X, nrows=nrows) if is_classifier(model) else None
-    return found if odds is None else found | {"preds_proba": odds}
+    return {"test": found if odds is None else found | {"preds_proba": odds}}
 
 
 def _charts(**charts: File | FileSeries | None) -> dict[str, File | FileSeries]:

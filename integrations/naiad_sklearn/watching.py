@@ -1,12 +1,14 @@
-"""Who is looked at: of fits within fits only the outermost, and none of those that naiad makes for its charts."""
+"""Fits that are seen: of fits within fits only the outermost is logged, and none of those that naiad makes itself."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
-__all__ = ["is_watched", "unwatched"]
+__all__ = ["is_watched", "unseen", "unwatched"]
 
 
 class _Depth(threading.local):
@@ -28,6 +30,16 @@ def unwatched() -> Iterator[None]:
         _depth.value -= 1
 
 
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Hide what naiad does for itself within this from MLflow's autolog too, which sees fits, predictions and scores.
+
+    Also a decorator, for functions that fit copies of an estimator, or let it predict.
+    """
+    with unwatched(), _mlflow_looking_away():
+        yield
+
+
 def is_watched() -> bool:
     """Whether a fit that begins here and now is one that the user began; those in workers of joblib are not."""
     if _depth.value:
@@ -36,3 +48,10 @@ def is_watched() -> bool:
 
     backend, _ = get_active_backend()
     return not getattr(backend, "nesting_level", 0)
+
+
+def _mlflow_looking_away() -> Any:
+    """Return MLflow's own context for that, if the program uses MLflow."""
+    utils = sys.modules.get("mlflow.utils.autologging_utils")
+    disable = getattr(utils, "disable_autologging", None)
+    return nullcontext() if disable is None else disable()

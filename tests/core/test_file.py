@@ -295,3 +295,38 @@ def test_making_files_of_paths_and_content_loads_nothing_heavy() -> None:
     modules = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
 
     assert set() == modules & {"numpy", "pandas", "PIL", "pluggy", "naiad.hookspecs"}
+
+
+class Shown:
+    """Shows itself in notebooks; the text is HTML already."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    def _repr_html_(self) -> Any:
+        if isinstance(self.body, Exception):
+            raise self.body
+        return self.body
+
+
+def test_object_that_notebooks_can_show_is_a_page(run: naiad.Run) -> None:
+    run["fragment"].upload(Shown("<b>ä</b>"))
+    run["page"].upload(File.as_html(Shown("<html><body>b</body></html>")))
+    run["series"].append(Shown("<i>c</i>"))
+
+    assert '<meta charset="utf-8">' in run["fragment"].fetch_content().decode()
+    assert "<b>ä</b>" in run["fragment"].fetch_content().decode()
+    assert b"<html><body>b</body></html>" == run["page"].fetch_content()
+    assert ["html"] == [each.extension for each in run["series"].fetch_files()]
+
+
+@pytest.mark.parametrize("subject", [Shown(None), Shown(ValueError("no")), Shown])
+def test_object_that_shows_nothing_is_no_page(subject: Any) -> None:
+    assert not File.is_convertable_to_html(subject)
+    with pytest.raises(NaiadTypeError):
+        File.as_html(subject)
+
+
+def test_excerpt_of_a_run_is_no_page(run: naiad.Run) -> None:
+    assert not File.is_convertable_to_html(run)
+    assert not File.is_convertable_to_html(run["a"])

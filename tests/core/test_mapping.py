@@ -63,7 +63,7 @@ def test_row_needs_all_that_it_names() -> None:
 
 
 INTEGRATION = Integration(
-    "toy", "Toy 2", {"toy": "toy"}, ">=2,<3", "toy", "toy:Adapter", (LOSS, LR, PARAMS), base="training"
+    "toy", "Toy 2", {"toy": "toy"}, ">=2,<3", "toy:Adapter", (LOSS, LR, PARAMS), base="training", extra="toy"
 )
 
 
@@ -103,6 +103,23 @@ def test_missing_framework_is_named_with_its_remedy() -> None:
         import toy  # noqa: F401 (it is not there)
 
     assert (message, "toy") == (str(caught.value), caught.value.package)
+
+
+def test_missing_framework_of_others_is_installed_by_its_own_name() -> None:
+    others = Integration("toy", "Toy 2", {"toy": "toy-learn"}, ">=2,<3", "toy:Adapter", ())
+
+    with pytest.raises(MissingPackage, match=r'pip install "toy-learn>=2,<3"$'), others.needed_by("ToyCallback"):
+        import toy  # noqa: F401 (it is not there)
+
+
+def test_check_leaves_out_what_fits_a_pattern(run: naiad.Run) -> None:
+    run["training"] = {"params/lr": 0.1, "plots/roc.png": 1, "plots/fold/pr.png": 2}
+    run["training/epoch/loss"].append(0.5)
+    run["data/version"] = "a"
+
+    check_mapping(INTEGRATION, run, besides={"{base}/plots/{name:path}.png", "data/*"})
+    with pytest.raises(AssertionError, match="training/plots/fold/pr.png"):
+        check_mapping(INTEGRATION, run, besides={"{base}/plots/{name}.png", "data/version"})
 
 
 def test_other_trouble_of_a_framework_stays_what_it_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -339,7 +340,7 @@ def test_answer_of_a_wrong_type_counts_as_none(
 
 def test_naiad_integration(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = (Row("end", "{base}/score", "float", "assign", "the score"),)
-    made = Integration("only", "Pytest", {"pytest": "pytest"}, ">=1", "test", "only:Adapter", rows)
+    made = Integration("only", "Pytest", {"pytest": "pytest"}, ">=1", "only:Adapter", rows)
     only(monkeypatch, naiad_integration=lambda: made)
 
     listed, shown = (CliRunner().invoke(main, ["plugins", *more]).stdout for more in ([], ["only"]))
@@ -448,6 +449,20 @@ def test_naiad_run_stopping(store: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert ("stopping", 0.5) == (read["seen"].fetch(), read["loss"].fetch_last())
 
 
+def test_naiad_run_stopping_is_told_the_exception(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    only(monkeypatch, naiad_run_stopping=lambda run, exception: told.append(exception))
+    plugins.installed()
+    problem = ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"), naiad.init_run():
+        raise problem
+    with naiad.init_run():
+        pass
+
+    assert [problem, None] == told
+
+
 def test_naiad_run_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was logged is readable by then."""
     seen = []
@@ -530,6 +545,27 @@ def test_docs_show_the_example_as_it_is() -> None:
     assert shown == source[source.index("from collections") :]
 
 
+@pytest.mark.parametrize(
+    "name", ["naiad_scipy/plugin.py", "naiad_scipy/callback.py", "naiad_scipy/__init__.py", "test_mapping.py"]
+)
+def test_docs_show_the_integration_as_it_is(name: str) -> None:
+    page = (ROOT / "core/PLUGINS.md").read_text(encoding="utf-8")
+    source = (ROOT / "examples/integration_example" / name).read_text(encoding="utf-8")
+
+    assert f"```python\n# {name}\n{source}```" in page
+
+
+def test_integration_of_the_docs_passes_its_own_test(tmp_path: Path) -> None:
+    pytest.importorskip("scipy", reason="the example is an integration for SciPy")
+    source = ROOT / "examples/integration_example"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "test_mapping.py"]
+    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+
+    assert 0 == done.returncode, done.stdout
+
+
 USE = """
 from datetime import timedelta
 import naiad
@@ -595,7 +631,7 @@ def test_command_says_which_integrations_there_are() -> None:
 
 
 def test_command_says_when_a_framework_is_too_old_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = Integration("only", "Pytest", {"pytest": "pytest"}, "<1", "test", "only:Adapter", ())
+    old = Integration("only", "Pytest", {"pytest": "pytest"}, "<1", "only:Adapter", ())
     only(monkeypatch, naiad_integration=lambda: old)
 
     (row,) = json.loads(CliRunner().invoke(main, ["plugins", "--json"]).stdout)

@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings lazy html integers",
+    "paths errors clock ids settings lazy html integers secrets",
     "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
     "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "attempt handler namespace scope batch options life plugged temporary containers stored runs projects models trash "
-    "management tables query capture listing utils",
+    "attempt names reservation handler namespace scope batch options life plugged temporary containers stored runs "
+    "projects models trash management tables query capture listing utils",
     "cli importers testing as_neptune integrations",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from naiad.mapping import Integration, row_of
+from naiad.mapping import Integration, fits, row_of
 
 if TYPE_CHECKING:
     from naiad.containers import Container
@@ -27,20 +28,23 @@ def check_mapping(
 ) -> None:
     """Check that each row of a mapping was filled and that nothing else appeared.
 
-        check_mapping(INTEGRATION, run, when={"log_on_batch"})
+        check_mapping(INTEGRATION, run, when={"log_on_batch"}, besides={"data/version", "plots/*"})
 
     Args:
         integration: what the framework is connected by.
         run: what a small but real training has written; a run, stopped ones opened again, or a reader.
         base: the namespace the adapter was given, if not the integration's own.
         when: the options and occasions there were, of those that rows name; all other rows must be empty.
-        besides: paths that the test itself has written.
+        besides: paths that the test itself has written, or patterns of them: `*` stands for anything, and a template
+            for the same as in a row, such as `{base}/plots/{name}`.
 
     Raises:
         AssertionError: the run and the mapping differ; its message names each difference.
     """
-    kinds = {path: kind for path, kind in _kinds(run).items() if path not in besides}
-    found = list(differences(integration, kinds, integration.base if base is None else base, when))
+    base = integration.base if base is None else base
+    kinds = _kinds(run)
+    rest = {path: kind for path, kind in kinds.items() if not any(_is_meant(each, path, base) for each in besides)}
+    found = list(differences(integration, rest, base, when))
     if found:
         raise AssertionError("\n".join([f"The mapping of {integration.framework} and the run differ:", *found]))
 
@@ -67,6 +71,10 @@ def differences(
     for row in integration.rows:
         if row.is_on(when) and row not in filled:
             yield f"{row.path} ({row.kind}): {row.event} wrote nothing there"
+
+
+def _is_meant(pattern: str, path: str, base: str) -> bool:
+    return path == pattern or fnmatchcase(path, pattern) or ("{" in pattern and fits(pattern, path, base))
 
 
 def _kinds(run: Container | Reader) -> dict[str, str]:

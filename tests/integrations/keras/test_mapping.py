@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import keras
 import pandas as pd
 
 from naiad import Run
@@ -56,10 +57,25 @@ def test_what_went_wrong_has_a_row(run: Run, model: Any, fit: Fit, recwarn: Any)
     fit(model, NaiadCallback(run), epochs=1)
 
     assert 1 == len([each for each in recwarn if "could not log validation/epoch/mae" in str(each.message)])
-    assert INTEGRATION.rows[-1].fits("training/integration/errors", "training")
+    assert any(row.fits("training/integration/errors", "training") for row in INTEGRATION.rows)
     check_mapping(
         INTEGRATION,
         run,
         when={"log_model_summary", "validation_data", "error"},
         besides={"training/validation/epoch/mae"},
     )
+
+
+def test_metrics_that_exclude_each_other_and_evaluations_within_a_fit_have_rows(run: Run, fit: Fit, data: Any) -> None:
+    model = keras.Sequential([keras.layers.Dense(1)])
+    names = ("acc/top", "acc", "size")
+    model.compile("sgd", "mse", metrics=[keras.metrics.MeanSquaredError(name=name) for name in names])
+    ours = NaiadCallback(run)
+    evaluate = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: model.evaluate(*data, verbose=0, callbacks=[ours])
+    )
+
+    fit(model, ours, evaluate, epochs=1)
+
+    when = {"log_model_summary", "validation_data", "evaluate within a fit", "taken names"}
+    check_mapping(INTEGRATION, run, when=when)

@@ -78,22 +78,6 @@ def test_what_cannot_be_logged_costs_one_warning_and_a_note(run: Run, model: Any
     assert "done" == run["training/status"].fetch()
 
 
-def test_metric_below_another_one_takes_nothing_else_with_it(run: Run, another_model: Any, fit: Fit) -> None:
-    model = another_model("sgd")
-    names = ("error", "error/relative")
-    model.compile("sgd", "mse", metrics=[keras.metrics.MeanAbsoluteError(name=name) for name in names])
-
-    with pytest.warns(PluginWarning) as given:
-        fit(model, NaiadCallback(run, log_on_batch=True), epochs=2)
-
-    assert {"train/batch", "train/epoch", "validation/batch", "validation/epoch"} == {
-        message.split(" ", 4)[4].partition("/error/relative: ")[0] for message in ours(given)
-    }
-    for place in ("train", "validation"):
-        assert 2 == len(run[f"training/{place}/epoch/loss"].fetch_values())
-        assert 2 == len(run[f"training/{place}/epoch/error"].fetch_values())
-
-
 def test_losses_that_keras_cannot_name_cost_nothing_else(run: Run, another_model: Any, fit: Fit, data: Any) -> None:
     model = another_model("sgd")
     model.compile("sgd", lambda y, predicted: keras.ops.mean(keras.ops.square(y - predicted)))

@@ -68,3 +68,25 @@ def test_cli_takes_the_logger_and_logs_its_configuration(
         assert 0.05 == run["cli/hyperparams/config/model/lr"].fetch() == run["cli/hyperparams/lr"].fetch()
         run["cli/config"].download(str(tmp_path / "again.yaml"))
     assert "name: from a file" in (tmp_path / "again.yaml").read_text()
+
+
+def test_second_fit_keeps_the_configuration_that_the_first_has_left(
+    batches: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workplace: Path
+) -> None:
+    """With Lightning's own callback, which refuses to overwrite; in a new run, and in the same one."""
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    cli = importlib.import_module("lightning.pytorch.cli")
+    demos = importlib.import_module("lightning.pytorch.demos.boring_classes")
+    words = "train.py fit --seed_everything=1 --trainer.max_steps=1 --trainer.accelerator=cpu"
+    words += (
+        " --trainer.enable_progress_bar=false --trainer.logger=naiad_lightning.NaiadLogger --trainer.logger.project=p"
+    )
+    words += " --trainer.log_every_n_steps=1 --trainer.enable_model_summary=false"
+    for more in ([], [], ["--trainer.logger.dict_kwargs.with_id=P-1"]):
+        monkeypatch.setattr(sys, "argv", [*words.split(), *more])
+        made = cli.LightningCLI(demos.BoringModel, demos.BoringDataModule)
+
+    folder = tmp_path / ".neptune/P-1"
+    assert str(folder) == made.trainer.log_dir
+    assert ["config-1.yaml", "config.yaml"] == sorted(each.name for each in folder.glob("*.yaml"))
+    assert (tmp_path / ".neptune/P-2/config.yaml").exists()

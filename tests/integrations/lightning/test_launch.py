@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,11 @@ from naiad_lightning.launch import launch, next_run, rank_of
 
 def test_script_that_lightning_starts_again_finds_the_name() -> None:
     first: dict[str, str] = {}
-    name = launch(first)
+    name = next_run(first)
     again = {**first, "LOCAL_RANK": "1"}
 
-    assert name == launch(again)
-    assert name != launch({**first, "LOCAL_RANK": "0"})  # a program that a training has started
+    assert str(name).startswith(f"lightning-{launch(again)}-")
+    assert launch(again) != launch({**first, "LOCAL_RANK": "0"})  # a program that a training has started
 
 
 def test_rank_that_somebody_else_started_knows_nothing() -> None:
@@ -38,6 +41,53 @@ def test_processes_of_torchrun_and_slurm_have_one_name() -> None:
     assert f"torchrun-{os.uname().nodename}-{os.getppid()}-" in str(launch(elastic))
     assert "slurm-7-3" == launch({**slurm, "SLURM_PROCID": "1"})
     assert str(launch({**slurm, "SLURM_JOB_NAME": "bash"})).isalnum()
+
+
+JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "train"}
+
+
+@pytest.fixture
+def name_in_job(tmp_path: Path) -> Any:
+    """The name that a process of a job gives to its run; one that is done says so, or is killed."""
+    program = (
+        "import os; from naiad_lightning import launch; name = launch.next_run(); print(name, flush=True); "
+        "launch.end(True) if os.environ['END'] == 'done' else os.kill(os.getpid(), 9)"
+    )
+
+    def start(end: str = "killed", **more: str) -> str:
+        environment = {**os.environ, **JOB, "TMPDIR": str(tmp_path), "END": end, **more}
+        words = [sys.executable, "-c", program]
+        return subprocess.run(words, check=False, env=environment, capture_output=True, text=True, cwd=tmp_path).stdout
+
+    return start
+
+
+def test_requeued_job_of_one_task_finds_the_run_of_each_of_its_commands(name_in_job: Any) -> None:
+    first = [name_in_job("done"), name_in_job("done"), name_in_job(), name_in_job(SLURM_STEP_ID="2")]
+    again = [name_in_job("done", SLURM_RESTART_COUNT="1"), name_in_job("done", SLURM_RESTART_COUNT="1")]
+
+    assert 4 == len(set(first))
+    assert first[:2] == again
+    assert first[3] == name_in_job(SLURM_RESTART_COUNT="1", SLURM_STEP_ID="2")
+
+
+def test_equal_command_of_a_job_goes_on_with_what_was_killed_before_it(name_in_job: Any) -> None:
+    assert name_in_job() == name_in_job("done") != name_in_job()
+
+
+def test_other_jobs_and_interactive_ones_begin_anew(name_in_job: Any) -> None:
+    names = [name_in_job(), name_in_job(SLURM_JOB_ID="8")]
+    names += [name_in_job(SLURM_JOB_NAME="interactive") for _ in range(2)]
+
+    assert 4 == len(set(names))
+
+
+def test_end_of_a_training_leaves_nothing_in_the_environment(workplace: Path) -> None:
+    before = dict(os.environ)
+    logger = NaiadLogger()
+    logger.finalize("success")
+
+    assert before == dict(os.environ)
 
 
 @pytest.mark.parametrize(("environment", "rank"), [({}, 0), ({"LOCAL_RANK": "1"}, 1), ({"SLURM_PROCID": "2"}, 2)])
@@ -113,6 +163,9 @@ def test_silence_takes_everything() -> None:
         silence.stop()
         del silence["b"]
 
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        dummy = importlib.import_module(f"{name}.loggers.logger").DummyExperiment
+        assert isinstance(SILENCE, dummy)
     assert not hasattr(SILENCE, "__array__")
     with pytest.raises(TypeError):
         iter(SILENCE)

@@ -174,13 +174,57 @@ def test_metric_that_does_not_fit_costs_one_warning_and_no_other_metric() -> Non
     logger = NaiadLogger()
     logger.log_metrics({"loss": 0.5}, step=0)
 
-    with pytest.warns(NaiadWarning, match="loss/part"):
-        logger.log_metrics({"loss": 0.4, "loss/part": 0.1, "accuracy": 0.9}, step=1)
-    logger.log_metrics({"loss": 0.4, "loss/part": 0.1, "accuracy": 0.9}, step=2)  # a second warning would be an error
+    with pytest.warns(NaiadWarning, match="is a series of numbers, so 'broken'"):
+        logger.log_metrics({"loss": "broken", "accuracy": 0.9}, step=1)
+    logger.log_metrics({"loss": "broken", "accuracy": 0.9}, step=2)  # a second warning would be an error
 
-    assert [0, 1, 2] == steps(logger.run, "training/loss")
+    assert [0] == steps(logger.run, "training/loss")
     assert [1, 2] == steps(logger.run, "training/accuracy")
-    assert 2 == len(logger.run["training/integration/errors"].fetch_values())
+    assert 1 == len(logger.run["training/integration/errors"].fetch_values())
+
+
+def test_metric_that_raises_when_looked_at_takes_no_other_with_it() -> None:
+    class Broken:
+        def __float__(self) -> float:
+            raise RuntimeError("on purpose")
+
+        shape = property(__float__)
+
+    logger = NaiadLogger()
+    with pytest.warns(NaiadWarning, match="on purpose"):
+        logger.log_metrics({"broken": Broken(), "accuracy": 0.9}, step=1)
+
+    assert [1] == steps(logger.run, "training/accuracy")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "found"),
+    [
+        (["loss", "loss/dataloader_idx_0"], {"loss": "loss", "loss/dataloader_idx_0": "loss_dataloader_idx_0"}),
+        (["acc/top", "acc"], {"acc/top": "acc/top", "acc": "acc_"}),
+        (["acc", "acc/top/1", "acc_top/1"], {"acc/top/1": "acc_top/1", "acc_top/1": "acc_top/1_"}),
+        (["acc/top", "acc", "acc_"], {"acc": "acc_", "acc_": "acc__"}),
+        (["status", "model", "hyperparams", "exception/type"], {"status": "status_", "model": "model_"}),
+    ],
+)
+def test_metrics_with_names_that_exclude_each_other_are_all_kept(metrics: list[str], found: dict[str, str]) -> None:
+    """Also when they come one by one, and when the run is gone on with in another order."""
+    logger = NaiadLogger(project="p")
+    for step in range(2):
+        logger.log_metrics({name: float(i) for i, name in enumerate(metrics)}, step=step)
+    logger.finalize("success")
+    run_id = logger.version
+    logger.run.stop()
+    again = NaiadLogger(project="p", with_id=run_id)
+    for i, name in reversed(list(enumerate(metrics))):
+        again.log_metrics({name: float(i)}, step=2)
+
+    for name, path in found.items():
+        values = again.run[f"training/{path}"].fetch_values()["value"]
+        assert [float(metrics.index(name))] * 3 == list(values)
+        if name != path:
+            assert name == again.run[f"training/integration/renamed/{path}"].fetch()
+    assert "success" == again.run["training/status"].fetch()
 
 
 def test_stopped_run_is_let_alone(fit: Any, run: naiad.Run) -> None:
@@ -201,6 +245,34 @@ def test_hyperparameters_are_nested_and_written_as_text_where_no_field_takes_the
 
     found = logger.run["training/hyperparams"].fetch()
     assert {"lr": 0.2, "layers": "[4, 2]", "opt": {"name": "sgd"}, "act": "Namespace", "none": "None"} == found
+
+
+def test_hyperparameters_of_a_run_that_is_gone_on_with_are_replaced_one_by_one() -> None:
+    first = NaiadLogger(project="p")
+    first.log_hyperparams({"lr": 1, "opt": "sgd", "layers": {"a": 1, "b": 2}, "kept": True, "loss": {"name": "mse"}})
+    first.run.stop()
+
+    second = NaiadLogger(project="p", with_id="P-1")
+    with pytest.warns(NaiadWarning, match="hyperparameter"):
+        second.log_hyperparams({"lr": 0.1, "a\nb": 1, "opt": {"name": "adam"}, "layers": {"a": "x"}, "loss/weight": 2})
+
+    found = second.run["training/hyperparams"].fetch()
+    assert {
+        "lr": 0.1,
+        "opt": {"name": "adam"},
+        "layers": {"a": "x"},
+        "kept": True,
+        "loss": {"weight": 2},
+    } == found
+
+
+def test_hyperparameters_with_names_that_exclude_each_other_are_all_kept() -> None:
+    logger = NaiadLogger()
+    logger.log_hyperparams({"lr": 0.1, "lr/decay": 0.5, "opt/name": "sgd", "opt": "?"})
+
+    assert {"lr": 0.1, "lr_decay": 0.5, "opt": {"name": "sgd"}, "opt_": "?"} == logger.run[
+        "training/hyperparams"
+    ].fetch()
 
 
 def test_same_hyperparameters_are_written_once() -> None:
@@ -234,7 +306,7 @@ def test_resumed_training_appends_to_the_run_it_names(fit: Any, tmp_path: Path, 
     assert 1 == len(readers(workplace))
     assert ("P-1", "P-1") == (first.version, second.version)
     assert list(range(8)) == steps(second.run, "training/train/loss_step")
-    assert checkpoint.startswith(str(tmp_path / ".neptune/Untitled/P-1/checkpoints/"))
+    assert checkpoint.startswith(str(tmp_path / ".neptune/P-1/Untitled/P-1/checkpoints/"))
 
 
 def test_run_may_also_be_named_in_the_environment(fit: Any, workplace: Path, monkeypatch: Any) -> None:
@@ -265,6 +337,54 @@ def test_exception_is_kept_and_goes_on(fit: Any, model: Any) -> None:
     )
     assert 'raise ValueError("on purpose")' in found["exception"]["traceback"]
     check_mapping(INTEGRATION, logger.run, when={"log_model_summary", "exception"})
+
+
+def test_exception_of_an_earlier_attempt_is_gone_when_the_run_succeeds(fit: Any, model: Any) -> None:
+    def fail() -> None:
+        raise ValueError("on purpose")
+
+    first = NaiadLogger(project="p")
+    model.at["training"] = fail
+    with pytest.raises(ValueError, match="on purpose"):
+        fit(first, model=model)
+    assert "ValueError" == first.run["training/exception/type"].fetch()
+    first.run.stop()
+
+    second = NaiadLogger(project="p", with_id="P-1")
+    fit(second)
+
+    assert not second.run.exists("training/exception/type")
+    assert "success" == second.run["training/status"].fetch()
+
+
+def test_fabric_takes_the_logger(workplace: Path) -> None:
+    import torch
+    from lightning.fabric import Fabric
+
+    logger = NaiadLogger()
+    fabric = Fabric(loggers=[logger], accelerator="cpu", devices=1)
+    fabric.launch()
+    line = torch.nn.Linear(2, 1)
+    module, optimizer = fabric.setup(line, torch.optim.SGD(line.parameters(), lr=0.1))
+    for step in range(2):
+        loss = module(torch.ones(1, 2)).sum()
+        fabric.backward(loss)
+        optimizer.step()
+        fabric.log_dict({"loss": loss, "loss/raw": loss.detach()}, step=step)
+    fabric.logger.log_hyperparams({"lr": 0.1})
+    fabric.logger.log_graph(module)
+    fabric.logger.log_html("pages", "<b>bold</b>", step=1)
+    page = workplace.parent / "page.html"
+    page.write_text("<p>")
+    fabric.logger.log_html("pages", ["<i>x</i>", page])
+    fabric.logger.finalize("success")
+
+    run = logger.run
+    assert [0, 1] == steps(run, "training/loss") == steps(run, "training/loss_raw")
+    assert "3 trainable parameters, 0 others" in run["training/model/summary"].fetch_content().decode()
+    assert [b"<b>bold</b>", b"<i>x</i>", b"<p>"] == [each.content for each in run["training/pages"].fetch_files()]
+    assert ("success", {"lr": 0.1}) == (run["training/status"].fetch(), run["training/hyperparams"].fetch())
+    assert not run.exists("training/integration/errors")
 
 
 def test_early_stopping_is_explained(fit: Any, lightning: Any) -> None:
@@ -310,13 +430,28 @@ def test_helpers_make_series_of_images_texts_and_tables() -> None:
         lambda logger: logger.log_image("i", [[[0.0]]], colour=["a"]),
         lambda logger: logger.log_table("t"),
         lambda logger: logger.log_text("t", dataframe=[1]),
+        lambda logger: logger.log_html("h", object()),
         lambda logger: logger.log_model_summary("no model"),
+        lambda logger: logger.log_graph("no model"),
+    ],
+)
+def test_mistakes_in_what_is_called_in_a_step_are_warned_of(call: Any) -> None:
+    logger = NaiadLogger()
+    with pytest.warns(NaiadWarning, match="NaiadLogger could not do all of"):
+        call(logger)
+
+    assert 1 == len(logger.run["training/integration/errors"].fetch_values())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
         lambda logger: logger.watch("no model", log="weights"),
         lambda logger: logger.watch("no model", log_freq=0),
     ],
 )
-def test_mistakes_in_helpers_raise(call: Any) -> None:
-    with pytest.raises((TypeError, ValueError)):
+def test_mistakes_in_watch_raise(call: Any) -> None:
+    with pytest.raises(ValueError):
         call(NaiadLogger())
 
 
@@ -325,4 +460,16 @@ def test_user_who_makes_warnings_errors_hears_of_them() -> None:
     logger.log_metrics({"a": 1.0})
 
     with pytest.raises(NaiadWarning):
-        logger.log_metrics({"a/b": 1.0})
+        logger.log_metrics({"a": "broken"})
+
+
+def test_stopped_run_of_a_logger_leaves_no_thread(lightning: Any, batches: Any, model: Any, fit: Any) -> None:
+    import threading
+
+    before = set(threading.enumerate())
+    logger = NaiadLogger()
+    trainer = fit(logger, model=model, max_epochs=1)
+    trainer.validate(model, batches, verbose=False)
+    logger.experiment.stop()
+
+    assert set() == set(threading.enumerate()) - before

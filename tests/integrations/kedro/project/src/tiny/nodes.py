@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,20 @@ def model(numbers: pd.DataFrame) -> dict[str, float]:
     return {"mean": float(numbers["a"].mean())}
 
 
+message = "the node has failed"
+
+
 def raises(numbers: pd.DataFrame) -> None:
-    raise ZeroDivisionError("the node has failed")
+    raise ZeroDivisionError(message)
+
+
+def pieces(numbers: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for start in range(len(numbers)):
+        yield numbers[start : start + 1]
+
+
+def scores() -> dict[str, float]:
+    return {"acc": 0.5, "acc/top": 0.75}
 
 
 def takes_run(run: Any) -> str:

@@ -36,5 +36,8 @@ def register_pipelines() -> dict[str, Pipeline]:
                 node(nodes.nothing, "left", "more", name="nothing"),
             ]
         ),
+        "pieces": pipeline([first, node(nodes.pieces, "numbers", "chunks", name="pieces")]),
+        "scores": pipeline([node(nodes.scores, None, "scores", name="scores")]),
+        "spaces": pipeline([pipeline([node(nodes.accuracy, None, "x", name="make")], namespace=n) for n in ("a", "b")]),
         "missing": pipeline([node(nodes.total, "missing", "totals", name="total")]),
     }

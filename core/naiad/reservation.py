@@ -1,0 +1,93 @@
+"""Reservations: a run that is named before it is opened, for adapters whose framework asks for the name first."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from naiad import options
+from naiad.errors import MissingField
+from naiad.runs import Run, init_run
+from naiad.settings import setting
+from naiad.store.reader import Reader
+from naiad.store.store import Store
+
+if TYPE_CHECKING:
+    from naiad.store.folder import RunFolder
+
+__all__ = ["Reservation", "reserve"]
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The arguments of `init_run`, complete: they mean one run, wherever and how often they are used.
+
+    It crosses to other processes, which then open the same run.
+
+    >>> reservation = reserve("NaiadLogger", {"project": "digits"}, custom_run_id=lambda: "job-7")
+    >>> reservation.names()
+    ('DIGITS-1', 'Untitled')
+    >>> run = reservation.open()
+    """
+
+    arguments: Mapping[str, Any]
+
+    def open(self) -> Run:
+        """Open the run: begin it, or go on with it."""
+        return init_run(**self.arguments)
+
+    def names(self) -> tuple[str | None, str | None]:
+        """Return the id and the name of the run without opening it; the id is taken if nobody has.
+
+        For processes that must not write. Both are None where this process cannot know which run it is.
+        """
+        store = Store(Path(self.arguments["store"]))
+        with_id, custom = self.arguments.get("with_id"), self.arguments.get("custom_run_id")
+        name = self.arguments.get("name")
+        if with_id is not None:
+            folder = store.find_run(with_id)
+            return _text(folder, "sys/id") or with_id, name or _text(folder, "sys/name")
+        if custom is None:
+            return None, None
+        ticket = store.new_run(options.project_name(self.arguments.get("project")) or store.default_project(), custom)
+        return ticket.id, name or _text(ticket.folder, "sys/name") or "Untitled"
+
+
+def reserve(
+    caller: str,
+    arguments: Mapping[str, Any],
+    *,
+    custom_run_id: Callable[[], str | None] = lambda: None,
+    start: Path | None = None,
+) -> Reservation:
+    """Take arguments for `init_run`, and settle now what would depend on the moment of opening.
+
+    Args:
+        caller: what the user gave the arguments to, for errors.
+        arguments: of `init_run`; None counts as not given.
+        custom_run_id: asked for a name of the run if neither the arguments nor the environment have one, so that all
+            processes that answer alike open the same run. None leaves a new run without one.
+        start: the folder where the search for a store begins; the working directory if None.
+
+    Raises:
+        TypeError, InvalidArgument: arguments that `init_run` does not take.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    accepted = set(inspect.signature(Run).parameters) - {"unknown"}
+    options.refuse_unknown(caller, {name: given[name] for name in given.keys() - accepted})
+    options.check(**given)
+    custom = None
+    if given.get("with_id") is None and options.mode_of(given.get("mode")) != "debug":
+        custom = given.get("custom_run_id") or setting("CUSTOM_RUN_ID") or custom_run_id()
+    store = Store.locate(given.get("store"), start).root
+    return Reservation({**given, "store": store, **({"custom_run_id": custom} if custom else {})})
+
+
+def _text(folder: RunFolder, path: str) -> str | None:
+    try:
+        return str(Reader(folder).value(path))
+    except MissingField:  # nobody has begun the run yet
+        return None

@@ -1,0 +1,161 @@
+"""Secrets in texts: passwords and tokens are found by how they stand there, or because they are known, and masked.
+
+For what an integration writes about a framework's own objects. What users log themselves is kept as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+__all__ = ["MASK", "Secrets", "redacted"]
+
+MASK = "***"
+
+_NAMES = (
+    r"pass(?:word|wd|phrase|code)?|pwd|secrets?|credentials?|api_?key|access_?key(?:_?id)?|account_?key|private_?key|"
+    r"secret_?key|shared_?key|auth_?key|connection_?string|conn_?str|authorization|sas|sig|signature|client_?secret"
+)
+_SECRET_NAME = re.compile(rf"(?:^|[^a-z0-9])(?:{_NAMES}|token)$")
+_TOKEN_OF_TEXT = re.compile(r"(?:pad|eos|bos|unk|mask|cls|sep|start|end|stop|image|special|next|first|last)_token$")
+
+_SCHEME = r"(?<=:/)/?"
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), by)
+    for pattern, by in (
+        # user:password@ and user@ of an address; a password may have slashes in it, and a number may be a port
+        (rf"{_SCHEME}[^/\s:@'\"]*:(?!\d+(?:[/\s'\"]|$))[^\s'\"]*@", f"/{MASK}@"),
+        (rf"{_SCHEME}[^/\s@'\"]+@", f"/{MASK}@"),
+        # the same without a scheme, as file systems know it
+        (r"(?<![\w./@-])[\w.+%-]+:[^\s'\"@/][^\s'\"@]*@(?=[\w\[])", f"{MASK}@"),
+        # whatever a query asks with: nobody knows which of its values are signatures
+        (r"([?&][\w.\-\[\]%$]+)=[^&\s'\"<>)\]};]+", rf"\1={MASK}"),
+        (r"(?i)\b(bearer|basic|digest)\s+[\w.~+/=-]{6,}", rf"\1 {MASK}"),
+        # tokens with a form of their own
+        (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", MASK),
+        (r"\b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abprs]-|sk-|pypi-)[\w-]{10,}", MASK),
+        (r"\beyJ[\w-]{6,}\.[\w-]{6,}\.[\w-]*", MASK),
+        (r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", MASK),
+    )
+)
+_ASSIGNED = re.compile(
+    r"""(?P<name>(?<![\w.\-])["']?[A-Za-z_][\w.\-]*["']?)(?P<is>\s*(?:=>?|:)\s*)(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,;&)}\]'"]+)"""
+)
+SHORTEST_KNOWN = 4
+HARMLESS = frozenset({"user", "username", "login", "account", "account_name", "host", "hostname", "server", "port"})
+HARMLESS |= {"region", "region_name", "endpoint", "endpoint_url", "url", "project", "database", "db", "schema"}
+HARMLESS |= {"driver", "protocol", "type", "name", "bucket", "anon", "use_ssl", "timeout"}
+"""Keys of credentials whose values are no secrets; an address among them may have one in it."""
+
+
+def redacted(text: str) -> str:
+    """Return a text without the passwords and tokens that can be told by where they stand.
+
+    >>> redacted("cannot read https://me:hunter2@host/x.csv?sig=abc: PASSWORD=x, max_tokens=512")
+    'cannot read https://***@host/x.csv?sig=***: PASSWORD=***, max_tokens=512'
+    """
+    for pattern, by in _RULES:
+        text = pattern.sub(by, text)
+    return _ASSIGNED.sub(_without_value, text)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Values that must not be written, whatever they stand in, besides what can be told by where it stands."""
+
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, credentials: object, addresses: Iterable[object] = ()) -> Secrets:
+        """Return the secrets in credentials, as a framework has them, and in a configuration with addresses in it."""
+        found = set(_values(credentials, ""))
+        for each in _texts(addresses):
+            found |= set(_parts(each))
+        return cls(frozenset(value for value in found if len(value) >= SHORTEST_KNOWN))
+
+    def text(self, text: str) -> str:
+        """Return a text without them."""
+        if self._pattern is not None:
+            text = self._pattern.sub(MASK, text)
+        return redacted(text)
+
+    def hidden(self, value: Any, name: str = "") -> Any:
+        """Return a value without them: a mapping item by item, and all of what has the name of a secret."""
+        if isinstance(value, Mapping):
+            return {key: self.hidden(item, str(key)) for key, item in value.items()}
+        if isinstance(value, bool | int | float) or value is None:
+            return value
+        if is_secret_name(name) and value != "":
+            return MASK
+        if isinstance(value, str | os.PathLike):
+            return self.text(str(value) if isinstance(value, str) else os.fspath(value))
+        if isinstance(value, list | tuple):
+            return [self.hidden(item) for item in value]
+        shown = str(value)
+        safe = self.text(shown)
+        return value if safe == shown else safe
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str] | None:
+        longest_first = sorted(self.known, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name is most likely a secret.
+
+    >>> [is_secret_name(name) for name in ("DB_PASSWORD", "apiKey", "hf_token", "pad_token", "max_tokens", "compass")]
+    [True, True, True, False, False, False]
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip("\"' ")).lower().replace("-", "_")
+    return _SECRET_NAME.search(words) is not None and _TOKEN_OF_TEXT.search(words) is None
+
+
+def _without_value(match: re.Match[str]) -> str:
+    name, between, value = match["name"], match["is"], match["value"]
+    is_sentence = ":" in between and name.lower() == "token"  # such as "unexpected token: x"
+    is_reference = value.startswith("$") or name.lower() == "credentials"  # to the environment, to another file
+    if is_sentence or is_reference or value.startswith(MASK) or not is_secret_name(name):
+        return f"{name}{between}{_ASSIGNED.sub(_without_value, value)}"
+    quote = value[0] if value[0] in "\"'" else ""
+    return f"{name}{between}{quote}{MASK}{quote}"
+
+
+def _values(value: object, name: str) -> Iterable[str]:
+    """Yield what of credentials is secret."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _values(item, str(key).lower())
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _values(item, name)
+    elif isinstance(value, str):
+        yield from _parts(value)
+        if name not in HARMLESS and "://" not in value:
+            yield value
+
+
+def _parts(address: str) -> Iterable[str]:
+    """Yield the password and the values of the query in an address."""
+    for match in re.finditer(r":/{1,2}[^/\s:@]*:((?!\d+(?:[/\s]|$))[^\s]+)@", address):
+        yield match[1]
+    for match in re.finditer(r":/{1,2}([^/\s:@]{8,})@", address):  # a token in place of a user
+        yield match[1]
+    for match in re.finditer(r"[?&;]([\w.\-]+)=([^&\s;]+)", address):
+        if is_secret_name(match[1]):
+            yield match[2]
+
+
+def _texts(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, Iterable):
+        for item in value:
+            yield from _texts(item)

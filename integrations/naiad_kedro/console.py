@@ -1,0 +1,57 @@
+"""The console while a pipeline runs: what Kedro logs of an exception is kept in the run, so it may hold no secret."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from naiad.secrets import Secrets
+
+__all__ = ["hide", "without_secrets"]
+
+
+class _Hiding(logging.Filter):
+    """Masks secrets in what a handler is given. A record without any stays as it is."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # the handler itself says best that the record is wrong
+            return True
+        safe = self._secrets.text(text)
+        if record.exc_info and record.exc_info[1] is not None:
+            trace = "".join(traceback.format_exception(record.exc_info[1]))
+            if (hidden := self._secrets.text(trace)) != trace:
+                safe, record.exc_info, record.exc_text = f"{safe}\n{hidden}", None, None
+        if safe != text:
+            record.msg, record.args = safe, None
+        return True
+
+
+def hide(secrets: Secrets) -> list[tuple[logging.Handler, logging.Filter]]:
+    """Let no handler of this process write these secrets; return what was added to which."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    handlers = dict.fromkeys(handler for logger in loggers for handler in logger.handlers)
+    known = [each for each in handlers if not any(isinstance(filter, _Hiding) for filter in each.filters)]
+    added: list[tuple[logging.Handler, logging.Filter]] = [(handler, _Hiding(secrets)) for handler in known]
+    for handler, hiding in added:
+        handler.addFilter(hiding)
+    return added
+
+
+@contextmanager
+def without_secrets(secrets: Secrets) -> Iterator[None]:
+    """Hide secrets within this from what is logged to the console and to files."""
+    added = hide(secrets)
+    try:
+        yield
+    finally:
+        for handler, hiding in added:
+            handler.removeFilter(hiding)
