@@ -140,7 +140,9 @@ def leases_anew(journal: Path) -> Path:
     return journal
 
 
-@pytest.mark.parametrize("facts", [{}, {"boot": "an earlier boot"}, {"pid": os.getpid(), "started": "1"}], ids=["all", "boot", "start"])
+@pytest.mark.parametrize(
+    "facts", [{}, {"boot": "an earlier boot"}, {"pid": os.getpid(), "started": "1"}], ids=["all", "boot", "start"]
+)
 def test_nothing_is_proven_where_locks_keep_no_second_descriptor_out(
     facts: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
