@@ -23,21 +23,21 @@ from naiad.fields.file_set import FileSet, take_files
 from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
-from naiad.namespace import nested
 from naiad.store.segment import pack_int
+from naiad.tree import nested
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from naiad.batch import Batch
     from naiad.containers import Container
     from naiad.fields.base import Field
     from naiad.fields.file import StoredFile
     from naiad.fields.file_set import FileEntry
     from naiad.kept import KeptFile
-    from naiad.scope import ContainerScope
+    from naiad.session import Session
     from naiad.store.segment import Page
     from naiad.tracked import ArtifactFileData
+    from naiad.transaction import Transaction
     from naiad.typing import ProgressBarType
 
 __all__ = ["Handler"]
@@ -69,16 +69,16 @@ class Handler(Source):
         self._below: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
-        self._container._scope.look()
-        field = self._container._scope.tree.get(self._path)
+        self._container._session.look()
+        field = self._container._session.tree.get(self._path)
         if field is not None:
             return repr(field)
-        kind = "Namespace" if self._container._scope.tree.is_namespace(self._path) else "Unassigned"
+        kind = "Namespace" if self._container._session.tree.is_namespace(self._path) else "Unassigned"
         return f'<{kind} field at "{self._path}">'
 
     def _repr_html_(self) -> str:
         """Return the field for a notebook, or what is below a namespace."""
-        return listing(self._container._scope, self._path, repr(self))
+        return listing(self._container._session, self._path, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the run and the path; the run is opened there when it is first used."""
@@ -100,8 +100,8 @@ class Handler(Source):
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
-        self._container._scope.look()
-        return self._container._scope.tree.completions(self._path)
+        self._container._session.look()
+        return self._container._session.tree.completions(self._path)
 
     @property
     def container(self) -> Container:
@@ -128,7 +128,7 @@ class Handler(Source):
             NaiadTypeError, NaiadValueError: the field at the path cannot hold the value.
             FieldConflict: the path lies above or below another field.
         """
-        self._do(lambda batch: batch.assign(self._path, value), wait)
+        self._do(lambda transaction: transaction.assign(self._path, value), wait)
 
     def append(
         self,
@@ -199,7 +199,7 @@ class Handler(Source):
         Raises:
             InvalidArgument: not as many steps or timestamps as values.
         """
-        self._do(lambda batch: batch.extend(self._path, values, steps, timestamps), wait)
+        self._do(lambda transaction: transaction.extend(self._path, values, steps, timestamps), wait)
 
     def log(
         self,
@@ -212,11 +212,11 @@ class Handler(Source):
         description: str | None = None,
     ) -> None:
         """Add a point, or several given as a collection. The old name of `append` and `extend`."""
-        self._do(lambda batch: batch.log(self._path, value, step, timestamp, name, description), wait)
+        self._do(lambda transaction: transaction.log(self._path, value, step, timestamp, name, description), wait)
 
     def add(self, values: Any, *, wait: bool = False) -> None:
         """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
-        self._do(lambda batch: batch.add(self._path, values), wait)
+        self._do(lambda transaction: transaction.add(self._path, values), wait)
 
     def remove(self, values: Any, *, wait: bool = False) -> None:
         """Remove a tag or several; those that are not there are no error."""
@@ -235,7 +235,7 @@ class Handler(Source):
         wait: bool = False,
     ) -> None:
         """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
-        self._do(lambda batch: batch.configure(self._path, min, max, unit), wait)
+        self._do(lambda transaction: transaction.configure(self._path, min, max, unit), wait)
 
     def pop(self, path: str | None = None, *, wait: bool = False) -> None:
         """Remove the field here, or at a path below; of a namespace, all fields in it.
@@ -244,7 +244,7 @@ class Handler(Source):
             FieldConflict: there is nothing to remove.
         """
         gone = self._path if path is None else paths.join(self._path, path)
-        self._container._scope.remove(paths.parse(gone), wait)
+        self._container._session.remove(paths.parse(gone), wait)
 
     # Files
 
@@ -265,12 +265,12 @@ class Handler(Source):
             FileNotFound, UnreadableFile, UnsupportedFile: it is no file that can be read.
             NaiadTypeError, NaiadValueError: no file can be made of it.
         """
-        self._container._scope.require_active()
+        self._container._session.require_active()
         file = as_file(value, **options)
         self._take_in(
             "upload",
-            lambda scope: {self._path: take(scope, file, progress_bar)},
-            lambda batch, files: batch.on(
+            lambda session: {self._path: take(session, file, progress_bar)},
+            lambda transaction, files: transaction.on(
                 self._path, FileField, "upload", lambda field: field.assigning(files[self._path])
             ),
             wait,
@@ -296,8 +296,10 @@ class Handler(Source):
         """
         self._take_in(
             "upload_files",
-            lambda scope: take_files(scope, self._path, value, progress_bar),
-            lambda batch, files: batch.on(self._path, FileSet, "upload_files", lambda field: field.storing(files)),
+            lambda session: take_files(session, self._path, value, progress_bar),
+            lambda transaction, files: transaction.on(
+                self._path, FileSet, "upload_files", lambda field: field.storing(files)
+            ),
             wait,
         )
 
@@ -326,10 +328,15 @@ class Handler(Source):
             UnsupportedLocation: nothing installed knows such a URL.
             FileError: the files cannot be read.
         """
-        scope = self._container._scope
-        scope.require_active()
+        session = self._container._session
+        session.require_active()
         files = track(path, destination, progress_bar)
-        self._do(lambda batch: batch.on(self._path, Artifact, "track_files", lambda field: field.tracking(files)), wait)
+        self._do(
+            lambda transaction: transaction.on(
+                self._path, Artifact, "track_files", lambda field: field.tracking(files)
+            ),
+            wait,
+        )
 
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
@@ -389,13 +396,13 @@ class Handler(Source):
             MissingField: nothing is stored here.
             WrongVerb: it is a series; use `fetch_last` or `fetch_values`.
         """
-        scope = self._container._scope
-        field = scope.field(self._path)
+        session = self._container._session
+        field = session.field(self._path)
         if field is not None:
             return field.fetch()
-        if not scope.tree.is_namespace(self._path):
-            raise scope.missing(self._path)
-        return nested(scope.atoms(self._path), self._path)
+        if not session.tree.is_namespace(self._path):
+            raise session.missing(self._path)
+        return nested(session.atoms(self._path), self._path)
 
     def fetch_last(self) -> Any:
         """Return the last value of a series.
@@ -416,33 +423,33 @@ class Handler(Source):
 
     def sources(self) -> dict[str, Field]:
         """Return the fields at or below this place, for copying them."""
-        scope = self._container._scope
-        field = scope.field(self._path)
+        session = self._container._session
+        field = session.field(self._path)
         if field is not None:
             return {"": field}
-        if not scope.tree.is_namespace(self._path):
-            raise scope.missing(self._path)
+        if not session.tree.is_namespace(self._path):
+            raise session.missing(self._path)
         start = len(self._path) + 1 if self._path else 0
-        return {path[start:]: scope.existing(path) for path in scope.tree.paths(self._path)}
+        return {path[start:]: session.existing(path) for path in session.tree.paths(self._path)}
 
-    def _do(self, change: Callable[[Batch], None], wait: bool) -> None:
+    def _do(self, change: Callable[[Transaction], None], wait: bool) -> None:
         """Gather the changes of one verb and write them, all or none."""
-        self._container._scope.change(change, wait)
+        self._container._session.change(change, wait)
 
     def _take_in(
         self,
         verb: str,
-        take: Callable[[ContainerScope], dict[str, KeptFile]],
-        change: Callable[[Batch, dict[str, KeptFile]], None],
+        take: Callable[[Session], dict[str, KeptFile]],
+        change: Callable[[Transaction, dict[str, KeptFile]], None],
         wait: bool,
     ) -> None:
         """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
-        scope = self._container._scope
-        scope.require_active()
-        known = scope.tree.get(self._path)
+        session = self._container._session
+        session.require_active()
+        known = session.tree.get(self._path)
         if known is not None:
             getattr(known, verb)  # a kind that does not have it says so before anything is copied
-        scope.take_in(self._path, lambda: take(scope), change, wait)
+        session.take_in(self._path, lambda: take(session), change, wait)
 
     # The ways of append
 
@@ -453,7 +460,7 @@ class Handler(Source):
         except UnsupportedValue:
             return False
         except (NaiadTypeError, NaiadValueError):
-            self._container._scope.require_active()  # that a run was stopped matters more than what it is given
+            self._container._session.require_active()  # that a run was stopped matters more than what it is given
             raise
         return True
 
@@ -463,14 +470,14 @@ class Handler(Source):
             return False
         if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
             return False
-        scope = self._container._scope
-        if self._removals != scope.removals:  # one of the series may be gone
+        session = self._container._session
+        if self._removals != session.removals:  # one of the series may be gone
             return False
         known = self._known
         if not values.keys() <= known.keys():
             return False
         time = now()
-        journal = scope.writer.journal
+        journal = session.writer.journal
         reserve, page = journal.slot
         place = step
         for key, value in values.items():
@@ -487,19 +494,19 @@ class Handler(Source):
         return True
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
-        self._do(lambda batch: batch.append(self._path, value, step, timestamp, name, description), wait)
+        self._do(lambda transaction: transaction.append(self._path, value, step, timestamp, name, description), wait)
         self._learn(value)
 
     def _learn(self, value: Any) -> None:
         """Remember which series the next append may go to directly."""
-        tree = self._container._scope.tree
+        tree = self._container._session.tree
         field = tree.get(self._path)
         if isinstance(field, FloatSeries) and field.is_hot:
             self._series = field
         elif type(value) is dict:
-            if self._removals != self._container._scope.removals:
+            if self._removals != self._container._session.removals:
                 self._known.clear()
-                self._removals = self._container._scope.removals
+                self._removals = self._container._session.removals
             base = f"{self._path}/" if self._path else ""
             for key in value:
                 below = tree.get(base + key) if type(key) is str else None
@@ -507,7 +514,7 @@ class Handler(Source):
                     self._known[key] = below
 
     def _existing(self) -> Any:
-        return self._container._scope.existing(self._path)
+        return self._container._session.existing(self._path)
 
 
 def _give_back(page: Page, at: int) -> None:
@@ -522,5 +529,5 @@ def _is_exact(value: object) -> bool:
 
 
 def _restored(container: Container, path: str) -> Handler:
-    is_open = "_scope" in container.__dict__  # else it is opened later, when the handler is first used
+    is_open = "_session" in container.__dict__  # else it is opened later, when the handler is first used
     return container._handler(path) if is_open else Handler(container, path)

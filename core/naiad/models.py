@@ -109,7 +109,7 @@ class Model(StoredContainer):
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
         """Find versions of this model; the arguments mean what they mean to `Project.fetch_runs_table`."""
-        self._scope.require_active()
+        self._session.require_active()
         own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
         return fetch_table(
             Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
@@ -216,7 +216,7 @@ class ModelVersion(StoredContainer):
             raise InvalidArgument(
                 f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
             ) from None
-        self._scope.write("sys/stage", "string", wanted.value)
+        self._session.write("sys/stage", "string", wanted.value)
 
 
 def _require(opener: str, parameter: str, example: str, given: str | None, with_id: str | None) -> None:

@@ -12,7 +12,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 
 from naiad.errors import MissingField
-from naiad.namespace import nested
+from naiad.tree import nested
 from naiad_kedro.marks import as_metrics
 
 if TYPE_CHECKING:

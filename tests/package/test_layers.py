@@ -16,8 +16,8 @@ LAYERS = [
     "plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "attempt handler namespace scope batch options life plugged temporary containers stored runs projects models trash "
-    "management tables query capture listing utils",
+    "attempt handler tree session transaction options life plugged temporary containers stored runs projects models "
+    "trash management tables query capture listing utils",
     "cli importers testing as_neptune integrations",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}

@@ -118,7 +118,7 @@ class Artifact(Field):
 
     def _storing(self, files: Iterable[TrackedFile]) -> Change:
         facts = [astuple(file) for file in files]
-        manifest = take(self.scope, FileValue(content=json.dumps(facts).encode(), extension="json"))
+        manifest = take(self.session, FileValue(content=json.dumps(facts).encode(), extension="json"))
         digest = artifact_hash(TrackedFile(*each) for each in facts)
         text = KeptVersion(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
 
@@ -130,7 +130,7 @@ class Artifact(Field):
 
     def _known(self, digest: str) -> list[TrackedFile]:
         """The files of a version that some field of the same container has."""
-        reader = self.scope.reader
+        reader = self.session.reader
         for path, kind in reader.kinds().items():
             if kind == self.kind:
                 version = KeptVersion.from_text(str(reader.value(path)))
@@ -144,18 +144,18 @@ class Artifact(Field):
 
     def _files_now(self) -> Sequence[TrackedFile]:
         """The files of the version; what this process wrote last while that waits for the disk."""
-        if self._written and self.scope.writer.journal.is_troubled:
+        if self._written and self.session.writer.journal.is_troubled:
             return self._written
         return self._files(self._version())
 
     def _version(self) -> KeptVersion:
-        kind, text = self.scope.reader.atom(self.path)
+        kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return KeptVersion.from_text(str(text))
 
     def _files(self, version: KeptVersion) -> list[TrackedFile]:
-        return _manifest(self.scope.reader, version)
+        return _manifest(self.session.reader, version)
 
 
 def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:

@@ -28,14 +28,14 @@ class Atom(Field, Generic[T]):
 
     def fetch(self) -> T:
         """Return the value. If another process has put a field of another kind here, that one answers."""
-        kind, plain = self.scope.reader.atom(self.path)
+        kind, plain = self.session.reader.atom(self.path)
         if kind != self.kind:
-            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+            return self.session.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
         return self.read(plain)
 
     def copy(self, path: str, *, wait: bool = False) -> None:
         """Store the value at another path of the same run too."""
-        self.scope.copy(self, path, wait)
+        self.session.copy(self, path, wait)
 
     def content(self) -> T:
         """Return the value, which another field of this kind accepts."""

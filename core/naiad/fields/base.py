@@ -11,19 +11,19 @@ from naiad.coerce import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 
 if TYPE_CHECKING:
-    from naiad.batch import Batch
     from naiad.kept import KeptFile
     from naiad.ops import Op
     from naiad.store.reader import Reader
+    from naiad.transaction import Transaction
     from naiad.writer import Writer
 
-__all__ = ["Change", "Field", "Scope", "Source", "current"]
+__all__ = ["Change", "Field", "FieldSession", "Source", "current"]
 
 K = TypeVar("K")
 V = TypeVar("V", bound=Callable[..., Any])
 
 
-class Scope(Protocol):
+class FieldSession(Protocol):
     """What a field needs of the container it lives in: what it may do, where it writes and what it reads back."""
 
     @property
@@ -61,14 +61,14 @@ class Scope(Protocol):
     def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
         """Write checked changes together, or none of them."""
 
-    def change(self, gather: Callable[[Batch], object], wait: bool = False) -> None:
+    def change(self, gather: Callable[[Transaction], object], wait: bool = False) -> None:
         """Gather the changes of one verb and write them, all or none."""
 
     def take_in(
         self,
         path: str,
         take: Callable[[], dict[K, KeptFile]],
-        gather: Callable[[Batch, dict[K, KeptFile]], object],
+        gather: Callable[[Transaction, dict[K, KeptFile]], object],
         wait: bool = False,
     ) -> None:
         """Copy files into the store without the lock, then write what becomes of them."""
@@ -149,8 +149,8 @@ class Field(Source):
     remedy: ClassVar[str] = "Use another path, or remove the field first with run.pop({path!r})."
     reading: ClassVar[str] = "Read it with fetch()."
 
-    def __init__(self, scope: Scope, path: str, *, is_new: bool = True) -> None:
-        self.scope = scope
+    def __init__(self, session: FieldSession, path: str, *, is_new: bool = True) -> None:
+        self.session = session
         self.path = path
         self.is_new = is_new  # nothing was stored here when this object was made
 
@@ -192,7 +192,7 @@ class Field(Source):
 
     def write(self, plan: Callable[[], Change], wait: bool = False) -> None:
         """Write the change that a verb plans. A file that the disk does not take is spared, as through a handler."""
-        self.scope.change(lambda batch: batch.plan(self.path, plan), wait)
+        self.session.change(lambda transaction: transaction.plan(self.path, plan), wait)
 
     def assigning(self, value: object) -> Change:  # noqa: ARG002 (for the kinds that can be assigned)
         """Check a value that shall replace the content, and return the change."""
@@ -211,6 +211,6 @@ def current(verb: V) -> V:
         try:
             return verb(self, *arguments, **options)
         except FieldConflict:
-            return getattr(self.scope.replacement(self), verb.__name__)(*arguments, **options)
+            return getattr(self.session.replacement(self), verb.__name__)(*arguments, **options)
 
     return cast("V", read)

@@ -67,7 +67,7 @@ class FileSeries(Series):
         for column in ("name", "description", "extension"):  # as objects, so that what there is none of is None
             frame[column] = pd.Series([getattr(file, column) for file in files], dtype=object)
         frame["size"] = pd.Series([file.size for file in files], dtype="int64")
-        frame["sha256"] = [file.moved(self.scope.reader.resolve(file.blob)).digest() for file in files]
+        frame["sha256"] = [file.moved(self.session.reader.resolve(file.blob)).digest() for file in files]
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" files") as report:
             report(len(frame))
         return frame
@@ -75,7 +75,7 @@ class FileSeries(Series):
     @current
     def fetch_files(self) -> Iterator[StoredFile]:
         """Return the files, ordered by step; each is read when its content is asked for."""
-        return iter([StoredFile(self.scope.reader, file) for file in self._entries()[1]])
+        return iter([StoredFile(self.session.reader, file) for file in self._entries()[1]])
 
     def fetch_last(self) -> Any:
         """Refuse: a file is no value."""
@@ -107,16 +107,16 @@ class FileSeries(Series):
         Raises:
             EmptySeries: there is no file.
         """
-        last = self.scope.reader.last(self.path, self.kind)
+        last = self.session.reader.last(self.path, self.kind)
         if last is None:
             raise self._empty()
-        index = self.scope.reader.count(self.path) - 1
+        index = self.session.reader.count(self.path) - 1
         self._save(index, kept(last.value), self._folder(destination), nothing)
 
     def content(self) -> FileSeriesValue:
         """Return all files, for a copy of the series."""
         steps, files, times = self._entries()
-        stored = [StoredFile(self.scope.reader, file) for file in files]
+        stored = [StoredFile(self.session.reader, file) for file in files]
         return FileSeriesValue(stored, [time / 1000 for time in times], steps)
 
     def assigning(self, value: object) -> Change:
@@ -175,15 +175,15 @@ class FileSeries(Series):
                         path=self.path,
                         value=value,
                     )
-                files.append(replace(take(self.scope, value), **captions))  # type: ignore[arg-type]  # both are texts
+                files.append(replace(take(self.session, value), **captions))  # type: ignore[arg-type]  # both are texts
         except BaseException:
-            if not self.scope.is_read_only:
-                self.scope.writer.drop(incoming(files))
+            if not self.session.is_read_only:
+                self.session.writer.drop(incoming(files))
             raise
         return files
 
     def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return texts.steps, [kept(text) for text in texts.texts], texts.times
 
     def _files(self) -> list[KeptFile]:
@@ -203,7 +203,7 @@ class FileSeries(Series):
 
     def _save(self, index: int, file: KeptFile, folder: Path, report: Report) -> None:
         extension = file.extension.lstrip(".")
-        save(self.scope.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
+        save(self.session.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
 
 
 def _text(caption: object) -> str | None:

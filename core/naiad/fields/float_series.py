@@ -33,8 +33,8 @@ class FloatSeries(Series):
 
     kind = "float_series"
 
-    def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
-        super().__init__(scope, path, is_new=is_new)
+    def __init__(self, session: Any, path: str, *, is_new: bool = True) -> None:
+        super().__init__(session, path, is_new=is_new)
         self.fid = 0  # 0: not bound
         self._number = 0  # what fid will be once the op that says so is written
         self.journal: Journal | None = None
@@ -43,7 +43,7 @@ class FloatSeries(Series):
     @property
     def is_hot(self) -> bool:
         """Whether points may be packed without asking: bound, and no rule of the run looks at each point."""
-        return bool(self.fid) and not (self.scope.is_sync or self.scope.has_limits)
+        return bool(self.fid) and not (self.session.is_sync or self.session.has_limits)
 
     def forget(self) -> None:
         """Let go of the number: records that carry it belong to what was removed."""
@@ -64,7 +64,7 @@ class FloatSeries(Series):
 
     def fetch_config(self) -> tuple[float | None, float | None, str | None]:
         """Return minimum, maximum and unit as given to `configure`."""
-        low, high, unit = self.scope.reader.config(self.path)
+        low, high, unit = self.session.reader.config(self.path)
         return low, high, unit
 
     def put(self, value: object, step: object, timestamp: object, *, is_taken: bool = False) -> None:
@@ -80,13 +80,13 @@ class FloatSeries(Series):
             place = coerce.step(self.path, step)
             if not is_taken:
                 self.last = math.floor(place)
-        self.scope.writer.points(self.fid, (number,), (place,), (time,))
+        self.session.writer.points(self.fid, (number,), (place,), (time,))
 
     def adding(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Check one point and return the change that adds it."""
-        if self.scope.has_limits or name is not None or description is not None:
+        if self.session.has_limits or name is not None or description is not None:
             return super().adding(value, step, timestamp, name, description)
         numbers = (coerce.number(self.path, value),)
         places = None if step is None else (coerce.step(self.path, step),)
@@ -95,7 +95,7 @@ class FloatSeries(Series):
 
     def drawn(self) -> list[str]:
         """Return a chart, and the numbers of it."""
-        reader = self.scope.reader
+        reader = self.session.reader
         found, last = reader.chart(self.path, MOST_DRAWN), reader.last(self.path, self.kind)
         if last is None:
             return ["no points"]
@@ -108,7 +108,7 @@ class FloatSeries(Series):
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, values and times as arrays."""
-        points = self.scope.reader.points(self.path)
+        points = self.session.reader.points(self.path)
         return points.steps, points.values, points.times
 
     def content(self) -> FloatSeriesValue:
@@ -147,7 +147,7 @@ class FloatSeries(Series):
         times = self.times(timestamps, len(numbers))
         if fresh:
             return Change(self, then=lambda: self._replace(numbers, places, times, axis or self._kept_axis()))
-        if self.scope.has_limits:
+        if self.session.has_limits:
             return self._limited(numbers, places, times)
         return Change(self, ops=self._binding, then=lambda: self._write(numbers, places, times))
 
@@ -175,14 +175,14 @@ class FloatSeries(Series):
 
     def _write(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> None:
         if not self.fid:
-            self.fid, self.journal = self._number, self.scope.writer.journal
+            self.fid, self.journal = self._number, self.session.writer.journal
         if not numbers:
             return
         if steps is None:
             steps = self.take_steps(len(numbers))
         else:
             self.last = math.floor(steps[-1])
-        self.scope.writer.points(self.fid, numbers, steps, times)
+        self.session.writer.points(self.fid, numbers, steps, times)
 
     def _replace(
         self,
@@ -195,19 +195,19 @@ class FloatSeries(Series):
         self._bind(fresh=True)
         self._axis = axis
         if any(part is not None for part in axis):
-            self.scope.writer.log([Configure(self.path, *axis, self.scope.writer.now())])
+            self.session.writer.log([Configure(self.path, *axis, self.session.writer.now())])
         self._write(numbers, steps, times)
 
     def _binding(self, at: float) -> list[Op]:
         """The op that binds the series, if it is not yet; one frame has those of all series of a call."""
         if self.fid:
             return []
-        self._number = self.scope.writer.journal.next_number()
+        self._number = self.session.writer.journal.next_number()
         return [Define(self._number, self.path, False, at)]
 
     def _bind(self, *, fresh: bool) -> None:
-        self.journal = self.scope.writer.journal
-        self.fid = self.scope.writer.bind(self.path, fresh=fresh)
+        self.journal = self.session.writer.journal
+        self.fid = self.session.writer.bind(self.path, fresh=fresh)
 
     def _kept_axis(self) -> tuple[float | None, float | None, str | None]:
         if self._axis is None:

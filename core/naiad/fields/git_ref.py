@@ -27,7 +27,7 @@ class GitRef(Field):
     @current
     def fetch(self) -> GitRefValue:
         """Return what is known."""
-        kind, text = self.scope.reader.atom(self.path)
+        kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return read_facts(str(text), GitRefValue)

@@ -49,8 +49,8 @@ class Series(Field):
     remedy = "Use another path, or remove the series first with run.pop({path!r})."
     reading = "Read it with fetch_last() or fetch_values()."
 
-    def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
-        super().__init__(scope, path, is_new=is_new)
+    def __init__(self, session: Any, path: str, *, is_new: bool = True) -> None:
+        super().__init__(session, path, is_new=is_new)
         self.last: int | None = -1 if is_new else None  # step of the last point; None: not asked the store yet
         self.left_out = 0  # points refused by the order of steps
         self.newest: tuple[float, float] | None = None  # step and time that the next point must not be below
@@ -95,9 +95,9 @@ class Series(Field):
             EmptySeries: there is none.
         """
         try:
-            last = self.scope.reader.last(self.path, self.kind)
+            last = self.session.reader.last(self.path, self.kind)
         except FieldConflict:
-            return self.scope.replacement(self).fetch_last()
+            return self.session.replacement(self).fetch_last()
         if last is None:
             raise EmptySeries(f'"{self.path}" has no points yet, so it has no last value.', path=self.path)
         return self.read(last.value)
@@ -118,7 +118,7 @@ class Series(Field):
         try:
             steps, values, times = self.columns()
         except FieldConflict:
-            now = self.scope.replacement(self)
+            now = self.session.replacement(self)
             frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
             return frame
         frame = pd.DataFrame({"step": steps, "value": values})
@@ -180,7 +180,7 @@ class Series(Field):
         """Say that only files have a name and a description; the value itself is stored."""
         if name is not None or description is not None:
             warn_once(
-                (self.scope.key, self.path, "captions"),
+                (self.session.key, self.path, "captions"),
                 f'"{self.path}" keeps no name= and description=, because only files have them.',
             )
 
@@ -231,7 +231,7 @@ class Series(Field):
         if fresh:
             self.last, self.newest = -1, None
         taken = self.take_steps(len(texts)) if places is None else places
-        kept = self.in_order(taken, times) if self.scope.has_limits else range(len(texts))
+        kept = self.in_order(taken, times) if self.session.has_limits else range(len(texts))
         if texts and places is not None:
             self.last = math.floor(places[-1])
         if kept:
@@ -251,12 +251,12 @@ class Series(Field):
             if point[0] > newest[0] and point[1] >= newest[1]:
                 newest = point
                 kept.append(place)
-            elif self.scope.is_sync:
+            elif self.session.is_sync:
                 raise StepOrderError(_out_of_order(self.path, point[0], newest[0]), path=self.path, step=point[0])
             else:
                 self.left_out += 1
                 message = _out_of_order(self.path, point[0], newest[0]) + "\nSuch points are left out."
-                warn_once((self.scope.key, self.path, "order"), message, LimitWarning)
+                warn_once((self.session.key, self.path, "order"), message, LimitWarning)
         return kept
 
     def _stored_last(self) -> int:
@@ -265,7 +265,7 @@ class Series(Field):
 
     def _last_point(self) -> Last | None:
         try:
-            return self.scope.reader.last(self.path, self.kind)
+            return self.session.reader.last(self.path, self.kind)
         except (MissingField, FieldConflict):  # another process has removed the series; this one goes on with a new one
             return None
 

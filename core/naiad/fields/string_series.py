@@ -24,18 +24,18 @@ class StringSeries(Series):
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, texts and times."""
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
 
     def drawn(self) -> list[str]:
         """Return how many entries there are, and the last of them."""
-        texts = self.scope.reader.texts(self.path)
+        texts = self.session.reader.texts(self.path)
         rows = [*zip(texts.steps, map(self.read, texts.texts), strict=True)]
         return [html.text(f"{len(rows):,} entries"), html.grid(("step", "value"), rows[-MOST_DRAWN:])]
 
     def content(self) -> StringSeriesValue:
         """Return all entries, for a copy of the series."""
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return StringSeriesValue(
             [self.read(text) for text in texts.texts], [time / 1000 for time in texts.times], texts.steps
         )
@@ -67,10 +67,10 @@ class StringSeries(Series):
         return Change(self, ops=lambda at: [self.strings(texts, places, times, at, fresh=fresh)])
 
     def _within_limits(self, text: str) -> str:
-        if not self.scope.has_limits or len(text) <= LONGEST:
+        if not self.session.has_limits or len(text) <= LONGEST:
             return text
         warn_once(
-            (self.scope.key, self.path),
+            (self.session.key, self.path),
             f'Entries of "{self.path}" were cut to {LONGEST:,} characters, because the run has limits="neptune".',
             LimitWarning,
         )

@@ -40,9 +40,9 @@ class StringSet(Field):
     def fetch(self) -> set[str]:
         """Return the tags."""
         try:
-            return set(self.scope.reader.tags(self.path))
+            return set(self.session.reader.tags(self.path))
         except FieldConflict:
-            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+            return self.session.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
 
     def content(self) -> StringSetValue:
         """Return the tags, for a copy of them."""

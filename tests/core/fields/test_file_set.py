@@ -398,6 +398,8 @@ def test_files_are_deleted_by_path_objects_too(run: naiad.Run) -> None:
 @pytest.mark.parametrize(("seconds", "year"), [(2**38, 9999), (-(2**37), 1)])
 def test_time_that_no_datetime_holds_is_shown_as_the_nearest(run: naiad.Run, seconds: int, year: int) -> None:
     odd = replace(KeptFile.of_bytes(b"x"), modified=seconds * 10**9)
-    run._scope.change(lambda batch: batch.on("set", FileSetField, "upload_files", lambda s: s.storing({"odd": odd})))
+    run._session.change(
+        lambda transaction: transaction.on("set", FileSetField, "upload_files", lambda s: s.storing({"odd": odd}))
+    )
 
     assert [year] == [each.mtime.year for each in run["set"].list_fileset_files()]

@@ -378,7 +378,7 @@ def test_refused_call_takes_no_step_and_counts_no_point_with_neptunes_limits() -
         run["a"].append(2.0)
 
         assert [0.0, 1.0] == run["a"].fetch_values()["step"].tolist()
-        assert 0 == run._scope.existing("a").left_out  # type: ignore[attr-defined]  # it is a series
+        assert 0 == run._session.existing("a").left_out  # type: ignore[attr-defined]  # it is a series
 
 
 @pytest.mark.usefixtures("store")

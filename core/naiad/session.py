@@ -1,4 +1,4 @@
-"""The scope of a container: the tree of its fields, and the one place where checked changes become written ones."""
+"""The session of a container: the tree of its fields, and the one place where checked changes become written ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from naiad import paths
-from naiad.batch import Batch
 from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
@@ -28,22 +27,23 @@ from naiad.fields.atom import Atom
 from naiad.fields.base import Change, Field
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
-from naiad.namespace import Tree
 from naiad.ops import Assign, Delete, Op, Plain
 from naiad.store.intake import incoming
+from naiad.transaction import Transaction
+from naiad.tree import Tree
 
 if TYPE_CHECKING:
     from naiad.kept import KeptFile
     from naiad.store.reader import Reader
     from naiad.writer import Writer
 
-__all__ = ["ContainerScope"]
+__all__ = ["Session"]
 
 K = TypeVar("K")
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
 
 
-class ContainerScope:
+class Session:
     """What the fields of one container share.
 
     The tree holds what this process knows to exist: all that was there when the container was opened, and all that
@@ -79,11 +79,11 @@ class ContainerScope:
         self._open_writer = open_writer  # of what is mostly read: nobody is a writer before the first write
         self._inactive = inactive
         self._writable = writable
-        _scopes.add(self)
+        _sessions.add(self)
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written through this scope."""
+        """Whether nothing can be written through this session."""
         return self._writer is None and self._open_writer is None
 
     @property
@@ -253,14 +253,14 @@ class ContainerScope:
 
     # Changing it
 
-    def change(self, gather: Callable[[Batch], object], wait: bool = False, taken: Iterable[str] = ()) -> None:
+    def change(self, gather: Callable[[Transaction], object], wait: bool = False, taken: Iterable[str] = ()) -> None:
         """Gather the changes of one verb and write them, all or none; content taken in and not used is dropped."""
-        batch = Batch(self, wait)
+        transaction = Transaction(self, wait)
         try:
-            with self.lock, batch:
-                gather(batch)
+            with self.lock, transaction:
+                gather(transaction)
         finally:
-            unused = [name for name in taken if name not in batch.stored]
+            unused = [name for name in taken if name not in transaction.stored]
             if unused:
                 self.writer.drop(unused)
         if wait and not self.is_sync:  # which has waited already
@@ -270,7 +270,7 @@ class ContainerScope:
         self,
         path: str,
         take: Callable[[], dict[K, KeptFile]],
-        gather: Callable[[Batch, dict[K, KeptFile]], object],
+        gather: Callable[[Transaction, dict[K, KeptFile]], object],
         wait: bool = False,
     ) -> None:
         """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
@@ -280,7 +280,7 @@ class ContainerScope:
         except StorageError as problem:
             self.spare(path, problem, wait)
         else:
-            self.change(lambda batch: gather(batch, files), wait, incoming(files.values()))
+            self.change(lambda transaction: gather(transaction, files), wait, incoming(files.values()))
 
     def spare(self, path: str, problem: StorageError, wait: bool = False) -> None:
         """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
@@ -326,7 +326,7 @@ class ContainerScope:
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too: `run[path] = source`."""
-        self.change(lambda batch: batch.assign(paths.parse(path), source), wait)
+        self.change(lambda transaction: transaction.assign(paths.parse(path), source), wait)
 
     def remove(self, path: str, wait: bool = False) -> None:
         """Remove the field at a path, or all fields of a namespace, in one write.
@@ -384,13 +384,13 @@ class ContainerScope:
         warn_once(self.key, f"{self.title} is open for reading only, so nothing is stored in it.", ReadOnlyWarning)
 
 
-_scopes: weakref.WeakSet[ContainerScope] = weakref.WeakSet()
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
     """In a forked child: another thread of the parent may have held a lock, and that thread does not exist here."""
-    for scope in _scopes:
-        scope.lock = threading.RLock()
+    for session in _sessions:
+        session.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

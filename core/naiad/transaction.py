@@ -1,4 +1,4 @@
-"""A batch: the changes of one call, gathered and checked field by field, then written together or not at all."""
+"""A transaction: the changes of one call, gathered and checked field by field, then written together or not at all."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
 
 if TYPE_CHECKING:
-    from naiad.scope import ContainerScope
+    from naiad.session import Session
 
-__all__ = ["Batch"]
+__all__ = ["Transaction"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Field)
@@ -42,26 +42,26 @@ NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, f
 """What fields take, or refuse for a reason of their own."""
 
 
-class Batch:
+class Transaction:
     """What one verb is about to do. Leaving the block in order writes it; an exception leaves no trace.
 
-    The scope's lock is held around it, by a `with` of its own: Ctrl-C cannot come between taking a lock that is
-    written in C and entering its block, but it can come in the first line of any method here. `scope.change` does it.
+    The session's lock is held around it, by a `with` of its own: Ctrl-C cannot come between taking a lock that is
+    written in C and entering its block, but it can come in the first line of any method here. `session.change` does it.
 
-    >>> with scope.lock, Batch(scope) as batch:
-    ...     batch.assign("params", {"lr": 0.1, "epochs": 3})
+    >>> with session.lock, Transaction(session) as transaction:
+    ...     transaction.assign("params", {"lr": 0.1, "epochs": 3})
     """
 
-    def __init__(self, scope: ContainerScope, wait: bool = False) -> None:
+    def __init__(self, session: Session, wait: bool = False) -> None:
         self.stored: frozenset[str] = frozenset()  # names of content that came in and is part of what was written
-        self._scope = scope
+        self._session = session
         self._wait = wait  # whether the user wants to be told what is not stored
         self._changes: list[Change] = []
         self._new: dict[str, Field] = {}
         self._has_learned = False
 
-    def __enter__(self) -> Batch:
-        self._scope.require_active()
+    def __enter__(self) -> Transaction:
+        self._session.require_active()
         return self
 
     def __exit__(
@@ -69,13 +69,13 @@ class Batch:
     ) -> None:
         try:
             if error is None and self._changes:
-                self._scope.commit(self._changes)
+                self._session.commit(self._changes)
                 self.stored = frozenset(name for change in self._changes for name in change.incoming)
                 self._changes = []
         finally:
             incoming = [name for change in self._changes for name in change.incoming]
             if incoming:
-                self._scope.writer.drop(incoming)
+                self._session.writer.drop(incoming)
 
     def assign(self, path: str, value: Any) -> None:
         """Assign a value, each value of a dict to a path below, or what is stored at another place."""
@@ -201,16 +201,16 @@ class Batch:
         return known
 
     def _known(self, path: str) -> Field | None:
-        known = self._new.get(path) or self._scope.tree.get(path)
+        known = self._new.get(path) or self._session.tree.get(path)
         if known is None and not self._has_learned:
             self._has_learned = True
-            self._scope.learn()
-            known = self._scope.tree.get(path)
+            self._session.learn()
+            known = self._session.tree.get(path)
         return known
 
     def _make(self, path: str, kind: str) -> Field:
         self._refuse_root(path)
-        return field_class(kind)(self._scope, path)
+        return field_class(kind)(self._session, path)
 
     # Gathering
 
@@ -222,13 +222,13 @@ class Batch:
 
     def _planned(self, path: str, check: Callable[[], T]) -> T | None:
         """Return what a check returns; a value that no field accepts is left out with one warning a path."""
-        self._scope.require_writable(path)
+        self._session.require_writable(path)
         try:
             return self._spared(path, check)
         except UnsupportedValue as problem:
-            if self._scope.is_strict:
+            if self._session.is_strict:
                 raise
-            warn_once((self._scope.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
+            warn_once((self._session.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
             return None
 
     def _spared(self, path: str, check: Callable[[], T]) -> T | None:
@@ -236,20 +236,20 @@ class Batch:
         try:
             return check()
         except StorageError as problem:
-            self._scope.spare(path, problem, self._wait)
+            self._session.spare(path, problem, self._wait)
             return None
 
     def _keep(self, change: Change) -> None:
         if change.ops is None and change.then is None:
             return  # it does nothing, so it makes no field either
         self._changes.append(change)
-        if change.field.path not in self._scope.tree:
+        if change.field.path not in self._session.tree:
             self._new[change.field.path] = change.field
 
     def _refuse_root(self, path: str) -> None:
         if not path:
             raise NaiadTypeError(
-                f"Only a dict can be written to the root of {self._scope.title}.\nGive a path as well."
+                f"Only a dict can be written to the root of {self._session.title}.\nGive a path as well."
             )
 
     def _refuse_dict(self, path: str) -> None:
