@@ -6,18 +6,16 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from naiad import life, paths
 from naiad.coerce import with_article
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
+from naiad.fields.base import Field
 from naiad.handler import Handler
 from naiad.listing import listing
+from naiad.session import Session
 from naiad.tree import lines_of, nested
-
-if TYPE_CHECKING:
-    from naiad.fields.base import Field
-    from naiad.session import Session
 
 __all__ = ["Container"]
 
@@ -72,7 +70,7 @@ class Container:
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
-        self._session.look()
+        self._session.refresh_for_display()
         return self._session.tree.completions()
 
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler:
@@ -83,7 +81,8 @@ class Container:
         return handler
 
     def _handler(self, path: str) -> Handler:
-        self._session.require_active()
+        if self._session.is_stopped:
+            self._session.require_active()
         return self._by_path.get(path) or self._by_path.setdefault(path, Handler(self, path))
 
     # The verbs of the root

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from naiad import html
 from naiad.errors import NaiadError
 from naiad.fields.series import Series
-
-if TYPE_CHECKING:
-    from naiad.session import Session
+from naiad.session import Session
 
 __all__ = ["listing"]
 

@@ -219,8 +219,7 @@ class Run(StoredContainer):
     def _mark_failed(self, state: str, error: BaseException) -> None:
         if self._fail_on_exception:
             self._end_state = state
-            writer = self._session.writer
-            writer.log([Assign("sys/failed", "bool", True, writer.now())])
+            self._session.write(Assign("sys/failed", "bool", True))
         if self._capture_traceback:
             self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))
 

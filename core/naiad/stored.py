@@ -95,9 +95,9 @@ class StoredContainer(Container):
         self._id = name or _id_of(reader)
         session = self._session_of(folder.uid, reader, writer, opener)
         if ops:
-            session.know([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
-            session.know([(path, "string_set") for path in TAG_PATHS], is_new=True)
-            session.know(KINDS.items(), is_new=True)
+            session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
+            session.add_known([(path, "string_set") for path in TAG_PATHS], is_new=True)
+            session.add_known(KINDS.items(), is_new=True)
         else:
             session.refresh()
         self._open(session)

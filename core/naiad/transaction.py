@@ -1,11 +1,10 @@
-"""A transaction: the changes of one call, gathered and checked field by field, then written together or not at all."""
+"""A transaction: the changes of one call, planned and checked field by field, then written together or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from naiad import coerce, paths
 from naiad.coerce import with_article
@@ -17,68 +16,82 @@ from naiad.errors import (
     UnsupportedValueWarning,
     warn_once,
 )
-from naiad.fields.base import Change, Field, Source
+from naiad.fields.artifact import Artifact
+from naiad.fields.base import Field, FieldSession, Source
+from naiad.fields.file import File as FileField
 from naiad.fields.file_series import FileSeries
+from naiad.fields.file_set import FileSet
 from naiad.fields.float_series import FloatSeries
-from naiad.fields.registry import field_class
+from naiad.fields.registry import FIELDS
 from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.kept import KeptFile
 from naiad.plain import dimensions
 from naiad.plugins import first
+from naiad.storage.base import Change
+from naiad.tracked import TrackedFile
+from naiad.tree import Tree
 from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
 
-if TYPE_CHECKING:
-    from naiad.session import Session
-
 __all__ = ["Transaction"]
 
-T = TypeVar("T")
+P = ParamSpec("P")
 F = TypeVar("F", bound=Field)
+Planned: TypeAlias = tuple[Field, Change]
 NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, StringifyValue, Value, Source)
 """What fields take, or refuse for a reason of their own."""
 
 
+class TransactionSession(FieldSession, Protocol):
+    """What a transaction needs of the container it changes."""
+
+    tree: Tree[Field]
+    is_stopped: bool
+
+    def require_active(self) -> None:
+        """Raise if the container was stopped."""
+
+    def require_writable(self, path: str) -> None:
+        """Raise ProtectedPath for what only naiad writes."""
+
+    def refresh_before_define(self) -> None:
+        """See the fields that other processes have made, before one is made that is new here."""
+
+    def skip_file(self, path: str, problem: StorageError, wait: bool = False) -> None:
+        """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
+
+    def decline(self) -> None:
+        """Warn once that nothing is stored, because the container is open for reading only."""
+
+
 class Transaction:
-    """What one verb is about to do. Leaving the block in order writes it; an exception leaves no trace.
+    """The changes of one verb. Nothing of them is written before `commit`, and `roll_back` leaves no trace of them.
 
-    The session's lock is held around it, by a `with` of its own: Ctrl-C cannot come between taking a lock that is
-    written in C and entering its block, but it can come in the first line of any method here. `session.change` does it.
+    A new field takes its place in the tree as soon as its change is planned, so that the next one is checked against
+    it. `Session.transact` holds the session's lock from the first plan to the end.
 
-    >>> with session.lock, Transaction(session) as transaction:
-    ...     transaction.assign("params", {"lr": 0.1, "epochs": 3})
+    >>> session.transact(lambda transaction: transaction.assign("params", {"lr": 0.1, "epochs": 3}))
     """
 
-    def __init__(self, session: Session, wait: bool = False) -> None:
-        self.stored: frozenset[str] = frozenset()  # names of content that came in and is part of what was written
+    def __init__(self, session: TransactionSession, wait: bool = False, content: Iterable[str] = ()) -> None:
+        self.unused = set(content)  # names of ingested content that no written change refers to
         self._session = session
         self._wait = wait  # whether the user wants to be told what is not stored
-        self._changes: list[Change] = []
-        self._new: dict[str, Field] = {}
-        self._has_learned = False
+        self._fields: list[Field] = []
+        self._changes: list[Change] = []  # of those fields, in the same order
+        self._new: list[str] = []
+        self._moved: dict[
+            Series, tuple[object, object]
+        ] = {}  # series whose next step was taken: marks before and after
+        self._has_refreshed = False
 
-    def __enter__(self) -> Transaction:
-        self._session.require_active()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if error is None and self._changes:
-                self._session.commit(self._changes)
-                self.stored = frozenset(name for change in self._changes for name in change.incoming)
-                self._changes = []
-        finally:
-            incoming = [name for change in self._changes for name in change.incoming]
-            if incoming:
-                self._session.writer.drop(incoming)
+    # Verbs
 
     def assign(self, path: str, value: Any) -> None:
-        """Assign a value, each value of a dict to a path below, or what is stored at another place."""
+        """Assign a value, each value of a dict to a path below, or the content of another place."""
         inner = as_mapping(value)
         if inner is not None:
             self._refuse_dict(path)
@@ -96,10 +109,7 @@ class Transaction:
         """Append a value, or each value of a dict to a path below, all with the same step and time."""
         for leaf, given in self._leaves(path, value):
             for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
-                self.plan(
-                    rest,
-                    lambda: self._series(rest, item, "append").adding(item, step, timestamp, name, description),  # noqa: B023 (called at once)
-                )
+                self._attempt(rest, self._plan_append, self._known(rest), item, step, timestamp, name, description)
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
@@ -107,8 +117,10 @@ class Transaction:
         timestamps = None if timestamps is None else coerce.collection(path, timestamps)
         for leaf, item in self._leaves(path, values):
             items = coerce.collection(leaf, item)
-            if items:
+            if len(items) > 1:
                 self._extend_leaf(leaf, items, steps, timestamps)
+            elif items:
+                self._attempt(leaf, self._plan_extend, self._known(leaf), items, steps, timestamps)
             else:
                 check_lengths(leaf, 0, **{k: len(v) for k, v in (("steps", steps), ("timestamps", timestamps)) if v})
 
@@ -117,134 +129,213 @@ class Transaction:
     ) -> None:
         """Append a value or, where it is a collection, each of its items."""
         for leaf, item in self._leaves(path, value):
-            first = next(iter(coerce.collection(leaf, item)), None)
-            self.plan(
-                leaf,
-                lambda: self._series(leaf, first, "log").logging(item, step, timestamp, name, description),  # noqa: B023 (called at once)
-            )
+            self._attempt(leaf, self._plan_log, self._known(leaf), item, step, timestamp, name, description)
 
-    def add(self, path: str, values: Any) -> None:
-        """Add tags."""
+    def add_tags(self, path: str, values: Any) -> None:
+        """Add tags to a set; other paths take none."""
         known = self._known(path) or (self._make(path, StringSet.kind) if path in TAG_PATHS else None)
         if known is None:
-            self.plan(path, lambda: _refuse_tags(path, values))
+            self._attempt(path, _refuse_tags, values)
         elif isinstance(known, StringSet):
-            self.plan(path, lambda: known.adding_tags(values))
+            self.add(known, known.plan_add, values)
         else:
             known.refuse("add")
 
-    def on(self, path: str, made_of: type[F], verb: str, plan: Callable[[F], Change]) -> None:
-        """Plan what a verb does that only one kind of field has; a new field becomes one of it."""
-        known = self._known(path) or self._make(path, made_of.kind)
-        if not isinstance(known, made_of):
-            known.refuse(verb)
-        self.plan(path, lambda: plan(known))
-
     def configure(self, path: str, low: Any, high: Any, unit: Any) -> None:
         """Describe the axis of a float series, which may be a new one."""
-        known = self._known(path) or self._make(path, FloatSeries.kind)
-        if not isinstance(known, FloatSeries):
-            known.refuse("configure")
-        self._keep(known.configuring(low, high, unit))
+        series = self._field(path, FloatSeries, "configure")
+        self._session.require_writable(path)
+        self._keep(series, series.plan_configure(low, high, unit))
 
-    # Each leaf
+    def upload(self, path: str, file: KeptFile) -> None:
+        """Replace the content of a file field, which may be a new one."""
+        field = self._field(path, FileField, "upload")
+        self.add(field, field.plan_assign, file)
 
-    def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
-        inner = as_mapping(value)
-        if inner is None:
-            self._refuse_root(path)
-            return [(path, value)]
-        self._refuse_dict(path)
-        return flatten(inner, path)
+    def upload_files(self, path: str, files: dict[str, KeptFile]) -> None:
+        """Add files to a set, which may be a new one."""
+        field = self._field(path, FileSet, "upload_files")
+        self.add(field, field.plan_upload, files)
+
+    def track_files(self, path: str, files: Iterable[TrackedFile]) -> None:
+        """Add tracked files to an artifact, which may be a new one."""
+        field = self._field(path, Artifact, "track_files")
+        self.add(field, field.plan_track, files)
+
+    def add(self, field: Field, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
+        """Add the change that a plan of a field returns. A file that the disk does not take is left out."""
+        self._watch(field)
+        self._attempt(field.path, _called, field, plan, arguments, options)
+
+    # The end
+
+    def commit(self) -> None:
+        """Write what was planned."""
+        if not self._changes:
+            return
+        session = self._session
+        if session.is_stopped:  # meanwhile, by another thread
+            session.require_active()
+        if session.is_read_only:
+            self.roll_back()
+            session.decline()
+            return
+        self._moved.clear()  # steps of a write that fails are not given again: part of it may have arrived
+        writer = session.writer
+        written = writer.write(self._changes)
+        self._new.clear()
+        for change in written:
+            self.unused.difference_update(change.content)
+            if change.points is not None and change.points.values:
+                writer.points(change.number, *change.points)
+        for field, change in zip(self._fields, written, strict=True):
+            field.applied(change, writer)
+
+    def roll_back(self) -> None:
+        """Take new fields out of the tree again, and give back the steps that no other thread has built upon."""
+        for path in self._new:
+            self._session.tree.remove(path)
+        for series, (before, after) in self._moved.items():
+            if after in (None, series.mark()):
+                series.reset(before)
+
+    # Plans of one path: each returns a field, known or new, and the checked change of it
+
+    def _plan_assign(self, path: str, known: Field | None, value: Any) -> Planned:
+        if known is not None:
+            return known, known.plan_assign(value.value if isinstance(value, Atom) else value)
+        if isinstance(value, Value) and not isinstance(value, Atom):
+            field = self._make(path, value.kind)
+            return field, field.plan_assign(value)
+        scalar = coerce.scalar(path, value.value if isinstance(value, Atom) else value)
+        field = self._make(path, value.kind if isinstance(value, Atom) else coerce.kind_of(scalar))
+        return field, field.plan_assign(scalar)
+
+    def _plan_append(
+        self, path: str, known: Field | None, value: Any, step: Any, timestamp: Any, name: Any, description: Any
+    ) -> Planned:
+        series = self._series(path, known, value, "append")
+        return series, series.plan_append(value, step, timestamp, name, description)
+
+    def _plan_extend(self, path: str, known: Field | None, items: list[Any], steps: Any, timestamps: Any) -> Planned:
+        series = self._series(path, known, items[0], "extend")
+        return series, series.plan_extend(items, steps, timestamps)
+
+    def _plan_log(
+        self, path: str, known: Field | None, value: Any, step: Any, timestamp: Any, name: Any, description: Any
+    ) -> Planned:
+        series = self._series(path, known, next(iter(coerce.collection(path, value)), None), "log")
+        return series, series.plan_log(value, step, timestamp, name, description)
 
     def _assign_leaf(self, path: str, value: Any) -> None:
         self._refuse_root(path)
         known = self._known(path)
-        if known is not None:
-            plain = value.value if isinstance(value, Atom) else value
-            self.plan(path, lambda: known.assigning(plain))
-        elif isinstance(value, StringSetValue) or path in TAG_PATHS:
-            self.add(path, value)
-        elif isinstance(value, Value) and not isinstance(value, Atom):
-            self.plan(path, lambda: self._make(path, value.kind).assigning(value))
+        if known is None and (isinstance(value, StringSetValue) or path in TAG_PATHS):
+            self.add_tags(path, value)
         else:
-            self.plan(path, lambda: self._first_value(path, value))
-
-    def _first_value(self, path: str, value: Any) -> Change:
-        """Let the value choose the kind of a new field; one that names its kind is asked for it."""
-        plain = coerce.scalar(path, value.value if isinstance(value, Atom) else value)
-        kind = value.kind if isinstance(value, Atom) else coerce.kind_of(plain)
-        return self._make(path, kind).assigning(plain)
+            self._attempt(path, self._plan_assign, known, value)
 
     def _extend_leaf(self, path: str, items: list[Any], steps: Any, timestamps: Any) -> None:
-        """Leave an unsupported value out with a warning only if nothing else goes with it: never part of a call."""
-        if len(items) == 1 or self._known(path) is None:
-            series = self._planned(path, lambda: self._series(path, items[0], "extend"))
-        else:
-            series = self._series(path, items[0], "extend")
-        if series is None:
+        """Append several values: all, or none if one of them is unsupported, which then raises."""
+        self._session.require_writable(path)
+        try:
+            series = self._series(path, self._known(path), items[0], "extend")
+        except UnsupportedValue as problem:
+            self._leave_out(path, problem)
             return
-        if len(items) == 1:
-            self.plan(path, lambda: series.extending(items, steps, timestamps))
+        try:
+            change = series.plan_extend(items, steps, timestamps)
+        except StorageError as problem:
+            self._session.skip_file(path, problem, self._wait)
         else:
-            change = self._spared(path, lambda: series.extending(items, steps, timestamps))
-            if change is not None:
-                self._keep(change)
+            self._keep(series, change)
 
-    def _series(self, path: str, first: Any, verb: str) -> Series:
-        """Return the series at a path, or a new one of the kind that its first value chooses."""
-        known = self._known(path)
+    def _attempt(
+        self, path: str, plan: Callable[Concatenate[str, P], Planned], *arguments: P.args, **options: P.kwargs
+    ) -> None:
+        """Keep the change that a plan returns. A value that no field accepts is left out with one warning a path."""
+        if path.startswith("sys/"):
+            self._session.require_writable(path)
+        try:
+            field, change = plan(path, *arguments, **options)
+        except UnsupportedValue as problem:
+            self._leave_out(path, problem)
+        except StorageError as problem:
+            self._session.skip_file(path, problem, self._wait)
+        else:
+            self._keep(field, change)
+
+    def _keep(self, field: Field, change: Change) -> None:
+        if not change.ops and change.points is None:
+            return  # it does nothing, so it makes no field either
+        tree, path = self._session.tree, field.path
+        known = tree.get(path)
         if known is None:
-            known = self._make(path, _series_kind(path, first))
+            tree.check(path)
+            tree.put(path, field)
+            self._new.append(path)
+        elif known is not field:
+            raise FieldConflict(
+                f'"{path}" is another field now than when it was looked up.\n'
+                f"Write to it through the run: run[{path!r}].",
+                path=path,
+            )
+        self._fields.append(field)
+        self._changes.append(change)
+        self.unused.update(change.content)
+        if field in self._moved:
+            self._moved[field] = (self._moved[field][0], field.mark())
+
+    def _leave_out(self, path: str, problem: UnsupportedValue) -> None:
+        if self._session.is_strict:
+            raise problem
+        warn_once((self._session.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
+
+    # Fields
+
+    def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
+        inner = None if value.__class__ is float else as_mapping(value)
+        if inner is not None:
+            self._refuse_dict(path)
+            return flatten(inner, path)
+        if not path:
+            self._refuse_root(path)
+        return [(path, value)]
+
+    def _series(self, path: str, known: Field | None, first: Any, verb: str) -> Series:
+        """Return the series at a path, or a new one of the kind that its first value chooses."""
+        if known is None:
+            kind = FloatSeries.kind if type(first) is float else _series_kind(path, first)
+            known = FIELDS[kind](self._session, path)
         if not isinstance(known, Series):
             known.refuse(verb)
         return known
 
+    def _field(self, path: str, made_of: type[F], verb: str) -> F:
+        """Return the field at a path, or a new one, for a verb that only one kind has."""
+        field = self._known(path) or self._make(path, made_of.kind)
+        if not isinstance(field, made_of):
+            field.refuse(verb)
+        return field
+
     def _known(self, path: str) -> Field | None:
-        known = self._new.get(path) or self._session.tree.get(path)
-        if known is None and not self._has_learned:
-            self._has_learned = True
-            self._session.learn()
+        known = self._session.tree.get(path)
+        if known is None and not self._has_refreshed:
+            self._has_refreshed = True
+            self._session.refresh_before_define()
             known = self._session.tree.get(path)
+        if known is not None:
+            self._watch(known)
         return known
 
     def _make(self, path: str, kind: str) -> Field:
         self._refuse_root(path)
-        return field_class(kind)(self._session, path)
+        return FIELDS[kind](self._session, path)
 
-    # Gathering
-
-    def plan(self, path: str, check: Callable[[], Change]) -> None:
-        """Take up the change that a check returns, unless it is left out."""
-        change = self._planned(path, check)
-        if change is not None:
-            self._keep(change)
-
-    def _planned(self, path: str, check: Callable[[], T]) -> T | None:
-        """Return what a check returns; a value that no field accepts is left out with one warning a path."""
-        self._session.require_writable(path)
-        try:
-            return self._spared(path, check)
-        except UnsupportedValue as problem:
-            if self._session.is_strict:
-                raise
-            warn_once((self._session.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
-            return None
-
-    def _spared(self, path: str, check: Callable[[], T]) -> T | None:
-        """Return what a check returns; None if the disk does not take a file, and training shall go on."""
-        try:
-            return check()
-        except StorageError as problem:
-            self._session.spare(path, problem, self._wait)
-            return None
-
-    def _keep(self, change: Change) -> None:
-        if change.ops is None and change.then is None:
-            return  # it does nothing, so it makes no field either
-        self._changes.append(change)
-        if change.field.path not in self._session.tree:
-            self._new[change.field.path] = change.field
+    def _watch(self, field: Field) -> None:
+        """Remember where a series stands before a plan takes steps."""
+        if isinstance(field, Series):
+            self._moved.setdefault(field, (field.mark(), None))
 
     def _refuse_root(self, path: str) -> None:
         if not path:
@@ -262,6 +353,12 @@ class Transaction:
             )
 
 
+def _called(
+    _path: str, field: Field, plan: Callable[..., Change], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Planned:
+    return field, plan(*arguments, **options)
+
+
 def _series_kind(path: str, first: Any) -> str:
     """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
     if isinstance(first, File | KeptFile | PurePath):
@@ -274,7 +371,7 @@ def _series_kind(path: str, first: Any) -> str:
         raise
 
 
-def _refuse_tags(path: str, values: object) -> Change:
+def _refuse_tags(path: str, values: object) -> NoReturn:
     raise UnsupportedValue(
         f'Tags can be added to "sys/tags" and "sys/group_tags" only, not to "{path}".\n'
         f"For texts elsewhere, use run[{path!r}].append(...).",

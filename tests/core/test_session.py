@@ -125,7 +125,7 @@ def test_run_that_nobody_else_writes_is_never_read_for_a_new_field(
 def blind(run: naiad.Run, other: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither handle looks at the other before it writes, as when both write at the same moment."""
     for each in (run, other):
-        monkeypatch.setattr(each._session.writer, "others_have_written", lambda: False)
+        monkeypatch.setattr(each._session.writer, "peers_have_written", lambda: False)
 
 
 @pytest.mark.usefixtures("blind")

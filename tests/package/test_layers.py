@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings lazy html integers",
-    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
-    "plugins file gitref kept progress conversions exceptions",
+    "ops plain storage blocks columns codec compression pyramid value types typing hookspecs mapping background "
+    "tracked plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
     "attempt handler tree session transaction options life plugged temporary containers stored runs projects models "

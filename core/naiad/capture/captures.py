@@ -87,7 +87,7 @@ class Captures:
 
     def _listen(self, new: set[str]) -> None:
         for number, name in self._streams.items():
-            self._printed[number] = Printed(self._run, f"{self._place}/{name}", is_new=name in new)
+            self._printed[number] = Printed(self._run._session, f"{self._place}/{name}", is_new=name in new)
         console().join(self._take, [n for n, name in self._streams.items() if getattr(self._wanted, name) == FD])
 
     def _has(self, path: str) -> bool:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from naiad import progress
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
 from naiad.kept import KeptFile
 from naiad.ops import Assign
-from naiad.store.content import Report
+from naiad.storage.base import Change, Report
 from naiad.store.intake import incoming
 from naiad.store.names import safe_join, safe_name
 from naiad.store.stored import copy_to, open_stored, read_stored
 
 if TYPE_CHECKING:
-    from naiad.fields.base import FieldSession
     from naiad.store.reader import Reader
     from naiad.typing import ProgressBarType
 
@@ -70,17 +69,14 @@ class File(Field):
 
     def upload(self, value: object, *, wait: bool = False, **options: Any) -> None:
         """Replace the content; see `Handler.upload`."""
-        file = as_file(value, **options)
-        self.session.take_in(
-            self.path,
-            lambda: {"": take(self.session, file)},
-            lambda transaction, files: transaction.plan(self.path, lambda: self.assigning(files[""])),
-            wait,
-        )
+        file = self.session.ingest(self.path, wait, take, as_file(value, **options))
+        if file is not None:
+            content = incoming([file])
+            self.session.transact(lambda tx: tx.add(self, self.plan_assign, file), wait, content)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the content by that of a file, or of what a file can be made of."""
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     @current
     def fetch_extension(self) -> str:
@@ -110,7 +106,7 @@ class File(Field):
         """Return the stored file, for a copy of it."""
         return StoredFile(self.session.reader, self._file())
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy a file that shall replace the content, and return the change."""
         if isinstance(value, str):
             raise NaiadTypeError(
@@ -120,8 +116,7 @@ class File(Field):
                 value=value,
             )
         file = take(self.session, value)
-        text = file.to_text()
-        return Change(self, ops=lambda at: [Assign(self.path, self.kind, text, at)], incoming=incoming([file]))
+        return self.change(Assign(self.path, self.kind, file.to_text()), content=incoming([file]))
 
     def _file(self) -> KeptFile:
         kind, text = self.session.reader.atom(self.path)
@@ -166,8 +161,8 @@ def take(session: FieldSession, value: object, progress_bar: ProgressBarType | N
     with progress.showing(bar, f"Copying {file.path or 'a file'}", size) as report:
         if file.path is None:
             report(size)  # before, because nobody waits for it and a bar of the user's may raise
-            return session.writer.take(file)
-        taken = session.writer.take(file, report)
+            return session.writer.ingest(file)
+        taken = session.writer.ingest(file, report)
         if taken.content is not None:
             report(taken.size)  # few bytes are not copied
         return taken

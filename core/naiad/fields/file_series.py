@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import progress
 from naiad.errors import EmptySeries, NaiadTypeError, shown
-from naiad.fields.base import Change, current
+from naiad.fields.base import current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
-from naiad.ops import Op
-from naiad.store.content import Report, nothing
+from naiad.storage.base import Change, Report
+from naiad.store.content import nothing
 from naiad.store.intake import incoming
 from naiad.types import FileSeries as FileSeriesValue
 
@@ -47,7 +47,7 @@ class FileSeries(Series):
         description: str | None = None,
     ) -> None:
         """Add one file at the end."""
-        self.write(lambda: self.adding(value, step, timestamp, name, description), wait)
+        self.write(wait, self.plan_append, value, step, timestamp, name, description)
 
     @current
     def fetch_values(
@@ -119,20 +119,20 @@ class FileSeries(Series):
         stored = [StoredFile(self.session.reader, file) for file in files]
         return FileSeriesValue(stored, [time / 1000 for time in times], steps)
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy files that shall replace all others, and return the change."""
         if not isinstance(value, FileSeriesValue):
             self.require_many(value)
-            return self.extending(list(value), None, None, fresh=True)  # type: ignore[call-overload]  # it is iterable
-        return self.extending(
+            return self.plan_extend(list(value), None, None, fresh=True)  # type: ignore[call-overload]  # it is iterable
+        return self.plan_extend(
             value.values, value.steps, value.timestamps, fresh=True, name=value.name, description=value.description
         )
 
-    def adding(
+    def plan_append(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Copy one file and return the change that adds it."""
-        return self.extending(
+        return self.plan_extend(
             [value],
             None if step is None else [step],
             None if timestamp is None else [timestamp],
@@ -140,7 +140,7 @@ class FileSeries(Series):
             description=description,
         )
 
-    def extending(
+    def plan_extend(
         self,
         values: Iterable[object],
         steps: object,
@@ -155,12 +155,12 @@ class FileSeries(Series):
         places = self.steps(steps, len(given))
         times = self.times(timestamps, len(given))
         files = self._taken(given, {"name": _text(name), "description": _text(description)})
-        texts = [file.to_text() for file in files]
-
-        def write(at: float) -> list[Op]:
-            return [self.strings(texts, places, times, at, fresh=fresh)]
-
-        return Change(self, ops=write, incoming=incoming(files))
+        try:
+            texts = [file.to_text() for file in files]
+            return self.plan_strings(texts, places, times, fresh=fresh, content=incoming(files))
+        except BaseException:  # only to clean up: whatever it is goes on
+            self._drop(files)
+            raise
 
     def _taken(self, values: list[object], captions: dict[str, str | None]) -> list[KeptFile]:
         """Copy files, all or none."""
@@ -176,11 +176,14 @@ class FileSeries(Series):
                         value=value,
                     )
                 files.append(replace(take(self.session, value), **captions))  # type: ignore[arg-type]  # both are texts
-        except BaseException:
-            if not self.session.is_read_only:
-                self.session.writer.drop(incoming(files))
+        except BaseException:  # only to clean up: whatever it is goes on
+            self._drop(files)
             raise
         return files
+
+    def _drop(self, files: list[KeptFile]) -> None:
+        if not self.session.is_read_only:
+            self.session.writer.drop(incoming(files))
 
     def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
         texts = self.session.reader.texts(self.path, self.kind)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from naiad import progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept
 from naiad.ops import Members
+from naiad.storage.base import Change
 from naiad.store.archive import Member, write_zip
 from naiad.store.globs import expand
 from naiad.store.intake import incoming
@@ -26,7 +27,6 @@ from naiad.tracked import shown_seconds
 from naiad.types import FileSet as FileSetValue
 
 if TYPE_CHECKING:
-    from naiad.fields.base import FieldSession
     from naiad.kept import KeptFile
     from naiad.typing import ProgressBarType
 
@@ -59,16 +59,14 @@ class FileSet(Field):
 
     def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.session.take_in(
-            self.path,
-            lambda: take_files(self.session, self.path, globs, progress_bar),
-            lambda transaction, files: transaction.plan(self.path, lambda: self.storing(files)),
-            wait,
-        )
+        files = self.session.ingest(self.path, wait, take_files, self.path, globs, progress_bar)
+        if files is not None:
+            content = incoming(files.values())
+            self.session.transact(lambda tx: tx.add(self, self.plan_upload, files), wait, content)
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
-        self.write(lambda: self.assigning(globs), wait)
+        self.write(wait, self.plan_assign, globs)
 
     def delete_files(
         self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, wait: bool = False
@@ -80,8 +78,7 @@ class FileSet(Field):
         for name in names:
             if there is not None and not _has(there, name):
                 warn_once((self.session.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
-        gone = [_stored(name) for name in names]
-        self.session.commit([Change(self, ops=lambda at: [Members(self.path, {}, gone, False, at)])], wait)
+        self.write(wait, self.change, Members(self.path, {}, [_stored(name) for name in names], False))
 
     @current
     def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
@@ -140,24 +137,20 @@ class FileSet(Field):
         """Return all files, for a copy of the set."""
         return FileSetValue({name: StoredFile(self.session.reader, file) for name, file in self._files().items()})
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy files that shall replace all others, and return the change."""
-        return self.uploading(value, clear=True)
+        files = take_files(self.session, self.path, value)
+        given = value.file_globs if isinstance(value, FileSetValue) else value
+        if not files and given not in ({}, [], ()):
+            return self.change()  # a pattern that matches nothing replaces nothing
+        return self.plan_upload(files, clear=True)
 
-    def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
-        """Copy files and return the change that adds them."""
-        files = take_files(self.session, self.path, globs, progress_bar)
-        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
-        if clear and not files and given not in ({}, [], ()):
-            return Change(self)  # a pattern that matches nothing replaces nothing
-        return self.storing(files, clear=clear)
-
-    def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
+    def plan_upload(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
         if not files and not clear and not self.session.is_read_only:  # which looks at no files, and says so
-            return Change(self)
+            return self.change()
         add = {_stored(name): file.to_text() for name, file in files.items()}
-        return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
+        return self.change(Members(self.path, add, [], clear), content=incoming(files.values()))
 
     def _known_names(self) -> set[str] | None:
         """What is in the set; None if the store cannot tell, since the disk has not taken the set yet."""
@@ -193,7 +186,7 @@ def take_files(
     size = sum(each.st_size for each in facts if each)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
     with progress.showing(bar, f"Copying files to {path}", size) as report:
-        files = session.writer.take_all([each.path for each in found], report)
+        files = session.writer.ingest_all([each.path for each in found], report)
     return {
         each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
         for each, file, fact in zip(found, files, facts, strict=True)

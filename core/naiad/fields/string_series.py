@@ -7,8 +7,8 @@ from typing import Any
 
 from naiad import coerce, html
 from naiad.errors import LimitWarning, warn_once
-from naiad.fields.base import Change
 from naiad.fields.series import Series, as_steps
+from naiad.storage.base import Change
 from naiad.types import StringSeries as StringSeriesValue
 
 __all__ = ["StringSeries"]
@@ -44,14 +44,14 @@ class StringSeries(Series):
         """Return a stored text as the user gave it."""
         return coerce.unpack_text(value)
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check entries that shall replace all others, and return the change."""
         if not isinstance(value, StringSeriesValue):
             self.require_many(value)
-            return self.extending(coerce.collection(self.path, value), None, None, fresh=True)
-        return self.extending(value.values, value.steps, value.timestamps, fresh=True)
+            return self.plan_extend(coerce.collection(self.path, value), None, None, fresh=True)
+        return self.plan_extend(value.values, value.steps, value.timestamps, fresh=True)
 
-    def extending(
+    def plan_extend(
         self,
         values: Iterable[object],
         steps: object,
@@ -63,8 +63,7 @@ class StringSeries(Series):
         texts = [coerce.pack_text(self._within_limits(coerce.text(self.path, value))) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))
-
-        return Change(self, ops=lambda at: [self.strings(texts, places, times, at, fresh=fresh)])
+        return self.plan_strings(texts, places, times, fresh=fresh)
 
     def _within_limits(self, text: str) -> str:
         if not self.session.has_limits or len(text) <= LONGEST:

@@ -407,7 +407,7 @@ def test_refused_step_leaves_no_hole_in_the_journal(run: naiad.Run, monkeypatch:
     with pytest.raises(ValueError, match='"x"'):
         run["x"].append(1.0, step=2**63)
     run["x"].append(2.0)
-    page = run.get_attribute("x").journal.slot[1]
+    page = run.get_attribute("x").point_log.slot[1]
     commits = [int.from_bytes(page[at + 28 : at + 32], "little") for at in (64, 96, 128)]
 
     assert [64, 96, 128] == commits

@@ -265,7 +265,7 @@ os._exit(9)
 def test_collect_keeps_the_content_of_a_field_that_is_not_shown(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = naiad.init_run(project="two", custom_run_id="x")
     second = naiad.init_run(project="two", custom_run_id="x")
-    monkeypatch.setattr(second._session, "learn", lambda: None)  # as if both wrote at the same moment
+    monkeypatch.setattr(second._session, "refresh_before_define", lambda: None)  # as if both wrote at the same moment
     first["a/b"] = 1.0
     second["a"].upload(File.from_content(DATA))
     first.stop()
