@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from naiad.errors import InactiveContainer, NaiadError, NaiadWarning, warn_once
-
-if TYPE_CHECKING:
-    from naiad_lightning.logger import NaiadLogger
 
 __all__ = ["SILENCE", "Silence", "guarded", "on_rank_zero"]
 
 Method = TypeVar("Method", bound=Callable[..., None])
+
+
+class Logger(Protocol):
+    """A logger as far as a guard goes."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is logged: on all ranks but one, and while Lightning only tries the validation out."""
+
+    @property
+    def version(self) -> Any:
+        """The id of the run."""
+
+    @property
+    def place(self) -> Any:
+        """The namespace below which it logs."""
 
 
 class Silence:
@@ -50,7 +63,7 @@ def on_rank_zero(method: Method) -> Method:
     """Let a method do nothing on the other ranks, nor while Lightning only tries the validation out."""
 
     @wraps(method)
-    def silent(self: NaiadLogger, *args: Any, **options: Any) -> None:
+    def silent(self: Logger, *args: Any, **options: Any) -> None:
         if not self.is_silent:
             method(self, *args, **options)
 
@@ -64,7 +77,7 @@ def guarded(method: Method) -> Method:
     """
 
     @wraps(method)
-    def safe(self: NaiadLogger, *args: Any, **options: Any) -> None:
+    def safe(self: Logger, *args: Any, **options: Any) -> None:
         if self.is_silent:
             return
         try:
@@ -77,7 +90,7 @@ def guarded(method: Method) -> Method:
     return cast("Method", safe)
 
 
-def _note(logger: NaiadLogger, doing: str, problem: Exception) -> None:
+def _note(logger: Logger, doing: str, problem: Exception) -> None:
     what = f"{doing}: {problem}"
     key = ("naiad_lightning", logger.version, doing, type(problem))
     warn_once(key, f"NaiadLogger could not do all of {what}\nThe training goes on.", NaiadWarning)
