@@ -73,7 +73,7 @@ class Transaction:
     A new field takes its place in the tree as soon as its change is planned, so that the next one is checked against
     it. `Session.transact` holds the session's lock from the first plan to the end.
 
-    >>> session.transact(lambda transaction: transaction.assign("params", {"lr": 0.1, "epochs": 3}))
+    >>> session.transact(lambda tx: tx.assign("params", {"lr": 0.1, "epochs": 3}))
     """
 
     def __init__(self, session: TransactionSession, wait: bool = False, content: Iterable[str] = ()) -> None:
@@ -83,9 +83,7 @@ class Transaction:
         self._fields: list[Field] = []
         self._changes: list[Change] = []  # of those fields, in the same order
         self._new: list[str] = []
-        self._moved: dict[
-            Series, tuple[object, object]
-        ] = {}  # series whose next step was taken: marks before and after
+        self._moved: dict[Series, tuple[object, object]] = {}  # marks of series, before and after their plans
         self._has_refreshed = False
 
     # Verbs
@@ -193,10 +191,10 @@ class Transaction:
 
     def roll_back(self) -> None:
         """Take new fields out of the tree again, and give back the steps that no other thread has built upon."""
-        for path in self._new:
-            self._session.tree.remove(path)
+        while self._new:
+            self._session.tree.remove(self._new.pop())
         for series, (before, after) in self._moved.items():
-            if after in (None, series.mark()):
+            if series.mark() == after:
                 series.reset(before)
 
     # Plans of one path: each returns a field, known or new, and the checked change of it
@@ -335,7 +333,8 @@ class Transaction:
     def _watch(self, field: Field) -> None:
         """Remember where a series stands before a plan takes steps."""
         if isinstance(field, Series):
-            self._moved.setdefault(field, (field.mark(), None))
+            mark = field.mark()
+            self._moved.setdefault(field, (mark, mark))
 
     def _refuse_root(self, path: str) -> None:
         if not path:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import naiad
-from naiad.errors import FieldConflict, NaiadTypeError, StorageError, UnsupportedValue
+from naiad.errors import (
+    FieldConflict,
+    NaiadTypeError,
+    ReadOnlyWarning,
+    StepOrderError,
+    StorageError,
+    UnsupportedValue,
+)
 from naiad.storage.base import Change
 from naiad.store.tails import list_journal, read_ops
 from naiad.types import File, FloatSeries
@@ -81,6 +89,49 @@ def test_steps_that_another_thread_built_upon_stay_taken(run: naiad.Run, monkeyp
 
     assert len(steps_of(run, "a")) == len(set(steps_of(run, "a")))
     assert [1.0, 1.5, 2.0, 4.0] == run["a"].fetch_values()["value"].tolist()
+
+
+def test_refused_value_takes_back_no_step_of_another_thread(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run["a"].append(1.0)
+    run["a"].append(1.5)
+
+    def fail(*_arguments: object) -> None:
+        thread = threading.Thread(target=run["a"].append, args=(2.0,))
+        thread.start()
+        thread.join()
+        raise NaiadTypeError("not this")
+
+    monkeypatch.setattr(run._session.existing("a"), "plan_append", fail)
+    with pytest.raises(NaiadTypeError):
+        run.append({"a": 3.0, "b": 1.0})
+    monkeypatch.undo()
+    run["a"].append(4.0)
+
+    assert [0.0, 1.0, 2.0, 3.0] == steps_of(run, "a")
+
+
+@pytest.mark.usefixtures("store")
+def test_point_refused_for_its_time_takes_no_step() -> None:
+    with naiad.init_run(mode="sync", limits="neptune") as run:
+        for path, first, second in (("a", 1.0, 2.0), ("b", "one", "two")):
+            run[path].append(first, timestamp=10)
+            with pytest.raises(StepOrderError):
+                run[path].append(first, timestamp=5)
+            run[path].append(second, timestamp=11)
+
+            assert [0.0, 1.0] == steps_of(run, path)
+
+
+def test_read_only_run_keeps_nothing_where_warnings_are_errors(run: naiad.Run) -> None:
+    with (
+        naiad.init_run(with_id=run["sys/id"].fetch(), mode="read-only") as reader,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
+        with pytest.raises(ReadOnlyWarning):
+            reader.assign({"a/b": 1, "c": 2.0})
+
+        assert not reader.exists("a")
 
 
 def test_frame_that_is_too_large_leaves_no_new_field(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:

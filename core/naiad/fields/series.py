@@ -242,6 +242,7 @@ class Series(Field):
         """
         if self.session.is_read_only:
             return values, steps or range(len(values)), times  # nothing will be written
+        before = self.last, self.newest, self.left_out
         if fresh:
             self.last, self.newest = -1, None
         if steps is None:
@@ -250,7 +251,11 @@ class Series(Field):
             self.last = math.floor(steps[-1])
         if not self.session.has_limits:
             return values, steps, times
-        kept = self.in_order(steps, times)
+        try:
+            kept = self.in_order(steps, times)
+        except StepOrderError:
+            self.reset(before)
+            raise
         if kept:
             self.newest = (steps[kept[-1]], times[kept[-1]])
         return [values[i] for i in kept], [steps[i] for i in kept], [times[i] for i in kept]
