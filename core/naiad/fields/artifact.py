@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from naiad import progress
 from naiad.artifacts import tracking
@@ -14,19 +14,14 @@ from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
-from naiad.kept import KeptVersion, read_facts
+from naiad.kept import KeptVersion, incoming, read_facts
 from naiad.ops import Assign
 from naiad.storage.base import Change, RunWriter
-from naiad.store.intake import incoming
+from naiad.store.reader import Reader
 from naiad.store.stored import read_stored
 from naiad.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.types import Artifact as ArtifactValue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from naiad.store.reader import Reader
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["Artifact", "track", "tracked_files"]
 

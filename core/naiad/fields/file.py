@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from naiad import progress
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
-from naiad.kept import KeptFile
+from naiad.kept import KeptFile, incoming
 from naiad.ops import Assign
 from naiad.storage.base import Change, Report
-from naiad.store.intake import incoming
 from naiad.store.names import safe_join, safe_name
+from naiad.store.reader import Reader
 from naiad.store.stored import copy_to, open_stored, read_stored
-
-if TYPE_CHECKING:
-    from naiad.store.reader import Reader
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]
 

@@ -13,16 +13,14 @@ from naiad.errors import EmptySeries, NaiadTypeError, shown
 from naiad.fields.base import current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
+from naiad.kept import KeptFile, incoming
 from naiad.storage.base import Change, Report
 from naiad.store.content import nothing
-from naiad.store.intake import incoming
 from naiad.types import FileSeries as FileSeriesValue
+from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from naiad.kept import KeptFile
-    from naiad.typing import ProgressBarType
 
 __all__ = ["FileSeries"]
 

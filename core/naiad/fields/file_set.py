@@ -10,25 +10,22 @@ from datetime import datetime, timezone
 from functools import partial
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from naiad import progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept
+from naiad.kept import KeptFile, incoming
 from naiad.ops import Members
 from naiad.storage.base import Change
 from naiad.store.archive import Member, write_zip
 from naiad.store.globs import expand
-from naiad.store.intake import incoming
 from naiad.store.names import normal, safe_join, safe_name
 from naiad.store.stored import open_stored
 from naiad.tracked import shown_seconds
 from naiad.types import FileSet as FileSetValue
-
-if TYPE_CHECKING:
-    from naiad.kept import KeptFile
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["FileEntry", "FileSet", "take_files"]
 

@@ -30,12 +30,11 @@ from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings, Text
 from naiad.storage.base import Change, RunWriter
+from naiad.store.answers import Last
+from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from naiad.store.answers import Last
-    from naiad.typing import ProgressBarType
 
 __all__ = ["Series", "as_steps", "check_lengths", "local_times"]
 
