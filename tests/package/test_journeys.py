@@ -89,10 +89,10 @@ CEILINGS = {
     "assign": Journey(17, 35, 48, 12),
     "assign a dict": Journey(19, 62, 60, 12),
     "fetch_values": Journey(15, 39, 92, 16),
-    "upload": Journey(20, 59, 77, 11),
-    "open a killed run and read it": Journey(35, 220, 207, 19),
-    "fetch_runs_table": Journey(35, 500, 293, 21),
-    "stop": Journey(25, 55, 79, 12),
+    "upload": Journey(20, 59, 78, 11),
+    "open a killed run and read it": Journey(35, 224, 218, 19),
+    "fetch_runs_table": Journey(33, 520, 307, 21),
+    "stop": Journey(26, 69, 102, 12),
 }
 
 
