@@ -69,7 +69,7 @@ class Attempt:
 
     def _note(self, error: Exception) -> None:
         cause = self._hide(format_exception_only(error)[-1].strip())
-        about = self._adapter, self._place.get_root_object()._scope.key
+        about = self._adapter, self._place.get_root_object()._session.key
         known = {what for what in (self._doing, cause) if not is_first((*about, what), PluginWarning)}
         if known:
             return

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from naiad.runs import Run
+__all__ = ["Capture", "Loggable"]
 
-__all__ = ["Capture"]
+
+class Loggable(Protocol):
+    """A run as plugins and captures see it: paths in brackets, each with all verbs, and an end."""
+
+    def __getitem__(self, path: Any, /) -> Any:
+        """Return the handler of a path."""
+
+    def __setitem__(self, path: Any, value: Any, /) -> None:
+        """Assign a value to a path."""
+
+    def get_attribute(self, path: str) -> Any:
+        """Return the field at a path, or None."""
+
+    def get_root_object(self) -> Any:
+        """Return the run itself."""
+
+    def get_url(self) -> str:
+        """Return where the run is."""
+
+    def stop(self) -> None:
+        """Store everything and end."""
 
 
 class Capture(ABC):
@@ -22,7 +41,7 @@ class Capture(ABC):
     """What warnings call it; else its class."""
 
     @abstractmethod
-    def start(self, run: Run) -> None:
+    def start(self, run: Loggable) -> None:
         """Begin. The run can be written to from now until `stop` has returned."""
 
     @abstractmethod

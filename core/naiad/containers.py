@@ -6,18 +6,16 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from naiad import life, paths
 from naiad.coerce import with_article
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
+from naiad.fields.base import Field
 from naiad.handler import Handler
 from naiad.listing import listing
-from naiad.namespace import lines_of, nested
-
-if TYPE_CHECKING:
-    from naiad.fields.base import Field
-    from naiad.scope import ContainerScope
+from naiad.session import Session
+from naiad.tree import lines_of, nested
 
 __all__ = ["Container"]
 
@@ -27,13 +25,13 @@ Self = TypeVar("Self", bound="Container")
 class Container:
     """The root of a tree of fields. In brackets it takes paths and gives handlers."""
 
-    _scope: ContainerScope
+    _session: Session
     _is_inherited = False  # this process was forked from the one that opened the container
     __iter__ = None  # brackets take paths, so without this a loop over a run would never end
 
-    def _open(self, scope: ContainerScope) -> None:
+    def _open(self, session: Session) -> None:
         """Begin: from here on the container can be used."""
-        self._scope = scope
+        self._session = session
         self._state = "started"
         self._by_path: dict[str, Handler] = {}
         self._by_text: dict[str, Handler] = {}  # the same by what users wrote: "a//b" and "a/b" are one path
@@ -52,7 +50,7 @@ class Container:
 
     def _repr_html_(self) -> str:
         """Return all fields for a notebook."""
-        return listing(self._scope, "", repr(self))
+        return listing(self._session, "", repr(self))
 
     # Brackets
 
@@ -72,8 +70,8 @@ class Container:
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
-        self._scope.look()
-        return self._scope.tree.completions()
+        self._session.refresh_for_display()
+        return self._session.tree.completions()
 
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler:
         """Return the handler that a text in brackets means below a path, and remember it under that text."""
@@ -83,7 +81,8 @@ class Container:
         return handler
 
     def _handler(self, path: str) -> Handler:
-        self._scope.require_active()
+        if self._session.is_stopped:
+            self._session.require_active()
         return self._by_path.get(path) or self._by_path.setdefault(path, Handler(self, path))
 
     # The verbs of the root
@@ -124,11 +123,11 @@ class Container:
             FieldConflict: something is stored there.
         """
         handler = self[path]
-        known = self._scope.field(paths.parse(path))
+        known = self._session.field(paths.parse(path))
         if known is not None:
             raise FieldConflict(f'"{known.path}" exists already; it is {with_article(known)}.', path=known.path)
         handler.assign(value, wait=wait)
-        return self._scope.existing(paths.parse(path))
+        return self._session.existing(paths.parse(path))
 
     # What exists
 
@@ -137,13 +136,13 @@ class Container:
         if not isinstance(path, str):
             raise NaiadTypeError(f"exists() takes a path as a str, not {shown(path)}.")
         place = paths.parse_or_root(path)
-        if self._scope.is_read_only or not self._scope.tree.has(place):
-            self._scope.refresh()
-        return self._scope.tree.has(place)
+        if self._session.is_read_only or not self._session.tree.has(place):
+            self._session.refresh()
+        return self._session.tree.has(place)
 
     def get_attribute(self, path: str) -> Field | None:
         """Return the field at a path, or None."""
-        return self._scope.field(paths.parse(path))
+        return self._session.field(paths.parse(path))
 
     def get_structure(self) -> dict[str, Any]:
         """Return the tree as nested dicts, with fields as leaves."""
@@ -156,8 +155,8 @@ class Container:
             print(line)
 
     def _leaves(self) -> dict[str, Field]:
-        self._scope.refresh()
-        return {path: self._scope.tree.get(path) for path in self._scope.tree.paths()}  # type: ignore[misc]
+        self._session.refresh()
+        return {path: self._session.tree.get(path) for path in self._session.tree.paths()}  # type: ignore[misc]
 
     def get_root_object(self: Self) -> Self:
         """Return the container itself; handlers have the same method."""
@@ -171,7 +170,7 @@ class Container:
 
     def lock(self) -> threading.RLock:  # type: ignore[valid-type,unused-ignore]  # a function before Python 3.13
         """Return the lock that keeps other threads from changing what exists while it is held."""
-        return self._scope.lock
+        return self._session.lock
 
     def start(self) -> None:
         """Do nothing: opening has started everything. Neptune has this method."""
@@ -188,9 +187,9 @@ class Container:
         Raises:
             SyncFailed: the disk did not take it.
         """
-        self._scope.require_active()
-        if self._scope.has_writer:
-            self._scope.writer.wait()
+        self._session.require_active()
+        if self._session.has_writer:
+            self._session.writer.wait()
 
     def sync(self, *, wait: bool = True) -> None:
         """Put everything on disk and learn what other processes have added.
@@ -203,8 +202,8 @@ class Container:
         """
         if wait:
             self.wait()
-        self._scope.require_active()
-        self._scope.refresh()
+        self._session.require_active()
+        self._session.refresh()
 
     def stop(self, *, seconds: float | None = None) -> None:
         """Write down everything and end. Stopping again does nothing.
@@ -226,7 +225,7 @@ class Container:
 
     def _end(self, seconds: float | None) -> None:  # noqa: ARG002 (for subclasses)
         """Refuse everything from now on."""
-        self._scope.is_stopped = True
+        self._session.is_stopped = True
         self._by_text.clear()
 
     def _disown(self) -> None:

@@ -7,43 +7,81 @@ lock, no call that is not needed, nothing allocated. Whatever is unusual goes to
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from struct import error as struct_error
-from typing import TYPE_CHECKING, Any, BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from naiad import paths
 from naiad.clock import now
 from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
-from naiad.fields.artifact import Artifact, track
-from naiad.fields.base import Source
-from naiad.fields.file import File as FileField
-from naiad.fields.file import as_file, take
-from naiad.fields.file_set import FileSet, take_files
+from naiad.fields.artifact import track
+from naiad.fields.base import Field, Source
+from naiad.fields.file import StoredFile, as_file, take
+from naiad.fields.file_set import FileEntry, take_files
 from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT, LARGEST, SMALLEST
+from naiad.kept import incoming
 from naiad.listing import listing
-from naiad.namespace import nested
-from naiad.store.segment import pack_int
+from naiad.session import Session
+from naiad.storage.base import Page, pack_int
+from naiad.tracked import ArtifactFileData
+from naiad.tree import nested
+from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from naiad.batch import Batch
-    from naiad.containers import Container
-    from naiad.fields.base import Field
-    from naiad.fields.file import StoredFile
-    from naiad.fields.file_set import FileEntry
-    from naiad.kept import KeptFile
-    from naiad.scope import ContainerScope
-    from naiad.store.segment import Page
-    from naiad.tracked import ArtifactFileData
-    from naiad.typing import ProgressBarType
-
 __all__ = ["Handler"]
 
-UNBOUND = FloatSeries(None, "")
+UNBOUND = FloatSeries(None, "")  # type: ignore[arg-type]  # it is never asked for its session
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
+
+
+class Root(Protocol):
+    """The run, model or project that a handler belongs to."""
+
+    _session: Session
+
+    def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler: ...
+
+    def _handler(self, path: str) -> Handler: ...
+
+    def __getitem__(self, path: object) -> Handler:
+        """Return the handler of a path."""
+
+    def __setitem__(self, path: object, value: Any) -> None:
+        """Assign a value to a path."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End it, as failed if there is an error."""
+
+    def get_state(self) -> str:
+        """Return how far it is: started, stopping or stopped."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a field or namespace is at a path."""
+
+    def fetch(self) -> dict[str, Any]:
+        """Return all single values as nested dicts."""
+
+    def get_structure(self) -> dict[str, Any]:
+        """Return the tree as nested dicts, with fields as leaves."""
+
+    def print_structure(self) -> None:
+        """Print the tree."""
+
+    def wait(self, *, disk_only: bool = False) -> None:
+        """Return when everything logged before is on disk."""
+
+    def sync(self, *, wait: bool = True) -> None:
+        """Put everything on disk and learn what other processes have added."""
+
+    def stop(self, *, seconds: float | None = None) -> None:
+        """Store everything and end."""
 
 
 class Handler(Source):
@@ -60,7 +98,7 @@ class Handler(Source):
     __slots__ = ("__weakref__", "_below", "_container", "_known", "_path", "_removals", "_series")
     __iter__ = None  # brackets take paths, so without this a loop over a handler would never end
 
-    def __init__(self, container: Container, path: str) -> None:
+    def __init__(self, container: Root, path: str) -> None:
         self._container = container
         self._path = path
         self._series = UNBOUND  # else a series whose points may be packed without further questions
@@ -69,16 +107,16 @@ class Handler(Source):
         self._below: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
-        self._container._scope.look()
-        field = self._container._scope.tree.get(self._path)
+        self._container._session.refresh_for_display()
+        field = self._container._session.tree.get(self._path)
         if field is not None:
             return repr(field)
-        kind = "Namespace" if self._container._scope.tree.is_namespace(self._path) else "Unassigned"
+        kind = "Namespace" if self._container._session.tree.is_namespace(self._path) else "Unassigned"
         return f'<{kind} field at "{self._path}">'
 
     def _repr_html_(self) -> str:
         """Return the field for a notebook, or what is below a namespace."""
-        return listing(self._container._scope, self._path, repr(self))
+        return listing(self._container._session, self._path, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Cross to another process as the run and the path; the run is opened there when it is first used."""
@@ -100,15 +138,15 @@ class Handler(Source):
 
     def _ipython_key_completions_(self) -> list[str]:
         """Return what may follow in brackets, for notebooks."""
-        self._container._scope.look()
-        return self._container._scope.tree.completions(self._path)
+        self._container._session.refresh_for_display()
+        return self._container._session.tree.completions(self._path)
 
     @property
-    def container(self) -> Container:
+    def container(self) -> Root:
         """The run or project this place belongs to."""
         return self._container
 
-    def get_root_object(self) -> Container:
+    def get_root_object(self) -> Root:
         """Return the run or project this place belongs to."""
         return self._container
 
@@ -128,7 +166,7 @@ class Handler(Source):
             NaiadTypeError, NaiadValueError: the field at the path cannot hold the value.
             FieldConflict: the path lies above or below another field.
         """
-        self._do(lambda batch: batch.assign(self._path, value), wait)
+        self._container._session.transact(lambda tx: tx.assign(self._path, value), wait)
 
     def append(
         self,
@@ -168,7 +206,7 @@ class Handler(Source):
             else:
                 place = step  # type: ignore[assignment]  # looked at in the next line
             if place.__class__ is int:
-                reserve, page = series.journal.slot  # type: ignore[union-attr]  # a bound series has one
+                reserve, page = series.point_log.slot  # type: ignore[union-attr]  # a bound series has one
                 at = reserve()
                 try:
                     pack_int(page, at, place, value, now(), fid, at)
@@ -199,7 +237,7 @@ class Handler(Source):
         Raises:
             InvalidArgument: not as many steps or timestamps as values.
         """
-        self._do(lambda batch: batch.extend(self._path, values, steps, timestamps), wait)
+        self._container._session.transact(lambda tx: tx.extend(self._path, values, steps, timestamps), wait)
 
     def log(
         self,
@@ -212,11 +250,13 @@ class Handler(Source):
         description: str | None = None,
     ) -> None:
         """Add a point, or several given as a collection. The old name of `append` and `extend`."""
-        self._do(lambda batch: batch.log(self._path, value, step, timestamp, name, description), wait)
+        self._container._session.transact(
+            lambda tx: tx.log(self._path, value, step, timestamp, name, description), wait
+        )
 
     def add(self, values: Any, *, wait: bool = False) -> None:
         """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
-        self._do(lambda batch: batch.add(self._path, values), wait)
+        self._container._session.transact(lambda tx: tx.add_tags(self._path, values), wait)
 
     def remove(self, values: Any, *, wait: bool = False) -> None:
         """Remove a tag or several; those that are not there are no error."""
@@ -235,7 +275,7 @@ class Handler(Source):
         wait: bool = False,
     ) -> None:
         """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
-        self._do(lambda batch: batch.configure(self._path, min, max, unit), wait)
+        self._container._session.transact(lambda tx: tx.configure(self._path, min, max, unit), wait)
 
     def pop(self, path: str | None = None, *, wait: bool = False) -> None:
         """Remove the field here, or at a path below; of a namespace, all fields in it.
@@ -244,7 +284,7 @@ class Handler(Source):
             FieldConflict: there is nothing to remove.
         """
         gone = self._path if path is None else paths.join(self._path, path)
-        self._container._scope.remove(paths.parse(gone), wait)
+        self._container._session.remove(paths.parse(gone), wait)
 
     # Files
 
@@ -265,16 +305,13 @@ class Handler(Source):
             FileNotFound, UnreadableFile, UnsupportedFile: it is no file that can be read.
             NaiadTypeError, NaiadValueError: no file can be made of it.
         """
-        self._container._scope.require_active()
+        session = self._container._session
+        session.require_active()
         file = as_file(value, **options)
-        self._take_in(
-            "upload",
-            lambda scope: {self._path: take(scope, file, progress_bar)},
-            lambda batch, files: batch.on(
-                self._path, FileField, "upload", lambda field: field.assigning(files[self._path])
-            ),
-            wait,
-        )
+        self._require_verb("upload")
+        stored = session.ingest(self._path, wait, take, file, progress_bar)
+        if stored is not None:
+            session.transact(lambda tx: tx.upload(self._path, stored), wait, incoming([stored]))
 
     def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files to a set, as they are now; one of a name that is there is replaced.
@@ -294,12 +331,13 @@ class Handler(Source):
             FileNotFound: a path without wildcard is not there; nothing was added.
             FileError: one of the files cannot be read; nothing was added.
         """
-        self._take_in(
-            "upload_files",
-            lambda scope: take_files(scope, self._path, value, progress_bar),
-            lambda batch, files: batch.on(self._path, FileSet, "upload_files", lambda field: field.storing(files)),
-            wait,
-        )
+        session = self._container._session
+        session.require_active()
+        self._require_verb("upload_files")
+        files = session.ingest(self._path, wait, take_files, self._path, value, progress_bar)
+        if files is not None:
+            content = incoming(files.values())
+            session.transact(lambda tx: tx.upload_files(self._path, files), wait, content)
 
     def delete_files(self, paths: Any, *, wait: bool = False) -> None:
         """Remove files and folders from a set, by their names in it."""
@@ -326,10 +364,10 @@ class Handler(Source):
             UnsupportedLocation: nothing installed knows such a URL.
             FileError: the files cannot be read.
         """
-        scope = self._container._scope
-        scope.require_active()
+        session = self._container._session
+        session.require_active()
         files = track(path, destination, progress_bar)
-        self._do(lambda batch: batch.on(self._path, Artifact, "track_files", lambda field: field.tracking(files)), wait)
+        session.transact(lambda tx: tx.track_files(self._path, files), wait)
 
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
@@ -389,13 +427,13 @@ class Handler(Source):
             MissingField: nothing is stored here.
             WrongVerb: it is a series; use `fetch_last` or `fetch_values`.
         """
-        scope = self._container._scope
-        field = scope.field(self._path)
+        session = self._container._session
+        field = session.field(self._path)
         if field is not None:
             return field.fetch()
-        if not scope.tree.is_namespace(self._path):
-            raise scope.missing(self._path)
-        return nested(scope.atoms(self._path), self._path)
+        if not session.tree.is_namespace(self._path):
+            raise session.missing(self._path)
+        return nested(session.atoms(self._path), self._path)
 
     def fetch_last(self) -> Any:
         """Return the last value of a series.
@@ -416,33 +454,20 @@ class Handler(Source):
 
     def sources(self) -> dict[str, Field]:
         """Return the fields at or below this place, for copying them."""
-        scope = self._container._scope
-        field = scope.field(self._path)
+        session = self._container._session
+        field = session.field(self._path)
         if field is not None:
             return {"": field}
-        if not scope.tree.is_namespace(self._path):
-            raise scope.missing(self._path)
+        if not session.tree.is_namespace(self._path):
+            raise session.missing(self._path)
         start = len(self._path) + 1 if self._path else 0
-        return {path[start:]: scope.existing(path) for path in scope.tree.paths(self._path)}
+        return {path[start:]: session.existing(path) for path in session.tree.paths(self._path)}
 
-    def _do(self, change: Callable[[Batch], None], wait: bool) -> None:
-        """Gather the changes of one verb and write them, all or none."""
-        self._container._scope.change(change, wait)
-
-    def _take_in(
-        self,
-        verb: str,
-        take: Callable[[ContainerScope], dict[str, KeptFile]],
-        change: Callable[[Batch, dict[str, KeptFile]], None],
-        wait: bool,
-    ) -> None:
-        """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
-        scope = self._container._scope
-        scope.require_active()
-        known = scope.tree.get(self._path)
+    def _require_verb(self, verb: str) -> None:
+        """Raise WrongVerb before anything is copied, if the field here has no such verb."""
+        known = self._container._session.tree.get(self._path)
         if known is not None:
-            getattr(known, verb)  # a kind that does not have it says so before anything is copied
-        scope.take_in(self._path, lambda: take(scope), change, wait)
+            getattr(known, verb)
 
     # The ways of append
 
@@ -453,7 +478,7 @@ class Handler(Source):
         except UnsupportedValue:
             return False
         except (NaiadTypeError, NaiadValueError):
-            self._container._scope.require_active()  # that a run was stopped matters more than what it is given
+            self._container._session.require_active()  # that a run was stopped matters more than what it is given
             raise
         return True
 
@@ -463,15 +488,15 @@ class Handler(Source):
             return False
         if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
             return False
-        scope = self._container._scope
-        if self._removals != scope.removals:  # one of the series may be gone
+        session = self._container._session
+        if self._removals != session.removals:  # one of the series may be gone
             return False
         known = self._known
         if not values.keys() <= known.keys():
             return False
         time = now()
-        journal = scope.writer.journal
-        reserve, page = journal.slot
+        point_log = session.writer.point_log
+        reserve, page = point_log.slot
         place = step
         for key, value in values.items():
             series = known[key]
@@ -483,23 +508,25 @@ class Handler(Source):
                 pack_int(page, at, place, value, time, series.fid, at)
             except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
                 series.put(value, place, time, is_taken=step is None)
-                reserve, page = journal.slot
+                reserve, page = point_log.slot
         return True
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
-        self._do(lambda batch: batch.append(self._path, value, step, timestamp, name, description), wait)
-        self._learn(value)
+        self._container._session.transact(
+            lambda tx: tx.append(self._path, value, step, timestamp, name, description), wait
+        )
+        self._remember(value)
 
-    def _learn(self, value: Any) -> None:
+    def _remember(self, value: Any) -> None:
         """Remember which series the next append may go to directly."""
-        tree = self._container._scope.tree
+        tree = self._container._session.tree
         field = tree.get(self._path)
         if isinstance(field, FloatSeries) and field.is_hot:
             self._series = field
         elif type(value) is dict:
-            if self._removals != self._container._scope.removals:
+            if self._removals != self._container._session.removals:
                 self._known.clear()
-                self._removals = self._container._scope.removals
+                self._removals = self._container._session.removals
             base = f"{self._path}/" if self._path else ""
             for key in value:
                 below = tree.get(base + key) if type(key) is str else None
@@ -507,7 +534,7 @@ class Handler(Source):
                     self._known[key] = below
 
     def _existing(self) -> Any:
-        return self._container._scope.existing(self._path)
+        return self._container._session.existing(self._path)
 
 
 def _give_back(page: Page, at: int) -> None:
@@ -521,6 +548,6 @@ def _is_exact(value: object) -> bool:
     return isinstance(value, float) or (value.__class__ is int and -EXACT <= value <= EXACT)
 
 
-def _restored(container: Container, path: str) -> Handler:
-    is_open = "_scope" in container.__dict__  # else it is opened later, when the handler is first used
+def _restored(container: Root, path: str) -> Handler:
+    is_open = "_session" in container.__dict__  # else it is opened later, when the handler is first used
     return container._handler(path) if is_open else Handler(container, path)

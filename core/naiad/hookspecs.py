@@ -7,18 +7,14 @@ may leave out arguments it does not need. All hooks are asked at boundaries, nev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import pluggy
 
-from naiad.background import Capture
+from naiad.background import Capture, Loggable
 from naiad.mapping import Integration
 from naiad.plain import Scalar
 from naiad.tracked import ArtifactDriver
 from naiad.value import Value
-
-if TYPE_CHECKING:
-    from naiad.runs import Run
 
 __all__ = ["hookimpl", "hookspec"]
 
@@ -100,7 +96,7 @@ def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
 
 
 @hookspec
-def naiad_run_started(run: Run) -> None:
+def naiad_run_started(run: Loggable) -> None:
     """Do something with a run that this process has just opened to write to, new or not.
 
     Like the two below it is not asked for read-only runs, nor in children that use a run of their parent.
@@ -108,7 +104,7 @@ def naiad_run_started(run: Run) -> None:
 
 
 @hookspec
-def naiad_run_stopping(run: Run, exception: BaseException | None) -> None:
+def naiad_run_stopping(run: Loggable, exception: BaseException | None) -> None:
     """Do something with a run that is about to be stopped; it can still be written to.
 
     Args:
@@ -118,5 +114,5 @@ def naiad_run_stopping(run: Run, exception: BaseException | None) -> None:
 
 
 @hookspec
-def naiad_run_stopped(run: Run) -> None:
+def naiad_run_stopped(run: Loggable) -> None:
     """Do something after a run was stopped: all of it is on disk, and it can only be asked for its name and address."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, ClassVar, TypeVar
 
@@ -13,7 +14,7 @@ import msgspec
 from naiad.errors import DamagedData
 from naiad.value import Value
 
-__all__ = ["KeptFile", "KeptVersion", "read_facts"]
+__all__ = ["KeptFile", "KeptVersion", "incoming", "read_facts"]
 
 T = TypeVar("T")
 
@@ -73,6 +74,11 @@ class KeptFile(Value):
         if self.content is not None:
             return hashlib.sha256(self.content).hexdigest()
         return self.sha256 if self.start is not None else "" if "." in self.blob else self.blob
+
+
+def incoming(files: Iterable[KeptFile]) -> list[str]:
+    """Return the names of ingested content of files, as far as it is not yet known by its sha256."""
+    return list(dict.fromkeys(file.blob for file in files if "." in file.blob))
 
 
 @dataclass(frozen=True)

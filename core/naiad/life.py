@@ -7,19 +7,28 @@ import contextlib
 import os
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from naiad.containers import Container
+from typing import Protocol
 
 __all__ = ["begin", "end", "end_state", "fail", "open_containers"]
 
-_open: dict[int, Container] = {}  # by identity; keeps a run alive whose last reference the program dropped
+
+class Stoppable(Protocol):
+    """A container as far as its end goes."""
+
+    def stop(self) -> None:
+        """Store everything and end."""
+
+    def _fail(self, error: BaseException) -> None: ...
+
+    def _disown(self) -> None: ...
+
+
+_open: dict[int, Stoppable] = {}  # by identity; keeps a run alive whose last reference the program dropped
 _is_watching = False
 _is_interrupted = False  # the process is ending by a KeyboardInterrupt that nobody caught
 
 
-def begin(container: Container) -> None:
+def begin(container: Stoppable) -> None:
     """Stop the container when the process ends, and tell it of an uncaught exception before that."""
     global _is_watching
     _open[id(container)] = container
@@ -30,17 +39,17 @@ def begin(container: Container) -> None:
     _stop_with_worker(container)
 
 
-def end(container: Container) -> None:
+def end(container: Stoppable) -> None:
     """The container was stopped."""
     _open.pop(id(container), None)
 
 
-def fail(container: Container, error: BaseException) -> None:
+def fail(container: Stoppable, error: BaseException) -> None:
     """An exception ends the use of the container, and whoever caught it will let nobody else see it."""
     container._fail(error)
 
 
-def open_containers() -> list[Container]:
+def open_containers() -> list[Stoppable]:
     """Return all containers of this process that were not stopped, the latest first."""
     return list(reversed(_open.values()))
 
@@ -57,7 +66,7 @@ def end_state(error: BaseException) -> str | None:
     return "terminated" if isinstance(cause, KeyboardInterrupt) else "failed"
 
 
-def _stop_with_worker(container: Container) -> None:
+def _stop_with_worker(container: Stoppable) -> None:
     """Processes that `multiprocessing` starts end without `atexit`, and have something of their own for it."""
     if "multiprocessing.process" in sys.modules:  # else this process is none of them
         from multiprocessing import parent_process, util

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import InvalidArgument, MissingParameter, shown
+from naiad.ops import Assign
 from naiad.plain import unpack_text
 from naiad.query.tree import Compare, FieldName
 from naiad.store.kinds import MODEL, MODEL_VERSION
@@ -109,7 +110,7 @@ class Model(StoredContainer):
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
         """Find versions of this model; the arguments mean what they mean to `Project.fetch_runs_table`."""
-        self._scope.require_active()
+        self._session.require_active()
         own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
         return fetch_table(
             Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
@@ -216,7 +217,7 @@ class ModelVersion(StoredContainer):
             raise InvalidArgument(
                 f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
             ) from None
-        self._scope.write("sys/stage", "string", wanted.value)
+        self._session.write(Assign("sys/stage", "string", wanted.value), wait=True)
 
 
 def _require(opener: str, parameter: str, example: str, given: str | None, with_id: str | None) -> None:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import paths
 from naiad.errors import FieldConflict, MissingField, NaiadTypeError, NaiadValueError
-from naiad.namespace import Tree
+from naiad.tree import Tree
 from naiad.utils import flatten
 
 if TYPE_CHECKING:
     from naiad.attempt import Place
-    from naiad.containers import Container
-    from naiad.handler import Handler
+    from naiad.handler import Handler, Root
 
 __all__ = ["RENAMED", "Names", "apart", "replace"]
 
@@ -70,7 +69,7 @@ class Names:
         if text not in self._paths:
             self._read_notes()
         if text not in self._paths:
-            self._get_root()._scope.learn()
+            self._get_root()._session.refresh_before_define()
             self._keep(self._paths, text, self._free(text, is_for_series=True))
         return self._paths[text]
 
@@ -98,9 +97,9 @@ class Names:
             found = f"{base}{path}"
         if found is not None and len(found) > len(base):
             with suppress(FieldConflict):  # another process has removed it
-                self._get_root().pop(found)
+                self._get_root()[found].pop()
 
-    def _get_root(self) -> Container:
+    def _get_root(self) -> Root:
         return self._place.get_root_object()
 
     def _keep(self, known: dict[str, str], name: str, path: str) -> None:
@@ -162,9 +161,9 @@ def replace(place: Handler, value: Any) -> None:
 
 def _tree_of(place: Place) -> tuple[Tree[Any], str]:
     """Return the tree of the run that a place belongs to, and how the paths below the place begin."""
-    scope = place.get_root_object()._scope
+    session = place.get_root_object()._session
     base = getattr(place, "_path", "")
-    return scope.tree, f"{base}/" if base else ""
+    return session.tree, f"{base}/" if base else ""
 
 
 def _beside(path: str, obstacle_of: Callable[[str], str | None]) -> str:

@@ -5,12 +5,13 @@ effect together or not at all. Ops name fields by path. Only the points of a flo
 but as fixed-size records, need a number, and `Define` binds that number to a path.
 
 `at` is the writer's own time in seconds. It never goes back within one writer, so that between ops of one writer it
-is their order, and between writers it is the rule by which the last one wins.
+is their order, and between writers it is the rule by which the last one wins. Ops about fields are made without it:
+the writer stamps them when it writes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -33,7 +34,6 @@ __all__ = [
     "Text",
     "decode_ops",
     "encode_ops",
-    "weight",
 ]
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Define(_Op, frozen=True, tag="define"):
     fid: int
     path: str
     fresh: bool
-    at: float
+    at: float = 0.0
 
 
 class Assign(_Op, frozen=True, tag="assign"):
@@ -83,7 +83,7 @@ class Assign(_Op, frozen=True, tag="assign"):
     path: str
     kind: str
     value: Plain
-    at: float
+    at: float = 0.0
 
 
 class Configure(_Op, frozen=True, tag="configure"):
@@ -93,7 +93,7 @@ class Configure(_Op, frozen=True, tag="configure"):
     min: float | None
     max: float | None
     unit: str | None
-    at: float
+    at: float = 0.0
 
 
 class Strings(_Op, frozen=True, tag="strings"):
@@ -104,7 +104,7 @@ class Strings(_Op, frozen=True, tag="strings"):
     steps: list[int | float]
     times: list[float]
     fresh: bool
-    at: float
+    at: float = 0.0
     kind: str = "string_series"
 
 
@@ -127,7 +127,7 @@ class Tags(_Op, frozen=True, tag="tags"):
     add: list[Text]
     remove: list[Text]
     clear: bool
-    at: float
+    at: float = 0.0
 
 
 class Members(_Op, frozen=True, tag="members"):
@@ -137,7 +137,7 @@ class Members(_Op, frozen=True, tag="members"):
     add: dict[str, str]  # a file by its name in the set
     remove: list[str]
     clear: bool
-    at: float
+    at: float = 0.0
 
 
 class Stored(_Op, frozen=True, tag="stored"):
@@ -151,7 +151,7 @@ class Delete(_Op, frozen=True, tag="delete"):
     """The field at `path` is gone, with all its points."""
 
     path: str
-    at: float
+    at: float = 0.0
 
 
 class Dropped(_Op, frozen=True, tag="dropped"):
@@ -166,32 +166,8 @@ Op: TypeAlias = (
     Open | End | Define | Assign | Configure | Strings | Printed | Tags | Members | Stored | Delete | Dropped
 )
 
-CHANGES = (Assign, Configure, Tags, Members, Delete)
+encode_ops: Callable[[Sequence[Op]], bytes] = msgspec.msgpack.Encoder().encode
+"""Return the payload of one frame."""
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Op])
-
-
-def encode_ops(ops: Sequence[Op]) -> bytes:
-    """The payload of one frame."""
-    return _encoder.encode(ops)
-
-
-def weight(ops: Sequence[Op]) -> int:
-    """How much is missing if these are lost: each value, change, text and line counts, what naiad adds does not."""
-    return sum(_weight(op) for op in ops)
-
-
-def _weight(op: Op) -> int:
-    if isinstance(op, Strings):
-        return len(op.texts)
-    return op.data.count(b"\n") if isinstance(op, Printed) else isinstance(op, CHANGES)
-
-
-def decode_ops(payload: bytes) -> list[Op]:
-    """The ops of one frame.
-
-    Raises:
-        msgspec.ValidationError: the payload is not a list of ops this release knows.
-    """
-    return _decoder.decode(payload)
+decode_ops: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
+"""Return the ops of one frame; raise msgspec.ValidationError for what is not a list of ops this release knows."""

@@ -41,7 +41,7 @@ def parse_or_root(path: object) -> str:
     >>> parse_or_root("/")
     ''
     """
-    text = _text(path)
+    text = path if type(path) is str else _text(path)
     if len(text) > _LONGEST_RAW:
         raise _too_long(text)
     if len(text) <= LONGEST and _NORMAL(text):

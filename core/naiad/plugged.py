@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from naiad.background import Capture, Loggable
 from naiad.plugins import guarded, tell
-
-if TYPE_CHECKING:
-    from naiad.background import Capture
-    from naiad.runs import Run
 
 __all__ = ["started", "stopped", "stopping"]
 
 
-def started(run: Run, options: Mapping[str, object]) -> list[Capture]:
+def started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
     """Start the captures that plugins have for a run, tell of it, and return those captures."""
     running = []
     for capture in (capture for found in tell("naiad_captures", options=options) for capture in found):
@@ -25,7 +21,7 @@ def started(run: Run, options: Mapping[str, object]) -> list[Capture]:
     return running
 
 
-def stopping(run: Run, captures: Iterable[Capture], exception: BaseException | None) -> None:
+def stopping(run: Loggable, captures: Iterable[Capture], exception: BaseException | None) -> None:
     """Tell that a run will stop, and stop its captures; it can be written to until this returns."""
     tell("naiad_run_stopping", run=run, exception=exception)
     for capture in captures:
@@ -33,7 +29,7 @@ def stopping(run: Run, captures: Iterable[Capture], exception: BaseException | N
             capture.stop()
 
 
-def stopped(run: Run) -> None:
+def stopped(run: Loggable) -> None:
     """Tell that a run was stopped."""
     tell("naiad_run_stopped", run=run)
 

@@ -91,8 +91,8 @@ class Project(StoredContainer):
         else:  # it has runs, and nothing was ever written to itself
             self._folder = RunFolder(self._store.root)
             self._id = key or self._name
-            self._open(self._scope_of(f"{self._store.root} {self._name}", _Facts(self._folder, key, self._name)))
-            self._scope.refresh()
+            self._open(self._session_of(f"{self._store.root} {self._name}", _Facts(self._folder, key, self._name)))
+            self._session.refresh()
 
     def __repr__(self) -> str:
         return f"<Project {self._name}>"
@@ -107,7 +107,7 @@ class Project(StoredContainer):
 
         `init_run(with_id=run.id, ...)` opens one.
         """
-        self._scope.require_active()
+        self._session.require_active()
         yield from self._store.catalog().rows(self._name)
 
     def fetch_runs_table(
@@ -144,7 +144,7 @@ class Project(StoredContainer):
             InvalidQuery: `query` is no query.
             InvalidArgument: another argument makes no sense, or nothing can be sorted by that column.
         """
-        self._scope.require_active()
+        self._session.require_active()
         return fetch_table(
             self._store, self._name, RUN, query=query, id=id, state=state, owner=owner, tag=tag, columns=columns,
             trashed=trashed, limit=limit, sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
@@ -162,7 +162,7 @@ class Project(StoredContainer):
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
         """Find models of this project; the arguments mean what they mean to `fetch_runs_table`."""
-        self._scope.require_active()
+        self._session.require_active()
         return fetch_table(
             self._store, self._name, MODEL, query=query, columns=columns, trashed=trashed, limit=limit,
             sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,

@@ -143,7 +143,7 @@ class Run(StoredContainer):
         options.say_what_is_missing(**given)
         asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
-        if not self._scope.is_read_only:
+        if not self._session.is_read_only:
             self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
             self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
@@ -211,33 +211,32 @@ class Run(StoredContainer):
     def _fail(self, error: BaseException) -> None:
         """An exception ends the program or the `with` block: mark the run, keep the traceback."""
         state = life.end_state(error)
-        if state is None or self._is_inherited or self._scope.is_read_only or self._state != "started":
+        if state is None or self._is_inherited or self._session.is_read_only or self._state != "started":
             return
         self._exception = error
         try:
             self._mark_failed(state, error)
         except NaiadError as problem:  # nothing may hide the exception itself
-            warn_once((self._scope.key, "failed"), f"{self._scope.title} could not be marked as failed: {problem}")
+            warn_once((self._session.key, "failed"), f"{self._session.title} could not be marked as failed: {problem}")
 
     def _mark_failed(self, state: str, error: BaseException) -> None:
         if self._fail_on_exception:
             self._end_state = state
-            writer = self._scope.writer
-            writer.log([Assign("sys/failed", "bool", True, writer.now())])
+            self._session.write(Assign("sys/failed", "bool", True))
         if self._capture_traceback:
             self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))
 
     def _say_what_was_left_out(self) -> None:
-        if not self._scope.has_limits:
+        if not self._session.has_limits:
             return
         counts = {
             path: field.left_out
-            for path in self._scope.tree.paths()
-            if isinstance(field := self._scope.tree.get(path), Series) and field.left_out
+            for path in self._session.tree.paths()
+            if isinstance(field := self._session.tree.get(path), Series) and field.left_out
         }
         for path, count in counts.items():
             message = f'{count} points of "{path}" were left out in all, because their steps or times did not grow.'
-            warn_once((self._scope.key, path, "left out"), message, LimitWarning)
+            warn_once((self._session.key, path, "left out"), message, LimitWarning)
 
 
 init_run = Run

@@ -14,7 +14,7 @@ from naiad.containers import Container
 from naiad.errors import MissingField
 from naiad.fields.string_set import TAG_PATHS
 from naiad.ops import Assign, Op, Tags
-from naiad.scope import WRITABLE_IN_SYS, ContainerScope
+from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.store.derived import KINDS
 from naiad.store.folder import RunFolder
 from naiad.store.kinds import ContainerKind
@@ -93,14 +93,14 @@ class StoredContainer(Container):
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
         reader = Reader(folder)
         self._id = name or _id_of(reader)
-        scope = self._scope_of(folder.uid, reader, writer, opener)
+        session = self._session_of(folder.uid, reader, writer, opener)
         if ops:
-            scope.know([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
-            scope.know([(path, "string_set") for path in TAG_PATHS], is_new=True)
-            scope.know(KINDS.items(), is_new=True)
+            session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
+            session.add_known([(path, "string_set") for path in TAG_PATHS], is_new=True)
+            session.add_known(KINDS.items(), is_new=True)
         else:
-            scope.refresh()
-        self._open(scope)
+            session.refresh()
+        self._open(session)
 
     def _writer_of(self, folder: RunFolder, role: str, ops: Sequence[Op]) -> Writer:
         if not ops and not folder.path.is_dir():  # or opening would make an empty one
@@ -109,14 +109,14 @@ class StoredContainer(Container):
         role = "guest" if self._is_inherited else role
         return Writer.open(folder, role=role, first_ops=ops, on_error=self._settings["on_error"])
 
-    def _scope_of(
+    def _session_of(
         self,
         key: str,
         reader: Reader,
         writer: Writer | None = None,
         open_writer: Callable[[], Writer] | None = None,
-    ) -> ContainerScope:
-        return ContainerScope(
+    ) -> Session:
+        return Session(
             f"{self._kind.title} {self._id}",
             key,
             reader,
@@ -145,8 +145,8 @@ class StoredContainer(Container):
     def _end(self, seconds: float | None) -> None:
         super()._end(seconds)
         try:
-            if self._scope.has_writer:
-                self._scope.writer.stop(self._end_state, seconds)
+            if self._session.has_writer:
+                self._session.writer.stop(self._end_state, seconds)
         finally:
             if self._temporary is not None and not self._is_inherited:
                 remove_temporary_store(self._temporary)

@@ -14,7 +14,7 @@ from naiad import html
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.plain import from_microseconds
 from naiad.query.criteria import both, criteria, not_trashed
-from naiad.scope import ContainerScope
+from naiad.session import Session
 from naiad.store.kinds import RUN, ContainerKind
 from naiad.store.reader import Reader
 from naiad.store.store import Store
@@ -186,9 +186,9 @@ class Table:
         """The field behind a cell, to download its content."""
         uid, run_id, _cells = self._found.rows[row]
         title, folder = f"{self._kind.title} {run_id or uid}", self._store.folder(uid, self._kind)
-        scope = ContainerScope(title, str(folder.path), Reader(folder), None)
-        scope.refresh()
-        return scope.existing(path)
+        session = Session(title, str(folder.path), Reader(folder), None)
+        session.refresh()
+        return session.existing(path)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
 from naiad.ops import Assign
+from naiad.storage.base import Change
 from naiad.store.census import GRACE_SECONDS
 from naiad.store.folder import RunFolder
 from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
@@ -67,7 +68,8 @@ def move(items: Iterable[Item], *, is_out: bool = False) -> None:
         if _is_trashed(item.folder) is is_out:
             writer = Writer.open(item.folder, role="guest", on_error="raise")  # a guest's end says nothing about a run
             try:
-                writer.log([Assign(FLAG, "bool", not is_out, writer.now())], wait=True)
+                writer.write([Change(FLAG, "bool", (Assign(FLAG, "bool", not is_out),))])
+                writer.wait()
             finally:
                 writer.stop()
 

@@ -13,7 +13,10 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
+
+import msgspec
 
 from naiad import clock, ids
 from naiad.errors import (
@@ -30,8 +33,9 @@ from naiad.errors import (
 )
 from naiad.file import File
 from naiad.kept import KeptFile
-from naiad.ops import Dropped, End, Op, Open, Printed, Stored
+from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.settings import Tuning
+from naiad.storage.base import Change, PointLog, Shadowed
 from naiad.store import derived, forks, keeping
 from naiad.store.blobs import Blobs
 from naiad.store.content import Report, nothing
@@ -41,7 +45,6 @@ from naiad.store.journal import Journal, JournalClosed
 from naiad.store.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.store.mounts import can_map
 from naiad.store.others import Others
-from naiad.store.picture import Shadowed
 from naiad.store.reader import Reader
 from naiad.store.rounds import Rounds
 from naiad.store.seal import remove_seal
@@ -91,6 +94,7 @@ class Writer:
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
+        self.point_log: PointLog = self.journal
         self.journal.on_rotation = self._rounds.wake
         self.journal.on_trouble = self._trouble
         self.journal.on_recovery = self._return_to_folder
@@ -177,24 +181,59 @@ class Writer:
             self._at = max(clock.now(), math.nextafter(self._at, math.inf))
             return self._at
 
-    def log(self, ops: Sequence[Op], wait: bool = False, incoming: Sequence[str] = ()) -> None:
-        """Write ops that take effect together; `incoming` are the names of content that came in for them.
+    def write(self, changes: Sequence[Change]) -> list[Change]:
+        """Write the ops of all changes, all or none, and return the changes with the numbers of their series.
 
         Raises:
             InactiveContainer: the writer has stopped.
         """
-        stored = [Stored(dict.fromkeys(incoming, ""), self.now())] if incoming else []
+        content: list[str] = []
+        for change in changes:
+            content += change.content
+        if content:
+            self._intake.own(content)
         try:
-            self._intake.own(incoming)
-            self.journal.write([*ops, *stored])
+            with self.journal.lock:  # so that times and numbers grow in the order of the frames
+                ops, written = self._stamped(changes, content)
+                self.journal.write(ops)
         except JournalClosed:
-            self._intake.disown(incoming)
+            self._intake.disown(content)
             raise self._inactive() from None
         except NaiadError:
-            self._intake.disown(incoming)
+            self._intake.disown(content)
             raise
-        if incoming:
-            self._intake.settle(incoming)
+        if content:
+            self._intake.settle(content)
+        return written
+
+    def _stamped(self, changes: Sequence[Change], content: Sequence[str]) -> tuple[list[Op], list[Change]]:
+        """Return the ops of changes with their time, and the changes with the numbers that their series get."""
+        at = self.now()
+        ops: list[Op] = []
+        numbered: list[Change] = []
+        for change in changes:
+            number = change.number
+            for op in change.ops:
+                if isinstance(op, Define):
+                    number = self.journal.next_number()
+                    ops.append(Define(number, op.path, op.fresh, at))
+                else:
+                    ops.append(msgspec.structs.replace(op, at=at))
+            numbered.append(replace(change, number=number))
+        if content:
+            ops.append(Stored(dict.fromkeys(content, ""), at))
+        return ops, numbered
+
+    def log(self, ops: Sequence[Op], wait: bool = False) -> None:
+        """Write ops that take effect together, each with its own time.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        try:
+            self.journal.write(ops)
+        except JournalClosed:
+            raise self._inactive() from None
         if wait:
             self.wait()
 
@@ -229,8 +268,8 @@ class Writer:
         except JournalClosed:
             raise self._inactive() from None
 
-    def take(self, file: File, report: Report = nothing) -> KeptFile:
-        """Copy what a file holds now; an op with it has to be logged, or the copy dropped.
+    def ingest(self, file: File, report: Report = nothing) -> KeptFile:
+        """Copy what a file holds now; a change that names it has to be written, or the copy dropped.
 
         Raises:
             FileError: it is no file that can be read.
@@ -239,7 +278,7 @@ class Writer:
         """
         return self._taking(lambda name: self._intake.take(file, name, report))
 
-    def take_all(self, paths: Sequence[str], report: Report = nothing) -> list[KeptFile]:
+    def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[KeptFile]:
         """The same for many files, all or none; small ones share a blob."""
         return self._taking(lambda name: self._intake.take_all(paths, name, report))
 
@@ -255,12 +294,12 @@ class Writer:
                 f"The store of the run in {self.folder.path} cannot take the file: {error}", errno=error.errno
             ) from error
 
-    def drop(self, incoming: Sequence[str]) -> None:
+    def drop(self, content: Sequence[str]) -> None:
         """Give up content that came in and no op names."""
-        self._intake.drop(incoming)
+        self._intake.drop(content)
 
     def adopt(self, reader: Reader, file: KeptFile) -> KeptFile:
-        """Take in a file of some run, as `take` does.
+        """Take in a file of some run, as `ingest` does.
 
         Raises:
             DamagedData: its content is missing.
@@ -271,6 +310,11 @@ class Writer:
         """Note that something could not be stored: the run is incomplete."""
         with contextlib.suppress(JournalClosed):
             self.journal.write([Dropped(0, 1, self.now())])
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether something written waits in memory for the disk, so that no reader sees all of it."""
+        return self.journal.is_troubled
 
     @property
     def is_raising(self) -> bool:
@@ -293,8 +337,10 @@ class Writer:
             else:
                 self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
 
-    def others_have_written(self) -> bool:
-        """Whether there may be fields of other processes that this one has not seen: they wrote since the last call."""
+    def peers_have_written(self) -> bool:
+        """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
+        if self.journal.is_troubled:
+            return False
         me = self.journal.writer if self._lease is not None else ""
         return self._others.have_written(me, self._keeper.folds)
 

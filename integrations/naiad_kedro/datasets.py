@@ -13,7 +13,7 @@ from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 
 from naiad.errors import MissingField
 from naiad.names import RENAMED
-from naiad.namespace import nested
+from naiad.tree import nested
 from naiad_kedro.marks import put_metrics, put_series
 
 if TYPE_CHECKING:

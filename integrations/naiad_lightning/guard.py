@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from naiad.attempt import Attempt
 from naiad.errors import InactiveContainer
 from naiad_lightning.bases import classes
 
-if TYPE_CHECKING:
-    from naiad_lightning.logger import NaiadLogger
-
 __all__ = ["SILENCE", "Silence", "guarded"]
 
 Method = TypeVar("Method", bound=Callable[..., None])
+
+
+class Logger(Protocol):
+    """A logger as far as a guard goes."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is logged: on all ranks but one, and while Lightning only tries the validation out."""
+
+    @property
+    def version(self) -> Any:
+        """The id of the run."""
+
+    @property
+    def place(self) -> Any:
+        """The namespace below which it logs."""
 
 
 class Silence(*classes("loggers.logger", "DummyExperiment")):  # type: ignore[misc]  # known at import, as the logger's
@@ -61,7 +74,7 @@ def guarded(method: Method) -> Method:
     doing = f"do all of {method.__name__.lstrip('_')}"
 
     @wraps(method)
-    def safe(self: NaiadLogger, *args: Any, **options: Any) -> None:
+    def safe(self: Logger, *args: Any, **options: Any) -> None:
         if not self.is_silent:
             with suppress(InactiveContainer), Attempt("NaiadLogger", self.place, doing, besides=InactiveContainer):
                 method(self, *args, **options)

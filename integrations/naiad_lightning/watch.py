@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from naiad.errors import InvalidArgument, shown
-
-if TYPE_CHECKING:
-    from naiad_lightning.logger import NaiadLogger
 
 __all__ = ["Watch"]
 
 What = Literal["gradients", "parameters", "all"]
+
+
+class MetricLogger(Protocol):
+    """A logger as far as a watch goes."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is logged in this process."""
+
+    @property
+    def log_metrics(self) -> Any:
+        """Log numbers at a step."""
 
 
 class Watch:
@@ -21,7 +30,7 @@ class Watch:
     clipped. Works in spawned processes too, where it begins anew when the logger arrives there.
     """
 
-    def __init__(self, logger: NaiadLogger, model: Any, log: What, log_freq: int) -> None:
+    def __init__(self, logger: MetricLogger, model: Any, log: What, log_freq: int) -> None:
         if log not in ("gradients", "parameters", "all"):
             raise InvalidArgument(f"log= is 'gradients', 'parameters' or 'all', not {shown(log)}.")
         if log_freq < 1:

@@ -109,12 +109,12 @@ def downloaded(place: Path) -> list[str]:
 
 def log(run: naiad.Run, *ops: Any) -> None:
     """Write what no verb of ours would: as a foreign store could have it."""
-    run._scope.writer.log(ops)
-    run._scope.refresh()
+    run._session.writer.log(ops)
+    run._session.refresh()
 
 
 def at(run: naiad.Run) -> float:
-    return run._scope.writer.now()
+    return run._session.writer.now()
 
 
 def hostile(place: Path) -> list[str]:
@@ -142,7 +142,7 @@ def test_path_of_a_field_cannot_lead_out_of_the_destination(run: naiad.Run, cana
         folder = canary / str(number)
         folder.mkdir()
         log(run, Assign(f"f{number}/{path}", "file", KeptFile.of_bytes(SMALL).to_text(), at(run)))
-        field = run._scope.tree.get(f"f{number}/{path}")
+        field = run._session.tree.get(f"f{number}/{path}")
         assert field is not None
 
         field.download(folder)
@@ -281,7 +281,7 @@ def test_symlink_in_upload_files_is_followed_only_inside_the_root_given(run: nai
     with pytest.warns(FileWarning) as said:
         run["set"].upload_files("given")
 
-    names = sorted(run._scope.reader.members("set"))
+    names = sorted(run._session.reader.members("set"))
     assert ["given/a", "given/inner/good"] == names
     assert {"bad", "worse", "circle", "nothing"} == {Path(str(each.message).split("'")[1]).name for each in said}
 
@@ -388,7 +388,7 @@ def test_pipes_and_devices_within_a_folder_are_left_out_with_a_word(
     with pytest.warns(FileWarning):
         run["art"].track_files("given")
 
-    assert ["given/a"] == list(run._scope.reader.members("set"))
+    assert ["given/a"] == list(run._session.reader.members("set"))
     assert ["a"] == [file.file_path for file in run["art"].fetch_files_list()]
     assert {"pipe", "socket", "link", "dangling"} == {Path(str(each.message).split("'")[1]).name for each in said}
 

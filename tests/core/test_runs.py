@@ -290,7 +290,7 @@ def test_stop_refuses_what_is_no_duration_and_changes_nothing(run: naiad.Run, se
 def test_stop_that_raises_has_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with naiad.init_run(mode="debug", on_error="raise") as broken:
         folder = broken._folder.path
-        monkeypatch.setattr(broken._scope.writer.journal, "give_up", lambda: 1)
+        monkeypatch.setattr(broken._session.writer.journal, "give_up", lambda: 1)
         with pytest.raises(StorageError, match="could not be stored"):
             broken.stop()
 

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "paths errors clock ids settings lazy html integers secrets",
-    "ops plain blocks columns codec compression pyramid value types typing hookspecs mapping background tracked "
-    "plugins file gitref kept progress conversions exceptions",
+    "ops plain storage blocks columns codec compression pyramid value types typing hookspecs mapping background "
+    "tracked plugins file gitref kept progress conversions exceptions",
     "store writer artifacts",
     "fields coerce attributes",
-    "attempt names reservation handler namespace scope batch options life plugged temporary containers stored runs "
+    "attempt names reservation handler tree session transaction options life plugged temporary containers stored runs "
     "projects models trash management tables query capture listing utils",
     "cli importers testing as_neptune integrations",
 ]
@@ -45,18 +45,19 @@ SOURCES = [file for root in ("core", "integrations") for file in sorted((ROOT / 
 MODULES = {module_name(file): ast.parse(file.read_text(encoding="utf-8")) for file in SOURCES}
 
 
-def imports(node: ast.AST, late: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield each module imported when `node` runs, and whether a function does it late."""
+def imports(node: ast.AST, when: str = "first") -> Iterator[tuple[str, str]]:
+    """Yield each module imported in `node`, and when: "first", "late" (by a function) or for "typing" only."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
-            yield from imports(ast.Module(body=child.orelse, type_ignores=[]), late)
+            yield from imports(ast.Module(body=child.body, type_ignores=[]), "typing")
+            yield from imports(ast.Module(body=child.orelse, type_ignores=[]), when)
         elif isinstance(child, ast.Import):
-            yield from ((alias.name, late) for alias in child.names)
+            yield from ((alias.name, when) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             inner = (f"{child.module}.{alias.name}" for alias in child.names)
-            yield from ((name if name in MODULES else str(child.module), late) for name in inner)
+            yield from ((name if name in MODULES else str(child.module), when) for name in inner)
         else:
-            yield from imports(child, late or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from imports(child, "late" if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else when)
 
 
 IMPORTS = {name: set(imports(tree)) for name, tree in MODULES.items()}
@@ -73,7 +74,7 @@ def place(module: str) -> tuple[int, str]:
 
 def is_heavy(module: str) -> bool:
     """Say whether importing this module of ours loads a heavy package, itself or through others."""
-    now = {name for name, late in IMPORTS[module] if not late}
+    now = {name for name, when in IMPORTS[module] if when == "first"}
     return any(name.partition(".")[0] in HEAVY or (name in MODULES and is_heavy(name)) for name in now)
 
 
@@ -94,13 +95,13 @@ def test_imports_point_down_and_edges_do_not_meet(module: str) -> None:
 
 
 def test_no_import_is_part_of_a_cycle() -> None:
-    """Late imports count too: a cycle is resolved by moving the noun, not by waiting."""
+    """Late imports and those for typing count too: a cycle is resolved by moving the noun or by a Protocol."""
     graph = {module: {other for other, _ in found if other in MODULES} for module, found in IMPORTS.items()}
 
     assert set(graph) == set(TopologicalSorter(graph).static_order())
 
 
 def test_only_heavy_modules_are_imported_late() -> None:
-    late = {(module, other) for module, found in IMPORTS.items() for other, is_late in found if is_late}
+    late = {(module, other) for module, found in IMPORTS.items() for other, when in found if when == "late"}
 
     assert [] == sorted(pair for pair in late if pair[1] in MODULES and not is_heavy(pair[1]))

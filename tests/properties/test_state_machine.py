@@ -444,7 +444,7 @@ class RunMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def fold(self, data: st.DataObject) -> None:
         """What nobody writes any more is folded, and what one of the hands wrote."""
-        writer = self.runs[self._draw_hand(data)]._scope.writer if self.runs else None
+        writer = self.runs[self._draw_hand(data)]._session.writer if self.runs else None
         if not self.folder.seal.exists():  # else it is finished
             Keeper(self.folder, Tuning.from_environment()).fold(writer and writer.journal)
 

@@ -9,9 +9,10 @@ import os
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from naiad import clock
+from naiad.background import Loggable
 from naiad.capture.console import console
 from naiad.capture.hardware import Hardware, unit_of
 from naiad.capture.printed import Printed
@@ -19,10 +20,8 @@ from naiad.capture.source_code import SourceCode
 from naiad.capture.wanted import FD, Wanted
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
+from naiad.session import Session
 from naiad.types import FloatSeries, StringSeries
-
-if TYPE_CHECKING:
-    from naiad.runs import Run
 
 __all__ = ["Captures"]
 
@@ -33,10 +32,20 @@ SOURCE_SECONDS = 3.0
 STREAMS = {1: "stdout", 2: "stderr"}
 
 
+class Monitored(Loggable, Protocol):
+    """A run that has a namespace for what naiad itself logs."""
+
+    _session: Session
+
+    @property
+    def monitoring_namespace(self) -> str:
+        """Where that is."""
+
+
 class Captures:
     """What one run captures of the process that opened it."""
 
-    def __init__(self, run: Run, wanted: Wanted) -> None:
+    def __init__(self, run: Monitored, wanted: Wanted) -> None:
         self._run = run
         self._wanted = wanted
         self._place = run.monitoring_namespace
@@ -87,7 +96,7 @@ class Captures:
 
     def _listen(self, new: set[str]) -> None:
         for number, name in self._streams.items():
-            self._printed[number] = Printed(self._run, f"{self._place}/{name}", is_new=name in new)
+            self._printed[number] = Printed(self._run._session, f"{self._place}/{name}", is_new=name in new)
         console().join(self._take, [n for n, name in self._streams.items() if getattr(self._wanted, name) == FD])
 
     def _has(self, path: str) -> bool:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import mmap
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from naiad.errors import NaiadError
-
-if TYPE_CHECKING:
-    from naiad.runs import Run
+from naiad.session import Session
 
 __all__ = ["Printed"]
 
@@ -17,8 +14,8 @@ __all__ = ["Printed"]
 class Printed:
     """One stream. Forked children go on with the same numbers, so that what all of them print stays in order."""
 
-    def __init__(self, run: Run, path: str, *, is_new: bool) -> None:
-        self._scope = run._scope
+    def __init__(self, session: Session, path: str, *, is_new: bool) -> None:
+        self._session = session
         self._path = path
         self._line = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("q")  # shared with forked children
         self._line[0] = 0 if is_new else self._next_line()
@@ -27,11 +24,11 @@ class Printed:
         """Record bytes that the program has written. Never raises."""
         line = self._line[0]
         self._line[0] = line + data.count(b"\n")
-        self._scope.writer.log_printed(self._path, data, line)
+        self._session.writer.log_printed(self._path, data, line)
 
     def _next_line(self) -> int:
         """Return the number after those of the lines that the run has already."""
         with suppress(NaiadError, OSError):
-            last = self._scope.reader.last(self._path)
+            last = self._session.reader.last(self._path)
             return 0 if last is None else int(last.step) + 1
         return 0

@@ -7,17 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from naiad import clock
+from naiad.background import Loggable
 from naiad.capture.git import LARGEST_PATCH, Git, find_repository
 from naiad.capture.requirements import requirements
 from naiad.capture.wanted import Wanted, is_interactive
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.file import File
-
-if TYPE_CHECKING:
-    from naiad.runs import Run
 
 __all__ = ["SECONDS", "SourceCode"]
 
@@ -28,7 +25,7 @@ SECONDS = 10.0
 class SourceCode:
     """What one run keeps of the code that makes it. Paths mean what they meant when the run was opened."""
 
-    def __init__(self, run: Run, wanted: Wanted) -> None:
+    def __init__(self, run: Loggable, wanted: Wanted) -> None:
         self._run = run
         self._wanted = wanted
         self._folder = os.getcwd()

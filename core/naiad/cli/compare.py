@@ -50,7 +50,7 @@ def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
     from naiad.store.cells import Stamp
     from naiad.store.entries import read_entry
 
-    for (path, kind), value in read_entry(place, run.folder, Stamp("", "")).cells.items():
+    for (path, kind), value in read_entry(place.register, run.folder, Stamp("", "")).cells.items():
         if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):
             continue
         if path == REQUIREMENTS and kind == "file":

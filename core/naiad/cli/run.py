@@ -10,12 +10,12 @@ from naiad.cli.values import opened
 from naiad.coerce import with_article
 from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
-from naiad.namespace import Tree
 from naiad.paths import parse
-from naiad.scope import ContainerScope
+from naiad.session import Session
 from naiad.store.folder import RunFolder
 from naiad.store.reader import Reader
 from naiad.store.store import Store
+from naiad.tree import Tree
 
 __all__ = ["OpenRun", "existing_store", "open_run", "stored_field"]
 
@@ -52,8 +52,8 @@ class OpenRun:
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:
     """Return a field that is there, with the verbs of its kind."""
-    scope = ContainerScope(f"Run {run.id}", str(run.folder.path), run.reader, None)
-    return field_class(kind)(scope, path, is_new=False)
+    session = Session(f"Run {run.id}", str(run.folder.path), run.reader, None)
+    return field_class(kind)(session, path, is_new=False)
 
 
 def existing_store(path: Path | None) -> Store:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from naiad import progress
 from naiad.artifacts import tracking
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
-from naiad.kept import KeptVersion, read_facts
+from naiad.kept import KeptVersion, incoming, read_facts
 from naiad.ops import Assign
-from naiad.store.intake import incoming
+from naiad.storage.base import Change, RunWriter
+from naiad.store.reader import Reader
 from naiad.store.stored import read_stored
 from naiad.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.types import Artifact as ArtifactValue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from naiad.store.reader import Reader
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["Artifact", "track", "tracked_files"]
 
@@ -37,12 +33,13 @@ class Artifact(Field):
     """A version of a data set, a model or other files, by the hash of what is known of them."""
 
     kind = "artifact"
-    _written: Sequence[TrackedFile] = ()  # what this process wrote last
+    _planned: Sequence[TrackedFile] = ()  # those of the change that was planned last
+    _written: Sequence[TrackedFile] = ()  # those of the change that this process wrote last
     remedy = "It has track_files(), assign(), download() and the fetches. Use another path for anything else."
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the version by one that was fetched from another field."""
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     def track_files(
         self,
@@ -53,8 +50,7 @@ class Artifact(Field):
         progress_bar: ProgressBarType | None = None,
     ) -> None:
         """Add files; see `Handler.track_files`."""
-        files = track(path, destination, progress_bar)
-        self.write(lambda: self.tracking(files), wait)
+        self.write(wait, self.plan_track, track(path, destination, progress_bar))
 
     def forget(self) -> None:
         """Begin anew: nothing is tracked."""
@@ -99,7 +95,7 @@ class Artifact(Field):
         """Return the version, for a copy of it."""
         return self.fetch()
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check a version that shall replace this one, and return the change."""
         if not isinstance(value, ArtifactValue):
             raise NaiadTypeError(
@@ -108,29 +104,30 @@ class Artifact(Field):
                 path=self.path,
                 value=value,
             )
-        return self._storing(value.files if value.files is not None else self._known(value.hash))
+        return self._plan(value.files if value.files is not None else self._known(value.hash))
 
-    def tracking(self, files: Iterable[TrackedFile]) -> Change:
+    def plan_track(self, files: Iterable[TrackedFile]) -> Change:
         """Return the change that adds tracked files to those that are there; of one path the newer one counts."""
         old = [] if self.is_new else self._files_now()
         merged = {file.path: file for file in old} | {file.path: file for file in files}
-        return self._storing([merged[path] for path in sorted(merged)])
+        return self._plan([merged[path] for path in sorted(merged)])
 
-    def _storing(self, files: Iterable[TrackedFile]) -> Change:
+    def _plan(self, files: Iterable[TrackedFile]) -> Change:
         facts = [astuple(file) for file in files]
-        manifest = take(self.scope, FileValue(content=json.dumps(facts).encode(), extension="json"))
+        manifest = take(self.session, FileValue(content=json.dumps(facts).encode(), extension="json"))
         digest = artifact_hash(TrackedFile(*each) for each in facts)
         text = KeptVersion(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
+        self._planned = [TrackedFile(*each) for each in facts]
+        return self.change(Assign(self.path, self.kind, text), content=incoming([manifest]))
 
-        def then() -> None:
-            self.is_new = False
-            self._written = [TrackedFile(*each) for each in facts]
-
-        return Change(self, lambda at: [Assign(self.path, self.kind, text, at)], then, incoming=incoming([manifest]))
+    def applied(self, change: Change, writer: RunWriter) -> None:  # noqa: ARG002 (a change holds no list of files)
+        """Remember the files, since no reader sees them before the disk takes them."""
+        self.is_new = False
+        self._written = self._planned
 
     def _known(self, digest: str) -> list[TrackedFile]:
         """The files of a version that some field of the same container has."""
-        reader = self.scope.reader
+        reader = self.session.reader
         for path, kind in reader.kinds().items():
             if kind == self.kind:
                 version = KeptVersion.from_text(str(reader.value(path)))
@@ -144,18 +141,18 @@ class Artifact(Field):
 
     def _files_now(self) -> Sequence[TrackedFile]:
         """The files of the version; what this process wrote last while that waits for the disk."""
-        if self._written and self.scope.writer.journal.is_troubled:
+        if self._written and self.session.writer.is_degraded:
             return self._written
         return self._files(self._version())
 
     def _version(self) -> KeptVersion:
-        kind, text = self.scope.reader.atom(self.path)
+        kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return KeptVersion.from_text(str(text))
 
     def _files(self, version: KeptVersion) -> list[TrackedFile]:
-        return _manifest(self.scope.reader, version)
+        return _manifest(self.session.reader, version)
 
 
 def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:

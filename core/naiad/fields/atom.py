@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from naiad import coerce, html
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Field
 from naiad.ops import Assign, Plain
+from naiad.storage.base import Change
 
 __all__ = ["Atom"]
 
@@ -24,18 +25,18 @@ class Atom(Field, Generic[T]):
         Raises:
             NaiadTypeError, NaiadValueError: this kind cannot hold the value without losing something.
         """
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     def fetch(self) -> T:
         """Return the value. If another process has put a field of another kind here, that one answers."""
-        kind, plain = self.scope.reader.atom(self.path)
+        kind, plain = self.session.reader.atom(self.path)
         if kind != self.kind:
-            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+            return self.session.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
         return self.read(plain)
 
     def copy(self, path: str, *, wait: bool = False) -> None:
         """Store the value at another path of the same run too."""
-        self.scope.copy(self, path, wait)
+        self.session.copy(self, path, wait)
 
     def content(self) -> T:
         """Return the value, which another field of this kind accepts."""
@@ -45,10 +46,9 @@ class Atom(Field, Generic[T]):
         """Return the value."""
         return [html.grid((), [(self.fetch(),)])]
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check a value and return the change that stores it."""
-        plain = self.plain(value)
-        return Change(self, ops=lambda at: [Assign(self.path, self.kind, plain, at)])
+        return self.change(Assign(self.path, self.kind, self.plain(value)))
 
     def plain(self, value: object) -> Plain:
         """Return a value in the form that is stored."""

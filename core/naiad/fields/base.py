@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from naiad import html
 from naiad.coerce import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
+from naiad.ops import Op
+from naiad.storage.base import Change, PointColumns, RunWriter
+from naiad.store.reader import Reader
 
-if TYPE_CHECKING:
-    from naiad.batch import Batch
-    from naiad.kept import KeptFile
-    from naiad.ops import Op
-    from naiad.store.reader import Reader
-    from naiad.writer import Writer
+__all__ = ["Field", "FieldSession", "Planner", "Source", "current"]
 
-__all__ = ["Change", "Field", "Scope", "Source", "current"]
-
-K = TypeVar("K")
+P = ParamSpec("P")
+T = TypeVar("T")
 V = TypeVar("V", bound=Callable[..., Any])
 
 
-class Scope(Protocol):
+class Planner(Protocol):
+    """The transaction that a verb of a field takes part in."""
+
+    def add(self, field: Field, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
+        """Add the change that a plan of the field returns. A file that the disk does not take is left out."""
+
+
+class FieldSession(Protocol):
     """What a field needs of the container it lives in: what it may do, where it writes and what it reads back."""
 
     @property
@@ -51,45 +55,31 @@ class Scope(Protocol):
         """Whether nothing can be written, so that nothing needs to be made ready for it."""
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> RunWriter:
         """The only door to changing the run."""
 
     @property
     def reader(self) -> Reader:
         """The only door to what is stored."""
 
-    def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
-        """Write checked changes together, or none of them."""
+    def transact(self, plan: Callable[[Planner], object], wait: bool = False, content: Iterable[str] = ()) -> None:
+        """Write the changes that one verb plans, all or none; drop ingested content that they do not name."""
 
-    def change(self, gather: Callable[[Batch], object], wait: bool = False) -> None:
-        """Gather the changes of one verb and write them, all or none."""
-
-    def take_in(
+    def ingest(
         self,
         path: str,
-        take: Callable[[], dict[K, KeptFile]],
-        gather: Callable[[Batch, dict[K, KeptFile]], object],
-        wait: bool = False,
-    ) -> None:
-        """Copy files into the store without the lock, then write what becomes of them."""
+        wait: bool,
+        take: Callable[Concatenate[FieldSession, P], T],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T | None:
+        """Copy files into the store without the lock; None if the disk does not take them and training goes on."""
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too."""
 
     def replacement(self, field: Field) -> Any:
         """Return the field at the path of one that another process has replaced by one of another kind."""
-
-
-class Change(NamedTuple):
-    """What one verb is about to do to one field: checked, not yet written."""
-
-    field: Field
-    ops: Callable[[float], list[Op]] | None = None
-    """Makes the ops, given the time of the change."""
-    then: Callable[[], None] | None = None
-    """Runs after the ops of all changes of the call are written: points, and what the field remembers."""
-    incoming: Sequence[str] = ()
-    """Names of content that came in for the ops; it is dropped if they are not written."""
 
 
 class Refused:
@@ -116,7 +106,7 @@ class Source:
 class Field(Source):
     """A path and the kind of what is stored there.
 
-    Beside each verb that writes, a subclass has a method such as `assigning`, which checks the value and returns the
+    Beside each verb that writes, a subclass has a method such as `plan_assign`, which checks the value and returns the
     change without making it, so that many fields can be changed by one call, all or nothing.
     """
 
@@ -149,8 +139,8 @@ class Field(Source):
     remedy: ClassVar[str] = "Use another path, or remove the field first with run.pop({path!r})."
     reading: ClassVar[str] = "Read it with fetch()."
 
-    def __init__(self, scope: Scope, path: str, *, is_new: bool = True) -> None:
-        self.scope = scope
+    def __init__(self, session: FieldSession, path: str, *, is_new: bool = True) -> None:
+        self.session = session
         self.path = path
         self.is_new = is_new  # nothing was stored here when this object was made
 
@@ -190,16 +180,28 @@ class Field(Source):
             kind=self.kind,
         )
 
-    def write(self, plan: Callable[[], Change], wait: bool = False) -> None:
-        """Write the change that a verb plans. A file that the disk does not take is spared, as through a handler."""
-        self.scope.change(lambda batch: batch.plan(self.path, plan), wait)
+    def write(self, wait: bool, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
+        """Write the change that a plan of this field returns: what its verbs do.
 
-    def assigning(self, value: object) -> Change:  # noqa: ARG002 (for the kinds that can be assigned)
+        A value that no field accepts and a file that the disk does not take are left out, as through a handler.
+        """
+        self.session.transact(lambda tx: tx.add(self, plan, *arguments, **options), wait)
+
+    def plan_assign(self, value: object) -> Change:  # noqa: ARG002 (for the kinds that can be assigned)
         """Check a value that shall replace the content, and return the change."""
         self.refuse("assign")
 
+    def change(
+        self, *ops: Op, points: PointColumns | None = None, number: int = 0, content: Iterable[str] = ()
+    ) -> Change:
+        """Return a change of this field as data."""
+        return Change(self.path, self.kind, ops, points, number, tuple(content))
+
+    def applied(self, change: Change, writer: RunWriter) -> None:
+        """Remember a change that was written."""
+
     def content(self) -> object:
-        """Return what is stored, in a form that `assigning` of the same kind accepts: how fields are copied."""
+        """Return what is stored, in a form that `plan_assign` of the same kind accepts: how fields are copied."""
         self.refuse("copy")
 
 
@@ -211,6 +213,6 @@ def current(verb: V) -> V:
         try:
             return verb(self, *arguments, **options)
         except FieldConflict:
-            return getattr(self.scope.replacement(self), verb.__name__)(*arguments, **options)
+            return getattr(self.session.replacement(self), verb.__name__)(*arguments, **options)
 
     return cast("V", read)

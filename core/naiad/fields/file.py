@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from naiad import progress
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
-from naiad.kept import KeptFile
+from naiad.kept import KeptFile, incoming
 from naiad.ops import Assign
-from naiad.store.content import Report
-from naiad.store.intake import incoming
+from naiad.storage.base import Change, Report
 from naiad.store.names import safe_join, safe_name
+from naiad.store.reader import Reader
 from naiad.store.stored import copy_to, open_stored, read_stored
-
-if TYPE_CHECKING:
-    from naiad.fields.base import Scope
-    from naiad.store.reader import Reader
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]
 
@@ -70,17 +66,14 @@ class File(Field):
 
     def upload(self, value: object, *, wait: bool = False, **options: Any) -> None:
         """Replace the content; see `Handler.upload`."""
-        file = as_file(value, **options)
-        self.scope.take_in(
-            self.path,
-            lambda: {"": take(self.scope, file)},
-            lambda batch, files: batch.plan(self.path, lambda: self.assigning(files[""])),
-            wait,
-        )
+        file = self.session.ingest(self.path, wait, take, as_file(value, **options))
+        if file is not None:
+            content = incoming([file])
+            self.session.transact(lambda tx: tx.add(self, self.plan_assign, file), wait, content)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace the content by that of a file, or of what a file can be made of."""
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     @current
     def fetch_extension(self) -> str:
@@ -99,18 +92,18 @@ class File(Field):
         """
         file = self._file()
         with progress.showing(progress_bar, f"Downloading {self.path}", file.size) as report:
-            save(self.scope.reader, file, destination, name_of(self.path, file.extension), report)
+            save(self.session.reader, file, destination, name_of(self.path, file.extension), report)
 
     @current
     def fetch_content(self) -> bytes:
         """Return the bytes."""
-        return StoredFile(self.scope.reader, self._file()).content
+        return StoredFile(self.session.reader, self._file()).content
 
     def content(self) -> StoredFile:
         """Return the stored file, for a copy of it."""
-        return StoredFile(self.scope.reader, self._file())
+        return StoredFile(self.session.reader, self._file())
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy a file that shall replace the content, and return the change."""
         if isinstance(value, str):
             raise NaiadTypeError(
@@ -119,12 +112,11 @@ class File(Field):
                 path=self.path,
                 value=value,
             )
-        file = take(self.scope, value)
-        text = file.to_text()
-        return Change(self, ops=lambda at: [Assign(self.path, self.kind, text, at)], incoming=incoming([file]))
+        file = take(self.session, value)
+        return self.change(Assign(self.path, self.kind, file.to_text()), content=incoming([file]))
 
     def _file(self) -> KeptFile:
-        kind, text = self.scope.reader.atom(self.path)
+        kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return kept(text)
@@ -146,7 +138,7 @@ def as_file(value: object, **options: Any) -> FileValue | KeptFile:
     return FileValue.create_from(value, **options)
 
 
-def take(scope: Scope, value: object, progress_bar: ProgressBarType | None = None) -> KeptFile:
+def take(session: FieldSession, value: object, progress_bar: ProgressBarType | None = None) -> KeptFile:
     """Copy into the store what a file, or something that one can be made of, holds now.
 
     Raises:
@@ -157,25 +149,25 @@ def take(scope: Scope, value: object, progress_bar: ProgressBarType | None = Non
     file = as_file(value)
     if isinstance(file, KeptFile):
         return file
-    if scope.is_read_only:
+    if session.is_read_only:
         return KeptFile.of_bytes(b"")  # nothing will be written
     if isinstance(file, StoredFile):
-        return adopt(scope, file)
+        return adopt(session, file)
     size = _size(file)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
     with progress.showing(bar, f"Copying {file.path or 'a file'}", size) as report:
         if file.path is None:
             report(size)  # before, because nobody waits for it and a bar of the user's may raise
-            return scope.writer.take(file)
-        taken = scope.writer.take(file, report)
+            return session.writer.ingest(file)
+        taken = session.writer.ingest(file, report)
         if taken.content is not None:
             report(taken.size)  # few bytes are not copied
         return taken
 
 
-def adopt(scope: Scope, file: StoredFile) -> KeptFile:
+def adopt(session: FieldSession, file: StoredFile) -> KeptFile:
     """Take a file of some run into the store of this one."""
-    return KeptFile.of_bytes(b"") if scope.is_read_only else scope.writer.adopt(file.reader, file.file)
+    return KeptFile.of_bytes(b"") if session.is_read_only else session.writer.adopt(file.reader, file.file)
 
 
 def save(

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import progress
 from naiad.errors import EmptySeries, NaiadTypeError, shown
-from naiad.fields.base import Change, current
+from naiad.fields.base import current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
-from naiad.ops import Op
-from naiad.store.content import Report, nothing
-from naiad.store.intake import incoming
+from naiad.kept import KeptFile, incoming
+from naiad.storage.base import Change, Report
+from naiad.store.content import nothing
 from naiad.types import FileSeries as FileSeriesValue
+from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from naiad.kept import KeptFile
-    from naiad.typing import ProgressBarType
 
 __all__ = ["FileSeries"]
 
@@ -47,7 +45,7 @@ class FileSeries(Series):
         description: str | None = None,
     ) -> None:
         """Add one file at the end."""
-        self.write(lambda: self.adding(value, step, timestamp, name, description), wait)
+        self.write(wait, self.plan_append, value, step, timestamp, name, description)
 
     @current
     def fetch_values(
@@ -67,7 +65,7 @@ class FileSeries(Series):
         for column in ("name", "description", "extension"):  # as objects, so that what there is none of is None
             frame[column] = pd.Series([getattr(file, column) for file in files], dtype=object)
         frame["size"] = pd.Series([file.size for file in files], dtype="int64")
-        frame["sha256"] = [file.moved(self.scope.reader.resolve(file.blob)).digest() for file in files]
+        frame["sha256"] = [file.moved(self.session.reader.resolve(file.blob)).digest() for file in files]
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" files") as report:
             report(len(frame))
         return frame
@@ -75,7 +73,7 @@ class FileSeries(Series):
     @current
     def fetch_files(self) -> Iterator[StoredFile]:
         """Return the files, ordered by step; each is read when its content is asked for."""
-        return iter([StoredFile(self.scope.reader, file) for file in self._entries()[1]])
+        return iter([StoredFile(self.session.reader, file) for file in self._entries()[1]])
 
     def fetch_last(self) -> Any:
         """Refuse: a file is no value."""
@@ -107,32 +105,32 @@ class FileSeries(Series):
         Raises:
             EmptySeries: there is no file.
         """
-        last = self.scope.reader.last(self.path, self.kind)
+        last = self.session.reader.last(self.path, self.kind)
         if last is None:
             raise self._empty()
-        index = self.scope.reader.count(self.path) - 1
+        index = self.session.reader.count(self.path) - 1
         self._save(index, kept(last.value), self._folder(destination), nothing)
 
     def content(self) -> FileSeriesValue:
         """Return all files, for a copy of the series."""
         steps, files, times = self._entries()
-        stored = [StoredFile(self.scope.reader, file) for file in files]
+        stored = [StoredFile(self.session.reader, file) for file in files]
         return FileSeriesValue(stored, [time / 1000 for time in times], steps)
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy files that shall replace all others, and return the change."""
         if not isinstance(value, FileSeriesValue):
             self.require_many(value)
-            return self.extending(list(value), None, None, fresh=True)  # type: ignore[call-overload]  # it is iterable
-        return self.extending(
+            return self.plan_extend(list(value), None, None, fresh=True)  # type: ignore[call-overload]  # it is iterable
+        return self.plan_extend(
             value.values, value.steps, value.timestamps, fresh=True, name=value.name, description=value.description
         )
 
-    def adding(
+    def plan_append(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Copy one file and return the change that adds it."""
-        return self.extending(
+        return self.plan_extend(
             [value],
             None if step is None else [step],
             None if timestamp is None else [timestamp],
@@ -140,7 +138,7 @@ class FileSeries(Series):
             description=description,
         )
 
-    def extending(
+    def plan_extend(
         self,
         values: Iterable[object],
         steps: object,
@@ -155,12 +153,12 @@ class FileSeries(Series):
         places = self.steps(steps, len(given))
         times = self.times(timestamps, len(given))
         files = self._taken(given, {"name": _text(name), "description": _text(description)})
-        texts = [file.to_text() for file in files]
-
-        def write(at: float) -> list[Op]:
-            return [self.strings(texts, places, times, at, fresh=fresh)]
-
-        return Change(self, ops=write, incoming=incoming(files))
+        try:
+            texts = [file.to_text() for file in files]
+            return self.plan_strings(texts, places, times, fresh=fresh, content=incoming(files))
+        except BaseException:  # only to clean up: whatever it is goes on
+            self._drop(files)
+            raise
 
     def _taken(self, values: list[object], captions: dict[str, str | None]) -> list[KeptFile]:
         """Copy files, all or none."""
@@ -175,15 +173,18 @@ class FileSeries(Series):
                         path=self.path,
                         value=value,
                     )
-                files.append(replace(take(self.scope, value), **captions))  # type: ignore[arg-type]  # both are texts
-        except BaseException:
-            if not self.scope.is_read_only:
-                self.scope.writer.drop(incoming(files))
+                files.append(replace(take(self.session, value), **captions))  # type: ignore[arg-type]  # both are texts
+        except BaseException:  # only to clean up: whatever it is goes on
+            self._drop(files)
             raise
         return files
 
+    def _drop(self, files: list[KeptFile]) -> None:
+        if not self.session.is_read_only:
+            self.session.writer.drop(incoming(files))
+
     def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return texts.steps, [kept(text) for text in texts.texts], texts.times
 
     def _files(self) -> list[KeptFile]:
@@ -203,7 +204,7 @@ class FileSeries(Series):
 
     def _save(self, index: int, file: KeptFile, folder: Path, report: Report) -> None:
         extension = file.extension.lstrip(".")
-        save(self.scope.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
+        save(self.session.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
 
 
 def _text(caption: object) -> str | None:

@@ -10,25 +10,22 @@ from datetime import datetime, timezone
 from functools import partial
 from glob import has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from naiad import progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept
+from naiad.kept import KeptFile, incoming
 from naiad.ops import Members
+from naiad.storage.base import Change
 from naiad.store.archive import Member, write_zip
 from naiad.store.globs import expand
-from naiad.store.intake import incoming
 from naiad.store.names import normal, safe_join, safe_name
 from naiad.store.stored import open_stored
 from naiad.tracked import shown_seconds
 from naiad.types import FileSet as FileSetValue
-
-if TYPE_CHECKING:
-    from naiad.fields.base import Scope
-    from naiad.kept import KeptFile
-    from naiad.typing import ProgressBarType
+from naiad.typing import ProgressBarType
 
 __all__ = ["FileEntry", "FileSet", "take_files"]
 
@@ -59,16 +56,14 @@ class FileSet(Field):
 
     def upload_files(self, globs: object, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
         """Add files; see `Handler.upload_files`."""
-        self.scope.take_in(
-            self.path,
-            lambda: take_files(self.scope, self.path, globs, progress_bar),
-            lambda batch, files: batch.plan(self.path, lambda: self.storing(files)),
-            wait,
-        )
+        files = self.session.ingest(self.path, wait, take_files, self.path, globs, progress_bar)
+        if files is not None:
+            content = incoming(files.values())
+            self.session.transact(lambda tx: tx.add(self, self.plan_upload, files), wait, content)
 
     def assign(self, globs: object, *, wait: bool = False) -> None:
         """Replace all files."""
-        self.write(lambda: self.assigning(globs), wait)
+        self.write(wait, self.plan_assign, globs)
 
     def delete_files(
         self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, wait: bool = False
@@ -79,9 +74,8 @@ class FileSet(Field):
         there = self._known_names()
         for name in names:
             if there is not None and not _has(there, name):
-                warn_once((self.scope.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
-        gone = [_stored(name) for name in names]
-        self.scope.commit([Change(self, ops=lambda at: [Members(self.path, {}, gone, False, at)])], wait)
+                warn_once((self.session.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
+        self.write(wait, self.change, Members(self.path, {}, [_stored(name) for name in names], False))
 
     @current
     def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
@@ -108,10 +102,10 @@ class FileSet(Field):
         Raises:
             FileNotInSet: there is no file of that name.
         """
-        text = self.scope.reader.members(self.path).get(_stored(normal(name)))
+        text = self.session.reader.members(self.path).get(_stored(normal(name)))
         if text is None:
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
-        return open_stored(self.scope.reader, kept(text))
+        return open_stored(self.session.reader, kept(text))
 
     @current
     def download(
@@ -128,7 +122,7 @@ class FileSet(Field):
         name = safe_name(f"{self.path.rpartition('/')[2]}.zip")
         target = safe_join(place, name) if place.is_dir() else place
         target.parent.mkdir(parents=True, exist_ok=True)
-        reader = self.scope.reader
+        reader = self.session.reader
         members = [
             Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file, is_checked=True))
             for name, file in files.items()
@@ -138,40 +132,36 @@ class FileSet(Field):
 
     def content(self) -> FileSetValue:
         """Return all files, for a copy of the set."""
-        return FileSetValue({name: StoredFile(self.scope.reader, file) for name, file in self._files().items()})
+        return FileSetValue({name: StoredFile(self.session.reader, file) for name, file in self._files().items()})
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Copy files that shall replace all others, and return the change."""
-        return self.uploading(value, clear=True)
+        files = take_files(self.session, self.path, value)
+        given = value.file_globs if isinstance(value, FileSetValue) else value
+        if not files and given not in ({}, [], ()):
+            return self.change()  # a pattern that matches nothing replaces nothing
+        return self.plan_upload(files, clear=True)
 
-    def uploading(self, globs: object, *, clear: bool = False, progress_bar: ProgressBarType | None = None) -> Change:
-        """Copy files and return the change that adds them."""
-        files = take_files(self.scope, self.path, globs, progress_bar)
-        given = globs.file_globs if isinstance(globs, FileSetValue) else globs
-        if clear and not files and given not in ({}, [], ()):
-            return Change(self)  # a pattern that matches nothing replaces nothing
-        return self.storing(files, clear=clear)
-
-    def storing(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
+    def plan_upload(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
-        if not files and not clear and not self.scope.is_read_only:  # which looks at no files, and says so
-            return Change(self)
+        if not files and not clear and not self.session.is_read_only:  # which looks at no files, and says so
+            return self.change()
         add = {_stored(name): file.to_text() for name, file in files.items()}
-        return Change(self, ops=lambda at: [Members(self.path, add, [], clear, at)], incoming=incoming(files.values()))
+        return self.change(Members(self.path, add, [], clear), content=incoming(files.values()))
 
     def _known_names(self) -> set[str] | None:
         """What is in the set; None if the store cannot tell, since the disk has not taken the set yet."""
         try:
-            return {_given(name) for name in self.scope.reader.members(self.path)}
+            return {_given(name) for name in self.session.reader.members(self.path)}
         except MissingField:
             return None
 
     def _files(self) -> dict[str, KeptFile]:
-        return {_given(name): kept(text) for name, text in self.scope.reader.members(self.path).items()}
+        return {_given(name): kept(text) for name, text in self.session.reader.members(self.path).items()}
 
 
 def take_files(
-    scope: Scope, path: str, globs: object, progress_bar: ProgressBarType | None = None
+    session: FieldSession, path: str, globs: object, progress_bar: ProgressBarType | None = None
 ) -> dict[str, KeptFile]:
     """Copy into the store what files hold now, all or none; by their names in the set at a path.
 
@@ -182,18 +172,18 @@ def take_files(
     """
     given = globs.file_globs if isinstance(globs, FileSetValue) else globs
     if isinstance(given, dict) and all(isinstance(each, StoredFile) for each in given.values()):
-        return _adopted(scope, given)
+        return _adopted(session, given)
     patterns = [given] if isinstance(given, str | os.PathLike) else _names(path, given)
-    if scope.is_read_only:
+    if session.is_read_only:
         return {}
     for pattern in patterns:
         _require(pattern)
-    found = expand(patterns, excluding=scope.reader.folder.blobs.parent)
+    found = expand(patterns, excluding=session.reader.folder.blobs.parent)
     facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
     size = sum(each.st_size for each in facts if each)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
     with progress.showing(bar, f"Copying files to {path}", size) as report:
-        files = scope.writer.take_all([each.path for each in found], report)
+        files = session.writer.ingest_all([each.path for each in found], report)
     return {
         each.name: replace(file, modified=fact.st_mtime_ns if fact else None)
         for each, file, fact in zip(found, files, facts, strict=True)
@@ -207,14 +197,14 @@ def _require(pattern: str | os.PathLike[str]) -> None:
         raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nA pattern such as *.csv may match nothing.")
 
 
-def _adopted(scope: Scope, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
+def _adopted(session: FieldSession, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
     """Take in files of another set, all or none."""
     files: dict[str, KeptFile] = {}
     try:
         for name, each in given.items():
-            files[name] = replace(adopt(scope, each), modified=each.file.modified)
+            files[name] = replace(adopt(session, each), modified=each.file.modified)
     except BaseException:
-        scope.writer.drop(incoming(files.values()))
+        session.writer.drop(incoming(files.values()))
         raise
     return files
 

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from naiad import clock, coerce, html
-from naiad.fields.base import Change
-from naiad.fields.series import Series, Steps
-from naiad.ops import Configure, Define, Op
+from naiad.fields.series import Series
+from naiad.ops import Configure, Define
+from naiad.storage.base import Change, PointColumns, PointLog, RunWriter
 from naiad.types import FloatSeries as FloatSeriesValue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from naiad.store.journal import Journal
 
 __all__ = ["FloatSeries"]
 
-PLAIN = {float}
+Axis: TypeAlias = tuple[float | None, float | None, str | None]
+"""Minimum, maximum and unit."""
 
+PLAIN = {float}
+NO_AXIS: Axis = (None, None, None)
 MOST_DRAWN = 240
 
 
@@ -32,24 +30,19 @@ class FloatSeries(Series):
     """
 
     kind = "float_series"
-
-    def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
-        super().__init__(scope, path, is_new=is_new)
-        self.fid = 0  # 0: not bound
-        self._number = 0  # what fid will be once the op that says so is written
-        self.journal: Journal | None = None
-        self._axis: tuple[float | None, float | None, str | None] | None = None if not is_new else (None, None, None)
-
-    @property
-    def is_hot(self) -> bool:
-        """Whether points may be packed without asking: bound, and no rule of the run looks at each point."""
-        return bool(self.fid) and not (self.scope.is_sync or self.scope.has_limits)
+    fid = 0
+    """The number; 0 if the series is not bound."""
+    point_log: PointLog | None = None
+    """Of a bound series: where `Handler.append` packs its points."""
+    is_hot = False
+    """Whether points may be packed without asking: bound, and no rule of the run looks at each point."""
+    _axis: Axis | None = None
 
     def forget(self) -> None:
         """Let go of the number: records that carry it belong to what was removed."""
         super().forget()
-        self.fid = 0
-        self._axis = (None, None, None)
+        self.fid, self.is_hot = 0, False
+        self._axis = NO_AXIS
 
     def configure(
         self,
@@ -60,11 +53,11 @@ class FloatSeries(Series):
         wait: bool = False,
     ) -> None:
         """Describe the axis of a chart; the points are not limited by it."""
-        self.write(lambda: self.configuring(min, max, unit), wait)
+        self.write(wait, self.plan_configure, min, max, unit)
 
-    def fetch_config(self) -> tuple[float | None, float | None, str | None]:
+    def fetch_config(self) -> Axis:
         """Return minimum, maximum and unit as given to `configure`."""
-        low, high, unit = self.scope.reader.config(self.path)
+        low, high, unit = self.session.reader.config(self.path)
         return low, high, unit
 
     def put(self, value: object, step: object, timestamp: object, *, is_taken: bool = False) -> None:
@@ -80,22 +73,11 @@ class FloatSeries(Series):
             place = coerce.step(self.path, step)
             if not is_taken:
                 self.last = math.floor(place)
-        self.scope.writer.points(self.fid, (number,), (place,), (time,))
-
-    def adding(
-        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
-    ) -> Change:
-        """Check one point and return the change that adds it."""
-        if self.scope.has_limits or name is not None or description is not None:
-            return super().adding(value, step, timestamp, name, description)
-        numbers = (coerce.number(self.path, value),)
-        places = None if step is None else (coerce.step(self.path, step),)
-        times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)
-        return Change(self, self._binding, partial(self._write, numbers, places, times))
+        self.session.writer.points(self.fid, (number,), (place,), (time,))
 
     def drawn(self) -> list[str]:
         """Return a chart, and the numbers of it."""
-        reader = self.scope.reader
+        reader = self.session.reader
         found, last = reader.chart(self.path, MOST_DRAWN), reader.last(self.path, self.kind)
         if last is None:
             return ["no points"]
@@ -108,7 +90,7 @@ class FloatSeries(Series):
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, values and times as arrays."""
-        points = self.scope.reader.points(self.path)
+        points = self.session.reader.points(self.path)
         return points.steps, points.values, points.times
 
     def content(self) -> FloatSeriesValue:
@@ -119,102 +101,74 @@ class FloatSeries(Series):
             values.tolist(), low, high, unit, [time / 1000 for time in times.tolist()], steps.tolist()
         )
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check points that shall replace all others, and return the change."""
         if not isinstance(value, FloatSeriesValue):
             self.require_many(value)
-            return self.extending(coerce.collection(self.path, value), None, None, fresh=True)
+            return self.plan_extend(coerce.collection(self.path, value), None, None, fresh=True)
         axis = self._checked_axis(value.min, value.max, value.unit)
-        return self.extending(value.values, value.steps, value.timestamps, fresh=True, axis=axis)
+        return self.plan_extend(value.values, value.steps, value.timestamps, fresh=True, axis=axis)
 
-    def configuring(self, low: object, high: object, unit: object) -> Change:
+    def plan_configure(self, low: object, high: object, unit: object) -> Change:
         """Check the axis and return the change that stores it."""
-        axis = self._checked_axis(low, high, unit)
-        return Change(self, ops=lambda at: [Configure(self.path, *axis, at)], then=lambda: setattr(self, "_axis", axis))
+        return self.change(Configure(self.path, *self._checked_axis(low, high, unit)))
 
-    def extending(
+    def plan_append(
+        self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
+    ) -> Change:
+        """Check one point and return the change that adds it."""
+        if self.session.has_limits or name is not None or description is not None:
+            return super().plan_append(value, step, timestamp, name, description)
+        numbers = (value if type(value) is float else coerce.number(self.path, value),)
+        places = None if step is None else (self.step(step),)
+        times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)
+        points = PointColumns(*self.place(numbers, places, times))
+        return Change(self.path, self.kind, () if self.fid else (Define(0, self.path, False),), points, self.fid)
+
+    def plan_extend(
         self,
         values: Iterable[object],
         steps: object,
         timestamps: object,
         *,
         fresh: bool = False,
-        axis: tuple[float | None, float | None, str | None] | None = None,
+        axis: Axis | None = None,
     ) -> Change:
         """Check points and return the change that adds them; `fresh` removes what is there."""
         numbers = self._numbers(values)
         places = self.steps(steps, len(numbers))
         times = self.times(timestamps, len(numbers))
-        if fresh:
-            return Change(self, then=lambda: self._replace(numbers, places, times, axis or self._kept_axis()))
-        if self.scope.has_limits:
-            return self._limited(numbers, places, times)
-        return Change(self, ops=self._binding, then=lambda: self._write(numbers, places, times))
+        axis = (axis or self._kept_axis()) if fresh else NO_AXIS
+        points = PointColumns(*self.place(numbers, places, times, fresh=fresh))
+        if not fresh:
+            return Change(self.path, self.kind, () if self.fid else (Define(0, self.path, False),), points, self.fid)
+        configuring = () if axis == NO_AXIS else (Configure(self.path, *axis),)
+        return Change(self.path, self.kind, (Define(0, self.path, True), *configuring), points)
+
+    def applied(self, change: Change, writer: RunWriter) -> None:
+        """Remember the number under which points are written now, and the axis."""
+        for op in change.ops:
+            if isinstance(op, Configure):
+                self._axis = (op.min, op.max, op.unit)
+            elif isinstance(op, Define):
+                self._axis = NO_AXIS if op.fresh else self._axis
+                self.point_log = writer.point_log
+                self.fid = change.number
+                self.is_hot = not (self.session.is_sync or self.session.has_limits)
+        if self.left_out:
+            super().applied(change, writer)
 
     def _numbers(self, values: Iterable[object]) -> Sequence[float]:
         if isinstance(values, list) and set(map(type, values)) <= PLAIN:
             return values
         return [coerce.number(self.path, value) for value in values]
 
-    def _limited(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> Change:
-        places: Steps = ()
-        kept: list[int] = []
-
-        def choose(at: float) -> list[Op]:  # not before: the call may still be refused
-            nonlocal places, kept
-            places = steps if steps is not None else self.take_steps(len(numbers))
-            kept = self.in_order(places, times)
-            return self._binding(at)
-
-        def write() -> None:
-            self._write([numbers[i] for i in kept], [places[i] for i in kept], [times[i] for i in kept])
-            if kept:
-                self.newest = (places[kept[-1]], times[kept[-1]])
-
-        return Change(self, ops=choose, then=write)
-
-    def _write(self, numbers: Sequence[float], steps: Steps | None, times: Sequence[float]) -> None:
-        if not self.fid:
-            self.fid, self.journal = self._number, self.scope.writer.journal
-        if not numbers:
-            return
-        if steps is None:
-            steps = self.take_steps(len(numbers))
-        else:
-            self.last = math.floor(steps[-1])
-        self.scope.writer.points(self.fid, numbers, steps, times)
-
-    def _replace(
-        self,
-        numbers: Sequence[float],
-        steps: Steps | None,
-        times: Sequence[float],
-        axis: tuple[float | None, float | None, str | None],
-    ) -> None:
-        self.last, self.newest = -1, None
-        self._bind(fresh=True)
-        self._axis = axis
-        if any(part is not None for part in axis):
-            self.scope.writer.log([Configure(self.path, *axis, self.scope.writer.now())])
-        self._write(numbers, steps, times)
-
-    def _binding(self, at: float) -> list[Op]:
-        """The op that binds the series, if it is not yet; one frame has those of all series of a call."""
-        if self.fid:
-            return []
-        self._number = self.scope.writer.journal.next_number()
-        return [Define(self._number, self.path, False, at)]
-
-    def _bind(self, *, fresh: bool) -> None:
-        self.journal = self.scope.writer.journal
-        self.fid = self.scope.writer.bind(self.path, fresh=fresh)
-
-    def _kept_axis(self) -> tuple[float | None, float | None, str | None]:
+    def _kept_axis(self) -> Axis:
         if self._axis is None:
-            self._axis = self.fetch_config()
+            self._axis = NO_AXIS if self.is_new else self.fetch_config()
         return self._axis
 
-    def _checked_axis(self, low: object, high: object, unit: object) -> tuple[float | None, float | None, str | None]:
+    def _checked_axis(self, low: object, high: object, unit: object) -> Axis:
         return (
             None if low is None else coerce.number(self.path, low),
             None if high is None else coerce.number(self.path, high),

@@ -7,10 +7,11 @@ from dataclasses import asdict
 from datetime import datetime
 
 from naiad.errors import FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field, current
+from naiad.fields.base import Field, current
 from naiad.gitref import GitRef as GitRefValue
 from naiad.kept import read_facts
 from naiad.ops import Assign
+from naiad.storage.base import Change
 
 __all__ = ["GitRef"]
 
@@ -22,12 +23,12 @@ class GitRef(Field):
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace what is known."""
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     @current
     def fetch(self) -> GitRefValue:
         """Return what is known."""
-        kind, text = self.scope.reader.atom(self.path)
+        kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return read_facts(str(text), GitRefValue)
@@ -36,14 +37,14 @@ class GitRef(Field):
         """Return what is known, for a copy of it."""
         return self.fetch()
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check what shall replace the content, and return the change."""
         if not isinstance(value, GitRefValue):
             raise NaiadTypeError(
                 f'"{self.path}" is a GitRef and cannot hold {shown(value)}.', path=self.path, value=value
             )
         text = json.dumps(asdict(value), default=_written)
-        return Change(self, ops=lambda at: [Assign(self.path, self.kind, text, at)])
+        return self.change(Assign(self.path, self.kind, text))
 
 
 def _written(value: object) -> str:

@@ -16,7 +16,7 @@ class RunState(Field):
 
     def fetch(self) -> str:
         """Return the state."""
-        return self.read(self.scope.reader.value(self.path))
+        return self.read(self.session.reader.value(self.path))
 
     def drawn(self) -> list[str]:
         """Return the state."""

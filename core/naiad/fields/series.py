@@ -26,15 +26,15 @@ from naiad.errors import (
     shown,
     warn_once,
 )
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
-from naiad.ops import Strings
+from naiad.ops import Strings, Text
+from naiad.storage.base import Change, RunWriter
+from naiad.store.answers import Last
+from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from naiad.store.answers import Last
-    from naiad.typing import ProgressBarType
 
 __all__ = ["Series", "as_steps", "check_lengths", "local_times"]
 
@@ -49,11 +49,14 @@ class Series(Field):
     remedy = "Use another path, or remove the series first with run.pop({path!r})."
     reading = "Read it with fetch_last() or fetch_values()."
 
-    def __init__(self, scope: Any, path: str, *, is_new: bool = True) -> None:
-        super().__init__(scope, path, is_new=is_new)
-        self.last: int | None = -1 if is_new else None  # step of the last point; None: not asked the store yet
-        self.left_out = 0  # points refused by the order of steps
-        self.newest: tuple[float, float] | None = None  # step and time that the next point must not be below
+    last: int | None = None
+    """Step of the last point; None if it is not known yet."""
+    newest: tuple[float, float] | None = None
+    """Step and time that the next point must not be below, with `limits="neptune"`."""
+    left_out = 0
+    """Points refused by the order of steps."""
+    _refused: tuple[float, float] | None = None
+    """Of the first point that was refused while planning: its step, and the one that it is not above."""
 
     def forget(self) -> None:
         """Begin anew: the next point without a step gets 0."""
@@ -64,7 +67,7 @@ class Series(Field):
 
     def append(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point at the end."""
-        self.write(lambda: self.adding(value, step, timestamp), wait)
+        self.write(wait, self.plan_append, value, step, timestamp)
 
     def extend(self, values: object, *, steps: object = None, timestamps: object = None, wait: bool = False) -> None:
         """Add several points, all or none.
@@ -74,19 +77,19 @@ class Series(Field):
         """
         items = coerce.collection(self.path, values)
         if items:
-            self.write(lambda: self.extending(items, steps, timestamps), wait)
+            self.write(wait, self.plan_extend, items, steps, timestamps)
 
     def log(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
         """Add one point, or several given as a collection; the old name of `append`."""
-        self.write(lambda: self.logging(value, step, timestamp), wait)
+        self.write(wait, self.plan_log, value, step, timestamp)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace all points."""
-        self.write(lambda: self.assigning(value), wait)
+        self.write(wait, self.plan_assign, value)
 
     def clear(self, *, wait: bool = False) -> None:
         """Remove all points; the series stays."""
-        self.write(lambda: self.extending([], None, None, fresh=True), wait)
+        self.write(wait, self.plan_extend, [], None, None, fresh=True)
 
     def fetch_last(self) -> Any:
         """Return the value of the last point.
@@ -95,9 +98,9 @@ class Series(Field):
             EmptySeries: there is none.
         """
         try:
-            last = self.scope.reader.last(self.path, self.kind)
+            last = self.session.reader.last(self.path, self.kind)
         except FieldConflict:
-            return self.scope.replacement(self).fetch_last()
+            return self.session.replacement(self).fetch_last()
         if last is None:
             raise EmptySeries(f'"{self.path}" has no points yet, so it has no last value.', path=self.path)
         return self.read(last.value)
@@ -118,7 +121,7 @@ class Series(Field):
         try:
             steps, values, times = self.columns()
         except FieldConflict:
-            now = self.scope.replacement(self)
+            now = self.session.replacement(self)
             frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
             return frame
         frame = pd.DataFrame({"step": steps, "value": values})
@@ -140,14 +143,14 @@ class Series(Field):
 
     # Changes
 
-    def adding(
+    def plan_append(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Check one point and return the change that adds it."""
         self._refuse_captions(name, description)
-        return self.extending([value], None if step is None else [step], None if timestamp is None else [timestamp])
+        return self.plan_extend([value], None if step is None else [step], None if timestamp is None else [timestamp])
 
-    def extending(
+    def plan_extend(
         self,
         values: Iterable[object],  # noqa: ARG002 (for subclasses)
         steps: object,  # noqa: ARG002 (for subclasses)
@@ -158,7 +161,7 @@ class Series(Field):
         """Check points and return the change that adds them; `fresh` removes what is there."""
         self.refuse("extend")
 
-    def logging(
+    def plan_log(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Check what was given to `log`, where a list means several points, and return the change."""
@@ -172,15 +175,15 @@ class Series(Field):
                 path=self.path,
             )
         if len(items) == 1:
-            return self.adding(items[0], step, timestamp, name, description)
+            return self.plan_append(items[0], step, timestamp, name, description)
         self._refuse_captions(name, description)
-        return self.extending(items, None, None)
+        return self.plan_extend(items, None, None)
 
     def _refuse_captions(self, name: str | None, description: str | None) -> None:
         """Say that only files have a name and a description; the value itself is stored."""
         if name is not None or description is not None:
             warn_once(
-                (self.scope.key, self.path, "captions"),
+                (self.session.key, self.path, "captions"),
                 f'"{self.path}" keeps no name= and description=, because only files have them.',
             )
 
@@ -202,6 +205,10 @@ class Series(Field):
         check_lengths(self.path, count, timestamps=len(given))
         return [coerce.timestamp(self.path, each) for each in given]
 
+    def step(self, step: object) -> int | float:
+        """Check and return the step of one point."""
+        return step if type(step) is int and SMALLEST <= step <= LARGEST else coerce.step(self.path, step)
+
     def steps(self, steps: object, count: int) -> Steps | None:
         """Check and return the step of each point, or None where they shall be numbered."""
         if steps is None:
@@ -215,7 +222,7 @@ class Series(Field):
     def take_steps(self, count: int) -> range:
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
         if self.last is None:
-            self.last = self._stored_last()
+            self.last = -1 if self.is_new else self._stored_last()
         if self.last + count > LARGEST:
             raise NaiadValueError(
                 f'"{self.path}" has reached the largest step, {LARGEST}, so there is no next one.\nGive a step.',
@@ -224,20 +231,63 @@ class Series(Field):
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic
         return range(end - count + 1, end + 1)
 
-    def strings(
-        self, texts: Sequence[Any], places: Steps | None, times: Sequence[float], at: float, *, fresh: bool
-    ) -> Strings:
-        """Return the op that adds entries, those that Neptune would keep where its limits hold."""
+    def place(
+        self, values: Sequence[T], steps: Steps | None, times: Sequence[float], *, fresh: bool = False
+    ) -> tuple[Sequence[T], Steps, Sequence[float]]:
+        """Return the columns of points that are to be written, with a step for each; the next ones follow them.
+
+        Everything else is checked before, because only `reset` gives the steps back. With `limits="neptune"` points
+        are left out that Neptune would not keep.
+        """
+        if self.session.is_read_only:
+            return values, steps or range(len(values)), times  # nothing will be written
+        before = self.last, self.newest, self.left_out
         if fresh:
             self.last, self.newest = -1, None
-        taken = self.take_steps(len(texts)) if places is None else places
-        kept = self.in_order(taken, times) if self.scope.has_limits else range(len(texts))
-        if texts and places is not None:
-            self.last = math.floor(places[-1])
+        if steps is None:
+            steps = self.take_steps(len(values))
+        elif steps:
+            self.last = math.floor(steps[-1])
+        if not self.session.has_limits:
+            return values, steps, times
+        try:
+            kept = self.in_order(steps, times)
+        except StepOrderError:
+            self.reset(before)
+            raise
         if kept:
-            self.newest = (taken[kept[-1]], times[kept[-1]])
-        columns = [texts[i] for i in kept], [taken[i] for i in kept], [times[i] for i in kept]
-        return Strings(self.path, *columns, fresh, at, self.kind)
+            self.newest = (steps[kept[-1]], times[kept[-1]])
+        return [values[i] for i in kept], [steps[i] for i in kept], [times[i] for i in kept]
+
+    def plan_strings(
+        self,
+        texts: Sequence[Text],
+        steps: Steps | None,
+        times: Sequence[float],
+        *,
+        fresh: bool,
+        content: Iterable[str] = (),
+    ) -> Change:
+        """Return the change that adds entries."""
+        taken, places, moments = self.place(texts, steps, times, fresh=fresh)
+        op = Strings(self.path, list(taken), list(places), list(moments), fresh, kind=self.kind)
+        return self.change(op, content=content)
+
+    def mark(self) -> object:
+        """Return what a plan moves: the last step, the newest point, and how many points were left out."""
+        return self.last, self.newest, self.left_out
+
+    def reset(self, mark: Any) -> None:
+        """Give back the steps that a plan took, because its change is not written."""
+        self.last, self.newest, self.left_out = mark
+        self._refused = None
+
+    def applied(self, change: Change, writer: RunWriter) -> None:  # noqa: ARG002 (for the kinds that remember more)
+        """Warn of points that were left out."""
+        if self._refused is not None:
+            message = _out_of_order(self.path, *self._refused) + "\nSuch points are left out."
+            self._refused = None
+            warn_once((self.session.key, self.path, "order"), message, LimitWarning)
 
     def in_order(self, steps: Steps, times: Sequence[float]) -> list[int]:
         """Return the places of points that Neptune would keep: steps above the one before, times not below it.
@@ -251,12 +301,11 @@ class Series(Field):
             if point[0] > newest[0] and point[1] >= newest[1]:
                 newest = point
                 kept.append(place)
-            elif self.scope.is_sync:
+            elif self.session.is_sync:
                 raise StepOrderError(_out_of_order(self.path, point[0], newest[0]), path=self.path, step=point[0])
             else:
                 self.left_out += 1
-                message = _out_of_order(self.path, point[0], newest[0]) + "\nSuch points are left out."
-                warn_once((self.scope.key, self.path, "order"), message, LimitWarning)
+                self._refused = self._refused or (point[0], newest[0])
         return kept
 
     def _stored_last(self) -> int:
@@ -265,7 +314,7 @@ class Series(Field):
 
     def _last_point(self) -> Last | None:
         try:
-            return self.scope.reader.last(self.path, self.kind)
+            return self.session.reader.last(self.path, self.kind)
         except (MissingField, FieldConflict):  # another process has removed the series; this one goes on with a new one
             return None
 

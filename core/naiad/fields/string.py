@@ -30,10 +30,10 @@ class String(Atom[str]):
         return coerce.unpack_text(plain)  # type: ignore[arg-type]  # what `plain` returned
 
     def _within_limits(self, text: str) -> str:
-        if not self.scope.has_limits or len(text) <= LONGEST:
+        if not self.session.has_limits or len(text) <= LONGEST:
             return text
         warn_once(
-            (self.scope.key, self.path),
+            (self.session.key, self.path),
             f'"{self.path}" was cut to {LONGEST:,} characters, because the run has limits="neptune".',
             LimitWarning,
         )

@@ -7,8 +7,8 @@ from typing import Any
 
 from naiad import coerce, html
 from naiad.errors import LimitWarning, warn_once
-from naiad.fields.base import Change
 from naiad.fields.series import Series, as_steps
+from naiad.storage.base import Change
 from naiad.types import StringSeries as StringSeriesValue
 
 __all__ = ["StringSeries"]
@@ -24,18 +24,18 @@ class StringSeries(Series):
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, texts and times."""
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
 
     def drawn(self) -> list[str]:
         """Return how many entries there are, and the last of them."""
-        texts = self.scope.reader.texts(self.path)
+        texts = self.session.reader.texts(self.path)
         rows = [*zip(texts.steps, map(self.read, texts.texts), strict=True)]
         return [html.text(f"{len(rows):,} entries"), html.grid(("step", "value"), rows[-MOST_DRAWN:])]
 
     def content(self) -> StringSeriesValue:
         """Return all entries, for a copy of the series."""
-        texts = self.scope.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind)
         return StringSeriesValue(
             [self.read(text) for text in texts.texts], [time / 1000 for time in texts.times], texts.steps
         )
@@ -44,14 +44,14 @@ class StringSeries(Series):
         """Return a stored text as the user gave it."""
         return coerce.unpack_text(value)
 
-    def assigning(self, value: object) -> Change:
+    def plan_assign(self, value: object) -> Change:
         """Check entries that shall replace all others, and return the change."""
         if not isinstance(value, StringSeriesValue):
             self.require_many(value)
-            return self.extending(coerce.collection(self.path, value), None, None, fresh=True)
-        return self.extending(value.values, value.steps, value.timestamps, fresh=True)
+            return self.plan_extend(coerce.collection(self.path, value), None, None, fresh=True)
+        return self.plan_extend(value.values, value.steps, value.timestamps, fresh=True)
 
-    def extending(
+    def plan_extend(
         self,
         values: Iterable[object],
         steps: object,
@@ -63,14 +63,13 @@ class StringSeries(Series):
         texts = [coerce.pack_text(self._within_limits(coerce.text(self.path, value))) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))
-
-        return Change(self, ops=lambda at: [self.strings(texts, places, times, at, fresh=fresh)])
+        return self.plan_strings(texts, places, times, fresh=fresh)
 
     def _within_limits(self, text: str) -> str:
-        if not self.scope.has_limits or len(text) <= LONGEST:
+        if not self.session.has_limits or len(text) <= LONGEST:
             return text
         warn_once(
-            (self.scope.key, self.path),
+            (self.session.key, self.path),
             f'Entries of "{self.path}" were cut to {LONGEST:,} characters, because the run has limits="neptune".',
             LimitWarning,
         )

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from naiad import coerce
 from naiad.errors import FieldConflict, NaiadTypeError, shown
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Field
 from naiad.ops import Tags
+from naiad.storage.base import Change
 from naiad.types import StringSet as StringSetValue
 
 __all__ = ["TAG_PATHS", "StringSet"]
@@ -23,42 +24,46 @@ class StringSet(Field):
 
     def add(self, values: object, *, wait: bool = False) -> None:
         """Add a tag or several; those that are there already stay as they are."""
-        self.write(lambda: self.adding_tags(values), wait)
+        self.write(wait, self.plan_add, values)
 
     def remove(self, values: object, *, wait: bool = False) -> None:
         """Remove a tag or several; those that are not there are no error."""
-        self.write(lambda: self._change(remove=_tags_of(self.path, values)), wait)
+        self.write(wait, self.plan_remove, values)
 
     def clear(self, *, wait: bool = False) -> None:
         """Remove all tags."""
-        self.write(lambda: self._change(clear=True), wait)
+        self.write(wait, self._plan, clear=True)
 
     def assign(self, values: object, *, wait: bool = False) -> None:
         """Replace all tags."""
-        self.write(lambda: self.assigning(values), wait)
+        self.write(wait, self.plan_assign, values)
 
     def fetch(self) -> set[str]:
         """Return the tags."""
         try:
-            return set(self.scope.reader.tags(self.path))
+            return set(self.session.reader.tags(self.path))
         except FieldConflict:
-            return self.scope.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+            return self.session.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
 
     def content(self) -> StringSetValue:
         """Return the tags, for a copy of them."""
         return StringSetValue(self.fetch())
 
-    def adding_tags(self, values: object) -> Change:
+    def plan_add(self, values: object) -> Change:
         """Check tags and return the change that adds them."""
-        return self._change(add=_tags_of(self.path, values))
+        return self._plan(add=_tags_of(self.path, values))
 
-    def assigning(self, value: object) -> Change:
+    def plan_remove(self, values: object) -> Change:
+        """Check tags and return the change that removes them."""
+        return self._plan(remove=_tags_of(self.path, values))
+
+    def plan_assign(self, value: object) -> Change:
         """Check tags and return the change that replaces all others by them."""
-        return self._change(add=_tags_of(self.path, value), clear=True)
+        return self._plan(add=_tags_of(self.path, value), clear=True)
 
-    def _change(self, add: list[str] = [], remove: list[str] = [], clear: bool = False) -> Change:  # noqa: B006 (never changed)
+    def _plan(self, add: Iterable[str] = (), remove: Iterable[str] = (), clear: bool = False) -> Change:
         packed = [[coerce.pack_text(tag) for tag in tags] for tags in (add, remove)]
-        return Change(self, ops=lambda at: [Tags(self.path, packed[0], packed[1], clear, at)])
+        return self.change(Tags(self.path, packed[0], packed[1], clear))
 
 
 def _tags_of(path: str, values: object) -> list[str]:

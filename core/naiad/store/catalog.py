@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from msgspec import MsgspecError
 from sqlalchemy import Connection, insert, select, update
@@ -25,12 +25,10 @@ from naiad.progress import showing
 from naiad.store.cells import Stamp, about, container, forget, metadata, put, stamps
 from naiad.store.database import open_for_writing, open_in_memory
 from naiad.store.entries import read_entry, seal_stamp, stamp_of
-from naiad.store.folder import RunFolder
+from naiad.store.folder import Layout, RunFolder
 from naiad.store.kinds import KINDS, RUN, ContainerKind
+from naiad.store.register import Register
 from naiad.store.summaries import Summary, has_tag, is_in_trash, summaries
-
-if TYPE_CHECKING:
-    from naiad.store.store import Store
 
 __all__ = ["Catalog", "Summary"]
 
@@ -56,11 +54,12 @@ _own = _Own()
 
 
 class Catalog:
-    """The catalog of one store."""
+    """The catalog of one store: of what lies in its folders, under the ids that its register knows."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._place = store.root / "catalog.db"
+    def __init__(self, layout: Layout, ids: Register) -> None:
+        self._layout = layout
+        self._ids = ids
+        self._place = layout.root / "catalog.db"
         self._engine: Engine | None = None
         self.progress_bar: bool | None = False
         """Whether to show a bar while many runs are read; as users say it."""
@@ -129,7 +128,7 @@ class Catalog:
 
     def _opened(self) -> Engine:
         if self._engine is None:
-            self._is_file = self._is_file and self._store.root.is_dir()
+            self._is_file = self._is_file and self._layout.root.is_dir()
             self._engine = self._on_disk() if self._is_file else self._in_memory()
         return self._engine
 
@@ -140,7 +139,7 @@ class Catalog:
 
     def _in_memory(self) -> Engine:
         """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
-        engine = _own.engines.get(self._store.root)
+        engine = _own.engines.get(self._layout.root)
         if engine is None:
             engine = open_in_memory(self._place)
             try:
@@ -148,7 +147,7 @@ class Catalog:
             except DatabaseError:  # the copy is of another format
                 engine = open_in_memory()
                 self._begin(engine)
-            _own.engines[self._store.root] = engine
+            _own.engines[self._layout.root] = engine
         return engine
 
     def _begin(self, engine: Engine) -> None:
@@ -162,7 +161,7 @@ class Catalog:
     def _discard(self) -> None:
         self._engine = None
         if not self._is_file:
-            _own.engines[self._store.root] = engine = open_in_memory()
+            _own.engines[self._layout.root] = engine = open_in_memory()
             self._begin(engine)
             return
         for suffix in ("", "-wal", "-shm"):
@@ -176,18 +175,18 @@ class Catalog:
             is_listed = (
                 bool(listed)
                 and self._is_file
-                and began < _looked.get(self._store.root, -LOOK_SECONDS) + LOOK_SECONDS
+                and began < _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
                 and connection.execute(select(about.c.listed)).scalar() == listed
             )
             known = stamps(connection, marks if is_listed else None)
-        watched = self._lying({*marks, *known}) if is_listed else self._store.folders()
+        watched = self._lying({*marks, *known}) if is_listed else self._layout.folders()
         folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
         stale = list(self._stale(folders.values(), marks, known))
         is_long = len(stale) > BATCH
         with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
             for start in range(0, max(len(stale), 1), BATCH):
-                entries = [read_entry(self._store, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+                entries = [read_entry(self._ids, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
                 if gone or entries:
                     with engine.begin() as connection:
                         forget(connection, gone)
@@ -199,7 +198,7 @@ class Catalog:
                 connection.execute(update(about).values(listed=listed))
         if self._is_file:
             if not is_listed:
-                _looked[self._store.root] = began
+                _looked[self._layout.root] = began
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
 
     def _stale(
@@ -219,19 +218,19 @@ class Catalog:
         times = []
         for kind in KINDS:
             with contextlib.suppress(FileNotFoundError):
-                times.append((kind.folder, os.stat(self._store.root / kind.folder).st_mtime_ns))
+                times.append((kind.folder, os.stat(self._layout.root / kind.folder).st_mtime_ns))
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
     def _lying(self, uids: Iterable[str]) -> Iterator[RunFolder]:
         for uid in uids:
-            places = (self._store.folder(uid, kind) for kind in KINDS)
+            places = (self._layout.folder(uid, kind) for kind in KINDS)
             yield from (folder for folder in places if folder.path.is_dir())
 
     def _marks(self) -> dict[str, int]:
         """The runs that may have changed, and when they were marked; each beginning of a run marks it anew."""
         try:
-            with os.scandir(self._store.root / "changed") as entries:
+            with os.scandir(self._layout.root / "changed") as entries:
                 return {entry.name: entry.stat().st_mtime_ns for entry in entries}
         except (FileNotFoundError, PermissionError):
             return {}
@@ -239,7 +238,7 @@ class Catalog:
     def _unmark(self, folders: Iterable[RunFolder], marks: dict[str, int]) -> None:
         """Of runs that were sealed when they were read, and not begun again since."""
         for folder in folders:
-            mark = self._store.root / "changed" / folder.uid
+            mark = self._layout.root / "changed" / folder.uid
             with contextlib.suppress(OSError):
                 if folder.seal.exists() and mark.stat().st_mtime_ns == marks[folder.uid]:
                     mark.unlink()

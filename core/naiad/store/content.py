@@ -13,15 +13,13 @@ import hashlib
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from naiad.errors import FileError, FileNotFound, UnreadableFile, UnsupportedFile
+from naiad.storage.base import Report
 
 __all__ = ["Report", "copy", "digest", "nothing", "open_file", "replacing", "write_all"]
-
-Report = Callable[[int], object]
-"""Told how many more bytes are done, by whatever thread did them."""
 
 BUFFER = 1024 * 1024
 STEP = 64 * 1024 * 1024

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.ops import Plain
@@ -16,10 +16,8 @@ from naiad.store.cells import Cell, Entry, Stamp
 from naiad.store.folder import RunFolder
 from naiad.store.leases import SUFFIX, read_writers
 from naiad.store.reader import Reader
+from naiad.store.register import Register
 from naiad.store.states import STRING_SERIES, STRING_SET, FieldState, Series
-
-if TYPE_CHECKING:
-    from naiad.store.store import Store
 
 __all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "seal_stamp", "stamp_of"]
 
@@ -62,28 +60,28 @@ def seal_stamp(folder: RunFolder) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def read_entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
+def read_entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
     """What there is to know of a container; of one that cannot be read, its id and why."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
-            return _entry(store, folder, stamp)
+            return _entry(ids, folder, stamp)
     except PermissionError:
-        return _unreadable(store, folder, stamp, "unreadable")
+        return _unreadable(ids, folder, stamp, "unreadable")
     except (DamagedData, OSError):
-        return _unreadable(store, folder, stamp, "damaged")
+        return _unreadable(ids, folder, stamp, "damaged")
     except NewerFormat:
-        return _unreadable(store, folder, stamp, "newer")
+        return _unreadable(ids, folder, stamp, "newer")
 
 
-def _unreadable(store: Store, folder: RunFolder, stamp: Stamp, state: str) -> Entry:
-    number = store.id_of(folder)
-    project = store.projects().get(number.partition("-")[0], "")
+def _unreadable(ids: Register, folder: RunFolder, stamp: Stamp, state: str) -> Entry:
+    number = ids.id_of(folder.uid) or folder.uid
+    project = ids.projects().get(number.partition("-")[0], "")
     cells = {("sys/id", "string"): number}
     return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
 
 
-def _entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
+def _entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
     reader = Reader(folder)
     cells: dict[tuple[str, str], Cell] = {
         (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
@@ -91,8 +89,8 @@ def _entry(store: Store, folder: RunFolder, stamp: Stamp) -> Entry:
     values = {path: _plain(value) for path, value in reader.values("sys").items()}
     for path, kind in derived.KINDS.items():
         cells[path, kind] = values[path]
-    number = str(values.get("sys/id") or store.id_of(folder))
-    project = as_stored(str(values.get("sys/project") or store.projects().get(number.partition("-")[0], "")))
+    number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
+    project = as_stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
     created = values.get("sys/creation_time")
     return Entry(
         folder.uid,

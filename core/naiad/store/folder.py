@@ -14,9 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from naiad import clock
-from naiad.store.kinds import BY_FOLDER, RUN, ContainerKind
+from naiad.ids import is_uid
+from naiad.store.kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 
-__all__ = ["RunFolder", "open_lock"]
+__all__ = ["Layout", "RunFolder", "open_lock"]
 
 LOCK_POLL_SECONDS = 0.005
 
@@ -85,6 +86,25 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except PermissionError:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a `flock`
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the containers of a store lie: each in a folder named by its uid, below the folder of its kind."""
+
+    root: Path
+
+    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
+        """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
+        return RunFolder(self.root / kind.folder / uid)
+
+    def folders(self) -> Iterator[RunFolder]:
+        """All containers: the runs, then the other kinds, each the oldest first."""
+        for kind in KINDS:
+            with contextlib.suppress(FileNotFoundError):
+                for name in sorted(os.listdir(self.root / kind.folder)):
+                    if is_uid(name):
+                        yield self.folder(name, kind)
 
 
 def _flock(fd: int, seconds: float, path: Path) -> None:

@@ -41,6 +41,7 @@ LAST_SEQUENCE = 1 << 40
 """No writer gets this far, so bytes that claim a higher sequence are no frame: most wrong places show at a glance."""
 
 _head = struct.Struct("<IIQ")
+_counts = struct.Struct("<IQ")
 _named = re.compile(
     rb"(?s:\xa6assign|\xa9configure|\xa7(?:strings|printed)|\xa4tags|\xa7members|\xa6delete"
     rb"|\xa6define(?:[\x00-\x7f]|\xcc.|\xcd..|\xce....))(?s:([\xa0-\xbf])|\xd9(.)|\xda(..))"
@@ -89,7 +90,8 @@ def header_version(data: bytes) -> int:
 
 def encode_frame(sequence: int, payload: bytes) -> bytes:
     """One frame, ready for one `write()`."""
-    return _head.pack(len(payload), _crc(len(payload), sequence, payload), sequence) + payload
+    size = len(payload)
+    return _head.pack(size, zlib.crc32(payload, zlib.crc32(_counts.pack(size, sequence))), sequence) + payload
 
 
 def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
@@ -120,7 +122,7 @@ def paths_in(data: bytes) -> list[str]:
 
 
 def _crc(length: int, sequence: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(struct.pack("<IQ", length, sequence)))
+    return zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence)))
 
 
 def _frame_at(data: bytes, at: int) -> Frame | None:

@@ -24,7 +24,7 @@ from naiad.store.packs import Slice, Taken, take_all
 from naiad.store.reader import Reader
 from naiad.store.stored import open_stored
 
-__all__ = ["Intake", "incoming"]
+__all__ = ["Intake"]
 
 Log = Callable[[dict[str, str]], bool]
 BATCH = 256
@@ -194,11 +194,6 @@ class Intake:
             self._warn(error)
         elif is_left:
             self.settle(())
-
-
-def incoming(files: Iterable[KeptFile]) -> list[str]:
-    """The names under which the content of files came in and still is."""
-    return list(dict.fromkeys(file.blob for file in files if "." in file.blob))
 
 
 def _kept(content: Taken, extension: str) -> KeptFile:

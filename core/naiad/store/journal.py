@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 
 from naiad import clock
 from naiad.errors import NaiadValueError
-from naiad.ops import Define, Delete, End, Op, Open, encode_ops, weight
+from naiad.ops import Define, Delete, End, Op, Open, encode_ops
 from naiad.settings import Tuning
 from naiad.store.frames import LARGEST
 from naiad.store.reserve import Reserve
+from naiad.store.rotation import weight
 from naiad.store.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.store.sums import Sums
 from naiad.store.upkeep import Upkeep, unlink
@@ -28,7 +29,7 @@ from naiad.store.waiting import Waiting, WaitingFrame
 
 __all__ = ["Journal", "JournalClosed"]
 
-VITAL = (Open, End, Define, Delete)
+VITAL = {Open, End, Define, Delete}
 LOCK_SECONDS = 1.0
 """How long what is printed waits for another thread that is writing."""
 
@@ -44,7 +45,7 @@ class Journal(Upkeep):
         super().__init__(directory, writer, tuning, is_mapped=is_mapped)
         self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
         self._last_number = 0
-        self._arrived: deque[WaitingFrame] = deque()  # about to be written, by this thread
+        self._arrived: deque[tuple[bytes, Sequence[Op]]] = deque()  # about to be written, by this thread
         self._is_putting = False
         self._begin: Callable[[], object] | None = None
 
@@ -54,7 +55,7 @@ class Journal(Upkeep):
         Raises:
             JournalClosed: the writer has stopped.
         """
-        with self._lock:
+        with self.lock:
             self._refuse_if_closed()
             return self.writer
 
@@ -79,9 +80,11 @@ class Journal(Upkeep):
         payload = encode_ops(ops)
         if len(payload) > LARGEST:
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
-        with self._lock:
-            self._refuse_if_closed()
-            self._put_in_turn(WaitingFrame(payload, any(isinstance(op, VITAL) for op in ops), weight(ops)))
+        with self.lock:
+            if self.is_closed or self._begin is not None:
+                self._refuse_if_closed()
+            self._arrived.append((payload, ops))
+            self._put_arrived()
             for op in ops:
                 if isinstance(op, Delete):
                     self._definitions.pop(op.path, None)
@@ -96,13 +99,13 @@ class Journal(Upkeep):
         Raises:
             JournalClosed: the writer has stopped.
         """
-        self._arrived.append(WaitingFrame(encode_ops(ops), False, weight(ops)))
-        if self._lock.acquire(timeout=LOCK_SECONDS):
+        self._arrived.append((encode_ops(ops), ops))
+        if self.lock.acquire(timeout=LOCK_SECONDS):
             try:
                 self._refuse_if_closed()
                 self._put_arrived()
             finally:
-                self._lock.release()
+                self.lock.release()
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.
@@ -116,7 +119,7 @@ class Journal(Upkeep):
 
     def next_number(self) -> int:
         """A number for a series; nothing may carry it before a `Define` with it is written."""
-        with self._lock:
+        with self.lock:
             self._last_number += 1
             return self._last_number
 
@@ -134,7 +137,7 @@ class Journal(Upkeep):
 
     def inherit(self, definitions: Sequence[Define], last: int) -> None:
         """In a forked child: say again what the inherited numbers mean."""
-        with self._lock:
+        with self.lock:
             self._definitions, self._last_number = {}, last
             if definitions:
                 self.write(definitions)
@@ -156,7 +159,7 @@ class Journal(Upkeep):
             OSError: the disk refuses that form; what it holds is as good without.
         """
         errors = []
-        with self._lock:
+        with self.lock:
             self.is_closed = True
             self.slot = DEAD_SLOT
             spare, self._spare = self._spare, None
@@ -188,7 +191,7 @@ class Journal(Upkeep):
     def abandon(self, begin: Callable[[], object]) -> None:
         """In a forked child: leave all files to the parent. `begin` is called before the first write here."""
         self.slot = DEAD_SLOT
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.release()  # the child's copies of the descriptors; the parent keeps its own
         self.segments, self.ops_files, self._spare = [], [], None
         self._waiting = Waiting(self._tuning.memory_bytes)
@@ -204,33 +207,36 @@ class Journal(Upkeep):
         self.sums = Sums(directory, writer)
         self._segment_number = self._ops_number = 0
 
-    def _put_in_turn(self, frame: WaitingFrame) -> None:
-        """A signal handler may log while its thread is writing a frame: that one is ended first."""
-        self._arrived.append(frame)
-        self._put_arrived()
-
     def _put_arrived(self) -> None:
+        """Write the frames that have arrived, in their order.
+
+        A signal handler may log while its thread is in here: the interrupted call then writes the handler's frame too,
+        after its own.
+        """
         if self._is_putting:
-            return  # the interrupted call goes on when the handler is done, and writes this one too
+            return
         self._is_putting = True
         try:
             while self._arrived:
-                self._put(self._arrived.popleft())
+                payload, ops = self._arrived.popleft()
+                frame = WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
+                if self.is_troubled and (self._waiting or self.is_barred):
+                    self._waiting.add(frame)
+                    continue
+                try:
+                    self._active_ops_file().append(payload, frame.weight)
+                except OSError as error:
+                    self._keep_waiting(frame, error)
         finally:
             self._is_putting = False
 
-    def _put(self, frame: WaitingFrame) -> None:
-        if self._waiting or self.is_barred:
-            return self._waiting.add(frame)
+    def _keep_waiting(self, frame: WaitingFrame, error: OSError) -> None:
+        self._waiting.add(frame)
         try:
-            self._append(frame.payload, frame.weight)
-        except OSError as error:
-            self._waiting.add(frame)
-            try:
-                self._trouble(error)
-            except OSError:  # the caller is told instead
-                self._waiting.clear()
-                raise
+            self._trouble(error)
+        except OSError:  # the caller is told instead
+            self._waiting.clear()
+            raise
 
     def _add(self, fid: int, value: float, step: int | float, time: float) -> bool:
         """Add one point, or make room for it and return False; pages in memory are packed into in either mode."""
@@ -254,7 +260,7 @@ class Journal(Upkeep):
 
     def _write(self, fid: int, value: float, step: int | float, time: float) -> bool:
         """The same record through `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
-        with self._lock:
+        with self.lock:
             self._refuse_if_closed()
             segment = self.segments[-1] if self.segments else None
             if self.slot is not DEAD_SLOT:
@@ -274,7 +280,7 @@ class Journal(Upkeep):
             return True
 
     def _next_segment(self, full: Slot) -> None:
-        with self._lock:
+        with self.lock:
             self._refuse_if_closed()
             if self.slot is not full:
                 return  # another thread was faster

@@ -29,7 +29,7 @@ class OpsFile:
         self.folded = 0  # bytes that are in the index
         self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
         self.safe = 0  # bytes that a sync has confirmed
-        self.weight = self.safe_weight = 0  # of what is in it, and in these bytes; see ops.weight
+        self.weight = self.safe_weight = 0  # of what is in it, and in these bytes; see rotation.weight
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
             lock(self.fd)
@@ -41,7 +41,8 @@ class OpsFile:
         Raises:
             OSError: the disk did not take all of it.
         """
-        self.settle()
+        if self._pending:
+            self.settle()
         frame = encode_frame(self.sequence + 1, payload)
         self._pending = len(frame)
         written = os.write(self.fd, frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from naiad.ops import (
     Assign,
@@ -25,6 +25,7 @@ from naiad.ops import (
     Strings,
     Tags,
 )
+from naiad.storage.base import Shadowed
 from naiad.store.frames import Frame
 from naiad.store.lastwriter import NEVER, Key
 from naiad.store.lines import Lines
@@ -45,18 +46,6 @@ from naiad.store.states import (
 )
 
 __all__ = ["Picture", "Shadowed"]
-
-
-class Shadowed(NamedTuple):
-    """A field that is kept but not shown, since it cannot be beside one that was defined before it."""
-
-    path: str
-    kind: str
-    by: str  # path and kind of that one
-    by_kind: str
-
-    def __str__(self) -> str:
-        return f'two processes defined "{self.by}" ({self.by_kind}) and then "{self.path}" ({self.kind})'
 
 
 class Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, FieldConflict, MissingField
@@ -300,7 +301,7 @@ class Reader:
         from naiad.store.series import read_shares
 
         chunks = self._view.rows(state, "chunks")
-        is_all = sum(row.count for row in chunks) == state.series.count
+        is_all = sum(map(attrgetter("count"), chunks)) == state.series.count
         shares = [] if is_all else read_shares(state, self._view.rows(state, "packs"), self._view.damage)
         return state, chunks, shares, self._view.tail_of(state), self._view.damage
 

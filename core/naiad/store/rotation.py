@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from naiad import clock
+from naiad.ops import Assign, Configure, Delete, Members, Op, Printed, Strings, Tags
 from naiad.settings import Tuning
 from naiad.store.opsfile import OpsFile
 from naiad.store.segment import DEAD_SLOT, HEADER, RECORD, Segment, Slot, whole_records
 from naiad.store.sums import Sums
 
-__all__ = ["Rotation", "points_in"]
+__all__ = ["Rotation", "points_in", "weight"]
 
+CHANGES = (Assign, Configure, Tags, Members, Delete)
 FIRST_SEGMENT = 64 * 1024
 SEGMENT = 1024 * 1024
 LARGEST_SEGMENT = 16 * 1024 * 1024
@@ -45,7 +47,7 @@ class Rotation:
         self._directory = directory
         self._tuning = tuning
         self._is_mapped = is_mapped
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()  # a writer holds it too, to stamp ops in the order of their frames
         self._segment_number = 0
         self._ops_number = 0
         self._segment_size = FIRST_SEGMENT
@@ -55,7 +57,7 @@ class Rotation:
 
     def prepare_spare(self) -> None:
         """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
-        with self._lock:
+        with self.lock:
             is_wanted = self._spare is None and self.segments and not self.is_closed
             if is_wanted and not self.is_troubled and not self.is_barred:
                 with contextlib.suppress(OSError):  # rotating will meet it again, and say so
@@ -66,7 +68,7 @@ class Rotation:
 
         The fold opens them by name. If it cannot keep up, or fails, the process must not run out of descriptors.
         """
-        with self._lock:
+        with self.lock:
             for segment in self.segments:
                 if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
                     segment.rest()
@@ -162,6 +164,19 @@ class Rotation:
             raise error  # not of the disk: the handler of a signal raised it
         self.is_troubled = True
         self.on_trouble(error)
+
+
+def weight(ops: Sequence[Op]) -> int:
+    """How much is missing if these are lost: each value, change, text and line counts, what naiad adds does not."""
+    count = 0
+    for op in ops:
+        if isinstance(op, Strings):
+            count += len(op.texts)
+        elif isinstance(op, Printed):
+            count += op.data.count(b"\n")
+        else:
+            count += isinstance(op, CHANGES)
+    return count
 
 
 def points_in(segment: Segment) -> int:

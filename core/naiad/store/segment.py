@@ -5,8 +5,9 @@ u64 sealed bytes (0 while open), u32 crc32 of the sealed records, 20 spare bytes
 
 Record, 32 bytes: step, f64 value, f64 unix seconds, u32 field number, u32 commit. The step is an int64, or a float64
 when the top bit of the field number is set (`FLOAT_STEP`). The commit word is the record's own byte offset and is
-stored last: a record whose commit word is anything else does not exist. `struct.pack_into` zeroes the slot first, so
-a process killed in between leaves no half record that could be taken for a whole one.
+stored last: a record whose commit word is anything else does not exist. `storage.base` packs it, for the handler and
+for the journal alike. `struct.pack_into` zeroes the slot first, so a process killed in between leaves no half record
+that could be taken for a whole one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from naiad import clock
+from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 
 __all__ = [
     "DEAD_SLOT",
@@ -31,6 +33,7 @@ __all__ = [
     "HEADER",
     "RECORD",
     "VERSION",
+    "Page",
     "Segment",
     "Slot",
     "allocate",
@@ -48,14 +51,10 @@ __all__ = [
 MAGIC = b"NAIADSEG"
 VERSION = 1
 HEADER = 64
-RECORD = 32
 COMMIT_AT = 28
-FLOAT_STEP = 1 << 31
 WARM = 1 << 20
 """Bytes whose pages are touched ahead: some 0.2 ms."""
 
-pack_int = struct.Struct("@qddII").pack_into
-pack_float = struct.Struct("@dddII").pack_into
 _call = operator.methodcaller("__call__")
 _header = struct.Struct("<8sIIQdQI20x")
 SEAL_AT = 32
@@ -63,13 +62,7 @@ SEAL_AT = 32
 HOLE_SECONDS = 1.0
 """How long a reserved record may stay unwritten before its segment is closed and its thread has to append elsewhere."""
 
-Page = mmap.mmap | bytearray
-Slot = tuple[Callable[[], int], Page]
-"""`(reserve, page)`: `reserve()` gives the byte offset of a record that nobody else will write."""
-
 _NO_PAGE = bytearray()
-DEAD_SLOT: Slot = (itertools.count(HEADER, RECORD).__next__, _NO_PAGE)
-"""Every pack into it fails, which sends the caller to the slow path: after stop, after fork, in write mode."""
 
 
 class Segment:

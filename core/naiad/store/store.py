@@ -25,7 +25,7 @@ from naiad import clock, ids
 from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNotWritable
 from naiad.settings import setting
 from naiad.store.claims import claim, refusals, remember_to_sync, sync_names
-from naiad.store.folder import RunFolder
+from naiad.store.folder import Layout, RunFolder
 from naiad.store.kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.store.namesakes import namesakes
 from naiad.store.register import Register, kind_of_id
@@ -56,6 +56,11 @@ class Store:
     """A folder of runs and other containers; nothing of it needs to exist yet."""
 
     root: Path
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the folders of its containers are."""
+        return Layout(self.root)
 
     @cached_property
     def register(self) -> Register:
@@ -258,15 +263,11 @@ class Store:
 
     def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
         """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
-        return RunFolder(self.root / kind.folder / uid)
+        return self.layout.folder(uid, kind)
 
     def folders(self) -> Iterator[RunFolder]:
         """All containers: the runs, then the other kinds, each the oldest first."""
-        for kind in KINDS:
-            with contextlib.suppress(FileNotFoundError):
-                for name in sorted(os.listdir(self.root / kind.folder)):
-                    if ids.is_uid(name):
-                        yield self.folder(name, kind)
+        return self.layout.folders()
 
     def projects(self) -> dict[str, str]:
         """Project by key."""
@@ -281,7 +282,7 @@ class Store:
         self._has_format()
         from naiad.store.catalog import Catalog
 
-        return Catalog(self)
+        return Catalog(self.layout, self.register)
 
     def _numbered(self, kind: ContainerKind, prefix: str) -> Ticket:
         uid = ids.new_uid()

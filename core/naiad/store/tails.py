@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -40,16 +40,15 @@ class JournalFile:
     number: int
     suffix: str  # "ops" or "seg"
     path: Path
+    name: str = field(init=False, compare=False)
+    """Its file name, which is also its key among the positions."""
+    place: str = field(init=False, compare=False)
+    """Its path in the run's folder, by which the seal and damages name it."""
 
-    @property
-    def name(self) -> str:
-        """Its file name, which is also its key among the positions."""
-        return self.path.name
-
-    @property
-    def place(self) -> str:
-        """Where it lies in the run's folder, as the seal and damages name it."""
-        return f"{self.path.parent.name}/{self.path.name}"
+    def __post_init__(self) -> None:
+        """Set what follows from the path."""
+        object.__setattr__(self, "name", self.path.name)
+        object.__setattr__(self, "place", f"{self.path.parent.name}/{self.path.name}")
 
 
 def list_journal(folder: Path) -> list[JournalFile]:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 from naiad import clock
-from naiad.ops import Define, Dropped, decode_ops, encode_ops, weight
+from naiad.ops import Define, Dropped, decode_ops, encode_ops
 from naiad.settings import Tuning
 from naiad.store.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.store.leases import lock
 from naiad.store.opsfile import OpsFile
 from naiad.store.reserve import RESERVED, Reserve
-from naiad.store.rotation import Rotation, points_in
+from naiad.store.rotation import Rotation, points_in, weight
 from naiad.store.segment import FLOAT_STEP, HEADER, RECORD, Segment, commit_of, put_record, save
 from naiad.store.waiting import Waiting, WaitingFrame
 
@@ -51,7 +51,7 @@ class Upkeep(Rotation):
         """
         self.cover()
         covered = self.sums.position()
-        with self._lock:
+        with self.lock:
             files: list[OpsFile | Segment] = [*self.ops_files, *(one for one in self.segments if one.is_stored)]
             has_new_files, self._has_new_files = self._has_new_files, False
             waits = self.is_troubled
@@ -72,7 +72,7 @@ class Upkeep(Rotation):
 
         A disk that refuses them is asked again the next time: the journal itself is as good without.
         """
-        with self._lock:
+        with self.lock:
             segments = [segment for segment in self.segments if segment.is_stored]
             ops = [(file.name, file.size, file.sequence) for file in self.ops_files]
             if self.is_barred or not ops:
@@ -91,7 +91,7 @@ class Upkeep(Rotation):
 
         What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
         """
-        with self._lock:
+        with self.lock:
             lost = [file for file in self.segments if file.is_stored and self._is_lost(file)]
             if not lost and not any(self._is_lost(file) for file in self.ops_files):
                 return
@@ -110,7 +110,7 @@ class Upkeep(Rotation):
         Raises:
             OSError: the disk refuses; nothing is lost by that, and it may be done again.
         """
-        with self._lock:
+        with self.lock:
             spare, self._spare = self._spare, None
             if spare is not None:  # it may be known to others as a file of a dead writer
                 spare.shut()
@@ -131,7 +131,7 @@ class Upkeep(Rotation):
         Raises:
             OSError: the disk refuses; what was not written again waits in the old files, and it may be done again.
         """
-        with self._lock:
+        with self.lock:
             old: list[OpsFile | Segment] = [*self.segments[:-1], *self.ops_files[:-1]]
             for file in old:
                 upto, is_final = positions.get(file.name, (0, False))
@@ -175,7 +175,7 @@ class Upkeep(Rotation):
 
     def recover(self) -> bool:
         """Try to put on disk what waits in memory; True when nothing waits any more."""
-        with self._lock:
+        with self.lock:
             try:
                 self.on_recovery()
                 self.is_barred = False
@@ -194,7 +194,7 @@ class Upkeep(Rotation):
 
         Ops and points that the disk took and never confirmed count as missing: it may have died since.
         """
-        with self._lock:
+        with self.lock:
             if not (self.is_troubled or self._waiting or self.dropped_points):
                 return 0
             points, ops = self._unconfirmed()
@@ -271,7 +271,7 @@ class Upkeep(Rotation):
 
     def forget(self, file: OpsFile | Segment) -> None:
         """The index has all of this file: remove it."""
-        with self._lock:
+        with self.lock:
             if isinstance(file, Segment):
                 self.segments.remove(file)
             else:
@@ -282,7 +282,7 @@ class Upkeep(Rotation):
 
     def _sync_file(self, file: OpsFile | Segment) -> None:
         """Skip what has not grown, but only once two syncs saw it alike: a record is counted before it is packed."""
-        with self._lock:
+        with self.lock:
             used, content = file.used(), file.weight if isinstance(file, OpsFile) else 0
         if file.synced == used:
             return
@@ -309,7 +309,7 @@ class Upkeep(Rotation):
         file.seen = used
 
     def _rewrite(self, file: OpsFile | Segment) -> None:
-        with self._lock:
+        with self.lock:
             if isinstance(file, Segment):
                 file.retired_at = file.retired_at or clock.monotonic()
                 if file is self.segments[-1]:

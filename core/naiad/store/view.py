@@ -45,6 +45,7 @@ class View:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self._index_path = folder.index
         self.damages: list[Damage] = []
         self._lock = threading.RLock()
         self._forget()
@@ -248,7 +249,7 @@ class View:
         stamp = _stamp(self.folder)
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
-        inode = _inode(self.folder.index)
+        inode = _inode(self._index_path)
         if (stamp, inode) != (self._seal_stamp, self._inode):
             self._close_index()  # it is another file, or nobody writes it any more, and it is opened in another way
             self._folds = None
@@ -256,7 +257,7 @@ class View:
             self._check_seal(stamp)
         self._seal_stamp, self._inode = stamp, inode
         folds = 0
-        has_index = self.folder.index.exists()
+        has_index = self._index_path.exists()
         if has_index:
             with self._snapshot(is_final=stamp is not None) as (index, connection):
                 folds = index.folds(connection)

@@ -20,7 +20,7 @@ class Waiting:
     """Payloads of frames. Those with vital ops stay: without them later points and ops would mean nothing."""
 
     def __init__(self, limit: int) -> None:
-        self.dropped = 0  # what was in frames that had to give way and is not recorded anywhere yet; see ops.weight
+        self.dropped = 0  # weight of frames that had to give way, which is not recorded anywhere yet
         self._limit = limit
         self._frames: deque[WaitingFrame] = deque()
         self._bytes = 0

@@ -155,7 +155,7 @@ def test_a_run_keeps_figures_with_their_units(monkeypatch: pytest.MonkeyPatch, w
         wait_until(lambda: _points(run, "m/gpu_power_1") and _points(run, "m/memory") > 2)
 
         assert 51.0 == run["m/gpu_1"].fetch_last()
-        assert "GB" == run.get_structure()["m"]["memory"].scope.reader.config("m/memory")[2]
+        assert "GB" == run.get_structure()["m"]["memory"].session.reader.config("m/memory")[2]
         assert {"hostname", "pid", "tid"} <= run["m"].fetch().keys()
 
 

@@ -233,7 +233,7 @@ def test_gc_removes_nothing_while_a_run_tells_nonsense_of_its_files(
         run["model/old"].upload(LARGE[::-1], wait=True)
         run["model/old"].pop()
         run["x"].upload(b"x")
-        run._scope.writer.log([Assign("x", "file", "nonsense", run._scope.writer.now())])
+        run._session.writer.log([Assign("x", "file", "nonsense", run._session.writer.now())])
     aged()
 
     result = cli("gc")
@@ -255,10 +255,10 @@ def test_show_says_of_files_what_they_are(cli: Cli, files: str) -> None:
 
 @pytest.mark.parametrize("command", ["files", "show", "download"])
 def test_nonsense_in_the_store_is_a_plain_message(cli: Cli, run: naiad.Run, tmp_path: Path, command: str) -> None:
-    name, at = run["sys/id"].fetch(), run._scope.writer.now
-    run._scope.writer.log([Assign("a", "file", "nonsense", at()), Members("b", {"x": "[]"}, [], False, at())])
-    run._scope.writer.log([Strings("c", ["{}"], [0], [0.0], False, at(), "file_series")])
-    run._scope.writer.log([Assign("d", "artifact", '{"hash": 5}', at()), Assign("e", "git_ref", "[]", at())])
+    name, at = run["sys/id"].fetch(), run._session.writer.now
+    run._session.writer.log([Assign("a", "file", "nonsense", at()), Members("b", {"x": "[]"}, [], False, at())])
+    run._session.writer.log([Strings("c", ["{}"], [0], [0.0], False, at(), "file_series")])
+    run._session.writer.log([Assign("d", "artifact", '{"hash": 5}', at()), Assign("e", "git_ref", "[]", at())])
 
     for path in "abcd":
         result = cli(command, name, *([path] if command != "show" else []))

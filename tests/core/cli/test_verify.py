@@ -70,7 +70,7 @@ def test_damage_does_not_hide_the_rest(cli: Cli, digits: str, folder: Path) -> N
 
 
 def test_what_is_kept_but_not_shown_is_named_and_no_damage(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Writer, "others_have_written", lambda _self: False)  # as if both wrote at one moment
+    monkeypatch.setattr(Writer, "peers_have_written", lambda _self: False)  # as if both wrote at one moment
     with naiad.init_run() as one, naiad.init_run(with_id=one["sys/id"].fetch()) as two:
         name = one["sys/id"].fetch()
         one["n"] = 1

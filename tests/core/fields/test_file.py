@@ -368,7 +368,7 @@ def test_changed_content_is_damage_that_is_never_handed_out(run: naiad.Run, stor
 )
 def test_nonsense_in_the_store_is_damage(run: naiad.Run, tmp_path: Path, text: str) -> None:
     run["a"].upload(FEW)
-    run._scope.writer.log([Assign("a", "file", text, run._scope.writer.now())])
+    run._session.writer.log([Assign("a", "file", text, run._session.writer.now())])
 
     with pytest.raises(DamagedData):
         run["a"].download(tmp_path / "out")
@@ -424,5 +424,5 @@ def test_field_itself_has_the_verbs_with_all_their_arguments(run: naiad.Run, tmp
 
     assert FEW == run["file"].fetch_content()
     assert [None, "n"] == run["series"].fetch_values()["name"].tolist()
-    assert 2 == len(run._scope.reader.members("set"))
+    assert 2 == len(run._session.reader.members("set"))
     assert "in/a.csv" == run["artifact"].fetch_files_list()[0].file_path

@@ -51,7 +51,7 @@ def test_file_that_the_disk_does_not_take_is_a_warning_and_counts(full: naiad.Ru
 
     assert not full.exists("new")
     assert 1 == len(list(full["series"].fetch_files()))
-    assert 1 == full._scope.reader.is_incomplete()
+    assert 1 == full._session.reader.is_incomplete()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -378,7 +378,7 @@ def test_refused_call_takes_no_step_and_counts_no_point_with_neptunes_limits() -
         run["a"].append(2.0)
 
         assert [0.0, 1.0] == run["a"].fetch_values()["step"].tolist()
-        assert 0 == run._scope.existing("a").left_out  # type: ignore[attr-defined]  # it is a series
+        assert 0 == run._session.existing("a").left_out  # type: ignore[attr-defined]  # it is a series
 
 
 @pytest.mark.usefixtures("store")
@@ -407,7 +407,7 @@ def test_refused_step_leaves_no_hole_in_the_journal(run: naiad.Run, monkeypatch:
     with pytest.raises(ValueError, match='"x"'):
         run["x"].append(1.0, step=2**63)
     run["x"].append(2.0)
-    page = run.get_attribute("x").journal.slot[1]
+    page = run.get_attribute("x").point_log.slot[1]
     commits = [int.from_bytes(page[at + 28 : at + 32], "little") for at in (64, 96, 128)]
 
     assert [64, 96, 128] == commits

@@ -18,6 +18,7 @@ from naiad.store import catalog as catalog_module
 from naiad.store import entries as entries_module
 from naiad.store.catalog import Catalog, Summary
 from naiad.store.cells import INDEXED_TEXT
+from naiad.store.register import Register
 from naiad.store.store import Store
 
 
@@ -311,9 +312,9 @@ def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
     read: list[str] = []
     read_entry = catalog_module.read_entry
 
-    def noted(store: Store, folder: Any, stamp: Any) -> Any:
-        read.append(store.id_of(folder))
-        return read_entry(store, folder, stamp)
+    def noted(register: Register, folder: Any, stamp: Any) -> Any:
+        read.append(register.id_of(folder.uid))
+        return read_entry(register, folder, stamp)
 
     monkeypatch.setattr(catalog_module, "read_entry", noted)
     assert ["P-2", "P-1"] == ids(place.catalog().rows())
@@ -398,7 +399,7 @@ def test_tags_that_a_database_cannot_tell_apart_are_one(place: Store) -> None:
 
 
 def test_missing_store_has_no_runs_and_is_not_made(place: Store) -> None:
-    assert [] == Catalog(place).rows()
+    assert [] == Catalog(place.layout, place.register).rows()
     assert not place.root.exists()
 
 

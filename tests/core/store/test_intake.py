@@ -190,7 +190,7 @@ def test_large_file_does_not_hold_up_the_points(run: naiad.Run, monkeypatch: pyt
     run["file"].upload(File.from_content(DATA))
     held.wait(10)
     run["loss"].append(1.0)
-    journal = run._scope.writer.journal
+    journal = run._session.writer.journal
     journal.sync()
     is_held = not go_on.is_set()
     go_on.set()
@@ -265,7 +265,7 @@ os._exit(9)
 def test_collect_keeps_the_content_of_a_field_that_is_not_shown(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = naiad.init_run(project="two", custom_run_id="x")
     second = naiad.init_run(project="two", custom_run_id="x")
-    monkeypatch.setattr(second._scope, "learn", lambda: None)  # as if both wrote at the same moment
+    monkeypatch.setattr(second._session, "refresh_before_define", lambda: None)  # as if both wrote at the same moment
     first["a/b"] = 1.0
     second["a"].upload(File.from_content(DATA))
     first.stop()

@@ -30,8 +30,8 @@ def test_entry_that_tells_of_no_file_hides_no_other_damage(run: naiad.Run, store
     run["a"].upload(b"few")
     run["b"].upload_files(__file__)
     run["c"].upload(LARGE, wait=True)
-    now = run._scope.writer.now
-    run._scope.writer.log([Assign("a", "file", "[]", now()), Members("b", {"x": "{}"}, [], False, now())])
+    now = run._session.writer.now
+    run._session.writer.log([Assign("a", "file", "[]", now()), Members("b", {"x": "{}"}, [], False, now())])
     run.stop()
     for blob in (store / "blobs").glob("??/*"):
         blob.unlink()

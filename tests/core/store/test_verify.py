@@ -239,7 +239,7 @@ def test_json_nested_too_deeply_ends_neither_a_table_nor_verify(tmp_path: Path) 
     for text in (deep, '{"hash": "1"}'):
         with naiad.init_run(store=store, project="p", source_files=[], git_ref=False) as run:
             run["x"] = 1
-            run._scope.write("files", "artifact", text)
+            run._session.write(Assign("files", "artifact", text), wait=True)
         damaged = RunFolder(Path(run._folder.path))
     damaged.seal.write_text(deep)
     (store / "custom").mkdir(exist_ok=True)

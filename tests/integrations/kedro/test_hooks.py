@@ -187,7 +187,7 @@ def test_users_run_is_written_below_a_namespace_and_not_stopped(project: Any) ->
         project.run("handler")
         state = run["sys/state"].fetch()
         seen = run["trial/3/kedro/from_node"].fetch()
-        paths = {path.split("/")[0] for path in run._scope.tree.paths()}
+        paths = {path.split("/")[0] for path in run._session.tree.paths()}
         run["after"] = True
 
     assert ("running", 42) == (state, seen)

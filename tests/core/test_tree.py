@@ -7,7 +7,7 @@ import time
 import pytest
 
 from naiad.errors import FieldConflict
-from naiad.namespace import Tree, lines_of, nested
+from naiad.tree import Tree, lines_of, nested
 
 
 def tree_of(*paths: str) -> Tree[str]:

@@ -6,7 +6,7 @@ A path is a field or a namespace, never both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from naiad import paths
@@ -28,6 +28,8 @@ class Tree(Generic[T]):
 
     def __init__(self) -> None:
         self._leaves: dict[str, T] = {}
+        self.get: Callable[[str], T | None] = self._leaves.get
+        """Return what is stored at the path, or None. The dict's own method: every write asks it for each path."""
         self._below: dict[str, dict[str, None]] = {}  # namespace -> its names, in the order they came
 
     def __contains__(self, path: str) -> bool:
@@ -35,10 +37,6 @@ class Tree(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._leaves)
-
-    def get(self, path: str) -> T | None:
-        """Return what is stored at the path, or None."""
-        return self._leaves.get(path)
 
     def is_namespace(self, path: str) -> bool:
         """Whether something is stored below the path; the root always is one."""

@@ -1,4 +1,4 @@
-"""The scope of a container: the tree of its fields, and the one place where checked changes become written ones."""
+"""The session of a container: the tree of its fields, and the one place where checked changes become written ones."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Concatenate, ParamSpec, TypeVar
 
 from naiad import paths
-from naiad.batch import Batch
 from naiad.coerce import with_article
 from naiad.errors import (
     FieldConflict,
@@ -25,25 +24,23 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.fields.atom import Atom
-from naiad.fields.base import Change, Field
+from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
-from naiad.namespace import Tree
-from naiad.ops import Assign, Delete, Op, Plain
-from naiad.store.intake import incoming
+from naiad.ops import Assign, Delete
+from naiad.storage.base import Change, RunWriter
+from naiad.store.reader import Reader
+from naiad.transaction import Transaction
+from naiad.tree import Tree
 
-if TYPE_CHECKING:
-    from naiad.kept import KeptFile
-    from naiad.store.reader import Reader
-    from naiad.writer import Writer
+__all__ = ["Session"]
 
-__all__ = ["ContainerScope"]
-
-K = TypeVar("K")
+P = ParamSpec("P")
+T = TypeVar("T")
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})
 
 
-class ContainerScope:
+class Session:
     """What the fields of one container share.
 
     The tree holds what this process knows to exist: all that was there when the container was opened, and all that
@@ -56,14 +53,14 @@ class ContainerScope:
         title: str,
         key: str,
         reader: Reader,
-        writer: Writer | None,
+        writer: RunWriter | None,
         *,
         is_strict: bool = False,
         has_limits: bool = False,
         is_sync: bool = False,
         inactive: type[InactiveContainer] = InactiveContainer,
         writable: frozenset[str] = WRITABLE_IN_SYS,
-        open_writer: Callable[[], Writer] | None = None,
+        open_writer: Callable[[], RunWriter] | None = None,
     ) -> None:
         self.title = title
         self.key = key
@@ -75,16 +72,12 @@ class ContainerScope:
         self.lock = threading.RLock()
         self.is_stopped = False
         self.removals = 0  # how many fields are gone; who remembers fields looks at it
+        self.is_read_only = writer is None and open_writer is None
         self._writer = writer
         self._open_writer = open_writer  # of what is mostly read: nobody is a writer before the first write
         self._inactive = inactive
         self._writable = writable
-        _scopes.add(self)
-
-    @property
-    def is_read_only(self) -> bool:
-        """Whether nothing can be written through this scope."""
-        return self._writer is None and self._open_writer is None
+        _sessions.add(self)
 
     @property
     def has_writer(self) -> bool:
@@ -92,7 +85,7 @@ class ContainerScope:
         return self._writer is not None
 
     @property
-    def writer(self) -> Writer:
+    def writer(self) -> RunWriter:
         """The only door to changing the run; `commit` looks after runs that were opened for reading and have none."""
         if self._writer is None:
             if self._open_writer is None:
@@ -102,7 +95,7 @@ class ContainerScope:
         assert self._writer is not None
         return self._writer
 
-    def _begin_to_write(self, open_writer: Callable[[], Writer]) -> None:
+    def _begin_to_write(self, open_writer: Callable[[], RunWriter]) -> None:
         if self._writer is None:  # another thread may have done it
             self._writer = open_writer()
 
@@ -166,7 +159,7 @@ class ContainerScope:
         with self.lock:
             kinds = self.reader.kinds()
             if self._is_waiting():
-                self.know((path, kind) for path, kind in kinds.items() if self._has_room(path))
+                self.add_known((path, kind) for path, kind in kinds.items() if self._has_room(path))
                 return
             gone = [
                 known
@@ -175,21 +168,19 @@ class ContainerScope:
             ]
             for known in gone:
                 self._forget(known)
-            self.know(kinds.items())
+            self.add_known(kinds.items())
             if gone and self._writer is not None:
                 self._say_what_is_shadowed(gone)
 
-    def look(self) -> None:
-        """Where nothing can be written, what others write is all there is to know: see it before it is shown."""
+    def refresh_for_display(self) -> None:
+        """Refresh before displaying a read-only container, ignoring read errors."""
         if self.is_read_only:
             with contextlib.suppress(OSError, NaiadError):  # then what is known already is shown
                 self.refresh()
 
-    def learn(self) -> None:
-        """Before a field that is new here is made: see those that others have made since this process last looked."""
-        if self.is_read_only or self._is_waiting():
-            return
-        if self._writer is not None and not self._writer.others_have_written():
+    def refresh_before_define(self) -> None:
+        """See the fields that other processes have made, before one is made that is new here."""
+        if self.is_read_only or (self._writer is not None and not self._writer.peers_have_written()):
             return
         try:
             self.refresh()
@@ -224,9 +215,9 @@ class ContainerScope:
 
     def _is_waiting(self) -> bool:
         """Whether what this process wrote waits in memory for the disk, so that no reader sees all of it."""
-        return self._writer is not None and self._writer.journal.is_troubled
+        return self._writer is not None and self._writer.is_degraded
 
-    def know(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
+    def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
         for path, kind in kinds:
             if path not in self.tree:
@@ -253,80 +244,77 @@ class ContainerScope:
 
     # Changing it
 
-    def change(self, gather: Callable[[Batch], object], wait: bool = False, taken: Iterable[str] = ()) -> None:
-        """Gather the changes of one verb and write them, all or none; content taken in and not used is dropped."""
-        batch = Batch(self, wait)
-        try:
-            with self.lock, batch:
-                gather(batch)
-        finally:
-            unused = [name for name in taken if name not in batch.stored]
-            if unused:
-                self.writer.drop(unused)
-        if wait and not self.is_sync:  # which has waited already
-            self.commit([], wait=True)
+    def transact(self, plan: Callable[[Transaction], object], wait: bool = False, content: Iterable[str] = ()) -> None:
+        """Write the changes that one verb plans, all or none; drop ingested content that they do not name.
 
-    def take_in(
+        The lock is taken by a `with` in this frame: Ctrl-C cannot come between taking a lock that is written in C and
+        entering the block, but it can come in the first line of any method.
+
+        Raises:
+            FieldConflict: a field would lie above or below another one.
+            ProtectedPath: only naiad writes there.
+        """
+        transaction = Transaction(self, wait, content)
+        try:
+            with self.lock:
+                if self.is_stopped:
+                    self.require_active()
+                try:
+                    plan(transaction)
+                    transaction.commit()
+                except BaseException:  # only to clean up: whatever it is goes on
+                    transaction.roll_back()
+                    raise
+        finally:
+            if transaction.unused:
+                self.writer.drop([*transaction.unused])
+        if wait or self.is_sync:
+            self._wait()
+
+    def ingest(
         self,
         path: str,
-        take: Callable[[], dict[K, KeptFile]],
-        gather: Callable[[Batch, dict[K, KeptFile]], object],
-        wait: bool = False,
-    ) -> None:
-        """Copy files into the store without the lock, since others log meanwhile, then write what becomes of them."""
+        wait: bool,
+        take: Callable[Concatenate[FieldSession, P], T],
+        *arguments: P.args,
+        **options: P.kwargs,
+    ) -> T | None:
+        """Copy files into the store without the lock, since others log meanwhile.
+
+        Returns:
+            what `take` returns; None if the disk does not take the files and training goes on without them.
+        """
         self.require_active()
         try:
-            files = take()
+            return take(self, *arguments, **options)
         except StorageError as problem:
-            self.spare(path, problem, wait)
-        else:
-            self.change(lambda batch: gather(batch, files), wait, incoming(files.values()))
+            self.skip_file(path, problem, wait)
+            return None
 
-    def spare(self, path: str, problem: StorageError, wait: bool = False) -> None:
+    def skip_file(self, path: str, problem: StorageError, wait: bool = False) -> None:
         """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
         self.writer.count_lost()
         if wait or self.is_sync or self.writer.is_raising:
             raise problem
         warn_once((self.key, path, "storage"), f'"{path}" was not stored. {problem}', StorageWarning)
 
-    def commit(self, changes: Sequence[Change], wait: bool = False) -> None:
-        """Write checked changes together, or none of them.
-
-        Raises:
-            FieldConflict: a field would lie above or below another one.
-            ProtectedPath: only naiad writes there.
-        """
-        with self.lock:
-            self.require_active()
-            new = self._admit(changes)
-            if self.is_read_only:
-                self._decline(new)
-                return
-            try:
-                at = self.writer.now()
-                ops: list[Op] = [op for change in changes if change.ops for op in change.ops(at)]
-                if ops:
-                    self.writer.log(ops, incoming=[name for change in changes for name in change.incoming])
-            except BaseException:  # only to clean up: whatever it is goes on
-                self._withdraw(new)
-                raise
-            for change in changes:
-                if change.then:
-                    change.then()
-        if wait or self.is_sync:
-            self.writer.wait()
-
-    def write(self, path: str, kind: str, value: Plain) -> None:
-        """Assign to a field that only naiad writes; it is on disk when this returns."""
+    def write(self, op: Assign, wait: bool = False) -> None:
+        """Write to a field that only naiad writes."""
         self.require_active()
         if self.is_read_only:
-            self._decline([])
+            self.decline()
             return
-        self.writer.log([Assign(path, kind, value, self.writer.now())], wait=True)
+        self.writer.write([Change(op.path, op.kind, (op,))])
+        if wait:
+            self.writer.wait()
+
+    def _wait(self) -> None:
+        if self._writer is not None:
+            self._writer.wait()
 
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too: `run[path] = source`."""
-        self.change(lambda batch: batch.assign(paths.parse(path), source), wait)
+        self.transact(lambda tx: tx.assign(paths.parse(path), source), wait)
 
     def remove(self, path: str, wait: bool = False) -> None:
         """Remove the field at a path, or all fields of a namespace, in one write.
@@ -341,56 +329,26 @@ class ContainerScope:
             for each in gone:
                 self.require_removable(each)
             if self.is_read_only:
-                self._decline([])
+                self.decline()
                 return
-            at = self.writer.now()
-            self.writer.log([Delete(each, at) for each in gone])
+            self.writer.write([Change(path, "", tuple(map(Delete, gone)))])
             for each in gone:
                 self._forget(self.tree.get(each))  # type: ignore[arg-type]  # paths() lists what is there
         if wait or self.is_sync:
-            self.writer.wait()
+            self._wait()
 
-    def _admit(self, changes: Sequence[Change]) -> list[Field]:
-        """Give fields that are new their place in the tree, all or none; return the new ones."""
-        new: list[Field] = []
-        try:
-            for change in changes:
-                if self._is_new(change.field):
-                    self.tree.check(change.field.path)
-                    self.tree.put(change.field.path, change.field)
-                    new.append(change.field)
-        except FieldConflict:
-            self._withdraw(new)
-            raise
-        return new
-
-    def _is_new(self, field: Field) -> bool:
-        self.require_writable(field.path)
-        known = self.tree.get(field.path)
-        if known is not None and known is not field:
-            raise FieldConflict(
-                f'"{field.path}" is another field now than when it was looked up.\n'
-                f"Write to it through the run: run[{field.path!r}].",
-                path=field.path,
-            )
-        return known is None
-
-    def _withdraw(self, fields: list[Field]) -> None:
-        for field in fields:
-            self.tree.remove(field.path)
-
-    def _decline(self, new: list[Field]) -> None:
-        self._withdraw(new)
+    def decline(self) -> None:
+        """Warn once that nothing is stored, because the container is open for reading only."""
         warn_once(self.key, f"{self.title} is open for reading only, so nothing is stored in it.", ReadOnlyWarning)
 
 
-_scopes: weakref.WeakSet[ContainerScope] = weakref.WeakSet()
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:
     """In a forked child: another thread of the parent may have held a lock, and that thread does not exist here."""
-    for scope in _scopes:
-        scope.lock = threading.RLock()
+    for session in _sessions:
+        session.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

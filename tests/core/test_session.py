@@ -56,10 +56,10 @@ def test_series_removed_by_others_begins_anew_after_sync(run: naiad.Run, other: 
 def test_nothing_is_forgotten_while_the_disk_refuses(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run["a"] = 1
     run["x"].append(0.5)
-    monkeypatch.setattr(run._scope.writer.journal, "is_troubled", True)
-    monkeypatch.setattr(run._scope.reader, "kinds", dict)
+    monkeypatch.setattr(run._session.writer.journal, "is_troubled", True)
+    monkeypatch.setattr(run._session.reader, "kinds", dict)
 
-    run._scope.refresh()
+    run._session.refresh()
 
     assert run.exists("a")
     assert run.exists("x")
@@ -113,7 +113,7 @@ def test_run_that_nobody_else_writes_is_never_read_for_a_new_field(
     def refuse() -> None:
         raise AssertionError("the run was read")
 
-    monkeypatch.setattr(run._scope, "refresh", refuse)
+    monkeypatch.setattr(run._session, "refresh", refuse)
     run["a"] = 1
     run["b"].append({"c": 1.0, "d": 2.0})
     monkeypatch.undo()
@@ -125,7 +125,7 @@ def test_run_that_nobody_else_writes_is_never_read_for_a_new_field(
 def blind(run: naiad.Run, other: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither handle looks at the other before it writes, as when both write at the same moment."""
     for each in (run, other):
-        monkeypatch.setattr(each._scope.writer, "others_have_written", lambda: False)
+        monkeypatch.setattr(each._session.writer, "peers_have_written", lambda: False)
 
 
 @pytest.mark.usefixtures("blind")
@@ -143,7 +143,7 @@ def test_of_two_kinds_at_one_path_the_first_is_shown_and_the_other_writer_warned
 
     assert 1001 == len(run["m"].fetch_values())
     assert 1001 == len(other["m"].fetch_values())
-    assert [Shadowed("m", "string_series", "m", "float_series")] == run._scope.reader.shadowed()
+    assert [Shadowed("m", "string_series", "m", "float_series")] == run._session.reader.shadowed()
 
 
 @pytest.mark.usefixtures("blind")
@@ -152,12 +152,12 @@ def test_first_kind_is_shown_after_a_fold_and_the_fold_warns_the_other_writer(ru
     other["m"] = "text"
     run["m"] = 2  # written last, defined first
     with pytest.warns(FieldWarning, match='"m"'):
-        other._scope.writer._fold()
-    run._scope.writer._fold()
+        other._session.writer._fold()
+    run._session.writer._fold()
 
     with naiad.init_run(with_id=run["sys/id"].fetch(), mode="read-only") as reader:
         assert 2 == reader["m"].fetch()
-        assert ["m"] == [each.path for each in reader._scope.reader.shadowed()]
+        assert ["m"] == [each.path for each in reader._session.reader.shadowed()]
 
 
 @pytest.mark.usefixtures("blind")
@@ -176,7 +176,7 @@ def test_run_with_a_field_below_a_field_can_be_read_whole(
         for part in first.split("/"):
             found = found[part]
         assert 1 == found
-        assert not each._scope.tree.get(second)
+        assert not each._session.tree.get(second)
         assert "n" in each.get_structure()
     with pytest.raises(FieldConflict):
         other[second] = 3

@@ -1,0 +1,1 @@
+"""Storage: where runs are kept, behind one interface."""

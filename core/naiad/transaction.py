@@ -1,0 +1,391 @@
+"""A transaction: the changes of one call, planned and checked field by field, then written together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePath
+from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from naiad import coerce, paths
+from naiad.coerce import with_article
+from naiad.errors import (
+    FieldConflict,
+    NaiadTypeError,
+    StorageError,
+    UnsupportedValue,
+    UnsupportedValueWarning,
+    warn_once,
+)
+from naiad.fields.artifact import Artifact
+from naiad.fields.base import Field, FieldSession, Source
+from naiad.fields.file import File as FileField
+from naiad.fields.file_series import FileSeries
+from naiad.fields.file_set import FileSet
+from naiad.fields.float_series import FloatSeries
+from naiad.fields.registry import FIELDS
+from naiad.fields.series import Series, check_lengths
+from naiad.fields.string_set import TAG_PATHS, StringSet
+from naiad.file import File
+from naiad.kept import KeptFile
+from naiad.plain import dimensions
+from naiad.plugins import first
+from naiad.storage.base import Change
+from naiad.tracked import TrackedFile
+from naiad.tree import Tree
+from naiad.types import Atom, StringifyValue, Value, as_mapping
+from naiad.types import StringSet as StringSetValue
+from naiad.utils import flatten
+
+__all__ = ["Transaction"]
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Field)
+Planned: TypeAlias = tuple[Field, Change]
+NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, StringifyValue, Value, Source)
+"""What fields take, or refuse for a reason of their own."""
+
+
+class TransactionSession(FieldSession, Protocol):
+    """What a transaction needs of the container it changes."""
+
+    tree: Tree[Field]
+    is_stopped: bool
+
+    def require_active(self) -> None:
+        """Raise if the container was stopped."""
+
+    def require_writable(self, path: str) -> None:
+        """Raise ProtectedPath for what only naiad writes."""
+
+    def refresh_before_define(self) -> None:
+        """See the fields that other processes have made, before one is made that is new here."""
+
+    def skip_file(self, path: str, problem: StorageError, wait: bool = False) -> None:
+        """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
+
+    def decline(self) -> None:
+        """Warn once that nothing is stored, because the container is open for reading only."""
+
+
+class Transaction:
+    """The changes of one verb. Nothing of them is written before `commit`, and `roll_back` leaves no trace of them.
+
+    A new field takes its place in the tree as soon as its change is planned, so that the next one is checked against
+    it. `Session.transact` holds the session's lock from the first plan to the end.
+
+    >>> session.transact(lambda tx: tx.assign("params", {"lr": 0.1, "epochs": 3}))
+    """
+
+    def __init__(self, session: TransactionSession, wait: bool = False, content: Iterable[str] = ()) -> None:
+        self.unused = set(content)  # names of ingested content that no written change refers to
+        self._session = session
+        self._wait = wait  # whether the user wants to be told what is not stored
+        self._fields: list[Field] = []
+        self._changes: list[Change] = []  # of those fields, in the same order
+        self._new: list[str] = []
+        self._moved: dict[Series, tuple[object, object]] = {}  # marks of series, before and after their plans
+        self._has_refreshed = False
+
+    # Verbs
+
+    def assign(self, path: str, value: Any) -> None:
+        """Assign a value, each value of a dict to a path below, or the content of another place."""
+        inner = as_mapping(value)
+        if inner is not None:
+            self._refuse_dict(path)
+        for leaf, item in [(path, value)] if inner is None else flatten(inner, path):
+            if isinstance(item, Source):
+                for rest, source in item.sources().items():
+                    self._assign_leaf(paths.join(leaf, rest), source.content())
+            else:
+                for rest, taken in _converted(leaf, item):
+                    self._assign_leaf(rest, taken)
+
+    def append(
+        self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
+    ) -> None:
+        """Append a value, or each value of a dict to a path below, all with the same step and time."""
+        for leaf, given in self._leaves(path, value):
+            for rest, item in ((leaf, given),) if given.__class__ is float else _converted(leaf, given):
+                self._attempt(rest, self._plan_append, self._known(rest), item, step, timestamp, name, description)
+
+    def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
+        """Append several values, or those in each collection of a dict; without values nothing happens."""
+        steps = None if steps is None else coerce.collection(path, steps)
+        timestamps = None if timestamps is None else coerce.collection(path, timestamps)
+        for leaf, item in self._leaves(path, values):
+            items = coerce.collection(leaf, item)
+            if len(items) > 1:
+                self._extend_leaf(leaf, items, steps, timestamps)
+            elif items:
+                self._attempt(leaf, self._plan_extend, self._known(leaf), items, steps, timestamps)
+            else:
+                check_lengths(leaf, 0, **{k: len(v) for k, v in (("steps", steps), ("timestamps", timestamps)) if v})
+
+    def log(
+        self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
+    ) -> None:
+        """Append a value or, where it is a collection, each of its items."""
+        for leaf, item in self._leaves(path, value):
+            self._attempt(leaf, self._plan_log, self._known(leaf), item, step, timestamp, name, description)
+
+    def add_tags(self, path: str, values: Any) -> None:
+        """Add tags to a set; other paths take none."""
+        known = self._known(path) or (self._make(path, StringSet.kind) if path in TAG_PATHS else None)
+        if known is None:
+            self._attempt(path, _refuse_tags, values)
+        elif isinstance(known, StringSet):
+            self.add(known, known.plan_add, values)
+        else:
+            known.refuse("add")
+
+    def configure(self, path: str, low: Any, high: Any, unit: Any) -> None:
+        """Describe the axis of a float series, which may be a new one."""
+        series = self._field(path, FloatSeries, "configure")
+        self._session.require_writable(path)
+        self._keep(series, series.plan_configure(low, high, unit))
+
+    def upload(self, path: str, file: KeptFile) -> None:
+        """Replace the content of a file field, which may be a new one."""
+        field = self._field(path, FileField, "upload")
+        self.add(field, field.plan_assign, file)
+
+    def upload_files(self, path: str, files: dict[str, KeptFile]) -> None:
+        """Add files to a set, which may be a new one."""
+        field = self._field(path, FileSet, "upload_files")
+        self.add(field, field.plan_upload, files)
+
+    def track_files(self, path: str, files: Iterable[TrackedFile]) -> None:
+        """Add tracked files to an artifact, which may be a new one."""
+        field = self._field(path, Artifact, "track_files")
+        self.add(field, field.plan_track, files)
+
+    def add(self, field: Field, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
+        """Add the change that a plan of a field returns. A file that the disk does not take is left out."""
+        self._watch(field)
+        self._attempt(field.path, _called, field, plan, arguments, options)
+
+    # The end
+
+    def commit(self) -> None:
+        """Write what was planned."""
+        if not self._changes:
+            return
+        session = self._session
+        if session.is_stopped:  # meanwhile, by another thread
+            session.require_active()
+        if session.is_read_only:
+            self.roll_back()
+            session.decline()
+            return
+        self._moved.clear()  # steps of a write that fails are not given again: part of it may have arrived
+        writer = session.writer
+        written = writer.write(self._changes)
+        self._new.clear()
+        for change in written:
+            self.unused.difference_update(change.content)
+            if change.points is not None and change.points.values:
+                writer.points(change.number, *change.points)
+        for field, change in zip(self._fields, written, strict=True):
+            field.applied(change, writer)
+
+    def roll_back(self) -> None:
+        """Take new fields out of the tree again, and give back the steps that no other thread has built upon."""
+        while self._new:
+            self._session.tree.remove(self._new.pop())
+        for series, (before, after) in self._moved.items():
+            if series.mark() == after:
+                series.reset(before)
+
+    # Plans of one path: each returns a field, known or new, and the checked change of it
+
+    def _plan_assign(self, path: str, known: Field | None, value: Any) -> Planned:
+        if known is not None:
+            return known, known.plan_assign(value.value if isinstance(value, Atom) else value)
+        if isinstance(value, Value) and not isinstance(value, Atom):
+            field = self._make(path, value.kind)
+            return field, field.plan_assign(value)
+        scalar = coerce.scalar(path, value.value if isinstance(value, Atom) else value)
+        field = self._make(path, value.kind if isinstance(value, Atom) else coerce.kind_of(scalar))
+        return field, field.plan_assign(scalar)
+
+    def _plan_append(
+        self, path: str, known: Field | None, value: Any, step: Any, timestamp: Any, name: Any, description: Any
+    ) -> Planned:
+        series = self._series(path, known, value, "append")
+        return series, series.plan_append(value, step, timestamp, name, description)
+
+    def _plan_extend(self, path: str, known: Field | None, items: list[Any], steps: Any, timestamps: Any) -> Planned:
+        series = self._series(path, known, items[0], "extend")
+        return series, series.plan_extend(items, steps, timestamps)
+
+    def _plan_log(
+        self, path: str, known: Field | None, value: Any, step: Any, timestamp: Any, name: Any, description: Any
+    ) -> Planned:
+        series = self._series(path, known, next(iter(coerce.collection(path, value)), None), "log")
+        return series, series.plan_log(value, step, timestamp, name, description)
+
+    def _assign_leaf(self, path: str, value: Any) -> None:
+        self._refuse_root(path)
+        known = self._known(path)
+        if known is None and (isinstance(value, StringSetValue) or path in TAG_PATHS):
+            self.add_tags(path, value)
+        else:
+            self._attempt(path, self._plan_assign, known, value)
+
+    def _extend_leaf(self, path: str, items: list[Any], steps: Any, timestamps: Any) -> None:
+        """Append several values: all, or none if one of them is unsupported, which then raises."""
+        self._session.require_writable(path)
+        try:
+            series = self._series(path, self._known(path), items[0], "extend")
+        except UnsupportedValue as problem:
+            self._leave_out(path, problem)
+            return
+        try:
+            change = series.plan_extend(items, steps, timestamps)
+        except StorageError as problem:
+            self._session.skip_file(path, problem, self._wait)
+        else:
+            self._keep(series, change)
+
+    def _attempt(
+        self, path: str, plan: Callable[Concatenate[str, P], Planned], *arguments: P.args, **options: P.kwargs
+    ) -> None:
+        """Keep the change that a plan returns. A value that no field accepts is left out with one warning a path."""
+        if path.startswith("sys/"):
+            self._session.require_writable(path)
+        try:
+            field, change = plan(path, *arguments, **options)
+        except UnsupportedValue as problem:
+            self._leave_out(path, problem)
+        except StorageError as problem:
+            self._session.skip_file(path, problem, self._wait)
+        else:
+            self._keep(field, change)
+
+    def _keep(self, field: Field, change: Change) -> None:
+        if not change.ops and change.points is None:
+            return  # it does nothing, so it makes no field either
+        tree, path = self._session.tree, field.path
+        known = tree.get(path)
+        if known is None:
+            tree.check(path)
+            tree.put(path, field)
+            self._new.append(path)
+        elif known is not field:
+            raise FieldConflict(
+                f'"{path}" is another field now than when it was looked up.\n'
+                f"Write to it through the run: run[{path!r}].",
+                path=path,
+            )
+        self._fields.append(field)
+        self._changes.append(change)
+        self.unused.update(change.content)
+        if field in self._moved:
+            self._moved[field] = (self._moved[field][0], field.mark())
+
+    def _leave_out(self, path: str, problem: UnsupportedValue) -> None:
+        if self._session.is_strict:
+            raise problem
+        warn_once((self._session.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
+
+    # Fields
+
+    def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
+        inner = None if value.__class__ is float else as_mapping(value)
+        if inner is not None:
+            self._refuse_dict(path)
+            return flatten(inner, path)
+        if not path:
+            self._refuse_root(path)
+        return [(path, value)]
+
+    def _series(self, path: str, known: Field | None, first: Any, verb: str) -> Series:
+        """Return the series at a path, or a new one of the kind that its first value chooses."""
+        if known is None:
+            kind = FloatSeries.kind if type(first) is float else _series_kind(path, first)
+            known = FIELDS[kind](self._session, path)
+        if not isinstance(known, Series):
+            known.refuse(verb)
+        return known
+
+    def _field(self, path: str, made_of: type[F], verb: str) -> F:
+        """Return the field at a path, or a new one, for a verb that only one kind has."""
+        field = self._known(path) or self._make(path, made_of.kind)
+        if not isinstance(field, made_of):
+            field.refuse(verb)
+        return field
+
+    def _known(self, path: str) -> Field | None:
+        known = self._session.tree.get(path)
+        if known is None and not self._has_refreshed:
+            self._has_refreshed = True
+            self._session.refresh_before_define()
+            known = self._session.tree.get(path)
+        if known is not None:
+            self._watch(known)
+        return known
+
+    def _make(self, path: str, kind: str) -> Field:
+        self._refuse_root(path)
+        return FIELDS[kind](self._session, path)
+
+    def _watch(self, field: Field) -> None:
+        """Remember where a series stands before a plan takes steps."""
+        if isinstance(field, Series):
+            mark = field.mark()
+            self._moved.setdefault(field, (mark, mark))
+
+    def _refuse_root(self, path: str) -> None:
+        if not path:
+            raise NaiadTypeError(
+                f"Only a dict can be written to the root of {self._session.title}.\nGive a path as well."
+            )
+
+    def _refuse_dict(self, path: str) -> None:
+        known = self._known(path)
+        if known is not None:
+            raise FieldConflict(
+                f'"{path}" is {with_article(known)}, so a dict cannot be written to it.\n'
+                f"Use another path, or remove the field first with run.pop({path!r}).",
+                path=path,
+            )
+
+
+def _called(
+    _path: str, field: Field, plan: Callable[..., Change], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> Planned:
+    return field, plan(*arguments, **options)
+
+
+def _series_kind(path: str, first: Any) -> str:
+    """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
+    if isinstance(first, File | KeptFile | PurePath):
+        return FileSeries.kind
+    try:
+        return coerce.series_kind_of(path, first)
+    except UnsupportedValue:
+        if File.is_convertable(first):
+            return FileSeries.kind
+        raise
+
+
+def _refuse_tags(path: str, values: object) -> NoReturn:
+    raise UnsupportedValue(
+        f'Tags can be added to "sys/tags" and "sys/group_tags" only, not to "{path}".\n'
+        f"For texts elsewhere, use run[{path!r}].append(...).",
+        path=path,
+        value=values,
+    )
+
+
+def _converted(path: str, value: Any) -> list[tuple[str, Any]]:
+    """Return what a plugin makes of a value that no field takes, leaf by leaf; the value itself if none knows it."""
+    if isinstance(value, NOT_FOR_PLUGINS) or dimensions(value) == ():  # a scalar on a GPU: looking at it takes time
+        return [(path, value)]
+    if coerce.plain_or_none(value) is not None:
+        return [(path, value)]
+    answer = first("naiad_convert", value=value)
+    if answer is None:
+        return [(path, value)]
+    return flatten(answer, path) if isinstance(answer, Mapping) else [(path, answer)]

@@ -1,0 +1,143 @@
+"""How far the main calls travel through the source: files, file changes, functions and depth of one call.
+
+Code below `core/naiad` is counted, in the calling thread. Each ceiling is the present count: lower it when a
+change makes the journey shorter, and never raise it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import naiad
+
+ROOT = os.path.dirname(naiad.__file__) + os.sep
+
+
+class Journey(NamedTuple):
+    """What one call crosses."""
+
+    files: int
+    changes: int
+    """How often the function that runs lies in another file than the one before."""
+    functions: int
+    depth: int
+    """The largest number of naiad's functions that were on the stack at once."""
+
+
+def journey(call: Callable[[], object]) -> Journey:
+    """Count one call."""
+    seen: list[tuple[CodeType, int]] = []
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(ROOT):
+            seen.append((frame.f_code, depth_of(frame)))
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    files = [code.co_filename for code, _ in seen]
+    changes = sum(one != before for one, before in zip(files, ["", *files], strict=False))
+    return Journey(len(set(files)), changes, len({code for code, _ in seen}), max(depth for _, depth in seen))
+
+
+def depth_of(frame: FrameType | None) -> int:
+    depth = 0
+    while frame is not None:
+        depth += frame.f_code.co_filename.startswith(ROOT)
+        frame = frame.f_back
+    return depth
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a file that is too large to travel inside an op."""
+    (tmp_path / "x.png").write_bytes(bytes(100_000))
+    return tmp_path
+
+
+@pytest.fixture
+def run(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[naiad.Run]:
+    """A run after each journey was made once, by another run, so that all modules of naiad are loaded."""
+    monkeypatch.setenv("NAIAD_SYNC_SECONDS", "60")  # the thread of the writer changes nothing meanwhile
+    with naiad.init_run() as warm:
+        for _, call in journeys(warm, folder, killed_run()):
+            call()
+    with naiad.init_run() as run:
+        run["before"].append(0.5)  # makes the first segment, which is no part of any journey
+        time.sleep(0.05)  # until the clock of the folder has moved on: only then is a writer sure to be alone
+        run["before it"] = 1
+        yield run
+
+
+CEILINGS = {
+    "first append": Journey(15, 28, 45, 9),
+    "second append": Journey(2, 2, 2, 1),
+    "NumPy scalar to a known series": Journey(8, 9, 15, 7),
+    "assign": Journey(17, 35, 48, 12),
+    "assign a dict": Journey(19, 62, 60, 12),
+    "fetch_values": Journey(15, 39, 92, 16),
+    "upload": Journey(20, 59, 78, 11),
+    "open a killed run and read it": Journey(35, 224, 218, 19),
+    "fetch_runs_table": Journey(33, 520, 307, 21),
+    "stop": Journey(26, 69, 102, 12),
+}
+
+
+def journeys(run: naiad.Run, folder: Path, killed: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield each call by its name; later ones need the earlier ones."""
+    scalar, query = np.float32(0.25), "`c/lr`:float = 0.1"
+    project = naiad.init_project(mode="read-only")
+    yield "first append", lambda: run["a/b"].append(0.5, step=3)
+    yield "second append", lambda: run["a/b"].append(0.6, step=4)
+    yield "NumPy scalar to a known series", lambda: run["a/b"].append(scalar, step=5)
+    yield "assign", lambda: run["d"].assign(5)
+    yield "assign a dict", lambda: run["c"].assign({"lr": 0.1, "name": "x"})
+    yield "fetch_values", lambda: len(run["a/b"].fetch_values())
+    yield "upload", lambda: run["f"].upload(str(folder / "x.png"))
+    yield "open a killed run and read it", lambda: read(killed)
+    yield "fetch_runs_table", lambda: project.fetch_runs_table(query=query).to_pandas()
+    yield "stop", run.stop
+
+
+def read(run_id: str) -> None:
+    with naiad.init_run(with_id=run_id, mode="read-only") as killed:
+        killed["loss"].fetch_values()
+        killed["sys/state"].fetch()
+
+
+def killed_run() -> str:
+    """Return the id of a run whose process was killed after two points."""
+    code = (
+        "import naiad, os, signal\n"
+        "run = naiad.init_run()\n"
+        "run['loss'].extend([0.5, 0.4])\n"
+        "print(run['sys/id'].fetch(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert -signal.SIGKILL == done.returncode, done.stderr
+    return done.stdout.strip()
+
+
+def test_no_journey_grows_longer(run: naiad.Run, folder: Path) -> None:
+    counted = {name: journey(call) for name, call in journeys(run, folder, killed_run())}
+
+    assert CEILINGS.keys() == counted.keys()
+    assert {} == {
+        name: found
+        for name, found in counted.items()
+        if any(count > ceiling for count, ceiling in zip(found, CEILINGS[name], strict=True))
+    }
