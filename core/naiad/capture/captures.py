@@ -20,6 +20,7 @@ from naiad.capture.source_code import SourceCode
 from naiad.capture.wanted import FD, Wanted
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
+from naiad.session import Session
 from naiad.types import FloatSeries, StringSeries
 
 __all__ = ["Captures"]
@@ -33,6 +34,8 @@ STREAMS = {1: "stdout", 2: "stderr"}
 
 class Monitored(Loggable, Protocol):
     """A run that has a namespace for what naiad itself logs."""
+
+    _session: Session
 
     @property
     def monitoring_namespace(self) -> str:
