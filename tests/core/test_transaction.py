@@ -158,7 +158,7 @@ def test_content_of_a_refused_call_is_dropped(run: naiad.Run, store: Path) -> No
 def test_disk_that_refuses_a_frame_leaves_no_new_field(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with naiad.init_run(on_error="raise") as run:
 
-        def refuse(_file: object, _payload: bytes) -> None:
+        def refuse(*_arguments: object) -> None:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("naiad.store.opsfile.OpsFile.append", refuse)
