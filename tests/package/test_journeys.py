@@ -88,11 +88,11 @@ CEILINGS = {
     "NumPy scalar to a known series": Journey(8, 9, 15, 7),
     "assign": Journey(17, 35, 48, 12),
     "assign a dict": Journey(19, 62, 60, 12),
-    "fetch_values": Journey(15, 39, 92, 16),
+    "fetch_values": Journey(16, 37, 113, 16),
     "upload": Journey(20, 59, 78, 11),
-    "open a killed run and read it": Journey(35, 224, 218, 19),
-    "fetch_runs_table": Journey(33, 520, 307, 21),
-    "stop": Journey(26, 69, 102, 12),
+    "open a killed run and read it": Journey(36, 230, 240, 19),
+    "fetch_runs_table": Journey(35, 535, 346, 21),
+    "stop": Journey(29, 98, 154, 16),
 }
 
 

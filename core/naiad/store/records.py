@@ -136,7 +136,8 @@ def _sealed(header: bytes, file: JournalFile, damages: list[Damage]) -> tuple[in
         if header.strip(b"\0"):  # else it is just being made, or a power cut took all of it
             damages.append(Damage(file.place, str(error), offset=0))
         return ()
-    refuse_newer(version, segment.VERSION, file.path)
+    if version != segment.VERSION:
+        refuse_newer(version, segment.VERSION, file.path)
     return (end, crc) if end else ()
 
 

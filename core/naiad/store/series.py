@@ -260,7 +260,7 @@ def read_points(
             decode_points(piece.data, points.steps[rows], points.values[rows], points.times[rows])
         at = rows.stop
         ends.append(at)
-    writers = [*state.writers_of_pieces(), *(writer for writer, _part in tail)]
+    writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
     names = sorted(set(writers))
     if len(names) < 2:
         return ordered(points)

@@ -147,7 +147,8 @@ def _check_header(data: bytes, file: JournalFile, damages: list[Damage], cover: 
         if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
             damages.append(Damage(file.place, str(error), offset=0))
     else:
-        refuse_newer(version, frames.VERSION, file.path)
+        if version != frames.VERSION:
+            refuse_newer(version, frames.VERSION, file.path)
 
 
 def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:

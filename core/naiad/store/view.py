@@ -123,7 +123,9 @@ class View:
             return None
         if self._tail is None:
             self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
-        self._note(self._tail.update(segments, self._coverage.files, self._missing))
+        damages = self._tail.update(segments, self._coverage.files, self._missing)
+        if damages:
+            self._note(damages)
         return self._tail
 
     def tail_of(self, state: FieldState) -> list[Part]:
