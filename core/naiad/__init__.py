@@ -29,22 +29,22 @@ __all__ = [
 if TYPE_CHECKING:
     from naiad import attributes, errors, exceptions, handler, management, types, typing, utils  # noqa: F401 (reachable)
     from naiad.file import File
-    from naiad.models import Model, ModelVersion, init_model, init_model_version
-    from naiad.projects import Project, init_project
-    from naiad.runs import Run, init_run
+    from naiad.model import Model, ModelVersion, init_model, init_model_version
+    from naiad.project import Project, init_project
+    from naiad.run import Run, init_run
 else:
     from importlib import import_module
 
     _HOMES = {
         "File": "naiad.file",
-        "Model": "naiad.models",
-        "ModelVersion": "naiad.models",
-        "init_model": "naiad.models",
-        "init_model_version": "naiad.models",
-        "Project": "naiad.projects",
-        "init_project": "naiad.projects",
-        "Run": "naiad.runs",
-        "init_run": "naiad.runs",
+        "Model": "naiad.model",
+        "ModelVersion": "naiad.model",
+        "init_model": "naiad.model",
+        "init_model_version": "naiad.model",
+        "Project": "naiad.project",
+        "init_project": "naiad.project",
+        "Run": "naiad.run",
+        "init_run": "naiad.run",
     }
     _SUBMODULES = frozenset({"attributes", "errors", "exceptions", "handler", "management", "types", "typing", "utils"})
 

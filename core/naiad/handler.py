@@ -21,12 +21,12 @@ from naiad.fields.base import Field, Source
 from naiad.fields.file import StoredFile, as_file, take
 from naiad.fields.file_set import FileEntry, take_files
 from naiad.fields.float_series import FloatSeries
+from naiad.files.tracked import ArtifactFileData
 from naiad.integers import EXACT, LARGEST, SMALLEST
-from naiad.kept import incoming
 from naiad.listing import listing
+from naiad.refs import incoming
 from naiad.session import Session
 from naiad.storage.base import Page, pack_int
-from naiad.tracked import ArtifactFileData
 from naiad.tree import nested
 from naiad.typing import ProgressBarType
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pluggy
 
 from naiad.background import Capture, Loggable
-from naiad.mapping import Integration
-from naiad.plain import Scalar
-from naiad.tracked import ArtifactDriver
+from naiad.files.tracked import ArtifactDriver
+from naiad.integration import Integration
+from naiad.scalars import Scalar
 from naiad.value import Value
 
 __all__ = ["hookimpl", "hookspec"]

@@ -16,7 +16,7 @@ from naiad.tree import Tree
 from naiad.utils import flatten
 
 if TYPE_CHECKING:
-    from naiad.attempt import Place
+    from naiad.guard import Place
     from naiad.handler import Handler, Root
 
 __all__ = ["RENAMED", "Names", "apart", "replace"]

@@ -16,8 +16,8 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.settings import setting
-from naiad.store.kinds import MODEL, MODEL_VERSION, RUN, ContainerKind
-from naiad.store.register import LONGEST_KEY, is_model_key, kind_of_id
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION, RUN, ContainerKind
+from naiad.storage.local.ids import LONGEST_KEY, is_model_key, kind_of_id
 
 __all__ = [
     "MODES",

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import MissingField
-from naiad.runs import Run, init_run
+from naiad.run import Run, init_run
 from naiad.settings import setting
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 if TYPE_CHECKING:
-    from naiad.store.folder import RunFolder
+    from naiad.storage.local.layout import RunFolder
 
 __all__ = ["Reservation", "reserve"]
 

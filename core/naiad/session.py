@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from naiad import paths
-from naiad.coerce import with_article
+from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
     InactiveContainer,
@@ -29,7 +29,7 @@ from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.ops import Assign, Delete
 from naiad.storage.base import Change, RunWriter
-from naiad.store.reader import Reader
+from naiad.storage.local.reader import Reader
 from naiad.transaction import Transaction
 from naiad.tree import Tree
 

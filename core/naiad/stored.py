@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from naiad import clock, coerce, life
-from naiad.containers import Container
+from naiad import clock, convert, lifecycle
+from naiad.container import Container
 from naiad.errors import MissingField
 from naiad.fields.string_set import TAG_PATHS
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
-from naiad.store.derived import KINDS
-from naiad.store.folder import RunFolder
-from naiad.store.kinds import ContainerKind
-from naiad.store.reader import Reader
-from naiad.store.store import BEGIN_SECONDS, Store, Ticket
+from naiad.storage.container_kinds import ContainerKind
+from naiad.storage.local.index.derived import KINDS
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import BEGIN_SECONDS, Store, Ticket
+from naiad.storage.local.writer import Writer
 from naiad.temporary import remove_temporary_store, temporary_store
-from naiad.writer import Writer
 
 __all__ = ["StoredContainer", "first_ops", "user_name"]
 
@@ -168,7 +168,7 @@ class Distant:
 
 def _restored(home: type[StoredContainer], kept: dict[str, Any]) -> StoredContainer:
     """Return the container of a folder: the open one of this process, or one that opens when it is used."""
-    for known in life.open_containers():
+    for known in lifecycle.open_containers():
         if isinstance(known, StoredContainer) and known._folder == kept["_folder"]:
             return known
     distant: type[StoredContainer] = type(f"Distant{home.__name__}", (Distant, home), {"_home": home})
@@ -180,12 +180,12 @@ def _restored(home: type[StoredContainer], kept: dict[str, Any]) -> StoredContai
 def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: Sequence[str] = ()) -> list[Op]:
     """What is known of a container from its beginning: texts below `sys` that are not None, flags that are not set."""
     at = clock.now()
-    known = {f"sys/{name}": coerce.pack_text(text) for name, text in texts.items() if text is not None}
+    known = {f"sys/{name}": convert.pack_text(text) for name, text in texts.items() if text is not None}
     return [
         *(Assign(path, "string", text, at) for path, text in known.items()),
         Assign("sys/creation_time", "datetime", round(at * 1e6), at),
         *(Assign(f"sys/{name}", "bool", False, at) for name in flags),
-        Tags("sys/tags", [coerce.pack_text(tag) for tag in tags], [], False, at),
+        Tags("sys/tags", [convert.pack_text(tag) for tag in tags], [], False, at),
         Tags("sys/group_tags", [], [], False, at),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 __all__ = ["remove_temporary_store", "temporary_store"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from naiad import coerce, paths
-from naiad.coerce import with_article
+from naiad import convert, paths
+from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
     NaiadTypeError,
@@ -26,11 +26,11 @@ from naiad.fields.registry import FIELDS
 from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
-from naiad.kept import KeptFile
-from naiad.plain import dimensions
+from naiad.files.tracked import TrackedFile
 from naiad.plugins import first
+from naiad.refs import KeptFile
+from naiad.scalars import dimensions
 from naiad.storage.base import Change
-from naiad.tracked import TrackedFile
 from naiad.tree import Tree
 from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
@@ -111,10 +111,10 @@ class Transaction:
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
-        steps = None if steps is None else coerce.collection(path, steps)
-        timestamps = None if timestamps is None else coerce.collection(path, timestamps)
+        steps = None if steps is None else convert.collection(path, steps)
+        timestamps = None if timestamps is None else convert.collection(path, timestamps)
         for leaf, item in self._leaves(path, values):
-            items = coerce.collection(leaf, item)
+            items = convert.collection(leaf, item)
             if len(items) > 1:
                 self._extend_leaf(leaf, items, steps, timestamps)
             elif items:
@@ -205,8 +205,8 @@ class Transaction:
         if isinstance(value, Value) and not isinstance(value, Atom):
             field = self._make(path, value.kind)
             return field, field.plan_assign(value)
-        scalar = coerce.scalar(path, value.value if isinstance(value, Atom) else value)
-        field = self._make(path, value.kind if isinstance(value, Atom) else coerce.kind_of(scalar))
+        scalar = convert.scalar(path, value.value if isinstance(value, Atom) else value)
+        field = self._make(path, value.kind if isinstance(value, Atom) else convert.kind_of(scalar))
         return field, field.plan_assign(scalar)
 
     def _plan_append(
@@ -222,7 +222,7 @@ class Transaction:
     def _plan_log(
         self, path: str, known: Field | None, value: Any, step: Any, timestamp: Any, name: Any, description: Any
     ) -> Planned:
-        series = self._series(path, known, next(iter(coerce.collection(path, value)), None), "log")
+        series = self._series(path, known, next(iter(convert.collection(path, value)), None), "log")
         return series, series.plan_log(value, step, timestamp, name, description)
 
     def _assign_leaf(self, path: str, value: Any) -> None:
@@ -363,7 +363,7 @@ def _series_kind(path: str, first: Any) -> str:
     if isinstance(first, File | KeptFile | PurePath):
         return FileSeries.kind
     try:
-        return coerce.series_kind_of(path, first)
+        return convert.series_kind_of(path, first)
     except UnsupportedValue:
         if File.is_convertable(first):
             return FileSeries.kind
@@ -383,7 +383,7 @@ def _converted(path: str, value: Any) -> list[tuple[str, Any]]:
     """Return what a plugin makes of a value that no field takes, leaf by leaf; the value itself if none knows it."""
     if isinstance(value, NOT_FOR_PLUGINS) or dimensions(value) == ():  # a scalar on a GPU: looking at it takes time
         return [(path, value)]
-    if coerce.plain_or_none(value) is not None:
+    if convert.plain_or_none(value) is not None:
         return [(path, value)]
     answer = first("naiad_convert", value=value)
     if answer is None:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
 from naiad.ops import Assign
 from naiad.storage.base import Change
-from naiad.store.census import GRACE_SECONDS
-from naiad.store.folder import RunFolder
-from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
-from naiad.store.purging import purge, refuse_written, sweep
-from naiad.store.reader import Reader
-from naiad.store.references import collect
-from naiad.store.store import Store
-from naiad.writer import Writer
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.storage.local.census import GRACE_SECONDS
+from naiad.storage.local.gc import collect
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.purge import purge, refuse_written, sweep
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 
 __all__ = ["Item", "delete", "find", "in_trash", "move", "require_in_trash", "waiting"]
 

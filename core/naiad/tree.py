@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from naiad import paths
-from naiad.coerce import with_article
+from naiad.convert import with_article
 from naiad.errors import FieldConflict
 
 __all__ = ["Tree", "lines_of", "nested"]

@@ -17,10 +17,10 @@ from typing import Any, ClassVar
 
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
+from naiad.files.tracked import Changes, TrackedFile, diff
 from naiad.gitref import GitRef
 from naiad.integers import LARGEST, SMALLEST
-from naiad.plain import Scalar, plain
-from naiad.tracked import Changes, TrackedFile, diff
+from naiad.scalars import Scalar, plain
 from naiad.value import Value
 
 __all__ = [

@@ -16,7 +16,7 @@ from kedro.config import MissingConfigException
 
 from naiad.errors import InvalidArgument, PluginWarning, shown, warn_once
 from naiad.reservation import reserve
-from naiad.runs import Run
+from naiad.run import Run
 from naiad.secrets import redacted
 from naiad.settings import setting
 from naiad.types import GitRef

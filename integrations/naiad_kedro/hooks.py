@@ -14,7 +14,7 @@ from typing import Any
 from kedro.framework.hooks import hook_impl
 
 from naiad import clock
-from naiad.attempt import Attempt
+from naiad.guard import Attempt
 from naiad.secrets import Secrets
 from naiad_kedro.config import Config
 from naiad_kedro.console import hide, without_secrets

@@ -21,7 +21,7 @@ from naiad_kedro.pipeline_log import PipelineLog
 
 if TYPE_CHECKING:
     from naiad.handler import Handler
-    from naiad.runs import Run
+    from naiad.run import Run
 
 __all__ = ["NAMES", "RunDataset", "log_to"]
 

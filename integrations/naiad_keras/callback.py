@@ -12,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from naiad import __version__, clock
-from naiad.attempt import Attempt
-from naiad.containers import Container
+from naiad.container import Container
 from naiad.errors import InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
 from naiad.file import File
+from naiad.guard import Attempt
 from naiad.handler import Handler
 from naiad.names import Names, replace
 from naiad.types import Float

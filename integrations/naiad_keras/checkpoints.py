@@ -14,7 +14,7 @@ import keras
 from naiad.errors import InvalidArgument, MissingField, shown
 
 if TYPE_CHECKING:
-    from naiad.containers import Container
+    from naiad.container import Container
     from naiad.handler import Handler
 
 __all__ = ["POLICIES", "Checkpoints"]

@@ -7,8 +7,8 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
-from naiad.attempt import Attempt
 from naiad.errors import InactiveContainer
+from naiad.guard import Attempt
 from naiad_lightning.bases import classes
 
 __all__ = ["SILENCE", "Silence", "guarded"]

@@ -12,14 +12,14 @@ from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
-from naiad import life
+from naiad import lifecycle
 from naiad.errors import FieldConflict, InactiveContainer, InvalidArgument, shown
 from naiad.file import File
 from naiad.handler import Handler
 from naiad.names import Names
 from naiad.paths import parse
 from naiad.reservation import Reservation, reserve
-from naiad.runs import Run
+from naiad.run import Run
 from naiad.types import as_mapping
 from naiad.utils import flatten, stringify_unsupported
 from naiad_lightning import launch
@@ -265,7 +265,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         if isinstance(error, INTERRUPTIONS):  # after which Lightning leaves in a way that looks orderly
             interruption = KeyboardInterrupt()
             interruption.__cause__ = error
-            life.fail(_root(self._run), interruption)
+            lifecycle.fail(_root(self._run), interruption)
 
     def _log_end(self) -> None:
         """See what a callback has linked or removed after it last said something, and why training stopped early."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from naiad.hookspecs import hookimpl
-from naiad.mapping import Integration, Row
+from naiad.integration import Integration, Row
 
 __all__ = ["INTEGRATION", "RESERVED", "naiad_integration"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sklearn.metrics import check_scoring
 
-from naiad.attempt import Attempt, Place
+from naiad.guard import Attempt, Place
 from naiad.names import apart
 from naiad_sklearn import fits
 from naiad_sklearn.watching import unseen

@@ -7,7 +7,7 @@ from typing import Any
 
 import sklearn
 
-from naiad.attempt import Place
+from naiad.guard import Place
 from naiad.names import apart, replace
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import get_estimator_params

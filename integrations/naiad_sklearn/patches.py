@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from sklearn.base import BaseEstimator
 
-from naiad.attempt import Attempt, Place
 from naiad.errors import MissingField
+from naiad.guard import Attempt, Place
 from naiad_sklearn import fits
 from naiad_sklearn.callback import NaiadCallback
 from naiad_sklearn.estimators import get_pickled_model

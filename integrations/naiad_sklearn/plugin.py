@@ -7,7 +7,7 @@ from typing import Any
 
 from naiad.conversions.origin import is_from
 from naiad.hookspecs import hookimpl
-from naiad.mapping import Integration, Row
+from naiad.integration import Integration, Row
 from naiad.utils import stringify_unsupported
 
 __all__ = ["INTEGRATION", "naiad_describe", "naiad_integration"]

@@ -12,7 +12,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 
 import naiad
-from naiad.attempt import Place
+from naiad.guard import Place
 from naiad.names import apart, replace
 from naiad.types import File, FileSeries
 from naiad.utils import stringify_unsupported

@@ -31,8 +31,8 @@ os.environ["NAIAD_FOLD_RECORDS"] = "65536"
 os.environ["NAIAD_SEGMENT_BYTES"] = str(1024 * 1024)
 
 import naiad
-from naiad.store.keeping import Keeper
-from naiad.store.segment import pack_int
+from naiad.storage.local.journal.segment import pack_int
+from naiad.storage.local.maintenance import Keeper
 
 Append = Callable[[int], object]
 METRICS = {f"metric{i}": 0.5 + i for i in range(10)}

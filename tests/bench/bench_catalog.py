@@ -17,7 +17,7 @@ from typing import Any
 from figures import WALL, Figure, folder, in_turns, main, seconds
 
 import naiad
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 
 def kill_writers(store: Path, count: int) -> None:

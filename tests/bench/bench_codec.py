@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from naiad.codec import (
+from naiad.storage.local.index.codec import (
     POINTS_LIMIT,
     decode_pack,
     decode_points,
@@ -27,7 +27,7 @@ from naiad.codec import (
     pyramid,
     read_header,
 )
-from naiad.compression import compress
+from naiad.storage.local.index.compression import compress
 
 Array = npt.NDArray[Any]
 START = 1_700_000_000_000

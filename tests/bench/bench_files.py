@@ -18,11 +18,11 @@ from pathlib import Path
 from figures import WALL, Figure, folder, in_turns, main, seconds
 
 import naiad
-from naiad.artifacts.tracking import track
-from naiad.store.archive import Member, write_zip
-from naiad.store.blobs import Blobs, Incoming
-from naiad.store.globs import expand
-from naiad.store.packs import Slice, Taken, read_slice, take_all
+from naiad.files.archive import Member, write_zip
+from naiad.files.globs import expand
+from naiad.files.tracking import track
+from naiad.storage.local.blobs import Blobs, Incoming
+from naiad.storage.local.packs import Slice, Taken, read_slice, take_all
 
 MiB = 1024 * 1024
 Call = Callable[[], object]

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from figures import Figure, folder, in_turns, main, seconds
 
 import naiad
-from naiad.store.reader import Reader
+from naiad.storage.local.reader import Reader
 
 Columns = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
 RNG = np.random.default_rng(0)

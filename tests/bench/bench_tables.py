@@ -23,12 +23,12 @@ from sqlalchemy import select, update
 
 import naiad
 from naiad.query.parser import parse
-from naiad.query.rows import find
-from naiad.store import catalog as catalog_module
-from naiad.store.cells import Entry, Stamp, about, container, put
-from naiad.store.kinds import RUN
-from naiad.store.store import Store
-from naiad.tables import Table, fetch_table
+from naiad.storage.container_kinds import RUN
+from naiad.storage.local import catalog as catalog_module
+from naiad.storage.local.store import Store
+from naiad.storage.sql.rows import find
+from naiad.storage.sql.values import Entry, Stamp, about, container, put
+from naiad.table import Table, fetch_table
 
 FIELDS = 50
 SORT = "m/1"

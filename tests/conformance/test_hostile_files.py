@@ -35,9 +35,9 @@ from naiad.errors import (
     UnsupportedFile,
     forget_warnings,
 )
-from naiad.kept import KeptFile, KeptVersion
 from naiad.ops import Assign, Members, Strings
-from naiad.store.verify import verify
+from naiad.refs import KeptFile, KeptVersion
+from naiad.storage.local.integrity.verify import verify
 from naiad.types import File
 
 SMALL = b"small"

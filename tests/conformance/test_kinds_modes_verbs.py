@@ -17,7 +17,7 @@ import naiad
 from naiad import types
 from naiad.errors import MissingField, ReadOnlyWarning
 from naiad.handler import Handler
-from naiad.store.verify import verify
+from naiad.storage.local.integrity.verify import verify
 from naiad.types import File
 
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=timezone.utc)

@@ -36,7 +36,7 @@ from naiad.errors import (
     WrongVerb,
     forget_warnings,
 )
-from naiad.store.verify import verify
+from naiad.storage.local.integrity.verify import verify
 from naiad.utils import stringify_unsupported
 
 Look = Callable[[naiad.Run], object]

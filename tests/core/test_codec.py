@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from naiad import compression
-from naiad.codec import (
+from naiad.errors import DamagedData, NaiadError, NewerFormat
+from naiad.storage.local.index import compression
+from naiad.storage.local.index.codec import (
     BUCKET,
     POINTS_LIMIT,
     ChunkDamaged,
@@ -30,7 +31,6 @@ from naiad.codec import (
     pyramid,
     read_header,
 )
-from naiad.errors import DamagedData, NaiadError, NewerFormat
 
 Array = npt.NDArray[np.generic]
 LEAST, MOST = -(2**63), 2**63 - 1

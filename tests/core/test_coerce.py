@@ -23,7 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naiad.coerce import (
+from naiad.convert import (
     LONGEST_TEXT,
     collection,
     from_microseconds,
@@ -700,6 +700,6 @@ def test_only_text_without_utf_8_is_packed_into_bytes() -> None:
 
 
 def test_no_framework_is_loaded() -> None:
-    code = "import sys, naiad.coerce; print({'numpy', 'pandas', 'decimal', 'torch'} & set(sys.modules))"
+    code = "import sys, naiad.convert; print({'numpy', 'pandas', 'decimal', 'torch'} & set(sys.modules))"
 
     assert "set()" == subprocess.check_output([sys.executable, "-c", code], text=True).strip()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naiad.errors import DamagedData
-from naiad.kept import KeptFile
+from naiad.refs import KeptFile
 
 BLOB = "ab" * 32
 texts = st.text(st.characters(codec=None), max_size=8)  # lone surrogates too, as file names have them

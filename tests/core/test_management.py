@@ -24,7 +24,7 @@ from naiad.errors import (
     RunNotFound,
 )
 from naiad.management import exceptions, members
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 pytestmark = pytest.mark.usefixtures("store")
 

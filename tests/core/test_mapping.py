@@ -9,7 +9,7 @@ import pytest
 
 import naiad
 from naiad.errors import MissingPackage
-from naiad.mapping import Integration, Row, row_of
+from naiad.integration import Integration, Row, row_of
 from naiad.testing.mapping import check_mapping
 
 LOSS = Row("epoch", "{base}/epoch/{metric}", "float_series", "append", "")

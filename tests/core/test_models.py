@@ -32,8 +32,8 @@ from naiad.errors import (
     ReadOnlyWarning,
     RunNotFound,
 )
-from naiad.store.kinds import MODEL, MODEL_VERSION, PROJECT
-from naiad.store.store import Store
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.storage.local.store import Store
 from naiad.stored import StoredContainer
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -301,7 +301,7 @@ def test_model_that_could_not_begin_leaves_its_key_free(monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("naiad.writer.Writer.open", refuse)
+        patch.setattr("naiad.storage.local.writer.Writer.open", refuse)
         with pytest.raises(OSError, match="space"):
             naiad.init_model(key="CNN", project="digits")
     assert [] == list(Store.locate().folders())

@@ -23,7 +23,7 @@ from naiad import File, hookspecs, plugins
 from naiad.background import Capture
 from naiad.cli import main
 from naiad.errors import NaiadValueError, PluginWarning, UnsupportedValue, forget_warnings
-from naiad.mapping import Integration, Row
+from naiad.integration import Integration, Row
 from naiad.plugins import Plugins
 from naiad.utils import describe
 

@@ -8,8 +8,8 @@ import pytest
 
 import naiad
 from naiad.errors import InactiveProject, NaiadError, ProjectNotFound, ProtectedPath, ReadOnlyWarning
-from naiad.store.kinds import PROJECT
-from naiad.store.store import Store
+from naiad.storage.container_kinds import PROJECT
+from naiad.storage.local.store import Store
 
 
 @pytest.mark.usefixtures("store")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad import life
+from naiad import lifecycle
 from naiad.errors import (
     InactiveRun,
     InvalidArgument,
@@ -33,11 +33,11 @@ from naiad.errors import (
     RunNotFound,
     StorageError,
 )
-from naiad.store.store import Store
-from naiad.store.verify import verify
+from naiad.storage.local.integrity.verify import verify
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 from naiad.stored import first_ops
 from naiad.types import FloatSeries
-from naiad.writer import Writer
 
 NEPTUNES_ARGUMENTS = {
     "with_id": None,
@@ -296,7 +296,7 @@ def test_stop_that_raises_has_stopped(store: Path, monkeypatch: pytest.MonkeyPat
 
         assert "stopped" == broken.get_state()
         assert not folder.exists()
-        assert broken not in life.open_containers()
+        assert broken not in lifecycle.open_containers()
 
 
 def test_run_is_sealed_even_if_what_stop_says_is_an_error(store: Path) -> None:

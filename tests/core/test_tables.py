@@ -15,8 +15,8 @@ import pytest
 import naiad
 from naiad.errors import FieldConflict, InvalidQuery
 from naiad.exceptions import MetadataInconsistency, NeptuneInvalidQueryException
-from naiad.store.store import Store
-from naiad.tables import Table
+from naiad.storage.local.store import Store
+from naiad.table import Table
 from naiad.types import File
 from naiad.typing import ProgressBarCallback
 
@@ -203,7 +203,7 @@ def test_progress_bar_of_ones_own_is_told(project: naiad.Project) -> None:
 def test_standard_bar_is_shown_while_many_runs_are_read(
     store: Path, monkeypatch: pytest.MonkeyPatch, project: naiad.Project
 ) -> None:
-    monkeypatch.setattr("naiad.store.catalog.BATCH", 2)
+    monkeypatch.setattr("naiad.storage.local.catalog.BATCH", 2)
     monkeypatch.setattr("naiad.progress._is_seen", lambda: True)
     monkeypatch.setattr("naiad.progress.TqdmProgressBar", Bar)
     monkeypatch.setattr(Bar, "told", [])

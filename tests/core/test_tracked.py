@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naiad.tracked import ArtifactFileData, Change, Changes, TrackedFile, artifact_hash, diff
+from naiad.files.tracked import ArtifactFileData, Change, Changes, TrackedFile, artifact_hash, diff
 
 FILE = TrackedFile("data/a.csv", "0" * 64, 12, 1_700_000_000_123_456_789, "Local", "file:///data/a.csv")
 OTHER = replace(FILE, path="data/b.csv", location="file:///data/b.csv")

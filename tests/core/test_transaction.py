@@ -19,7 +19,7 @@ from naiad.errors import (
     UnsupportedValue,
 )
 from naiad.storage.base import Change
-from naiad.store.tails import list_journal, read_ops
+from naiad.storage.local.journal.files import list_journal, read_ops
 from naiad.types import File, FloatSeries
 
 
@@ -135,7 +135,7 @@ def test_read_only_run_keeps_nothing_where_warnings_are_errors(run: naiad.Run) -
 
 
 def test_frame_that_is_too_large_leaves_no_new_field(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naiad.store.journal.LARGEST", 10)
+    monkeypatch.setattr("naiad.storage.local.journal.journal.LARGEST", 10)
     with pytest.raises(ValueError, match="10 are the limit"):
         run.assign({"a": 1, "b": "text"})
     monkeypatch.undo()
@@ -161,7 +161,7 @@ def test_disk_that_refuses_a_frame_leaves_no_new_field(store: Path, monkeypatch:
         def refuse(*_given: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("naiad.store.opsfile.OpsFile.append", refuse)
+        monkeypatch.setattr("naiad.storage.local.journal.op_log.OpsFile.append", refuse)
         with pytest.raises(StorageError):
             run["a"].append(0.5)
         monkeypatch.undo()

@@ -13,17 +13,17 @@ import pytest
 import naiad
 from naiad import trash
 from naiad.errors import BeingWritten, InvalidArgument, ModelNotFound, NotInTrash, RunNotFound
-from naiad.store.kinds import MODEL, MODEL_VERSION
-from naiad.store.purging import purge, sweep
-from naiad.store.reader import Reader
-from naiad.store.store import Store
-from naiad.store.verify import verify_store
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION
+from naiad.storage.local.integrity.verify import verify_store
+from naiad.storage.local.purge import purge, sweep
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 KILLED_PURGE = """
 import os, pathlib, sys
 from naiad import trash
 from naiad.store import purging
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 def die(*given):
     os.kill(os.getpid(), 9)
@@ -132,7 +132,7 @@ def test_deleted_run_leaves_nothing_but_its_number(place: Store, two: list[str])
 def test_content_of_files_goes_with_the_last_run_that_has_it(
     place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("naiad.store.references.collect.__kwdefaults__", {"grace": -1.0, "is_dry": False})
+    monkeypatch.setattr("naiad.storage.local.gc.collect.__kwdefaults__", {"grace": -1.0, "is_dry": False})
     for name, content in zip(two, (b"own" * 50_000, b"other" * 50_000), strict=True):
         with naiad.init_run(with_id=name) as run:
             run["weights"].upload(naiad.File.from_content(content))
@@ -170,7 +170,7 @@ def test_what_is_being_written_is_not_deleted_nor_anything_with_it(place: Store,
 
 
 def test_run_whose_lock_is_held_is_not_deleted(place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naiad.store.purging.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("naiad.storage.local.purge.LOCK_SECONDS", 0.05)
     folder = place.find_run(two[0])
     with folder.lock(), pytest.raises(BeingWritten, match="has held the lock"):
         purge(place, folder, two[0])

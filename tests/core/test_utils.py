@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from naiad import coerce
+from naiad import convert
 from naiad.errors import (
     NaiadPathError,
     NaiadTypeError,
@@ -52,13 +52,13 @@ MOMENT = datetime(2026, 1, 2)
 
 @pytest.mark.parametrize("value", [1, 0.5, True, "text", "1.5", MOMENT, math.inf])
 def test_marked_value_that_a_field_accepts_stays_itself(value: object) -> None:
-    kept = coerce.scalar("a", stringify_unsupported(value))
+    kept = convert.scalar("a", stringify_unsupported(value))
 
     assert (type(value), value) == (type(kept), kept)
 
 
 def test_marked_nan_stays_a_float() -> None:
-    assert math.isnan(coerce.scalar("a", stringify_unsupported(math.nan)))  # type: ignore[arg-type]
+    assert math.isnan(convert.scalar("a", stringify_unsupported(math.nan)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_marked_nan_stays_a_float() -> None:
     ],
 )
 def test_marked_value_that_no_field_accepts_becomes_text(value: object, expected: str) -> None:
-    assert expected == coerce.scalar("a", stringify_unsupported(value))
+    assert expected == convert.scalar("a", stringify_unsupported(value))
 
 
 def test_marked_int_of_too_many_digits_becomes_text() -> None:
-    assert hex(10**10_000) == coerce.scalar("a", stringify_unsupported(10**10_000))
+    assert hex(10**10_000) == convert.scalar("a", stringify_unsupported(10**10_000))
 
 
 @pytest.mark.parametrize(
@@ -95,25 +95,25 @@ def test_marked_int_of_too_many_digits_becomes_text() -> None:
     ],
 )
 def test_marked_value_chooses_the_series(value: object, kind: str) -> None:
-    assert kind == coerce.series_kind_of("a", stringify_unsupported(value))
+    assert kind == convert.series_kind_of("a", stringify_unsupported(value))
 
 
 def test_marked_values_are_points_and_entries() -> None:
-    assert [1.0, 1.5] == [coerce.number("a", stringify_unsupported(value)) for value in (True, 1.5)]
-    assert ["1.5", "[1]", "None"] == [coerce.text("a", stringify_unsupported(value)) for value in (1.5, [1], None)]
+    assert [1.0, 1.5] == [convert.number("a", stringify_unsupported(value)) for value in (True, 1.5)]
+    assert ["1.5", "[1]", "None"] == [convert.text("a", stringify_unsupported(value)) for value in (1.5, [1], None)]
 
 
 def test_marked_text_is_no_number() -> None:
     with pytest.raises(NaiadTypeError):
-        coerce.number("a", stringify_unsupported([1]))
+        convert.number("a", stringify_unsupported([1]))
 
 
 def test_marked_value_goes_into_an_existing_string_as_text() -> None:
-    assert "5" == coerce.into("string", "a", stringify_unsupported(5))
+    assert "5" == convert.into("string", "a", stringify_unsupported(5))
 
 
 def test_marked_value_goes_into_an_existing_number_as_itself() -> None:
-    assert 5.0 == coerce.into("float", "a", stringify_unsupported(5))
+    assert 5.0 == convert.into("float", "a", stringify_unsupported(5))
 
 
 def test_mark_looks_like_its_value() -> None:
@@ -157,8 +157,8 @@ def test_expand_stores_items_one_by_one() -> None:
 
 def test_list_of_marks_is_extended_item_by_item() -> None:
     assert [1.0, 2.0] == [
-        coerce.number("a", item)
-        for item in coerce.collection("a", [stringify_unsupported(1), stringify_unsupported(2)])
+        convert.number("a", item)
+        for item in convert.collection("a", [stringify_unsupported(1), stringify_unsupported(2)])
     ]
 
 
@@ -195,7 +195,7 @@ def test_list_that_contains_itself_is_written_as_python_does() -> None:
     items: list[Any] = []
     items.append(items)
 
-    assert "[[...]]" == coerce.scalar("a", stringify_unsupported(items))
+    assert "[[...]]" == convert.scalar("a", stringify_unsupported(items))
 
 
 def test_deep_list_is_refused_when_written() -> None:
@@ -204,7 +204,7 @@ def test_deep_list_is_refused_when_written() -> None:
         items = [items]
 
     with pytest.raises(NaiadValueError, match='"a" cannot hold the text of a value that is nested so deeply'):
-        coerce.scalar("a", stringify_unsupported(items))
+        convert.scalar("a", stringify_unsupported(items))
 
 
 @pytest.mark.parametrize("wrap", [dict, Namespace, lambda found: argparse.Namespace(**found)])

@@ -14,10 +14,10 @@ import pytest
 
 from naiad.errors import InactiveRun, StorageError, StorageWarning, StoreNotWritable, SyncFailed
 from naiad.ops import Assign, Strings
-from naiad.store.folder import RunFolder
-from naiad.store.leases import read_leases
-from naiad.store.reader import Reader
-from naiad.writer import Writer
+from naiad.storage.local.journal.leases import read_leases
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.writer import Writer
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         raise OSError(5, "Input/output error")
 
     for name in names:
-        place = "naiad.store.upkeep.put_on_disk" if name == "fdatasync" else f"os.{name}"
+        place = "naiad.storage.local.journal.upkeep.put_on_disk" if name == "fdatasync" else f"os.{name}"
         monkeypatch.setattr(place, fail)
 
 

@@ -169,10 +169,10 @@ def compare(store: Path, model: Model, later: Model) -> tuple[list[str], Model]:
 
 def look_after(store: Path) -> list[str]:
     """Verify the store, remove what nothing refers to, and look for what is left over."""
-    from naiad.store.reader import Reader
-    from naiad.store.references import collect, stored_files
-    from naiad.store.store import Store
-    from naiad.store.verify import verify_store
+    from naiad.storage.local.gc import collect, stored_files
+    from naiad.storage.local.integrity.verify import verify_store
+    from naiad.storage.local.reader import Reader
+    from naiad.storage.local.store import Store
 
     found = Store(store)
     problems = [f"damaged {damage}" for damages in verify_store(found).values() for damage in damages]

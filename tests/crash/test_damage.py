@@ -29,14 +29,14 @@ import pytest
 from naiad.errors import DamagedData, DamageWarning, MissingField
 from naiad.ops import Assign, Configure, Delete, Strings, Tags
 from naiad.settings import Tuning
-from naiad.store.folder import RunFolder
-from naiad.store.frames import Frame, read_frames
-from naiad.store.keeping import Keeper
-from naiad.store.reader import Reader
-from naiad.store.repair import repair
-from naiad.store.store import Store
-from naiad.store.verify import examine, verify
-from naiad.writer import Writer
+from naiad.storage.local.integrity.repair import repair
+from naiad.storage.local.integrity.verify import examine, verify
+from naiad.storage.local.journal.frames import Frame, read_frames
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 
 BLOCK = 4096
 DERIVED = ("sys/state", "sys/modification_time", "sys/ping_time", "sys/running_time", "sys/size")
@@ -466,8 +466,8 @@ def test_no_damage_of_a_thousand_is_read_silently(form: str, request: pytest.Fix
 SCRIPT = """
 import os, signal, sys
 from naiad.ops import Assign, Strings
-from naiad.store.store import Store
-from naiad.writer import Writer
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 
 writer = Writer.open(Store.locate(sys.argv[1]).new_run("prefix").folder)
 fid = writer.bind("loss")

@@ -17,8 +17,8 @@ import pytest
 
 import naiad
 from naiad.errors import StoreNotWritable
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN: from now on every write fails with EIO
 WITHOUT_FLUSH = struct.pack("I", 2)  # what was not synced is gone, as after a power cut

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 LOGS = """
 run = naiad.init_run(project="ends")

@@ -16,11 +16,11 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
-from naiad.store import upkeep
-from naiad.store.folder import RunFolder
-from naiad.store.journal import Journal
-from naiad.store.reader import Reader
-from naiad.store.segment import HEADER, RECORD
+from naiad.storage.local.journal import upkeep
+from naiad.storage.local.journal.journal import Journal
+from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
 
 FAULTS = [
     ("open", errno.ENOSPC),

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from naiad.store.mounts import can_map, file_system
-from naiad.store.reader import Reader
-from naiad.store.store import Store
-from naiad.store.verify import examine
+from naiad.mounts import can_map, file_system
+from naiad.storage.local.integrity.verify import examine
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 SIZES = {"tmpfs": "2m", "ext4": "64m", "xfs": "320m", "btrfs": "200m"}
 SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN: from now on every call fails with EIO

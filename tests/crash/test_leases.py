@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from naiad.store.folder import RunFolder
-from naiad.store.leases import read_leases
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.journal.leases import read_leases
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 ELSEWHERE = """
 import fcntl
@@ -218,9 +218,9 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
 
 
 FOLDS_AS_DEAD = """
-from naiad.store.fold import Folder, Source
-from naiad.store.store import Store
-from naiad.store.tails import list_journal
+from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.store import Store
+from naiad.storage.local.journal.files import list_journal
 folder = Store.locate().find_run("WHO-1")
 for lease in folder.journal.glob("*.lease"):
     lease.unlink()

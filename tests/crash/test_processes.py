@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 
 def the_run(store: Path) -> Reader:
@@ -470,7 +470,9 @@ tell(said=said)
 """
 
 
-@pytest.mark.parametrize("module", ["sqlalchemy", "naiad.store.fold", "sqlalchemy.dialects.sqlite", "zstandard"])
+@pytest.mark.parametrize(
+    "module", ["sqlalchemy", "naiad.storage.local.index.fold", "sqlalchemy.dialects.sqlite", "zstandard"]
+)
 def test_child_forked_while_the_first_fold_imports_can_read_and_fold(module: str, store: Path, finish: Any) -> None:
     code, output, errors = finish(
         FORK_DURING_IMPORT.replace("MODULE", repr(module)), SEGMENT_BYTES=4096, FOLD_RECORDS=300, SYNC_SECONDS=0.05

@@ -9,7 +9,7 @@ import pytest
 
 from naiad.fields.registry import field_class
 from naiad.handler import Handler
-from naiad.mapping import ATOMS, Integration
+from naiad.integration import ATOMS, Integration
 from naiad.plugins import answers
 
 PAGE = Path(__file__).parents[2] / "integrations/README.md"

@@ -17,15 +17,15 @@ import numpy as np
 import pytest
 
 from naiad.errors import DamageWarning
-from naiad.store.blobs import Blobs
-from naiad.store.derived import KINDS
-from naiad.store.folder import RunFolder
-from naiad.store.reader import Reader
-from naiad.store.references import stored_files
-from naiad.store.repair import repair
-from naiad.store.store import Store
-from naiad.store.verify import examine, verify
-from naiad.writer import Writer
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.gc import stored_files
+from naiad.storage.local.index.derived import KINDS
+from naiad.storage.local.integrity.repair import repair
+from naiad.storage.local.integrity.verify import examine, verify
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 COMMANDS = {

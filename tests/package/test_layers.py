@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings lazy html integers secrets",
-    "ops plain storage blocks columns codec compression pyramid value types typing hookspecs mapping background "
-    "tracked plugins file gitref kept progress conversions exceptions",
-    "store writer artifacts",
-    "fields coerce attributes",
-    "attempt names reservation handler tree session transaction options life plugged temporary containers stored runs "
-    "projects models trash management tables query capture listing utils",
+    "paths errors clock ids settings lazy html integers secrets mounts",
+    "ops scalars value types typing hookspecs integration background plugins file gitref refs progress conversions "
+    "exceptions disk forks files query storage storage.base storage.container_kinds",
+    "storage.sql storage.local",
+    "fields convert attributes",
+    "guard names reservation handler tree session transaction options lifecycle plugged temporary container stored run "
+    "project model trash management table capture listing utils",
     "cli importers testing as_neptune integrations",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
@@ -69,6 +69,8 @@ def place(module: str) -> tuple[int, str]:
     if package != "naiad":
         return EDGES, package
     name = rest.partition(".")[0]
+    if name == "storage":
+        name = ".".join(rest.split(".")[:2])
     return (LAYER.get(name, EDGES), name) if name else (EDGES - 1, FACADE)
 
 

@@ -25,7 +25,7 @@ EXECUTING = {
 }
 FORBIDDEN = {f"{module}.{name}" for module, names in EXECUTING.items() for name in names.split()}
 FORBIDDEN |= set(EXECUTING["builtins"].split())
-EXEMPT = {"life.py": ["eval"]}  # a constant text, which makes Python end as after any Ctrl-C; it reads no data
+EXEMPT = {"lifecycle.py": ["eval"]}  # a constant text, which makes Python end as after any Ctrl-C; it reads no data
 FORBIDDEN_WORDS = {"allow_pickle", "shell"}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from verbs import Done, Verb
 
-from naiad.store.reader import Reader
+from naiad.storage.local.reader import Reader
 
 EXACT = 2**53
 LARGEST_STEP = 2**63 - 1

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, End, Members, Op, Open, Strings, Tags, encode_ops
-from naiad.store.compact import compact
-from naiad.store.fold import Folder, Source
-from naiad.store.folder import RunFolder
-from naiad.store.frames import Frame, encode_frame, file_header
-from naiad.store.journal import record
-from naiad.store.picture import Picture
-from naiad.store.reader import Reader
-from naiad.store.segment import HEADER, unsealed_header
-from naiad.store.tails import list_journal
+from naiad.storage.local.index.compact import compact
+from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
+from naiad.storage.local.journal.journal import record
+from naiad.storage.local.journal.segment import HEADER, unsealed_header
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
 
 MOST_ORDERS = 24
 FLOAT_SERIES = "float_series"

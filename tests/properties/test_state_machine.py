@@ -32,11 +32,11 @@ import naiad
 from naiad import clock, handler
 from naiad.errors import LimitWarning, NaiadError, ReadOnlyWarning
 from naiad.settings import Tuning
-from naiad.store.compact import compact
-from naiad.store.folder import RunFolder
-from naiad.store.keeping import Keeper
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.index.compact import compact
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 PATHS = ("a", "b", "c/x", "c/y", "c/d/z", "ünï cödé/ß", "c", "monitoring/a")
 TUNINGS: tuple[dict[str, str], ...] = (
@@ -132,8 +132,8 @@ class RunMachine(RuleBasedStateMachine):
         assert [".naiad"] == os.listdir(self.place)
         [row] = Store.locate().catalog().rows()
         assert (self.id, self._state()) == (row.id, row.state)
-        if find_spec("naiad.store.verify"):
-            from naiad.store.verify import verify
+        if find_spec("naiad.storage.local.integrity.verify"):
+            from naiad.storage.local.integrity.verify import verify
 
             damages = verify(self.folder)
             assert not damages, damages

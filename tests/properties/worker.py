@@ -18,7 +18,7 @@ from typing import IO, Any
 from verbs import Clock, Done, Verb, end, perform
 
 import naiad
-import naiad.store.compact  # with all that it needs, so that each forked process need not import it anew
+import naiad.storage.local.index.compact  # with all that it needs, so that each forked process need not import it anew
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from naiad import clock
 from naiad.capture.remotes import without_secrets
+from naiad.forks import holding_forks
 from naiad.gitref import GitRef
-from naiad.store.forks import holding_forks
 
 if TYPE_CHECKING:
     from subprocess import Popen

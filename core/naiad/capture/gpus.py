@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from naiad.store.forks import holding_forks
+from naiad.forks import holding_forks
 
 __all__ = ["GPU_UNITS", "Gpus"]
 

@@ -15,7 +15,7 @@ from typing import Any
 from naiad import clock
 from naiad.capture.cgroups import cgroup
 from naiad.capture.gpus import GPU_UNITS, Gpus
-from naiad.store.forks import holding_forks
+from naiad.forks import holding_forks
 
 __all__ = ["Hardware", "unit_of"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from naiad.store.forks import holding_forks
+from naiad.forks import holding_forks
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution

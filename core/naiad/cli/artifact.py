@@ -12,9 +12,9 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import open_run
 from naiad.cli.terminal import print_note
 from naiad.fields.artifact import tracked_files
-from naiad.store.references import ARTIFACT
-from naiad.tracked import Changes, TrackedFile
-from naiad.tracked import diff as compare
+from naiad.files.tracked import Changes, TrackedFile
+from naiad.files.tracked import diff as compare
+from naiad.storage.local.gc import ARTIFACT
 
 __all__ = ["artifact"]
 

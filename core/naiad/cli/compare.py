@@ -11,7 +11,7 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
 from naiad.cli.values import opened, tags_text, value_text
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 __all__ = ["compare"]
 
@@ -47,8 +47,8 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
 
 def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
     """Every single fact of a run that another may not share, by its path."""
-    from naiad.store.cells import Stamp
-    from naiad.store.entries import read_entry
+    from naiad.storage.local.entries import read_entry
+    from naiad.storage.sql.values import Stamp
 
     for (path, kind), value in read_entry(place.register, run.folder, Stamp("", "")).cells.items():
         if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from naiad.cli.run import open_run, stored_field
-from naiad.store.references import FILE_KINDS
+from naiad.storage.local.gc import FILE_KINDS
 
 __all__ = ["download"]
 

@@ -13,9 +13,9 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, open_run
 from naiad.fields.artifact import tracked_files
 from naiad.fields.file import name_of
-from naiad.kept import KeptFile
 from naiad.paths import parse
-from naiad.store.references import ARTIFACT, FILE_KINDS
+from naiad.refs import KeptFile
+from naiad.storage.local.gc import ARTIFACT, FILE_KINDS
 
 __all__ = ["files"]
 

@@ -12,11 +12,11 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
-from naiad.store.kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
+from naiad.storage.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.types import RunState
 
 if TYPE_CHECKING:
-    from naiad.store.catalog import Summary
+    from naiad.storage.local.catalog import Summary
 
 __all__ = ["STATE_STYLES", "ls"]
 

@@ -9,7 +9,7 @@ import click
 
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
-from naiad.mapping import Integration, Row
+from naiad.integration import Integration, Row
 from naiad.plugins import Plugin, answers, installed
 
 __all__ = ["plugins"]

@@ -16,7 +16,7 @@ from naiad.cli.text import clean
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.errors import InvalidArgument
 from naiad.query.tree import leaves
-from naiad.tables import Table, fetch_table
+from naiad.table import Table, fetch_table
 
 __all__ = ["query"]
 

@@ -12,10 +12,10 @@ from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
-from naiad.store.store import Store
+from naiad.storage.local.store import Store
 
 if TYPE_CHECKING:
-    from naiad.store.repair import Repair
+    from naiad.storage.local.integrity.repair import Repair
 
 __all__ = ["repair"]
 
@@ -43,7 +43,7 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     if run is None:
         _rebuild(existing_store(store), is_json)
         return
-    from naiad.store.repair import repair
+    from naiad.storage.local.integrity.repair import repair
 
     done = repair(existing_store(store).find(run), is_taken_over=is_taken_over)
     if done.taken and not is_json:

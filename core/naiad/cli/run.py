@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from naiad.cli.values import opened
-from naiad.coerce import with_article
+from naiad.convert import with_article
 from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.store.folder import RunFolder
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 from naiad.tree import Tree
 
 __all__ = ["OpenRun", "existing_store", "open_run", "stored_field"]

@@ -16,13 +16,13 @@ from naiad.cli.text import clean
 from naiad.cli.values import opened, size_text, step_text, tags_text, time_text, value_text
 from naiad.errors import DamagedData
 from naiad.gitref import GitRef
-from naiad.kept import KeptFile, KeptVersion, read_facts
 from naiad.paths import parts
-from naiad.store.references import ARTIFACT, FILE
-from naiad.store.states import FILE_SERIES, FILE_SET
+from naiad.refs import KeptFile, KeptVersion, read_facts
+from naiad.storage.local.gc import ARTIFACT, FILE
+from naiad.storage.local.index.states import FILE_SERIES, FILE_SET
 
 if TYPE_CHECKING:
-    from naiad.store.reader import Reader
+    from naiad.storage.local.reader import Reader
 
 __all__ = ["show"]
 

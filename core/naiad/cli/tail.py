@@ -15,7 +15,7 @@ from naiad.cli.text import clean
 from naiad.cli.values import number_text, step_text, time_text
 
 if TYPE_CHECKING:
-    from naiad.store.answers import Points, Texts
+    from naiad.storage.local.answers import Points, Texts
 
 __all__ = ["arrived", "tail"]
 

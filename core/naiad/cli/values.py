@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
-from naiad.plain import from_microseconds, unpack_text
+from naiad.scalars import from_microseconds, unpack_text
 
 __all__ = ["moment_text", "number_text", "opened", "size_text", "step_text", "tags_text", "time_text", "value_text"]
 

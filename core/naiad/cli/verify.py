@@ -13,10 +13,10 @@ from naiad.cli.terminal import print_note
 from naiad.cli.text import clean
 
 if TYPE_CHECKING:
-    from naiad.store.folder import RunFolder
-    from naiad.store.store import Store
-    from naiad.store.tails import Damage
-    from naiad.store.verify import Findings
+    from naiad.storage.local.integrity.verify import Findings
+    from naiad.storage.local.journal.files import Damage
+    from naiad.storage.local.layout import RunFolder
+    from naiad.storage.local.store import Store
 
 __all__ = ["damage_item", "verify"]
 
@@ -68,7 +68,7 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
 
     Copied runs may have the same id as others.
     """
-    from naiad.store.verify import examine, examine_store
+    from naiad.storage.local.integrity.verify import examine, examine_store
 
     if run is not None:
         return [(run, examine(store.find(run)))]

@@ -9,17 +9,17 @@ from dataclasses import astuple
 from pathlib import Path
 
 from naiad import progress
-from naiad.artifacts import tracking
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
-from naiad.kept import KeptVersion, incoming, read_facts
+from naiad.files import tracking
+from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.ops import Assign
+from naiad.refs import KeptVersion, incoming, read_facts
 from naiad.storage.base import Change, RunWriter
-from naiad.store.reader import Reader
-from naiad.store.stored import read_stored
-from naiad.tracked import ArtifactFileData, TrackedFile, artifact_hash
+from naiad.storage.local.files import read_stored
+from naiad.storage.local.reader import Reader
 from naiad.types import Artifact as ArtifactValue
 from naiad.typing import ProgressBarType
 

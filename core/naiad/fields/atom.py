@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from naiad import coerce, html
+from naiad import convert, html
 from naiad.fields.base import Field
 from naiad.ops import Assign, Plain
 from naiad.storage.base import Change
@@ -52,7 +52,7 @@ class Atom(Field, Generic[T]):
 
     def plain(self, value: object) -> Plain:
         """Return a value in the form that is stored."""
-        return coerce.into(self.kind, self.path, value)  # type: ignore[return-value]  # kinds that override: Datetime
+        return convert.into(self.kind, self.path, value)  # type: ignore[return-value]  # kinds that override: Datetime
 
     @classmethod
     def read(cls, plain: Plain) -> T:

@@ -7,11 +7,11 @@ from functools import wraps
 from typing import Any, ClassVar, Concatenate, NoReturn, ParamSpec, Protocol, TypeVar, cast
 
 from naiad import html
-from naiad.coerce import with_article
+from naiad.convert import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 from naiad.ops import Op
 from naiad.storage.base import Change, PointColumns, RunWriter
-from naiad.store.reader import Reader
+from naiad.storage.local.reader import Reader
 
 __all__ = ["Field", "FieldSession", "Planner", "Source", "current"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from naiad import coerce
+from naiad import convert
 from naiad.fields.atom import Atom
 from naiad.ops import Plain
 
@@ -18,11 +18,11 @@ class Datetime(Atom[datetime]):
 
     def plain(self, value: object) -> Plain:
         """Return the moment as it is stored: microseconds since 1970 UTC."""
-        moment = coerce.into(self.kind, self.path, value)
+        moment = convert.into(self.kind, self.path, value)
         assert isinstance(moment, datetime)
-        return coerce.microseconds(moment)
+        return convert.microseconds(moment)
 
     @classmethod
     def read(cls, plain: Plain) -> datetime:
         """Return the stored moment."""
-        return coerce.from_microseconds(plain)  # type: ignore[arg-type]  # what `plain` returned
+        return convert.from_microseconds(plain)  # type: ignore[arg-type]  # what `plain` returned

@@ -10,12 +10,12 @@ from naiad import progress
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
 from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
-from naiad.kept import KeptFile, incoming
+from naiad.files.names import safe_join, safe_name
 from naiad.ops import Assign
+from naiad.refs import KeptFile, incoming
 from naiad.storage.base import Change, Report
-from naiad.store.names import safe_join, safe_name
-from naiad.store.reader import Reader
-from naiad.store.stored import copy_to, open_stored, read_stored
+from naiad.storage.local.files import copy_to, open_stored, read_stored
+from naiad.storage.local.reader import Reader
 from naiad.typing import ProgressBarType
 
 __all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naiad import progress
+from naiad.disk import nothing
 from naiad.errors import EmptySeries, NaiadTypeError, shown
 from naiad.fields.base import current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
-from naiad.kept import KeptFile, incoming
+from naiad.refs import KeptFile, incoming
 from naiad.storage.base import Change, Report
-from naiad.store.content import nothing
 from naiad.types import FileSeries as FileSeriesValue
 from naiad.typing import ProgressBarType
 

@@ -16,14 +16,14 @@ from naiad import progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept
-from naiad.kept import KeptFile, incoming
+from naiad.files.archive import Member, write_zip
+from naiad.files.globs import expand
+from naiad.files.names import normal, safe_join, safe_name
+from naiad.files.tracked import shown_seconds
 from naiad.ops import Members
+from naiad.refs import KeptFile, incoming
 from naiad.storage.base import Change
-from naiad.store.archive import Member, write_zip
-from naiad.store.globs import expand
-from naiad.store.names import normal, safe_join, safe_name
-from naiad.store.stored import open_stored
-from naiad.tracked import shown_seconds
+from naiad.storage.local.files import open_stored
 from naiad.types import FileSet as FileSetValue
 from naiad.typing import ProgressBarType
 

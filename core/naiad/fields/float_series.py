@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from naiad import clock, coerce, html
+from naiad import clock, convert, html
 from naiad.fields.series import Series
 from naiad.ops import Configure, Define
 from naiad.storage.base import Change, PointColumns, PointLog, RunWriter
@@ -65,12 +65,12 @@ class FloatSeries(Series):
 
         A step that `is_taken` was the next one, and others may have taken later ones since.
         """
-        number = coerce.number(self.path, value)
-        time = clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp)
+        number = convert.number(self.path, value)
+        time = clock.now() if timestamp is None else convert.timestamp(self.path, timestamp)
         if step is None:
             place: int | float = self.take_steps(1)[0]
         else:
-            place = coerce.step(self.path, step)
+            place = convert.step(self.path, step)
             if not is_taken:
                 self.last = math.floor(place)
         self.session.writer.points(self.fid, (number,), (place,), (time,))
@@ -105,7 +105,7 @@ class FloatSeries(Series):
         """Check points that shall replace all others, and return the change."""
         if not isinstance(value, FloatSeriesValue):
             self.require_many(value)
-            return self.plan_extend(coerce.collection(self.path, value), None, None, fresh=True)
+            return self.plan_extend(convert.collection(self.path, value), None, None, fresh=True)
         axis = self._checked_axis(value.min, value.max, value.unit)
         return self.plan_extend(value.values, value.steps, value.timestamps, fresh=True, axis=axis)
 
@@ -119,9 +119,9 @@ class FloatSeries(Series):
         """Check one point and return the change that adds it."""
         if self.session.has_limits or name is not None or description is not None:
             return super().plan_append(value, step, timestamp, name, description)
-        numbers = (value if type(value) is float else coerce.number(self.path, value),)
+        numbers = (value if type(value) is float else convert.number(self.path, value),)
         places = None if step is None else (self.step(step),)
-        times = (clock.now() if timestamp is None else coerce.timestamp(self.path, timestamp),)
+        times = (clock.now() if timestamp is None else convert.timestamp(self.path, timestamp),)
         points = PointColumns(*self.place(numbers, places, times))
         return Change(self.path, self.kind, () if self.fid else (Define(0, self.path, False),), points, self.fid)
 
@@ -161,7 +161,7 @@ class FloatSeries(Series):
     def _numbers(self, values: Iterable[object]) -> Sequence[float]:
         if isinstance(values, list) and set(map(type, values)) <= PLAIN:
             return values
-        return [coerce.number(self.path, value) for value in values]
+        return [convert.number(self.path, value) for value in values]
 
     def _kept_axis(self) -> Axis:
         if self._axis is None:
@@ -170,7 +170,7 @@ class FloatSeries(Series):
 
     def _checked_axis(self, low: object, high: object, unit: object) -> Axis:
         return (
-            None if low is None else coerce.number(self.path, low),
-            None if high is None else coerce.number(self.path, high),
-            None if unit is None else coerce.text(self.path, unit),
+            None if low is None else convert.number(self.path, low),
+            None if high is None else convert.number(self.path, high),
+            None if unit is None else convert.text(self.path, unit),
         )

@@ -9,8 +9,8 @@ from datetime import datetime
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.gitref import GitRef as GitRefValue
-from naiad.kept import read_facts
 from naiad.ops import Assign
+from naiad.refs import read_facts
 from naiad.storage.base import Change
 
 __all__ = ["GitRef"]

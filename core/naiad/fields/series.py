@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from naiad import clock, coerce, progress
-from naiad.coerce import with_article
+from naiad import clock, convert, progress
+from naiad.convert import with_article
 from naiad.errors import (
     EmptySeries,
     FieldConflict,
@@ -30,7 +30,7 @@ from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings, Text
 from naiad.storage.base import Change, RunWriter
-from naiad.store.answers import Last
+from naiad.storage.local.answers import Last
 from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Series(Field):
         Raises:
             InvalidArgument: `steps` or `timestamps` has another length than `values`.
         """
-        items = coerce.collection(self.path, values)
+        items = convert.collection(self.path, values)
         if items:
             self.write(wait, self.plan_extend, items, steps, timestamps)
 
@@ -165,7 +165,7 @@ class Series(Field):
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
         """Check what was given to `log`, where a list means several points, and return the change."""
-        items = coerce.collection(self.path, value)
+        items = convert.collection(self.path, value)
         if not items:
             raise InvalidArgument(f'log() on "{self.path}" was given an empty collection.', path=self.path)
         if len(items) > 1 and (step is not None or timestamp is not None):
@@ -201,23 +201,23 @@ class Series(Field):
         """Check and return the time of each point; all get the time of the call where none are given."""
         if timestamps is None:
             return list(repeat(clock.now(), count))
-        given = coerce.collection(self.path, timestamps)
+        given = convert.collection(self.path, timestamps)
         check_lengths(self.path, count, timestamps=len(given))
-        return [coerce.timestamp(self.path, each) for each in given]
+        return [convert.timestamp(self.path, each) for each in given]
 
     def step(self, step: object) -> int | float:
         """Check and return the step of one point."""
-        return step if type(step) is int and SMALLEST <= step <= LARGEST else coerce.step(self.path, step)
+        return step if type(step) is int and SMALLEST <= step <= LARGEST else convert.step(self.path, step)
 
     def steps(self, steps: object, count: int) -> Steps | None:
         """Check and return the step of each point, or None where they shall be numbered."""
         if steps is None:
             return None
-        given = coerce.collection(self.path, steps)
+        given = convert.collection(self.path, steps)
         check_lengths(self.path, count, steps=len(given))
         if set(map(type, given)) <= WHOLE and all(SMALLEST <= each <= LARGEST for each in given):
             return given  # the usual case, looked at as a whole
-        return [coerce.step(self.path, each) for each in given]
+        return [convert.step(self.path, each) for each in given]
 
     def take_steps(self, count: int) -> range:
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""

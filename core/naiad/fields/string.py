@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from naiad import coerce
+from naiad import convert
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.atom import Atom
 from naiad.ops import Plain
@@ -21,13 +21,13 @@ class String(Atom[str]):
 
     def plain(self, value: object) -> Plain:
         """Return the text as it is stored: half surrogate pairs have no UTF-8, so such a text is kept as bytes."""
-        text: Any = coerce.into(self.kind, self.path, value)
-        return coerce.pack_text(self._within_limits(text))
+        text: Any = convert.into(self.kind, self.path, value)
+        return convert.pack_text(self._within_limits(text))
 
     @classmethod
     def read(cls, plain: Plain) -> str:
         """Return the stored text."""
-        return coerce.unpack_text(plain)  # type: ignore[arg-type]  # what `plain` returned
+        return convert.unpack_text(plain)  # type: ignore[arg-type]  # what `plain` returned
 
     def _within_limits(self, text: str) -> str:
         if not self.session.has_limits or len(text) <= LONGEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import coerce, html
+from naiad import convert, html
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.series import Series, as_steps
 from naiad.storage.base import Change
@@ -42,13 +42,13 @@ class StringSeries(Series):
 
     def read(self, value: Any) -> str:
         """Return a stored text as the user gave it."""
-        return coerce.unpack_text(value)
+        return convert.unpack_text(value)
 
     def plan_assign(self, value: object) -> Change:
         """Check entries that shall replace all others, and return the change."""
         if not isinstance(value, StringSeriesValue):
             self.require_many(value)
-            return self.plan_extend(coerce.collection(self.path, value), None, None, fresh=True)
+            return self.plan_extend(convert.collection(self.path, value), None, None, fresh=True)
         return self.plan_extend(value.values, value.steps, value.timestamps, fresh=True)
 
     def plan_extend(
@@ -60,7 +60,7 @@ class StringSeries(Series):
         fresh: bool = False,
     ) -> Change:
         """Check entries and return the change that adds them; `fresh` removes what is there."""
-        texts = [coerce.pack_text(self._within_limits(coerce.text(self.path, value))) for value in values]
+        texts = [convert.pack_text(self._within_limits(convert.text(self.path, value))) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))
         return self.plan_strings(texts, places, times, fresh=fresh)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad import coerce
+from naiad import convert
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field
 from naiad.ops import Tags
@@ -62,7 +62,7 @@ class StringSet(Field):
         return self._plan(add=_tags_of(self.path, value), clear=True)
 
     def _plan(self, add: Iterable[str] = (), remove: Iterable[str] = (), clear: bool = False) -> Change:
-        packed = [[coerce.pack_text(tag) for tag in tags] for tags in (add, remove)]
+        packed = [[convert.pack_text(tag) for tag in tags] for tags in (add, remove)]
         return self.change(Tags(self.path, packed[0], packed[1], clear))
 
 

@@ -6,10 +6,10 @@ import logging
 import threading
 
 import naiad
-from naiad.containers import Container
+from naiad.container import Container
 from naiad.errors import NaiadTypeError, shown
 from naiad.handler import Handler
-from naiad.runs import Run
+from naiad.run import Run
 
 __all__ = ["NaiadHandler", "NeptuneHandler"]
 

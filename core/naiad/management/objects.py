@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from naiad import options, trash
 from naiad.errors import NaiadTypeError, shown
 from naiad.management.projects import Place, full_name
-from naiad.projects import existing_project
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.project import existing_project
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 from naiad.trash import Item
 
 __all__ = ["clear_trash", "delete_objects_from_trash", "restore_objects", "trash_objects"]

@@ -7,12 +7,12 @@ import os
 from naiad import options
 from naiad.errors import InvalidArgument, NaiadTypeError, ProjectExists, shown
 from naiad.management.roles import ProjectVisibility
-from naiad.projects import existing_project, known_projects, project_ops
-from naiad.store.claims import refusals
-from naiad.store.register import is_project_key
-from naiad.store.store import Store
+from naiad.project import existing_project, known_projects, project_ops
+from naiad.storage.local.claims import refusals
+from naiad.storage.local.ids import is_project_key
+from naiad.storage.local.store import Store
+from naiad.storage.local.writer import Writer
 from naiad.trash import Item, delete
-from naiad.writer import Writer
 
 __all__ = ["create_project", "delete_project", "full_name", "get_project_list"]
 

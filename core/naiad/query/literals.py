@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from naiad import clock
-from naiad.plain import microseconds
+from naiad.scalars import microseconds
 
 if TYPE_CHECKING:
     from lark import Token

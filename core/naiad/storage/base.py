@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from naiad.file import File
-from naiad.kept import KeptFile
 from naiad.ops import Op
+from naiad.refs import KeptFile
 
 Report = Callable[[int], object]
 """Called with how many more bytes are done, from whatever thread did them."""

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from naiad.mapping import Integration, fits, row_of
+from naiad.integration import Integration, fits, row_of
 
 if TYPE_CHECKING:
-    from naiad.containers import Container
-    from naiad.store.reader import Reader
+    from naiad.container import Container
+    from naiad.storage.local.reader import Reader
 
 __all__ = ["check_mapping", "differences"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from naiad.attempt import Attempt, Place
+from naiad.guard import Attempt, Place
 from naiad.names import Names, replace
 from naiad_scipy.plugin import INTEGRATION
 

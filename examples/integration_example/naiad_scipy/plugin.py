@@ -1,7 +1,7 @@
 """The hook and the mapping of the integration. Nothing here imports SciPy."""
 
 from naiad.hookspecs import hookimpl
-from naiad.mapping import Integration, Row
+from naiad.integration import Integration, Row
 
 INTEGRATION = Integration(
     name="scipy",

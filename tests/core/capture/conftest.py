@@ -46,7 +46,7 @@ class Programs:
 
     def start(self, body: str, output: int, errors: int, *, plain: bool = False) -> subprocess.Popen[bytes]:
         begin = IMPORT if plain else BEGIN
-        file = self.folder / ("plain.py" if plain else "program.py")
+        file = self.folder / ("scalars.py" if plain else "program.py")
         file.write_text(begin + textwrap.dedent(body) + ("" if plain else END))
         environment = {**os.environ, "NAIAD_CAPTURES": "on", "NAIAD_STORE": str(self.store)}
         environment |= {"PYTHONUNBUFFERED": "", "WAY": self.way}

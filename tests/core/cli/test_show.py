@@ -11,8 +11,8 @@ from click.testing import Result
 
 import naiad
 from naiad.ops import Dropped
-from naiad.store.folder import RunFolder
-from naiad.writer import Writer
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import Result
 
 import naiad
-from naiad.store.segment import HEADER, RECORD
-from naiad.writer import Writer
+from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]
 

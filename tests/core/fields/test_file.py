@@ -23,8 +23,8 @@ from naiad.errors import (
     WrongVerb,
     forget_warnings,
 )
-from naiad.kept import KeptFile
 from naiad.ops import Assign
+from naiad.refs import KeptFile
 from naiad.types import File
 
 FEW = b"a,b\n1,2\n"

@@ -24,7 +24,7 @@ from naiad.errors import (
 )
 from naiad.exceptions import FileSetNotFound
 from naiad.fields.file_set import FileEntry
-from naiad.kept import KeptFile
+from naiad.refs import KeptFile
 from naiad.types import FileSet
 from naiad.typing import ProgressBarCallback
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from naiad import clock, exceptions
 from naiad.errors import InvalidQuery
-from naiad.plain import microseconds
 from naiad.query.parser import DEEPEST, LONGEST, MOST, SEARCHES, parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
+from naiad.scalars import microseconds
 
 NOW = 1_709_985_600.0  # 2024-03-09 12:00 UTC
 

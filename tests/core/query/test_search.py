@@ -16,13 +16,13 @@ from sqlalchemy import Connection, select
 
 from naiad.errors import InvalidArgument, NaiadWarning
 from naiad.query.parser import parse
-from naiad.query.rows import find
-from naiad.query.search import search
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
-from naiad.store import cells
-from naiad.store.cells import ASPECTS, INDEXED_TEXT, Entry, Stamp
-from naiad.store.database import open_in_memory
-from naiad.store.kinds import RUN
+from naiad.storage.container_kinds import RUN
+from naiad.storage.sql import values
+from naiad.storage.sql.database import open_in_memory
+from naiad.storage.sql.rows import find
+from naiad.storage.sql.search import search
+from naiad.storage.sql.values import ASPECTS, INDEXED_TEXT, Entry, Stamp
 
 Facts = dict[tuple[str, str], Any]
 SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -121,19 +121,19 @@ def holds(node: Node, facts: Facts) -> bool:
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Connection]:
     engine = open_in_memory()
-    cells.metadata.create_all(engine)
+    values.metadata.create_all(engine)
     with engine.connect() as connection:
         yield connection
 
 
 def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
-    for table in reversed(cells.metadata.sorted_tables):
+    for table in reversed(values.metadata.sorted_tables):
         connection.execute(table.delete())
     by_uid = {f"u{number}": facts for number, facts in enumerate(found)}
     entries = [Entry(uid, "runs", uid, "p", "finished", 0, Stamp("", ""), facts) for uid, facts in by_uid.items()]
     others = [Entry("q", "runs", "q", "q", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
     others += [Entry("m", "models", "m", "p", "finished", 0, Stamp("", ""), facts) for facts in found[:1]]
-    cells.put(connection, entries + others)
+    values.put(connection, entries + others)
     return by_uid
 
 
@@ -261,7 +261,7 @@ def test_hostile_query_is_answered_within_100_ms(connection: Connection, query: 
 
 
 def find_sort(connection: Connection) -> Any:
-    from naiad.query.search import Sort
+    from naiad.storage.sql.search import Sort
 
-    number = connection.execute(select(cells.field.c.number).where(cells.field.c.kind == "float")).scalar()
+    number = connection.execute(select(values.field.c.number).where(values.field.c.kind == "float")).scalar()
     return Sort(((number, "float"),))

@@ -15,8 +15,8 @@ from kedro.framework.startup import bootstrap_project
 
 import naiad
 from naiad.errors import forget_warnings
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 CODE = Path(__file__).parent / "project"
 CATALOG = """

@@ -123,7 +123,7 @@ def model(lightning: Any) -> Any:
 def _no_runs_left(workplace: Path) -> Iterator[None]:
     """Stop what a test leaves open, as the end of its process would."""
     yield
-    from naiad import life
+    from naiad import lifecycle
 
-    for container in life.open_containers():
+    for container in lifecycle.open_containers():
         container.stop()

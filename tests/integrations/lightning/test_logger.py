@@ -11,8 +11,8 @@ import pytest
 
 import naiad
 from naiad.errors import InvalidArgument, NaiadWarning
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 from naiad.testing.mapping import check_mapping
 from naiad_lightning import NaiadLogger, NeptuneLogger
 from naiad_lightning.plugin import INTEGRATION

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 from naiad.testing.mapping import check_mapping
 from naiad_lightning.plugin import INTEGRATION
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from naiad.store.reader import Reader
-from naiad.store.store import Store
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
 
 PROGRAM = """
 import sys, time

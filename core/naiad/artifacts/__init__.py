@@ -1,1 +1,0 @@
-"""Artifacts: files that stay where they are and are tracked there."""

@@ -1,0 +1,98 @@
+"""Tracking files wherever they lie, and getting them back: the scheme of a location chooses the driver."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from naiad.errors import InvalidArgument, UnsupportedLocation
+from naiad.files.names import is_case_blind, normal, safe_join, safe_names
+from naiad.files.progress import counted, quiet
+from naiad.files.threads import in_threads
+from naiad.files.tracked import ArtifactDriver, Progress, TrackedFile
+from naiad.plugins import first
+
+__all__ = ["download", "driver_for", "track"]
+
+_scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+
+def track(
+    location: str | os.PathLike[str], destination: str | None = None, progress: Progress = quiet
+) -> list[TrackedFile]:
+    """The files at a location, as they are now.
+
+    Args:
+        location: a file or folder, `file://`, `s3://`, `gs://` or any scheme a driver knows. No wildcards.
+        destination: a folder in the artifact to put them into.
+        progress: told about bytes hashed.
+
+    Raises:
+        UnsupportedLocation: no driver for it, or a wildcard in it.
+        EmptyLocation: there is no file.
+        FileError: the files or their storage cannot be read.
+        MissingPackage: the scheme needs a package that is not installed.
+    """
+    place = os.fspath(location)
+    if "*" in place and not os.path.exists(place):
+        raise UnsupportedLocation(
+            f"{place!r} has a wildcard, and artifacts track files and whole folders only.\n"
+            "Name the folder, or use upload_files() to store what a wildcard matches.",
+            location=place,
+        )
+    prefix = _prefix(destination)
+    return [replace(file, path=prefix + file.path) for file in driver_for(place).track(place, progress)]
+
+
+def _prefix(destination: str | None) -> str:
+    prefix = normal(destination or "")
+    if ".." in prefix.split("/"):
+        raise InvalidArgument(f"destination={destination!r} would lead out of the artifact.")
+    return f"{prefix}/" if prefix else ""
+
+
+def driver_for(location: str) -> ArtifactDriver:
+    """The driver for a location's scheme; a path without one is a local file.
+
+    Raises:
+        UnsupportedLocation: there is none.
+        MissingPackage: it needs a package that is not installed.
+    """
+    match = _scheme.match(location)
+    scheme = match[1].lower() if match else "file"
+    driver: ArtifactDriver | None = first("naiad_artifact_driver", scheme=scheme)
+    if driver is None:
+        raise UnsupportedLocation(
+            f"Files at {location!r} cannot be tracked: nothing installed knows {scheme}://.", location=location
+        )
+    return driver
+
+
+def download(files: Iterable[TrackedFile], destination: Path, progress: Progress = quiet) -> list[Path]:
+    """Copy the originals of tracked files below a folder, which is made if need be; where each of them went.
+
+    They are copies, not links as with Neptune: what lies there stays what was tracked, whatever becomes of the
+    originals. Names from the artifact are made safe, so nothing is written outside the folder.
+
+    Raises:
+        OriginalMissing: an original is gone.
+        OriginalChanged: an original has other content than when it was tracked; it is not copied.
+        FileError: the storage cannot be read.
+        UnsafeName: a link in the folder leads out of it.
+        OSError: the folder cannot be written.
+    """
+    tracked = list(files)
+    destination.mkdir(parents=True, exist_ok=True)
+    paths = safe_names((file.path for file in tracked), case_blind=is_case_blind(destination))
+    report = counted(progress, sum(file.size for file in tracked))
+
+    def fetch(file: TrackedFile) -> Path:
+        target = safe_join(destination, paths[file.path])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        driver_for(file.location).fetch(file, target, report)
+        return target
+
+    return in_threads(fetch, tracked)

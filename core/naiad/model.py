@@ -1,0 +1,251 @@
+"""Models and their versions: what came out of runs, and how far it has come."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from naiad import options
+from naiad.errors import InvalidArgument, MissingParameter, shown
+from naiad.ops import Assign
+from naiad.query.tree import Compare, FieldName
+from naiad.scalars import unpack_text
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.stored import StoredContainer, first_ops, user_name
+from naiad.table import Table, fetch_table
+from naiad.types import ModelVersionStage
+
+if TYPE_CHECKING:
+    from naiad.typing import ProgressBarType
+
+__all__ = ["Model", "ModelVersion", "init_model", "init_model_version"]
+
+WRITABLE = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags"})
+UNNAMED = "MODEL"
+"""The key of a model in debug mode that was to be an existing one."""
+
+
+class Model(StoredContainer):
+    """What versions of a model have in common.
+
+    Args:
+        with_id: the id of a model to go on with, such as "DIGITS-CNN", or the name of its folder.
+        name: shown beside the id.
+        key: of a new model, unique in its project: capital letters, digits and _. Its id is that of the project, `-`
+            and the key.
+        project: the project that a new model belongs to; else NAIAD_PROJECT, else the folder that holds the store.
+        api_token: not needed.
+        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
+        flush_period: no effect, as data does not wait to be sent.
+        proxies: no effect.
+        async_lag_callback: no effect.
+        async_lag_threshold: no effect.
+        async_no_progress_callback: no effect.
+        async_no_progress_threshold: no effect.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
+        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        on_error: "warn" goes on when the disk fails; "raise" raises.
+
+    Raises:
+        MissingParameter: neither `with_id` nor `key` was given.
+        ModelKeyTaken: the project has a model with this key.
+        ModelNotFound: the store has no model `with_id`.
+
+    >>> with init_model(key="CNN", name="small and fast") as model:
+    ...     model["signature"] = "28 x 28 -> 10"
+    """
+
+    _kind = MODEL
+    _writable = WRITABLE
+
+    def __init__(
+        self,
+        with_id: str | None = None,
+        *,
+        name: str | None = None,
+        key: str | None = None,
+        project: str | None = None,
+        api_token: str | None = None,
+        mode: str | None = None,
+        flush_period: float = 5,
+        proxies: dict[str, str] | None = None,
+        async_lag_callback: Any = None,
+        async_lag_threshold: float = 1800.0,
+        async_no_progress_callback: Any = None,
+        async_no_progress_threshold: float = 300.0,
+        store: str | os.PathLike[str] | None = None,
+        strict: bool | None = None,
+        limits: str | None = None,
+        on_error: str = "warn",
+        **unknown: Any,
+    ) -> None:
+        options.check_opening(self._kind, locals())
+        self._settings = options.settings(mode, strict, limits, on_error)
+        options.refuse_offline(MODEL, self._mode)
+        options.require_existing(MODEL, self._mode, with_id)
+        _require(MODEL.opener, "key", "CNN", key, with_id)
+        if key is not None:
+            options.model_key(key)
+            options.require_agreement(with_id, "key", key, with_id is None or with_id.rpartition("-")[2] == key)
+        place = self._place(store)
+        if with_id is not None and self._mode != "debug":
+            self._go_on(place.find(with_id, MODEL), None, {"name": name})
+            return
+        project = options.project_name(project) or place.default_project()
+        ticket = place.new_model(project, key or UNNAMED)
+        self._enter(place, ticket, first_ops(_texts(ticket.id, project, name), flags=("trashed",)), {"name": name})
+
+    def fetch_model_versions_table(
+        self,
+        *,
+        query: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find versions of this model; the arguments mean what they mean to `Project.fetch_runs_table`."""
+        self._session.require_active()
+        own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
+        return fetch_table(
+            Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
+            sort_by=sort_by, ascending=ascending, progress_bar=progress_bar, also=[own],
+        )  # fmt: skip
+
+
+class ModelVersion(StoredContainer):
+    """One version of a model, and its stage.
+
+    Args:
+        with_id: the id of a version to go on with, such as "DIGITS-CNN-3", or the name of its folder.
+        name: shown beside the id.
+        model: of a new version, the id of its model, such as "DIGITS-CNN".
+        project: not needed: the version belongs to the project of its model.
+        api_token: not needed.
+        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
+        flush_period: no effect, as data does not wait to be sent.
+        proxies: no effect.
+        async_lag_callback: no effect.
+        async_lag_threshold: no effect.
+        async_no_progress_callback: no effect.
+        async_no_progress_threshold: no effect.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
+        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        on_error: "warn" goes on when the disk fails; "raise" raises.
+
+    Raises:
+        MissingParameter: neither `with_id` nor `model` was given.
+        ModelNotFound: the store has no model of this id.
+        ModelVersionNotFound: the store has no version `with_id`.
+
+    >>> with init_model_version(model="DIGITS-CNN") as version:
+    ...     version["accuracy"] = 0.98
+    ...     version.change_stage("staging")
+    """
+
+    _kind = MODEL_VERSION
+    _writable = WRITABLE
+
+    def __init__(
+        self,
+        with_id: str | None = None,
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        project: str | None = None,
+        api_token: str | None = None,
+        mode: str | None = None,
+        flush_period: float = 5,
+        proxies: dict[str, str] | None = None,
+        async_lag_callback: Any = None,
+        async_lag_threshold: float = 1800.0,
+        async_no_progress_callback: Any = None,
+        async_no_progress_threshold: float = 300.0,
+        store: str | os.PathLike[str] | None = None,
+        strict: bool | None = None,
+        limits: str | None = None,
+        on_error: str = "warn",
+        **unknown: Any,
+    ) -> None:
+        options.check_opening(self._kind, locals())
+        self._settings = options.settings(mode, strict, limits, on_error)
+        options.refuse_offline(MODEL_VERSION, self._mode)
+        options.require_existing(MODEL_VERSION, self._mode, with_id)
+        _require(MODEL_VERSION.opener, "model", "DIGITS-CNN", model, with_id)
+        options.project_name(project)
+        if model is not None:
+            options.model_id(model)
+            options.require_agreement(with_id, "model", model, with_id is None or with_id.rpartition("-")[0] == model)
+        place = self._place(store)
+        if with_id is not None and self._mode != "debug":
+            self._go_on(place.find(with_id, MODEL_VERSION), None, {"name": name})
+            return
+        parent, project = self._parent(place, model, project)
+        ticket = place.new_version(parent)
+        texts = _texts(ticket.id, project, name) | {"model_id": parent, "stage": ModelVersionStage.NONE.value}
+        self._enter(place, ticket, first_ops(texts, flags=("trashed",)), {"name": name})
+
+    def _parent(self, place: Store, model: str | None, project: str | None) -> tuple[str, str]:
+        """Id and project of the model that a new version belongs to."""
+        if self._mode == "debug":
+            project = project or place.default_project()
+            return place.new_model(project, UNNAMED).id, project
+        assert model is not None  # or _require has raised
+        found = Reader(place.find(model, MODEL))
+        return _text(found, "sys/id"), _text(found, "sys/project")
+
+    def change_stage(self, stage: str) -> None:
+        """Say how far the version has come. It is on disk when this returns.
+
+        Args:
+            stage: "none", "staging", "production" or "archived".
+
+        Raises:
+            InvalidArgument: there is no such stage.
+            InactiveModelVersion: the version was stopped.
+        """
+        try:
+            wanted = ModelVersionStage(stage)
+        except ValueError:
+            stages = ", ".join(repr(each.value) for each in ModelVersionStage)
+            raise InvalidArgument(
+                f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
+            ) from None
+        self._session.write(Assign("sys/stage", "string", wanted.value), wait=True)
+
+
+def _require(opener: str, parameter: str, example: str, given: str | None, with_id: str | None) -> None:
+    if given is None and with_id is None:
+        raise MissingParameter(
+            f'{opener}() needs {parameter}= to make a new one: {opener}({parameter}="{example}").\n'
+            "To open one that exists, give with_id=.",
+            parameter=parameter,
+        )
+
+
+def _text(reader: Reader, path: str) -> str:
+    value = reader.value(path)
+    return unpack_text(value) if isinstance(value, bytes) else str(value)
+
+
+def _texts(name: str, project: str, shown_name: str | None) -> dict[str, str | None]:
+    return {
+        "id": name,
+        "project": project,
+        "name": "Untitled" if shown_name is None else shown_name,
+        "description": "",
+        "owner": user_name(),
+    }
+
+
+init_model = Model
+"""Open a model; the same as the class."""
+
+init_model_version = ModelVersion
+"""Open a version of a model; the same as the class."""

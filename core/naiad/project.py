@@ -1,0 +1,231 @@
+"""The project: what its runs and models have in common, and fields of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from naiad import options
+from naiad.errors import MissingField, ProjectNotFound
+from naiad.storage.container_kinds import MODEL, PROJECT, RUN
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.stored import StoredContainer, first_ops
+from naiad.table import Table, fetch_table
+
+if TYPE_CHECKING:
+    from naiad.ops import Op
+    from naiad.storage.local.catalog import Summary
+    from naiad.typing import ProgressBarType
+
+__all__ = ["Project", "existing_project", "init_project", "known_projects", "project_ops"]
+
+
+class Project(StoredContainer):
+    """The runs and models of one project in a store, and metadata of the project itself.
+
+    Args:
+        project: its name; else NAIAD_PROJECT, else the name of the folder that holds the store.
+        api_token: not needed.
+        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
+        flush_period: no effect, as data does not wait to be sent.
+        proxies: no effect.
+        async_lag_callback: no effect.
+        async_lag_threshold: no effect.
+        async_no_progress_callback: no effect.
+        async_no_progress_threshold: no effect.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
+        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        on_error: "warn" goes on when the disk fails; "raise" raises.
+
+    Raises:
+        ProjectNotFound: the store has no project of the name given.
+
+    >>> with init_project() as project:
+    ...     project["datasets/train/version"] = 3
+    ...     for run in project.runs():
+    ...         print(run.id, run.state)
+    """
+
+    _kind = PROJECT
+    _writable = frozenset({"sys/description", "sys/tags", "sys/group_tags"})  # runs know their project by its name
+
+    def __init__(
+        self,
+        project: str | None = None,
+        *,
+        api_token: str | None = None,
+        mode: str | None = None,
+        flush_period: float = 5,
+        proxies: dict[str, str] | None = None,
+        async_lag_callback: Any = None,
+        async_lag_threshold: float = 1800.0,
+        async_no_progress_callback: Any = None,
+        async_no_progress_threshold: float = 300.0,
+        store: str | os.PathLike[str] | None = None,
+        strict: bool | None = None,
+        limits: str | None = None,
+        on_error: str = "warn",
+        **unknown: Any,
+    ) -> None:
+        options.check_opening(self._kind, locals())
+        self._settings = options.settings(mode, strict, limits, on_error)
+        options.refuse_offline(PROJECT, self._mode)
+        self._store = self._place(store)
+        self._name = options.project_name(project) or self._store.default_project()
+        if project and self._mode != "debug":
+            existing_project(self._store, project)
+        self._begin()
+
+    def _begin(self) -> None:
+        key = self._store.register.known_key(self._name)
+        folder = self._store.register.uid(key) if key else ""
+        if self._mode != "read-only":
+            ticket = self._store.new_project(self._name)
+            self._enter(self._store, ticket, project_ops(ticket.id, self._name), {})
+        elif folder:
+            self._go_on(self._store.folder(folder, PROJECT), None, {})
+        else:  # it has runs, and nothing was ever written to itself
+            self._folder = RunFolder(self._store.root)
+            self._id = key or self._name
+            self._open(self._session_of(f"{self._store.root} {self._name}", _Facts(self._folder, key, self._name)))
+            self._session.refresh()
+
+    def __repr__(self) -> str:
+        return f"<Project {self._name}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the project."""
+        return self._name
+
+    def runs(self) -> Iterator[Summary]:
+        """Yield what the catalog knows of each run that is not in the trash, the newest first.
+
+        `init_run(with_id=run.id, ...)` opens one.
+        """
+        self._session.require_active()
+        yield from self._store.catalog().rows(self._name)
+
+    def fetch_runs_table(
+        self,
+        *,
+        query: str | None = None,
+        id: str | Sequence[str] | None = None,
+        state: str | Sequence[str] | None = None,
+        owner: str | Sequence[str] | None = None,
+        tag: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        trashed: bool | None = False,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find runs of this project, the newest first.
+
+        Args:
+            query: what they have to be, in NQL: `"lr:float > 0.1 AND sys/tags:stringSet CONTAINS 'good'"`.
+            id: any of these ids; like the next three not together with `query`.
+            state: "active", "inactive" or a state such as "failed"; any of these.
+            owner: any of these users.
+            tag: all of these tags.
+            columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series.
+            trashed: False leaves out what is in the trash, True shows only that, None shows both.
+            limit: at most so many.
+            sort_by: a column; runs that lack it come last.
+            ascending: the smallest first.
+            progress_bar: a class of your own is told when the table has been read.
+
+        Raises:
+            InvalidQuery: `query` is no query.
+            InvalidArgument: another argument makes no sense, or nothing can be sorted by that column.
+        """
+        self._session.require_active()
+        return fetch_table(
+            self._store, self._name, RUN, query=query, id=id, state=state, owner=owner, tag=tag, columns=columns,
+            trashed=trashed, limit=limit, sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
+        )  # fmt: skip
+
+    def fetch_models_table(
+        self,
+        *,
+        query: str | None = None,
+        columns: Sequence[str] | None = None,
+        trashed: bool | None = False,
+        limit: int | None = None,
+        sort_by: str = "sys/creation_time",
+        ascending: bool = False,
+        progress_bar: ProgressBarType | None = None,
+    ) -> Table:
+        """Find models of this project; the arguments mean what they mean to `fetch_runs_table`."""
+        self._session.require_active()
+        return fetch_table(
+            self._store, self._name, MODEL, query=query, columns=columns, trashed=trashed, limit=limit,
+            sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
+        )  # fmt: skip
+
+    def get_url(self) -> str:
+        """Return the address of the store's folder."""
+        return self._store.root.absolute().as_uri()
+
+
+def existing_project(store: Store, name: str) -> None:
+    """Make sure that a store has a project: it was made, or has runs, be they copied in from another store.
+
+    Raises:
+        ProjectNotFound: it has none of this name; the message names those it has.
+    """
+    if name in store.projects().values():
+        return
+    known = known_projects(store)
+    if name not in known:
+        names = ", ".join(sorted(map(repr, known))) or "none"
+        raise ProjectNotFound(
+            f"Store {store.root} has no project {name!r}. It has: {names}.\n"
+            "Its first run makes it, or naiad.management.create_project().",
+            project=name,
+        )
+
+
+def known_projects(store: Store) -> set[str]:
+    """The names of all projects that were made in a store or have runs or models in it."""
+    rows = store.catalog().rows(kind=None, is_trashed=None) if store.root.is_dir() else []
+    return {*store.projects().values(), *(row.project for row in rows if row.project)}
+
+
+def project_ops(key: str, name: str, description: str | None = None, visibility: str = "priv") -> list[Op]:
+    """What is known of a project from its beginning."""
+    texts = {"id": key, "project": name, "name": name, "description": description or "", "visibility": visibility}
+    return first_ops(texts)
+
+
+class _Facts(Reader):
+    """What a project's fields say before anything was written to them, in the way a reader says it."""
+
+    def __init__(self, folder: RunFolder, key: str, name: str) -> None:
+        super().__init__(folder)
+        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
+        self._atoms: dict[str, tuple[str, Any]] = {path: ("string", text) for path, text in facts.items() if text}
+
+    def kinds(self) -> dict[str, str]:
+        """Path and kind of each."""
+        return {path: kind for path, (kind, _value) in self._atoms.items()}
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Any]]:
+        """Kind and value of all below a namespace."""
+        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
+
+    def atom(self, path: str) -> tuple[str, Any]:
+        """Kind and value of one."""
+        try:
+            return self._atoms[path]
+        except KeyError:
+            raise MissingField(f'This project has no field "{path}".', path=path) from None
+
+
+init_project = Project
+"""Open a project; the same as the class."""

@@ -1,0 +1,253 @@
+"""The run: one execution of a program, from `init_run()` to `stop()`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from naiad import clock, lifecycle, options, paths, plugged
+from naiad.background import Capture
+from naiad.capture.captures import Captures
+from naiad.capture.wanted import Wanted, wanted
+from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
+from naiad.fields.series import Series
+from naiad.ids import host_name
+from naiad.ops import Assign
+from naiad.settings import setting
+from naiad.storage.container_kinds import RUN
+from naiad.storage.local.writer import STOP_SECONDS
+from naiad.stored import StoredContainer, first_ops, user_name
+
+__all__ = ["Run", "init_run"]
+
+Names = str | os.PathLike[str]
+LONGEST_CAPTURE = 5.0
+"""Seconds of those for stopping a run that what it captures may take."""
+
+
+class Run(StoredContainer):
+    """One execution of a program and everything logged about it.
+
+    Opening makes a new run, or goes on with the one that `with_id` or `custom_run_id` names; going on changes nothing
+    by itself, and several processes may do it at once. Every argument of Neptune's `init_run` is accepted.
+
+    Args:
+        with_id: the id of a run to go on with, such as "RUN-12", or the name of its folder.
+        project: the project that a new run belongs to; else NAIAD_PROJECT, else the folder that holds the store.
+        api_token: not needed.
+        custom_run_id: a name of your own for the run; processes that give the same one write the same run. Else
+            NAIAD_CUSTOM_RUN_ID.
+        mode: "async" (also NAIAD_MODE), "offline", which is the same, "sync" (each call returns when its data is on
+            disk, or raises), "read-only", or "debug" (a store in a temporary folder, removed at the end; `with_id` is
+            not looked for).
+        name: shown beside the id.
+        description: a longer text.
+        tags: one or several.
+        source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
+        capture_stdout: keep what is printed, a point a line. On by default, but in notebooks off. The output itself is
+            only watched. Where it goes to a file, everything is kept that this program, its libraries and the programs
+            that it starts print; where it goes to a pipe or terminal, what Python prints here and in forked processes.
+            "fd" puts a helper process between the program and a pipe or terminal, to keep the rest too; then what is
+            printed depends on that process, and programs that set their terminal, as curses does, do not work.
+        capture_stderr: the same for standard error.
+        capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
+            (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
+        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block. Python tells
+            nobody of `sys.exit(1)` outside of a block, and in a notebook an exception ends a cell, not the run: both
+            leave it finished, unless `with` is used.
+        monitoring_namespace: where naiad itself logs; `monitoring/<hash>` by default.
+        flush_period: no effect, as data does not wait to be sent.
+        proxies: no effect.
+        capture_traceback: keep the traceback of that exception.
+        git_ref: keep commit and uncommitted changes of the repository of the script, or of `GitRef(path)`; False or
+            `GitRef.DISABLED` for not.
+        dependencies: "infer" keeps the versions of all installed packages, a path keeps that file.
+        async_lag_callback: no effect.
+        async_lag_threshold: no effect.
+        async_no_progress_callback: no effect.
+        async_no_progress_threshold: no effect.
+        store: the folder to keep runs in; else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one
+            here.
+        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
+        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        on_error: "warn" keeps training going when the disk fails; "raise" raises.
+
+    Raises:
+        RunNotFound: the store has no run `with_id`.
+        StoreNotWritable: the store cannot be written.
+
+    >>> with Run(name="baseline") as run:
+    ...     run["train/loss"].append(0.7)
+    """
+
+    _kind = RUN
+    _writes_late = False  # who goes on with a run is seen at once
+    _kept = (*StoredContainer._kept, "_monitoring_namespace")
+    _fail_on_exception = _capture_traceback = False  # of a run that came from another process
+    _monitoring_namespace: str | None = None
+    _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
+    _own_captures: Captures | None = None
+    _exception: BaseException | None = None  # what ends the run, if it is no orderly stop
+
+    def __init__(
+        self,
+        with_id: str | None = None,
+        *,
+        project: str | None = None,
+        api_token: str | None = None,
+        custom_run_id: str | None = None,
+        mode: str | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        source_files: str | list[str] | None = None,
+        capture_stdout: bool | str | None = None,
+        capture_stderr: bool | str | None = None,
+        capture_hardware_metrics: bool | None = None,
+        fail_on_exception: bool = True,
+        monitoring_namespace: str | None = None,
+        flush_period: float = 5,
+        proxies: dict[str, str] | None = None,
+        capture_traceback: bool = True,
+        git_ref: Any = None,
+        dependencies: Names | None = None,
+        async_lag_callback: Any = None,
+        async_lag_threshold: float = 1800.0,
+        async_no_progress_callback: Any = None,
+        async_no_progress_threshold: float = 300.0,
+        store: Names | None = None,
+        strict: bool | None = None,
+        limits: str | None = None,
+        on_error: str = "warn",
+        **unknown: Any,
+    ) -> None:
+        given = dict(locals())
+        options.refuse_unknown("Run", unknown)
+        options.check(**{key: value for key, value in given.items() if key not in ("self", "unknown", "given")})
+        if with_id is not None and custom_run_id is not None:
+            raise RunIdCollision(
+                f"with_id={with_id!r} and custom_run_id={custom_run_id!r} both name a run.\nGive one of them."
+            )
+        self._fail_on_exception = fail_on_exception
+        self._capture_traceback = capture_traceback
+        named = monitoring_namespace or setting("MONITORING_NAMESPACE")
+        self._monitoring_namespace = paths.parse(named) if named else None
+        self._settings = options.settings(mode, strict, limits, on_error)
+        facts = {"name": name, "description": description, "tags": options.tags_of(tags)}
+        if custom_run_id is None and with_id is None:
+            custom_run_id = setting("CUSTOM_RUN_ID")
+        custom_run_id = options.custom_id(custom_run_id)
+        project = options.project_name(project)
+        options.say_what_is_missing(**given)
+        asked_for = wanted(given)
+        self._begin(with_id, project, custom_run_id, store, facts)
+        if not self._session.is_read_only:
+            self._capture(asked_for)
+            hidden = ("self", "unknown", "given", "api_token")
+            self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
+
+    def _begin(
+        self,
+        with_id: str | None,
+        project: str | None,
+        custom_run_id: str | None,
+        store: Names | None,
+        facts: dict[str, Any],
+    ) -> None:
+        options.require_existing(RUN, self._mode, with_id)
+        place = self._place(store)
+        if with_id is not None and self._mode != "debug":
+            self._go_on(place.find_run(with_id), None, facts)
+            return
+        project = project or place.default_project()
+        ticket = place.new_run(project, custom_run_id)
+        texts = {
+            "id": ticket.id,
+            "project": project,  # a run that is copied to another store still knows it
+            "custom_run_id": custom_run_id,
+            "name": "Untitled" if facts["name"] is None else facts["name"],
+            "description": facts["description"] or "",
+            "owner": user_name(),
+            "hostname": host_name(),
+        }
+        self._enter(place, ticket, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+
+    def _capture(self, wanted: Wanted) -> None:
+        """Begin to capture what was asked for."""
+        self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
+        self._own_captures.start()
+
+    # What it is
+
+    @property
+    def monitoring_namespace(self) -> str:
+        """Where naiad itself logs for this process and thread."""
+        if self._monitoring_namespace is None:
+            import hashlib  # loads OpenSSL, which a run without monitoring does not need
+
+            identity = f"{host_name()}{os.getpid()}{threading.get_native_id()}"
+            self._monitoring_namespace = f"monitoring/{hashlib.sha256(identity.encode()).hexdigest()[-8:]}"
+        return self._monitoring_namespace
+
+    # The end
+
+    def _end(self, seconds: float | None) -> None:
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+        captures = None if self._is_inherited else self._captures
+        try:
+            if captures is not None:
+                plugged.stopping(self, captures, self._exception)
+            self._exception = None  # it holds all frames it went through, with their data
+            if self._own_captures is not None and not self._is_inherited:
+                self._own_captures.stop(min(LONGEST_CAPTURE, max(0.0, until - clock.monotonic())))
+            self._say_what_was_left_out()
+        finally:
+            super()._end(max(0.0, until - clock.monotonic()))
+        if captures is not None:
+            plugged.stopped(self)
+
+    def _fail(self, error: BaseException) -> None:
+        """An exception ends the program or the `with` block: mark the run, keep the traceback."""
+        state = lifecycle.end_state(error)
+        if state is None or self._is_inherited or self._session.is_read_only or self._state != "started":
+            return
+        self._exception = error
+        try:
+            self._mark_failed(state, error)
+        except NaiadError as problem:  # nothing may hide the exception itself
+            warn_once((self._session.key, "failed"), f"{self._session.title} could not be marked as failed: {problem}")
+
+    def _mark_failed(self, state: str, error: BaseException) -> None:
+        if self._fail_on_exception:
+            self._end_state = state
+            self._session.write(Assign("sys/failed", "bool", True))
+        if self._capture_traceback:
+            self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))
+
+    def _say_what_was_left_out(self) -> None:
+        if not self._session.has_limits:
+            return
+        counts = {
+            path: field.left_out
+            for path in self._session.tree.paths()
+            if isinstance(field := self._session.tree.get(path), Series) and field.left_out
+        }
+        for path, count in counts.items():
+            message = f'{count} points of "{path}" were left out in all, because their steps or times did not grow.'
+            warn_once((self._session.key, path, "left out"), message, LimitWarning)
+
+
+init_run = Run
+"""Open a run; the same as the class."""
+
+
+def _traceback_lines(error: BaseException) -> list[str]:
+    import traceback  # loads a tokenizer, which a run that goes well never needs
+
+    header = [
+        f"An uncaught exception occurred while run was active on worker {host_name()}.",
+        "Marking run as failed",
+    ]
+    return header + "".join(traceback.format_exception(error)).splitlines()

@@ -1,0 +1,1 @@
+"""The embedded back end: a store is a folder."""

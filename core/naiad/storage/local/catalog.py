@@ -1,0 +1,246 @@
+"""The catalog: a table of all runs of a store, with the value of every atom and the last one of every series.
+
+It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, thrown away
+when it is damaged, and kept in memory where the store cannot be written. What is written to a run later is found by
+its mark (`changed/<uid>`). What was copied in, copied over or removed is found by looking: on each read at what has no
+seal, now and then at every folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import MsgspecError
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from naiad import clock
+from naiad.progress import showing
+from naiad.storage.container_kinds import KINDS, RUN, ContainerKind
+from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
+from naiad.storage.local.ids import Register
+from naiad.storage.local.layout import Layout, RunFolder
+from naiad.storage.local.summaries import Summary, has_tag, is_in_trash, summaries
+from naiad.storage.sql.database import open_for_writing, open_in_memory
+from naiad.storage.sql.values import Stamp, about, container, forget, metadata, put, stamps
+
+__all__ = ["Catalog", "Summary"]
+
+T = TypeVar("T")
+FORMAT = 4
+BATCH = 256
+"""Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
+SETTLED_SECONDS = 2.0
+"""A folder that was changed more recently may change again within one tick of its file system's clock."""
+LOOK_SECONDS = 60.0
+"""A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
+_looked: dict[Path, float] = {}
+
+
+class _Own(threading.local):
+    """The catalogs in memory of one thread: it has its transactions alone."""
+
+    def __init__(self) -> None:
+        self.engines: dict[Path, Engine] = {}
+
+
+_own = _Own()
+
+
+class Catalog:
+    """The catalog of one store: of what lies in its folders, under the ids that its register knows."""
+
+    def __init__(self, layout: Layout, ids: Register) -> None:
+        self._layout = layout
+        self._ids = ids
+        self._place = layout.root / "catalog.db"
+        self._engine: Engine | None = None
+        self.progress_bar: bool | None = False
+        """Whether to show a bar while many runs are read; as users say it."""
+        self._is_file = True
+        """Whether others read what is noted here: only then may a mark go."""
+
+    def rows(
+        self,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+        state: str | None = None,
+        *,
+        kind: ContainerKind | None = RUN,
+        is_trashed: bool | None = False,
+    ) -> list[Summary]:
+        """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state.
+
+        Args:
+            project: of this one only.
+            tags: with all of these.
+            state: in this one.
+            kind: models, versions or projects instead; None for containers of every kind.
+            is_trashed: those in the trash instead; None for both.
+        """
+        wanted = has_tag(tags)
+        if kind is not None:
+            wanted.append(container.c.kind == kind.folder)
+        if is_trashed is not None:
+            wanted.append(is_in_trash() if is_trashed else ~is_in_trash())
+        if project is not None:
+            wanted.append(container.c.project == project)
+        if state is not None:
+            wanted.append(container.c.state == state)
+        return self.read(lambda connection: summaries(connection, wanted))
+
+    def refresh(self) -> None:
+        """Bring it up to date."""
+        self.read(lambda _connection: None)
+
+    def rebuild(self) -> None:
+        """Throw it away and make it anew from the run folders."""
+        self._discard()
+        self._read_changed()
+
+    def read(self, read: Callable[[Connection], T]) -> T:
+        """Read in a transaction after everything that has changed was read again."""
+        try:
+            self._read_changed()
+        except OperationalError:  # a store that cannot be written: this thread's own catalog serves
+            self._engine, self._is_file = None, False
+            self._read_changed()
+        except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
+            self._discard()
+            self._read_changed()
+        try:
+            return self._read(read)
+        except OperationalError:  # what was asked for cannot be answered
+            raise
+        except (DatabaseError, MsgspecError):
+            self.rebuild()
+        return self._read(read)
+
+    def _read(self, read: Callable[[Connection], T]) -> T:
+        with self._opened().begin() as connection:
+            return read(connection)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._is_file = self._is_file and self._layout.root.is_dir()
+            self._engine = self._on_disk() if self._is_file else self._in_memory()
+        return self._engine
+
+    def _on_disk(self) -> Engine:
+        engine = open_for_writing(self._place)
+        self._begin(engine)
+        return engine
+
+    def _in_memory(self) -> Engine:
+        """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
+        engine = _own.engines.get(self._layout.root)
+        if engine is None:
+            engine = open_in_memory(self._place)
+            try:
+                self._begin(engine)
+            except DatabaseError:  # the copy is of another format
+                engine = open_in_memory()
+                self._begin(engine)
+            _own.engines[self._layout.root] = engine
+        return engine
+
+    def _begin(self, engine: Engine) -> None:
+        with engine.begin() as connection:
+            if not engine.dialect.has_table(connection, about.name):
+                metadata.create_all(connection)
+                connection.execute(insert(about).values(format=FORMAT, listed=""))
+            elif connection.execute(select(about.c.format)).scalar() != FORMAT:
+                raise DatabaseError("another format", None, Exception("another format"))
+
+    def _discard(self) -> None:
+        self._engine = None
+        if not self._is_file:
+            _own.engines[self._layout.root] = engine = open_in_memory()
+            self._begin(engine)
+            return
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                self._place.with_name(f"{self._place.name}{suffix}").unlink()
+
+    def _read_changed(self) -> None:
+        engine = self._opened()
+        marks, listed, began = self._marks(), self._listed(), clock.monotonic()
+        with engine.begin() as connection:
+            is_listed = (
+                bool(listed)
+                and self._is_file
+                and began < _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
+                and connection.execute(select(about.c.listed)).scalar() == listed
+            )
+            known = stamps(connection, marks if is_listed else None)
+        watched = self._lying({*marks, *known}) if is_listed else self._layout.folders()
+        folders = {folder.uid: folder for folder in watched}
+        gone = [uid for uid in known if uid not in folders]
+        stale = list(self._stale(folders.values(), marks, known))
+        is_long = len(stale) > BATCH
+        with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
+            for start in range(0, max(len(stale), 1), BATCH):
+                entries = [read_entry(self._ids, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+                if gone or entries:
+                    with engine.begin() as connection:
+                        forget(connection, gone)
+                        put(connection, entries)
+                    gone = []
+                report(len(entries))
+        if not is_listed and listed:
+            with engine.begin() as connection:
+                connection.execute(update(about).values(listed=listed))
+        if self._is_file:
+            if not is_listed:
+                _looked[self._layout.root] = began
+            self._unmark([folders[uid] for uid in marks if uid in folders], marks)
+
+    def _stale(
+        self, folders: Iterable[RunFolder], marks: dict[str, int], known: dict[str, Stamp]
+    ) -> Iterator[tuple[RunFolder, Stamp]]:
+        """The folders that are not as they were when they were read; of a sealed one the seal tells."""
+        for folder in folders:
+            before = known.get(folder.uid)
+            if before and before.seal and folder.uid not in marks and before.seal == seal_stamp(folder):
+                continue
+            stamp = stamp_of(folder)
+            if not stamp.files or stamp.files != (before and before.files):
+                yield folder, stamp
+
+    def _listed(self) -> str:
+        """Changes when a folder of a container is made, copied in or removed; empty while that would not be noticed."""
+        times = []
+        for kind in KINDS:
+            with contextlib.suppress(FileNotFoundError):
+                times.append((kind.folder, os.stat(self._layout.root / kind.folder).st_mtime_ns))
+        is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
+        return repr(times) if is_settled else ""
+
+    def _lying(self, uids: Iterable[str]) -> Iterator[RunFolder]:
+        for uid in uids:
+            places = (self._layout.folder(uid, kind) for kind in KINDS)
+            yield from (folder for folder in places if folder.path.is_dir())
+
+    def _marks(self) -> dict[str, int]:
+        """The runs that may have changed, and when they were marked; each beginning of a run marks it anew."""
+        try:
+            with os.scandir(self._layout.root / "changed") as entries:
+                return {entry.name: entry.stat().st_mtime_ns for entry in entries}
+        except (FileNotFoundError, PermissionError):
+            return {}
+
+    def _unmark(self, folders: Iterable[RunFolder], marks: dict[str, int]) -> None:
+        """Of runs that were sealed when they were read, and not begun again since."""
+        for folder in folders:
+            mark = self._layout.root / "changed" / folder.uid
+            with contextlib.suppress(OSError):
+                if folder.seal.exists() and mark.stat().st_mtime_ns == marks[folder.uid]:
+                    mark.unlink()
+                    if not folder.seal.exists():
+                        mark.touch()

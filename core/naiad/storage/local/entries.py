@@ -1,0 +1,148 @@
+"""Reading a container's folder into an entry of the catalog."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import warnings
+from typing import Any
+
+from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.ops import Plain
+from naiad.scalars import unpack_text
+from naiad.storage.local.ids import Register
+from naiad.storage.local.index import derived
+from naiad.storage.local.index.states import STRING_SERIES, STRING_SET, FieldState, Series
+from naiad.storage.local.journal.leases import SUFFIX, read_writers
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+from naiad.storage.sql.values import Cell, Entry, Stamp
+
+__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "seal_stamp", "stamp_of"]
+
+WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
+"""Kinds whose content is files; all that the catalog knows of them is that they are there."""
+SEAL = "seal.json"
+FACTS = {"artifact": "hash", "git_ref": "commit_id"}
+"""Kinds whose value is JSON, and what of it is kept."""
+
+
+def stamp_of(folder: RunFolder) -> Stamp:
+    """Changes with every write to the container; empty while it is being written, or this user may not look."""
+    try:
+        return _stamp(folder)
+    except PermissionError:
+        return Stamp("", "")
+
+
+def _stamp(folder: RunFolder) -> Stamp:
+    seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
+    if not seal and any(each.is_alive for each in read_writers(folder.journal, {}).values()):
+        return Stamp("", "")
+    files = []
+    for directory in (folder.path, folder.journal):
+        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith((".db", ".json", ".ops", ".seg", SUFFIX)) or entry.name == folder.journal.name:
+                    stat = entry.stat()
+                    size = 0 if entry.is_dir() else stat.st_size
+                    files.append(f"{entry.name}:{size}:{stat.st_mtime_ns}")
+    return Stamp(" ".join(sorted(files)), seal)
+
+
+def seal_stamp(folder: RunFolder) -> str:
+    """Changes with every seal of the container; empty while it has none."""
+    try:
+        stat = os.stat(f"{folder.path}/{SEAL}")
+    except OSError:
+        return ""
+    return f"{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def read_entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
+    """What there is to know of a container; of one that cannot be read, its id and why."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
+            return _entry(ids, folder, stamp)
+    except PermissionError:
+        return _unreadable(ids, folder, stamp, "unreadable")
+    except (DamagedData, OSError):
+        return _unreadable(ids, folder, stamp, "damaged")
+    except NewerFormat:
+        return _unreadable(ids, folder, stamp, "newer")
+
+
+def _unreadable(ids: Register, folder: RunFolder, stamp: Stamp, state: str) -> Entry:
+    number = ids.id_of(folder.uid) or folder.uid
+    project = ids.projects().get(number.partition("-")[0], "")
+    cells = {("sys/id", "string"): number}
+    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
+
+
+def _entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
+    reader = Reader(folder)
+    cells: dict[tuple[str, str], Cell] = {
+        (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
+    }
+    values = {path: _plain(value) for path, value in reader.values("sys").items()}
+    for path, kind in derived.KINDS.items():
+        cells[path, kind] = values[path]
+    number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
+    project = as_stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
+    created = values.get("sys/creation_time")
+    return Entry(
+        folder.uid,
+        folder.kind.folder,
+        as_stored(number),
+        project,
+        str(values["sys/state"]),
+        created if isinstance(created, int) else None,
+        stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
+        cells,
+    )
+
+
+def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
+    if state.kind == STRING_SET:
+        return sorted({str(_plain(tag)) for tag in state.tags})
+    if state.kind in FACTS:
+        return _fact(state.kind, str(_plain(state.value)))
+    if state.kind in WITHOUT_VALUE:
+        return None
+    if facts is None:
+        return _plain(state.value)
+    if not facts.count:
+        return None
+    if state.kind == STRING_SERIES:
+        last = facts.last_value  # None: too long to be remembered in its field's row
+        return _plain(last) if last is not None else _plain(reader.texts(state.path).texts[-1])
+    variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
+    return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
+
+
+def _fact(kind: str, text: str) -> str | None:
+    with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
+        facts = json.loads(text)
+        found = facts.get(FACTS[kind]) if isinstance(facts, dict) else None
+        return as_stored(found) if isinstance(found, str) else None
+    return None
+
+
+def _counted(reader: Reader, path: str) -> float:
+    """The variance of a series whose index does not say it, from its points."""
+    import numpy as np
+
+    values = reader.points(path).values
+    return float(np.var(values[np.isfinite(values)]))
+
+
+def _plain(value: Plain) -> Any:
+    text = unpack_text(value) if isinstance(value, bytes) else value
+    return as_stored(text) if isinstance(text, str) else text
+
+
+def as_stored(text: str) -> str:
+    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,128 @@
+"""Reading stored files: the bytes of a `KeptFile`, wherever they are by now."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from naiad.disk import Report, nothing, replacing, write_all
+from naiad.errors import DamagedData
+from naiad.refs import KeptFile
+from naiad.storage.local.blobs import Blobs, damaged
+from naiad.storage.local.packs import Slice, read_slice
+from naiad.storage.local.reader import Reader
+
+__all__ = ["check_stored", "copy_to", "open_stored", "read_stored"]
+
+T = TypeVar("T")
+
+
+def read_stored(reader: Reader, file: KeptFile) -> bytes:
+    """The bytes of a file, checked.
+
+    Raises:
+        DamagedData: they are missing or not what was stored.
+    """
+    if file.content is not None:
+        return file.content
+    if file.start is not None:
+        return _found(reader, file, lambda blobs, name: read_slice(blobs, _slice(file, name)))
+    return _found(reader, file, lambda blobs, name: blobs.read(name))
+
+
+def open_stored(reader: Reader, file: KeptFile, *, is_checked: bool = False) -> BinaryIO:
+    """The bytes of a file to read.
+
+    Args:
+        reader: of the run that has it.
+        file: the file.
+        is_checked: it is read from begin to end, and what turns out not to be what was stored raises there.
+
+    Raises:
+        DamagedData: they are missing.
+    """
+    if file.content is not None or file.start is not None:
+        return io.BytesIO(read_stored(reader, file))
+    stream = _found(reader, file, lambda blobs, name: blobs.open(name))
+    return _Checked(stream, reader.resolve(file.blob)) if is_checked else stream  # type: ignore[return-value]  # as much of a stream as its users need
+
+
+def copy_to(reader: Reader, file: KeptFile, destination: Path, report: Report = nothing) -> None:
+    """Make a file with these bytes, checked. It appears whole or not at all and replaces what is there.
+
+    Raises:
+        DamagedData: they are missing or not what was stored.
+        OSError: the destination cannot be written.
+    """
+    if file.content is None and file.start is None:
+        return _found(reader, file, lambda blobs, name: blobs.copy_to(name, destination, report))
+    content = read_stored(reader, file)
+    with replacing(destination) as fd:
+        write_all(fd, content, 0)
+    report(len(content))
+    return None
+
+
+def check_stored(reader: Reader, file: KeptFile) -> None:
+    """Compare the bytes of a file that has a blob with what was stored.
+
+    Raises:
+        DamagedData: they are missing or not that.
+    """
+    _found(reader, file, lambda blobs, name: blobs.verify(name))
+
+
+class _Checked:
+    """A stream of a blob that is hashed as it is read, and compared with its name at the end."""
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; at the end, compare."""
+        data = self._stream.read(size)
+        self._sha256.update(data)
+        if (not data or size < 0) and "." not in self._name and self._sha256.hexdigest() != self._name:
+            raise damaged(self._name, "it is not the content that was stored")
+        return data
+
+    def __enter__(self) -> _Checked:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stream.close()
+
+
+def _slice(file: KeptFile, name: str) -> Slice:
+    return Slice(name, file.start or 0, file.size, file.sha256)
+
+
+def _found(reader: Reader, file: KeptFile, read: Callable[[Blobs, str], T]) -> T:
+    """Read content under the name it has now; once more if it got another one just then."""
+    blobs = Blobs(reader.folder.blobs)
+    name = reader.resolve(file.blob)
+    try:
+        _require_size(blobs, name, file)
+        return read(blobs, name)
+    except DamagedData:
+        reader.refresh()
+        moved = reader.resolve(file.blob)
+        if moved == name:
+            raise
+        _require_size(blobs, moved, file)
+        return read(blobs, moved)
+
+
+def _require_size(blobs: Blobs, name: str, file: KeptFile) -> None:
+    """A power cut may have kept less of content than came in, before it was hashed: no hash can tell that."""
+    if file.start is None:
+        with blobs.open(name) as stream:
+            size = os.fstat(stream.fileno()).st_size
+        if size != file.size:
+            raise damaged(str(blobs.path(name)), f"it has {size} bytes where {file.size} were stored")

@@ -1,0 +1,137 @@
+"""What the runs of a store refer to below `blobs/`, and freeing what none of them does."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+from naiad.errors import DamagedData, DamageWarning
+from naiad.refs import KeptFile, KeptVersion
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.census import GRACE_SECONDS, StoredFile, census, sweep
+from naiad.storage.local.files import check_stored
+from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
+from naiad.storage.local.journal.files import Damage
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.maintenance import candidates
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+
+__all__ = [
+    "ARTIFACT",
+    "FILE",
+    "FILE_KINDS",
+    "collect",
+    "damaged_files",
+    "file_texts",
+    "stored_files",
+    "what_is_damaged",
+]
+
+FILE = "file"
+ARTIFACT = "artifact"
+FILE_KINDS = (FILE, FILE_SERIES, FILE_SET, ARTIFACT)
+
+
+def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
+    """Every file that a run keeps, with the path of its field; of an artifact the list of its files.
+
+    Raises:
+        DamagedData: what a field keeps cannot be told.
+    """
+    for path, texts in _texts(reader):
+        for text in texts:
+            yield path, KeptFile.from_text(text)
+
+
+def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
+    """The files of each field as they are written down; of fields that are kept and not shown, too."""
+    for state, entries in reader.states(FILE_KINDS):
+        yield state.path, file_texts(state, entries)
+
+
+def file_texts(state: FieldState, entries: list[str]) -> list[str]:
+    """The files of one field as they are written down; `entries` are those of a series."""
+    if state.kind == FILE_SERIES:
+        return entries
+    if state.kind == FILE_SET:
+        return list(state.members.values())
+    return [KeptVersion.from_text(str(state.value)).manifest if state.kind == ARTIFACT else str(state.value)]
+
+
+def damaged_files(folder: RunFolder) -> Iterator[Damage]:
+    """The stored files of a run that are missing or not what was stored; what else is damaged is found elsewhere."""
+    reader = Reader(folder)
+    with warnings.catch_warnings(), contextlib.suppress(DamagedData):
+        warnings.simplefilter("ignore", DamageWarning)
+        checked: dict[tuple[str, int | None], str] = {}
+        for path, texts in _texts(reader):
+            for text in texts:
+                what, name = what_is_damaged(reader, text, checked)
+                if what:
+                    yield Damage(f"blobs/{name}" if name else "the run", what, path)
+
+
+def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
+    """What is wrong with a file, and the name of its content; each content of a size is looked at once."""
+    try:
+        file = KeptFile.from_text(text)
+    except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
+        return error.what, ""
+    if file.content is not None:
+        return "", ""
+    name = reader.resolve(file.blob)
+    key = name, file.size if file.start is None else None
+    if key not in checked:
+        checked[key] = _what_is_wrong(reader, file)
+    return checked[key], name
+
+
+def _what_is_wrong(reader: Reader, file: KeptFile) -> str:
+    try:
+        check_stored(reader, file)
+    except DamagedData as error:
+        return error.what
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False) -> list[StoredFile]:
+    """Remove the content that no run of a store refers to, and return it. Runs may be written meanwhile.
+
+    Args:
+        store: the store; trashed runs count as runs.
+        grace: what was used in the last so many seconds stays.
+        is_dry: remove nothing.
+
+    Raises:
+        DamagedData: what some run refers to cannot be told, so nothing was removed.
+    """
+    blobs = Blobs(store.root / "blobs")
+    found = census(blobs)
+    referenced: set[str] = set()
+    alive: set[str] = set()
+    for folder in store.folders():
+        reader = Reader(folder)
+        # writers first: one that is dead then has written all that it ever will refer to
+        alive |= {writer for writer, each in candidates(reader).items() if not each.is_dead}
+        referenced |= _referenced(reader)
+    return sweep(blobs, found, referenced, alive, grace=grace, is_dry=is_dry)
+
+
+def _referenced(reader: Reader) -> set[str]:
+    folder = reader.folder
+    try:
+        names = {reader.resolve(file.blob) for _path, file in stored_files(reader)}
+        what = str(reader.damages[0]) if reader.damages else ""
+    except DamagedData as error:
+        what = error.what
+    if what:
+        raise DamagedData(
+            f"The run in {folder.path} is damaged ({what}), so nothing was removed.\n"
+            f"Repair it first: naiad repair {folder.uid}",
+            file=str(folder.path), offset=0, what=what,
+        )  # fmt: skip
+    return names

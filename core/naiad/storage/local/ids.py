@@ -1,0 +1,219 @@
+"""The register: which folder an id means, and which ids, keys and names are taken.
+
+KEY-12          ids/KEY/12         a run
+KEY-CNN         ids/KEY/CNN        a model
+KEY-CNN-3       ids/KEY-CNN/3      a version of it
+KEY             ids/KEY/project    the project's own fields
+
+Each of these files has the uid of a folder. An id stays taken when its run is deleted: it never means another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from naiad import ids
+from naiad.errors import ProjectExists
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.storage.local.claims import claim, content, note
+
+__all__ = ["LONGEST_KEY", "Register", "is_model_key", "is_project_key", "kind_of_id"]
+
+_FORMS = {
+    RUN: re.compile(r"([^\W_]+)-([0-9]+)\Z"),
+    MODEL: re.compile(r"([^\W_]+)-([A-Z0-9_]*[A-Z][A-Z0-9_]*)\Z"),
+    MODEL_VERSION: re.compile(r"([^\W_]+-[A-Z0-9_]*[A-Z][A-Z0-9_]*)-([0-9]+)\Z"),
+    PROJECT: re.compile(r"([^\W_]+)\Z"),
+}
+"""How the ids of each kind are written: the folder below `ids/`, and the name in it."""
+
+LONGEST_KEY = 32
+OWN = "project"
+"""The name of a project itself among its ids; no model key is written in small letters."""
+
+
+def kind_of_id(name: str) -> ContainerKind | None:
+    """The kind that an id is written for.
+
+    >>> kind_of_id("DIGITS-CNN").name
+    'model'
+    """
+    return next((kind for kind, form in _FORMS.items() if form.match(name)), None)
+
+
+def is_model_key(key: str) -> bool:
+    """Whether a model may have this key: capital letters, digits and _, with at least one letter."""
+    return len(key) <= LONGEST_KEY and _FORMS[MODEL].match(f"P-{key}") is not None
+
+
+def is_project_key(key: str) -> bool:
+    """Whether a project may have this key: 1 to 10 capital letters and digits, with at least one letter."""
+    return re.fullmatch(r"[A-Z0-9]{1,10}", key) is not None and not key.isdigit()
+
+
+@dataclass(frozen=True)
+class Register:
+    """The ids, keys and custom ids of one store; nothing of it needs to exist yet."""
+
+    root: Path
+
+    # Ids
+
+    def uid(self, name: str) -> str:
+        """The uid of the container with this id; empty if there is none."""
+        place = self._place(name)
+        if place is not None:
+            with contextlib.suppress(OSError):
+                found = content(place).strip()
+                return found if ids.is_uid(found) else ""
+        return ""
+
+    def take(self, name: str, uid: str) -> bool:
+        """Let an id mean this folder; False when it is taken."""
+        place = self._place(name)
+        assert place is not None, name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return claim(place, uid)
+
+    def take_number(self, prefix: str, uid: str) -> str:
+        """Let the next free id `PREFIX-N` mean this folder, and return it."""
+        folder = self.root / "ids" / prefix
+        number = _hint(folder) + 1
+        while not claim(folder / str(number), uid):
+            number += 1
+        note(folder / ".last", str(number))
+        return f"{prefix}-{number}"
+
+    def release(self, name: str) -> None:
+        """Let an id be free again, of what could not be begun or may be made anew."""
+        place = self._place(name)
+        if place is not None:
+            place.unlink(missing_ok=True)
+
+    def id_of(self, uid: str) -> str:
+        """The id that means this folder; empty if there is none."""
+        return next((name for name in self.ids() if self.uid(name) == uid), "")
+
+    def ids(self, kind: ContainerKind | None = None) -> Iterator[str]:
+        """All ids ever taken; those of one kind."""
+        for folder in _names(self.root / "ids"):
+            for name in _names(self.root / "ids" / folder):
+                found = folder if name == OWN else f"{folder}-{name}"
+                if kind is None or kind_of_id(found) is kind:
+                    yield found
+
+    def _place(self, name: str) -> Path | None:
+        kind = kind_of_id(name)
+        found = _FORMS[kind].match(name) if kind else None
+        if found is None:
+            return None
+        folder, own = (found[1], OWN) if kind is PROJECT else (found[1], found[2])
+        return self.root / "ids" / folder / own
+
+    # Projects
+
+    def projects(self) -> dict[str, str]:
+        """Project by key."""
+        found = {key: _readable(self.root / "keys" / key) for key in _names(self.root / "keys")}
+        return {key: name for key, name in found.items() if name is not None}
+
+    def known_key(self, project: str) -> str:
+        """The key of a project; empty if it has none yet."""
+        return next((key for key, name in self.projects().items() if name == project), "")
+
+    def key(self, project: str, wish: str | None = None) -> str:
+        """The key of a project, taken now if it has none.
+
+        Raises:
+            ProjectExists: another project has the key wished for.
+        """
+        wanted = wish or ids.project_key(project)
+        folder = self.root / "keys"
+        key, n = wanted, 1
+        while True:
+            try:
+                owner = content(folder / key)
+            except FileNotFoundError:
+                folder.mkdir(exist_ok=True)
+                known = self.known_key(project)  # another one than its name would give, if it was made with one
+                if known:
+                    return known
+                owner = project if claim(folder / key, project) else content(folder / key)
+            if owner == project:
+                return key
+            if wish is not None:
+                raise ProjectExists(f"The key {wish!r} belongs to project {owner!r} of store {self.root}.")
+            n += 1
+            key = f"{wanted}{n}"
+
+    def forget_project(self, key: str) -> None:
+        """Free the key of a deleted project and every id with it."""
+        import shutil  # loads many modules, and a run needs none of them
+
+        for folder in _names(self.root / "ids"):
+            if folder.partition("-")[0] == key:
+                shutil.rmtree(self.root / "ids" / folder, ignore_errors=True)
+        (self.root / "keys" / key).unlink(missing_ok=True)
+
+    # Custom ids of runs
+
+    def custom(self, project: str, custom_run_id: str) -> tuple[str, str] | None:
+        """Uid and id of the run that has a custom id in a project."""
+        try:
+            known = json.loads(content(self._custom_place(project, custom_run_id)))
+        except FileNotFoundError:
+            return None
+        return known["uid"], known["id"]
+
+    def take_custom(self, project: str, custom_run_id: str, uid: str, name: str) -> bool:
+        """Let a custom id mean this run; False when it is taken."""
+        place = self._custom_place(project, custom_run_id)
+        place.parent.mkdir(exist_ok=True)
+        return claim(place, json.dumps({"uid": uid, "id": name}))
+
+    def release_custom(self, uid: str, *known: str) -> None:
+        """Free the custom id of a run, if it has one. Where project and custom id are known, no other is looked at."""
+        names = _names(self.root / "custom") if not known else [self._custom_place(*known).name]
+        for name in names:
+            place = self.root / "custom" / name
+            with contextlib.suppress(FileNotFoundError):
+                if json.loads(content(place))["uid"] == uid:
+                    place.unlink(missing_ok=True)
+
+    def _custom_place(self, project: str, custom_run_id: str) -> Path:
+        import hashlib  # like difflib elsewhere, it would cost each start some milliseconds
+
+        name = hashlib.sha256(f"{project}\0{custom_run_id}".encode("utf-8", "surrogatepass")).hexdigest()
+        return self.root / "custom" / name
+
+
+def _hint(folder: Path) -> int:
+    """A number that is surely taken, near the last one. It only saves time, so it may be stale or torn."""
+    try:
+        hint = int((folder / ".last").read_text())
+    except (OSError, ValueError):
+        folder.mkdir(parents=True, exist_ok=True)
+        return max((int(name) for name in os.listdir(folder) if name.isdigit()), default=0)
+    return hint if (folder / str(hint)).exists() else 0
+
+
+def _readable(place: Path) -> str | None:
+    """What a file says; None if it has gone meanwhile, or this user may not read it."""
+    try:
+        return content(place)
+    except (FileNotFoundError, PermissionError):
+        return None
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder this user may read; names that begin with a dot are being made or are hints."""
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []

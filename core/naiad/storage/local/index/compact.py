@@ -1,0 +1,189 @@
+"""Compaction: the many small chunks and packs of a run become few large ones, each series in order of its steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad.errors import DamagedData, StorageError
+from naiad.ids import new_writer_id
+from naiad.integers import EXACT
+from naiad.storage.local.index import schema
+from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
+from naiad.storage.local.index.index import Changes, Index
+from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
+from naiad.storage.local.index.points import Columns, join, ordered
+from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.rows import Head, pack_crc
+from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
+from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
+from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
+from naiad.storage.local.journal.files import Damage
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.sql.database import make_single_file, open_for_writing
+
+__all__ = ["compact", "compact_if_worth_it"]
+
+MOST_POINTS = 4_000_000
+"""Beyond this a run is not compacted when it stops: stopping has to end within seconds."""
+
+
+def compact_if_worth_it(folder: RunFolder) -> bool:
+    """Compact a run that lies in more than twice the rows it needs; whether that was so.
+
+    Raises:
+        StorageError: the disk refuses; the run is as it was.
+        DamagedData: so is a run with damage; it has to be repaired first.
+    """
+    index = Index(folder, open_for_writing(folder.index))
+    try:
+        with index.snapshot() as connection:
+            head = index.head(connection)
+            if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
+                return False
+            picture, head, _positions, _damages = index.load(connection)
+    except SQLAlchemyError as error:
+        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
+    shared = [state for state in picture.states() if len(state.point_writers()) > 1]
+    alone = [state for state in picture.states() if len(state.point_writers()) < 2]
+    needed = sum(-(-state.series.count // POINTS_LIMIT) + len(state.point_writers()) for state in shared)
+    needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
+    short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
+    needed += -(-short // POINTS_LIMIT)
+    if _is_tidy(head, needed):
+        return False
+    _rewrite(folder)
+    return True
+
+
+def _is_tidy(head: Head, needed: int) -> bool:
+    return head.points > MOST_POINTS or head.chunks + head.packs <= 2 * needed + 8
+
+
+def compact(folder: RunFolder) -> None:
+    """Write all series of a run anew, in one transaction; readers see it before or after. What is not folded stays.
+
+    A run may be written meanwhile. A sealed one is checked against its seal first, and sealed again.
+
+    Raises:
+        StorageError: the disk refuses; the run is as it was.
+        DamagedData: so is a run with damage; it has to be repaired first.
+    """
+    if not folder.index.exists():
+        return
+    with folder.lock():
+        seal = read_seal(folder)
+        if seal is None:
+            _rewrite(folder)
+            return
+        _require_sound(folder, seal)
+        remove_seal(folder, new_writer_id())
+        try:
+            _rewrite(folder)
+        finally:
+            make_single_file(folder.index)
+            write_seal(folder)
+
+
+def _require_sound(folder: RunFolder, seal: Seal | Damage) -> None:
+    """A new seal must not vouch for damage that the old one shows."""
+    if isinstance(seal, Damage):
+        raise _refusal("", seal.file, seal.what)
+    for name in seal.files:
+        if damaged_blocks(folder, seal, name) != []:
+            raise _refusal("", name, "it is not as it was sealed")
+
+
+def _rewrite(folder: RunFolder) -> None:
+    index = Index(folder, open_for_writing(folder.index))
+    try:
+        with index.snapshot() as connection:
+            picture, head, _positions, damages = index.load(connection)
+            if damages:
+                raise _refusal("", damages[0].file, damages[0].what)
+            changes = _rewritten(index, connection, picture)
+            _empty(connection, head)
+            index.commit(connection, picture, head, changes)
+    except SQLAlchemyError as error:
+        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
+
+
+def _rewritten(index: Index, connection: Connection, picture: Picture) -> Changes:
+    changes = Changes()
+    shares = _shares(connection)
+    short: list[tuple[FieldState, Columns]] = []
+    for state in sorted(picture.states(), key=lambda state: state.id):
+        if state.kind not in SERIES:
+            continue
+        chunks = index.chunks(connection, state.id)
+        if state.kind in TEXT_SERIES:
+            texts = texts_by_writer(state, chunks, _refusal)
+            _empty_series(state)
+            for writer, rows in texts.items():
+                add_texts(state, sorted(rows, key=lambda row: row[0]), changes, writer)
+        else:
+            points = _whole_steps(read_points(state, chunks, shares.get(state.id, []), [], _refusal))
+            by_writer = points_by_writer(state, chunks, shares.get(state.id, []))
+            _empty_series(state)
+            if len(by_writer) > 1:  # a deletion that arrives late may take those of one
+                for writer, parts in by_writer.items():
+                    add_chunks(state, _whole_steps(ordered(join(parts))), changes, writer)
+            elif len(points.values) < PACK_BELOW:
+                state.pieces = min(1, len(points.values))
+                short.append((state, points))
+            else:
+                add_chunks(state, points, changes, *by_writer)
+        picture.touch(state)
+    for is_integer in (True, False):
+        _pack(
+            [item for item in short if (item[1].steps.dtype == np.int64) == is_integer and len(item[1].values)],
+            changes,
+        )
+    return changes
+
+
+def _empty_series(state: FieldState) -> None:
+    state.pieces = 0
+    if state.shared is not None:
+        state.shared.by = []
+
+
+def _whole_steps(points: Columns) -> Columns:
+    """Steps are read as doubles. Where all are whole they were integers, which are smaller and mix with wide ones."""
+    steps = points.steps
+    if steps.dtype == np.int64 or not ((np.abs(steps) <= EXACT) & (np.rint(steps) == steps)).all():
+        return points
+    return points._replace(steps=steps.astype(np.int64))
+
+
+def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
+    if short:
+        ids = np.repeat([state.id for state, _points in short], [len(points.values) for _state, points in short])
+        add_packs(ids, join([points for _state, points in short]), changes)
+
+
+def _shares(connection: Connection) -> dict[int, list[Columns]]:
+    """What all packs hold, by field."""
+    found: dict[int, list[Columns]] = {}
+    for row in connection.execute(select(schema.pack).order_by(schema.pack.c.id)):
+        if row.crc != pack_crc(dict(row._mapping)):
+            raise _refusal("", schema.pack.name, f"pack {row.id} fails its crc")
+        pack = decode_pack(row.data)
+        for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
+            rows = slice(start, stop)
+            found.setdefault(field, []).append(Columns(pack.steps[rows], pack.values[rows], pack.times[rows]))
+    return found
+
+
+def _empty(connection: Connection, head: Head) -> None:
+    connection.execute(delete(schema.chunk))
+    connection.execute(delete(schema.pack))
+    head.chunks = head.packs = 0
+
+
+def _refusal(path: str, file: str, what: str) -> DamagedData:
+    field = f' (field "{path}")' if path else ""
+    return DamagedData(f"{file} is damaged and cannot be compacted: {what}{field}.", file=file, offset=0, what=what)

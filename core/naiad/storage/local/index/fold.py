@@ -1,0 +1,408 @@
+"""The fold: journal into index, exactly once.
+
+Everything happens in one transaction of the index: the chunks, the states of the fields and how far each journal file
+has been read. A fold that dies half way has not happened; one that is repeated finds its positions and adds nothing.
+Records are read before ops, so every field number that a record carries is already defined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad.errors import DamagedData, StorageError
+from naiad.storage.local.index.index import Changes, Index, begin_index
+from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
+from naiad.storage.local.index.points import (
+    Columns,
+    Ints,
+    from_records,
+    is_after,
+    ordered,
+    split_exact,
+)
+from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.rows import Head
+from naiad.storage.local.index.series import facts_of, left_points, left_texts
+from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
+from naiad.storage.local.journal.coverage import Coverage, read_coverage
+from naiad.storage.local.journal.files import Damage, JournalFile, read_ops
+from naiad.storage.local.journal.frames import Frame
+from naiad.storage.local.journal.records import Records, read_records
+from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.sums import FileCover
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.sql.database import open_for_writing
+
+__all__ = ["Folder", "Source"]
+
+
+Flags = npt.NDArray[np.bool_]
+Covers = dict[str, FileCover]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A journal file to fold; `is_final` when nobody will ever write to it again."""
+
+    file: JournalFile
+    is_final: bool
+
+
+class Folder:
+    """Folds one run again and again, and remembers its picture in between."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._index: Index | None = None
+        self._picture: Picture | None = None
+        self._folds = -1
+        self.head = Head()
+        self.positions: dict[str, tuple[int, bool]] = {}
+        """How many bytes of each journal file the last fold left in the index, and whether that is all of it."""
+        self.finished: set[str] = set()
+        """The files folded to their end here. Another process may have done so too, for a writer it took for dead."""
+
+    def fold(self, sources: Iterable[Source]) -> list[JournalFile]:
+        """Put what the sources hold into the index; the files that are folded whole and may go.
+
+        Raises:
+            StorageError: the disk or the index refuses; nothing was changed.
+            DamagedData: the index is damaged, and nothing is folded into it until it is repaired.
+        """
+        try:
+            return self._fold(list(sources))
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", error)
+            number = errno.ENOSPC if "full" in str(reason) else errno.EIO
+            raise StorageError(f"its index {self._folder.index} refuses: {reason}", errno=number) from error
+
+    def _fold(self, sources: list[Source]) -> list[JournalFile]:
+        coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
+        index = self._open()
+        picture, self._picture = self._picture, None  # after a failure it is loaded anew
+        with index.snapshot() as connection:
+            picture, head, positions = self._load(index, connection, picture)
+            changes = Changes()
+            read = functools.partial(index.remnant, connection)
+            done = _absorb(picture, head, sources, positions, changes, coverage.files, read)
+            head.is_noted |= bool(coverage.writers)
+            index.commit(connection, picture, head, changes)
+        picture.touched.clear()
+        picture.touched_writers.clear()
+        self._picture, self._folds = picture, head.folds
+        self.head = head
+        self.positions = {**positions, **changes.positions}
+        self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
+        return done
+
+    def shadowed(self, writer: str) -> list[Shadowed]:
+        """The fields with something of this writer in them that are kept but not shown, after a fold."""
+        picture = self._picture
+        if picture is None or not picture.hidden():
+            return []
+        own = {(state.path, state.kind) for state in picture.writers[writer].fields if state is not None}
+        own |= {(state.path, state.kind) for state in picture.states() if state.writer == writer}
+        return [each for each in picture.shadowed() if (each.path, each.kind) in own]
+
+    def known_positions(self) -> dict[str, tuple[int, bool]]:
+        """How far each journal file is in the index now, whoever folded it; likewise whether that is all of it.
+
+        Raises:
+            StorageError: the disk or the index refuses.
+        """
+        try:
+            index = self._open()
+            with index.view() as connection:
+                return index.positions(connection, [])
+        except SQLAlchemyError as error:
+            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
+
+    def forget(self) -> None:
+        """Drop what is remembered."""
+        self._picture = None
+
+    def _open(self) -> Index:
+        if self._index is None or not self._folder.index.exists():
+            if not self._folder.index.exists():
+                begin_index(self._folder)
+            self._index = Index(self._folder, open_for_writing(self._folder.index))
+            self._picture = None
+        return self._index
+
+    def _load(
+        self, index: Index, connection: Connection, picture: Picture | None
+    ) -> tuple[Picture, Head, dict[str, tuple[int, bool]]]:
+        head = index.head(connection)
+        if picture is not None and head.folds == self._folds:
+            return picture, head, index.positions(connection, [])
+        picture, head, positions, damages = index.load(connection)
+        if damages:
+            raise DamagedData(
+                f"The index {self._folder.index} is damaged ({damages[0].what}), so nothing is folded into it.",
+                file=str(self._folder.index), offset=0, what=damages[0].what,
+            )  # fmt: skip
+        return picture, head, positions
+
+
+def _absorb(
+    picture: Picture,
+    head: Head,
+    sources: list[Source],
+    positions: dict[str, tuple[int, bool]],
+    changes: Changes,
+    covers: Covers,
+    read: Callable[[FieldState], tuple[list[Any], list[Any]]],
+) -> list[JournalFile]:
+    unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
+    parts = _read(unfinished, positions, covers)
+    records = [(part.source.file, part.records) for part in parts if part.records is not None]
+    for part in parts:
+        if part.source.is_final or part.upto > part.start:
+            changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
+    picture.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
+    for state in list(picture.uncertain.values()):
+        _settle(picture, head, state, read(state), changes)
+    records.sort(key=lambda item: item[0])
+    fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
+    for state in picture.touched.values():
+        if state.retired_at is None or state.kind == FLOAT_SERIES:
+            _give_id(state, head, changes)
+        fold_texts(state, changes)
+        fold_lines(state, changes)
+    is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
+    return [source.file for source in sources if source.file.name in is_done]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one file holds beyond its position: records of a segment, frames of an ops file."""
+
+    source: Source
+    start: int
+    upto: int
+    size: int
+    damages: list[Damage]
+    records: Records | None = None
+    frames: Sequence[Frame] = ()
+
+
+def _read(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
+    """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
+
+    Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
+    """
+    segments = sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file)
+    ops = [one for one in sources if one.file.suffix == "ops"]
+    parts = [*_read_segments(segments, positions, covers), *_each(ops, positions, covers, _read_ops)]
+    damaged = {part.source.file.writer for part in parts if part.damages}
+    return [part for part in parts if part.source.file.writer not in damaged]
+
+
+def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> Iterator[_Part]:
+    """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
+
+    What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
+    """
+    held: set[str] = set()
+    for part in _each(sources, positions, covers, _read_segment):
+        writer, is_final = part.source.file.writer, part.source.is_final
+        if writer not in held:
+            yield part
+        if not is_final and part.upto + RECORD <= part.size:
+            held.add(writer)
+
+
+def _each(
+    sources: list[Source],
+    positions: dict[str, tuple[int, bool]],
+    covers: Covers,
+    read: Callable[[Source, int, FileCover | None], _Part],
+) -> Iterator[_Part]:
+    for source in sources:
+        with contextlib.suppress(FileNotFoundError):  # another process has folded it
+            name = source.file.name
+            yield read(source, positions.get(name, (0, False))[0], covers.get(name))
+
+
+def _read_segment(source: Source, start: int, cover: FileCover | None) -> _Part:
+    start = max(start, HEADER)
+    size = source.file.path.stat().st_size
+    records, upto, damages = read_records(source.file, start, cover=cover)
+    known = records if source.is_final else records[: (upto - start) // RECORD]
+    return _Part(source, start, upto, size, damages, known)
+
+
+def _read_ops(source: Source, start: int, cover: FileCover | None) -> _Part:
+    frames, upto, damages = read_ops(source.file, start, cover=cover)
+    return _Part(source, start, upto, upto, damages, frames=frames)
+
+
+def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
+    """All new points, stably sorted by field, as chunks and packs; each is of one writer, since a deletion may be."""
+    pieces: dict[str, list[Records]] = {}
+    for writer, piece in records:
+        pieces.setdefault(writer, []).append(piece)
+    for writer, part in pieces.items():
+        states: dict[int, FieldState] = {}
+        fields, is_float, raw = _by_field(picture, head, writer, _joined(part), states, changes)
+        order = np.argsort(fields, kind="stable")
+        order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
+        if len(order):
+            for rows, points in _with_true_steps(fields[order], is_float[order], raw.take(order)):
+                _fold_sorted(states, rows, points, changes, writer)
+
+
+def _by_field(
+    picture: Picture,
+    head: Head,
+    writer: str,
+    records: Records,
+    states: dict[int, FieldState],
+    changes: Changes,
+) -> tuple[Ints, Flags, Columns]:
+    """Columns of one writer's records, with the id of the field instead of the writer's own number."""
+    numbers, is_float, raw = from_records(records)
+    known = picture.writer(writer).fields
+    ids = [0] * (len(known) + 1)
+    fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
+    fields[numbers > len(known)] = 0
+    for number in np.flatnonzero(np.bincount(fields)).tolist():
+        state = known[number - 1] if number else None
+        if state is not None and state.path in picture.graves:
+            state, since = picture.meaning(writer, number)
+            if state is not None and since > -math.inf:
+                is_late = (fields == number) & is_after(records["time"], since)
+                fields[(fields == number) & ~is_late] = 0
+                if is_late.any():
+                    picture.heir(state, writer)
+                else:
+                    state = None
+        if state is not None:
+            picture.touch(state)
+            _give_id(state, head, changes)
+            ids[number] = state.id
+            states[state.id] = state
+    return np.array(ids)[fields], is_float, raw
+
+
+def _joined(pieces: list[Records]) -> Records:
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _give_id(state: FieldState, head: Head, changes: Changes) -> None:
+    if not state.id:
+        state.id = head.next_field
+        head.next_field += 1
+        changes.new_fields.append(state)
+
+
+def _with_true_steps(fields: Ints, is_float: Flags, raw: Columns) -> Iterator[tuple[Ints, Columns]]:
+    """Integer steps and fractional ones apart, by field: a block has steps of one type."""
+    if not is_float.any():
+        yield fields, raw
+        return
+    in_float_group = np.isin(fields, np.unique(fields[is_float]))
+    if not in_float_group.all():
+        yield fields[~in_float_group], raw.take(~in_float_group)
+    for field in np.unique(fields[in_float_group]).tolist():
+        rows = fields == field
+        for part in split_exact(raw.take(rows), is_float[rows]):
+            yield np.full(len(part.values), field), part
+
+
+def _settle(
+    picture: Picture, head: Head, state: FieldState, pieces: tuple[list[Any], list[Any]], changes: Changes
+) -> None:
+    """Write anew what a deletion that arrived late has left of a series."""
+    left: dict[str, list[Columns]] = {}
+    if state.kind == FLOAT_SERIES:
+        left = left_points(state, *pieces, _refusal)
+    else:
+        state.texts = left_texts(state, pieces[0], _refusal)
+    state.remnant = None
+    picture.settle(state, [*left, *state.texts])
+    if left or state.texts:
+        _give_id(state, head, changes)
+    for writer, parts in left.items():
+        for part in parts:
+            state.add_points(writer, *facts_of(part))
+            add_chunks(state, part, changes, writer)
+
+
+def _fold_sorted(states: dict[int, FieldState], fields: Ints, points: Columns, changes: Changes, writer: str) -> None:
+    starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
+    bounds = np.append(starts, len(fields))
+    points = _ordered_within(points, starts, bounds)
+    ids = fields[starts]
+    _count(states, ids, bounds, points, writer)
+    sizes = np.diff(bounds)
+    for i in np.flatnonzero(sizes >= PACK_BELOW).tolist():
+        add_chunks(states[int(ids[i])], points.take(slice(int(bounds[i]), int(bounds[i + 1]))), changes, writer)
+    is_short = np.repeat(sizes < PACK_BELOW, sizes)
+    if is_short.any():
+        add_packs(fields[is_short], points.take(is_short), changes)
+        for field in ids[sizes < PACK_BELOW].tolist():
+            states[field].add_piece(writer)
+    changes.points += len(fields)
+
+
+def _ordered_within(points: Columns, starts: Ints, bounds: Ints) -> Columns:
+    """Each group by step. Groups that already are, nearly all, are left alone."""
+    descents = np.flatnonzero(points.steps[1:] < points.steps[:-1]) + 1
+    descents = descents[~np.isin(descents, starts)]
+    for group in np.unique(np.searchsorted(bounds, descents, side="right") - 1).tolist():
+        rows = slice(int(bounds[group]), int(bounds[group + 1]))
+        for column, right in zip(points, ordered(points.take(rows)), strict=True):
+            column[rows] = right
+    return points
+
+
+def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Columns, writer: str) -> None:
+    """Bring the facts of each series up to date."""
+    starts, ends = bounds[:-1], bounds[1:] - 1
+    values = points.values
+    finite = np.isfinite(values)
+    numbers = np.where(finite, values, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        counts, totals = np.add.reduceat(finite, starts, dtype=np.int64), np.add.reduceat(numbers, starts)
+        numbers -= np.repeat(totals / np.maximum(counts, 1), np.diff(bounds))
+        columns = (
+            ids,
+            np.diff(bounds),
+            counts,
+            np.minimum.reduceat(np.where(finite, values, np.inf), starts),
+            np.maximum.reduceat(np.where(finite, values, -np.inf), starts),
+            totals,
+            points.steps[ends],
+            values[ends],
+            points.times[ends],
+            np.add.reduceat(np.where(finite, np.square(numbers), 0.0), starts),
+            _last_ranks(points, starts, ends),
+        )
+    for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
+        states[field].add_points(writer, *facts)
+
+
+def _last_ranks(points: Columns, starts: Ints, ends: Ints) -> Ints:
+    """The latest time among the points of the last step of each group; nearly always the one point there is."""
+    ranks = points.times[ends]
+    steps = points.steps
+    for i in np.flatnonzero((ends > starts) & (steps[np.maximum(ends - 1, 0)] == steps[ends])).tolist():
+        rows = slice(int(starts[i]), int(ends[i]) + 1)
+        ranks[i] = points.times[rows][steps[rows] == steps[ends[i]]].max()
+    return ranks
+
+
+def _refusal(path: str, file: str, what: str) -> DamagedData:
+    return DamagedData(f'"{path}" is damaged in {file} ({what}).', file=file, offset=0, what=what)

@@ -1,0 +1,407 @@
+"""The index of a run, `run.db`: loading the picture from it, and putting a fold into it in one transaction."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DatabaseError
+
+from naiad import paths
+from naiad.errors import NaiadPathError
+from naiad.forks import holding_forks
+from naiad.ids import new_writer_id
+from naiad.storage.local.index import schema
+from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.rows import (
+    CHUNK_TYPES,
+    FIELD_SHIFT,
+    PYRAMID_TYPES,
+    Head,
+    chunk_key,
+    damaged,
+    decode_head,
+    facts_row,
+    field_row,
+    field_state,
+    head_row,
+    is_whole,
+    is_whole_field,
+    is_whole_pack,
+    pack_crc,
+    position_row,
+    typed,
+    writer_row,
+    writer_state,
+)
+from naiad.storage.local.index.states import FieldState
+from naiad.storage.local.integrity.seal import sync_folder
+from naiad.storage.local.journal.files import Damage, refuse_newer
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.sql.database import make_single_file, open_for_writing
+
+__all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
+
+UNKNOWN = -1
+"""The `folds` of an index whose head is damaged."""
+
+
+@dataclass
+class Changes:
+    """What one fold adds to the index, besides the states that the picture marks as touched."""
+
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    packs: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    points: int = 0
+    new_fields: list[FieldState] = field(default_factory=list)
+
+
+class Index:
+    """The index of one run, through an engine that reads it or one that writes it."""
+
+    def __init__(self, folder: RunFolder, engine: Engine) -> None:
+        self.folder = folder
+        self.engine = engine
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction in which everything read belongs together."""
+        with holding_forks(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def view(self) -> Iterator[Connection]:
+        """The same for who only reads: SQLite refuses to commit what has read a damaged page, and need not."""
+        with holding_forks(), self.engine.connect() as connection:
+            yield connection
+
+    def create(self) -> None:
+        """Make the tables of a new index."""
+        with self.snapshot() as connection:
+            schema.metadata.create_all(connection)
+            connection.execute(insert(schema.head).values(head_row(Head())))
+
+    def head(self, connection: Connection) -> Head:
+        """The counts.
+
+        Raises:
+            NewerFormat: a later release wrote this index.
+            DatabaseError: it is damaged.
+        """
+        row = connection.execute(_select_head).one_or_none()
+        if row is None:
+            raise damaged("the head row is missing")
+        if not is_whole(schema.head, row._mapping):
+            raise damaged("the head row fails its crc")
+        refuse_newer(row.format, schema.FORMAT, self.folder.index)
+        return decode_head(row.facts)
+
+    def folds(self, connection: Connection) -> int:
+        """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
+        return self._head_or_none(connection, []).folds
+
+    def load(self, connection: Connection) -> tuple[Picture, Head, dict[str, tuple[int, bool]], list[Damage]]:
+        """The picture, the counts, how far each journal file is folded, and what is damaged.
+
+        A damaged row, page or table is left out and said; whoever changes the index has to refuse then.
+
+        Raises:
+            NewerFormat: a later release wrote this index.
+            DatabaseError: nothing of it can be read.
+        """
+        damages: list[Damage] = []
+        head = self._head_or_none(connection, damages)
+        picture = Picture()
+        states = self._load_fields(connection, head, picture, damages)
+        if not states and head.folds == UNKNOWN:
+            raise damaged(damages[0].what)
+        self._load_writers(connection, head, picture, states, damages)
+        picture.link()
+        positions = self.positions(connection, damages)
+        if head.folds != UNKNOWN:
+            damages += self._missing_rows(connection, head)
+        picture.touched.clear()
+        picture.touched_writers.clear()
+        return picture, head, positions, damages
+
+    def positions(self, connection: Connection, damages: list[Damage]) -> dict[str, tuple[int, bool]]:
+        """How many bytes of each journal file are in the index, and whether that is all of it.
+
+        A file whose position is damaged counts as wholly there: better that points are missing than that they are
+        there twice.
+        """
+        found = {}
+        for row in self._scan(connection, schema.position, damages):
+            if is_whole(schema.position, row._mapping):
+                found[row.file] = (row.upto, bool(row.is_done))
+            else:
+                damages.append(self._damage(f"the position of {row.file!r} fails its crc"))
+                found[str(row.file)] = (0, True)
+        return found
+
+    def all_rows(self, connection: Connection, table: Table, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
+        """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
+        return self._scan(connection, table, damages, keys)
+
+    def commit(self, connection: Connection, picture: Picture, head: Head, changes: Changes) -> None:
+        """Put a fold into the index, inside the caller's transaction."""
+        self._drop_retired(connection, picture, head)
+        new = changes.new_fields
+        are_new = set(map(id, new))
+        known = [state for state in picture.touched.values() if id(state) not in are_new]
+        _many(connection, insert(schema.field), [field_row(state) for state in new])
+        _many(connection, _update_field, [{"b_id": state.id, **facts_row(state)} for state in known])
+        for row in changes.packs:
+            row["id"] = head.next_pack
+            row["crc"] = pack_crc(row)
+            head.next_pack += 1
+        _many(connection, insert(schema.chunk), changes.chunks)
+        _many(connection, insert(schema.pack), changes.packs)
+        self._commit_writers(connection, picture, head)
+        _many(
+            connection,
+            delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
+            [{"b_file": name} for name in changes.positions],
+        )
+        _many(connection, insert(schema.position), [position_row(*item) for item in changes.positions.items()])
+        head.folds += 1
+        head.fields += len(new)
+        head.chunks += len(changes.chunks)
+        head.packs += len(changes.packs)
+        head.points += changes.points
+        row = head_row(head)
+        connection.execute(update(schema.head), row)
+
+    def put_head(self, connection: Connection, head: Head) -> None:
+        """Say what is there; for who rebuilds an index."""
+        connection.execute(update(schema.head), head_row(head))
+
+    def chunks(self, connection: Connection, field_id: int) -> list[Any]:
+        """The chunk rows of a field in the order in which they were folded.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        low = chunk_key(field_id, 0)
+        rows = connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)})
+        return typed(rows, CHUNK_TYPES)
+
+    def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
+        """The same without the points.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        low = chunk_key(field_id, 0)
+        rows = connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)})
+        return typed(rows, PYRAMID_TYPES)
+
+    def packs(self, connection: Connection, field_id: int) -> list[Any]:
+        """The packs that may hold points of a field, without damaged ones; its count of points tells if that matters.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        try:
+            rows = list(connection.execute(_select_packs, {"field": field_id}))
+        except DatabaseError:
+            rows = self.all_rows(connection, schema.pack, range(1, self.head(connection).next_pack), [])
+        return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
+
+    def remnant(self, connection: Connection, state: FieldState) -> tuple[list[Any], list[Any]]:
+        """The chunks and packs in which points of a series lie of which a deletion took some.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        assert state.remnant is not None
+        number = state.remnant.id
+        return self.chunks(connection, number), self.packs(connection, number)
+
+    def _head_or_none(self, connection: Connection, damages: list[Damage]) -> Head:
+        try:
+            return self.head(connection)
+        except DatabaseError as error:
+            damages.append(self._damage(f"its counts cannot be read: {error.orig}"))
+            return Head(folds=UNKNOWN)
+
+    def _scan(self, connection: Connection, table: Table, damages: list[Damage], keys: Sequence[int] = ()) -> list[Any]:
+        """All rows in the order of their keys; where a page is damaged, the rows with these keys on other pages."""
+        key = next(iter(table.primary_key))
+        rows: list[Any] = []
+        try:
+            for row in connection.execute(select(table).order_by(key)):
+                rows.append(row)
+        except DatabaseError as error:
+            damages.append(self._damage(f"its table of {table.name}s cannot be read whole: {error.orig}"))
+            return _rows_by_key(connection, table, keys) if keys else rows
+        return rows
+
+    def _load_fields(
+        self, connection: Connection, head: Head, picture: Picture, damages: list[Damage]
+    ) -> dict[int, FieldState]:
+        states = {}
+        rows = self._scan(connection, schema.field, damages, range(1, head.next_field))
+        for row in rows:
+            if not is_whole_field(row):
+                damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
+                continue
+            state = field_state(row.id, row.path, row.kind, row.facts)
+            states[row.id] = state
+            picture.add(state)
+        if head.folds != UNKNOWN and len(rows) != head.fields:
+            damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
+        return states
+
+    def _load_writers(
+        self,
+        connection: Connection,
+        head: Head,
+        picture: Picture,
+        states: dict[int, FieldState],
+        damages: list[Damage],
+    ) -> None:
+        rows = self._scan(connection, schema.writer, damages)
+        for row in rows:
+            if not is_whole(schema.writer, row._mapping):
+                damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
+                continue
+            picture.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
+        if head.folds != UNKNOWN and len(rows) != head.writers:
+            damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
+
+    def _missing_rows(self, connection: Connection, head: Head) -> list[Damage]:
+        """Rows that a flipped bit made invisible, which no crc of a row can tell."""
+        damages = []
+        for table, expected in ((schema.chunk, head.chunks), (schema.pack, head.packs)):
+            try:
+                has = connection.execute(select(func.count()).select_from(table)).scalar_one()
+            except DatabaseError as error:
+                damages.append(self._damage(f"its {table.name}s cannot be counted: {error.orig}"))
+                continue
+            if has != expected:
+                damages.append(self._damage(f"{has} rows of {table.name}s where {expected} were written"))
+        return damages
+
+    def _drop_retired(self, connection: Connection, picture: Picture, head: Head) -> None:
+        """Remove the rows and points of deleted fields; what is left of one has another number now."""
+        for number in picture.retired:
+            low = chunk_key(number, 0)
+            span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
+            head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
+            head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == number)).rowcount
+        picture.retired = []
+        for writer in picture.writers.values() if picture.renumbered else ():
+            if any(id(state) in picture.renumbered for state in writer.fields):
+                picture.touched_writers.add(writer.name)
+        picture.renumbered.clear()
+
+    def _commit_writers(self, connection: Connection, picture: Picture, head: Head) -> None:
+        names = [{"b_name": name} for name in picture.touched_writers]
+        if not names:
+            return
+        gone = connection.execute(
+            delete(schema.writer).where(schema.writer.c.name.in_([row["b_name"] for row in names]))
+        ).rowcount
+        rows = [writer_row(picture.writers[row["b_name"]]) for row in names]
+        _many(connection, insert(schema.writer), rows)
+        head.writers += len(rows) - gone
+
+    def _damage(self, what: str, path: str | None = None) -> Damage:
+        return Damage(self.folder.index.name, what, path)
+
+
+_select_head = select(schema.head)
+_in_field = (schema.chunk.c.key >= bindparam("low")) & (schema.chunk.c.key < bindparam("high"))
+_select_chunks = (
+    select(
+        schema.chunk.c.key,
+        schema.chunk.c.count,
+        schema.chunk.c.crc,
+        schema.chunk.c.pyramid,
+        schema.chunk.c.data,
+    )
+    .where(_in_field)
+    .order_by(schema.chunk.c.key)
+)
+_select_pyramids = (
+    select(schema.chunk.c.key, schema.chunk.c.count, schema.chunk.c.pyramid)
+    .where(_in_field)
+    .order_by(schema.chunk.c.key)
+)
+_select_packs = (
+    select(schema.pack)
+    .where((schema.pack.c.last_field >= bindparam("field")) & (schema.pack.c.first_field <= bindparam("field")))
+    .order_by(schema.pack.c.id)
+)
+_update_field = (
+    update(schema.field)
+    .where(schema.field.c.id == bindparam("b_id"))
+    .values(facts=bindparam("facts"), crc=bindparam("crc"))
+)
+
+
+def begin_index(folder: RunFolder) -> None:
+    """Make a new index, whole or not at all: what is killed half way leaves a hidden file and no index without tables.
+
+    Where another process has just made one, that one stays.
+    """
+    hidden = folder.path / f".{folder.index.name}.{new_writer_id()}"
+    try:
+        Index(folder, open_for_writing(hidden)).create()
+        make_single_file(hidden)
+        _put_in_place(hidden, folder.index)
+        sync_folder(folder.path)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            hidden.with_name(hidden.name + suffix).unlink(missing_ok=True)
+
+
+def _put_in_place(hidden: Path, index: Path) -> None:
+    try:
+        os.link(hidden, index)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        if not index.exists():  # a file system without hard links
+            hidden.rename(index)
+
+
+def _path_or_none(path: object) -> str | None:
+    """A path out of a damaged row, if it can be one."""
+    try:
+        return paths.parse(path) if isinstance(path, str) else None
+    except NaiadPathError:
+        return None
+
+
+def _rows_by_key(connection: Connection, table: Table, keys: Sequence[int]) -> list[Any]:
+    """Rows one by one where they cannot be read together: halves of halves, so that sound stretches cost one query."""
+    key = next(iter(table.primary_key))
+    try:
+        return list(connection.execute(select(table).where(key.between(keys[0], keys[-1])).order_by(key)))
+    except DatabaseError:
+        if len(keys) == 1:
+            return []
+    middle = len(keys) // 2
+    return _rows_by_key(connection, table, keys[:middle]) + _rows_by_key(connection, table, keys[middle:])
+
+
+def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Execute a statement for each row. SQLAlchemy makes the SQL; its look at each single parameter is left out."""
+    if not rows:
+        return
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    names = compiled.positiontup
+    ordered = rows if names is None else [tuple(map(row.__getitem__, names)) for row in rows]
+    connection.exec_driver_sql(str(compiled), ordered)

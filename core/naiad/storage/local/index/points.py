@@ -1,0 +1,125 @@
+"""Points in numpy columns: from journal records, grouped by field, in the order in which they are kept."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from naiad.integers import EXACT
+from naiad.storage.local.journal.records import Records
+from naiad.storage.local.journal.segment import FLOAT_STEP
+
+__all__ = [
+    "Columns",
+    "Ints",
+    "Numbers",
+    "Reals",
+    "as_bytes",
+    "from_records",
+    "is_after",
+    "join",
+    "merged",
+    "numbers_array",
+    "ordered",
+    "split_exact",
+]
+
+Ints = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+Numbers = Ints | Reals
+
+
+class Columns(NamedTuple):
+    """Points: steps (int64, or float64 where some are fractional), values, and times in milliseconds."""
+
+    steps: Numbers
+    values: Reals
+    times: Ints
+
+    def take(self, rows: Ints | slice | npt.NDArray[np.bool_]) -> Columns:
+        """Some of the points."""
+        return Columns(self.steps[rows], self.values[rows], self.times[rows])
+
+
+def from_records(records: Records) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
+    """Field numbers, whether each step is a float, and columns whose steps are still the raw 64 bits as int64."""
+    fids = records["fid"]
+    is_float = (fids & FLOAT_STEP) != 0
+    numbers = (fids & (FLOAT_STEP - 1)).astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        times = np.rint(records["time"] * 1000.0).astype(np.int64)
+    raw = Columns(np.ascontiguousarray(records["step"]), np.ascontiguousarray(records["value"]), times)
+    return numbers, is_float, raw
+
+
+def split_exact(raw: Columns, is_float: npt.NDArray[np.bool_]) -> list[Columns]:
+    """Columns with true steps; more than one only where fractional steps mix with integers that no double holds."""
+    if not is_float.any():
+        return [raw]
+    floats = raw.steps.view(np.float64)
+    is_wide = ~is_float & ((raw.steps > EXACT) | (raw.steps < -EXACT))
+    if not is_wide.any():
+        return [raw._replace(steps=np.where(is_float, floats, raw.steps.astype(np.float64)))]
+    bounds = np.flatnonzero(np.diff(is_float)) + 1
+    parts = zip(np.split(np.arange(len(floats)), bounds), np.split(is_float, bounds), strict=True)
+    return [raw.take(rows)._replace(steps=(floats if flags[0] else raw.steps)[rows]) for rows, flags in parts]
+
+
+def ordered(points: Columns) -> Columns:
+    """By step; equal steps stay in order of arrival."""
+    steps = points.steps
+    if len(steps) < 2 or bool((steps[1:] >= steps[:-1]).all()):
+        return points
+    return points.take(np.argsort(steps, kind="stable"))
+
+
+def is_after(times: Reals, since: float) -> npt.NDArray[np.bool_]:
+    """Which unix times are later than a deletion, compared as they are kept: in whole milliseconds."""
+    with np.errstate(invalid="ignore"):
+        late: npt.NDArray[np.bool_] = np.rint(times * 1000.0) > round(since * 1000)
+    return late
+
+
+def merged(points: Columns, writers: Ints) -> Columns:
+    """Points of several writers by step. Equal steps of one writer stay in order, between writers they go by time.
+
+    A writer's time is the latest it has given so far to a point of that step, so that its order is never broken.
+    """
+    by_writer = np.lexsort((writers, points.steps))
+    steps, names = points.steps[by_writer], writers[by_writer]
+    is_first = np.concatenate(([True], (steps[1:] != steps[:-1]) | (names[1:] != names[:-1])))
+    ranks = np.unique(points.times[by_writer], return_inverse=True)[1].reshape(-1)
+    latest = np.maximum.accumulate(np.cumsum(is_first) * len(ranks) + ranks) % max(1, len(ranks))
+    return points.take(by_writer[np.lexsort((names, latest, steps))])
+
+
+def numbers_array(steps: list[int | float]) -> Numbers:
+    """Steps as int64, or float64 where some are fractional."""
+    is_integer = all(isinstance(step, int) for step in steps)
+    return np.array(steps, np.int64) if is_integer else np.array(steps, np.float64)
+
+
+def as_bytes(text: str | bytes) -> bytes:
+    """UTF-8, lone surrogates passed through."""
+    return text if isinstance(text, bytes) else text.encode()
+
+
+def join(parts: list[Columns]) -> Columns:
+    """One after the other. Steps become float64 unless they are all integers."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Columns(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+    return Columns(
+        _join_steps([part.steps for part in parts]),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.times for part in parts]),
+    )
+
+
+def _join_steps(parts: list[Numbers]) -> Numbers:
+    is_integer = all(part.dtype == np.int64 for part in parts)
+    joined: Numbers = np.concatenate([part if is_integer else part.astype(np.float64) for part in parts])
+    return joined

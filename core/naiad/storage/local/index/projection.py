@@ -1,0 +1,613 @@
+"""The picture of a run: its fields as the ops say they are. The one place where ops take effect.
+
+The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
+float series never pass through it: it only knows which number of which writer means which field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from naiad.ops import (
+    Assign,
+    Configure,
+    Define,
+    Delete,
+    Dropped,
+    End,
+    Members,
+    Op,
+    Open,
+    Printed,
+    Stored,
+    Strings,
+    Tags,
+)
+from naiad.storage.base import Shadowed
+from naiad.storage.local.index.last_writer import NEVER, Key
+from naiad.storage.local.index.lines import Lines
+from naiad.storage.local.index.states import (
+    ANY,
+    DELETED,
+    FILE_SET,
+    FLOAT_SERIES,
+    SERIES,
+    STRING_SERIES,
+    STRING_SET,
+    Deletions,
+    FieldState,
+    Remnant,
+    Shared,
+    TextPoint,
+    WriterState,
+)
+from naiad.storage.local.journal.frames import Frame
+
+__all__ = ["Picture", "Shadowed"]
+
+
+class Picture:
+    """All fields and writers of a run, at some point of the journal.
+
+    It is the same in whatever order the files of several writers are applied, if those of each come in its order: every
+    op counts by its key (time, writer), deletions are kept for what arrives late, and of one writer the order of its
+    ops is what counts, whatever its clock does.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, dict[str, FieldState]] = {}  # path -> kind -> state, alive ones only
+        self.writers: dict[str, WriterState] = {}
+        self.touched: dict[int, FieldState] = {}  # by identity: what the fold has to write
+        self.retired: list[int] = []  # numbers in the index whose rows and points have to go
+        self.renumbered: set[int] = set()  # by identity: states that writers' numbers may mean, with another number now
+        self.graves: dict[str, FieldState] = {}  # path -> what was deleted there
+        self.dead: dict[str, FieldState] = {}  # path -> a float series that is not there, for the numbers that mean it
+        self.uncertain: dict[int, FieldState] = {}  # by identity: of whose points in the index a deletion took some
+        self.version = 0  # changes whenever a number may mean something else
+        self._orphans: tuple[int, list[tuple[str, int, FieldState, float]]] = (0, [])
+        self._namespaces: set[str] = set()  # all that ever held a field
+        self._contested: set[str] = set()  # paths at which two kinds, or a field and a namespace, may have met
+        self._hidden: tuple[int, dict[tuple[str, str], FieldState]] = (0, {})
+        self.touched_writers: set[str] = set()
+
+    def at(self, path: str) -> FieldState | None:
+        """The field that is shown at a path."""
+        kinds = self.fields.get(path)
+        if not kinds:
+            return None
+        if not self._contested:
+            return next(iter(kinds.values()))
+        hidden = self.hidden()
+        return next((state for kind, state in kinds.items() if (path, kind) not in hidden), None)
+
+    def hidden(self) -> dict[tuple[str, str], FieldState]:
+        """The fields that are not shown, by path and kind, and what is shown instead of each."""
+        if self._hidden[0] != self.version:
+            self._hidden = (self.version, self._decide() if self._contested else {})
+        return self._hidden[1]
+
+    def shadowed(self) -> list[Shadowed]:
+        """The same as plain data."""
+        return [Shadowed(path, kind, by.path, by.kind) for (path, kind), by in self.hidden().items()]
+
+    def _decide(self) -> dict[tuple[str, str], FieldState]:
+        """The rule for what processes defined without knowing of each other: the one that was defined first is shown.
+
+        That holds for two kinds at one path, and for a field and others below it. Nothing is removed.
+        """
+        hidden: dict[tuple[str, str], FieldState] = {}
+        shown: dict[str, FieldState] = {}  # by path and by each namespace above it
+        leaves: set[str] = set()
+        for state in sorted(self._rivals(), key=_seniority):
+            above = [*_above(state.path)]
+            rival = shown.get(state.path) or next((shown[path] for path in above if path in leaves), None)
+            if rival is not None:
+                hidden[state.path, state.kind] = rival
+                continue
+            leaves.add(state.path)
+            for path in (state.path, *above):
+                shown.setdefault(path, state)
+        return hidden
+
+    def _rivals(self) -> Iterable[FieldState]:
+        for path, kinds in self.fields.items():
+            if path in self._contested or not self._contested.isdisjoint(_above(path)):
+                yield from kinds.values()
+
+    def states(self) -> Iterable[FieldState]:
+        """Every alive state, shadowed ones included."""
+        for kinds in self.fields.values():
+            yield from kinds.values()
+
+    def add(self, state: FieldState) -> None:
+        """Put a state that the index knows in its place."""
+        self.version += 1
+        if state.kind == DELETED:
+            self.graves[state.path] = state
+        elif state.retired_at is not None:
+            self.dead[state.path] = state
+        else:
+            self._show(state)
+
+    def link(self) -> None:
+        """After all states and writers of an index are there: let every number mean the one state of its series.
+
+        An earlier release kept a state for each deletion instead of the deletions of each path.
+        """
+        known = set(self.graves)
+        for writer in self.writers.values() if self.dead else ():
+            for number, state in enumerate(writer.fields, 1):
+                if state is not None and state.retired_at is not None:
+                    if state.path not in known:
+                        self._know_deletion(state, writer.name, number)
+                    writer.fields[number - 1] = self.alive(state.path, FLOAT_SERIES) or self.dead[state.path]
+
+    def _know_deletion(self, state: FieldState, name: str, number: int) -> None:
+        grave = self.graves.setdefault(state.path, FieldState(state.path, DELETED, deletions=Deletions()))
+        deletions, at = _deletions(grave), state.retired_at or 0.0
+        times = deletions.deleted.setdefault(FLOAT_SERIES, {})
+        times[state.retired_by] = max(at, times.get(state.retired_by, at))
+        if state.retired_by == name:
+            deletions.buried[name] = max(number, deletions.buried.get(name, 0))
+        else:
+            deletions.continuing.setdefault(FLOAT_SERIES, set()).add(name)
+
+    def _show(self, state: FieldState) -> None:
+        kinds = self.fields.setdefault(state.path, {})
+        kinds[state.kind] = state
+        if len(kinds) > 1 or state.path in self._namespaces:
+            self._contested.add(state.path)
+        self._note_namespaces(state.path)
+
+    def _note_namespaces(self, path: str) -> None:
+        for above in _above(path):
+            if above in self._namespaces:
+                return  # and so is all that lies above it
+            self._namespaces.add(above)
+            if above in self.fields:
+                self._contested.add(above)
+
+    def writer(self, name: str) -> WriterState:
+        """The writer of this name, known or new."""
+        found = self.writers.get(name)
+        if found is None:
+            found = self.writers[name] = WriterState(name)
+        self.touched_writers.add(name)
+        return found
+
+    def apply_all(self, frames: Iterable[tuple[str, Frame]]) -> None:
+        """Let frames of several writers, each with the name of its own, take effect; those of one in their order."""
+        for name, frame in sorted(frames, key=lambda item: (item[0], item[1].sequence)):
+            self.apply(name, frame.ops)
+
+    def apply(self, name: str, ops: Iterable[Op]) -> None:
+        """Let the ops of one frame of writer `name` take effect."""
+        writer = self.writer(name)
+        for op in ops:
+            is_inherited = type(op) is Define and not op.fresh and op.at < writer.started
+            if not is_inherited:  # by a forked child; of all else the order of a writer's ops is that of their times
+                writer.at = max(writer.at, op.at)
+            _EFFECTS[type(op)](self, writer, op, op.at if is_inherited else writer.at)
+
+    def resolve(self, name: str) -> str:
+        """The name under which content is found now: its sha256 if that is known."""
+        writer = self.writers.get(name.partition(".")[0])
+        return (writer.blobs.get(name) if writer else None) or name
+
+    def owner_of(self, writer: str, fid: int) -> FieldState | None:
+        """The field that a writer's number means; None for a number whose definition was lost to damage."""
+        fields = self.writers[writer].fields if writer in self.writers else []
+        return fields[fid - 1] if 0 < fid <= len(fields) else None
+
+    def meaning(self, writer: str, number: int) -> tuple[FieldState | None, float]:
+        """Where points with a writer's number go, and the time after which they do.
+
+        A writer may go on appending to a series that *another* writer has deleted. What it appended before is gone with
+        the series; what came later is not lost, and brings it back.
+        """
+        state = self.owner_of(writer, number)
+        grave = self.graves.get(state.path) if state is not None else None
+        if state is None or grave is None:
+            return state, -math.inf
+        if number <= _deletions(grave).buried.get(writer, 0):
+            return None, math.inf
+        since = self._since(grave, state.kind, writer)
+        return (None if since == math.inf else state), since
+
+    def heir(self, state: FieldState, writer: str) -> None:
+        """Bring a series back, or say that it is older than was known, for points that are younger than a deletion."""
+        grave = self.graves[state.path]
+        first = _deletions(grave).last(state.kind, writer)
+        self.touch(state)
+        if self.alive(state.path, state.kind) is state:
+            self.version += state.date(first)
+        else:
+            self._revive(state, first, {})
+
+    def orphans(self) -> list[tuple[str, int, FieldState, float]]:
+        """Writers and numbers that mean a series deleted by another one, that series, and the time of the deletion."""
+        if self._orphans[0] != self.version:
+            found = []
+            paths = {path for path, grave in self.graves.items() if _deletions(grave).continuing.get(FLOAT_SERIES)}
+            for writer in self.writers.values() if paths else ():
+                for number, owner in enumerate(writer.fields, 1):
+                    if owner is not None and owner.path in paths:
+                        state, since = self.meaning(writer.name, number)
+                        if state is not None and since > -math.inf:
+                            found.append((writer.name, number, state, since))
+            self._orphans = (self.version, found)
+        return self._orphans[1]
+
+    def settle(self, state: FieldState, writers: Collection[str]) -> None:
+        """Note which writers have points left in the index after a deletion took some of them."""
+        self.uncertain.pop(id(state), None)
+        continuing = _deletions(self.graves[state.path]).continuing.get(state.kind, ())
+        for writer in writers:
+            if writer in continuing:
+                self.heir(state, writer)
+        if not writers:
+            state.remnant = None
+            if not self._is_alive(state):
+                self._bury(state)
+
+    def touch(self, state: FieldState) -> None:
+        """Note that the index has to be told of this state."""
+        self.touched[id(state)] = state
+
+    def alive(self, path: str, kind: str) -> FieldState | None:
+        """The field of this kind at a path, be it shadowed by one of another kind or not."""
+        return self.fields.get(path, {}).get(kind)
+
+    # Writing
+
+    def _at(self, path: str, kind: str, writer: WriterState, at: float) -> FieldState | None:
+        """The field to which an op writes; None where another writer has deleted it later."""
+        grave = self.graves.get(path)
+        first = (at, writer.name)
+        if grave is not None:
+            last = _deletions(grave).last(kind, writer.name)
+            if first < last:
+                self._came_before(grave, kind, writer.name, last)
+                return None
+            if writer.name in _deletions(grave).continuing.get(kind, ()):
+                first = last
+        return self._write(path, kind, writer.name, at, first)
+
+    def _came_before(self, grave: FieldState, kind: str, name: str, last: Key) -> None:
+        """Take in that a writer wrote before a deletion, when what it wrote later may be known already."""
+        state = self.alive(grave.path, kind)
+        is_known = name in _deletions(grave).continuing.get(kind, ())
+        self._continue(grave, kind, name)
+        if state is not None and not is_known:
+            if name in state.spans():
+                self.version += state.note(name, state.spans()[name][1], last)
+            self.touch(state)
+            self._drop_points(state, grave)
+
+    def _write(self, path: str, kind: str, name: str, at: float, first: Key) -> FieldState:
+        state = self.alive(path, kind)
+        if state is None:
+            state = self.dead.get(path) if kind == FLOAT_SERIES else None
+            if state is not None:
+                self._revive(state, first, {name: (first, at)})
+            else:
+                state = FieldState(path, kind, writer=name, at=at, defined_at=first[0], defined_by=first[1])
+                self.version += 1
+                self._show(state)
+        elif state.note(name, at, first):
+            self.version += 1
+        self.touch(state)
+        return state
+
+    def _revive(self, state: FieldState, first: Key, spans: dict[str, tuple[Key, float]]) -> None:
+        """Show a dead series again."""
+        self.version += 1
+        self.dead.pop(state.path, None)
+        state.retired_at, state.retired_by = None, ""
+        state.set_spans(spans)
+        state.defined_at, state.defined_by = first
+        self._show(state)
+
+    # Deleting
+
+    def _grave(self, path: str) -> FieldState:
+        found = self.graves.get(path)
+        if found is None:
+            found = self.graves[path] = FieldState(path, DELETED, deletions=Deletions())
+        self.touch(found)
+        return found
+
+    def _continue(self, grave: FieldState, kind: str, name: str) -> None:
+        """Note that a writer wrote before another one's deletion, and may go on without knowing of it."""
+        known = _deletions(grave).continuing.setdefault(kind, set())
+        if name not in known:
+            known.add(name)
+            self.version += 1
+            self.touch(grave)
+
+    def _remove(self, path: str, writer: WriterState, at: float, only: str = ANY) -> None:
+        """Remove what this writer wrote at a path until now, and what others wrote before `at`; keep the deletion.
+
+        `only` leaves other kinds alone: who begins a series anew does not know of them.
+        """
+        self.version += 1
+        grave, name = self._grave(path), writer.name
+        deletions = _deletions(grave)
+        times = deletions.deleted.setdefault(only, {})
+        times[name] = max(at, times.get(name, -math.inf))
+        if only in (ANY, FLOAT_SERIES) and (path in self.dead or self.alive(path, FLOAT_SERIES)):
+            deletions.buried[name] = len(writer.fields)
+        for kind, writers in deletions.continuing.items():
+            if only in (ANY, kind):
+                writers.discard(name)
+        for kind, state in list(self.fields.get(path, {}).items()):
+            if only in (ANY, kind):
+                self._cut(state, grave, (at, name))
+
+    def _cut(self, state: FieldState, grave: FieldState, key: Key) -> None:
+        """Take from a field all that a deletion removes."""
+        spans = {}
+        for name, (first, last) in state.spans().items():
+            if name == key[1]:
+                continue
+            if first < key:
+                self._continue(grave, state.kind, name)
+            if (last, name) > key:
+                spans[name] = (max(first, key), last)
+        state.set_spans(spans)
+        if not spans:
+            state.defined_at, state.defined_by = math.inf, ""  # its points, where some are left, say since when
+        if state.entries is not None:
+            state.entries.clear(key)
+        if state.config_key <= key:
+            state.config, state.config_key = (None, None, None), NEVER
+        self.touch(state)
+        self._drop_points(state, grave, key[1])
+
+    def _drop_points(self, state: FieldState, grave: FieldState, deleter: str = "") -> None:
+        """Take from a series the points that deletions remove: all of `deleter`, of others those from before."""
+        if state.kind in SERIES:
+            since = {name: self._since(grave, state.kind, name) for name in _writers_of(state)}
+            since.update({name: math.inf for name in since if name == deleter})
+            texts = {name: _after(since[name], rows) for name, rows in state.texts.items()}
+            state.texts = {name: rows for name, rows in texts.items() if rows}
+            _drop_lines(state, since)
+            self._drop_indexed(state, since)
+        self._date_points(state, grave)
+        if not self._is_alive(state):
+            self._bury(state)
+
+    def _drop_indexed(self, state: FieldState, since: dict[str, float]) -> None:
+        if state.pieces and max(since[name] for name in state.point_writers()) > -math.inf:
+            state.remnant = Remnant(state.id, state.series, state.writers_of_pieces(), {})
+            self._renumber(state)
+            state.forget_points()
+        remnant = state.remnant
+        if remnant is not None:
+            for name in set(remnant.pieces):
+                remnant.since[name] = max(since[name], remnant.since.get(name, -math.inf))
+            self.uncertain[id(state)] = state
+            if min(remnant.since.values()) == math.inf:
+                self.uncertain.pop(id(state))
+                state.remnant = None
+
+    def _date_points(self, state: FieldState, grave: FieldState) -> None:
+        """Points that a deletion left keep a series alive from the deletion on."""
+        for name in {**state.texts, **state.lines}:
+            if name in _deletions(grave).continuing.get(state.kind, ()):
+                self.version += state.date(_deletions(grave).last(state.kind, name))
+
+    def _since(self, grave: FieldState, kind: str, name: str) -> float:
+        """The time from which on a writer's points count in spite of the deletions at a path; infinite if none do.
+
+        None count of a writer of an earlier session than one that deleted, nor of one that ended before.
+        """
+        if name not in _deletions(grave).continuing.get(kind, ()):
+            return -math.inf
+        writer, since = self.writer_of(name), -math.inf
+        for each in (ANY, kind):
+            for deleter, at in _deletions(grave).deleted.get(each, {}).items():
+                if deleter == name:
+                    continue
+                if self.writer_of(deleter).session > writer.session or (writer.state is not None and writer.at <= at):
+                    return math.inf
+                since = max(since, at)
+        return since
+
+    def writer_of(self, name: str) -> WriterState:
+        """The writer of this name, of which nothing may be known."""
+        return self.writers.get(name) or WriterState(name)
+
+    def _is_alive(self, state: FieldState) -> bool:
+        return bool(state.spans() or state.texts or state.lines or state.pieces or state.remnant)
+
+    def _bury(self, state: FieldState) -> None:
+        """Show a field no more."""
+        self.version += 1
+        kinds = self.fields.get(state.path, {})
+        if kinds.get(state.kind) is state:
+            del kinds[state.kind]
+            if not kinds:
+                self.fields.pop(state.path)
+        if state.pieces or state.kind != FLOAT_SERIES:
+            self._renumber(state)
+            state.forget_points()
+        if state.kind == FLOAT_SERIES:
+            last = _deletions(self.graves[state.path]).last(state.kind, "")
+            state.retired_at, state.retired_by = last
+            self.dead[state.path] = state
+        else:
+            self.touched.pop(id(state), None)
+
+    def _renumber(self, state: FieldState) -> None:
+        """Let the rows of a state in the index go; what is left of it gets another number."""
+        if state.id:
+            self.retired.append(state.id)
+            self.renumbered.add(id(state))
+            state.id = 0
+
+    # Effects
+
+    def _open(self, writer: WriterState, op: Open, _at: float) -> None:
+        writer.pid, writer.host, writer.boot = op.pid, op.host, op.boot
+        writer.session, writer.role, writer.started = op.session, op.role, op.at
+
+    def _end(self, writer: WriterState, op: End, _at: float) -> None:
+        writer.state = op.state
+        self.version += 1
+        for path, grave in self.graves.items():
+            for kind, names in _deletions(grave).continuing.items():
+                state = self.alive(path, kind)
+                if state is not None and writer.name in names:
+                    self._drop_points(state, grave)
+
+    def _define(self, writer: WriterState, op: Define, at: float) -> None:
+        if op.fresh:
+            self._remove(op.path, writer, at, FLOAT_SERIES)
+        self.version += 1
+        while len(writer.fields) < op.fid:
+            writer.fields.append(None)
+        state = self._at(op.path, FLOAT_SERIES, writer, at) or self.alive(op.path, FLOAT_SERIES)
+        writer.fields[op.fid - 1] = state or self._dead(op.path)
+
+    def _dead(self, path: str) -> FieldState:
+        """The float series that is not there."""
+        state = self.dead.get(path)
+        if state is None:
+            state = self.dead[path] = FieldState(path, FLOAT_SERIES, shared=Shared({}))
+            state.retired_at, state.retired_by = _deletions(self.graves[path]).last(FLOAT_SERIES, "")
+            self.touch(state)
+        return state
+
+    def _assign(self, writer: WriterState, op: Assign, at: float) -> None:
+        state = self._at(op.path, op.kind, writer, at)
+        if state is not None and (state.at, state.writer) == (at, writer.name):
+            state.value = op.value
+
+    def _configure(self, writer: WriterState, op: Configure, at: float) -> None:
+        state = self._at(op.path, FLOAT_SERIES, writer, at)
+        if state is not None and (at, writer.name) >= state.config_key:
+            state.config, state.config_key = (op.min, op.max, op.unit), (at, writer.name)
+
+    def _strings(self, writer: WriterState, op: Strings, at: float) -> None:
+        if op.fresh:
+            self._remove(op.path, writer, at, op.kind)
+        state = self._at(op.path, op.kind, writer, at)
+        rows = [*zip(op.steps, op.times, op.texts, strict=True)]
+        grave = self.graves.get(op.path)
+        since = -math.inf if grave is None else self._since(grave, op.kind, writer.name)
+        rows = rows if since == -math.inf else _after(since, rows)
+        if state is None and rows and grave is not None:  # it was written to before another writer deleted it
+            first = _deletions(grave).last(op.kind, writer.name)
+            state = self.alive(op.path, op.kind)
+            if state is None:
+                state = FieldState(op.path, op.kind, writer=writer.name, at=first[0], shared=Shared({}))
+                state.defined_at, state.defined_by = first
+                self._show(state)
+            state.date(first)
+            self.version += 1
+            self.touch(state)
+        if state is not None and rows:
+            state.texts.setdefault(writer.name, []).extend(rows)
+
+    def _printed(self, writer: WriterState, op: Printed, at: float) -> None:
+        state = self._at(op.path, STRING_SERIES, writer, at)
+        if state is not None:
+            lines = state.printed.setdefault(writer.name, Lines())  # each has its own: files come as they come
+            finished = lines.feed(op.data, op.line, op.at)
+            if finished:
+                state.lines.setdefault(writer.name, []).extend(finished)
+
+    def _tags(self, writer: WriterState, op: Tags, at: float) -> None:
+        state = self._at(op.path, STRING_SET, writer, at)
+        if state is not None:
+            _change(state, op, (at, writer.name), dict.fromkeys(op.add, ""))
+
+    def _members(self, writer: WriterState, op: Members, at: float) -> None:
+        state = self._at(op.path, FILE_SET, writer, at)
+        if state is not None:
+            _change(state, op, (at, writer.name), op.add)
+
+    def _stored(self, _writer: WriterState, op: Stored, _at: float) -> None:
+        for name, sha256 in op.blobs.items():  # of this writer, or of a dead one that it tidies up after
+            blobs = self.writer(name.partition(".")[0]).blobs
+            blobs[name] = sha256 or blobs.get(name, "")
+
+    def _delete(self, writer: WriterState, op: Delete, at: float) -> None:
+        self._remove(op.path, writer, at)
+
+    def _dropped(self, writer: WriterState, op: Dropped, _at: float) -> None:
+        writer.dropped_points += op.points
+        writer.dropped_ops += op.ops
+
+
+_EFFECTS: dict[type, Callable[[Picture, WriterState, Any, float], None]] = {
+    Open: Picture._open,
+    End: Picture._end,
+    Define: Picture._define,
+    Assign: Picture._assign,
+    Configure: Picture._configure,
+    Strings: Picture._strings,
+    Printed: Picture._printed,
+    Tags: Picture._tags,
+    Members: Picture._members,
+    Stored: Picture._stored,
+    Delete: Picture._delete,
+    Dropped: Picture._dropped,
+}
+
+
+def _seniority(state: FieldState) -> tuple[float, str, str, str]:
+    """What decides between rivals; where a deletion left two of them, that is path and kind."""
+    return state.defined_at, state.defined_by, state.path, state.kind
+
+
+def _deletions(grave: FieldState) -> Deletions:
+    assert grave.deletions is not None
+    return grave.deletions
+
+
+def _writers_of(state: FieldState) -> set[str]:
+    """All writers of the points of a series that are not in the journal alone."""
+    remnant = state.remnant.pieces if state.remnant is not None else []
+    return {*state.texts, *state.lines, *state.printed, *state.point_writers(), *remnant}
+
+
+def _after(since: float, rows: list[TextPoint]) -> list[TextPoint]:
+    """The points later than a deletion, compared as they are kept: in whole milliseconds."""
+    if math.isinf(since):
+        return [] if since > 0 else rows
+    return [row for row in rows if _is_after(since, row[1])]
+
+
+def _drop_lines(state: FieldState, since: Mapping[str, float]) -> None:
+    """The same for what was printed: finished lines, and lines that have no end yet."""
+    lines = {name: [run for run in runs if _is_after(since[name], run.at)] for name, runs in state.lines.items()}
+    state.lines = {name: runs for name, runs in lines.items() if runs}
+    for name, known in state.printed.items():
+        for row in known.rows:
+            if not _is_after(since[name], row.at):
+                row.text.clear()
+
+
+def _is_after(since: float, time: float) -> bool:
+    return since < 0 if math.isinf(since) else round(time * 1000) > round(since * 1000)
+
+
+def _change(state: FieldState, op: Tags | Members, key: Key, added: Mapping[Any, str]) -> None:
+    """Clear, then remove, then add."""
+    if op.clear:
+        state.set.clear(key)
+    for name in op.remove:
+        state.set.remove(name, key)
+    for name, content in added.items():
+        state.set.add(name, content, key)
+
+
+def _above(path: str) -> Iterator[str]:
+    """The namespaces that hold a path, nearest first; without the root, which holds all."""
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

@@ -1,0 +1,373 @@
+"""The rows of an index: the facts in them, how states become rows and back, and the crc that vouches for each row."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Table
+from sqlalchemy.exc import DatabaseError
+
+from naiad.ops import Plain, Text
+from naiad.storage.local.index import schema
+from naiad.storage.local.index.last_writer import NEVER
+from naiad.storage.local.index.lines import Lines
+from naiad.storage.local.index.states import (
+    DELETED,
+    FILE_SET,
+    STRING_SET,
+    Deletions,
+    FieldState,
+    Last,
+    Series,
+    Shared,
+    WriterState,
+)
+
+__all__ = [
+    "CHUNK_TYPES",
+    "FIELD_SHIFT",
+    "PYRAMID_TYPES",
+    "Head",
+    "chunk_crc",
+    "chunk_key",
+    "damaged",
+    "decode_head",
+    "facts_row",
+    "field_row",
+    "field_state",
+    "head_row",
+    "is_whole",
+    "is_whole_chunk",
+    "is_whole_field",
+    "is_whole_pack",
+    "pack_crc",
+    "position_row",
+    "typed",
+    "writer_row",
+    "writer_state",
+]
+
+FIELD_SHIFT = 24
+"""A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
+
+Types = tuple[type | tuple[type, ...], ...]
+HEAD_TYPES: Types = (int, int, bytes, int)
+WRITER_TYPES: Types = (str, bytes, bytes, int)
+POSITION_TYPES: Types = (str, int, int, int)
+FIELD_TYPES: Types = (int, str, str, bytes, int)
+CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
+PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
+PACK_TYPES: Types = (int, int, int, int, int, bytes)
+
+
+class Head(msgspec.Struct, array_like=True):
+    """The counts that betray a vanished row, and `folds`, which every change of the index raises."""
+
+    folds: int = 0
+    next_field: int = 1
+    next_pack: int = 1
+    fields: int = 0
+    writers: int = 0
+    chunks: int = 0
+    packs: int = 0
+    points: int = 0
+    is_noted: bool = False  # the sums of some writer speak of this index, until the run is sealed
+
+
+class History(msgspec.Struct, array_like=True):
+    """Which op of which writer the parts of a field are due to. Numbers of writers count in `writers`."""
+
+    writers: list[str] = []
+    spans: list[tuple[int, float, int, float]] | None = None  # writer; key of its first op; time of its last
+    parts: list[tuple[int, Last]] | None = None  # the last point of each writer that has some
+    by: list[int] = []  # whose of `parts` each piece is, where there are several
+    rank: int | None = None  # of the last point
+    config: tuple[float, int] | None = None
+    entries: list[tuple[float, int]] = []  # time and writer of each tag, or of each member
+    removed: list[tuple[Text, float, int]] = []
+    cleared: tuple[float, int] | None = None
+
+
+class DeletionFacts(msgspec.Struct, array_like=True):
+    """What was deleted at a path: as `states.Deletions`."""
+
+    deleted: dict[str, dict[str, float]]
+    continuing: dict[str, list[str]]
+    buried: dict[str, int]
+
+
+class FieldFacts(msgspec.Struct, array_like=True):
+    """The `facts` of a field row."""
+
+    value: Plain
+    tags: list[Text]
+    config: tuple[float | None, float | None, str | None]
+    writer: str
+    at: float
+    pieces: int
+    count: int
+    finite: int
+    minimum: float | None
+    maximum: float | None
+    total: float
+    last_step: int | float | None
+    last_value: Plain
+    last_time: int | None
+    retired_at: float | None
+    retired_by: str
+    defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
+    defined_by: str | None = None
+    members: dict[str, str] = {}
+    spread: float | None = None  # of an index that does not say, unknown
+    history: History | None = None  # where there is more to say than that one writer wrote it
+    deletions: DeletionFacts | None = None  # in the row of what was deleted at a path
+    printed: dict[str, Lines] = {}
+
+
+class WriterFacts(msgspec.Struct, array_like=True):
+    """The `facts` of a writer row."""
+
+    pid: int
+    host: str
+    boot: str
+    session: int
+    role: str
+    started: float
+    at: float
+    state: str | None
+    dropped_points: int
+    dropped_ops: int
+    blobs: dict[str, str] = {}
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_head = msgspec.msgpack.Decoder(Head).decode
+"""The counts out of the `facts` of a head row."""
+_decode_field = msgspec.msgpack.Decoder(FieldFacts).decode
+_decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
+
+
+def is_whole(table: Table, row: Mapping[Any, Any]) -> bool:
+    """Whether a row of any table, its columns in their order, is as it was written."""
+    types, crc = _ROWS[table.name]
+    return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
+
+
+def is_whole_pack(row: Any) -> bool:
+    """Whether a row of the packs is as it was written."""
+    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._mapping)
+
+
+def is_whole_chunk(row: Any) -> bool:
+    """Whether a row of the chunks is as it was written."""
+    return _is_typed(row, CHUNK_TYPES) and row.crc == chunk_crc(row.key, row.count, row.pyramid, row.data)
+
+
+def is_whole_field(row: Any) -> bool:
+    """Whether a row of the fields is as it was written."""
+    return _is_typed(row, FIELD_TYPES) and row.crc == _field_crc(row.id, row.path, row.kind, row.facts)
+
+
+def typed(rows: Iterable[Any], types: Types) -> list[Any]:
+    """The rows as a list.
+
+    Raises:
+        DatabaseError: something in them is of another type.
+    """
+    found = list(rows)
+    if not all(_is_typed(row, types) for row in found):
+        raise damaged("a row holds something of another type")
+    return found
+
+
+def chunk_key(field_id: int, number: int) -> int:
+    """The primary key of chunk `number` of a field."""
+    return field_id << FIELD_SHIFT | number
+
+
+def chunk_crc(key: int, count: int, pyramid: bytes | None, data: bytes) -> int:
+    """What the crc column of a chunk row holds."""
+    return _crc(key, count, pyramid or b"", data)
+
+
+def pack_crc(row: Mapping[str, Any]) -> int:
+    """What the crc column of a pack row holds."""
+    return _crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
+
+
+def head_row(head: Head) -> dict[str, Any]:
+    """The one row of the heads."""
+    facts = _encode(head)
+    return {"id": 1, "format": schema.FORMAT, "facts": facts, "crc": _crc(schema.FORMAT, facts)}
+
+
+def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
+    """The row that says how far a journal file is folded."""
+    upto, is_done = position[0], int(position[1])
+    return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
+
+
+def facts_row(state: FieldState) -> dict[str, Any]:
+    """Those columns of a field's row that change."""
+    s = state.series
+    is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
+    facts = _encode(
+        FieldFacts(
+            state.value, state.tags, state.config, state.writer, state.at, state.pieces,
+            s.count, s.finite, s.minimum, s.maximum, s.total, s.last_step, s.last_value, s.last_time,
+            state.retired_at, state.retired_by,
+            None if is_as_defined else state.defined_at, None if is_as_defined else state.defined_by,
+            state.members, s.spread, _history(state), _deletion_facts(state), state.printed,
+        )
+    )  # fmt: skip
+    return {"facts": facts, "crc": _field_crc(state.id, state.path, state.kind, facts)}
+
+
+def field_row(state: FieldState) -> dict[str, Any]:
+    """The row of a field."""
+    return {"id": state.id, "path": state.path, "kind": state.kind, **facts_row(state)}
+
+
+def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
+    """A field out of the columns of its row."""
+    facts = _decode_field(data)
+    series = Series(
+        facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
+        facts.last_step, facts.last_value, facts.last_time, facts.spread if facts.finite else 0.0,
+    )  # fmt: skip
+    state = FieldState(
+        path, kind, number, facts.writer, facts.at, facts.value, facts.config, series, facts.pieces,
+        facts.retired_at, facts.retired_by,
+        facts.at if facts.defined_at is None else facts.defined_at,
+        facts.writer if facts.defined_by is None else facts.defined_by,
+    )  # fmt: skip
+    if kind == DELETED:
+        state.deletions = _deletions(facts)
+    elif facts.history is not None or facts.tags or facts.members or facts.config != (None, None, None):
+        _give_history(state, facts)
+    state.printed = facts.printed
+    return state
+
+
+def _history(state: FieldState) -> History | None:
+    """What a row has to say of its writers; nothing of a field that one of them wrote, which is nearly all."""
+    if state.shared is None and state.entries is None and state.config_key == NEVER and state.series.last_rank is None:
+        return None
+    writers: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return writers.setdefault(name, len(writers))
+
+    found = History(rank=state.series.last_rank)
+    if state.config_key != NEVER:
+        found.config = (state.config_key[0], number(state.config_key[1]))
+    if state.shared is not None:
+        spans = state.shared.spans
+        if spans is not None:
+            found.spans = [(number(name), at, number(by), last) for name, ((at, by), last) in spans.items()]
+        found.parts = [(number(name), last) for name, last in state.shared.parts.items()]
+        found.by = state.shared.by
+    if state.entries is not None:
+        entries = state.set
+        names: list[Any] = state.tags if state.kind == STRING_SET else list(state.members)
+        found.entries = [(entries.present[name][0], number(entries.present[name][1])) for name in names]
+        found.removed = [(name, at, number(writer)) for name, (at, writer) in entries.removed.items()]
+        if entries.cleared != NEVER:
+            found.cleared = (entries.cleared[0], number(entries.cleared[1]))
+    found.writers = list(writers)
+    return found
+
+
+def _give_history(state: FieldState, facts: FieldFacts) -> None:
+    """The same back. Where an earlier release did not say it, all is due to the op that defined the field."""
+    history = facts.history or History()
+    names, first = history.writers, (state.defined_at, state.defined_by)
+    if facts.config != (None, None, None):
+        state.config_key = first if history.config is None else (history.config[0], names[history.config[1]])
+    if history.parts is not None:
+        spans = None
+        if history.spans is not None:
+            spans = {names[i]: ((at, names[by]), last) for i, at, by, last in history.spans}
+        state.shared = Shared(spans, {names[i]: part for i, part in history.parts}, history.by)
+    state.series.last_rank = history.rank
+    if state.kind in (STRING_SET, FILE_SET):
+        keys = [(at, names[i]) for at, i in history.entries] or [first] * len(facts.tags or facts.members)
+        contents = facts.members.items() if state.kind == FILE_SET else ((tag, "") for tag in facts.tags)
+        for (name, content), key in zip(contents, keys, strict=True):
+            state.set.present[name] = (*key, content)
+        state.set.removed = {name: (at, names[i]) for name, at, i in history.removed}
+        if history.cleared is not None:
+            state.set.cleared = (history.cleared[0], names[history.cleared[1]])
+
+
+def _deletion_facts(state: FieldState) -> DeletionFacts | None:
+    if state.deletions is None:
+        return None
+    continuing = {kind: sorted(writers) for kind, writers in state.deletions.continuing.items()}
+    return DeletionFacts(state.deletions.deleted, continuing, state.deletions.buried)
+
+
+def _deletions(facts: FieldFacts) -> Deletions:
+    found = facts.deletions
+    if found is None:
+        return Deletions()
+    return Deletions(found.deleted, {kind: set(writers) for kind, writers in found.continuing.items()}, found.buried)
+
+
+def writer_row(writer: WriterState) -> dict[str, Any]:
+    """The row of a writer."""
+    facts = _encode(WriterFacts(*(getattr(writer, name) for name in WriterFacts.__struct_fields__)))
+    fields = _ids(writer.fields).tobytes()
+    return {"name": writer.name, "facts": facts, "fields": fields, "crc": _crc(writer.name, facts, fields)}
+
+
+def writer_state(name: str, facts: bytes, fields: bytes, states: Mapping[int, FieldState]) -> WriterState:
+    """A writer out of its row, with the states of those field ids that are whole."""
+    found = _decode_writer(facts)
+    writer = WriterState(name, **{each: getattr(found, each) for each in found.__struct_fields__})
+    writer.fields = [states.get(number) for number in np.frombuffer(fields, "<i8").tolist()]
+    return writer
+
+
+def damaged(what: str) -> DatabaseError:
+    """The error for what SQLite itself has not noticed."""
+    return DatabaseError(what, None, Exception(what))
+
+
+def _is_typed(row: Any, types: Types) -> bool:
+    """SQLite keeps a type with each value, so damage can turn bytes into a text with the same crc."""
+    return all(map(isinstance, row, types))
+
+
+def _crc(*columns: int | str | bytes) -> int:
+    """Crc32 over the columns: integers as decimal text, each column closed by a zero byte, bytes as they are."""
+    crc = 0
+    for column in columns:
+        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
+        crc = zlib.crc32(b"\0", zlib.crc32(data, crc))
+    return crc
+
+
+def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
+    """What `_crc` gives for these columns, in one go: a fold may write 100,000 fields."""
+    return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
+
+
+def _ids(states: Iterable[FieldState | None]) -> npt.NDArray[np.int64]:
+    """The ids; 0 stands for a number whose definition was lost to damage."""
+    return np.array([state.id if state else 0 for state in states], "<i8")
+
+
+_ROWS: dict[str, tuple[Types, Callable[[Mapping[str, Any]], int]]] = {
+    "head": (HEAD_TYPES, lambda row: _crc(row["format"], row["facts"])),
+    "writer": (WRITER_TYPES, lambda row: _crc(row["name"], row["facts"], row["fields"])),
+    "position": (POSITION_TYPES, lambda row: _crc(row["file"], row["upto"], row["is_done"])),
+    "field": (FIELD_TYPES, lambda row: _field_crc(row["id"], row["path"], row["kind"], row["facts"])),
+    "chunk": (CHUNK_TYPES, lambda row: chunk_crc(row["key"], row["count"], row["pyramid"], row["data"])),
+    "pack": (PACK_TYPES, pack_crc),
+}

@@ -1,0 +1,355 @@
+"""The view of a run: its picture, kept up to date with the index and whatever the journal holds beyond it.
+
+Everything acknowledged before a call is seen by it. The order is what makes that true: list the journal, then take a
+snapshot of the index, then read the listed files from where the snapshot says they are folded. A listed file that has
+vanished was folded meanwhile, so everything is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
+from naiad.forks import holding_forks
+from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
+from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
+from naiad.storage.local.journal.coverage import Coverage, read_coverage
+from naiad.storage.local.journal.files import Damage, list_journal, read_ops
+from naiad.storage.local.journal.frames import Frame
+from naiad.storage.local.layout import RunFolder
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from naiad.storage.local.index.index import Index
+    from naiad.storage.local.index.points import Columns
+    from naiad.storage.local.index.series import Part, Tail
+    from naiad.storage.local.journal.files import JournalFile
+
+__all__ = ["View"]
+
+T = TypeVar("T")
+ATTEMPTS = 50
+
+
+class View:
+    """One run as it is now. Safe to use from several threads; after a fork each process goes on with its own."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._index_path = folder.index
+        self.damages: list[Damage] = []
+        self._lock = threading.RLock()
+        self._forget()
+        _views.add(self)
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._index: Index | None = None
+        self._inherited: Index | None = None
+        self._folds: int | None = None
+        self._seal_stamp: object = None
+        self._inode: int | None = None
+        self.picture = Picture()
+        self._read: dict[str, int] = {}  # bytes of each journal file that the picture already holds
+        self._folded: dict[str, tuple[int, bool]] = {}
+        self._seal: Seal | None = None
+        self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
+        self._coverage = Coverage()
+        self._missing: dict[str, Damage] = {}  # journal files that are not there, by name
+        self.refused: dict[str, Damage] = {}  # what is known to be damaged, by path
+        self._files: list[JournalFile] = []
+        self._tail: Tail | None = None  # once a series was read
+        self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
+
+    @contextmanager
+    def current(self) -> Iterator[Picture]:
+        """The picture as it is now, which no other thread brings further inside the block.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+            DamagedData: the index cannot be read at all.
+        """
+        with self._lock:
+            self._again(lambda: None)
+            yield self.picture
+
+    @property
+    def folds(self) -> int:
+        """How often the index had been changed when it was last looked at."""
+        return self._folds or 0
+
+    def read(self, read: Callable[[], T]) -> T:
+        """Do it with what is there now; once more whenever a fold came in between.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+            DamagedData: the index cannot be read at all.
+        """
+        with self._lock:
+            return self._again(read)
+
+    def resolve(self, name: str) -> str:
+        """The name under which content is found, as far as this is known."""
+        with self._lock:
+            return self.picture.resolve(name)
+
+    def rows(self, state: FieldState, table: str) -> list[Any]:
+        """Rows of the index that belong to a field, from the same fold as the picture."""
+        if not state.id:
+            return []
+        with self._snapshot(path=state.path) as (index, connection):
+            if index.folds(connection) != self._folds:
+                raise _Moved
+            rows: list[Any] = getattr(index, table)(connection, state.id)
+            return rows
+
+    def tail(self) -> Tail | None:
+        """The records that are not in the index, if there are any."""
+        from naiad.storage.local.index.series import Tail
+
+        segments = [
+            file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
+        ]
+        if not segments and not self._missing and not (self._seal and self._seal.records):
+            return None
+        if self._tail is None:
+            self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
+        damages = self._tail.update(segments, self._coverage.files, self._missing)
+        if damages:
+            self._note(damages)
+        return self._tail
+
+    def tail_of(self, state: FieldState) -> list[Part]:
+        """What the journal holds of a float series beyond the index.
+
+        Raises:
+            DamagedData: some of it is not as it was written.
+        """
+        tail = self.tail()
+        left = self.left.get(id(state), [])
+        if tail is None:
+            return left
+        damaged = tail.damage_of(self.picture, state)
+        if damaged is not None:
+            raise self.damage(state.path, damaged.file, damaged.what)
+        return left + tail.of(self.picture, state)
+
+    def damage(self, path: str, file: str, what: str) -> DamagedData:
+        """The error for what is damaged at a path; at an empty one, of the whole run."""
+        subject = f'"{path}"' if path else "The run"
+        return DamagedData(
+            f"{subject} cannot be read whole: {self.folder.path / file} is damaged ({what}).\n"
+            f"Save what is whole with: naiad repair {self.folder.uid}",
+            file=file, offset=0, what=what,
+        )  # fmt: skip
+
+    def _again(self, read: Callable[[], T]) -> T:
+        """Bring the picture up to date and read; once more whenever a fold came in between."""
+        for _ in range(ATTEMPTS):
+            try:
+                self._update()
+                return read()
+            except (FileNotFoundError, _Moved):
+                self._folds = None
+            except PermissionError as error:
+                raise NotPermitted(
+                    f"The {self.folder.kind.noun} in {self.folder.path} may not be read by this user: {error}.",
+                    errno=error.errno, filename=error.filename,
+                ) from error  # fmt: skip
+        raise DamagedData(
+            f"The journal of the run in {self.folder.path} names files that are not there.",
+            file=str(self.folder.journal), offset=0, what="missing",
+        )  # fmt: skip
+
+    def _update(self) -> None:
+        if self._pid != os.getpid():
+            inherited = self._index
+            self._forget()
+            self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
+        self._files = list_journal(self.folder.journal)
+        is_sealed = _stamp(self.folder) is not None
+        self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
+        self._load()
+        self._check_coverage()
+        frames: list[tuple[str, Frame]] = []
+        for file in self._files:
+            if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
+                found, upto, damages = read_ops(
+                    file,
+                    self._read.get(file.name, 0),
+                    is_sealed=self._seal is not None,
+                    is_header_damaged=0 in self._bad.get(file.place, ()),
+                    cover=self._coverage.files.get(file.name),
+                )
+                self._note(damages)
+                self._read[file.name] = upto
+                frames += [(file.writer, frame) for frame in found]
+        self.picture.apply_all(frames)
+        self._settle()
+        self._adopt()
+
+    def _check_coverage(self) -> None:
+        """Note what is missing by the sums of the writers, unless a fold or a seal came in between."""
+        self._missing = {}
+        if self._seal_stamp is not None:
+            return  # the seal tells
+        folds = self._folds if self.folder.index.exists() else None
+        index = self._coverage.index_damage(self.folder, folds)
+        self._missing = dict(self._coverage.missing_files(self.folder, self._folded))
+        sums = [*self._coverage.missing_sums(self.folder, self._files)]
+        if (index or self._missing or sums) and self._has_moved():
+            raise _Moved
+        self._note([*self._coverage.damages, *([index] if index else []), *self._missing.values(), *sums])
+
+    def _has_moved(self) -> bool:
+        if _stamp(self.folder) != self._seal_stamp or _inode(self.folder.index) != self._inode:
+            return True
+        if read_coverage(self.folder) != self._coverage:
+            return True
+        if self._inode is None:
+            return False
+        with self._snapshot() as (index, connection):
+            return index.folds(connection) != self._folds
+
+    def _settle(self) -> None:
+        """Look what a deletion that is not folded yet leaves of points that are in the index."""
+        for state in list(self.picture.uncertain.values()):
+            from naiad.storage.local.index.series import left_points, left_texts
+
+            with self._snapshot(path=state.path) as (index, connection):
+                if index.folds(connection) != self._folds:
+                    raise _Moved
+                chunks, packs = index.remnant(connection, state)
+            left: dict[str, list[Columns]] = {}
+            if state.kind == FLOAT_SERIES:
+                left = left_points(state, chunks, packs, self.damage)
+                self.left[id(state)] = [(writer, part) for writer, parts in left.items() for part in parts]
+            else:
+                state.texts, state.remnant = left_texts(state, chunks, self.damage), None
+            self.picture.settle(state, [*left, *state.texts])
+
+    def _adopt(self) -> None:
+        """Give a field to points that a writer appended to a series after another writer had deleted it."""
+        orphans = self.picture.orphans()
+        tail = self.tail() if orphans else None
+        if tail is not None:
+            for writer, number, state, since in orphans:
+                if tail.has_since(writer, number, since):
+                    self.picture.heir(state, writer)
+
+    def _load(self) -> None:
+        """Begin with what the index holds, when there is one and it has changed."""
+        stamp = _stamp(self.folder)
+        if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
+            return  # sealed, and still by the same seal
+        inode = _inode(self._index_path)
+        if (stamp, inode) != (self._seal_stamp, self._inode):
+            self._close_index()  # it is another file, or nobody writes it any more, and it is opened in another way
+            self._folds = None
+        if stamp != self._seal_stamp:
+            self._check_seal(stamp)
+        self._seal_stamp, self._inode = stamp, inode
+        folds = 0
+        has_index = self._index_path.exists()
+        if has_index:
+            with self._snapshot(is_final=stamp is not None) as (index, connection):
+                folds = index.folds(connection)
+                if folds != self._folds:
+                    picture, _head, positions, damages = index.load(connection)
+        if folds != self._folds:
+            self.picture, self._folded = (picture, positions) if has_index else (Picture(), {})
+            self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
+            self._tail = None
+            self.left = {}
+            self._folds = folds
+            self.refused = {}
+            if has_index:
+                self._note(damages)
+
+    @contextmanager
+    def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
+        with holding_forks():
+            from sqlalchemy.exc import DBAPIError
+
+            from naiad.storage.local.index.index import Index
+            from naiad.storage.sql.database import is_refusal, open_for_reading
+
+        try:
+            if self._index is None:
+                self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
+            with self._index.view() as connection:
+                yield self._index, connection
+        except DBAPIError as error:
+            if is_refusal(error):
+                raise StorageError(
+                    f"The index {self.folder.index} cannot be opened: {error.orig}.", filename=str(self.folder.index)
+                ) from error
+            if _stamp(self.folder) != self._seal_stamp:
+                raise _Moved from error  # somebody began to write what was opened as finished
+            raise self.damage(path, self.folder.index.name, str(error.orig)) from error
+
+    def _check_seal(self, stamp: object) -> None:
+        self._seal, self._bad = None, {}
+        seal = None if stamp is None else read_seal(self.folder)
+        damages = [seal] if isinstance(seal, Damage) else []
+        if isinstance(seal, Seal):
+            self._seal = seal
+            damages, self._bad = quick_check(self.folder, seal)
+        if stamp != _stamp(self.folder):
+            raise _Moved
+        self._note(damages)
+
+    def _close_index(self) -> None:
+        if self._index is not None:
+            self._index.engine.dispose()
+            self._index = None
+
+    def _note(self, damages: list[Damage]) -> None:
+        for damage in damages:
+            if damage.path is not None:
+                self.refused[damage.path] = damage
+            if damage not in self.damages:
+                self.damages.append(damage)
+                warnings.warn(f"In run folder {self.folder.path}: {damage}.", DamageWarning, stacklevel=2)
+
+
+class _Moved(Exception):
+    """A fold came between the picture and the rows, or a writer between the seal and what it says."""
+
+
+def _stamp(folder: RunFolder) -> object:
+    try:
+        found = os.stat(folder.seal)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _inode(path: Path) -> int | None:
+    """Another one is another index: stopping and repairing put a new file in its place."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+_views: weakref.WeakSet[View] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread of the parent may have been reading, and that thread does not exist here."""
+    for view in list(_views):
+        view._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

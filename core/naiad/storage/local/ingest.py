@@ -1,0 +1,204 @@
+"""The intake of a writer: content on its way into the store.
+
+Content is copied in the caller's thread, so that what is kept is that of the moment of the call. Hashing it and putting
+it into its place follows in a thread of its own, which lives only while there is something to do: points are synced
+once a second whatever the size of a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from naiad import clock
+from naiad.disk import Report, nothing
+from naiad.errors import DamagedData
+from naiad.file import File
+from naiad.refs import KeptFile
+from naiad.storage.local.blobs import Blob, Blobs, Incoming
+from naiad.storage.local.files import open_stored
+from naiad.storage.local.packs import Slice, Taken, take_all
+from naiad.storage.local.reader import Reader
+
+__all__ = ["Intake"]
+
+Log = Callable[[dict[str, str]], bool]
+BATCH = 256
+"""Files whose folders are synced together; their hashes are logged before the next ones are begun."""
+
+
+class Intake:
+    """What one writer takes in.
+
+    Args:
+        blobs: those of its store.
+        log: writes where content is now, and returns whether the names under which it came in may be given up.
+        warn: says that the disk refuses.
+    """
+
+    def __init__(self, blobs: Blobs, log: Log, warn: Callable[[OSError], object]) -> None:
+        self.blobs = blobs
+        self._log = log
+        self._warn = warn
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child: what was taken in before is its parent's."""
+        self._changed = threading.Condition()
+        self._waiting: list[str] = []
+        self._owned: set[str] = set()  # named by an op, or about to be
+        self._is_working = False
+        self._error: OSError | None = None
+
+    def take(self, file: File, writer: str, report: Report = nothing) -> KeptFile:
+        """Copy what a file holds now.
+
+        Raises:
+            FileError: it is no file that can be read.
+            OSError: the store cannot take it.
+        """
+        if file.path is None:
+            return _kept(self.blobs.take_bytes(file.content, writer), file.extension)
+        return _kept(self.blobs.take(os.path.expanduser(file.path), writer, report), file.extension)
+
+    def take_all(self, paths: Sequence[str], writer: str, report: Report = nothing) -> list[KeptFile]:
+        """Copy what many files hold now, all or none; small ones share a blob.
+
+        Raises:
+            FileError: one is no file that can be read.
+            OSError: the store cannot take them.
+        """
+        taken = take_all(self.blobs, paths, writer, report)
+        return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
+
+    def adopt(self, reader: Reader, file: KeptFile, writer: str) -> KeptFile:
+        """Take in a file of some run: by name if it is in this store and settled, else as a copy.
+
+        Raises:
+            DamagedData: its content is missing.
+            OSError: the store cannot take it.
+        """
+        if file.content is not None:
+            return file
+        name = reader.resolve(file.blob)
+        if "." not in name and reader.folder.blobs == self.blobs.root:
+            self.blobs.renew(name)
+            return file.moved(name)
+        with open_stored(reader, file, is_checked=True) as stream:
+            taken = _kept(self.blobs.take_stream(stream, writer), file.extension)
+        return replace(taken, name=file.name, description=file.description, modified=file.modified)
+
+    def own(self, names: Iterable[str]) -> None:
+        """From now on an op may name this content, so that nobody drops it any more."""
+        self._owned.update(names)
+
+    def disown(self, names: Iterable[str]) -> None:
+        """No op names it after all."""
+        self._owned.difference_update(names)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Give up content that no op names."""
+        for name in names:
+            if name not in self._owned:
+                self._release(name)
+
+    def _release(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            self.blobs.release(name)
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Put content into its place, in time; an op names it by now."""
+        with self._changed:
+            self._waiting += names
+            if self._waiting and not self._is_working:
+                self._error = None
+                self._is_working = True
+                try:
+                    threading.Thread(target=self._work, name="naiad files", daemon=True).start()
+                except RuntimeError as error:  # the system has no more threads; the next call tries again
+                    self._is_working = False
+                    self._error = OSError(errno.EAGAIN, str(error))
+
+    def wait(self) -> None:
+        """Return when all that was taken in is in its place and on the disk itself.
+
+        Raises:
+            OSError: the disk refuses, or content is missing; the latter is said once.
+        """
+        self.settle(())  # once more what was refused before
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_working)
+            error = self._error
+            self._error = error if self._waiting else None
+        if error is not None:
+            raise error
+
+    def finish(self, until: float) -> bool:
+        """The same, as far as it goes in the time; whether nothing is left."""
+        self.settle(())
+        with self._changed:
+            is_done = self._changed.wait_for(lambda: not self._is_working, max(0.0, until - clock.monotonic()))
+            return is_done and not self._waiting
+
+    def _work(self) -> None:
+        names: list[str] = []
+        error: OSError | None = None
+        try:
+            while names := self._next():
+                found = self._settled(names)
+                if self._log({name: blob.sha256 for name, blob in found.items()}):
+                    for name in found:
+                        self._release(name)
+                    self._owned.difference_update(found)
+        except OSError as refused:
+            error = refused
+        finally:
+            self._rest(names, error)
+
+    def _settled(self, names: list[str]) -> dict[str, Blob]:
+        """Put content into its place; what of it is missing is noted, and the rest goes on."""
+        found: dict[str, Blob] = {}
+        try:
+            found = self.blobs.settle_all(names)
+        except DamagedData:  # somebody removed one of them
+            for name in names:
+                try:
+                    found |= self.blobs.settle_all([name])
+                except DamagedData as error:
+                    self._error = OSError(errno.ENOENT, str(error))
+        for name, blob in list(found.items()):
+            try:
+                self.blobs.renew(blob.sha256)
+            except DamagedData:  # settling the others took so long that it was removed as unused
+                found |= self.blobs.settle_all([name])
+        return found
+
+    def _next(self) -> list[str]:
+        with self._changed:
+            names, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+            return names
+
+    def _rest(self, names: list[str], error: OSError | None) -> None:
+        """Stop working; what was refused waits for the next call."""
+        with self._changed:
+            self._waiting = names + self._waiting
+            self._error = error or self._error
+            self._is_working = False
+            self._changed.notify_all()
+            is_left = bool(self._waiting) and error is None  # something came between the last look and now
+        if error is not None:
+            self._warn(error)
+        elif is_left:
+            self.settle(())
+
+
+def _kept(content: Taken, extension: str) -> KeptFile:
+    if isinstance(content, Incoming):
+        return KeptFile(content.size, extension, blob=content.name)
+    if isinstance(content, Slice):
+        return KeptFile(content.size, extension, blob=content.pack, start=content.start, sha256=content.sha256)
+    return KeptFile.of_bytes(content, extension)

@@ -1,0 +1,1 @@
+"""Integrity: checksums of finished runs, verification and repair."""

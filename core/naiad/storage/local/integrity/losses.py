@@ -1,0 +1,95 @@
+"""Losses: what a repair could not save, and taking the stored files out of a run whose content is damaged."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+from naiad import paths
+from naiad.errors import DamageWarning, NaiadPathError
+from naiad.ops import Delete, Members, Op, Strings
+from naiad.storage.local.gc import FILE_KINDS, file_texts, what_is_damaged
+from naiad.storage.local.index.derived import KINDS
+from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
+from naiad.storage.local.reader import Reader
+
+__all__ = ["Losses", "without_damaged_files"]
+
+
+@dataclass
+class Losses:
+    """What is gone.
+
+    Attributes:
+        points: how many points are known to be gone.
+        fields: paths that seem to have had a field, as far as damaged bytes still tell.
+        expected: how many fields there were, as far as that is known.
+        nameless: how many of them are gone beside `fields`; see `settle`.
+        files: the stored files whose content is damaged, as `path` or `path/name`.
+        blobs: the names of this content in `blobs/`.
+    """
+
+    points: int = 0
+    fields: set[str] = field(default_factory=set)
+    expected: int = 0
+    nameless: int = 0
+    files: list[str] = field(default_factory=list)
+    blobs: set[str] = field(default_factory=set)
+
+    def suspect(self, path: object) -> None:
+        """Note a path out of damaged bytes, if it can be one."""
+        try:
+            if isinstance(path, str) and path.isprintable() and paths.parse(path) == path:
+                self.fields.add(path)
+        except NaiadPathError:
+            return
+
+    def settle(self, there: Collection[str]) -> None:
+        """Keep the paths that are not there any more; of the fields that were expected others have lost their names."""
+        self.fields -= {*there, *KINDS}
+        missing = self.expected - len(there)
+        self.nameless = max(0, missing - len(self.fields))
+
+
+def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
+    """The ops that take files with damaged content out of a run; what is whole beside them stays."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)
+        checked: dict[tuple[str, int | None], str] = {}
+        at = max((writer.at for writer in reader.picture().writers.values()), default=0.0)
+        for state, texts in reader.states(FILE_KINDS):
+            at = math.nextafter(max(at, state.at), math.inf)
+            yield from _op(reader, state, texts, at, checked, losses)
+
+
+def _op(
+    reader: Reader,
+    state: FieldState,
+    texts: list[str],
+    at: float,
+    checked: dict[tuple[str, int | None], str],
+    losses: Losses,
+) -> Iterator[Op]:
+    def is_damaged(text: str) -> bool:
+        what, name = what_is_damaged(reader, text, checked)
+        losses.blobs |= {name} if what and name else set()
+        return bool(what)
+
+    if state.kind == FILE_SET:
+        gone = [name for name, text in state.members.items() if is_damaged(text)]
+        losses.files += [f"{state.path}/{name}" for name in gone]
+        if gone:
+            yield Members(state.path, {}, gone, False, at)
+    elif state.kind == FILE_SERIES:
+        bad = {i for i, text in enumerate(texts) if is_damaged(text)}
+        if bad:
+            found = reader.texts(state.path, FILE_SERIES)
+            losses.files += [f"{state.path} at step {found.steps[i]:g}" for i in sorted(bad)]
+            rows = [row for i, row in enumerate(zip(*found, strict=True)) if i not in bad]
+            steps, kept, times = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
+            yield Strings(state.path, kept, steps, [time / 1000 for time in times], True, at, FILE_SERIES)
+    elif any(map(is_damaged, file_texts(state, texts))):
+        losses.files.append(state.path)
+        yield Delete(state.path, at)

@@ -1,0 +1,550 @@
+"""Repairing: a run is built anew from what is whole in it, beside the originals, which are kept.
+
+All work is done on a copy. The originals get a second name in `damaged-<time>` before anything changes, and then the
+new files take the place of the old ones, each at once: a repair that is killed can be done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+
+from naiad import clock
+from naiad.errors import DamagedData, DamageWarning, StorageError
+from naiad.ops import Define, encode_ops
+from naiad.settings import Tuning
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.index.derived import KINDS
+from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.index import UNKNOWN, Index
+from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.states import SERIES
+from naiad.storage.local.integrity.flips import turned_back
+from naiad.storage.local.integrity.losses import Losses, without_damaged_files
+from naiad.storage.local.integrity.salvage import NAMELESS, salvage
+from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
+from naiad.storage.local.integrity.verify import Findings, examine
+from naiad.storage.local.journal.coverage import Coverage, read_coverage
+from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops
+from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
+from naiad.storage.local.journal.leases import SUFFIX as LEASE
+from naiad.storage.local.journal.leases import TAKEN, read_taken
+from naiad.storage.local.journal.records import mended_range, read_records
+from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, with_header
+from naiad.storage.local.journal.sums import SUFFIX, FileCover, lone_sums
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.maintenance import Keeper, candidates, mark_changed
+from naiad.storage.local.reader import Reader
+from naiad.storage.sql.database import make_single_file, open_for_reading, open_for_writing
+
+__all__ = ["Repair", "repair"]
+
+LOCK_SECONDS = 10.0
+LAST_FILE = 1_000_000  # no writer has as many
+Positions = dict[str, tuple[int, bool]]
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a repair found and did.
+
+    Attributes:
+        kept: the folder with the originals; None when the run was whole and nothing was changed.
+        damages: what was wrong, as `verify` says it, or the torn end of a killed run.
+        fields: how many fields the run has now.
+        points: how many points its series have now.
+        lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
+        taken: how many silent writers were declared dead.
+        lost_fields: the paths of fields that are gone, as far as damaged bytes still tell them.
+        lost_nameless: how many fields are gone beside those.
+        lost_files: the stored files whose content is damaged; what is left of it is in `kept`.
+    """
+
+    kept: Path | None
+    damages: list[Damage]
+    fields: int
+    points: int
+    lost: int
+    taken: int = 0
+    lost_fields: tuple[str, ...] = ()
+    lost_nameless: int = 0
+    lost_files: tuple[str, ...] = ()
+
+
+def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
+    """Save everything of a damaged run that is whole. Nothing is ever deleted: the originals are kept beside it.
+
+    One flipped bit in a file of a run that was stopped is turned back. Beyond that, what is damaged is left out: whole
+    fields, points or values may be missing afterwards, none is wrong. Series whose path is lost are found
+    below `recovered`. A killed run stays killed.
+
+    Args:
+        folder: the run.
+        is_taken_over: declare the silent writers of the run dead first. Their files stay where they are, so that one
+            that comes back after all loses nothing.
+
+    Raises:
+        StorageError: somebody writes the run or may be writing it, or the disk refuses; nothing was changed.
+        NewerFormat: a later release wrote the run.
+        DamagedData: nothing could be put together; nothing was changed.
+    """
+    _refuse_if_written(folder, may_be_silent=is_taken_over)
+    try:
+        with folder.lock(LOCK_SECONDS):
+            _refuse_if_written(folder, may_be_silent=is_taken_over)
+            taken = _take_over(folder) if is_taken_over else 0
+            return replace(_repair(folder), taken=taken)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"The run in {folder.path} cannot be repaired: {error}", errno=error.errno, filename=str(folder.path)
+        ) from error
+
+
+def _repair(folder: RunFolder) -> Repair:
+    found = examine(folder)
+    if not found.damages and not found.torn:
+        return _told(folder, None, found, Losses())
+    losses = Losses()
+    if not found.damages:
+        kept = _keep(folder, _content(folder))
+        Keeper(folder, Tuning.from_environment()).fold(None)
+    else:
+        with _copied(folder) as copy:
+            losses.expected = _expected_fields(copy)
+            _mend(copy, found, losses)
+            kept = _keep(folder, _content(folder))
+            _keep_blobs(folder, kept, losses)
+            _put_in_place(folder, copy)
+        for damage in found.damages:
+            losses.suspect(damage.path)
+    if found.is_stopped or found.is_ended:
+        write_seal(folder)
+    if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
+        mark_changed(folder)
+    return _told(folder, kept, found, losses)
+
+
+def _refuse_if_written(folder: RunFolder, *, may_be_silent: bool) -> None:
+    taken = read_taken(folder.journal)
+    known = [each for writer, each in candidates(Reader(folder)).items() if writer not in taken]
+    if any(each.is_alive for each in known):
+        raise StorageError(
+            f"The run in {folder.path} is being written and cannot be repaired now.\n"
+            "Stop the program that writes it, then repair it.",
+            errno=errno.EBUSY,
+            filename=str(folder.path),
+        )
+    silent = [each.seen for each in known if not each.is_dead]
+    if silent and not may_be_silent:
+        seen = datetime.fromtimestamp(max(silent)).astimezone().isoformat(sep=" ", timespec="seconds")
+        raise StorageError(
+            f"The run in {folder.path} may still be written: its last sign of life is of {seen}, and nothing proves "
+            "that its writer is gone.\n"
+            f"If you know that it is, say so with: naiad repair {folder.uid} --take-over",
+            errno=errno.EBUSY,
+            filename=str(folder.path),
+        )
+
+
+def _take_over(folder: RunFolder) -> int:
+    """Declare the silent writers dead, and fold what they have written so far. Their number.
+
+    Nothing of theirs is removed or cut. One that comes back misses its lease at its next sync and goes on in new files.
+    """
+    silent = [writer for writer, each in candidates(Reader(folder)).items() if not each.is_dead]
+    for writer in silent:
+        try:
+            os.rename(folder.journal / (writer + LEASE), folder.journal / (writer + TAKEN))
+        except FileNotFoundError:  # somebody deleted the lease
+            (folder.journal / (writer + TAKEN)).touch()
+    if silent:
+        sync_folder(folder.journal)
+        with contextlib.suppress(OSError):  # one that was suspended inside a fold keeps the index locked
+            Keeper(folder, Tuning.from_environment()).fold(None)
+        if (folder.path.parent.parent / "format").exists():
+            mark_changed(folder)
+    return len(silent)
+
+
+def _told(folder: RunFolder, kept: Path | None, found: Findings, losses: Losses) -> Repair:
+    reader = Reader(folder)
+    kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
+    points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
+    losses.settle(kinds)
+    fields, files = tuple(sorted(losses.fields)), tuple(sorted(losses.files))
+    damages = [*found.damages, *found.torn]
+    return Repair(
+        kept,
+        damages,
+        len(kinds),
+        points,
+        losses.points,
+        lost_fields=fields,
+        lost_nameless=losses.nameless,
+        lost_files=files,
+    )
+
+
+# Keeping the originals
+
+
+def _content(folder: RunFolder) -> list[str]:
+    """Every file that a repair may replace."""
+    beside = (folder.index.name, folder.index.name + "-wal", folder.index.name + "-journal", folder.seal.name)
+    names = [name for name in beside if (folder.path / name).exists()]
+    return names + [file.place for file in list_journal(folder.journal)] + _sums(folder)
+
+
+def _sums(folder: RunFolder) -> list[str]:
+    """The sums of the writers and the seals that were valid until they came."""
+    names = os.listdir(folder.journal) if folder.journal.exists() else []
+    found = [name for name in names if name.endswith((SUFFIX, BASE)) and not name.startswith(".")]
+    return [f"{folder.journal.name}/{name}" for name in sorted(found)]
+
+
+def _keep(folder: RunFolder, names: list[str]) -> Path:
+    """Give the originals a second name, or copy them where the file system knows no second names."""
+    kept = _new_folder(folder)
+    for name in names:
+        (kept / name).parent.mkdir(exist_ok=True)
+        try:
+            os.link(folder.path / name, kept / name)
+        except OSError:
+            shutil.copy2(folder.path / name, kept / name)
+    for place in (kept, folder.path):
+        sync_folder(place)
+    return kept
+
+
+def _keep_blobs(folder: RunFolder, kept: Path, losses: Losses) -> None:
+    """What is left of damaged content goes with the originals: nothing else refers to it, so `naiad gc` removes it."""
+    for name in losses.blobs:
+        path = Blobs(folder.blobs).path(name)
+        if path.exists():
+            (kept / "blobs").mkdir(exist_ok=True)
+            shutil.copy2(path, kept / "blobs" / name)
+
+
+def _new_folder(folder: RunFolder) -> Path:
+    name = datetime.fromtimestamp(clock.now(), timezone.utc).strftime("damaged-%Y%m%dT%H%M%SZ")
+    number = 1
+    while True:
+        kept = folder.path / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            kept.mkdir()
+            return kept
+        number += 1
+
+
+@contextlib.contextmanager
+def _copied(folder: RunFolder) -> Iterator[RunFolder]:
+    """A copy of the run beside it, to work on."""
+    place = folder.path / ".repair"
+    shutil.rmtree(place, ignore_errors=True)  # left by a repair that was killed
+    copy = RunFolder(place / folder.path.parent.name / folder.uid)
+    copy.journal.mkdir(parents=True)
+    copy.blobs.symlink_to(folder.blobs.absolute())
+    try:
+        for name in _content(folder):
+            shutil.copy2(folder.path / name, copy.path / name)
+        yield copy
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
+    """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
+    folder.journal.mkdir(exist_ok=True)
+    if copy.index.exists():
+        for end in ("-wal", "-shm", "-journal"):
+            folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
+        os.replace(copy.index, folder.index)
+    left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
+    for place in left:
+        os.replace(copy.path / place, folder.path / place)
+    for place in [file.place for file in list_journal(folder.journal)] + _sums(folder):
+        if place not in left:
+            (folder.path / place).unlink()
+    for directory in (folder.journal, folder.path):
+        sync_folder(directory)
+
+
+# Mending
+
+
+def _mend(copy: RunFolder, found: Findings, losses: Losses) -> None:
+    """Make the copy whole, and note what is lost.
+
+    Raises:
+        DamagedData: there is damage left that nothing helps against.
+    """
+    seal = read_seal(copy)
+    coverage = Coverage() if seal is not None else read_coverage(copy)
+    if isinstance(seal, Seal):
+        _turn_back(copy, seal)
+    _turn_ranges_back(copy, coverage)
+    if not _beyond_seal(copy):
+        return
+    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses)
+    if not found.is_stopped and not found.is_ended:
+        _note_index(copy)
+    rest = _beyond_seal(copy)
+    if rest:
+        raise DamagedData(
+            f"The run in {copy.path} cannot be repaired: {rest[0]}.",
+            file=rest[0].file, offset=0, what=rest[0].what,
+        )  # fmt: skip
+
+
+def _expected_fields(copy: RunFolder) -> int:
+    """How many fields the run had, as far as that is known."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)
+        try:
+            there = len([path for path in Reader(copy).kinds() if path not in KINDS])
+        except DamagedData:
+            there = 0
+    coverage = Coverage() if copy.seal.exists() else read_coverage(copy)
+    return max(there, coverage.fields, _fields_by_head(copy))
+
+
+def _fields_by_head(copy: RunFolder) -> int:
+    """The fields that the head of the index counts, without those that were deleted and are kept for their numbers."""
+    if not copy.index.exists():
+        return 0
+    engine = open_for_reading(copy.index, is_final=True)
+    index = Index(copy, engine)
+    try:
+        with index.view() as connection:
+            picture, head, _positions, _damages = index.load(connection)
+            return head.fields - len(picture.graves)
+    except DBAPIError:
+        return 0
+    finally:
+        engine.dispose()
+
+
+def _note_index(copy: RunFolder) -> None:
+    """Say in sums what is in the new index of a run that has no seal, so that its loss is noticed."""
+    index = Index(copy, open_for_writing(copy.index))
+    with index.snapshot() as connection:
+        head = index.head(connection)
+    with lone_sums(copy.journal) as sums:
+        sums.note_index(head.folds, head.points, head.fields)
+        sums.cover((), ())
+
+
+def _beyond_seal(copy: RunFolder) -> list[Damage]:
+    """What is damaged apart from the seal, which is made anew."""
+    return [damage for damage in examine(copy).damages if damage.file != copy.seal.name]
+
+
+def _turn_back(copy: RunFolder, seal: Seal) -> None:
+    """Cut off what was appended, and turn back single flipped bits."""
+    for name, (size, crcs) in seal.files.items():
+        path = copy.path / name
+        if not path.exists():
+            continue
+        if path.stat().st_size > size:
+            os.truncate(path, size)
+        for at in damaged_blocks(copy, seal, name) or []:
+            with path.open("r+b") as stream:
+                stream.seek(at)
+                mended = turned_back(stream.read(BLOCK), crcs[at // BLOCK])
+                if mended is not None:
+                    stream.seek(at)
+                    stream.write(mended)
+
+
+def _turn_ranges_back(copy: RunFolder, coverage: Coverage) -> None:
+    """Turn back single flipped bits in ranges of segments whose crc32 the sums have."""
+    for file in list_journal(copy.journal):
+        cover = coverage.files.get(file.name)
+        for one in cover.ranges.values() if cover is not None else ():
+            with file.path.open("r+b") as stream:
+                stream.seek(one.start)
+                content = stream.read(one.end - one.start)
+                mended = mended_range(content, one) if zlib.crc32(content) != one.crc else None
+                if mended is not None:
+                    stream.seek(one.start)
+                    stream.write(mended)
+
+
+def _rebuild(copy: RunFolder, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
+    """A new index of all that is whole, in place of the old one and of the journal."""
+    new = RunFolder(copy.path.with_name("new"))
+    new.journal.mkdir(parents=True)
+    if copy.index.exists():
+        salvage(copy, new, losses)
+    before = _points(new)
+    positions = _positions(new)
+    unknown = (0, not _knows_positions(copy))
+    for file in list_journal(copy.journal):
+        upto, is_done = positions.get(file.name, unknown)
+        if not is_done:
+            bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
+            cover = coverage.files.get(file.name)
+            losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
+    losses.points += _missing_records(copy, seal)
+    losses.points += _missing_points(copy, coverage, positions, before)
+    _name_the_nameless(new)
+    _drop_damaged_files(new, losses)
+    files = list_journal(new.journal)
+    Folder(new).fold([Source(file, is_final=True) for file in files])
+    make_single_file(new.index)
+    copy.seal.unlink(missing_ok=True)
+    copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
+    os.replace(new.index, copy.index)
+    for place in [file.place for file in list_journal(copy.journal)] + _sums(copy):
+        (copy.path / place).unlink()
+
+
+def _points(new: RunFolder) -> int:
+    """How many points were saved from the index."""
+    if not new.index.exists():
+        return 0
+    index = Index(new, open_for_writing(new.index))
+    with index.snapshot() as connection:
+        return index.head(connection).points
+
+
+def _missing_points(copy: RunFolder, coverage: Coverage, positions: Positions, before: int) -> int:
+    """Points of an index or of segments that are gone as a whole."""
+    is_gone = coverage.index_damage(copy, _folds(copy)) is not None
+    lost = max(0, coverage.points - before) if is_gone else 0
+    for name, _damage in coverage.missing_files(copy, positions):
+        lost += coverage.files[name].points_from(positions.get(name, (0, False))[0])
+    return lost
+
+
+def _folds(copy: RunFolder) -> int | None:
+    if not copy.index.exists():
+        return None
+    engine = open_for_reading(copy.index, is_final=True)
+    try:
+        with Index(copy, engine).view() as connection:
+            return Index(copy, engine).folds(connection)
+    except DBAPIError:
+        return UNKNOWN
+    finally:
+        engine.dispose()
+
+
+def _drop_damaged_files(new: RunFolder, losses: Losses) -> None:
+    """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
+    reader = Reader(new)
+    ops = [*without_damaged_files(reader, losses)]
+    writer = next(iter(reader.picture().writers), None)
+    if ops and writer is not None:
+        place = new.journal / f"{writer}.{2 * LAST_FILE}.ops"
+        place.write_bytes(file_header() + b"".join(encode_frame(n, encode_ops([op])) for n, op in enumerate(ops, 1)))
+
+
+def _name_the_nameless(new: RunFolder) -> None:
+    """Define the numbers whose definition was lost, so that their points are not."""
+    picture = _picture(new)
+    for file in list_journal(new.journal):
+        if file.suffix == "seg":
+            numbers = set((read_records(file, 0)[0]["fid"] & (FLOAT_STEP - 1)).tolist())
+            lost = sorted(number for number in numbers - {0} if picture.owner_of(file.writer, number) is None)
+            if lost:
+                at = picture.writer(file.writer).at
+                ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
+                place = new.journal / f"{file.writer}.{LAST_FILE + file.number}.ops"
+                place.write_bytes(file_header() + encode_frame(1, encode_ops(ops)))
+
+
+def _picture(new: RunFolder) -> Picture:
+    """What the index and the ops beside it say, whether their sequence has gaps or not."""
+    picture = Picture()
+    if new.index.exists():
+        index = Index(new, open_for_writing(new.index))
+        with index.snapshot() as connection:
+            picture = index.load(connection)[0]
+    for file in list_journal(new.journal):
+        if file.suffix == "ops":
+            for frame in read_ops(file, 0)[0]:
+                picture.apply(file.writer, frame.ops)
+    return picture
+
+
+def _positions(new: RunFolder) -> Positions:
+    if not new.index.exists():
+        return {}
+    index = Index(new, open_for_writing(new.index))
+    with index.snapshot() as connection:
+        return index.positions(connection, [])
+
+
+def _knows_positions(copy: RunFolder) -> bool:
+    """Whether a file without a position is surely not in the index: better that points are missing than twice there."""
+    damages: list[Damage] = []
+    if copy.index.exists():
+        engine = open_for_reading(copy.index, is_final=True)
+        try:
+            with Index(copy, engine).view() as connection:
+                Index(copy, engine).positions(connection, damages)
+        except DBAPIError:
+            return False
+        finally:
+            engine.dispose()
+    return not damages
+
+
+def _clean(
+    file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None, cover: FileCover | None
+) -> int:
+    """Write what is whole of a journal file; how many points of it are lost."""
+    if file.suffix == "ops":
+        target.write_bytes(_whole_frames(file.path.read_bytes(), upto))
+        return 0
+    data = bytearray(file.path.read_bytes())
+    if cover is not None and cover.ranges:
+        return _clean_ranges(data, target, upto, cover)
+    records, _upto, damages = read_records(file, upto, bad)
+    if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
+        del data[max(upto, HEADER) :]
+    for at in bad:
+        data[at : at + BLOCK] = bytes(len(data[at : at + BLOCK]))
+    target.write_bytes(with_header(bytes(data[HEADER:])))
+    return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
+
+
+def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) -> int:
+    """The same of a segment with sums, in which single flipped bits are turned back already."""
+    lost = 0
+    for one in cover.ranges.values():
+        content = data[one.start : one.end]
+        if one.end > upto and zlib.crc32(content) != one.crc:
+            data[one.start : one.end] = bytes(len(content))
+            lost += min(one.points, (one.end - max(upto, HEADER)) // RECORD)
+    target.write_bytes(with_header(bytes(data[HEADER:])))
+    return lost
+
+
+def _whole_frames(data: bytes, upto: int) -> bytes:
+    """The file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+    at = max(upto, FILE_HEADER)
+    parts = [file_header(), data[FILE_HEADER:at]]
+    for item in read_frames(data, at):
+        if isinstance(item, Frame):
+            parts.append(encode_frame(len(parts), data[at + FRAME_HEADER : item.end]))
+        at = item.end
+    return b"".join(parts)
+
+
+def _missing_records(copy: RunFolder, seal: Seal | None) -> int:
+    there = {file.place for file in list_journal(copy.journal)}
+    return sum(sum(counts.values()) for place, counts in seal.records.items() if place not in there) if seal else 0

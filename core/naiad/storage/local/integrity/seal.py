@@ -1,0 +1,230 @@
+"""The seal: what a run that was stopped in order consists of, so that later damage cannot pass for its end.
+
+`seal.json` names every file with its size and the crc32 of each 4,096-byte block, and how many records of each number a
+segment has, so that damage in it is known to concern these fields and no others. It is written last and removed first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from naiad.storage.local.journal.files import Damage, list_journal, refuse_newer
+from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD
+from naiad.storage.local.journal.sums import SUFFIX
+from naiad.storage.local.layout import RunFolder
+
+__all__ = [
+    "BASE",
+    "BLOCK",
+    "Seal",
+    "damaged_blocks",
+    "decode_seal",
+    "extra_files",
+    "quick_check",
+    "read_seal",
+    "remove_seal",
+    "seal_damages",
+    "write_seal",
+]
+
+FORMAT = 1
+BLOCK = 4096
+BASE = ".seal"
+"""Ends the name of a seal that was valid until a writer came back; it lies beside that writer's sums."""
+READ = 256 * BLOCK
+_numbers = struct.Struct("<24xII")
+
+
+@dataclass(frozen=True)
+class Seal:
+    """The files of a sealed run: name -> (bytes, crc32 of each block); of segments also records by field number."""
+
+    files: dict[str, tuple[int, list[int]]]
+    records: dict[str, dict[int, int]]
+
+
+def write_seal(folder: RunFolder) -> None:
+    """Sync every file of the run and write down what it is.
+
+    Raises:
+        OSError: the disk refuses; the run stays unsealed.
+    """
+    files = {name: _measure(folder.path / name) for name in _content(folder)}
+    records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}
+    body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
+    text = json.dumps({**body, "crc32": _crc(body)})
+    hidden = folder.path / ".seal.json.new"
+    with hidden.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    hidden.replace(folder.seal)
+    for directory in (folder.journal, folder.path):
+        sync_folder(directory)
+    _remove_sums(folder)
+
+
+def read_seal(folder: RunFolder) -> Seal | Damage | None:
+    """The seal, what is wrong with it, or None of a run that has none.
+
+    Raises:
+        NewerFormat: a later release wrote it.
+    """
+    return decode_seal(folder.seal, folder.seal.name)
+
+
+def decode_seal(path: Path, name: str) -> Seal | Damage | None:
+    """The same of a seal that lies elsewhere; `name` is what a damage calls it."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    damage = Damage(name, "it is not the seal that was written")
+    try:
+        body = json.loads(text)
+        crc = body.pop("crc32")
+        is_whole = crc == _crc(body)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return damage
+    if not is_whole:
+        return damage
+    refuse_newer(body["format"], FORMAT, path)
+    files = {name: (size, crcs) for name, (size, crcs) in body["files"].items()}
+    records = {
+        name: {int(number): count for number, count in counts.items()} for name, counts in body["records"].items()
+    }
+    return Seal(files, records)
+
+
+def remove_seal(folder: RunFolder, writer: str) -> None:
+    """Before anything of the run changes. The seal goes to the sums of who changes it: what it vouches for is there."""
+    folder.journal.mkdir(exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.seal.rename(folder.journal / (writer + BASE))
+    for directory in (folder.journal, folder.path):
+        sync_folder(directory)
+
+
+def _remove_sums(folder: RunFolder) -> None:
+    """The seal vouches for all of the run now."""
+    for name in os.listdir(folder.journal):
+        if name.endswith((SUFFIX, BASE)) and not name.startswith("."):
+            (folder.journal / name).unlink(missing_ok=True)
+
+
+def damaged_blocks(folder: RunFolder, seal: Seal, name: str) -> list[int] | None:
+    """Offsets of the blocks of a file that are not as sealed; None when the file is missing."""
+    size, crcs = seal.files[name]
+    try:
+        found_size, found = _measure(folder.path / name, is_synced=False)
+    except FileNotFoundError:
+        return None
+    blocks = [i * BLOCK for i, crc in enumerate(crcs) if i >= len(found) or found[i] != crc]
+    if found_size > size and not blocks:
+        blocks.append(size)
+    return blocks
+
+
+def quick_check(folder: RunFolder, seal: Seal) -> tuple[list[Damage], dict[str, list[int]]]:
+    """What is wrong at first sight, and the damaged blocks of each damaged file of the journal.
+
+    Of the index only the size is looked at: its rows carry their own crc, and a long run must open at once.
+    """
+    damages: list[Damage] = []
+    damaged: dict[str, list[int]] = {}
+    for name, (size, crcs) in seal.files.items():
+        if name != folder.index.name:
+            blocks = damaged_blocks(folder, seal, name)
+            if blocks != []:
+                damaged[name] = [i * BLOCK for i in range(len(crcs))] if blocks is None else blocks
+                damages += seal_damages(folder, seal, name, blocks)
+        elif _size(folder.index) != size:
+            damages.append(_size_damage(folder, name, size))
+    return damages, damaged
+
+
+def seal_damages(folder: RunFolder, seal: Seal, name: str, blocks: list[int] | None) -> list[Damage]:
+    """What to say of a file whose `damaged_blocks` are these: its size, and each stretch of blocks once."""
+    size, _crcs = seal.files[name]
+    found = _size(folder.path / name)
+    if blocks is None or found is None:
+        return [Damage(name, "it is missing")]
+    damages = [] if found == size else [_size_damage(folder, name, size)]
+    stretches: list[list[int]] = []
+    for at in blocks:
+        if at >= found:
+            break  # said by the size
+        if stretches and at == stretches[-1][1]:
+            stretches[-1][1] = at + BLOCK
+        else:
+            stretches.append([at, at + BLOCK])
+    for start, end in stretches:
+        what = f"bytes {start} to {min(end, found) - 1} are not all those that were sealed"
+        damages.append(Damage(name, what, offset=start))
+    return damages
+
+
+def extra_files(folder: RunFolder, seal: Seal) -> list[str]:
+    """Files of the index and the journal that were not there when the run was sealed."""
+    beside = [folder.index.name + end for end in ("-wal", "-journal") if _size(folder.path / (folder.index.name + end))]
+    return [name for name in [*_content(folder), *beside] if name not in seal.files]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _size_damage(folder: RunFolder, name: str, size: int) -> Damage:
+    found = _size(folder.path / name)
+    return Damage(name, "it is missing" if found is None else f"it has {found} bytes where {size} were sealed")
+
+
+def sync_folder(path: Path) -> None:
+    """Let the names of new and renamed files reach the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _content(folder: RunFolder) -> list[str]:
+    names = [folder.index.name] if folder.index.exists() else []
+    return names + [file.place for file in list_journal(folder.journal)]
+
+
+def _measure(path: Path, *, is_synced: bool = True) -> tuple[int, list[int]]:
+    crcs, size = [], 0
+    with path.open("rb") as stream:
+        if is_synced:
+            os.fsync(stream.fileno())
+        while data := stream.read(READ):
+            size += len(data)
+            crcs += [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
+    return size, crcs
+
+
+def _count_records(path: Path) -> dict[str, int]:
+    """Records of a segment by field number. Without numpy, which a short run never loads; long ones are folded."""
+    content = path.read_bytes()
+    counts: Counter[int] = Counter()
+    end = len(content) - len(content[HEADER:]) % RECORD
+    for at, (number, commit) in zip(range(HEADER, end, RECORD), _numbers.iter_unpack(content[HEADER:end]), strict=True):
+        if commit == at:
+            counts[number & ~FLOAT_STEP] += 1
+    return {str(number): count for number, count in counts.items()}
+
+
+def _crc(body: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(body, sort_keys=True, separators=(",", ":")).encode())

@@ -1,0 +1,420 @@
+"""Verifying: every byte that a run or a store consists of is compared with what was written, and nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError, DBAPIError
+
+from naiad import ids
+from naiad.errors import DamagedData
+from naiad.ops import End
+from naiad.storage.local.gc import damaged_files
+from naiad.storage.local.index import schema
+from naiad.storage.local.index.codec import (
+    ChunkDamaged,
+    decode_pack,
+    decode_points,
+    decode_pyramid,
+    decode_texts,
+    read_header,
+)
+from naiad.storage.local.index.index import UNKNOWN, Index
+from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
+from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
+from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
+from naiad.storage.local.journal.coverage import Coverage, read_coverage
+from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
+from naiad.storage.local.journal.leases import may_be_written, read_leases
+from naiad.storage.local.journal.records import read_records
+from naiad.storage.local.journal.segment import FLOAT_STEP
+from naiad.storage.local.journal.sums import FileCover
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.store import FORMAT, Store
+from naiad.storage.sql.database import integrity, open_for_reading
+
+__all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
+
+Positions = dict[str, tuple[int, bool]]
+ATTEMPTS = 20
+
+
+def verify(folder: RunFolder) -> list[Damage]:
+    """Everything of a run that is not as it was written, with the path of the field wherever that is known.
+
+    What a kill or a power cut leaves at the end of a run without a seal is no damage: see `Findings.torn`. The run may
+    be written meanwhile.
+
+    Raises:
+        NewerFormat: a later release wrote the run.
+        DamagedData: the run changed all the time, and nothing can be said of it.
+    """
+    return examine(folder).damages
+
+
+def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
+    """The damages of every run, and under the store's own folder those of its ids, keys and format."""
+    return {folder: found.damages for folder, found in examine_store(store).items()}
+
+
+def examine_store(store: Store) -> dict[RunFolder, Findings]:
+    """The same with all that was found."""
+    found = {RunFolder(store.root): Findings(damages=list(_store_damages(store)))}
+    for folder in store.folders():
+        try:
+            found[folder] = examine(folder)
+        except PermissionError as error:  # of another user: the rest is looked at all the same
+            found[folder] = Findings(damages=[Damage(_place(folder, error), "this user may not read it")])
+    return found
+
+
+def _place(folder: RunFolder, error: OSError) -> str:
+    """The file in a run's folder that an error is about; the folder itself as a dot."""
+    name = Path(str(error.filename or folder.path))
+    return str(name.relative_to(folder.path)) if name.is_relative_to(folder.path) else str(name)
+
+
+@dataclass
+class Findings:
+    """What one look at a run found.
+
+    Attributes:
+        damages: what is not as it was written.
+        torn: what a kill or a power cut explains in a run without a seal: a write cut short, points whose definition
+            did not reach the disk.
+        shadowed: what is as it was written and yet not shown.
+        is_stopped: every writer stopped in order, so the run has a seal, or should have one.
+        is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
+    """
+
+    damages: list[Damage] = field(default_factory=list)
+    torn: list[Damage] = field(default_factory=list)
+    shadowed: list[Shadowed] = field(default_factory=list)
+    is_stopped: bool = False
+    is_ended: bool = False
+
+
+def examine(folder: RunFolder) -> Findings:
+    """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime.
+
+    Raises:
+        NewerFormat: a later release wrote the run.
+        DamagedData: the run changed all the time, and nothing can be said of it.
+    """
+    for _ in range(ATTEMPTS):
+        before = _stamp(folder)
+        try:
+            found = _examine(folder)
+        except FileNotFoundError:
+            continue
+        if _stamp(folder) == before:
+            found.damages += damaged_files(folder)
+            return found
+    raise DamagedData(
+        f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), offset=0, what="moving"
+    )
+
+
+def _examine(folder: RunFolder) -> Findings:
+    found = Findings()
+    seal = read_seal(folder)
+    bad: dict[str, list[int]] = {}
+    if isinstance(seal, Damage):
+        found.damages.append(seal)
+    elif isinstance(seal, Seal):
+        bad = _check_files(folder, seal, found)
+    coverage = Coverage() if seal is not None else read_coverage(folder)  # before what it speaks of
+    picture, positions, head = Picture(), Positions(), None
+    if folder.index.exists():
+        picture, positions, head = _check_index(folder, found, is_final=seal is not None)
+    found.is_stopped = seal is not None
+    if seal is None:
+        _check_coverage(folder, coverage, positions, head, found)
+        found.is_ended = _all_ended(folder, picture, positions)
+        is_cut_short = not coverage.is_empty() or bool(read_leases(folder.journal))
+        found.is_stopped = found.is_ended and not is_cut_short
+        if head is not None and head.is_noted and coverage.is_empty() and not found.is_stopped:
+            what = "the sums of its writers are missing, so what may be missing beside them cannot be told"
+            found.damages.append(Damage(folder.journal.name, what))
+    _check_journal(folder, picture, positions, seal, bad, coverage, found)
+    found.shadowed = picture.shadowed()
+    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in picture.writers.values())
+    if found.is_ended and is_whole:  # a disk that was full to the end took no seal
+        _note_missing_seal(folder, found)
+    return found
+
+
+def _check_coverage(
+    folder: RunFolder, coverage: Coverage, positions: Positions, head: Head | None, found: Findings
+) -> None:
+    """Compare what is there with what the sums of the writers say, of a run without a seal."""
+    found.damages += coverage.damages
+    found.torn += coverage.torn
+    damage = coverage.index_damage(folder, head.folds if head else UNKNOWN if folder.index.exists() else None)
+    if damage is not None:
+        found.damages.append(damage)
+    found.damages += [damage for _name, damage in coverage.missing_files(folder, positions)]
+    found.damages += coverage.missing_sums(folder, list_journal(folder.journal))
+
+
+def _note_missing_seal(folder: RunFolder, found: Findings) -> None:
+    if found.is_stopped:
+        what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
+        found.damages.append(Damage(folder.seal.name, what))
+    else:
+        what = "it was not written: the last writer was killed while it stopped"
+        found.torn.append(Damage(folder.seal.name, what))
+
+
+def _stamp(folder: RunFolder) -> object:
+    """Changes whenever a run is sealed, unsealed or folded; mere writing does not touch what was there."""
+    marks = []
+    for path in (folder.seal, folder.index, folder.index.with_name(folder.index.name + "-wal")):
+        found = path.stat() if path.exists() else None
+        marks.append(found and (found.st_ino, found.st_mtime_ns, found.st_size))
+    return marks
+
+
+def _check_files(folder: RunFolder, seal: Seal, found: Findings) -> dict[str, list[int]]:
+    """Compare every block of every file with the seal; the damaged ones by file."""
+    bad = {}
+    for name, (_size, crcs) in seal.files.items():
+        blocks = damaged_blocks(folder, seal, name)
+        if blocks is None or blocks:
+            bad[name] = [i * BLOCK for i in range(len(crcs))] if blocks is None else blocks
+            found.damages += seal_damages(folder, seal, name, blocks)
+    found.damages += [Damage(name, "it is not part of what was sealed") for name in extra_files(folder, seal)]
+    return bad
+
+
+# The index
+
+
+def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple[Picture, Positions, Head | None]:
+    engine = open_for_reading(folder.index, is_final=is_final)
+    index = Index(folder, engine)
+    try:
+        with index.view() as connection:
+            found.damages += [Damage(folder.index.name, text) for text in _structure(connection)]
+            picture, head, positions, damages = index.load(connection)
+            found.damages += damages
+            found.damages += _series_damages(index, connection, picture, head)
+    except DBAPIError as error:
+        found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
+        return Picture(), Positions(), None
+    finally:
+        engine.dispose()
+    return picture, positions, head
+
+
+def _structure(connection: Connection) -> list[str]:
+    """The first faults in the structure; that pages are used by nobody is only what follows from them."""
+    try:
+        lines = [line for text in integrity(connection) for line in text.splitlines()]
+    except DatabaseError as error:
+        return [f"its structure cannot be checked: {error.orig}"]
+    faults = [line for line in lines if not line.startswith("***")]
+    return [line for line in faults if not line.endswith("never used")][:5] or faults[:1]
+
+
+def _series_damages(index: Index, connection: Connection, picture: Picture, head: Head) -> Iterator[Damage]:
+    """Decode every chunk and every pack, and count what each series has."""
+    shares: dict[int, list[int]] = {}
+    yield from _pack_damages(index, connection, head, shares)
+    for state in picture.states():
+        if state.kind in SERIES:
+            yield from _chunk_damages(index, connection, state, shares.get(state.id, []))
+
+
+def _pack_damages(index: Index, connection: Connection, head: Head, shares: dict[int, list[int]]) -> Iterator[Damage]:
+    file = index.folder.index.name
+    for row in index.all_rows(connection, schema.pack, range(1, head.next_pack), []):
+        if not is_whole_pack(row):
+            yield Damage(file, f"pack {row.id!r} fails its crc")  # its fields are named by their counts
+            continue
+        try:
+            pack = decode_pack(row.data)
+        except ChunkDamaged as error:
+            yield Damage(file, f"pack {row.id}: {error}")
+            continue
+        for number, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
+            shares.setdefault(number, []).append(stop - start)
+
+
+def _chunk_damages(index: Index, connection: Connection, state: FieldState, shares: list[int]) -> Iterator[Damage]:
+    file = index.folder.index.name
+    try:
+        rows = index.chunks(connection, state.id)
+    except DatabaseError as error:
+        yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
+        return
+    for row in rows:
+        what = _chunk_damage(row, is_text=state.kind in TEXT_SERIES)
+        if what is not None:
+            yield Damage(file, f"chunk {row.key & 0xFFFFFF} {what}", state.path)
+    count = sum(shares) + sum(row.count for row in rows)
+    if count != state.series.count or len(rows) + len(shares) != state.pieces:
+        yield Damage(file, f"{count} of its {state.series.count} points are there", state.path)
+
+
+def _chunk_damage(row: Any, *, is_text: bool) -> str | None:
+    if not is_whole_chunk(row):
+        return "fails its crc"
+    try:
+        count = _decode(row, is_text=is_text)
+    except (ChunkDamaged, UnicodeDecodeError) as error:
+        return f"cannot be decoded: {error}"
+    return None if count == row.count else f"has {count} points where {row.count} were written"
+
+
+def _decode(row: Any, *, is_text: bool) -> int:
+    if is_text:
+        texts = decode_texts(row.data)[2]
+        for text in texts:
+            text.decode("utf-8", "surrogatepass")
+        return len(texts)
+    count = read_header(row.data).count
+    decode_points(row.data, np.empty(count), np.empty(count), np.empty(count, np.int64))
+    decode_pyramid(row.pyramid or b"")
+    return count
+
+
+# The journal
+
+
+def _all_ended(folder: RunFolder, picture: Picture, positions: Positions) -> bool:
+    """Whether every writer said how it ended. Ends that are still in the journal count."""
+    ends = {name: writer.state for name, writer in picture.writers.items()}
+    for file in _open_files(folder, positions, "ops"):
+        ends.setdefault(file.writer, None)
+        for frame in read_ops(file, positions.get(file.name, (0, False))[0])[0]:
+            ends[file.writer] = next((op.state for op in frame.ops if isinstance(op, End)), ends[file.writer])
+    return bool(ends) and all(ends.values()) and not may_be_written(read_leases(folder.journal))
+
+
+def _check_journal(
+    folder: RunFolder,
+    picture: Picture,
+    positions: Positions,
+    seal: Seal | Damage | None,
+    bad: dict[str, list[int]],
+    coverage: Coverage,
+    found: Findings,
+) -> None:
+    frames = []
+    for file in _open_files(folder, positions, "ops"):
+        start = positions.get(file.name, (0, False))[0]
+        cover = coverage.files.get(file.name)
+        whole, _upto, damages = read_ops(
+            file, start, is_sealed=found.is_stopped, is_header_damaged=0 in bad.get(file.place, ()), cover=cover
+        )
+        found.damages += damages
+        gap = None if found.is_stopped else tail_gap(file, start)
+        if gap is not None and gap.start >= (cover.size if cover else 0):
+            what = f"the last {gap.end - gap.start} bytes are a write cut short"
+            found.torn.append(Damage(file.place, what, offset=gap.start))
+        frames += [(file.writer, frame) for frame in whole]
+    picture.apply_all(frames)
+    sealed = seal.records if isinstance(seal, Seal) else {}
+    for file in _open_files(folder, positions, "seg"):
+        start = positions.get(file.name, (0, False))[0]
+        cover = coverage.files.get(file.name)
+        _check_segment(file, picture, start, bad.get(file.place, []), sealed.get(file.place, {}), cover, found)
+    for name, damage in coverage.missing_files(folder, positions):
+        if name.endswith(".seg"):
+            found.damages += _damaged_fields(damage, picture)
+
+
+def _check_segment(
+    file: JournalFile,
+    picture: Picture,
+    start: int,
+    bad: list[int],
+    sealed: dict[int, int],
+    cover: FileCover | None,
+    found: Findings,
+) -> None:
+    records, _upto, damages = read_records(file, start, bad, cover)
+    if not bad:  # else the seal has already said it, byte by byte
+        found.damages += damages
+        for damage in damages:
+            found.damages += _damaged_fields(damage, picture)
+    numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
+    there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+    for number, count in there.items():
+        if number and picture.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
+            lost = Damage(file.place, f"{count} points have the number {number}, which nothing defines")
+            (found.damages if found.is_stopped else found.torn).append(lost)
+    for number, count in sealed.items():
+        if there.get(number, 0) != count:
+            owner = picture.owner_of(file.writer, number)
+            what = f"{count - there.get(number, 0)} of its {count} points in this file are damaged"
+            found.damages.append(Damage(file.place, what, owner.path if owner else None))
+
+
+def _damaged_fields(damage: Damage, picture: Picture) -> Iterator[Damage]:
+    """One damage for each series that may have lost points by damage in a segment."""
+    name = damage.file.rpartition("/")[2].partition(".")[0]
+    fields = picture.writers[name].fields if name in picture.writers else []
+    low, high = damage.numbers or (0, len(fields))
+    for number in range(max(low, 1), min(high, len(fields)) + 1):
+        state = fields[number - 1]
+        if state is not None and state.retired_at is None:
+            yield Damage(damage.file, "some of its points in this file may be damaged", state.path)
+
+
+def _open_files(folder: RunFolder, positions: Positions, suffix: str) -> list[JournalFile]:
+    """The files that are not yet wholly in the index."""
+    files = list_journal(folder.journal)
+    return [file for file in files if file.suffix == suffix and not positions.get(file.name, (0, False))[1]]
+
+
+# The store's own files
+
+
+def _store_damages(store: Store) -> Iterator[Damage]:
+    text = _text_of(store.root / "format")
+    if text is None or not text.strip().isdigit():
+        yield Damage("format", "it is not the version of a store")
+    else:
+        refuse_newer(int(text), FORMAT, f"The store {store.root}")
+    for path in _files(store.root / "keys"):
+        if not _text_of(path):
+            yield Damage(f"keys/{path.name}", "it does not name a project")
+    for key in _files(store.root / "ids"):
+        for path in _files(key):
+            if not ids.is_uid((_text_of(path) or "").strip()):
+                yield Damage(f"ids/{key.name}/{path.name}", "it does not name a run")
+        if "-" not in key.name and not (store.root / "keys" / key.name).is_file():
+            yield Damage(f"keys/{key.name}", "it is missing, and there are ids with this key")
+    for path in _files(store.root / "custom"):
+        if not _is_ticket(path):
+            yield Damage(f"custom/{path.name}", "it does not name a run")
+
+
+def _files(folder: Path) -> list[Path]:
+    """What lies in a folder; names that begin with a dot are being made or are hints."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _is_ticket(path: Path) -> bool:
+    try:
+        ticket = json.loads(_text_of(path) or "")
+        return ids.is_uid(ticket["uid"]) and isinstance(ticket["id"], str)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False

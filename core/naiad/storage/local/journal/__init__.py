@@ -1,0 +1,1 @@
+"""The journal: the files that writers append to, and reading them back."""

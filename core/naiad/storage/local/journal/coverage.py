@@ -1,0 +1,241 @@
+"""Coverage: what the sums of all writers of an unsealed run say of its files, and what is missing by that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, decode_seal
+from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer
+from naiad.storage.local.journal.frames import FILE_HEADER, is_summed
+from naiad.storage.local.journal.sums import (
+    ENTRY,
+    FOLDED_OPS,
+    FOLDED_SEGMENT,
+    FRAMES,
+    INDEX,
+    RANGE,
+    SUFFIX,
+    SUMS_HEADER,
+    SYNCED,
+    VERSION,
+    Entry,
+    FileCover,
+    Range,
+    boot_number,
+    decode_entry,
+    decode_header,
+)
+from naiad.storage.local.layout import RunFolder
+
+__all__ = ["Coverage", "read_coverage"]
+
+Positions = Mapping[str, tuple[int, bool]]
+
+
+@dataclass
+class Coverage:
+    """What all sums of a run say together; empty for a sealed run, whose seal says it all.
+
+    Attributes:
+        files: by name, the journal files that are not known to be folded.
+        writers: those that have sums.
+        sealed: journal files that a seal vouched for until a writer came back.
+        folds, points, fields: what the index had at least.
+        damages: what is wrong with the sums themselves.
+        torn: sums that were being written when their writer was killed.
+    """
+
+    files: dict[str, FileCover] = field(default_factory=dict)
+    writers: set[str] = field(default_factory=set)
+    sealed: set[str] = field(default_factory=set)
+    has_base: bool = False
+    has_index: bool = False
+    folds: int = 0
+    points: int = 0
+    fields: int = 0
+    damages: list[Damage] = field(default_factory=list)
+    torn: list[Damage] = field(default_factory=list)
+
+    def is_empty(self) -> bool:
+        """Whether there are no sums at all."""
+        return not self.writers and not self.has_base
+
+    def missing_files(self, folder: RunFolder, positions: Positions) -> Iterator[tuple[str, Damage]]:
+        """Files that must be there and are not, and what is lost with each."""
+        for name, cover in sorted(self.files.items()):
+            upto, is_done = positions.get(name, (0, False))
+            if is_done or (folder.journal / name).exists():
+                continue
+            points = cover.points_from(upto)
+            what = f"{points} points were in it" if name.endswith(".seg") else f"{cover.size - upto} bytes were in it"
+            yield name, Damage(f"{folder.journal.name}/{name}", f"it is missing; {what}")
+
+    def missing_sums(self, folder: RunFolder, files: Iterable[JournalFile]) -> Iterator[Damage]:
+        """Sums that must be there, as the ops files of their writers say, and are not."""
+        suspects = {file.writer for file in files if file.suffix == "ops" and file.name not in self.sealed}
+        for writer in sorted(suspects - self.writers):
+            place = folder.journal / (writer + SUFFIX)
+            its_own = [file.path for file in files if file.writer == writer and file.suffix == "ops"]
+            if any(map(_is_summed, its_own)) and not place.exists():  # else they were just made
+                yield Damage(f"{folder.journal.name}/{place.name}", "it is missing, so the journal cannot be checked")
+
+    def first_damage(self, folder: RunFolder, positions: Positions) -> Damage | None:
+        """Something that is not as the sums have it, if there is any; without numpy, which a short run never loads."""
+        if self.damages:
+            return self.damages[0]
+        for _name, damage in self.missing_files(folder, positions):
+            return damage
+        for file in list_journal(folder.journal):
+            upto, is_done = positions.get(file.name, (0, False))
+            cover = self.files.get(file.name)
+            if cover is not None and not is_done:
+                check = _range_damages if file.suffix == "seg" else _ops_damages
+                for damage in check(file, upto, cover):
+                    return damage
+        return None
+
+    def index_damage(self, folder: RunFolder, folds: int | None) -> Damage | None:
+        """What is wrong with an index that was changed so often; None if it is not there."""
+        name = folder.index.name
+        if folds is None and (self.folds or self.has_index):
+            known = f"; {self.points} points and {self.fields} fields were in it" if self.points else ""
+            return Damage(name, f"it is missing{known}")
+        if folds is not None and 0 <= folds < self.folds:
+            return Damage(name, f"it is older than it was: {folds} folds are in it where {self.folds} were made")
+        return None
+
+
+def read_coverage(folder: RunFolder) -> Coverage:
+    """What the sums of a run say. Read them before the journal: what they speak of is there then.
+
+    Raises:
+        FileNotFoundError: some of them went meanwhile, because the run was sealed.
+        NewerFormat: a later release wrote them.
+    """
+    found = Coverage()
+    for name in _names(folder):
+        path = folder.journal / name
+        if name.endswith(SUFFIX):
+            _read_sums(folder, path, found)
+        else:
+            _read_base(folder, path, found)
+    return found
+
+
+def _range_damages(file: JournalFile, upto: int, cover: FileCover) -> Iterator[Damage]:
+    data = file.path.read_bytes()
+    for one in cover.ranges.values():
+        if one.end > upto and zlib.crc32(data[one.start : one.end]) != one.crc:
+            what = f"bytes {one.start} to {one.end - 1} are not those that were written"
+            yield Damage(file.place, what, offset=one.start)
+
+
+def _ops_damages(file: JournalFile, upto: int, cover: FileCover) -> Iterator[Damage]:
+    yield from read_ops(file, upto, cover=cover)[2]
+
+
+def _names(folder: RunFolder) -> list[str]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = [name for name in os.listdir(folder.journal) if not name.startswith(".")]
+        return sorted(name for name in names if name.endswith((SUFFIX, BASE)))
+    return []
+
+
+def _read_sums(folder: RunFolder, path: Path, found: Coverage) -> None:
+    data, writer = path.read_bytes(), path.name.removesuffix(SUFFIX)
+    place = f"{folder.journal.name}/{path.name}"
+    found.writers.add(writer)
+    is_same_boot = True
+    try:
+        version, boot, has_base = decode_header(data)
+    except ValueError as error:
+        found.damages.append(Damage(place, str(error), offset=0))
+    else:
+        refuse_newer(version, VERSION, path)
+        is_same_boot = boot == boot_number()
+        base = folder.journal / (writer + BASE)
+        if has_base and not base.exists() and not folder.seal.exists():
+            found.damages.append(Damage(f"{folder.journal.name}/{base.name}", "it is missing"))
+    entries = [decode_entry(data[at : at + ENTRY]) for at in range(SUMS_HEADER, len(data), ENTRY)]
+    _note_broken(place, entries, found)
+    if not is_same_boot:  # the machine may have lost power: what was not on its disk then is no damage
+        sure = max((entry.number for entry in entries if entry and entry.kind == SYNCED), default=0)
+        entries = entries[:sure]
+    folded: set[str] = set()
+    for entry in entries:
+        if entry is not None:
+            _take(writer, entry, found, folded)
+    for name in folded:
+        found.files.pop(name, None)
+
+
+def _note_broken(place: str, entries: list[Entry | None], found: Coverage) -> None:
+    """Entries at the end may have been cut short by a kill."""
+    whole = max((i for i, entry in enumerate(entries) if entry is not None), default=-1)
+    for i, entry in enumerate(entries):
+        if entry is None:
+            offset = SUMS_HEADER + i * ENTRY
+            if i < whole:
+                found.damages.append(Damage(place, "these sums are not those that were written", offset=offset))
+            else:
+                found.torn.append(Damage(place, "the last sums are a write cut short", offset=offset))
+                return
+
+
+def _take(writer: str, entry: Entry, found: Coverage, folded: set[str]) -> None:
+    wide = entry.high << 32 | entry.low
+    if entry.kind == RANGE:
+        cover = found.files.setdefault(_name(writer, entry, "seg"), FileCover())
+        cover.add(Range(entry.start, entry.end, entry.crc, entry.low, entry.high))
+    elif entry.kind == FRAMES:
+        cover = found.files.setdefault(_name(writer, entry, "ops"), FileCover())
+        cover.size, cover.sequence = max(cover.size, entry.end), max(cover.sequence, wide)
+    elif entry.kind == INDEX:
+        if entry.number >= found.folds:
+            found.folds, found.fields, found.points = entry.number, entry.start, wide or found.points
+    elif entry.kind in (FOLDED_SEGMENT, FOLDED_OPS):
+        folded.add(_name(writer, entry, "seg" if entry.kind == FOLDED_SEGMENT else "ops"))
+
+
+def _name(writer: str, entry: Entry, suffix: str) -> str:
+    return f"{writer}.{entry.number:06d}.{suffix}"
+
+
+def _read_base(folder: RunFolder, path: Path, found: Coverage) -> None:
+    """The blocks of files that were sealed once and that nobody has changed since."""
+    place = f"{folder.journal.name}/{path.name}"
+    found.has_base = True
+    seal = decode_seal(path, place)
+    if seal is None:
+        raise FileNotFoundError(path)
+    if isinstance(seal, Damage):
+        found.damages.append(seal)
+    else:
+        _take_base(folder, seal, found)
+
+
+def _take_base(folder: RunFolder, seal: Seal, found: Coverage) -> None:
+    for place, (size, crcs) in seal.files.items():
+        name = place.rpartition("/")[2]
+        if place == folder.index.name:
+            found.has_index = True
+            continue
+        found.sealed.add(name)
+        cover = found.files.setdefault(name, FileCover())
+        cover.size = max(cover.size, size)
+        if name.endswith(".seg"):
+            for i, crc in enumerate(crcs):
+                cover.add(Range(i * BLOCK, min((i + 1) * BLOCK, size), crc))
+
+
+def _is_summed(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return is_summed(stream.read(FILE_HEADER))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,174 @@
+"""Tails: what the journal of a run holds beyond the index, read from the files of all its writers, alive or dead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from naiad.errors import NewerFormat
+from naiad.storage.local.journal import frames
+from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
+from naiad.storage.local.journal.sums import FileCover
+
+__all__ = ["Damage", "JournalFile", "gap_damages", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not as it was written: where, what, and the path of the field when it is known."""
+
+    file: str
+    what: str
+    path: str | None = None
+    offset: int | None = None
+    numbers: tuple[int, int] | None = None
+    """Of damage in a segment: the lowest and the highest field number that it can concern; None: any."""
+
+    def __str__(self) -> str:
+        where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
+        field = "" if self.path is None else f' (field "{self.path}")'
+        return f"{where}: {self.what}{field}"
+
+
+@dataclass(frozen=True, order=True)
+class JournalFile:
+    """One file of the journal; sorted, the files of a writer are in the order in which it wrote them."""
+
+    writer: str
+    number: int
+    suffix: str  # "ops" or "seg"
+    path: Path
+    name: str = field(init=False, compare=False)
+    """Its file name, which is also its key among the positions."""
+    place: str = field(init=False, compare=False)
+    """Its path in the run's folder, by which the seal and damages name it."""
+
+    def __post_init__(self) -> None:
+        """Set what follows from the path."""
+        object.__setattr__(self, "name", self.path.name)
+        object.__setattr__(self, "place", f"{self.path.parent.name}/{self.path.name}")
+
+
+def list_journal(folder: Path) -> list[JournalFile]:
+    """The files of a journal folder; none when there is no folder."""
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    files = []
+    for name in names:
+        writer, _, rest = name.partition(".")
+        number, _, suffix = rest.partition(".")
+        if writer and suffix in ("ops", "seg") and number.isdigit():
+            files.append(JournalFile(writer, int(number), suffix, folder / name))
+    return sorted(files)
+
+
+def read_ops(
+    file: JournalFile,
+    start: int,
+    *,
+    is_sealed: bool = False,
+    is_header_damaged: bool = False,
+    cover: FileCover | None = None,
+) -> tuple[list[Frame], int, list[Damage]]:
+    """The frames from byte `start` on, where to go on next time, and what is damaged on the way.
+
+    Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
+    unless the file was sealed, for nothing follows then, or its sums say that there were frames: `cover`. A header that
+    is known to be damaged is not asked for a version. A frame that is there twice counts once.
+
+    Raises:
+        FileNotFoundError: it was folded meanwhile.
+        NewerFormat: a later release wrote it.
+    """
+    data = file.path.read_bytes()
+    found: list[Frame] = []
+    damages: list[Damage] = []
+    start = max(start, FILE_HEADER)
+    upto = start
+    if not is_header_damaged:
+        _check_header(data, file, damages, cover)
+    known = 0 if cover is None else cover.size
+    for item in read_frames(data, start):
+        if isinstance(item, Frame):
+            found.append(item)
+        elif item.is_tail and not is_sealed and item.start >= known:
+            break
+        else:
+            damages += gap_damages(file, item, data)
+        upto = item.end
+    damages += _missing_sequences(file, found)
+    if len(data) < known:
+        damages.append(Damage(file.place, f"it has {len(data)} bytes where {known} were written", offset=len(data)))
+    elif cover is not None and found and upto >= known and found[-1].sequence < cover.sequence:
+        damages.append(Damage(file.place, f"its last {cover.sequence - found[-1].sequence} frames are missing"))
+    return _once(found), upto, damages
+
+
+def _once(found: list[Frame]) -> list[Frame]:
+    """The frames without those that somebody put there again."""
+    last, once = -1, []
+    for frame in found:
+        if frame.sequence > last:
+            last = frame.sequence
+            once.append(frame)
+    return once
+
+
+def gap_damages(file: JournalFile, gap: Gap, data: bytes) -> list[Damage]:
+    """One damage for each field that lost bytes seem to be about, or one that names none."""
+    what = f"{gap.end - gap.start} bytes are no ops"
+    named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
+    return [Damage(file.place, what, path, gap.start) for path in named or [None]]
+
+
+def tail_gap(file: JournalFile, start: int) -> Gap | None:
+    """The bytes at the end of an ops file that are no frame, if there are any."""
+    last = None
+    for item in read_frames(file.path.read_bytes(), max(start, FILE_HEADER)):
+        last = item
+    return last if isinstance(last, Gap) else None
+
+
+def _check_header(data: bytes, file: JournalFile, damages: list[Damage], cover: FileCover | None) -> None:
+    """Note a damaged header and go on: the frames behind it carry their own crc.
+
+    Whoever wrote sums wrote this version, so with them another one is damage.
+    """
+    if cover is not None and len(data) >= FILE_HEADER and data[:12] != file_header()[:12]:
+        damages.append(Damage(file.place, "its header is not that of an ops file", offset=0))
+        return
+    try:
+        version = frames.header_version(data)
+    except ValueError as error:
+        if data.strip(b"\0") and not file_header().startswith(data):  # else it is being made, or a power cut took it
+            damages.append(Damage(file.place, str(error), offset=0))
+    else:
+        if version != frames.VERSION:
+            refuse_newer(version, frames.VERSION, file.path)
+
+
+def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
+    damages = []
+    for one, two in pairwise(found):
+        if two.sequence != one.sequence + 1:
+            missing = two.sequence - one.sequence - 1
+            what = f"{missing} frames are missing" if missing > 0 else "frames are there that were written before"
+            damages.append(Damage(file.place, what, offset=one.end))
+    return damages
+
+
+def refuse_newer(version: int, known: int, subject: object) -> None:
+    """Leave alone what a later release wrote: a file, or what a sentence may begin with.
+
+    Raises:
+        NewerFormat: it did.
+    """
+    if version > known:
+        raise NewerFormat(
+            f"{subject} was written by a later release of naiad (format {version}; this one knows {known}).\n"
+            "Install that release to read it; nothing was changed."
+        )

@@ -1,0 +1,392 @@
+"""Leases: who is writing a run at this moment, and who is known not to write it any more.
+
+A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
+is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
+one rule: a free lock proves a death only together with the rest of `_is_gone`; everything else is doubt, and
+in doubt nobody removes or cuts a file of that writer.
+
+    writer                        reader                                another process
+    ------                        ------                                ---------------
+    lock .<w>.lease and its ops
+    rename to <w>.lease
+    write <w>.*.ops, <w>.*.seg    lease locked by another?  alive
+    every  1 s: is <w>.lease      proven dead?              dead        may fold <w>.* and remove it (writers and
+                still mine?                                             commands only; a reader changes nothing)
+    every 10 s: touch it          touched or written in the alive       joins beside it, with a journal of its own
+                                  last 60 s?
+                                  else                      silent      may fold what is there; all files stay
+                                                                        `repair --take-over`: rename <w>.lease to
+                                                                        <w>.taken; all files stay
+    ... suspended, then back:
+    <w>.lease is not mine:        <w>.taken: dead by declaration
+      lock and rename a new lease, remove <w>.taken
+      close all files, go on in new ones (higher numbers, a new `open`)
+      write again whatever another process took for final before it was complete (see `Upkeep.put_again`)
+
+Clocks of machines differ, so signs of life are compared with the time that the file system gives to a file made now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from naiad import clock
+from naiad.clock import monotonic
+from naiad.ids import boot_id, host_name, pid_namespace, process_start
+from naiad.mounts import is_local
+from naiad.storage.local.index.states import WriterState
+
+__all__ = [
+    "SUFFIX",
+    "TAKEN",
+    "Lease",
+    "Liveness",
+    "Owner",
+    "lock",
+    "may_be_written",
+    "read_lease",
+    "read_leases",
+    "read_taken",
+    "read_writers",
+]
+
+SUFFIX = ".lease"
+TAKEN = ".taken"
+HEARTBEAT_SECONDS = 10.0
+SILENT_SECONDS = 60.0
+TIME_SECONDS = 10.0
+"""How long the difference between the file system's clock and this process's own is remembered."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that took a lease, and the inode it made for it: a copy of the file has another."""
+
+    writer: str
+    pid: int
+    host: str
+    boot: str
+    pid_ns: str = ""
+    started: str = ""
+    inode: int = 0
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """The knowledge about one writer.
+
+    Attributes:
+        state: `alive`; `dead`, which is proven; or `silent`: no sign of life for a minute, and no proof.
+        seen: its last sign of life, by the clock of the file system; 0 if it was not looked for.
+        is_near: whether it is on this machine or on its disk, where SQLite's locks hold between it and this process.
+        is_copy: whether this is a copy of a lease. Its writer never wrote in this folder and may live in another one.
+    """
+
+    state: str
+    seen: float = 0.0
+    is_near: bool = True
+    is_copy: bool = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it shows signs of life."""
+        return self.state == "alive"
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is proven that it never writes again."""
+        return self.state == "dead"
+
+
+class Lease:
+    """This process's own lease on one run."""
+
+    def __init__(self, directory: int, writer: str) -> None:
+        """Take it.
+
+        Raises:
+            OSError: the folder takes no files.
+        """
+        self.name = writer + SUFFIX
+        hidden = f".{self.name}"
+        _unlink(hidden, directory)  # of an attempt that was interrupted: no other process uses this name
+        self._fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
+        self._is_synced = False
+        try:
+            pid, inode = os.getpid(), os.fstat(self._fd).st_ino
+            owner = Owner(writer, pid, host_name(), boot_id(), pid_namespace(), process_start(pid) or "", inode)
+            os.write(self._fd, json.dumps(asdict(owner)).encode())
+            lock(self._fd)
+            os.rename(hidden, self.name, src_dir_fd=directory, dst_dir_fd=directory)
+        except OSError:
+            os.close(self._fd)
+            _unlink(hidden, directory)
+            raise
+
+    def beat(self) -> None:
+        """Show a sign of life to those whom the lock does not reach."""
+        os.utime(self._fd)
+
+    def sync(self) -> None:
+        """Put it on the disk, once: after a power cut an empty lease would prove nothing.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self._is_synced:
+            os.fsync(self._fd)
+            self._is_synced = True
+
+    def is_gone(self, directory: int) -> bool:
+        """Whether it was deleted, renamed or replaced, so that other processes do not see it."""
+        try:
+            return os.stat(self.name, dir_fd=directory).st_ino != os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            return True
+
+    def release(self, directory: int) -> None:
+        """Stop being a writer: remove the file, then let the lock go."""
+        try:
+            if not self.is_gone(directory):
+                _unlink(self.name, directory)
+        finally:
+            os.close(self._fd)
+
+    def forget(self) -> None:
+        """Drop the descriptor: of a lease that is gone, or in a forked child, where the parent's lock stays."""
+        os.close(self._fd)
+
+
+def read_leases(journal: str | os.PathLike[str]) -> dict[str, Liveness]:
+    """The writers of a run that have a lease, that is, have not stopped in order."""
+    return _leased(journal, _files(journal), {})
+
+
+def read_writers(journal: str | os.PathLike[str], known: Mapping[str, WriterState]) -> dict[str, Liveness]:
+    """The same, and those that left files there, no lease and no word of their end.
+
+    A lease can be deleted. Its living writer takes another within a second; until then the lock and the times of its
+    other files are its signs of life.
+
+    Args:
+        journal: the journal folder.
+        known: the writers of the run as its picture has them; of those that are missing, less can be proven.
+    """
+    all_files = _files(journal)
+    found = _leased(journal, all_files, known)
+    for writer, files in all_files.items():
+        facts = known.get(writer)
+        if not files & {SUFFIX, TAKEN} and not (facts and facts.state):
+            is_gone = facts is not None and _has_let_go(journal, writer, facts)
+            signs = _by_signs(journal, writer, is_near=is_local(Path(journal)))
+            found[writer] = Liveness("dead") if is_gone else signs
+    return found
+
+
+def read_taken(journal: str | os.PathLike[str]) -> dict[str, Liveness]:
+    """The writers that were declared dead; `dead` are those of which it is proven as well."""
+    names = [writer for writer, files in _files(journal).items() if TAKEN in files and SUFFIX not in files]
+    return {writer: found for writer in names if (found := read_lease(journal, writer, TAKEN))}
+
+
+def may_be_written(leases: dict[str, Liveness]) -> bool:
+    """Whether one of the writers is not proven dead."""
+    return any(not each.is_dead for each in leases.values())
+
+
+def read_lease(
+    journal: str | os.PathLike[str], writer: str, suffix: str = SUFFIX, *, is_ended: bool = False
+) -> Liveness | None:
+    """The state of the writer behind a lease file; None when the file has gone meanwhile.
+
+    `is_ended` says that it stopped in order: then only the removal of its lease failed.
+    """
+    path = os.path.join(journal, writer + suffix)
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return _by_signs(journal, writer, is_near=is_local(Path(journal)))
+    try:
+        is_on_disk, owner = is_local(Path(journal)), _owner(fd)
+        is_near = is_on_disk or (owner is not None and (owner.host, owner.boot) == (host_name(), boot_id()))
+        found = _look_at_lock(fd, path)
+        if found == "held":
+            return Liveness("alive", is_near=is_near)
+        is_copy = owner is not None and is_on_disk and owner.inode not in (0, os.fstat(fd).st_ino)
+        is_proof = is_on_disk and found == "free" and owner is not None and owner.host == host_name()
+        if owner is not None and is_proof and (is_copy or is_ended or _is_gone(owner)):
+            return Liveness("dead", is_copy=is_copy)
+        return _by_signs(journal, writer, is_near=is_near, is_copy=is_copy)
+    finally:
+        os.close(fd)
+
+
+def _leased(
+    journal: str | os.PathLike[str], files: Mapping[str, set[str]], known: Mapping[str, WriterState]
+) -> dict[str, Liveness]:
+    ended = {name for name, facts in known.items() if facts.state}
+    names = [writer for writer, suffixes in files.items() if SUFFIX in suffixes]
+    return {writer: found for writer in names if (found := read_lease(journal, writer, is_ended=writer in ended))}
+
+
+def _has_let_go(journal: str | os.PathLike[str], writer: str, facts: WriterState) -> bool:
+    """Whether a writer without a lease is gone: it holds the lock of its ops file for as long as it writes it."""
+    if not is_local(Path(journal)) or facts.host != host_name():
+        return False
+    if facts.boot and boot_id() and facts.boot != boot_id():
+        return True
+    names = sorted(name for name in os.listdir(journal) if name.startswith(writer + ".") and name.endswith(".ops"))
+    if not names:
+        return False
+    path = os.path.join(journal, names[-1])
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _look_at_lock(fd, path) == "free"
+    finally:
+        os.close(fd)
+
+
+def _files(journal: str | os.PathLike[str]) -> dict[str, set[str]]:
+    """By writer, the suffixes of its files."""
+    try:
+        names = os.listdir(journal)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found: dict[str, set[str]] = {}
+    for name in names:
+        writer, _, rest = name.partition(".")
+        suffix = os.path.splitext(name)[1]
+        if writer and rest and suffix in (SUFFIX, TAKEN, ".ops", ".seg"):
+            found.setdefault(writer, set()).add(suffix)
+    return found
+
+
+def lock(fd: int) -> None:
+    """Lock a file of this process for as long as it is open, where there are locks.
+
+    Raises:
+        OSError: another process has locked it.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
+            raise
+
+
+def _look_at_lock(fd: int, path: str) -> str:
+    """`held` by another process, `free`, or `unknown` where a lock keeps no second descriptor out."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return "held" if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN) else "unknown"
+    try:
+        second = os.open(path, os.O_RDONLY)
+    except OSError:
+        return "unknown"
+    try:
+        fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return "free" if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN) else "unknown"
+    else:
+        return "unknown"
+    finally:
+        os.close(second)
+
+
+def _owner(fd: int) -> Owner | None:
+    try:
+        known = json.loads(os.pread(fd, 4096, 0))
+        return Owner(**{name: known[name] for name in Owner.__dataclass_fields__ if name in known})
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _is_gone(owner: Owner) -> bool:
+    """Whether a process of this host is gone for good: the machine was booted since, or nothing has its pid and start.
+
+    In another PID namespace (a container) its pid means another process, so nothing is known there.
+    """
+    if owner.boot and boot_id() and owner.boot != boot_id():
+        return True
+    if (owner.boot, owner.pid_ns) != (boot_id(), pid_namespace()):
+        return False
+    found = process_start(owner.pid)
+    return found is None or (bool(found) and bool(owner.started) and found != owner.started)
+
+
+def _by_signs(journal: str | os.PathLike[str], writer: str, *, is_near: bool, is_copy: bool = False) -> Liveness:
+    """`alive` for a minute after the last sign of life, then `silent`."""
+    seen = _last_sign(journal, writer)
+    now = _file_system_time(Path(journal).parent.parent.parent)
+    is_fresh = now - seen < SILENT_SECONDS if now is not None else _is_moving(f"{journal}/{writer}", seen)
+    return Liveness("alive" if is_fresh else "silent", seen, is_near, is_copy)
+
+
+def _last_sign(journal: str | os.PathLike[str], writer: str) -> float:
+    """When the writer's lease or journal was last touched; a mapped segment is, at each sync."""
+    times = [0.0]
+    with contextlib.suppress(FileNotFoundError), os.scandir(journal) as entries:
+        for entry in entries:
+            if entry.name.startswith(writer + "."):
+                with contextlib.suppress(FileNotFoundError):
+                    times.append(entry.stat().st_mtime)
+    return max(times)
+
+
+_offsets: dict[Path, tuple[float, float]] = {}  # by store: (file system's time - monotonic, when that was found)
+
+
+def _file_system_time(root: Path) -> float | None:
+    """The present by the clock that stamps the files of a store; None where no file can be made to find it out."""
+    now = monotonic()
+    offset, at = _offsets.get(root, (0.0, -TIME_SECONDS))
+    if now - at >= TIME_SECONDS:
+        if not (root / "format").exists():
+            return None  # a run beside its store: the folder around it is not ours
+        name = root / f".time-{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            return None
+        try:
+            offset = os.fstat(fd).st_mtime - now
+        finally:
+            os.close(fd)
+            name.unlink(missing_ok=True)
+        _offsets[root] = offset, now
+    return now + offset
+
+
+_watched: dict[str, tuple[float, float]] = {}  # by writer: its last sign of life, and when this process first saw it
+
+
+def _is_moving(writer: str, seen: float) -> bool:
+    """Where the file system's time is not known: whether the last sign of life is new to this process.
+
+    At the first look there is nothing to compare with but this machine's clock.
+    """
+    now = monotonic()
+    if writer not in _watched:
+        is_fresh = abs(clock.now() - seen) < SILENT_SECONDS
+        _watched[writer] = seen, now if is_fresh else now - SILENT_SECONDS
+    elif _watched[writer][0] != seen:
+        _watched[writer] = seen, now
+    return now - _watched[writer][1] < SILENT_SECONDS
+
+
+def _unlink(name: str, directory: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)

@@ -1,0 +1,148 @@
+"""Records: the points of float series as a segment holds them, read as numpy arrays."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from naiad.storage.local.integrity.flips import turned_back
+from naiad.storage.local.integrity.seal import BLOCK
+from naiad.storage.local.journal import segment
+from naiad.storage.local.journal.files import Damage, JournalFile, refuse_newer
+from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.sums import FileCover, Range
+
+__all__ = ["NOBODY", "RECORD_TYPE", "Records", "mended_range", "read_records"]
+
+RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
+Records = npt.NDArray[np.void]
+READ = 64 * 1024
+NOBODY = (1, 0)
+"""The field numbers that damage concerns which is mended: none."""
+
+
+def read_records(
+    file: JournalFile, start: int, bad: Sequence[int] = (), cover: FileCover | None = None
+) -> tuple[Records, int, list[Damage]]:
+    """The committed records from byte `start` on, the end of those without a hole before them, and what is damaged.
+
+    `bad` are the offsets of blocks that the run's seal found damaged: their records are left out. Without a seal
+    `cover` has the ranges whose crc32 is known: one bit that turned over is read as it was written, what is damaged
+    beyond that is left out. Without either, a sealed segment whose crc fails is given as it is; the damage says that
+    none of its points can be believed.
+
+    Raises:
+        FileNotFoundError: it was folded meanwhile.
+        NewerFormat: a later release wrote it.
+    """
+    damages: list[Damage] = []
+    start = max(start, HEADER)
+    ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start or one.start == 0]
+    with file.path.open("rb") as stream:
+        fd = stream.fileno()
+        sealed = () if 0 in bad or ranges else _sealed(os.pread(fd, HEADER, 0), file, damages)
+        is_whole = bool(sealed or bad)
+        least = max((one.end for one in ranges), default=0)
+        data = _rest(fd, start) if is_whole else _committed_bytes(fd, start, least)
+        if sealed and not bad:
+            damages += _seal_damage(fd, file, *sealed)
+        data, lost = _check_ranges(fd, file, data, start, ranges, damages)
+    records = np.frombuffer(data[: len(data) // RECORD * RECORD], RECORD_TYPE)
+    offsets = np.arange(start, start + len(records) * RECORD, RECORD, dtype=np.uint32)
+    is_there = records["commit"] == offsets
+    if bad:
+        is_there &= ~np.isin(offsets // BLOCK, np.array(bad) // BLOCK)
+        damages.append(Damage(file.place, "some of its points are not those that were sealed", offset=bad[0]))
+    for one in lost:
+        is_there &= (offsets < one.start) | (offsets >= one.end)
+    holes = np.flatnonzero(~is_there)
+    contiguous = int(holes[0]) if len(holes) else len(records)
+    return records[is_there], start + contiguous * RECORD, damages
+
+
+def _check_ranges(
+    fd: int, file: JournalFile, data: bytes, start: int, ranges: list[Range], damages: list[Damage]
+) -> tuple[bytes, list[Range]]:
+    """The data with single turned bits turned back, and the ranges in which more is damaged."""
+    lost: list[Range] = []
+    view = memoryview(data)
+    for one in ranges:
+        size, at = one.end - one.start, one.start - start
+        is_inside = 0 <= at <= len(data) - size
+        content = view[at : at + size] if is_inside else os.pread(fd, size, one.start)
+        if len(content) == size and zlib.crc32(content) == one.crc:
+            continue
+        mended = mended_range(bytes(content), one)
+        if mended is None:
+            what = f"bytes {one.start} to {one.end - 1} are not those that were written: {one.points} points are lost"
+            damages.append(Damage(file.place, what, offset=one.start, numbers=(one.low, one.high)))
+            lost.append(one)
+            continue
+        at = next(i for i, (was, now) in enumerate(zip(mended, content, strict=True)) if was != now)
+        what = "one bit has turned over, and is read as it was written"
+        damages.append(Damage(file.place, what, offset=one.start + at, numbers=NOBODY))
+        if one.end > start:
+            skip = max(0, start - one.start)
+            head = one.start + skip - start
+            data = data[:head] + mended[skip:] + data[head + len(mended) - skip :]
+            view = memoryview(data)
+    return data, lost
+
+
+def mended_range(content: bytes, one: Range) -> bytes | None:
+    """The bytes of a range with one bit turned back; None where that is not all that is wrong with it."""
+    if len(content) != one.end - one.start or len(content) > BLOCK:
+        return None
+    mended = turned_back(content, one.crc)
+    first = max(one.start, HEADER)
+    if mended is None or one.end <= first:
+        return mended
+    commits = np.frombuffer(mended[first - one.start :], RECORD_TYPE)["commit"]
+    offsets = np.arange(first, one.end, RECORD, dtype=np.uint32)
+    return mended if bool(((commits == offsets) | (commits == 0)).all()) else None
+
+
+def _rest(fd: int, start: int) -> bytes:
+    return os.pread(fd, max(0, os.fstat(fd).st_size - start), start)
+
+
+def _committed_bytes(fd: int, start: int, least: int) -> bytes:
+    """Read on until a block holds no commit word: the rest of a mapped segment is allocated but unwritten.
+
+    Before `least`, where there must be records, such a block is damage.
+    """
+    blocks: list[bytes] = []
+    at, size = start, BLOCK
+    while True:
+        block = os.pread(fd, size, at)
+        whole = block[: len(block) // RECORD * RECORD]
+        is_empty = at >= least and not np.frombuffer(whole, RECORD_TYPE)["commit"].any()
+        if not whole or is_empty:
+            return b"".join(blocks)
+        blocks.append(whole)
+        at += len(whole)
+        size = min(size * 2, 16 * READ)
+
+
+def _sealed(header: bytes, file: JournalFile, damages: list[Damage]) -> tuple[int, int] | tuple[()]:
+    """`(end, crc)` of a sealed segment, `()` of an open one and of one whose header cannot be read."""
+    try:
+        version, end, crc = segment.read_header(header)
+    except ValueError as error:
+        if header.strip(b"\0"):  # else it is just being made, or a power cut took all of it
+            damages.append(Damage(file.place, str(error), offset=0))
+        return ()
+    if version != segment.VERSION:
+        refuse_newer(version, segment.VERSION, file.path)
+    return (end, crc) if end else ()
+
+
+def _seal_damage(fd: int, file: JournalFile, end: int, crc: int) -> list[Damage]:
+    content = os.pread(fd, end - HEADER, HEADER) if end > HEADER else b""
+    if len(content) == end - HEADER and zlib.crc32(content) == crc:
+        return []
+    return [Damage(file.place, "its points are not those that were sealed", offset=HEADER)]

@@ -1,0 +1,124 @@
+"""A container's folder: what lies where. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole.
+
+Models, model versions and projects have the same folder in `models/`, `versions/` and `projects/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from naiad import clock
+from naiad.ids import is_uid
+from naiad.storage.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
+
+__all__ = ["Layout", "RunFolder", "open_lock"]
+
+LOCK_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, or of another container; nothing in it needs to exist yet."""
+
+    path: Path
+
+    @cached_property
+    def uid(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    @cached_property
+    def kind(self) -> ContainerKind:
+        """What lies in it, by the folder it is in; what was copied to some other place is taken for a run."""
+        return BY_FOLDER.get(self.path.parent.name, RUN)
+
+    @cached_property
+    def journal(self) -> Path:
+        """What is written and not yet folded: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
+        return self.path / "journal"
+
+    @cached_property
+    def index(self) -> Path:
+        """The SQLite file that the journal is folded into; a short run has none."""
+        return self.path / "run.db"
+
+    @cached_property
+    def seal(self) -> Path:
+        """Size and crc of every file of a run that was stopped in order."""
+        return self.path / "seal.json"
+
+    @cached_property
+    def blobs(self) -> Path:
+        """Content of the files of all runs of the store; see `naiad.storage.local.blobs`."""
+        return self.path.parent.parent / "blobs"
+
+    @contextlib.contextmanager
+    def lock(self, seconds: float = 30.0) -> Iterator[None]:
+        """Keep other processes from beginning, folding, sealing or repairing this run meanwhile.
+
+        Writers append without it. It is a `flock`, so it ends with its holder, however that one dies.
+
+        Raises:
+            TimeoutError: another process held it all the time.
+            OSError: the folder cannot be written.
+        """
+        fd = open_lock(self.path / ".lock")
+        try:
+            _flock(fd, seconds, self.path)
+            yield
+        finally:
+            os.close(fd)
+
+
+def open_lock(path: Path) -> int:
+    """A descriptor to lock a file by, which is made if need be. One that another user made may be read-only here.
+
+    Raises:
+        OSError: the folder takes no files.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a `flock`
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the containers of a store lie: each in a folder named by its uid, below the folder of its kind."""
+
+    root: Path
+
+    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
+        """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
+        return RunFolder(self.root / kind.folder / uid)
+
+    def folders(self) -> Iterator[RunFolder]:
+        """All containers: the runs, then the other kinds, each the oldest first."""
+        for kind in KINDS:
+            with contextlib.suppress(FileNotFoundError):
+                for name in sorted(os.listdir(self.root / kind.folder)):
+                    if is_uid(name):
+                        yield self.folder(name, kind)
+
+
+def _flock(fd: int, seconds: float, path: Path) -> None:
+    until = clock.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() > until:
+                raise TimeoutError(
+                    f"another process has held the lock of run folder {path} for {seconds:g} s"
+                ) from None
+            clock.sleep(LOCK_POLL_SECONDS)
+        except OSError:
+            return  # a file system without locks: SQLite's own and exclusive creation still hold
+        else:
+            return

@@ -1,0 +1,313 @@
+"""Keeping a run in good order: when to fold, what to fold, and how a run is finished.
+
+A journal file belongs to this process, to another writer that may still write it, or to nobody: its writer stopped in
+order, or is proven dead. What belongs to nobody is folded and removed by the next writer. Of another's file is only
+folded what is there: the file stays, and the index says how far it was read, so that each point is folded once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from naiad import clock
+from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.forks import holding_forks
+from naiad.settings import Tuning
+from naiad.storage.local.blobs import INCOMING, is_incoming
+from naiad.storage.local.index import derived
+from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.integrity.seal import write_seal
+from naiad.storage.local.journal.coverage import read_coverage
+from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.storage.local.journal.journal import Journal
+from naiad.storage.local.journal.leases import SUFFIX, TAKEN, Liveness, may_be_written, read_leases, read_taken
+from naiad.storage.local.journal.op_log import OpsFile
+from naiad.storage.local.journal.reserve import reserve_names
+from naiad.storage.local.journal.segment import Segment
+from naiad.storage.local.journal.sums import SUFFIX as SUMS
+from naiad.storage.local.journal.sums import Sums, lone_sums
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+
+if TYPE_CHECKING:
+    from naiad.storage.local.index.fold import Folder
+
+__all__ = ["Action", "Keeper", "candidates", "left_behind", "mark_changed"]
+
+Action = Callable[[], object]
+OPS_BYTES = 4 * 1024 * 1024
+SMALL_OPS_BYTES = 256 * 1024
+DEFINE_BYTES = 64
+"""About what an op takes that gives a series its number: having many series is no reason to fold."""
+MOST_RECORDS = 1_000_000
+PER_SERIES = 16
+
+
+class Keeper:
+    """Folds and finishes one run for one process. `journal` is this process's own; None for who only comes by."""
+
+    def __init__(self, folder: RunFolder, tuning: Tuning) -> None:
+        self._folder = folder
+        self._tuning = tuning
+        self._index: Folder | None = None
+        self.folds = 0
+
+    def is_due(self, journal: Journal) -> bool:
+        """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
+        wanted = max(self._tuning.fold_records, min(MOST_RECORDS, PER_SERIES * journal.series))
+        most_ops = max(OPS_BYTES, DEFINE_BYTES * journal.series)
+        return journal.pending_records() >= wanted or journal.pending_ops() >= most_ops
+
+    def fold(self, journal: Journal | None) -> None:
+        """Fold this process's journal and those of the dead.
+
+        Raises:
+            OSError: the disk or the index refuses; nothing was changed.
+        """
+        with holding_forks():
+            from naiad.storage.local.index.fold import Folder, Source
+
+        if self._index is None:
+            self._index = Folder(self._folder)
+        files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
+        me = "" if journal is None else journal.writer
+        leases, free = self._standing(files, me)
+        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
+        mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
+        dead = [Source(file, is_final=True) for file in files if file.writer in free]
+        others = [
+            Source(file, is_final=False)
+            for file in files
+            if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
+        ]
+        with self._noting(journal) as noting:
+            done = self._index.fold(mine + dead + others)  # all ops: they take effect in the order of their time
+            head = self._index.head
+            noting.note_index(head.folds, head.points, head.fields)
+        self.folds += 1
+        self._clear(journal, done)
+        self._bury({me})
+        if dead:
+            alive = {writer for writer, each in leases.items() if not each.is_dead}
+            self._drop_sums(alive | {me, noting.writer})
+
+    def may_fold(self) -> bool:
+        """Whether SQLite's locks hold between this process and every other one that may fold this run now.
+
+        A lease of another machine on a shared folder is a reason to wait: its locks may not reach here.
+        """
+        return all(each.is_dead or each.is_near for each in read_leases(self._folder.journal).values())
+
+    def positions(self) -> dict[str, tuple[int, bool]]:
+        """How far each journal file is in the index by now, and whether that is all of it, whoever folded it.
+
+        Raises:
+            OSError: the index refuses.
+        """
+        if not self._folder.index.exists():
+            return {}
+        with holding_forks():
+            from naiad.storage.local.index.fold import Folder
+
+        if self._index is None:
+            self._index = Folder(self._folder)
+        return self._index.known_positions()
+
+    def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
+        """The other writers that have not said that they stopped; and of all others those that never write again."""
+        journal = self._folder.journal
+        taken, leases = read_taken(journal), read_leases(journal)
+        loose = {file.writer for file in files}.difference(taken, leases, (me,))
+        if loose:  # they stopped in order and wait to be folded, or somebody deleted their leases
+            leases = derived.writers(_picture(self._folder), self._folder)
+        known = {writer: each for writer, each in {**taken, **leases}.items() if writer != me}
+        free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)
+        return known, free
+
+    @contextlib.contextmanager
+    def _noting(self, journal: Journal | None) -> Iterator[Sums]:
+        """Sums that are there before the index is changed, and say afterwards what is in it, so that a loss shows."""
+        if journal is not None:
+            journal.cover()
+            yield journal.sums
+            journal.cover()
+        else:
+            with lone_sums(self._folder.journal) as sums:
+                yield sums
+                sums.cover((), ())
+
+    def shadowed(self, writer: str) -> list[Shadowed]:
+        """What this writer wrote and nobody is shown, as far as it is folded."""
+        return [] if self._index is None else self._index.shadowed(writer)
+
+    def finish(self, journal: Journal | None, until: float, let_go: Action = lambda: None) -> None:
+        """Fold what is worth it and seal the run, unless somebody else still writes it.
+
+        `let_go` gives up this process's own lease. That happens under the lock: of several writers that stop at once,
+        the one that comes last sees nobody else and seals. It comes after the seal, so that the lease of who is killed
+        before tells that nobody has removed a seal.
+
+        Raises:
+            OSError: the disk or the index refuses; everything is still in the journal.
+            DamagedData: what would be sealed is not what was written.
+        """
+        with self._folder.lock(max(0.1, until - clock.monotonic())):
+            self._finish(journal, until)
+            let_go()
+
+    def _finish(self, journal: Journal | None, until: float) -> None:
+        me = "" if journal is None else journal.writer
+        if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
+            return
+        if self._folder.index.exists() or not self._is_small():
+            self.fold(journal)
+            self._close_index(until)
+        elif journal is not None and journal.sums.is_made:
+            journal.cover()
+        self._refuse_damage()
+        self._bury({me})
+        write_seal(self._folder)
+
+    def _refuse_damage(self) -> None:
+        """A seal must not vouch for what the sums of a writer show to be damaged."""
+        positions = {} if self._index is None else self._index.positions
+        damage = read_coverage(self._folder).first_damage(self._folder, positions)
+        if damage is not None:
+            raise DamagedData(
+                f"The run in {self._folder.path} is damaged: {damage}.\n"
+                f"Save what is whole with: naiad repair {self._folder.uid}",
+                file=damage.file, offset=damage.offset or 0, what=damage.what,
+            )  # fmt: skip
+
+    def _close_index(self, until: float) -> None:
+        with holding_forks():
+            from naiad.storage.local.index.compact import compact_if_worth_it
+            from naiad.storage.sql.database import make_single_file
+
+        compact_if_worth_it(self._folder)
+        make_single_file(self._folder.index, max(0.1, until - clock.monotonic()))
+
+    def _is_small(self) -> bool:
+        sizes = {"seg": 0, "ops": 0}
+        for file in list_journal(self._folder.journal):
+            sizes[file.suffix] += file.path.stat().st_size
+        return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
+
+    def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
+        """Remove what is wholly in the index, and note how far the rest is."""
+        assert self._index is not None
+        own: dict[str, Segment | OpsFile] = {}
+        if journal is not None:
+            own.update((file.name, file) for file in journal.ops_files)
+            own.update((segment.name, segment) for segment in journal.segments)
+        for name, (upto, _is_done) in self._index.positions.items():
+            if name in own:
+                own[name].folded = upto
+        for file in done:
+            if journal is not None and file.name in own:
+                if file.name in self._index.finished:
+                    journal.forget(own[file.name])
+                else:
+                    journal.is_displaced = True
+            else:
+                file.path.unlink(missing_ok=True)
+
+    def _bury(self, own: set[str]) -> None:
+        """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""
+        journal = self._folder.journal
+        with_files = {file.writer for file in list_journal(journal)} | own
+        for suffix, found in ((SUFFIX, read_leases(journal)), (TAKEN, read_taken(journal))):
+            for writer, each in found.items():
+                if each.is_dead and writer not in own:
+                    for name in reserve_names(writer):
+                        (journal / name).unlink(missing_ok=True)
+                if each.is_dead and writer not in with_files:
+                    (journal / (writer + suffix)).unlink(missing_ok=True)
+
+    def _drop_sums(self, alive: set[str]) -> None:
+        """Remove the sums of dead writers of which everything is in the index: those of this process speak of that."""
+        assert self._index is not None
+        coverage = read_coverage(self._folder)
+        positions = self._index.positions
+        open_ones = {name.partition(".")[0] for name in coverage.files if not positions.get(name, (0, False))[1]}
+        for writer in coverage.writers - open_ones - alive:
+            (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
+
+
+def _picture(folder: RunFolder) -> Picture:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+        return Reader(folder).picture()
+
+
+def candidates(reader: Reader) -> dict[str, Liveness]:
+    """The writers of a run that may write it again unless they are dead: no word of their end, or declared dead only.
+
+    Of a run that is too damaged for their words to be read, those with a lease.
+    """
+    journal = reader.folder.journal
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+        try:
+            known = reader.writers()
+        except (DamagedData, NewerFormat):
+            known = read_leases(journal)
+    return {**read_taken(journal), **known}
+
+
+def left_behind(folder: RunFolder) -> list[str]:
+    """The names of content that dead writers of a run took in and did not put in its place."""
+    try:
+        names = [name for name in os.listdir(folder.blobs / INCOMING) if is_incoming(name)]
+    except FileNotFoundError:
+        return []
+    if not names:
+        return []
+    reader = Reader(folder)
+    others = {writer for writer, each in candidates(reader).items() if each.is_copy or not each.is_dead}
+    mine = {file.writer for file in list_journal(folder.journal)} | set(reader.picture().writers)
+    return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in others]
+
+
+def mark_changed(folder: RunFolder) -> None:
+    """Tell the catalog that it has to look at this run again.
+
+    Raises:
+        OSError: the store takes no files.
+    """
+    mark = folder.path.parent.parent / "changed" / folder.uid
+    try:
+        mark.touch()
+    except FileNotFoundError:
+        mark.parent.mkdir(exist_ok=True)
+        mark.touch()
+    except PermissionError:  # another user of the store made it, and keeps it from being written
+        mark.unlink(missing_ok=True)
+        mark.touch()
+
+
+def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:
+    found = leases.get(file.writer)
+    return found is not None and found.is_alive
+
+
+def _own_files(journal: Journal) -> dict[str, bool]:
+    """This process's files, and whether each is final. Active ones are only read up to where no late record can come.
+
+    Segments that were full a second ago are closed: a thread that still holds a slot in one has to append elsewhere,
+    so nothing can appear in them after they were read for the last time.
+    """
+    found = {}
+    for segment in tuple(journal.segments):
+        is_old = segment.is_retired()
+        if is_old:
+            segment.shut()
+        if segment.is_stored:
+            found[segment.name] = is_old or journal.is_closed
+    for ops in tuple(journal.ops_files):
+        found[ops.name] = ops is not journal.ops_files[-1] or journal.is_closed
+    return found

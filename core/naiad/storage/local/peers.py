@@ -1,0 +1,64 @@
+"""Others: whether other processes have written a run since this one last looked, asked before each field that is new.
+
+Where nobody else is, the answer costs one look at the time of the journal folder, and that at most once a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from naiad import clock
+from naiad.storage.local.layout import RunFolder
+
+__all__ = ["Others"]
+
+SETTLED_SECONDS = 0.02
+"""A folder may change again at the same time by its clock; after this long it cannot."""
+
+JOIN_SECONDS = 0.001
+"""Nobody joins a run and writes to it faster, so who was alone just now still is."""
+
+Stamp = tuple[int, dict[str, int]]
+
+
+class Others:
+    """The ops files of other writers, as they were when this process last looked.
+
+    A new field always makes one of them longer. They vanish when they are folded: others say so by files of their own,
+    and this process knows how often it has folded.
+    """
+
+    def __init__(self, folder: RunFolder, *, are_expected: bool) -> None:
+        self._journal = str(folder.journal)
+        self._stamp: Stamp | None = None if are_expected else (0, {})
+        self._alone_at: int | None = None  # time of the folder when nobody else was in it
+        self._alone_until = 0.0
+
+    def have_written(self, me: str, folds: int) -> bool:
+        """Whether they have since the last call; `me` is this process's own writer, `folds` how often it has folded."""
+        now = clock.monotonic()
+        if now < self._alone_until:
+            return False
+        try:
+            time = os.stat(self._journal).st_mtime_ns
+            if time == self._alone_at:
+                self._alone_until = now + JOIN_SECONDS
+                return False
+            before, self._stamp = self._stamp, (folds, self._sizes(me))
+        except OSError:  # the folder is gone, which the next sync finds out
+            return False
+        is_alone = not self._stamp[1]
+        is_settled = clock.now() - time / 1e9 > SETTLED_SECONDS
+        self._alone_at = time if is_alone and is_settled else None
+        self._alone_until = now + JOIN_SECONDS if is_alone else 0.0
+        return before != self._stamp
+
+    def _sizes(self, me: str) -> dict[str, int]:
+        own = me + "."
+        sizes = {}
+        for name in os.listdir(self._journal):
+            if name.endswith(".ops") and not (me and name.startswith(own)):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[name] = os.stat(f"{self._journal}/{name}").st_size
+        return sizes

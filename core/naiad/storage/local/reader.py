@@ -1,0 +1,329 @@
+"""Reading a run: what can be asked of it, from any process, also while it is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from naiad.errors import DamagedData, FieldConflict, MissingField
+from naiad.ops import Plain, Text
+from naiad.storage.local.answers import Chart, Last, Points, Texts
+from naiad.storage.local.index import derived
+from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.snapshot import View
+from naiad.storage.local.index.states import (
+    FILE_SET,
+    FLOAT_SERIES,
+    SERIES,
+    STRING_SET,
+    TEXT_SERIES,
+    FieldState,
+    Series,
+    with_texts,
+)
+from naiad.storage.local.journal.files import Damage
+from naiad.storage.local.journal.leases import Liveness
+from naiad.storage.local.layout import RunFolder
+
+if TYPE_CHECKING:
+    from naiad.storage.local.index.points import Columns
+    from naiad.storage.local.index.series import Part
+
+__all__ = ["Reader"]
+
+T = TypeVar("T")
+Refusal = Callable[[str, str, str], DamagedData]
+ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
+
+
+class Reader:
+    """One run, read. Everything acknowledged before a call is seen by it; safe to use from several threads."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self._view = View(folder)
+
+    @property
+    def damages(self) -> list[Damage]:
+        """What was found damaged so far."""
+        return self._view.damages
+
+    @property
+    def folds(self) -> int:
+        """How often the index had been changed when this reader last looked; 0 without one."""
+        return self._view.folds
+
+    def refresh(self) -> None:
+        """See everything that any process was told is written before this call.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+            DamagedData: the index cannot be read at all.
+        """
+        self._view.read(lambda: None)
+
+    def picture(self) -> Picture:
+        """The fields and writers of the run as they are now, to look at and not to change."""
+        self.refresh()
+        return self._view.picture
+
+    def kinds(self) -> dict[str, str]:
+        """The kind of every field, by path; derived `sys/*` fields included."""
+        with self._view.current() as picture:
+            kinds = {path: state.kind for path in picture.fields if (state := picture.at(path))}
+            return {**kinds, **derived.KINDS}
+
+    def shadowed(self) -> list[Shadowed]:
+        """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
+        with self._view.current() as picture:
+            return picture.shadowed()
+
+    def value(self, path: str) -> Plain:
+        """The stored value of an atom.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: it is not as it was written.
+        """
+        return self.atom(path)[1]
+
+    def values(self, prefix: str = "") -> dict[str, Plain]:
+        """The stored values of all atoms below a namespace, in one pass; derived ones included."""
+        return {path: value for path, (_kind, value) in self.atoms(prefix).items()}
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        """Kind and stored value of an atom; of other fields the kind, and None.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: it is not as it was written.
+        """
+        if path in derived.KINDS:
+            return derived.KINDS[path], self._derived()[path]
+        state = self._state(path)
+        return state.kind, state.value
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
+        with self._view.current() as picture:
+            inside = prefix + "/" if prefix else ""
+            found = {path: picture.at(path) for path in picture.fields if path.startswith(inside)}
+            atoms = {
+                path: (state.kind, state.value)
+                for path, state in found.items()
+                if state and state.kind in ATOMS and path not in self._view.refused
+            }
+            own = self._derived() if "sys/".startswith(inside) else {}
+            return {**atoms, **{path: (derived.KINDS[path], value) for path, value in own.items()}}
+
+    def tags(self, path: str) -> set[str]:
+        """The strings of a string set.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+        return {_text(tag) for tag in self._state(path, STRING_SET).tags}
+
+    def members(self, path: str) -> dict[str, str]:
+        """The files of a file set, as stored, by their names.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+        return self._state(path, FILE_SET).members
+
+    def resolve(self, name: str) -> str:
+        """The name under which stored content is found now: its sha256, or the name under which it came in."""
+        return self._view.resolve(name)
+
+    def config(self, path: str) -> tuple[float | None, float | None, str | None]:
+        """Chart minimum, maximum and unit of a float series.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+        return self._state(path, FLOAT_SERIES).config
+
+    def state(self) -> str:
+        """running, finished, failed, terminated, killed or unknown."""
+        with self._view.current() as picture:
+            return derived.run_state(picture, derived.writers(picture, self.folder))
+
+    def writers(self) -> dict[str, Liveness]:
+        """The writers that have not said how they ended, and what is known of each."""
+        with self._view.current() as picture:
+            return derived.writers(picture, self.folder)
+
+    def is_incomplete(self) -> int:
+        """How many points and ops could not be stored."""
+        with self._view.current() as picture:
+            return sum(writer.dropped_points + writer.dropped_ops for writer in picture.writers.values())
+
+    def points(self, path: str) -> Points:
+        """All points of a float series.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of them are not as they were written.
+        """
+        from naiad.storage.local.index import series
+
+        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), FLOAT_SERIES)
+
+    def texts(self, path: str, *kinds: str) -> Texts:
+        """All points of a string series; of a file series each text is a file as stored.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+            DamagedData: some of them are not as they were written.
+        """
+        from naiad.storage.local.index import series
+
+        return self._series(
+            path,
+            lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
+            *(kinds or TEXT_SERIES),
+        )
+
+    def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+        """Every field of these kinds, shadowed ones too, and the texts of those that are series; all at one moment.
+
+        Raises:
+            DamagedData: some of them are not as they were written.
+        """
+        from naiad.storage.local.index import series
+
+        def texts(state: FieldState) -> list[str]:
+            if state.kind not in TEXT_SERIES:
+                return []
+            return series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)[1]
+
+        def find() -> list[tuple[FieldState, list[str]]]:
+            wanted = [state for state in self._view.picture.states() if state.kind in kinds]
+            return [(state, texts(state)) for state in wanted]
+
+        return self._view.read(find)
+
+    def chart(self, path: str, buckets: int = 1000) -> Chart:
+        """A float series in at most about `buckets` stretches; no spike is lost, and long series are not decoded.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of its points are not as they were written.
+        """
+        from naiad.storage.local.index import series
+
+        def draw(state: FieldState) -> Chart:
+            if state.series.count >= buckets * series.DECODED_PER_BUCKET:
+                tail = self._view.tail_of(state)
+                rows = self._view.rows(state, "pyramids")
+                heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
+                if heights is not None:
+                    return Chart(*heights)
+            return Chart(*series.cut(series.read_points(*self._parts(state)), buckets))
+
+        return self._series(path, draw, FLOAT_SERIES)
+
+    def last(self, path: str, *kinds: str) -> Last | None:
+        """The last point of a series, None of an empty one.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+
+        def find(state: FieldState) -> Last | None:
+            facts = self._facts(state)
+            if facts.last_step is None or facts.last_time is None:
+                return None
+            if facts.last_value is None:  # a text too long to be remembered in its field's row
+                texts = self.texts(path)
+                return Last(texts.steps[-1], texts.texts[-1], texts.times[-1])
+            value = facts.last_value
+            return Last(facts.last_step, _text(value) if isinstance(value, (str, bytes)) else value, facts.last_time)
+
+        return self._series(path, find, *kinds)
+
+    def facts(self, path: str) -> Series:
+        """Count, minimum, maximum, sum and last point of a series, without reading it.
+
+        Raises:
+            MissingField: there is none at this path.
+        """
+        return self._series(path, self._facts)
+
+    def shown(self) -> list[tuple[FieldState, Series | None]]:
+        """All fields that are stored, whole and shown, in one pass; with each series its facts."""
+
+        def find() -> list[tuple[FieldState, Series | None]]:
+            picture, tail = self._view.picture, self._view.tail()
+            late = tail.owners(picture) if tail else set()
+            paths = (path for path in picture.fields if path not in derived.KINDS and path not in self._view.refused)
+            states = [state for path in paths if (state := picture.at(path))]
+            return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
+
+        return self._view.read(find)
+
+    def count(self, path: str) -> int:
+        """How many points a series has.
+
+        Raises:
+            MissingField: there is none at this path.
+        """
+        return self.facts(path).count
+
+    def _state(self, path: str, *kinds: str) -> FieldState:
+        with self._view.current():
+            return self._found(path, *kinds)
+
+    def _found(self, path: str, *kinds: str) -> FieldState:
+        damage = self._view.refused.get(path)
+        if damage is not None:
+            raise self._view.damage(path, damage.file, damage.what)
+        state = self._view.picture.at(path)
+        if state is None:
+            raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
+        if kinds and state.kind not in kinds:
+            raise FieldConflict(
+                f'"{path}" is of kind {state.kind} now, and was to be read as {" or ".join(kinds)}.', path=path
+            )
+        return state
+
+    def _series(self, path: str, read: Callable[[FieldState], T], *kinds: str) -> T:
+        return self._view.read(lambda: read(self._found(path, *(kinds or SERIES))))
+
+    def _parts(self, state: FieldState) -> tuple[FieldState, list[Any], list[Columns], list[Part], Refusal]:
+        from naiad.storage.local.index.series import read_shares
+
+        chunks = self._view.rows(state, "chunks")
+        is_all = sum(map(attrgetter("count"), chunks)) == state.series.count
+        shares = [] if is_all else read_shares(state, self._view.rows(state, "packs"), self._view.damage)
+        return state, chunks, shares, self._view.tail_of(state), self._view.damage
+
+    def _facts(self, state: FieldState) -> Series:
+        """What the index knows of a series, and the tail with it."""
+        if state.kind == "float_series":
+            parts = self._view.tail_of(state)
+            if not parts:
+                return state.series
+            from naiad.storage.local.index.series import with_tail
+
+            return with_tail(state, parts)
+        return with_texts(state)
+
+    def _known_facts(self, state: FieldState, late: set[int]) -> Series:
+        is_more = state.kind in TEXT_SERIES or id(state) in late or id(state) in self._view.left
+        return self._facts(state) if is_more else state.series
+
+    def _derived(self) -> dict[str, Plain]:
+        with self._view.current() as picture:
+            return derived.values(picture, self.folder)
+
+
+def _text(text: Text) -> str:
+    return text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text

@@ -1,0 +1,334 @@
+"""The store: the root folder, and the projects and containers in it. Nothing here opens a database to begin one.
+
+.naiad/format              version of the layout
+.naiad/runs/<uid>/         one run; likewise models/, versions/ and projects/
+.naiad/ids/<KEY>/<n>       the uid of run KEY-n; made exclusively, which is what takes the id. More in register.py
+.naiad/keys/<KEY>          the project that has this key
+.naiad/custom/<sha256>     the run that a custom_run_id of a project means
+.naiad/changed/<uid>       the catalog has to look at this run again
+.naiad/catalog.db          a table of all runs that can be made anew from them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from naiad import clock, ids
+from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNotWritable
+from naiad.settings import setting
+from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.storage.local.claims import claim, refusals, remember_to_sync, sync_names
+from naiad.storage.local.duplicate_ids import namesakes
+from naiad.storage.local.ids import Register, kind_of_id
+from naiad.storage.local.journal.files import refuse_newer
+from naiad.storage.local.layout import Layout, RunFolder
+
+if TYPE_CHECKING:
+    from naiad.storage.local.catalog import Catalog
+
+__all__ = ["Store", "Ticket", "refusals", "remember_to_sync", "sync_names"]
+
+FOLDER = ".naiad"
+FORMAT = 1
+BEGIN_SECONDS = 1.0
+"""How long to wait for a container whose id another process has taken; after that it was deleted and is begun anew."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A container to begin or to join."""
+
+    folder: RunFolder
+    id: str
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of runs and other containers; nothing of it needs to exist yet."""
+
+    root: Path
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the folders of its containers are."""
+        return Layout(self.root)
+
+    @cached_property
+    def register(self) -> Register:
+        """Which folder an id means."""
+        return Register(self.root)
+
+    @classmethod
+    def locate(cls, store: str | os.PathLike[str] | None = None, start: Path | None = None) -> Store:
+        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
+
+        Args:
+            store: what the program names.
+            start: what counts as here; the working directory if None.
+
+        Raises:
+            NotPermitted: the nearest one was put by another user into a folder where everybody may put things.
+        """
+        named = store or setting("STORE")
+        if named:
+            return cls(Path(named).expanduser().absolute())
+        here = start or Path.cwd()
+        for folder in (here, *here.parents):
+            if os.path.lexists(folder / FOLDER):
+                _refuse_planted(folder / FOLDER)
+            if (folder / FOLDER).is_dir():
+                return cls(folder / FOLDER)
+        return cls(here / FOLDER)
+
+    def create(self) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            StoreNotWritable: it cannot be made or written.
+            NewerFormat: a later release made it.
+        """
+        if not self._has_format():
+            with refusals(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                (self.root / ".gitignore").write_text("*\n")
+                claim(self.root / "format", f"{FORMAT}\n")
+
+    def _has_format(self) -> bool:
+        """Whether the store says in which format it is; False of a folder that is not begun.
+
+        Raises:
+            StoreNotWritable: what it says is no format.
+            NewerFormat: a later release made it.
+        """
+        version = self.root / "format"
+        try:
+            known = int(version.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except (OSError, ValueError) as error:
+            raise StoreNotWritable(
+                f"{version} cannot be read: {error}",
+                errno=getattr(error, "errno", errno.EIO),
+                filename=str(version),
+            ) from error
+        refuse_newer(known, FORMAT, f"The store {self.root}")
+        return True
+
+    def default_project(self) -> str:
+        """NAIAD_PROJECT, NEPTUNE_PROJECT, else the name of the folder that holds the store."""
+        place = self.root.parent if self.root.name == FOLDER else self.root
+        name = place.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # folders may have any bytes
+        return setting("PROJECT") or name or "project"
+
+    def new_run(self, project: str, custom_run_id: str | None = None) -> Ticket:
+        """Take the next id of the project; with a custom id that is known already, its run instead.
+
+        Raises:
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            known = custom_run_id is not None and self.register.custom(project, custom_run_id)
+            if known:
+                return self._join(RUN, *known)
+            ticket = self._numbered(RUN, self.register.key(project))
+            if custom_run_id is None or self.register.take_custom(project, custom_run_id, ticket.folder.uid, ticket.id):
+                return ticket
+            self.abandon(ticket)
+            known = self.register.custom(project, custom_run_id)
+            return self._join(RUN, *known) if known else ticket
+
+    def new_model(self, project: str, key: str) -> Ticket:
+        """Take the id that a model with this key has in a project.
+
+        Raises:
+            ModelKeyTaken: another model has it.
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            ticket = self._named(MODEL, f"{self.register.key(project)}-{key}")
+        if not ticket.is_new:
+            raise ModelKeyTaken(
+                f"Project {project!r} has a model {ticket.id} already.\n"
+                f'Open it with: naiad.init_model(with_id="{ticket.id}"). Or give the new one another key.',
+                key=key,
+                model_id=ticket.id,
+            )
+        return ticket
+
+    def new_version(self, model: str) -> Ticket:
+        """Take the next id among the versions of the model with this id.
+
+        Raises:
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            return self._numbered(MODEL_VERSION, model)
+
+    def new_project(self, project: str, key: str | None = None) -> Ticket:
+        """Begin or join the fields of a project itself. Its id is its key.
+
+        Raises:
+            ProjectExists: the key wished for belongs to another project.
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            return self._named(PROJECT, self.register.key(project, key))
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Take back a container that could not be begun."""
+        with contextlib.suppress(OSError):
+            import shutil  # like difflib below, it would cost each start some milliseconds
+
+            shutil.rmtree(ticket.folder.path, ignore_errors=True)
+            self.register.release(ticket.id)
+            self.unmark(ticket.folder)
+            self.register.release_custom(ticket.folder.uid)
+
+    def unmark(self, folder: RunFolder) -> None:
+        """The catalog need not look at this folder, which is gone."""
+        (self.root / "changed" / folder.uid).unlink(missing_ok=True)
+
+    def find_run(self, name: str) -> RunFolder:
+        """The run with this id (`KEY-12`) or uid; see `find`."""
+        return self.find(name, RUN)
+
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunFolder:
+        """The container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
+
+        One that was copied in from another store is found by its own `sys/id` too, as long as no other has it; an id
+        that means several is refused as soon as a listing has shown them.
+
+        Raises:
+            ContainerNotFound: there is none, or it is of another kind. It is the error of the kind asked for, and
+                names ids that look alike.
+            NewerFormat: a later release made the store.
+        """
+        self._has_format()
+        folder = self._own(name) or self._lying(name) or self._copied_in(name, kind or _meant(name))
+        if kind is not None and folder.kind is not kind:
+            raise kind.not_found(
+                f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}"
+                + ("()." if folder.kind is PROJECT else f'(with_id="{name}").'),
+                run_id=name,
+            )
+        return folder
+
+    def _own(self, name: str) -> RunFolder | None:
+        """The folder that an id of this store means, if no other that lies here has the same."""
+        folder = self._lying(self.register.uid(name))
+        if folder is not None:
+            known = {folder.uid, *namesakes(self.root / "catalog.db", name)}
+            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
+        return folder
+
+    def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
+        if len(uids) > 1:
+            raise kind.not_found(
+                f"Store {self.root} has several {kind.noun}s {name!r}, copied from other stores: "
+                f"{', '.join(uids)}.\nGive one of these names instead.",
+                run_id=name,
+            )
+
+    def _lying(self, uid: str) -> RunFolder | None:
+        """The folder with this name, if it is there."""
+        if not ids.is_uid(uid):
+            return None
+        return next((found for kind in KINDS if (found := self.folder(uid, kind)).path.is_dir()), None)
+
+    def _copied_in(self, name: str, kind: ContainerKind) -> RunFolder:
+        rows = self.catalog().rows(kind=None, is_trashed=None) if self.root.is_dir() else []
+        found = [row for row in rows if row.id == name]
+        if found:
+            self._refuse_several(found[0].kind, name, [row.uid for row in found])
+        if not found:
+            raise self._not_found(name, kind)
+        return self.folder(found[0].uid, found[0].kind)
+
+    def id_of(self, folder: RunFolder) -> str:
+        """The id under which the store knows a container whose `sys/id` cannot be read; its uid if there is none."""
+        return self.register.id_of(folder.uid) or folder.uid
+
+    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
+        """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
+        return self.layout.folder(uid, kind)
+
+    def folders(self) -> Iterator[RunFolder]:
+        """All containers: the runs, then the other kinds, each the oldest first."""
+        return self.layout.folders()
+
+    def projects(self) -> dict[str, str]:
+        """Project by key."""
+        return self.register.projects()
+
+    def catalog(self) -> Catalog:
+        """The table of all runs, brought up to date.
+
+        Raises:
+            NewerFormat: a later release made the store.
+        """
+        self._has_format()
+        from naiad.storage.local.catalog import Catalog
+
+        return Catalog(self.layout, self.register)
+
+    def _numbered(self, kind: ContainerKind, prefix: str) -> Ticket:
+        uid = ids.new_uid()
+        return Ticket(self.folder(uid, kind), self.register.take_number(prefix, uid), is_new=True)
+
+    def _named(self, kind: ContainerKind, name: str) -> Ticket:
+        uid = ids.new_uid()
+        if self.register.take(name, uid):
+            return Ticket(self.folder(uid, kind), name, is_new=True)
+        return self._join(kind, self.register.uid(name), name)
+
+    def _join(self, kind: ContainerKind, uid: str, name: str) -> Ticket:
+        folder = self.folder(uid, kind)
+        until = clock.monotonic() + BEGIN_SECONDS
+        while not folder.path.exists() and clock.monotonic() < until:  # another process is about to make it
+            clock.sleep(0.01)
+        return Ticket(folder, name, is_new=not folder.path.exists())
+
+    def _not_found(self, name: str, kind: ContainerKind) -> ContainerNotFound:
+        import difflib
+
+        known = [each for each in self.register.ids(kind) if each != name]
+        near = difflib.get_close_matches(name, known, 3, 0.5)
+        hint = (
+            f" Nearby: {', '.join(near)}." if near else f" List its {kind.noun}s with: {kind.listing}" if known else ""
+        )
+        gone = " any more: it was deleted" if self.register.uid(name) else ""
+        return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
+
+
+def _refuse_planted(place: Path) -> None:
+    """Use no store, or link to one, that somebody else may have put into a folder like /tmp to get at runs.
+
+    Raises:
+        NotPermitted: it belongs to another user, and anybody may write the folder it is in.
+    """
+    if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
+        raise NotPermitted(
+            f"The store {place} belongs to another user and lies where anybody may put one: it is not used unasked.\n"
+            "If you trust it, name it by init_run(store=...), NAIAD_STORE or naiad --store; else name another folder.",
+            errno=errno.EPERM,
+            filename=str(place),
+        )
+
+
+def _meant(name: str) -> ContainerKind:
+    """The kind to speak of where nothing has this name and any kind would do."""
+    kind = kind_of_id(name)
+    return RUN if kind is None or kind is PROJECT else kind  # a uid looks like the id of a project

@@ -1,0 +1,92 @@
+"""Summaries: one line of facts for each run or other container, as listings show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, select
+
+from naiad.scalars import from_microseconds
+from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
+from naiad.storage.local.entries import as_stored
+from naiad.storage.sql.values import cell, container, decode_cells, field, tag
+
+__all__ = ["TAG_PATHS", "Summary", "has_tag", "is_in_trash", "summaries"]
+
+TAG_PATHS = ("sys/tags", "sys/group_tags")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
+
+    `seen` is the last sign of life of its writers.
+    """
+
+    uid: str
+    kind: ContainerKind
+    id: str
+    project: str
+    name: str
+    state: str
+    created: datetime | None
+    modified: datetime | None
+    seen: datetime | None
+    owner: str
+    tags: tuple[str, ...]
+    group_tags: tuple[str, ...]
+    description: str
+    size: float
+    failed: bool
+    custom_run_id: str | None
+    trashed: bool
+    model_id: str | None
+    stage: str | None
+
+
+def summaries(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> list[Summary]:
+    """The containers of which all conditions hold, the newest first."""
+    names = {row.number: row.path for row in connection.execute(select(field).where(field.c.path.like("sys/%")))}
+    found = select(container).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
+    return [_summary(row, names) for row in connection.execute(found)]
+
+
+def has_tag(wanted: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Conditions: the container has each of these, as a tag or as a group tag."""
+    tagged = select(tag.c.container).join(field, field.c.number == tag.c.field).where(field.c.path.in_(TAG_PATHS))
+    return [container.c.number.in_(tagged.where(tag.c.tag == as_stored(each))) for each in wanted]
+
+
+def is_in_trash() -> ColumnElement[bool]:
+    """Condition: the container was put into the trash."""
+    trashed = select(cell.c.container).join(field, field.c.number == cell.c.field)
+    return container.c.number.in_(trashed.where(field.c.path == "sys/trashed", cell.c.num == 1))
+
+
+def _summary(row: Any, names: dict[int, str]) -> Summary:
+    values = {names[at]: value for at, value in decode_cells(row.cells).items() if at in names}
+    modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
+    return Summary(
+        uid=row.uid,
+        kind=BY_FOLDER[row.kind],
+        id=row.id,
+        project=row.project,
+        name=values.get("sys/name") or "",
+        state=row.state,
+        created=None if row.created is None else from_microseconds(row.created),
+        modified=None if modified is None else from_microseconds(modified),
+        seen=None if seen is None else from_microseconds(seen),
+        owner=values.get("sys/owner") or "",
+        tags=tuple(values.get(TAG_PATHS[0]) or ()),
+        group_tags=tuple(values.get(TAG_PATHS[1]) or ()),
+        description=values.get("sys/description") or "",
+        size=values.get("sys/size") or 0.0,
+        failed=bool(values.get("sys/failed")),
+        custom_run_id=values.get("sys/custom_run_id"),
+        trashed=bool(values.get("sys/trashed")),
+        model_id=values.get("sys/model_id"),
+        stage=values.get("sys/stage"),
+    )

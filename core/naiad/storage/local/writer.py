@@ -1,0 +1,673 @@
+"""The writer: owns this process's journal of one run, the thread that syncs and folds it, and its orderly end.
+
+The one rule: trouble of the machine never raises into training. It is warned about once, counted, and kept in memory
+until the disk takes it; `on_error="raise"` turns that round for those who want it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+
+from naiad import clock, forks, ids
+from naiad.disk import Report, nothing
+from naiad.errors import (
+    DamageWarning,
+    FieldWarning,
+    FileError,
+    InactiveContainer,
+    NaiadError,
+    NaiadWarning,
+    StorageError,
+    StorageWarning,
+    SyncFailed,
+    warn_once,
+)
+from naiad.file import File
+from naiad.mounts import can_map
+from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
+from naiad.refs import KeptFile
+from naiad.settings import Tuning
+from naiad.storage.base import Change, PointLog, Shadowed
+from naiad.storage.local import maintenance
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.index import derived
+from naiad.storage.local.ingest import Intake
+from naiad.storage.local.integrity.seal import remove_seal
+from naiad.storage.local.journal.journal import Journal, JournalClosed
+from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
+from naiad.storage.local.journal.segment import close
+from naiad.storage.local.journal.upkeep import is_deleted
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.peers import Others
+from naiad.storage.local.periodic import Rounds
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import refusals, remember_to_sync, sync_names
+
+__all__ = ["Writer"]
+
+T = TypeVar("T")
+STOP_SECONDS = 10.0
+GUEST_SECONDS = 5.0
+RETURN_SECONDS = 0.5
+SEAL_SECONDS = 1.0
+"""How much of that is kept for the seal while a disk that refuses is asked again and again."""
+COVER_SECONDS = 0.4
+"""Between two looks at what needs a checksum: each byte has one a second after it was logged."""
+RETRY_SECONDS = 2.0
+FOLD_AGAIN_SECONDS = 30.0
+DISK_ERRORS = {
+    number
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENODEV", "ENXIO", "ESTALE", "EUCLEAN")
+    if (number := getattr(errno, name, None))
+}
+"""Those by which a disk is full, dead or read-only: whatever meets one first, the warning is the same, and only one."""
+PRINTED_BYTES = 1024 * 1024
+"""Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
+
+
+class Writer:
+    """One process writing one run. Its journal is what the fields write to."""
+
+    def __init__(self, folder: RunFolder, role: str, session: int, at: float, *, on_error: str) -> None:
+        self.folder = folder
+        self.role = role
+        self.is_active = True
+        self._session = session
+        self._at = at
+        self._on_error = on_error
+        self._tuning = Tuning.from_environment()
+        self._lock = threading.RLock()  # a signal handler may log while its thread is inside
+        self._rounds, self._covering = self._new_rounds()
+        self._fold_after = -math.inf  # a fold that failed is not tried again at once
+        self._keeper = maintenance.Keeper(folder, self._tuning)
+        self._others = Others(folder, are_expected=True)
+        self._intake = Intake(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
+        directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
+        self._directory = directory
+        self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
+        self.point_log: PointLog = self.journal
+        self.journal.on_rotation = self._rounds.wake
+        self.journal.on_trouble = self._trouble
+        self.journal.on_recovery = self._return_to_folder
+        self._lease: Lease | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: RunFolder,
+        *,
+        role: str = "owner",
+        first_ops: Sequence[Op] = (),
+        on_error: str = "warn",
+    ) -> Writer:
+        """Begin to write a run, new or not. A sealed one is unsealed; what dead writers left is folded in time.
+
+        Raises:
+            StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
+            NewerFormat: a later release wrote the run.
+        """
+        with refusals(folder.path.parent.parent):
+            return cls._open(folder, role, first_ops, on_error)
+
+    @classmethod
+    def _open(cls, folder: RunFolder, role: str, first_ops: Sequence[Op], on_error: str) -> Writer:
+        is_new = not folder.path.exists()
+        if is_new:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            remember_to_sync(folder.path)
+        folder.journal.mkdir(exist_ok=True)
+        if is_new:
+            writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
+            writer._others = Others(folder, are_expected=False)
+            return writer
+        _mend(folder)
+        with folder.lock():
+            reader = Reader(folder)
+            picture = reader.picture()
+            session = max((writer.session for writer in picture.writers.values()), default=0)
+            if not any(each.is_alive for each in derived.writers(picture, folder).values()):
+                session += 1
+            at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
+            writer = cls._begin(folder, role, session, at, first_ops, on_error)
+            if reader.folds:
+                writer.journal.sums.note_index(reader.folds, 0, len(picture.fields))
+        writer._intake.settle(maintenance.left_behind(folder))
+        return writer
+
+    @classmethod
+    def _begin(
+        cls,
+        folder: RunFolder,
+        role: str,
+        session: int,
+        at: float,
+        ops: Sequence[Op],
+        on_error: str,
+    ) -> Writer:
+        writer = cls(folder, role, session, at, on_error="raise")
+        try:
+            writer._lease = Lease(writer._directory, writer.journal.writer)
+            writer.journal.reserve.take()
+            if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
+                writer.journal.sums.has_base = True
+                remove_seal(folder, writer.journal.writer)
+            maintenance.mark_changed(folder)
+            writer._say_open(ops)
+        except BaseException:  # only to clean up: whatever it is goes on
+            writer._release()
+            raise
+        writer._on_error = on_error
+        writer._rounds.start()
+        forks.follow(writer)
+        return writer
+
+    def _say_open(self, ops: Sequence[Op]) -> None:
+        name = self.journal.writer
+        first = Open(name, os.getpid(), ids.host_name(), ids.boot_id(), self._session, self.role, self.now())
+        self.journal.write([first, *ops])
+
+    def now(self) -> float:
+        """The time of an op: after that of every earlier one, whatever the clock does."""
+        with self._lock:
+            self._at = max(clock.now(), math.nextafter(self._at, math.inf))
+            return self._at
+
+    def write(self, changes: Sequence[Change]) -> list[Change]:
+        """Write the ops of all changes, all or none, and return the changes with the numbers of their series.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        content: list[str] = []
+        for change in changes:
+            content += change.content
+        if content:
+            self._intake.own(content)
+        try:
+            with self.journal.lock:  # so that times and numbers grow in the order of the frames
+                ops, written = self._stamped(changes, content)
+                self.journal.write(ops)
+        except JournalClosed:
+            self._intake.disown(content)
+            raise self._inactive() from None
+        except NaiadError:
+            self._intake.disown(content)
+            raise
+        if content:
+            self._intake.settle(content)
+        return written
+
+    def _stamped(self, changes: Sequence[Change], content: Sequence[str]) -> tuple[list[Op], list[Change]]:
+        """Return the ops of changes with their time, and the changes with the numbers that their series get."""
+        at = self.now()
+        ops: list[Op] = []
+        numbered: list[Change] = []
+        for change in changes:
+            number = change.number
+            for op in change.ops:
+                if isinstance(op, Define):
+                    number = self.journal.next_number()
+                    ops.append(Define(number, op.path, op.fresh, at))
+                else:
+                    ops.append(msgspec.structs.replace(op, at=at))
+            numbered.append(replace(change, number=number))
+        if content:
+            ops.append(Stored(dict.fromkeys(content, ""), at))
+        return ops, numbered
+
+    def log(self, ops: Sequence[Op], wait: bool = False) -> None:
+        """Write ops that take effect together, each with its own time.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        try:
+            self.journal.write(ops)
+        except JournalClosed:
+            raise self._inactive() from None
+        if wait:
+            self.wait()
+
+    def log_printed(self, path: str, data: bytes, line: int) -> None:
+        """Write bytes that the program has printed; the first is in this line. Never raises: the program prints on."""
+        for start in range(0, len(data), PRINTED_BYTES):
+            piece = data[start : start + PRINTED_BYTES] if len(data) > PRINTED_BYTES else data
+            # trouble of the disk is counted and warned about where it is met
+            with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
+                self.journal.write_soon([Printed(path, piece, line, self.now())])
+            line += piece.count(b"\n") if piece is not data else 0
+
+    def bind(self, path: str, *, fresh: bool = False) -> int:
+        """Return the number that this writer's records carry for the float series at `path`.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        try:
+            return self.journal.bind(path, self.now(), fresh=fresh)
+        except JournalClosed:
+            raise self._inactive() from None
+
+    def points(self, fid: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]) -> None:
+        """Write points of one float series; all three sequences have one length and were checked.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        try:
+            self.journal.points(fid, values, steps, times)
+        except JournalClosed:
+            raise self._inactive() from None
+
+    def ingest(self, file: File, report: Report = nothing) -> KeptFile:
+        """Copy what a file holds now; a change that names it has to be written, or the copy dropped.
+
+        Raises:
+            FileError: it is no file that can be read.
+            StorageError: the disk does not take it.
+            InactiveContainer: the writer has stopped.
+        """
+        return self._taking(lambda name: self._intake.take(file, name, report))
+
+    def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[KeptFile]:
+        """The same for many files, all or none; small ones share a blob."""
+        return self._taking(lambda name: self._intake.take_all(paths, name, report))
+
+    def _taking(self, take: Callable[[str], T]) -> T:
+        try:
+            return take(self.journal.name())
+        except JournalClosed:
+            raise self._inactive() from None
+        except FileError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"The store of the run in {self.folder.path} cannot take the file: {error}", errno=error.errno
+            ) from error
+
+    def drop(self, content: Sequence[str]) -> None:
+        """Give up content that came in and no op names."""
+        self._intake.drop(content)
+
+    def adopt(self, reader: Reader, file: KeptFile) -> KeptFile:
+        """Take in a file of some run, as `ingest` does.
+
+        Raises:
+            DamagedData: its content is missing.
+        """
+        return self._taking(lambda name: self._intake.adopt(reader, file, name))
+
+    def count_lost(self) -> None:
+        """Note that something could not be stored: the run is incomplete."""
+        with contextlib.suppress(JournalClosed):
+            self.journal.write([Dropped(0, 1, self.now())])
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether something written waits in memory for the disk, so that no reader sees all of it."""
+        return self.journal.is_troubled
+
+    @property
+    def is_raising(self) -> bool:
+        """Whether trouble of the disk raises instead of being warned about."""
+        return self._on_error == "raise"
+
+    def _say_stored(self, blobs: dict[str, str]) -> bool:
+        """Write where content is now; whether that is on disk, so that the names under which it came in may go."""
+        try:
+            self.journal.write([Stored(blobs, self.now())])
+        except JournalClosed:  # who folds the run finds it out again
+            return False
+        self.journal.sync()
+        return True
+
+    def _warn_of_files(self, error: OSError) -> None:
+        with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
+            if _is_of_disk(error):
+                self._warn_of_disk(error)
+            else:
+                self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+
+    def peers_have_written(self) -> bool:
+        """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
+        if self.journal.is_troubled:
+            return False
+        me = self.journal.writer if self._lease is not None else ""
+        return self._others.have_written(me, self._keeper.folds)
+
+    def warn_of(self, shadowed: Shadowed) -> None:
+        """Say once that something this process writes is not shown."""
+        warn_once(
+            (self.folder.uid, shadowed.path, "shadowed"),
+            f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one "
+            "is kept but not shown; use another path for it.",
+            FieldWarning,
+        )
+
+    def wait(self) -> None:
+        """Return when everything written before is on the disk itself.
+
+        Raises:
+            SyncFailed: it is not.
+        """
+        try:
+            if self._lease is not None:
+                self._lease.sync()
+            self._intake.wait()
+            self.journal.sync()
+            sync_names()
+        except OSError as error:
+            raise SyncFailed(
+                f"What was written to the run in {self.folder.path} is not all on disk: {error}",
+                errno=error.errno,
+            ) from error
+
+    def _inactive(self) -> InactiveContainer:
+        kind = self.folder.kind
+        return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
+
+    def _new_rounds(self) -> tuple[Rounds, Rounds]:
+        """The background thread, and another for checksums, which a slow disk or a long fold must not delay."""
+        seconds = min(self._tuning.sync_seconds, COVER_SECONDS)
+        return Rounds(seconds, self._go_round, self._leave), Rounds(COVER_SECONDS, self._cover, lambda _is_late: None)
+
+    def _cover(self) -> None:
+        self.journal.cover()
+        self.journal.mark_sums()
+
+    def _go_round(self) -> None:
+        """In the background: a spare segment, a sync a second, a fold when it is worth it, a sign of life."""
+        if not self._covering.is_running():  # of a run that is over at once there is nothing to cover
+            self._cover()
+            self._covering.start()
+        self.journal.prepare_spare()
+        is_time = self._rounds.is_time
+        if self.journal.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
+            self._intake.settle(())
+        if is_time("sync", self._tuning.sync_seconds):
+            self._try("synced", self._sync)
+        if self._lease is not None and is_time("beat", HEARTBEAT_SECONDS):
+            self._try("touched", self._lease.beat)
+        # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
+        is_whole = not self.journal.is_troubled and not self.journal.is_displaced
+        is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
+        if is_due and self._keeper.may_fold() and not self._try("folded", self._fold):
+            self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
+
+    def _leave(self, is_late: bool) -> None:
+        """At the end of the thread: if `stop` could not wait for that, finish in its place."""
+        if is_late:
+            until = clock.monotonic() + STOP_SECONDS
+            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            self._give_back()
+
+    def _fold(self) -> None:
+        self._keeper.fold(self.journal)
+        for each in self._keeper.shadowed(self.journal.writer):
+            with contextlib.suppress(FieldWarning):  # where warnings are errors, they still must not end this thread
+                self.warn_of(each)
+
+    def _sync(self) -> None:
+        self._look_for_lease()
+        if self._lease is not None:
+            self._lease.sync()
+        self.journal.look_for_files()
+        if not self.journal.is_troubled:
+            self.journal.sync()
+            sync_names()
+        self.journal.rest()
+
+    def _try(self, what: str, action: maintenance.Action) -> bool:
+        try:
+            action()
+        except (OSError, NaiadError) as error:
+            with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
+                if _is_of_disk(error):
+                    self._warn_of_disk(error)
+                elif not self.journal.is_troubled:  # else it was said before
+                    self._warn(
+                        what,
+                        f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
+                    )
+            return False
+        except StorageWarning:
+            return False
+        return True
+
+    def _trouble(self, error: OSError) -> None:
+        if self._on_error == "raise":
+            self.journal.is_troubled = self.journal.is_barred
+            raise StorageError(
+                f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
+            ) from error
+        self._warn_of_disk(error)
+
+    def _warn_of_disk(self, error: Exception) -> None:
+        """Say once in a run that the disk refuses, whichever of its files came first."""
+        self._warn(
+            "written",
+            f"The run in {self.folder.path} cannot be written: {_reason(error)} ({_free(self.folder)} bytes free).\n"
+            f"Its points stay in its journal, and up to {self._tuning.memory_bytes} bytes that the journal does not "
+            "take are kept in memory. All is written as soon as that is possible.",
+        )
+
+    def _warn(self, about: str, message: str) -> None:
+        warn_once((self.journal.writer, about), message, StorageWarning)
+
+    def _return_to_folder(self) -> None:
+        """Before a recovery: hold a lease in a folder that exists, or nobody would know that this writer lives.
+
+        Raises:
+            OSError: there is no such folder.
+        """
+        if is_deleted(self._directory):
+            found = os.open(self.folder.journal, os.O_RDONLY | os.O_DIRECTORY)
+            os.dup2(found, self._directory, inheritable=False)
+            os.close(found)
+        if self._lease is not None and self._lease.is_gone(self._directory):
+            self._lease.forget()
+            self._lease = None
+            self.journal.is_displaced = True
+        if self._lease is None:
+            self._lease = Lease(self._directory, self.journal.writer)
+            self.journal.reserve.take()
+        if self.journal.is_displaced:
+            self._go_on_anew()
+
+    def _look_for_lease(self) -> None:
+        """Notice that the lease was taken over or deleted, and that another process took the journal for final.
+
+        This process may have been suspended for hours. What it has written is kept; it goes on in new files.
+
+        Raises:
+            OSError: not now; the old files can still be written and read.
+        """
+        if self.journal.is_troubled or is_deleted(self._directory):
+            return  # the same is done before the recovery from that
+        if self._lease is None or self.journal.is_displaced or self._lease.is_gone(self._directory):
+            self._return_to_folder()
+
+    def _go_on_anew(self) -> None:
+        """Join the run once more, as a process that resumes it would, in a journal whose files no process knows yet.
+
+        Raises:
+            OSError: the disk refuses; it may be done again.
+        """
+        with self.folder.lock(RETURN_SECONDS):
+            (self.folder.journal / (self.journal.writer + TAKEN)).unlink(missing_ok=True)
+            if self.folder.seal.exists():
+                remove_seal(self.folder, self.journal.writer)
+            maintenance.mark_changed(self.folder)
+        self._session = max(self._session, self._latest_session())
+        self.journal.start_over()
+        self.journal.put_again(self._keeper.positions())
+        self._say_open(())
+
+    def _latest_session(self) -> int:
+        with contextlib.suppress(NaiadError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+            return max((each.session for each in Reader(self.folder).picture().writers.values()), default=0)
+        return 0
+
+    def stop(self, state: str = "finished", seconds: float | None = None) -> None:
+        """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
+
+        It ends within `seconds` (10), whatever the disk does; what could not be stored is then said in one warning.
+
+        Raises:
+            StorageError: with `on_error="raise"`, something could not be stored.
+        """
+        until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+        with self._lock:
+            if not self.is_active:
+                return
+            self.is_active = False
+        lost = 0
+        try:
+            if self.journal.has_begun:
+                lost = self._end(state, until)
+        finally:
+            if not self.journal.is_closed:
+                self._try("closed", self.journal.close)
+            self._release()
+        if lost:
+            self._say_what_is_lost(lost)
+
+    def _end(self, state: str, until: float) -> int:
+        """Put everything on disk, as far as it goes; how much is lost."""
+        is_raising, self._on_error = self._on_error == "raise", "warn"
+        is_settled = self._settle_all(until - SEAL_SECONDS)
+        try:
+            with contextlib.suppress(StorageWarning):  # where warnings are errors
+                self.journal.write([End(state, self.now())])
+        finally:
+            self._rounds.end()
+            self._covering.end()
+        self._rounds.join(max(0.0, until - clock.monotonic()))
+        self._covering.join(max(0.0, until - clock.monotonic()))
+        if not self._rounds.is_running():
+            self._try("continued", self._look_for_lease)
+            self._try("stored", self.journal.look_for_files)
+        lost = self._store_rest(until - SEAL_SECONDS)
+        self._on_error = "raise" if is_raising else "warn"
+        self._try("closed", self.journal.close)
+        is_alone = not self._rounds.is_running() and not self._covering.is_running()
+        if lost == 0 and is_settled and is_alone:
+            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            self._try("synced", sync_names)
+        return lost + self.journal.recorded
+
+    def _settle_all(self, until: float) -> bool:
+        """Put the content of files into its place, that of dead writers too; whether all of it is."""
+        with contextlib.suppress(OSError, NaiadError):
+            self._intake.settle(maintenance.left_behind(self.folder))
+        is_settled = self._intake.finish(until)
+        if not is_settled:
+            self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
+        return is_settled
+
+    def _store_rest(self, until: float) -> int:
+        while self.journal.is_troubled and not self.journal.recover():
+            if clock.monotonic() > until or is_deleted(self._directory):
+                break
+            clock.sleep(0.1)
+        return self.journal.give_up()
+
+    def _say_what_is_lost(self, lost: int) -> None:
+        message = f"{lost} points and ops of the run in {self.folder.path} could not be stored."
+        if self._on_error == "raise":
+            raise StorageError(message, errno=errno.EIO)
+        self._warn("lost", message)
+
+    def _let_go(self) -> None:
+        """Stop being a writer in the eyes of others."""
+        if self._lease is not None:
+            self._lease.release(self._directory)
+            self._lease = None
+
+    def _release(self) -> None:
+        self.is_active = False
+        forks.unfollow(self)
+        if not self._rounds.hand_over():  # else it hangs in the disk or in a long fold, and does this when it is out
+            self._give_back()
+
+    def _give_back(self) -> None:
+        self.journal.release()
+        with contextlib.suppress(OSError):
+            self._let_go()
+        close(self._directory)
+
+    def forked(self) -> None:
+        """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
+        self._lock = threading.RLock()  # a signal handler may log while its thread is inside
+        self._rounds, self._covering = self._new_rounds()
+        self._fold_after = -math.inf
+        self._intake.forget()
+        self.role = "guest"
+        self._keeper = maintenance.Keeper(self.folder, self._tuning)
+        self._others = Others(self.folder, are_expected=True)
+        if self._lease is not None:
+            self._lease.forget()
+            self._lease = None
+        self.journal.on_rotation = self._rounds.wake
+        self.journal.abandon(self._begin_as_guest)
+
+    def _begin_as_guest(self) -> None:
+        definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
+        name = ids.new_writer_id()
+        self.journal.begin(name, self._directory)
+        try:
+            with self.folder.lock(GUEST_SECONDS):
+                self._lease = Lease(self._directory, name)
+                self.journal.reserve.take()
+                if self.folder.seal.exists():  # the parent has stopped meanwhile
+                    self.journal.sums.has_base = True
+                    remove_seal(self.folder, name)
+                maintenance.mark_changed(self.folder)
+        except OSError as error:
+            self.journal.bar(error)
+        self._say_open(())
+        self.journal.inherit(definitions, last)
+        self._rounds.start()
+
+    def _is_mapped(self) -> bool:
+        choice = self._tuning.journal
+        return choice == "mmap" or (choice == "auto" and can_map(self.folder.path))
+
+
+def _mend(folder: RunFolder) -> None:
+    """Repair a sealed run that is damaged before its seal, the only witness of that, is removed."""
+    reader = Reader(folder)
+    reader.refresh()
+    if reader.damages and folder.seal.exists():
+        from naiad.storage.local.integrity.repair import repair
+
+        repair(folder)
+
+
+def _is_of_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in DISK_ERRORS
+
+
+def _reason(error: Exception) -> str:
+    """The error with its number, which those that are not the system's own do not show."""
+    number = getattr(error, "errno", None)
+    return str(error) if number is None or str(error).startswith("[Errno") else f"[Errno {number}] {error}"
+
+
+def _free(folder: RunFolder) -> int:
+    try:
+        found = os.statvfs(folder.path)
+        return found.f_bavail * found.f_frsize
+    except OSError:
+        return 0

@@ -1,0 +1,279 @@
+"""Opening SQLite files through SQLAlchemy. Each setting is a named function whose docstring is its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, Pool, StaticPool
+
+from naiad.errors import StorageError
+from naiad.forks import holding_forks
+from naiad.mounts import is_network
+
+__all__ = [
+    "integrity",
+    "is_refusal",
+    "make_single_file",
+    "open_for_reading",
+    "open_for_writing",
+    "open_in_memory",
+]
+
+BUSY_SECONDS = 5.0
+"""How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
+
+
+def open_for_writing(path: Path) -> Engine:
+    """An engine whose connections are opened and closed with each transaction, so that a fork inherits none."""
+    engine = _engine(lambda: _connect(_made(path)), NullPool)
+    _begin_ourselves(engine, "BEGIN IMMEDIATE")
+    is_remote = is_network(path)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        journal_mode(connection, is_remote=is_remote)
+        synchronous(connection)
+        small_pages_stay(connection)
+        linear_regexes(connection)
+        case_matters(connection)
+
+    return engine
+
+
+def open_for_reading(path: Path, *, is_final: bool) -> Engine:
+    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made.
+
+    Raises:
+        PermissionError: this user may not read it.
+    """
+    if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    place, is_alone = path, is_final
+    if not is_final and not _is_shared(path):
+        place, is_alone = _readable_copy(path)
+    mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
+    target = f"file:{quote(str(place))}?{mode}"
+    engine = _engine(lambda: _connect(target), StaticPool)
+    _begin_ourselves(engine, "BEGIN")
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        any_text(connection)
+        if is_final:
+            read_what_is_left(connection)
+
+    return engine
+
+
+def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
+    """The first one imports SQLite's dialect."""
+    with holding_forks():
+        return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level=None)
+
+
+def _made(path: Path) -> str:
+    """The name of a file to open. SQLite would make a new one 0644, whatever the umask; its log takes after the file.
+
+    Where that fails, SQLite says so.
+    """
+    if not path.exists():
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    return str(path)
+
+
+def _is_shared(path: Path) -> bool:
+    """Whether SQLite may make and write the files beside an index by which readers and a writer agree."""
+    beside = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    return os.access(path.parent, os.W_OK) and all(os.access(log, os.W_OK) for log in beside if log.exists())
+
+
+def _readable_copy(path: Path) -> tuple[Path, bool]:
+    """On a disk that cannot be written: the file itself, or a copy if a log beside it has to be read as well.
+
+    A killed run leaves such a log, and SQLite reads one only where it may create a file. The copy goes with the
+    process.
+    """
+    log = path.with_name(path.name + "-wal")
+    if not log.exists() or log.stat().st_size == 0:
+        return path, True
+    folder = tempfile.TemporaryDirectory(prefix="naiad-")
+    _copies.append(folder)
+    for file in (path, log):
+        shutil.copy(file, folder.name)
+    return Path(folder.name) / path.name, False
+
+
+_copies: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def open_in_memory(begin_with: Path | None = None) -> Engine:
+    """An engine of a database that lives as long as the engine; it begins with what a file has, if that can be read."""
+    options = {"check_same_thread": False, "factory": _Connection}
+    engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        linear_regexes(connection)
+        case_matters(connection)
+
+    if begin_with is not None:
+        with contextlib.suppress(OSError, sqlite3.Error):
+            _copy_into(engine, begin_with)
+    return engine
+
+
+def _copy_into(engine: Engine, path: Path) -> None:
+    """The file itself is left alone: SQLite would make others beside it, even to read it."""
+    with tempfile.TemporaryDirectory(prefix="naiad-") as folder, engine.connect() as connection:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(path.with_name(path.name + "-wal"), copy.with_name(copy.name + "-wal"))
+        with contextlib.closing(_connect(str(copy))) as source:
+            if source.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):  # somebody may have written it meanwhile
+                source.backup(cast(sqlite3.Connection, connection.connection.driver_connection))
+
+
+def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
+    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold.
+
+    SQLite refuses that while a reader has the file open. So a copy without WAL takes its place; it is also as small as
+    it can be. Who still reads the old file ends with it in peace.
+
+    Raises:
+        StorageError: the disk refuses, or somebody read all the time; the index is as it was.
+    """
+    copy = path.with_name(f".{path.name}.new")
+    copy.unlink(missing_ok=True)
+    with holding_forks():
+        _copy_without_log(path, copy, seconds)
+    with copy.open("rb") as stream:
+        os.fsync(stream.fileno())
+    copy.replace(path)
+    for log in ("-wal", "-shm"):
+        path.with_name(path.name + log).unlink(missing_ok=True)
+
+
+def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
+    connection = _connect(str(path))
+    try:
+        connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+        is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if is_busy:
+            raise StorageError(f"its index {path} is being read all the time", errno=errno.EBUSY)
+        connection.execute("VACUUM INTO ?", (_made(copy),))
+    except sqlite3.Error as error:
+        raise StorageError(f"its index {path} refuses: {error}", errno=errno.EIO) from error
+    finally:
+        connection.close()
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that closes itself when nothing refers to it, as those of readers are left to.
+
+    Python 3.13 warns of one that is not closed. One that a forked child inherited stays open: closing it there would
+    write to files that belong to the parent.
+    """
+
+    _pid = 0  # of a connection that could not be opened, which must not be closed either
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pid = os.getpid()
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            self.close()
+
+
+def _connect(target: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        target,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=target.startswith("file:"),
+        factory=_Connection,
+    )
+
+
+def _begin_ourselves(engine: Engine, statement: str) -> None:
+    """sqlite3's own transaction handling begins late and never for reads; SQLAlchemy documents this replacement."""
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(statement)
+
+
+def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
+    """WAL lets readers go on while a fold commits. It needs shared memory, which network file systems lack."""
+    connection.execute(f"PRAGMA journal_mode={'DELETE' if is_remote else 'WAL'}")
+
+
+def synchronous(connection: sqlite3.Connection) -> None:
+    """FULL: journal files are removed after a fold, so the fold itself has to be on the disk when it returns."""
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def any_text(connection: sqlite3.Connection) -> None:
+    """A text that is no UTF-8 any more must fail the crc of its row, and not the reading of all rows beside it."""
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+
+
+def read_what_is_left(connection: sqlite3.Connection) -> None:
+    """SQLite refuses a file that was cut as a whole. With this, and only for reading, it gives what is still there."""
+    connection.execute("PRAGMA writable_schema=ON")
+
+
+def is_refusal(error: DBAPIError) -> bool:
+    """Whether a database cannot be opened or is held by others, which says nothing about what is in it."""
+    return any(word in str(error.orig) for word in ("locked", "busy", "unable to open", "readonly"))
+
+
+def integrity(connection: Connection) -> list[str]:
+    """What SQLite finds wrong with the structure of a database; it cannot check values."""
+    found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+    return [] if found == ["ok"] else found
+
+
+def linear_regexes(connection: sqlite3.Connection) -> None:
+    """RE2 needs time in proportion to the text, whatever the pattern; Python's `re` may need exponentially more."""
+    connection.create_function("regexp", 2, _matches, deterministic=True)
+
+
+def _matches(pattern: str, text: str | None) -> bool:
+    return text is not None and _compiled(pattern).search(text) is not None
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(pattern: str) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.log_errors = False  # what it has to say about memory is for its own developers
+    return re2.compile(pattern, options)
+
+
+def case_matters(connection: sqlite3.Connection) -> None:
+    """LIKE tells "a" from "A", as it does in other databases."""
+    connection.execute("PRAGMA case_sensitive_like=ON")
+
+
+def small_pages_stay(connection: sqlite3.Connection) -> None:
+    """Never vacuum by itself: rewriting a large index is the compaction's decision."""
+    connection.execute("PRAGMA auto_vacuum=NONE")

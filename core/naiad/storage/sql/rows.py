@@ -1,0 +1,124 @@
+"""Rows of the catalog for a table: which columns there are, and what a query finds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, exists, select
+
+from naiad.errors import InvalidArgument, NaiadWarning, warn_once
+from naiad.query.tree import Node
+from naiad.storage.container_kinds import ContainerKind
+from naiad.storage.sql.search import SORTED_AS_NUMBERS, Sort, search
+from naiad.storage.sql.values import ASPECTS, cell, container, field, fields_at
+
+if TYPE_CHECKING:
+    from naiad.storage.local.catalog import Catalog
+
+__all__ = ["Found", "find", "path_and_aspect"]
+
+SORTED_AS_TEXTS = ("string", "run_state", "artifact", "git_ref")
+BY_DEFAULT = "sys/creation_time"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a table is made of: the fields by number, and uid, id and packed cells of each row."""
+
+    fields: dict[int, tuple[str, str]]
+    rows: list[tuple[str, str, bytes]]
+
+
+def find(
+    catalog: Catalog,
+    kind: ContainerKind,
+    project: str | None,
+    tree: Node | None,
+    *,
+    sort_by: str = BY_DEFAULT,
+    is_ascending: bool = False,
+    limit: int | None = None,
+    columns: Iterable[str] | None = None,
+) -> Found:
+    """The containers of a kind in a project, or in all, that a tree means, with the fields of these columns or all.
+
+    Raises:
+        InvalidArgument: nothing can be sorted by that column.
+    """
+
+    def read(connection: Connection) -> Found:
+        sort = _sort(connection, kind, project, sort_by, is_ascending)
+        rows = search(connection, kind, project, tree, sort, limit)
+        fields = _fields(connection, columns)
+        return Found(fields, [(row.uid, row.id, row.cells) for row in rows])
+
+    return catalog.read(read)
+
+
+def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, tuple[str, str]]:
+    if columns is None:
+        return {row.number: (row.path, row.kind) for row in connection.execute(select(field))}
+    paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
+    return {number: key for key, number in fields_at(connection, paths).items()}
+
+
+def path_and_aspect(column: str) -> tuple[str, str]:
+    """Split a column such as `train/loss:min` into its path and the aspect of a series.
+
+    >>> path_and_aspect("train/loss:min"), path_and_aspect("train/loss")
+    (('train/loss', 'min'), ('train/loss', 'last'))
+    """
+    path, _, aspect = column.rpartition(":")
+    return (path, aspect) if path and aspect in ASPECTS else (column, "last")
+
+
+def _sort(connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool) -> Sort:
+    path, aspect = column, "last"
+    fields = _present(connection, kind, project, path)
+    if not fields:
+        path, aspect = path_and_aspect(column)
+        fields = _present(connection, kind, project, path) if path != column else []
+    if not fields and column != BY_DEFAULT:
+        raise _unknown(connection, column)
+    if aspect != "last":
+        fields = [(number, each) for number, each in fields if each == "float_series"]
+        if not fields:
+            raise InvalidArgument(
+                f'Column "{column}" cannot be sorted by: "{path}" is no series of numbers.', argument="sort_by"
+            )
+    kinds = {each for _number, each in fields}
+    unsortable = sorted(kinds - SORTED_AS_NUMBERS - set(SORTED_AS_TEXTS))
+    if unsortable:
+        raise InvalidArgument(
+            f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(unsortable)}.\n'
+            "Sort by a single value, or by the last, min, max, average or variance of a series of numbers.",
+            argument="sort_by",
+        )
+    sort = Sort(tuple(fields), aspect, is_ascending)
+    if sort.is_text and len(kinds) > 1:
+        warn_once(
+            ("sort_by", column),
+            f'Column "{column}" has fields of several kinds ({", ".join(sorted(kinds))}), and is sorted as text.',
+            NaiadWarning,
+        )
+    return sort
+
+
+def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
+    """The fields at a path that some container of the kind in the project has."""
+    wanted = [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
+    is_there = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number, *wanted)
+    found = connection.execute(select(field).where(field.c.path == path, is_there).order_by(field.c.kind))
+    return [(row.number, row.kind) for row in found]
+
+
+def _unknown(connection: Connection, column: str) -> InvalidArgument:
+    known: Sequence[Any] = connection.execute(select(field.c.path).distinct()).scalars().all()
+    near = difflib.get_close_matches(path_and_aspect(column)[0][:200], known[:10_000], 3, 0.6)
+    hint = f" Nearby: {', '.join(repr(each) for each in near)}." if near else ""
+    return InvalidArgument(
+        f'Column "{column[:200]}" chosen for sorting is not present in the table.{hint}', argument="sort_by"
+    )

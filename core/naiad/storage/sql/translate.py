@@ -1,0 +1,131 @@
+"""From the tree of a query to a SQL expression over the catalog.
+
+Each clause asks whether a cell exists, by its key: that is as quick for one container as for all, and NOT and OR need
+no care for containers that lack the field.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    exists,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
+
+from naiad.query.tree import And, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
+from naiad.storage.local.index.states import STRING_SET
+from naiad.storage.sql import values
+from naiad.storage.sql.values import INDEXED_TEXT
+
+__all__ = ["Numbers", "condition", "field_numbers", "holders", "text_of"]
+
+Numbers = dict[tuple[str, str], int]
+"""The number of each field of the catalog that a query names, by path and kind."""
+
+
+def field_numbers(connection: Connection, tree: Node) -> Numbers:
+    """Look up the fields that a tree names; those that no container has are left out."""
+    return values.fields_at(connection, (leaf.field.path for leaf, _depth in leaves(tree)))
+
+
+def condition(node: Node, numbers: Numbers, container: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a tree is true of the container with this number."""
+    if isinstance(node, And):
+        return and_(*(condition(term, numbers, container) for term in node.terms))
+    if isinstance(node, Or):
+        return or_(*(condition(term, numbers, container) for term in node.terms))
+    if isinstance(node, Not):
+        return not_(condition(node.term, numbers, container))
+    number = numbers.get((node.field.path, node.field.kind))
+    if number is None:
+        return false()
+    table = _table(node).alias()
+    return exists().where(table.c.field == number, table.c.container == container, _test(node, table))
+
+
+def holders(leaf: Leaf, numbers: Numbers) -> Select[tuple[int]]:
+    """Select the numbers of the containers of which a clause is true, from the index of its field."""
+    table = _table(leaf).alias()
+    number = numbers.get((leaf.field.path, leaf.field.kind), 0)
+    return select(table.c.container).where(table.c.field == number, _test(leaf, table))
+
+
+def text_of(table: FromClause) -> ColumnElement[str]:
+    """The whole text of a cell."""
+    return func.coalesce(table.c.whole, table.c.txt)
+
+
+def _table(leaf: Leaf) -> Table:
+    return values.tag if isinstance(leaf, Contains) and leaf.field.kind == STRING_SET else values.cell
+
+
+def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
+    """Whether one row of the table of cells, or of tags, is what a clause asks for."""
+    if isinstance(leaf, Compare):
+        return _comparison(leaf, table)
+    if isinstance(leaf, OneOf):
+        return (
+            or_(*(_is_text(table, "=", value) for value in leaf.values))
+            if any(len(value) > INDEXED_TEXT for value in leaf.values)
+            else and_(table.c.txt.in_(leaf.values), table.c.whole.is_(None))
+        )
+    if isinstance(leaf, Contains):
+        if leaf.field.kind == STRING_SET:
+            return table.c.tag == leaf.text
+        text = text_of(table)  # LIKE takes seconds to look for some texts
+        return func.replace(text, leaf.text, "") != text if leaf.text else text.is_not(None)
+    if isinstance(leaf, Matches):
+        return text_of(table).regexp_match(leaf.pattern)
+    return true()
+
+
+def _comparison(leaf: Compare, table: FromClause) -> ColumnElement[bool]:
+    sign, value, kind = leaf.sign, leaf.value, leaf.field.kind
+    if kind == "run_state" and value == "idle":
+        sign, value = "!=" if sign == "=" else "=", "running"
+    if isinstance(value, str):
+        return _is_text(table, sign, value)
+    compare = SIGNS[sign]
+    if kind not in EXACT:
+        found: ColumnElement[bool] = compare(table.c[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], float(value))
+        return found
+    nearly = compare(table.c.num, float(value)) if sign == "=" else WIDER[sign](table.c.num, float(value))
+    return and_(nearly, compare(table.c.integer, value))
+
+
+def _is_text(table: FromClause, sign: str, value: str) -> ColumnElement[bool]:
+    if len(value) <= INDEXED_TEXT:
+        is_it = and_(table.c.txt == value, table.c.whole.is_(None))
+    else:
+        is_it = and_(table.c.txt == value[:INDEXED_TEXT], table.c.whole == value)
+    return is_it if sign == "=" else and_(table.c.txt.is_not(None), not_(is_it))
+
+
+COLUMNS = {"last": "num"}
+EXACT = ("int", "datetime")
+"""Kinds whose value is a 64-bit integer, which a float only approaches."""
+SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+WIDER: dict[str, Callable[[Any, Any], Any]] = {
+    "!=": lambda column, _value: column.is_not(None),
+    "<": operator.le,
+    "<=": operator.le,
+    ">": operator.ge,
+    ">=": operator.ge,
+}
+"""What is true of the nearest float whenever the comparison is true of the integer; the index has the float."""

@@ -1,0 +1,267 @@
+"""The tables of the catalog, and how what is known of a container gets into them.
+
+A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
+What a container has of a field is a **cell**, kept twice: all cells of a container together in its own row, to be
+shown, and each alone in a table with indexes, to be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    insert,
+    select,
+    true,
+    update,
+)
+
+from naiad.storage.local.index.states import FLOAT_SERIES, STRING_SET
+
+__all__ = [
+    "ASPECTS",
+    "INDEXED_TEXT",
+    "Cell",
+    "Entry",
+    "Stamp",
+    "about",
+    "cell",
+    "container",
+    "decode_cells",
+    "field",
+    "fields_at",
+    "forget",
+    "metadata",
+    "put",
+    "stamps",
+    "tag",
+]
+
+ASPECTS = ("last", "min", "max", "average", "variance")
+"""What a cell of a float series holds, in this order."""
+
+INDEXED_TEXT = 200
+"""Characters of a text that the index holds; of a longer one the whole stands beside it."""
+
+MOST_PATHS = 5_000
+"""Paths that one statement asks for."""
+
+Cell: TypeAlias = Any
+"""A bool, int, float or str; microseconds of a datetime; the tags of a string set; `ASPECTS` of a float series, each
+None without finite values; the last text of a string series; None where there is nothing to show."""
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("format", Integer, primary_key=True, autoincrement=False),
+    Column("listed", Text, nullable=False),  # the folders of containers as they were when they were listed last
+)
+
+container = Table(
+    "container",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),  # the folder of its kind: runs, models, versions, projects
+    Column("id", Text),
+    Column("project", Text),
+    Column("state", Text, nullable=False),
+    Column("created", BigInteger),  # microseconds
+    Column("stamp", Text, nullable=False),  # of the files it was read from
+    Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
+    Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
+    Index("container_created", "created"),
+    Index("container_seal", "seal"),
+    Index("container_id", "id"),
+)
+
+field = Table(
+    "field",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Index("field_path", "path", "kind", unique=True),
+)
+
+cell = Table(
+    "cell",
+    metadata,
+    Column("field", Integer, primary_key=True, autoincrement=False),
+    Column("container", Integer, primary_key=True, autoincrement=False),
+    Column("num", Float),  # numbers, booleans, moments, last values; NaN is null here
+    Column("integer", BigInteger),  # exact, where num may round
+    Column("txt", Text),  # the first characters
+    Column("whole", Text),  # of a text with more of them
+    Column("min", Float),
+    Column("max", Float),
+    Column("average", Float),
+    Column("variance", Float),
+    sqlite_with_rowid=False,  # its rows lie in the order of the key: those of a field together
+)
+Index("cell_num", cell.c.field, cell.c.num, cell.c.integer, cell.c.container)
+_has_text = cell.c.txt.is_not(None)
+Index("cell_txt", cell.c.field, cell.c.txt, cell.c.container, sqlite_where=_has_text, postgresql_where=_has_text)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("field", Integer, primary_key=True, autoincrement=False),
+    Column("tag", Text, primary_key=True),
+    Column("container", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+
+class Stamp(NamedTuple):
+    """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
+
+    files: str
+    seal: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalog keeps of one container; `cells` by path and kind."""
+
+    uid: str
+    kind: str
+    id: str
+    project: str
+    state: str
+    created: int | None
+    stamp: Stamp
+    cells: Mapping[tuple[str, str], Cell]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_cells = msgspec.msgpack.Decoder(dict[int, Any]).decode
+"""The cells of a container by the number of their field."""
+
+
+def put(connection: Connection, entries: list[Entry]) -> None:
+    """Bring what is known of some containers up to date; of what was known before, only what differs is touched."""
+    known = _known(connection, [entry.uid for entry in entries])
+    numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
+    kinds = {number: kind for (_path, kind), number in numbers.items()}
+    old_keys: list[tuple[int, int]] = []
+    new_cells: list[tuple[int, int, Cell]] = []
+    for entry in entries:
+        cells = {numbers[key]: value for key, value in entry.cells.items()}
+        number, before = known.get(entry.uid, (None, {}))
+        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created")}
+        row |= {"stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": _encode(cells)}
+        if number is None:
+            number = connection.execute(insert(container), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
+        else:
+            connection.execute(update(container).where(container.c.number == number), row)
+        changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
+        old_keys += [(at, number) for at in before if at in changed or at not in cells]
+        new_cells += [(at, number, value) for at, value in changed.items()]
+    _remove(connection, old_keys)
+    _insert(connection, new_cells, kinds)
+
+
+def forget(connection: Connection, uids: list[str]) -> None:
+    """Remove some containers."""
+    known = _known(connection, uids)
+    _remove(connection, [(at, number) for number, cells in known.values() for at in cells])
+    _each(connection, delete(container).where(container.c.number == bindparam("b_number")),
+          [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
+
+
+def stamps(connection: Connection, marked: Iterable[str] | None) -> dict[str, Stamp]:
+    """The stamps of all containers; or of those without a seal and these."""
+    found = select(container.c.uid, container.c.stamp, container.c.seal)
+    conditions: list[ColumnElement[bool]] = [true()]
+    if marked is not None:
+        uids = list(marked)
+        some = (container.c.uid.in_(uids[start : start + 500]) for start in range(0, len(uids), 500))
+        conditions = [container.c.seal == "", *some]
+    rows = (row for condition in conditions for row in connection.execute(found.where(condition)))
+    return {uid: Stamp(files, seal) for uid, files, seal in rows}
+
+
+def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict[int, Cell]]]:
+    found = {}
+    for start in range(0, len(uids), 500):
+        some = container.c.uid.in_(uids[start : start + 500])
+        for row in connection.execute(select(container.c.uid, container.c.number, container.c.cells).where(some)):
+            found[row.uid] = (row.number, decode_cells(row.cells))
+    return found
+
+
+def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, str], int]:
+    """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
+    wanted, found = sorted(set(paths)), {}
+    for start in range(0, len(wanted), MOST_PATHS):
+        some = select(field).where(field.c.path.in_(wanted[start : start + MOST_PATHS]))
+        found.update({(row.path, row.kind): row.number for row in connection.execute(some)})
+    return found
+
+
+def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    known = fields_at(connection, (path for path, _kind in keys))
+    new = [{"path": path, "kind": kind} for path, kind in sorted(keys - known.keys())]
+    if new:
+        connection.execute(insert(field), new)
+        known |= fields_at(connection, (each["path"] for each in new))
+    return known
+
+
+def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
+    rows = [{"b_field": at, "b_container": number} for at, number in keys]
+    for table in (cell, tag):
+        is_it = and_(table.c.field == bindparam("b_field"), table.c.container == bindparam("b_container"))
+        _each(connection, delete(table).where(is_it), rows)
+
+
+def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: Mapping[int, str]) -> None:
+    rows = [{"field": at, "container": number, **_columns(kinds[at], value)} for at, number, value in cells]
+    tags = [
+        {"field": at, "container": number, "tag": each}
+        for at, number, value in cells
+        if kinds[at] == STRING_SET
+        for each in value
+    ]
+    _each(connection, insert(cell), rows)
+    _each(connection, insert(tag), tags)
+
+
+def _each(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+_EMPTY = dict.fromkeys(column.name for column in cell.c if not column.primary_key)
+
+
+def _columns(kind: str, value: Cell) -> dict[str, Any]:
+    """How a cell is found."""
+    if kind == FLOAT_SERIES and value is not None:
+        return {**_EMPTY, "num": value[0], **dict(zip(ASPECTS[1:], value[1:], strict=True))}
+    if isinstance(value, str):
+        is_long = len(value) > INDEXED_TEXT
+        return {**_EMPTY, "txt": value[:INDEXED_TEXT], "whole": value if is_long else None}
+    if isinstance(value, (bool, int, float)):
+        return {**_EMPTY, "num": float(value), "integer": value if type(value) is int else None}
+    return _EMPTY

@@ -1,1 +1,0 @@
-"""Keeping: journals, the index they are folded into, and reading both back."""

@@ -1,0 +1,412 @@
+"""Tables of runs, models and model versions: what `fetch_runs_table()` and its like return."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from naiad import html
+from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
+from naiad.query.criteria import both, criteria, not_trashed
+from naiad.scalars import from_microseconds
+from naiad.session import Session
+from naiad.storage.container_kinds import RUN, ContainerKind
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.store import Store
+from naiad.typing import ProgressBarCallback, ProgressBarType
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from naiad.query.tree import Node
+    from naiad.storage.sql.rows import Found
+
+__all__ = ["Table", "TableCell", "TableEntry", "fetch_table"]
+
+NEPTUNE_TYPES = {
+    "float": "float",
+    "int": "int",
+    "bool": "bool",
+    "string": "string",
+    "datetime": "datetime",
+    "float_series": "floatSeries",
+    "string_series": "stringSeries",
+    "string_set": "stringSet",
+    "run_state": "experimentState",
+    "file": "file",
+    "file_set": "fileSet",
+    "file_series": "imageSeries",
+    "artifact": "artifact",
+    "git_ref": "gitRef",
+}
+"""What Neptune calls the kinds in `get_attribute_type`."""
+ALWAYS = "sys/id"
+SHOWN_COLUMNS = 20
+"""Columns that a notebook shows; to_pandas() has all."""
+
+
+class Table:
+    """What was found, as it was when it was fetched. It can be read more than once.
+
+    >>> from naiad import init_project
+    >>> table = init_project().fetch_runs_table(columns=["lr", "train/loss:min"], sort_by="train/loss:min")
+    >>> table.to_pandas()
+    >>> [row.get_attribute_value("sys/id") for row in table]
+    """
+
+    def __init__(self, found: Found, columns: Sequence[str] | None, store: Store, kind: ContainerKind) -> None:
+        self._found = found
+        self._columns = columns
+        self._store = store
+        self._kind = kind
+
+    def __len__(self) -> int:
+        return len(self._found.rows)
+
+    def __repr__(self) -> str:
+        noun = self._kind.noun if len(self) == 1 else f"{self._kind.noun}s"
+        return f"<Table of {len(self):,} {noun}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: as many of the columns and rows as there is room for."""
+        names = self.column_names
+        shown_names = names[:SHOWN_COLUMNS]
+        rows = ([self._text(row, name) for name in shown_names] for row in range(len(self)))
+        left_out = len(names) - len(shown_names)
+        more = [f"<p>and {left_out:,} more columns</p>"] if left_out else []
+        return html.block(repr(self), html.grid(shown_names, rows), *more)
+
+    def _text(self, row: int, name: str) -> str:
+        found = self.cell(row, name)
+        value = None if found is None else _shown(*found)
+        return "" if value is None else str(value)
+
+    def __iter__(self) -> Iterator[TableEntry]:
+        return iter(self.to_rows())
+
+    def to_rows(self) -> list[TableEntry]:
+        """Return the rows, each with access to its cells."""
+        return [TableEntry(self, number) for number in range(len(self))]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a DataFrame with a row for each run and a column for each field that some run has.
+
+        `sys/*` comes first and `monitoring/*` last, each in alphabetical order. A cell has the value of a field: of a
+        series the last one, of tags one text with commas, of a moment UTC without a time zone. Files have no column.
+        """
+        import pandas as pd
+
+        columns = {name: self._column(name) for name in self.column_names}
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(self)))
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """The names of the columns that have values, in the order of the DataFrame."""
+        if self._columns is None:
+            there: set[int] = set().union(*self._cells)
+            names = {
+                path for number, (path, kind) in self._found.fields.items() if number in there and _has_value(kind)
+            }
+        else:
+            names = {
+                name for name in self._columns if any(self._numbers(name)[0] & cells.keys() for cells in self._cells)
+            }
+        return sorted(names, key=_place)
+
+    @cached_property
+    def _cells(self) -> list[dict[int, Any]]:
+        from naiad.storage.sql.values import decode_cells
+
+        return [decode_cells(cells) for _uid, _id, cells in self._found.rows]
+
+    @cached_property
+    def _by_path(self) -> dict[str, dict[int, str]]:
+        found: dict[str, dict[int, str]] = {}
+        for number, (path, kind) in self._found.fields.items():
+            found.setdefault(path, {})[number] = kind
+        return found
+
+    def _numbers(self, column: str, *, with_files: bool = False) -> tuple[set[int], dict[int, str], str]:
+        """The numbers of the fields of a column, their kinds, and the aspect that is meant of a series."""
+        from naiad.storage.sql.rows import path_and_aspect
+
+        path, aspect = (column, "last") if column in self._by_path else path_and_aspect(column)
+        kinds = self._by_path.get(path, {})
+        if path != column:
+            kinds = {number: kind for number, kind in kinds.items() if kind == "float_series"}
+        elif not with_files:
+            kinds = {number: kind for number, kind in kinds.items() if _has_value(kind)}
+        return set(kinds), kinds, aspect
+
+    def _column(self, name: str) -> Any:
+        """The values of a column as pandas takes them."""
+        import numpy as np
+        import pandas as pd
+
+        _all, kinds, aspect = self._numbers(name)
+        if len(kinds) == 1:
+            [(number, kind)] = kinds.items()
+            plain = [cells.get(number) for cells in self._cells]
+            if kind == "datetime":
+                return np.array([np.datetime64("NaT", "us") if at is None else at for at in plain], "datetime64[us]")
+            if kind == "float":
+                return np.array(plain, np.float64)
+            values = plain if kind in ("int", "bool") else [_framed(kind, each, aspect) for each in plain]
+        else:
+            kind = ""
+            values = [
+                next((_framed(kinds[n], cells[n], aspect) for n in kinds if n in cells), None) for cells in self._cells
+            ]
+        if kind == "int" and None in values and any(each is not None and abs(each) > 2**53 for each in values):
+            return pd.array(values, dtype="Int64")  # the float that pandas would make of it rounds
+        return values
+
+    def cell(self, row: int, column: str) -> tuple[str, Any] | None:
+        """Return kind and value of a cell as the catalog has them; None where the run has no such field."""
+        _all, kinds, aspect = self._numbers(column, with_files=True)
+        cells = self._cells[row]
+        number = next((number for number in kinds if number in cells), None)
+        return None if number is None else (kinds[number], _aspect(kinds[number], cells[number], aspect))
+
+    def _existing(self, row: int, path: str) -> tuple[str, Any]:
+        if not isinstance(path, str):
+            raise NaiadTypeError(f"A cell is found by the path of its field, not by {shown(path)}.", value=path)
+        found = self.cell(row, path)
+        if found is None:
+            uid, run_id, _cells = self._found.rows[row]
+            raise NaiadValueError(f'{self._kind.title} {run_id or uid} has no field "{path}".', path=path)
+        return found
+
+    def _field(self, row: int, path: str) -> Any:
+        """The field behind a cell, to download its content."""
+        uid, run_id, _cells = self._found.rows[row]
+        title, folder = f"{self._kind.title} {run_id or uid}", self._store.folder(uid, self._kind)
+        session = Session(title, str(folder.path), Reader(folder), None)
+        session.refresh()
+        return session.existing(path)
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """One row of a table."""
+
+    table: Table
+    number: int
+
+    def __getitem__(self, path: str) -> TableCell:
+        return TableCell(self, path)
+
+    def get_attribute_type(self, path: str) -> str:
+        """Return what Neptune calls the kind of a field: "float", "floatSeries", ...
+
+        Raises:
+            NaiadValueError: the run has no such field.
+        """
+        kind, _value = self.table._existing(self.number, path)
+        return NEPTUNE_TYPES.get(kind, kind)
+
+    def get_attribute_value(self, path: str) -> Any:
+        """Return the value of a field: of a series the last one, or what `:min` and the like after the path ask for.
+
+        Raises:
+            NaiadValueError: the run has no such field.
+            FieldConflict: it is a file, which can be downloaded.
+        """
+        kind, value = self.table._existing(self.number, path)
+        if not _has_value(kind):
+            raise FieldConflict(f'"{path}" has no value for a table, as it is of kind {kind}.\nDownload it.', path=path)
+        return _opened(kind, value)
+
+    def download_file_attribute(
+        self, path: str, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Download the content of a File.
+
+        Raises:
+            FieldConflict: the field is of another kind.
+        """
+        self._download(path, ("file",), destination, progress_bar)
+
+    def download_file_set_attribute(
+        self, path: str, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Download the files of a FileSet as a ZIP archive.
+
+        Raises:
+            FieldConflict: the field is of another kind.
+        """
+        self._download(path, ("file_set",), destination, progress_bar)
+
+    def _download(
+        self,
+        path: str,
+        kinds: Sequence[str],
+        destination: str | os.PathLike[str] | None,
+        progress_bar: ProgressBarType | None,
+    ) -> None:
+        kind, _value = self.table._existing(self.number, path)
+        if kind not in kinds:
+            wanted = " or ".join(kinds)
+            raise FieldConflict(f'"{path}" is of kind {kind}, and was to be downloaded as a {wanted}.', path=path)
+        self.table._field(self.number, path).download(destination, progress_bar=progress_bar)
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """The cell of a row at a path."""
+
+    entry: TableEntry
+    path: str
+
+    def get(self) -> Any:
+        """Return its value."""
+        return self.entry.get_attribute_value(self.path)
+
+    def download(
+        self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
+    ) -> None:
+        """Download a File or a FileSet."""
+        self.entry._download(self.path, ("file", "file_set"), destination, progress_bar)
+
+
+def fetch_table(
+    store: Store,
+    project: str | None,
+    kind: ContainerKind = RUN,
+    *,
+    query: str | None = None,
+    id: str | Sequence[str] | None = None,
+    state: str | Sequence[str] | None = None,
+    owner: str | Sequence[str] | None = None,
+    tag: str | Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    trashed: bool | None = False,
+    limit: int | None = None,
+    sort_by: str = "sys/creation_time",
+    ascending: bool = False,
+    progress_bar: ProgressBarType | None = None,
+    also: Sequence[Node] = (),
+) -> Table:
+    """Find the containers of a kind: what `fetch_runs_table`, `fetch_models_table` and their like have in common.
+
+    Raises:
+        InvalidQuery: `query` is no query.
+        InvalidArgument: another argument makes no sense; `sort_by` names no column that can be sorted by.
+        NaiadTypeError: an argument is of a wrong type.
+    """
+    from naiad.query.parser import parse
+    from naiad.storage.sql.rows import find
+
+    others = criteria(id, state, owner, tag)
+    if query is not None and any(given is not None for given in (id, state, owner, tag)):
+        raise InvalidArgument("query= cannot be given together with id=, state=, owner= or tag=; put them into it.")
+    _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar)
+    count = None if limit is None else operator.index(limit)
+    names = _columns(columns)
+    asked = None if query is None else parse(query)
+    tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
+    shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
+    catalog = store.catalog()
+    catalog.progress_bar = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
+    found = find(
+        catalog, kind, project, tree,
+        sort_by=sort_by, is_ascending=ascending, limit=count, columns=shown_names,
+    )  # fmt: skip
+    if isinstance(progress_bar, type):
+        with progress_bar(description="Fetching table") as bar:
+            bar.update(by=len(found.rows), total=len(found.rows))
+    return Table(found, shown_names, store, kind)
+
+
+def _columns(given: object) -> list[str] | None:
+    if given is None:
+        return None
+    if isinstance(given, str) or not isinstance(given, list | tuple | set | frozenset):
+        raise NaiadTypeError(f"columns= takes a list of str, not {shown(given)}.", argument="columns", value=given)
+    for each in given:
+        if not isinstance(each, str):
+            raise NaiadTypeError(f"columns= takes a list of str, not {shown(each)}.", argument="columns", value=each)
+    return list(given)
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it counts: an int or one of NumPy's, but no truth value."""
+    try:
+        operator.index(value)  # type: ignore[arg-type]  # what is no number raises
+    except TypeError:
+        return False
+    return not isinstance(value, bool)
+
+
+def _is_bar(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, ProgressBarCallback)
+
+
+_TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "limit": ("an int or None", lambda given: given is None or _is_whole(given)),
+    "sort_by": ("a str", lambda given: isinstance(given, str)),
+    "ascending": ("True or False", lambda given: isinstance(given, bool)),
+    "trashed": ("True, False or None", lambda given: given is None or isinstance(given, bool)),
+    "progress_bar": (
+        "True, False or a class derived from ProgressBarCallback",
+        lambda given: given is None or isinstance(given, bool) or _is_bar(given),
+    ),
+}
+
+
+def _check(**given: object) -> None:
+    for name, value in given.items():
+        wanted, is_right = _TAKES[name]
+        if not is_right(value):
+            raise NaiadTypeError(f"{name}= takes {wanted}, not {shown(value)}.", argument=name, value=value)
+    limit = given["limit"]
+    if limit is not None and not 0 < operator.index(limit) < 2**63:  # type: ignore[arg-type]  # checked above
+        raise InvalidArgument(f"limit= takes a number above 0, not {shown(limit)}.", argument="limit", value=limit)
+
+
+def _has_value(kind: str) -> bool:
+    return not kind.startswith("file") and kind != "notebook_ref"
+
+
+def _place(column: str) -> tuple[int, str]:
+    first = column.partition("/")[0]
+    return {"sys": 0, "monitoring": 2}.get(first, 1), column
+
+
+def _aspect(kind: str, value: Any, aspect: str) -> Any:
+    if kind != "float_series" or value is None:
+        return value
+    from naiad.storage.sql.values import ASPECTS
+
+    return value[ASPECTS.index(aspect)]
+
+
+def _opened(kind: str, value: Any) -> Any:
+    """A cell as a user gets it, one by one."""
+    if value is None:
+        return None
+    if kind == "datetime":
+        return _naive(value)
+    if kind == "string_set":
+        return set(value)
+    if kind == "run_state":
+        return "Active" if value == "running" else "Inactive"
+    return value
+
+
+def _naive(microseconds: int) -> datetime:
+    return from_microseconds(microseconds).replace(tzinfo=None)
+
+
+def _framed(kind: str, value: Any, aspect: str) -> Any:
+    """A cell as a DataFrame has it."""
+    return _shown(kind, _aspect(kind, value, aspect))
+
+
+def _shown(kind: str, value: Any) -> Any:
+    return ",".join(value) if kind == "string_set" and value is not None else _opened(kind, value)

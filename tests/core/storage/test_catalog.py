@@ -1,0 +1,421 @@
+"""The catalog: a cache of all runs that can be thrown away, is never ahead of them and never far behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+import naiad
+from naiad.storage.local import catalog as catalog_module
+from naiad.storage.local import entries as entries_module
+from naiad.storage.local.catalog import Catalog, Summary
+from naiad.storage.local.ids import Register
+from naiad.storage.local.store import Store
+from naiad.storage.sql.values import INDEXED_TEXT
+
+
+@pytest.fixture
+def place(store: Path) -> Store:
+    return Store.locate(store)
+
+
+def make(project: str = "p", **given: Any) -> str:
+    with naiad.init_run(project=project, **given) as run:
+        run["lr"] = 0.1
+        run["loss"].extend([0.5, 0.25])
+        run["log"].append("begun")
+        return run["sys/id"].fetch()
+
+
+def ids(rows: list[Summary]) -> list[str]:
+    return [row.id for row in rows]
+
+
+def tables(place: Store) -> dict[str, list[Any]]:
+    """Everything in the catalog, without its own numbers."""
+    queries = {
+        "container": "select uid, kind, id, project, state, created, stamp from container order by uid",
+        "cell": "select uid, path, field.kind, num, integer, txt, whole, min, max, average, variance "
+        "from cell join container on container.number = cell.container join field on field.number = cell.field "
+        "order by 1, 2",
+        "tag": "select uid, path, tag from tag join container on container.number = tag.container "
+        "join field on field.number = tag.field order by 1, 2, 3",
+    }
+    connection = sqlite3.connect(place.root / "catalog.db")
+    try:
+        return {name: connection.execute(query).fetchall() for name, query in queries.items()}
+    finally:
+        connection.close()
+
+
+def test_row_says_what_the_run_says(place: Store) -> None:
+    with naiad.init_run(project="team/p", name="é", description="text", tags=["b", "a"], custom_run_id="mine") as run:
+        run["sys/group_tags"].add("g")
+        run["sys/failed"] = True
+    [row] = place.catalog().rows()
+
+    assert ("P-1", "team/p", "é", "finished", "text") == (row.id, row.project, row.name, row.state, row.description)
+    assert (("a", "b"), ("g",), True, "mine") == (row.tags, row.group_tags, row.failed, row.custom_run_id)
+    assert row.uid == place.find_run("P-1").uid
+    assert row.size > 0
+    assert row.created is not None
+    assert row.modified is not None
+    assert row.created <= row.modified
+
+
+def test_newest_runs_come_first_and_filters_combine(place: Store) -> None:
+    for project, tags in (("p", ["x"]), ("q", ["x", "y"]), ("p", []), ("p", ["x", "y"])):
+        make(project, tags=tags)
+    catalog = place.catalog()
+
+    assert ["P-3", "P-2", "Q-1", "P-1"] == ids(catalog.rows())
+    assert ["P-3", "P-2", "P-1"] == ids(catalog.rows("p"))
+    assert ["P-3", "Q-1"] == ids(catalog.rows(tags=["x", "y"]))
+    assert ["P-3"] == ids(catalog.rows("p", tags=["y", "x"], state="finished"))
+    assert [] == catalog.rows(state="running")
+    assert [] == catalog.rows("nothing")
+
+
+def test_atoms_and_last_values_are_kept(place: Store) -> None:
+    with naiad.init_run(project="p") as run:
+        run["values"] = {"float": 0.5, "nan": float("nan"), "int": 2**62 + 1, "bool": True, "text": "\ud800é"}
+        run["values/long"] = "x" * 1000
+        run["loss"].extend([0.5, 0.25], steps=[3, 1.5], timestamps=[1.0, 2.0])
+        run["log"].extend(["a", "b"], timestamps=[1.0, 2.0])
+        run["empty"].configure(unit="m")
+    place.catalog().refresh()
+    found = {row[1]: row[2:] for row in tables(place)["cell"] if not row[1].startswith("sys/")}
+
+    nothing = (None,) * 4
+    assert ("float", 0.5, None, None, None, *nothing) == found["values/float"]
+    assert ("float", None, None, None, None, *nothing) == found["values/nan"]
+    assert ("int", float(2**62), 2**62 + 1, None, None, *nothing) == found["values/int"]
+    assert ("bool", 1.0, None, None, None, *nothing) == found["values/bool"]
+    assert ("string", None, None, "?é", None, *nothing) == found["values/text"]
+    assert ("string", None, None, "x" * INDEXED_TEXT, "x" * 1000, *nothing) == found["values/long"]
+    assert ("float_series", 0.5, None, None, None, 0.25, 0.5, 0.375, 0.015625) == found["loss"]
+    assert ("string_series", None, None, "b", None, *nothing) == found["log"]
+    assert ("float_series", None, None, None, None, *nothing) == found["empty"]
+
+
+def test_rebuilt_catalog_is_the_same(place: Store) -> None:
+    for i in range(5):
+        make(f"p{i % 2}", tags=[f"t{i}"])
+    place.catalog().refresh()
+    before = tables(place)
+
+    place.catalog().rebuild()
+    assert before == tables(place)
+    (place.root / "catalog.db").unlink()
+    place.catalog().refresh()
+    assert before == tables(place)
+
+
+def test_running_run_is_shown_as_it_is_now(place: Store) -> None:
+    catalog = place.catalog()
+    run = naiad.init_run(project="p", name="one")
+    assert [("running", "one")] == [(row.state, row.name) for row in catalog.rows()]
+
+    run["sys/name"] = "two"
+    run["sys/tags"].add("late")
+    assert [("running", "two", ("late",))] == [(row.state, row.name, row.tags) for row in catalog.rows()]
+    run.stop()
+    assert [("finished", "two")] == [(row.state, row.name) for row in catalog.rows()]
+
+
+def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
+    catalog = place.catalog()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        naiad.init_run(project="p")["x"] = 1
+        os.write(theirs, b".")
+        signal.pause()
+    os.read(ours, 1)
+    assert ["running"] == [row.state for row in catalog.rows()]
+
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert ["killed"] == [row.state for row in catalog.rows()]
+    assert ["killed"] == [row.state for row in place.catalog().rows()]
+    with naiad.init_run(with_id="P-1"):
+        assert ["running"] == [row.state for row in catalog.rows()]
+    assert ["finished"] == [row.state for row in catalog.rows()]
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_folders_that_are_copied_in_and_removed_are_noticed(place: Store, tmp_path: Path) -> None:
+    make()
+    naiad.init_run(project="digits", store=tmp_path / "other").stop()
+    source = Store.locate(tmp_path / "other").find_run("DIGITS-1")
+    catalog = place.catalog()
+    assert ["P-1"] == ids(catalog.rows())
+
+    shutil.copytree(source.path, place.root / "runs" / source.uid)
+    assert ["DIGITS-1", "P-1"] == ids(catalog.rows())
+    shutil.rmtree(place.root / "runs" / source.uid)
+    assert ["P-1"] == ids(catalog.rows())
+    shutil.rmtree(place.root / "runs")
+    assert [] == catalog.rows()
+
+
+def _settled(place: Store) -> None:
+    """As if the folders had been made long ago, so that only their inside can show a change."""
+    for folder in place.root.glob("runs"):
+        os.utime(folder, (1, 1))
+
+
+def test_folder_that_is_copied_in_slowly_is_read_when_it_is_whole(place: Store, tmp_path: Path) -> None:
+    make(store=tmp_path / "other")
+    [source] = Store.locate(tmp_path / "other").folders()
+    copy = place.root / "runs" / source.uid
+    shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("*.ops", "*.seg", "*.db"))
+    _settled(place)
+    assert [("", "killed")] == [(row.project, row.state) for row in place.catalog().rows()]
+    shutil.copytree(source.path, copy, dirs_exist_ok=True)
+    _settled(place)
+    assert [("P-1", "finished")] == [(row.id, row.state) for row in place.catalog().rows()]
+
+
+@pytest.mark.parametrize("was_sealed", [False, True])
+def test_folder_that_is_copied_over_is_read_again(
+    place: Store, tmp_path: Path, was_sealed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    run = naiad.init_run(project="p", name="first", store=other)
+    run.sync()
+    if was_sealed:
+        run.stop()
+    shutil.copytree(other / "runs", place.root / "runs")
+    _settled(place)
+    assert ["first"] == [row.name for row in place.catalog().rows()]
+    if was_sealed:
+        run = naiad.init_run(with_id="P-1", store=other)
+    run["sys/name"] = "second"
+    run.stop()
+    shutil.copytree(other / "runs", place.root / "runs", dirs_exist_ok=True)
+    _settled(place)
+    if was_sealed:
+        monkeypatch.setattr(catalog_module, "_looked", {})  # a minute later, or in another process
+
+    assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().rows()]
+
+
+def test_resumed_run_is_read_again(place: Store) -> None:
+    catalog = place.catalog()
+    make()
+    before = catalog.rows()
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+
+    assert ["Untitled", "resumed"] == [row.name for row in before + catalog.rows()]
+
+
+def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make()
+    place.catalog().refresh()
+    monkeypatch.setattr(entries_module, "Reader", None)
+
+    assert 3 == len(place.catalog().rows())
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "zeros in the middle", "another format", "no tables", "a folder"])
+def test_damaged_catalog_is_made_anew(place: Store, damage: str) -> None:
+    for i in range(20):
+        make(tags=[f"t{i}", "all"])
+    expected = place.catalog().rows()
+    file = place.root / "catalog.db"
+    _checkpoint(file)
+    content = bytearray(file.read_bytes())
+    if damage == "garbage":
+        file.write_bytes(b"this is no database" * 1000)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "zeros in the middle":
+        content[8192:-4096] = bytes(len(content) - 12288)
+        file.write_bytes(content)
+    elif damage == "another format":
+        connection = sqlite3.connect(file)
+        connection.execute("update about set format = 99")
+        connection.commit()
+        connection.close()
+    elif damage == "no tables":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+        file.mkdir()
+
+    assert expected == place.catalog().rows()
+    assert ["P-8"] == ids(place.catalog().rows(tags=["t7", "all"]))
+
+
+def _checkpoint(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("pragma journal_mode=delete")
+    connection.close()
+    assert not file.with_name("catalog.db-wal").exists()
+
+
+def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    make()
+    expected = place.catalog().rows()
+    summaries = catalog_module.summaries
+    failures = iter([True])
+
+    def fail_once(connection: Any, rows: Any) -> Any:
+        if next(failures, False):
+            raise catalog_module.DatabaseError("select", None, Exception("database disk image is malformed"))
+        return summaries(connection, rows)
+
+    monkeypatch.setattr(catalog_module, "summaries", fail_once)
+    assert expected == place.catalog().rows()
+
+
+def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may write anywhere, so the refusal itself is imitated."""
+    make()
+    place.catalog().refresh()
+    expected = place.catalog().rows()
+    before = (place.root / "catalog.db").read_bytes()
+
+    def refuse(_path: Path) -> Any:
+        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
+
+    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    catalog = place.catalog()
+    assert expected == catalog.rows()
+    assert expected == catalog.rows("p")
+    assert before == (place.root / "catalog.db").read_bytes()
+
+
+def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    make()
+
+    def refuse(_path: Path) -> Any:
+        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
+
+    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    read: list[str] = []
+    read_entry = catalog_module.read_entry
+
+    def noted(register: Register, folder: Any, stamp: Any) -> Any:
+        read.append(register.id_of(folder.uid))
+        return read_entry(register, folder, stamp)
+
+    monkeypatch.setattr(catalog_module, "read_entry", noted)
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read  # the other one is known from the catalog on disk
+    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2"] == read
+
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    (place.root / "changed" / run._folder.uid).unlink()  # by a reader who may write the catalog on disk
+    assert ["Untitled", "resumed"] == [row.name for row in place.catalog().rows()]
+
+
+def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    place.catalog().refresh()
+    with naiad.init_run(with_id="P-1") as run:
+        run["sys/name"] = "resumed"
+    monkeypatch.setattr("naiad.storage.sql.database.BUSY_SECONDS", 0.1)
+    blocker = sqlite3.connect(place.root / "catalog.db", isolation_level=None)
+    blocker.execute("begin immediate")
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+    blocker.close()
+
+    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+
+
+def test_run_that_cannot_be_read_is_listed_as_damaged_beside_the_others(place: Store) -> None:
+    for _ in range(3):
+        make()
+    for name in os.listdir(place.find_run("P-2").journal):
+        file = place.find_run("P-2").journal / name
+        file.write_bytes(b"x" * file.stat().st_size)
+    shutil.copytree(place.find_run("P-1").path, place.root / "runs" / "broken")
+    (place.root / "runs" / "broken" / "run.db").write_bytes(b"no database" * 1000)
+    (place.root / "runs" / "broken" / "seal.json").unlink()
+
+    found = {row.uid: row.state for row in place.catalog().rows()}
+    assert 4 == len(found)
+    assert "damaged" == found["broken"]
+    assert "finished" == found[place.find_run("P-1").uid]
+    assert "P-2" in ids(place.catalog().rows())
+
+
+def test_run_of_a_later_release_is_listed_as_newer(place: Store) -> None:
+    make()
+    folder = place.find_run("P-1")
+    [file] = folder.journal.glob("*.ops")
+    content = bytearray(file.read_bytes())
+    content[8] = 2
+    file.write_bytes(content)
+    folder.seal.unlink()
+
+    assert [("P-1", "newer")] == [(row.id, row.state) for row in place.catalog().rows()]
+
+
+def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = naiad.init_run(project="p")
+    run["loss"].append(0.5)
+    run["x"] = 1
+    shown = entries_module.Reader.shown
+
+    def change_after(reader: Any) -> Any:
+        found = shown(reader)
+        if run.exists("loss"):
+            run.pop("loss")
+            run["new"] = 2
+        return found
+
+    monkeypatch.setattr(entries_module.Reader, "shown", change_after)
+    assert ["P-1"] == ids(place.catalog().rows())
+    run.stop()
+
+
+def test_tags_that_a_database_cannot_tell_apart_are_one(place: Store) -> None:
+    make(tags=["\ud800", "?", "\udfff"])
+
+    assert [("?",)] == [row.tags for row in place.catalog().rows()]
+    assert ["P-1"] == ids(place.catalog().rows(tags=["\ud800"]))
+
+
+def test_missing_store_has_no_runs_and_is_not_made(place: Store) -> None:
+    assert [] == Catalog(place.layout, place.register).rows()
+    assert not place.root.exists()
+
+
+def test_300_runs_are_listed_and_found_quickly(place: Store) -> None:
+    for i in range(300):
+        with naiad.init_run(project="many", name=f"run {i}", tags=["odd"] if i % 2 else []) as run:
+            run["lr"] = i / 300
+    catalog = place.catalog()
+    began = time.monotonic()
+    rows = catalog.rows()
+    read = time.monotonic() - began
+    began = time.monotonic()
+    again = catalog.rows(tags=["odd"])
+    listed = time.monotonic() - began
+
+    assert [f"run {i}" for i in reversed(range(300))] == [row.name for row in rows]
+    assert [f"run {i}" for i in reversed(range(1, 300, 2))] == [row.name for row in again]
+    assert read < 20
+    assert listed < 2

@@ -1,0 +1,222 @@
+"""The journal of one writer on a disk that works; tests/crash has the others."""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from naiad.ops import Assign, Delete, Open, Strings
+from naiad.settings import Tuning
+from naiad.storage.local.journal.journal import Journal, JournalClosed
+from naiad.storage.local.journal.segment import HEADER, RECORD, pack_int
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.reader import Reader
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path)
+    folder.journal.mkdir()
+    return folder
+
+
+@pytest.fixture(params=[True, False], ids=["mmap", "write"])
+def journal(request: pytest.FixtureRequest, folder: RunFolder) -> Iterator[Journal]:
+    """One with segments of five records."""
+    directory = os.open(folder.journal, os.O_RDONLY)
+    journal = Journal(directory, "1-a", Tuning(segment_bytes=HEADER + 5 * RECORD), is_mapped=request.param)
+    journal.write([Open("1-a", 1, "host", "boot", 1, "owner", 1.0)])
+    yield journal
+    if not journal.is_closed:
+        journal.close()
+    journal.release()
+    os.close(directory)
+
+
+def strings(number: int) -> Strings:
+    return Strings("text", [str(number)], [number], [1.0], False, float(number))
+
+
+def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: RunFolder) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [step / 3 for step in range(23)], list(range(23)), [1.0] * 23)
+    points = Reader(folder).points("x")
+
+    assert 5 == len(journal.segments)
+    assert list(range(23)) == points.steps.tolist()
+    assert [step / 3 for step in range(23)] == points.values.tolist()
+    assert 23 == journal.pending_records()
+
+
+@pytest.mark.parametrize("step", [0, -1, 2**63 - 1, -(2**63), 0.5, -1e300, 2**53 + 1])
+@pytest.mark.parametrize("value", [0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1 / 3])
+def test_any_step_and_value_comes_back_bit_for_bit(
+    step: float, value: float, journal: Journal, folder: RunFolder
+) -> None:
+    journal.points(journal.bind("x", 1.0, fresh=False), [value], [step], [1.0])
+    points = Reader(folder).points("x")
+
+    assert step == points.steps.tolist()[0]
+    assert value.hex() == points.values.tolist()[0].hex()
+
+
+@pytest.mark.parametrize("step", [2**63, -(2**63) - 1])
+def test_point_that_fits_no_record_is_refused_and_uses_no_segment(step: int, journal: Journal) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0], [1], [1.0])
+
+    with pytest.raises(Exception, match=r"int too large|argument out of range|format requires"):
+        journal.points(fid, [1.0], [step], [1.0])
+    assert 1 == len(journal.segments)
+
+
+def test_frames_of_a_writer_are_numbered_over_all_its_files(
+    journal: Journal, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("naiad.storage.local.journal.rotation.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
+    for number in range(40):
+        journal.write([strings(number)])
+    reader = Reader(folder)
+
+    assert 3 < len(journal.ops_files)
+    assert [str(number) for number in range(40)] == reader.texts("text").texts
+    assert [] == reader.damages
+
+
+def test_ops_of_one_write_take_effect_together(journal: Journal, folder: RunFolder) -> None:
+    journal.write([Assign("a", "int", 1, 1.0), Assign("b", "int", 2, 1.0)])
+    (file,) = folder.journal.glob("*.ops")
+    os.truncate(file, file.stat().st_size - 1)
+
+    assert set() == {"a", "b"} & Reader(folder).kinds().keys()
+
+
+def test_closed_journal_refuses_everything(journal: Journal) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0], [1], [1.0])
+    reserve, page = journal.slot
+    journal.close()
+
+    with pytest.raises(JournalClosed):
+        journal.write([strings(1)])
+    with pytest.raises(JournalClosed):
+        journal.points(fid, [1.0], [2], [1.0])
+    with pytest.raises(JournalClosed):
+        journal.bind("y", 1.0, fresh=False)
+    with pytest.raises((TypeError, ValueError, struct.error)):
+        pack_int(page, at := reserve(), 1, 1.0, 1.0, fid, at)
+
+
+def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: RunFolder) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0] * 7, list(range(7)), [1.0] * 7)
+    journal.prepare_spare()
+    assert 3 == len(list(folder.journal.glob("*.seg")))
+    journal.close()
+
+    assert [HEADER + 5 * RECORD, HEADER + 2 * RECORD] == [
+        file.stat().st_size for file in sorted(folder.journal.glob("*.seg"))
+    ]
+    assert 7 == Reader(folder).count("x")
+
+
+def test_rotation_uses_the_spare_and_asks_for_another(journal: Journal) -> None:
+    asked = []
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0], [0], [1.0])
+    journal.on_rotation = lambda: asked.append(1)
+    journal.prepare_spare()
+    journal.prepare_spare()
+    journal.points(fid, [1.0] * 5, list(range(5)), [1.0] * 5)
+
+    assert ["1-a.000001.seg", "1-a.000002.seg"] == [segment.name for segment in journal.segments]
+    assert [1] == asked
+
+
+def test_deleted_path_is_bound_to_a_new_number(journal: Journal, folder: RunFolder) -> None:
+    first = journal.bind("x", 1.0, fresh=False)
+    journal.points(first, [1.0], [1], [1.0])
+    journal.write([Delete("x", 2.0)])
+    second = journal.bind("x", 3.0, fresh=False)
+    journal.points(second, [2.0], [2], [3.0])
+
+    assert first != second
+    assert [2.0] == Reader(folder).points("x").values.tolist()
+
+
+def test_eight_threads_share_a_journal_without_a_hole_or_a_double(journal: Journal, folder: RunFolder) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+
+    def log(thread: int) -> None:
+        for i in range(400):
+            journal.points(fid, [thread * 1000.0 + i], [i], [1.0])
+            if i % 50 == 0:
+                journal.write([strings(thread * 1000 + i)])
+
+    threads = [threading.Thread(target=log, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reader = Reader(folder)
+
+    assert sorted(t * 1000.0 + i for t in range(8) for i in range(400)) == sorted(reader.points("x").values.tolist())
+    assert 64 == reader.count("text")
+    assert [] == reader.damages
+
+
+def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0], [1], [1.0])
+    for _ in range(3):
+        journal.sync()
+    synced: list[int] = []
+    monkeypatch.setattr("naiad.storage.local.journal.upkeep.put_on_disk", synced.append)  # only counted
+    journal.sync()
+    assert [] == synced
+    journal.points(fid, [1.0], [2], [1.0])
+    journal.sync()
+
+    assert 1 == len(synced)
+
+
+def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, folder: RunFolder) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0] * 23, list(range(23)), [1.0] * 23)
+    for segment in journal.segments[:-1]:
+        segment.retired_at = -10.0
+    journal.sync()
+    journal.sync()
+    journal.rest()
+
+    assert [True] * 4 + [False] == [segment.fd < 0 for segment in journal.segments]
+    journal.close()
+    assert 23 == Reader(folder).count("x")
+
+
+def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: RunFolder) -> None:
+    """What a fork does to the journal, without one: `abandon`, and `begin` at the first write."""
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.points(fid, [1.0] * 3, [0, 1, 2], [1.0] * 3)
+    directory = os.open(folder.journal, os.O_RDONLY)
+
+    def begin() -> None:
+        definitions, (_numbers, last) = journal.definitions(), journal.numbers()
+        journal.begin("2-b", directory)
+        journal.write([Open("2-b", 2, "host", "boot", 1, "guest", 4.0)])
+        journal.inherit(definitions, last)
+
+    journal.abandon(begin)
+    assert not journal.has_begun
+    journal.points(fid, [2.0] * 3, [3, 4, 5], [1.0] * 3)
+
+    assert journal.has_begun
+    assert [0, 1, 2, 3, 4, 5] == Reader(folder).points("x").steps.tolist()
+    assert {"1-a", "2-b"} == {name.split(".")[0] for name in os.listdir(folder.journal)}
+    os.close(directory)

@@ -1,0 +1,365 @@
+"""The reader: index and live tail are one, from any process and at any moment; charts lose no spike."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from naiad.errors import DamagedData, MissingField
+from naiad.ops import Assign, Delete, Strings, Tags
+from naiad.settings import Tuning
+from naiad.storage.local.index import series
+from naiad.storage.local.index import snapshot as view_module
+from naiad.storage.local.index.series import Tail
+from naiad.storage.local.index.snapshot import View
+from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.writer import Writer
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv("NAIAD_FOLD_RECORDS", "1000000000")  # nothing is folded but by the test
+    monkeypatch.setenv("NAIAD_SYNC_SECONDS", "600")
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def writer(folder: RunFolder) -> Iterator[Writer]:
+    writer = Writer.open(folder)
+    yield writer
+    writer.stop()
+
+
+def put(writer: Writer, path: str, steps: list[int | float], values: Any = None) -> None:
+    values = [float(step) for step in steps] if values is None else list(values)
+    fid = writer.journal.numbers()[0].get(path) or writer.bind(path)
+    writer.points(fid, values, steps, [1.0] * len(steps))
+
+
+def fold(writer: Writer) -> None:
+    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+
+
+def write_and_die(folder: RunFolder) -> None:
+    """Three points by a process that is gone."""
+    child = os.fork()
+    if not child:
+        put(Writer.open(folder), "loss", [0, 1, 2])
+        os._exit(0)
+    assert 0 == os.waitpid(child, 0)[1]
+
+
+def test_folder_without_anything_is_an_empty_run(folder: RunFolder) -> None:
+    reader = Reader(folder)
+
+    assert {"sys/state", "sys/size"} < set(reader.kinds())
+    assert 5 == len(reader.kinds())
+    with pytest.raises(MissingField, match='has no field "loss"'):
+        reader.points("loss")
+
+
+def test_everything_acknowledged_before_the_call_is_seen(folder: RunFolder, writer: Writer) -> None:
+    reader = Reader(folder)
+    for i in range(5):
+        put(writer, "loss", [i])
+        writer.log([Assign("x", "int", i, writer.now()), Strings("log", [f"{i}"], [i], [1.0], False, writer.now())])
+
+        assert list(range(i + 1)) == reader.points("loss").steps.tolist()
+        assert (i, i + 1, i + 1) == (reader.value("x"), reader.count("log"), reader.count("loss"))
+        if i == 2:
+            fold(writer)
+
+
+def test_live_tail_is_read_on_from_where_it_was(
+    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    read_records = series.read_records
+
+    def watched(file: Any, start: int, *more: Any) -> Any:
+        found = read_records(file, start, *more)
+        reads.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(series, "read_records", watched)
+    reader = Reader(folder)
+    put(writer, "loss", list(range(1000)))
+    assert 1000 == reader.count("loss")
+    put(writer, "loss", list(range(1000, 1010)))
+    assert 1010 == reader.count("loss")
+    assert list(range(1010)) == reader.points("loss").steps.tolist()
+
+    assert [1000, 10, 0] == reads
+
+
+def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_it_is_filled(folder: RunFolder, writer: Writer) -> None:
+    from naiad.storage.local.journal.segment import pack_int
+
+    reader = Reader(folder)
+    put(writer, "loss", [0, 1])
+    fid = writer.journal.numbers()[0]["loss"]
+    reserve, page = writer.journal.slot
+    late = reserve()
+    put(writer, "loss", [3, 4])
+    assert [0, 1, 3, 4] == reader.points("loss").steps.tolist()
+
+    pack_int(page, late, 2, 2.0, 1.0, fid, late)
+    assert [0, 1, 2, 3, 4] == reader.points("loss").steps.tolist()
+
+
+def test_files_folded_between_listing_and_reading_are_found_in_the_index(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_and_die(folder)
+    reader = Reader(folder)
+    listing = view_module.list_journal
+    folds = iter([True])
+
+    def list_then_fold(place: Path) -> Any:
+        found = listing(place)
+        if next(folds, False):
+            Keeper(folder, Tuning.from_environment()).fold(None)
+        return found
+
+    monkeypatch.setattr(view_module, "list_journal", list_then_fold)
+    assert [0, 1, 2] == reader.points("loss").steps.tolist()
+    assert next(folds, "folded") == "folded"
+    assert [] == [name for name in os.listdir(folder.journal) if name.endswith((".seg", ".ops"))]
+
+
+def test_files_folded_while_they_are_read_are_found_in_the_index(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_and_die(folder)
+    reader = Reader(folder)
+    assert "loss" in reader.kinds()
+    update = Tail.update
+    folds = iter([True])
+
+    def fold_first(tail: Tail, *files: Any) -> Any:
+        if next(folds, False):
+            Keeper(folder, Tuning.from_environment()).fold(None)
+        return update(tail, *files)
+
+    monkeypatch.setattr(Tail, "update", fold_first)
+    assert [0, 1, 2] == reader.points("loss").steps.tolist()
+
+
+def test_fold_between_picture_and_rows_is_noticed(
+    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(writer, "loss", [0, 1])
+    fold(writer)
+    put(writer, "loss", [2])
+    reader = Reader(folder)
+    rows = View.rows
+    folds = iter([True])
+
+    def fold_first(self: View, state: Any, table: str) -> Any:
+        if next(folds, False):
+            fold(writer)
+        return rows(self, state, table)
+
+    monkeypatch.setattr(View, "rows", fold_first)
+    assert [0, 1, 2] == reader.points("loss").steps.tolist()
+
+
+def test_journal_that_names_vanished_files_for_ever_is_an_error(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_and_die(folder)
+    found = view_module.list_journal(folder.journal)
+    for file in found:
+        file.path.unlink()
+    monkeypatch.setattr(view_module, "list_journal", lambda _place: found)
+
+    with pytest.raises(DamagedData, match="names files that are not there"):
+        Reader(folder).kinds()
+
+
+def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    reader = Reader(folder)
+    for i in range(4):
+        writer = Writer.open(folder)
+        put(writer, "loss", list(range(1000 * i, 1000 * i + 1000)))
+        assert ("running", 1000 * i + 1000) == (reader.state(), reader.count("loss"))
+        writer.stop()
+        assert ("finished", 1000 * i + 1000) == (reader.state(), len(reader.points("loss").steps))
+    assert [] == reader.damages
+
+
+def test_readers_in_threads_see_growing_prefixes_while_it_is_folded(folder: RunFolder) -> None:
+    writer = Writer.open(folder)
+    problems: list[BaseException] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        reader, seen = Reader(folder), 0
+        try:
+            while not is_over.is_set():
+                if "loss" in reader.kinds():
+                    steps = reader.points("loss").steps
+                    assert list(range(len(steps))) == steps.tolist()
+                    assert seen <= len(steps)
+                    seen = len(steps)
+        except BaseException as error:  # noqa: BLE001 (it is raised below, outside the thread)
+            problems.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for i in range(40):
+        put(writer, "loss", list(range(100 * i, 100 * i + 100)))
+        if i % 4 == 0:
+            fold(writer)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    writer.stop()
+
+    assert [] == problems
+
+
+def test_values_below_a_namespace_come_in_one_pass(folder: RunFolder, writer: Writer) -> None:
+    at = writer.now()
+    writer.log([Assign(path, "int", i, at) for i, path in enumerate(["aa", "a/b", "a/c", "ab", "sys/id"])])
+    reader = Reader(folder)
+
+    assert {"a/b": 1, "a/c": 2} == reader.values("a")
+    assert {"aa", "a/b", "a/c", "ab", "sys/id"} < reader.values().keys()
+    assert "sys/state" in reader.values("sys")
+    assert {} == reader.values("nothing")
+
+
+def test_reader_goes_on_after_a_fork(folder: RunFolder, writer: Writer) -> None:
+    put(writer, "loss", [0, 1])
+    fold(writer)
+    reader = Reader(folder)
+    assert 2 == reader.count("loss")
+
+    child = os.fork()
+    if not child:
+        is_fine = [0.0, 1.0] == reader.points("loss").steps.tolist()
+        os._exit(0 if is_fine else 1)
+    assert 0 == os.waitpid(child, 0)[1]
+    assert [0, 1] == reader.points("loss").steps.tolist()
+
+
+def test_deleted_fields_are_missing_whether_folded_or_not(folder: RunFolder, writer: Writer) -> None:
+    put(writer, "loss", [0])
+    writer.log([Assign("x", "int", 1, writer.now()), Tags("sys/tags", ["a"], [], False, writer.now())])
+    for is_folded in (False, True):
+        if is_folded:
+            fold(writer)
+            writer.log([Delete("loss", writer.now()), Delete("x", writer.now())])
+        for _ in range(2):
+            assert is_folded == ("loss" not in Reader(folder).kinds())
+            assert {"a"} == Reader(folder).tags("sys/tags")
+            if is_folded:
+                fold(writer)
+                for path in ("loss", "x"):
+                    with pytest.raises(MissingField):
+                        Reader(folder).value(path)
+
+
+# Charts
+
+doubles = st.floats(width=64) | st.sampled_from([0.0, 1.0, 1e308, -1e308, math.nan, math.inf])
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
+@given(
+    parts=st.lists(hnp.arrays(np.float64, st.integers(1, 700), elements=doubles, fill=st.floats(-5, 5)), max_size=4),
+    buckets=st.integers(1, 40),
+    folded=st.lists(st.booleans(), min_size=4, max_size=4),
+    stride=st.sampled_from([1, 3, 0]),
+)
+def test_charts_lose_no_spike(parts: list[Any], buckets: int, folded: list[bool], stride: int) -> None:
+    """Property: every finite value lies in a stretch that reaches as far, and means are those of the values in it."""
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAIAD_FOLD_RECORDS", "1000000000")
+        patch.setenv("NAIAD_SYNC_SECONDS", "600")
+        patch.setattr(series, "DECODED_PER_BUCKET", 4)  # so that a few hundred points are drawn from pyramids
+        patch.setattr("naiad.storage.local.index.fold.PACK_BELOW", 8)
+        writer = Writer.open(RunFolder(Path(place) / "run"))
+        writer.bind("loss")
+        count = 0
+        for part, is_folded in zip(parts, folded, strict=False):
+            put(writer, "loss", [stride * i for i in range(count, count + len(part))], part.tolist())
+            count += len(part)
+            if is_folded:
+                fold(writer)
+        reader = Reader(writer.folder)
+        chart, points = reader.chart("loss", buckets), reader.points("loss")
+        writer.stop()
+
+    check_chart(chart, points, buckets)
+
+
+def check_chart(chart: Any, points: Any, buckets: int) -> None:
+    values = points.values[np.isfinite(points.values)]
+    assert len(chart.steps) <= buckets
+    assert len(values) == chart.finite.sum()
+    if len(points.steps):
+        assert points.steps[0] == chart.steps[0]
+        assert (np.diff(chart.steps) >= 0).all()
+    if not len(values):
+        assert np.isnan(chart.minimum).all()
+        return
+    assert values.min() == np.nanmin(chart.minimum)
+    assert values.max() == np.nanmax(chart.maximum)
+    has_some = chart.finite > 0
+    assert (chart.minimum[has_some] <= chart.maximum[has_some]).all()
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, found = values.sum(), (chart.mean * chart.finite)[has_some].sum()
+        scale = np.abs(values).sum()
+    if np.isfinite(scale) and np.isfinite(found):
+        assert abs(total - found) <= 1e-9 * scale
+    bounds = np.append(np.searchsorted(points.steps, chart.steps, "left"), len(points.steps))
+    if len(np.unique(points.steps)) == len(points.steps):
+        for i, (start, stop) in enumerate(itertools.pairwise(bounds)):
+            some = points.values[start:stop]
+            some = some[np.isfinite(some)]
+            assert len(some) == chart.finite[i]
+            if len(some):
+                assert (some.min(), some.max()) == (chart.minimum[i], chart.maximum[i])
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending", "overlapping"])
+def test_long_series_are_drawn_alike_from_pyramids_and_from_points(
+    folder: RunFolder, writer: Writer, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 40_000
+    values = np.sin(np.arange(2 * count) / 50)
+    values[[77, 3 * count // 2]] = -100, 100
+    first = {"ascending": 0, "descending": count, "overlapping": 0}[order]
+    second = {"ascending": count, "descending": 0, "overlapping": count // 2}[order]
+    put(writer, "loss", list(range(first, first + count)), values[:count].tolist())
+    fold(writer)
+    put(writer, "loss", list(range(second, second + count)), values[count:].tolist())
+    reader = Reader(folder)
+    for is_folded in (False, True):
+        if is_folded:
+            fold(writer)
+        chart, points = reader.chart("loss", 50), reader.points("loss")
+
+        assert (-100.0, 100.0) == (chart.minimum.min(), chart.maximum.max())
+        assert 2 * count == chart.finite.sum()
+        assert 25 <= len(chart.steps) <= 50
+        if order != "overlapping":
+            check_chart(chart, points, 50)
