@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
     Plain = Text = Any  # msgspec validates no union of str and bytes, and a frame's crc vouches for them
 # An atom is stored as a Plain. A datetime is its microseconds since 1970 UTC, bytes are a text with lone surrogates.
-# A file is the JSON text of a `naiad.refs.KeptFile`, wherever a file can be: as an atom, an entry or a member.
+# A file is the JSON text of a `naiad.refs.FileRef`, wherever a file can be: as an atom, an entry or a member.
 
 
 class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False):

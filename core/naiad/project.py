@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from naiad import options
 from naiad.errors import MissingField, ProjectNotFound
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.stored import StoredContainer, first_ops
@@ -89,7 +89,7 @@ class Project(StoredContainer):
         elif folder:
             self._go_on(self._store.folder(folder, PROJECT), None, {})
         else:  # it has runs, and nothing was ever written to itself
-            self._folder = RunFolder(self._store.root)
+            self._folder = RunDirectory(self._store.root)
             self._id = key or self._name
             self._open(self._session_of(f"{self._store.root} {self._name}", _Facts(self._folder, key, self._name)))
             self._session.refresh()
@@ -206,7 +206,7 @@ def project_ops(key: str, name: str, description: str | None = None, visibility:
 class _Facts(Reader):
     """What a project's fields say before anything was written to them, in the way a reader says it."""
 
-    def __init__(self, folder: RunFolder, key: str, name: str) -> None:
+    def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
         super().__init__(folder)
         facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
         self._atoms: dict[str, tuple[str, Any]] = {path: ("string", text) for path, text in facts.items() if text}

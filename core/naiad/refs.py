@@ -14,7 +14,7 @@ import msgspec
 from naiad.errors import DamagedData
 from naiad.value import Value
 
-__all__ = ["KeptFile", "KeptVersion", "incoming", "read_facts"]
+__all__ = ["ArtifactRef", "FileRef", "incoming", "read_facts"]
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ BlobName = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64}|[A-Za-z0-9_-]{1,
 
 
 @dataclass(frozen=True)
-class KeptFile(Value):
+class FileRef(Value):
     """The facts of one stored file. Assigned to a path, it makes a File field there.
 
     Its bytes are `content` if they are few, else the blob, or `size` bytes of the blob from `start`. A blob is named by
@@ -43,7 +43,7 @@ class KeptFile(Value):
     modified: int | None = None  # nanoseconds since 1970 UTC
 
     @classmethod
-    def of_bytes(cls, content: bytes, extension: str = "") -> KeptFile:
+    def of_bytes(cls, content: bytes, extension: str = "") -> FileRef:
         """A file whose bytes travel with it."""
         return cls(len(content), extension, content=content)
 
@@ -56,7 +56,7 @@ class KeptFile(Value):
         )
 
     @classmethod
-    def from_text(cls, text: str) -> KeptFile:
+    def from_text(cls, text: str) -> FileRef:
         """The file that a JSON text tells of.
 
         Raises:
@@ -65,7 +65,7 @@ class KeptFile(Value):
         file = read_facts(text, cls)
         return file if file.blob or file.content is not None else replace(file, content=b"")
 
-    def moved(self, blob: str) -> KeptFile:
+    def moved(self, blob: str) -> FileRef:
         """The same file in another blob."""
         return replace(self, blob=blob)
 
@@ -76,13 +76,13 @@ class KeptFile(Value):
         return self.sha256 if self.start is not None else "" if "." in self.blob else self.blob
 
 
-def incoming(files: Iterable[KeptFile]) -> list[str]:
+def incoming(files: Iterable[FileRef]) -> list[str]:
     """Return the names of ingested content of files, as far as it is not yet known by its sha256."""
     return list(dict.fromkeys(file.blob for file in files if "." in file.blob))
 
 
 @dataclass(frozen=True)
-class KeptVersion:
+class ArtifactRef:
     """The facts of one version of an artifact. What is known of each of its files is in a stored file, `manifest`."""
 
     hash: str
@@ -95,7 +95,7 @@ class KeptVersion:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_text(cls, text: str) -> KeptVersion:
+    def from_text(cls, text: str) -> ArtifactRef:
         """The version that a JSON text tells of.
 
         Raises:

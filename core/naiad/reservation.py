@@ -16,7 +16,7 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
 if TYPE_CHECKING:
-    from naiad.storage.local.layout import RunFolder
+    from naiad.storage.local.layout import RunDirectory
 
 __all__ = ["Reservation", "reserve"]
 
@@ -86,7 +86,7 @@ def reserve(
     return Reservation({**given, "store": store, **({"custom_run_id": custom} if custom else {})})
 
 
-def _text(folder: RunFolder, path: str) -> str | None:
+def _text(folder: RunDirectory, path: str) -> str | None:
     try:
         return str(Reader(folder).value(path))
     except MissingField:  # nobody has begun the run yet

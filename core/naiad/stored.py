@@ -17,7 +17,7 @@ from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.local.index.derived import KINDS
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import BEGIN_SECONDS, Store, Ticket
 from naiad.storage.local.writer import Writer
@@ -40,7 +40,7 @@ class StoredContainer(Container):
     _kept: ClassVar[tuple[str, ...]] = ("_folder", "_settings")
     """What crosses to another process."""
 
-    _folder: RunFolder
+    _folder: RunDirectory
     _settings: dict[str, Any]  # mode, strict, limits, on_error
     _temporary: Path | None = None
     _end_state = "finished"
@@ -76,7 +76,7 @@ class StoredContainer(Container):
                 place.abandon(ticket)
             raise
 
-    def _go_on(self, folder: RunFolder, name: str | None, given: Mapping[str, Any]) -> None:
+    def _go_on(self, folder: RunDirectory, name: str | None, given: Mapping[str, Any]) -> None:
         """Open a container that exists; it changes by nothing but what was given."""
         self._attach(folder, name, "owner", [])
         for path in ("name", "description"):
@@ -85,7 +85,7 @@ class StoredContainer(Container):
         if given.get("tags"):
             self["sys/tags"].add(given["tags"])
 
-    def _attach(self, folder: RunFolder, name: str | None, role: str, ops: Sequence[Op]) -> None:
+    def _attach(self, folder: RunDirectory, name: str | None, role: str, ops: Sequence[Op]) -> None:
         """Open reader and writer on the folder; the first ops, those of a new container, are all that is in it then."""
         self._folder = folder
         self._is_new = bool(ops)
@@ -102,7 +102,7 @@ class StoredContainer(Container):
             session.refresh()
         self._open(session)
 
-    def _writer_of(self, folder: RunFolder, role: str, ops: Sequence[Op]) -> Writer:
+    def _writer_of(self, folder: RunDirectory, role: str, ops: Sequence[Op]) -> Writer:
         if not ops and not folder.path.is_dir():  # or opening would make an empty one
             name = getattr(self, "_id", folder.uid)
             raise self._kind.not_found(f"{self._kind.title} {name} was deleted meanwhile.", run_id=name)
@@ -198,7 +198,7 @@ def user_name() -> str:
         return str(os.getuid())
 
 
-def _is_begun(folder: RunFolder) -> bool:
+def _is_begun(folder: RunDirectory) -> bool:
     """Whether the process that took the id has said what the container is; False if it died before."""
     reader = Reader(folder)
     until = clock.monotonic() + BEGIN_SECONDS

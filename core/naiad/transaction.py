@@ -28,7 +28,7 @@ from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.files.tracked import TrackedFile
 from naiad.plugins import first
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.scalars import dimensions
 from naiad.storage.base import Change
 from naiad.tree import Tree
@@ -145,12 +145,12 @@ class Transaction:
         self._session.require_writable(path)
         self._keep(series, series.plan_configure(low, high, unit))
 
-    def upload(self, path: str, file: KeptFile) -> None:
+    def upload(self, path: str, file: FileRef) -> None:
         """Replace the content of a file field, which may be a new one."""
         field = self._field(path, FileField, "upload")
         self.add(field, field.plan_assign, file)
 
-    def upload_files(self, path: str, files: dict[str, KeptFile]) -> None:
+    def upload_files(self, path: str, files: dict[str, FileRef]) -> None:
         """Add files to a set, which may be a new one."""
         field = self._field(path, FileSet, "upload_files")
         self.add(field, field.plan_upload, files)
@@ -360,7 +360,7 @@ def _called(
 
 def _series_kind(path: str, first: Any) -> str:
     """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
-    if isinstance(first, File | KeptFile | PurePath):
+    if isinstance(first, File | FileRef | PurePath):
         return FileSeries.kind
     try:
         return convert.series_kind_of(path, first)

@@ -11,7 +11,7 @@ from naiad.storage.base import Change
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.storage.local.census import GRACE_SECONDS
 from naiad.storage.local.gc import collect
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.purge import purge, refuse_written, sweep
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -26,7 +26,7 @@ class Item(NamedTuple):
     """A container, and the id that the user knows it by."""
 
     id: str
-    folder: RunFolder
+    folder: RunDirectory
 
 
 def find(store: Store, names: Iterable[str]) -> list[Item]:
@@ -133,7 +133,7 @@ def _free_content(store: Store) -> None:
         warn_once((store.root, "content"), f"What is deleted is gone, but its files are not freed yet. {problem}")
 
 
-def _is_trashed(folder: RunFolder) -> bool:
+def _is_trashed(folder: RunDirectory) -> bool:
     try:
         return Reader(folder).value(FLAG) is True
     except MissingField:

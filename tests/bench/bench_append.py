@@ -32,7 +32,7 @@ os.environ["NAIAD_SEGMENT_BYTES"] = str(1024 * 1024)
 
 import naiad
 from naiad.storage.local.journal.segment import pack_int
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.maintenance import Maintenance
 
 Append = Callable[[int], object]
 METRICS = {f"metric{i}": 0.5 + i for i in range(10)}
@@ -226,14 +226,14 @@ def quantile(values: list[int], share: float) -> int:
 def count_folds() -> list[float]:
     """A list that gets the duration of each fold of this process from now on."""
     taken: list[float] = []
-    original = Keeper.fold
+    original = Maintenance.fold
 
-    def fold(self: Keeper, journal: object) -> None:
+    def fold(self: Maintenance, journal: object) -> None:
         began = WALL()
         original(self, journal)  # type: ignore[arg-type]
         taken.append(WALL() - began)
 
-    Keeper.fold = fold  # type: ignore[method-assign]
+    Maintenance.fold = fold  # type: ignore[method-assign]
     return taken
 
 

@@ -36,7 +36,7 @@ from naiad.errors import (
     forget_warnings,
 )
 from naiad.ops import Assign, Members, Strings
-from naiad.refs import KeptFile, KeptVersion
+from naiad.refs import ArtifactRef, FileRef
 from naiad.storage.local.integrity.verify import verify
 from naiad.types import File
 
@@ -128,7 +128,7 @@ def test_extension_of_a_file_cannot_lead_out_of_the_destination(run: naiad.Run, 
     for number, extension in enumerate(hostile(canary)):
         folder = canary / str(number)
         folder.mkdir()
-        log(run, Assign("a/b", "file", KeptFile.of_bytes(SMALL, extension).to_text(), at(run)))
+        log(run, Assign("a/b", "file", FileRef.of_bytes(SMALL, extension).to_text(), at(run)))
 
         run["a/b"].download(folder)
 
@@ -141,7 +141,7 @@ def test_path_of_a_field_cannot_lead_out_of_the_destination(run: naiad.Run, cana
     for number, path in enumerate(each for each in hostile(canary) if each and "\ud800" not in each):
         folder = canary / str(number)
         folder.mkdir()
-        log(run, Assign(f"f{number}/{path}", "file", KeptFile.of_bytes(SMALL).to_text(), at(run)))
+        log(run, Assign(f"f{number}/{path}", "file", FileRef.of_bytes(SMALL).to_text(), at(run)))
         field = run._session.tree.get(f"f{number}/{path}")
         assert field is not None
 
@@ -152,7 +152,7 @@ def test_path_of_a_field_cannot_lead_out_of_the_destination(run: naiad.Run, cana
 
 def test_names_and_extensions_of_a_series_cannot_lead_out_of_the_destination(run: naiad.Run, canary: Path) -> None:
     names = hostile(canary)
-    texts = [KeptFile(5, name, SMALL, name=name, description=name).to_text() for name in names]
+    texts = [FileRef(5, name, SMALL, name=name, description=name).to_text() for name in names]
     log(run, Strings("s", texts, list(range(len(texts))), [0.0] * len(texts), False, at(run), "file_series"))
 
     run["s"].download(canary)
@@ -166,7 +166,7 @@ def test_names_in_a_set_are_harmless_in_its_zip(run: naiad.Run, canary: Path) ->
     """Section 7, archive extraction: `..`, absolute, drives, NUL, newlines, long, duplicate and case-twin names."""
     names = [name for name in hostile(canary) if "\ud800" not in name]
     names += ["Twin", "twin", "a", "a/b", "x/../a", "./a", "A"]
-    kept = {name: KeptFile.of_bytes(str(number).encode()).to_text() for number, name in enumerate(names)}
+    kept = {name: FileRef.of_bytes(str(number).encode()).to_text() for number, name in enumerate(names)}
     log(run, Members("set", kept, [], False, at(run)))
 
     run["set"].download(canary)
@@ -194,8 +194,8 @@ def test_tracked_paths_cannot_lead_out_of_the_destination(run: naiad.Run, canary
     names = [*hostile(canary), "Twin", "twin", "a", "a/b"]
     digest = hashlib.sha256(SMALL).hexdigest()
     facts = [[name, digest, 5, 0, "Local", f"file://{original}"] for name in names]
-    manifest = KeptFile.of_bytes(json.dumps(facts).encode(), "json").to_text()
-    log(run, Assign("art", "artifact", KeptVersion("0" * 64, len(facts), 5, manifest).to_text(), at(run)))
+    manifest = FileRef.of_bytes(json.dumps(facts).encode(), "json").to_text()
+    log(run, Assign("art", "artifact", ArtifactRef("0" * 64, len(facts), 5, manifest).to_text(), at(run)))
 
     run["art"].download(canary)
 
@@ -208,8 +208,8 @@ def test_tracked_paths_cannot_lead_out_of_the_destination(run: naiad.Run, canary
     "location", ["file:///dev/zero", "file:///dev/stdin", "nowhere://x", "", "file://", "file:///"]
 )
 def test_tracked_location_that_is_no_file_is_refused(run: naiad.Run, canary: Path, location: str) -> None:
-    manifest = KeptFile.of_bytes(json.dumps([["a", "0" * 64, 5, 0, "Local", location]]).encode()).to_text()
-    log(run, Assign("art", "artifact", KeptVersion("0" * 64, 1, 5, manifest).to_text(), at(run)))
+    manifest = FileRef.of_bytes(json.dumps([["a", "0" * 64, 5, 0, "Local", location]]).encode()).to_text()
+    log(run, Assign("art", "artifact", ArtifactRef("0" * 64, 1, 5, manifest).to_text(), at(run)))
 
     with pytest.raises((FileError, NaiadError)):
         run["art"].download(canary)

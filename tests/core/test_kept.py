@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naiad.errors import DamagedData
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 
 BLOB = "ab" * 32
 texts = st.text(st.characters(codec=None), max_size=8)  # lone surrogates too, as file names have them
 files = st.one_of(
-    st.binary(max_size=9).map(KeptFile.of_bytes),
+    st.binary(max_size=9).map(FileRef.of_bytes),
     st.builds(
-        KeptFile,
+        FileRef,
         st.integers(0, 2**62),
         texts,
         blob=st.sampled_from([BLOB, "writer-1.0123456789abcdef"]),
@@ -31,8 +31,8 @@ files = st.one_of(
 
 
 @given(files)
-def test_text_tells_the_same_file(file: KeptFile) -> None:
-    again = KeptFile.from_text(file.to_text())
+def test_text_tells_the_same_file(file: FileRef) -> None:
+    again = FileRef.from_text(file.to_text())
 
     assert file.to_text() == again.to_text()
     assert (file.size, file.extension, file.content, file.blob) == (
@@ -49,11 +49,11 @@ def test_text_tells_the_same_file(file: KeptFile) -> None:
 
 
 def test_text_holds_only_what_is_known() -> None:
-    assert {"size": 2, "extension": "csv", "content": "YSw="} == json.loads(KeptFile.of_bytes(b"a,", "csv").to_text())
+    assert {"size": 2, "extension": "csv", "content": "YSw="} == json.loads(FileRef.of_bytes(b"a,", "csv").to_text())
 
 
 def test_what_a_later_release_says_besides_is_passed_over() -> None:
-    assert KeptFile(5, blob=BLOB) == KeptFile.from_text(json.dumps({"size": 5, "blob": BLOB, "colour": "red"}))
+    assert FileRef(5, blob=BLOB) == FileRef.from_text(json.dumps({"size": 5, "blob": BLOB, "colour": "red"}))
 
 
 @pytest.mark.parametrize(
@@ -77,11 +77,11 @@ def test_what_a_later_release_says_besides_is_passed_over() -> None:
 )
 def test_other_text_is_damage(text: str) -> None:
     with pytest.raises(DamagedData, match="damaged"):
-        KeptFile.from_text(text)
+        FileRef.from_text(text)
 
 
 def test_digest_is_told_as_soon_as_it_is_known() -> None:
-    assert hashlib.sha256(b"a").hexdigest() == KeptFile.of_bytes(b"a").digest()
-    assert "" == KeptFile(9, blob="writer.0123456789abcdef").digest()
-    assert BLOB == KeptFile(9, blob="writer.0123456789abcdef").moved(BLOB).digest()
-    assert "cd" == KeptFile(9, blob=BLOB, start=0, sha256="cd").digest()
+    assert hashlib.sha256(b"a").hexdigest() == FileRef.of_bytes(b"a").digest()
+    assert "" == FileRef(9, blob="writer.0123456789abcdef").digest()
+    assert BLOB == FileRef(9, blob="writer.0123456789abcdef").moved(BLOB).digest()
+    assert "cd" == FileRef(9, blob=BLOB, start=0, sha256="cd").digest()

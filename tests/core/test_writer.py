@@ -15,15 +15,15 @@ import pytest
 from naiad.errors import InactiveRun, StorageError, StorageWarning, StoreNotWritable, SyncFailed
 from naiad.ops import Assign, Strings
 from naiad.storage.local.journal.leases import read_leases
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 
 
 @pytest.fixture
-def folder(store: Path) -> RunFolder:
+def folder(store: Path) -> RunDirectory:
     """Of a run that nobody has begun."""
-    return RunFolder(store / "runs" / "01a2")
+    return RunDirectory(store / "runs" / "01a2")
 
 
 def log_some(writer: Writer, start: int, count: int) -> None:
@@ -32,7 +32,7 @@ def log_some(writer: Writer, start: int, count: int) -> None:
     writer.log([Strings("text", [str(start)], [start], [1.0], False, writer.now())])
 
 
-def test_stopped_run_is_sealed_finished_and_holds_everything(folder: RunFolder) -> None:
+def test_stopped_run_is_sealed_finished_and_holds_everything(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     log_some(writer, 0, 100)
     assert "running" == Reader(folder).state()
@@ -45,7 +45,7 @@ def test_stopped_run_is_sealed_finished_and_holds_everything(folder: RunFolder) 
     assert {} == read_leases(folder.journal)
 
 
-def test_long_run_is_folded_while_it_is_written(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_run_is_folded_while_it_is_written(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_FOLD_RECORDS", "500")
     monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "0.02")
@@ -65,7 +65,7 @@ def test_long_run_is_folded_while_it_is_written(folder: RunFolder, monkeypatch: 
     assert not folder.index.with_name("run.db-wal").exists()
 
 
-def test_stop_seals_also_while_somebody_reads(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_seals_also_while_somebody_reads(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader keeps the index open, and SQLite would not leave its log then."""
     monkeypatch.setenv("NAIAD_FOLD_RECORDS", "100")
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "10")
@@ -87,7 +87,7 @@ def test_stop_seals_also_while_somebody_reads(folder: RunFolder, monkeypatch: py
     assert "finished" == reader.state()
 
 
-def test_of_writers_that_stop_at_once_the_last_one_seals(folder: RunFolder) -> None:
+def test_of_writers_that_stop_at_once_the_last_one_seals(folder: RunDirectory) -> None:
     writers = [Writer.open(folder) for _ in range(6)]
     for number, writer in enumerate(writers):
         log_some(writer, number * 10, 10)
@@ -102,7 +102,7 @@ def test_of_writers_that_stop_at_once_the_last_one_seals(folder: RunFolder) -> N
     assert list(range(60)) == Reader(folder).points("x").steps.tolist()
 
 
-def test_run_stays_running_until_its_last_writer_stops(folder: RunFolder) -> None:
+def test_run_stays_running_until_its_last_writer_stops(folder: RunDirectory) -> None:
     one, two = Writer.open(folder), Writer.open(folder)
     one.stop("failed")
     assert "running" == Reader(folder).state()
@@ -113,7 +113,7 @@ def test_run_stays_running_until_its_last_writer_stops(folder: RunFolder) -> Non
     assert folder.seal.exists()
 
 
-def test_resuming_unseals_and_goes_on(folder: RunFolder) -> None:
+def test_resuming_unseals_and_goes_on(folder: RunDirectory) -> None:
     for session in range(3):
         writer = Writer.open(folder)
         assert not folder.seal.exists()
@@ -122,10 +122,10 @@ def test_resuming_unseals_and_goes_on(folder: RunFolder) -> None:
     reader = Reader(folder)
 
     assert list(range(30)) == reader.points("x").steps.tolist()
-    assert [1, 2, 3] == sorted(writer.session for writer in reader.picture().writers.values())
+    assert [1, 2, 3] == sorted(writer.session for writer in reader.projection().writers.values())
 
 
-def test_stopping_twice_does_nothing_and_logging_afterwards_is_refused(folder: RunFolder) -> None:
+def test_stopping_twice_does_nothing_and_logging_afterwards_is_refused(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     fid = writer.bind("x")
     writer.stop()
@@ -140,7 +140,7 @@ def test_stopping_twice_does_nothing_and_logging_afterwards_is_refused(folder: R
         writer.bind("y")
 
 
-def test_stop_gives_every_descriptor_and_thread_back(folder: RunFolder) -> None:
+def test_stop_gives_every_descriptor_and_thread_back(folder: RunDirectory) -> None:
     if not Path("/proc/self/fd").exists():
         pytest.skip("this system does not list open descriptors")
     Writer.open(folder).stop()
@@ -157,7 +157,7 @@ def test_stop_gives_every_descriptor_and_thread_back(folder: RunFolder) -> None:
 
 
 def test_time_of_ops_always_rises_though_the_clock_goes_back(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = Writer.open(folder)
     first = writer.now()
@@ -177,7 +177,7 @@ def test_opening_where_nothing_can_be_written_leaves_nothing(tmp_path: Path) -> 
     (tmp_path / "runs").touch()
 
     with pytest.raises(StoreNotWritable, match="NAIAD_STORE"):
-        Writer.open(RunFolder(tmp_path / "runs" / "01a2"))
+        Writer.open(RunDirectory(tmp_path / "runs" / "01a2"))
     assert ["runs"] == os.listdir(tmp_path)
 
 
@@ -194,7 +194,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 @pytest.mark.parametrize("name", ["fsync", "fdatasync", "ftruncate", "pwrite", "unlink", "rename", "replace"])
 def test_stop_on_a_failing_disk_warns_and_loses_nothing(
-    name: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    name: str, folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = Writer.open(folder)
     log_some(writer, 0, 100)
@@ -211,7 +211,7 @@ def test_stop_on_a_failing_disk_warns_and_loses_nothing(
     assert list(range(100)) == reader.points("x").steps.tolist()
 
 
-def test_wait_raises_where_the_disk_does_not_take_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_raises_where_the_disk_does_not_take_it(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "100")
     writer = Writer.open(folder)
     log_some(writer, 0, 100)
@@ -226,7 +226,7 @@ def test_wait_raises_where_the_disk_does_not_take_it(folder: RunFolder, monkeypa
 
 
 def test_warnings_that_are_errors_do_not_end_the_background_thread(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "0.02")
     writer = Writer.open(folder)
@@ -241,7 +241,7 @@ def test_warnings_that_are_errors_do_not_end_the_background_thread(
 
 
 def test_on_error_raise_tells_the_caller_and_keeps_nothing_back(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "100")
     writer = Writer.open(folder, on_error="raise")

@@ -32,8 +32,8 @@ from naiad.settings import Tuning
 from naiad.storage.local.integrity.repair import repair
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.frames import Frame, read_frames
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
@@ -51,7 +51,7 @@ Rows = list[tuple[float, Any, int]]
 class Truth:
     """A stopped run, what a reader says of it, and what was ever true at each path."""
 
-    folder: RunFolder
+    folder: RunDirectory
     answers: Answers = field(default_factory=dict)
     past: dict[str, list[Any]] = field(default_factory=dict)
     rows: set[tuple[float, Any, int]] = field(default_factory=set)
@@ -113,11 +113,11 @@ def write_and_wait(ticket: Any, root: Path, truth: Truth, *, is_folded: bool) ->
     (root / "truth").write_bytes(pickle.dumps((truth.past, truth.rows, truth.old)))
 
 
-def contents_of(folder: RunFolder) -> dict[str, bytes]:
+def contents_of(folder: RunDirectory) -> dict[str, bytes]:
     return {str(path.relative_to(folder.path)): path.read_bytes() for path in files_of(folder)}
 
 
-def files_of(folder: RunFolder) -> list[Path]:
+def files_of(folder: RunDirectory) -> list[Path]:
     """The files that hold something: a lease only says who writes."""
     found = [path for path in folder.path.rglob("*") if path.is_file() and path.stat().st_size]
     return sorted(path for path in found if path.suffix != ".lease")
@@ -153,7 +153,7 @@ def write(writer: Writer, truth: Truth, numbers: random.Random, *, rounds: int, 
         steps = list(range(turn * 60, turn * 60 + 60))
         writer.log([Strings("log", lines, steps, [2e9 + step for step in steps], False, at())])
         if rounds > 1:
-            Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+            Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
     writer.log([Assign("name", "string", "second", at()), Tags("sys/tags", ["c"], ["a"], False, at())])
 
 
@@ -193,7 +193,7 @@ def killed_long(memory: Path) -> Truth:
 # Asking everything
 
 
-def ask(folder: RunFolder, known: Mapping[str, str] = {}) -> tuple[Answers, list[str]]:
+def ask(folder: RunDirectory, known: Mapping[str, str] = {}) -> tuple[Answers, list[str]]:
     """What every method of a reader says of every field it has or should have, and the warnings.
 
     Where it raises an error, that is the answer.
@@ -251,7 +251,7 @@ def as_rows(answer: Any) -> Rows:
 class Hurt:
     """A copy of a run, the file in it that was damaged, and how."""
 
-    folder: RunFolder
+    folder: RunDirectory
     file: Path
     kind: str
     place: str
@@ -259,7 +259,7 @@ class Hurt:
 
 def damaged(truth: Truth, root: Path, chance: random.Random) -> Hurt:
     """Copy the run and damage one file of the copy; its times stay as they were."""
-    folder = RunFolder(root / "copies" / truth.folder.uid)
+    folder = RunDirectory(root / "copies" / truth.folder.uid)
     shutil.rmtree(folder.path, ignore_errors=True)
     shutil.copytree(truth.folder.path, folder.path)
     files = files_of(folder)
@@ -480,7 +480,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> RunFolder:
+def killed(tmp_path: Path) -> RunDirectory:
     """A run whose writer was killed after twelve rounds of an atom, a text and a point."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(tmp_path / "store")], check=False)
     assert -signal.SIGKILL == done.returncode
@@ -489,7 +489,7 @@ def killed(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_each_prefix_of_the_ops_of_a_killed_writer_is_read_as_that_prefix(killed: RunFolder) -> None:
+def test_each_prefix_of_the_ops_of_a_killed_writer_is_read_as_that_prefix(killed: RunDirectory) -> None:
     (ops,) = killed.journal.glob("*.ops")
     whole = ops.read_bytes()
     ends = [item.end for item in read_frames(whole, 16) if isinstance(item, Frame)]
@@ -513,7 +513,7 @@ def test_each_prefix_of_the_ops_of_a_killed_writer_is_read_as_that_prefix(killed
         assert is_torn == any("cut short" in note.what for note in found.torn)
 
 
-def test_each_prefix_of_the_points_of_a_killed_writer_is_read_as_that_prefix(killed: RunFolder) -> None:
+def test_each_prefix_of_the_points_of_a_killed_writer_is_read_as_that_prefix(killed: RunDirectory) -> None:
     (segment,) = killed.journal.glob("*.seg")
     whole = segment.read_bytes()[: 64 + 13 * 32]
     for size in range(64, len(whole) + 1):

@@ -19,7 +19,7 @@ from naiad.settings import Tuning
 from naiad.storage.local.journal import upkeep
 from naiad.storage.local.journal.journal import Journal
 from naiad.storage.local.journal.segment import HEADER, RECORD
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 FAULTS = [
@@ -68,7 +68,7 @@ class Scenario:
     """A writer that binds two series, fills a few segments, writes texts, syncs and ends; and what it wrote."""
 
     def __init__(self, path: Path, *, is_mapped: bool) -> None:
-        self.folder = RunFolder(path)
+        self.folder = RunDirectory(path)
         self.folder.journal.mkdir(parents=True)
         tuning = Tuning(segment_bytes=HEADER + 5 * RECORD)
         self.directory = os.open(self.folder.journal, os.O_RDONLY)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from naiad.storage.local.journal.leases import read_leases
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
@@ -83,7 +83,7 @@ def the_run(store: Path) -> Reader:
     return Reader(Store(store).find_run("WHO-1"))
 
 
-def make_silent(folder: RunFolder) -> None:
+def make_silent(folder: RunDirectory) -> None:
     """As if nothing had been heard of its writers for some minutes."""
     for path in [*folder.journal.iterdir(), folder.journal]:
         os.utime(path, (time.time() - 300, time.time() - 300))
@@ -218,13 +218,13 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
 
 
 FOLDS_AS_DEAD = """
-from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.store import Store
 from naiad.storage.local.journal.files import list_journal
 folder = Store.locate().find_run("WHO-1")
 for lease in folder.journal.glob("*.lease"):
     lease.unlink()
-for file in Folder(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
+for file in Fold(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
     file.path.unlink(missing_ok=True)
 tell(done=True)
 """
@@ -298,7 +298,7 @@ def test_copy_of_a_run_that_is_being_written_is_not_running_and_leaves_the_run_a
         heard(child, "acknowledged")
     folder = the_run(store).folder
     subprocess.run(["cp", "-r", folder.path, folder.path.with_name("copied")], check=False)  # a file may vanish
-    copy = Reader(RunFolder(folder.path.with_name("copied")))
+    copy = Reader(RunDirectory(folder.path.with_name("copied")))
     assert "killed" == copy.state()
     assert "running" == the_run(store).state()
     resumes = f"run = naiad.init_run(with_id='copied', {OPTIONS}); run['more'] = 1; run.stop()"

@@ -22,7 +22,7 @@ from naiad.storage.local.gc import stored_files
 from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.integrity.repair import repair
 from naiad.storage.local.integrity.verify import examine, verify
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
@@ -53,7 +53,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(params=["stopped", "killed"])
-def run(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> RunFolder:
+def run(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> RunDirectory:
     """A run of it, as it was stopped, or gone on with by a process that was killed a second later."""
     shutil.copytree(made, tmp_path / "store", symlinks=True)
     folder = max(Store.locate(tmp_path / "store").folders(), key=lambda folder: len(Reader(folder).kinds()))
@@ -70,7 +70,7 @@ def run(request: pytest.FixtureRequest, made: Path, tmp_path: Path) -> RunFolder
     return folder
 
 
-def answers(folder: RunFolder) -> dict[str, str]:
+def answers(folder: RunDirectory) -> dict[str, str]:
     """What a run holds at each path."""
     reader = Reader(folder)
     found: dict[str, Any] = {}
@@ -80,13 +80,13 @@ def answers(folder: RunFolder) -> dict[str, str]:
         elif kind in ("string_series", "file_series"):
             found[path] = list(reader.texts(path))
         elif kind == "file_set":
-            found[path] = [reader.picture().fields[path][kind].members]
+            found[path] = [.projection().fields[path][kind].members]
         elif path not in KINDS:
             found[path] = [reader.atom(path)[1]]
     return {path: repr(answer) for path, answer in found.items()}  # for in text a NaN equals itself
 
 
-def kinds_of_files(folder: RunFolder) -> Iterator[Path]:
+def kinds_of_files(folder: RunDirectory) -> Iterator[Path]:
     """The largest file of each kind of the run, and of the content that its fields keep."""
     files = [path for path in folder.path.rglob("*") if path.is_file() and path.stat().st_size > 1]
     reader = Reader(folder)
@@ -106,7 +106,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_one_flipped_bit_is_named_and_the_rest_is_saved(run: RunFolder) -> None:
+def test_one_flipped_bit_is_named_and_the_rest_is_saved(run: RunDirectory) -> None:
     true = answers(run)
     for path in list(kinds_of_files(run)):
         original, before = path.read_bytes(), {p: p.read_bytes() for p in run.path.rglob("*") if p.is_file()}

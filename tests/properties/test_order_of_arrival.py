@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, End, Members, Op, Open, Strings, Tags, encode_ops
 from naiad.storage.local.index.compact import compact
-from naiad.storage.local.index.fold import Folder, Source
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
 from naiad.storage.local.journal.journal import record
 from naiad.storage.local.journal.segment import HEADER, unsealed_header
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 MOST_ORDERS = 24
@@ -186,12 +186,12 @@ class Expected:
         series: dict[str, list[tuple[int | float, Any, int]]] = {}
         defined = []
         for writer, part in parts.items():
-            rivals = [
+            conflicts = [
                 (at, name) for at, name, of in self.deletions.get(path, ()) if name != writer and of in ("", kind)
             ]
-            last, first = max(rivals, default=(-math.inf, "")), min((at, writer) for at, _op in part.ops)
+            last, first = max(conflicts, default=(-math.inf, "")), min((at, writer) for at, _op in part.ops)
             kept = [((at, writer), i, op) for i, (at, op) in enumerate(part.ops) if (at, writer) > last]
-            limit = self._limit(writer, rivals) if first < last else -math.inf
+            limit = self._limit(writer, conflicts) if first < last else -math.inf
             points = [(step, value, round(time * 1000)) for step, value, time in part.points + part.texts]
             points = [point for point in points if point[2] > (limit if math.isinf(limit) else round(limit * 1000))]
             if kept or points:
@@ -203,12 +203,12 @@ class Expected:
             return None
         return {"defined": min(defined), "points": merged(series), **contents(sorted(ops, key=lambda item: item[:2]))}
 
-    def _limit(self, writer: str, rivals: list[tuple[float, str]]) -> float:
+    def _limit(self, writer: str, conflicts: list[tuple[float, str]]) -> float:
         """The time up to which a writer's points are gone."""
-        for at, name in rivals:
+        for at, name in conflicts:
             if self.sessions[name] > self.sessions[writer] or self.ends.get(writer, math.inf) <= at:
                 return math.inf
-        return max(at for at, _name in rivals)
+        return max(at for at, _name in conflicts)
 
     def hidden(self) -> set[tuple[str, str]]:
         """The fields that are not shown, since one that cannot be beside them was there before."""
@@ -257,28 +257,28 @@ def contents(ops: list[tuple[tuple[float, str], int, Op]]) -> dict[str, Any]:
 # What naiad shows
 
 
-def shown_by(picture: Picture) -> dict[tuple[str, str], Any]:
+def shown_by(projection: Projection) -> dict[tuple[str, str], Any]:
     """The projection alone, which knows of no points."""
     return {
         (state.path, state.kind): (
             state.value, state.config, state.tags, state.members, (state.defined_at, state.defined_by), state.texts,
         )
-        for state in picture.states()
+        for state in projection.states()
     }  # fmt: skip
 
 
-def differences(folder: RunFolder, history: dict[str, list[list[Any]]]) -> list[str]:
+def differences(folder: RunDirectory, history: dict[str, list[list[Any]]]) -> list[str]:
     """Where a reader shows something else than is expected."""
     expected = Expected(history)
     reader = Reader(folder)
-    picture = reader.picture()
+    projection = reader.projection()
     fields, hidden = expected.fields(), expected.hidden()
-    states = {(state.path, state.kind): state for state in picture.states()}
+    states = {(state.path, state.kind): state for state in projection.states()}
     if states.keys() != fields.keys():
         return [f"there is {sorted(states)}, not {sorted(fields)}"]
     found = []
-    if set(picture.hidden()) != hidden:
-        found.append(f"hidden is {sorted(picture.hidden())}, not {sorted(hidden)}")
+    if set(projection.hidden()) != hidden:
+        found.append(f"hidden is {sorted(projection.hidden())}, not {sorted(hidden)}")
     for key, state in states.items():
         want = fields[key]
         got = {"defined": (state.defined_at, state.defined_by), "value": state.value, "config": state.config,
@@ -327,7 +327,7 @@ def orders(history: dict[str, list[list[Any]]]) -> Iterator[list[tuple[str, int]
     return go(dict.fromkeys(left, 0))
 
 
-def put_file(folder: RunFolder, writer: str, number: int, items: Sequence[Any], sequence: int) -> None:
+def put_file(folder: RunDirectory, writer: str, number: int, items: Sequence[Any], sequence: int) -> None:
     """One journal file of ops and one of points."""
     frames = [encode_frame(sequence + i, encode_ops([op])) for i, op in enumerate(_ops(items))]
     (folder.journal / f"{writer}.{number}.ops").write_bytes(file_header() + b"".join(frames))
@@ -343,7 +343,7 @@ def _ops(items: Sequence[Any]) -> list[Op]:
     return [item for item in items if not isinstance(item, LoggedPoint)]
 
 
-def fold(folding: Folder, folder: RunFolder) -> None:
+def fold(folding: Fold, folder: RunDirectory) -> None:
     for file in folding.fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
         file.path.unlink()
 
@@ -353,11 +353,11 @@ def fold(folding: Folder, folder: RunFolder) -> None:
 def test_projection_is_one_in_every_order_of_files(history: dict[str, list[list[Any]]]) -> None:
     seen = None
     for order in itertools.islice(orders(history), MOST_ORDERS):
-        picture = Picture()
+        projection = Projection()
         for writer, number in order:
             ops = _ops(history[writer][number])
-            picture.apply_all((writer, Frame(i, [op], 0)) for i, op in enumerate(ops))
-        now = shown_by(picture), sorted(picture.hidden())
+            projection.apply_all((writer, Frame(i, [op], 0)) for i, op in enumerate(ops))
+        now = shown_by(projection), sorted(projection.hidden())
         seen = seen or now
         assert seen == now, order
 
@@ -371,9 +371,9 @@ def test_index_is_one_in_every_order_and_grouping_of_files(
     known = list(itertools.islice(orders(history), MOST_ORDERS))
     for order in data.draw(st.lists(st.sampled_from(known), min_size=1, max_size=3)):
         with tempfile.TemporaryDirectory() as place:
-            folder = RunFolder(Path(place) / "run")
+            folder = RunDirectory(Path(place) / "run")
             folder.journal.mkdir(parents=True)
-            folding = Folder(folder)
+            folding = Fold(folder)
             for writer, number in order:
                 files = history[writer]
                 put_file(folder, writer, number, files[number], 1 + sum(len(_ops(file)) for file in files[:number]))
@@ -381,12 +381,12 @@ def test_index_is_one_in_every_order_and_grouping_of_files(
                 if action == "fold":
                     fold(folding, folder)
                 elif action == "fold anew":
-                    fold(Folder(folder), folder)
+                    fold(Fold(folder), folder)
                 elif action == "compact":
                     compact(folder)
             found = differences(folder, history)
             assert [] == found, (found, order)
-            fold(Folder(folder), folder)
+            fold(Fold(folder), folder)
             found = differences(folder, history)
             assert [] == found, (found, order)
             compact(folder)

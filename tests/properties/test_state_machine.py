@@ -33,8 +33,8 @@ from naiad import clock, handler
 from naiad.errors import LimitWarning, NaiadError, ReadOnlyWarning
 from naiad.settings import Tuning
 from naiad.storage.local.index.compact import compact
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
@@ -101,7 +101,7 @@ class RunMachine(RuleBasedStateMachine):
         self.writers_of_session = 1
         run = naiad.init_run(project="machine", custom_run_id="it", tags=given, name=name)
         self.id = run["sys/id"].fetch()
-        self.folder: RunFolder = Store.locate().find_run(self.id)
+        self.folder: RunDirectory = Store.locate().find_run(self.id)
         self.model.tags = {TAGS[0]: set(given), TAGS[1]: set()}
         self._take(run, Hand(next(self.numbers)))
         self.reader = Reader(self.folder)
@@ -446,7 +446,7 @@ class RunMachine(RuleBasedStateMachine):
         """What nobody writes any more is folded, and what one of the hands wrote."""
         writer = self.runs[self._draw_hand(data)]._session.writer if self.runs else None
         if not self.folder.seal.exists():  # else it is finished
-            Keeper(self.folder, Tuning.from_environment()).fold(writer and writer.journal)
+            Maintenance(self.folder, Tuning.from_environment()).fold(writer and writer.journal)
 
     @rule()
     def compact(self) -> None:

@@ -14,7 +14,7 @@ from naiad.cli.run import OpenRun, open_run
 from naiad.fields.artifact import tracked_files
 from naiad.fields.file import name_of
 from naiad.paths import parse
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.storage.local.gc import ARTIFACT, FILE_KINDS
 
 __all__ = ["files"]
@@ -68,17 +68,17 @@ def _files(run: OpenRun, path: str) -> Iterator[Listed]:
             yield Listed(path, each.path, each.size, each.content, each.location)
     elif kind == "file_set":
         for name, text in sorted(reader.members(path).items()):
-            yield _listed(run, path, name, KeptFile.from_text(text))
+            yield _listed(run, path, name, FileRef.from_text(text))
     elif kind == "file_series":
         for index, text in enumerate(reader.texts(path).texts):
-            file = KeptFile.from_text(text)
+            file = FileRef.from_text(text)
             yield _listed(run, path, file.name or name_of(str(index), file.extension), file)
     else:
-        file = KeptFile.from_text(str(reader.value(path)))
+        file = FileRef.from_text(str(reader.value(path)))
         yield _listed(run, path, name_of(path, file.extension), file)
 
 
-def _listed(run: OpenRun, path: str, name: str, file: KeptFile) -> Listed:
+def _listed(run: OpenRun, path: str, name: str, file: FileRef) -> Listed:
     return Listed(path, name, file.size, file.moved(run.reader.resolve(file.blob)).digest())
 
 

@@ -12,7 +12,7 @@ from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.tree import Tree
@@ -25,7 +25,7 @@ class OpenRun:
     """A run, what it is called, and its reader."""
 
     id: str
-    folder: RunFolder
+    folder: RunDirectory
     reader: Reader
 
     def field(self, path: str, kinds: tuple[str, ...], verb: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from naiad.cli.values import opened, size_text, step_text, tags_text, time_text,
 from naiad.errors import DamagedData
 from naiad.gitref import GitRef
 from naiad.paths import parts
-from naiad.refs import KeptFile, KeptVersion, read_facts
+from naiad.refs import ArtifactRef, FileRef, read_facts
 from naiad.storage.local.gc import ARTIFACT, FILE
 from naiad.storage.local.index.states import FILE_SERIES, FILE_SET
 
@@ -80,20 +80,20 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
 def _files(reader: Reader, path: str, kind: str) -> Shown:
     """What there is to say of files, and of the commit, in a few words."""
     if kind == FILE_SET:
-        members = [KeptFile.from_text(text) for text in reader.members(path).values()]
+        members = [FileRef.from_text(text) for text in reader.members(path).values()]
         return Shown(path, kind, _count(len(members), sum(file.size for file in members)))
     text = str(reader.value(path))
     if kind == FILE:
         return Shown(path, kind, _file_text(text))
     if kind == ARTIFACT:
-        version = KeptVersion.from_text(text)
+        version = ArtifactRef.from_text(text)
         return Shown(path, kind, f"{version.hash}  {_count(version.files, version.size)}")
     commit = read_facts(text, GitRef)
     return Shown(path, kind, f"{commit.commit_id or ''}  {commit.branch or ''}".strip())
 
 
 def _file_text(text: str) -> str:
-    file = KeptFile.from_text(text)
+    file = FileRef.from_text(text)
     return f"{file.extension or 'file'}, {size_text(file.size)}"
 
 

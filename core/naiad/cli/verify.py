@@ -15,7 +15,7 @@ from naiad.cli.text import clean
 if TYPE_CHECKING:
     from naiad.storage.local.integrity.verify import Findings
     from naiad.storage.local.journal.files import Damage
-    from naiad.storage.local.layout import RunFolder
+    from naiad.storage.local.layout import RunDirectory
     from naiad.storage.local.store import Store
 
 __all__ = ["damage_item", "verify"]
@@ -76,7 +76,7 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
     return [(_name(folder, store, ids), found) for folder, found in examine_store(store).items()]
 
 
-def _name(folder: RunFolder, store: Store, ids: dict[str, str]) -> str:
+def _name(folder: RunDirectory, store: Store, ids: dict[str, str]) -> str:
     return STORE if folder.path == store.root else ids.get(folder.uid) or folder.uid
 
 

@@ -16,7 +16,7 @@ from naiad.file import File as FileValue
 from naiad.files import tracking
 from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.ops import Assign
-from naiad.refs import KeptVersion, incoming, read_facts
+from naiad.refs import ArtifactRef, incoming, read_facts
 from naiad.storage.base import Change, RunWriter
 from naiad.storage.local.files import read_stored
 from naiad.storage.local.reader import Reader
@@ -116,7 +116,7 @@ class Artifact(Field):
         facts = [astuple(file) for file in files]
         manifest = take(self.session, FileValue(content=json.dumps(facts).encode(), extension="json"))
         digest = artifact_hash(TrackedFile(*each) for each in facts)
-        text = KeptVersion(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
+        text = ArtifactRef(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
         self._planned = [TrackedFile(*each) for each in facts]
         return self.change(Assign(self.path, self.kind, text), content=incoming([manifest]))
 
@@ -130,7 +130,7 @@ class Artifact(Field):
         reader = self.session.reader
         for path, kind in reader.kinds().items():
             if kind == self.kind:
-                version = KeptVersion.from_text(str(reader.value(path)))
+                version = ArtifactRef.from_text(str(reader.value(path)))
                 if version.hash == digest:
                     return self._files(version)
         raise ArtifactNotFound(
@@ -145,22 +145,22 @@ class Artifact(Field):
             return self._written
         return self._files(self._version())
 
-    def _version(self) -> KeptVersion:
+    def _version(self) -> ArtifactRef:
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
-        return KeptVersion.from_text(str(text))
+        return ArtifactRef.from_text(str(text))
 
-    def _files(self, version: KeptVersion) -> list[TrackedFile]:
+    def _files(self, version: ArtifactRef) -> list[TrackedFile]:
         return _manifest(self.session.reader, version)
 
 
 def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:
     """The files of the artifact at a path."""
-    return _manifest(reader, KeptVersion.from_text(str(reader.value(path))))
+    return _manifest(reader, ArtifactRef.from_text(str(reader.value(path))))
 
 
-def _manifest(reader: Reader, version: KeptVersion) -> list[TrackedFile]:
+def _manifest(reader: Reader, version: ArtifactRef) -> list[TrackedFile]:
     facts = read_facts(read_stored(reader, kept(version.manifest)), Manifest)
     return [TrackedFile(*each) for each in facts]
 

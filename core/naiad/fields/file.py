@@ -12,7 +12,7 @@ from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
 from naiad.files.names import safe_join, safe_name
 from naiad.ops import Assign
-from naiad.refs import KeptFile, incoming
+from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change, Report
 from naiad.storage.local.files import copy_to, open_stored, read_stored
 from naiad.storage.local.reader import Reader
@@ -24,7 +24,7 @@ __all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]
 class StoredFile(FileValue):
     """A file of some run, to be read or handed to another field; its bytes are read when they are asked for."""
 
-    def __init__(self, reader: Reader, file: KeptFile) -> None:
+    def __init__(self, reader: Reader, file: FileRef) -> None:
         super().__init__(content=b"", extension=file.extension)
         self.reader = reader
         self.file = file
@@ -115,30 +115,30 @@ class File(Field):
         file = take(self.session, value)
         return self.change(Assign(self.path, self.kind, file.to_text()), content=incoming([file]))
 
-    def _file(self) -> KeptFile:
+    def _file(self) -> FileRef:
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return kept(text)
 
 
-def as_file(value: object, **options: Any) -> FileValue | KeptFile:
+def as_file(value: object, **options: Any) -> FileValue | FileRef:
     """Return what a verb was given as a file, or make one of it.
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.
         InvalidArgument: options were given for what is a file already.
     """
-    if options and isinstance(value, KeptFile | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
+    if options and isinstance(value, FileRef | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
         raise InvalidArgument(
             f"upload() was given {', '.join(options)}=, which only charts and tables take, and {shown(value)} is none."
         )
-    if isinstance(value, KeptFile):
+    if isinstance(value, FileRef):
         return value
     return FileValue.create_from(value, **options)
 
 
-def take(session: FieldSession, value: object, progress_bar: ProgressBarType | None = None) -> KeptFile:
+def take(session: FieldSession, value: object, progress_bar: ProgressBarType | None = None) -> FileRef:
     """Copy into the store what a file, or something that one can be made of, holds now.
 
     Raises:
@@ -147,10 +147,10 @@ def take(session: FieldSession, value: object, progress_bar: ProgressBarType | N
         StorageError: the disk does not take it.
     """
     file = as_file(value)
-    if isinstance(file, KeptFile):
+    if isinstance(file, FileRef):
         return file
     if session.is_read_only:
-        return KeptFile.of_bytes(b"")  # nothing will be written
+        return FileRef.of_bytes(b"")  # nothing will be written
     if isinstance(file, StoredFile):
         return adopt(session, file)
     size = _size(file)
@@ -165,14 +165,14 @@ def take(session: FieldSession, value: object, progress_bar: ProgressBarType | N
         return taken
 
 
-def adopt(session: FieldSession, file: StoredFile) -> KeptFile:
+def adopt(session: FieldSession, file: StoredFile) -> FileRef:
     """Take a file of some run into the store of this one."""
-    return KeptFile.of_bytes(b"") if session.is_read_only else session.writer.adopt(file.reader, file.file)
+    return FileRef.of_bytes(b"") if session.is_read_only else session.writer.adopt(file.reader, file.file)
 
 
 def save(
     reader: Reader,
-    file: KeptFile,
+    file: FileRef,
     destination: str | os.PathLike[str] | None,
     name: str,
     report: Report,
@@ -185,9 +185,9 @@ def save(
     return target
 
 
-def kept(text: object) -> KeptFile:
+def kept(text: object) -> FileRef:
     """Return a file as it is stored."""
-    return KeptFile.from_text(text if isinstance(text, str) else bytes(text).decode("utf-8", "surrogatepass"))  # type: ignore[call-overload]  # a text is one of the two
+    return FileRef.from_text(text if isinstance(text, str) else bytes(text).decode("utf-8", "surrogatepass"))  # type: ignore[call-overload]  # a text is one of the two
 
 
 def name_of(path: str, extension: str) -> str:

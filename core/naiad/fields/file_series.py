@@ -14,7 +14,7 @@ from naiad.errors import EmptySeries, NaiadTypeError, shown
 from naiad.fields.base import current
 from naiad.fields.file import StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
-from naiad.refs import KeptFile, incoming
+from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change, Report
 from naiad.types import FileSeries as FileSeriesValue
 from naiad.typing import ProgressBarType
@@ -160,10 +160,10 @@ class FileSeries(Series):
             self._drop(files)
             raise
 
-    def _taken(self, values: list[object], captions: dict[str, str | None]) -> list[KeptFile]:
+    def _taken(self, values: list[object], captions: dict[str, str | None]) -> list[FileRef]:
         """Copy files, all or none."""
         captions = {name: text for name, text in captions.items() if text is not None}
-        files: list[KeptFile] = []
+        files: list[FileRef] = []
         try:
             for value in values:
                 if isinstance(value, str):
@@ -179,15 +179,15 @@ class FileSeries(Series):
             raise
         return files
 
-    def _drop(self, files: list[KeptFile]) -> None:
+    def _drop(self, files: list[FileRef]) -> None:
         if not self.session.is_read_only:
             self.session.writer.drop(incoming(files))
 
-    def _entries(self) -> tuple[list[int | float], list[KeptFile], list[int]]:
+    def _entries(self) -> tuple[list[int | float], list[FileRef], list[int]]:
         texts = self.session.reader.texts(self.path, self.kind)
         return texts.steps, [kept(text) for text in texts.texts], texts.times
 
-    def _files(self) -> list[KeptFile]:
+    def _files(self) -> list[FileRef]:
         files = self._entries()[1]
         if not files:
             raise self._empty()
@@ -202,7 +202,7 @@ class FileSeries(Series):
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _save(self, index: int, file: KeptFile, folder: Path, report: Report) -> None:
+    def _save(self, index: int, file: FileRef, folder: Path, report: Report) -> None:
         extension = file.extension.lstrip(".")
         save(self.session.reader, file, folder, f"{index}.{extension}" if extension else str(index), report)
 

@@ -21,7 +21,7 @@ from naiad.files.globs import expand
 from naiad.files.names import normal, safe_join, safe_name
 from naiad.files.tracked import shown_seconds
 from naiad.ops import Members
-from naiad.refs import KeptFile, incoming
+from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change
 from naiad.storage.local.files import open_stored
 from naiad.types import FileSet as FileSetValue
@@ -142,7 +142,7 @@ class FileSet(Field):
             return self.change()  # a pattern that matches nothing replaces nothing
         return self.plan_upload(files, clear=True)
 
-    def plan_upload(self, files: dict[str, KeptFile], *, clear: bool = False) -> Change:
+    def plan_upload(self, files: dict[str, FileRef], *, clear: bool = False) -> Change:
         """Return the change that adds files which are in the store already."""
         if not files and not clear and not self.session.is_read_only:  # which looks at no files, and says so
             return self.change()
@@ -156,13 +156,13 @@ class FileSet(Field):
         except MissingField:
             return None
 
-    def _files(self) -> dict[str, KeptFile]:
+    def _files(self) -> dict[str, FileRef]:
         return {_given(name): kept(text) for name, text in self.session.reader.members(self.path).items()}
 
 
 def take_files(
     session: FieldSession, path: str, globs: object, progress_bar: ProgressBarType | None = None
-) -> dict[str, KeptFile]:
+) -> dict[str, FileRef]:
     """Copy into the store what files hold now, all or none; by their names in the set at a path.
 
     Raises:
@@ -197,9 +197,9 @@ def _require(pattern: str | os.PathLike[str]) -> None:
         raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nA pattern such as *.csv may match nothing.")
 
 
-def _adopted(session: FieldSession, given: dict[str, StoredFile]) -> dict[str, KeptFile]:
+def _adopted(session: FieldSession, given: dict[str, StoredFile]) -> dict[str, FileRef]:
     """Take in files of another set, all or none."""
-    files: dict[str, KeptFile] = {}
+    files: dict[str, FileRef] = {}
     try:
         for name, each in given.items():
             files[name] = replace(adopt(session, each), modified=each.file.modified)
@@ -251,7 +251,7 @@ def _unescaped(part: str) -> str:
     return _escape.sub(lambda found: chr(int(found[1], 16)) if found[1] else "\\", part)
 
 
-def _entry(name: str, files: dict[str, KeptFile], place: str) -> FileEntry:
+def _entry(name: str, files: dict[str, FileRef], place: str) -> FileEntry:
     own = files.get(place)
     if own is not None:
         return FileEntry(name, own.size, _moment(own.modified), "file")

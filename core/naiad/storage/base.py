@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from naiad.file import File
 from naiad.ops import Op
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 
 Report = Callable[[int], object]
 """Called with how many more bytes are done, from whatever thread did them."""
@@ -120,7 +120,7 @@ class RunWriter(Protocol):
     ) -> None:
         """Write points of the series with a number; the way out for a caller whose slot took no record."""
 
-    def ingest(self, file: File, report: Report = ...) -> KeptFile:
+    def ingest(self, file: File, report: Report = ...) -> FileRef:
         """Copy the content of a file as it is now, to be named by a change or dropped.
 
         Raises:
@@ -128,10 +128,10 @@ class RunWriter(Protocol):
             StorageError: the disk does not take it.
         """
 
-    def ingest_all(self, paths: Sequence[str], report: Report = ...) -> list[KeptFile]:
+    def ingest_all(self, paths: Sequence[str], report: Report = ...) -> list[FileRef]:
         """Copy the content of many files as `ingest` does, all or none."""
 
-    def adopt(self, reader: Any, file: KeptFile) -> KeptFile:  # Any: the reader of a run in any back end
+    def adopt(self, reader: Any, file: FileRef) -> FileRef:  # Any: the reader of a run in any back end
         """Take in the stored file of some run as `ingest` does.
 
         Raises:

@@ -11,7 +11,7 @@ from click.testing import Result
 
 import naiad
 from naiad.ops import Dropped
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]
@@ -118,7 +118,7 @@ def test_run_is_shown_while_it_is_written(run: naiad.Run, cli: Cli) -> None:
 def test_run_that_could_not_store_everything_says_so(cli: Cli, store: Path) -> None:
     with naiad.init_run() as run:
         run["a"] = 1
-        writer = Writer.open(RunFolder(Path(run.get_url().removeprefix("file://"))))
+        writer = Writer.open(RunDirectory(Path(run.get_url().removeprefix("file://"))))
         writer.log([Dropped(3, 1, writer.now())])  # what a writer says after a disk refused for long
         writer.stop()
         run_id = run["sys/id"].fetch()

@@ -24,7 +24,7 @@ from naiad.errors import (
     forget_warnings,
 )
 from naiad.ops import Assign
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.types import File
 
 FEW = b"a,b\n1,2\n"
@@ -386,7 +386,7 @@ def test_stored_file_is_shown_by_its_size(run: naiad.Run) -> None:
 
 
 def test_kept_file_can_be_assigned(run: naiad.Run) -> None:
-    run["a"] = KeptFile.of_bytes(FEW, "csv")
+    run["a"] = FileRef.of_bytes(FEW, "csv")
 
     assert (FEW, "csv") == (run["a"].fetch_content(), run["a"].fetch_extension())
 

@@ -24,7 +24,7 @@ from naiad.errors import (
 )
 from naiad.exceptions import FileSetNotFound
 from naiad.fields.file_set import FileEntry
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.types import FileSet
 from naiad.typing import ProgressBarCallback
 
@@ -396,7 +396,7 @@ def test_files_are_deleted_by_path_objects_too(run: naiad.Run) -> None:
 
 @pytest.mark.parametrize(("seconds", "year"), [(2**38, 9999), (-(2**37), 1)])
 def test_time_that_no_datetime_holds_is_shown_as_the_nearest(run: naiad.Run, seconds: int, year: int) -> None:
-    odd = replace(KeptFile.of_bytes(b"x"), modified=seconds * 10**9)
+    odd = replace(FileRef.of_bytes(b"x"), modified=seconds * 10**9)
     run._session.transact(lambda tx: tx.upload_files("set", {"odd": odd}))
 
     assert [year] == [each.mtime.year for each in run["set"].list_fileset_files()]

@@ -18,22 +18,22 @@ from naiad.settings import Tuning
 from naiad.storage.local.index import compact as compact_module
 from naiad.storage.local.index.compact import compact, compact_if_worth_it
 from naiad.storage.local.index.index import Index
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 from naiad.storage.sql.database import open_for_reading, open_for_writing
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     monkeypatch.setenv("NAIAD_FOLD_RECORDS", "1000000000")  # nothing is folded but by the test
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "600")
-    return RunFolder(tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
 
 
 @pytest.fixture
-def writer(folder: RunFolder) -> Iterator[Writer]:
+def writer(folder: RunDirectory) -> Iterator[Writer]:
     writer = Writer.open(folder)
     yield writer
     writer.stop()
@@ -50,10 +50,10 @@ def say(writer: Writer, path: str, steps: list[int | float]) -> None:
 
 
 def fold(writer: Writer) -> None:
-    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
 
 
-def everything(folder: RunFolder) -> dict[str, Any]:
+def everything(folder: RunDirectory) -> dict[str, Any]:
     """All that a reader says, in a form that can be compared."""
     reader = Reader(folder)
     found: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def everything(folder: RunFolder) -> dict[str, Any]:
     return found
 
 
-def rows_of(folder: RunFolder, table: str) -> int:
+def rows_of(folder: RunDirectory, table: str) -> int:
     with open_for_reading(folder.index, is_final=folder.seal.exists()).begin() as connection:
         return int(connection.exec_driver_sql(f"select count(*) from {table}").scalar_one())
 
@@ -93,7 +93,7 @@ def test_everything_is_the_same_before_and_after(steps: list[tuple[str, list[int
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAIAD_FOLD_RECORDS", "1000000000")
         patch.setenv("NAIAD_SYNC_SECONDS", "600")
-        folder = RunFolder(Path(place) / "run")
+        folder = RunDirectory(Path(place) / "run")
         writer = Writer.open(folder)
         long_lived = Reader(folder)
         for path, some, times, action in steps:
@@ -116,7 +116,7 @@ def test_everything_is_the_same_before_and_after(steps: list[tuple[str, list[int
         assert [] == Reader(folder).damages
 
 
-def test_many_small_rows_become_few(folder: RunFolder, writer: Writer) -> None:
+def test_many_small_rows_become_few(folder: RunDirectory, writer: Writer) -> None:
     for i in range(30):
         put(writer, "long", list(range(600 * i, 600 * i + 600)))
         put(writer, "short", [i])
@@ -137,7 +137,7 @@ def test_many_small_rows_become_few(folder: RunFolder, writer: Writer) -> None:
     assert 18_001 == Reader(folder).count("long")
 
 
-def test_whole_steps_stay_integers_beside_which_wide_ones_are_exact(folder: RunFolder, writer: Writer) -> None:
+def test_whole_steps_stay_integers_beside_which_wide_ones_are_exact(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [1, 2])
     fold(writer)
     compact(folder)
@@ -146,7 +146,7 @@ def test_whole_steps_stay_integers_beside_which_wide_ones_are_exact(folder: RunF
     assert [1, 2, 2**60 + 1] == Reader(folder).points("loss").steps.tolist()
 
 
-def test_points_of_deleted_series_leave_the_packs(folder: RunFolder, writer: Writer) -> None:
+def test_points_of_deleted_series_leave_the_packs(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "gone", list(range(100)))
     put(writer, "kept", [1])
     fold(writer)
@@ -159,7 +159,7 @@ def test_points_of_deleted_series_leave_the_packs(folder: RunFolder, writer: Wri
     assert {"kept"} == everything(folder).keys()
 
 
-def test_only_runs_in_many_rows_are_worth_it(folder: RunFolder, writer: Writer) -> None:
+def test_only_runs_in_many_rows_are_worth_it(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", list(range(1000)))
     fold(writer)
     assert not compact_if_worth_it(folder)
@@ -171,7 +171,7 @@ def test_only_runs_in_many_rows_are_worth_it(folder: RunFolder, writer: Writer) 
     assert not compact_if_worth_it(folder)
 
 
-def test_run_without_index_is_left_alone(folder: RunFolder, writer: Writer) -> None:
+def test_run_without_index_is_left_alone(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [1])
 
     compact(folder)
@@ -180,7 +180,7 @@ def test_run_without_index_is_left_alone(folder: RunFolder, writer: Writer) -> N
     assert 1 == Reader(folder).count("loss")
 
 
-def test_sealed_run_is_sealed_again(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sealed_run_is_sealed_again(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     writer = Writer.open(folder)
     for i in range(3):
@@ -198,7 +198,7 @@ def test_sealed_run_is_sealed_again(folder: RunFolder, monkeypatch: pytest.Monke
     assert not folder.index.with_name("run.db-wal").exists()
 
 
-def test_damaged_run_is_refused_and_stays_as_it_was(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_run_is_refused_and_stays_as_it_was(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     writer = Writer.open(folder)
     put(writer, "loss", list(range(5000)))
@@ -214,7 +214,7 @@ def test_damaged_run_is_refused_and_stays_as_it_was(folder: RunFolder, monkeypat
 
 
 @pytest.mark.parametrize("table", ["chunk", "pack"])
-def test_damage_in_an_open_run_is_refused(folder: RunFolder, writer: Writer, table: str) -> None:
+def test_damage_in_an_open_run_is_refused(folder: RunDirectory, writer: Writer, table: str) -> None:
     put(writer, "long", list(range(1000)))
     put(writer, "short", list(range(10)))
     fold(writer)
@@ -229,7 +229,7 @@ def test_damage_in_an_open_run_is_refused(folder: RunFolder, writer: Writer, tab
 
 
 def test_compaction_that_fails_half_way_changes_nothing(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(3):
         put(writer, "loss", [i])
@@ -248,7 +248,7 @@ def test_compaction_that_fails_half_way_changes_nothing(
 
 
 def test_huge_runs_are_not_compacted_at_their_end(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(20):
         put(writer, "loss", [i])

@@ -18,12 +18,12 @@ from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.storage.local.index import parts
 from naiad.storage.local.index.codec import POINTS_LIMIT
-from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.segment import pack_int
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 from naiad.storage.sql.database import open_for_writing
@@ -32,25 +32,25 @@ Point = tuple[int | float, float]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     monkeypatch.setenv("NAIAD_FOLD_RECORDS", "1000000000")  # nothing is folded but by the test
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "600")
-    return RunFolder(tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
 
 
 @pytest.fixture
-def writer(folder: RunFolder) -> Iterator[Writer]:
+def writer(folder: RunDirectory) -> Iterator[Writer]:
     writer = Writer.open(folder)
     yield writer
     writer.stop()
 
 
-def sources(folder: RunFolder, *, is_final: bool = False) -> list[Source]:
+def sources(folder: RunDirectory, *, is_final: bool = False) -> list[Source]:
     return [Source(file, is_final) for file in list_journal(folder.journal)]
 
 
-def fold(folder: RunFolder, *, is_final: bool = False) -> None:
-    for file in Folder(folder).fold(sources(folder, is_final=is_final)):
+def fold(folder: RunDirectory, *, is_final: bool = False) -> None:
+    for file in Fold(folder).fold(sources(folder, is_final=is_final)):
         file.path.unlink()
 
 
@@ -60,17 +60,17 @@ def put(writer: Writer, path: str, steps: list[int | float], values: list[float]
     writer.points(fid, values, steps, [1_700_000_000.0 + i for i in range(len(steps))])
 
 
-def points_of(folder: RunFolder, path: str) -> list[Point]:
+def points_of(folder: RunDirectory, path: str) -> list[Point]:
     points = Reader(folder).points(path)
     return list(zip(points.steps.tolist(), points.values.tolist(), strict=True))
 
 
-def rows_of(folder: RunFolder, table: str) -> int:
+def rows_of(folder: RunDirectory, table: str) -> int:
     with open_for_writing(folder.index).begin() as connection:
         return int(connection.exec_driver_sql(f"select count(*) from {table}").scalar_one())
 
 
-def test_points_are_the_same_before_and_after(folder: RunFolder, writer: Writer) -> None:
+def test_points_are_the_same_before_and_after(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [3, 1, 2, 2], [0.1, np.nan, -0.0, np.inf])
     before, facts = Reader(folder).points("loss"), Reader(folder).facts("loss")
 
@@ -82,44 +82,44 @@ def test_points_are_the_same_before_and_after(folder: RunFolder, writer: Writer)
     assert facts == Reader(folder).facts("loss")
 
 
-def test_folding_the_same_sources_again_adds_nothing(folder: RunFolder, writer: Writer) -> None:
+def test_folding_the_same_sources_again_adds_nothing(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [0, 1, 2])
     writer.log([Strings("log", ["a", "b"], [0, 1], [1.0, 2.0], False, writer.now())])
     same = sources(folder)
-    folding = Folder(folder)
+    folding = Fold(folder)
 
     for _ in range(3):
         folding.fold(same)
-        Folder(folder).fold(same)  # another process
+        Fold(folder).fold(same)  # another process
 
     assert [(0, 0.0), (1, 1.0), (2, 2.0)] == points_of(folder, "loss")
     assert ["a", "b"] == Reader(folder).texts("log").texts
     assert 3 == Reader(folder).count("loss")
 
 
-def test_final_sources_are_named_done_and_never_read_again(folder: RunFolder) -> None:
+def test_final_sources_are_named_done_and_never_read_again(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     put(writer, "loss", [0, 1])
     writer.journal.close()
 
-    done = Folder(folder).fold(sources(folder, is_final=True))
+    done = Fold(folder).fold(sources(folder, is_final=True))
     assert sorted(file.name for file in list_journal(folder.journal)) == sorted(file.name for file in done)
 
-    again = Folder(folder).fold(sources(folder, is_final=True))
+    again = Fold(folder).fold(sources(folder, is_final=True))
     assert sorted(again) == sorted(done)
     assert [(0, 0.0), (1, 1.0)] == points_of(folder, "loss")
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), OperationalError("insert", None, Exception("disk I/O error"))])
 def test_fold_that_fails_half_way_changes_nothing(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch, error: Exception
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     put(writer, "loss", [0, 1])
     fold(folder)
     put(writer, "loss", [2, 3])
     put(writer, "new", [0])
     writer.log([Strings("log", ["a"], [0], [1.0], False, writer.now())])
-    folding = Folder(folder)
+    folding = Fold(folder)
     commit = Index.commit
 
     def fail(*given: object) -> None:
@@ -141,7 +141,7 @@ def test_fold_that_fails_half_way_changes_nothing(
 
 
 def test_index_that_could_not_be_made_is_not_there(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process killed between making the file and its tables left a run that nobody could read."""
     put(writer, "loss", [0])
@@ -160,7 +160,7 @@ def test_index_that_could_not_be_made_is_not_there(
     assert [(0, 0.0)] == points_of(folder, "loss")
 
 
-def test_damaged_index_takes_no_more(folder: RunFolder, writer: Writer) -> None:
+def test_damaged_index_takes_no_more(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [0])
     fold(folder)
     with open_for_writing(folder.index).begin() as connection:
@@ -177,7 +177,7 @@ def test_damaged_index_takes_no_more(folder: RunFolder, writer: Writer) -> None:
 # Holes: a record that was reserved and is not written yet
 
 
-def test_late_record_is_not_lost(folder: RunFolder, writer: Writer) -> None:
+def test_late_record_is_not_lost(folder: RunDirectory, writer: Writer) -> None:
     """A thread stops between reserving a record and writing it, others go on, the segment is folded: it must not be
     folded past the hole, or the late record is passed over for ever."""
     put(writer, "loss", list(range(50)))
@@ -197,13 +197,13 @@ def test_late_record_is_not_lost(folder: RunFolder, writer: Writer) -> None:
     assert list(range(151)) == [step for step, _value in points_of(folder, "loss")]
 
 
-def rows_of_points(folder: RunFolder) -> int:
+def rows_of_points(folder: RunDirectory) -> int:
     index = Index(folder, open_for_writing(folder.index))
     with index.snapshot() as connection:
         return index.head(connection).points
 
 
-def test_later_segments_wait_for_an_earlier_hole(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_segments_wait_for_an_earlier_hole(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise points of equal steps would change places: what was written later would be kept first."""
     monkeypatch.setenv("NAIAD_SEGMENT_BYTES", str(64 + 32 * 8))
     writer = Writer.open(folder)
@@ -224,7 +224,7 @@ def test_later_segments_wait_for_an_earlier_hole(folder: RunFolder, monkeypatch:
     assert [float(i) for i in range(30)] == [value for _step, value in points_of(folder, "loss")]
 
 
-def test_hole_that_stays_costs_nothing_else(folder: RunFolder) -> None:
+def test_hole_that_stays_costs_nothing_else(folder: RunDirectory) -> None:
     """Of a writer that was killed between reserving and writing, all other records are kept."""
     child = os.fork()
     if not child:
@@ -243,7 +243,7 @@ def test_hole_that_stays_costs_nothing_else(folder: RunFolder) -> None:
 # Steps
 
 
-def test_integer_steps_are_exact_to_64_bits(folder: RunFolder, writer: Writer) -> None:
+def test_integer_steps_are_exact_to_64_bits(folder: RunDirectory, writer: Writer) -> None:
     steps: list[int | float] = [2**63 - 1, -(2**63), 2**53 + 1, 2**53, 0]
     put(writer, "loss", steps)
     for _ in range(2):
@@ -255,7 +255,7 @@ def test_integer_steps_are_exact_to_64_bits(folder: RunFolder, writer: Writer) -
         fold(folder)
 
 
-def test_fractional_steps_may_mix_with_whole_ones(folder: RunFolder, writer: Writer) -> None:
+def test_fractional_steps_may_mix_with_whole_ones(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [2, 0.5, 1, 0.25, 0.5])
     put(writer, "other", [0, 1])
     for _ in range(2):
@@ -268,14 +268,14 @@ def test_fractional_steps_may_mix_with_whole_ones(folder: RunFolder, writer: Wri
         fold(folder)
 
 
-def test_wide_steps_beside_fractional_ones_are_the_nearest_doubles(folder: RunFolder, writer: Writer) -> None:
+def test_wide_steps_beside_fractional_ones_are_the_nearest_doubles(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [2**60 + 1, 0.5, 2**60, 1])
     for _ in range(2):
         assert [(0.5, 1.0), (1.0, 3.0), (2.0**60, 0.0), (2.0**60, 2.0)] == points_of(folder, "loss")
         fold(folder)
 
 
-def test_steps_of_texts_are_exact_whatever_is_beside_them(folder: RunFolder, writer: Writer) -> None:
+def test_steps_of_texts_are_exact_whatever_is_beside_them(folder: RunDirectory, writer: Writer) -> None:
     steps = [2**60 + 1, 0.5, 2**60, -(2**63), 3]
     writer.log([Strings("log", list("abcde"), steps, [1.0] * 5, False, writer.now())])
     for _ in range(2):
@@ -288,7 +288,7 @@ def test_steps_of_texts_are_exact_whatever_is_beside_them(folder: RunFolder, wri
 
 
 @pytest.mark.parametrize("count", [1, PACK_BELOW - 1, PACK_BELOW, PACK_BELOW + 1])
-def test_short_series_share_a_pack_and_long_ones_have_chunks(folder: RunFolder, writer: Writer, count: int) -> None:
+def test_short_series_share_a_pack_and_long_ones_have_chunks(folder: RunDirectory, writer: Writer, count: int) -> None:
     for path in ("a", "b", "c"):
         put(writer, path, list(range(count)))
     fold(folder)
@@ -300,7 +300,7 @@ def test_short_series_share_a_pack_and_long_ones_have_chunks(folder: RunFolder, 
 
 
 @pytest.mark.parametrize("count", [POINTS_LIMIT, POINTS_LIMIT + 1, 2 * POINTS_LIMIT + 3])
-def test_long_series_are_cut_into_chunks(folder: RunFolder, writer: Writer, count: int) -> None:
+def test_long_series_are_cut_into_chunks(folder: RunDirectory, writer: Writer, count: int) -> None:
     put(writer, "loss", list(range(count)), [i / 3 for i in range(count)])
     fold(folder)
 
@@ -308,7 +308,7 @@ def test_long_series_are_cut_into_chunks(folder: RunFolder, writer: Writer, coun
     assert [(i, i / 3) for i in range(count)] == points_of(folder, "loss")
 
 
-def test_many_short_series_fill_several_packs_and_each_is_whole_in_one(folder: RunFolder, writer: Writer) -> None:
+def test_many_short_series_fill_several_packs_and_each_is_whole_in_one(folder: RunDirectory, writer: Writer) -> None:
     for i in range(300):
         put(writer, f"s/{i}", list(range(400 + i % 3)))
     fold(folder)
@@ -321,7 +321,7 @@ def test_many_short_series_fill_several_packs_and_each_is_whole_in_one(folder: R
 
 
 def test_equal_steps_keep_the_order_in_which_they_came_through_packs_and_chunks(
-    folder: RunFolder, writer: Writer
+    folder: RunDirectory, writer: Writer
 ) -> None:
     """A pack, a chunk, a pack and a tail: what came first is read first, whatever holds it."""
     expected: list[float] = []
@@ -340,7 +340,7 @@ def test_equal_steps_keep_the_order_in_which_they_came_through_packs_and_chunks(
 
 
 def test_large_texts_are_cut_into_chunks_and_the_last_one_is_found(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parts, "TEXT_BYTES", 10_000)
     texts = ["é" * (i * 50) for i in range(100)]
@@ -357,7 +357,7 @@ def test_large_texts_are_cut_into_chunks_and_the_last_one_is_found(
 # Several writers
 
 
-def test_late_points_of_another_writer_are_kept_and_early_ones_are_gone(folder: RunFolder, writer: Writer) -> None:
+def test_late_points_of_another_writer_are_kept_and_early_ones_are_gone(folder: RunDirectory, writer: Writer) -> None:
     other = Writer.open(folder)
     fid = other.bind("loss")
     other.points(fid, [1.0], [0], [time.time()])
@@ -376,7 +376,7 @@ def test_late_points_of_another_writer_are_kept_and_early_ones_are_gone(folder: 
     other.stop()
 
 
-def test_points_of_a_deleted_series_bring_no_empty_one_back(folder: RunFolder, writer: Writer) -> None:
+def test_points_of_a_deleted_series_bring_no_empty_one_back(folder: RunDirectory, writer: Writer) -> None:
     other = Writer.open(folder)
     put(other, "loss", [0, 1])
     writer.log([Delete("loss", writer.now())])
@@ -386,7 +386,7 @@ def test_points_of_a_deleted_series_bring_no_empty_one_back(folder: RunFolder, w
     other.stop()
 
 
-def test_ops_of_all_writers_take_effect_in_the_order_of_their_time(folder: RunFolder, writer: Writer) -> None:
+def test_ops_of_all_writers_take_effect_in_the_order_of_their_time(folder: RunDirectory, writer: Writer) -> None:
     other = Writer.open(folder)
     for i in range(5):
         one, two = (writer, other) if i % 2 else (other, writer)
@@ -416,7 +416,7 @@ def test_points_are_the_same_however_they_are_folded(steps: list[tuple[str, list
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAIAD_FOLD_RECORDS", "1000000000")
         patch.setenv("NAIAD_SYNC_SECONDS", "600")
-        folder = RunFolder(Path(place) / "run")
+        folder = RunDirectory(Path(place) / "run")
         writer = Writer.open(folder)
         expected: dict[str, list[Point]] = {}
         for path, some, times, action in steps:
@@ -426,7 +426,7 @@ def test_points_are_the_same_however_they_are_folded(steps: list[tuple[str, list
                 fold(folder)
             if action == "crash":
                 with patch.context() as broken:
-                    broken.setattr(Folder, "_load", _refuse)
+                    broken.setattr(Fold, "_load", _refuse)
                     with pytest.raises(OSError, match="no"):
                         fold(folder)
         for path, points in expected.items():
@@ -441,7 +441,7 @@ def _refuse(*_given: object) -> None:
     raise OSError("no")
 
 
-def test_index_is_one_file_when_its_writer_has_stopped(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_is_one_file_when_its_writer_has_stopped(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     writer = Writer.open(folder)
     put(writer, "loss", list(range(5000)))
@@ -451,7 +451,7 @@ def test_index_is_one_file_when_its_writer_has_stopped(folder: RunFolder, monkey
     assert [] == os.listdir(folder.journal)
 
 
-def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, writer: Writer) -> None:
+def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunDirectory, writer: Writer) -> None:
     """Where a definition is lost, its points would go nowhere; in the journal they wait for a repair."""
     put(writer, "kept", [1])
     ours, theirs = os.pipe()
@@ -472,7 +472,7 @@ def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, wr
     ops.write_bytes(content)
 
     files = {file.name for file in list_journal(folder.journal)}
-    done = Folder(folder).fold([Source(file, file.writer == name) for file in list_journal(folder.journal)])
+    done = Fold(folder).fold([Source(file, file.writer == name) for file in list_journal(folder.journal)])
 
     assert [] == done
     assert files == {file.name for file in list_journal(folder.journal)}
@@ -484,7 +484,7 @@ def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunFolder, wr
     ops.unlink()
 
 
-def test_forked_child_does_not_bring_back_what_another_process_deleted(folder: RunFolder, writer: Writer) -> None:
+def test_forked_child_does_not_bring_back_what_another_process_deleted(folder: RunDirectory, writer: Writer) -> None:
     """It inherits the number of the series, and says so only when it first writes."""
     put(writer, "gone", [0])
     put(writer, "kept", [0])
@@ -504,7 +504,7 @@ def test_forked_child_does_not_bring_back_what_another_process_deleted(folder: R
     other.stop()
 
 
-def test_variance_is_kept_over_folds_and_the_tail_wherever_the_values_lie(folder: RunFolder, writer: Writer) -> None:
+def test_variance_is_kept_over_folds_and_the_tail_wherever_the_values_lie(folder: RunDirectory, writer: Writer) -> None:
     values = 1e9 + np.random.default_rng(0).normal(0, 0.01, 1200)
     for part in np.array_split(values, 3)[:2]:
         put(writer, "x", list(range(len(part))), part.tolist())

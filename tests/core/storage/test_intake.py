@@ -16,7 +16,7 @@ from naiad import clock
 from naiad.errors import DamagedData, StorageWarning
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.gc import collect, stored_files
-from naiad.storage.local.ingest import Intake
+from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -34,13 +34,13 @@ def names(blobs: Blobs) -> list[str]:
     return sorted(path.name for path in (blobs.root / "incoming").glob("*"))
 
 
-def take(intake: Intake) -> str:
+def take(intake: Ingest) -> str:
     return intake.take(File.from_content(DATA), "1-a").blob
 
 
 def test_name_goes_when_the_log_has_the_hash(blobs: Blobs) -> None:
     said: list[dict[str, str]] = []
-    intake = Intake(blobs, lambda found: not said.append(found), pytest.fail)
+    intake = Ingest(blobs, lambda found: not said.append(found), pytest.fail)
     name = take(intake)
     intake.settle([name])
     intake.wait()
@@ -51,7 +51,7 @@ def test_name_goes_when_the_log_has_the_hash(blobs: Blobs) -> None:
 
 
 def test_name_stays_when_the_log_is_closed(blobs: Blobs) -> None:
-    intake = Intake(blobs, lambda _found: False, pytest.fail)
+    intake = Ingest(blobs, lambda _found: False, pytest.fail)
     name = take(intake)
     intake.settle([name])
 
@@ -68,7 +68,7 @@ def test_refusal_is_told_by_wait_and_tried_again(blobs: Blobs) -> None:
             raise OSError(28, "No space left on device")
         return True
 
-    intake = Intake(blobs, log, told.append)
+    intake = Ingest(blobs, log, told.append)
     intake.settle([take(intake)])
     with pytest.raises(OSError, match="No space"):
         intake.wait()

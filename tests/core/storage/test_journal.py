@@ -15,19 +15,19 @@ from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.segment import HEADER, RECORD, pack_int
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path)
+def folder(tmp_path: Path) -> RunDirectory:
+    folder = RunDirectory(tmp_path)
     folder.journal.mkdir()
     return folder
 
 
 @pytest.fixture(params=[True, False], ids=["mmap", "write"])
-def journal(request: pytest.FixtureRequest, folder: RunFolder) -> Iterator[Journal]:
+def journal(request: pytest.FixtureRequest, folder: RunDirectory) -> Iterator[Journal]:
     """One with segments of five records."""
     directory = os.open(folder.journal, os.O_RDONLY)
     journal = Journal(directory, "1-a", Tuning(segment_bytes=HEADER + 5 * RECORD), is_mapped=request.param)
@@ -43,7 +43,7 @@ def strings(number: int) -> Strings:
     return Strings("text", [str(number)], [number], [1.0], False, float(number))
 
 
-def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: RunFolder) -> None:
+def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
     journal.points(fid, [step / 3 for step in range(23)], list(range(23)), [1.0] * 23)
     points = Reader(folder).points("x")
@@ -57,7 +57,7 @@ def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: R
 @pytest.mark.parametrize("step", [0, -1, 2**63 - 1, -(2**63), 0.5, -1e300, 2**53 + 1])
 @pytest.mark.parametrize("value", [0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1 / 3])
 def test_any_step_and_value_comes_back_bit_for_bit(
-    step: float, value: float, journal: Journal, folder: RunFolder
+    step: float, value: float, journal: Journal, folder: RunDirectory
 ) -> None:
     journal.points(journal.bind("x", 1.0, fresh=False), [value], [step], [1.0])
     points = Reader(folder).points("x")
@@ -77,7 +77,7 @@ def test_point_that_fits_no_record_is_refused_and_uses_no_segment(step: int, jou
 
 
 def test_frames_of_a_writer_are_numbered_over_all_its_files(
-    journal: Journal, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("naiad.storage.local.journal.rotation.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
     for number in range(40):
@@ -89,7 +89,7 @@ def test_frames_of_a_writer_are_numbered_over_all_its_files(
     assert [] == reader.damages
 
 
-def test_ops_of_one_write_take_effect_together(journal: Journal, folder: RunFolder) -> None:
+def test_ops_of_one_write_take_effect_together(journal: Journal, folder: RunDirectory) -> None:
     journal.write([Assign("a", "int", 1, 1.0), Assign("b", "int", 2, 1.0)])
     (file,) = folder.journal.glob("*.ops")
     os.truncate(file, file.stat().st_size - 1)
@@ -113,7 +113,7 @@ def test_closed_journal_refuses_everything(journal: Journal) -> None:
         pack_int(page, at := reserve(), 1, 1.0, 1.0, fid, at)
 
 
-def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: RunFolder) -> None:
+def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
     journal.points(fid, [1.0] * 7, list(range(7)), [1.0] * 7)
     journal.prepare_spare()
@@ -139,7 +139,7 @@ def test_rotation_uses_the_spare_and_asks_for_another(journal: Journal) -> None:
     assert [1] == asked
 
 
-def test_deleted_path_is_bound_to_a_new_number(journal: Journal, folder: RunFolder) -> None:
+def test_deleted_path_is_bound_to_a_new_number(journal: Journal, folder: RunDirectory) -> None:
     first = journal.bind("x", 1.0, fresh=False)
     journal.points(first, [1.0], [1], [1.0])
     journal.write([Delete("x", 2.0)])
@@ -150,7 +150,7 @@ def test_deleted_path_is_bound_to_a_new_number(journal: Journal, folder: RunFold
     assert [2.0] == Reader(folder).points("x").values.tolist()
 
 
-def test_eight_threads_share_a_journal_without_a_hole_or_a_double(journal: Journal, folder: RunFolder) -> None:
+def test_eight_threads_share_a_journal_without_a_hole_or_a_double(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
 
     def log(thread: int) -> None:
@@ -186,7 +186,7 @@ def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.Mon
     assert 1 == len(synced)
 
 
-def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, folder: RunFolder) -> None:
+def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
     journal.points(fid, [1.0] * 23, list(range(23)), [1.0] * 23)
     for segment in journal.segments[:-1]:
@@ -200,7 +200,7 @@ def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, fol
     assert 23 == Reader(folder).count("x")
 
 
-def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: RunFolder) -> None:
+def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: RunDirectory) -> None:
     """What a fork does to the journal, without one: `abandon`, and `begin` at the first write."""
     fid = journal.bind("x", 1.0, fresh=False)
     journal.points(fid, [1.0] * 3, [0, 1, 2], [1.0] * 3)

@@ -13,34 +13,34 @@ import pytest
 
 from naiad.ops import Assign, Define, Delete, Op, Open, Tags, encode_ops
 from naiad.storage.local.index.compact import compact
-from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import encode_frame, file_header
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 ANN, BEN, LATE = "1-ann", "2-ben", "3-late"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path / "run")
+def folder(tmp_path: Path) -> RunDirectory:
+    folder = RunDirectory(tmp_path / "run")
     shutil.copytree(Path(__file__).parent / "format1", folder.path)
     return folder
 
 
-def fold(folder: RunFolder) -> None:
-    for file in Folder(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
+def fold(folder: RunDirectory) -> None:
+    for file in Fold(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
         file.path.unlink()
 
 
-def points_of(folder: RunFolder, path: str) -> list[tuple[float, float]]:
+def points_of(folder: RunDirectory, path: str) -> list[tuple[float, float]]:
     points = Reader(folder).points(path)
     return list(zip(points.steps.tolist(), points.values.tolist(), strict=True))
 
 
-def check(folder: RunFolder) -> None:
+def check(folder: RunDirectory) -> None:
     reader = Reader(folder)
     stored = {path: kind for path, kind in reader.kinds().items() if not path.startswith("sys/") or path == "sys/tags"}
     assert {
@@ -55,7 +55,7 @@ def check(folder: RunFolder) -> None:
     assert [(0, 8.0)] == points_of(folder, "again")
 
 
-def test_old_run_shows_the_same_unfolded_folded_and_compacted(folder: RunFolder) -> None:
+def test_old_run_shows_the_same_unfolded_folded_and_compacted(folder: RunDirectory) -> None:
     check(folder)
     fold(folder)
     check(folder)
@@ -64,13 +64,13 @@ def test_old_run_shows_the_same_unfolded_folded_and_compacted(folder: RunFolder)
     assert [] == verify(folder)
 
 
-def put(folder: RunFolder, writer: str, *ops: Op) -> None:
+def put(folder: RunDirectory, writer: str, *ops: Op) -> None:
     frames = encode_frame(1, encode_ops([Open(writer, 1, "host", "boot", 1, "owner", 1001.0), *ops]))
     (folder.journal / f"{writer}.1.ops").write_bytes(file_header() + frames)
 
 
 @pytest.mark.parametrize("folded", [False, True])
-def test_old_run_takes_ops_of_a_further_writer(folder: RunFolder, folded: bool) -> None:
+def test_old_run_takes_ops_of_a_further_writer(folder: RunDirectory, folded: bool) -> None:
     fold(folder)
     ops = [Tags("sys/tags", ["late"], ["y"], False, 2000.0), Assign("lr", "float", 1.0, 2000.0), Delete("gone", 2000.0)]
     put(folder, LATE, *ops, Define(1, "new", False, 2001.0))

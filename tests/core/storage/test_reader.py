@@ -23,22 +23,22 @@ from naiad.settings import Tuning
 from naiad.storage.local.index import series
 from naiad.storage.local.index import snapshot as view_module
 from naiad.storage.local.index.series import Tail
-from naiad.storage.local.index.snapshot import View
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.index.snapshot import Snapshot
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
     monkeypatch.setenv("NAIAD_FOLD_RECORDS", "1000000000")  # nothing is folded but by the test
     monkeypatch.setenv("NAIAD_SYNC_SECONDS", "600")
-    return RunFolder(tmp_path / "run")
+    return RunDirectory(tmp_path / "run")
 
 
 @pytest.fixture
-def writer(folder: RunFolder) -> Iterator[Writer]:
+def writer(folder: RunDirectory) -> Iterator[Writer]:
     writer = Writer.open(folder)
     yield writer
     writer.stop()
@@ -51,10 +51,10 @@ def put(writer: Writer, path: str, steps: list[int | float], values: Any = None)
 
 
 def fold(writer: Writer) -> None:
-    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
 
 
-def write_and_die(folder: RunFolder) -> None:
+def write_and_die(folder: RunDirectory) -> None:
     """Three points by a process that is gone."""
     child = os.fork()
     if not child:
@@ -63,7 +63,7 @@ def write_and_die(folder: RunFolder) -> None:
     assert 0 == os.waitpid(child, 0)[1]
 
 
-def test_folder_without_anything_is_an_empty_run(folder: RunFolder) -> None:
+def test_folder_without_anything_is_an_empty_run(folder: RunDirectory) -> None:
     reader = Reader(folder)
 
     assert {"sys/state", "sys/size"} < set(reader.kinds())
@@ -72,7 +72,7 @@ def test_folder_without_anything_is_an_empty_run(folder: RunFolder) -> None:
         reader.points("loss")
 
 
-def test_everything_acknowledged_before_the_call_is_seen(folder: RunFolder, writer: Writer) -> None:
+def test_everything_acknowledged_before_the_call_is_seen(folder: RunDirectory, writer: Writer) -> None:
     reader = Reader(folder)
     for i in range(5):
         put(writer, "loss", [i])
@@ -85,7 +85,7 @@ def test_everything_acknowledged_before_the_call_is_seen(folder: RunFolder, writ
 
 
 def test_live_tail_is_read_on_from_where_it_was(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
     read_records = series.read_records
@@ -106,7 +106,7 @@ def test_live_tail_is_read_on_from_where_it_was(
     assert [1000, 10, 0] == reads
 
 
-def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_it_is_filled(folder: RunFolder, writer: Writer) -> None:
+def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_filled(folder: RunDirectory, writer: Writer) -> None:
     from naiad.storage.local.journal.segment import pack_int
 
     reader = Reader(folder)
@@ -122,7 +122,7 @@ def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_it_is_filled(fol
 
 
 def test_files_folded_between_listing_and_reading_are_found_in_the_index(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_and_die(folder)
     reader = Reader(folder)
@@ -132,7 +132,7 @@ def test_files_folded_between_listing_and_reading_are_found_in_the_index(
     def list_then_fold(place: Path) -> Any:
         found = listing(place)
         if next(folds, False):
-            Keeper(folder, Tuning.from_environment()).fold(None)
+            Maintenance(folder, Tuning.from_environment()).fold(None)
         return found
 
     monkeypatch.setattr(view_module, "list_journal", list_then_fold)
@@ -142,7 +142,7 @@ def test_files_folded_between_listing_and_reading_are_found_in_the_index(
 
 
 def test_files_folded_while_they_are_read_are_found_in_the_index(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_and_die(folder)
     reader = Reader(folder)
@@ -152,7 +152,7 @@ def test_files_folded_while_they_are_read_are_found_in_the_index(
 
     def fold_first(tail: Tail, *files: Any) -> Any:
         if next(folds, False):
-            Keeper(folder, Tuning.from_environment()).fold(None)
+            Maintenance(folder, Tuning.from_environment()).fold(None)
         return update(tail, *files)
 
     monkeypatch.setattr(Tail, "update", fold_first)
@@ -160,26 +160,26 @@ def test_files_folded_while_they_are_read_are_found_in_the_index(
 
 
 def test_fold_between_picture_and_rows_is_noticed(
-    folder: RunFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(writer, "loss", [0, 1])
     fold(writer)
     put(writer, "loss", [2])
     reader = Reader(folder)
-    rows = View.rows
+    rows = Snapshot.rows
     folds = iter([True])
 
-    def fold_first(self: View, state: Any, table: str) -> Any:
+    def fold_first(self: Snapshot, state: Any, table: str) -> Any:
         if next(folds, False):
             fold(writer)
         return rows(self, state, table)
 
-    monkeypatch.setattr(View, "rows", fold_first)
+    monkeypatch.setattr(Snapshot, "rows", fold_first)
     assert [0, 1, 2] == reader.points("loss").steps.tolist()
 
 
 def test_journal_that_names_vanished_files_for_ever_is_an_error(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_and_die(folder)
     found = view_module.list_journal(folder.journal)
@@ -191,7 +191,7 @@ def test_journal_that_names_vanished_files_for_ever_is_an_error(
         Reader(folder).kinds()
 
 
-def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
     reader = Reader(folder)
     for i in range(4):
@@ -203,7 +203,7 @@ def test_run_that_is_resumed_under_a_reader_is_followed(folder: RunFolder, monke
     assert [] == reader.damages
 
 
-def test_readers_in_threads_see_growing_prefixes_while_it_is_folded(folder: RunFolder) -> None:
+def test_readers_in_threads_see_growing_prefixes_while_it_is_folded(folder: RunDirectory) -> None:
     writer = Writer.open(folder)
     problems: list[BaseException] = []
     is_over = threading.Event()
@@ -235,7 +235,7 @@ def test_readers_in_threads_see_growing_prefixes_while_it_is_folded(folder: RunF
     assert [] == problems
 
 
-def test_values_below_a_namespace_come_in_one_pass(folder: RunFolder, writer: Writer) -> None:
+def test_values_below_a_namespace_come_in_one_pass(folder: RunDirectory, writer: Writer) -> None:
     at = writer.now()
     writer.log([Assign(path, "int", i, at) for i, path in enumerate(["aa", "a/b", "a/c", "ab", "sys/id"])])
     reader = Reader(folder)
@@ -246,7 +246,7 @@ def test_values_below_a_namespace_come_in_one_pass(folder: RunFolder, writer: Wr
     assert {} == reader.values("nothing")
 
 
-def test_reader_goes_on_after_a_fork(folder: RunFolder, writer: Writer) -> None:
+def test_reader_goes_on_after_a_fork(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [0, 1])
     fold(writer)
     reader = Reader(folder)
@@ -260,7 +260,7 @@ def test_reader_goes_on_after_a_fork(folder: RunFolder, writer: Writer) -> None:
     assert [0, 1] == reader.points("loss").steps.tolist()
 
 
-def test_deleted_fields_are_missing_whether_folded_or_not(folder: RunFolder, writer: Writer) -> None:
+def test_deleted_fields_are_missing_whether_folded_or_not(folder: RunDirectory, writer: Writer) -> None:
     put(writer, "loss", [0])
     writer.log([Assign("x", "int", 1, writer.now()), Tags("sys/tags", ["a"], [], False, writer.now())])
     for is_folded in (False, True):
@@ -296,7 +296,7 @@ def test_charts_lose_no_spike(parts: list[Any], buckets: int, folded: list[bool]
         patch.setenv("NAIAD_SYNC_SECONDS", "600")
         patch.setattr(series, "DECODED_PER_BUCKET", 4)  # so that a few hundred points are drawn from pyramids
         patch.setattr("naiad.storage.local.index.fold.PACK_BELOW", 8)
-        writer = Writer.open(RunFolder(Path(place) / "run"))
+        writer = Writer.open(RunDirectory(Path(place) / "run"))
         writer.bind("loss")
         count = 0
         for part, is_folded in zip(parts, folded, strict=False):
@@ -342,7 +342,7 @@ def check_chart(chart: Any, points: Any, buckets: int) -> None:
 
 @pytest.mark.parametrize("order", ["ascending", "descending", "overlapping"])
 def test_long_series_are_drawn_alike_from_pyramids_and_from_points(
-    folder: RunFolder, writer: Writer, order: str, monkeypatch: pytest.MonkeyPatch
+    folder: RunDirectory, writer: Writer, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 40_000
     values = np.sin(np.arange(2 * count) / 50)

@@ -19,8 +19,8 @@ from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.segment import HEADER, RECORD
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
@@ -43,7 +43,7 @@ def begun(root: Path) -> Writer:
 
 
 @pytest.fixture
-def short(tmp_path: Path) -> RunFolder:
+def short(tmp_path: Path) -> RunDirectory:
     """A stopped run that is only a journal."""
     writer = begun(tmp_path / "store")
     writer.stop()
@@ -51,10 +51,10 @@ def short(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def long(tmp_path: Path) -> RunFolder:
+def long(tmp_path: Path) -> RunDirectory:
     """A stopped run that is only an index."""
     writer = begun(tmp_path / "store")
-    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
     writer.stop()
     return writer.folder
 
@@ -69,12 +69,12 @@ def zero(path: Path, at: int, count: int = PAGE) -> None:
     path.write_bytes(data)
 
 
-def only(folder: RunFolder, suffix: str) -> Path:
+def only(folder: RunDirectory, suffix: str) -> Path:
     (path,) = folder.journal.glob(f"*.{suffix}")
     return path
 
 
-def repaired(folder: RunFolder) -> Repair:
+def repaired(folder: RunDirectory) -> Repair:
     """Repair, and see that the run is clean, sealed and changed in nothing by a second repair."""
     done = repair(folder)
     assert done.kept is not None
@@ -89,7 +89,7 @@ def repaired(folder: RunFolder) -> Repair:
     return done
 
 
-def test_repair_of_a_whole_run_changes_nothing(short: RunFolder) -> None:
+def test_repair_of_a_whole_run_changes_nothing(short: RunDirectory) -> None:
     before = contents(short.path)
 
     done = repair(short)
@@ -98,9 +98,9 @@ def test_repair_of_a_whole_run_changes_nothing(short: RunFolder) -> None:
     assert before == contents(short.path)
 
 
-def test_a_flipped_bit_is_turned_back(short: RunFolder, long: RunFolder) -> None:
+def test_a_flipped_bit_is_turned_back(short: RunDirectory, long: RunDirectory) -> None:
     for path in (only(short, "seg"), only(short, "ops"), long.index):
-        folder = RunFolder(path.parent.parent if path.suffix != ".db" else path.parent)
+        folder = RunDirectory(path.parent.parent if path.suffix != ".db" else path.parent)
         original = path.read_bytes()
         for at in (50, len(original) // 2, len(original) - 1):
             path.write_bytes(original[:at] + bytes([original[at] ^ 4]) + original[at + 1 :])
@@ -109,7 +109,7 @@ def test_a_flipped_bit_is_turned_back(short: RunFolder, long: RunFolder) -> None
             assert original == path.read_bytes()
 
 
-def test_points_of_a_zeroed_block_are_left_out_and_counted(short: RunFolder) -> None:
+def test_points_of_a_zeroed_block_are_left_out_and_counted(short: RunDirectory) -> None:
     zero(only(short, "seg"), 2 * PAGE)
 
     done = repaired(short)
@@ -122,7 +122,7 @@ def test_points_of_a_zeroed_block_are_left_out_and_counted(short: RunFolder) -> 
     assert "finished" == Reader(short).state()
 
 
-def test_points_whose_definition_is_lost_are_kept_under_another_path(short: RunFolder) -> None:
+def test_points_whose_definition_is_lost_are_kept_under_another_path(short: RunDirectory) -> None:
     ops = only(short, "ops")
     at = ops.read_bytes().index(b"\x95\xa6define")
     zero(ops, at, 10)
@@ -136,7 +136,7 @@ def test_points_whose_definition_is_lost_are_kept_under_another_path(short: RunF
 
 
 @pytest.mark.parametrize("page", range(9))
-def test_no_single_page_of_an_index_takes_more_than_its_own_rows(long: RunFolder, page: int) -> None:
+def test_no_single_page_of_an_index_takes_more_than_its_own_rows(long: RunDirectory, page: int) -> None:
     """The first pages: the description of the tables, and the root of each; some are the only leaf of their table."""
     zero(long.index, page * PAGE)
 
@@ -150,7 +150,7 @@ def test_no_single_page_of_an_index_takes_more_than_its_own_rows(long: RunFolder
     assert all(value == int(path[7:]) for path, value in reader.values("params").items())
 
 
-def test_a_cut_index_keeps_what_is_left(long: RunFolder) -> None:
+def test_a_cut_index_keeps_what_is_left(long: RunDirectory) -> None:
     os.truncate(long.index, long.index.stat().st_size // 2 + 77)
 
     repaired(long)
@@ -158,7 +158,7 @@ def test_a_cut_index_keeps_what_is_left(long: RunFolder) -> None:
     assert all(value == int(path[7:]) for path, value in Reader(long).values("params").items())
 
 
-def test_series_without_a_row_keep_their_points_under_another_path(long: RunFolder) -> None:
+def test_series_without_a_row_keep_their_points_under_another_path(long: RunDirectory) -> None:
     data = long.index.read_bytes()
     zero(long.index, data.index(b"short/7") // PAGE * PAGE)
 
@@ -173,7 +173,7 @@ def test_series_without_a_row_keep_their_points_under_another_path(long: RunFold
     )
 
 
-def test_a_lost_seal_is_made_anew(short: RunFolder) -> None:
+def test_a_lost_seal_is_made_anew(short: RunDirectory) -> None:
     short.seal.write_text("{}")
 
     done = repaired(short)
@@ -182,7 +182,7 @@ def test_a_lost_seal_is_made_anew(short: RunFolder) -> None:
     assert 0 == done.lost
 
 
-def test_originals_are_kept_and_a_second_repair_keeps_others(short: RunFolder) -> None:
+def test_originals_are_kept_and_a_second_repair_keeps_others(short: RunDirectory) -> None:
     zero(only(short, "seg"), PAGE)
     first = {name: data for name, data in contents(short.path).items() if name != ".lock"}
     one = repaired(short).kept
@@ -205,7 +205,7 @@ def test_a_run_that_is_being_written_is_refused(tmp_path: Path) -> None:
     writer.stop()
 
 
-def test_a_killed_run_with_a_torn_end_is_folded_and_stays_killed(short: RunFolder) -> None:
+def test_a_killed_run_with_a_torn_end_is_folded_and_stays_killed(short: RunDirectory) -> None:
     short.seal.unlink()
     ops = only(short, "ops")
     ops.write_bytes(ops.read_bytes()[:-3])
@@ -223,10 +223,10 @@ def test_a_killed_run_with_a_torn_end_is_folded_and_stays_killed(short: RunFolde
 def test_a_damaged_killed_run_is_repaired_and_stays_killed(tmp_path: Path) -> None:
     """Its index has a log beside it that SQLite has not put into the file yet, and its journal goes on after that."""
     writer = begun(tmp_path / "store")
-    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
     fid = writer.bind("later")
     writer.points(fid, [1.0, 2.0], [0, 1], [1e9, 1e9])
-    copy = RunFolder(tmp_path / "copy" / "run")
+    copy = RunDirectory(tmp_path / "copy" / "run")
     shutil.copytree(writer.folder.path, copy.path)  # nobody holds the lease of the copy
     writer.stop()
     zero(copy.index, copy.index.read_bytes().index(b"params/50") // PAGE * PAGE)
@@ -242,8 +242,8 @@ def test_a_damaged_killed_run_is_repaired_and_stays_killed(tmp_path: Path) -> No
     assert not copy.seal.exists()
 
 
-def test_a_run_copied_out_of_its_store_is_repaired(short: RunFolder, tmp_path: Path) -> None:
-    copy = RunFolder(tmp_path / "elsewhere" / "run")
+def test_a_run_copied_out_of_its_store_is_repaired(short: RunDirectory, tmp_path: Path) -> None:
+    copy = RunDirectory(tmp_path / "elsewhere" / "run")
     shutil.copytree(short.path, copy.path)
     zero(only(copy, "seg"), PAGE)
 
@@ -262,7 +262,7 @@ def test_one_flipped_bit_of_a_block_is_found() -> None:
     assert turned_back(block[:5] + b"abc" + block[8:], 1) is None
 
 
-def test_pages_give_the_rows_that_sqlite_gives(long: RunFolder) -> None:
+def test_pages_give_the_rows_that_sqlite_gives(long: RunDirectory) -> None:
     data = long.index.read_bytes()
     free = free_pages(data)
     assert free is not None
@@ -281,7 +281,7 @@ def test_resuming_a_damaged_run_repairs_it_first_and_keeps_the_original(store: P
     with naiad.init_run() as run:
         run["a"], run_id = 1, run["sys/id"].fetch()
         run["a"] = 2
-        folder = RunFolder(Path(run.get_url().removeprefix("file://")))
+        folder = RunDirectory(Path(run.get_url().removeprefix("file://")))
     ops = next(folder.journal.glob("*.ops"))
     ends = [item.end for item in read_frames(ops.read_bytes(), FILE_HEADER)]
     ops.write_bytes(ops.read_bytes()[: ends[-2]])

@@ -18,7 +18,7 @@ from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.segment import HEADER, RECORD, Segment
 from naiad.storage.local.journal.sums import Sums, holes
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
@@ -48,7 +48,7 @@ run.stop()
 """
 
 
-def killed(place: Path, program: str, *arguments: str, **settings: str) -> RunFolder:
+def killed(place: Path, program: str, *arguments: str, **settings: str) -> RunDirectory:
     environment = os.environ | settings
     command = [sys.executable, "-c", program, str(place / "store"), *arguments]
     done = subprocess.run(command, env=environment, check=False)
@@ -69,15 +69,15 @@ def waiting(tmp_path: Path) -> Writer:
 
 
 @pytest.fixture
-def folder(waiting: Writer, tmp_path: Path) -> RunFolder:
+def folder(waiting: Writer, tmp_path: Path) -> RunDirectory:
     """A copy of its run: what a kill would leave."""
-    copy = RunFolder(tmp_path / "copy" / "runs" / "run")
+    copy = RunDirectory(tmp_path / "copy" / "runs" / "run")
     shutil.copytree(waiting.folder.path, copy.path)
     waiting.stop()
     return copy
 
 
-def only(folder: RunFolder, suffix: str) -> Path:
+def only(folder: RunDirectory, suffix: str) -> Path:
     (path,) = folder.journal.glob(f"*.{suffix}")
     return path
 
@@ -126,7 +126,7 @@ def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> Non
     for at in (offsets[0], offsets[1], offsets[3]):
         segment.slot[1][at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
     sums.cover([segment], [])
-    folder = RunFolder(tmp_path.parent / "run")
+    folder = RunDirectory(tmp_path.parent / "run")
     folder.path.mkdir()
     folder.journal.symlink_to(tmp_path)
 
@@ -151,7 +151,7 @@ def test_holes_are_the_records_without_a_commit_word() -> None:
     assert [32, 128] == holes(b"".join(records))
 
 
-def test_one_flipped_bit_is_read_as_it_was_written_and_said(folder: RunFolder) -> None:
+def test_one_flipped_bit_is_read_as_it_was_written_and_said(folder: RunDirectory) -> None:
     path, at = only(folder, "seg"), HEADER + 300 * RECORD + 9
     change(path, at, bytes([path.read_bytes()[at] ^ 16]))
 
@@ -160,7 +160,7 @@ def test_one_flipped_bit_is_read_as_it_was_written_and_said(folder: RunFolder) -
     assert any("one bit has turned over" in damage.what for damage in verify(folder))
 
 
-def test_only_series_in_a_damaged_range_are_refused(folder: RunFolder) -> None:
+def test_only_series_in_a_damaged_range_are_refused(folder: RunDirectory) -> None:
     change(only(folder, "seg"), HEADER + 300 * RECORD, bytes(64))
 
     with pytest.warns(DamageWarning, match="points are lost"), pytest.raises(DamagedData, match="a"):
@@ -172,7 +172,7 @@ def test_only_series_in_a_damaged_range_are_refused(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize("suffix", ["seg", "ops"])
 @pytest.mark.parametrize("size", [None, 0, 600])
-def test_a_file_that_is_gone_or_cut_is_named(folder: RunFolder, suffix: str, size: int | None) -> None:
+def test_a_file_that_is_gone_or_cut_is_named(folder: RunDirectory, suffix: str, size: int | None) -> None:
     path = next(folder.journal.glob(f"*001.{suffix}"))
     path.unlink() if size is None else os.truncate(path, min(size, path.stat().st_size - 1))
 

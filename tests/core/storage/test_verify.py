@@ -14,8 +14,8 @@ from naiad.settings import Tuning
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.segment import HEADER, RECORD
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
@@ -33,7 +33,7 @@ def begun(root: Path) -> Writer:
 
 
 @pytest.fixture
-def short(tmp_path: Path) -> RunFolder:
+def short(tmp_path: Path) -> RunDirectory:
     """A stopped run that is only a journal."""
     writer = begun(tmp_path / "store")
     writer.stop()
@@ -41,10 +41,10 @@ def short(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def long(tmp_path: Path) -> RunFolder:
+def long(tmp_path: Path) -> RunDirectory:
     """A stopped run that is only an index."""
     writer = begun(tmp_path / "store")
-    Keeper(writer.folder, Tuning.from_environment()).fold(writer.journal)
+    Maintenance(writer.folder, Tuning.from_environment()).fold(writer.journal)
     writer.stop()
     return writer.folder
 
@@ -56,16 +56,16 @@ def change(path: Path, at: int, new: bytes = b"") -> None:
     path.write_bytes(data)
 
 
-def only(folder: RunFolder, suffix: str) -> Path:
+def only(folder: RunDirectory, suffix: str) -> Path:
     (path,) = folder.journal.glob(f"*.{suffix}")
     return path
 
 
-def said(folder: RunFolder) -> list[tuple[str, str | None]]:
+def said(folder: RunDirectory) -> list[tuple[str, str | None]]:
     return [(damage.file, damage.path) for damage in verify(folder)]
 
 
-def test_whole_runs_have_no_damage(short: RunFolder, long: RunFolder) -> None:
+def test_whole_runs_have_no_damage(short: RunDirectory, long: RunDirectory) -> None:
     for folder in (short, long):
         found = examine(folder)
 
@@ -82,7 +82,7 @@ def test_a_run_that_is_being_written_has_no_damage(tmp_path: Path) -> None:
     writer.stop()
 
 
-def test_damage_among_points_names_the_file_the_bytes_and_the_field(short: RunFolder) -> None:
+def test_damage_among_points_names_the_file_the_bytes_and_the_field(short: RunDirectory) -> None:
     segment = only(short, "seg")
     change(segment, HEADER + 300 * RECORD + 8)
 
@@ -93,7 +93,7 @@ def test_damage_among_points_names_the_file_the_bytes_and_the_field(short: RunFo
     assert f'{place}: 128 of its 700 points in this file are damaged (field "loss")' == str(damages[1])
 
 
-def test_only_the_field_whose_points_are_damaged_is_refused(short: RunFolder) -> None:
+def test_only_the_field_whose_points_are_damaged_is_refused(short: RunDirectory) -> None:
     change(only(short, "seg"), HEADER + 300 * RECORD + 8)
     reader = Reader(short)
 
@@ -105,7 +105,7 @@ def test_only_the_field_whose_points_are_damaged_is_refused(short: RunFolder) ->
     assert 0.1 == reader.value("lr")
 
 
-def test_damage_in_an_op_names_the_field_it_is_about(short: RunFolder) -> None:
+def test_damage_in_an_op_names_the_field_it_is_about(short: RunDirectory) -> None:
     ops = only(short, "ops")
     change(ops, ops.read_bytes().index(b"begun"))
 
@@ -113,7 +113,7 @@ def test_damage_in_an_op_names_the_field_it_is_about(short: RunFolder) -> None:
     assert (f"journal/{ops.name}", "lr") in said(short)
 
 
-def test_a_value_whose_op_is_damaged_is_refused(short: RunFolder) -> None:
+def test_a_value_whose_op_is_damaged_is_refused(short: RunDirectory) -> None:
     ops = only(short, "ops")
     change(ops, ops.read_bytes().index(b"begun"))
     reader = Reader(short)
@@ -126,7 +126,7 @@ def test_a_value_whose_op_is_damaged_is_refused(short: RunFolder) -> None:
     assert 700 == len(reader.points("loss").values)
 
 
-def test_a_cut_at_the_end_of_an_op_is_noticed(short: RunFolder) -> None:
+def test_a_cut_at_the_end_of_an_op_is_noticed(short: RunDirectory) -> None:
     """Nothing in the file tells that its last op is gone; the seal does."""
     ops = only(short, "ops")
     size = ops.stat().st_size
@@ -140,7 +140,7 @@ def test_a_cut_at_the_end_of_an_op_is_noticed(short: RunFolder) -> None:
     assert f"where {size} were sealed" in damage.what
 
 
-def test_a_damaged_chunk_is_named_with_its_field(long: RunFolder) -> None:
+def test_a_damaged_chunk_is_named_with_its_field(long: RunDirectory) -> None:
     data = long.index.read_bytes()
     change(long.index, data.rindex(b"P\x01\x03\x00") + 200)
 
@@ -150,7 +150,7 @@ def test_a_damaged_chunk_is_named_with_its_field(long: RunFolder) -> None:
     assert 1 == len({path for _file, path in found if path} & {"loss", "accuracy"})
 
 
-def test_only_the_field_whose_chunk_is_damaged_is_refused(long: RunFolder) -> None:
+def test_only_the_field_whose_chunk_is_damaged_is_refused(long: RunDirectory) -> None:
     change(long.index, long.index.read_bytes().rindex(b"P\x01\x03\x00") + 200)
     (damaged,) = {path for _file, path in said(long) if path}
     whole = "loss" if damaged == "accuracy" else "accuracy"
@@ -162,14 +162,14 @@ def test_only_the_field_whose_chunk_is_damaged_is_refused(long: RunFolder) -> No
     assert 700 == reader.count(damaged)
 
 
-def test_a_destroyed_index_is_refused_with_the_way_out(long: RunFolder) -> None:
+def test_a_destroyed_index_is_refused_with_the_way_out(long: RunDirectory) -> None:
     change(long.index, 0, bytes(4096))
 
     with pytest.raises(DamagedData, match=f"run.db is damaged(.|\n)*naiad repair {long.uid}"):
         Reader(long).kinds()
 
 
-def test_missing_and_added_files_are_damage(short: RunFolder) -> None:
+def test_missing_and_added_files_are_damage(short: RunDirectory) -> None:
     segment = only(short, "seg")
     segment.rename(segment.with_name("9-abcdef.000001.seg"))
 
@@ -179,7 +179,7 @@ def test_missing_and_added_files_are_damage(short: RunFolder) -> None:
     assert "journal/9-abcdef.000001.seg: it is not part of what was sealed" in found
 
 
-def test_a_series_in_a_missing_file_is_refused(short: RunFolder) -> None:
+def test_a_series_in_a_missing_file_is_refused(short: RunDirectory) -> None:
     only(short, "seg").unlink()
     reader = Reader(short)
 
@@ -189,7 +189,7 @@ def test_a_series_in_a_missing_file_is_refused(short: RunFolder) -> None:
         reader.points("loss")
 
 
-def test_a_damaged_seal_is_damage(short: RunFolder) -> None:
+def test_a_damaged_seal_is_damage(short: RunDirectory) -> None:
     seal = json.loads(short.seal.read_text())
     seal["files"] = {}
     short.seal.write_text(json.dumps(seal))
@@ -197,7 +197,7 @@ def test_a_damaged_seal_is_damage(short: RunFolder) -> None:
     assert ["seal.json: it is not the seal that was written"] == [str(damage) for damage in verify(short)]
 
 
-def test_a_missing_seal_of_a_stopped_run_is_damage(short: RunFolder, long: RunFolder) -> None:
+def test_a_missing_seal_of_a_stopped_run_is_damage(short: RunDirectory, long: RunDirectory) -> None:
     for folder in (short, long):
         folder.seal.unlink()
 
@@ -205,7 +205,7 @@ def test_a_missing_seal_of_a_stopped_run_is_damage(short: RunFolder, long: RunFo
         assert examine(folder).is_stopped
 
 
-def test_the_torn_end_of_a_killed_run_is_no_damage(short: RunFolder) -> None:
+def test_the_torn_end_of_a_killed_run_is_no_damage(short: RunDirectory) -> None:
     """Without its seal and its last op, a run is as a kill leaves it."""
     short.seal.unlink()
     ops = only(short, "ops")
@@ -218,9 +218,9 @@ def test_the_torn_end_of_a_killed_run_is_no_damage(short: RunFolder) -> None:
     assert not found.is_stopped
 
 
-def test_the_files_of_a_store_are_verified(short: RunFolder) -> None:
+def test_the_files_of_a_store_are_verified(short: RunDirectory) -> None:
     store = Store(short.path.parent.parent)
-    own = RunFolder(store.root)
+    own = RunDirectory(store.root)
     assert {own: [], short: []} == verify_store(store)
 
     (key,) = [path for path in (store.root / "keys").iterdir() if not path.name.startswith(".")]
@@ -240,13 +240,13 @@ def test_json_nested_too_deeply_ends_neither_a_table_nor_verify(tmp_path: Path) 
         with naiad.init_run(store=store, project="p", source_files=[], git_ref=False) as run:
             run["x"] = 1
             run._session.write(Assign("files", "artifact", text), wait=True)
-        damaged = RunFolder(Path(run._folder.path))
+        damaged = RunDirectory(Path(run._folder.path))
     damaged.seal.write_text(deep)
     (store / "custom").mkdir(exist_ok=True)
     (store / "custom" / "0").write_text(deep)
 
     found = verify_store(Store(store))
-    assert ["custom/0"] == [damage.file for damage in found[RunFolder(store)]]
+    assert ["custom/0"] == [damage.file for damage in found[RunDirectory(store)]]
     assert damaged.seal.name in [damage.file for damage in found[damaged]]
     assert 3 == len(found), "the other run is looked at too"
     for part in store.glob("catalog.db*"):

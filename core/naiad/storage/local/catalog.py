@@ -25,7 +25,7 @@ from naiad.progress import showing
 from naiad.storage.container_kinds import KINDS, RUN, ContainerKind
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register
-from naiad.storage.local.layout import Layout, RunFolder
+from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.summaries import Summary, has_tag, is_in_trash, summaries
 from naiad.storage.sql.database import open_for_writing, open_in_memory
 from naiad.storage.sql.values import Stamp, about, container, forget, metadata, put, stamps
@@ -202,8 +202,8 @@ class Catalog:
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
 
     def _stale(
-        self, folders: Iterable[RunFolder], marks: dict[str, int], known: dict[str, Stamp]
-    ) -> Iterator[tuple[RunFolder, Stamp]]:
+        self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]
+    ) -> Iterator[tuple[RunDirectory, Stamp]]:
         """The folders that are not as they were when they were read; of a sealed one the seal tells."""
         for folder in folders:
             before = known.get(folder.uid)
@@ -222,7 +222,7 @@ class Catalog:
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
-    def _lying(self, uids: Iterable[str]) -> Iterator[RunFolder]:
+    def _lying(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
         for uid in uids:
             places = (self._layout.folder(uid, kind) for kind in KINDS)
             yield from (folder for folder in places if folder.path.is_dir())
@@ -235,7 +235,7 @@ class Catalog:
         except (FileNotFoundError, PermissionError):
             return {}
 
-    def _unmark(self, folders: Iterable[RunFolder], marks: dict[str, int]) -> None:
+    def _unmark(self, folders: Iterable[RunDirectory], marks: dict[str, int]) -> None:
         """Of runs that were sealed when they were read, and not begun again since."""
         for folder in folders:
             mark = self._layout.root / "changed" / folder.uid

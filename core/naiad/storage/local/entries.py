@@ -15,7 +15,7 @@ from naiad.storage.local.ids import Register
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.states import STRING_SERIES, STRING_SET, FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.values import Cell, Entry, Stamp
 
@@ -28,7 +28,7 @@ FACTS = {"artifact": "hash", "git_ref": "commit_id"}
 """Kinds whose value is JSON, and what of it is kept."""
 
 
-def stamp_of(folder: RunFolder) -> Stamp:
+def stamp_of(folder: RunDirectory) -> Stamp:
     """Changes with every write to the container; empty while it is being written, or this user may not look."""
     try:
         return _stamp(folder)
@@ -36,7 +36,7 @@ def stamp_of(folder: RunFolder) -> Stamp:
         return Stamp("", "")
 
 
-def _stamp(folder: RunFolder) -> Stamp:
+def _stamp(folder: RunDirectory) -> Stamp:
     seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
     if not seal and any(each.is_alive for each in read_writers(folder.journal, {}).values()):
         return Stamp("", "")
@@ -51,7 +51,7 @@ def _stamp(folder: RunFolder) -> Stamp:
     return Stamp(" ".join(sorted(files)), seal)
 
 
-def seal_stamp(folder: RunFolder) -> str:
+def seal_stamp(folder: RunDirectory) -> str:
     """Changes with every seal of the container; empty while it has none."""
     try:
         stat = os.stat(f"{folder.path}/{SEAL}")
@@ -60,7 +60,7 @@ def seal_stamp(folder: RunFolder) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def read_entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
+def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     """What there is to know of a container; of one that cannot be read, its id and why."""
     try:
         with warnings.catch_warnings():
@@ -74,14 +74,14 @@ def read_entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
         return _unreadable(ids, folder, stamp, "newer")
 
 
-def _unreadable(ids: Register, folder: RunFolder, stamp: Stamp, state: str) -> Entry:
+def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -> Entry:
     number = ids.id_of(folder.uid) or folder.uid
     project = ids.projects().get(number.partition("-")[0], "")
     cells = {("sys/id", "string"): number}
     return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
 
 
-def _entry(ids: Register, folder: RunFolder, stamp: Stamp) -> Entry:
+def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     reader = Reader(folder)
     cells: dict[tuple[str, str], Cell] = {
         (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()

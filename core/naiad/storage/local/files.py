@@ -1,4 +1,4 @@
-"""Reading stored files: the bytes of a `KeptFile`, wherever they are by now."""
+"""Reading stored files: the bytes of a `FileRef`, wherever they are by now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO, TypeVar
 
 from naiad.disk import Report, nothing, replacing, write_all
 from naiad.errors import DamagedData
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.storage.local.blobs import Blobs, damaged
 from naiad.storage.local.packs import Slice, read_slice
 from naiad.storage.local.reader import Reader
@@ -21,7 +21,7 @@ __all__ = ["check_stored", "copy_to", "open_stored", "read_stored"]
 T = TypeVar("T")
 
 
-def read_stored(reader: Reader, file: KeptFile) -> bytes:
+def read_stored(reader: Reader, file: FileRef) -> bytes:
     """The bytes of a file, checked.
 
     Raises:
@@ -34,7 +34,7 @@ def read_stored(reader: Reader, file: KeptFile) -> bytes:
     return _found(reader, file, lambda blobs, name: blobs.read(name))
 
 
-def open_stored(reader: Reader, file: KeptFile, *, is_checked: bool = False) -> BinaryIO:
+def open_stored(reader: Reader, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
     """The bytes of a file to read.
 
     Args:
@@ -51,7 +51,7 @@ def open_stored(reader: Reader, file: KeptFile, *, is_checked: bool = False) -> 
     return _Checked(stream, reader.resolve(file.blob)) if is_checked else stream  # type: ignore[return-value]  # as much of a stream as its users need
 
 
-def copy_to(reader: Reader, file: KeptFile, destination: Path, report: Report = nothing) -> None:
+def copy_to(reader: Reader, file: FileRef, destination: Path, report: Report = nothing) -> None:
     """Make a file with these bytes, checked. It appears whole or not at all and replaces what is there.
 
     Raises:
@@ -67,7 +67,7 @@ def copy_to(reader: Reader, file: KeptFile, destination: Path, report: Report = 
     return None
 
 
-def check_stored(reader: Reader, file: KeptFile) -> None:
+def check_stored(reader: Reader, file: FileRef) -> None:
     """Compare the bytes of a file that has a blob with what was stored.
 
     Raises:
@@ -99,11 +99,11 @@ class _Checked:
         self._stream.close()
 
 
-def _slice(file: KeptFile, name: str) -> Slice:
+def _slice(file: FileRef, name: str) -> Slice:
     return Slice(name, file.start or 0, file.size, file.sha256)
 
 
-def _found(reader: Reader, file: KeptFile, read: Callable[[Blobs, str], T]) -> T:
+def _found(reader: Reader, file: FileRef, read: Callable[[Blobs, str], T]) -> T:
     """Read content under the name it has now; once more if it got another one just then."""
     blobs = Blobs(reader.folder.blobs)
     name = reader.resolve(file.blob)
@@ -119,7 +119,7 @@ def _found(reader: Reader, file: KeptFile, read: Callable[[Blobs, str], T]) -> T
         return read(blobs, moved)
 
 
-def _require_size(blobs: Blobs, name: str, file: KeptFile) -> None:
+def _require_size(blobs: Blobs, name: str, file: FileRef) -> None:
     """A power cut may have kept less of content than came in, before it was hashed: no hash can tell that."""
     if file.start is None:
         with blobs.open(name) as stream:

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Iterator
 
 from naiad.errors import DamagedData, DamageWarning
-from naiad.refs import KeptFile, KeptVersion
+from naiad.refs import ArtifactRef, FileRef
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.storage.local.files import check_stored
 from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
 from naiad.storage.local.journal.files import Damage
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -34,7 +34,7 @@ ARTIFACT = "artifact"
 FILE_KINDS = (FILE, FILE_SERIES, FILE_SET, ARTIFACT)
 
 
-def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
+def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
     """Every file that a run keeps, with the path of its field; of an artifact the list of its files.
 
     Raises:
@@ -42,7 +42,7 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, KeptFile]]:
     """
     for path, texts in _texts(reader):
         for text in texts:
-            yield path, KeptFile.from_text(text)
+            yield path, FileRef.from_text(text)
 
 
 def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
@@ -57,10 +57,10 @@ def file_texts(state: FieldState, entries: list[str]) -> list[str]:
         return entries
     if state.kind == FILE_SET:
         return list(state.members.values())
-    return [KeptVersion.from_text(str(state.value)).manifest if state.kind == ARTIFACT else str(state.value)]
+    return [ArtifactRef.from_text(str(state.value)).manifest if state.kind == ARTIFACT else str(state.value)]
 
 
-def damaged_files(folder: RunFolder) -> Iterator[Damage]:
+def damaged_files(folder: RunDirectory) -> Iterator[Damage]:
     """The stored files of a run that are missing or not what was stored; what else is damaged is found elsewhere."""
     reader = Reader(folder)
     with warnings.catch_warnings(), contextlib.suppress(DamagedData):
@@ -76,7 +76,7 @@ def damaged_files(folder: RunFolder) -> Iterator[Damage]:
 def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
     """What is wrong with a file, and the name of its content; each content of a size is looked at once."""
     try:
-        file = KeptFile.from_text(text)
+        file = FileRef.from_text(text)
     except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
         return error.what, ""
     if file.content is not None:
@@ -88,7 +88,7 @@ def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | No
     return checked[key], name
 
 
-def _what_is_wrong(reader: Reader, file: KeptFile) -> str:
+def _what_is_wrong(reader: Reader, file: FileRef) -> str:
     try:
         check_stored(reader, file)
     except DamagedData as error:

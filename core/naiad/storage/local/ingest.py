@@ -18,20 +18,20 @@ from naiad import clock
 from naiad.disk import Report, nothing
 from naiad.errors import DamagedData
 from naiad.file import File
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.storage.local.blobs import Blob, Blobs, Incoming
 from naiad.storage.local.files import open_stored
 from naiad.storage.local.packs import Slice, Taken, take_all
 from naiad.storage.local.reader import Reader
 
-__all__ = ["Intake"]
+__all__ = ["Ingest"]
 
 Log = Callable[[dict[str, str]], bool]
 BATCH = 256
 """Files whose folders are synced together; their hashes are logged before the next ones are begun."""
 
 
-class Intake:
+class Ingest:
     """What one writer takes in.
 
     Args:
@@ -54,7 +54,7 @@ class Intake:
         self._is_working = False
         self._error: OSError | None = None
 
-    def take(self, file: File, writer: str, report: Report = nothing) -> KeptFile:
+    def take(self, file: File, writer: str, report: Report = nothing) -> FileRef:
         """Copy what a file holds now.
 
         Raises:
@@ -65,7 +65,7 @@ class Intake:
             return _kept(self.blobs.take_bytes(file.content, writer), file.extension)
         return _kept(self.blobs.take(os.path.expanduser(file.path), writer, report), file.extension)
 
-    def take_all(self, paths: Sequence[str], writer: str, report: Report = nothing) -> list[KeptFile]:
+    def take_all(self, paths: Sequence[str], writer: str, report: Report = nothing) -> list[FileRef]:
         """Copy what many files hold now, all or none; small ones share a blob.
 
         Raises:
@@ -75,7 +75,7 @@ class Intake:
         taken = take_all(self.blobs, paths, writer, report)
         return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
 
-    def adopt(self, reader: Reader, file: KeptFile, writer: str) -> KeptFile:
+    def adopt(self, reader: Reader, file: FileRef, writer: str) -> FileRef:
         """Take in a file of some run: by name if it is in this store and settled, else as a copy.
 
         Raises:
@@ -196,9 +196,9 @@ class Intake:
             self.settle(())
 
 
-def _kept(content: Taken, extension: str) -> KeptFile:
+def _kept(content: Taken, extension: str) -> FileRef:
     if isinstance(content, Incoming):
-        return KeptFile(content.size, extension, blob=content.name)
+        return FileRef(content.size, extension, blob=content.name)
     if isinstance(content, Slice):
-        return KeptFile(content.size, extension, blob=content.pack, start=content.start, sha256=content.sha256)
-    return KeptFile.of_bytes(content, extension)
+        return FileRef(content.size, extension, blob=content.pack, start=content.start, sha256=content.sha256)
+    return FileRef.of_bytes(content, extension)

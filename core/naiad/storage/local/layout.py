@@ -17,13 +17,13 @@ from naiad import clock
 from naiad.ids import is_uid
 from naiad.storage.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 
-__all__ = ["Layout", "RunFolder", "open_lock"]
+__all__ = ["Layout", "RunDirectory", "open_lock"]
 
 LOCK_POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class RunDirectory:
     """The folder of one run, or of another container; nothing in it needs to exist yet."""
 
     path: Path
@@ -94,11 +94,11 @@ class Layout:
 
     root: Path
 
-    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
+    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunDirectory:
         """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
-        return RunFolder(self.root / kind.folder / uid)
+        return RunDirectory(self.root / kind.folder / uid)
 
-    def folders(self) -> Iterator[RunFolder]:
+    def folders(self) -> Iterator[RunDirectory]:
         """All containers: the runs, then the other kinds, each the oldest first."""
         for kind in KINDS:
             with contextlib.suppress(FileNotFoundError):

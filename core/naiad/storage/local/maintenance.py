@@ -19,7 +19,7 @@ from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.storage.local.blobs import INCOMING, is_incoming
 from naiad.storage.local.index import derived
-from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.projection import Projection, Shadowed
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, list_journal
@@ -30,13 +30,13 @@ from naiad.storage.local.journal.reserve import reserve_names
 from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 if TYPE_CHECKING:
-    from naiad.storage.local.index.fold import Folder
+    from naiad.storage.local.index.fold import Fold
 
-__all__ = ["Action", "Keeper", "candidates", "left_behind", "mark_changed"]
+__all__ = ["Action", "Maintenance", "candidates", "left_behind", "mark_changed"]
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024
@@ -47,13 +47,13 @@ MOST_RECORDS = 1_000_000
 PER_SERIES = 16
 
 
-class Keeper:
+class Maintenance:
     """Folds and finishes one run for one process. `journal` is this process's own; None for who only comes by."""
 
-    def __init__(self, folder: RunFolder, tuning: Tuning) -> None:
+    def __init__(self, folder: RunDirectory, tuning: Tuning) -> None:
         self._folder = folder
         self._tuning = tuning
-        self._index: Folder | None = None
+        self._index: Fold | None = None
         self.folds = 0
 
     def is_due(self, journal: Journal) -> bool:
@@ -69,10 +69,10 @@ class Keeper:
             OSError: the disk or the index refuses; nothing was changed.
         """
         with holding_forks():
-            from naiad.storage.local.index.fold import Folder, Source
+            from naiad.storage.local.index.fold import Fold, Source
 
         if self._index is None:
-            self._index = Folder(self._folder)
+            self._index = Fold(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
         me = "" if journal is None else journal.writer
         leases, free = self._standing(files, me)
@@ -111,10 +111,10 @@ class Keeper:
         if not self._folder.index.exists():
             return {}
         with holding_forks():
-            from naiad.storage.local.index.fold import Folder
+            from naiad.storage.local.index.fold import Fold
 
         if self._index is None:
-            self._index = Folder(self._folder)
+            self._index = Fold(self._folder)
         return self._index.known_positions()
 
     def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
@@ -123,7 +123,7 @@ class Keeper:
         taken, leases = read_taken(journal), read_leases(journal)
         loose = {file.writer for file in files}.difference(taken, leases, (me,))
         if loose:  # they stopped in order and wait to be folded, or somebody deleted their leases
-            leases = derived.writers(_picture(self._folder), self._folder)
+            leases = derived.writers(_projection(self._folder), self._folder)
         known = {writer: each for writer, each in {**taken, **leases}.items() if writer != me}
         free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)
         return known, free
@@ -238,10 +238,10 @@ class Keeper:
             (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
 
 
-def _picture(folder: RunFolder) -> Picture:
+def _projection(folder: RunDirectory) -> Projection:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
-        return Reader(folder).picture()
+        return Reader(folder).projection()
 
 
 def candidates(reader: Reader) -> dict[str, Liveness]:
@@ -259,7 +259,7 @@ def candidates(reader: Reader) -> dict[str, Liveness]:
     return {**read_taken(journal), **known}
 
 
-def left_behind(folder: RunFolder) -> list[str]:
+def left_behind(folder: RunDirectory) -> list[str]:
     """The names of content that dead writers of a run took in and did not put in its place."""
     try:
         names = [name for name in os.listdir(folder.blobs / INCOMING) if is_incoming(name)]
@@ -269,11 +269,11 @@ def left_behind(folder: RunFolder) -> list[str]:
         return []
     reader = Reader(folder)
     others = {writer for writer, each in candidates(reader).items() if each.is_copy or not each.is_dead}
-    mine = {file.writer for file in list_journal(folder.journal)} | set(reader.picture().writers)
+    mine = {file.writer for file in list_journal(folder.journal)} | set(reader.projection().writers)
     return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in others]
 
 
-def mark_changed(folder: RunFolder) -> None:
+def mark_changed(folder: RunDirectory) -> None:
     """Tell the catalog that it has to look at this run again.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Others: whether other processes have written a run since this one last looked, asked before each field that is new.
+"""Peer watcher: whether other processes have written a run, asked before each field that is new.
 
 Where nobody else is, the answer costs one look at the time of the journal folder, and that at most once a millisecond.
 """
@@ -9,9 +9,9 @@ import contextlib
 import os
 
 from naiad import clock
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
-__all__ = ["Others"]
+__all__ = ["PeerWatcher"]
 
 SETTLED_SECONDS = 0.02
 """A folder may change again at the same time by its clock; after this long it cannot."""
@@ -22,14 +22,14 @@ JOIN_SECONDS = 0.001
 Stamp = tuple[int, dict[str, int]]
 
 
-class Others:
+class PeerWatcher:
     """The ops files of other writers, as they were when this process last looked.
 
     A new field always makes one of them longer. They vanish when they are folded: others say so by files of their own,
     and this process knows how often it has folded.
     """
 
-    def __init__(self, folder: RunFolder, *, are_expected: bool) -> None:
+    def __init__(self, folder: RunDirectory, *, are_expected: bool) -> None:
         self._journal = str(folder.journal)
         self._stamp: Stamp | None = None if are_expected else (0, {})
         self._alone_at: int | None = None  # time of the folder when nobody else was in it

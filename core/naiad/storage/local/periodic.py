@@ -1,4 +1,4 @@
-"""Rounds: a daemon thread that does something again and again, until it is told to end."""
+"""PeriodicThread: a daemon thread that does something again and again, until it is told to end."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from queue import Empty, SimpleQueue
 
 from naiad import clock
 
-__all__ = ["Rounds"]
+__all__ = ["PeriodicThread"]
 
 
-class Rounds:
+class PeriodicThread:
     """One such thread. It calls `go` every few seconds, at once when it is woken, and at its end `leave`.
 
     Nobody waits for it for ever: to one that is `hand_over`ed to, `leave` says that it has to finish by itself.

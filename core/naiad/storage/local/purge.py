@@ -12,7 +12,7 @@ from naiad.scalars import unpack_text
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 from naiad.storage.local.claims import refusals
 from naiad.storage.local.journal.leases import may_be_written, read_taken
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -24,7 +24,7 @@ DEAD = ".purged-"
 """What a folder's name begins with from the moment it is gone; nobody lists names with a dot."""
 
 
-def refuse_written(folder: RunFolder, name: str) -> None:
+def refuse_written(folder: RunDirectory, name: str) -> None:
     """Raise if some process is writing the container, or may be.
 
     Raises:
@@ -44,7 +44,7 @@ def refuse_written(folder: RunFolder, name: str) -> None:
         )
 
 
-def purge(store: Store, folder: RunFolder, name: str) -> None:
+def purge(store: Store, folder: RunDirectory, name: str) -> None:
     """Remove a container that nobody writes. What was uploaded to it is freed with the blobs that no other one needs.
 
     A purge that is killed leaves the container as it was, or nothing but a hidden folder that `sweep` removes.
@@ -81,7 +81,7 @@ def sweep(store: Store) -> None:
             shutil.rmtree(dead, ignore_errors=True)  # another purge may be at it
 
 
-def _custom_id(folder: RunFolder) -> tuple[str, ...] | None:
+def _custom_id(folder: RunDirectory) -> tuple[str, ...] | None:
     """Project and custom id of a run that has one; nothing, so that all are looked through, if it cannot be read."""
     if folder.kind is not RUN:
         return None

@@ -10,8 +10,8 @@ from naiad.errors import DamagedData, FieldConflict, MissingField
 from naiad.ops import Plain, Text
 from naiad.storage.local.answers import Chart, Last, Points, Texts
 from naiad.storage.local.index import derived
-from naiad.storage.local.index.projection import Picture, Shadowed
-from naiad.storage.local.index.snapshot import View
+from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import (
     FILE_SET,
     FLOAT_SERIES,
@@ -24,7 +24,7 @@ from naiad.storage.local.index.states import (
 )
 from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.journal.leases import Liveness
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.points import Columns
@@ -40,9 +40,9 @@ ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
 class Reader:
     """One run, read. Everything acknowledged before a call is seen by it; safe to use from several threads."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDirectory) -> None:
         self.folder = folder
-        self._view = View(folder)
+        self._view = Snapshot(folder)
 
     @property
     def damages(self) -> list[Damage]:
@@ -63,21 +63,21 @@ class Reader:
         """
         self._view.read(lambda: None)
 
-    def picture(self) -> Picture:
+    def projection(self) -> Projection:
         """The fields and writers of the run as they are now, to look at and not to change."""
         self.refresh()
-        return self._view.picture
+        return self._view.projection
 
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
-        with self._view.current() as picture:
-            kinds = {path: state.kind for path in picture.fields if (state := picture.at(path))}
+        with self._view.current() as projection:
+            kinds = {path: state.kind for path in projection.fields if (state := projection.at(path))}
             return {**kinds, **derived.KINDS}
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
-        with self._view.current() as picture:
-            return picture.shadowed()
+        with self._view.current() as projection:
+            return projection.shadowed()
 
     def value(self, path: str) -> Plain:
         """The stored value of an atom.
@@ -106,9 +106,9 @@ class Reader:
 
     def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
         """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
-        with self._view.current() as picture:
+        with self._view.current() as projection:
             inside = prefix + "/" if prefix else ""
-            found = {path: picture.at(path) for path in picture.fields if path.startswith(inside)}
+            found = {path: projection.at(path) for path in projection.fields if path.startswith(inside)}
             atoms = {
                 path: (state.kind, state.value)
                 for path, state in found.items()
@@ -150,18 +150,18 @@ class Reader:
 
     def state(self) -> str:
         """running, finished, failed, terminated, killed or unknown."""
-        with self._view.current() as picture:
-            return derived.run_state(picture, derived.writers(picture, self.folder))
+        with self._view.current() as projection:
+            return derived.run_state(projection, derived.writers(projection, self.folder))
 
     def writers(self) -> dict[str, Liveness]:
         """The writers that have not said how they ended, and what is known of each."""
-        with self._view.current() as picture:
-            return derived.writers(picture, self.folder)
+        with self._view.current() as projection:
+            return derived.writers(projection, self.folder)
 
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""
-        with self._view.current() as picture:
-            return sum(writer.dropped_points + writer.dropped_ops for writer in picture.writers.values())
+        with self._view.current() as projection:
+            return sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
 
     def points(self, path: str) -> Points:
         """All points of a float series.
@@ -204,7 +204,7 @@ class Reader:
             return series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)[1]
 
         def find() -> list[tuple[FieldState, list[str]]]:
-            wanted = [state for state in self._view.picture.states() if state.kind in kinds]
+            wanted = [state for state in self._view.projection.states() if state.kind in kinds]
             return [(state, texts(state)) for state in wanted]
 
         return self._view.read(find)
@@ -261,10 +261,10 @@ class Reader:
         """All fields that are stored, whole and shown, in one pass; with each series its facts."""
 
         def find() -> list[tuple[FieldState, Series | None]]:
-            picture, tail = self._view.picture, self._view.tail()
-            late = tail.owners(picture) if tail else set()
-            paths = (path for path in picture.fields if path not in derived.KINDS and path not in self._view.refused)
-            states = [state for path in paths if (state := picture.at(path))]
+            projection, tail = self._view.projection, self._view.tail()
+            late = tail.owners(projection) if tail else set()
+            paths = (path for path in projection.fields if path not in derived.KINDS and path not in self._view.refused)
+            states = [state for path in paths if (state := projection.at(path))]
             return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
 
         return self._view.read(find)
@@ -285,7 +285,7 @@ class Reader:
         damage = self._view.refused.get(path)
         if damage is not None:
             raise self._view.damage(path, damage.file, damage.what)
-        state = self._view.picture.at(path)
+        state = self._view.projection.at(path)
         if state is None:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
         if kinds and state.kind not in kinds:
@@ -321,8 +321,8 @@ class Reader:
         return self._facts(state) if is_more else state.series
 
     def _derived(self) -> dict[str, Plain]:
-        with self._view.current() as picture:
-            return derived.values(picture, self.folder)
+        with self._view.current() as projection:
+            return derived.values(projection, self.folder)
 
 
 def _text(text: Text) -> str:

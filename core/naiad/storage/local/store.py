@@ -29,7 +29,7 @@ from naiad.storage.local.claims import claim, refusals, remember_to_sync, sync_n
 from naiad.storage.local.duplicate_ids import namesakes
 from naiad.storage.local.ids import Register, kind_of_id
 from naiad.storage.local.journal.files import refuse_newer
-from naiad.storage.local.layout import Layout, RunFolder
+from naiad.storage.local.layout import Layout, RunDirectory
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
@@ -46,7 +46,7 @@ BEGIN_SECONDS = 1.0
 class Ticket:
     """A container to begin or to join."""
 
-    folder: RunFolder
+    folder: RunDirectory
     id: str
     is_new: bool
 
@@ -197,15 +197,15 @@ class Store:
             self.unmark(ticket.folder)
             self.register.release_custom(ticket.folder.uid)
 
-    def unmark(self, folder: RunFolder) -> None:
+    def unmark(self, folder: RunDirectory) -> None:
         """The catalog need not look at this folder, which is gone."""
         (self.root / "changed" / folder.uid).unlink(missing_ok=True)
 
-    def find_run(self, name: str) -> RunFolder:
+    def find_run(self, name: str) -> RunDirectory:
         """The run with this id (`KEY-12`) or uid; see `find`."""
         return self.find(name, RUN)
 
-    def find(self, name: str, kind: ContainerKind | None = None) -> RunFolder:
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunDirectory:
         """The container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
 
         One that was copied in from another store is found by its own `sys/id` too, as long as no other has it; an id
@@ -226,7 +226,7 @@ class Store:
             )
         return folder
 
-    def _own(self, name: str) -> RunFolder | None:
+    def _own(self, name: str) -> RunDirectory | None:
         """The folder that an id of this store means, if no other that lies here has the same."""
         folder = self._lying(self.register.uid(name))
         if folder is not None:
@@ -242,13 +242,13 @@ class Store:
                 run_id=name,
             )
 
-    def _lying(self, uid: str) -> RunFolder | None:
+    def _lying(self, uid: str) -> RunDirectory | None:
         """The folder with this name, if it is there."""
         if not ids.is_uid(uid):
             return None
         return next((found for kind in KINDS if (found := self.folder(uid, kind)).path.is_dir()), None)
 
-    def _copied_in(self, name: str, kind: ContainerKind) -> RunFolder:
+    def _copied_in(self, name: str, kind: ContainerKind) -> RunDirectory:
         rows = self.catalog().rows(kind=None, is_trashed=None) if self.root.is_dir() else []
         found = [row for row in rows if row.id == name]
         if found:
@@ -257,15 +257,15 @@ class Store:
             raise self._not_found(name, kind)
         return self.folder(found[0].uid, found[0].kind)
 
-    def id_of(self, folder: RunFolder) -> str:
+    def id_of(self, folder: RunDirectory) -> str:
         """The id under which the store knows a container whose `sys/id` cannot be read; its uid if there is none."""
         return self.register.id_of(folder.uid) or folder.uid
 
-    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunFolder:
+    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunDirectory:
         """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
         return self.layout.folder(uid, kind)
 
-    def folders(self) -> Iterator[RunFolder]:
+    def folders(self) -> Iterator[RunDirectory]:
         """All containers: the runs, then the other kinds, each the oldest first."""
         return self.layout.folders()
 

@@ -35,21 +35,21 @@ from naiad.errors import (
 from naiad.file import File
 from naiad.mounts import can_map
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
-from naiad.refs import KeptFile
+from naiad.refs import FileRef
 from naiad.settings import Tuning
 from naiad.storage.base import Change, PointLog, Shadowed
 from naiad.storage.local import maintenance
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index import derived
-from naiad.storage.local.ingest import Intake
+from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.storage.local.journal.segment import close
 from naiad.storage.local.journal.upkeep import is_deleted
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.peers import Others
-from naiad.storage.local.periodic import Rounds
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.peers import PeerWatcher
+from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import refusals, remember_to_sync, sync_names
 
@@ -78,7 +78,7 @@ PRINTED_BYTES = 1024 * 1024
 class Writer:
     """One process writing one run. Its journal is what the fields write to."""
 
-    def __init__(self, folder: RunFolder, role: str, session: int, at: float, *, on_error: str) -> None:
+    def __init__(self, folder: RunDirectory, role: str, session: int, at: float, *, on_error: str) -> None:
         self.folder = folder
         self.role = role
         self.is_active = True
@@ -89,9 +89,9 @@ class Writer:
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf  # a fold that failed is not tried again at once
-        self._keeper = maintenance.Keeper(folder, self._tuning)
-        self._others = Others(folder, are_expected=True)
-        self._intake = Intake(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
+        self._keeper = maintenance.Maintenance(folder, self._tuning)
+        self._others = PeerWatcher(folder, are_expected=True)
+        self._intake = Ingest(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
@@ -104,7 +104,7 @@ class Writer:
     @classmethod
     def open(
         cls,
-        folder: RunFolder,
+        folder: RunDirectory,
         *,
         role: str = "owner",
         first_ops: Sequence[Op] = (),
@@ -120,7 +120,7 @@ class Writer:
             return cls._open(folder, role, first_ops, on_error)
 
     @classmethod
-    def _open(cls, folder: RunFolder, role: str, first_ops: Sequence[Op], on_error: str) -> Writer:
+    def _open(cls, folder: RunDirectory, role: str, first_ops: Sequence[Op], on_error: str) -> Writer:
         is_new = not folder.path.exists()
         if is_new:
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -128,26 +128,26 @@ class Writer:
         folder.journal.mkdir(exist_ok=True)
         if is_new:
             writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
-            writer._others = Others(folder, are_expected=False)
+            writer._others = PeerWatcher(folder, are_expected=False)
             return writer
         _mend(folder)
         with folder.lock():
             reader = Reader(folder)
-            picture = reader.picture()
-            session = max((writer.session for writer in picture.writers.values()), default=0)
-            if not any(each.is_alive for each in derived.writers(picture, folder).values()):
+            projection = reader.projection()
+            session = max((writer.session for writer in projection.writers.values()), default=0)
+            if not any(each.is_alive for each in derived.writers(projection, folder).values()):
                 session += 1
-            at = max([clock.now(), *(writer.at for writer in picture.writers.values())])
+            at = max([clock.now(), *(writer.at for writer in projection.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
-                writer.journal.sums.note_index(reader.folds, 0, len(picture.fields))
+                writer.journal.sums.note_index(reader.folds, 0, len(projection.fields))
         writer._intake.settle(maintenance.left_behind(folder))
         return writer
 
     @classmethod
     def _begin(
         cls,
-        folder: RunFolder,
+        folder: RunDirectory,
         role: str,
         session: int,
         at: float,
@@ -269,7 +269,7 @@ class Writer:
         except JournalClosed:
             raise self._inactive() from None
 
-    def ingest(self, file: File, report: Report = nothing) -> KeptFile:
+    def ingest(self, file: File, report: Report = nothing) -> FileRef:
         """Copy what a file holds now; a change that names it has to be written, or the copy dropped.
 
         Raises:
@@ -279,7 +279,7 @@ class Writer:
         """
         return self._taking(lambda name: self._intake.take(file, name, report))
 
-    def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[KeptFile]:
+    def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[FileRef]:
         """The same for many files, all or none; small ones share a blob."""
         return self._taking(lambda name: self._intake.take_all(paths, name, report))
 
@@ -299,7 +299,7 @@ class Writer:
         """Give up content that came in and no op names."""
         self._intake.drop(content)
 
-    def adopt(self, reader: Reader, file: KeptFile) -> KeptFile:
+    def adopt(self, reader: Reader, file: FileRef) -> FileRef:
         """Take in a file of some run, as `ingest` does.
 
         Raises:
@@ -376,10 +376,12 @@ class Writer:
         kind = self.folder.kind
         return kind.inactive(f"The {kind.noun} in {self.folder.path} was stopped in this process and takes no more.")
 
-    def _new_rounds(self) -> tuple[Rounds, Rounds]:
+    def _new_rounds(self) -> tuple[PeriodicThread, PeriodicThread]:
         """The background thread, and another for checksums, which a slow disk or a long fold must not delay."""
         seconds = min(self._tuning.sync_seconds, COVER_SECONDS)
-        return Rounds(seconds, self._go_round, self._leave), Rounds(COVER_SECONDS, self._cover, lambda _is_late: None)
+        return PeriodicThread(seconds, self._go_round, self._leave), PeriodicThread(
+            COVER_SECONDS, self._cover, lambda _is_late: None
+        )
 
     def _cover(self) -> None:
         self.journal.cover()
@@ -516,7 +518,7 @@ class Writer:
     def _latest_session(self) -> int:
         with contextlib.suppress(NaiadError), warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
-            return max((each.session for each in Reader(self.folder).picture().writers.values()), default=0)
+            return max((each.session for each in Reader(self.folder).projection().writers.values()), default=0)
         return 0
 
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
@@ -614,8 +616,8 @@ class Writer:
         self._fold_after = -math.inf
         self._intake.forget()
         self.role = "guest"
-        self._keeper = maintenance.Keeper(self.folder, self._tuning)
-        self._others = Others(self.folder, are_expected=True)
+        self._keeper = maintenance.Maintenance(self.folder, self._tuning)
+        self._others = PeerWatcher(self.folder, are_expected=True)
         if self._lease is not None:
             self._lease.forget()
             self._lease = None
@@ -645,7 +647,7 @@ class Writer:
         return choice == "mmap" or (choice == "auto" and can_map(self.folder.path))
 
 
-def _mend(folder: RunFolder) -> None:
+def _mend(folder: RunDirectory) -> None:
     """Repair a sealed run that is damaged before its seal, the only witness of that, is removed."""
     reader = Reader(folder)
     reader.refresh()
@@ -665,7 +667,7 @@ def _reason(error: Exception) -> str:
     return str(error) if number is None or str(error).startswith("[Errno") else f"[Errno {number}] {error}"
 
 
-def _free(folder: RunFolder) -> int:
+def _free(folder: RunDirectory) -> int:
     try:
         found = os.statvfs(folder.path)
         return found.f_bavail * found.f_frsize

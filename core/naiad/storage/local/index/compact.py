@@ -16,13 +16,13 @@ from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
 from naiad.storage.local.index.index import Changes, Index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import Head, pack_crc
 from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
 from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.storage.local.journal.files import Damage
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
 __all__ = ["compact", "compact_if_worth_it"]
@@ -31,7 +31,7 @@ MOST_POINTS = 4_000_000
 """Beyond this a run is not compacted when it stops: stopping has to end within seconds."""
 
 
-def compact_if_worth_it(folder: RunFolder) -> bool:
+def compact_if_worth_it(folder: RunDirectory) -> bool:
     """Compact a run that lies in more than twice the rows it needs; whether that was so.
 
     Raises:
@@ -44,11 +44,11 @@ def compact_if_worth_it(folder: RunFolder) -> bool:
             head = index.head(connection)
             if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
                 return False
-            picture, head, _positions, _damages = index.load(connection)
+            projection, head, _positions, _damages = index.load(connection)
     except SQLAlchemyError as error:
         raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
-    shared = [state for state in picture.states() if len(state.point_writers()) > 1]
-    alone = [state for state in picture.states() if len(state.point_writers()) < 2]
+    shared = [state for state in projection.states() if len(state.point_writers()) > 1]
+    alone = [state for state in projection.states() if len(state.point_writers()) < 2]
     needed = sum(-(-state.series.count // POINTS_LIMIT) + len(state.point_writers()) for state in shared)
     needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
     short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
@@ -63,7 +63,7 @@ def _is_tidy(head: Head, needed: int) -> bool:
     return head.points > MOST_POINTS or head.chunks + head.packs <= 2 * needed + 8
 
 
-def compact(folder: RunFolder) -> None:
+def compact(folder: RunDirectory) -> None:
     """Write all series of a run anew, in one transaction; readers see it before or after. What is not folded stays.
 
     A run may be written meanwhile. A sealed one is checked against its seal first, and sealed again.
@@ -88,7 +88,7 @@ def compact(folder: RunFolder) -> None:
             write_seal(folder)
 
 
-def _require_sound(folder: RunFolder, seal: Seal | Damage) -> None:
+def _require_sound(folder: RunDirectory, seal: Seal | Damage) -> None:
     """A new seal must not vouch for damage that the old one shows."""
     if isinstance(seal, Damage):
         raise _refusal("", seal.file, seal.what)
@@ -97,25 +97,25 @@ def _require_sound(folder: RunFolder, seal: Seal | Damage) -> None:
             raise _refusal("", name, "it is not as it was sealed")
 
 
-def _rewrite(folder: RunFolder) -> None:
+def _rewrite(folder: RunDirectory) -> None:
     index = Index(folder, open_for_writing(folder.index))
     try:
         with index.snapshot() as connection:
-            picture, head, _positions, damages = index.load(connection)
+            projection, head, _positions, damages = index.load(connection)
             if damages:
                 raise _refusal("", damages[0].file, damages[0].what)
-            changes = _rewritten(index, connection, picture)
+            changes = _rewritten(index, connection, projection)
             _empty(connection, head)
-            index.commit(connection, picture, head, changes)
+            index.commit(connection, projection, head, changes)
     except SQLAlchemyError as error:
         raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
 
 
-def _rewritten(index: Index, connection: Connection, picture: Picture) -> Changes:
+def _rewritten(index: Index, connection: Connection, projection: Projection) -> Changes:
     changes = Changes()
     shares = _shares(connection)
     short: list[tuple[FieldState, Columns]] = []
-    for state in sorted(picture.states(), key=lambda state: state.id):
+    for state in sorted(projection.states(), key=lambda state: state.id):
         if state.kind not in SERIES:
             continue
         chunks = index.chunks(connection, state.id)
@@ -136,7 +136,7 @@ def _rewritten(index: Index, connection: Connection, picture: Picture) -> Change
                 short.append((state, points))
             else:
                 add_chunks(state, points, changes, *by_writer)
-        picture.touch(state)
+        projection.touch(state)
     for is_integer in (True, False):
         _pack(
             [item for item in short if (item[1].steps.dtype == np.int64) == is_integer and len(item[1].values)],

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 
 from naiad.ops import Plain
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import WriterState
 from naiad.storage.local.journal.leases import Liveness, read_writers
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
 __all__ = ["KINDS", "run_state", "values", "writers"]
 
@@ -25,14 +25,14 @@ KINDS = {
 WORST_FIRST = ("unknown", "killed", "failed", "terminated", "finished")
 
 
-def writers(picture: Picture, folder: RunFolder) -> dict[str, Liveness]:
+def writers(projection: Projection, folder: RunDirectory) -> dict[str, Liveness]:
     """The writers that have not said how they ended, and what is known of each; of a sealed run none."""
     if folder.seal.exists():
         return {}
-    return read_writers(folder.journal, picture.writers)
+    return read_writers(folder.journal, projection.writers)
 
 
-def run_state(picture: Picture, leases: Mapping[str, Liveness]) -> str:
+def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     """`running` while any writer lives; else the worst end of the owners of the latest session.
 
     An owner without an end was killed if it is proven, or was declared, that it does not live; else its end is
@@ -40,7 +40,7 @@ def run_state(picture: Picture, leases: Mapping[str, Liveness]) -> str:
     """
     if any(each.is_alive for each in leases.values()):
         return "running"
-    owners = [writer for writer in picture.writers.values() if writer.role == "owner"]
+    owners = [writer for writer in projection.writers.values() if writer.role == "owner"]
     silent = {name for name, each in leases.items() if not each.is_dead}
     latest = max((writer.session for writer in owners), default=0)
     ends = {
@@ -51,24 +51,24 @@ def run_state(picture: Picture, leases: Mapping[str, Liveness]) -> str:
     return next((state for state in WORST_FIRST if state in ends), "unknown" if silent else "killed")
 
 
-def values(picture: Picture, folder: RunFolder) -> dict[str, Plain]:
+def values(projection: Projection, folder: RunDirectory) -> dict[str, Plain]:
     """The values of all derived fields."""
-    leases = writers(picture, folder)
-    modified = max([_newest(folder, (".ops", ".seg")), *(writer.at for writer in picture.writers.values())])
+    leases = writers(projection, folder)
+    modified = max([_newest(folder, (".ops", ".seg")), *(writer.at for writer in projection.writers.values())])
     pinged = max(_newest(folder, (".lease",)), modified)
     return {
-        "sys/state": run_state(picture, leases),
+        "sys/state": run_state(projection, leases),
         "sys/modification_time": round(modified * 1e6),
         "sys/ping_time": round(pinged * 1e6),
-        "sys/running_time": _running_time(picture, leases, pinged),
+        "sys/running_time": _running_time(projection, leases, pinged),
         "sys/size": float(_size(folder)),
     }
 
 
-def _running_time(picture: Picture, leases: Mapping[str, Liveness], pinged: float) -> float:
+def _running_time(projection: Projection, leases: Mapping[str, Liveness], pinged: float) -> float:
     """Seconds, over all sessions, from the first sign of life to the last."""
     sessions: dict[int, list[WriterState]] = {}
-    for writer in picture.writers.values():
+    for writer in projection.writers.values():
         sessions.setdefault(writer.session, []).append(writer)
     total = 0.0
     for writers in sessions.values():
@@ -77,7 +77,7 @@ def _running_time(picture: Picture, leases: Mapping[str, Liveness], pinged: floa
     return total
 
 
-def _newest(folder: RunFolder, suffixes: tuple[str, ...]) -> float:
+def _newest(folder: RunDirectory, suffixes: tuple[str, ...]) -> float:
     newest = 0.0
     try:
         with os.scandir(folder.journal) as entries:
@@ -89,7 +89,7 @@ def _newest(folder: RunFolder, suffixes: tuple[str, ...]) -> float:
     return newest
 
 
-def _size(folder: RunFolder) -> int:
+def _size(folder: RunDirectory) -> int:
     total = 0
     for directory, _folders, names in os.walk(folder.path):
         for name in names:

@@ -31,7 +31,7 @@ from naiad.storage.local.index.points import (
     ordered,
     split_exact,
 )
-from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.projection import Projection, Shadowed
 from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
@@ -41,10 +41,10 @@ from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.records import Records, read_records
 from naiad.storage.local.journal.segment import HEADER, RECORD
 from naiad.storage.local.journal.sums import FileCover
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_writing
 
-__all__ = ["Folder", "Source"]
+__all__ = ["Fold", "Source"]
 
 
 Flags = npt.NDArray[np.bool_]
@@ -59,13 +59,13 @@ class Source:
     is_final: bool
 
 
-class Folder:
-    """Folds one run again and again, and remembers its picture in between."""
+class Fold:
+    """Folds one run again and again, and remembers its projection in between."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDirectory) -> None:
         self._folder = folder
         self._index: Index | None = None
-        self._picture: Picture | None = None
+        self._projection: Projection | None = None
         self._folds = -1
         self.head = Head()
         self.positions: dict[str, tuple[int, bool]] = {}
@@ -90,17 +90,17 @@ class Folder:
     def _fold(self, sources: list[Source]) -> list[JournalFile]:
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
         index = self._open()
-        picture, self._picture = self._picture, None  # after a failure it is loaded anew
+        projection, self._projection = self._projection, None  # after a failure it is loaded anew
         with index.snapshot() as connection:
-            picture, head, positions = self._load(index, connection, picture)
+            projection, head, positions = self._load(index, connection, projection)
             changes = Changes()
             read = functools.partial(index.remnant, connection)
-            done = _absorb(picture, head, sources, positions, changes, coverage.files, read)
+            done = _absorb(projection, head, sources, positions, changes, coverage.files, read)
             head.is_noted |= bool(coverage.writers)
-            index.commit(connection, picture, head, changes)
-        picture.touched.clear()
-        picture.touched_writers.clear()
-        self._picture, self._folds = picture, head.folds
+            index.commit(connection, projection, head, changes)
+        projection.touched.clear()
+        projection.touched_writers.clear()
+        self._projection, self._folds = projection, head.folds
         self.head = head
         self.positions = {**positions, **changes.positions}
         self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
@@ -108,12 +108,12 @@ class Folder:
 
     def shadowed(self, writer: str) -> list[Shadowed]:
         """The fields with something of this writer in them that are kept but not shown, after a fold."""
-        picture = self._picture
-        if picture is None or not picture.hidden():
+        projection = self._projection
+        if projection is None or not projection.hidden():
             return []
-        own = {(state.path, state.kind) for state in picture.writers[writer].fields if state is not None}
-        own |= {(state.path, state.kind) for state in picture.states() if state.writer == writer}
-        return [each for each in picture.shadowed() if (each.path, each.kind) in own]
+        own = {(state.path, state.kind) for state in projection.writers[writer].fields if state is not None}
+        own |= {(state.path, state.kind) for state in projection.states() if state.writer == writer}
+        return [each for each in projection.shadowed() if (each.path, each.kind) in own]
 
     def known_positions(self) -> dict[str, tuple[int, bool]]:
         """How far each journal file is in the index now, whoever folded it; likewise whether that is all of it.
@@ -130,33 +130,33 @@ class Folder:
 
     def forget(self) -> None:
         """Drop what is remembered."""
-        self._picture = None
+        self._projection = None
 
     def _open(self) -> Index:
         if self._index is None or not self._folder.index.exists():
             if not self._folder.index.exists():
                 begin_index(self._folder)
             self._index = Index(self._folder, open_for_writing(self._folder.index))
-            self._picture = None
+            self._projection = None
         return self._index
 
     def _load(
-        self, index: Index, connection: Connection, picture: Picture | None
-    ) -> tuple[Picture, Head, dict[str, tuple[int, bool]]]:
+        self, index: Index, connection: Connection, projection: Projection | None
+    ) -> tuple[Projection, Head, dict[str, tuple[int, bool]]]:
         head = index.head(connection)
-        if picture is not None and head.folds == self._folds:
-            return picture, head, index.positions(connection, [])
-        picture, head, positions, damages = index.load(connection)
+        if projection is not None and head.folds == self._folds:
+            return projection, head, index.positions(connection, [])
+        projection, head, positions, damages = index.load(connection)
         if damages:
             raise DamagedData(
                 f"The index {self._folder.index} is damaged ({damages[0].what}), so nothing is folded into it.",
                 file=str(self._folder.index), offset=0, what=damages[0].what,
             )  # fmt: skip
-        return picture, head, positions
+        return projection, head, positions
 
 
 def _absorb(
-    picture: Picture,
+    projection: Projection,
     head: Head,
     sources: list[Source],
     positions: dict[str, tuple[int, bool]],
@@ -170,12 +170,12 @@ def _absorb(
     for part in parts:
         if part.source.is_final or part.upto > part.start:
             changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
-    picture.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
-    for state in list(picture.uncertain.values()):
-        _settle(picture, head, state, read(state), changes)
+    projection.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
+    for state in list(projection.uncertain.values()):
+        _settle(projection, head, state, read(state), changes)
     records.sort(key=lambda item: item[0])
-    fold_points(picture, head, [(file.writer, part) for file, part in records if len(part)], changes)
-    for state in picture.touched.values():
+    fold_points(projection, head, [(file.writer, part) for file, part in records if len(part)], changes)
+    for state in projection.touched.values():
         if state.retired_at is None or state.kind == FLOAT_SERIES:
             _give_id(state, head, changes)
         fold_texts(state, changes)
@@ -248,14 +248,14 @@ def _read_ops(source: Source, start: int, cover: FileCover | None) -> _Part:
     return _Part(source, start, upto, upto, damages, frames=frames)
 
 
-def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
+def fold_points(projection: Projection, head: Head, records: list[tuple[str, Records]], changes: Changes) -> None:
     """All new points, stably sorted by field, as chunks and packs; each is of one writer, since a deletion may be."""
     pieces: dict[str, list[Records]] = {}
     for writer, piece in records:
         pieces.setdefault(writer, []).append(piece)
     for writer, part in pieces.items():
         states: dict[int, FieldState] = {}
-        fields, is_float, raw = _by_field(picture, head, writer, _joined(part), states, changes)
+        fields, is_float, raw = _by_field(projection, head, writer, _joined(part), states, changes)
         order = np.argsort(fields, kind="stable")
         order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
         if len(order):
@@ -264,7 +264,7 @@ def fold_points(picture: Picture, head: Head, records: list[tuple[str, Records]]
 
 
 def _by_field(
-    picture: Picture,
+    projection: Projection,
     head: Head,
     writer: str,
     records: Records,
@@ -273,23 +273,23 @@ def _by_field(
 ) -> tuple[Ints, Flags, Columns]:
     """Columns of one writer's records, with the id of the field instead of the writer's own number."""
     numbers, is_float, raw = from_records(records)
-    known = picture.writer(writer).fields
+    known = projection.writer(writer).fields
     ids = [0] * (len(known) + 1)
     fields = np.minimum(numbers, len(known))  # a number beyond has lost its definition to damage
     fields[numbers > len(known)] = 0
     for number in np.flatnonzero(np.bincount(fields)).tolist():
         state = known[number - 1] if number else None
-        if state is not None and state.path in picture.graves:
-            state, since = picture.meaning(writer, number)
+        if state is not None and state.path in projection.tombstones:
+            state, since = projection.meaning(writer, number)
             if state is not None and since > -math.inf:
                 is_late = (fields == number) & is_after(records["time"], since)
                 fields[(fields == number) & ~is_late] = 0
                 if is_late.any():
-                    picture.heir(state, writer)
+                    projection.heir(state, writer)
                 else:
                     state = None
         if state is not None:
-            picture.touch(state)
+            projection.touch(state)
             _give_id(state, head, changes)
             ids[number] = state.id
             states[state.id] = state
@@ -322,7 +322,7 @@ def _with_true_steps(fields: Ints, is_float: Flags, raw: Columns) -> Iterator[tu
 
 
 def _settle(
-    picture: Picture, head: Head, state: FieldState, pieces: tuple[list[Any], list[Any]], changes: Changes
+    projection: Projection, head: Head, state: FieldState, pieces: tuple[list[Any], list[Any]], changes: Changes
 ) -> None:
     """Write anew what a deletion that arrived late has left of a series."""
     left: dict[str, list[Columns]] = {}
@@ -331,7 +331,7 @@ def _settle(
     else:
         state.texts = left_texts(state, pieces[0], _refusal)
     state.remnant = None
-    picture.settle(state, [*left, *state.texts])
+    projection.settle(state, [*left, *state.texts])
     if left or state.texts:
         _give_id(state, head, changes)
     for writer, parts in left.items():

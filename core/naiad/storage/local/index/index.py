@@ -1,4 +1,4 @@
-"""The index of a run, `run.db`: loading the picture from it, and putting a fold into it in one transaction."""
+"""The index of a run, `run.db`: loading the projection from it, and putting a fold into it in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
@@ -44,7 +44,7 @@ from naiad.storage.local.index.rows import (
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import sync_folder
 from naiad.storage.local.journal.files import Damage, refuse_newer
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
 __all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
@@ -55,7 +55,7 @@ UNKNOWN = -1
 
 @dataclass
 class Changes:
-    """What one fold adds to the index, besides the states that the picture marks as touched."""
+    """What one fold adds to the index, besides the states that the projection marks as touched."""
 
     chunks: list[dict[str, Any]] = field(default_factory=list)
     packs: list[dict[str, Any]] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Changes:
 class Index:
     """The index of one run, through an engine that reads it or one that writes it."""
 
-    def __init__(self, folder: RunFolder, engine: Engine) -> None:
+    def __init__(self, folder: RunDirectory, engine: Engine) -> None:
         self.folder = folder
         self.engine = engine
 
@@ -108,8 +108,8 @@ class Index:
         """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
         return self._head_or_none(connection, []).folds
 
-    def load(self, connection: Connection) -> tuple[Picture, Head, dict[str, tuple[int, bool]], list[Damage]]:
-        """The picture, the counts, how far each journal file is folded, and what is damaged.
+    def load(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
+        """The projection, the counts, how far each journal file is folded, and what is damaged.
 
         A damaged row, page or table is left out and said; whoever changes the index has to refuse then.
 
@@ -119,18 +119,18 @@ class Index:
         """
         damages: list[Damage] = []
         head = self._head_or_none(connection, damages)
-        picture = Picture()
-        states = self._load_fields(connection, head, picture, damages)
+        projection = Projection()
+        states = self._load_fields(connection, head, projection, damages)
         if not states and head.folds == UNKNOWN:
             raise damaged(damages[0].what)
-        self._load_writers(connection, head, picture, states, damages)
-        picture.link()
+        self._load_writers(connection, head, projection, states, damages)
+        projection.link()
         positions = self.positions(connection, damages)
         if head.folds != UNKNOWN:
             damages += self._missing_rows(connection, head)
-        picture.touched.clear()
-        picture.touched_writers.clear()
-        return picture, head, positions, damages
+        projection.touched.clear()
+        projection.touched_writers.clear()
+        return projection, head, positions, damages
 
     def positions(self, connection: Connection, damages: list[Damage]) -> dict[str, tuple[int, bool]]:
         """How many bytes of each journal file are in the index, and whether that is all of it.
@@ -151,12 +151,12 @@ class Index:
         """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
         return self._scan(connection, table, damages, keys)
 
-    def commit(self, connection: Connection, picture: Picture, head: Head, changes: Changes) -> None:
+    def commit(self, connection: Connection, projection: Projection, head: Head, changes: Changes) -> None:
         """Put a fold into the index, inside the caller's transaction."""
-        self._drop_retired(connection, picture, head)
+        self._drop_retired(connection, projection, head)
         new = changes.new_fields
         are_new = set(map(id, new))
-        known = [state for state in picture.touched.values() if id(state) not in are_new]
+        known = [state for state in projection.touched.values() if id(state) not in are_new]
         _many(connection, insert(schema.field), [field_row(state) for state in new])
         _many(connection, _update_field, [{"b_id": state.id, **facts_row(state)} for state in known])
         for row in changes.packs:
@@ -165,7 +165,7 @@ class Index:
             head.next_pack += 1
         _many(connection, insert(schema.chunk), changes.chunks)
         _many(connection, insert(schema.pack), changes.packs)
-        self._commit_writers(connection, picture, head)
+        self._commit_writers(connection, projection, head)
         _many(
             connection,
             delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
@@ -246,7 +246,7 @@ class Index:
         return rows
 
     def _load_fields(
-        self, connection: Connection, head: Head, picture: Picture, damages: list[Damage]
+        self, connection: Connection, head: Head, projection: Projection, damages: list[Damage]
     ) -> dict[int, FieldState]:
         states = {}
         rows = self._scan(connection, schema.field, damages, range(1, head.next_field))
@@ -256,7 +256,7 @@ class Index:
                 continue
             state = field_state(row.id, row.path, row.kind, row.facts)
             states[row.id] = state
-            picture.add(state)
+            projection.add(state)
         if head.folds != UNKNOWN and len(rows) != head.fields:
             damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
         return states
@@ -265,7 +265,7 @@ class Index:
         self,
         connection: Connection,
         head: Head,
-        picture: Picture,
+        projection: Projection,
         states: dict[int, FieldState],
         damages: list[Damage],
     ) -> None:
@@ -274,7 +274,7 @@ class Index:
             if not is_whole(schema.writer, row._mapping):
                 damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
-            picture.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
+            projection.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
         if head.folds != UNKNOWN and len(rows) != head.writers:
             damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
 
@@ -291,27 +291,27 @@ class Index:
                 damages.append(self._damage(f"{has} rows of {table.name}s where {expected} were written"))
         return damages
 
-    def _drop_retired(self, connection: Connection, picture: Picture, head: Head) -> None:
+    def _drop_retired(self, connection: Connection, projection: Projection, head: Head) -> None:
         """Remove the rows and points of deleted fields; what is left of one has another number now."""
-        for number in picture.retired:
+        for number in projection.retired:
             low = chunk_key(number, 0)
             span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
             head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
             head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == number)).rowcount
-        picture.retired = []
-        for writer in picture.writers.values() if picture.renumbered else ():
-            if any(id(state) in picture.renumbered for state in writer.fields):
-                picture.touched_writers.add(writer.name)
-        picture.renumbered.clear()
+        projection.retired = []
+        for writer in projection.writers.values() if projection.renumbered else ():
+            if any(id(state) in projection.renumbered for state in writer.fields):
+                projection.touched_writers.add(writer.name)
+        projection.renumbered.clear()
 
-    def _commit_writers(self, connection: Connection, picture: Picture, head: Head) -> None:
-        names = [{"b_name": name} for name in picture.touched_writers]
+    def _commit_writers(self, connection: Connection, projection: Projection, head: Head) -> None:
+        names = [{"b_name": name} for name in projection.touched_writers]
         if not names:
             return
         gone = connection.execute(
             delete(schema.writer).where(schema.writer.c.name.in_([row["b_name"] for row in names]))
         ).rowcount
-        rows = [writer_row(picture.writers[row["b_name"]]) for row in names]
+        rows = [writer_row(projection.writers[row["b_name"]]) for row in names]
         _many(connection, insert(schema.writer), rows)
         head.writers += len(rows) - gone
 
@@ -349,7 +349,7 @@ _update_field = (
 )
 
 
-def begin_index(folder: RunFolder) -> None:
+def begin_index(folder: RunDirectory) -> None:
     """Make a new index, whole or not at all: what is killed half way leaves a hidden file and no index without tables.
 
     Where another process has just made one, that one stays.

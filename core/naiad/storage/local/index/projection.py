@@ -1,4 +1,4 @@
-"""The picture of a run: its fields as the ops say they are. The one place where ops take effect.
+"""The projection of a run: its fields as the ops say they are. The one place where ops take effect.
 
 The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
 float series never pass through it: it only knows which number of which writer means which field.
@@ -45,10 +45,10 @@ from naiad.storage.local.index.states import (
 )
 from naiad.storage.local.journal.frames import Frame
 
-__all__ = ["Picture", "Shadowed"]
+__all__ = ["Projection", "Shadowed"]
 
 
-class Picture:
+class Projection:
     """All fields and writers of a run, at some point of the journal.
 
     It is the same in whatever order the files of several writers are applied, if those of each come in its order: every
@@ -62,7 +62,7 @@ class Picture:
         self.touched: dict[int, FieldState] = {}  # by identity: what the fold has to write
         self.retired: list[int] = []  # numbers in the index whose rows and points have to go
         self.renumbered: set[int] = set()  # by identity: states that writers' numbers may mean, with another number now
-        self.graves: dict[str, FieldState] = {}  # path -> what was deleted there
+        self.tombstones: dict[str, FieldState] = {}  # path -> what was deleted there
         self.dead: dict[str, FieldState] = {}  # path -> a float series that is not there, for the numbers that mean it
         self.uncertain: dict[int, FieldState] = {}  # by identity: of whose points in the index a deletion took some
         self.version = 0  # changes whenever a number may mean something else
@@ -100,7 +100,7 @@ class Picture:
         hidden: dict[tuple[str, str], FieldState] = {}
         shown: dict[str, FieldState] = {}  # by path and by each namespace above it
         leaves: set[str] = set()
-        for state in sorted(self._rivals(), key=_seniority):
+        for state in sorted(self._conflicts(), key=_seniority):
             above = [*_above(state.path)]
             rival = shown.get(state.path) or next((shown[path] for path in above if path in leaves), None)
             if rival is not None:
@@ -111,7 +111,7 @@ class Picture:
                 shown.setdefault(path, state)
         return hidden
 
-    def _rivals(self) -> Iterable[FieldState]:
+    def _conflicts(self) -> Iterable[FieldState]:
         for path, kinds in self.fields.items():
             if path in self._contested or not self._contested.isdisjoint(_above(path)):
                 yield from kinds.values()
@@ -125,7 +125,7 @@ class Picture:
         """Put a state that the index knows in its place."""
         self.version += 1
         if state.kind == DELETED:
-            self.graves[state.path] = state
+            self.tombstones[state.path] = state
         elif state.retired_at is not None:
             self.dead[state.path] = state
         else:
@@ -136,7 +136,7 @@ class Picture:
 
         An earlier release kept a state for each deletion instead of the deletions of each path.
         """
-        known = set(self.graves)
+        known = set(self.tombstones)
         for writer in self.writers.values() if self.dead else ():
             for number, state in enumerate(writer.fields, 1):
                 if state is not None and state.retired_at is not None:
@@ -145,7 +145,7 @@ class Picture:
                     writer.fields[number - 1] = self.alive(state.path, FLOAT_SERIES) or self.dead[state.path]
 
     def _know_deletion(self, state: FieldState, name: str, number: int) -> None:
-        grave = self.graves.setdefault(state.path, FieldState(state.path, DELETED, deletions=Deletions()))
+        grave = self.tombstones.setdefault(state.path, FieldState(state.path, DELETED, deletions=Deletions()))
         deletions, at = _deletions(grave), state.retired_at or 0.0
         times = deletions.deleted.setdefault(FLOAT_SERIES, {})
         times[state.retired_by] = max(at, times.get(state.retired_by, at))
@@ -208,7 +208,7 @@ class Picture:
         the series; what came later is not lost, and brings it back.
         """
         state = self.owner_of(writer, number)
-        grave = self.graves.get(state.path) if state is not None else None
+        grave = self.tombstones.get(state.path) if state is not None else None
         if state is None or grave is None:
             return state, -math.inf
         if number <= _deletions(grave).buried.get(writer, 0):
@@ -218,7 +218,7 @@ class Picture:
 
     def heir(self, state: FieldState, writer: str) -> None:
         """Bring a series back, or say that it is older than was known, for points that are younger than a deletion."""
-        grave = self.graves[state.path]
+        grave = self.tombstones[state.path]
         first = _deletions(grave).last(state.kind, writer)
         self.touch(state)
         if self.alive(state.path, state.kind) is state:
@@ -230,7 +230,7 @@ class Picture:
         """Writers and numbers that mean a series deleted by another one, that series, and the time of the deletion."""
         if self._orphans[0] != self.version:
             found = []
-            paths = {path for path, grave in self.graves.items() if _deletions(grave).continuing.get(FLOAT_SERIES)}
+            paths = {path for path, grave in self.tombstones.items() if _deletions(grave).continuing.get(FLOAT_SERIES)}
             for writer in self.writers.values() if paths else ():
                 for number, owner in enumerate(writer.fields, 1):
                     if owner is not None and owner.path in paths:
@@ -243,7 +243,7 @@ class Picture:
     def settle(self, state: FieldState, writers: Collection[str]) -> None:
         """Note which writers have points left in the index after a deletion took some of them."""
         self.uncertain.pop(id(state), None)
-        continuing = _deletions(self.graves[state.path]).continuing.get(state.kind, ())
+        continuing = _deletions(self.tombstones[state.path]).continuing.get(state.kind, ())
         for writer in writers:
             if writer in continuing:
                 self.heir(state, writer)
@@ -264,7 +264,7 @@ class Picture:
 
     def _at(self, path: str, kind: str, writer: WriterState, at: float) -> FieldState | None:
         """The field to which an op writes; None where another writer has deleted it later."""
-        grave = self.graves.get(path)
+        grave = self.tombstones.get(path)
         first = (at, writer.name)
         if grave is not None:
             last = _deletions(grave).last(kind, writer.name)
@@ -313,9 +313,9 @@ class Picture:
     # Deleting
 
     def _grave(self, path: str) -> FieldState:
-        found = self.graves.get(path)
+        found = self.tombstones.get(path)
         if found is None:
-            found = self.graves[path] = FieldState(path, DELETED, deletions=Deletions())
+            found = self.tombstones[path] = FieldState(path, DELETED, deletions=Deletions())
         self.touch(found)
         return found
 
@@ -435,7 +435,7 @@ class Picture:
             self._renumber(state)
             state.forget_points()
         if state.kind == FLOAT_SERIES:
-            last = _deletions(self.graves[state.path]).last(state.kind, "")
+            last = _deletions(self.tombstones[state.path]).last(state.kind, "")
             state.retired_at, state.retired_by = last
             self.dead[state.path] = state
         else:
@@ -457,7 +457,7 @@ class Picture:
     def _end(self, writer: WriterState, op: End, _at: float) -> None:
         writer.state = op.state
         self.version += 1
-        for path, grave in self.graves.items():
+        for path, grave in self.tombstones.items():
             for kind, names in _deletions(grave).continuing.items():
                 state = self.alive(path, kind)
                 if state is not None and writer.name in names:
@@ -477,7 +477,7 @@ class Picture:
         state = self.dead.get(path)
         if state is None:
             state = self.dead[path] = FieldState(path, FLOAT_SERIES, shared=Shared({}))
-            state.retired_at, state.retired_by = _deletions(self.graves[path]).last(FLOAT_SERIES, "")
+            state.retired_at, state.retired_by = _deletions(self.tombstones[path]).last(FLOAT_SERIES, "")
             self.touch(state)
         return state
 
@@ -496,7 +496,7 @@ class Picture:
             self._remove(op.path, writer, at, op.kind)
         state = self._at(op.path, op.kind, writer, at)
         rows = [*zip(op.steps, op.times, op.texts, strict=True)]
-        grave = self.graves.get(op.path)
+        grave = self.tombstones.get(op.path)
         since = -math.inf if grave is None else self._since(grave, op.kind, writer.name)
         rows = rows if since == -math.inf else _after(since, rows)
         if state is None and rows and grave is not None:  # it was written to before another writer deleted it
@@ -543,19 +543,19 @@ class Picture:
         writer.dropped_ops += op.ops
 
 
-_EFFECTS: dict[type, Callable[[Picture, WriterState, Any, float], None]] = {
-    Open: Picture._open,
-    End: Picture._end,
-    Define: Picture._define,
-    Assign: Picture._assign,
-    Configure: Picture._configure,
-    Strings: Picture._strings,
-    Printed: Picture._printed,
-    Tags: Picture._tags,
-    Members: Picture._members,
-    Stored: Picture._stored,
-    Delete: Picture._delete,
-    Dropped: Picture._dropped,
+_EFFECTS: dict[type, Callable[[Projection, WriterState, Any, float], None]] = {
+    Open: Projection._open,
+    End: Projection._end,
+    Define: Projection._define,
+    Assign: Projection._assign,
+    Configure: Projection._configure,
+    Strings: Projection._strings,
+    Printed: Projection._printed,
+    Tags: Projection._tags,
+    Members: Projection._members,
+    Stored: Projection._stored,
+    Delete: Projection._delete,
+    Dropped: Projection._dropped,
 }
 
 

@@ -34,7 +34,7 @@ from naiad.storage.local.index.points import (
     ordered,
     split_exact,
 )
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
 from naiad.storage.local.journal.files import Damage, JournalFile
@@ -135,11 +135,11 @@ class Tail:
                 if damage not in known:
                     known.append(damage)
 
-    def damage_of(self, picture: Picture, state: FieldState) -> Damage | None:
+    def damage_of(self, projection: Projection, state: FieldState) -> Damage | None:
         """The damage of a file that has lost points of this field, or may have lost some if the seal does not tell."""
         if not self._damaged:
             return None
-        bindings = self._bindings(picture).get(id(state), [])
+        bindings = self._bindings(projection).get(id(state), [])
         damages = (damage for its_own in self._damaged.values() for damage in its_own)
         return next((damage for damage in damages if self._lost(damage, bindings)), None)
 
@@ -154,10 +154,10 @@ class Tail:
         fids = np.empty(0, np.uint32) if records is None else records["fid"] & np.uint32(FLOAT_STEP - 1)
         return any(int((fids == number).sum()) != self._sealed[place].get(number, 0) for number in numbers)
 
-    def of(self, picture: Picture, state: FieldState) -> list[Part]:
+    def of(self, projection: Projection, state: FieldState) -> list[Part]:
         """The points of one field, by writer and in the order in which each wrote them."""
         bindings: dict[str, list[Binding]] = {}
-        for binding in self._bindings(picture).get(id(state), []):
+        for binding in self._bindings(projection).get(id(state), []):
             bindings.setdefault(binding[0], []).append(binding)
         parts = []
         for file in sorted(self._files):
@@ -165,17 +165,17 @@ class Tail:
                 parts += [(file.writer, part) for part in self._select(file, bindings[file.writer])]
         return parts
 
-    def owners(self, picture: Picture) -> set[int]:
+    def owners(self, projection: Projection) -> set[int]:
         """The field states that may have points here, or may have lost some, by their identity."""
         if self._damaged:
-            return {id(state) for state in picture.states()}
+            return {id(state) for state in projection.states()}
         numbers: dict[str, set[int]] = {}
         for file in self._files:
             fids = np.unique(self._now[file.name]["fid"] & np.uint32(FLOAT_STEP - 1))
             numbers.setdefault(file.writer, set()).update(fids.tolist())
         return {
             state
-            for state, bindings in self._bindings(picture).items()
+            for state, bindings in self._bindings(projection).items()
             if any(number in numbers.get(writer, ()) for writer, number, _since in bindings)
         }
 
@@ -199,18 +199,18 @@ class Tail:
             rows |= fids == number if since == -math.inf else (fids == number) & is_after(records["time"], since)
         return rows
 
-    def _bindings(self, picture: Picture) -> dict[int, list[Binding]]:
+    def _bindings(self, projection: Projection) -> dict[int, list[Binding]]:
         """Which numbers of which writers mean a field state, by its identity."""
-        if self._numbers[0] != picture.version:
+        if self._numbers[0] != projection.version:
             found: dict[int, list[Binding]] = {}
-            for writer in picture.writers.values():
+            for writer in projection.writers.values():
                 for number, state in enumerate(writer.fields, 1):
                     since = -math.inf
-                    if state is not None and state.path in picture.graves:
-                        state, since = picture.meaning(writer.name, number)
+                    if state is not None and state.path in projection.tombstones:
+                        state, since = projection.meaning(writer.name, number)
                     if state is not None:
                         found.setdefault(id(state), []).append((writer.name, number, since))
-            self._numbers = (picture.version, found)
+            self._numbers = (projection.version, found)
         return self._numbers[1]
 
 

@@ -1,4 +1,4 @@
-"""The view of a run: its picture, kept up to date with the index and whatever the journal holds beyond it.
+"""The view of a run: its projection, kept up to date with the index and whatever the journal holds beyond it.
 
 Everything acknowledged before a call is seen by it. The order is what makes that true: list the journal, then take a
 snapshot of the index, then read the listed files from where the snapshot says they are folded. A listed file that has
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, list_journal, read_ops
 from naiad.storage.local.journal.frames import Frame
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from naiad.storage.local.index.series import Part, Tail
     from naiad.storage.local.journal.files import JournalFile
 
-__all__ = ["View"]
+__all__ = ["Snapshot"]
 
 T = TypeVar("T")
 ATTEMPTS = 50
 
 
-class View:
+class Snapshot:
     """One run as it is now. Safe to use from several threads; after a fork each process goes on with its own."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunDirectory) -> None:
         self.folder = folder
         self._index_path = folder.index
         self.damages: list[Damage] = []
@@ -58,8 +58,8 @@ class View:
         self._folds: int | None = None
         self._seal_stamp: object = None
         self._inode: int | None = None
-        self.picture = Picture()
-        self._read: dict[str, int] = {}  # bytes of each journal file that the picture already holds
+        self.projection = Projection()
+        self._read: dict[str, int] = {}  # bytes of each journal file that the projection already holds
         self._folded: dict[str, tuple[int, bool]] = {}
         self._seal: Seal | None = None
         self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
@@ -71,8 +71,8 @@ class View:
         self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
-    def current(self) -> Iterator[Picture]:
-        """The picture as it is now, which no other thread brings further inside the block.
+    def current(self) -> Iterator[Projection]:
+        """The projection as it is now, which no other thread brings further inside the block.
 
         Raises:
             NewerFormat: a later release wrote the run.
@@ -80,7 +80,7 @@ class View:
         """
         with self._lock:
             self._again(lambda: None)
-            yield self.picture
+            yield self.projection
 
     @property
     def folds(self) -> int:
@@ -100,10 +100,10 @@ class View:
     def resolve(self, name: str) -> str:
         """The name under which content is found, as far as this is known."""
         with self._lock:
-            return self.picture.resolve(name)
+            return self.projection.resolve(name)
 
     def rows(self, state: FieldState, table: str) -> list[Any]:
-        """Rows of the index that belong to a field, from the same fold as the picture."""
+        """Rows of the index that belong to a field, from the same fold as the projection."""
         if not state.id:
             return []
         with self._snapshot(path=state.path) as (index, connection):
@@ -138,10 +138,10 @@ class View:
         left = self.left.get(id(state), [])
         if tail is None:
             return left
-        damaged = tail.damage_of(self.picture, state)
+        damaged = tail.damage_of(self.projection, state)
         if damaged is not None:
             raise self.damage(state.path, damaged.file, damaged.what)
-        return left + tail.of(self.picture, state)
+        return left + tail.of(self.projection, state)
 
     def damage(self, path: str, file: str, what: str) -> DamagedData:
         """The error for what is damaged at a path; at an empty one, of the whole run."""
@@ -153,7 +153,7 @@ class View:
         )  # fmt: skip
 
     def _again(self, read: Callable[[], T]) -> T:
-        """Bring the picture up to date and read; once more whenever a fold came in between."""
+        """Bring the projection up to date and read; once more whenever a fold came in between."""
         for _ in range(ATTEMPTS):
             try:
                 self._update()
@@ -193,7 +193,7 @@ class View:
                 self._note(damages)
                 self._read[file.name] = upto
                 frames += [(file.writer, frame) for frame in found]
-        self.picture.apply_all(frames)
+        self.projection.apply_all(frames)
         self._settle()
         self._adopt()
 
@@ -222,7 +222,7 @@ class View:
 
     def _settle(self) -> None:
         """Look what a deletion that is not folded yet leaves of points that are in the index."""
-        for state in list(self.picture.uncertain.values()):
+        for state in list(self.projection.uncertain.values()):
             from naiad.storage.local.index.series import left_points, left_texts
 
             with self._snapshot(path=state.path) as (index, connection):
@@ -235,16 +235,16 @@ class View:
                 self.left[id(state)] = [(writer, part) for writer, parts in left.items() for part in parts]
             else:
                 state.texts, state.remnant = left_texts(state, chunks, self.damage), None
-            self.picture.settle(state, [*left, *state.texts])
+            self.projection.settle(state, [*left, *state.texts])
 
     def _adopt(self) -> None:
         """Give a field to points that a writer appended to a series after another writer had deleted it."""
-        orphans = self.picture.orphans()
+        orphans = self.projection.orphans()
         tail = self.tail() if orphans else None
         if tail is not None:
             for writer, number, state, since in orphans:
                 if tail.has_since(writer, number, since):
-                    self.picture.heir(state, writer)
+                    self.projection.heir(state, writer)
 
     def _load(self) -> None:
         """Begin with what the index holds, when there is one and it has changed."""
@@ -264,9 +264,9 @@ class View:
             with self._snapshot(is_final=stamp is not None) as (index, connection):
                 folds = index.folds(connection)
                 if folds != self._folds:
-                    picture, _head, positions, damages = index.load(connection)
+                    projection, _head, positions, damages = index.load(connection)
         if folds != self._folds:
-            self.picture, self._folded = (picture, positions) if has_index else (Picture(), {})
+            self.projection, self._folded = (projection, positions) if has_index else (Projection(), {})
             self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
             self._tail = None
             self.left = {}
@@ -323,10 +323,10 @@ class View:
 
 
 class _Moved(Exception):
-    """A fold came between the picture and the rows, or a writer between the seal and what it says."""
+    """A fold came between the projection and the rows, or a writer between the seal and what it says."""
 
 
-def _stamp(folder: RunFolder) -> object:
+def _stamp(folder: RunDirectory) -> object:
     try:
         found = os.stat(folder.seal)
     except FileNotFoundError:
@@ -342,7 +342,7 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-_views: weakref.WeakSet[View] = weakref.WeakSet()
+_views: weakref.WeakSet[Snapshot] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:

@@ -58,7 +58,7 @@ def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
         checked: dict[tuple[str, int | None], str] = {}
-        at = max((writer.at for writer in reader.picture().writers.values()), default=0.0)
+        at = max((writer.at for writer in reader.projection().writers.values()), default=0.0)
         for state, texts in reader.states(FILE_KINDS):
             at = math.nextafter(max(at, state.at), math.inf)
             yield from _op(reader, state, texts, at, checked, losses)

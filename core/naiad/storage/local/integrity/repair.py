@@ -25,9 +25,9 @@ from naiad.ops import Define, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index.derived import KINDS
-from naiad.storage.local.index.fold import Folder, Source
+from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import UNKNOWN, Index
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import SERIES
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
@@ -42,8 +42,8 @@ from naiad.storage.local.journal.leases import TAKEN, read_taken
 from naiad.storage.local.journal.records import mended_range, read_records
 from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, with_header
 from naiad.storage.local.journal.sums import SUFFIX, FileCover, lone_sums
-from naiad.storage.local.layout import RunFolder
-from naiad.storage.local.maintenance import Keeper, candidates, mark_changed
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Maintenance, candidates, mark_changed
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.database import make_single_file, open_for_reading, open_for_writing
 
@@ -81,7 +81,7 @@ class Repair:
     lost_files: tuple[str, ...] = ()
 
 
-def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
+def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
     """Save everything of a damaged run that is whole. Nothing is ever deleted: the originals are kept beside it.
 
     One flipped bit in a file of a run that was stopped is turned back. Beyond that, what is damaged is left out: whole
@@ -112,14 +112,14 @@ def repair(folder: RunFolder, *, is_taken_over: bool = False) -> Repair:
         ) from error
 
 
-def _repair(folder: RunFolder) -> Repair:
+def _repair(folder: RunDirectory) -> Repair:
     found = examine(folder)
     if not found.damages and not found.torn:
         return _told(folder, None, found, Losses())
     losses = Losses()
     if not found.damages:
         kept = _keep(folder, _content(folder))
-        Keeper(folder, Tuning.from_environment()).fold(None)
+        Maintenance(folder, Tuning.from_environment()).fold(None)
     else:
         with _copied(folder) as copy:
             losses.expected = _expected_fields(copy)
@@ -136,7 +136,7 @@ def _repair(folder: RunFolder) -> Repair:
     return _told(folder, kept, found, losses)
 
 
-def _refuse_if_written(folder: RunFolder, *, may_be_silent: bool) -> None:
+def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
     taken = read_taken(folder.journal)
     known = [each for writer, each in candidates(Reader(folder)).items() if writer not in taken]
     if any(each.is_alive for each in known):
@@ -158,7 +158,7 @@ def _refuse_if_written(folder: RunFolder, *, may_be_silent: bool) -> None:
         )
 
 
-def _take_over(folder: RunFolder) -> int:
+def _take_over(folder: RunDirectory) -> int:
     """Declare the silent writers dead, and fold what they have written so far. Their number.
 
     Nothing of theirs is removed or cut. One that comes back misses its lease at its next sync and goes on in new files.
@@ -172,13 +172,13 @@ def _take_over(folder: RunFolder) -> int:
     if silent:
         sync_folder(folder.journal)
         with contextlib.suppress(OSError):  # one that was suspended inside a fold keeps the index locked
-            Keeper(folder, Tuning.from_environment()).fold(None)
+            Maintenance(folder, Tuning.from_environment()).fold(None)
         if (folder.path.parent.parent / "format").exists():
             mark_changed(folder)
     return len(silent)
 
 
-def _told(folder: RunFolder, kept: Path | None, found: Findings, losses: Losses) -> Repair:
+def _told(folder: RunDirectory, kept: Path | None, found: Findings, losses: Losses) -> Repair:
     reader = Reader(folder)
     kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
     points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
@@ -200,21 +200,21 @@ def _told(folder: RunFolder, kept: Path | None, found: Findings, losses: Losses)
 # Keeping the originals
 
 
-def _content(folder: RunFolder) -> list[str]:
+def _content(folder: RunDirectory) -> list[str]:
     """Every file that a repair may replace."""
     beside = (folder.index.name, folder.index.name + "-wal", folder.index.name + "-journal", folder.seal.name)
     names = [name for name in beside if (folder.path / name).exists()]
     return names + [file.place for file in list_journal(folder.journal)] + _sums(folder)
 
 
-def _sums(folder: RunFolder) -> list[str]:
+def _sums(folder: RunDirectory) -> list[str]:
     """The sums of the writers and the seals that were valid until they came."""
     names = os.listdir(folder.journal) if folder.journal.exists() else []
     found = [name for name in names if name.endswith((SUFFIX, BASE)) and not name.startswith(".")]
     return [f"{folder.journal.name}/{name}" for name in sorted(found)]
 
 
-def _keep(folder: RunFolder, names: list[str]) -> Path:
+def _keep(folder: RunDirectory, names: list[str]) -> Path:
     """Give the originals a second name, or copy them where the file system knows no second names."""
     kept = _new_folder(folder)
     for name in names:
@@ -228,7 +228,7 @@ def _keep(folder: RunFolder, names: list[str]) -> Path:
     return kept
 
 
-def _keep_blobs(folder: RunFolder, kept: Path, losses: Losses) -> None:
+def _keep_blobs(folder: RunDirectory, kept: Path, losses: Losses) -> None:
     """What is left of damaged content goes with the originals: nothing else refers to it, so `naiad gc` removes it."""
     for name in losses.blobs:
         path = Blobs(folder.blobs).path(name)
@@ -237,7 +237,7 @@ def _keep_blobs(folder: RunFolder, kept: Path, losses: Losses) -> None:
             shutil.copy2(path, kept / "blobs" / name)
 
 
-def _new_folder(folder: RunFolder) -> Path:
+def _new_folder(folder: RunDirectory) -> Path:
     name = datetime.fromtimestamp(clock.now(), timezone.utc).strftime("damaged-%Y%m%dT%H%M%SZ")
     number = 1
     while True:
@@ -249,11 +249,11 @@ def _new_folder(folder: RunFolder) -> Path:
 
 
 @contextlib.contextmanager
-def _copied(folder: RunFolder) -> Iterator[RunFolder]:
+def _copied(folder: RunDirectory) -> Iterator[RunDirectory]:
     """A copy of the run beside it, to work on."""
     place = folder.path / ".repair"
     shutil.rmtree(place, ignore_errors=True)  # left by a repair that was killed
-    copy = RunFolder(place / folder.path.parent.name / folder.uid)
+    copy = RunDirectory(place / folder.path.parent.name / folder.uid)
     copy.journal.mkdir(parents=True)
     copy.blobs.symlink_to(folder.blobs.absolute())
     try:
@@ -264,7 +264,7 @@ def _copied(folder: RunFolder) -> Iterator[RunFolder]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
+def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
     """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
     folder.journal.mkdir(exist_ok=True)
     if copy.index.exists():
@@ -284,7 +284,7 @@ def _put_in_place(folder: RunFolder, copy: RunFolder) -> None:
 # Mending
 
 
-def _mend(copy: RunFolder, found: Findings, losses: Losses) -> None:
+def _mend(copy: RunDirectory, found: Findings, losses: Losses) -> None:
     """Make the copy whole, and note what is lost.
 
     Raises:
@@ -308,7 +308,7 @@ def _mend(copy: RunFolder, found: Findings, losses: Losses) -> None:
         )  # fmt: skip
 
 
-def _expected_fields(copy: RunFolder) -> int:
+def _expected_fields(copy: RunDirectory) -> int:
     """How many fields the run had, as far as that is known."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
@@ -320,7 +320,7 @@ def _expected_fields(copy: RunFolder) -> int:
     return max(there, coverage.fields, _fields_by_head(copy))
 
 
-def _fields_by_head(copy: RunFolder) -> int:
+def _fields_by_head(copy: RunDirectory) -> int:
     """The fields that the head of the index counts, without those that were deleted and are kept for their numbers."""
     if not copy.index.exists():
         return 0
@@ -328,15 +328,15 @@ def _fields_by_head(copy: RunFolder) -> int:
     index = Index(copy, engine)
     try:
         with index.view() as connection:
-            picture, head, _positions, _damages = index.load(connection)
-            return head.fields - len(picture.graves)
+            projection, head, _positions, _damages = index.load(connection)
+            return head.fields - len(projection.tombstones)
     except DBAPIError:
         return 0
     finally:
         engine.dispose()
 
 
-def _note_index(copy: RunFolder) -> None:
+def _note_index(copy: RunDirectory) -> None:
     """Say in sums what is in the new index of a run that has no seal, so that its loss is noticed."""
     index = Index(copy, open_for_writing(copy.index))
     with index.snapshot() as connection:
@@ -346,12 +346,12 @@ def _note_index(copy: RunFolder) -> None:
         sums.cover((), ())
 
 
-def _beyond_seal(copy: RunFolder) -> list[Damage]:
+def _beyond_seal(copy: RunDirectory) -> list[Damage]:
     """What is damaged apart from the seal, which is made anew."""
     return [damage for damage in examine(copy).damages if damage.file != copy.seal.name]
 
 
-def _turn_back(copy: RunFolder, seal: Seal) -> None:
+def _turn_back(copy: RunDirectory, seal: Seal) -> None:
     """Cut off what was appended, and turn back single flipped bits."""
     for name, (size, crcs) in seal.files.items():
         path = copy.path / name
@@ -368,7 +368,7 @@ def _turn_back(copy: RunFolder, seal: Seal) -> None:
                     stream.write(mended)
 
 
-def _turn_ranges_back(copy: RunFolder, coverage: Coverage) -> None:
+def _turn_ranges_back(copy: RunDirectory, coverage: Coverage) -> None:
     """Turn back single flipped bits in ranges of segments whose crc32 the sums have."""
     for file in list_journal(copy.journal):
         cover = coverage.files.get(file.name)
@@ -382,9 +382,9 @@ def _turn_ranges_back(copy: RunFolder, coverage: Coverage) -> None:
                     stream.write(mended)
 
 
-def _rebuild(copy: RunFolder, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
+def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
     """A new index of all that is whole, in place of the old one and of the journal."""
-    new = RunFolder(copy.path.with_name("new"))
+    new = RunDirectory(copy.path.with_name("new"))
     new.journal.mkdir(parents=True)
     if copy.index.exists():
         salvage(copy, new, losses)
@@ -402,7 +402,7 @@ def _rebuild(copy: RunFolder, seal: Seal | None, coverage: Coverage, losses: Los
     _name_the_nameless(new)
     _drop_damaged_files(new, losses)
     files = list_journal(new.journal)
-    Folder(new).fold([Source(file, is_final=True) for file in files])
+    Fold(new).fold([Source(file, is_final=True) for file in files])
     make_single_file(new.index)
     copy.seal.unlink(missing_ok=True)
     copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
@@ -411,7 +411,7 @@ def _rebuild(copy: RunFolder, seal: Seal | None, coverage: Coverage, losses: Los
         (copy.path / place).unlink()
 
 
-def _points(new: RunFolder) -> int:
+def _points(new: RunDirectory) -> int:
     """How many points were saved from the index."""
     if not new.index.exists():
         return 0
@@ -420,7 +420,7 @@ def _points(new: RunFolder) -> int:
         return index.head(connection).points
 
 
-def _missing_points(copy: RunFolder, coverage: Coverage, positions: Positions, before: int) -> int:
+def _missing_points(copy: RunDirectory, coverage: Coverage, positions: Positions, before: int) -> int:
     """Points of an index or of segments that are gone as a whole."""
     is_gone = coverage.index_damage(copy, _folds(copy)) is not None
     lost = max(0, coverage.points - before) if is_gone else 0
@@ -429,7 +429,7 @@ def _missing_points(copy: RunFolder, coverage: Coverage, positions: Positions, b
     return lost
 
 
-def _folds(copy: RunFolder) -> int | None:
+def _folds(copy: RunDirectory) -> int | None:
     if not copy.index.exists():
         return None
     engine = open_for_reading(copy.index, is_final=True)
@@ -442,45 +442,45 @@ def _folds(copy: RunFolder) -> int | None:
         engine.dispose()
 
 
-def _drop_damaged_files(new: RunFolder, losses: Losses) -> None:
+def _drop_damaged_files(new: RunDirectory, losses: Losses) -> None:
     """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
     reader = Reader(new)
     ops = [*without_damaged_files(reader, losses)]
-    writer = next(iter(reader.picture().writers), None)
+    writer = next(iter(reader.projection().writers), None)
     if ops and writer is not None:
         place = new.journal / f"{writer}.{2 * LAST_FILE}.ops"
         place.write_bytes(file_header() + b"".join(encode_frame(n, encode_ops([op])) for n, op in enumerate(ops, 1)))
 
 
-def _name_the_nameless(new: RunFolder) -> None:
+def _name_the_nameless(new: RunDirectory) -> None:
     """Define the numbers whose definition was lost, so that their points are not."""
-    picture = _picture(new)
+    projection = _projection(new)
     for file in list_journal(new.journal):
         if file.suffix == "seg":
             numbers = set((read_records(file, 0)[0]["fid"] & (FLOAT_STEP - 1)).tolist())
-            lost = sorted(number for number in numbers - {0} if picture.owner_of(file.writer, number) is None)
+            lost = sorted(number for number in numbers - {0} if projection.owner_of(file.writer, number) is None)
             if lost:
-                at = picture.writer(file.writer).at
+                at = projection.writer(file.writer).at
                 ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
                 place = new.journal / f"{file.writer}.{LAST_FILE + file.number}.ops"
                 place.write_bytes(file_header() + encode_frame(1, encode_ops(ops)))
 
 
-def _picture(new: RunFolder) -> Picture:
+def _projection(new: RunDirectory) -> Projection:
     """What the index and the ops beside it say, whether their sequence has gaps or not."""
-    picture = Picture()
+    projection = Projection()
     if new.index.exists():
         index = Index(new, open_for_writing(new.index))
         with index.snapshot() as connection:
-            picture = index.load(connection)[0]
+            projection = index.load(connection)[0]
     for file in list_journal(new.journal):
         if file.suffix == "ops":
             for frame in read_ops(file, 0)[0]:
-                picture.apply(file.writer, frame.ops)
-    return picture
+                projection.apply(file.writer, frame.ops)
+    return projection
 
 
-def _positions(new: RunFolder) -> Positions:
+def _positions(new: RunDirectory) -> Positions:
     if not new.index.exists():
         return {}
     index = Index(new, open_for_writing(new.index))
@@ -488,7 +488,7 @@ def _positions(new: RunFolder) -> Positions:
         return index.positions(connection, [])
 
 
-def _knows_positions(copy: RunFolder) -> bool:
+def _knows_positions(copy: RunDirectory) -> bool:
     """Whether a file without a position is surely not in the index: better that points are missing than twice there."""
     damages: list[Damage] = []
     if copy.index.exists():
@@ -545,6 +545,6 @@ def _whole_frames(data: bytes, upto: int) -> bytes:
     return b"".join(parts)
 
 
-def _missing_records(copy: RunFolder, seal: Seal | None) -> int:
+def _missing_records(copy: RunDirectory, seal: Seal | None) -> int:
     there = {file.place for file in list_journal(copy.journal)}
     return sum(sum(counts.values()) for place, counts in seal.records.items() if place not in there) if seal else 0

@@ -29,13 +29,13 @@ from naiad.storage.local.index.index import (
 )
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, ordered
-from naiad.storage.local.index.projection import Picture
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.storage.local.index.series import as_they_came, decoded, facts_of
 from naiad.storage.local.index.states import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Series
 from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_reading, open_for_writing
 
 __all__ = ["NAMELESS", "salvage"]
@@ -50,7 +50,7 @@ PAGE = 4096
 Row = tuple[Table, dict[str, Any]]
 
 
-def salvage(old: RunFolder, new: RunFolder, losses: Losses) -> None:
+def salvage(old: RunDirectory, new: RunDirectory, losses: Losses) -> None:
     """Make an index in `new` of all whole rows of that in `old`, and note what is lost.
 
     `old` is a copy that nobody else needs: it may be changed.
@@ -60,16 +60,16 @@ def salvage(old: RunFolder, new: RunFolder, losses: Losses) -> None:
     with index.snapshot() as connection:
         folds = _copy(_rows(old, losses), connection)
         index.put_head(connection, _counted(connection, folds))
-        picture, head, _positions, _damages = index.load(connection)
+        projection, head, _positions, _damages = index.load(connection)
         changes = Changes()
-        losses.points += _set_right(index, connection, picture, changes)
-        index.commit(connection, picture, head, changes)
+        losses.points += _set_right(index, connection, projection, changes)
+        index.commit(connection, projection, head, changes)
 
 
 # Reaching the rows
 
 
-def _rows(old: RunFolder, losses: Losses) -> Iterator[Row]:
+def _rows(old: RunDirectory, losses: Losses) -> Iterator[Row]:
     """All whole rows, from the pages if it is known which of them are in use, else through SQLite."""
     _absorb_log(old.index)
     data = old.index.read_bytes()
@@ -101,15 +101,15 @@ def _from_pages(data: bytes, free: set[int]) -> Iterator[Row]:
                 yield table, row
 
 
-def _through_sqlite(old: RunFolder) -> Iterator[Row]:
+def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
     if not _is_readable(old.index):
         _give_first_page(old.index)
     engine = open_for_reading(old.index, is_final=True)
     index = Index(old, engine)
     try:
         with index.view() as connection:
-            picture, head, _positions, _damages = index.load(connection)
-            series = [state for state in picture.states() if state.pieces]
+            projection, head, _positions, _damages = index.load(connection)
+            series = [state for state in projection.states() if state.pieces]
             keys = {
                 schema.field: range(1, head.next_field),
                 schema.pack: range(1, head.next_pack),
@@ -138,7 +138,7 @@ def _is_readable(path: Path) -> bool:
 def _give_first_page(path: Path) -> None:
     """Put the first page of an empty index in place of a destroyed one: both describe the same tables."""
     with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
-        fresh = RunFolder(Path(folder))
+        fresh = RunDirectory(Path(folder))
         begin_index(fresh)
         page = bytearray(fresh.index.read_bytes()[:PAGE])
     page[28:32] = struct.pack(">I", path.stat().st_size // PAGE)
@@ -215,14 +215,14 @@ def _counted(connection: Connection, folds: int) -> Head:
     )
 
 
-def _set_right(index: Index, connection: Connection, picture: Picture, changes: Changes) -> int:
+def _set_right(index: Index, connection: Connection, projection: Projection, changes: Changes) -> int:
     """Let every series say what is there of it; how many points it said more before."""
     sizes = _share_sizes(connection)
     known = set(connection.execute(select(schema.field.c.id)).scalars())
     for number in sorted((_chunk_fields(connection) | sizes.keys()) - known):
-        _add_nameless(index, connection, picture, number, changes)
+        _add_nameless(index, connection, projection, number, changes)
     lost, short = 0, []
-    for state in list(picture.states()):
+    for state in list(projection.states()):
         if state.kind in SERIES:
             there = [row.count for row in index.pyramids(connection, state.id)] + sizes.get(state.id, [])
             if sum(there) != state.series.count or len(there) != state.pieces:
@@ -231,15 +231,15 @@ def _set_right(index: Index, connection: Connection, picture: Picture, changes: 
     shares = _shares(connection, {state.id for state in short})
     for state in short:
         _recount(index, connection, state, shares.get(state.id, []))
-        picture.touch(state)
+        projection.touch(state)
     return lost
 
 
-def _add_nameless(index: Index, connection: Connection, picture: Picture, number: int, changes: Changes) -> None:
+def _add_nameless(index: Index, connection: Connection, projection: Projection, number: int, changes: Changes) -> None:
     rows = index.chunks(connection, number)
     kind = STRING_SERIES if rows and rows[0].data[:1] == b"T" else FLOAT_SERIES
     state = FieldState(f"{NAMELESS}/field_{number}", kind, number)
-    picture.add(state)
+    projection.add(state)
     changes.new_fields.append(state)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from naiad.storage.local.journal.files import Damage, list_journal, refuse_newer
 from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD
 from naiad.storage.local.journal.sums import SUFFIX
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
 __all__ = [
     "BASE",
@@ -51,7 +51,7 @@ class Seal:
     records: dict[str, dict[int, int]]
 
 
-def write_seal(folder: RunFolder) -> None:
+def write_seal(folder: RunDirectory) -> None:
     """Sync every file of the run and write down what it is.
 
     Raises:
@@ -72,7 +72,7 @@ def write_seal(folder: RunFolder) -> None:
     _remove_sums(folder)
 
 
-def read_seal(folder: RunFolder) -> Seal | Damage | None:
+def read_seal(folder: RunDirectory) -> Seal | Damage | None:
     """The seal, what is wrong with it, or None of a run that has none.
 
     Raises:
@@ -104,7 +104,7 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
     return Seal(files, records)
 
 
-def remove_seal(folder: RunFolder, writer: str) -> None:
+def remove_seal(folder: RunDirectory, writer: str) -> None:
     """Before anything of the run changes. The seal goes to the sums of who changes it: what it vouches for is there."""
     folder.journal.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
@@ -113,14 +113,14 @@ def remove_seal(folder: RunFolder, writer: str) -> None:
         sync_folder(directory)
 
 
-def _remove_sums(folder: RunFolder) -> None:
+def _remove_sums(folder: RunDirectory) -> None:
     """The seal vouches for all of the run now."""
     for name in os.listdir(folder.journal):
         if name.endswith((SUFFIX, BASE)) and not name.startswith("."):
             (folder.journal / name).unlink(missing_ok=True)
 
 
-def damaged_blocks(folder: RunFolder, seal: Seal, name: str) -> list[int] | None:
+def damaged_blocks(folder: RunDirectory, seal: Seal, name: str) -> list[int] | None:
     """Offsets of the blocks of a file that are not as sealed; None when the file is missing."""
     size, crcs = seal.files[name]
     try:
@@ -133,7 +133,7 @@ def damaged_blocks(folder: RunFolder, seal: Seal, name: str) -> list[int] | None
     return blocks
 
 
-def quick_check(folder: RunFolder, seal: Seal) -> tuple[list[Damage], dict[str, list[int]]]:
+def quick_check(folder: RunDirectory, seal: Seal) -> tuple[list[Damage], dict[str, list[int]]]:
     """What is wrong at first sight, and the damaged blocks of each damaged file of the journal.
 
     Of the index only the size is looked at: its rows carry their own crc, and a long run must open at once.
@@ -151,7 +151,7 @@ def quick_check(folder: RunFolder, seal: Seal) -> tuple[list[Damage], dict[str, 
     return damages, damaged
 
 
-def seal_damages(folder: RunFolder, seal: Seal, name: str, blocks: list[int] | None) -> list[Damage]:
+def seal_damages(folder: RunDirectory, seal: Seal, name: str, blocks: list[int] | None) -> list[Damage]:
     """What to say of a file whose `damaged_blocks` are these: its size, and each stretch of blocks once."""
     size, _crcs = seal.files[name]
     found = _size(folder.path / name)
@@ -172,7 +172,7 @@ def seal_damages(folder: RunFolder, seal: Seal, name: str, blocks: list[int] | N
     return damages
 
 
-def extra_files(folder: RunFolder, seal: Seal) -> list[str]:
+def extra_files(folder: RunDirectory, seal: Seal) -> list[str]:
     """Files of the index and the journal that were not there when the run was sealed."""
     beside = [folder.index.name + end for end in ("-wal", "-journal") if _size(folder.path / (folder.index.name + end))]
     return [name for name in [*_content(folder), *beside] if name not in seal.files]
@@ -185,7 +185,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _size_damage(folder: RunFolder, name: str, size: int) -> Damage:
+def _size_damage(folder: RunDirectory, name: str, size: int) -> Damage:
     found = _size(folder.path / name)
     return Damage(name, "it is missing" if found is None else f"it has {found} bytes where {size} were sealed")
 
@@ -199,7 +199,7 @@ def sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-def _content(folder: RunFolder) -> list[str]:
+def _content(folder: RunDirectory) -> list[str]:
     names = [folder.index.name] if folder.index.exists() else []
     return names + [file.place for file in list_journal(folder.journal)]
 

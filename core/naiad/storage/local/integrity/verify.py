@@ -27,7 +27,7 @@ from naiad.storage.local.index.codec import (
     read_header,
 )
 from naiad.storage.local.index.index import UNKNOWN, Index
-from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.projection import Projection, Shadowed
 from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
 from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
@@ -37,7 +37,7 @@ from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.journal.segment import FLOAT_STEP
 from naiad.storage.local.journal.sums import FileCover
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.store import FORMAT, Store
 from naiad.storage.sql.database import integrity, open_for_reading
 
@@ -47,7 +47,7 @@ Positions = dict[str, tuple[int, bool]]
 ATTEMPTS = 20
 
 
-def verify(folder: RunFolder) -> list[Damage]:
+def verify(folder: RunDirectory) -> list[Damage]:
     """Everything of a run that is not as it was written, with the path of the field wherever that is known.
 
     What a kill or a power cut leaves at the end of a run without a seal is no damage: see `Findings.torn`. The run may
@@ -60,14 +60,14 @@ def verify(folder: RunFolder) -> list[Damage]:
     return examine(folder).damages
 
 
-def verify_store(store: Store) -> dict[RunFolder, list[Damage]]:
+def verify_store(store: Store) -> dict[RunDirectory, list[Damage]]:
     """The damages of every run, and under the store's own folder those of its ids, keys and format."""
     return {folder: found.damages for folder, found in examine_store(store).items()}
 
 
-def examine_store(store: Store) -> dict[RunFolder, Findings]:
+def examine_store(store: Store) -> dict[RunDirectory, Findings]:
     """The same with all that was found."""
-    found = {RunFolder(store.root): Findings(damages=list(_store_damages(store)))}
+    found = {RunDirectory(store.root): Findings(damages=list(_store_damages(store)))}
     for folder in store.folders():
         try:
             found[folder] = examine(folder)
@@ -76,7 +76,7 @@ def examine_store(store: Store) -> dict[RunFolder, Findings]:
     return found
 
 
-def _place(folder: RunFolder, error: OSError) -> str:
+def _place(folder: RunDirectory, error: OSError) -> str:
     """The file in a run's folder that an error is about; the folder itself as a dot."""
     name = Path(str(error.filename or folder.path))
     return str(name.relative_to(folder.path)) if name.is_relative_to(folder.path) else str(name)
@@ -102,7 +102,7 @@ class Findings:
     is_ended: bool = False
 
 
-def examine(folder: RunFolder) -> Findings:
+def examine(folder: RunDirectory) -> Findings:
     """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime.
 
     Raises:
@@ -123,7 +123,7 @@ def examine(folder: RunFolder) -> Findings:
     )
 
 
-def _examine(folder: RunFolder) -> Findings:
+def _examine(folder: RunDirectory) -> Findings:
     found = Findings()
     seal = read_seal(folder)
     bad: dict[str, list[int]] = {}
@@ -132,28 +132,28 @@ def _examine(folder: RunFolder) -> Findings:
     elif isinstance(seal, Seal):
         bad = _check_files(folder, seal, found)
     coverage = Coverage() if seal is not None else read_coverage(folder)  # before what it speaks of
-    picture, positions, head = Picture(), Positions(), None
+    projection, positions, head = Projection(), Positions(), None
     if folder.index.exists():
-        picture, positions, head = _check_index(folder, found, is_final=seal is not None)
+        projection, positions, head = _check_index(folder, found, is_final=seal is not None)
     found.is_stopped = seal is not None
     if seal is None:
         _check_coverage(folder, coverage, positions, head, found)
-        found.is_ended = _all_ended(folder, picture, positions)
+        found.is_ended = _all_ended(folder, projection, positions)
         is_cut_short = not coverage.is_empty() or bool(read_leases(folder.journal))
         found.is_stopped = found.is_ended and not is_cut_short
         if head is not None and head.is_noted and coverage.is_empty() and not found.is_stopped:
             what = "the sums of its writers are missing, so what may be missing beside them cannot be told"
             found.damages.append(Damage(folder.journal.name, what))
-    _check_journal(folder, picture, positions, seal, bad, coverage, found)
-    found.shadowed = picture.shadowed()
-    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in picture.writers.values())
+    _check_journal(folder, projection, positions, seal, bad, coverage, found)
+    found.shadowed = projection.shadowed()
+    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in projection.writers.values())
     if found.is_ended and is_whole:  # a disk that was full to the end took no seal
         _note_missing_seal(folder, found)
     return found
 
 
 def _check_coverage(
-    folder: RunFolder, coverage: Coverage, positions: Positions, head: Head | None, found: Findings
+    folder: RunDirectory, coverage: Coverage, positions: Positions, head: Head | None, found: Findings
 ) -> None:
     """Compare what is there with what the sums of the writers say, of a run without a seal."""
     found.damages += coverage.damages
@@ -165,7 +165,7 @@ def _check_coverage(
     found.damages += coverage.missing_sums(folder, list_journal(folder.journal))
 
 
-def _note_missing_seal(folder: RunFolder, found: Findings) -> None:
+def _note_missing_seal(folder: RunDirectory, found: Findings) -> None:
     if found.is_stopped:
         what = "it is missing although every writer stopped in order: what may have been cut off cannot be told"
         found.damages.append(Damage(folder.seal.name, what))
@@ -174,7 +174,7 @@ def _note_missing_seal(folder: RunFolder, found: Findings) -> None:
         found.torn.append(Damage(folder.seal.name, what))
 
 
-def _stamp(folder: RunFolder) -> object:
+def _stamp(folder: RunDirectory) -> object:
     """Changes whenever a run is sealed, unsealed or folded; mere writing does not touch what was there."""
     marks = []
     for path in (folder.seal, folder.index, folder.index.with_name(folder.index.name + "-wal")):
@@ -183,7 +183,7 @@ def _stamp(folder: RunFolder) -> object:
     return marks
 
 
-def _check_files(folder: RunFolder, seal: Seal, found: Findings) -> dict[str, list[int]]:
+def _check_files(folder: RunDirectory, seal: Seal, found: Findings) -> dict[str, list[int]]:
     """Compare every block of every file with the seal; the damaged ones by file."""
     bad = {}
     for name, (_size, crcs) in seal.files.items():
@@ -198,21 +198,21 @@ def _check_files(folder: RunFolder, seal: Seal, found: Findings) -> dict[str, li
 # The index
 
 
-def _check_index(folder: RunFolder, found: Findings, *, is_final: bool) -> tuple[Picture, Positions, Head | None]:
+def _check_index(folder: RunDirectory, found: Findings, *, is_final: bool) -> tuple[Projection, Positions, Head | None]:
     engine = open_for_reading(folder.index, is_final=is_final)
     index = Index(folder, engine)
     try:
         with index.view() as connection:
             found.damages += [Damage(folder.index.name, text) for text in _structure(connection)]
-            picture, head, positions, damages = index.load(connection)
+            projection, head, positions, damages = index.load(connection)
             found.damages += damages
-            found.damages += _series_damages(index, connection, picture, head)
+            found.damages += _series_damages(index, connection, projection, head)
     except DBAPIError as error:
         found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
-        return Picture(), Positions(), None
+        return Projection(), Positions(), None
     finally:
         engine.dispose()
-    return picture, positions, head
+    return projection, positions, head
 
 
 def _structure(connection: Connection) -> list[str]:
@@ -225,11 +225,11 @@ def _structure(connection: Connection) -> list[str]:
     return [line for line in faults if not line.endswith("never used")][:5] or faults[:1]
 
 
-def _series_damages(index: Index, connection: Connection, picture: Picture, head: Head) -> Iterator[Damage]:
+def _series_damages(index: Index, connection: Connection, projection: Projection, head: Head) -> Iterator[Damage]:
     """Decode every chunk and every pack, and count what each series has."""
     shares: dict[int, list[int]] = {}
     yield from _pack_damages(index, connection, head, shares)
-    for state in picture.states():
+    for state in projection.states():
         if state.kind in SERIES:
             yield from _chunk_damages(index, connection, state, shares.get(state.id, []))
 
@@ -290,9 +290,9 @@ def _decode(row: Any, *, is_text: bool) -> int:
 # The journal
 
 
-def _all_ended(folder: RunFolder, picture: Picture, positions: Positions) -> bool:
+def _all_ended(folder: RunDirectory, projection: Projection, positions: Positions) -> bool:
     """Whether every writer said how it ended. Ends that are still in the journal count."""
-    ends = {name: writer.state for name, writer in picture.writers.items()}
+    ends = {name: writer.state for name, writer in projection.writers.items()}
     for file in _open_files(folder, positions, "ops"):
         ends.setdefault(file.writer, None)
         for frame in read_ops(file, positions.get(file.name, (0, False))[0])[0]:
@@ -301,8 +301,8 @@ def _all_ended(folder: RunFolder, picture: Picture, positions: Positions) -> boo
 
 
 def _check_journal(
-    folder: RunFolder,
-    picture: Picture,
+    folder: RunDirectory,
+    projection: Projection,
     positions: Positions,
     seal: Seal | Damage | None,
     bad: dict[str, list[int]],
@@ -322,20 +322,20 @@ def _check_journal(
             what = f"the last {gap.end - gap.start} bytes are a write cut short"
             found.torn.append(Damage(file.place, what, offset=gap.start))
         frames += [(file.writer, frame) for frame in whole]
-    picture.apply_all(frames)
+    projection.apply_all(frames)
     sealed = seal.records if isinstance(seal, Seal) else {}
     for file in _open_files(folder, positions, "seg"):
         start = positions.get(file.name, (0, False))[0]
         cover = coverage.files.get(file.name)
-        _check_segment(file, picture, start, bad.get(file.place, []), sealed.get(file.place, {}), cover, found)
+        _check_segment(file, projection, start, bad.get(file.place, []), sealed.get(file.place, {}), cover, found)
     for name, damage in coverage.missing_files(folder, positions):
         if name.endswith(".seg"):
-            found.damages += _damaged_fields(damage, picture)
+            found.damages += _damaged_fields(damage, projection)
 
 
 def _check_segment(
     file: JournalFile,
-    picture: Picture,
+    projection: Projection,
     start: int,
     bad: list[int],
     sealed: dict[int, int],
@@ -346,24 +346,24 @@ def _check_segment(
     if not bad:  # else the seal has already said it, byte by byte
         found.damages += damages
         for damage in damages:
-            found.damages += _damaged_fields(damage, picture)
+            found.damages += _damaged_fields(damage, projection)
     numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
     there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, count in there.items():
-        if number and picture.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
+        if number and projection.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
             lost = Damage(file.place, f"{count} points have the number {number}, which nothing defines")
             (found.damages if found.is_stopped else found.torn).append(lost)
     for number, count in sealed.items():
         if there.get(number, 0) != count:
-            owner = picture.owner_of(file.writer, number)
+            owner = projection.owner_of(file.writer, number)
             what = f"{count - there.get(number, 0)} of its {count} points in this file are damaged"
             found.damages.append(Damage(file.place, what, owner.path if owner else None))
 
 
-def _damaged_fields(damage: Damage, picture: Picture) -> Iterator[Damage]:
+def _damaged_fields(damage: Damage, projection: Projection) -> Iterator[Damage]:
     """One damage for each series that may have lost points by damage in a segment."""
     name = damage.file.rpartition("/")[2].partition(".")[0]
-    fields = picture.writers[name].fields if name in picture.writers else []
+    fields = projection.writers[name].fields if name in projection.writers else []
     low, high = damage.numbers or (0, len(fields))
     for number in range(max(low, 1), min(high, len(fields)) + 1):
         state = fields[number - 1]
@@ -371,7 +371,7 @@ def _damaged_fields(damage: Damage, picture: Picture) -> Iterator[Damage]:
             yield Damage(damage.file, "some of its points in this file may be damaged", state.path)
 
 
-def _open_files(folder: RunFolder, positions: Positions, suffix: str) -> list[JournalFile]:
+def _open_files(folder: RunDirectory, positions: Positions, suffix: str) -> list[JournalFile]:
     """The files that are not yet wholly in the index."""
     files = list_journal(folder.journal)
     return [file for file in files if file.suffix == suffix and not positions.get(file.name, (0, False))[1]]

@@ -30,7 +30,7 @@ from naiad.storage.local.journal.sums import (
     decode_entry,
     decode_header,
 )
-from naiad.storage.local.layout import RunFolder
+from naiad.storage.local.layout import RunDirectory
 
 __all__ = ["Coverage", "read_coverage"]
 
@@ -65,7 +65,7 @@ class Coverage:
         """Whether there are no sums at all."""
         return not self.writers and not self.has_base
 
-    def missing_files(self, folder: RunFolder, positions: Positions) -> Iterator[tuple[str, Damage]]:
+    def missing_files(self, folder: RunDirectory, positions: Positions) -> Iterator[tuple[str, Damage]]:
         """Files that must be there and are not, and what is lost with each."""
         for name, cover in sorted(self.files.items()):
             upto, is_done = positions.get(name, (0, False))
@@ -75,7 +75,7 @@ class Coverage:
             what = f"{points} points were in it" if name.endswith(".seg") else f"{cover.size - upto} bytes were in it"
             yield name, Damage(f"{folder.journal.name}/{name}", f"it is missing; {what}")
 
-    def missing_sums(self, folder: RunFolder, files: Iterable[JournalFile]) -> Iterator[Damage]:
+    def missing_sums(self, folder: RunDirectory, files: Iterable[JournalFile]) -> Iterator[Damage]:
         """Sums that must be there, as the ops files of their writers say, and are not."""
         suspects = {file.writer for file in files if file.suffix == "ops" and file.name not in self.sealed}
         for writer in sorted(suspects - self.writers):
@@ -84,7 +84,7 @@ class Coverage:
             if any(map(_is_summed, its_own)) and not place.exists():  # else they were just made
                 yield Damage(f"{folder.journal.name}/{place.name}", "it is missing, so the journal cannot be checked")
 
-    def first_damage(self, folder: RunFolder, positions: Positions) -> Damage | None:
+    def first_damage(self, folder: RunDirectory, positions: Positions) -> Damage | None:
         """Something that is not as the sums have it, if there is any; without numpy, which a short run never loads."""
         if self.damages:
             return self.damages[0]
@@ -99,7 +99,7 @@ class Coverage:
                     return damage
         return None
 
-    def index_damage(self, folder: RunFolder, folds: int | None) -> Damage | None:
+    def index_damage(self, folder: RunDirectory, folds: int | None) -> Damage | None:
         """What is wrong with an index that was changed so often; None if it is not there."""
         name = folder.index.name
         if folds is None and (self.folds or self.has_index):
@@ -110,7 +110,7 @@ class Coverage:
         return None
 
 
-def read_coverage(folder: RunFolder) -> Coverage:
+def read_coverage(folder: RunDirectory) -> Coverage:
     """What the sums of a run say. Read them before the journal: what they speak of is there then.
 
     Raises:
@@ -139,14 +139,14 @@ def _ops_damages(file: JournalFile, upto: int, cover: FileCover) -> Iterator[Dam
     yield from read_ops(file, upto, cover=cover)[2]
 
 
-def _names(folder: RunFolder) -> list[str]:
+def _names(folder: RunDirectory) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         names = [name for name in os.listdir(folder.journal) if not name.startswith(".")]
         return sorted(name for name in names if name.endswith((SUFFIX, BASE)))
     return []
 
 
-def _read_sums(folder: RunFolder, path: Path, found: Coverage) -> None:
+def _read_sums(folder: RunDirectory, path: Path, found: Coverage) -> None:
     data, writer = path.read_bytes(), path.name.removesuffix(SUFFIX)
     place = f"{folder.journal.name}/{path.name}"
     found.writers.add(writer)
@@ -206,7 +206,7 @@ def _name(writer: str, entry: Entry, suffix: str) -> str:
     return f"{writer}.{entry.number:06d}.{suffix}"
 
 
-def _read_base(folder: RunFolder, path: Path, found: Coverage) -> None:
+def _read_base(folder: RunDirectory, path: Path, found: Coverage) -> None:
     """The blocks of files that were sealed once and that nobody has changed since."""
     place = f"{folder.journal.name}/{path.name}"
     found.has_base = True
@@ -219,7 +219,7 @@ def _read_base(folder: RunFolder, path: Path, found: Coverage) -> None:
         _take_base(folder, seal, found)
 
 
-def _take_base(folder: RunFolder, seal: Seal, found: Coverage) -> None:
+def _take_base(folder: RunDirectory, seal: Seal, found: Coverage) -> None:
     for place, (size, crcs) in seal.files.items():
         name = place.rpartition("/")[2]
         if place == folder.index.name:

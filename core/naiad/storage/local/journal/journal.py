@@ -21,7 +21,7 @@ from naiad.ops import Define, Delete, End, Op, Open, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.local.journal.frames import LARGEST
 from naiad.storage.local.journal.reserve import Reserve
-from naiad.storage.local.journal.retry_buffer import Waiting, WaitingFrame
+from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
 from naiad.storage.local.journal.rotation import weight
 from naiad.storage.local.journal.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.sums import Sums
@@ -194,7 +194,7 @@ class Journal(Upkeep):
         self.lock = threading.RLock()
         self.release()  # the child's copies of the descriptors; the parent keeps its own
         self.segments, self.ops_files, self._spare = [], [], None
-        self._waiting = Waiting(self._tuning.memory_bytes)
+        self._waiting = RetryBuffer(self._tuning.memory_bytes)
         self._arrived, self._is_putting = deque(), False
         self.dropped_points = self.recorded = 0
         self.is_troubled = self.is_barred = False

@@ -177,7 +177,7 @@ def read_writers(journal: str | os.PathLike[str], known: Mapping[str, WriterStat
 
     Args:
         journal: the journal folder.
-        known: the writers of the run as its picture has them; of those that are missing, less can be proven.
+        known: the writers of the run as its projection has them; of those that are missing, less can be proven.
     """
     all_files = _files(journal)
     found = _leased(journal, all_files, known)

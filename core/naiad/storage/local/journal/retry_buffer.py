@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["Waiting", "WaitingFrame"]
+__all__ = ["RetryBuffer", "WaitingFrame"]
 
 
 class WaitingFrame(NamedTuple):
@@ -16,7 +16,7 @@ class WaitingFrame(NamedTuple):
     weight: int
 
 
-class Waiting:
+class RetryBuffer:
     """Payloads of frames. Those with vital ops stay: without them later points and ops would mean nothing."""
 
     def __init__(self, limit: int) -> None:

@@ -16,7 +16,7 @@ from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame,
 from naiad.storage.local.journal.leases import lock
 from naiad.storage.local.journal.op_log import OpsFile
 from naiad.storage.local.journal.reserve import RESERVED, Reserve
-from naiad.storage.local.journal.retry_buffer import Waiting, WaitingFrame
+from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
 from naiad.storage.local.journal.rotation import Rotation, points_in, weight
 from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, Segment, commit_of, put_record, save
 
@@ -35,7 +35,7 @@ class Upkeep(Rotation):
         self.on_recovery: Callable[[], object] = lambda: None
         self.reserve = Reserve(directory, writer)
         self.recorded = 0  # points and ops that were dropped, and the disk says so
-        self._waiting = Waiting(tuning.memory_bytes)
+        self._waiting = RetryBuffer(tuning.memory_bytes)
 
     def unstored(self) -> int:
         """Points and ops that the disk did not take: still in memory, or dropped and not even counted there."""

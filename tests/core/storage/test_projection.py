@@ -1,4 +1,4 @@
-"""The picture: how ops of several writers add up to fields, whatever the order in which their frames arrive."""
+"""The projection: how ops of several writers add up to fields, whatever the order in which their frames arrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Members, Op, Open, Plain, Strings, Tags
-from naiad.storage.local.index.projection import Picture, Shadowed
+from naiad.storage.local.index.projection import Projection, Shadowed
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState, Series
 
 ANN, BEN = "1-ann", "2-ben"
@@ -23,17 +23,17 @@ def opening(writer: str, *, session: int = 1, role: str = "owner", at: float = 0
     return Open(writer, 1, "host", "boot", session, role, at)
 
 
-def picture_of(*frames: tuple[str, Op]) -> Picture:
-    picture = Picture()
+def picture_of(*frames: tuple[str, Op]) -> Projection:
+    projection = Projection()
     for writer in (ANN, BEN):
-        picture.apply(writer, [opening(writer)])
+        projection.apply(writer, [opening(writer)])
     for writer, op in frames:
-        picture.apply(writer, [op])
-    return picture
+        projection.apply(writer, [op])
+    return projection
 
 
-def value_of(picture: Picture, path: str) -> Plain:
-    state = picture.at(path)
+def value_of(projection: Projection, path: str) -> Plain:
+    state = projection.at(path)
     assert state is not None
     return state.value
 
@@ -58,128 +58,134 @@ def test_of_values_written_at_the_same_time_that_of_the_greater_writer_wins() ->
 
 
 def test_writer_replaces_its_own_value_even_if_its_clock_stands_still() -> None:
-    picture = picture_of((BEN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0)), (BEN, assign(3.0, 10.0)))
+    projection = picture_of((BEN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0)), (BEN, assign(3.0, 10.0)))
 
-    assert 3.0 == value_of(picture, "x")
+    assert 3.0 == value_of(projection, "x")
 
 
 def test_define_of_a_path_that_is_there_means_the_same_field() -> None:
-    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Define(1, "loss", False, 2.0)))
+    projection = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Define(1, "loss", False, 2.0)))
 
-    assert picture.owner_of(ANN, 1) is picture.owner_of(BEN, 1) is picture.at("loss")
+    assert projection.owner_of(ANN, 1) is projection.owner_of(BEN, 1) is projection.at("loss")
 
 
 def test_numbers_without_definition_mean_nothing() -> None:
-    picture = picture_of((ANN, Define(3, "loss", False, 1.0)))
+    projection = picture_of((ANN, Define(3, "loss", False, 1.0)))
 
-    assert [None, None, None, None] == [picture.owner_of(ANN, number) for number in (0, 1, 2, 4)]
-    assert picture.owner_of("unknown", 1) is None
-    assert (picture.at("loss"), -math.inf) == picture.meaning(ANN, 3)
-    assert picture.meaning(ANN, 2)[0] is None
+    assert [None, None, None, None] == [projection.owner_of(ANN, number) for number in (0, 1, 2, 4)]
+    assert projection.owner_of("unknown", 1) is None
+    assert (projection.at("loss"), -math.inf) == projection.meaning(ANN, 3)
+    assert projection.meaning(ANN, 2)[0] is None
 
 
 def test_fresh_definition_begins_anew_and_sends_the_writers_old_points_nowhere() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Define(1, "loss", False, 1.0)),
         (ANN, Configure("loss", 0.0, 1.0, "m", 2.0)),
         (ANN, Define(2, "loss", True, 3.0)),
     )
-    state = picture.at("loss")
+    state = projection.at("loss")
 
-    assert (state, -math.inf) == picture.meaning(ANN, 2)
-    assert picture.meaning(ANN, 1)[0] is None
+    assert (state, -math.inf) == projection.meaning(ANN, 2)
+    assert projection.meaning(ANN, 1)[0] is None
     assert state is not None
     assert (None, None, None) == state.config
 
 
 def test_deleted_field_is_gone_and_another_kind_can_follow() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Define(1, "x", False, 1.0)), (ANN, Delete("x", 2.0)), (ANN, Assign("x", "string", "text", 3.0))
     )
 
-    assert ["string"] == [state.kind for state in picture.states()]
-    assert picture.meaning(ANN, 1)[0] is None
+    assert ["string"] == [state.kind for state in projection.states()]
+    assert projection.meaning(ANN, 1)[0] is None
 
 
 def test_delete_of_nothing_changes_nothing() -> None:
-    picture = picture_of((ANN, Delete("x", 2.0)))
+    projection = picture_of((ANN, Delete("x", 2.0)))
 
-    assert picture.at("x") is None
-    assert [] == list(picture.states())
-    assert [] == picture.retired
+    assert projection.at("x") is None
+    assert [] == list(projection.states())
+    assert [] == projection.retired
 
 
 def test_delete_leaves_what_another_writer_wrote_later() -> None:
-    picture = picture_of((BEN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+    projection = picture_of((BEN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
 
-    assert 2.0 == value_of(picture, "x")
+    assert 2.0 == value_of(projection, "x")
 
 
 def test_writer_deletes_what_it_wrote_itself_even_if_its_clock_went_back() -> None:
-    picture = picture_of((ANN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+    projection = picture_of((ANN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
 
-    assert picture.at("x") is None
+    assert projection.at("x") is None
 
 
 def test_late_points_of_another_writer_bring_the_series_back() -> None:
-    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)))
+    projection = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)))
 
-    state, since = picture.meaning(ANN, 1)
+    state, since = projection.meaning(ANN, 1)
     assert state is not None
     assert 5.0 == since
-    assert picture.at("loss") is None, "as long as nothing came late, nothing is there"
-    assert [(ANN, 1, state, 5.0)] == picture.orphans()
+    assert projection.at("loss") is None, "as long as nothing came late, nothing is there"
+    assert [(ANN, 1, state, 5.0)] == projection.orphans()
 
-    picture.heir(state, ANN)
-    assert state is picture.at("loss")
+    projection.heir(state, ANN)
+    assert state is projection.at("loss")
     assert (FLOAT_SERIES, 0, 5.0, BEN) == (state.kind, state.series.count, state.defined_at, state.defined_by)
 
 
 def test_late_points_go_to_the_field_that_was_defined_meanwhile() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 6.0))
     )
-    state, _since = picture.meaning(ANN, 1)
+    state, _since = projection.meaning(ANN, 1)
 
-    assert picture.owner_of(BEN, 1) is state is picture.at("loss")
+    assert projection.owner_of(BEN, 1) is state is projection.at("loss")
 
 
 def test_second_delete_takes_what_came_late_to_the_first() -> None:
-    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Delete("loss", 9.0)))
+    projection = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Delete("loss", 9.0))
+    )
 
-    assert 9.0 == picture.meaning(ANN, 1)[1]
+    assert 9.0 == projection.meaning(ANN, 1)[1]
 
 
 def test_writer_that_deletes_a_series_itself_leaves_no_late_points() -> None:
-    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (ANN, Delete("loss", 9.0)))
+    projection = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (ANN, Delete("loss", 9.0))
+    )
 
-    assert picture.meaning(ANN, 1)[0] is None
-    assert [] == picture.orphans()
+    assert projection.meaning(ANN, 1)[0] is None
+    assert [] == projection.orphans()
 
 
 def test_writers_of_earlier_sessions_have_no_late_points() -> None:
     """Points with times in the future must not come back when a later session removes the series."""
-    picture = Picture()
-    picture.apply(ANN, [opening(ANN), Define(1, "loss", False, 1.0)])
-    picture.apply(BEN, [opening(BEN, session=2), Delete("loss", 5.0)])
+    projection = Projection()
+    projection.apply(ANN, [opening(ANN), Define(1, "loss", False, 1.0)])
+    projection.apply(BEN, [opening(BEN, session=2), Delete("loss", 5.0)])
 
-    assert picture.meaning(ANN, 1)[0] is None
-    assert [] == picture.orphans()
+    assert projection.meaning(ANN, 1)[0] is None
+    assert [] == projection.orphans()
 
 
 def test_writer_that_ended_before_the_delete_has_no_late_points() -> None:
-    picture = picture_of((ANN, Define(1, "loss", False, 1.0)), (ANN, End("finished", 3.0)), (BEN, Delete("loss", 5.0)))
+    projection = picture_of(
+        (ANN, Define(1, "loss", False, 1.0)), (ANN, End("finished", 3.0)), (BEN, Delete("loss", 5.0))
+    )
 
-    assert [] == picture.orphans()
+    assert [] == projection.orphans()
 
 
 def test_definition_inherited_by_a_forked_child_does_not_bring_a_deleted_series_back() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Define(1, "loss", False, 1.0)), (ANN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 4.0))
     )
 
-    assert picture.at("loss") is None
-    assert 5.0 == picture.meaning(BEN, 1)[1]
+    assert projection.at("loss") is None
+    assert 5.0 == projection.meaning(BEN, 1)[1]
 
 
 def test_of_two_kinds_at_a_path_the_one_defined_first_is_shown_and_both_are_kept() -> None:
@@ -188,11 +194,11 @@ def test_of_two_kinds_at_a_path_the_one_defined_first_is_shown_and_both_are_kept
     for order in itertools.permutations(frames):
         if order.index(frames[0]) > order.index(frames[2]):
             continue  # those of one writer stay in order
-        picture = picture_of(*order)
-        assert 2.0 == value_of(picture, "x")
-        assert FLOAT == picture.at("x").kind  # type: ignore[union-attr]
-        assert {"float", "string"} == {state.kind for state in picture.states()}
-        assert [Shadowed("x", "string", "x", "float")] == picture.shadowed()
+        projection = picture_of(*order)
+        assert 2.0 == value_of(projection, "x")
+        assert FLOAT == projection.at("x").kind  # type: ignore[union-attr]
+        assert {"float", "string"} == {state.kind for state in projection.states()}
+        assert [Shadowed("x", "string", "x", "float")] == projection.shadowed()
 
 
 def test_of_kinds_defined_at_the_same_time_that_of_the_smaller_writer_is_shown() -> None:
@@ -207,76 +213,76 @@ def test_of_a_field_and_one_below_it_the_one_defined_first_is_shown(first: str, 
     frames = [(ANN, assign(1.0, 10.0, first)), (BEN, assign(2.0, 11.0, second)), (BEN, assign(3.0, 9.0, "n2/x"))]
 
     for order in itertools.permutations(frames):
-        picture = picture_of(*order)
-        assert (1.0, None, 3.0) == (value_of(picture, first), picture.at(second), value_of(picture, "n2/x"))
-        assert [Shadowed(second, "float", first, "float")] == picture.shadowed()
+        projection = picture_of(*order)
+        assert (1.0, None, 3.0) == (value_of(projection, first), projection.at(second), value_of(projection, "n2/x"))
+        assert [Shadowed(second, "float", first, "float")] == projection.shadowed()
 
 
 def test_field_is_shown_again_when_what_hid_it_is_removed() -> None:
-    picture = picture_of((ANN, assign(1.0, 10.0, "n")), (BEN, assign(2.0, 11.0, "n/x")))
-    picture.apply(ANN, [Delete("n", 12.0)])
+    projection = picture_of((ANN, assign(1.0, 10.0, "n")), (BEN, assign(2.0, 11.0, "n/x")))
+    projection.apply(ANN, [Delete("n", 12.0)])
 
-    assert 2.0 == value_of(picture, "n/x")
-    assert [] == picture.shadowed()
+    assert 2.0 == value_of(projection, "n/x")
+    assert [] == projection.shadowed()
 
 
 def test_what_is_hidden_hides_nothing() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, assign(1.0, 10.0, "n/x")), (BEN, assign(2.0, 11.0, "n")), (ANN, assign(3.0, 12.0, "n/y"))
     )
 
-    assert (1.0, None, 3.0) == (value_of(picture, "n/x"), picture.at("n"), value_of(picture, "n/y"))
+    assert (1.0, None, 3.0) == (value_of(projection, "n/x"), projection.at("n"), value_of(projection, "n/y"))
 
 
 def test_beginning_a_series_anew_leaves_other_kinds_alone() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Define(1, "x", False, 1.0)),
         (BEN, Strings("x", ["a"], [0], [2.0], True, 2.0)),
     )
 
-    assert {"float_series", "string_series"} == {state.kind for state in picture.states()}
+    assert {"float_series", "string_series"} == {state.kind for state in projection.states()}
 
 
 def test_tags_are_cleared_then_removed_then_added() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Tags("sys/tags", ["a", "b", "a"], [], False, 1.0)),
         (BEN, Tags("sys/tags", ["c"], ["a", "none"], False, 2.0)),
     )
-    assert ["b", "c"] == tags_of(picture)
+    assert ["b", "c"] == tags_of(projection)
 
-    picture.apply(ANN, [Tags("sys/tags", ["d", b"\xed\xa0\x80"], ["d"], True, 3.0)])
-    assert ["d", b"\xed\xa0\x80"] == tags_of(picture)
+    projection.apply(ANN, [Tags("sys/tags", ["d", b"\xed\xa0\x80"], ["d"], True, 3.0)])
+    assert ["d", b"\xed\xa0\x80"] == tags_of(projection)
 
 
-def tags_of(picture: Picture, path: str = "sys/tags") -> list[str | bytes]:
-    state = picture.at(path)
+def tags_of(projection: Projection, path: str = "sys/tags") -> list[str | bytes]:
+    state = projection.at(path)
     assert state is not None
     return state.tags
 
 
 def test_texts_wait_in_order_of_arrival_and_fresh_ones_replace_them() -> None:
-    picture = picture_of(
+    projection = picture_of(
         (ANN, Strings("log", ["a", "b"], [5, 1], [1.0, 2.0], False, 1.0)),
         (BEN, Strings("log", ["c"], [0.5], [3.0], False, 2.0)),
     )
-    assert {ANN: [(5, 1.0, "a"), (1, 2.0, "b")], BEN: [(0.5, 3.0, "c")]} == state_at(picture, "log").texts
+    assert {ANN: [(5, 1.0, "a"), (1, 2.0, "b")], BEN: [(0.5, 3.0, "c")]} == state_at(projection, "log").texts
 
-    picture.apply(ANN, [Strings("log", ["d"], [0], [4.0], True, 3.0)])
-    assert {ANN: [(0, 4.0, "d")]} == state_at(picture, "log").texts
+    projection.apply(ANN, [Strings("log", ["d"], [0], [4.0], True, 3.0)])
+    assert {ANN: [(0, 4.0, "d")]} == state_at(projection, "log").texts
 
 
-def state_at(picture: Picture, path: str) -> FieldState:
-    state = picture.at(path)
+def state_at(projection: Projection, path: str) -> FieldState:
+    state = projection.at(path)
     assert state is not None
     return state
 
 
 def test_writers_are_described_by_what_they_say() -> None:
-    picture = picture_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
-    writer = picture.writers[ANN]
+    projection = picture_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
+    writer = projection.writers[ANN]
 
     assert ("failed", 7, 1, 7.0) == (writer.state, writer.dropped_points, writer.dropped_ops, writer.at)
-    assert picture.writers[BEN].state is None
+    assert projection.writers[BEN].state is None
 
 
 @pytest.mark.parametrize(("step", "expected"), [(4, 1.0), (5, 2.0), (6, 2.0)])
@@ -293,9 +299,9 @@ def test_definition_inherited_behind_one_that_began_anew_means_the_new_series() 
     """The child says it a moment later, so that readers take the two in this order."""
     frames = [(ANN, Define(1, "loss", False, 1.0)), (ANN, Define(2, "loss", True, 4.0))]
     inherited = (BEN, Define(2, "loss", False, math.nextafter(4.0, 5.0)))
-    picture = picture_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
+    projection = picture_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
 
-    assert picture.at("loss") is picture.owner_of(BEN, 2) is picture.owner_of(ANN, 2)
+    assert projection.at("loss") is projection.owner_of(BEN, 2) is projection.owner_of(ANN, 2)
 
 
 @settings(max_examples=100, deadline=None)
@@ -342,17 +348,17 @@ def test_older_ops_that_arrive_late_change_nothing_that_was_written_later(name: 
     older, newer = [[(writer, op) for op in ops] for writer, ops in zip((ANN, BEN), LATE[name], strict=True)]
     in_time, late = picture_of(*older, *newer), picture_of(*newer, *older)
 
-    def shown(picture: Picture) -> list[object]:
-        return [(state.path, state.value, state.tags, state.config, state.members) for state in picture.states()]
+    def shown(projection: Projection) -> list[object]:
+        return [(state.path, state.value, state.tags, state.config, state.members) for state in projection.states()]
 
     assert shown(in_time) == shown(late)
 
 
 def test_adding_tags_one_by_one_is_linear() -> None:
     """20,000 took a minute, as each op copied all tags."""
-    picture = Picture()
+    projection = Projection()
     began = time.process_time()
-    picture.apply(ANN, [Tags("t", [f"tag-{i}"], [], False, float(i)) for i in range(20_000)])
+    projection.apply(ANN, [Tags("t", [f"tag-{i}"], [], False, float(i)) for i in range(20_000)])
 
     assert time.process_time() - began < 5
-    assert 20_000 == len(tags_of(picture, "t"))
+    assert 20_000 == len(tags_of(projection, "t"))
