@@ -1,4 +1,4 @@
-"""Time, in one place, so that a test can replace it. Order never depends on it: see `ops` and `storage.local.index.projection`."""
+"""Time, in one place, so that a test can replace it. Order never depends on it: see `ops`."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def answers(folder: RunDirectory) -> dict[str, str]:
         elif kind in ("string_series", "file_series"):
             found[path] = list(reader.texts(path))
         elif kind == "file_set":
-            found[path] = [.projection().fields[path][kind].members]
+            found[path] = [reader.projection().fields[path][kind].members]
         elif path not in KINDS:
             found[path] = [reader.atom(path)[1]]
     return {path: repr(answer) for path, answer in found.items()}  # for in text a NaN equals itself

@@ -23,7 +23,7 @@ def opening(writer: str, *, session: int = 1, role: str = "owner", at: float = 0
     return Open(writer, 1, "host", "boot", session, role, at)
 
 
-def picture_of(*frames: tuple[str, Op]) -> Projection:
+def projection_of(*frames: tuple[str, Op]) -> Projection:
     projection = Projection()
     for writer in (ANN, BEN):
         projection.apply(writer, [opening(writer)])
@@ -47,30 +47,30 @@ def test_value_written_last_wins_in_whatever_order_frames_arrive() -> None:
 
     for order in itertools.permutations(frames):
         if [op.at for writer, op in order if writer == ANN] == [10.0, 12.0]:  # those of one writer stay in order
-            assert 3.0 == value_of(picture_of(*order), "x")
+            assert 3.0 == value_of(projection_of(*order), "x")
 
 
 def test_of_values_written_at_the_same_time_that_of_the_greater_writer_wins() -> None:
     frames = [(ANN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0))]
 
-    assert 2.0 == value_of(picture_of(*frames), "x")
-    assert 2.0 == value_of(picture_of(*reversed(frames)), "x")
+    assert 2.0 == value_of(projection_of(*frames), "x")
+    assert 2.0 == value_of(projection_of(*reversed(frames)), "x")
 
 
 def test_writer_replaces_its_own_value_even_if_its_clock_stands_still() -> None:
-    projection = picture_of((BEN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0)), (BEN, assign(3.0, 10.0)))
+    projection = projection_of((BEN, assign(1.0, 10.0)), (BEN, assign(2.0, 10.0)), (BEN, assign(3.0, 10.0)))
 
     assert 3.0 == value_of(projection, "x")
 
 
 def test_define_of_a_path_that_is_there_means_the_same_field() -> None:
-    projection = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Define(1, "loss", False, 2.0)))
+    projection = projection_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Define(1, "loss", False, 2.0)))
 
     assert projection.owner_of(ANN, 1) is projection.owner_of(BEN, 1) is projection.at("loss")
 
 
 def test_numbers_without_definition_mean_nothing() -> None:
-    projection = picture_of((ANN, Define(3, "loss", False, 1.0)))
+    projection = projection_of((ANN, Define(3, "loss", False, 1.0)))
 
     assert [None, None, None, None] == [projection.owner_of(ANN, number) for number in (0, 1, 2, 4)]
     assert projection.owner_of("unknown", 1) is None
@@ -79,7 +79,7 @@ def test_numbers_without_definition_mean_nothing() -> None:
 
 
 def test_fresh_definition_begins_anew_and_sends_the_writers_old_points_nowhere() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)),
         (ANN, Configure("loss", 0.0, 1.0, "m", 2.0)),
         (ANN, Define(2, "loss", True, 3.0)),
@@ -93,7 +93,7 @@ def test_fresh_definition_begins_anew_and_sends_the_writers_old_points_nowhere()
 
 
 def test_deleted_field_is_gone_and_another_kind_can_follow() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "x", False, 1.0)), (ANN, Delete("x", 2.0)), (ANN, Assign("x", "string", "text", 3.0))
     )
 
@@ -102,7 +102,7 @@ def test_deleted_field_is_gone_and_another_kind_can_follow() -> None:
 
 
 def test_delete_of_nothing_changes_nothing() -> None:
-    projection = picture_of((ANN, Delete("x", 2.0)))
+    projection = projection_of((ANN, Delete("x", 2.0)))
 
     assert projection.at("x") is None
     assert [] == list(projection.states())
@@ -110,19 +110,19 @@ def test_delete_of_nothing_changes_nothing() -> None:
 
 
 def test_delete_leaves_what_another_writer_wrote_later() -> None:
-    projection = picture_of((BEN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+    projection = projection_of((BEN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
 
     assert 2.0 == value_of(projection, "x")
 
 
 def test_writer_deletes_what_it_wrote_itself_even_if_its_clock_went_back() -> None:
-    projection = picture_of((ANN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
+    projection = projection_of((ANN, assign(2.0, 12.0)), (ANN, Delete("x", 11.0)))
 
     assert projection.at("x") is None
 
 
 def test_late_points_of_another_writer_bring_the_series_back() -> None:
-    projection = picture_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)))
+    projection = projection_of((ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)))
 
     state, since = projection.meaning(ANN, 1)
     assert state is not None
@@ -136,7 +136,7 @@ def test_late_points_of_another_writer_bring_the_series_back() -> None:
 
 
 def test_late_points_go_to_the_field_that_was_defined_meanwhile() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 6.0))
     )
     state, _since = projection.meaning(ANN, 1)
@@ -145,7 +145,7 @@ def test_late_points_go_to_the_field_that_was_defined_meanwhile() -> None:
 
 
 def test_second_delete_takes_what_came_late_to_the_first() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (BEN, Delete("loss", 9.0))
     )
 
@@ -153,7 +153,7 @@ def test_second_delete_takes_what_came_late_to_the_first() -> None:
 
 
 def test_writer_that_deletes_a_series_itself_leaves_no_late_points() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)), (BEN, Delete("loss", 5.0)), (ANN, Delete("loss", 9.0))
     )
 
@@ -172,7 +172,7 @@ def test_writers_of_earlier_sessions_have_no_late_points() -> None:
 
 
 def test_writer_that_ended_before_the_delete_has_no_late_points() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)), (ANN, End("finished", 3.0)), (BEN, Delete("loss", 5.0))
     )
 
@@ -180,7 +180,7 @@ def test_writer_that_ended_before_the_delete_has_no_late_points() -> None:
 
 
 def test_definition_inherited_by_a_forked_child_does_not_bring_a_deleted_series_back() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "loss", False, 1.0)), (ANN, Delete("loss", 5.0)), (BEN, Define(1, "loss", False, 4.0))
     )
 
@@ -194,7 +194,7 @@ def test_of_two_kinds_at_a_path_the_one_defined_first_is_shown_and_both_are_kept
     for order in itertools.permutations(frames):
         if order.index(frames[0]) > order.index(frames[2]):
             continue  # those of one writer stay in order
-        projection = picture_of(*order)
+        projection = projection_of(*order)
         assert 2.0 == value_of(projection, "x")
         assert FLOAT == projection.at("x").kind  # type: ignore[union-attr]
         assert {"float", "string"} == {state.kind for state in projection.states()}
@@ -204,8 +204,8 @@ def test_of_two_kinds_at_a_path_the_one_defined_first_is_shown_and_both_are_kept
 def test_of_kinds_defined_at_the_same_time_that_of_the_smaller_writer_is_shown() -> None:
     frames = [(ANN, assign(1.0, 10.0)), (BEN, Assign("x", "string", "text", 10.0))]
 
-    assert 1.0 == value_of(picture_of(*frames), "x")
-    assert 1.0 == value_of(picture_of(*reversed(frames)), "x")
+    assert 1.0 == value_of(projection_of(*frames), "x")
+    assert 1.0 == value_of(projection_of(*reversed(frames)), "x")
 
 
 @pytest.mark.parametrize(("first", "second"), [("n", "n/x/y"), ("n/x/y", "n"), ("n/x", "n/x/y")])
@@ -213,13 +213,13 @@ def test_of_a_field_and_one_below_it_the_one_defined_first_is_shown(first: str, 
     frames = [(ANN, assign(1.0, 10.0, first)), (BEN, assign(2.0, 11.0, second)), (BEN, assign(3.0, 9.0, "n2/x"))]
 
     for order in itertools.permutations(frames):
-        projection = picture_of(*order)
+        projection = projection_of(*order)
         assert (1.0, None, 3.0) == (value_of(projection, first), projection.at(second), value_of(projection, "n2/x"))
         assert [Shadowed(second, "float", first, "float")] == projection.shadowed()
 
 
 def test_field_is_shown_again_when_what_hid_it_is_removed() -> None:
-    projection = picture_of((ANN, assign(1.0, 10.0, "n")), (BEN, assign(2.0, 11.0, "n/x")))
+    projection = projection_of((ANN, assign(1.0, 10.0, "n")), (BEN, assign(2.0, 11.0, "n/x")))
     projection.apply(ANN, [Delete("n", 12.0)])
 
     assert 2.0 == value_of(projection, "n/x")
@@ -227,7 +227,7 @@ def test_field_is_shown_again_when_what_hid_it_is_removed() -> None:
 
 
 def test_what_is_hidden_hides_nothing() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, assign(1.0, 10.0, "n/x")), (BEN, assign(2.0, 11.0, "n")), (ANN, assign(3.0, 12.0, "n/y"))
     )
 
@@ -235,7 +235,7 @@ def test_what_is_hidden_hides_nothing() -> None:
 
 
 def test_beginning_a_series_anew_leaves_other_kinds_alone() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Define(1, "x", False, 1.0)),
         (BEN, Strings("x", ["a"], [0], [2.0], True, 2.0)),
     )
@@ -244,7 +244,7 @@ def test_beginning_a_series_anew_leaves_other_kinds_alone() -> None:
 
 
 def test_tags_are_cleared_then_removed_then_added() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Tags("sys/tags", ["a", "b", "a"], [], False, 1.0)),
         (BEN, Tags("sys/tags", ["c"], ["a", "none"], False, 2.0)),
     )
@@ -261,7 +261,7 @@ def tags_of(projection: Projection, path: str = "sys/tags") -> list[str | bytes]
 
 
 def test_texts_wait_in_order_of_arrival_and_fresh_ones_replace_them() -> None:
-    projection = picture_of(
+    projection = projection_of(
         (ANN, Strings("log", ["a", "b"], [5, 1], [1.0, 2.0], False, 1.0)),
         (BEN, Strings("log", ["c"], [0.5], [3.0], False, 2.0)),
     )
@@ -278,7 +278,7 @@ def state_at(projection: Projection, path: str) -> FieldState:
 
 
 def test_writers_are_described_by_what_they_say() -> None:
-    projection = picture_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
+    projection = projection_of((ANN, Dropped(3, 1, 5.0)), (ANN, Dropped(4, 0, 6.0)), (ANN, End("failed", 7.0)))
     writer = projection.writers[ANN]
 
     assert ("failed", 7, 1, 7.0) == (writer.state, writer.dropped_points, writer.dropped_ops, writer.at)
@@ -299,7 +299,7 @@ def test_definition_inherited_behind_one_that_began_anew_means_the_new_series() 
     """The child says it a moment later, so that readers take the two in this order."""
     frames = [(ANN, Define(1, "loss", False, 1.0)), (ANN, Define(2, "loss", True, 4.0))]
     inherited = (BEN, Define(2, "loss", False, math.nextafter(4.0, 5.0)))
-    projection = picture_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
+    projection = projection_of(*sorted([inherited, *frames], key=lambda frame: frame[1].at))
 
     assert projection.at("loss") is projection.owner_of(BEN, 2) is projection.owner_of(ANN, 2)
 
@@ -346,7 +346,7 @@ LATE: dict[str, tuple[list[Op], list[Op]]] = {
 @pytest.mark.parametrize("name", LATE)
 def test_older_ops_that_arrive_late_change_nothing_that_was_written_later(name: str) -> None:
     older, newer = [[(writer, op) for op in ops] for writer, ops in zip((ANN, BEN), LATE[name], strict=True)]
-    in_time, late = picture_of(*older, *newer), picture_of(*newer, *older)
+    in_time, late = projection_of(*older, *newer), projection_of(*newer, *older)
 
     def shown(projection: Projection) -> list[object]:
         return [(state.path, state.value, state.tags, state.config, state.members) for state in projection.states()]
