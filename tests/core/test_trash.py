@@ -22,7 +22,7 @@ from naiad.storage.local.store import Store
 KILLED_PURGE = """
 import os, pathlib, sys
 from naiad import trash
-from naiad.store import purging
+from naiad.storage.local import purge
 from naiad.storage.local.store import Store
 
 def die(*given):
@@ -35,9 +35,9 @@ def remove_one_file(folder):
 if sys.argv[2] == "before":
     pathlib.Path.rename = die
 elif sys.argv[2] == "after":
-    purging.shutil.rmtree = die
+    purge.shutil.rmtree = die
 else:
-    purging.shutil.rmtree = remove_one_file
+    purge.shutil.rmtree = remove_one_file
 store = Store.locate(sys.argv[1])
 trash.delete(store, trash.in_trash(store))
 """

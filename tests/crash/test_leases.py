@@ -23,7 +23,7 @@ from naiad.storage.local.store import Store
 ELSEWHERE = """
 import fcntl
 from naiad import clock, ids
-from naiad.store import leases
+from naiad.storage.local.journal import leases
 
 def be_another_machine(name, boot=None, skew=0.0):
     fcntl.flock = lambda fd, op: None

@@ -362,9 +362,9 @@ def test_what_others_write_to_the_same_file_is_not_kept(programs: Any) -> None:
 def test_a_full_disk_of_the_store_never_raises_into_print(programs: Any) -> None:
     body = """
     import errno, warnings; warnings.simplefilter("ignore")
-    from naiad.store import opsfile
+    from naiad.storage.local.journal import op_log
     def refuse(*_): raise OSError(errno.ENOSPC, "full")
-    opsfile.OpsFile.append = refuse
+    op_log.OpsFile.append = refuse
     for i in range(100): print("line", i, flush=True)
     os._exit(0)
     """
