@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
-__all__ = ["Capture", "Loggable"]
-
 
 class Loggable(Protocol):
     """A run as plugins and captures see it: paths in brackets, each with all verbs, and an end."""

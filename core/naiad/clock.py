@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["monotonic", "now", "sleep"]
-
 now = time.time
 """Seconds since 1970 UTC; bound to the C function itself because appending a point calls it."""
 

@@ -17,8 +17,6 @@ from naiad.listing import listing
 from naiad.session import Session
 from naiad.tree import lines_of, nested
 
-__all__ = ["Container"]
-
 Self = TypeVar("Self", bound="Container")
 
 

@@ -20,29 +20,8 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.integers import EXACT, LARGEST, SMALLEST
-from naiad.scalars import Scalar, dimensions, from_microseconds, microseconds, pack_text, plain, unpack_text
+from naiad.scalars import Scalar, dimensions, microseconds, plain
 from naiad.types import ATOMS, Atom, StringifyValue
-
-__all__ = [
-    "LONGEST_TEXT",
-    "Scalar",
-    "collection",
-    "from_microseconds",
-    "into",
-    "kind_of",
-    "microseconds",
-    "number",
-    "pack_text",
-    "plain_or_none",
-    "scalar",
-    "series_kind_of",
-    "step",
-    "text",
-    "timestamp",
-    "unpack_text",
-    "unsupported",
-    "with_article",
-]
 
 LONGEST_TEXT = 16 * 2**20  # bytes of UTF-8
 EARLIEST, LATEST = (

@@ -19,8 +19,6 @@ from pathlib import Path
 from naiad.errors import FileError, FileNotFound, UnreadableFile, UnsupportedFile
 from naiad.storage.base import Report
 
-__all__ = ["Report", "copy", "digest", "nothing", "open_file", "replacing", "write_all"]
-
 BUFFER = 1024 * 1024
 STEP = 64 * 1024 * 1024
 """What the kernel copies in one call: long enough to cost nothing, short enough for a progress bar and for Ctrl-C."""

@@ -17,8 +17,6 @@ from naiad.errors import InvalidArgument, NaiadError, NaiadTypeError, shown
 from naiad.plugins import first
 from naiad.value import Value
 
-__all__ = ["Content", "File", "FileType", "PathLike"]
-
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Content: TypeAlias = str | bytes | bytearray | memoryview
 

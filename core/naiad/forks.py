@@ -20,8 +20,6 @@ from typing import Protocol
 
 from naiad import clock
 
-__all__ = ["follow", "holding_forks", "unfollow"]
-
 FORK_SECONDS = 5.0
 IMPORT_SECONDS = 5.0
 

@@ -9,8 +9,6 @@ from typing import ClassVar
 
 from naiad.value import Value
 
-__all__ = ["GitRef"]
-
 DISABLED = "DISABLED"
 
 

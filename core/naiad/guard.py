@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from naiad.container import Container
     from naiad.handler import Handler
 
-__all__ = ["ERRORS", "Attempt", "Place"]
-
 Place: TypeAlias = "Container | Handler"
 ERRORS = "integration/errors"
 """Where an adapter's trouble is noted, below the place it writes to."""

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["MOST_BYTES", "block", "chart", "grid", "text"]
-
 MOST_BYTES = 30_000
 ROOM = 1_000
 """Bytes that are kept for what stands around the parts."""

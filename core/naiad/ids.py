@@ -8,17 +8,6 @@ import re
 
 from naiad import clock
 
-__all__ = [
-    "boot_id",
-    "host_name",
-    "is_uid",
-    "new_uid",
-    "new_writer_id",
-    "pid_namespace",
-    "process_start",
-    "project_key",
-]
-
 _UID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 

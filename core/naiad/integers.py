@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["EXACT", "LARGEST", "SMALLEST"]
-
 EXACT = 2**53
 """Up to here every whole number is a float64; beyond it there are gaps."""
 SMALLEST, LARGEST = -(2**63), 2**63 - 1

@@ -9,8 +9,6 @@ import sys
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["begin", "end", "end_state", "fail", "open_containers"]
-
 
 class Stoppable(Protocol):
     """A container as far as its end goes."""

@@ -10,8 +10,6 @@ from naiad.errors import NaiadError
 from naiad.fields.series import Series
 from naiad.session import Session
 
-__all__ = ["listing"]
-
 MOST_FIELDS = 200
 
 

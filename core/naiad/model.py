@@ -21,8 +21,6 @@ from naiad.types import ModelVersionStage
 if TYPE_CHECKING:
     from naiad.typing import ProgressBarType
 
-__all__ = ["Model", "ModelVersion", "init_model", "init_model_version"]
-
 WRITABLE = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags"})
 UNNAMED = "MODEL"
 """The key of a model in debug mode that was to be an existing one."""

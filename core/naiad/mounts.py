@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["can_map", "file_system", "is_local", "is_network"]
-
 LOCAL = frozenset(
     (
         "ext2",

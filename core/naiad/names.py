@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from naiad.guard import Place
     from naiad.handler import Handler, Root
 
-__all__ = ["RENAMED", "Names", "apart", "replace"]
-
 RENAMED = "integration/renamed"
 """Where an adapter notes the names that have another path, below the place it writes to."""
 

@@ -16,26 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-__all__ = [
-    "Assign",
-    "Configure",
-    "Define",
-    "Delete",
-    "Dropped",
-    "End",
-    "Members",
-    "Op",
-    "Open",
-    "Plain",
-    "Printed",
-    "Stored",
-    "Strings",
-    "Tags",
-    "Text",
-    "decode_ops",
-    "encode_ops",
-]
-
 if TYPE_CHECKING:
     Plain: TypeAlias = bool | int | float | str | bytes | None
     Text: TypeAlias = str | bytes

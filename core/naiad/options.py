@@ -19,26 +19,6 @@ from naiad.settings import setting
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, RUN, ContainerKind
 from naiad.storage.local.ids import LONGEST_KEY, is_model_key, kind_of_id
 
-__all__ = [
-    "MODES",
-    "check",
-    "check_opening",
-    "custom_id",
-    "is_strict",
-    "mode_of",
-    "model_id",
-    "model_key",
-    "project_name",
-    "refuse_name",
-    "refuse_offline",
-    "refuse_unknown",
-    "require_agreement",
-    "require_existing",
-    "say_what_is_missing",
-    "settings",
-    "tags_of",
-]
-
 MODES = ("async", "sync", "offline", "read-only", "debug")
 LONGEST_ID = 128
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from naiad.background import Capture, Loggable
 from naiad.plugins import guarded, tell
 
-__all__ = ["started", "stopped", "stopping"]
-
 
 def started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
     """Start the captures that plugins have for a run, tell of it, and return those captures."""

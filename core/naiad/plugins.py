@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl
 
-__all__ = ["Plugin", "Plugins", "answers", "first", "guarded", "installed", "tell"]
-
 GROUP = "naiad"
 
 

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 from naiad.errors import InvalidArgument
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
-__all__ = ["LONG_UPLOAD", "NullProgressBar", "Report", "TqdmProgressBar", "showing"]
-
 LONG_UPLOAD = 64 * 2**20
 """Bytes from which on an upload shows a bar: less is copied before anybody could look at it."""
 

@@ -17,10 +17,8 @@ from naiad.table import Table, fetch_table
 
 if TYPE_CHECKING:
     from naiad.ops import Op
-    from naiad.storage.local.catalog import Summary
+    from naiad.storage.local.summaries import Summary
     from naiad.typing import ProgressBarType
-
-__all__ = ["Project", "existing_project", "init_project", "known_projects", "project_ops"]
 
 
 class Project(StoredContainer):

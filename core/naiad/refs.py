@@ -14,8 +14,6 @@ import msgspec
 from naiad.errors import DamagedData
 from naiad.value import Value
 
-__all__ = ["ArtifactRef", "FileRef", "incoming", "read_facts"]
-
 T = TypeVar("T")
 
 Count = Annotated[int, msgspec.Meta(ge=0)]

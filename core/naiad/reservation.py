@@ -18,8 +18,6 @@ from naiad.storage.local.store import Store
 if TYPE_CHECKING:
     from naiad.storage.local.layout import RunDirectory
 
-__all__ = ["Reservation", "reserve"]
-
 
 @dataclass(frozen=True)
 class Reservation:

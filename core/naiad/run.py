@@ -20,8 +20,6 @@ from naiad.storage.container_kinds import RUN
 from naiad.storage.local.writer import STOP_SECONDS
 from naiad.stored import StoredContainer, first_ops, user_name
 
-__all__ = ["Run", "init_run"]
-
 Names = str | os.PathLike[str]
 LONGEST_CAPTURE = 5.0
 """Seconds of those for stopping a run that what it captures may take."""

@@ -15,16 +15,6 @@ from typing import Any, TypeAlias
 
 from naiad.errors import NaiadValueError, shown
 
-__all__ = [
-    "Scalar",
-    "dimensions",
-    "from_microseconds",
-    "microseconds",
-    "pack_text",
-    "plain",
-    "unpack_text",
-]
-
 Scalar: TypeAlias = bool | int | float | str | datetime
 """What an atom holds, as plain Python."""
 

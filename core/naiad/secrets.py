@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-__all__ = ["MASK", "Secrets", "redacted"]
-
 MASK = "***"
 
 _NAMES = (

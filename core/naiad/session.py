@@ -33,8 +33,6 @@ from naiad.storage.local.reader import Reader
 from naiad.transaction import Transaction
 from naiad.tree import Tree
 
-__all__ = ["Session"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags", "sys/failed"})

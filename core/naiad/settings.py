@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from naiad.errors import InvalidArgument
 
-__all__ = ["Tuning", "number", "setting"]
-
 MiB = 1024 * 1024
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from naiad import clock, convert, lifecycle
+from naiad import clock, lifecycle, scalars
 from naiad.container import Container
 from naiad.errors import MissingField
 from naiad.fields.string_set import TAG_PATHS
@@ -22,8 +22,6 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import BEGIN_SECONDS, Store, Ticket
 from naiad.storage.local.writer import Writer
 from naiad.temporary import remove_temporary_store, temporary_store
-
-__all__ = ["StoredContainer", "first_ops", "user_name"]
 
 
 class StoredContainer(Container):
@@ -180,12 +178,12 @@ def _restored(home: type[StoredContainer], kept: dict[str, Any]) -> StoredContai
 def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: Sequence[str] = ()) -> list[Op]:
     """What is known of a container from its beginning: texts below `sys` that are not None, flags that are not set."""
     at = clock.now()
-    known = {f"sys/{name}": convert.pack_text(text) for name, text in texts.items() if text is not None}
+    known = {f"sys/{name}": scalars.pack_text(text) for name, text in texts.items() if text is not None}
     return [
         *(Assign(path, "string", text, at) for path, text in known.items()),
         Assign("sys/creation_time", "datetime", round(at * 1e6), at),
         *(Assign(f"sys/{name}", "bool", False, at) for name in flags),
-        Tags("sys/tags", [convert.pack_text(tag) for tag in tags], [], False, at),
+        Tags("sys/tags", [scalars.pack_text(tag) for tag in tags], [], False, at),
         Tags("sys/group_tags", [], [], False, at),
     ]
 

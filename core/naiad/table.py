@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from naiad.query.tree import Node
     from naiad.storage.sql.rows import Found
 
-__all__ = ["Table", "TableCell", "TableEntry", "fetch_table"]
-
 NEPTUNE_TYPES = {
     "float": "float",
     "int": "int",

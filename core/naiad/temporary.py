@@ -6,8 +6,6 @@ from pathlib import Path
 
 from naiad.storage.local.store import Store
 
-__all__ = ["remove_temporary_store", "temporary_store"]
-
 
 def temporary_store() -> Store:
     """Make a store in a new temporary folder."""

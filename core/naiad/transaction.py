@@ -36,8 +36,6 @@ from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
 
-__all__ = ["Transaction"]
-
 P = ParamSpec("P")
 F = TypeVar("F", bound=Field)
 Planned: TypeAlias = tuple[Field, Change]

@@ -17,8 +17,6 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
 
-__all__ = ["Item", "delete", "find", "in_trash", "move", "require_in_trash", "waiting"]
-
 FLAG = "sys/trashed"
 
 

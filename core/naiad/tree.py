@@ -13,8 +13,6 @@ from naiad import paths
 from naiad.convert import with_article
 from naiad.errors import FieldConflict
 
-__all__ = ["Tree", "lines_of", "nested"]
-
 T = TypeVar("T")
 BLUE, PLAIN = "\033[34m", "\033[0m"
 MOST_COMPARED = 2_000  # paths looked at for a suggestion; keeps a typo cheap in a run of 100,000 fields

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-__all__ = ["Value"]
-
 
 class Value:
     """The base of all values that name their own kind."""

@@ -11,8 +11,6 @@ from kedro.framework.project import settings
 from naiad_kedro.config import FILES
 from naiad_kedro.plugin import INTEGRATION
 
-__all__ = ["commands"]
-
 TEMPLATE = """\
 # How naiad logs the pipelines of this project. Every argument of naiad.init_run can stand here as well.
 naiad:

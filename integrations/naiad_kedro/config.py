@@ -22,8 +22,6 @@ from naiad.settings import setting
 from naiad.types import GitRef
 from naiad_kedro.plugin import INTEGRATION
 
-__all__ = ["FILES", "Config"]
-
 SETTINGS = (".yml", ".yaml", ".json", ".toml", ".ini", ".cfg", ".env")
 """Files that may have secrets in them where they are asked for as `source_files`."""
 FILES = ("naiad", "neptune")

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from naiad.secrets import Secrets
 
-__all__ = ["hide", "without_secrets"]
-
 
 class _Hiding(logging.Filter):
     """Masks secrets in what a handler is given. A record without any stays as it is."""

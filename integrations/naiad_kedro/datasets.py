@@ -19,8 +19,6 @@ from naiad_kedro.marks import put_metrics, put_series
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["NaiadArtifactDataset", "NaiadFileDataset", "NaiadMetricDataset", "NeptuneFileDataset"]
-
 
 class NaiadFileDataset(AbstractDataset[Any, bytes]):
     """The bytes of a file. The file is logged: what the pipeline reads when it begins, the rest when it was saved.

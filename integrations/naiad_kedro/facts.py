@@ -19,18 +19,6 @@ from kedro.io.core import AbstractVersionedDataset
 from naiad.secrets import Secrets
 from naiad.utils import stringify_unsupported
 
-__all__ = [
-    "ambiguous_names",
-    "command",
-    "dataset_facts",
-    "error_facts",
-    "location",
-    "node_name",
-    "plain_parameters",
-    "run_facts",
-    "size_facts",
-]
-
 NO_SECRETS = Secrets()
 """Where none are known by themselves; those that can be told by where they stand are hidden all the same."""
 _OPTIONS = {  # of `kedro run`, by the names that the arguments of a session have

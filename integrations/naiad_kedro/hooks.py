@@ -23,8 +23,6 @@ from naiad_kedro.pipeline_log import PipelineLog, Saving
 from naiad_kedro.plan import Plan, kept
 from naiad_kedro.run_dataset import NAMES, RunDataset
 
-__all__ = ["NaiadHooks", "hooks"]
-
 
 @dataclass
 class Step:

@@ -27,8 +27,6 @@ from naiad_kedro.facts import location
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["Mark", "as_metrics", "is_marked", "put_metrics", "put_series"]
-
 
 @dataclass(frozen=True)
 class Mark:

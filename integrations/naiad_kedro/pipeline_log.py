@@ -28,8 +28,6 @@ from naiad_kedro.marks import Mark
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["PipelineLog"]
-
 
 @dataclass
 class Saving:

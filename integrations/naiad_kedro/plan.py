@@ -12,8 +12,6 @@ from kedro.io import DatasetError, MemoryDataset, SharedMemoryDataset
 from naiad_kedro.marks import Mark
 from naiad_kedro.run_dataset import RunDataset
 
-__all__ = ["Plan", "kept"]
-
 
 @dataclass(frozen=True)
 class Plan:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from naiad.hookspecs import hookimpl
 from naiad.integration import Integration, Row
 
-__all__ = ["INTEGRATION", "naiad_integration"]
-
 
 def _row(event: str, path: str, kind: str, meaning: str, *, when: str = "") -> Row:
     """Return a row of the table; the verb follows from the kind."""

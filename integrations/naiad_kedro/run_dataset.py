@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from naiad.handler import Handler
     from naiad.run import Run
 
-__all__ = ["NAMES", "RunDataset", "log_to"]
-
 NAMES = ("naiad_run", "neptune_run")
 
 _given: ContextVar[Run | Handler | None] = ContextVar("naiad_kedro_run", default=None)

@@ -35,8 +35,6 @@ except ModuleNotFoundError as problem:  # Keras is here, and what it computes wi
 from naiad_keras import descriptions
 from naiad_keras.checkpoints import Checkpoints
 
-__all__ = ["NaiadCallback", "NeptuneCallback", "split"]
-
 Logs = Mapping[str, Any] | None
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from naiad.container import Container
     from naiad.handler import Handler
 
-__all__ = ["POLICIES", "Checkpoints"]
-
 POLICIES = (None, "last", "best", "all")
 
 

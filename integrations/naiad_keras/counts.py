@@ -14,8 +14,6 @@ from naiad.fields.series import Series
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["Batches", "Epochs", "last_step"]
-
 
 class Epochs:
     """The epochs of all fits of a run, one after the other."""

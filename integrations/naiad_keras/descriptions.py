@@ -13,8 +13,6 @@ import keras
 from naiad.file import File
 from naiad.utils import stringify_unsupported
 
-__all__ = ["architecture", "compile_config", "diagram", "learning_rate", "optimizer_config", "saved", "summary"]
-
 
 def optimizer_config(model: Any) -> Mapping[str, Any]:
     """Return the options of the optimizer; a schedule of the learning rate is a namespace among them."""

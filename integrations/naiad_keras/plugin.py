@@ -5,8 +5,6 @@ from __future__ import annotations
 from naiad.hookspecs import hookimpl
 from naiad.integration import Integration, Row
 
-__all__ = ["INTEGRATION", "naiad_integration"]
-
 INTEGRATION = Integration(
     name="keras",
     framework="Keras 3",

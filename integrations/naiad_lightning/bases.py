@@ -15,8 +15,6 @@ from types import ModuleType
 
 from naiad_lightning.plugin import INTEGRATION
 
-__all__ = ["classes", "namespaces", "version"]
-
 NAMES = ("lightning.pytorch", "pytorch_lightning")
 
 

@@ -16,8 +16,6 @@ from naiad.errors import FieldConflict, FileWarning, warn_once
 if TYPE_CHECKING:
     from naiad.handler import Handler
 
-__all__ = ["Checkpoint", "Checkpoints", "checkpoints_of", "name_of"]
-
 Stamp = tuple[str, int, int]
 
 

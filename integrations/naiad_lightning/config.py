@@ -7,8 +7,6 @@ from typing import Any
 from naiad_lightning.bases import classes
 from naiad_lightning.logger import NaiadLogger
 
-__all__ = ["NaiadConfigCallback"]
-
 
 class NaiadConfigCallback(*classes("cli", "SaveConfigCallback")):  # type: ignore[misc]  # as for the logger
     """Log the whole configuration: `LightningCLI(..., save_config_callback=NaiadConfigCallback)`.

@@ -11,8 +11,6 @@ from naiad.errors import InactiveContainer
 from naiad.guard import Attempt
 from naiad_lightning.bases import classes
 
-__all__ = ["SILENCE", "Silence", "guarded"]
-
 Method = TypeVar("Method", bound=Callable[..., None])
 
 

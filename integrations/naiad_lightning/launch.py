@@ -16,8 +16,6 @@ from pathlib import Path
 from tempfile import gettempdir
 from uuid import uuid4
 
-__all__ = ["end", "next_run", "rank_of"]
-
 VARIABLE = "NAIAD_LIGHTNING_LAUNCH"
 """How Lightning's own launcher passes our name on: it starts the script again with the same environment."""
 DONE = "done"

@@ -33,8 +33,6 @@ from naiad_lightning.watch import Watch, What
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NaiadLogger", "NeptuneLogger"]
-
 TRYING_OUT = {id(getattr(stages, "SANITY_CHECKING")) for stages in classes("trainer.states", "RunningStage")}  # noqa: B009
 """Known by identity: to compare it as Lightning does takes as long as to log a step."""
 

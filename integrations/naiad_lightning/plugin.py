@@ -5,8 +5,6 @@ from __future__ import annotations
 from naiad.hookspecs import hookimpl
 from naiad.integration import Integration, Row
 
-__all__ = ["INTEGRATION", "RESERVED", "naiad_integration"]
-
 SAVED = "after_save_checkpoint"
 CHECKPOINTS, SCORED = "log_model_checkpoints", "log_model_checkpoints and monitor"
 SEVERAL, SEVERAL_SCORED = f"{CHECKPOINTS} and several callbacks", f"{SCORED} and several callbacks"

@@ -12,8 +12,6 @@ from naiad.file import File
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["captions", "frame", "image", "page", "texts"]
-
 
 def image(value: Any) -> File:
     """Return an image as a file: a path, anything `File.as_image` takes, or a tensor with its channels first."""

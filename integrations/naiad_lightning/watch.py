@@ -6,8 +6,6 @@ from typing import Any, Literal, Protocol
 
 from naiad.errors import InvalidArgument, shown
 
-__all__ = ["Watch"]
-
 What = Literal["gradients", "parameters", "all"]
 
 

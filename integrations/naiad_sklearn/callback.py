@@ -16,8 +16,6 @@ from naiad.names import apart
 from naiad_sklearn import fits
 from naiad_sklearn.watching import unseen
 
-__all__ = ["NaiadCallback", "NeptuneCallback", "task_path"]
-
 OF_THIS_PROCESS = frozenset({"_fits", "_tasks", "_series", "on_fit_task_end"})
 
 

@@ -20,14 +20,6 @@ from naiad.types import File
 from naiad_sklearn.drawing import drawn
 from naiad_sklearn.estimators import require, targets
 
-__all__ = [
-    "create_class_prediction_error_chart",
-    "create_classification_report_chart",
-    "create_confusion_matrix_chart",
-    "create_precision_recall_chart",
-    "create_roc_auc_chart",
-]
-
 MOST_WRITTEN = 30
 """Classes up to which each cell of a table has its number; a thousand texts take longer to draw than all the rest."""
 MOST_CURVES = 10

@@ -12,8 +12,6 @@ from naiad_sklearn.drawing import drawn
 from naiad_sklearn.estimators import require, unfitted
 from naiad_sklearn.predictions import is_kmeans
 
-__all__ = ["create_kelbow_chart", "create_silhouette_chart"]
-
 SILHOUETTE_ROWS = 5000
 """A silhouette takes the distance of each sample to each other one."""
 

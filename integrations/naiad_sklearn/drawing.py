@@ -10,8 +10,6 @@ from naiad.errors import NaiadWarning
 from naiad.types import File
 from naiad_sklearn.watching import unseen
 
-__all__ = ["drawn"]
-
 
 def drawn(title: str, draw: Callable[[Any], None], beside: int = 1) -> File | None:
     """Return the file of what is drawn on the axes that this gives, or None with a warning: no chart is worth a run.

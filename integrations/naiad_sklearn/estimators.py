@@ -16,17 +16,6 @@ from sklearn.cluster import KMeans
 from naiad.errors import NaiadTypeError, NaiadWarning, shown
 from naiad.types import File
 
-__all__ = [
-    "describe_estimator",
-    "found_or_warned",
-    "get_estimator_params",
-    "get_pickled_model",
-    "require",
-    "targets",
-    "unfitted",
-    "without_callbacks",
-]
-
 T = TypeVar("T")
 
 

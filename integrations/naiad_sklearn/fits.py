@@ -13,8 +13,6 @@ from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import get_estimator_params
 from naiad_sklearn.searches import create_search_summary, is_search
 
-__all__ = ["begin", "end", "fail", "size"]
-
 
 def begin(place: Place, estimator: Any, samples: Any = None) -> None:
     """Note what is fitted, and that it is."""

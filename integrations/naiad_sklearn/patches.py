@@ -22,8 +22,6 @@ from naiad_sklearn.estimators import get_pickled_model
 from naiad_sklearn.scores import get_metrics, is_model
 from naiad_sklearn.watching import is_watched, unseen, unwatched
 
-__all__ = ["Autolog", "autolog"]
-
 Method = Callable[..., Any]
 
 

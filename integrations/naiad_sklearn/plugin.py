@@ -10,8 +10,6 @@ from naiad.hookspecs import hookimpl
 from naiad.integration import Integration, Row
 from naiad.utils import stringify_unsupported
 
-__all__ = ["INTEGRATION", "naiad_describe", "naiad_integration"]
-
 SUMMARY = "create_*_summary"
 SEARCH = "GridSearchCV and the like"
 

@@ -14,8 +14,6 @@ from naiad_sklearn.estimators import require, targets, unfitted
 from naiad_sklearn.scores import is_model
 from naiad_sklearn.watching import unseen
 
-__all__ = ["get_cluster_labels", "get_test_preds", "get_test_preds_proba", "is_kmeans", "label_table"]
-
 
 @unseen()
 def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None, nrows: int = 1000) -> File:

@@ -15,14 +15,6 @@ from naiad.types import File
 from naiad_sklearn.drawing import drawn
 from naiad_sklearn.estimators import require, targets, unfitted
 
-__all__ = [
-    "create_cooks_distance_chart",
-    "create_feature_importance_chart",
-    "create_learning_curve_chart",
-    "create_prediction_error_chart",
-    "create_residuals_chart",
-]
-
 LEARNING_ROWS = 1000
 """A learning curve fits 15 times; on more rows than these that is a training of its own."""
 MOST_POINTS = 2000

@@ -12,8 +12,6 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from naiad_sklearn.estimators import require, targets
 from naiad_sklearn.watching import unseen
 
-__all__ = ["get_metrics", "get_scores", "is_model"]
-
 REGRESSION = ("explained_variance_score", "max_error", "mean_absolute_error", "r2_score")
 """Neptune's, for one output."""
 ERRORS = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "r2_score")

@@ -12,8 +12,6 @@ from naiad.types import File
 from naiad.utils import stringify_unsupported
 from naiad_sklearn.estimators import require
 
-__all__ = ["create_search_summary", "is_search"]
-
 COLUMNS = ("mean_", "std_", "rank_")
 """How the results begin that say something of a candidate as a whole."""
 

@@ -30,8 +30,6 @@ from naiad_sklearn.scores import get_metrics, get_scores, is_model
 from naiad_sklearn.searches import create_search_summary, is_search
 from naiad_sklearn.watching import unseen
 
-__all__ = ["create_classifier_summary", "create_kmeans_summary", "create_regressor_summary", "log_estimator"]
-
 
 def create_classifier_summary(
     classifier: Any,

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-__all__ = ["is_watched", "unseen", "unwatched"]
-
 
 class _Depth(threading.local):
     """How many of the calls this thread is in hide the fits below them."""

@@ -31,7 +31,7 @@ os.environ["NAIAD_FOLD_RECORDS"] = "65536"
 os.environ["NAIAD_SEGMENT_BYTES"] = str(1024 * 1024)
 
 import naiad
-from naiad.storage.local.journal.segment import pack_int
+from naiad.storage.base import pack_int
 from naiad.storage.local.maintenance import Maintenance
 
 Append = Callable[[int], object]

@@ -21,13 +21,12 @@ from naiad.storage.local.index.codec import (
     POINTS_LIMIT,
     decode_pack,
     decode_points,
-    decode_pyramid,
     encode_pack,
     encode_points,
-    pyramid,
     read_header,
 )
 from naiad.storage.local.index.compression import compress
+from naiad.storage.local.index.pyramid import decode_pyramid, pyramid
 
 Array = npt.NDArray[Any]
 START = 1_700_000_000_000

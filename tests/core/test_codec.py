@@ -17,20 +17,18 @@ from hypothesis.extra import numpy as hnp
 from naiad.errors import DamagedData, NaiadError, NewerFormat
 from naiad.storage.local.index import compression
 from naiad.storage.local.index.codec import (
-    BUCKET,
     POINTS_LIMIT,
-    ChunkDamaged,
-    MissingZstandard,
     decode_pack,
     decode_points,
-    decode_pyramid,
     decode_texts,
     encode_pack,
     encode_points,
     encode_texts,
-    pyramid,
     read_header,
 )
+from naiad.storage.local.index.columns import ChunkDamaged
+from naiad.storage.local.index.compression import MissingZstandard
+from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid, pyramid
 
 Array = npt.NDArray[np.generic]
 LEAST, MOST = -(2**63), 2**63 - 1

@@ -23,22 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naiad.convert import (
-    LONGEST_TEXT,
-    collection,
-    from_microseconds,
-    into,
-    kind_of,
-    microseconds,
-    number,
-    pack_text,
-    scalar,
-    series_kind_of,
-    step,
-    text,
-    timestamp,
-    unpack_text,
-)
+from naiad.convert import LONGEST_TEXT, collection, into, kind_of, number, scalar, series_kind_of, step, text, timestamp
 from naiad.errors import (
     InvalidArgument,
     LimitWarning,
@@ -47,6 +32,7 @@ from naiad.errors import (
     UnsupportedValue,
     forget_warnings,
 )
+from naiad.scalars import from_microseconds, microseconds, pack_text, unpack_text
 from naiad.types import Float, Integer
 
 torch = pytest.importorskip("torch", reason="tensors of torch are values that users log")

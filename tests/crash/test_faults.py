@@ -16,9 +16,10 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
+from naiad.storage.base import RECORD
 from naiad.storage.local.journal import upkeep
 from naiad.storage.local.journal.journal import Journal
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 

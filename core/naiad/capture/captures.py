@@ -23,8 +23,6 @@ from naiad.ids import host_name
 from naiad.session import Session
 from naiad.types import FloatSeries, StringSeries
 
-__all__ = ["Captures"]
-
 FIRST_LOOK_SECONDS = 1.0
 """A run that ends before that says nothing of the hardware, and does not pay for looking."""
 SOURCE_SECONDS = 3.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Cgroup", "cgroup"]
-
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED = 2**60
 """What the first version of cgroups says where there is no limit is above this."""

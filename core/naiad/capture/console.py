@@ -18,8 +18,6 @@ from naiad.capture import streams
 from naiad.capture.diversion import Diversion
 from naiad.capture.logfile import LogFile, identity
 
-__all__ = ["Console", "Listener", "console"]
-
 Listener = Callable[[int, bytes], None]
 """Takes the number of a stream, 1 or 2, and bytes that were written to it. It must not raise."""
 

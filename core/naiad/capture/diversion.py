@@ -21,8 +21,6 @@ from naiad.capture import relay, wires
 from naiad.capture.reading import Reading
 from naiad.errors import NaiadWarning, warn_once
 
-__all__ = ["Diversion"]
-
 STREAMS = {1: "stdout", 2: "stderr"}
 READY_SECONDS = 10.0
 """How long a relay may take to answer for the first time, on a machine that is busy."""

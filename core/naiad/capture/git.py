@@ -21,8 +21,6 @@ from naiad.gitref import GitRef
 if TYPE_CHECKING:
     from subprocess import Popen
 
-__all__ = ["LARGEST_PATCH", "Git", "find_repository"]
-
 LARGEST_PATCH = 16 * 1024 * 1024
 MOST_BRANCHES = 50
 QUIET = {

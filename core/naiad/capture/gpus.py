@@ -7,8 +7,6 @@ from typing import Any
 
 from naiad.forks import holding_forks
 
-__all__ = ["GPU_UNITS", "Gpus"]
-
 GPU_UNITS = {"gpu": "%", "gpu_memory": "GB", "gpu_power": "W"}
 GB = 2**30
 

@@ -17,8 +17,6 @@ from naiad.capture.cgroups import cgroup
 from naiad.capture.gpus import GPU_UNITS, Gpus
 from naiad.forks import holding_forks
 
-__all__ = ["Hardware", "unit_of"]
-
 GB, MB = 2**30, 2**20
 UNITS = {
     "cpu": "%",

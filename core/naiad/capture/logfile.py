@@ -14,8 +14,6 @@ from collections.abc import Iterator
 
 from naiad import clock
 
-__all__ = ["LogFile"]
-
 PIECE = 1024 * 1024
 LOOK_SECONDS = 1.0
 """How long an answer to whether other programs write the file counts: it takes a look at all processes."""

@@ -8,8 +8,6 @@ from contextlib import suppress
 from naiad.errors import NaiadError
 from naiad.session import Session
 
-__all__ = ["Printed"]
-
 
 class Printed:
     """One stream. Forked children go on with the same numbers, so that what all of them print stays in order."""

@@ -11,8 +11,6 @@ from select import POLLIN, poll
 
 from naiad.capture import relay
 
-__all__ = ["Reading"]
-
 
 class Told:
     """One relay, and the part of a message that has arrived from it."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["without_secrets"]
-
 ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.:-]*)://(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 PLAIN_HOST = re.compile(r"(\[[0-9a-f:.]+\]|localhost|[^@:/?#\[\]]+\.[^@:/?#\[\]]+)(:\d+)?([/?#]|\Z)", re.IGNORECASE)
 """What the address begins with if it has no user: an `@` further on is one of the path. A user seldom has a dot."""

@@ -9,8 +9,6 @@ from naiad.forks import holding_forks
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
-__all__ = ["requirements"]
-
 
 def requirements() -> str:
     """Return a line `name==version` for each installed distribution, sorted, without a newline at the end."""

@@ -16,8 +16,6 @@ from naiad.capture.wanted import Wanted, is_interactive
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.file import File
 
-__all__ = ["SECONDS", "SourceCode"]
-
 SECONDS = 10.0
 """How long all of it may take while the program runs; what is not found by then is left out."""
 

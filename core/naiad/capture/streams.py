@@ -24,8 +24,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["NUMBERS", "Taken", "Watch", "flush"]
-
 NUMBERS = {"stdout": 1, "stderr": 2}
 REENTRANT = "reentrant call"
 """How the message of the error begins that a buffer raises to a signal handler which prints during a write."""

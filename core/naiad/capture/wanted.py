@@ -12,8 +12,6 @@ from naiad.errors import InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.gitref import GitRef
 from naiad.settings import number, setting
 
-__all__ = ["FD", "Wanted", "is_interactive", "wanted"]
-
 FD = "fd"
 """Of a stream: capture whatever comes through its descriptor, with a relay in between where it is no regular file."""
 FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")

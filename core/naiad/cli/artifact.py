@@ -16,8 +16,6 @@ from naiad.files.tracked import Changes, TrackedFile
 from naiad.files.tracked import diff as compare
 from naiad.storage.local.gc import ARTIFACT
 
-__all__ = ["artifact"]
-
 HEADER = ("CHANGE", "FILE", "WHAT")
 
 

@@ -13,8 +13,6 @@ from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.storage.local.store import Store
 
-__all__ = ["compare"]
-
 SYS = ("sys/name", "sys/description", "sys/tags", "sys/group_tags")
 """What users write there; all else of `sys` and `monitoring` differs between any two runs."""
 REQUIREMENTS = "source_code/requirements"

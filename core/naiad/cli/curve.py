@@ -9,8 +9,6 @@ from typing import NamedTuple, TypeAlias
 
 from naiad.cli.values import step_text
 
-__all__ = ["MARKS", "Curve", "Line", "Piece", "draw", "plain_lines"]
-
 MARKS = "*+ox#%@&"
 """What tells curves apart where there is no colour, or no Braille."""
 BRAILLE = 0x2800

@@ -16,8 +16,6 @@ from naiad.cli.terminal import print_lines
 from naiad.cli.text import UNSAFE, is_utf8
 from naiad.cli.values import moment_text
 
-__all__ = ["as_document", "json_option", "print_document"]
-
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON; NaN is a string in it.")

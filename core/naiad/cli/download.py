@@ -9,8 +9,6 @@ import click
 from naiad.cli.run import open_run, stored_field
 from naiad.storage.local.gc import FILE_KINDS
 
-__all__ = ["download"]
-
 
 @click.command()
 @click.argument("run")

@@ -17,8 +17,6 @@ from naiad.paths import parse
 from naiad.refs import FileRef
 from naiad.storage.local.gc import ARTIFACT, FILE_KINDS
 
-__all__ = ["files"]
-
 HEADER = ("FIELD", "FILE", "BYTES", "SHA256")
 
 

@@ -12,8 +12,6 @@ from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.values import size_text
 from naiad.storage.local.gc import collect
 
-__all__ = ["gc"]
-
 
 @click.command()
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")

@@ -16,9 +16,7 @@ from naiad.storage.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.types import RunState
 
 if TYPE_CHECKING:
-    from naiad.storage.local.catalog import Summary
-
-__all__ = ["STATE_STYLES", "ls"]
+    from naiad.storage.local.summaries import Summary
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]

@@ -11,8 +11,6 @@ from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.text import clean
 
-__all__ = ["path"]
-
 
 @click.command()
 @click.argument("run")

@@ -15,8 +15,6 @@ from naiad.cli.terminal import console, is_terminal, print_lines, size
 from naiad.cli.text import clean, is_utf8
 from naiad.cli.values import number_text, step_text
 
-__all__ = ["plot"]
-
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
 TALLEST = 30  # lines that a chart takes by itself, however high the window
 BUCKETS = 1000  # items of a curve in JSON

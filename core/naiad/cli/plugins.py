@@ -12,8 +12,6 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.integration import Integration, Row
 from naiad.plugins import Plugin, answers, installed
 
-__all__ = ["plugins"]
-
 HEADER = ("NAME", "DISTRIBUTION", "VERSION", "STATE", "FRAMEWORK", "HOOKS")
 ROW_HEADER = ("PATH", "KIND", "VERB", "EVENT", "WHEN", "MEANING")
 STATE_STYLES = {"failed": "red", "disabled": "dim"}

@@ -14,8 +14,6 @@ from naiad import __version__
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError, NaiadWarning
 
-__all__ = ["program"]
-
 
 class Program(click.Group):
     """A group of commands that says what went wrong in a few plain lines and exits with 1."""

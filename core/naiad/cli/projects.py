@@ -13,8 +13,6 @@ from naiad.cli.run import existing_store
 from naiad.project import known_projects
 from naiad.storage.container_kinds import MODEL, RUN
 
-__all__ = ["projects"]
-
 HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
 
 

@@ -13,8 +13,6 @@ from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 from naiad.cli.values import size_text
 
-__all__ = ["purge"]
-
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1)

@@ -18,8 +18,6 @@ from naiad.errors import InvalidArgument
 from naiad.query.tree import leaves
 from naiad.table import Table, fetch_table
 
-__all__ = ["query"]
-
 ALWAYS = ("sys/id", "sys/state", "sys/name")
 NEWEST_FIRST = "sys/creation_time"
 

@@ -17,8 +17,6 @@ from naiad.storage.local.store import Store
 if TYPE_CHECKING:
     from naiad.storage.local.integrity.repair import Repair
 
-__all__ = ["repair"]
-
 
 @click.command()
 @click.argument("run", required=False)

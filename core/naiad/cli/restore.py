@@ -11,8 +11,6 @@ from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 
-__all__ = ["restore"]
-
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)

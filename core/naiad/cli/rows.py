@@ -8,8 +8,6 @@ from typing import NamedTuple
 from naiad.cli.terminal import console, is_terminal, print_lines
 from naiad.cli.text import clean
 
-__all__ = ["Cell", "print_rows"]
-
 
 class Cell(NamedTuple):
     """A text in a table, and the style it has on a terminal."""

@@ -17,8 +17,6 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 from naiad.tree import Tree
 
-__all__ = ["OpenRun", "existing_store", "open_run", "stored_field"]
-
 
 @dataclass(frozen=True)
 class OpenRun:

@@ -24,8 +24,6 @@ from naiad.storage.local.index.states import FILE_SERIES, FILE_SET
 if TYPE_CHECKING:
     from naiad.storage.local.reader import Reader
 
-__all__ = ["show"]
-
 FILES = (FILE, FILE_SET, ARTIFACT, "git_ref")
 
 

@@ -17,8 +17,6 @@ from naiad.cli.values import number_text, step_text, time_text
 if TYPE_CHECKING:
     from naiad.storage.local.answers import Points, Texts
 
-__all__ = ["arrived", "tail"]
-
 POLL_SECONDS = 0.25
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 

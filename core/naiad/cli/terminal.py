@@ -13,8 +13,6 @@ from naiad.cli.text import clean_lines
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "is_terminal", "print_lines", "print_note", "size"]
-
 
 def is_terminal() -> bool:
     """Whether a person reads the output as it comes."""

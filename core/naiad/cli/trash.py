@@ -10,8 +10,6 @@ from naiad import trash as bin_
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 
-__all__ = ["counted", "trash"]
-
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)

@@ -7,8 +7,6 @@ from datetime import datetime, timezone
 
 from naiad.scalars import from_microseconds, unpack_text
 
-__all__ = ["moment_text", "number_text", "opened", "size_text", "step_text", "tags_text", "time_text", "value_text"]
-
 
 def opened(kind: str, plain: object) -> object:
     """Return a stored atom as Python has it.

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from naiad.storage.local.layout import RunDirectory
     from naiad.storage.local.store import Store
 
-__all__ = ["damage_item", "verify"]
-
 HEADER = ("RUN", "FILE", "BYTE", "FIELD", "DAMAGE")
 STORE = "(store)"  # in the place of a run: what is damaged belongs to none
 SHOWN = 5  # runs that the verdict names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["is_from"]
-
 
 def is_from(value: object, library: str, *names: str) -> bool:
     """Say whether a value is of a class with one of these names in a library, or of a class derived from it.

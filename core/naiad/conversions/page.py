@@ -6,8 +6,6 @@ from base64 import b64encode
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ["page", "picture", "table"]
-
 STYLE = "body{font:14px sans-serif} table{border-collapse:collapse} td,th{padding:2px 8px} img{max-width:100%}"
 
 

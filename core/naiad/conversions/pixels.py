@@ -9,8 +9,6 @@ import numpy as np
 
 from naiad.errors import NaiadTypeError, NaiadValueError, NaiadWarning, warn_once
 
-__all__ = ["png"]
-
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 NUMBERS = "biuf"  # numpy's letters for dtypes that can be pixels

@@ -23,8 +23,6 @@ from naiad.storage.local.reader import Reader
 from naiad.types import Artifact as ArtifactValue
 from naiad.typing import ProgressBarType
 
-__all__ = ["Artifact", "track", "tracked_files"]
-
 Manifest = list[tuple[str, str, int, int, str, str]]
 """The fields of a `TrackedFile`, of each file."""
 

@@ -9,8 +9,6 @@ from naiad.fields.base import Field
 from naiad.ops import Assign, Plain
 from naiad.storage.base import Change
 
-__all__ = ["Atom"]
-
 T = TypeVar("T")
 
 

@@ -13,8 +13,6 @@ from naiad.ops import Op
 from naiad.storage.base import Change, PointColumns, RunWriter
 from naiad.storage.local.reader import Reader
 
-__all__ = ["Field", "FieldSession", "Planner", "Source", "current"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V", bound=Callable[..., Any])

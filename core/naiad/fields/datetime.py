@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from naiad import convert
+from naiad import convert, scalars
 from naiad.fields.atom import Atom
 from naiad.ops import Plain
-
-__all__ = ["Datetime"]
 
 
 class Datetime(Atom[datetime]):
@@ -20,9 +18,9 @@ class Datetime(Atom[datetime]):
         """Return the moment as it is stored: microseconds since 1970 UTC."""
         moment = convert.into(self.kind, self.path, value)
         assert isinstance(moment, datetime)
-        return convert.microseconds(moment)
+        return scalars.microseconds(moment)
 
     @classmethod
     def read(cls, plain: Plain) -> datetime:
         """Return the stored moment."""
-        return convert.from_microseconds(plain)  # type: ignore[arg-type]  # what `plain` returned
+        return scalars.from_microseconds(plain)  # type: ignore[arg-type]  # what `plain` returned

@@ -18,8 +18,6 @@ from naiad.storage.local.files import copy_to, open_stored, read_stored
 from naiad.storage.local.reader import Reader
 from naiad.typing import ProgressBarType
 
-__all__ = ["File", "StoredFile", "adopt", "as_file", "kept", "save", "take"]
-
 
 class StoredFile(FileValue):
     """A file of some run, to be read or handed to another field; its bytes are read when they are asked for."""

@@ -22,8 +22,6 @@ from naiad.typing import ProgressBarType
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FileSeries"]
-
 FOLDER = "neptune"
 """Where downloads go that name no folder, as Neptune's client has it."""
 

@@ -27,8 +27,6 @@ from naiad.storage.local.files import open_stored
 from naiad.types import FileSet as FileSetValue
 from naiad.typing import ProgressBarType
 
-__all__ = ["FileEntry", "FileSet", "take_files"]
-
 _surrogate = re.compile("[\ud800-\udfff]")
 _odd = re.compile(r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}")
 _escape = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from naiad.fields.atom import Atom
 
-__all__ = ["Float"]
-
 
 class Float(Atom[float]):
     """A floating-point number, kept bit for bit, NaN and the infinities included."""

@@ -12,8 +12,6 @@ from naiad.ops import Configure, Define
 from naiad.storage.base import Change, PointColumns, PointLog, RunWriter
 from naiad.types import FloatSeries as FloatSeriesValue
 
-__all__ = ["FloatSeries"]
-
 Axis: TypeAlias = tuple[float | None, float | None, str | None]
 """Minimum, maximum and unit."""
 

@@ -13,8 +13,6 @@ from naiad.ops import Assign
 from naiad.refs import read_facts
 from naiad.storage.base import Change
 
-__all__ = ["GitRef"]
-
 
 class GitRef(Field):
     """What is known of the git repository at the start of a run. It is written at `source_code/git`."""

@@ -19,8 +19,6 @@ from naiad.fields.string import String
 from naiad.fields.string_series import StringSeries
 from naiad.fields.string_set import StringSet
 
-__all__ = ["FIELDS", "field_class"]
-
 FIELDS: dict[str, type[Field]] = {
     each.kind: each
     for each in (

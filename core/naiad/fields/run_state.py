@@ -5,8 +5,6 @@ from __future__ import annotations
 from naiad import html
 from naiad.fields.base import Field
 
-__all__ = ["RunState"]
-
 
 class RunState(Field):
     """The state of the run: running, finished, failed, terminated, killed or unknown. naiad derives it."""

@@ -36,8 +36,6 @@ from naiad.typing import ProgressBarType
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Series", "as_steps", "check_lengths", "local_times"]
-
 T = TypeVar("T")
 Steps = Sequence[int | float]
 WHOLE = {int}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from naiad import convert
+from naiad import convert, scalars
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.atom import Atom
 from naiad.ops import Plain
-
-__all__ = ["String"]
 
 LONGEST = 16_384  # characters, with limits="neptune"
 
@@ -22,12 +20,12 @@ class String(Atom[str]):
     def plain(self, value: object) -> Plain:
         """Return the text as it is stored: half surrogate pairs have no UTF-8, so such a text is kept as bytes."""
         text: Any = convert.into(self.kind, self.path, value)
-        return convert.pack_text(self._within_limits(text))
+        return scalars.pack_text(self._within_limits(text))
 
     @classmethod
     def read(cls, plain: Plain) -> str:
         """Return the stored text."""
-        return convert.unpack_text(plain)  # type: ignore[arg-type]  # what `plain` returned
+        return scalars.unpack_text(plain)  # type: ignore[arg-type]  # what `plain` returned
 
     def _within_limits(self, text: str) -> str:
         if not self.session.has_limits or len(text) <= LONGEST:

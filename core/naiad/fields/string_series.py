@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from naiad import convert, html
+from naiad import convert, html, scalars
 from naiad.errors import LimitWarning, warn_once
 from naiad.fields.series import Series, as_steps
 from naiad.storage.base import Change
 from naiad.types import StringSeries as StringSeriesValue
-
-__all__ = ["StringSeries"]
 
 MOST_DRAWN = 20
 LONGEST = 1_000  # characters of an entry, with limits="neptune"
@@ -42,7 +40,7 @@ class StringSeries(Series):
 
     def read(self, value: Any) -> str:
         """Return a stored text as the user gave it."""
-        return convert.unpack_text(value)
+        return scalars.unpack_text(value)
 
     def plan_assign(self, value: object) -> Change:
         """Check entries that shall replace all others, and return the change."""
@@ -60,7 +58,7 @@ class StringSeries(Series):
         fresh: bool = False,
     ) -> Change:
         """Check entries and return the change that adds them; `fresh` removes what is there."""
-        texts = [convert.pack_text(self._within_limits(convert.text(self.path, value))) for value in values]
+        texts = [scalars.pack_text(self._within_limits(convert.text(self.path, value))) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))
         return self.plan_strings(texts, places, times, fresh=fresh)

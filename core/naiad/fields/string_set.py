@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad import convert
+from naiad import scalars
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field
 from naiad.ops import Tags
 from naiad.storage.base import Change
 from naiad.types import StringSet as StringSetValue
-
-__all__ = ["TAG_PATHS", "StringSet"]
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -62,7 +60,7 @@ class StringSet(Field):
         return self._plan(add=_tags_of(self.path, value), clear=True)
 
     def _plan(self, add: Iterable[str] = (), remove: Iterable[str] = (), clear: bool = False) -> Change:
-        packed = [[convert.pack_text(tag) for tag in tags] for tags in (add, remove)]
+        packed = [[scalars.pack_text(tag) for tag in tags] for tags in (add, remove)]
         return self.change(Tags(self.path, packed[0], packed[1], clear))
 
 

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from naiad.disk import Report, nothing, replacing
+from naiad.disk import nothing, replacing
 from naiad.files.names import folders, safe_names
-
-__all__ = ["Member", "write_zip"]
+from naiad.storage.base import Report
 
 CHUNK = 1024 * 1024
 EARLIEST, LATEST = 315_532_800, 4_354_819_198  # 1980 and 2107, between which ZIP can tell the time

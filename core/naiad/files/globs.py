@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from naiad.errors import FileWarning, warn_once
 from naiad.files.names import normal
 
-__all__ = ["Found", "expand", "files_below", "is_inside"]
-
 
 @dataclass(frozen=True)
 class Found:

@@ -18,8 +18,6 @@ from naiad import clock
 from naiad.disk import digest, open_file
 from naiad.errors import OriginalChanged
 
-__all__ = ["HashCache", "Measured", "measure"]
-
 AT_ONCE = 500
 FRESH_NS = 2_000_000_000
 """What was changed this short a time ago may change again within one tick of the file system's clock."""

@@ -16,8 +16,6 @@ from naiad.files.threads import in_threads
 from naiad.files.tracked import ArtifactDriver, Progress, TrackedFile
 from naiad.hookspecs import hookimpl
 
-__all__ = ["LocalDriver", "naiad_artifact_driver"]
-
 SCHEME = "file://"
 
 

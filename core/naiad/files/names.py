@@ -16,8 +16,6 @@ from pathlib import Path, PurePosixPath
 
 from naiad.errors import UnsafeName
 
-__all__ = ["folders", "is_case_blind", "normal", "safe_join", "safe_name", "safe_names"]
-
 LONGEST_PART = 255
 LONGEST_NAME = 2048
 """Bytes of a whole name, so that with a usual destination it stays below the system's 4,096."""

@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 from naiad.files.tracked import Progress
 
-__all__ = ["counted", "quiet"]
-
 
 def quiet(_by: int, _total: int) -> None:
     """Show no progress."""

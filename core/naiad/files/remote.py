@@ -25,8 +25,6 @@ from naiad.hookspecs import hookimpl
 from naiad.scalars import microseconds
 from naiad.settings import setting
 
-__all__ = ["RemoteDriver", "naiad_artifact_driver"]
-
 BLOCK = 8 * 1024 * 1024
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 EXTRAS = {"s3fs": "s3", "gcsfs": "gcs"}

@@ -13,18 +13,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
-__all__ = [
-    "ArtifactDriver",
-    "ArtifactFileData",
-    "Change",
-    "Changes",
-    "Progress",
-    "TrackedFile",
-    "artifact_hash",
-    "diff",
-    "shown_seconds",
-]
-
 Progress = Callable[[int, int], object]
 """Told how many more bytes are done, and how many there are in all."""
 

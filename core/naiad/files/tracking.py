@@ -15,8 +15,6 @@ from naiad.files.threads import in_threads
 from naiad.files.tracked import ArtifactDriver, Progress, TrackedFile
 from naiad.plugins import first
 
-__all__ = ["download", "driver_for", "track"]
-
 _scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 

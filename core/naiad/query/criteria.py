@@ -5,8 +5,6 @@ from __future__ import annotations
 from naiad.errors import InvalidArgument, NaiadTypeError, shown
 from naiad.query.tree import And, Compare, Contains, FieldName, Node, Not, OneOf, Or
 
-__all__ = ["both", "criteria", "not_trashed", "texts"]
-
 STATES: dict[str, Node] = {
     word: Compare(FieldName("sys/state", "run_state"), "=", state)
     for words, state in (

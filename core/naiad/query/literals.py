@@ -14,8 +14,6 @@ from naiad.scalars import microseconds
 if TYPE_CHECKING:
     from lark import Token
 
-__all__ = ["KINDS", "TEXTS", "Problem", "kind_of", "pattern_of", "text_of", "unquoted", "value_of"]
-
 KINDS = {
     "float": "float",
     "int": "int",

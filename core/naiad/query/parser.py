@@ -14,8 +14,6 @@ from naiad.errors import InvalidQuery, NaiadTypeError, shown
 from naiad.query.literals import TEXTS, Problem, kind_of, pattern_of, text_of, unquoted, value_of
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or, leaves
 
-__all__ = ["parse"]
-
 LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 100, 1_000
 """Characters of a query, how deep its clauses may nest, how many there may be, and "(": no query may stop a store."""
 SEARCHES = 10

@@ -6,21 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = [
-    "And",
-    "Compare",
-    "Contains",
-    "Exists",
-    "FieldName",
-    "Leaf",
-    "Matches",
-    "Node",
-    "Not",
-    "OneOf",
-    "Or",
-    "leaves",
-]
-
 
 @dataclass(frozen=True)
 class FieldName:

@@ -21,8 +21,6 @@ from naiad.errors import (
     RunNotFound,
 )
 
-__all__ = ["BY_FOLDER", "KINDS", "MODEL", "MODEL_VERSION", "PROJECT", "RUN", "ContainerKind"]
-
 
 @dataclass(frozen=True)
 class ContainerKind:

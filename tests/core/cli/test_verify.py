@@ -10,7 +10,8 @@ import pytest
 from click.testing import Result
 
 import naiad
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.base import RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]

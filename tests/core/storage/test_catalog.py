@@ -16,9 +16,10 @@ from sqlalchemy.exc import OperationalError
 import naiad
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local import entries as entries_module
-from naiad.storage.local.catalog import Catalog, Summary
+from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.ids import Register
 from naiad.storage.local.store import Store
+from naiad.storage.local.summaries import Summary
 from naiad.storage.sql.values import INDEXED_TEXT
 
 

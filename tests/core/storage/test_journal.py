@@ -13,8 +13,9 @@ import pytest
 
 from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
+from naiad.storage.base import RECORD, pack_int
 from naiad.storage.local.journal.journal import Journal, JournalClosed
-from naiad.storage.local.journal.segment import HEADER, RECORD, pack_int
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 

@@ -8,18 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from naiad.storage.local.index.points import (
-    EXACT,
-    Columns,
-    as_bytes,
-    from_records,
-    join,
-    numbers_array,
-    ordered,
-    split_exact,
-)
+from naiad.integers import EXACT
+from naiad.storage.base import FLOAT_STEP, pack_float, pack_int
+from naiad.storage.local.index.points import Columns, as_bytes, from_records, join, numbers_array, ordered, split_exact
 from naiad.storage.local.journal.records import RECORD_TYPE
-from naiad.storage.local.journal.segment import FLOAT_STEP, pack_float, pack_int
 
 Step = int | float
 

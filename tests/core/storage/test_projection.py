@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Members, Op, Open, Plain, Strings, Tags
-from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.base import Shadowed
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState, Series
 
 ANN, BEN = "1-ann", "2-ben"

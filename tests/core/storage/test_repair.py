@@ -13,12 +13,13 @@ import naiad
 from naiad.errors import DamageWarning, StorageError
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
+from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
+from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.coverage import read_coverage
-from naiad.storage.local.journal.segment import HEADER, RECORD, Segment
+from naiad.storage.local.journal.segment import HEADER, Segment
 from naiad.storage.local.journal.sums import Sums, holes
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader

@@ -11,9 +11,10 @@ import naiad
 from naiad.errors import DamagedData, DamageWarning
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
+from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader

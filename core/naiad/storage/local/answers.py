@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from naiad.storage.local.index.points import Ints, Reals
 
-__all__ = ["Chart", "Last", "Points", "Texts"]
-
 
 class Points(NamedTuple):
     """A float series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC.

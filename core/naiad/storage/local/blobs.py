@@ -21,12 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from naiad.disk import Report, copy, digest, nothing, open_file, replacing, write_all
+from naiad.disk import copy, digest, nothing, open_file, replacing, write_all
 from naiad.errors import DamagedData
+from naiad.storage.base import Report
 from naiad.storage.local.integrity.seal import sync_folder
 from naiad.storage.local.layout import open_lock
-
-__all__ = ["FORWARD", "INCOMING", "INLINE", "Blob", "Blobs", "Incoming", "damaged", "is_incoming"]
 
 INLINE = 4 * 1024
 """Content below this travels in the op itself: a file of its own would take a block of the disk."""

@@ -30,8 +30,6 @@ from naiad.storage.local.summaries import Summary, has_tag, is_in_trash, summari
 from naiad.storage.sql.database import open_for_writing, open_in_memory
 from naiad.storage.sql.values import Stamp, about, container, forget, metadata, put, stamps
 
-__all__ = ["Catalog", "Summary"]
-
 T = TypeVar("T")
 FORMAT = 4
 BATCH = 256

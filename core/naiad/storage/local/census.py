@@ -16,8 +16,6 @@ from pathlib import Path
 from naiad import clock
 from naiad.storage.local.blobs import FORWARD, INCOMING, Blobs, is_incoming
 
-__all__ = ["GRACE_SECONDS", "Census", "StoredFile", "census", "sweep"]
-
 GRACE_SECONDS = 600.0
 """What was used so recently is never removed: an op that names it may be on its way."""
 

@@ -14,8 +14,6 @@ from naiad import ids
 from naiad.errors import StoreNotWritable
 from naiad.storage.local.integrity.seal import sync_folder
 
-__all__ = ["claim", "content", "note", "refusals", "remember_to_sync", "sync_names"]
-
 _unsynced: set[Path] = set()
 _lasting: set[Path] = set()  # folders whose own names are on disk
 

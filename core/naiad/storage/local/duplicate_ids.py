@@ -6,8 +6,6 @@ import contextlib
 from pathlib import Path
 from urllib.parse import quote
 
-__all__ = ["namesakes"]
-
 
 def namesakes(catalog: Path, name: str) -> list[str]:
     """The uids that have this `sys/id`, as the catalog knew them when it was read last.

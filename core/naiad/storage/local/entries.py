@@ -19,8 +19,6 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.values import Cell, Entry, Stamp
 
-__all__ = ["WITHOUT_VALUE", "as_stored", "read_entry", "seal_stamp", "stamp_of"]
-
 WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
 """Kinds whose content is files; all that the catalog knows of them is that they are there."""
 SEAL = "seal.json"

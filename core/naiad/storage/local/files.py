@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from naiad.disk import Report, nothing, replacing, write_all
+from naiad.disk import nothing, replacing, write_all
 from naiad.errors import DamagedData
 from naiad.refs import FileRef
+from naiad.storage.base import Report
 from naiad.storage.local.blobs import Blobs, damaged
 from naiad.storage.local.packs import Slice, read_slice
 from naiad.storage.local.reader import Reader
-
-__all__ = ["check_stored", "copy_to", "open_stored", "read_stored"]
 
 T = TypeVar("T")
 

@@ -18,17 +18,6 @@ from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
-__all__ = [
-    "ARTIFACT",
-    "FILE",
-    "FILE_KINDS",
-    "collect",
-    "damaged_files",
-    "file_texts",
-    "stored_files",
-    "what_is_damaged",
-]
-
 FILE = "file"
 ARTIFACT = "artifact"
 FILE_KINDS = (FILE, FILE_SERIES, FILE_SET, ARTIFACT)

@@ -23,8 +23,6 @@ from naiad.errors import ProjectExists
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.local.claims import claim, content, note
 
-__all__ = ["LONGEST_KEY", "Register", "is_model_key", "is_project_key", "kind_of_id"]
-
 _FORMS = {
     RUN: re.compile(r"([^\W_]+)-([0-9]+)\Z"),
     MODEL: re.compile(r"([^\W_]+)-([A-Z0-9_]*[A-Z][A-Z0-9_]*)\Z"),

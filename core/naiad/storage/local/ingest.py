@@ -15,16 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from naiad import clock
-from naiad.disk import Report, nothing
+from naiad.disk import nothing
 from naiad.errors import DamagedData
 from naiad.file import File
 from naiad.refs import FileRef
+from naiad.storage.base import Report
 from naiad.storage.local.blobs import Blob, Blobs, Incoming
 from naiad.storage.local.files import open_stored
 from naiad.storage.local.packs import Slice, Taken, take_all
 from naiad.storage.local.reader import Reader
-
-__all__ = ["Ingest"]
 
 Log = Callable[[dict[str, str]], bool]
 BATCH = 256

@@ -17,8 +17,6 @@ from naiad import clock
 from naiad.ids import is_uid
 from naiad.storage.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 
-__all__ = ["Layout", "RunDirectory", "open_lock"]
-
 LOCK_POLL_SECONDS = 0.005
 
 

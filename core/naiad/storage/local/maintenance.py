@@ -17,9 +17,10 @@ from naiad import clock
 from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
+from naiad.storage.base import Shadowed
 from naiad.storage.local.blobs import INCOMING, is_incoming
 from naiad.storage.local.index import derived
-from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, list_journal
@@ -35,8 +36,6 @@ from naiad.storage.local.reader import Reader
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.fold import Fold
-
-__all__ = ["Action", "Maintenance", "candidates", "left_behind", "mark_changed"]
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024

@@ -11,10 +11,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from naiad.disk import Report, nothing, write_all
+from naiad.disk import nothing, write_all
+from naiad.storage.base import Report
 from naiad.storage.local.blobs import INLINE, Blobs, Incoming, damaged
-
-__all__ = ["LARGEST_PACK", "Slice", "Taken", "read_slice", "take_all"]
 
 SMALL = 16 * 1024
 """What is smaller shares a file with others."""

@@ -11,8 +11,6 @@ import os
 from naiad import clock
 from naiad.storage.local.layout import RunDirectory
 
-__all__ = ["PeerWatcher"]
-
 SETTLED_SECONDS = 0.02
 """A folder may change again at the same time by its clock; after this long it cannot."""
 

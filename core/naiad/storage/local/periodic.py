@@ -9,8 +9,6 @@ from queue import Empty, SimpleQueue
 
 from naiad import clock
 
-__all__ = ["PeriodicThread"]
-
 
 class PeriodicThread:
     """One such thread. It calls `go` every few seconds, at once when it is woken, and at its end `leave`.

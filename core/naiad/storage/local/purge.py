@@ -17,8 +17,6 @@ from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
-__all__ = ["purge", "refuse_written", "sweep"]
-
 LOCK_SECONDS = 10.0
 DEAD = ".purged-"
 """What a folder's name begins with from the moment it is gone; nobody lists names with a dot."""

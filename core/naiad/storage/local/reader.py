@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, FieldConflict, MissingField
 from naiad.ops import Plain, Text
+from naiad.storage.base import Shadowed
 from naiad.storage.local.answers import Chart, Last, Points, Texts
 from naiad.storage.local.index import derived
-from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import (
     FILE_SET,
@@ -29,8 +30,6 @@ from naiad.storage.local.layout import RunDirectory
 if TYPE_CHECKING:
     from naiad.storage.local.index.points import Columns
     from naiad.storage.local.index.series import Part
-
-__all__ = ["Reader"]
 
 T = TypeVar("T")
 Refusal = Callable[[str, str, str], DamagedData]

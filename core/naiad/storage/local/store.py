@@ -25,7 +25,7 @@ from naiad import clock, ids
 from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNotWritable
 from naiad.settings import setting
 from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
-from naiad.storage.local.claims import claim, refusals, remember_to_sync, sync_names
+from naiad.storage.local.claims import claim, refusals
 from naiad.storage.local.duplicate_ids import namesakes
 from naiad.storage.local.ids import Register, kind_of_id
 from naiad.storage.local.journal.files import refuse_newer
@@ -33,8 +33,6 @@ from naiad.storage.local.layout import Layout, RunDirectory
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
-
-__all__ = ["Store", "Ticket", "refusals", "remember_to_sync", "sync_names"]
 
 FOLDER = ".naiad"
 FORMAT = 1

@@ -14,8 +14,6 @@ from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
 from naiad.storage.local.entries import as_stored
 from naiad.storage.sql.values import cell, container, decode_cells, field, tag
 
-__all__ = ["TAG_PATHS", "Summary", "has_tag", "is_in_trash", "summaries"]
-
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from naiad import clock, forks, ids
-from naiad.disk import Report, nothing
+from naiad.disk import nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -37,9 +37,10 @@ from naiad.mounts import can_map
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.refs import FileRef
 from naiad.settings import Tuning
-from naiad.storage.base import Change, PointLog, Shadowed
+from naiad.storage.base import Change, PointLog, Report, Shadowed
 from naiad.storage.local import maintenance
 from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.claims import refusals, remember_to_sync, sync_names
 from naiad.storage.local.index import derived
 from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
@@ -51,9 +52,6 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import refusals, remember_to_sync, sync_names
-
-__all__ = ["Writer"]
 
 T = TypeVar("T")
 STOP_SECONDS = 10.0

@@ -24,15 +24,6 @@ from naiad.errors import StorageError
 from naiad.forks import holding_forks
 from naiad.mounts import is_network
 
-__all__ = [
-    "integrity",
-    "is_refusal",
-    "make_single_file",
-    "open_for_reading",
-    "open_for_writing",
-    "open_in_memory",
-]
-
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
 

@@ -18,8 +18,6 @@ from naiad.storage.sql.values import ASPECTS, cell, container, field, fields_at
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
 
-__all__ = ["Found", "find", "path_and_aspect"]
-
 SORTED_AS_TEXTS = ("string", "run_state", "artifact", "git_ref")
 BY_DEFAULT = "sys/creation_time"
 

@@ -13,8 +13,6 @@ from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, text_of
 from naiad.storage.sql.values import cell, container
 
-__all__ = ["Sort", "search"]
-
 FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
 

@@ -31,8 +31,6 @@ from naiad.storage.local.index.states import STRING_SET
 from naiad.storage.sql import values
 from naiad.storage.sql.values import INDEXED_TEXT
 
-__all__ = ["Numbers", "condition", "field_numbers", "holders", "text_of"]
-
 Numbers = dict[tuple[str, str], int]
 """The number of each field of the catalog that a query names, by path and kind."""
 

@@ -35,25 +35,6 @@ from sqlalchemy import (
 
 from naiad.storage.local.index.states import FLOAT_SERIES, STRING_SET
 
-__all__ = [
-    "ASPECTS",
-    "INDEXED_TEXT",
-    "Cell",
-    "Entry",
-    "Stamp",
-    "about",
-    "cell",
-    "container",
-    "decode_cells",
-    "field",
-    "fields_at",
-    "forget",
-    "metadata",
-    "put",
-    "stamps",
-    "tag",
-]
-
 ASPECTS = ("last", "min", "max", "average", "variance")
 """What a cell of a float series holds, in this order."""
 

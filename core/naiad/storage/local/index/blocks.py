@@ -23,8 +23,6 @@ from naiad.errors import NewerFormat
 from naiad.storage.local.index.columns import DESCRIPTOR, WIDTHS, ChunkDamaged, Column
 from naiad.storage.local.index.compression import Buffer
 
-__all__ = ["join_block", "split_block"]
-
 VERSION = 1
 HEADER = struct.Struct("<BBBBI")
 

@@ -34,7 +34,6 @@ from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,
     INTEGERS,
-    ChunkDamaged,
     Column,
     Floats,
     Integers,
@@ -50,28 +49,7 @@ from naiad.storage.local.index.columns import (
     read_numbers,
     require_equal_items,
 )
-from naiad.storage.local.index.compression import Buffer, MissingZstandard
-from naiad.storage.local.index.pyramid import BUCKET, Pyramid, decode_pyramid, pyramid
-
-__all__ = [
-    "BUCKET",
-    "POINTS_LIMIT",
-    "ChunkDamaged",
-    "MissingZstandard",
-    "Pack",
-    "PointsHeader",
-    "Pyramid",
-    "decode_pack",
-    "decode_points",
-    "decode_pyramid",
-    "decode_texts",
-    "encode_joined_texts",
-    "encode_pack",
-    "encode_points",
-    "encode_texts",
-    "pyramid",
-    "read_header",
-]
+from naiad.storage.local.index.compression import Buffer
 
 POINTS_LIMIT = 65_536
 """Points that one chunk may hold: few enough for a processor's cache, enough to make calls cheap."""

@@ -38,29 +38,6 @@ from naiad.errors import DamagedData
 from naiad.integers import EXACT
 from naiad.storage.local.index.compression import STORED, Buffer, CompressionError, compress, decompress
 
-__all__ = [
-    "BYTES",
-    "DESCRIPTOR",
-    "FLOATS",
-    "INTEGERS",
-    "WIDTHS",
-    "ChunkDamaged",
-    "Column",
-    "Floats",
-    "Integers",
-    "Numbers",
-    "decode_bytes",
-    "decode_numbers",
-    "encode_bytes",
-    "encode_floats",
-    "encode_integers",
-    "encode_steps",
-    "read_floats",
-    "read_integers",
-    "read_numbers",
-    "require_equal_items",
-]
-
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Numbers = Integers | Floats

@@ -25,8 +25,6 @@ from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
-__all__ = ["compact", "compact_if_worth_it"]
-
 MOST_POINTS = 4_000_000
 """Beyond this a run is not compacted when it stops: stopping has to end within seconds."""
 

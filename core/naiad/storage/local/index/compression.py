@@ -9,8 +9,6 @@ from typing import Any
 
 from naiad.errors import NaiadError
 
-__all__ = ["STORED", "Buffer", "CompressionError", "MissingZstandard", "compress", "decompress"]
-
 Buffer = bytes | bytearray | memoryview
 
 STORED, ZSTD, ZLIB = 0, 1, 2

@@ -11,8 +11,6 @@ from naiad.storage.local.index.states import WriterState
 from naiad.storage.local.journal.leases import Liveness, read_writers
 from naiad.storage.local.layout import RunDirectory
 
-__all__ = ["KINDS", "run_state", "values", "writers"]
-
 KINDS = {
     "sys/state": "run_state",
     "sys/modification_time": "datetime",

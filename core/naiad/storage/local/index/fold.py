@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
+from naiad.storage.base import RECORD, Shadowed
 from naiad.storage.local.index.index import Changes, Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
@@ -31,7 +32,7 @@ from naiad.storage.local.index.points import (
     ordered,
     split_exact,
 )
-from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
@@ -39,13 +40,10 @@ from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, JournalFile, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.records import Records, read_records
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_writing
-
-__all__ = ["Fold", "Source"]
-
 
 Flags = npt.NDArray[np.bool_]
 Covers = dict[str, FileCover]

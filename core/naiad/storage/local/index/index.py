@@ -47,8 +47,6 @@ from naiad.storage.local.journal.files import Damage, refuse_newer
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
-__all__ = ["UNKNOWN", "Changes", "Index", "begin_index"]
-
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
 

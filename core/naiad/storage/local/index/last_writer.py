@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
-__all__ = ["NEVER", "Key", "LastWriterSet"]
-
 Key: TypeAlias = tuple[float, str]
 """Time and writer of an op. Between writers the greater key was written later."""
 

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["Line", "LineRun", "Lines"]
-
 
 class LineRun(NamedTuple):
     """Finished lines that follow each other and were written at once: their numbers rise by one."""

@@ -8,23 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad.integers import EXACT
+from naiad.storage.base import FLOAT_STEP
 from naiad.storage.local.journal.records import Records
-from naiad.storage.local.journal.segment import FLOAT_STEP
-
-__all__ = [
-    "Columns",
-    "Ints",
-    "Numbers",
-    "Reals",
-    "as_bytes",
-    "from_records",
-    "is_after",
-    "join",
-    "merged",
-    "numbers_array",
-    "ordered",
-    "split_exact",
-]
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]

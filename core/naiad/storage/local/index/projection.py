@@ -45,8 +45,6 @@ from naiad.storage.local.index.states import (
 )
 from naiad.storage.local.journal.frames import Frame
 
-__all__ = ["Projection", "Shadowed"]
-
 
 class Projection:
     """All fields and writers of a run, at some point of the journal.

@@ -24,8 +24,6 @@ from naiad.storage.local.index.columns import (
 )
 from naiad.storage.local.index.compression import Buffer
 
-__all__ = ["BUCKET", "Pyramid", "decode_pyramid", "pyramid"]
-
 BUCKET = 256
 """Points that one item of a pyramid stands for; the last stands for what is left."""
 MODES = ((INTEGERS, FLOATS), (FLOATS,), (FLOATS,), (FLOATS,), (INTEGERS,))

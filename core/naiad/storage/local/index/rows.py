@@ -28,30 +28,6 @@ from naiad.storage.local.index.states import (
     WriterState,
 )
 
-__all__ = [
-    "CHUNK_TYPES",
-    "FIELD_SHIFT",
-    "PYRAMID_TYPES",
-    "Head",
-    "chunk_crc",
-    "chunk_key",
-    "damaged",
-    "decode_head",
-    "facts_row",
-    "field_row",
-    "field_state",
-    "head_row",
-    "is_whole",
-    "is_whole_chunk",
-    "is_whole_field",
-    "is_whole_pack",
-    "pack_crc",
-    "position_row",
-    "typed",
-    "writer_row",
-    "writer_state",
-]
-
 FIELD_SHIFT = 24
 """A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
-__all__ = ["FORMAT", "chunk", "field", "head", "metadata", "pack", "position", "writer"]
-
 FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
 

@@ -12,15 +12,9 @@ from numpy import typing as npt
 
 from naiad.errors import DamagedData
 from naiad.integers import EXACT
-from naiad.storage.local.index.codec import (
-    BUCKET,
-    ChunkDamaged,
-    decode_pack,
-    decode_points,
-    decode_pyramid,
-    decode_texts,
-    read_header,
-)
+from naiad.storage.base import FLOAT_STEP
+from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
+from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.points import (
     Columns,
     Ints,
@@ -35,31 +29,13 @@ from naiad.storage.local.index.points import (
     split_exact,
 )
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
 from naiad.storage.local.journal.files import Damage, JournalFile
 from naiad.storage.local.journal.records import NOBODY, Records, read_records
-from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover
-
-__all__ = [
-    "DECODED_PER_BUCKET",
-    "Part",
-    "Tail",
-    "as_they_came",
-    "cut",
-    "decoded",
-    "facts_of",
-    "left_points",
-    "left_texts",
-    "points_by_writer",
-    "read_heights",
-    "read_points",
-    "read_shares",
-    "read_texts",
-    "texts_by_writer",
-    "with_tail",
-]
 
 INDEX = "run.db"
 DECODED_PER_BUCKET = BUCKET

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from naiad.storage.local.index.series import Part, Tail
     from naiad.storage.local.journal.files import JournalFile
 
-__all__ = ["Snapshot"]
-
 T = TypeVar("T")
 ATTEMPTS = 50
 

@@ -12,29 +12,6 @@ from naiad.ops import Plain, Text
 from naiad.storage.local.index.last_writer import NEVER, Key, LastWriterSet
 from naiad.storage.local.index.lines import LineRun, Lines
 
-__all__ = [
-    "ANY",
-    "DELETED",
-    "FILE_SERIES",
-    "FILE_SET",
-    "FLOAT_SERIES",
-    "SERIES",
-    "STRING_SERIES",
-    "STRING_SET",
-    "TEXT_SERIES",
-    "Deletions",
-    "FieldState",
-    "Last",
-    "Remnant",
-    "Series",
-    "Shared",
-    "TextPoint",
-    "WriterState",
-    "copy_facts",
-    "copy_series",
-    "with_texts",
-]
-
 FLOAT_SERIES = "float_series"
 STRING_SERIES = "string_series"
 STRING_SET = "string_set"

@@ -11,8 +11,6 @@ import zlib
 
 from naiad.storage.local.integrity.seal import BLOCK
 
-__all__ = ["turned_back"]
-
 POLYNOMIAL = 0xEDB88320  # that of zlib, its bits reversed
 
 

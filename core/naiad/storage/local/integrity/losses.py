@@ -15,8 +15,6 @@ from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
 from naiad.storage.local.reader import Reader
 
-__all__ = ["Losses", "without_damaged_files"]
-
 
 @dataclass
 class Losses:

@@ -10,8 +10,6 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["free_pages", "leaf_rows"]
-
 Row = tuple[int, list[Any]]
 """The key and the columns of a row, as the types that SQLite gave them."""
 

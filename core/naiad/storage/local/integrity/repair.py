@@ -23,6 +23,7 @@ from naiad import clock
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Define, encode_ops
 from naiad.settings import Tuning
+from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.index.fold import Fold, Source
@@ -40,14 +41,12 @@ from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame,
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken
 from naiad.storage.local.journal.records import mended_range, read_records
-from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, with_header
+from naiad.storage.local.journal.segment import HEADER, with_header
 from naiad.storage.local.journal.sums import SUFFIX, FileCover, lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance, candidates, mark_changed
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.database import make_single_file, open_for_reading, open_for_writing
-
-__all__ = ["Repair", "repair"]
 
 LOCK_SECONDS = 10.0
 LAST_FILE = 1_000_000  # no writer has as many

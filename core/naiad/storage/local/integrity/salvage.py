@@ -21,7 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.scalars import pack_text
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.codec import ChunkDamaged, Pack, decode_pack, decode_texts, pyramid
+from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
+from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import (
     Changes,
     Index,
@@ -30,6 +31,7 @@ from naiad.storage.local.index.index import (
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, ordered
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.pyramid import pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.storage.local.index.series import as_they_came, decoded, facts_of
 from naiad.storage.local.index.states import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Series
@@ -37,8 +39,6 @@ from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_reading, open_for_writing
-
-__all__ = ["NAMELESS", "salvage"]
 
 NAMELESS = "recovered"
 """Below it are series whose points are whole while the row with their path is not."""

@@ -16,24 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.files import Damage, list_journal, refuse_newer
-from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import SUFFIX
 from naiad.storage.local.layout import RunDirectory
-
-__all__ = [
-    "BASE",
-    "BLOCK",
-    "Seal",
-    "damaged_blocks",
-    "decode_seal",
-    "extra_files",
-    "quick_check",
-    "read_seal",
-    "remove_seal",
-    "seal_damages",
-    "write_seal",
-]
 
 FORMAT = 1
 BLOCK = 4096

@@ -16,18 +16,14 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 from naiad import ids
 from naiad.errors import DamagedData
 from naiad.ops import End
+from naiad.storage.base import FLOAT_STEP, Shadowed
 from naiad.storage.local.gc import damaged_files
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.codec import (
-    ChunkDamaged,
-    decode_pack,
-    decode_points,
-    decode_pyramid,
-    decode_texts,
-    read_header,
-)
+from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
+from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import UNKNOWN, Index
-from naiad.storage.local.index.projection import Projection, Shadowed
+from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.pyramid import decode_pyramid
 from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
 from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
@@ -35,13 +31,10 @@ from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
-from naiad.storage.local.journal.segment import FLOAT_STEP
 from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.store import FORMAT, Store
 from naiad.storage.sql.database import integrity, open_for_reading
-
-__all__ = ["Findings", "examine", "examine_store", "verify", "verify_store"]
 
 Positions = dict[str, tuple[int, bool]]
 ATTEMPTS = 20

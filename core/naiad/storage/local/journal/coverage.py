@@ -32,8 +32,6 @@ from naiad.storage.local.journal.sums import (
 )
 from naiad.storage.local.layout import RunDirectory
 
-__all__ = ["Coverage", "read_coverage"]
-
 Positions = Mapping[str, tuple[int, bool]]
 
 

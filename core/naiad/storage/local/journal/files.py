@@ -12,8 +12,6 @@ from naiad.storage.local.journal import frames
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
 from naiad.storage.local.journal.sums import FileCover
 
-__all__ = ["Damage", "JournalFile", "gap_damages", "list_journal", "read_ops", "refuse_newer", "tail_gap"]
-
 
 @dataclass(frozen=True)
 class Damage:

@@ -20,18 +20,6 @@ from naiad import paths
 from naiad.errors import NaiadPathError
 from naiad.ops import Op, decode_ops
 
-__all__ = [
-    "FILE_HEADER",
-    "FRAME_HEADER",
-    "Frame",
-    "Gap",
-    "encode_frame",
-    "file_header",
-    "is_summed",
-    "paths_in",
-    "read_frames",
-]
-
 MAGIC = b"NAIADOPS"
 VERSION = 1
 FILE_HEADER = 16

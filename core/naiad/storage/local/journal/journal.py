@@ -19,15 +19,13 @@ from naiad import clock
 from naiad.errors import NaiadValueError
 from naiad.ops import Define, Delete, End, Op, Open, encode_ops
 from naiad.settings import Tuning
+from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.frames import LARGEST
 from naiad.storage.local.journal.reserve import Reserve
 from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
 from naiad.storage.local.journal.rotation import weight
-from naiad.storage.local.journal.segment import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.sums import Sums
 from naiad.storage.local.journal.upkeep import Upkeep, unlink
-
-__all__ = ["Journal", "JournalClosed"]
 
 VITAL = {Open, End, Define, Delete}
 LOCK_SECONDS = 1.0

@@ -43,20 +43,6 @@ from naiad.ids import boot_id, host_name, pid_namespace, process_start
 from naiad.mounts import is_local
 from naiad.storage.local.index.states import WriterState
 
-__all__ = [
-    "SUFFIX",
-    "TAKEN",
-    "Lease",
-    "Liveness",
-    "Owner",
-    "lock",
-    "may_be_written",
-    "read_lease",
-    "read_leases",
-    "read_taken",
-    "read_writers",
-]
-
 SUFFIX = ".lease"
 TAKEN = ".taken"
 HEARTBEAT_SECONDS = 10.0

@@ -9,8 +9,6 @@ from naiad.storage.local.journal.frames import FILE_HEADER, encode_frame, file_h
 from naiad.storage.local.journal.leases import lock
 from naiad.storage.local.journal.segment import close, new_file, write_all
 
-__all__ = ["OpsFile"]
-
 
 class OpsFile:
     """One file of frames that this process appends to, and holds locked as long as it does."""

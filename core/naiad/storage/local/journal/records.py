@@ -9,14 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.seal import BLOCK
 from naiad.storage.local.journal import segment
 from naiad.storage.local.journal.files import Damage, JournalFile, refuse_newer
-from naiad.storage.local.journal.segment import HEADER, RECORD
+from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover, Range
-
-__all__ = ["NOBODY", "RECORD_TYPE", "Records", "mended_range", "read_records"]
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]

@@ -11,8 +11,6 @@ import os
 
 from naiad.storage.local.journal.segment import allocate, close, write_all
 
-__all__ = ["RESERVED", "Reserve", "reserve_names"]
-
 RESERVED = 4096
 """The room: one block, enough for the end and for some eighty series that waited in memory."""
 

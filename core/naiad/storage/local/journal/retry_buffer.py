@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-__all__ = ["RetryBuffer", "WaitingFrame"]
-
 
 class WaitingFrame(NamedTuple):
     """A frame to be written, and what is missing without it."""

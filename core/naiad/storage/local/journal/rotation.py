@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from naiad import clock
 from naiad.ops import Assign, Configure, Delete, Members, Op, Printed, Strings, Tags
 from naiad.settings import Tuning
+from naiad.storage.base import DEAD_SLOT, RECORD, Slot
 from naiad.storage.local.journal.op_log import OpsFile
-from naiad.storage.local.journal.segment import DEAD_SLOT, HEADER, RECORD, Segment, Slot, whole_records
+from naiad.storage.local.journal.segment import HEADER, Segment, whole_records
 from naiad.storage.local.journal.sums import Sums
-
-__all__ = ["Rotation", "points_in", "weight"]
 
 CHANGES = (Assign, Configure, Tags, Members, Delete)
 FIRST_SEGMENT = 64 * 1024

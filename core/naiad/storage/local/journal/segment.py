@@ -25,28 +25,7 @@ import zlib
 from collections.abc import Iterator
 
 from naiad import clock
-from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
-
-__all__ = [
-    "DEAD_SLOT",
-    "FLOAT_STEP",
-    "HEADER",
-    "RECORD",
-    "VERSION",
-    "Page",
-    "Segment",
-    "Slot",
-    "allocate",
-    "close",
-    "commit_of",
-    "new_file",
-    "pack_float",
-    "pack_int",
-    "put_record",
-    "save",
-    "whole_records",
-    "write_all",
-]
+from naiad.storage.base import RECORD, Slot
 
 MAGIC = b"NAIADSEG"
 VERSION = 1

@@ -28,27 +28,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naiad.ids import boot_id, new_writer_id
+from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.frames import file_header
-from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, Segment, new_file, write_all
-
-__all__ = [
-    "ENTRY",
-    "FOLDED_OPS",
-    "FOLDED_SEGMENT",
-    "FRAMES",
-    "INDEX",
-    "RANGE",
-    "SUFFIX",
-    "SYNCED",
-    "Entry",
-    "FileCover",
-    "Range",
-    "Sums",
-    "boot_number",
-    "decode_entry",
-    "decode_header",
-    "lone_sums",
-]
+from naiad.storage.local.journal.segment import HEADER, Segment, new_file, write_all
 
 SUFFIX = ".sums"
 MAGIC = b"NAIADSUM"

@@ -12,15 +12,14 @@ from itertools import accumulate
 from naiad import clock
 from naiad.ops import Define, Dropped, decode_ops, encode_ops
 from naiad.settings import Tuning
+from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import lock
 from naiad.storage.local.journal.op_log import OpsFile
 from naiad.storage.local.journal.reserve import RESERVED, Reserve
 from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
 from naiad.storage.local.journal.rotation import Rotation, points_in, weight
-from naiad.storage.local.journal.segment import FLOAT_STEP, HEADER, RECORD, Segment, commit_of, put_record, save
-
-__all__ = ["Upkeep", "is_deleted", "unlink"]
+from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record, save
 
 LAST_WORDS = 256
 """Bytes that the end and the count of what is missing surely fit into."""
