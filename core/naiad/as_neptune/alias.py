@@ -9,11 +9,9 @@ Importing this loads the standard library and `naiad.errors` alone, because it h
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -25,8 +23,9 @@ from naiad.as_neptune.modules import MODULES, Integration, Module, module_of
 from naiad.as_neptune.standin import StandInLoader
 from naiad.errors import AliasTooLate
 
-__all__ = ["ANNOUNCED", "VERSION", "announce", "install"]
+__all__ = ["ANNOUNCED", "PACKAGE", "VERSION", "announce", "install"]
 
+PACKAGE = "neptune"
 VERSION = "1.14.0"
 """The release of the Neptune client whose place naiad takes."""
 ANNOUNCED = "NAIAD_AS_NEPTUNE"
@@ -57,23 +56,6 @@ class AliasLoader(Loader):
         self._module.imported()
 
 
-class Client(importlib.metadata.Distribution):
-    """The distribution that `importlib.metadata` finds under the name neptune."""
-
-    _files: Mapping[str, str] = {
-        "METADATA": f"Metadata-Version: 2.1\nName: neptune\nVersion: {VERSION}\nSummary: answered by naiad\n",
-        "top_level.txt": "neptune\n",
-    }
-
-    def read_text(self, filename: str) -> str | None:
-        """Return one of its files."""
-        return self._files.get(str(filename))
-
-    def locate_file(self, path: Any) -> Path:
-        """Return where a file of it would be."""
-        return Path(__file__).parent / str(path)
-
-
 class AliasFinder(MetaPathFinder):
     """Finds Neptune's modules and its distribution; whatever has another name is left to the finders after it."""
 
@@ -93,11 +75,11 @@ class AliasFinder(MetaPathFinder):
         spec.has_location = False
         return spec
 
-    def find_distributions(self, context: Any = None) -> Iterable[importlib.metadata.Distribution]:
+    def find_distributions(self, context: Any = None) -> Iterable[Any]:
         """Yield the client where it is asked for, or everything that is installed."""
         name = getattr(context, "name", None)
-        if name is None or name.lower().replace("_", "-") == "neptune":
-            yield Client()
+        if name is None or name.lower() == PACKAGE:
+            yield import_module("naiad.as_neptune.distribution").Client()  # late: it loads much that few processes need
 
 
 def install() -> None:
