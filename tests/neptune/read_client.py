@@ -17,7 +17,7 @@ import inspect
 import json
 import pkgutil
 import sys
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 
 ROOMS = (
@@ -119,7 +119,7 @@ def _is_own(module: ModuleType, value: object) -> bool:
 
 def _facts(module: ModuleType, name: str) -> dict[str, Any]:
     value = getattr(module, name)
-    if inspect.isclass(value):
+    if inspect.isclass(value) and not isinstance(value, GenericAlias):  # Python 3.10 takes one for a class
         return _class(value)
     if inspect.isroutine(value):
         return {"kind": "function", "signature": _signature(value)}

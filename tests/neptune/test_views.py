@@ -190,14 +190,16 @@ OTHERS: dict[str, tuple[str, Any]] = {
         files = [File.from_content(b"a"), File.from_content(b"b")]
         run["files"].extend(files, steps=[3, 5], name="both", description="text")
         run["files"].append(File.from_content(b"c"), name="one")
+        run["more"].extend({"a": files, "b": files[:1]}, name="below")
+        below = [run["more"][name].fetch_values()["name"].tolist() for name in "ab"]
         with warnings.catch_warnings(record=True) as given:
             warnings.simplefilter("always")
             run["loss"].append(0.5, step=1, colour="red")
         frame = run["files"].fetch_values()
         kinds = [issubclass(each.category, neptune.common.warnings.NeptuneWarning) for each in given]
-        answer = [frame["name"].tolist(), frame["step"].tolist(), kinds, run["loss"].fetch_last()]
+        answer = [frame["name"].tolist(), frame["step"].tolist(), kinds, run["loss"].fetch_last(), below]
         """,
-        [["both", "both", "one"], [3, 5, 6], [True], 0.5],
+        [["both", "both", "one"], [3, 5, 6], [True], 0.5, [["below", "below"], ["below"]]],
     ),
     "methods of the old API say so": (
         """
@@ -370,9 +372,15 @@ def test_environment_of_the_client_is_honoured(tmp_path: Path) -> None:
             answer.append("no offline")
     os.environ["NEPTUNE_MODE"] = "read-only"
     answer.append(len(neptune.init_project().fetch_runs_table()))
+    try:
+        neptune.init_project("team/absent")
+    except neptune.exceptions.ProjectNotFound:
+        answer.append(neptune.management.get_project_list())
     """
 
-    assert ["mine", "watched", "PROJECT-1", "no offline", "no offline", 1] == run_all({"it": program}, tmp_path)["it"]
+    assert ["mine", "watched", "PROJECT-1", "no offline", "no offline", 1, ["team/project"]] == run_all(
+        {"it": program}, tmp_path
+    )["it"]
 
 
 def test_every_variable_of_the_client_is_in_the_table() -> None:

@@ -146,7 +146,7 @@ class Project(MetadataContainer, naiad.Project):
 
     @_like(naiad.Project.__init__)
     def __init__(self, project: str | None = None, **options: Any) -> None:
-        views.make_project(project, options.get("mode") or "", options.get("store"))
+        views.make_project(project, options.get("mode"), options.get("store"))
         super().__init__(project, **options)
         self._say_where()
 

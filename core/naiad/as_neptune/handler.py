@@ -84,8 +84,12 @@ class Handler(NaiadHandler, SupportsNamespaces):
     ) -> None:
         """Add several points to a series; with `name` and `description`, files that have them in common."""
         known = self._for_files(kwargs)
-        if not known or isinstance(values, Mapping):
+        if not known:
             super().extend(values, steps=steps, timestamps=timestamps, wait=wait)
+            return
+        if isinstance(values, Mapping):
+            for path, below in values.items():
+                self[path].extend(below, steps=steps, timestamps=timestamps, wait=wait, **known)
             return
         items = list(values)
         columns = [[None] * len(items) if column is None else list(column) for column in (steps, timestamps)]

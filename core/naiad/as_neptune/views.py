@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from naiad.as_neptune.exceptions import FetchAttributeNotFoundException
-from naiad.errors import InvalidArgument, MissingField
+from naiad.errors import InvalidArgument, MissingField, ProjectExists
 from naiad.management import create_project, get_project_list
 
 __all__ = [
@@ -44,10 +45,12 @@ class View(NamedTuple):
     """The function of this module, or the class under the alias whose nature it is."""
 
 
-def make_project(name: str | None, mode: str, store: Any) -> None:
+def make_project(name: str | None, mode: str | None, store: Any) -> None:
     """Make the project that `init_project` was asked for, unless the store has it or nothing may be written."""
-    if name and mode not in ("read-only", "debug") and name not in get_project_list(store=store):
-        create_project(name, store=store)
+    found = mode or os.environ.get("NAIAD_MODE") or os.environ.get("NEPTUNE_MODE") or "async"
+    if name and found in ("async", "sync") and name not in get_project_list(store=store):
+        with suppress(ProjectExists):  # several ranks may ask for it at once
+            create_project(name, store=store)
 
 
 def state(value: str) -> str:
