@@ -83,6 +83,20 @@ BETTER = {
 """Where naiad keeps or allows more than the client, by name."""
 
 
+OTHERWISE = {
+    "as_html": "`File.as_html()` of what is no chart: a TypeError instead of a ValueError",
+    "assign tags": "one text assigned to `sys/tags`: it is one tag",
+    "artifact hash": "`Artifact()` of what is no hash: a ValueError instead of an AssertionError",
+    "dict root": "what is no dict assigned to the root: a TypeError instead of an AttributeError",
+    "exists below leaf": "`exists()` of a path below a field: False",
+    "extend empty": "`extend([])` to a new path: nothing happens; the client stumbled over it",
+    "int list into str": "a list assigned to a String: left out with a warning, as everywhere",
+    "none into float": "None appended to a FloatSeries: left out with a warning, as everywhere",
+    "str into float series": "a text appended to a FloatSeries: a TypeError instead of a ValueError",
+}
+"""Calls that the client refuses with an error that is not raised here: `refusals.py` makes them."""
+
+
 class Verdict(NamedTuple):
     """What is to be said of one name."""
 
@@ -221,6 +235,9 @@ def page() -> str:
         parts.append("")
     parts += ["## Members that are not there", "", "| member | why |", "|---|---|"]
     parts += [f"| `{name}` | {LEFT_OUT[name]} |" for name in sorted(members, key=str.lower)]
+    parts += ["", "## Refused calls", ""]
+    parts += ["Calls that the client refuses raise here what its `except` clauses catch, apart from these:", ""]
+    parts += [f"- {what}" for what in OTHERWISE.values()]
     return "\n".join([*parts, ""])
 
 

@@ -129,3 +129,15 @@ def test_signatures_are_compared_by_the_calls_they_allow(
     ours: list[list[object]], client: list[list[object]], expected: bool
 ) -> None:
     assert expected is names.accepts(ours, client)
+
+
+def test_what_the_client_refuses_is_refused_with_its_errors(tmp_path: Path) -> None:
+    """An `except` clause that caught the client's error catches ours."""
+    here = Path(__file__).parent
+    client = json.loads((here / "client_refusals.json").read_text(encoding="utf-8"))
+    code = "import sys, runpy; import naiad.as_neptune; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
+    command = [sys.executable, "-c", code, str(here / "refusals.py"), "ours.json"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    ours = json.loads((tmp_path / "ours.json").read_text(encoding="utf-8"))
+
+    assert names.OTHERWISE.keys() == {name for name in client if not set(client[name]) <= set(ours[name])}
