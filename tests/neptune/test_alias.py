@@ -91,6 +91,14 @@ def test_command_runs_a_script_with_its_arguments(store: Path, tmp_path: Path, p
     assert f"['train.py', '--lr', '0.1', '-m'] beside the script __main__ {tmp_path}/train.py" == fine(done)
 
 
+def test_command_says_where_the_data_goes(program: Program, tmp_path: Path, store: Path) -> None:
+    (tmp_path / "train.py").write_text("import neptune\nneptune.init_run().stop()\n")
+
+    done = program("-c", "from naiad.cli import main; main()", "neptune", "train.py")
+
+    assert [f"naiad takes the place of neptune. The data goes to {store}"] == done.stderr.splitlines()
+
+
 def test_command_runs_a_module(tmp_path: Path, program: Program) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "train.py").write_text(

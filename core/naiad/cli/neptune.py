@@ -11,6 +11,7 @@ import click
 __all__ = ["neptune"]
 
 ALIAS = "naiad.as_neptune"
+ANNOUNCED = "NAIAD_AS_NEPTUNE"
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -28,6 +29,8 @@ def neptune(store: os.PathLike[str] | None, module: str | None, arguments: tuple
         raise click.UsageError("Name the script to run, or a module with -m.")
     if store is not None:
         os.environ["NAIAD_STORE"] = os.path.abspath(store)
+    os.environ[ANNOUNCED] = ""  # the program says where its data goes, because its own folder counts
     import_module(ALIAS)  # by name: commands do not depend on it
+    del os.environ[ANNOUNCED]
     program = [] if module is None else ["-m", module]
     os.execv(sys.executable, [sys.executable, *program, *arguments])
