@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 from naiad import paths
 from naiad.errors import NaiadValueError, UnsupportedValue, UnsupportedValueWarning, shown, warn_once
 from naiad.plugins import first
 from naiad.progress import NullProgressBar, TqdmProgressBar
-from naiad.store.store import Store
 from naiad.types import StringifyValue, Value, as_mapping
 
 __all__ = [
@@ -19,7 +16,6 @@ __all__ = [
     "TqdmProgressBar",
     "describe",
     "flatten",
-    "store_folder",
     "stringify_unsupported",
 ]
 
@@ -45,16 +41,6 @@ def stringify_unsupported(value: Any, expand: bool = False) -> Any:
     {'layers': {'0': 64, '1': 32}}
     """
     return _marked(value, expand, ())
-
-
-def store_folder(store: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder in which a program keeps its runs, which need not exist yet.
-
-    Args:
-        store: what the program gives as `store=`; else NAIAD_STORE, else the nearest `.naiad` here or above, else a
-            new one.
-    """
-    return Store.locate(store).root
 
 
 def describe(subject: object) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def announce(store: str | None) -> None:
         store: the folder; the one that a run would use now if None.
     """
     if store is None:
-        utils = import_module("naiad.utils")  # late: a process in which nothing is announced does not need it
-        store = str(utils.store_folder())
+        management = import_module("naiad.management")  # late: where nothing is announced it is not needed
+        store = str(management.store_folder())
     if os.environ.get(ANNOUNCED) != store:
         os.environ[ANNOUNCED] = store
         print(f"naiad takes the place of neptune. The data goes to {store}", file=sys.stderr, flush=True)

@@ -199,4 +199,4 @@ def create_attribute_from_type(attribute_type: Any, container: Any, path: list[s
             f"There is no type {name!r}.\nThe types are {', '.join(BY_TYPE)}.", argument="attribute_type"
         )
     make: Callable[..., Attribute] = BY_TYPE[name]
-    return make(container._scope, "/".join(path))
+    return make(container._session, "/".join(path))

@@ -18,7 +18,8 @@ from naiad.as_neptune.handler import Handler
 from naiad.as_neptune.kinds import ContainerType
 from naiad.as_neptune.tables import Table, as_neptune
 from naiad.as_neptune.typing import NeptuneObject
-from naiad.containers import Container
+from naiad.container import Container
+from naiad.handler import Handler as NaiadHandler
 
 __all__ = [
     "ANONYMOUS_API_TOKEN",
@@ -85,7 +86,7 @@ class MetadataContainer(Container):
 
     LEGACY_METHODS: ClassVar[tuple[str, ...]] = ()
     container_type: ClassVar[ContainerType]
-    handler_class = Handler
+    handler_class: ClassVar[type[NaiadHandler]] = Handler
     _id: str  # of naiad's classes; it outlives stop()
 
     def __getattr__(self, name: str) -> Any:

@@ -33,7 +33,7 @@ class AmbiguousProjectName(ExceptionWithProjectsWorkspacesListing):
     """Several workspaces have a project of this name."""
 
 
-class NeptuneMissingProjectNameException(ExceptionWithProjectsWorkspacesListing):
+class NeptuneMissingProjectNameException(ExceptionWithProjectsWorkspacesListing):  # type: ignore[no-redef]  # naiad's alias derives otherwise
     """No project was named."""
 
 
@@ -92,7 +92,7 @@ class NeptuneInvalidApiTokenException(AccountError):
     """A token is not valid."""
 
 
-class NeptuneMissingApiTokenException(AccountError):
+class NeptuneMissingApiTokenException(AccountError):  # type: ignore[no-redef]  # naiad's alias derives otherwise
     """No token was given."""
 
 

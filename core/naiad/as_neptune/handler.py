@@ -58,7 +58,7 @@ class Handler(NaiadHandler, SupportsNamespaces):
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Save the files here; the archive of a set gets the entry "/"."""
-        if not isinstance(self.container.get_attribute(self._path), FileSet):
+        if not isinstance(self.container._session.field(self._path), FileSet):
             super().download(destination, progress_bar)
             return
         archive = views.archive_of(self._path, destination)
