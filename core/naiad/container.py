@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from naiad import lifecycle, paths
 from naiad.convert import with_article
@@ -24,6 +24,8 @@ class Container:
     """The root of a tree of fields. In brackets it takes paths and gives handlers."""
 
     _session: Session
+    handler_class: ClassVar[type[Handler]] = Handler
+    """What brackets give; `naiad.as_neptune` has one of its own."""
     _is_inherited = False  # this process was forked from the one that opened the container
     __iter__ = None  # brackets take paths, so without this a loop over a run would never end
 
@@ -81,7 +83,7 @@ class Container:
     def _handler(self, path: str) -> Handler:
         if self._session.is_stopped:
             self._session.require_active()
-        return self._by_path.get(path) or self._by_path.setdefault(path, Handler(self, path))
+        return self._by_path.get(path) or self._by_path.setdefault(path, self.handler_class(self, path))
 
     # The verbs of the root
 

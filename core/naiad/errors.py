@@ -13,13 +13,14 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           NeedExisting                            read-only, and nothing named that exists
             NeedExistingRun, NeedExistingModel, NeedExistingModelVersion
           MissingParameter                        a new model without a key, a new version without a model: parameter
+          LegacyUsage                             arguments and methods of Neptune's API before 1.0
           InvalidQuery                            a text that is no query: query, column
           UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
         UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
       WrongVerb(AttributeError, TypeError)        append() on a Float, and the like: path
       FieldConflict(TypeError, ValueError)        a field below a field, pop of nothing: path
-      ArtifactNotFound(KeyError)                  a version that no artifact of the run has: path
+        ArtifactNotFound(KeyError)                a version that no artifact of the run has: path
       EmptySeries(ValueError)                     the last value of a series without points
       ContainerNotFound(KeyError)
         RunNotFound, ModelNotFound, ModelVersionNotFound, ProjectNotFound
@@ -45,6 +46,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           OriginalMissing(FileNotFoundError), OriginalChanged(ValueError)
         RemoteError                               the storage behind a URL said no
       MissingPackage(ImportError)                 an optional package is not installed: package
+      AliasTooLate(ImportError)                   naiad.as_neptune after another package named neptune
       DamagedData(ValueError)                     bytes that are not what was written: file, offset, what
       NewerFormat(ValueError)                     a store written by a later release
 
@@ -70,15 +72,16 @@ class NaiadError(Exception):
             print(error.path)
     """
 
-    def __init__(self, message: str = "", **facts: object) -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "", *_details: object, **facts: object) -> None:
+        super().__init__(message)  # programs that raise Neptune's errors themselves give some of them details
         self.facts = facts
         for name, fact in facts.items():
             setattr(self, name, fact)
 
     def __str__(self) -> str:
-        """Return the message as it was written; KeyError alone would put it in quotes."""
-        return str(self.args[0]) if self.args else ""
+        """Return the message as it was written; KeyError alone would put it in quotes. Without one, say what it is."""
+        message = str(self.args[0]) if self.args else ""
+        return message or str(type(self).__doc__).partition("\n\n")[0]
 
     def __reduce__(self) -> tuple[type[NaiadError], tuple[object, ...], dict[str, object]]:
         """Keep the facts when an error crosses to another process."""
@@ -140,6 +143,10 @@ class MissingParameter(InvalidArgument):
     """Nothing new can be made without this argument."""
 
     parameter: str
+
+
+class LegacyUsage(InvalidArgument):
+    """An argument or a method of Neptune's API before 1.0, which naiad does not have."""
 
 
 class InvalidQuery(InvalidArgument):
@@ -306,19 +313,11 @@ class UnsupportedFile(FileError, ValueError):
 class FileNotInSet(FileNotFound, KeyError):
     """A file set has no file or folder of this name."""
 
-    def __str__(self) -> str:
-        """Return the message; a KeyError would quote it."""
-        return str(self.args[0])
 
-
-class ArtifactNotFound(NaiadError, KeyError):
+class ArtifactNotFound(FieldConflict, KeyError):
     """No artifact has this hash."""
 
     path: str
-
-    def __str__(self) -> str:
-        """Return the message; a KeyError would quote it."""
-        return str(self.args[0])
 
 
 class OriginalError(FileError):
@@ -341,6 +340,10 @@ class MissingPackage(NaiadError, ImportError):
     """A feature needs an optional package that is not installed."""
 
     package: str
+
+
+class AliasTooLate(NaiadError, ImportError):
+    """Another package named neptune was imported before naiad could take its place."""
 
 
 class DamagedData(NaiadError, ValueError):

@@ -26,6 +26,7 @@ class FileType(Enum):
 
     LOCAL_FILE = "LOCAL_FILE"
     IN_MEMORY = "IN_MEMORY"
+    STREAM = "STREAM"
 
 
 class File(Value):
@@ -41,6 +42,7 @@ class File(Value):
     """
 
     kind: ClassVar[str] = "file"
+    _is_of_stream = False
 
     def __init__(
         self, path: PathLike | None = None, *, content: bytes | None = None, extension: str | None = None
@@ -71,7 +73,9 @@ class File(Value):
     @property
     def file_type(self) -> FileType:
         """Where the content is."""
-        return FileType.IN_MEMORY if self._path is None else FileType.LOCAL_FILE
+        if self._path is not None:
+            return FileType.LOCAL_FILE
+        return FileType.STREAM if self._is_of_stream else FileType.IN_MEMORY
 
     @staticmethod
     def from_path(path: PathLike, *, extension: str | None = None) -> File:
@@ -116,7 +120,9 @@ class File(Value):
             raise InvalidArgument("The stream is closed, so nothing can be read from it.\nOpen it again.")
         if seek is not None and getattr(stream, "seekable", bool)():
             stream.seek(seek)
-        return File.from_content(stream.read(), extension=extension)
+        file = File.from_content(stream.read(), extension=extension)
+        file._is_of_stream = True
+        return file
 
     @staticmethod
     def as_image(image: Any, autoscale: bool = True) -> File:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import ClassVar
 
 from naiad.value import Value
@@ -37,3 +38,7 @@ class GitRef(Value):
     branch: str | None = None
     remotes: tuple[str, ...] = ()
     is_dirty: bool | None = None
+
+    def resolve_path(self) -> Path:
+        """Return the place to look as an absolute path, without links."""
+        return Path(self.repository_path).resolve()

@@ -44,6 +44,10 @@ class Root(Protocol):
 
     _session: Session
 
+    @property
+    def handler_class(self) -> type[Handler]:
+        """What brackets give."""
+
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler: ...
 
     def _handler(self, path: str) -> Handler: ...
@@ -550,4 +554,4 @@ def _is_exact(value: object) -> bool:
 
 def _restored(container: Root, path: str) -> Handler:
     is_open = "_session" in container.__dict__  # else it is opened later, when the handler is first used
-    return container._handler(path) if is_open else Handler(container, path)
+    return container._handler(path) if is_open else container.handler_class(container, path)

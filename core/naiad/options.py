@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from naiad.errors import (
     InvalidArgument,
+    LegacyUsage,
     NaiadError,
     NaiadPathError,
     NaiadTypeError,
@@ -91,7 +92,7 @@ def refuse_unknown(caller: str, unknown: Mapping[str, object]) -> None:
     """Raise for arguments that do not exist, with a word about those of Neptune's first API."""
     for name in unknown:
         if name in ("project_qualified_name", "backend"):
-            raise InvalidArgument(
+            raise LegacyUsage(
                 f"{name}= belongs to Neptune's API before 1.0, which naiad does not have.\n"
                 "Use init_run(project=..., with_id=...)."
             )

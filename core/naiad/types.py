@@ -198,6 +198,11 @@ class Series(Value):
     """The base of values of which a field holds many, one for each step."""
 
     values: Iterable[Any]
+    timestamps: Iterable[Any] | None
+    steps: Iterable[Any] | None
+
+    def __len__(self) -> int:
+        return len(self.values)  # type: ignore[arg-type]  # a tuple once it was taken
 
     def _take(self, **columns: Iterable[Any] | None) -> None:
         """Keep the values and the columns beside them, each absent or as long as the values."""
@@ -269,21 +274,22 @@ class FileSet(Value):
     file_globs: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Artifact(Value):
     """A version of tracked files, as `fetch()` of an artifact returns it.
 
-    It can be made of a hash alone where an artifact of the same run has that version.
+    It can be made of a hash alone where an artifact of the same run has that version. Without one it tracks no file.
     """
 
     kind: ClassVar[str] = "artifact"
-    hash: str
-    files: tuple[TrackedFile, ...] | None = field(default=None, repr=False)
+    hash: str | None
+    files: tuple[TrackedFile, ...] | None = field(repr=False)
 
-    def __post_init__(self) -> None:
-        """Check that it is a hash."""
-        if not _sha256.fullmatch(str(self.hash)):
-            raise NaiadValueError(f"The hash of an artifact has 64 hexadecimal digits, and {shown(self.hash)} has not.")
+    def __init__(self, value: str | None = None, files: tuple[TrackedFile, ...] | None = None) -> None:
+        if value is not None and not _sha256.fullmatch(str(value)):
+            raise NaiadValueError(f"The hash of an artifact has 64 hexadecimal digits, and {shown(value)} has not.")
+        object.__setattr__(self, "hash", value)
+        object.__setattr__(self, "files", files)
 
     def diff(self, newer: Artifact) -> Changes:
         """Compare with a later version, file by file.

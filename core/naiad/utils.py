@@ -10,7 +10,14 @@ from naiad.plugins import first
 from naiad.progress import NullProgressBar, TqdmProgressBar
 from naiad.types import StringifyValue, Value, as_mapping
 
-__all__ = ["NullProgressBar", "StringifyValue", "TqdmProgressBar", "describe", "flatten", "stringify_unsupported"]
+__all__ = [
+    "NullProgressBar",
+    "StringifyValue",
+    "TqdmProgressBar",
+    "describe",
+    "flatten",
+    "stringify_unsupported",
+]
 
 DEEPEST = 64
 

@@ -126,7 +126,7 @@ def test_stream_is_read_from_where_seek_says(seek: int | None, expected: bytes) 
 
     file = File.from_stream(stream, seek=seek)
 
-    assert (expected, "bin", FileType.IN_MEMORY) == (file.content, file.extension, file.file_type)
+    assert (expected, "bin", FileType.STREAM) == (file.content, file.extension, file.file_type)
 
 
 def test_stream_is_read_once_and_its_content_any_number_of_times() -> None:

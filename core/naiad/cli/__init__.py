@@ -8,6 +8,7 @@ from naiad.cli.download import download
 from naiad.cli.files import files
 from naiad.cli.gc import gc
 from naiad.cli.ls import ls
+from naiad.cli.neptune import neptune
 from naiad.cli.path import path
 from naiad.cli.plot import plot
 from naiad.cli.plugins import plugins
@@ -29,7 +30,7 @@ main = program
 
 COMMANDS = (
     *(ls, query, compare, projects, show, plot, tail, files, download, artifact),
-    *(verify, repair, trash, restore, purge, gc, path, plugins),
+    *(verify, repair, trash, restore, purge, gc, path, plugins, neptune),
 )
 for command in COMMANDS:
     main.add_command(command)

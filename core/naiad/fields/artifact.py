@@ -102,7 +102,9 @@ class Artifact(Field):
                 path=self.path,
                 value=value,
             )
-        return self._plan(value.files if value.files is not None else self._known(value.hash))
+        if value.files is not None:
+            return self._plan(value.files)
+        return self._plan([] if value.hash is None else self._known(value.hash))
 
     def plan_track(self, files: Iterable[TrackedFile]) -> Change:
         """Return the change that adds tracked files to those that are there; of one path the newer one counts."""

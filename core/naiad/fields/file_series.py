@@ -136,6 +136,17 @@ class FileSeries(Series):
             description=description,
         )
 
+    def plan_captioned(
+        self,
+        values: Iterable[object],
+        steps: object,
+        timestamps: object,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Change:
+        """Copy files that have a name and a description in common, and return the change that adds them."""
+        return self.plan_extend(values, steps, timestamps, name=name, description=description)
+
     def plan_extend(
         self,
         values: Iterable[object],

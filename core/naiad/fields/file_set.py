@@ -59,9 +59,9 @@ class FileSet(Field):
             content = incoming(files.values())
             self.session.transact(lambda tx: tx.add(self, self.plan_upload, files), wait, content)
 
-    def assign(self, globs: object, *, wait: bool = False) -> None:
+    def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace all files."""
-        self.write(wait, self.plan_assign, globs)
+        self.write(wait, self.plan_assign, value)
 
     def delete_files(
         self, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], *, wait: bool = False

@@ -44,7 +44,6 @@ class FloatSeries(Series):
 
     def configure(
         self,
-        *,
         min: float | None = None,
         max: float | None = None,
         unit: str | None = None,

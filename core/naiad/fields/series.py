@@ -67,21 +67,23 @@ class Series(Field):
         """Add one point at the end."""
         self.write(wait, self.plan_append, value, step, timestamp)
 
-    def extend(self, values: object, *, steps: object = None, timestamps: object = None, wait: bool = False) -> None:
-        """Add several points, all or none.
+    def extend(
+        self, values: object, steps: object = None, timestamps: object = None, wait: bool = False, **captions: Any
+    ) -> None:
+        """Add several points, all or none; files may have a `name` and a `description` in common.
 
         Raises:
             InvalidArgument: `steps` or `timestamps` has another length than `values`.
         """
         items = convert.collection(self.path, values)
         if items:
-            self.write(wait, self.plan_extend, items, steps, timestamps)
+            self.write(wait, self.plan_captioned, items, steps, timestamps, **captions)
 
-    def log(self, value: object, *, step: Any = None, timestamp: Any = None, wait: bool = False) -> None:
+    def log(self, value: object, step: Any = None, timestamp: Any = None, wait: bool = False, **captions: Any) -> None:
         """Add one point, or several given as a collection; the old name of `append`."""
-        self.write(wait, self.plan_log, value, step, timestamp)
+        self.write(wait, self.plan_log, value, step, timestamp, **captions)
 
-    def assign(self, value: object, *, wait: bool = False) -> None:
+    def assign(self, value: object, wait: bool = False) -> None:
         """Replace all points."""
         self.write(wait, self.plan_assign, value)
 
@@ -174,8 +176,19 @@ class Series(Field):
             )
         if len(items) == 1:
             return self.plan_append(items[0], step, timestamp, name, description)
+        return self.plan_captioned(items, None, None, name, description)
+
+    def plan_captioned(
+        self,
+        values: Iterable[object],
+        steps: object,
+        timestamps: object,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> Change:
+        """Check points that have a name and a description in common, which only files keep; return the change."""
         self._refuse_captions(name, description)
-        return self.plan_extend(items, None, None)
+        return self.plan_extend(values, steps, timestamps)
 
     def _refuse_captions(self, name: str | None, description: str | None) -> None:
         """Say that only files have a name and a description; the value itself is stored."""

@@ -32,9 +32,9 @@ class StringSet(Field):
         """Remove all tags."""
         self.write(wait, self._plan, clear=True)
 
-    def assign(self, values: object, *, wait: bool = False) -> None:
+    def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace all tags."""
-        self.write(wait, self.plan_assign, values)
+        self.write(wait, self.plan_assign, value)
 
     def fetch(self) -> set[str]:
         """Return the tags."""

@@ -15,7 +15,7 @@ from naiad.management.members import (
     remove_project_service_account,
 )
 from naiad.management.objects import clear_trash, delete_objects_from_trash, restore_objects, trash_objects
-from naiad.management.projects import create_project, delete_project, get_project_list
+from naiad.management.projects import create_project, delete_project, get_project_list, store_folder
 from naiad.management.roles import MemberRole, ProjectVisibility, WorkspaceMemberRole
 
 __all__ = [
@@ -38,5 +38,6 @@ __all__ = [
     "remove_project_member",
     "remove_project_service_account",
     "restore_objects",
+    "store_folder",
     "trash_objects",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from naiad import options
 from naiad.errors import InvalidArgument, NaiadTypeError, ProjectExists, shown
@@ -14,10 +15,20 @@ from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
 from naiad.trash import Item, delete
 
-__all__ = ["create_project", "delete_project", "full_name", "get_project_list"]
+__all__ = ["create_project", "delete_project", "full_name", "get_project_list", "store_folder"]
 
 Place = str | os.PathLike[str] | None
 VISIBILITIES = (ProjectVisibility.PRIVATE, ProjectVisibility.PUBLIC, ProjectVisibility.WORKSPACE)
+
+
+def store_folder(store: Place = None) -> Path:
+    """Return the folder in which a program keeps its runs, which need not exist yet.
+
+    Args:
+        store: what the program gives as `store=`; else NAIAD_STORE, else the nearest `.naiad` here or above, else a
+            new one.
+    """
+    return Store.locate(store).root
 
 
 def get_project_list(*, api_token: str | None = None, store: Place = None) -> list[str]:

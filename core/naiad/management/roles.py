@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 __all__ = ["MemberRole", "ProjectVisibility", "WorkspaceMemberRole"]
 
 
@@ -23,7 +25,7 @@ class MemberRole:
     MANAGER = "owner"
 
 
-class WorkspaceMemberRole:
+class WorkspaceMemberRole(Enum):
     """What a member of a workspace may do."""
 
     ADMIN = "admin"

@@ -207,10 +207,17 @@ def test_hash_alone_names_a_version_that_the_run_has(run: naiad.Run, data: Path)
     assert not run.exists("none")
 
 
-@pytest.mark.parametrize("value", ["a" * 63, "g" * 64, None, 5, "A" * 65], ids=repr)
+@pytest.mark.parametrize("value", ["a" * 63, "g" * 64, 5, "A" * 65], ids=repr)
 def test_hash_has_64_hexadecimal_digits(value: Any) -> None:
     with pytest.raises(NaiadValueError, match="64"):
         types.Artifact(value)
+
+
+def test_version_without_a_hash_tracks_no_file(run: naiad.Run) -> None:
+    run["none"] = types.Artifact()
+
+    assert [] == run["none"].fetch_files_list()
+    assert 64 == len(run["none"].fetch_hash())
 
 
 @pytest.mark.parametrize("value", ["0" * 64, 5, "data", b"x"], ids=repr)

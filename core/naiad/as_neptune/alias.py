@@ -1,0 +1,123 @@
+"""The alias: a finder that answers `import neptune` and questions after the installed version of neptune.
+
+    this process      the finder stands first in sys.meta_path
+    forked processes  inherit it
+    started ones      find `startup/` in PYTHONPATH; Python runs the sitecustomize there, which imports naiad.as_neptune
+
+Importing this loads the standard library and `naiad.errors` alone, because it happens at the start of every process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from naiad.as_neptune.modules import MODULES, Integration, Module, module_of
+from naiad.as_neptune.standin import StandInLoader
+from naiad.errors import AliasTooLate
+
+__all__ = ["ANNOUNCED", "PACKAGE", "VERSION", "announce", "install"]
+
+PACKAGE = "neptune"
+VERSION = "1.14.0"
+"""The release of the Neptune client whose place naiad takes."""
+ANNOUNCED = "NAIAD_AS_NEPTUNE"
+"""The environment variable that says to processes started from here which store was named on standard error."""
+STARTUP = str(Path(__file__).with_name("startup"))
+
+
+class AliasLoader(Loader):
+    """Makes a module of Neptune's from the names that naiad has for it."""
+
+    def __init__(self, module: Module | Integration) -> None:
+        self._module = module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its names; modules below it are imported when they are first asked for."""
+        names = self._module.names()
+        vars(module).update(names)
+        vars(module)["__all__"] = sorted(name for name in names if name == "__version__" or not name.startswith("_"))
+        vars(module)["__doc__"] = f"{module.__name__}, answered by naiad."
+
+        def fetch(name: str) -> Any:
+            below = f"{module.__name__}.{name}"
+            if module_of(below) is None:
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            return import_module(below)
+
+        vars(module)["__getattr__"] = fetch
+        self._module.imported()
+
+
+class AliasFinder(MetaPathFinder):
+    """Finds Neptune's modules and its distribution; whatever has another name is left to the finders after it."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 (finders are asked with it)
+        target: ModuleType | None = None,  # noqa: ARG002 (likewise)
+    ) -> ModuleSpec | None:
+        """Return how to make a module of this name."""
+        if fullname == StandInLoader.package:
+            return StandInLoader.spec(sys.meta_path[sys.meta_path.index(self) + 1 :])
+        module = module_of(fullname)
+        if module is None:
+            return None
+        spec = ModuleSpec(fullname, AliasLoader(module), origin="naiad", is_package=module.is_package)
+        spec.has_location = False
+        return spec
+
+    def find_distributions(self, context: Any = None) -> Iterable[Any]:
+        """Yield the client where it is asked for, or everything that is installed."""
+        name = getattr(context, "name", None)
+        if name is None or name.lower() == PACKAGE:
+            yield import_module("naiad.as_neptune.distribution").Client()  # late: it loads much that few processes need
+
+
+def install() -> None:
+    """Answer `import neptune` from here on, and say once where the data goes.
+
+    Raises:
+        AliasTooLate: another package of that name has been imported.
+    """
+    if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
+        return
+    taken = next((name for name in MODULES if name in sys.modules), None)
+    if taken is not None:
+        raise AliasTooLate(
+            f"{taken!r} was imported before naiad.as_neptune, from {getattr(sys.modules[taken], '__file__', None)}.\n"
+            "Make `import naiad.as_neptune` the first line of the program, or start it with `naiad neptune SCRIPT`."
+        )
+    sys.meta_path.insert(0, AliasFinder())
+    _reach_started_processes()
+    if ANNOUNCED not in os.environ:
+        announce(None)
+
+
+def _reach_started_processes() -> None:
+    """Let every Python that is started with this environment begin with `startup/sitecustomize.py`."""
+    known = os.environ.get("PYTHONPATH", "")
+    if STARTUP not in known.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (STARTUP, known)))
+
+
+def announce(store: str | None) -> None:
+    """Say on standard error where the data goes, unless this or a parent process has said it.
+
+    Args:
+        store: the folder; the one that a run would use now if None.
+    """
+    if store is None:
+        management = import_module("naiad.management")  # late: where nothing is announced it is not needed
+        store = str(management.store_folder())
+    if os.environ.get(ANNOUNCED) != store:
+        os.environ[ANNOUNCED] = store
+        print(f"naiad takes the place of neptune. The data goes to {store}", file=sys.stderr, flush=True)

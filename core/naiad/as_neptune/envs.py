@@ -1,0 +1,65 @@
+"""`neptune.envs`: the environment variables of Neptune's client, and what each does here."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+API_TOKEN_ENV_NAME = "NEPTUNE_API_TOKEN"
+CONNECTION_MODE = "NEPTUNE_MODE"
+CUSTOM_RUN_ID_ENV_NAME = "NEPTUNE_CUSTOM_RUN_ID"
+MONITORING_NAMESPACE = "NEPTUNE_MONITORING_NAMESPACE"
+NEPTUNE_ALLOW_SELF_SIGNED_CERTIFICATE = "NEPTUNE_ALLOW_SELF_SIGNED_CERTIFICATE"
+NEPTUNE_ASYNC_BATCH_SIZE = "NEPTUNE_ASYNC_BATCH_SIZE"
+NEPTUNE_ENABLE_DEFAULT_ASYNC_LAG_CALLBACK = "NEPTUNE_ENABLE_DEFAULT_ASYNC_LAG_CALLBACK"
+NEPTUNE_ENABLE_DEFAULT_ASYNC_NO_PROGRESS_CALLBACK = "NEPTUNE_ENABLE_DEFAULT_ASYNC_NO_PROGRESS_CALLBACK"
+NEPTUNE_FETCH_TABLE_STEP_SIZE = "NEPTUNE_FETCH_TABLE_STEP_SIZE"
+NEPTUNE_MAX_DISK_USAGE = "NEPTUNE_MAX_DISK_USAGE"
+NEPTUNE_NOTEBOOK_ID = "NEPTUNE_NOTEBOOK_ID"
+NEPTUNE_NOTEBOOK_PATH = "NEPTUNE_NOTEBOOK_PATH"
+NEPTUNE_RAISE_ERROR_ON_DISK_USAGE_EXCEEDED = "NEPTUNE_RAISE_ERROR_ON_DISK_USAGE_EXCEEDED"
+NEPTUNE_REQUEST_TIMEOUT = "NEPTUNE_REQUEST_TIMEOUT"
+NEPTUNE_RETRIES_TIMEOUT_ENV = "NEPTUNE_RETRIES_TIMEOUT"
+NEPTUNE_SUBPROCESS_KILL_TIMEOUT = "NEPTUNE_SUBPROCESS_KILL_TIMEOUT"
+NEPTUNE_SYNC_AFTER_STOP_TIMEOUT = "NEPTUNE_SYNC_AFTER_STOP_TIMEOUT"
+NEPTUNE_SYNC_BATCH_TIMEOUT_ENV = "NEPTUNE_SYNC_BATCH_TIMEOUT"
+PROJECT_ENV_NAME = "NEPTUNE_PROJECT"
+S3_ENDPOINT_URL = "S3_ENDPOINT_URL"
+
+__all__ = [name for name in dir() if name.isupper()]
+
+
+class Variable(NamedTuple):
+    """One environment variable of the client's."""
+
+    name: str
+    is_honoured: bool
+    meaning: str
+    """The effect, or the reason why there is none."""
+
+
+_NO_NETWORK = "no request is sent"
+VARIABLES = (
+    Variable(PROJECT_ENV_NAME, True, "the project; NAIAD_PROJECT goes before it"),
+    Variable(CONNECTION_MODE, True, "the mode of every container; NAIAD_MODE goes before it"),
+    Variable(CUSTOM_RUN_ID_ENV_NAME, True, "the custom id of every run; NAIAD_CUSTOM_RUN_ID goes before it"),
+    Variable(MONITORING_NAMESPACE, True, "where a run logs by itself; NAIAD_MONITORING_NAMESPACE goes before it"),
+    Variable(S3_ENDPOINT_URL, True, "the server behind s3:// in track_files()"),
+    Variable(API_TOKEN_ENV_NAME, False, "a folder needs no token"),
+    Variable(NEPTUNE_ALLOW_SELF_SIGNED_CERTIFICATE, False, _NO_NETWORK),
+    Variable(NEPTUNE_RETRIES_TIMEOUT_ENV, False, _NO_NETWORK),
+    Variable(NEPTUNE_REQUEST_TIMEOUT, False, _NO_NETWORK),
+    Variable(NEPTUNE_SYNC_BATCH_TIMEOUT_ENV, False, _NO_NETWORK),
+    Variable(NEPTUNE_SYNC_AFTER_STOP_TIMEOUT, False, "nothing is left to send; stop() ends within ten seconds"),
+    Variable(NEPTUNE_ASYNC_BATCH_SIZE, False, "what is logged is on disk when the call returns"),
+    Variable("NEPTUNE_MAX_BATCH_SIZE_BYTES", False, "what is logged is on disk when the call returns"),
+    Variable(NEPTUNE_ENABLE_DEFAULT_ASYNC_LAG_CALLBACK, False, "nothing lags behind the call"),
+    Variable(NEPTUNE_ENABLE_DEFAULT_ASYNC_NO_PROGRESS_CALLBACK, False, "nothing lags behind the call"),
+    Variable(NEPTUNE_FETCH_TABLE_STEP_SIZE, False, "a table is read at once"),
+    Variable(NEPTUNE_SUBPROCESS_KILL_TIMEOUT, False, "nobody can abort a run from a web page"),
+    Variable(NEPTUNE_MAX_DISK_USAGE, False, "a full disk does not stop training; on_error= says what it does"),
+    Variable(NEPTUNE_RAISE_ERROR_ON_DISK_USAGE_EXCEEDED, False, "as NEPTUNE_MAX_DISK_USAGE"),
+    Variable("NEPTUNE_DATA_DIRECTORY", False, "it named a queue of unsent data; NAIAD_STORE names the store"),
+    Variable(NEPTUNE_NOTEBOOK_ID, False, "it belongs to Neptune's extension of Jupyter"),
+    Variable(NEPTUNE_NOTEBOOK_PATH, False, "it belongs to Neptune's extension of Jupyter"),
+)
+"""Every variable that the client reads."""

@@ -1,0 +1,19 @@
+"""The kinds of containers, by Neptune's names."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["ContainerType"]
+
+
+class ContainerType(str, Enum):
+    """What a container is; a member equals its plain name."""
+
+    RUN = "run"
+    PROJECT = "project"
+    MODEL = "model"
+    MODEL_VERSION = "model_version"
+
+    def __str__(self) -> str:
+        return self.value

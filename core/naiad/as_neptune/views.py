@@ -1,0 +1,125 @@
+"""The compatibility views: where a program of Neptune's is shown something else than naiad shows by itself.
+
+A view changes an answer and never what is stored. The table is complete: whatever has no row here is under the alias as
+it is in naiad.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from naiad.as_neptune.exceptions import FetchAttributeNotFoundException
+from naiad.errors import InvalidArgument, MissingField, ProjectExists
+from naiad.management import create_project, get_project_list
+
+__all__ = [
+    "VIEWS",
+    "View",
+    "archive_of",
+    "in_milliseconds",
+    "make_project",
+    "missing",
+    "refuse_mixed",
+    "state",
+    "with_root",
+    "without",
+]
+
+STATE = ("sys", "state")
+MILLISECOND = 1000
+
+
+class View(NamedTuple):
+    """One difference between what naiad answers and what a program of Neptune's is shown."""
+
+    subject: str
+    naiad: str
+    neptune: str
+    shown_by: Callable[..., Any] | str
+    """The function of this module, or the class under the alias whose nature it is."""
+
+
+def make_project(name: str | None, mode: str | None, store: Any) -> None:
+    """Make the project that `init_project` was asked for, unless the store has it or nothing may be written."""
+    found = mode or os.environ.get("NAIAD_MODE") or os.environ.get("NEPTUNE_MODE") or "async"
+    if name and found in ("async", "sync") and name not in get_project_list(store=store):
+        with suppress(ProjectExists):  # several ranks may ask for it at once
+            create_project(name, store=store)
+
+
+def state(value: str) -> str:
+    """Return the state of a run in Neptune's two words.
+
+    >>> state("running"), state("failed")
+    ('Active', 'Inactive')
+    """
+    return "Active" if value in ("running", "Active") else "Inactive"
+
+
+def in_milliseconds(value: Any) -> Any:
+    """Return a moment without what is below a millisecond, and anything else as it is.
+
+    >>> in_milliseconds(datetime(2024, 5, 1, 12, 0, 0, 123_456))
+    datetime.datetime(2024, 5, 1, 12, 0, 0, 123000)
+    """
+    if not isinstance(value, datetime):
+        return value
+    return value.replace(microsecond=value.microsecond // MILLISECOND * MILLISECOND)
+
+
+def without(value: Any, path: tuple[str, ...]) -> Any:
+    """Return what `fetch()` of a path returns, with moments and the state as Neptune shows them."""
+    if isinstance(value, dict):
+        return {name: without(item, (*path, name)) for name, item in value.items()}
+    return state(value) if path == STATE else in_milliseconds(value)
+
+
+def archive_of(path: str, destination: str | os.PathLike[str] | None) -> Path:
+    """Return where the archive of a file set goes."""
+    place = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
+    return place / f"{path.rpartition('/')[2]}.zip" if place.is_dir() else place
+
+
+def with_root(archive: Path) -> None:
+    """Add the entry "/" to the archive of a file set."""
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr(zipfile.ZipInfo("/"), b"")
+
+
+def refuse_mixed(column: str, kinds: Iterable[str]) -> None:
+    """Refuse to sort by a column that is a single value in some containers and a series or files in others.
+
+    Raises:
+        InvalidArgument: it is.
+    """
+    found = set(kinds)
+    if len(found) > 1 and not found <= {"float", "int", "bool", "string", "datetime", "experimentState"}:
+        raise InvalidArgument(
+            f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(sorted(found))}.\n'
+            "Sort by one that has single values only.",
+            argument="sort_by",
+        )
+
+
+def missing(problem: MissingField) -> FetchAttributeNotFoundException:
+    """Return the error of a verb that reads where nothing is, so that each of Neptune's three names catches it."""
+    return FetchAttributeNotFoundException(str(problem), path=problem.path)
+
+
+VIEWS = (
+    View("init_project() of an unknown name", "raises ProjectNotFound", "makes the project", make_project),
+    View('"sys/state"', "running, finished, failed, terminated, killed", "Active or Inactive", state),
+    View("a fetched datetime", "to the microsecond", "to the millisecond", in_milliseconds),
+    View("a query that is no NQL", "raises in the call", "raises when the table is first used", "Table"),
+    View("next() of a table", "a table is no iterator", "gives the next row", "Table"),
+    View("the archive of a file set", "the files and their folders", 'an entry "/" beside them', with_root),
+    View("sort_by= of single values and series at one path", "sorts", "raises ValueError", refuse_mixed),
+    View("reading where nothing is", "MissingField", "an error that MetadataInconsistency catches too", missing),
+)
+"""Every view."""
