@@ -1,4 +1,4 @@
-"""core/README.md describes the bytes: a reader written from that page alone, without naiad, finds what was logged."""
+"""core/FORMAT.md describes the bytes: a reader written from that page alone, without naiad, finds what was logged."""
 
 from __future__ import annotations
 
