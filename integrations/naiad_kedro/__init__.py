@@ -32,6 +32,6 @@ else:
     _fetch, __dir__ = fetched(__name__, _HOMES)
 
     def __getattr__(name):
-        """Fetch a public name from its home, or say what is missing for it."""
+        """Import a public name from its module, with an install hint if Kedro is missing."""
         with INTEGRATION.needed_by(name):
             return _fetch(name)

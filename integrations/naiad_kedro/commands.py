@@ -41,7 +41,7 @@ def group() -> None:
 @click.option("--dependencies", default="", help='A file of requirements to keep, or "infer".')
 @click.pass_obj
 def init(metadata: Any, project: str, base_namespace: str, config: str, dependencies: str) -> None:
-    """Let the pipelines of this project be logged: write naiad.yml, and say what else can be done."""
+    """Enable logging in this Kedro project by writing naiad.yml."""
     folder = Path(metadata.project_path) / settings.CONF_SOURCE / config
     for name in FILES:
         for known in sorted(folder.glob(f"{name}.y*ml")):
@@ -62,5 +62,5 @@ def init(metadata: Any, project: str, base_namespace: str, config: str, dependen
 
 
 def _quoted(text: str) -> str:
-    """Return a text as YAML keeps it, whatever is in it."""
+    """Return a text as a quoted YAML scalar."""
     return "'" + text.replace("'", "''") + "'"

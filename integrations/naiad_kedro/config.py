@@ -1,4 +1,4 @@
-"""How a project is logged: what its `naiad.yml` or `neptune.yml` says, found with no edit of its settings."""
+"""Configuration of the integration: `naiad.yml` or `neptune.yml`, found without editing the project's settings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Config:
 
     @classmethod
     def read(cls, context: Any) -> Config:
-        """Return what the configuration of a context says, and remember it for the catalog made from it.
+        """Read the configuration of a context and remember it for the context's catalog.
 
         Raises:
             InvalidArgument: it says something that is not known.
@@ -98,7 +98,10 @@ class Config:
         return reserve("naiad.yml", given, start=self.project_path).open()
 
     def _code(self) -> dict[str, Any]:
-        """Return what a new run keeps of the code unless told otherwise: not the running script, for that is Kedro."""
+        """Return the source files that a new run stores by default.
+
+        The running script is left out, because it is Kedro itself.
+        """
         if "with_id" in self.arguments or (setting("CAPTURES") or "").lower() == "off":
             return {}
         return {"source_files": [], "git_ref": GitRef(str(self.project_path))}
@@ -134,7 +137,10 @@ def _name_of(folder: Path) -> str | None:
 
 
 def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:
-    """Return what a config loader finds under a name, or None. It is told of the file's name if it does not know it."""
+    """Load a configuration by name, or return None.
+
+    The file pattern of an unknown name is registered first.
+    """
     patterns = getattr(loader, "config_patterns", None)
     if patterns is not None:
         patterns.setdefault(name, [f"{name}*", f"{name}*/**"])
@@ -146,7 +152,7 @@ def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:
 
 
 def _expanded(value: object) -> object:
-    """Return what a text such as "$NEPTUNE_PROJECT" stands for in the environment; "" if it is not set."""
+    """Replace a text such as "$NEPTUNE_PROJECT" by the environment's value, "" if unset."""
     return os.environ.get(value[1:], "") if isinstance(value, str) and value.startswith("$") else value
 
 

@@ -1,4 +1,4 @@
-"""The console while a pipeline runs: what Kedro logs of an exception is kept in the run, so it may hold no secret."""
+"""Masking of secrets in Kedro's own log records, which the run captures from the console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from naiad.secrets import Secrets
 
 
 class _Hiding(logging.Filter):
-    """Masks secrets in what a handler is given. A record without any stays as it is."""
+    """Filter that masks secrets in log records."""
 
     def __init__(self, secrets: Secrets) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _Hiding(logging.Filter):
 
 
 def hide(secrets: Secrets) -> list[tuple[logging.Handler, logging.Filter]]:
-    """Let no handler of this process write these secrets; return what was added to which."""
+    """Add a masking filter to every handler of this process; return the added pairs."""
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     handlers = dict.fromkeys(handler for logger in loggers for handler in logger.handlers)
     known = [each for each in handlers if not any(isinstance(filter, _Hiding) for filter in each.filters)]
@@ -46,7 +46,7 @@ def hide(secrets: Secrets) -> list[tuple[logging.Handler, logging.Filter]]:
 
 @contextmanager
 def without_secrets(secrets: Secrets) -> Iterator[None]:
-    """Hide secrets within this from what is logged to the console and to files."""
+    """Mask secrets in console and file logs within this context."""
     added = hide(secrets)
     try:
         yield

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class NaiadFileDataset(AbstractDataset[Any, bytes]):
-    """The bytes of a file. The file is logged: what the pipeline reads when it begins, the rest when it was saved.
+    """A dataset of the bytes of a file, which is uploaded to the run.
+
+    Inputs of the pipeline are uploaded when it begins, other files when they were saved.
 
     To log the file of another dataset, add an entry of that name with "@naiad" at its end:
 
@@ -99,7 +101,7 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def bind(self, name: str, base: Handler) -> None:
-        """Say what the entry is called and where the run is; done when a pipeline begins."""
+        """Set the name of the entry and the namespace to log to, when a pipeline begins."""
         self._place = base[self._to or f"metrics/{name}"]
 
     def load(self) -> Any:

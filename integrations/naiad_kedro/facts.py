@@ -1,4 +1,4 @@
-"""Facts: what is said of Kedro's objects, as plain values. Nothing here writes or reads a run."""
+"""Facts: plain values that describe Kedro's objects. Nothing here writes or reads a run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
 
 
 def command(run_params: Mapping[str, Any], secrets: Secrets = NO_SECRETS) -> str:
-    """Return the command that started the pipeline, or the one that would do what a session of a script does."""
+    """Return the command that started the pipeline, or an equivalent `kedro run`."""
     if Path(sys.argv[0]).name == "kedro":
         return shlex.join(["kedro", *map(secrets.text, sys.argv[1:])])
     words = ["kedro", "run"]
@@ -79,7 +79,7 @@ def plain_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dataset_facts(name: str, dataset: Any, secrets: Secrets = NO_SECRETS) -> dict[str, Any]:
-    """Return what a dataset says of itself, without passwords and the like."""
+    """Return the description of a dataset without secrets."""
     described = dataset._describe()
     own = secrets.hidden(described) if isinstance(described, Mapping) else {}
     facts: dict[str, Any] = stringify_unsupported({"type": type(dataset).__name__, "name": name, **own})
@@ -87,7 +87,7 @@ def dataset_facts(name: str, dataset: Any, secrets: Secrets = NO_SECRETS) -> dic
 
 
 def size_facts(dataset: Any, data: object) -> dict[str, int]:
-    """Return the size of what was loaded or saved: rows and columns of a table, bytes of a file."""
+    """Return the size of data: rows and columns of a table, bytes of a file."""
     shape = getattr(data, "shape", None)
     sizes = dict(zip(("rows", "columns"), shape, strict=False)) if isinstance(shape, tuple) else {}
     place = location(dataset)
@@ -116,7 +116,7 @@ def location(dataset: Any) -> str | None:
 
 
 def error_facts(error: BaseException, secrets: Secrets = NO_SECRETS) -> dict[str, str]:
-    """Return what is said of an exception, without passwords and the like."""
+    """Return the description of an exception without secrets."""
     return {
         "type": type(error).__name__,
         "message": secrets.text(str(error)),

@@ -1,4 +1,4 @@
-"""The hooks that Kedro finds by itself. They translate; what is written stands in `pipeline_log.py`."""
+"""The hooks that Kedro finds through its entry point. They translate events; `pipeline_log.py` writes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Execution:
     """Hides secrets until the pipeline ends."""
 
     def leave(self) -> None:
-        """The process ends, and the pipeline has not: Kedro tells nobody of a Ctrl-C."""
+        """Log that the process ends before the pipeline. Kedro has no hook for Ctrl-C."""
         if os.getpid() == self.pid:
             with _attempt(self.log, "log exit"):
                 self.log.leave()
@@ -88,7 +88,7 @@ class NaiadHooks:
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Any, catalog: Any) -> None:
-        """Open the run and say what is going to happen.
+        """Open the run and log the plan of the pipeline.
 
         Raises:
             NaiadError: a mistake in `naiad.yml` or in a mark; it is told before anything runs.

@@ -1,4 +1,4 @@
-"""Marks: `metadata.naiad` of a catalog entry, which says how a dataset is logged.
+"""Marks: `metadata.naiad` of a catalog entry, which selects how a dataset is logged.
 
 model:
   type: pickle.PickleDataset
@@ -59,7 +59,7 @@ class Mark:
 
     @property
     def needs_data(self) -> bool:
-        """Whether the data itself is logged, not what it was saved to."""
+        """Whether logging needs the data itself rather than the saved file."""
         return self.log in ("series", "metric")
 
     def put(self, base: Handler, dataset: Any, data: Any = None) -> None:
@@ -68,7 +68,7 @@ class Mark:
 
 
 def is_marked(entry: object) -> bool:
-    """Whether an entry of the catalog's configuration mentions naiad."""
+    """Whether an entry of the catalog's configuration has a mark."""
     if not isinstance(entry, Mapping):
         return False
     metadata = entry.get("metadata")

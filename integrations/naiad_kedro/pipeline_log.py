@@ -1,4 +1,4 @@
-"""The log of one execution of a pipeline: what is written when something of it begins, ends or fails.
+"""The log of one execution of a pipeline: writes its nodes, datasets and end to the run.
 
 It is plain data and crosses to worker processes as it is.
 """
@@ -54,7 +54,7 @@ class PipelineLog:
         self._ambiguous: frozenset[str] = frozenset()
 
     def begin(self, run_params: Mapping[str, Any], pipeline: Any, datasets: Mapping[str, Any]) -> None:
-        """Say what is going to happen.
+        """Log the pipeline, its nodes and the command.
 
         Args:
             run_params: the arguments of the run, as Kedro tells them.
@@ -138,7 +138,7 @@ class PipelineLog:
         self.base[f"catalog/datasets/{name}"].assign({"save_seconds": saving.seconds, **sizes})
 
     def keep(self, name: str, dataset: Any, data: Any) -> None:
-        """Log what was saved, if the dataset is marked."""
+        """Log a saved dataset if it is marked."""
         mark = Mark.of(name, dataset)
         if mark is not None:
             mark.put(self.base, dataset, data)
@@ -175,7 +175,7 @@ class PipelineLog:
             self.base.container.__exit__(type(shown) if shown else None, shown, None)
 
     def _leave_nodes(self) -> None:
-        """Say of nodes that have not ended that they never will."""
+        """Mark nodes that have not ended as interrupted."""
         with suppress(MissingField):
             for name, node in self.base["nodes"].fetch().items():
                 if node.get("status") == "running":
@@ -193,7 +193,7 @@ class PipelineLog:
 
 
 def safe(error: BaseException, secrets: Secrets) -> BaseException:
-    """Return the exception, or if there is a secret in its text, another one that says the rest of it."""
+    """Return the exception, or a RuntimeError with the secrets in its text masked."""
     text = "".join(traceback.format_exception(error))
     hidden = secrets.text(text)
     if hidden == text:

@@ -26,7 +26,7 @@ class Plan:
 
     @classmethod
     def of(cls, pipeline: Any, catalog: Any, marked: Iterable[str]) -> Plan:
-        """Return what is to be done with the datasets of a catalog, some of which are marked.
+        """Return the plan for the datasets of a catalog.
 
         Raises:
             InvalidArgument: a mark asks for something that is not known.
@@ -64,5 +64,5 @@ def _is_passing(name: str, dataset: Any) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Return the name without what transcoding adds to it: "iris" for "iris@pandas"."""
+    """Return a dataset's name without the transcoding suffix: "iris" for "iris@pandas"."""
     return name.partition("@")[0]

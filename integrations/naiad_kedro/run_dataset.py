@@ -66,7 +66,7 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
 
     @classmethod
     def is_wanted(cls, config: Config) -> bool:
-        """Whether anything says that pipelines are to be logged."""
+        """Whether pipelines are configured to be logged."""
         return config.is_written or _given.get() is not None
 
     @classmethod
@@ -124,5 +124,5 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
         return {"base_namespace": self._config.base_namespace}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Cross to another process; what was not opened here is not opened there."""
+        """Pickle without a run that this process has not opened."""
         return {**self.__dict__, "_is_open": True}

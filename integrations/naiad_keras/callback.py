@@ -1,4 +1,4 @@
-"""The callback: hands to a run what Keras tells about fits, evaluations and predictions.
+"""The callback that logs Keras fits, evaluations and predictions to a run.
 
 It translates, and never raises into training: each thing it logs is an attempt.
 """
@@ -138,7 +138,7 @@ class NaiadCallback(keras.callbacks.Callback):
 
     @property
     def _fit_params(self) -> Mapping[str, Any]:
-        """What Keras says of the fit; nothing if the hooks are called by hand."""
+        """The parameters of the fit that Keras passes; empty if hooks are called by hand."""
         return self.params or {}
 
     # Fits
@@ -189,7 +189,7 @@ class NaiadCallback(keras.callbacks.Callback):
             self._checkpoints.save(step, logs or {})
 
     def on_train_end(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
-        """Keep what is known at the end."""
+        """Log the final state of the fit and the model."""
         model = self.model
         self._is_fitting = False
         if not self._is_described and model is not None:
@@ -342,5 +342,8 @@ def _named(predictions: object) -> Mapping[str, Any]:
 
 
 def _updates(optimizer: Any) -> int:
-    """Return how many batches a model was trained on before: what counts its updates counts batches within."""
+    """Return the number of batches a model was trained on before.
+
+    The callback counts batches from the optimizer's count of updates.
+    """
     return int(keras.ops.convert_to_numpy(optimizer.iterations)) * (optimizer.gradient_accumulation_steps or 1)

@@ -39,7 +39,7 @@ class Checkpoints:
         self._saver: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Cross to another process without what saves: it holds the model, also after a fit that failed."""
+        """Pickle without the saver, which holds the model even after a failed fit."""
         return {**self.__dict__, "_saver": None}
 
     def begin_fit(self, model: Any) -> None:
@@ -75,7 +75,7 @@ class Checkpoints:
                     self._place.assign({"best_score": float(logs[self._monitor]), "best_epoch": epoch})
 
     def end_fit(self) -> None:
-        """Raise if there was never anything to tell the best model by."""
+        """Raise if no value was logged by which the best model could be chosen."""
         saver, self._saver = self._saver, None
         if saver is not None and self._seen and self._monitor not in self._seen:
             names = ", ".join(sorted(self._seen))

@@ -1,4 +1,4 @@
-"""What points are counted by: the epochs of a run, and its batches. Nothing here knows Keras.
+"""Counters of epochs and batches, from which points take their steps. Nothing here imports Keras.
 
 A run may hold several fits. One that starts over, from epoch 0 or with a model that was never updated, goes on after
 what is there already; any other start (`initial_epoch=`, a restored model) is taken at its word.
@@ -27,11 +27,11 @@ class Epochs:
         """The epoch that is going on, or the one before, or None before the first."""
 
     def begin_fit(self) -> None:
-        """The next epoch says where the fit starts."""
+        """Take the start of the fit from the next epoch."""
         self._shift = None
 
     def begin(self, epoch: int) -> int:
-        """Begin what Keras calls epoch `epoch`, and return its number in the run."""
+        """Begin Keras's epoch `epoch` and return its number in the run."""
         if self._shift is None:
             self._shift = 0  # also if the series cannot be read
             last = None if epoch else last_step(self._series)
@@ -46,7 +46,7 @@ class Epochs:
 
 
 class Batches:
-    """Counts batches over epochs, and says which are to be logged: one in every `every`."""
+    """Counter of batches over epochs that selects one in `every` for logging."""
 
     def __init__(self, every: int) -> None:
         self._every = every
@@ -64,7 +64,7 @@ class Batches:
         self._before, self._most = self.count, most
 
     def is_due(self, batch: int) -> bool:
-        """Count up to a batch; say whether to log it.
+        """Count up to a batch and return whether it is due for logging.
 
         With `steps_per_execution` Keras tells of some batches only, and goes beyond the last one.
         """

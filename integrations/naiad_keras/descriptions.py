@@ -21,7 +21,7 @@ def optimizer_config(model: Any) -> Mapping[str, Any]:
 
 
 def compile_config(model: Any) -> Mapping[str, Any]:
-    """Return what `compile()` was given, but for the optimizer, which is described by itself."""
+    """Return the arguments of `compile()` except the optimizer, which is described separately."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*includes a `lambda`", UserWarning)  # of who would load it again
         given = model.get_compile_config()
@@ -43,7 +43,7 @@ def summary(model: Any) -> File:
 
 
 def architecture(model: Any) -> File:
-    """Return what `keras.models.model_from_json` makes the same model of, without its weights."""
+    """Return the architecture as JSON for `keras.models.model_from_json`, without weights."""
     return File.from_content(model.to_json(), extension="json")
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what the ModelCheckpoint callbacks of a training have kept, mirrored into the run.
+"""Checkpoints: mirrors the files of ModelCheckpoint callbacks into the run.
 
 Only what has changed on disk is uploaded. Files that a callback has given up are removed from the run too.
 """
@@ -31,7 +31,7 @@ class Checkpoint:
 
 
 def checkpoints_of(callback: Any) -> list[Checkpoint]:
-    """Return what a callback keeps now; any callback that saves, so nothing is expected of it.
+    """Return the files that a callback keeps now, for any callback that saves.
 
     Of two files of one name, such as an old one of another folder, the last that Lightning would name counts.
     """
@@ -65,7 +65,10 @@ def name_of(path: str, folder: str | None) -> str:
 
 @dataclass
 class Checkpoints:
-    """What the run holds of each callback. The first callback writes to Neptune's paths, each other to its own."""
+    """The checkpoints in the run, by callback.
+
+    The first callback writes to Neptune's paths, each further one to a namespace of its own.
+    """
 
     keeps_all: bool
     """Whether files stay in the run that callbacks have given up."""
@@ -86,7 +89,7 @@ class Checkpoints:
             self._label(callback)
 
     def mirror(self, model: Handler, callback: Any, moment: dict[str, float]) -> None:
-        """Bring the run to what the callback keeps.
+        """Update the run to the files that the callback keeps now.
 
         Args:
             model: the namespace for everything about the model.
@@ -106,7 +109,7 @@ class Checkpoints:
         self._say(model, f"{base}best_model_score", None if score is None else float(score))
 
     def _label(self, callback: Any) -> str:
-        """Return the name of a callback's own namespace, "" for the first: what it monitors, or its number."""
+        """Return the namespace of a callback: "" for the first, else its monitor or number."""
         key = str(getattr(callback, "state_key", type(callback).__name__))
         if key not in self._labels:
             number = len(self._labels) + 1
@@ -116,7 +119,7 @@ class Checkpoints:
         return self._labels[key]
 
     def _upload(self, model: Handler, place: str, path: str) -> bool:
-        """Upload a file unless the run has it; say whether it was uploaded."""
+        """Upload a file unless the run has it; return whether it was uploaded."""
         try:
             status = os.stat(path)
         except OSError:
@@ -134,7 +137,7 @@ class Checkpoints:
         return True
 
     def _describe(self, model: Handler, place: str, callback: Any, each: Checkpoint, moment: dict[str, float]) -> None:
-        """Say how good a file is, and of the one just saved also when it was."""
+        """Log the score of a file, and for a new one its epoch and step."""
         monitor, score = getattr(callback, "monitor", None), each.score
         if getattr(callback, "_last_checkpoint_saved", None) == each.path:  # others may be files of an earlier training
             self._say(model, f"{place}/epoch", moment.get("epoch"))
@@ -150,7 +153,7 @@ class Checkpoints:
             self._said[place] = value
 
     def _drop(self, model: Handler, label: str, base: str, names: set[str]) -> None:
-        """Remove what this callback had and has no more."""
+        """Remove files from the run that this callback has deleted."""
         owned = self._owned.setdefault(label, set())
         owned |= {name for name in names if f"{base}checkpoints/{name}" in self._stamps}
         if self.keeps_all:

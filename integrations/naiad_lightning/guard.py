@@ -63,7 +63,7 @@ SILENCE = Silence()
 
 
 def guarded(method: Method) -> Method:
-    """Let a method act on rank 0 alone, and never end a training by what goes wrong in logging.
+    """Decorator that runs a method on rank 0 only and turns logging errors into warnings.
 
     It does nothing either while Lightning only tries the validation out. One warning says what went wrong, and the
     run keeps it. A run that was stopped takes nothing, and that is no trouble. A run that cannot be opened raises:

@@ -1,4 +1,4 @@
-"""The launch: what the processes of one distributed training have in common before they can talk to each other.
+"""The launch: values shared by all processes of a distributed training before they can communicate.
 
 Each of them builds the logger anew, so they need a name for the run that all of them find by themselves.
 """
@@ -64,7 +64,7 @@ def end(is_done: bool) -> None:
 
 
 def rank_of(environment: Environment) -> int:
-    """Return the rank of this process as its launcher has said it; 0 if nobody did."""
+    """Return the rank of this process from its launcher's environment, 0 if unset."""
     return next((int(environment[name]) for name in RANKS if name in environment), 0)
 
 
@@ -111,7 +111,10 @@ def _is_taken(ticket: Path) -> bool:
 
 
 def _of_torchrun(environment: Environment) -> str | None:
-    """On one machine all processes have one parent. Across machines nothing but what the user gives is common."""
+    """Return an identifier of a torchrun launch.
+
+    On one machine all processes have one parent. Across machines only user-given values are shared.
+    """
     if int(environment.get("GROUP_WORLD_SIZE", 1)) > 1:
         return None
     parent = os.getppid()

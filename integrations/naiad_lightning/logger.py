@@ -111,14 +111,14 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self._watches: list[Watch] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Cross to another process with what names the run; it is opened there when it is first needed."""
+        """Pickle by the run's name; the other process opens the run on first use."""
         return {**vars(self), "_trainer": _nobody, "_summarized": None}
 
     # What the run is
 
     @property
     def experiment(self) -> Any:
-        """The run, or the namespace that was given; on ranks above 0 what takes every verb and does nothing."""
+        """The run or namespace that was given; above rank 0, an object that ignores every verb."""
         if rank_zero_only.rank > 0:
             return SILENCE
         if self._run is None and self._reservation is not None:
@@ -142,7 +142,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
 
     @property
     def _metrics(self) -> Names:
-        """The paths of what has a name of the user's."""
+        """The namespace for user-named metrics."""
         if self._series is None:
             self._series = Names(self.place, RESERVED)
         return self._series
@@ -201,7 +201,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     def log_hyperparams(
         self, params: Mapping[str, Any] | Namespace | None = None, *_args: Any, **_options: Any
     ) -> None:
-        """Write hyperparameters, each in place of what an earlier process has written; what no field takes as text."""
+        """Write hyperparameters over those of an earlier process; unsupported values become text."""
         for name, value in (as_mapping(params) or {}).items():
             self._log_hyperparameter(str(name), value)
 
@@ -232,7 +232,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
 
     @guarded
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Bring the checkpoints of the run to what the callback keeps now."""
+        """Update the checkpoints of the run to those the callback keeps now."""
         if self._has_checkpoints:
             self._checkpoints.mirror(self.place["model"], checkpoint_callback, self._moment())
 
@@ -266,7 +266,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
             lifecycle.fail(_root(self._run), interruption)
 
     def _log_end(self) -> None:
-        """See what a callback has linked or removed after it last said something, and why training stopped early."""
+        """Log late changes of checkpoints, and the reason for early stopping."""
         trainer = self._trainer()
         if trainer is None or trainer.state.fn != "fit":
             return
@@ -402,7 +402,7 @@ def _set_aside(file: str) -> None:
 
 
 def _check_alone(run: object, arguments: Mapping[str, object]) -> None:
-    """Refuse what is no run, and arguments for opening one beside it."""
+    """Raise if the argument is no run, or comes with arguments for opening one."""
     if not isinstance(run, Run | Handler):
         raise InvalidArgument(f"run= takes a run or a namespace of one, such as run['fold1'], not {shown(run)}.")
     besides = sorted(name for name, value in arguments.items() if value is not None)

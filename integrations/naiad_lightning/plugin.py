@@ -1,4 +1,4 @@
-"""What naiad asks about this integration: hooks only. Nothing here imports Lightning."""
+"""The hooks and the mapping of the integration. Nothing here imports Lightning."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ if not TYPE_CHECKING:
     )
 
     def __getattr__(name: str) -> Any:
-        """Fetch a name, and say what is missing if scikit-learn is."""
+        """Import a public name, with an install hint if scikit-learn is missing."""
         if name not in __all__:
             return _fetch(name)  # which knows none but these
         from naiad_sklearn.plugin import INTEGRATION

@@ -59,7 +59,7 @@ class NaiadCallback:
             self.on_fit_task_end = self._score_task_end  # type: ignore[method-assign]  # who scores takes more
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what only this process knows."""
+        """Pickle without state that belongs to this process."""
         return {key: value for key, value in self.__dict__.items() if key not in OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -148,7 +148,7 @@ NeptuneCallback = NaiadCallback
 
 
 def task_name(context: Any) -> str:
-    """Return what a task is called where it is looked for: by the estimator around it, not the one that does it."""
+    """Return the name of a task as its parent estimator has it."""
     return str(context.source_task_name or context.task_name)
 
 

@@ -138,14 +138,14 @@ def _predicted(classifier: Any, X: Any) -> Any:
 
 
 def _scores(classifier: Any, X: Any) -> Any:
-    """Return how much a classifier is for each class: probabilities, or what it has in their place."""
+    """Return the scores of each class: probabilities, or the decision function."""
     _predicted(classifier, X[:1])  # refuses several outputs
     say = classifier.predict_proba if hasattr(classifier, "predict_proba") else classifier.decision_function
     return np.asarray(say(X))
 
 
 def _one_against_rest(classifier: Any, y: Any, scores: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield a name, what is true and the scores: once for two classes, else for the most frequent among the data."""
+    """Yield name, truth and scores: once for two classes, else per frequent class."""
     true, classes = targets(y), np.asarray(classifier.classes_)
     if len(classes) == 2:
         yield str(classes[1]), true == classes[1], scores if scores.ndim == 1 else scores[:, 1]

@@ -1,4 +1,4 @@
-"""Charts of a KMeans: what another number of clusters would give. Copies of it are fitted, itself never."""
+"""Charts of a KMeans over other numbers of clusters, drawn from fitted copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts as files: a figure of our own, drawn without pyplot and gone when it is a file. What fails is a warning."""
+"""Charts as files: figures drawn without pyplot and closed at once. A failing chart is a warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from naiad_sklearn.watching import unseen
 
 
 def drawn(title: str, draw: Callable[[Any], None], beside: int = 1) -> File | None:
-    """Return the file of what is drawn on the axes that this gives, or None with a warning: no chart is worth a run.
+    """Return the file of a drawn chart, or None with a warning if drawing fails.
 
     Args:
         title: of the chart.

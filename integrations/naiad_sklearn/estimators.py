@@ -1,4 +1,4 @@
-"""What an estimator is: its parameters, what it looks like, and itself, pickled. Nothing here changes it."""
+"""Facts of an estimator: its parameters, its attributes and its pickle. Nothing here changes it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def get_pickled_model(estimator: Any) -> File:
 
 
 def describe_estimator(estimator: Any) -> dict[str, Any]:
-    """Return what there is to know about an estimator besides its parameters and itself.
+    """Return facts of an estimator besides its parameters and pickle.
 
     The diagram is the one that notebooks show. Names of classes and features are known once it is fitted; they are
     lists in JSON, in the order in which scores and importances count them.
@@ -54,7 +54,7 @@ def describe_estimator(estimator: Any) -> dict[str, Any]:
 
 
 def without_callbacks(estimator: T) -> T:
-    """Return the estimator, or a shallow copy of it if callbacks are set on it: nobody who uses it needs them."""
+    """Return the estimator, or a shallow copy without its callbacks."""
     if not hasattr(estimator, "_skl_callbacks"):
         return estimator
     bare: T = copy.copy(estimator).set_callbacks()  # type: ignore[attr-defined]  # who has callbacks has it
@@ -68,7 +68,7 @@ def unfitted(estimator: T, **parameters: Any) -> T:
 
 
 def found_or_warned(title: str, make: Callable[[], T]) -> T | None:
-    """Return what is made of a foreign object, or None with a warning: none of it may cost all the rest."""
+    """Return the result of calling foreign code, or None with a warning if it fails."""
     try:
         return make()
     except Exception as problem:  # noqa: BLE001 (estimators are foreign code, and this is the guard around them)
@@ -78,7 +78,7 @@ def found_or_warned(title: str, make: Callable[[], T]) -> T | None:
 
 
 def targets(values: Any) -> Any:
-    """Return targets or predictions as an array, whatever holds them: a frame of one column has one dimension.
+    """Return targets or predictions as an array; a frame of one column has one dimension.
 
     >>> targets([[1], [0]]), targets(np.array(["a", "b"], dtype=object)).dtype.kind
     (array([1, 0]), 'U')
@@ -94,7 +94,7 @@ def targets(values: Any) -> Any:
 
 
 def require(estimator: object, who: str, what: str, is_one: Callable[[Any], bool]) -> None:
-    """Refuse what a function does not take.
+    """Raise if a function does not accept the estimator.
 
     Raises:
         NaiadTypeError: it is something else.

@@ -1,4 +1,4 @@
-"""What is kept of a fit, whoever saw it: what was fitted, to what, how long it took and how it ended."""
+"""The log of one fit: estimator, data, duration and outcome."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from naiad_sklearn.searches import create_search_summary, is_search
 
 
 def begin(place: Place, estimator: Any, samples: Any = None) -> None:
-    """Note what is fitted, and that it is."""
+    """Log the estimator and the start of the fit."""
     place.get_root_object()["source_code/integrations/scikit-learn"] = sklearn.__version__
     replace(place["fit/params"], apart(stringify_unsupported(get_estimator_params(estimator))))
     place["fit"] = {"estimator": type(estimator).__name__, "status": "running", **size(samples)}
 
 
 def end(place: Place, estimator: Any, seconds: float) -> None:
-    """Note that the fit was done, and what a search has found."""
+    """Log the end of the fit, and the results of a search."""
     place["fit"] = {"status": "done", "seconds": seconds}
     if is_search(estimator):
         replace(place["search"], create_search_summary(estimator))
 
 
 def fail(place: Place, error: BaseException, seconds: float) -> None:
-    """Note what ended the fit instead."""
+    """Log the exception that ended the fit."""
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     exception = {
         "type": type(error).__name__,
@@ -40,6 +40,6 @@ def fail(place: Place, error: BaseException, seconds: float) -> None:
 
 
 def size(samples: Any) -> dict[str, Any]:
-    """Return how many samples there are and how many features each has, as far as they say."""
+    """Return the numbers of samples and features, as far as they are known."""
     shape = getattr(samples, "shape", None) or ((len(samples),) if isinstance(samples, list | tuple) else ())
     return {"data": dict(zip(("samples", "features"), map(int, shape), strict=False))}

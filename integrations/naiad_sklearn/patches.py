@@ -26,7 +26,7 @@ Method = Callable[..., Any]
 
 
 class Data(NamedTuple):
-    """What a fit is given."""
+    """The data that a fit is given."""
 
     samples: Any = None
     targets: Any = None
@@ -40,7 +40,7 @@ METHODS = ("fit", "fit_predict", "fit_transform")
 def autolog(
     run: Place, *, base_namespace: str = "", log_train_metrics: bool = True, log_models: bool = False
 ) -> Autolog:
-    """Log every fit from here on, until `stop()` is called on what this returns or the block it opens ends.
+    """Log every fit from now on, until `stop()` or the end of the `with` block.
 
     A fit goes to a namespace named after the class: "SVC", then "SVC_2". Fits within fits are part of the one around
     them, and those in workers of joblib are left out; so are estimators that have a NaiadCallback.
@@ -72,7 +72,7 @@ class Autolog:
             _active.append(self)
 
     def stop(self) -> None:
-        """Log no more fits. When nobody else does, all classes are as they were before."""
+        """Log no more fits. The last `stop` restores all classes."""
         with _lock:
             if self in _active:
                 _active.remove(self)
@@ -149,7 +149,7 @@ def _patch_all() -> None:
 
 
 def _restore_all() -> None:
-    """Put back every method, unless somebody else has replaced ours since; that one then does nothing."""
+    """Restore every method, except those that other code has replaced since."""
     del BaseEstimator.__init_subclass__
     while _replaced:
         kind, name, method, ours = _replaced.pop()
@@ -175,7 +175,7 @@ def _subclasses(kind: type) -> Iterator[type]:
 
 
 def _watched(method: Method) -> Method:
-    """Return a method that logs what it does, if it is the outermost fit of its thread and somebody wants it."""
+    """Return a method that logs the outermost fit of a thread while `autolog` is on."""
 
     @functools.wraps(method)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -202,7 +202,7 @@ def _watched(method: Method) -> Method:
 
 
 def _data(method: Method, estimator: Any, args: Any, kwargs: Any) -> Data:
-    """Return what a fit is called with, as far as it has any by the names that scikit-learn has for it."""
+    """Return the data of a fit from scikit-learn's usual argument names."""
     try:
         bound = inspect.signature(method).bind(estimator, *args, **kwargs)
     except TypeError:  # the call is wrong, and the method itself says so best

@@ -1,4 +1,4 @@
-"""What naiad asks about this integration: hooks only. Nothing here imports scikit-learn."""
+"""The hooks and the mapping of the integration. Nothing here imports scikit-learn."""
 
 from __future__ import annotations
 

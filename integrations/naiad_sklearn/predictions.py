@@ -1,4 +1,4 @@
-"""What an estimator says of data, as tables: predictions, probabilities, clusters. The first rows only."""
+"""Predictions of an estimator as tables: classes, probabilities, clusters. The first rows only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from naiad_sklearn.watching import unseen
 
 @unseen()
 def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None, nrows: int = 1000) -> File:
-    """Return what is true of samples beside what an estimator says, as a table in HTML.
+    """Return true and predicted values of samples, as a table in HTML.
 
     Args:
         estimator: a fitted classifier or regressor.

@@ -58,7 +58,7 @@ def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) 
 
 
 def create_residuals_chart(regressor: Any, X_train: Any, X_test: Any, y_train: Any, y_test: Any) -> File | None:
-    """Draw how far off the regressor is over what it says, for training and test data."""
+    """Draw residuals over predictions, for training and test data."""
     require(regressor, "create_residuals_chart", "a regressor", is_regressor)
     data = {"train": (X_train, y_train), "test": (X_test, y_test)}
     return _errors("Residuals", "residual_vs_predicted", regressor, data)
@@ -71,13 +71,16 @@ def create_prediction_error_chart(
     y_train: Any,
     y_test: Any,
 ) -> File | None:
-    """Draw what is true over what the regressor says."""
+    """Draw true over predicted values."""
     require(regressor, "create_prediction_error_chart", "a regressor", is_regressor)
     return _errors("Prediction error", "actual_vs_predicted", regressor, {"test": (X_test, y_test)})
 
 
 def create_cooks_distance_chart(regressor: Any, X_train: Any, y_train: Any) -> File | None:
-    """Draw how much each sample alone would move a linear fit of the data; the regressor itself is not asked."""
+    """Draw Cook's distance of each sample in a linear fit of the data.
+
+    The regressor itself is not used.
+    """
     require(regressor, "create_cooks_distance_chart", "a regressor", is_regressor)
 
     def draw(axes: Any) -> None:
@@ -116,7 +119,7 @@ def _errors(title: str, kind: str, regressor: Any, data: dict[str, tuple[Any, An
 
 
 def _importances(regressor: Any, X: Any, y: Any) -> tuple[Any, Any, str]:
-    """Return how much each feature counts, the names of the features, and what that is called."""
+    """Return the importances of features, the features' names, and the name of the measure."""
     last, names = _predictor(regressor, X)
     weights = getattr(last, "feature_importances_", None)
     if weights is not None:
@@ -135,7 +138,7 @@ def _importances(regressor: Any, X: Any, y: Any) -> tuple[Any, Any, str]:
 
 
 def _predictor(regressor: Any, X: Any) -> tuple[Any, Any]:
-    """Return what does the predicting within searches and pipelines, and the names of the features it sees."""
+    """Return the predictor inside searches and pipelines, and its feature names."""
     steps: list[Any] = []
     while True:
         if hasattr(regressor, "best_estimator_"):

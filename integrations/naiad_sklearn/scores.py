@@ -103,7 +103,7 @@ def _classes_by_output(classifier: Any, predicted: Any) -> Any:
 
 
 def _by_class(classes: Any, true: Any, predicted: Any) -> dict[str, dict[str, float]]:
-    """Return the scores of each class; those of the data, if the estimator does not say which it knows."""
+    """Return the scores of each class, taken from the data if the estimator has none."""
     labels = None if classes is None or set(unique_labels(true)) - set(classes) else classes
     columns = metrics.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
     names = ("precision", "recall", "fbeta_score", "support")
@@ -114,7 +114,7 @@ def _by_class(classes: Any, true: Any, predicted: Any) -> dict[str, dict[str, fl
 
 
 def _of_odds(classifier: Any, X: Any, true: Any, weights: Any) -> dict[str, float]:
-    """Return what needs the probability of each class."""
+    """Return the scores that need class probabilities."""
     classes = getattr(classifier, "classes_", None)
     if not hasattr(classifier, "predict_proba") or not isinstance(classes, np.ndarray) or true.ndim > 1:
         return {}

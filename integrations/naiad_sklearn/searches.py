@@ -1,4 +1,4 @@
-"""What a search over parameters has found: GridSearchCV, RandomizedSearchCV and whatever else has their results."""
+"""Results of a parameter search: GridSearchCV, RandomizedSearchCV and others with the same attributes."""
 
 from __future__ import annotations
 

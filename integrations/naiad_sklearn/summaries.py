@@ -1,4 +1,4 @@
-"""Summaries: all there is to say of an estimator, as a dict for one assignment. The estimator stays as it is.
+"""Summaries: all facts of an estimator as a dict for one assignment. The estimator is not changed.
 
 run["summary"] = create_classifier_summary(model, X_train, X_test, y_train, y_test)
 """
@@ -40,7 +40,7 @@ def create_classifier_summary(
     nrows: int = 1000,
     log_charts: bool = True,
 ) -> dict[str, Any]:
-    """Return parameters, the pickled model, what it says of the test data, its scores and charts.
+    """Return parameters, pickled model, test predictions, scores and charts of a classifier.
 
     Args:
         classifier: a fitted classifier; a pipeline or search that ends in one is one too.
@@ -74,7 +74,7 @@ def create_regressor_summary(
     nrows: int = 1000,
     log_charts: bool = True,
 ) -> dict[str, Any]:
-    """Return parameters, the pickled model, what it says of the test data, its scores and charts.
+    """Return parameters, pickled model, test predictions, scores and charts of a regressor.
 
     Args:
         regressor: a fitted regressor; a pipeline or search that ends in one is one too.
@@ -122,7 +122,7 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
 def log_estimator(
     place: Place, estimator: Any, X: Any = None, y: Any = None, *, nrows: int = 1000, sample_weight: Any = None
 ) -> None:
-    """Write what a summary has, charts apart, to a run or a namespace of one; for estimators of every sort.
+    """Write a summary without charts to a run or namespace, for any estimator.
 
     Args:
         place: where to write. What an earlier call has left there is replaced.
@@ -140,7 +140,7 @@ def log_estimator(
 
 
 def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
-    """What every summary begins with."""
+    """Return the part that all summaries share."""
     found: dict[str, Any] = {
         "all_params": apart(stringify_unsupported(get_estimator_params(estimator))),
         "estimator": describe_estimator(estimator),
@@ -156,7 +156,7 @@ def _head(estimator: Any, pickled: bool = True) -> dict[str, Any]:
 
 @unseen()
 def _test(model: Any, X: Any, y: Any, nrows: int, weights: Any = None) -> dict[str, Any]:
-    """What a model says of test data, and how well; nothing of one that cannot predict, as a search without refit."""
+    """Return test predictions and scores; nothing for an estimator that cannot predict."""
     if not hasattr(model, "predict"):
         return {}
     try:

@@ -30,7 +30,7 @@ def unwatched() -> Iterator[None]:
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Hide what naiad does for itself within this from MLflow's autolog too, which sees fits, predictions and scores.
+    """Hide naiad's own fits and predictions within this context from MLflow's autolog.
 
     Also a decorator, for functions that fit copies of an estimator, or let it predict.
     """

@@ -1,4 +1,4 @@
-"""The command `naiad`: what a terminal can see and mend of a store. One file a command."""
+"""The command `naiad`: reading and repairing a store from the terminal. One file a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`naiad compare`: what differs between runs."""
+"""`naiad compare`: the differences between runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REQUIREMENTS = "source_code/requirements"
 @json_option
 @click.pass_obj
 def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
-    """Show what differs between runs: parameters, last values of metrics, tags, commits, versions of packages.
+    """Compare runs: parameters, last values of metrics, tags, commits, versions of packages.
 
     In a pipe the columns are the path and a value for each run, empty where a run has none.
     """
@@ -69,7 +69,7 @@ def _packages(run: OpenRun) -> Iterator[tuple[str, object]]:
 
 
 def _place(path: str) -> tuple[int, str]:
-    """Parameters and metrics first, then what users wrote into `sys`, then the source code."""
+    """Sort key: parameters and metrics first, then fields of users in `sys`, then the source code."""
     return {"sys": 1, "source_code": 2}.get(path.partition("/")[0], 0), path
 
 

@@ -17,7 +17,7 @@ SMALLEST = (10, 3)  # columns and rows of the drawing itself
 
 
 class Curve(NamedTuple):
-    """What is drawn: at each step a mean, and the extremes that it stands for. A mean of NaN is a gap."""
+    """A curve to draw: mean, minimum and maximum at each step. A mean of NaN is a gap."""
 
     name: str
     steps: Sequence[float]
@@ -121,7 +121,7 @@ class Canvas:
         ]
 
     def sign(self, curve: int) -> str:
-        """Return what stands for a curve in the legend."""
+        """Return the symbol of a curve in the legend."""
         return self.marks[curve % len(self.marks)] if self.marks else "━━"
 
     def _character(self, owner: int | None, dots: int) -> str:
@@ -131,7 +131,7 @@ class Canvas:
 
 
 def _ranges(curves: Sequence[Curve]) -> tuple[Range, Range]:
-    """Return what both axes must show: all steps, and all values between the lowest and the highest."""
+    """Return the ranges of both axes: all steps, and all values between the extremes."""
     found = [point for curve in curves for point in curve.points() if point] or [(0, 0, 0, 0)]
     steps, low, _, high = zip(*found, strict=True)
     return Range(min(steps), max(steps)), Range(min(low), max(high))
@@ -153,7 +153,7 @@ def _trace(canvas: Canvas, number: int, curve: Curve, across: Range, up: Range) 
 
 
 def _labels(up: Range, rows: int) -> list[str]:
-    """Return the text left of each row: numbers at the top, in the middle and at the bottom, told apart."""
+    """Return the labels left of each row: distinct numbers at the top, middle and bottom."""
     numbers = [up.high, up.low / 2 + up.high / 2, up.low]
     for digits in range(3, 18):
         texts = [f"{number:.{digits}g}" for number in numbers]

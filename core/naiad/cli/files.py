@@ -1,4 +1,4 @@
-"""`naiad files`: what a run keeps of files."""
+"""`naiad files`: the files of a run."""
 
 from __future__ import annotations
 

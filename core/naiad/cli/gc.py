@@ -18,7 +18,7 @@ from naiad.storage.local.gc import collect
 @json_option
 @click.pass_obj
 def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
-    """Remove stored files that no run refers to, and say how many bytes that frees.
+    """Delete stored files that no run refers to, and print how much space is freed.
 
     What was used in the last ten minutes stays. In a pipe the columns are name and bytes.
     """

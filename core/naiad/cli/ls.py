@@ -50,7 +50,7 @@ def ls(
     limit: int | None,
     is_json: bool,
 ) -> None:
-    """List runs, newest first; or WHAT: models or versions.
+    """List runs, newest first. WHAT selects models or versions instead.
 
     The columns are id, state, time of creation, project, name and tags; of versions the stage is in the place of
     the state.

@@ -66,7 +66,7 @@ def _items(run: OpenRun, path: str) -> dict[str, Sequence[float]]:
 
 
 def _print(curves: Sequence[Curve], width: int, height: int) -> None:
-    """Print in colour where the terminal has it; else several curves are told apart by their marks."""
+    """Print in colour where the terminal supports it, else with a symbol for each curve."""
     has_colour = is_terminal() and console().color_system is not None
     has_marks = not is_utf8(sys.stdout.encoding) or (len(curves) > 1 and not has_colour)
     lines = draw(curves, width, height, marks=MARKS if has_marks else "")

@@ -1,4 +1,4 @@
-"""`naiad plugins`: what is plugged in, and how it stands; of an integration also what it writes."""
+"""`naiad plugins`: installed plugins with their state, and the mapping of an integration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATE_STYLES = {"failed": "red", "disabled": "dim"}
 @click.argument("name", required=False)
 @json_option
 def plugins(name: str | None, is_json: bool) -> None:
-    """List the plugins of this environment, or what the integration NAME writes to a run.
+    """List the installed plugins, or the fields that the integration NAME writes.
 
     The columns are name, distribution, its version, state, the framework it connects and the hooks it has. What made
     a plugin fail is said in a warning. NAIAD_PLUGINS=-NAME,-NAME disables plugins.
@@ -47,7 +47,7 @@ def _named(name: str, integrations: dict[str, Integration]) -> Integration:
 
 
 def _framework(integration: Integration | None) -> dict[str, Any]:
-    """What is installed of the framework, and whether it works with the integration."""
+    """Return the installed versions of the framework, and whether they are supported."""
     if integration is None:
         return {"framework": None}
     found = [

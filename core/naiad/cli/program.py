@@ -16,10 +16,10 @@ from naiad.errors import NaiadError, NaiadWarning
 
 
 class Program(click.Group):
-    """A group of commands that says what went wrong in a few plain lines and exits with 1."""
+    """The group of commands. An error is printed in a few plain lines and exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the selected command."""
         with warnings.catch_warnings():
             warnings.simplefilter("always", NaiadWarning)
             warnings.showwarning = _show_warning
@@ -57,7 +57,7 @@ def program(ctx: click.Context, store: Path | None) -> None:
 
 
 def _write_anything(stream: TextIO) -> None:
-    """Escape what the encoding of a stream lacks, instead of failing there."""
+    """Escape characters that the encoding of a stream lacks, instead of failing."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`naiad purge`: delete what is in the trash, for good."""
+"""`naiad purge`: delete the runs in the trash for good."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`naiad repair`: saving what can be saved of a damaged run."""
+"""`naiad repair`: rebuild a damaged run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
-    """Rebuild a damaged run from what is whole in it. The originals are kept beside it.
+    """Rebuild a damaged run from its intact parts. The originals are kept beside it.
 
     It says what was found, how many fields and points the run has now, and which fields and files and how many points
     are known to be lost.

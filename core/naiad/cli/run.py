@@ -1,4 +1,4 @@
-"""A run as the commands use it: found by its id in the store that was asked for, open for reading."""
+"""A run as the commands use it: found by its id in the selected store, open for reading."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from naiad.tree import Tree
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run, what it is called, and its reader."""
+    """A run, its title, and its reader."""
 
     id: str
     folder: RunDirectory

@@ -76,7 +76,7 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
 
 
 def _files(reader: Reader, path: str, kind: str) -> Shown:
-    """What there is to say of files, and of the commit, in a few words."""
+    """Return a short description of a file or commit."""
     if kind == FILE_SET:
         members = [FileRef.from_text(text) for text in reader.members(path).values()]
         return Shown(path, kind, _count(len(members), sum(file.size for file in members)))

@@ -85,7 +85,7 @@ def _follow(ctx: click.Context, run: OpenRun, path: str, kind: str, lines: int, 
 
 
 def _growth(run: OpenRun, path: str, kind: str, lines: int) -> Iterator[Sequence[Row]]:
-    """Yield the last points, and then what is added, until nobody writes any more."""
+    """Yield the last points, then new ones until the run has no writer."""
     known = _columns(run, path, kind)
     yield _last(known, lines)
     is_running = True
@@ -122,7 +122,7 @@ def _is_same(one: Any, two: Any) -> bool:
 
 
 def _identity(row: Row) -> tuple[float, str, int]:
-    """Return what makes a point this one; its value as text, because NaN differs from itself."""
+    """Return the identity of a point. Its value is text, because NaN differs from itself."""
     return row.step, repr(row.value), row.time
 
 

@@ -38,11 +38,11 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_note(text: str) -> None:
-    """Say something that is no part of the output: an error, a warning, a verdict."""
+    """Print a message on stderr: an error, a warning, a verdict."""
     print(clean_lines(text), file=sys.stderr, flush=True)
 
 
 def size() -> tuple[int, int]:
-    """Columns and lines; 80 by 24 in a pipe, unless COLUMNS and LINES say otherwise."""
+    """Return columns and lines: COLUMNS and LINES, else those of the terminal, else 80 by 24."""
     columns, lines = shutil.get_terminal_size()
     return columns, lines

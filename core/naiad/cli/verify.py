@@ -62,7 +62,7 @@ def damage_item(damage: Damage) -> dict[str, object]:
 
 
 def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
-    """Return what is to be said of one run, or of all and of the store's own files, beside the id or else the uid.
+    """Return the findings of one run, or of the whole store, by id or uid.
 
     Copied runs may have the same id as others.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def is_from(value: object, library: str, *names: str) -> bool:
-    """Say whether a value is of a class with one of these names in a library, or of a class derived from it.
+    """Whether the class of a value, or a base of it, has one of these names in a library.
 
     >>> from fractions import Fraction
     >>> is_from(Fraction(1, 2), "numbers", "Number"), is_from(Fraction, "fractions", "Fraction")

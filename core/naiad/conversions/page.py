@@ -1,4 +1,4 @@
-"""Pages of HTML around what has no page of its own."""
+"""HTML pages for objects that have no page of their own."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _extremes(array: Array) -> tuple[Any, Any]:
 
 
 def _bytes(array: Array) -> Array:
-    """Return values as bytes: fractions cut off, whole numbers modulo 256, what is no number 0."""
+    """Return values as bytes: fractions cut off, whole numbers modulo 256, NaN as 0."""
     if array.dtype == np.uint8:
         return array
     if array.dtype.kind == "f":

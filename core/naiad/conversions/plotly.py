@@ -19,7 +19,7 @@ def naiad_convert(value: Any) -> File | None:
 
 @hookimpl
 def naiad_html(subject: Any, options: Mapping[str, object]) -> str | None:
-    """Write a figure; `include_plotlyjs` says where its page has plotly.js from."""
+    """Write a figure; `include_plotlyjs` selects the source of plotly.js."""
     if not is_from(subject, "plotly", "BaseFigure"):
         return None
     return str(subject.to_html(include_plotlyjs=options.get("include_plotlyjs", True)))

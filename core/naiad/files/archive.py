@@ -35,7 +35,7 @@ class Member:
 
 
 def write_zip(members: Iterable[Member], destination: Path, report: Report = nothing) -> None:
-    """Write the archive; it appears whole or not at all. Names are made safe for whoever will extract them.
+    """Write the archive atomically, with names that are safe to extract.
 
     Raises:
         DamagedData: the content of a member is missing.

@@ -1,4 +1,4 @@
-"""What `upload_files` means: which files a list of paths and globs names now, and the name of each in the set.
+"""Expansion of the arguments of `upload_files`: paths and globs to files and their names in the set.
 
 The reference's rule for names: the folder that all matches share is the root, if it is a file then its folder, and if
 it lies below the working directory then that. Each call has its own root.
@@ -85,7 +85,7 @@ def _glob(pattern: str, root: str) -> list[str]:
 
 
 def _split(pattern: str) -> tuple[str, str, str]:
-    """What is before the first part `**`, that part, and what is after it."""
+    """Return the parts before the first `**`, that part, and the parts after it."""
     parts = pattern.split(os.sep)
     if "**" not in parts:
         return pattern, "", ""
@@ -141,7 +141,7 @@ def files_below(folder: str, root: str | None, excluding: str | None = None) -> 
 def _walk(
     top: str, root: str | None, excluding: str | None, *, is_hidden_left: bool = False
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Each folder, and what is in it without the links that must not be followed."""
+    """Yield each folder and its entries, without links that must not be followed."""
     pending, entered = [top], set[str]()
     while pending:
         here = pending.pop()

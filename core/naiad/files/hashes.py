@@ -63,7 +63,7 @@ def _facts(path: str, found: os.stat_result) -> tuple[str, int, int, int, int]:
 
 
 class HashCache:
-    """Hashes by file. Whatever goes wrong with it, it only knows less."""
+    """Cache of hashes by file. Every failure is a cache miss."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -93,7 +93,7 @@ class HashCache:
             self._try(lambda connection: _replace(connection, rows))
 
     def _try(self, action: Callable[[sqlite3.Connection], object]) -> None:
-        """Do it in one transaction. A database that refuses is left alone, and one that is damaged goes."""
+        """Run a call in one transaction. A locked database is skipped, a damaged one deleted."""
         try:
             with contextlib.closing(sqlite3.connect(self._file, timeout=BUSY_SECONDS)) as connection, connection:
                 connection.execute(f"CREATE TABLE IF NOT EXISTS content ({COLUMNS})")

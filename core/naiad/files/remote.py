@@ -1,4 +1,4 @@
-"""Files behind URLs: `s3://`, `gs://` and every other scheme that fsspec knows.
+"""Files behind URLs: `s3://`, `gs://` and every other scheme of fsspec.
 
 Where a storage tells a hash of what it holds (the ETag of S3, the MD5 of Google's), that is believed and nothing is
 read to track a file. Anywhere else the content is read and hashed.
@@ -88,7 +88,7 @@ class RemoteDriver(ArtifactDriver):
         return TrackedFile(name, content, size, _modified(info), self._storage, self._location(path))
 
     def _told(self, info: dict[str, Any]) -> str | None:
-        """The hash of the content, if the storage tells it."""
+        """The hash of the content as the storage reports it, or None."""
         told = (info.get(name) for name in CONTENT_HASHES.get(self._storage, ()))
         return next((str(one).strip('"') for one in told if one), None)
 
@@ -117,7 +117,7 @@ class RemoteDriver(ArtifactDriver):
 
     @contextmanager
     def _files(self, location: str) -> Iterator[tuple[Any, str]]:
-        """The file system of a location and the path in it; what goes wrong there is said in our words."""
+        """Yield the file system of a location and the path in it; errors become RemoteError."""
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it has no types
 
         endpoint = setting("S3_ENDPOINT_URL") or os.environ.get("S3_ENDPOINT_URL")
@@ -138,7 +138,7 @@ class RemoteDriver(ArtifactDriver):
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What may go wrong with a storage, as far as the packages behind it are loaded."""
+    """Return the exceptions a storage may raise, from the packages that are loaded."""
     loaded = ((sys.modules.get(module), name) for module, name in ERRORS.items())
     return OSError, *(getattr(module, name) for module, name in loaded if module is not None)
 

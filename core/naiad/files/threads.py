@@ -15,7 +15,7 @@ BATCH = 32
 
 
 def in_threads(do: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """The results in the order of the items. The first error ends it, and what was not begun is left."""
+    """Return the results in the order of the items; the first error cancels the rest."""
     todo = list(items)
     if len(todo) < 2:
         return [do(item) for item in todo]

@@ -1,4 +1,4 @@
-"""Tracked files: what an artifact knows of each of its files, the hash made of that, and how two versions differ.
+"""Tracked files: the facts of each file of an artifact, their common hash, and comparing two versions.
 
 An artifact never holds content, only these facts and where the original lies. A driver finds them; see the hook
 `naiad_artifact_driver`.
@@ -61,7 +61,7 @@ class ArtifactFileData:
 
 
 def shown_seconds(nanoseconds: int) -> float:
-    """A file's time in seconds since 1970, moved to where a datetime can show it: a file system knows more years.
+    """A file's time in seconds since 1970, clamped to the range of datetime.
 
     >>> shown_seconds(1_500_000_000), shown_seconds(10**21)
     (1.5, 253402214400.0)
@@ -70,7 +70,7 @@ def shown_seconds(nanoseconds: int) -> float:
 
 
 class ArtifactDriver(ABC):
-    """Knows the files of one kind of storage."""
+    """Driver of one storage: lists and downloads its files."""
 
     @abstractmethod
     def track(self, location: str, progress: Progress) -> list[TrackedFile]:

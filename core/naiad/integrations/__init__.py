@@ -1,1 +1,1 @@
-"""What Neptune kept under `neptune.integrations` and needs no framework."""
+"""Names of `neptune.integrations` that need no framework."""

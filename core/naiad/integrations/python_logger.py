@@ -17,7 +17,7 @@ VERSION_PATH = "source_code/integrations/neptune-python-logger"
 
 
 class NaiadHandler(logging.Handler):
-    """Keeps what is logged, as the formatter of the handler words it.
+    """Logging handler that appends each formatted message to a series.
 
     Args:
         run: the run, or a namespace of one.

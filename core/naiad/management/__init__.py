@@ -1,4 +1,4 @@
-"""Neptune's `management`: projects and the trash of a store. What needs accounts on a server says so."""
+"""Neptune's `management`: projects and the trash of a store. Functions that need accounts raise NeedsServer."""
 
 from __future__ import annotations
 

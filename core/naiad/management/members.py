@@ -1,4 +1,4 @@
-"""What Neptune's management knows of people and workspaces. A folder has none, so each function raises and says why."""
+"""Neptune's functions for people and workspaces. A folder has neither, so each raises NeedsServer."""
 # ruff: noqa: ARG001 (the arguments are Neptune's, so that a call gets as far as the reason)
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def delete_objects_from_trash(
     api_token: str | None = None,
     store: Place = None,
 ) -> None:
-    """Delete what is in the trash for good; a model with all its versions.
+    """Delete trashed runs, models and versions for good; a model with all its versions.
 
     Files that were used in the last ten minutes stay until `naiad gc` is run after that.
 

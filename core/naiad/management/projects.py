@@ -120,7 +120,7 @@ def delete_project(
 
 
 def full_name(project: object, workspace: str | None) -> str:
-    """The name under which a store knows a project of a workspace.
+    """Return the name of a workspace's project in a store.
 
     Raises:
         InvalidArgument: the name has another workspace in it.

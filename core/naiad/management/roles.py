@@ -1,4 +1,4 @@
-"""Neptune's constants for who may see and do what. A folder's permissions are those of the file system."""
+"""Neptune's constants for visibility and roles. Access to a folder follows its permissions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ProjectVisibility:
 
 
 class MemberRole:
-    """What a member of a project may do."""
+    """Roles of project members."""
 
     VIEWER = "viewer"
     OWNER = "owner"
@@ -26,7 +26,7 @@ class MemberRole:
 
 
 class WorkspaceMemberRole(Enum):
-    """What a member of a workspace may do."""
+    """Roles of workspace members."""
 
     ADMIN = "admin"
     MEMBER = "member"

@@ -1,4 +1,4 @@
-"""The other way to ask: by arguments, which come to the same tree as a query."""
+"""Criteria: the arguments of table functions as the same tree as a query."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STATES: dict[str, Node] = {
 
 
 def criteria(id: object, state: object, owner: object, tag: object) -> list[Node]:
-    """Return what runs have to be: any of the ids, any of the states, any of the owners, and all of the tags."""
+    """Return a condition: any of the ids, any of the states, any of the owners, all tags."""
     found: list[Node] = []
     for name, path, given in (("id", "sys/id", id), ("owner", "sys/owner", owner)):
         values = texts(name, given)
@@ -35,7 +35,7 @@ def criteria(id: object, state: object, owner: object, tag: object) -> list[Node
 
 
 def not_trashed(trashed: bool | None) -> list[Node]:
-    """Return what containers have to be to be in the trash, or out of it."""
+    """Return a condition that selects trashed containers, or the others."""
     is_trashed = Compare(FieldName("sys/trashed", "bool"), "=", True)
     return [] if trashed is None else [is_trashed if trashed else Not(is_trashed)]
 

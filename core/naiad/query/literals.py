@@ -59,7 +59,7 @@ _moment = re.compile(
 
 
 class Problem(Exception):
-    """What is wrong at a place of a query."""
+    """An error at a place of a query."""
 
     def __init__(self, token: Token, what: str) -> None:
         super().__init__(what)
@@ -75,7 +75,7 @@ def kind_of(token: Token) -> str:
 
 
 def unquoted(token: Token) -> str:
-    r"""Return what stands between quotes. A backslash before a quote or a backslash goes; before others it stays."""
+    r"""Return the text between quotes. A backslash escapes quotes and backslashes, and is kept elsewhere."""
     return re.sub(r"\\([\\\"'`])", r"\1", token[1:-1])
 
 

@@ -146,7 +146,7 @@ def _maybe_not(words: tuple[lark.Token, ...], node: Node) -> Node:
 
 
 def _normal(path: str) -> str:
-    """A path as fields have it; one that no field can have stays what it is, and is simply not there."""
+    """Normalize a path as fields do; an impossible path stays as it is and matches nothing."""
     return "/".join(part for part in path.split("/") if part)
 
 
@@ -166,7 +166,7 @@ def _expected(terminals: Set[str]) -> str:
 
 
 def _refusal(query: str, place: int, what: str) -> InvalidQuery:
-    """The error for a place in a query: what is wrong, the query around it, and a caret below the place."""
+    """Return the error for a place in a query: reason, query, and a caret below the place."""
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", " ", query)
     start, stop = max(0, place - SHOWN_BEFORE), place + SHOWN_AFTER
     before = ("..." if start else "") + line[start:place]

@@ -1,4 +1,4 @@
-"""What a query says, as plain data."""
+"""The tree of a query, as plain data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Whether a text is one of several; what OR between comparisons of one field comes to."""
+    """Whether a text is one of several: OR between comparisons of one field."""
 
     field: FieldName
     values: tuple[str, ...]

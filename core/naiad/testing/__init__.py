@@ -1,1 +1,1 @@
-"""Suites for those who extend naiad: what our own plugins are tested with."""
+"""Test suites for extensions of naiad, which our own plugins pass too."""

@@ -1,4 +1,4 @@
-"""A check for integrations: a run that an adapter wrote holds what its mapping says, and nothing else."""
+"""A check for integrations: a run has exactly the fields of the integration's mapping."""
 
 from __future__ import annotations
 
