@@ -1,4 +1,4 @@
-"""Neptune's home of the field classes: what `run.get_structure()` has as its leaves."""
+"""The field classes under Neptune's module name: the leaves of `run.get_structure()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a value becomes at a path: from what a user gives to what a field keeps, or to an error that says why.
+"""Conversion of users' values to values of fields, or to an error that names path, kind and value.
 
 The one rule: nothing is lost on the way. Functions here are pure; `scalars.py` knows the frameworks' values.
 """
@@ -42,7 +42,7 @@ def kind_of(value: Scalar) -> str:
 
 
 def scalar(path: str, value: object) -> Scalar:
-    """Return what a value assigned to a new field is in plain Python; `kind_of` says which field it makes.
+    """Return a value for a new field in plain Python; `kind_of` returns the field's kind.
 
     A value object such as `Float(1)` becomes what it holds. What `stringify_unsupported` has marked becomes
     text where any other value is refused.
@@ -117,7 +117,7 @@ def series_kind_of(path: str, value: object) -> str:
 
 
 def number(path: str, value: object) -> float:
-    """Return a value as a point of a float series. A text is refused, even one that looks like a number.
+    """Return a value as a point of a float series. Texts raise, even those that look like numbers.
 
     >>> number("loss", True)
     1.0
@@ -224,7 +224,7 @@ def collection(path: str, values: object) -> list[Any]:
 
 
 def unsupported(path: str, value: object) -> UnsupportedValue:
-    """Return the error that says no field holds such a value, and what to do instead."""
+    """Return the error for a value that no field accepts, with a remedy."""
     found = type(value)
     name = found.__qualname__ if found.__module__ == "builtins" else f"{found.__module__}.{found.__qualname__}"
     shape = dimensions(value)
@@ -280,7 +280,7 @@ def _read(path: str, value: object) -> Scalar:
 
 
 def plain_or_none(value: object) -> Scalar | None:
-    """Return a value in plain Python, or None if no field can hold it, whatever the reason."""
+    """Return a value in plain Python, or None if no field can hold it."""
     try:
         found = plain(value)
         if isinstance(found, datetime):

@@ -37,11 +37,11 @@ _zeros = bytes(BUFFER)
 
 
 def nothing(_count: int) -> None:
-    """Report to nobody."""
+    """Ignore a progress report."""
 
 
 def open_file(path: str | os.PathLike[str]) -> int:
-    """A descriptor to read a regular file from. It never waits, whatever lies there.
+    """Open a regular file for reading and return its descriptor. It never blocks.
 
     Raises:
         FileNotFound: nothing is there.
@@ -83,7 +83,7 @@ def _refusal(name: str, error: OSError | ValueError) -> FileError:
 
 
 def copy(source: int, target: int, report: Report = nothing) -> int:
-    """Put what a file holds at this moment into an empty one, its holes as holes; how many bytes that is.
+    """Copy the current content of a file into an empty one, with its holes; return its size.
 
     Shares the blocks where the file system can (reflink), else lets the kernel copy, else reads and writes.
 
@@ -120,7 +120,10 @@ def _clone(source: int, target: int) -> bool:
 
 
 def _extents(fd: int, found: os.stat_result) -> Iterator[tuple[int, int, bool]]:
-    """`(start, end, is_hole)` over the whole file. Only a file with fewer blocks than bytes is asked for its holes."""
+    """Yield `(start, end, is_hole)` over the whole file.
+
+    Only a file with fewer blocks than bytes is searched for holes.
+    """
     at, size = 0, found.st_size
     if found.st_blocks * 512 >= size or not hasattr(os, "SEEK_DATA"):
         yield 0, size, False
@@ -184,7 +187,10 @@ def write_all(fd: int, data: bytes | memoryview, at: int) -> None:
 
 
 def digest(fd: int, report: Report = nothing) -> tuple[str, int]:
-    """SHA-256 in hex and size of what a file holds. Holes are not read, so they leave the page cache alone."""
+    """Return the SHA-256 in hex and the size of a file.
+
+    Holes are not read, so they do not fill the page cache.
+    """
     sha, size = hashlib.sha256(), 0
     buffer = memoryview(bytearray(BUFFER))
     found = os.fstat(fd)

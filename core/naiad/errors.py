@@ -110,7 +110,7 @@ class NaiadPathError(NaiadValueError):
 
 
 class StepOrderError(NaiadValueError):
-    """A step that is not above the one before it, where `limits="neptune"` asks for that."""
+    """A step that is not above the previous one, under `limits="neptune"`."""
 
     path: str
 
@@ -124,19 +124,19 @@ class RunIdCollision(InvalidArgument):
 
 
 class NeedExisting(InvalidArgument):
-    """Read-only mode was asked for without saying what to read."""
+    """Read-only mode without the id of a container to read."""
 
 
 class NeedExistingRun(NeedExisting):
-    """Read-only mode was asked for without saying which run to read."""
+    """Read-only mode without the id of a run to read."""
 
 
 class NeedExistingModel(NeedExisting):
-    """Read-only mode was asked for without saying which model to read."""
+    """Read-only mode without the id of a model to read."""
 
 
 class NeedExistingModelVersion(NeedExisting):
-    """Read-only mode was asked for without saying which model version to read."""
+    """Read-only mode without the id of a model version to read."""
 
 
 class MissingParameter(InvalidArgument):
@@ -157,7 +157,7 @@ class InvalidQuery(InvalidArgument):
 
 
 class UnsupportedLocation(InvalidArgument):
-    """Files there cannot be tracked: nobody knows the scheme, or the path has wildcards."""
+    """A location that cannot be tracked: an unknown scheme, or a path with wildcards."""
 
     location: str
 
@@ -175,13 +175,13 @@ class MissingField(NaiadError, AttributeError, KeyError):
 
 
 class WrongVerb(NaiadError, AttributeError, TypeError):
-    """The field at the path has no such verb; an AttributeError, so that `hasattr` says no."""
+    """A verb that the field at the path does not have; an AttributeError, for `hasattr`."""
 
     path: str
 
 
 class FieldConflict(NaiadError, TypeError, ValueError):
-    """What was asked for does not fit the fields that are there already."""
+    """A write that does not fit the fields that exist."""
 
     path: str
 
@@ -251,13 +251,13 @@ class BeingWritten(NaiadError, RuntimeError):
 
 
 class NotInTrash(NaiadError, ValueError):
-    """Only what is in the trash can be deleted."""
+    """An attempt to delete a container that is not in the trash."""
 
     run_id: str
 
 
 class NeedsServer(NaiadError, NotImplementedError):
-    """What was asked for belongs to accounts on a server, and a store is a folder."""
+    """A function of accounts on a server, which a store in a folder does not have."""
 
 
 class ProtectedPath(NaiadError, ValueError):
@@ -271,7 +271,7 @@ class ProtectedStage(ProtectedPath):
 
 
 class StorageError(NaiadError, OSError):
-    """The machine could not keep or read the data; `errno` and `filename` say why and where."""
+    """A failure of the machine to store or read data; see `errno` and `filename`."""
 
 
 class StoreNotWritable(StorageError):
@@ -283,11 +283,11 @@ class NotPermitted(StorageError, PermissionError):
 
 
 class SyncFailed(StorageError):
-    """What was written before is not known to be on disk."""
+    """Earlier writes are not known to be on disk."""
 
 
 class FileError(NaiadError, OSError):
-    """A file that the user named cannot be used; `errno` says why, as far as the system told."""
+    """A user's file that cannot be used; `errno` has the system's reason, if there is one."""
 
     path: str
 
@@ -305,7 +305,7 @@ class UnreadableFile(FileError, PermissionError):
 
 
 class UnsupportedFile(FileError, ValueError):
-    """What is there is no file: a folder, a pipe, a socket or a device."""
+    """A path that is no regular file: a folder, a pipe, a socket or a device."""
 
     what: str
 
@@ -321,7 +321,7 @@ class ArtifactNotFound(FieldConflict, KeyError):
 
 
 class OriginalError(FileError):
-    """A tracked file is not any more what it was when it was tracked."""
+    """A tracked file that has changed or disappeared since it was tracked."""
 
 
 class OriginalMissing(OriginalError, FileNotFoundError):
@@ -333,7 +333,7 @@ class OriginalChanged(OriginalError, ValueError):
 
 
 class RemoteError(FileError):
-    """The storage behind a URL cannot be reached or refuses."""
+    """The storage behind a URL cannot be reached or denies access."""
 
 
 class MissingPackage(NaiadError, ImportError):
@@ -408,7 +408,7 @@ def warn_once(key: Hashable, message: str, category: type[Warning] = NaiadWarnin
 
 
 def is_first(key: Hashable, category: type[Warning] = NaiadWarning) -> bool:
-    """Whether this was never asked with such a key and category; after a thousand keys it is always False."""
+    """True on the first call with this key and category; always False after a thousand keys."""
     given = _given.setdefault(category, {})
     ours = object()  # setdefault is atomic, so of two threads only one finds its own object
     return len(given) < MOST_WARNINGS and given.setdefault(key, ours) is ours
@@ -435,7 +435,7 @@ class _Short(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 80
 
     def repr_int(self, x: int, level: int) -> str:  # noqa: ARG002 (reprlib gives it)
-        """Describe an int that Python itself might refuse to print."""
+        """Describe an int, also one with more digits than Python prints."""
         return repr(x) if x.bit_length() <= 256 else f"<int of {x.bit_length()} bits>"
 
     def repr_bytes(self, x: bytes, level: int) -> str:  # noqa: ARG002 (reprlib gives it)

@@ -1,4 +1,4 @@
-"""The value of a file: a path, read by whoever stores it at the moment of the call, or bytes in memory.
+"""The value of a file: a path, read when the file is stored, or bytes in memory.
 
 How objects of frameworks become files is known by plugins alone; see `hookspecs.py` and `conversions/`.
 """
@@ -62,7 +62,7 @@ class File(Value):
 
     @property
     def content(self) -> bytes:
-        """The content; with a path, what is there now."""
+        """The content; with a path, the file's current content."""
         return Path(self._path).read_bytes() if self._path is not None else self._content or b""
 
     @property
@@ -79,7 +79,7 @@ class File(Value):
 
     @staticmethod
     def from_path(path: PathLike, *, extension: str | None = None) -> File:
-        """Make a file of what will be at a path when it is uploaded.
+        """Make a file of the content a path will have when it is uploaded.
 
         >>> File.from_path("data/train.csv").extension, File.from_path("weights", extension="pt").extension
         ('csv', 'pt')
@@ -107,7 +107,7 @@ class File(Value):
 
     @staticmethod
     def from_stream(stream: Any, *, seek: int | None = 0, extension: str | None = None) -> File:
-        """Make a file of what a stream of text or bytes holds. It is read now, to its end, and not closed.
+        """Make a file of a stream of text or bytes, which is read to its end now and not closed.
 
         Args:
             stream: anything with a `read()`.
@@ -285,12 +285,12 @@ def _path(path: PathLike) -> str:
 
 
 def _extension(path: str | None) -> str:
-    """Return what follows the last dot of a file's name, if that is not its first character."""
+    """Return a file's extension without the dot; a leading dot starts none."""
     return os.path.splitext(path)[1][1:] if path is not None else ""
 
 
 def _unsupported(what: str, value: object) -> NaiadTypeError:
-    """Return the error that says no plugin made anything of an object."""
+    """Return the error for an object that no plugin can convert."""
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     remedy = "Save it to a file and upload that, or keep it with File.as_pickle(...)."

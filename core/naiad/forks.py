@@ -78,7 +78,7 @@ _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 
 
 def follow(follower: Follower) -> None:
-    """Let it know of each fork from now on."""
+    """Call `forked()` of a follower in each forked child from now on."""
     _permit_forks()
     _followers.add(follower)
 
@@ -97,12 +97,12 @@ def _permit_forks() -> None:
 
 
 def unfollow(follower: Follower) -> None:
-    """Let it know no more."""
+    """Stop calling a follower in forked children."""
     _followers.discard(follower)
 
 
 def _renew() -> None:
-    """In the child no other thread exists, so nobody is inside."""
+    """Replace the gate in a forked child, whose only thread holds no part of it."""
     global _gate
     _gate = _Gate()
 
@@ -124,7 +124,10 @@ def _after_fork() -> None:
 
 
 def _before_fork() -> None:
-    """Wait while another thread imports what naiad loads late: a child forked in between could never finish that."""
+    """Wait while another thread imports a module that naiad loads late.
+
+    A child forked during such an import could never finish it.
+    """
     until = clock.monotonic() + IMPORT_SECONDS
     while len(_followers) and _is_importing() and clock.monotonic() < until:
         clock.sleep(0.001)

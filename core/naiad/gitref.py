@@ -1,4 +1,4 @@
-"""What is known of the git repository that a program runs from."""
+"""The state of the git repository that a program runs from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An attempt: what an adapter does for its framework. Whatever goes wrong in it, the framework goes on."""
+"""Attempts: work of an adapter whose errors become warnings, so that the framework goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handler: a path bound to a run, offering every verb. `run["train/loss"]` always is one, whatever is stored there.
+"""The handler: a path bound to a run, offering every verb, whether a field is there or not.
 
 Appending a float to a known series is the hot path of the whole library, so it is written out in `Handler.append`: no
 lock, no call that is not needed, nothing allocated. Whatever is unusual goes to `_append_slowly`.
@@ -82,7 +82,7 @@ class Root(Protocol):
         """Return when everything logged before is on disk."""
 
     def sync(self, *, wait: bool = True) -> None:
-        """Put everything on disk and learn what other processes have added."""
+        """Store everything on disk and load the fields of other processes."""
 
     def stop(self, *, seconds: float | None = None) -> None:
         """Store everything and end."""
@@ -119,7 +119,7 @@ class Handler(Source):
         return f'<{kind} field at "{self._path}">'
 
     def _repr_html_(self) -> str:
-        """Return the field for a notebook, or what is below a namespace."""
+        """Return HTML for a notebook: the field, or a listing of the namespace."""
         return listing(self._container._session, self._path, repr(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -141,7 +141,7 @@ class Handler(Source):
         self[path].pop()
 
     def _ipython_key_completions_(self) -> list[str]:
-        """Return what may follow in brackets, for notebooks."""
+        """Return the paths below this one, for completion in notebooks."""
         self._container._session.refresh_for_display()
         return self._container._session.tree.completions(self._path)
 
@@ -157,7 +157,7 @@ class Handler(Source):
     # Writing
 
     def assign(self, value: Any, *, wait: bool = False) -> None:
-        """Store a value: `run[path] = value`. A dict is merged into what lies below the path, all of it or nothing.
+        """Store a value: `run[path] = value`. A dict is merged below the path, all or nothing.
 
         The first value decides the kind of the field; later ones must fit it without loss. A handler or field given as
         the value is copied, from another run too.
@@ -355,7 +355,7 @@ class Handler(Source):
         wait: bool = False,
         progress_bar: ProgressBarType | None = None,
     ) -> None:
-        """Note which files there are, where, and what they hold, without keeping them.
+        """Record names, locations and hashes of files without storing their content.
 
         Args:
             path: a file or folder, here or behind a URL: `s3://`, `gs://`, or what fsspec knows.
@@ -418,7 +418,7 @@ class Handler(Source):
         return str(self._existing().fetch_hash())
 
     def fetch_files_list(self) -> list[ArtifactFileData]:
-        """Return what is known of each file of an artifact."""
+        """Return the facts of each file of an artifact."""
         files: list[ArtifactFileData] = self._existing().fetch_files_list()
         return files
 
@@ -542,7 +542,7 @@ class Handler(Source):
 
 
 def _give_back(page: Page, at: int) -> None:
-    """Fill a reserved record that got no point with one that means nothing: what follows must not wait for it."""
+    """Fill a reserved record without a point by an empty one, so that the fold does not wait for it."""
     with suppress(struct_error, ValueError, TypeError):  # on a full page there is nothing to fill
         pack_int(page, at, 0, 0.0, 0.0, 0, at)
 

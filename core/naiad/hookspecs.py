@@ -1,4 +1,4 @@
-"""The hooks: what a plugin can add to naiad. This file is the manual; it holds signatures and what they mean.
+"""The hooks: signatures and their documentation. This file is the manual for plugin authors.
 
 Mark a function of the same name with `hookimpl`, and name its module in the entry-point group `naiad`. A function
 may leave out arguments it does not need. All hooks are asked at boundaries, never for each logged point.
@@ -60,7 +60,7 @@ def naiad_html(subject: object, options: Mapping[str, object]) -> str | None:
 
 @hookspec(firstresult=True)
 def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
-    """Return what knows the files of a storage, or None to pass.
+    """Return the driver of a storage's files, or None to pass.
 
     Asked by `track_files` for what it is given, and when tracked files are downloaded, for each of them.
 
@@ -71,7 +71,7 @@ def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
 
 @hookspec
 def naiad_integration() -> Integration | None:
-    """Say what connects a framework: its adapter, and the mapping of what that writes.
+    """Return the description of an integration: its adapter and its mapping.
 
     Asked by `naiad plugins`, by docs and by tests, never by a run. Nothing of the framework may be imported for it.
     """
@@ -115,4 +115,4 @@ def naiad_run_stopping(run: Loggable, exception: BaseException | None) -> None:
 
 @hookspec
 def naiad_run_stopped(run: Loggable) -> None:
-    """Do something after a run was stopped: all of it is on disk, and it can only be asked for its name and address."""
+    """Act on a run after it was stopped. All of it is on disk; only its name and address can be read."""

@@ -51,7 +51,10 @@ def grid(header: Sequence[object], rows: Iterable[Sequence[object]], room: int =
 
 
 def chart(places: Sequence[float], lows: Sequence[float], highs: Sequence[float]) -> str:
-    """Return a line over places as an image, drawn from the extremes of each; what is not finite is left out."""
+    """Return a line chart as an image, drawn from the extremes of each step.
+
+    Values that are not finite leave gaps.
+    """
     points = [
         (place, value)
         for place, low, high in zip(places, lows, highs, strict=True)

@@ -50,7 +50,9 @@ def pid_namespace() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When the process with this pid began, in clock ticks since the boot; tells it from a later one with its pid.
+    """Return the start of the process with this pid, in clock ticks since the boot.
+
+    It distinguishes the process from a later one with the same pid.
 
     None if there is none, or only a zombie, which does nothing any more; empty where the system does not say.
     """

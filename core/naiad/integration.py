@@ -1,4 +1,4 @@
-"""Mappings: what an integration writes, as data. Its docs, its command and its tests read the same rows.
+"""Integrations: descriptions and mappings as data, read by the docs, the command and the tests.
 
 Nothing here imports a framework, and nothing that a plugin names is imported before it is used.
 """
@@ -53,7 +53,7 @@ class Row:
         return fits(self.path, path, base)
 
     def holds(self, kind: str) -> bool:
-        """Whether a field of this kind is what the row writes."""
+        """Whether a field of this kind matches the row."""
         return kind == self.kind or (self.kind == "atom" and kind in ATOMS)
 
     def is_on(self, when: Iterable[str]) -> bool:
@@ -63,7 +63,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Integration:
-    """What connects a framework: where its adapter is, and what that writes."""
+    """The description of an integration: its framework, its adapter and its mapping."""
 
     name: str
     """Of the plugin, as in `NAIAD_PLUGINS=-keras`."""
@@ -108,7 +108,7 @@ class Integration:
 
     @contextmanager
     def needed_by(self, name: str) -> Iterator[None]:
-        """Import the framework within this; if it is not installed, the error says who needs it and what to do.
+        """Context for importing the framework; a missing one raises MissingPackage with the install command.
 
         Raises:
             MissingPackage: the framework is not installed. Any other trouble of an import stays what it is.
@@ -150,7 +150,7 @@ _PLACE = re.compile(r"\{(\w+)(:path)?\}")
 
 @cache
 def _pattern(template: str, base: str) -> re.Pattern[str]:
-    """Turn a template into what its paths match."""
+    """Compile a template to the pattern of its paths."""
     pieces = _PLACE.split(template if base else template.removeprefix("{base}/"))  # literal, word, ":path", literal...
     found = [re.escape(pieces[0])]
     for word, spans, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):

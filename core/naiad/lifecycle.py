@@ -1,4 +1,4 @@
-"""What ends a run besides `stop()`: the end of the process, and an exception that nobody caught."""
+"""The end of a container without `stop()`: end of the process, or an uncaught exception."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _is_interrupted = False  # the process is ending by a KeyboardInterrupt that nob
 
 
 def begin(container: Stoppable) -> None:
-    """Stop the container when the process ends, and tell it of an uncaught exception before that."""
+    """Register a container to be stopped when the process ends, and failed by an uncaught exception."""
     global _is_watching
     _open[id(container)] = container
     if not _is_watching:
@@ -43,7 +43,7 @@ def end(container: Stoppable) -> None:
 
 
 def fail(container: Stoppable, error: BaseException) -> None:
-    """An exception ends the use of the container, and whoever caught it will let nobody else see it."""
+    """Record an exception that a framework caught and will not re-raise."""
     container._fail(error)
 
 
@@ -109,7 +109,7 @@ def _chain_excepthook() -> None:
 
 
 def _disown() -> None:
-    """In a forked child: its uncaught exceptions are its own and say nothing about the parent's runs."""
+    """Keep a forked child's uncaught exceptions from marking the parent's runs."""
     for container in open_containers():
         container._disown()
 

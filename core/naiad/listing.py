@@ -1,4 +1,4 @@
-"""What a notebook shows of a run or a namespace: a row for each field, with its value or its last point."""
+"""HTML listings of runs and namespaces: a row for each field, with its value or last point."""
 
 from __future__ import annotations
 

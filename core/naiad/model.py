@@ -1,4 +1,4 @@
-"""Models and their versions: what came out of runs, and how far it has come."""
+"""Models and their versions: results of runs, with a stage for each version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNNAMED = "MODEL"
 
 
 class Model(StoredContainer):
-    """What versions of a model have in common.
+    """A model: fields that its versions share.
 
     Args:
         with_id: the id of a model to go on with, such as "DIGITS-CNN", or the name of its folder.
@@ -107,7 +107,7 @@ class Model(StoredContainer):
         ascending: bool = False,
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
-        """Find versions of this model; the arguments mean what they mean to `Project.fetch_runs_table`."""
+        """Find versions of this model; the arguments are those of `Project.fetch_runs_table`."""
         self._session.require_active()
         own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
         return fetch_table(
@@ -199,7 +199,7 @@ class ModelVersion(StoredContainer):
         return _text(found, "sys/id"), _text(found, "sys/project")
 
     def change_stage(self, stage: str) -> None:
-        """Say how far the version has come. It is on disk when this returns.
+        """Set the stage of the version. It is on disk when this returns.
 
         Args:
             stage: "none", "staging", "production" or "archived".

@@ -1,4 +1,4 @@
-"""Which file system a folder is on, and what that one cannot do."""
+"""The file system of a folder, and its limits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ WITHOUT_PROMISE = (
 
 
 def is_network(path: Path) -> bool:
-    """Whether a mapping of a file there may be unlike what other hosts read: then points go through `write()`."""
+    """Whether a file system needs `write()` for points, because its mappings may be incoherent."""
     return file_system(path).startswith(NETWORK)
 
 
@@ -76,7 +76,7 @@ _types: dict[tuple[int, int], str] = {}  # by device and file system on it: aski
 
 
 def file_system(path: Path) -> str:
-    """The type of the file system a path is or will be on, as the kernel names it; empty where nobody tells."""
+    """Return the kernel's name for the file system of a path, or "" if it is unknown."""
     while not path.exists():
         path = path.parent
     device = os.stat(path).st_dev, os.statvfs(path).f_fsid

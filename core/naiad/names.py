@@ -72,7 +72,7 @@ class Names:
         return self._paths[text]
 
     def put(self, name: object, value: Any) -> None:
-        """Store a value, or each of a dict, in place of what an earlier process has left there, of whatever kind.
+        """Store a value or dict over the values of an earlier process, of whatever kind.
 
         Raises:
             NaiadError: no field takes the value, or no path can be made of the name.
@@ -88,7 +88,7 @@ class Names:
                 replace(self._place[path], leaf)
 
     def clear(self, path: str, is_around: bool = False) -> None:
-        """Remove all that is at a path below the place; with `is_around`, only what keeps a field from being there."""
+        """Remove the field at a path; with `is_around`, only fields that block the path."""
         tree, base = _tree_of(self._place)
         found = _in_the_way(tree, f"{base}{path}")
         if found is None and not is_around and f"{base}{path}" in tree:

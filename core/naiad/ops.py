@@ -1,4 +1,4 @@
-"""Ops: what can be said to a run. Every change of a run, from whatever source, is one of these and nothing else.
+"""Ops: the changes that a run can undergo. Every change, from any source, is one of these.
 
 An op is a tagged msgpack array (`["assign", path, kind, value, at]`); a journal frame holds a list of ops that take
 effect together or not at all. Ops name fields by path. Only the points of a float series, which do not travel as ops
@@ -30,7 +30,7 @@ class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False
 
 
 class Open(_Op, frozen=True, tag="open"):
-    """A process began to write the run. A session is the time between two moments at which nobody writes."""
+    """The start of a writer. A session lasts until no writer is left."""
 
     writer: str
     pid: int
@@ -49,7 +49,7 @@ class End(_Op, frozen=True, tag="end"):
 
 
 class Define(_Op, frozen=True, tag="define"):
-    """In records of this writer, `fid` means the float series at `path`; `fresh` retires what is there first."""
+    """Binds `fid` in this writer's records to the float series at `path`; `fresh` deletes older content."""
 
     fid: int
     path: str
@@ -77,7 +77,7 @@ class Configure(_Op, frozen=True, tag="configure"):
 
 
 class Strings(_Op, frozen=True, tag="strings"):
-    """Points of a series of texts or files; three lists of one length. `fresh` retires what is there first."""
+    """Points of a series of texts or files, in lists of one length; `fresh` deletes older content."""
 
     path: str
     texts: list[Text]

@@ -1,4 +1,4 @@
-"""What `init_run` and its like accept: each argument checked, and a word about those that do nothing here."""
+"""Arguments of `init_run` and its like: checks, defaults, and warnings for those without effect."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check(**arguments: object) -> None:
 
 
 def say_what_is_missing(**arguments: Any) -> None:
-    """Warn once of each argument that asks for something that does not happen."""
+    """Warn once about each argument that has no effect."""
     for name, value in arguments.items():
         if name in _NO_EFFECT and value is not None:
             warn_once(name, f"{name}= has no effect: {_NO_EFFECT[name]}.", NaiadWarning)
@@ -109,7 +109,7 @@ def mode_of(mode: str | None) -> str:
 
 
 def check_opening(kind: ContainerKind, arguments: Mapping[str, Any]) -> None:
-    """Check what was given to open a container of this kind, and say what of it does nothing here."""
+    """Check the arguments for opening a container, and warn about those without effect."""
     given = {name: value for name, value in arguments.items() if name not in ("self", "unknown")}
     refuse_unknown(kind.opener, arguments["unknown"])
     check(**given)
@@ -117,12 +117,12 @@ def check_opening(kind: ContainerKind, arguments: Mapping[str, Any]) -> None:
 
 
 def settings(mode: str | None, strict: bool | None, limits: str | None, on_error: str) -> dict[str, Any]:
-    """Return what a container keeps of these arguments, and takes along to other processes."""
+    """Return the arguments that a container passes on to other processes."""
     return {"mode": mode_of(mode), "strict": is_strict(strict), "limits": limits, "on_error": on_error}
 
 
 def require_existing(kind: ContainerKind, mode: str, with_id: str | None) -> None:
-    """Raise where reading alone was asked for, and nothing to read was named.
+    """Raise if read-only mode has no container to read.
 
     Raises:
         NeedExisting: the error of that kind.
@@ -141,7 +141,7 @@ def refuse_offline(kind: ContainerKind, mode: str) -> None:
 
 
 def require_agreement(with_id: str | None, name: str, value: str, agree: bool) -> None:
-    """Raise where an argument for a new container says something else than the id of an existing one."""
+    """Raise if an argument for a new container contradicts the id of an existing one."""
     if not agree:
         raise InvalidArgument(
             f"with_id={with_id!r} and {name}={value!r} do not belong together.\nGive one of them.",
@@ -184,7 +184,7 @@ def model_id(model: str) -> str:
 
 
 def is_strict(strict: bool | None) -> bool:
-    """Return what was given, or whether NAIAD_STRICT is set to something that means yes."""
+    """Return the argument, or NAIAD_STRICT as a boolean."""
     if strict is not None:
         return strict
     return (setting("STRICT") or "").lower() in ("1", "true", "yes", "on")
@@ -228,7 +228,7 @@ def project_name(given: str | None) -> str | None:
 
 
 def refuse_name(given: str) -> NoReturn:
-    """Raise for what cannot be the name of a project.
+    """Raise the error for an invalid project name.
 
     Raises:
         NaiadPathError: always.

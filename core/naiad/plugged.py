@@ -1,4 +1,4 @@
-"""What plugins do at the boundaries of a run: captures are started and stopped with it, and its life is told."""
+"""Hooks of a run's life: plugins are notified, and their captures started and stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from naiad.plugins import guarded, tell
 
 
 def started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
-    """Start the captures that plugins have for a run, tell of it, and return those captures."""
+    """Start the captures of plugins, notify them of the run, and return the captures."""
     running = []
     for capture in (capture for found in tell("naiad_captures", options=options) for capture in found):
         with guarded(_title(capture), "to start"):
@@ -20,7 +20,7 @@ def started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
 
 
 def stopping(run: Loggable, captures: Iterable[Capture], exception: BaseException | None) -> None:
-    """Tell that a run will stop, and stop its captures; it can be written to until this returns."""
+    """Notify plugins that a run will stop, and stop their captures. It is still writable."""
     tell("naiad_run_stopping", run=run, exception=exception)
     for capture in captures:
         with guarded(_title(capture), "to stop"):
@@ -28,7 +28,7 @@ def stopping(run: Loggable, captures: Iterable[Capture], exception: BaseExceptio
 
 
 def stopped(run: Loggable) -> None:
-    """Tell that a run was stopped."""
+    """Notify plugins that a run was stopped."""
     tell("naiad_run_stopped", run=run)
 
 

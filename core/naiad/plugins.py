@@ -41,7 +41,7 @@ class Plugin:
 
     @property
     def key(self) -> str:
-        """What tells it from a plugin of the same name in another distribution."""
+        """The identity of the plugin among those of the same name in other distributions."""
         return f"{self.name} of {self.distribution} {self.version}"
 
     def fail(self, doing: str, problem: Exception) -> None:
@@ -53,7 +53,7 @@ class Plugin:
 
 
 class Plugins:
-    """A set of plugins, loaded one by one. Those loaded last are asked first."""
+    """A set of plugins, loaded one by one. Those loaded last are called first."""
 
     def __init__(self, disabled: Iterable[str] = ()) -> None:
         from pluggy import PluginManager
@@ -66,7 +66,7 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
 
     def load(self, entry: EntryPoint) -> None:
-        """Import what an entry point names and take it in, unless its name is disabled."""
+        """Import the module of an entry point and register it, unless its name is disabled."""
         dist = entry.dist
         plugin = Plugin(entry.name, dist.name if dist else "", dist.version if dist else "")
         self.known[plugin.key] = plugin
@@ -81,7 +81,7 @@ class Plugins:
                 self._manager.unregister(name=plugin.key)
 
     def answers(self, hook: str, facts: dict[str, object], may_refuse: bool = True) -> Iterator[Any]:
-        """Ask each plugin that has the hook in turn, and yield what those say that do not pass."""
+        """Call a hook plugin by plugin, and yield each result that is not None."""
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 answer = _answer(hook, implementation, facts)
@@ -96,7 +96,7 @@ class Plugins:
                     yield answer
 
     def _register(self, plugin: Plugin, namespace: object) -> None:
-        """Take in the hooks of a plugin, or raise what is wrong with them."""
+        """Register the hooks of a plugin, or raise the first mistake in them."""
         self._manager.register(namespace, plugin.key)
         self._manager.check_pending()
         callers = self._manager.get_hookcallers(namespace) or []
@@ -107,7 +107,7 @@ class Plugins:
 
 
 def first(hook: str, **facts: object) -> Any:
-    """Ask a hook and return the first answer, or None if every plugin passes.
+    """Call a hook and return the first result, or None if every plugin passes.
 
     >>> from fractions import Fraction
     >>> first("naiad_convert", value=Fraction(1, 4))  # a field takes it as it is, so no plugin is needed
@@ -116,7 +116,7 @@ def first(hook: str, **facts: object) -> Any:
 
 
 def answers(hook: str, **facts: object) -> Iterator[Any]:
-    """Ask a hook and yield each answer; plugins after it are asked only when the next one is wanted.
+    """Call a hook and yield each result; the next plugin runs when the next result is needed.
 
     Raises:
         NaiadError: a plugin refuses what the user gave.
@@ -125,7 +125,7 @@ def answers(hook: str, **facts: object) -> Iterator[Any]:
 
 
 def tell(hook: str, **facts: object) -> list[Any]:
-    """Ask every plugin and return the answers. None can refuse: what happens is not theirs to stop.
+    """Call a hook of all plugins and return the results; their errors become warnings.
 
     For the life of a run. It must not cost the start of every script the loading of plugins that only convert, so
     they are loaded for it only where some come from other distributions.
@@ -135,7 +135,7 @@ def tell(hook: str, **facts: object) -> list[Any]:
 
 @contextmanager
 def guarded(who: str, doing: str) -> Iterator[None]:
-    """Turn whatever goes wrong within this into one warning, for what plugins handed to us."""
+    """Turn any exception of a plugin's object within this context into one warning."""
     try:
         yield
     except NaiadWarning:  # where the user made warnings errors
@@ -185,7 +185,7 @@ def _is_anyone_else_here(places: tuple[str, ...]) -> bool:
 
 
 def _entries() -> list[EntryPoint]:
-    """Return the entry points of the group: ours first, so that those of others are asked before them."""
+    """Return the entry points of the group, ours first, so that others are called before them."""
     from importlib.metadata import entry_points
 
     return sorted(entry_points(group=GROUP), key=lambda entry: (not _is_ours(entry), entry.name))
@@ -212,7 +212,7 @@ def _shown_problem(problem: Exception) -> str:
 
 
 def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
-    """Ask one plugin, and refuse an answer that is not what the hook promises."""
+    """Call a hook of one plugin, and raise if the result has a wrong type."""
     answer = implementation.function(*(facts[name] for name in implementation.argnames))
     if any(_is(answer, promised) for promised in _promised(hook)):
         return answer
@@ -231,7 +231,7 @@ def _promised(hook: str) -> tuple[object, ...]:
 
 
 def _is(answer: object, promised: object) -> bool:
-    """Whether an answer is what one of the types says; of a list, each item."""
+    """Whether a result has one of these types; of a list, each item."""
     if promised is None or promised is NoneType:
         return answer is None
     if get_origin(promised) is list:

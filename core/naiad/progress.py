@@ -58,7 +58,7 @@ class TqdmProgressBar(ProgressBarCallback):
 def showing(
     progress_bar: ProgressBarType | None, description: str, total: int | None = None, *, unit: str = "B"
 ) -> Iterator[Report]:
-    """Show the progress of an operation. What is yielded takes how much more is done, from any thread.
+    """Show the progress of an operation, and yield a function that adds progress from any thread.
 
     Args:
         progress_bar: as users give it. None and True mean the standard bar, if somebody is there to see it.

@@ -1,4 +1,4 @@
-"""The project: what its runs and models have in common, and fields of its own."""
+"""The project: fields shared by its runs and models, and tables of them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Project(StoredContainer):
         return self._name
 
     def runs(self) -> Iterator[Summary]:
-        """Yield what the catalog knows of each run that is not in the trash, the newest first.
+        """Yield the catalog's facts of each run outside the trash, newest first.
 
         `init_run(with_id=run.id, ...)` opens one.
         """
@@ -159,7 +159,7 @@ class Project(StoredContainer):
         ascending: bool = False,
         progress_bar: ProgressBarType | None = None,
     ) -> Table:
-        """Find models of this project; the arguments mean what they mean to `fetch_runs_table`."""
+        """Find models of this project; the arguments are those of `fetch_runs_table`."""
         self._session.require_active()
         return fetch_table(
             self._store, self._name, MODEL, query=query, columns=columns, trashed=trashed, limit=limit,
@@ -196,13 +196,13 @@ def known_projects(store: Store) -> set[str]:
 
 
 def project_ops(key: str, name: str, description: str | None = None, visibility: str = "priv") -> list[Op]:
-    """What is known of a project from its beginning."""
+    """Return the first ops of a project."""
     texts = {"id": key, "project": name, "name": name, "description": description or "", "visibility": visibility}
     return first_ops(texts)
 
 
 class _Facts(Reader):
-    """What a project's fields say before anything was written to them, in the way a reader says it."""
+    """Reader of a project without any stored field, with the facts that every project has."""
 
     def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
         super().__init__(folder)

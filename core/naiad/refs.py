@@ -1,4 +1,4 @@
-"""Files and versions of files as a run keeps them: what is known, and where the bytes are. Written as JSON."""
+"""References to stored files and artifact versions: facts and place of the content, as JSON."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FileRef(Value):
         return cls(len(content), extension, content=content)
 
     def to_text(self) -> str:
-        """The JSON of it; what is not known is left out."""
+        """Return the reference as JSON, without unknown facts."""
         known = {each.name: getattr(self, each.name) for each in fields(self)}
         content = None if self.content is None else base64.b64encode(self.content).decode()
         return json.dumps(
@@ -55,7 +55,7 @@ class FileRef(Value):
 
     @classmethod
     def from_text(cls, text: str) -> FileRef:
-        """The file that a JSON text tells of.
+        """Parse a reference from JSON.
 
         Raises:
             DamagedData: it is no such text.
@@ -81,7 +81,7 @@ def incoming(files: Iterable[FileRef]) -> list[str]:
 
 @dataclass(frozen=True)
 class ArtifactRef:
-    """The facts of one version of an artifact. What is known of each of its files is in a stored file, `manifest`."""
+    """A reference to one version of an artifact. The facts of its files are in a stored file, `manifest`."""
 
     hash: str
     files: Count
@@ -94,7 +94,7 @@ class ArtifactRef:
 
     @classmethod
     def from_text(cls, text: str) -> ArtifactRef:
-        """The version that a JSON text tells of.
+        """Parse a version from JSON.
 
         Raises:
             DamagedData: it is no such text.
@@ -103,7 +103,7 @@ class ArtifactRef:
 
 
 def read_facts(text: str | bytes, made_of: type[T]) -> T:
-    """What a JSON text in a store tells of, every value checked; what a later release says besides is passed over.
+    """Parse JSON from a store with every value checked; members of later releases are ignored.
 
     Raises:
         DamagedData: it tells of something else.

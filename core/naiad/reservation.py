@@ -1,4 +1,4 @@
-"""Reservations: a run that is named before it is opened, for adapters whose framework asks for the name first."""
+"""Reservations: ids and names of runs before they are opened, for adapters that need the name first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reservation:
         return init_run(**self.arguments)
 
     def names(self) -> tuple[str | None, str | None]:
-        """Return the id and the name of the run without opening it; the id is taken if nobody has.
+        """Return the id and the name of the run without opening it, taking an id if necessary.
 
         For processes that must not write. Both are None where this process cannot know which run it is.
         """
@@ -61,7 +61,7 @@ def reserve(
     custom_run_id: Callable[[], str | None] = lambda: None,
     start: Path | None = None,
 ) -> Reservation:
-    """Take arguments for `init_run`, and settle now what would depend on the moment of opening.
+    """Reserve a run for these `init_run` arguments, resolving now those that depend on the moment.
 
     Args:
         caller: what the user gave the arguments to, for errors.

@@ -1,4 +1,4 @@
-"""What a value is in plain Python, whichever framework it comes from.
+"""Scalars: plain Python values of any framework's numbers, texts and times.
 
 Scalars, arrays and tensors are recognised by how they look, so that no framework is ever imported here.
 Nothing is guessed: what is not clearly a scalar is nothing.
@@ -147,7 +147,7 @@ def _element(array: Any) -> Scalar | None:
 
 
 def _as_number(value: Any) -> int | float | None:
-    """Return the number that an object says it is, as Decimal, Fraction and numbers of other libraries do."""
+    """Return the number of an object with `__index__` or `__float__`, such as Decimal and Fraction."""
     if hasattr(type(value), "__index__"):
         return operator.index(value)
     if not hasattr(type(value), "__float__"):

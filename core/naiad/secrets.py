@@ -51,7 +51,7 @@ HARMLESS |= {"driver", "protocol", "type", "name", "bucket", "anon", "use_ssl", 
 
 
 def redacted(text: str) -> str:
-    """Return a text without the passwords and tokens that can be told by where they stand.
+    """Return a text with the passwords and tokens masked that are recognizable by their context.
 
     >>> redacted("cannot read https://me:hunter2@host/x.csv?sig=abc: PASSWORD=x, max_tokens=512")
     'cannot read https://***@host/x.csv?sig=***: PASSWORD=***, max_tokens=512'
@@ -63,7 +63,7 @@ def redacted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Values that must not be written, whatever they stand in, besides what can be told by where it stands."""
+    """Known secret values, masked in any text in addition to recognizable ones."""
 
     known: frozenset[str] = frozenset()
 
@@ -82,7 +82,7 @@ class Secrets:
         return redacted(text)
 
     def hidden(self, value: Any, name: str = "") -> Any:
-        """Return a value without them: a mapping item by item, and all of what has the name of a secret."""
+        """Return a value with secrets masked: mappings item by item, and values under secret names whole."""
         if isinstance(value, Mapping):
             return {key: self.hidden(item, str(key)) for key, item in value.items()}
         if isinstance(value, bool | int | float) or value is None:
@@ -104,7 +104,7 @@ class Secrets:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what has this name is most likely a secret.
+    """Whether a name is most likely that of a secret.
 
     >>> [is_secret_name(name) for name in ("DB_PASSWORD", "apiKey", "hf_token", "pad_token", "max_tokens", "compass")]
     [True, True, True, False, False, False]
@@ -124,7 +124,7 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 def _values(value: object, name: str) -> Iterable[str]:
-    """Yield what of credentials is secret."""
+    """Yield the secret values in credentials."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _values(item, str(key).lower())

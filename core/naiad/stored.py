@@ -1,4 +1,4 @@
-"""What every container shares beside fields: a folder of its own, and how it is begun, gone on with and left."""
+"""The base of containers that have a folder: beginning, resuming, stopping."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class StoredContainer(Container):
         return place
 
     def _enter(self, place: Store, ticket: Ticket, ops: Sequence[Op], given: Mapping[str, Any]) -> None:
-        """Begin what a ticket is for, or go on with it if another process has begun it."""
+        """Begin the reserved container, or resume it if another process has begun it."""
         if not ticket.is_new and _is_begun(ticket.folder):
             self._go_on(ticket.folder, ticket.id, given)
             return
@@ -75,7 +75,7 @@ class StoredContainer(Container):
             raise
 
     def _go_on(self, folder: RunDirectory, name: str | None, given: Mapping[str, Any]) -> None:
-        """Open a container that exists; it changes by nothing but what was given."""
+        """Open an existing container, changing only the arguments that were given."""
         self._attach(folder, name, "owner", [])
         for path in ("name", "description"):
             if given.get(path) is not None:
@@ -176,7 +176,7 @@ def _restored(home: type[StoredContainer], kept: dict[str, Any]) -> StoredContai
 
 
 def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: Sequence[str] = ()) -> list[Op]:
-    """What is known of a container from its beginning: texts below `sys` that are not None, flags that are not set."""
+    """Return the first ops of a container: given texts below `sys`, and unset flags."""
     at = clock.now()
     known = {f"sys/{name}": scalars.pack_text(text) for name, text in texts.items() if text is not None}
     return [
@@ -197,7 +197,7 @@ def user_name() -> str:
 
 
 def _is_begun(folder: RunDirectory) -> bool:
-    """Whether the process that took the id has said what the container is; False if it died before."""
+    """Whether the process that took the id has written the container's facts; False if it died first."""
     reader = Reader(folder)
     until = clock.monotonic() + BEGIN_SECONDS
     while "sys/id" not in reader.kinds():

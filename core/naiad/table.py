@@ -1,4 +1,4 @@
-"""Tables of runs, models and model versions: what `fetch_runs_table()` and its like return."""
+"""Tables of runs, models and model versions: the results of `fetch_runs_table()` and its like."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SHOWN_COLUMNS = 20
 
 
 class Table:
-    """What was found, as it was when it was fetched. It can be read more than once.
+    """A table of found containers, as of the fetch. It can be read more than once.
 
     >>> from naiad import init_project
     >>> table = init_project().fetch_runs_table(columns=["lr", "train/loss:min"], sort_by="train/loss:min")
@@ -71,7 +71,7 @@ class Table:
         return f"<Table of {len(self):,} {noun}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: as many of the columns and rows as there is room for."""
+        """Return HTML for a notebook, with as many columns and rows as fit."""
         names = self.column_names
         shown_names = names[:SHOWN_COLUMNS]
         rows = ([self._text(row, name) for name in shown_names] for row in range(len(self)))
@@ -200,7 +200,7 @@ class TableEntry:
         return TableCell(self, path)
 
     def get_attribute_type(self, path: str) -> str:
-        """Return what Neptune calls the kind of a field: "float", "floatSeries", ...
+        """Return Neptune's name for the kind of a field: "float", "floatSeries", ...
 
         Raises:
             NaiadValueError: the run has no such field.
@@ -209,7 +209,7 @@ class TableEntry:
         return NEPTUNE_TYPES.get(kind, kind)
 
     def get_attribute_value(self, path: str) -> Any:
-        """Return the value of a field: of a series the last one, or what `:min` and the like after the path ask for.
+        """Return the value of a field; of a series the last one, or the aspect after the path, such as `:min`.
 
         Raises:
             NaiadValueError: the run has no such field.
@@ -290,7 +290,7 @@ def fetch_table(
     progress_bar: ProgressBarType | None = None,
     also: Sequence[Node] = (),
 ) -> Table:
-    """Find the containers of a kind: what `fetch_runs_table`, `fetch_models_table` and their like have in common.
+    """Find the containers of a kind; the common part of `fetch_runs_table` and its like.
 
     Raises:
         InvalidQuery: `query` is no query.

@@ -1,4 +1,4 @@
-"""Stores that last as long as their run: what `mode="debug"` writes to."""
+"""Stores that last as long as their run, for `mode="debug"`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def temporary_store() -> Store:
 
 
 def remove_temporary_store(root: Path) -> None:
-    """Remove it with all its runs; what the system will not give up stays for its own cleaning."""
+    """Remove a temporary store, ignoring files that the system does not let go."""
     import shutil
 
     shutil.rmtree(root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The trash: what is in it is hidden from listings, can be taken out again, and can be deleted for good."""
+"""The trash: its containers are hidden from listings, and can be restored or deleted for good."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAG = "sys/trashed"
 
 
 class Item(NamedTuple):
-    """A container, and the id that the user knows it by."""
+    """A container, and its id for users."""
 
     id: str
     folder: RunDirectory
@@ -73,7 +73,7 @@ def move(items: Iterable[Item], *, is_out: bool = False) -> None:
 
 
 def require_in_trash(items: Iterable[Item]) -> None:
-    """Raise for what was not thrown away before.
+    """Raise for a container that is not in the trash.
 
     Raises:
         NotInTrash: one of them is not in the trash.
@@ -88,7 +88,7 @@ def require_in_trash(items: Iterable[Item]) -> None:
 
 
 def delete(store: Store, items: Sequence[Item]) -> list[Item]:
-    """Delete containers for good, models with all their versions, and return what is gone.
+    """Delete containers for good, models with all their versions, and return the deleted ones.
 
     Their folders are gone at once. The content of files that no other run has goes with them, except what was used in
     the last ten minutes: `naiad gc` frees that later.

@@ -1,4 +1,4 @@
-"""The tree of what exists in a run: paths, the field at each, and the namespaces between. It knows nothing of storing.
+"""The tree of a run's fields: paths, the field at each, and the namespaces between. It does not store anything.
 
 A path is a field or a namespace, never both.
 """
@@ -19,7 +19,7 @@ MOST_COMPARED = 2_000  # paths looked at for a suggestion; keeps a typo cheap in
 
 
 class Tree(Generic[T]):
-    """What is stored at each path, and which names lie below each namespace.
+    """A tree of leaves by path, with the names below each namespace.
 
     A namespace exists as long as something is stored below it.
     """
@@ -105,12 +105,12 @@ class Tree(Generic[T]):
         return list(dict.fromkeys([*closest, *below]))[:most]
 
     def hint(self, path: str) -> str:
-        """Return what a message about a mistyped path ends with: a sentence with those, or nothing."""
+        """Return the end of a message about a mistyped path: a sentence with similar paths, or ""."""
         near = ", ".join(f'"{known}"' for known in self.near(path))
         return f" Nearby: {near}." if near else ""
 
     def completions(self, prefix: str = "", most: int = 1000) -> list[str]:
-        """Return what may follow a namespace inside brackets: relative paths of fields and namespaces."""
+        """Return the completions of a namespace: relative paths of its fields and namespaces."""
         start = len(prefix) + 1 if prefix else 0
         return [path[start:] for path in itertools.islice(self._walk(prefix, with_namespaces=True), most)]
 

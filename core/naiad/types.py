@@ -71,7 +71,7 @@ class Atom(Value):
     value: Any
 
     def __post_init__(self) -> None:
-        """Bring the value into the type of its kind, or refuse it."""
+        """Convert the value to the type of its kind, or raise."""
         given = self.value.value if isinstance(self.value, StringifyValue) else self.value
         try:
             found = plain(given)
@@ -163,7 +163,7 @@ class String(Atom):
     value: str
 
     def __post_init__(self) -> None:
-        """Write out what `stringify_unsupported` has marked, whatever it is."""
+        """Convert a value marked by `stringify_unsupported` to text."""
         if isinstance(self.value, StringifyValue):
             object.__setattr__(self, "value", str(self.value))
         super().__post_init__()
@@ -232,7 +232,7 @@ class FloatSeries(Series):
     steps: Iterable[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check what needs no path."""
+        """Check the columns."""
         self._take(timestamps=self.timestamps, steps=self.steps)
 
 
@@ -246,7 +246,7 @@ class StringSeries(Series):
     steps: Iterable[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check what needs no path."""
+        """Check the columns."""
         self._take(timestamps=self.timestamps, steps=self.steps)
 
 
@@ -262,13 +262,13 @@ class FileSeries(Series):
     description: str | None = None
 
     def __post_init__(self) -> None:
-        """Check what needs no path."""
+        """Check the columns."""
         self._take(timestamps=self.timestamps, steps=self.steps)
 
 
 @dataclass(frozen=True)
 class FileSet(Value):
-    """Files by name: what a path, a pattern or a list of them matches. Assigned to a field, they replace its files."""
+    """Files by name, from a path, a pattern or a list. Assigned to a field, they replace its files."""
 
     kind: ClassVar[str] = "file_set"
     file_globs: Any
@@ -325,7 +325,7 @@ class Namespace(Value):
     value: Mapping[Any, Any]
 
     def __post_init__(self) -> None:
-        """Take a mapping or what argparse returns."""
+        """Convert a mapping or an argparse namespace."""
         mapping = as_mapping(self.value)
         if mapping is None:
             raise NaiadTypeError(f"Namespace cannot hold {shown(self.value)}.\nGive it a dict.")
@@ -367,7 +367,7 @@ class ModelVersionStage(str, Enum):
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
-    """Return what stands for several values below one path as a mapping, and None for anything else."""
+    """Return a dict, namespace or mapping value as a mapping, and None for anything else."""
     if isinstance(value, Namespace):
         return value.value
     if isinstance(value, Mapping):

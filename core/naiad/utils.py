@@ -1,4 +1,4 @@
-"""What users import beside the run: `stringify_unsupported`, `describe`. And `flatten`: dicts become single values."""
+"""Functions for users: `stringify_unsupported` and `describe`; and `flatten`, from dicts to single values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def stringify_unsupported(value: Any, expand: bool = False) -> Any:
 
 
 def describe(subject: object) -> dict[str, Any]:
-    """Return what plugins say of a model or an estimator, as a dict that can be assigned.
+    """Return a plugin's description of a model or an estimator, as a dict to assign.
 
     Raises:
         UnsupportedValue: no plugin knows the like of it.
@@ -104,7 +104,7 @@ def _collect(value: Any, path: str, above: tuple[int, ...], leaves: list[tuple[s
 
 
 def _entered(value: object, above: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the identities of this value and those around it, or refuse to go deeper."""
+    """Return the identities of a value and those around it, or raise at cycles and depth."""
     if id(value) in above:
         raise NaiadValueError(f"A dict that contains itself cannot be stored: {shown(value)}.")
     if len(above) >= DEEPEST:
