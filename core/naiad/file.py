@@ -115,7 +115,7 @@ class File(Value):
             extension: "txt" for text and "bin" for bytes, if it is None.
         """
         if not hasattr(stream, "read"):
-            raise NaiadTypeError(f"A stream has a read(), and {shown(stream)} has none.", value=stream)
+            raise NaiadTypeError(f"A stream needs a read() method, and {shown(stream)} has none.", value=stream)
         if getattr(stream, "closed", False):
             raise InvalidArgument("The stream is closed, so nothing can be read from it.\nOpen it again.")
         if seek is not None and getattr(stream, "seekable", bool)():

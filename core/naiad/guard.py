@@ -74,5 +74,5 @@ class Attempt:
         message = f"{self._adapter} could not {self._doing}: {cause}"
         with suppress(NaiadError, OSError):  # the run itself may be what fails
             self._place[ERRORS].append(message)
-        said = f"{message}\nIt goes on without; this is said once, and noted at {ERRORS!r}."
+        said = f"{message}\nThe program goes on. This is warned about once, and logged at {ERRORS!r}."
         warn_once((*about, self._doing, cause), said, PluginWarning)

@@ -61,8 +61,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 
 _NO_EFFECT = {
     "proxies": "no network is used",
-    "async_lag_callback": "what is logged is on disk when the call returns, so that nothing lags",
-    "async_no_progress_callback": "what is logged is on disk when the call returns, so that nothing lags",
+    "async_lag_callback": "data is on disk when the logging call returns, so there is no lag",
+    "async_no_progress_callback": "data is on disk when the logging call returns, so there is no lag",
 }
 
 
@@ -93,7 +93,7 @@ def refuse_unknown(caller: str, unknown: Mapping[str, object]) -> None:
     for name in unknown:
         if name in ("project_qualified_name", "backend"):
             raise LegacyUsage(
-                f"{name}= belongs to Neptune's API before 1.0, which naiad does not have.\n"
+                f"{name}= belongs to Neptune's API before 1.0, which naiad does not support.\n"
                 "Use init_run(project=..., with_id=...)."
             )
         raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
@@ -144,7 +144,7 @@ def require_agreement(with_id: str | None, name: str, value: str, agree: bool) -
     """Raise if an argument for a new container contradicts the id of an existing one."""
     if not agree:
         raise InvalidArgument(
-            f"with_id={with_id!r} and {name}={value!r} do not belong together.\nGive one of them.",
+            f"with_id={with_id!r} and {name}={value!r} contradict each other.\nGive one of them.",
             argument=name,
             value=value,
         )

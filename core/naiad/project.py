@@ -184,7 +184,7 @@ def existing_project(store: Store, name: str) -> None:
         names = ", ".join(sorted(map(repr, known))) or "none"
         raise ProjectNotFound(
             f"Store {store.root} has no project {name!r}. It has: {names}.\n"
-            "Its first run makes it, or naiad.management.create_project().",
+            "Create it by its first run or by naiad.management.create_project().",
             project=name,
         )
 

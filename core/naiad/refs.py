@@ -111,5 +111,5 @@ def read_facts(text: str | bytes, made_of: type[T]) -> T:
     try:
         return msgspec.convert(json.loads(text), made_of)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
-        what = f"it tells of no {getattr(made_of, '__name__', made_of)} ({error})"
+        what = f"it is not a {getattr(made_of, '__name__', made_of)} ({error})"
         raise DamagedData(f"An entry of a run is damaged: {what}.", file="", offset=0, what=what) from error

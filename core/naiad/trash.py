@@ -81,7 +81,7 @@ def require_in_trash(items: Iterable[Item]) -> None:
     for item in items:
         if not _is_trashed(item.folder):
             raise NotInTrash(
-                f"{item.folder.kind.title} {item.id} is not in the trash, and only what is there is deleted.\n"
+                f"{item.folder.kind.title} {item.id} is not in the trash, so it cannot be deleted.\n"
                 f"Put it there with: naiad trash {item.id}",
                 run_id=item.id,
             )
@@ -128,7 +128,7 @@ def _free_content(store: Store) -> None:
     try:
         collect(store)
     except DamagedData as problem:
-        warn_once((store.root, "content"), f"What is deleted is gone, but its files are not freed yet. {problem}")
+        warn_once((store.root, "content"), f"The runs are deleted, but their files are not freed yet. {problem}")
 
 
 def _is_trashed(folder: RunDirectory) -> bool:

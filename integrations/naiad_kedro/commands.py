@@ -35,17 +35,17 @@ def group() -> None:
 
 
 @group.command()
-@click.option("--project", default="", help="Where runs belong to; the name of this folder if not given.")
-@click.option("--base-namespace", default=INTEGRATION.base, show_default=True, help="Where in a run to log.")
+@click.option("--project", default="", help="The project of the runs; by default the name of this folder.")
+@click.option("--base-namespace", default=INTEGRATION.base, show_default=True, help="The namespace to log to.")
 @click.option("--config", default="base", show_default=True, help="The folder in conf/ for naiad.yml.")
-@click.option("--dependencies", default="", help='A file of requirements to keep, or "infer".')
+@click.option("--dependencies", default="", help='A requirements file to store, or "infer".')
 @click.pass_obj
 def init(metadata: Any, project: str, base_namespace: str, config: str, dependencies: str) -> None:
     """Enable logging in this Kedro project by writing naiad.yml."""
     folder = Path(metadata.project_path) / settings.CONF_SOURCE / config
     for name in FILES:
         for known in sorted(folder.glob(f"{name}.y*ml")):
-            click.echo(f"{known} is there already; it was not changed.")
+            click.echo(f"{known} already exists; it was not changed.")
             return
     file = folder / "naiad.yml"
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def init(metadata: Any, project: str, base_namespace: str, config: str, dependen
     }
     text = TEMPLATE.format(**{name: _quoted(text) for name, text in texts.items()})
     file.write_text(text, encoding="utf-8")
-    click.echo(f"Created {file}. The next `kedro run` is logged; `naiad ls` lists what was.")
+    click.echo(f"Created {file}. The next `kedro run` is logged; `naiad ls` lists the runs.")
 
 
 def _quoted(text: str) -> str:

@@ -118,7 +118,7 @@ def _without_secrets(patterns: list[str]) -> list[str]:
     if not secret:
         return patterns
     names = ", ".join(map(shown, secret))
-    warn_once(("kedro", "secrets", names), f"Not kept, because there is a secret in it: {names}.", PluginWarning)
+    warn_once(("kedro", "secrets", names), f"Not uploaded, because it contains a secret: {names}.", PluginWarning)
     return [file for file in found if file not in secret and os.path.isfile(file)]
 
 

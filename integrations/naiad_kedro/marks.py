@@ -126,7 +126,7 @@ def _apart(place: Handler, data: Any) -> list[tuple[Handler, Any]]:
 def _location(dataset: Any) -> str:
     path = location(dataset)
     if path is None:
-        raise NaiadValueError(f"A {type(dataset).__name__} is kept in no file, so none can be logged.")
+        raise NaiadValueError(f"A {type(dataset).__name__} has no file, so none can be logged.")
     return os.fspath(path)
 
 

@@ -200,4 +200,4 @@ def safe(error: BaseException, secrets: Secrets) -> BaseException:
         return error
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return type(error)()  # it says how the run ends
-    return RuntimeError(f"{type(error).__name__}, without what is secret in it:\n{hidden}")
+    return RuntimeError(f"{type(error).__name__} (secrets masked):\n{hidden}")

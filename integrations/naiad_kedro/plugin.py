@@ -31,7 +31,7 @@ INTEGRATION = Integration(
         _row(_PIPELINE, "{base}/execution_order", "string", "the nodes in their order"),
         _row(_PIPELINE, "{base}/status", "string", "`running`, then `done`, `failed` or `interrupted`"),
         _row("after_pipeline_run", "{base}/execution_time", "float", "of the pipeline, in seconds"),
-        _row(_PIPELINE, "{base}/log", "string_series", "what began and ended"),
+        _row(_PIPELINE, "{base}/log", "string_series", "starts and ends of nodes and pipeline"),
         _row(_PIPELINE, "{base}/parameters/{name:path}", "atom", "the parameters, nested ones by themselves"),
         _row(
             _PIPELINE, "{base}/catalog/parameters/{name}", "atom", "the parameters as Neptune kept them: dicts as text"
@@ -67,7 +67,7 @@ INTEGRATION = Integration(
             "any",
             "{base}/integration/renamed/{path:path}",
             "string",
-            "the name of what is kept at this path because its own is taken: `lr/decay` beside `lr`",
+            "the original name of a value whose own path is taken: `lr/decay` beside `lr`",
             when="taken names",
         ),
         _row(
@@ -77,7 +77,7 @@ INTEGRATION = Integration(
             "likewise, of the metrics in a dict",
             when="taken names",
         ),
-        _row("any", "{base}/integration/errors", "string_series", "what could not be logged", when="trouble"),
+        _row("any", "{base}/integration/errors", "string_series", "errors of logging", when="trouble"),
     ),
 )
 

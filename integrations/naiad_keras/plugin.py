@@ -41,7 +41,7 @@ INTEGRATION = Integration(
             "{base}/model/compile_config/{option:path}",
             "atom",
             "assign",
-            "what `compile()` was given, in place of that of an earlier fit",
+            "the arguments of `compile()`, in place of those of an earlier fit",
         ),
         Row(
             "on_train_begin",
@@ -169,7 +169,7 @@ INTEGRATION = Integration(
             "`samples`, `batches` and `seconds` of each `predict()`",
             when="log_predict_calls",
         ),
-        Row("on_train_end", "{base}/model/history", "file", "upload", "what `fit()` returns, as JSON"),
+        Row("on_train_end", "{base}/model/history", "file", "upload", "the result of `fit()`, as JSON"),
         Row(
             "on_train_end",
             "{base}/model/final",
@@ -183,7 +183,7 @@ INTEGRATION = Integration(
             "{base}/integration/errors",
             "string_series",
             "append",
-            "what could not be logged, and why",
+            "errors of logging, with their reasons",
             when="error",
         ),
         Row(
@@ -191,7 +191,7 @@ INTEGRATION = Integration(
             "{base}/integration/renamed/{path:path}",
             "string",
             "assign",
-            "the name of what is kept at this path because its own is taken: `acc` beside `acc/top`",
+            "the original name of a value whose own path is taken: `acc` beside `acc/top`",
             when="taken names",
         ),
     ),

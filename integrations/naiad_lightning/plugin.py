@@ -29,7 +29,7 @@ INTEGRATION = Integration(
         Row("log_hyperparams", "{base}/hyperparams/{name:path}", "atom", "assign", "the hyperparameters"),
         Row("log_metrics", "{base}/{metric:path}", "float_series", "append", "metrics at the step Lightning gives"),
         Row("log_metrics", "{base}/epoch", "float_series", "append", "the epoch of each step"),
-        Row(SAVED, "{base}/model/checkpoints/{name:path}", "file", "upload", "what is kept now", when=CHECKPOINTS),
+        Row(SAVED, "{base}/model/checkpoints/{name:path}", "file", "upload", "the files kept now", when=CHECKPOINTS),
         Row(SAVED, "{base}/model/best_model_path", "string", "assign", "where the best is", when=CHECKPOINTS),
         Row(SAVED, "{base}/model/best_model_score", "float", "assign", "its score", when=SCORED),
         *(
@@ -38,7 +38,7 @@ INTEGRATION = Integration(
                 ("aliases", "string", "`best`, `last`, both or nothing", CHECKPOINTS),
                 ("epoch", "int", "when it was saved", CHECKPOINTS),
                 ("step", "int", "when it was saved", CHECKPOINTS),
-                ("monitor", "string", "what makes it good", SCORED),
+                ("monitor", "string", "the metric that ranks it", SCORED),
                 ("mode", "string", "`min` or `max`", SCORED),
                 ("score", "float", "how good it is", SCORED),
             )
@@ -58,7 +58,7 @@ INTEGRATION = Integration(
         Row("finalize", "{base}/status", "string", "assign", "`success`, `failed`, `interrupted` or `finished`"),
         *(
             Row("finalize", f"{{base}}/exception/{fact}", "string", "assign", meaning, when="exception")
-            for fact, meaning in (("type", "what ended it"), ("message", "its text"), ("traceback", "where it was"))
+            for fact, meaning in (("type", "its class"), ("message", "its text"), ("traceback", "where it was"))
         ),
         *(
             Row(
@@ -88,7 +88,7 @@ INTEGRATION = Integration(
             "{base}/integration/errors",
             "string_series",
             "append",
-            "what could not be logged",
+            "errors of logging",
             when="trouble",
         ),
         Row(
@@ -96,7 +96,7 @@ INTEGRATION = Integration(
             "{base}/integration/renamed/{path:path}",
             "string",
             "assign",
-            "the name of what is kept at this path because its own is taken: `loss/top` beside `loss`",
+            "the original name of a value whose own path is taken: `loss/top` beside `loss`",
             when="taken names",
         ),
     ),

@@ -85,11 +85,11 @@ INTEGRATION = Integration(
             "scoring",
         ),
         Row("on_fit_task_end", "{base}/fit/scores/{score}", "float", "assign", "of the end", "scoring and single"),
-        Row("teardown", "{base}/fit/exception/type", "string", "assign", "what ended the fit", "exception"),
+        Row("teardown", "{base}/fit/exception/type", "string", "assign", "the exception's class", "exception"),
         Row("teardown", "{base}/fit/exception/message", "string", "assign", "its message", "exception"),
         Row("teardown", "{base}/fit/exception/traceback", "string", "assign", "its traceback", "exception"),
         Row("autolog", "{base}/train/metrics/{metric}", "float", "assign", "on the training data", "log_train_metrics"),
-        Row("any", "{base}/integration/errors", "string_series", "append", "what could not be logged", "trouble"),
+        Row("any", "{base}/integration/errors", "string_series", "append", "errors of logging", "trouble"),
     ),
 )
 """The rows of a fit are those of NaiadCallback and of `autolog`, which gives each fit a namespace."""

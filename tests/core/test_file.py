@@ -159,7 +159,7 @@ def test_pipe_is_read_though_it_cannot_seek() -> None:
 
 @pytest.mark.parametrize("stream", ["text", b"bytes", None, 5])
 def test_what_cannot_be_read_is_no_stream(stream: object) -> None:
-    with pytest.raises(NaiadTypeError, match="A stream has a read"):
+    with pytest.raises(NaiadTypeError, match="A stream needs a read"):
         File.from_stream(stream)
 
 

@@ -156,7 +156,7 @@ def test_what_needs_a_server_says_why(name: str) -> None:
     function = getattr(management, name)
     needed = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
 
-    with pytest.raises(NeedsServer, match=r"keeps everything in a folder and has no .*\n.*permissions"):
+    with pytest.raises(NeedsServer, match=r"stores everything in a folder and has no .*\n.*permissions"):
         function(**{each.name: "x" for each in needed})
     with pytest.raises(NotImplementedError):
         function(**{each.name: "x" for each in needed}, api_token="token")

@@ -334,8 +334,8 @@ def test_model_that_could_not_begin_leaves_its_key_free(monkeypatch: pytest.Monk
         (lambda: naiad.init_model_version(model="DIGITS-1"), InvalidArgument, "not of a run"),
         (lambda: naiad.init_run(with_id="DIGITS-CNN"), RunNotFound, "is a model, not a run"),
         (lambda: naiad.init_model_version("DIGITS-CNN"), ModelVersionNotFound, "is a model, not a model version"),
-        (lambda: naiad.init_model("DIGITS-CNN", key="DNN"), InvalidArgument, "do not belong together"),
-        (lambda: naiad.init_model_version("A-B-1", model="A-C"), InvalidArgument, "do not belong together"),
+        (lambda: naiad.init_model("DIGITS-CNN", key="DNN"), InvalidArgument, "contradict each other"),
+        (lambda: naiad.init_model_version("A-B-1", model="A-C"), InvalidArgument, "contradict each other"),
         (lambda: naiad.init_project("unknown"), ProjectNotFound, "It has: 'digits'"),
         (lambda: naiad.init_model(5), NaiadTypeError, "with_id="),  # type: ignore[arg-type]  # that is the test
         (lambda: naiad.init_model(key=5), NaiadTypeError, "key="),  # type: ignore[arg-type]  # that is the test

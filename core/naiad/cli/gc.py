@@ -14,7 +14,7 @@ from naiad.storage.local.gc import collect
 
 
 @click.command()
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; only print how much would be freed.")
 @json_option
 @click.pass_obj
 def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:

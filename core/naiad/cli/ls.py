@@ -33,10 +33,10 @@ STATE_STYLES = {
 
 @click.command()
 @click.argument("what", type=click.Choice(LISTED), default=RUN.folder, metavar="[WHAT]")
-@click.option("--project", help="Only what belongs to this project.")
-@click.option("--tag", "tags", multiple=True, help="Only what has this tag; given twice, both.")
-@click.option("--state", type=click.Choice(STATES), help="Only what is in this state.")
-@click.option("--trashed", "is_trashed", is_flag=True, help="What is in the trash instead.")
+@click.option("--project", help="Only items of this project.")
+@click.option("--tag", "tags", multiple=True, help="Only items with this tag; repeat it to require several.")
+@click.option("--state", type=click.Choice(STATES), help="Only items in this state.")
+@click.option("--trashed", "is_trashed", is_flag=True, help="List the trash instead.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
 @json_option
 @click.pass_obj

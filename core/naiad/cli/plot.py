@@ -23,8 +23,8 @@ BUCKETS = 1000  # items of a curve in JSON
 @click.command()
 @click.argument("run")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("--width", type=click.IntRange(min=20), help="Columns; those of the terminal otherwise.")
-@click.option("--height", type=click.IntRange(min=6), help="Lines; what fits the terminal otherwise.")
+@click.option("--width", type=click.IntRange(min=20), help="Width in columns; by default that of the terminal.")
+@click.option("--height", type=click.IntRange(min=6), help="Height in lines; by default as many as fit the terminal.")
 @json_option
 @click.pass_obj
 def plot(

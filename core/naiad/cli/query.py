@@ -26,7 +26,7 @@ NEWEST_FIRST = "sys/creation_time"
 @click.argument("nql", required=False, default="", metavar="NQL")
 @click.option("--project", help="Only runs of this project.")
 @click.option("--columns", help="Paths, separated by commas; with :min, :max, :average, :variance. '*' for all.")
-@click.option("--sort", "sort_by", help="The column to sort by, the largest first.")
+@click.option("--sort", "sort_by", help="The column to sort by, in descending order.")
 @click.option("--ascending", is_flag=True, help="The smallest first.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV, with a header.")

@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False)
-@click.option("--catalog", "is_catalog", is_flag=True, help="Make the table of all runs anew from their folders.")
-@click.option(
-    "--take-over", "is_taken_over", is_flag=True, help="Declare a writer of the run dead that gives no sign of life."
-)
+@click.option("--catalog", "is_catalog", is_flag=True, help="Rebuild the table of all runs from their folders.")
+@click.option("--take-over", "is_taken_over", is_flag=True, help="Declare silent writers of the run dead.")
 @json_option
 @click.pass_obj
 def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
@@ -53,7 +51,7 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
         damages = [damage_item(damage) for damage in done.damages]
         print_document({"run": run, "original": done.kept and str(done.kept), **counts, "damages": damages})
     elif done.kept is None:
-        print_lines([f"{clean(run)} is whole; nothing {'else ' if done.taken else ''}was changed."])
+        print_lines([f"{clean(run)} is intact; nothing {'else ' if done.taken else ''}was changed."])
     else:
         print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
         print_lines(f"lost field: {clean(path)}" for path in done.lost_fields)
@@ -78,4 +76,4 @@ def _rebuild(store: Store, is_json: bool) -> None:
     if is_json:
         print_document({"containers": count})
     else:
-        print_lines([f"The catalog was made anew from {count:,} folders."])
+        print_lines([f"The catalog was rebuilt from {count:,} folders."])

@@ -64,7 +64,7 @@ def existing_store(path: Path | None) -> Store:
     if not store.root.is_dir():
         raise StorageError(
             f"There is no store at {str(store.root)!r}.\n"
-            "The first run makes one; `naiad --store PATH` or NAIAD_STORE names another."
+            "The first run creates one; `naiad --store PATH` or NAIAD_STORE names another."
         )
     return store
 

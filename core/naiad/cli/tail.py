@@ -36,7 +36,7 @@ Columns: TypeAlias = "Points | Texts"
 @click.argument("run")
 @click.argument("path")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many points.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is added while the run is running.")
+@click.option("-f", "--follow", is_flag=True, help="Follow the series while the run is running.")
 @json_option
 @click.pass_context
 def tail(ctx: click.Context, run: str, path: str, lines: int, follow: bool, is_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""`naiad verify`: whether everything is as it was written."""
+"""`naiad verify`: whether no damage found."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
         for torn in its_own.torn:
             print_note(f"In {name} {clean(str(torn))}; a kill or a power cut explains that.")
         for shadowed in its_own.shadowed:
-            print_note(f"In {name} {shadowed}; what was written to the later one is kept but not shown.")
+            print_note(f"In {name} {shadowed}; the later one is stored but not shown.")
     print_note(_verdict(damages))
     ctx.exit(1 if found else 0)
 
@@ -90,6 +90,6 @@ def _verdict(damages: list[tuple[str, list[Damage]]]) -> str:
     runs = "1 run" if count == 1 else f"{count:,} runs"
     broken = [name for name, its_own in damages if its_own]
     if not broken:
-        return f"{runs} checked, everything is as it was written."
+        return f"{runs} checked, no damage found."
     others = " and others" if len(broken) > SHOWN else ""
     return f"{runs} checked, damage in {', '.join(broken[:SHOWN])}{others}."

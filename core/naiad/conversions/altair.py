@@ -34,7 +34,7 @@ def naiad_html(subject: Any) -> str | None:
 def _has_vega() -> bool:
     if find_spec("vl_convert"):
         return True
-    message = "A page with an Altair chart was made that needs internet to draw it."
-    remedy = "Install what makes it need none: pip install vl-convert-python"
+    message = "The page of an Altair chart needs internet access to be drawn."
+    remedy = "To make such pages self-contained: pip install vl-convert-python"
     warn_once("altair without vl-convert", f"{message}\n{remedy}", NaiadWarning)
     return False

@@ -65,8 +65,8 @@ def _scaled(array: Array) -> Array:
         return (array.astype(np.int64) if array.dtype.kind in "biu" else array) * 255
     warn_once(
         "autoscale",
-        f"An image has values from {low:g} to {high:g}; those outside 0 to 255 turn into other colours.\n"
-        "Scale it to 0 to 1 or 0 to 255, or say autoscale=False.",
+        f"An image has values from {low:g} to {high:g}; values outside 0 to 255 wrap around to other colours.\n"
+        "Scale it to 0 to 1 or 0 to 255, or pass autoscale=False.",
         NaiadWarning,
     )
     return array

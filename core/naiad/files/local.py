@@ -66,7 +66,7 @@ class LocalDriver(ArtifactDriver):
         try:
             fd = open_file(path)
         except FileNotFound as error:
-            raise OriginalMissing(f"The tracked file {path!r} is not there any more.", path=path) from error
+            raise OriginalMissing(f"The tracked file {path!r} no longer exists.", path=path) from error
         try:
             if target.exists() and target.samefile(path):
                 _compare(file, path, fd, report)
@@ -81,7 +81,7 @@ class LocalDriver(ArtifactDriver):
 def _compare(file: TrackedFile, path: str, fd: int, report: Callable[[int], object]) -> None:
     if digest(fd, report)[0] != file.content:
         raise OriginalChanged(
-            f"The tracked file {path!r} has other content now than when it was tracked, so it was not copied.",
+            f"The tracked file {path!r} has changed since it was tracked, so it was not copied.",
             path=path,
         )
 

@@ -105,7 +105,7 @@ class RemoteDriver(ArtifactDriver):
                     if self._compare(files, path, file) is None and content != file.content:
                         raise _changed(file)
             except FileNotFoundError as error:
-                message = f"The tracked file {file.location!r} is not there any more."
+                message = f"The tracked file {file.location!r} no longer exists."
                 raise OriginalMissing(message, path=file.location) from error
 
     def _compare(self, files: Any, path: str, file: TrackedFile) -> str | None:
@@ -174,7 +174,5 @@ def _modified(info: dict[str, Any]) -> int:
 
 
 def _changed(file: TrackedFile) -> OriginalChanged:
-    message = (
-        f"The tracked file {file.location!r} has other content now than when it was tracked, so it was not copied."
-    )
+    message = f"The tracked file {file.location!r} has changed since it was tracked, so it was not copied."
     return OriginalChanged(message, path=file.location)

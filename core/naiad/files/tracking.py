@@ -48,7 +48,7 @@ def track(
 def _prefix(destination: str | None) -> str:
     prefix = normal(destination or "")
     if ".." in prefix.split("/"):
-        raise InvalidArgument(f"destination={destination!r} would lead out of the artifact.")
+        raise InvalidArgument(f"destination={destination!r} is outside the artifact.")
     return f"{prefix}/" if prefix else ""
 
 
@@ -64,7 +64,7 @@ def driver_for(location: str) -> ArtifactDriver:
     driver: ArtifactDriver | None = first("naiad_artifact_driver", scheme=scheme)
     if driver is None:
         raise UnsupportedLocation(
-            f"Files at {location!r} cannot be tracked: nothing installed knows {scheme}://.", location=location
+            f"Files at {location!r} cannot be tracked: no installed package supports {scheme}://.", location=location
         )
     return driver
 

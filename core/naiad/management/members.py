@@ -23,8 +23,8 @@ __all__ = [
 
 def _refuse(what: str) -> NoReturn:
     raise NeedsServer(
-        f"naiad keeps everything in a folder and has no {what}.\n"
-        "Who may read or write a store is decided by the permissions of that folder."
+        f"naiad stores everything in a folder and has no {what}.\n"
+        "The permissions of that folder control who may read or write it."
     )
 
 

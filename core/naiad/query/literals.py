@@ -82,10 +82,10 @@ def unquoted(token: Token) -> str:
 def value_of(kind: str, sign: Token, token: Token) -> float | int | str:
     """Return the value that a field of this kind is compared with."""
     if kind not in _READ:
-        raise Problem(sign, f"{sign} does not go with this type{_remedy(kind)}")
+        raise Problem(sign, f"{sign} cannot be used with this type{_remedy(kind)}")
     read, has_order = _READ[kind]
     if sign not in ("=", "!=") and not has_order:
-        raise Problem(sign, f"{sign} does not go with this type, which has no order; use = or !={_remedy(kind)}")
+        raise Problem(sign, f"{sign} cannot be used with this type, which has no order; use = or !={_remedy(kind)}")
     found: float | int | str | None = read(_content(token))
     if found is None:
         raise Problem(token, f"expected {_WANTED[kind]}")
@@ -115,7 +115,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
         size = re2.compile(pattern, options).programsize
     except re2.error as error:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
-        raise Problem(token, f"this is no regular expression ({reason[:80]})") from None
+        raise Problem(token, f"this is not a valid regular expression ({reason[:80]})") from None
     if size > LARGEST_PATTERN:
         raise Problem(token, "this regular expression is too large; repeat fewer times")
     return pattern

@@ -153,7 +153,7 @@ def _normal(path: str) -> str:
 def _unreadable(query: str, place: int, error: lark.UnexpectedCharacters) -> str:
     sign = query[place]
     if sign in "\"'`" and query.count(sign, place) == 1:
-        return f"the {sign} here is not closed by another one"
+        return f"this {sign} is not closed"
     return _expected(error.allowed or set())
 
 

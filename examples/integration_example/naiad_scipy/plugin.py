@@ -13,7 +13,7 @@ INTEGRATION = Integration(
     rows=(
         Row("callback", "{base}/values/{name:path}", "float_series", "append", "the function, and what is watched"),
         Row("end", "{base}/result/{fact}", "atom", "assign", "how it ended"),
-        Row("any", "{base}/integration/errors", "string_series", "append", "what could not be logged", when="trouble"),
+        Row("any", "{base}/integration/errors", "string_series", "append", "errors of logging", when="trouble"),
         Row("any", "{base}/integration/renamed/{path:path}", "string", "assign", "names", when="taken names"),
     ),
 )

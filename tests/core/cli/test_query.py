@@ -85,7 +85,7 @@ def test_repair_makes_the_catalog_anew(cli: Cli, store: Path) -> None:
     before = cli("query", "--columns", "*", "--json").stdout
     (store / "catalog.db").write_bytes(b"garbage")
 
-    assert "The catalog was made anew from 3 folders.\n" == cli("repair", "--catalog").stdout
+    assert "The catalog was rebuilt from 3 folders.\n" == cli("repair", "--catalog").stdout
     assert before == cli("query", "--columns", "*", "--json").stdout
     assert 2 == cli("repair").exit_code == cli("repair", "P-1", "--catalog").exit_code
 

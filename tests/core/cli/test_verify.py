@@ -42,7 +42,7 @@ def test_whole_runs_pass(cli: Cli, digits: str) -> None:
 
         assert 0 == result.exit_code, result.stdout
         assert "" == result.stdout
-        assert "1 run checked, everything is as it was written.\n" == result.stderr
+        assert "1 run checked, no damage found.\n" == result.stderr
     assert [] == json.loads(cli("verify", "--json").stdout)
 
 
@@ -80,8 +80,8 @@ def test_what_is_kept_but_not_shown_is_named_and_no_damage(cli: Cli, monkeypatch
     result = cli("verify", name)
 
     assert 0 == result.exit_code
-    assert f'In {name} two processes defined "n" (int) and then "n/x" (int); what was written' in result.stderr
-    assert "everything is as it was written" in result.stderr
+    assert f'In {name} two processes defined "n" (int) and then "n/x" (int); the later one is stored' in result.stderr
+    assert "no damage found" in result.stderr
 
 
 def test_repair_keeps_the_original(cli: Cli, digits: str, folder: Path) -> None:
@@ -107,6 +107,6 @@ def test_repairing_what_is_whole_changes_nothing(cli: Cli, digits: str) -> None:
     result = cli("repair", digits)
     document = json.loads(cli("repair", digits, "--json").stdout)
 
-    assert (0, f"{digits} is whole; nothing was changed.\n") == (result.exit_code, result.stdout)
+    assert (0, f"{digits} is intact; nothing was changed.\n") == (result.exit_code, result.stdout)
     assert (None, 0, []) == (document["original"], document["lost"], document["damages"])
     assert before == cli("show", digits).stdout

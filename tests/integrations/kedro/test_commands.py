@@ -60,7 +60,7 @@ def test_init_keeps_what_it_is_told(bare: Any) -> None:
 def test_init_changes_no_file_that_is_there(name: str, bare: Any) -> None:
     bare.configure(name, "mine")
 
-    assert "is there already" in init(bare)
+    assert "already exists" in init(bare)
     assert ["catalog.yml", name, "parameters.yml"] == sorted(path.name for path in (bare.path / "conf/base").iterdir())
     assert "mine" == (bare.path / "conf/base" / name).read_text()
 

@@ -83,7 +83,7 @@ def test_configuration_with_a_secret_is_not_kept_as_a_source_file(project: Any) 
     project.configure("catalog_db.yml", "db: {type: pandas.SQLTableDataset, table_name: t, credentials: db}")
     (project.path / "conf/local/credentials.yml").write_text("db: {con: 'sqlite://'}")
 
-    with pytest.warns(PluginWarning, match=r"secret in it: .*catalog_far.yml"):
+    with pytest.warns(PluginWarning, match=r"contains a secret: .*catalog_far.yml"):
         project.run()
 
     project.opened()["source_code/files"].download(str(project.path / "kept.zip"))
