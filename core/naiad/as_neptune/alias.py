@@ -40,7 +40,7 @@ class AliasLoader(Loader):
         self._module = module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module its names; modules below it are imported when they are first asked for."""
+        """Fill the module with its names; modules below it are imported on first access."""
         names = self._module.names()
         vars(module).update(names)
         vars(module)["__all__"] = sorted(name for name in names if name == "__version__" or not name.startswith("_"))
@@ -57,7 +57,7 @@ class AliasLoader(Loader):
 
 
 class AliasFinder(MetaPathFinder):
-    """Finds Neptune's modules and its distribution; whatever has another name is left to the finders after it."""
+    """Import finder for Neptune's modules and distribution; all other names pass."""
 
     def find_spec(
         self,
@@ -76,14 +76,14 @@ class AliasFinder(MetaPathFinder):
         return spec
 
     def find_distributions(self, context: Any = None) -> Iterable[Any]:
-        """Yield the client where it is asked for, or everything that is installed."""
+        """Yield the distribution of the client, or all installed ones."""
         name = getattr(context, "name", None)
         if name is None or name.lower() == PACKAGE:
             yield import_module("naiad.as_neptune.distribution").Client()  # late: it loads much that few processes need
 
 
 def install() -> None:
-    """Answer `import neptune` from here on, and say once where the data goes.
+    """Install the alias for `import neptune`, and print once where the data goes.
 
     Raises:
         AliasTooLate: another package of that name has been imported.
@@ -110,7 +110,7 @@ def _reach_started_processes() -> None:
 
 
 def announce(store: str | None) -> None:
-    """Say on standard error where the data goes, unless this or a parent process has said it.
+    """Print on standard error where the data goes, once per program and its children.
 
     Args:
         store: the folder; the one that a run would use now if None.

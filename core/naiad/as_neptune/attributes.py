@@ -188,7 +188,7 @@ BY_TYPE: dict[str, type[Attribute]] = {
 
 
 def create_attribute_from_type(attribute_type: Any, container: Any, path: list[str]) -> Attribute:
-    """Return a field of a container by what Neptune calls its kind; nothing is stored.
+    """Return a field of a container by Neptune's name of its kind; nothing is stored.
 
     Raises:
         InvalidArgument: there is no such kind.

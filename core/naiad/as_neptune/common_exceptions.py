@@ -1,4 +1,4 @@
-"""`neptune.common.exceptions`: what Neptune's client has in common with its API before 1.0."""
+"""`neptune.common.exceptions`: exceptions that Neptune's client shares with its API before 1.0."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ LEGACY_METHODS = (
 
 @NeptuneObject.register
 class MetadataContainer(Container):
-    """What runs, projects, models and model versions have in common under the alias."""
+    """The common base of runs, projects, models and model versions under the alias."""
 
     LEGACY_METHODS: ClassVar[tuple[str, ...]] = ()
     container_type: ClassVar[ContainerType]
@@ -90,7 +90,7 @@ class MetadataContainer(Container):
     _id: str  # of naiad's classes; it outlives stop()
 
     def __getattr__(self, name: str) -> Any:
-        """Say of a method of Neptune's API before 1.0 that it is one."""
+        """Raise for a method of Neptune's API before 1.0."""
         if name in self.LEGACY_METHODS:
             raise legacy_usage(f"{name}()")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -113,7 +113,7 @@ class MetadataContainer(Container):
         return shown(super().define(path, value, wait=wait))
 
     def _say_where(self) -> None:
-        """Say where the data goes if it is another place than was said when the program began."""
+        """Print where the data goes if the place has changed since the program began."""
         if self._mode != "debug":
             folder = Path(unquote(urlsplit(self.get_url()).path))
             announce(str(folder if self.container_type is ContainerType.PROJECT else folder.parents[1]))

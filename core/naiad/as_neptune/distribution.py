@@ -1,4 +1,4 @@
-"""What `importlib.metadata` finds under the name neptune."""
+"""The distribution `neptune` for `importlib.metadata`."""
 
 from __future__ import annotations
 

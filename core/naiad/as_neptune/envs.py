@@ -1,4 +1,4 @@
-"""`neptune.envs`: the environment variables of Neptune's client, and what each does here."""
+"""`neptune.envs`: the environment variables of Neptune's client, and their effects here."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class InternalServerError(NeptuneApiException):
 
 
 class ClientHttpError(AccountError):
-    """A server refused a request."""
+    """A server rejected a request."""
 
 
 class InternalClientError(Unraised):

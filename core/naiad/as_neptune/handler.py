@@ -36,7 +36,7 @@ def reading(verb: V) -> V:
 
 
 class Handler(NaiadHandler, SupportsNamespaces):
-    """A path of a container, whatever is stored there."""
+    """A path of a container, with or without a field."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ class Handler(NaiadHandler, SupportsNamespaces):
 
     @reading
     def fetch(self) -> Any:
-        """Return what is stored, with moments and the state of a run as Neptune showed them."""
+        """Return the content, with moments and the state of a run in Neptune's form."""
         return views.without(super().fetch(), tuple(filter(None, self._path.split("/"))))
 
     @reading

@@ -41,7 +41,7 @@ RunType: TypeAlias = Run | Handler
 
 
 class ContainerState(Enum):
-    """How far a container is; its values are what `get_state()` returns."""
+    """The life cycle state of a container; its values are those of `get_state()`."""
 
     CREATED = "created"
     STARTED = "started"
@@ -58,11 +58,11 @@ class StructureVersion(Enum):
 
 
 class LegacyExperiment:
-    """What Neptune had before runs; nothing here is one."""
+    """The class of experiments before Neptune 1.0; it has no instances here."""
 
 
 def expect_not_an_experiment(run: object) -> None:
-    """Refuse an experiment of Neptune's API before 1.0.
+    """Raise for an experiment of Neptune's API before 1.0.
 
     Raises:
         NeptuneLegacyIncompatibilityException: it is one.

@@ -21,7 +21,7 @@ init = import_module("naiad_kedro.commands").init
 
 
 class NoHooks:
-    """What kedro-neptune's entry point for hooks finds."""
+    """The target of kedro-neptune's entry point for hooks, which does nothing."""
 
 
 neptune_hooks = NoHooks()

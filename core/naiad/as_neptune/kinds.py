@@ -8,7 +8,7 @@ __all__ = ["ContainerType"]
 
 
 class ContainerType(str, Enum):
-    """What a container is; a member equals its plain name."""
+    """The kind of a container; a member equals its plain name."""
 
     RUN = "run"
     PROJECT = "project"

@@ -7,15 +7,15 @@ from naiad.management.exceptions import *  # noqa: F403 (all of them are Neptune
 
 
 class AccessRevokedOnDeletion(Unraised):
-    """What was deleted cannot be used any more."""
+    """The project was deleted and cannot be used any more."""
 
 
 class AccessRevokedOnMemberRemoval(Unraised):
-    """Somebody else removed the member first."""
+    """The member was removed by another user first."""
 
 
 class AccessRevokedOnServiceAccountRemoval(Unraised):
-    """Somebody else removed the service account first."""
+    """The service account was removed by another user first."""
 
 
 class ActiveProjectsLimitReachedException(Unraised):

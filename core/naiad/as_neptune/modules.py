@@ -23,12 +23,12 @@ class Module(NamedTuple):
     """A function of the home, called when the module has its names."""
 
     def names(self) -> dict[str, Any]:
-        """Return its names with what they stand for."""
+        """Return the names of a module with their objects."""
         home = import_module(self.home)
         return {name: getattr(home, name) for name in self.wanted or home.__all__}
 
     def imported(self) -> None:
-        """Do what importing it does beside."""
+        """Apply the side effects of importing a module."""
         if self.then:
             hook: Callable[[], None] = getattr(import_module(self.home), self.then)
             hook()

@@ -1,4 +1,4 @@
-"""The paths at which Neptune's client keeps what it logs by itself, as `neptune.attributes.constants` names them."""
+"""The paths of Neptune's own fields, under the names of `neptune.attributes.constants`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three charts that neptune-sklearn and neptune-lightgbm ask of scikit-plot, drawn by scikit-learn's displays."""
+"""The three charts of scikit-plot used by neptune-sklearn and neptune-lightgbm, drawn with scikit-learn."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class StandInLoader(Loader):
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Load the real package, or what stands for it."""
+        """Load the real package, or its stand-in."""
         try:
             self._real.exec_module(module)
         except ImportError as problem:

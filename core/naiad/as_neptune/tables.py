@@ -34,7 +34,7 @@ class TableEntry:
         return LeaderboardHandler(self, path)
 
     def get_attribute_type(self, path: str) -> str:
-        """Return what Neptune calls the kind of a field."""
+        """Return Neptune's name for the kind of a field."""
         return str(self._row.get_attribute_type(path))
 
     def get_attribute_value(self, path: str) -> Any:
@@ -79,7 +79,9 @@ class LeaderboardHandler:
 
 
 class Table:
-    """What was found. Going through it takes up where it was left; at its end it begins anew.
+    """A table that is also an iterator.
+
+    Iterating resumes after the last row that was read; at the end it starts again.
 
     A query that is none raises here, at the first use.
     """
@@ -128,7 +130,7 @@ class Table:
 
 
 def as_neptune(fetch: Callable[..., Any], options: dict[str, Any]) -> Table:
-    """Return what naiad finds as a table of Neptune's; a query that is none raises when the table is used."""
+    """Return a table of naiad as one of Neptune's; an invalid query raises when the table is used."""
     try:
         found = fetch(**options)
     except InvalidQuery as problem:

@@ -1,4 +1,4 @@
-"""`neptune.types`: naiad's values, and what Neptune's client has around them."""
+"""`neptune.types`: naiad's values, and further names of Neptune's client."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ GitRefDisabled = NewType("GitRefDisabled", str)
 
 
 class Mode(str, Enum):
-    """What `mode=` takes; a member equals its plain name."""
+    """The modes of `mode=`; a member equals its plain name."""
 
     OFFLINE = "offline"
     DEBUG = "debug"
@@ -102,7 +102,7 @@ class SeriesValue(Generic[T]):
 
 @dataclass(frozen=True)
 class ValueCopy(Value):
-    """What is stored at another place, to be copied: the same as giving the handler itself."""
+    """A value to be copied from another path, equivalent to the handler of that path."""
 
     kind: ClassVar[str] = "copy"
     source_handler: Handler
@@ -122,7 +122,7 @@ class ValueVisitor(Generic[T]):
         return method(value)
 
     def copy_value(self, source_type: Any, source_path: list[str]) -> T:
-        """Handle what is stored at another place."""
+        """Visit the content of another path."""
         raise NotImplementedError
 
     def _unhandled(self, value: Any) -> T:

@@ -1,4 +1,4 @@
-"""`neptune.typing`: what runs, models and their namespaces have in common, for annotations and `isinstance`."""
+"""`neptune.typing`: common protocols of containers and namespaces, for annotations and `isinstance`."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ MILLISECOND = 1000
 
 
 class View(NamedTuple):
-    """One difference between what naiad answers and what a program of Neptune's is shown."""
+    """One difference between naiad's results and those shown to a program of Neptune's."""
 
     subject: str
     naiad: str
@@ -46,7 +46,7 @@ class View(NamedTuple):
 
 
 def make_project(name: str | None, mode: str | None, store: Any) -> None:
-    """Make the project that `init_project` was asked for, unless the store has it or nothing may be written."""
+    """Create the project of `init_project`, unless it exists or the mode is read-only."""
     found = mode or os.environ.get("NAIAD_MODE") or os.environ.get("NEPTUNE_MODE") or "async"
     if name and found in ("async", "sync") and name not in get_project_list(store=store):
         with suppress(ProjectExists):  # several ranks may ask for it at once
@@ -63,7 +63,7 @@ def state(value: str) -> str:
 
 
 def in_milliseconds(value: Any) -> Any:
-    """Return a moment without what is below a millisecond, and anything else as it is.
+    """Return a moment cut to milliseconds, and anything else unchanged.
 
     >>> in_milliseconds(datetime(2024, 5, 1, 12, 0, 0, 123_456))
     datetime.datetime(2024, 5, 1, 12, 0, 0, 123000)
@@ -74,7 +74,7 @@ def in_milliseconds(value: Any) -> Any:
 
 
 def without(value: Any, path: tuple[str, ...]) -> Any:
-    """Return what `fetch()` of a path returns, with moments and the state as Neptune shows them."""
+    """Return the result of `fetch()` with moments and the state in Neptune's form."""
     if isinstance(value, dict):
         return {name: without(item, (*path, name)) for name, item in value.items()}
     return state(value) if path == STATE else in_milliseconds(value)
