@@ -80,11 +80,11 @@ class Plugins:
             if self._manager.has_plugin(plugin.key):
                 self._manager.unregister(name=plugin.key)
 
-    def answers(self, hook: str, facts: dict[str, object], may_refuse: bool = True) -> Iterator[Any]:
+    def results(self, hook: str, facts: dict[str, object], may_refuse: bool = True) -> Iterator[Any]:
         """Call a hook plugin by plugin, and yield each result that is not None."""
         for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
-                answer = _answer(hook, implementation, facts)
+                result = _result(hook, implementation, facts)
             except NaiadWarning:  # where the user made warnings errors
                 raise
             except Exception as problem:  # the plugin guard: foreign code may fail in any way
@@ -92,8 +92,8 @@ class Plugins:
                     raise
                 self.known[implementation.plugin_name].fail(f"in {hook}", problem)
             else:
-                if answer is not None:
-                    yield answer
+                if result is not None:
+                    yield result
 
     def _register(self, plugin: Plugin, namespace: object) -> None:
         """Register the hooks of a plugin, or raise the first mistake in them."""
@@ -112,25 +112,25 @@ def first(hook: str, **facts: object) -> Any:
     >>> from fractions import Fraction
     >>> first("naiad_convert", value=Fraction(1, 4))  # a field takes it as it is, so no plugin is needed
     """
-    return next(answers(hook, **facts), None)
+    return next(results(hook, **facts), None)
 
 
-def answers(hook: str, **facts: object) -> Iterator[Any]:
+def results(hook: str, **facts: object) -> Iterator[Any]:
     """Call a hook and yield each result; the next plugin runs when the next result is needed.
 
     Raises:
         NaiadError: a plugin refuses what the user gave.
     """
-    return _loaded().answers(hook, facts)
+    return _loaded().results(hook, facts)
 
 
-def tell(hook: str, **facts: object) -> list[Any]:
+def call_all(hook: str, **facts: object) -> list[Any]:
     """Call a hook of all plugins and return the results; their errors become warnings.
 
     For the life of a run. It must not cost the start of every script the loading of plugins that only convert, so
     they are loaded for it only where some come from other distributions.
     """
-    return list(_loaded().answers(hook, facts, may_refuse=False)) if _are_worth_loading() else []
+    return list(_loaded().results(hook, facts, may_refuse=False)) if _are_worth_loading() else []
 
 
 @contextmanager
@@ -211,30 +211,30 @@ def _shown_problem(problem: Exception) -> str:
     return format_exception_only(problem)[-1].strip()
 
 
-def _answer(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
+def _result(hook: str, implementation: HookImpl, facts: dict[str, object]) -> object:
     """Call a hook of one plugin, and raise if the result has a wrong type."""
-    answer = implementation.function(*(facts[name] for name in implementation.argnames))
-    if any(_is(answer, promised) for promised in _promised(hook)):
-        return answer
-    raise TypeError(f"it returned {shown(answer)}")
+    result = implementation.function(*(facts[name] for name in implementation.argnames))
+    if any(_is(result, promised) for promised in _promised(hook)):
+        return result
+    raise TypeError(f"it returned {shown(result)}")
 
 
 @cache
 def _promised(hook: str) -> tuple[object, ...]:
-    """Return the types an answer may have, from the annotation of the hook."""
+    """Return the types a result may have, from the annotation of the hook."""
     from naiad import hookspecs
 
-    answer = {"return": getattr(hookspecs, hook).__annotations__["return"]}
-    alone = SimpleNamespace(__annotations__=answer)  # arguments may be of types that only type checkers import
+    result = {"return": getattr(hookspecs, hook).__annotations__["return"]}
+    alone = SimpleNamespace(__annotations__=result)  # arguments may be of types that only type checkers import
     found = get_type_hints(alone, vars(hookspecs))["return"]
     return get_args(found) if get_origin(found) in (Union, UnionType) else (found,)
 
 
-def _is(answer: object, promised: object) -> bool:
+def _is(result: object, promised: object) -> bool:
     """Whether a result has one of these types; of a list, each item."""
     if promised is None or promised is NoneType:
-        return answer is None
+        return result is None
     if get_origin(promised) is list:
         (kind,) = get_args(promised)
-        return isinstance(answer, list) and all(isinstance(item, kind) for item in answer)
-    return isinstance(answer, get_origin(promised) or promised)  # type: ignore[arg-type]  # what is left are classes
+        return isinstance(result, list) and all(isinstance(item, kind) for item in result)
+    return isinstance(result, get_origin(promised) or promised)  # type: ignore[arg-type]  # what is left are classes

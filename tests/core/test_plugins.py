@@ -614,7 +614,7 @@ def test_command_lists_plugins() -> None:
 
 @pytest.mark.parametrize("name", ["kedro", "keras", "lightning", "sklearn"])
 def test_command_prints_the_mapping_of_an_integration(name: str) -> None:
-    (integration,) = (each for each in plugins.answers("naiad_integration") if each.name == name)
+    (integration,) = (each for each in plugins.results("naiad_integration") if each.name == name)
 
     printed = CliRunner().invoke(main, ["plugins", name]).stdout
     document = json.loads(CliRunner().invoke(main, ["plugins", name, "--json"]).stdout)

@@ -10,10 +10,10 @@ import pytest
 from naiad.fields.registry import field_class
 from naiad.handler import Handler
 from naiad.integration import ATOMS, Integration
-from naiad.plugins import answers
+from naiad.plugins import results
 
 PAGE = Path(__file__).parents[2] / "integrations/README.md"
-OURS = {each.name: each for each in answers("naiad_integration") if each.adapter.startswith("naiad_")}
+OURS = {each.name: each for each in results("naiad_integration") if each.adapter.startswith("naiad_")}
 LATER = {"file", "file_series", "artifact"}  # kinds that have no field class yet
 
 

@@ -10,7 +10,7 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.integration import Integration, Row
-from naiad.plugins import Plugin, answers, installed
+from naiad.plugins import Plugin, installed, results
 
 HEADER = ("NAME", "DISTRIBUTION", "VERSION", "STATE", "FRAMEWORK", "HOOKS")
 ROW_HEADER = ("PATH", "KIND", "VERB", "EVENT", "WHEN", "MEANING")
@@ -28,7 +28,7 @@ def plugins(name: str | None, is_json: bool) -> None:
 
     Of an integration: path, kind of the field, verb, the event of the framework, what else it takes, and the meaning.
     """
-    integrations = {each.name: each for each in answers("naiad_integration")}
+    integrations = {each.name: each for each in results("naiad_integration")}
     if name is not None:
         _print_mapping(_named(name, integrations), is_json)
         return
