@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from naiad import clock, forks, ids
-from naiad.disk import nothing
+from naiad.disk import close, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -46,7 +46,6 @@ from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
-from naiad.storage.local.journal.segment import close
 from naiad.storage.local.journal.upkeep import is_deleted
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.peers import PeerWatcher

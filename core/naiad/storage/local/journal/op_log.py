@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
+from naiad.disk import close, new_file, write_all
 from naiad.storage.local.journal.frames import FILE_HEADER, encode_frame, file_header
 from naiad.storage.local.journal.leases import lock
-from naiad.storage.local.journal.segment import close, new_file, write_all
 
 
 class OpsFile:

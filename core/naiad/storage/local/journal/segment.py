@@ -22,9 +22,9 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
 
 from naiad import clock
+from naiad.disk import allocate, close, new_file, save, write_all
 from naiad.storage.base import RECORD, Slot
 
 MAGIC = b"NAIADSEG"
@@ -182,57 +182,6 @@ class Segment:
             close(fd)
 
 
-def close(fd: int) -> None:
-    """Give a descriptor back. If the disk refuses at last what was written, the sync before has said so."""
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
-    """Write a whole file under a hidden name, sync it and rename it into place; its open descriptor.
-
-    Raises:
-        OSError: nothing of that name is left changed.
-    """
-    with new_file(directory, name, flags) as fd:
-        write_all(fd, data)
-        os.fsync(fd)
-    return fd
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write it all, however little the disk takes at once.
-
-    Raises:
-        OSError: the disk refuses the rest.
-    """
-    view = memoryview(data)
-    while view:
-        written = os.write(fd, view)
-        if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
-
-
-@contextlib.contextmanager
-def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
-    """Make a file that nobody sees before the block has filled it; its descriptor, which stays open.
-
-    Raises:
-        OSError: nothing is left behind.
-    """
-    hidden = f".{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
-    try:
-        yield fd
-        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(hidden, dir_fd=directory)
-        raise
-
-
 def whole_records(size: int) -> int:
     """The size of a segment near `size` that its records fill to the last byte; at least one fits."""
     return HEADER + RECORD * max(1, (size - HEADER) // RECORD)
@@ -272,20 +221,6 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     if magic != MAGIC or record != RECORD:
         raise ValueError("its header is not that of a segment")
     return version, sealed, crc
-
-
-def allocate(fd: int, size: int) -> None:
-    """Take room on the disk for a new file.
-
-    Raises:
-        OSError: there is none.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-        return
-    left = size  # macOS has no posix_fallocate; zeros written out allocate just as well
-    while left:
-        left -= os.write(fd, bytes(min(left, 1 << 20)))
 
 
 def _unlinked_file() -> int:

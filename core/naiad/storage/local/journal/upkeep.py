@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 
 from naiad import clock
+from naiad.disk import save
 from naiad.ops import Define, Dropped, decode_ops, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD
@@ -19,7 +20,7 @@ from naiad.storage.local.journal.op_log import OpsFile
 from naiad.storage.local.journal.reserve import RESERVED, Reserve
 from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
 from naiad.storage.local.journal.rotation import Rotation, points_in, weight
-from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record, save
+from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record
 
 LAST_WORDS = 256
 """Bytes that the end and the count of what is missing surely fit into."""
