@@ -174,16 +174,18 @@ def _read_and_write(source: int, target: int, at: int, end: int, report: Report)
     return at
 
 
-def write_all(fd: int, data: bytes | memoryview, at: int) -> None:
-    """Write all of it at an offset.
+def write_all(fd: int, data: bytes | memoryview, at: int | None = None) -> None:
+    """Write all of it, however little the disk takes at once: at an offset, or where the descriptor stands.
 
     Raises:
-        OSError: the disk did not take all.
+        OSError: the disk refuses the rest.
     """
     view = memoryview(data)
     while view:
-        count = os.pwrite(fd, view, at)
-        view, at = view[count:], at + count
+        count = os.write(fd, view) if at is None else os.pwrite(fd, view, at)
+        if not count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view, at = view[count:], None if at is None else at + count
 
 
 def digest(fd: int, report: Report = nothing) -> tuple[str, int]:
@@ -220,5 +222,65 @@ def replacing(destination: Path) -> Iterator[int]:
     except BaseException:  # only to clean up: whatever it is goes on
         hidden.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
+    """Make a file that nobody sees before the block has filled it; its descriptor, which stays open.
+
+    Raises:
+        OSError: nothing is left behind.
+    """
+    hidden = f".{name}.new"
+    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
+    try:
+        yield fd
+        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except OSError:
+        os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(hidden, dir_fd=directory)
+        raise
+
+
+def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
+    """Write a whole file under a hidden name, sync it and rename it into place; its open descriptor.
+
+    Raises:
+        OSError: nothing of that name is left changed.
+    """
+    with new_file(directory, name, flags) as fd:
+        write_all(fd, data)
+        os.fsync(fd)
+    return fd
+
+
+def allocate(fd: int, size: int) -> None:
+    """Take room on the disk for a new file.
+
+    Raises:
+        OSError: there is none.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    left = size  # macOS has no posix_fallocate; zeros written out allocate just as well
+    while left:
+        left -= os.write(fd, bytes(min(left, 1 << 20)))
+
+
+def close(fd: int) -> None:
+    """Give a descriptor back. If the disk refuses at last what was written, the sync before has said so."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def sync_folder(path: Path) -> None:
+    """Let the names of new and renamed files reach the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
     finally:
         os.close(fd)

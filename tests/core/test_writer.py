@@ -188,7 +188,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         raise OSError(5, "Input/output error")
 
     for name in names:
-        place = "naiad.storage.local.journal.upkeep.put_on_disk" if name == "fdatasync" else f"os.{name}"
+        place = "naiad.storage.local.journal.log_file.put_on_disk" if name == "fdatasync" else f"os.{name}"
         monkeypatch.setattr(place, fail)
 
 

@@ -17,7 +17,7 @@ import pytest
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
 from naiad.storage.base import RECORD
-from naiad.storage.local.journal import upkeep
+from naiad.storage.local.journal import log_file
 from naiad.storage.local.journal.journal import Journal
 from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.layout import RunDirectory
@@ -50,7 +50,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, code: int, first: int, stays: bool) -> None:
         self.calls = 0
         self.is_healed = False
-        place, name = (upkeep, "put_on_disk") if name == "fdatasync" else (os, name)
+        place, name = (log_file, "put_on_disk") if name == "fdatasync" else (os, name)
         self._true: Callable[..., Any] = getattr(place, name)
         self._code, self._first, self._stays = code, first, stays
         monkeypatch.setattr(place, name, self.call)
@@ -75,7 +75,7 @@ class Scenario:
         self.directory = os.open(self.folder.journal, os.O_RDONLY)
         self.journal = Journal(self.directory, "1-a", tuning, is_mapped=is_mapped)
         self.errors: list[OSError] = []
-        self.journal.on_trouble = self.errors.append
+        self.journal.directory.on_trouble = self.errors.append
         self.at = 1.0
         self.steps: list[int] = []
         self.lines: list[str] = []
@@ -87,7 +87,7 @@ class Scenario:
             for _ in range(2):
                 self.log(fid, 4)
                 self.say()
-                self.journal.prepare_spare()
+                self.journal.point_log.prepare_spare()
                 with contextlib.suppress(OSError):
                     self.journal.sync()
         self.log(fid, 12)
@@ -99,7 +99,7 @@ class Scenario:
     def log(self, fid: int, count: int) -> None:
         for _ in range(count):
             step = len(self.steps)
-            self.journal.points(fid, [step / 3], [step], [1.0])
+            self.journal.point_log.append(fid, [step / 3], [step], [1.0])
             self.steps.append(step)
 
     def say(self) -> None:

@@ -46,13 +46,13 @@ def strings(number: int) -> Strings:
 
 def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [step / 3 for step in range(23)], list(range(23)), [1.0] * 23)
+    journal.point_log.append(fid, [step / 3 for step in range(23)], list(range(23)), [1.0] * 23)
     points = Reader(folder).points("x")
 
-    assert 5 == len(journal.segments)
+    assert 5 == len(journal.point_log.segments)
     assert list(range(23)) == points.steps.tolist()
     assert [step / 3 for step in range(23)] == points.values.tolist()
-    assert 23 == journal.pending_records()
+    assert 23 == journal.point_log.pending()
 
 
 @pytest.mark.parametrize("step", [0, -1, 2**63 - 1, -(2**63), 0.5, -1e300, 2**53 + 1])
@@ -60,7 +60,7 @@ def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: R
 def test_any_step_and_value_comes_back_bit_for_bit(
     step: float, value: float, journal: Journal, folder: RunDirectory
 ) -> None:
-    journal.points(journal.bind("x", 1.0, fresh=False), [value], [step], [1.0])
+    journal.point_log.append(journal.bind("x", 1.0, fresh=False), [value], [step], [1.0])
     points = Reader(folder).points("x")
 
     assert step == points.steps.tolist()[0]
@@ -70,22 +70,22 @@ def test_any_step_and_value_comes_back_bit_for_bit(
 @pytest.mark.parametrize("step", [2**63, -(2**63) - 1])
 def test_point_that_fits_no_record_is_refused_and_uses_no_segment(step: int, journal: Journal) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0], [1], [1.0])
+    journal.point_log.append(fid, [1.0], [1], [1.0])
 
     with pytest.raises(Exception, match=r"int too large|argument out of range|format requires"):
-        journal.points(fid, [1.0], [step], [1.0])
-    assert 1 == len(journal.segments)
+        journal.point_log.append(fid, [1.0], [step], [1.0])
+    assert 1 == len(journal.point_log.segments)
 
 
 def test_frames_of_a_writer_are_numbered_over_all_its_files(
     journal: Journal, folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("naiad.storage.local.journal.rotation.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
+    monkeypatch.setattr("naiad.storage.local.journal.op_log.LARGEST_OPS_FILE", 500)  # else the files would have 4 MiB
     for number in range(40):
         journal.write([strings(number)])
     reader = Reader(folder)
 
-    assert 3 < len(journal.ops_files)
+    assert 3 < len(journal.op_log.files)
     assert [str(number) for number in range(40)] == reader.texts("text").texts
     assert [] == reader.damages
 
@@ -100,14 +100,14 @@ def test_ops_of_one_write_take_effect_together(journal: Journal, folder: RunDire
 
 def test_closed_journal_refuses_everything(journal: Journal) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0], [1], [1.0])
-    reserve, page = journal.slot
+    journal.point_log.append(fid, [1.0], [1], [1.0])
+    reserve, page = journal.point_log.slot
     journal.close()
 
     with pytest.raises(JournalClosed):
         journal.write([strings(1)])
     with pytest.raises(JournalClosed):
-        journal.points(fid, [1.0], [2], [1.0])
+        journal.point_log.append(fid, [1.0], [2], [1.0])
     with pytest.raises(JournalClosed):
         journal.bind("y", 1.0, fresh=False)
     with pytest.raises((TypeError, ValueError, struct.error)):
@@ -116,8 +116,8 @@ def test_closed_journal_refuses_everything(journal: Journal) -> None:
 
 def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0] * 7, list(range(7)), [1.0] * 7)
-    journal.prepare_spare()
+    journal.point_log.append(fid, [1.0] * 7, list(range(7)), [1.0] * 7)
+    journal.point_log.prepare_spare()
     assert 3 == len(list(folder.journal.glob("*.seg")))
     journal.close()
 
@@ -130,22 +130,22 @@ def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: 
 def test_rotation_uses_the_spare_and_asks_for_another(journal: Journal) -> None:
     asked = []
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0], [0], [1.0])
-    journal.on_rotation = lambda: asked.append(1)
-    journal.prepare_spare()
-    journal.prepare_spare()
-    journal.points(fid, [1.0] * 5, list(range(5)), [1.0] * 5)
+    journal.point_log.append(fid, [1.0], [0], [1.0])
+    journal.directory.on_rotation = lambda: asked.append(1)
+    journal.point_log.prepare_spare()
+    journal.point_log.prepare_spare()
+    journal.point_log.append(fid, [1.0] * 5, list(range(5)), [1.0] * 5)
 
-    assert ["1-a.000001.seg", "1-a.000002.seg"] == [segment.name for segment in journal.segments]
+    assert ["1-a.000001.seg", "1-a.000002.seg"] == [segment.name for segment in journal.point_log.segments]
     assert [1] == asked
 
 
 def test_deleted_path_is_bound_to_a_new_number(journal: Journal, folder: RunDirectory) -> None:
     first = journal.bind("x", 1.0, fresh=False)
-    journal.points(first, [1.0], [1], [1.0])
+    journal.point_log.append(first, [1.0], [1], [1.0])
     journal.write([Delete("x", 2.0)])
     second = journal.bind("x", 3.0, fresh=False)
-    journal.points(second, [2.0], [2], [3.0])
+    journal.point_log.append(second, [2.0], [2], [3.0])
 
     assert first != second
     assert [2.0] == Reader(folder).points("x").values.tolist()
@@ -156,7 +156,7 @@ def test_eight_threads_share_a_journal_without_a_hole_or_a_double(journal: Journ
 
     def log(thread: int) -> None:
         for i in range(400):
-            journal.points(fid, [thread * 1000.0 + i], [i], [1.0])
+            journal.point_log.append(fid, [thread * 1000.0 + i], [i], [1.0])
             if i % 50 == 0:
                 journal.write([strings(thread * 1000 + i)])
 
@@ -174,14 +174,14 @@ def test_eight_threads_share_a_journal_without_a_hole_or_a_double(journal: Journ
 
 def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0], [1], [1.0])
+    journal.point_log.append(fid, [1.0], [1], [1.0])
     for _ in range(3):
         journal.sync()
     synced: list[int] = []
-    monkeypatch.setattr("naiad.storage.local.journal.upkeep.put_on_disk", synced.append)  # only counted
+    monkeypatch.setattr("naiad.storage.local.journal.log_file.put_on_disk", synced.append)  # only counted
     journal.sync()
     assert [] == synced
-    journal.points(fid, [1.0], [2], [1.0])
+    journal.point_log.append(fid, [1.0], [2], [1.0])
     journal.sync()
 
     assert 1 == len(synced)
@@ -189,14 +189,14 @@ def test_sync_skips_what_has_not_grown(journal: Journal, monkeypatch: pytest.Mon
 
 def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0] * 23, list(range(23)), [1.0] * 23)
-    for segment in journal.segments[:-1]:
+    journal.point_log.append(fid, [1.0] * 23, list(range(23)), [1.0] * 23)
+    for segment in journal.point_log.segments[:-1]:
         segment.retired_at = -10.0
     journal.sync()
     journal.sync()
-    journal.rest()
+    journal.point_log.rest()
 
-    assert [True] * 4 + [False] == [segment.fd < 0 for segment in journal.segments]
+    assert [True] * 4 + [False] == [segment.fd < 0 for segment in journal.point_log.segments]
     journal.close()
     assert 23 == Reader(folder).count("x")
 
@@ -204,7 +204,7 @@ def test_full_segments_that_are_on_disk_keep_no_descriptor(journal: Journal, fol
 def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: RunDirectory) -> None:
     """What a fork does to the journal, without one: `abandon`, and `begin` at the first write."""
     fid = journal.bind("x", 1.0, fresh=False)
-    journal.points(fid, [1.0] * 3, [0, 1, 2], [1.0] * 3)
+    journal.point_log.append(fid, [1.0] * 3, [0, 1, 2], [1.0] * 3)
     directory = os.open(folder.journal, os.O_RDONLY)
 
     def begin() -> None:
@@ -215,7 +215,7 @@ def test_forked_child_leaves_the_files_to_its_parent(journal: Journal, folder: R
 
     journal.abandon(begin)
     assert not journal.has_begun
-    journal.points(fid, [2.0] * 3, [3, 4, 5], [1.0] * 3)
+    journal.point_log.append(fid, [2.0] * 3, [3, 4, 5], [1.0] * 3)
 
     assert journal.has_begun
     assert [0, 1, 2, 3, 4, 5] == Reader(folder).points("x").steps.tolist()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from naiad.disk import save
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, pack_float, pack_int
 from naiad.storage.local.journal.files import JournalFile
 from naiad.storage.local.journal.records import RECORD_TYPE, read_records
-from naiad.storage.local.journal.segment import HEADER, Segment, read_header, save, whole_records
+from naiad.storage.local.journal.segment import HEADER, Segment, read_header, whole_records
 
 SIZE = HEADER + 10 * RECORD
 

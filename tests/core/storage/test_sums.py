@@ -106,7 +106,7 @@ def test_everything_is_covered_at_once_after_wait(waiting: Writer) -> None:
     (ops,) = (cover for name, cover in coverage.files.items() if name.endswith(".ops"))
 
     assert 1400 == segment.points_from(HEADER)
-    assert waiting.journal.ops_files[0].size == ops.size
+    assert waiting.journal.op_log.files[0].size == ops.size
     waiting.stop()
 
 

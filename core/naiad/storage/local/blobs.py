@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from naiad.disk import copy, digest, nothing, open_file, replacing, write_all
+from naiad.disk import copy, digest, nothing, open_file, replacing, sync_folder, write_all
 from naiad.errors import DamagedData
 from naiad.storage.base import Report
-from naiad.storage.local.integrity.seal import sync_folder
 from naiad.storage.local.layout import open_lock
 
 INLINE = 4 * 1024

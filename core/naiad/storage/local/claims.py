@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from naiad import ids
+from naiad.disk import sync_folder
 from naiad.errors import StoreNotWritable
-from naiad.storage.local.integrity.seal import sync_folder
 
 _unsynced: set[Path] = set()
 _lasting: set[Path] = set()  # folders whose own names are on disk

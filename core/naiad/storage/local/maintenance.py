@@ -59,7 +59,7 @@ class Maintenance:
         """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
         wanted = max(self._tuning.fold_records, min(MOST_RECORDS, PER_SERIES * journal.series))
         most_ops = max(OPS_BYTES, DEFINE_BYTES * journal.series)
-        return journal.pending_records() >= wanted or journal.pending_ops() >= most_ops
+        return journal.point_log.pending() >= wanted or journal.op_log.pending() >= most_ops
 
     def fold(self, journal: Journal | None) -> None:
         """Fold this process's journal and those of the dead.
@@ -73,9 +73,9 @@ class Maintenance:
         if self._index is None:
             self._index = Fold(self._folder)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
-        me = "" if journal is None else journal.writer
+        me = "" if journal is None else journal.directory.writer
         leases, free = self._standing(files, me)
-        own = {} if journal is None or journal.is_troubled else _own_files(journal)  # see Writer._go_round
+        own = {} if journal is None or journal.directory.is_troubled else _own_files(journal)  # see Writer._go_round
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer in free]
         others = [
@@ -132,7 +132,7 @@ class Maintenance:
         """Sums that are there before the index is changed, and say afterwards what is in it, so that a loss shows."""
         if journal is not None:
             journal.cover()
-            yield journal.sums
+            yield journal.directory.sums
             journal.cover()
         else:
             with lone_sums(self._folder.journal) as sums:
@@ -159,13 +159,13 @@ class Maintenance:
             let_go()
 
     def _finish(self, journal: Journal | None, until: float) -> None:
-        me = "" if journal is None else journal.writer
+        me = "" if journal is None else journal.directory.writer
         if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
         if self._folder.index.exists() or not self._is_small():
             self.fold(journal)
             self._close_index(until)
-        elif journal is not None and journal.sums.is_made:
+        elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
         self._refuse_damage()
         self._bury({me})
@@ -201,8 +201,8 @@ class Maintenance:
         assert self._index is not None
         own: dict[str, Segment | OpsFile] = {}
         if journal is not None:
-            own.update((file.name, file) for file in journal.ops_files)
-            own.update((segment.name, segment) for segment in journal.segments)
+            own.update((file.name, file) for file in journal.op_log.files)
+            own.update((segment.name, segment) for segment in journal.point_log.segments)
         for name, (upto, _is_done) in self._index.positions.items():
             if name in own:
                 own[name].folded = upto
@@ -301,12 +301,12 @@ def _own_files(journal: Journal) -> dict[str, bool]:
     so nothing can appear in them after they were read for the last time.
     """
     found = {}
-    for segment in tuple(journal.segments):
+    for segment in tuple(journal.point_log.segments):
         is_old = segment.is_retired()
         if is_old:
             segment.shut()
         if segment.is_stored:
             found[segment.name] = is_old or journal.is_closed
-    for ops in tuple(journal.ops_files):
-        found[ops.name] = ops is not journal.ops_files[-1] or journal.is_closed
+    for ops in tuple(journal.op_log.files):
+        found[ops.name] = ops is not journal.op_log.files[-1] or journal.is_closed
     return found

@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from naiad import clock, forks, ids
-from naiad.disk import nothing
+from naiad.disk import close, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -46,8 +46,7 @@ from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
-from naiad.storage.local.journal.segment import close
-from naiad.storage.local.journal.upkeep import is_deleted
+from naiad.storage.local.journal.log_file import is_deleted
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
@@ -93,9 +92,9 @@ class Writer:
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
-        self.point_log: PointLog = self.journal
-        self.journal.on_rotation = self._rounds.wake
-        self.journal.on_trouble = self._trouble
+        self.point_log: PointLog = self.journal.point_log
+        self.journal.directory.on_rotation = self._rounds.wake
+        self.journal.directory.on_trouble = self._trouble
         self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
 
@@ -138,7 +137,7 @@ class Writer:
             at = max([clock.now(), *(writer.at for writer in projection.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
-                writer.journal.sums.note_index(reader.folds, 0, len(projection.fields))
+                writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
         writer._intake.settle(maintenance.left_behind(folder))
         return writer
 
@@ -154,11 +153,11 @@ class Writer:
     ) -> Writer:
         writer = cls(folder, role, session, at, on_error="raise")
         try:
-            writer._lease = Lease(writer._directory, writer.journal.writer)
-            writer.journal.reserve.take()
+            writer._lease = Lease(writer._directory, writer.journal.directory.writer)
+            writer.journal.op_log.reserve.take()
             if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
-                writer.journal.sums.has_base = True
-                remove_seal(folder, writer.journal.writer)
+                writer.journal.directory.sums.has_base = True
+                remove_seal(folder, writer.journal.directory.writer)
             maintenance.mark_changed(folder)
             writer._say_open(ops)
         except BaseException:  # only to clean up: whatever it is goes on
@@ -170,7 +169,7 @@ class Writer:
         return writer
 
     def _say_open(self, ops: Sequence[Op]) -> None:
-        name = self.journal.writer
+        name = self.journal.directory.writer
         first = Open(name, os.getpid(), ids.host_name(), ids.boot_id(), self._session, self.role, self.now())
         self.journal.write([first, *ops])
 
@@ -192,7 +191,7 @@ class Writer:
         if content:
             self._intake.own(content)
         try:
-            with self.journal.lock:  # so that times and numbers grow in the order of the frames
+            with self.journal.directory.lock:  # so that times and numbers grow in the order of the frames
                 ops, written = self._stamped(changes, content)
                 self.journal.write(ops)
         except JournalClosed:
@@ -263,7 +262,7 @@ class Writer:
             InactiveContainer: the writer has stopped.
         """
         try:
-            self.journal.points(fid, values, steps, times)
+            self.journal.point_log.append(fid, values, steps, times)
         except JournalClosed:
             raise self._inactive() from None
 
@@ -313,7 +312,7 @@ class Writer:
     @property
     def is_degraded(self) -> bool:
         """Whether something written waits in memory for the disk, so that no reader sees all of it."""
-        return self.journal.is_troubled
+        return self.journal.directory.is_troubled
 
     @property
     def is_raising(self) -> bool:
@@ -338,9 +337,9 @@ class Writer:
 
     def peers_have_written(self) -> bool:
         """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
-        if self.journal.is_troubled:
+        if self.journal.directory.is_troubled:
             return False
-        me = self.journal.writer if self._lease is not None else ""
+        me = self.journal.directory.writer if self._lease is not None else ""
         return self._others.have_written(me, self._keeper.folds)
 
     def warn_of(self, shadowed: Shadowed) -> None:
@@ -390,16 +389,16 @@ class Writer:
         if not self._covering.is_running():  # of a run that is over at once there is nothing to cover
             self._cover()
             self._covering.start()
-        self.journal.prepare_spare()
+        self.journal.point_log.prepare_spare()
         is_time = self._rounds.is_time
-        if self.journal.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
+        if self.journal.directory.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
             self._intake.settle(())
         if is_time("sync", self._tuning.sync_seconds):
             self._try("synced", self._sync)
         if self._lease is not None and is_time("beat", HEARTBEAT_SECONDS):
             self._try("touched", self._lease.beat)
         # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
-        is_whole = not self.journal.is_troubled and not self.journal.is_displaced
+        is_whole = not self.journal.directory.is_troubled and not self.journal.is_displaced
         is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
         if is_due and self._keeper.may_fold() and not self._try("folded", self._fold):
             self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
@@ -413,7 +412,7 @@ class Writer:
 
     def _fold(self) -> None:
         self._keeper.fold(self.journal)
-        for each in self._keeper.shadowed(self.journal.writer):
+        for each in self._keeper.shadowed(self.journal.directory.writer):
             with contextlib.suppress(FieldWarning):  # where warnings are errors, they still must not end this thread
                 self.warn_of(each)
 
@@ -422,10 +421,10 @@ class Writer:
         if self._lease is not None:
             self._lease.sync()
         self.journal.look_for_files()
-        if not self.journal.is_troubled:
+        if not self.journal.directory.is_troubled:
             self.journal.sync()
             sync_names()
-        self.journal.rest()
+        self.journal.point_log.rest()
 
     def _try(self, what: str, action: maintenance.Action) -> bool:
         try:
@@ -434,7 +433,7 @@ class Writer:
             with contextlib.suppress(StorageWarning):  # where warnings are errors, they still must not end this thread
                 if _is_of_disk(error):
                     self._warn_of_disk(error)
-                elif not self.journal.is_troubled:  # else it was said before
+                elif not self.journal.directory.is_troubled:  # else it was said before
                     self._warn(
                         what,
                         f"The run in {self.folder.path} could not be {what}: {error}\nIts points stay in its journal.",
@@ -446,7 +445,7 @@ class Writer:
 
     def _trouble(self, error: OSError) -> None:
         if self._on_error == "raise":
-            self.journal.is_troubled = self.journal.is_barred
+            self.journal.directory.is_troubled = self.journal.directory.is_barred
             raise StorageError(
                 f"The run in {self.folder.path} cannot be written: {error.strerror}", errno=error.errno
             ) from error
@@ -462,7 +461,7 @@ class Writer:
         )
 
     def _warn(self, about: str, message: str) -> None:
-        warn_once((self.journal.writer, about), message, StorageWarning)
+        warn_once((self.journal.directory.writer, about), message, StorageWarning)
 
     def _return_to_folder(self) -> None:
         """Before a recovery: hold a lease in a folder that exists, or nobody would know that this writer lives.
@@ -479,8 +478,8 @@ class Writer:
             self._lease = None
             self.journal.is_displaced = True
         if self._lease is None:
-            self._lease = Lease(self._directory, self.journal.writer)
-            self.journal.reserve.take()
+            self._lease = Lease(self._directory, self.journal.directory.writer)
+            self.journal.op_log.reserve.take()
         if self.journal.is_displaced:
             self._go_on_anew()
 
@@ -492,7 +491,7 @@ class Writer:
         Raises:
             OSError: not now; the old files can still be written and read.
         """
-        if self.journal.is_troubled or is_deleted(self._directory):
+        if self.journal.directory.is_troubled or is_deleted(self._directory):
             return  # the same is done before the recovery from that
         if self._lease is None or self.journal.is_displaced or self._lease.is_gone(self._directory):
             self._return_to_folder()
@@ -504,9 +503,9 @@ class Writer:
             OSError: the disk refuses; it may be done again.
         """
         with self.folder.lock(RETURN_SECONDS):
-            (self.folder.journal / (self.journal.writer + TAKEN)).unlink(missing_ok=True)
+            (self.folder.journal / (self.journal.directory.writer + TAKEN)).unlink(missing_ok=True)
             if self.folder.seal.exists():
-                remove_seal(self.folder, self.journal.writer)
+                remove_seal(self.folder, self.journal.directory.writer)
             maintenance.mark_changed(self.folder)
         self._session = max(self._session, self._latest_session())
         self.journal.start_over()
@@ -577,7 +576,7 @@ class Writer:
         return is_settled
 
     def _store_rest(self, until: float) -> int:
-        while self.journal.is_troubled and not self.journal.recover():
+        while self.journal.directory.is_troubled and not self.journal.recover():
             if clock.monotonic() > until or is_deleted(self._directory):
                 break
             clock.sleep(0.1)
@@ -619,7 +618,7 @@ class Writer:
         if self._lease is not None:
             self._lease.forget()
             self._lease = None
-        self.journal.on_rotation = self._rounds.wake
+        self.journal.directory.on_rotation = self._rounds.wake
         self.journal.abandon(self._begin_as_guest)
 
     def _begin_as_guest(self) -> None:
@@ -629,9 +628,9 @@ class Writer:
         try:
             with self.folder.lock(GUEST_SECONDS):
                 self._lease = Lease(self._directory, name)
-                self.journal.reserve.take()
+                self.journal.op_log.reserve.take()
                 if self.folder.seal.exists():  # the parent has stopped meanwhile
-                    self.journal.sums.has_base = True
+                    self.journal.directory.sums.has_base = True
                     remove_seal(self.folder, name)
                 maintenance.mark_changed(self.folder)
         except OSError as error:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError
 
 from naiad import paths
+from naiad.disk import sync_folder
 from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
@@ -42,7 +43,6 @@ from naiad.storage.local.index.rows import (
     writer_state,
 )
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.integrity.seal import sync_folder
 from naiad.storage.local.journal.files import Damage, refuse_newer
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing

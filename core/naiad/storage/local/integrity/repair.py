@@ -20,6 +20,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from naiad import clock
+from naiad.disk import sync_folder
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Define, encode_ops
 from naiad.settings import Tuning
@@ -33,7 +34,7 @@ from naiad.storage.local.index.states import SERIES
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
 from naiad.storage.local.integrity.salvage import NAMELESS, salvage
-from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, sync_folder, write_seal
+from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, write_seal
 from naiad.storage.local.integrity.verify import Findings, examine
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops

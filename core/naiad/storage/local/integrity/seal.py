@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from naiad.disk import sync_folder
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.files import Damage, list_journal, refuse_newer
 from naiad.storage.local.journal.segment import HEADER
@@ -175,15 +176,6 @@ def _size(path: Path) -> int | None:
 def _size_damage(folder: RunDirectory, name: str, size: int) -> Damage:
     found = _size(folder.path / name)
     return Damage(name, "it is missing" if found is None else f"it has {found} bytes where {size} were sealed")
-
-
-def sync_folder(path: Path) -> None:
-    """Let the names of new and renamed files reach the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _content(folder: RunDirectory) -> list[str]:

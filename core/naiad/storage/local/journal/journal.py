@@ -2,6 +2,11 @@
 
 The one rule: nothing that the disk does ever raises out of here into training. When it refuses, points and frames wait
 in memory, in order and bounded, until it takes them again; what had to be dropped is counted and recorded.
+
+    Journal --- numbers of series, order between the logs, closing, forks
+       |-- OpLog      ops files       "number 7 means train/loss"        written before ...
+       |-- PointLog   segments        "7: step 3, 0.25"                  ... a point with that number
+       '-- LogDirectory  the folder both lie in, its lock, its trouble, its sums
 """
 
 from __future__ import annotations
@@ -10,24 +15,17 @@ import contextlib
 import errno
 import math
 import os
-import struct
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from naiad import clock
 from naiad.errors import NaiadValueError
-from naiad.ops import Define, Delete, End, Op, Open, encode_ops
+from naiad.ops import Define, Delete, Op, encode_ops
 from naiad.settings import Tuning
-from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
+from naiad.storage.local.journal.directory import LogDirectory
 from naiad.storage.local.journal.frames import LARGEST
-from naiad.storage.local.journal.reserve import Reserve
-from naiad.storage.local.journal.retry_buffer import RetryBuffer, WaitingFrame
-from naiad.storage.local.journal.rotation import weight
-from naiad.storage.local.journal.sums import Sums
-from naiad.storage.local.journal.upkeep import Upkeep, unlink
+from naiad.storage.local.journal.op_log import OpLog, OpsFile
+from naiad.storage.local.journal.point_log import PointLog
+from naiad.storage.local.journal.segment import Segment
 
-VITAL = {Open, End, Define, Delete}
 LOCK_SECONDS = 1.0
 """How long what is printed waits for another thread that is writing."""
 
@@ -36,26 +34,22 @@ class JournalClosed(RuntimeError):
     """The writer has stopped; callers turn this into an error that names the run."""
 
 
-class Journal(Upkeep):
+class Journal:
     """What one process has written to one run and has not yet handed to the index."""
 
     def __init__(self, directory: int, writer: str, tuning: Tuning, *, is_mapped: bool) -> None:
-        super().__init__(directory, writer, tuning, is_mapped=is_mapped)
+        self.directory = LogDirectory(directory, writer)
+        self.op_log = OpLog(self.directory, tuning.memory_bytes)
+        self.point_log = PointLog(self.directory, tuning, self._refuse_if_closed, is_mapped=is_mapped)
+        self.on_recovery: Callable[[], object] = lambda: None
+        self.is_displaced = False
+        """Its files were deleted, or another process took them for final: see `start_over`."""
+        self.is_closed = False
+        self.recorded = 0
+        """Points and ops that were dropped, and the disk says so."""
         self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
         self._last_number = 0
-        self._arrived: deque[tuple[bytes, Sequence[Op]]] = deque()  # about to be written, by this thread
-        self._is_putting = False
         self._begin: Callable[[], object] | None = None
-
-    def name(self) -> str:
-        """That of this writer; a forked child gets its own at its first write, which this counts as.
-
-        Raises:
-            JournalClosed: the writer has stopped.
-        """
-        with self.lock:
-            self._refuse_if_closed()
-            return self.writer
 
     @property
     def series(self) -> int:
@@ -66,6 +60,16 @@ class Journal(Upkeep):
     def has_begun(self) -> bool:
         """False in a forked child that has not written yet."""
         return self._begin is None
+
+    def name(self) -> str:
+        """That of this writer; a forked child gets its own at its first write, which this counts as.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        with self.directory.lock:
+            self._refuse_if_closed()
+            return self.directory.writer
 
     def write(self, ops: Sequence[Op]) -> None:
         """Add one frame; readers see all of its ops or none.
@@ -78,11 +82,11 @@ class Journal(Upkeep):
         payload = encode_ops(ops)
         if len(payload) > LARGEST:
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
-        with self.lock:
+        with self.directory.lock:
             if self.is_closed or self._begin is not None:
                 self._refuse_if_closed()
-            self._arrived.append((payload, ops))
-            self._put_arrived()
+            self.op_log.arrived.append((payload, ops))
+            self.op_log.append_all()
             for op in ops:
                 if isinstance(op, Delete):
                     self._definitions.pop(op.path, None)
@@ -97,13 +101,13 @@ class Journal(Upkeep):
         Raises:
             JournalClosed: the writer has stopped.
         """
-        self._arrived.append((encode_ops(ops), ops))
-        if self.lock.acquire(timeout=LOCK_SECONDS):
+        self.op_log.arrived.append((encode_ops(ops), ops))
+        if self.directory.lock.acquire(timeout=LOCK_SECONDS):
             try:
                 self._refuse_if_closed()
-                self._put_arrived()
+                self.op_log.append_all()
             finally:
-                self.lock.release()
+                self.directory.lock.release()
 
     def bind(self, path: str, at: float, *, fresh: bool) -> int:
         """Give the float series at `path` a number for this writer's records.
@@ -117,7 +121,7 @@ class Journal(Upkeep):
 
     def next_number(self) -> int:
         """A number for a series; nothing may carry it before a `Define` with it is written."""
-        with self.lock:
+        with self.directory.lock:
             self._last_number += 1
             return self._last_number
 
@@ -135,20 +139,127 @@ class Journal(Upkeep):
 
     def inherit(self, definitions: Sequence[Define], last: int) -> None:
         """In a forked child: say again what the inherited numbers mean."""
-        with self.lock:
+        with self.directory.lock:
             self._definitions, self._last_number = {}, last
             if definitions:
                 self.write(definitions)
 
-    def points(self, fid: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]) -> None:
-        """Add points of one series, already checked; also the way out of a full, dead or foreign page.
+    def sync(self) -> None:
+        """Return when all that was written before is on the disk itself.
 
         Raises:
-            JournalClosed: the writer has stopped.
+            OSError: it is not. The files concerned were written anew from memory where the disk allowed it, because
+                a second fdatasync would claim success for pages that the kernel has already given up.
         """
-        for value, step, time in zip(values, steps, times, strict=True):
-            while not self._add(fid, value, step, time):
-                pass
+        self.cover()
+        covered = self.directory.sums.position()
+        waits = self.directory.is_troubled
+        self.op_log.sync()
+        self.point_log.sync()
+        self.directory.sync_names()
+        self.directory.sums.note_synced(covered)
+        if waits and not self.recover():
+            raise OSError(errno.EIO, "the disk still refuses what waits in memory")
+
+    def cover(self) -> None:
+        """Write checksums of what has come since the last time; never called by who appends.
+
+        A disk that refuses them is asked again the next time: the journal itself is as good without.
+        """
+        with self.directory.lock:
+            segments = self.point_log.stored()
+            ops = [(file.name, file.size, file.sequence) for file in self.op_log.files]
+            if self.directory.is_barred or not ops:
+                return
+        with contextlib.suppress(OSError):
+            self.directory.sums.cover(segments, ops)
+
+    def mark_sums(self) -> None:
+        """Let the ops files say that there are sums, once these are on the disk. Called by the background thread."""
+        sums = self.directory.sums
+        if sums.is_made and not sums.is_marked:
+            with contextlib.suppress(OSError):
+                sums.mark([file.name for file in tuple(self.op_log.files)])
+
+    def look_for_files(self) -> None:
+        """Notice that somebody deleted the files: the kernel goes on taking what nobody will ever read.
+
+        What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
+        """
+        with self.directory.lock:
+            lost = self.point_log.lost()
+            if not lost and not self.op_log.lost():
+                return
+            self.directory.is_barred = self.is_displaced = True
+            try:
+                self.directory.trouble(FileNotFoundError(errno.ENOENT, "its files were deleted"))
+            finally:
+                self.point_log.keep_in_memory(lost)
+
+    def bar(self, error: OSError) -> None:
+        """Keep everything in memory until `on_recovery` can say to other processes that this writer lives."""
+        self.directory.is_barred = True
+        self.directory.trouble(error)
+
+    def recover(self) -> bool:
+        """Try to put on disk what waits in memory; True when nothing waits any more."""
+        with self.directory.lock:
+            try:
+                self.on_recovery()
+                self.directory.is_barred = False
+                self.op_log.recover()  # first: the points that follow mean nothing without their definitions
+                self.point_log.recover()
+                self._record_drops()
+                os.fsync(self.directory.fd)
+            except OSError:
+                return False
+            self.directory.is_troubled = False
+            return True
+
+    def start_over(self) -> None:
+        """Go on in new files only. No thread of this process adds to the old ones any more; they can still be read.
+
+        Raises:
+            OSError: the disk refuses; nothing is lost by that, and it may be done again.
+        """
+        with self.directory.lock:
+            self.point_log.start_over()
+            self.op_log.start_over()
+
+    def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
+        """Write to new files what the index will never take from the old ones, because it counts them as final.
+
+        `positions` says how many bytes of each file are in the index, and whether it counts as final. Begin new files
+        before it is read: what is added to the old ones later would be missed.
+
+        Raises:
+            OSError: the disk refuses; what was not written again waits in the old files, and it may be done again.
+        """
+        with self.directory.lock:
+            self.point_log.put_again(positions)
+            self.op_log.put_again(positions)
+            self.is_displaced = False
+
+    def forget(self, file: OpsFile | Segment) -> None:
+        """Remove a file that the index has all of."""
+        if isinstance(file, Segment):
+            self.point_log.forget(file)
+        else:
+            self.op_log.forget(file)
+
+    def unstored(self) -> int:
+        """Points and ops that the disk did not take: still in memory, or dropped and not even counted there."""
+        return self.point_log.waiting() + self.op_log.waiting()
+
+    def give_up(self) -> int:
+        """At the end: say on disk, if it takes that, how the run ended and how much is missing; so many points and ops.
+
+        Ops and points that the disk took and never confirmed count as missing: it may have died since.
+        """
+        with self.directory.lock:
+            if not (self.directory.is_troubled or self.op_log.retries or self.point_log.dropped):
+                return 0
+            return self.op_log.conclude(self.point_log.missing(), self.point_log.count)
 
     def close(self) -> None:
         """Refuse everything from now on, and put what there is into its final form.
@@ -156,135 +267,38 @@ class Journal(Upkeep):
         Raises:
             OSError: the disk refuses that form; what it holds is as good without.
         """
-        errors = []
-        with self.lock:
-            self.is_closed = True
-            self.slot = DEAD_SLOT
-            spare, self._spare = self._spare, None
-            for segment in self.segments:
-                segment.retired_at = segment.retired_at or clock.monotonic()
-                segment.shut()
-                try:
-                    if segment.is_stored:
-                        segment.seal(self._directory)
-                except OSError as error:
-                    errors.append(error)
-        self.reserve.give_back()
-        if spare is not None:
-            spare.shut()
-            spare.close()
-            with contextlib.suppress(OSError):  # it is empty, and nobody minds it
-                unlink(spare.name, self._directory)
-        if errors:
-            raise errors[0]
+        try:
+            with self.directory.lock:
+                self.is_closed = True
+                self.point_log.close()
+        finally:
+            self.op_log.close()
 
     def release(self) -> None:
         """Give all descriptors back."""
-        for segment in self.segments:
-            segment.close()
-        for file in self.ops_files:
-            file.close()
-        self.sums.close()
+        self.point_log.release()
+        self.op_log.release()
+        self.directory.sums.close()
 
     def abandon(self, begin: Callable[[], object]) -> None:
         """In a forked child: leave all files to the parent. `begin` is called before the first write here."""
-        self.slot = DEAD_SLOT
-        self.lock = threading.RLock()
-        self.release()  # the child's copies of the descriptors; the parent keeps its own
-        self.segments, self.ops_files, self._spare = [], [], None
-        self._waiting = RetryBuffer(self._tuning.memory_bytes)
-        self._arrived, self._is_putting = deque(), False
-        self.dropped_points = self.recorded = 0
-        self.is_troubled = self.is_barred = False
+        self.directory.abandon()  # first: the others may take its lock
+        self.point_log.abandon()
+        self.op_log.abandon()
+        self.recorded = 0
         self._begin = begin
 
     def begin(self, writer: str, directory: int) -> None:
         """Start over under another writer's name."""
-        self.writer, self._directory = writer, directory
-        self.reserve = Reserve(directory, writer)
-        self.sums = Sums(directory, writer)
-        self._segment_number = self._ops_number = 0
+        self.directory.begin(directory, writer)
+        self.op_log.begin()
 
-    def _put_arrived(self) -> None:
-        """Write the frames that have arrived, in their order.
-
-        A signal handler may log while its thread is in here: the interrupted call then writes the handler's frame too,
-        after its own.
-        """
-        if self._is_putting:
-            return
-        self._is_putting = True
-        try:
-            while self._arrived:
-                payload, ops = self._arrived.popleft()
-                frame = WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
-                if self.is_troubled and (self._waiting or self.is_barred):
-                    self._waiting.add(frame)
-                    continue
-                try:
-                    self._active_ops_file().append(payload, frame.weight)
-                except OSError as error:
-                    self._keep_waiting(frame, error)
-        finally:
-            self._is_putting = False
-
-    def _keep_waiting(self, frame: WaitingFrame, error: OSError) -> None:
-        self._waiting.add(frame)
-        try:
-            self._trouble(error)
-        except OSError:  # the caller is told instead
-            self._waiting.clear()
-            raise
-
-    def _add(self, fid: int, value: float, step: int | float, time: float) -> bool:
-        """Add one point, or make room for it and return False; pages in memory are packed into in either mode."""
-        add = self._pack if self._is_mapped or self.slot is not DEAD_SLOT else self._write
-        return add(fid, value, step, time)
-
-    def _pack(self, fid: int, value: float, step: int | float, time: float) -> bool:
-        reserve, page = slot = self.slot
-        at = reserve()
-        try:
-            if step.__class__ is int:
-                pack_int(page, at, step, value, time, fid, at)
-            else:
-                pack_float(page, at, step, value, time, fid | FLOAT_STEP, at)
-        except (struct.error, ValueError, TypeError):  # the last is what a closed page gives
-            if _has_room(page, at):
-                raise  # the point itself fits no record: not to be tried again
-            self._next_segment(slot)
-            return False
-        return True
-
-    def _write(self, fid: int, value: float, step: int | float, time: float) -> bool:
-        """The same record through `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
-        with self.lock:
-            self._refuse_if_closed()
-            segment = self.segments[-1] if self.segments else None
-            if self.slot is not DEAD_SLOT:
-                return False  # a page in memory came meanwhile
-            if segment is None or segment.used() >= segment.size:
-                self._next_segment(self.slot)
-                return False
-            at = segment.slot[0]()
-            try:
-                if os.pwrite(segment.fd, record(fid, value, step, time, at), at) < RECORD:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
-            except OSError as error:
-                segment.take_back(at)
-                self._trouble(error)
-                self._install(self._replacement())
-                return False
-            return True
-
-    def _next_segment(self, full: Slot) -> None:
-        with self.lock:
-            self._refuse_if_closed()
-            if self.slot is not full:
-                return  # another thread was faster
-            self._install(self._replacement())
-        if len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
-            self.on_rotation()
+    def _record_drops(self) -> None:
+        points, ops = self.point_log.dropped, self.op_log.retries.dropped
+        if points or ops:
+            self.op_log.write_dropped(points, ops)
+            self.recorded += points + ops
+            self.point_log.dropped = self.op_log.retries.dropped = 0
 
     def _refuse_if_closed(self) -> None:
         if self.is_closed:
@@ -296,20 +310,3 @@ class Journal(Upkeep):
             except BaseException:  # only to clean up: whatever it is goes on
                 self._begin = begin
                 raise
-
-
-def record(fid: int, value: float, step: int | float, time: float, at: int) -> bytes:
-    """One record, for writing it by `pwrite()`."""
-    page = bytearray(RECORD)
-    if step.__class__ is int:
-        pack_int(page, 0, step, value, time, fid, at)
-    else:
-        pack_float(page, 0, step, value, time, fid | FLOAT_STEP, at)
-    return bytes(page)
-
-
-def _has_room(page: Page, at: int) -> bool:
-    try:
-        return at + RECORD <= len(page)
-    except ValueError:  # a mapping that was closed
-        return False

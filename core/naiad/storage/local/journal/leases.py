@@ -21,7 +21,7 @@ in doubt nobody removes or cuts a file of that writer.
     <w>.lease is not mine:        <w>.taken: dead by declaration
       lock and rename a new lease, remove <w>.taken
       close all files, go on in new ones (higher numbers, a new `open`)
-      write again whatever another process took for final before it was complete (see `Upkeep.put_again`)
+      write again whatever another process took for final before it was complete (see `Journal.put_again`)
 
 Clocks of machines differ, so signs of life are compared with the time that the file system gives to a file made now.
 """

@@ -1,16 +1,51 @@
-"""An ops file: frames, appended one `write()` at a time."""
+r"""The op log: the ops files of one writer, and the frames that wait in memory while the disk refuses them.
+
+[arrived]        -> active ops file      one frame is one write(), so readers see all of its ops or none
+\-> [retry buffer]        in order and bounded; `recover` writes it, `conclude` counts the rest
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
-from naiad.storage.local.journal.frames import FILE_HEADER, encode_frame, file_header
+from naiad import clock
+from naiad.disk import new_file, write_all
+from naiad.ops import (
+    Assign,
+    Configure,
+    Define,
+    Delete,
+    Dropped,
+    End,
+    Members,
+    Op,
+    Open,
+    Printed,
+    Strings,
+    Tags,
+    decode_ops,
+    encode_ops,
+)
+from naiad.storage.local.journal.directory import LogDirectory
+from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import lock
-from naiad.storage.local.journal.segment import close, new_file, write_all
+from naiad.storage.local.journal.log_file import LogFile, is_deleted
+from naiad.storage.local.journal.reserve import RESERVED, Reserve
+
+LARGEST_OPS_FILE = 4 * 1024 * 1024
+CHANGES = (Assign, Configure, Tags, Members, Delete)
+VITAL = {Open, End, Define, Delete}
+"""Ops without which later points and ops would mean nothing, or something else."""
+LAST_WORDS = 256
+"""Bytes that the end and the count of what is missing surely fit into."""
 
 
-class OpsFile:
+class OpsFile(LogFile):
     """One file of frames that this process appends to, and holds locked as long as it does."""
 
     def __init__(self, directory: int, name: str, sequence: int = 0, *, is_summed: bool = False) -> None:
@@ -19,15 +54,10 @@ class OpsFile:
         Raises:
             OSError: no room, no folder, no permission; nothing is left behind.
         """
-        self.name = name
+        super().__init__(name, -1, 0)
         self.sequence = sequence
         self.size = FILE_HEADER
-        self.synced: int | None = None  # size that is surely on the disk; see Upkeep.sync
-        self.seen: int | None = None
-        self.folded = 0  # bytes that are in the index
-        self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
-        self.safe = 0  # bytes that a sync has confirmed
-        self.weight = self.safe_weight = 0  # of what is in it, and in these bytes; see rotation.weight
+        self.weight = 0
         self._pending = 0  # bytes of the frame that is being written
         with new_file(directory, name, os.O_APPEND) as self.fd:
             lock(self.fd)
@@ -60,12 +90,315 @@ class OpsFile:
             self.size = size
             self._pending = 0
 
-    def used(self) -> int:
-        """Bytes written so far."""
-        return self.size
+    def progress(self) -> tuple[int, int]:
+        """Bytes written so far, and how many ops of users are in them."""
+        return self.size, self.weight
+
+
+class WaitingFrame(NamedTuple):
+    """A frame to be written, and how much is missing without it."""
+
+    payload: bytes
+    is_vital: bool
+    weight: int
+
+
+class RetryBuffer:
+    """Frames that wait in memory. Those with vital ops stay; of the others the oldest are dropped when it is full."""
+
+    def __init__(self, limit: int) -> None:
+        self.dropped = 0
+        """Weight of frames that had to give way, which is not recorded anywhere yet."""
+        self._limit = limit
+        self._frames: deque[WaitingFrame] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @property
+    def weight(self) -> int:
+        """How much waits."""
+        return sum(frame.weight for frame in self._frames)
+
+    def add(self, frame: WaitingFrame) -> None:
+        """Keep one more; where it is too much, others are dropped."""
+        self._frames.append(frame)
+        self._bytes += len(frame.payload)
+        if self._bytes > self._limit:
+            self._drop_oldest()
+
+    def first(self) -> WaitingFrame:
+        """The one to write next."""
+        return self._frames[0]
+
+    def pop(self) -> None:
+        """Remove the first one, which is written."""
+        self._bytes -= len(self._frames.popleft().payload)
+
+    def vital(self) -> list[WaitingFrame]:
+        """Those without which others would mean nothing."""
+        return [frame for frame in self._frames if frame.is_vital]
+
+    def clear(self) -> None:
+        """Let go of all, uncounted."""
+        self._frames.clear()
+        self._bytes = 0
+
+    def _drop_oldest(self) -> None:
+        """Make room, a quarter at once: dropping one by one would go through all of them for each frame."""
+        kept: deque[WaitingFrame] = deque()
+        for frame in self._frames:
+            if frame.is_vital or self._bytes <= self._limit * 3 // 4:
+                kept.append(frame)
+            else:
+                self._bytes -= len(frame.payload)
+                self.dropped += frame.weight
+        self._frames = kept
+
+
+class OpLog:
+    """The ops files of one writer, oldest first; the last one is active."""
+
+    def __init__(self, directory: LogDirectory, memory_bytes: int) -> None:
+        self.files: list[OpsFile] = []
+        self.retries = RetryBuffer(memory_bytes)
+        self.reserve = Reserve(directory.fd, directory.writer)
+        self._directory = directory
+        self._memory_bytes = memory_bytes
+        self._number = 0
+        self.arrived: deque[tuple[bytes, Sequence[Op]]] = deque()
+        """Payloads to be written by the next `append_all` of any thread; adding one needs no lock."""
+        self._is_writing = False
+
+    def append_all(self) -> None:
+        """Write the frames that have arrived, in their order; those that the disk refuses wait in memory.
+
+        A signal handler may log while its thread is in here: the interrupted call then writes the handler's frame too,
+        after its own.
+        """
+        if self._is_writing:
+            return
+        self._is_writing = True
+        try:
+            while self.arrived:
+                payload, ops = self.arrived.popleft()
+                frame = WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
+                # While frames wait, later ones must not overtake them.
+                if self._directory.is_troubled and (self.retries or self._directory.is_barred):
+                    self.retries.add(frame)
+                    continue
+                try:
+                    self.write(payload, frame.weight)
+                except OSError as error:
+                    self._keep_waiting(frame, error)
+        finally:
+            self._is_writing = False
+
+    def write(self, payload: bytes, weight: int = 0) -> None:
+        """Write one frame to the active file, which is replaced when it is full.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if not self.files or self.files[-1].size > LARGEST_OPS_FILE:
+            self._new_file()
+            if self._number > 1:
+                self._directory.on_rotation()
+        self.files[-1].append(payload, weight)
+
+    def write_dropped(self, points: int, ops: int) -> None:
+        """Write how much was dropped.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self.write(_dropped(points, ops))
+
+    def pending(self) -> int:
+        """Bytes of ops not yet handed to the index."""
+        return sum(file.size - file.folded for file in tuple(self.files))
+
+    def waiting(self) -> int:
+        """Ops that are in memory only, or were dropped from there."""
+        return self.retries.weight + self.retries.dropped
+
+    def sync(self) -> None:
+        """Return when all ops written before are on the disk.
+
+        Raises:
+            OSError: they are not.
+        """
+        with self._directory.lock:
+            files = list(self.files)
+        for file in files:
+            self._directory.sync(file, self._rewrite)
+
+    def lost(self) -> list[OpsFile]:
+        """The files that were deleted or replaced."""
+        return [file for file in self.files if self._directory.has_lost(file)]
+
+    def recover(self) -> None:
+        """Write files that were lost anew, and the frames that wait.
+
+        Raises:
+            OSError: the disk still refuses; what was not written waits on.
+        """
+        for file in self.lost():
+            self._rewrite(file)
+        while self.retries:
+            sequence = self._sequence()
+            try:
+                frame = self.retries.first()
+                self.write(frame.payload, frame.weight)
+            finally:  # an interrupt may come right after the write
+                if self._sequence() > sequence:
+                    self.retries.pop()
+
+    def start_over(self) -> None:
+        """Begin a new file.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._new_file()
+
+    def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
+        """Write to the active file the frames that the index will never take from old ones, which it counts as final.
+
+        Raises:
+            OSError: the disk refuses; it may be done again.
+        """
+        for old in self.files[:-1]:
+            upto, is_final = positions.get(old.name, (0, False))
+            if is_final:
+                data = os.pread(old.fd, os.fstat(old.fd).st_size, 0)
+                for item in read_frames(data, max(upto, FILE_HEADER)):
+                    if isinstance(item, Frame):
+                        self.write(encode_ops(item.ops), weight(item.ops))
+                self.forget(old)
+
+    def forget(self, file: OpsFile) -> None:
+        """Remove a file that the index has all of."""
+        with self._directory.lock:
+            self.files.remove(file)
+            file.close()
+        self._directory.remove(file)
+
+    def conclude(self, points: int, count: Callable[[Collection[int]], int]) -> int:
+        """At the end: write the vital frames that wait, and how much is missing; so many points and ops.
+
+        `points` are missing already; `count` tells how many more are if the meaning of these numbers is lost.
+        """
+        left = self.retries.vital()
+        ops = self._unconfirmed() + self.waiting() - sum(frame.weight for frame in left)
+        try:
+            while left:
+                self.write(left[0].payload)
+                del left[0]
+            if points or ops:
+                self.write_dropped(points, ops)
+        except OSError:
+            return self._use_reserve(left, points, ops, count)
+        return points + ops
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close(fd)
+        """Take nothing more: the room that was reserved for the end is free again."""
+        self.reserve.give_back()
+
+    def release(self) -> None:
+        """Give all descriptors back, and with them the locks."""
+        for file in self.files:
+            file.close()
+
+    def abandon(self) -> None:
+        """In a forked child: leave the files and all that waits to the parent."""
+        self.release()  # the child's copies of the descriptors; the parent keeps its own
+        self.files, self._number = [], 0
+        self.retries = RetryBuffer(self._memory_bytes)
+        self.arrived, self._is_writing = deque(), False
+
+    def begin(self) -> None:
+        """Use the name that the directory has now."""
+        self.reserve = Reserve(self._directory.fd, self._directory.writer)
+
+    def _keep_waiting(self, frame: WaitingFrame, error: OSError) -> None:
+        self.retries.add(frame)
+        try:
+            self._directory.trouble(error)
+        except OSError:  # the caller is told instead
+            self.retries.clear()
+            raise
+
+    def _new_file(self) -> None:
+        self._directory.has_new_files = True
+        self._number += 1
+        name = f"{self._directory.writer}.{self._number:06d}.ops"
+        is_summed = self._directory.sums.is_marked
+        self.files.append(OpsFile(self._directory.fd, name, self._sequence(), is_summed=is_summed))
+
+    def _sequence(self) -> int:
+        """That of the last frame that is surely in a file."""
+        if not self.files:
+            return 0
+        self.files[-1].settle()
+        return self.files[-1].sequence
+
+    def _rewrite(self, file: OpsFile) -> None:
+        with self._directory.lock:
+            size = os.fstat(file.fd).st_size  # an append may have been interrupted, so not what the file counts
+            self._directory.write_again(file, size, os.O_APPEND)
+            lock(file.fd)
+
+    def _unconfirmed(self) -> int:
+        """Ops in files that are not surely on the disk, and that it does not confirm now: it may have died since."""
+        ops = 0
+        for file in self.files:
+            if is_deleted(file.fd):
+                ops += file.weight
+            elif file.safe < file.size and not file.is_confirmed():
+                ops += file.weight - file.safe_weight
+        return ops
+
+    def _use_reserve(
+        self, left: list[WaitingFrame], points: int, ops: int, count: Callable[[Collection[int]], int]
+    ) -> int:
+        """The same with the frames that are left, as far as they fit beside the end, which is the last of them."""
+        others, end = left[:-1], left[-1:]
+        room = RESERVED - FILE_HEADER - LAST_WORDS
+        sizes = accumulate(len(frame.payload) + FRAME_HEADER for frame in others)
+        fits = sum(size <= room for size in sizes)
+        lost_points = points + count(_numbers(others[fits:]))
+        lost_ops = ops + sum(frame.weight for frame in others[fits:])
+        dropped = [_dropped(lost_points, lost_ops)] if lost_points or lost_ops else []
+        payloads = [*(frame.payload for frame in others[:fits]), *dropped, *(frame.payload for frame in end)]
+        try:
+            first = self._sequence() + 1
+            frames = [encode_frame(first + n, payload) for n, payload in enumerate(payloads)]
+            name = f"{self._directory.writer}.{self._number + 1:06d}.ops"
+            self.reserve.fill(name, file_header() + b"".join(frames))
+        except OSError:
+            return points + count(_numbers(left)) + ops + sum(frame.weight for frame in left)
+        return lost_points + lost_ops
+
+
+def weight(ops: Sequence[Op]) -> int:
+    """How much is missing if these are lost: each value, change, text and line counts, what naiad adds does not."""
+    count = 0
+    for op in ops:
+        if isinstance(op, Strings):
+            count += len(op.texts)
+        elif isinstance(op, Printed):
+            count += op.data.count(b"\n")
+        else:
+            count += isinstance(op, CHANGES)
+    return count
+
+
+def _numbers(frames: Sequence[WaitingFrame]) -> set[int]:
+    """The numbers of series that only these frames define."""
+    return {op.fid for frame in frames for op in decode_ops(frame.payload) if isinstance(op, Define)}
+
+
+def _dropped(points: int, ops: int) -> bytes:
+    return encode_ops([Dropped(points, ops, clock.now())])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from naiad.storage.local.journal.segment import allocate, close, write_all
+from naiad.disk import allocate, close, write_all
 
 RESERVED = 4096
 """The room: one block, enough for the end and for some eighty series that waited in memory."""

@@ -22,10 +22,11 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
 
 from naiad import clock
-from naiad.storage.base import RECORD, Slot
+from naiad.disk import allocate, new_file, save, write_all
+from naiad.storage.base import DEAD_SLOT, RECORD, Slot
+from naiad.storage.local.journal.log_file import LogFile
 
 MAGIC = b"NAIADSEG"
 VERSION = 1
@@ -41,27 +42,22 @@ SEAL_AT = 32
 HOLE_SECONDS = 1.0
 """How long a reserved record may stay unwritten before its segment is closed and its thread has to append elsewhere."""
 
-_NO_PAGE = bytearray()
 
-
-class Segment:
+class Segment(LogFile):
     """One segment that this process writes: a file, or memory (`is_stored` False) while the disk refuses files."""
 
     def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True, is_mapped: bool = True) -> None:
-        self.name = name
+        super().__init__(name, fd, HEADER)
         self.size = size
-        self.fd = fd
         self.is_stored = is_stored
         self._map = mmap.mmap(fd, size) if is_mapped else None
         self._kept = b""
         self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
-        self.synced: int | None = None  # bytes that are surely on the disk; see Upkeep.sync
-        self.seen: int | None = None
-        self.safe = HEADER  # bytes that a sync has confirmed
-        self.folded = HEADER  # bytes that are in the index
-        self.is_doubtful = False  # a sync failed: only writing it anew makes it sure
         self._counter = itertools.count(HEADER, RECORD)
-        self.slot: Slot = (self._counter.__next__, _NO_PAGE if self._map is None else self._map)
+        self.reserve = self._counter.__next__
+        """Hand out the offset of a record that no other caller gets."""
+        # A slot without a page uses up no record: packing into it fails, and the caller turns to `PointLog.append`.
+        self.slot: Slot = (DEAD_SLOT[0], bytearray()) if self._map is None else (self.reserve, self._map)
         header = _header.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
         if self._map is None:
             write_all(fd, header)
@@ -160,7 +156,7 @@ class Segment:
         fd = save(directory, self.name, self.content(0, self.used()))
         self.close()
         self.fd, self.is_stored, self._kept = fd, True, b""
-        self.safe = self.used()
+        self.safe, self.safe_weight = self.progress()
 
     def seal(self, directory: int) -> None:
         """Cut the shut file after its last record and write into its header how long it is and what it holds.
@@ -175,62 +171,14 @@ class Segment:
         os.pwrite(self.fd, struct.pack("<QI", end, crc), SEAL_AT)
         os.ftruncate(self.fd, end)
 
-    def close(self) -> None:
-        """Give the descriptor back."""
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            close(fd)
+    def points(self) -> int:
+        """How many it has taken."""
+        return (self.used() - HEADER) // RECORD
 
-
-def close(fd: int) -> None:
-    """Give a descriptor back. If the disk refuses at last what was written, the sync before has said so."""
-    with contextlib.suppress(OSError):
-        os.close(fd)
-
-
-def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
-    """Write a whole file under a hidden name, sync it and rename it into place; its open descriptor.
-
-    Raises:
-        OSError: nothing of that name is left changed.
-    """
-    with new_file(directory, name, flags) as fd:
-        write_all(fd, data)
-        os.fsync(fd)
-    return fd
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write it all, however little the disk takes at once.
-
-    Raises:
-        OSError: the disk refuses the rest.
-    """
-    view = memoryview(data)
-    while view:
-        written = os.write(fd, view)
-        if not written:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        view = view[written:]
-
-
-@contextlib.contextmanager
-def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
-    """Make a file that nobody sees before the block has filled it; its descriptor, which stays open.
-
-    Raises:
-        OSError: nothing is left behind.
-    """
-    hidden = f".{name}.new"
-    fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
-    try:
-        yield fd
-        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
-    except OSError:
-        os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(hidden, dir_fd=directory)
-        raise
+    def progress(self) -> tuple[int, int]:
+        """End of the bytes handed out so far, and how many points are in them."""
+        used = self.used()
+        return used, (used - HEADER) // RECORD
 
 
 def whole_records(size: int) -> int:
@@ -243,13 +191,12 @@ def commit_of(record: bytes) -> int:
     return int.from_bytes(record[COMMIT_AT:], "little")
 
 
-def put_record(segment: Segment, record: bytes) -> None:
-    """Add a record of another segment, whose commit word is its place there.
+def put_record(segment: Segment, record: bytes, at: int) -> None:
+    """Write a record at an offset that was reserved for it, which becomes its commit word.
 
     Raises:
         OSError: the disk refuses.
     """
-    at = segment.slot[0]()
     if os.pwrite(segment.fd, record[:COMMIT_AT] + at.to_bytes(RECORD - COMMIT_AT, "little"), at) < RECORD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
 
@@ -272,20 +219,6 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     if magic != MAGIC or record != RECORD:
         raise ValueError("its header is not that of a segment")
     return version, sealed, crc
-
-
-def allocate(fd: int, size: int) -> None:
-    """Take room on the disk for a new file.
-
-    Raises:
-        OSError: there is none.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(fd, 0, size)
-        return
-    left = size  # macOS has no posix_fallocate; zeros written out allocate just as well
-    while left:
-        left -= os.write(fd, bytes(min(left, 1 << 20)))
 
 
 def _unlinked_file() -> int:

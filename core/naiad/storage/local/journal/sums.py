@@ -27,10 +27,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from naiad.disk import new_file, write_all
 from naiad.ids import boot_id, new_writer_id
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.frames import file_header
-from naiad.storage.local.journal.segment import HEADER, Segment, new_file, write_all
+from naiad.storage.local.journal.segment import HEADER, Segment
 
 SUFFIX = ".sums"
 MAGIC = b"NAIADSUM"

@@ -1,0 +1,131 @@
+"""The folder of a journal as one writer has it open: its lock, its sums, its trouble, and syncing a file in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from naiad.disk import save
+from naiad.storage.local.journal import log_file
+from naiad.storage.local.journal.log_file import LogFile
+from naiad.storage.local.journal.sums import Sums
+
+File = TypeVar("File", bound=LogFile)
+
+
+class LogDirectory:
+    """The folder of a journal as one writer has it open, and whether it takes what is written."""
+
+    def __init__(self, fd: int, writer: str) -> None:
+        self.is_troubled = False
+        """The disk has refused something, and not everything is stored since."""
+        self.is_barred = False
+        """Nothing may be written, because this writer could not show to other processes that it lives."""
+        self.has_new_files = True
+        self.on_rotation: Callable[[], object] = lambda: None
+        self.on_trouble: Callable[[OSError], object] = lambda _error: None
+        self.lock = threading.RLock()  # a writer holds it too, to stamp ops in the order of their frames
+        self.begin(fd, writer)
+
+    def begin(self, fd: int, writer: str) -> None:
+        """Use it under the name of this writer."""
+        self.fd = fd
+        self.writer = writer
+        self.sums = Sums(fd, writer)
+
+    def abandon(self) -> None:
+        """In a forked child: leave the parent's sums, its trouble, and the lock that one of its threads may hold."""
+        self.lock = threading.RLock()
+        self.is_troubled = self.is_barred = False
+        self.sums.close()
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether it is worth trying to make a file."""
+        return not self.is_troubled and not self.is_barred
+
+    def trouble(self, error: OSError) -> None:
+        """Note that the disk refuses, and say so; `on_trouble` may raise instead."""
+        if error.errno is None:
+            raise error  # not of the disk: the handler of a signal raised it
+        self.is_troubled = True
+        self.on_trouble(error)
+
+    def sync(self, file: File, rewrite: Callable[[File], object]) -> None:
+        """Put a file on the disk; `rewrite` writes a doubtful one anew.
+
+        Raises:
+            OSError: it is not on the disk.
+        """
+        with self.lock:
+            used, weight = file.progress()
+        if file.synced == used:
+            return
+        try:
+            if file.is_doubtful:
+                rewrite(file)
+            fd = file.fd
+            if fd < 0:
+                return  # it was folded and closed in between
+            log_file.put_on_disk(fd)
+        except OSError as error:
+            if file.fd < 0:
+                return  # it was folded and closed in between
+            if not file.is_doubtful:
+                file.is_doubtful = True
+                with contextlib.suppress(OSError):  # the next sync tries again
+                    rewrite(file)
+            self.trouble(error)
+            raise
+        file.safe, file.safe_weight = used, weight
+        # A record is counted before it is packed, so one sync may miss a record that its size includes.
+        file.synced = used if file.seen == used else None
+        file.seen = used
+
+    def sync_names(self) -> None:
+        """Put the names of new files on the disk.
+
+        Raises:
+            OSError: the disk refuses; the next call tries again.
+        """
+        has_new, self.has_new_files = self.has_new_files, False
+        if has_new:
+            try:
+                os.fsync(self.fd)
+            except OSError:
+                self.has_new_files = True
+                raise
+
+    def write_again(self, file: LogFile, size: int, flags: int = 0) -> None:
+        """Copy the bytes of a file, which this process can still read, into a new one of its name.
+
+        Raises:
+            OSError: the disk refuses; the old descriptor stays.
+        """
+        fd = save(self.fd, file.name, os.pread(file.fd, size, 0), flags)
+        os.close(file.fd)
+        file.fd = fd
+        file.is_doubtful = False
+        self.has_new_files = True
+
+    def has_lost(self, file: LogFile) -> bool:
+        """Whether the name of a file is gone, or belongs to another file now."""
+        if file.fd < 0:
+            return False
+        try:
+            return os.stat(file.name, dir_fd=self.fd).st_ino != os.fstat(file.fd).st_ino
+        except FileNotFoundError:
+            return True
+
+    def remove(self, file: LogFile) -> None:
+        """Remove a file that the index has all of."""
+        self.unlink(file.name)
+        self.sums.note_folded(file.name)
+
+    def unlink(self, name: str) -> None:
+        """Remove a name, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)

@@ -1,0 +1,356 @@
+"""The point log: the segments of one writer. Appending is packing a record into the page of the slot.
+
+    slot ----------------------------------.            full: the slot is swapped, the old segment "retired"
+    [1 retired, sealed] [2 retired] [3 active] [spare]   a second later no thread can still fill a record in it
+         |                  |           |
+       folded, removed    synced      packed into by all threads, without a lock
+
+Where the disk takes no segment, a page in memory takes its place; of those the oldest gives way when memory is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import struct
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from naiad import clock
+from naiad.settings import Tuning
+from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
+from naiad.storage.local.journal.directory import LogDirectory
+from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record, whole_records
+
+FIRST_SEGMENT = 64 * 1024
+SEGMENT = 1024 * 1024
+LARGEST_SEGMENT = 16 * 1024 * 1024
+FAST_ROTATION_SECONDS = 0.25
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_numbers = struct.Struct("<24xI4x")
+
+
+class PointLog:
+    """The segments of one writer, oldest first; the last one is active, and `slot` is the place in it."""
+
+    def __init__(
+        self, directory: LogDirectory, tuning: Tuning, admit: Callable[[], object], *, is_mapped: bool
+    ) -> None:
+        """Begin without a segment; `admit` is called before one is added, and raises where nothing may be written."""
+        self.slot: Slot = DEAD_SLOT
+        self.segments: list[Segment] = []
+        self.dropped = 0
+        """Points that had to give way in memory, which is not recorded anywhere yet."""
+        self._directory = directory
+        self._tuning = tuning
+        self._admit = admit
+        self._is_mapped = is_mapped
+        self._is_closed = False
+        self._number = 0
+        self._size = FIRST_SEGMENT
+        self._rotated_at = 0.0
+        self._spare: Segment | None = None
+
+    def append(
+        self, number: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]
+    ) -> None:
+        """Add points of one series, already checked; also the way out of a full, dead or foreign page.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        for value, step, time in zip(values, steps, times, strict=True):
+            while (full := self._pack(number, value, step, time)) is not None:
+                self._make_room(full)
+
+    def prepare_spare(self) -> None:
+        """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
+        with self._directory.lock:
+            is_wanted = self._spare is None and self.segments and not self._is_closed
+            if is_wanted and self._directory.takes_files:
+                with contextlib.suppress(OSError):  # rotating will meet it again, and say so
+                    self._spare = self._new_segment()
+
+    def rest(self) -> None:
+        """Close the files of segments that were full a while ago and are on the disk. Called by the background thread.
+
+        The fold opens them by name. If it cannot keep up, or fails, the process must not run out of descriptors.
+        """
+        with self._directory.lock:
+            for segment in self.segments:
+                if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
+                    segment.rest()
+
+    def pending(self) -> int:
+        """Points not yet handed to the index."""
+        return sum((segment.used() - segment.folded) // RECORD for segment in tuple(self.segments))
+
+    def stored(self) -> list[Segment]:
+        """The segments that are files."""
+        return [segment for segment in self.segments if segment.is_stored]
+
+    def waiting(self) -> int:
+        """Points that are in memory only, or were dropped from there."""
+        return self.dropped + sum(segment.points() for segment in self.segments if not segment.is_stored)
+
+    def sync(self) -> None:
+        """Return when all points written before are on the disk.
+
+        Raises:
+            OSError: they are not.
+        """
+        with self._directory.lock:
+            segments = self.stored()
+        for segment in segments:
+            self._directory.sync(segment, self._rewrite)
+
+    def lost(self) -> list[Segment]:
+        """The segments whose files were deleted or replaced."""
+        return [segment for segment in self.stored() if self._directory.has_lost(segment)]
+
+    def keep_in_memory(self, lost: Collection[Segment]) -> None:
+        """Go on without the files of these segments; their pages still hold the points."""
+        for segment in lost:
+            segment.is_stored = False
+        if self.segments and self.segments[-1] in lost:
+            self._install(self._memory_segment())
+
+    def recover(self) -> None:
+        """Write the segments that are in memory to files.
+
+        Raises:
+            OSError: the disk still refuses; what was not written stays in memory.
+        """
+        if self.segments and not self.segments[-1].is_stored:
+            spare, self._spare = self._spare, None
+            self._install(spare or self._new_segment())
+        for segment in self.segments:
+            if not segment.is_stored:
+                segment.shut()
+                segment.store(self._directory.fd)
+
+    def start_over(self) -> None:
+        """Begin a new segment. No thread adds to the old ones any more; they can still be read.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._remove_spare()  # other processes may know it as a file of a dead writer
+        if self.segments:
+            self._install(self._replacement())
+        for segment in self.segments[:-1]:
+            segment.shut()
+
+    def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
+        """Write to new segments the records that the index will never take from old ones, which it counts as final.
+
+        Raises:
+            OSError: the disk refuses; it may be done again.
+        """
+        for segment in self.segments[:-1]:
+            upto, is_final = positions.get(segment.name, (0, False))
+            if is_final:
+                self._put_records_again(segment, max(upto, HEADER))
+                self.forget(segment)
+
+    def forget(self, segment: Segment) -> None:
+        """Remove a segment that the index has all of."""
+        with self._directory.lock:
+            self.segments.remove(segment)
+            segment.close()
+        self._directory.remove(segment)
+
+    def missing(self) -> int:
+        """At the end: points that are in memory, were dropped, or that the disk took and does not confirm."""
+        unconfirmed = [one for one in self.stored() if one.safe < one.used() and not one.is_confirmed()]
+        return self.waiting() + sum(segment.points() - segment.safe_weight for segment in unconfirmed)
+
+    def count(self, numbers: Collection[int]) -> int:
+        """How many points in files have one of these numbers."""
+        count = 0
+        with contextlib.suppress(OSError):  # a disk that does not even read has lost them anyway
+            for segment in self.stored() if numbers else ():
+                found = _numbers.iter_unpack(segment.content(HEADER, segment.used()))
+                count += sum(number & ~FLOAT_STEP in numbers for (number,) in found)
+        return count
+
+    def close(self) -> None:
+        """Take nothing more, and seal the segments.
+
+        Raises:
+            OSError: the disk refuses a seal; the segment is as good without.
+        """
+        errors = []
+        with self._directory.lock:
+            self._is_closed = True
+            self.slot = DEAD_SLOT
+            for segment in self.segments:
+                segment.retired_at = segment.retired_at or clock.monotonic()
+                segment.shut()
+                try:
+                    if segment.is_stored:
+                        segment.seal(self._directory.fd)
+                except OSError as error:
+                    errors.append(error)
+            with contextlib.suppress(OSError):  # it is empty: a spare that stays does no harm
+                self._remove_spare()
+        if errors:
+            raise errors[0]
+
+    def release(self) -> None:
+        """Give all descriptors back."""
+        for segment in self.segments:
+            segment.close()
+        if self._spare is not None:
+            self._spare.close()
+
+    def abandon(self) -> None:
+        """In a forked child: leave the segments to the parent; their pages stay open in the parent only."""
+        self.slot = DEAD_SLOT
+        self.release()  # the child's copies of the descriptors; the parent keeps its own
+        self.segments, self._spare = [], None
+        self.dropped = self._number = 0
+
+    def _pack(self, number: int, value: float, step: int | float, time: float) -> Slot | None:
+        """Add one point; the slot that had no room for it, if so."""
+        reserve, page = slot = self.slot
+        if page.__class__ is bytearray:
+            return self._write(slot, record(number, value, step, time))
+        at = reserve()
+        try:
+            if step.__class__ is int:
+                pack_int(page, at, step, value, time, number, at)
+            else:
+                pack_float(page, at, step, value, time, number | FLOAT_STEP, at)
+        except (struct.error, ValueError, TypeError):  # the last is what a closed page gives
+            if _has_room(page, at):
+                raise  # the point itself fits no record: not to be tried again
+            return slot
+        return None
+
+    def _make_room(self, full: Slot) -> None:
+        with self._directory.lock:
+            self._admit()
+            if self.slot is not full:
+                return  # another thread was faster
+            self._install(self._replacement())
+        if len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
+            self._directory.on_rotation()
+
+    def _write(self, slot: Slot, data: bytes) -> Slot | None:
+        """Add a record by `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
+        with self._directory.lock:
+            segment = self.segments[-1] if self.segments else None
+            if segment is None or self.slot is not slot or slot is DEAD_SLOT or segment.used() >= segment.size:
+                return slot
+            at = segment.reserve()
+            try:
+                put_record(segment, data, at)
+            except OSError as error:
+                segment.take_back(at)
+                self._directory.trouble(error)
+                self._install(self._replacement())
+                return slot
+        return None
+
+    def _install(self, segment: Segment) -> None:
+        now = clock.monotonic()
+        if self.segments and self.segments[-1].retired_at is None:
+            self.segments[-1].retired_at = now
+        if now - self._rotated_at < FAST_ROTATION_SECONDS:
+            self._size = min(max(self._size * 2, SEGMENT), LARGEST_SEGMENT)
+        self._rotated_at = now
+        self._directory.has_new_files = True
+        self.segments.append(segment)
+        if not self._is_closed:  # a late sync may still replace a segment whose file is doubtful
+            self.slot = segment.slot
+
+    def _replacement(self) -> Segment:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            return spare
+        if self._directory.takes_files:
+            try:
+                return self._new_segment()
+            except OSError as error:
+                self._directory.trouble(error)
+        return self._memory_segment()
+
+    def _new_segment(self) -> Segment:
+        name, directory = self._next_name(), self._directory.fd
+        try:
+            segment = Segment.create(directory, name, self._next_size(), is_mapped=self._is_mapped)
+        except OSError as error:
+            if error.errno not in FULL or self._next_size() <= FIRST_SEGMENT:
+                raise
+            self._size = FIRST_SEGMENT  # a disk that is nearly full may have room for a small one
+            segment = Segment.create(directory, name, self._next_size(), is_mapped=self._is_mapped)
+        if self.segments and self._is_mapped:  # of a short run most pages are never written
+            segment.warm()
+        return segment
+
+    def _memory_segment(self) -> Segment:
+        """A page in memory. When all memory that may be used is full, the oldest page gives way and is counted."""
+        size = whole_records(min(self._next_size(), self._tuning.memory_bytes // 4))
+        in_memory = [segment for segment in self.segments if not segment.is_stored]
+        if in_memory and sum(segment.size for segment in in_memory) + size > self._tuning.memory_bytes:
+            oldest = in_memory[0]
+            self.segments.remove(oldest)
+            oldest.shut()
+            self.dropped += oldest.points()
+            oldest.close()
+        return Segment.in_memory(self._next_name(), size)
+
+    def _next_name(self) -> str:
+        self._number += 1
+        return f"{self._directory.writer}.{self._number:06d}.seg"
+
+    def _next_size(self) -> int:
+        return whole_records(self._tuning.segment_bytes or self._size)
+
+    def _remove_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.shut()
+            spare.close()
+            self._directory.unlink(spare.name)
+
+    def _rewrite(self, segment: Segment) -> None:
+        """Copy a segment whose sync failed; nothing may be packed into the old pages during and after that."""
+        with self._directory.lock:
+            segment.retired_at = segment.retired_at or clock.monotonic()
+            if segment is self.segments[-1]:
+                self._install(self._replacement())
+            segment.shut()
+            self._directory.write_again(segment, segment.used())
+
+    def _put_records_again(self, old: Segment, start: int) -> None:
+        content = old.content(start, old.used())
+        whole = range(0, len(content) // RECORD * RECORD, RECORD)
+        records = [content[at : at + RECORD] for at in whole]
+        records = [each for at, each in zip(whole, records, strict=True) if commit_of(each) == start + at]
+        if not records:
+            return
+        new = Segment.create(self._directory.fd, self._next_name(), HEADER + len(records) * RECORD)
+        for each in records:
+            put_record(new, each, new.reserve())
+        new.retired_at = clock.monotonic()
+        new.shut()
+        self._directory.has_new_files = True
+        self.segments.insert(-1, new)
+
+
+def record(number: int, value: float, step: int | float, time: float) -> bytes:
+    """One record whose commit word is not set yet."""
+    page = bytearray(RECORD)
+    if step.__class__ is int:
+        pack_int(page, 0, step, value, time, number, 0)
+    else:
+        pack_float(page, 0, step, value, time, number | FLOAT_STEP, 0)
+    return bytes(page)
+
+
+def _has_room(page: Page, at: int) -> bool:
+    try:
+        return at + RECORD <= len(page)
+    except ValueError:  # a mapping that was closed
+        return False
