@@ -116,7 +116,7 @@ BAD_IN_ASKING = {"hook": IN_HOOK, "rubbish": RUBBISH, "unprintable": UNPRINTABLE
 
 
 def ask(found: Plugins) -> list[object]:
-    return list(found.answers("naiad_convert", {"value": "something"}))
+    return list(found.results("naiad_convert", {"value": "something"}))
 
 
 def test_answers_come_from_the_last_loaded_first(install: Install) -> None:
@@ -128,7 +128,7 @@ def test_answers_come_from_the_last_loaded_first(install: Install) -> None:
 def test_later_plugins_are_asked_only_when_needed(install: Install) -> None:
     found = install(bad=IN_HOOK, good=GOOD)
 
-    assert 1.5 == next(found.answers("naiad_convert", {"value": "something"}))
+    assert 1.5 == next(found.results("naiad_convert", {"value": "something"}))
 
 
 @pytest.mark.parametrize("name", BAD_IN_LOADING)
