@@ -70,8 +70,9 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
 
     if run is not None:
         return [(run, examine(store.find(run)))]
+    findings = examine_store(store)  # before a listing makes a damaged catalog anew
     ids = {row.uid: row.id for row in store.catalog().rows(kind=None, is_trashed=None)}
-    return [(_name(folder, store, ids), found) for folder, found in examine_store(store).items()]
+    return [(_name(folder, store, ids), found) for folder, found in findings.items()]
 
 
 def _name(folder: RunDirectory, store: Store, ids: dict[str, str]) -> str:

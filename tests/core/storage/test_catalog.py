@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 import naiad
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local import entries as entries_module
 from naiad.storage.local.catalog import Catalog
+from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
 from naiad.storage.local.store import Store
 from naiad.storage.local.summaries import Summary
@@ -34,6 +35,11 @@ def make(project: str = "p", **given: Any) -> str:
         run["loss"].extend([0.5, 0.25])
         run["log"].append("begun")
         return run["sys/id"].fetch()
+
+
+def refuse(_file: CatalogFile, _how: int) -> int:
+    """What a store that cannot be written does. Root may write anywhere, so the refusal itself is imitated."""
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "catalog.sum")
 
 
 def ids(rows: list[Summary]) -> list[str]:
@@ -283,16 +289,12 @@ def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pyt
 
 
 def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root may write anywhere, so the refusal itself is imitated."""
     make()
     place.catalog().refresh()
     expected = place.catalog().rows()
     before = (place.root / "catalog.db").read_bytes()
 
-    def refuse(_path: Path) -> Any:
-        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
-
-    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    monkeypatch.setattr(CatalogFile, "_lock", refuse)
     catalog = place.catalog()
     assert expected == catalog.rows()
     assert expected == catalog.rows("p")
@@ -306,10 +308,7 @@ def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
     place.catalog().refresh()
     make()
 
-    def refuse(_path: Path) -> Any:
-        raise OperationalError("pragma", None, Exception("attempt to write a readonly database"))
-
-    monkeypatch.setattr(catalog_module, "open_for_writing", refuse)
+    monkeypatch.setattr(CatalogFile, "_lock", refuse)
     read: list[str] = []
     read_entry = catalog_module.read_entry
 

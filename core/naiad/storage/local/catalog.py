@@ -1,37 +1,43 @@
 """The catalog: a table of all runs of a store, with the value of every atom and the last one of every series.
 
-It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, thrown away
-when it is damaged, and kept in memory where the store cannot be written. What is written to a run later is found by
-its mark (`changed/<uid>`). What was copied in, copied over or removed is found by looking: on each read at what has no
-seal, now and then at every folder.
+It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, made anew when
+it is damaged (see `catalog_file`), and kept in memory where the store cannot be written. What is written to a run later
+is found by its mark (`changed/<uid>`). What was copied in, copied over or removed is found by looking: on each read at
+what has no seal, now and then at every folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
 from msgspec import MsgspecError
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from naiad import clock
+from naiad.errors import DamagedData, StorageError
 from naiad.progress import showing
 from naiad.storage.container_kinds import KINDS, RUN, ContainerKind
+from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.summaries import Summary, has_tag, is_in_trash, summaries
-from naiad.storage.sql.database import open_for_writing, open_in_memory
-from naiad.storage.sql.values import Stamp, about, container, forget, metadata, put, stamps
+from naiad.storage.sql.database import is_refusal, open_in_memory
+from naiad.storage.sql.values import Stamp, about, container, forget, put, stamps
 
 T = TypeVar("T")
-FORMAT = 4
+ATTEMPTS = 3
+"""How often a catalog is made anew, or another one is tried, before an error of it is raised."""
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
 SETTLED_SECONDS = 2.0
@@ -39,6 +45,10 @@ SETTLED_SECONDS = 2.0
 LOOK_SECONDS = 60.0
 """A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
 _looked: dict[Path, float] = {}
+
+
+class MadeAnew(Exception):
+    """The catalog was made anew between two transactions, so what was read into it is to be read again."""
 
 
 class _Own(threading.local):
@@ -57,10 +67,11 @@ class Catalog:
     def __init__(self, layout: Layout, ids: Register) -> None:
         self._layout = layout
         self._ids = ids
-        self._place = layout.root / "catalog.db"
-        self._engine: Engine | None = None
+        self._file = CatalogFile(layout.root / "catalog.db")
         self.progress_bar: bool | None = False
         """Whether to show a bar while many runs are read; as users say it."""
+        self._made = ""
+        """Which catalog was brought up to date."""
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
 
@@ -103,73 +114,96 @@ class Catalog:
         self._read_changed()
 
     def read(self, read: Callable[[Connection], T]) -> T:
-        """Read in a transaction after everything that has changed was read again."""
-        try:
-            self._read_changed()
-        except OperationalError:  # a store that cannot be written: this thread's own catalog serves
-            self._engine, self._is_file = None, False
-            self._read_changed()
-        except (DatabaseError, MsgspecError):  # damaged, and nothing is lost by that
-            self._discard()
-            self._read_changed()
-        try:
-            return self._read(read)
-        except OperationalError:  # what was asked for cannot be answered
-            raise
-        except (DatabaseError, MsgspecError):
-            self.rebuild()
+        """Read in a transaction after everything that has changed was read again.
+
+        Raises:
+            StorageError: this user may not read the store.
+        """
+        for _ in range(ATTEMPTS):
+            self._update()
+            try:
+                return self._read(read)
+            except MadeAnew:
+                continue
+            except OSError:
+                self._is_file = False
+            except (DatabaseError, MsgspecError, DamagedData) as error:
+                if isinstance(error, OperationalError) and not self._is_damaged():
+                    raise  # what was asked for cannot be answered
+                self._discard()
+        self._update()
         return self._read(read)
 
+    def _update(self) -> None:
+        for _ in range(ATTEMPTS):
+            try:
+                self._read_changed()
+                return
+            except (OSError, OperationalError) as error:
+                if not self._is_file:
+                    raise _unreadable(self._layout.root, error) from error
+                if isinstance(error, OperationalError) and not is_refusal(error) and self._is_damaged():
+                    self._discard()
+                else:  # a store that cannot be written: this thread's own catalog serves
+                    self._is_file = False
+            except MadeAnew:
+                continue
+            except (DatabaseError, MsgspecError, DamagedData):  # nothing is lost by that
+                self._discard()
+        self._read_changed()
+
     def _read(self, read: Callable[[Connection], T]) -> T:
-        with self._opened().begin() as connection:
+        with self._transaction() as connection:
             return read(connection)
 
-    def _opened(self) -> Engine:
-        if self._engine is None:
-            self._is_file = self._is_file and self._layout.root.is_dir()
-            self._engine = self._on_disk() if self._is_file else self._in_memory()
-        return self._engine
+    @contextlib.contextmanager
+    def _transaction(self, *, is_writing: bool = False) -> Iterator[Connection]:
+        """A transaction of the catalog that is being brought up to date.
 
-    def _on_disk(self) -> Engine:
-        engine = open_for_writing(self._place)
-        self._begin(engine)
-        return engine
+        Raises:
+            MadeAnew: it is another one, as this one was damaged or removed meanwhile.
+        """
+        self._is_file = self._is_file and self._layout.root.is_dir()
+        if not self._is_file:
+            transaction: AbstractContextManager[Connection] = self._in_memory().begin()
+        else:
+            transaction = self._file.writing() if is_writing else self._file.reading()
+        with transaction as connection:
+            made = connection.execute(select(about.c.made)).scalar_one()
+            self._made = self._made or made
+            if made != self._made:
+                raise MadeAnew
+            yield connection
 
     def _in_memory(self) -> Engine:
         """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
         engine = _own.engines.get(self._layout.root)
         if engine is None:
-            engine = open_in_memory(self._place)
-            try:
-                self._begin(engine)
-            except DatabaseError:  # the copy is of another format
-                engine = open_in_memory()
-                self._begin(engine)
+            with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
+                copy = self._file.copy(Path(folder))
+                engine = open_in_memory(copy)
+            if copy is None:
+                begin(engine)
             _own.engines[self._layout.root] = engine
         return engine
 
-    def _begin(self, engine: Engine) -> None:
-        with engine.begin() as connection:
-            if not engine.dialect.has_table(connection, about.name):
-                metadata.create_all(connection)
-                connection.execute(insert(about).values(format=FORMAT, listed=""))
-            elif connection.execute(select(about.c.format)).scalar() != FORMAT:
-                raise DatabaseError("another format", None, Exception("another format"))
+    def _is_damaged(self) -> bool:
+        return self._is_file and bool(self._file.damages())
 
     def _discard(self) -> None:
-        self._engine = None
+        if self._is_file:
+            try:
+                self._file.discard()
+            except OSError:  # such as a folder in its place, which is left alone
+                self._is_file = False
         if not self._is_file:
             _own.engines[self._layout.root] = engine = open_in_memory()
-            self._begin(engine)
-            return
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                self._place.with_name(f"{self._place.name}{suffix}").unlink()
+            begin(engine)
 
     def _read_changed(self) -> None:
-        engine = self._opened()
+        self._made = ""
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
-        with engine.begin() as connection:
+        with self._transaction() as connection:
             is_listed = (
                 bool(listed)
                 and self._is_file
@@ -186,13 +220,13 @@ class Catalog:
             for start in range(0, max(len(stale), 1), BATCH):
                 entries = [read_entry(self._ids, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
                 if gone or entries:
-                    with engine.begin() as connection:
+                    with self._transaction(is_writing=True) as connection:
                         forget(connection, gone)
                         put(connection, entries)
                     gone = []
                 report(len(entries))
         if not is_listed and listed:
-            with engine.begin() as connection:
+            with self._transaction(is_writing=True) as connection:
                 connection.execute(update(about).values(listed=listed))
         if self._is_file:
             if not is_listed:
@@ -242,3 +276,11 @@ class Catalog:
                     mark.unlink()
                     if not folder.seal.exists():
                         mark.touch()
+
+
+def _unreadable(root: Path, error: Exception) -> StorageError:
+    return StorageError(
+        f"The store {str(root)!r} cannot be read: {getattr(error, 'strerror', None) or error}.",
+        errno=getattr(error, "errno", errno.EIO),
+        filename=str(root),
+    )

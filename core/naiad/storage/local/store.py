@@ -6,7 +6,7 @@
 .naiad/keys/<KEY>          the project that has this key
 .naiad/custom/<sha256>     the run that a custom_run_id of a project means
 .naiad/changed/<uid>       the catalog has to look at this run again
-.naiad/catalog.db          a table of all runs that can be made anew from them
+.naiad/catalog.db          a table of all runs that can be made anew from them; catalog.sum proves that it is whole
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from naiad.storage.local.layout import Layout, RunDirectory
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
+    from naiad.storage.local.summaries import Summary
 
 FOLDER = ".naiad"
 FORMAT = 1
@@ -229,6 +230,8 @@ class Store:
         folder = self._lying(self.register.uid(name))
         if folder is not None:
             known = {folder.uid, *namesakes(self.root / "catalog.db", name)}
+            if len(known) > 1:  # the rows were not checked
+                known &= {folder.uid, *(row.uid for row in self._listed(name))}
             self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
         return folder
 
@@ -246,9 +249,11 @@ class Store:
             return None
         return next((found for kind in KINDS if (found := self.folder(uid, kind)).path.is_dir()), None)
 
+    def _listed(self, name: str) -> list[Summary]:
+        return [row for row in self.catalog().rows(kind=None, is_trashed=None) if row.id == name]
+
     def _copied_in(self, name: str, kind: ContainerKind) -> RunDirectory:
-        rows = self.catalog().rows(kind=None, is_trashed=None) if self.root.is_dir() else []
-        found = [row for row in rows if row.id == name]
+        found = self._listed(name) if self.root.is_dir() else []
         if found:
             self._refuse_several(found[0].kind, name, [row.uid for row in found])
         if not found:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from naiad.scalars import from_microseconds
 from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
 from naiad.storage.local.entries import as_stored
-from naiad.storage.sql.values import cell, container, decode_cells, field, tag
+from naiad.storage.sql.values import SHOWN, cell, container, field, fields, shown_cells, tag
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -47,8 +47,8 @@ class Summary:
 
 def summaries(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> list[Summary]:
     """The containers of which all conditions hold, the newest first."""
-    names = {row.number: row.path for row in connection.execute(select(field).where(field.c.path.like("sys/%")))}
-    found = select(container).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
+    names = {number: path for number, path, _kind in fields(connection, field.c.path.like("sys/%"))}
+    found = select(*SHOWN).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
     return [_summary(row, names) for row in connection.execute(found)]
 
 
@@ -65,7 +65,7 @@ def is_in_trash() -> ColumnElement[bool]:
 
 
 def _summary(row: Any, names: dict[int, str]) -> Summary:
-    values = {names[at]: value for at, value in decode_cells(row.cells).items() if at in names}
+    values = {names[at]: value for at, value in shown_cells(row).items() if at in names}
     modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
     return Summary(
         uid=row.uid,

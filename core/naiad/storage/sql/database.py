@@ -45,6 +45,22 @@ def open_for_writing(path: Path) -> Engine:
     return engine
 
 
+def open_locked(path: Path) -> Engine:
+    """An engine for a file that processes lock by other means, so that after a commit it is one file and complete."""
+    engine = _engine(lambda: _connect(_made(path)), NullPool)
+    _begin_ourselves(engine, "BEGIN")
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        rollback_journal(connection)
+        synchronous(connection)
+        check_pages(connection)
+        linear_regexes(connection)
+        case_matters(connection)
+
+    return engine
+
+
 def open_for_reading(path: Path, *, is_final: bool) -> Engine:
     """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made.
 
@@ -113,7 +129,7 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def open_in_memory(begin_with: Path | None = None) -> Engine:
-    """An engine of a database that lives as long as the engine; it begins with what a file has, if that can be read."""
+    """An engine of a database that lives as long as the engine; it begins with what a file has that is ours alone."""
     options = {"check_same_thread": False, "factory": _Connection}
     engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
 
@@ -123,21 +139,9 @@ def open_in_memory(begin_with: Path | None = None) -> Engine:
         case_matters(connection)
 
     if begin_with is not None:
-        with contextlib.suppress(OSError, sqlite3.Error):
-            _copy_into(engine, begin_with)
+        with engine.connect() as connection, contextlib.closing(_connect(str(begin_with))) as source:
+            source.backup(cast(sqlite3.Connection, connection.connection.driver_connection))
     return engine
-
-
-def _copy_into(engine: Engine, path: Path) -> None:
-    """The file itself is left alone: SQLite would make others beside it, even to read it."""
-    with tempfile.TemporaryDirectory(prefix="naiad-") as folder, engine.connect() as connection:
-        copy = Path(folder, path.name)
-        shutil.copyfile(path, copy)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(path.with_name(path.name + "-wal"), copy.with_name(copy.name + "-wal"))
-        with contextlib.closing(_connect(str(copy))) as source:
-            if source.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):  # somebody may have written it meanwhile
-                source.backup(cast(sqlite3.Connection, connection.connection.driver_connection))
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
@@ -214,6 +218,16 @@ def _begin_ourselves(engine: Engine, statement: str) -> None:
 def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
     """WAL lets readers go on while a fold commits. It needs shared memory, which network file systems lack."""
     connection.execute(f"PRAGMA journal_mode={'DELETE' if is_remote else 'WAL'}")
+
+
+def rollback_journal(connection: sqlite3.Connection) -> None:
+    """A WAL would leave a part of what was committed outside of the file, whose crc32 would then say little."""
+    connection.execute("PRAGMA journal_mode=DELETE")
+
+
+def check_pages(connection: sqlite3.Connection) -> None:
+    """Of a page with cells in impossible places SQLite reads nothing."""
+    connection.execute("PRAGMA cell_size_check=ON")
 
 
 def synchronous(connection: sqlite3.Connection) -> None:

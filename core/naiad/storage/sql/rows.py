@@ -13,7 +13,8 @@ from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.query.tree import Node
 from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.search import SORTED_AS_NUMBERS, Sort, search
-from naiad.storage.sql.values import ASPECTS, cell, container, field, fields_at
+from naiad.storage.sql.values import ASPECTS, cell, container, field, fields_at, whole_cells
+from naiad.storage.sql.values import fields as all_fields
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
@@ -51,14 +52,14 @@ def find(
         sort = _sort(connection, kind, project, sort_by, is_ascending)
         rows = search(connection, kind, project, tree, sort, limit)
         fields = _fields(connection, columns)
-        return Found(fields, [(row.uid, row.id, row.cells) for row in rows])
+        return Found(fields, [(row.uid, row.id, whole_cells(row)) for row in rows])
 
     return catalog.read(read)
 
 
 def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, tuple[str, str]]:
     if columns is None:
-        return {row.number: (row.path, row.kind) for row in connection.execute(select(field))}
+        return {number: (path, kind) for number, path, kind in all_fields(connection)}
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     return {number: key for key, number in fields_at(connection, paths).items()}
 
@@ -109,8 +110,8 @@ def _present(connection: Connection, kind: ContainerKind, project: str | None, p
     """The fields at a path that some container of the kind in the project has."""
     wanted = [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
     is_there = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number, *wanted)
-    found = connection.execute(select(field).where(field.c.path == path, is_there).order_by(field.c.kind))
-    return [(row.number, row.kind) for row in found]
+    found = [(number, each) for number, _path, each in all_fields(connection, field.c.path == path, is_there)]
+    return sorted(found, key=lambda each: each[1])
 
 
 def _unknown(connection: Connection, column: str) -> InvalidArgument:

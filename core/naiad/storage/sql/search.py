@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, cast
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, text_of
-from naiad.storage.sql.values import cell, container
+from naiad.storage.sql.values import SHOWN, cell, container
 
 FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
@@ -31,7 +31,6 @@ class Sort:
         return not all(kind in SORTED_AS_NUMBERS for _number, kind in self.fields)
 
 
-SHOWN = (container.c.uid, container.c.id, container.c.cells)
 SORTED_AS_NUMBERS = frozenset(("bool", "int", "float", "datetime", "float_series"))
 
 
@@ -43,7 +42,7 @@ def search(
     sort: Sort,
     limit: int | None,
 ) -> list[Any]:
-    """Uid, id and cells of the containers that a query means, sorted; those without a value to sort by come last."""
+    """What is shown of the containers that a query means, sorted; those without a value to sort by come last."""
     numbers = {} if tree is None else field_numbers(connection, tree)
     conditions = [container.c.kind == kind.folder]
     if project is not None:

@@ -2,11 +2,12 @@
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
 What a container has of a field is a **cell**, kept twice: all cells of a container together in its own row, to be
-shown, and each alone in a table with indexes, to be found.
+shown, and each alone in a table with indexes, to be found. What is shown has a crc32 in its row.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -27,12 +28,14 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    func,
     insert,
     select,
     true,
     update,
 )
 
+from naiad.errors import DamagedData
 from naiad.storage.local.index.states import FLOAT_SERIES, STRING_SET
 
 ASPECTS = ("last", "min", "max", "average", "variance")
@@ -55,6 +58,7 @@ about = Table(
     metadata,
     Column("format", Integer, primary_key=True, autoincrement=False),
     Column("listed", Text, nullable=False),  # the folders of containers as they were when they were listed last
+    Column("made", Text, nullable=False),  # differs in each catalog that was made
 )
 
 container = Table(
@@ -70,6 +74,7 @@ container = Table(
     Column("stamp", Text, nullable=False),  # of the files it was read from
     Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
+    Column("crc", BigInteger, nullable=False),  # of the columns in `SHOWN`
     Index("container_created", "created"),
     Index("container_seal", "seal"),
     Index("container_id", "id"),
@@ -81,6 +86,7 @@ field = Table(
     Column("number", Integer, primary_key=True),
     Column("path", Text, nullable=False),
     Column("kind", Text, nullable=False),
+    Column("crc", BigInteger, nullable=False),
     Index("field_path", "path", "kind", unique=True),
 )
 
@@ -113,6 +119,11 @@ tag = Table(
 )
 
 
+_FACTS = ("number", "uid", "kind", "id", "project", "state", "created")
+SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "cells", "crc"))
+"""What a listing or a table is made of. A wrong stamp or seal only leads to reading the container again."""
+
+
 class Stamp(NamedTuple):
     """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
 
@@ -139,9 +150,57 @@ decode_cells = msgspec.msgpack.Decoder(dict[int, Any]).decode
 """The cells of a container by the number of their field."""
 
 
+def _crc(cells: bytes, *facts: object) -> int:
+    return zlib.crc32(cells, zlib.crc32(repr(facts).encode("utf-8", "surrogateescape")))
+
+
+def whole_cells(row: Any) -> bytes:
+    """The packed cells of a row with the columns in `SHOWN`.
+
+    Raises:
+        DamagedData: something in the row is not what was written.
+    """
+    *facts, cells, crc = row
+    if not isinstance(cells, bytes) or crc != _crc(cells, *facts):
+        raise _damaged("container", row.number)
+    return cells
+
+
+def shown_cells(row: Any) -> dict[int, Cell]:
+    """The cells of a row with the columns in `SHOWN`, by the number of their field.
+
+    Raises:
+        DamagedData: something in the row is not what was written.
+    """
+    return decode_cells(whole_cells(row))
+
+
+def fields(connection: Connection, *conditions: ColumnElement[bool]) -> list[tuple[int, str, str]]:
+    """Number, path and kind of the fields of which all conditions hold.
+
+    Raises:
+        DamagedData: a row is not what was written.
+    """
+    found = []
+    for number, path, kind, crc in connection.execute(select(field).where(*conditions)):
+        if crc != _crc(b"", number, path, kind):
+            raise _damaged("field", number)
+        found.append((number, path, kind))
+    return found
+
+
+def _damaged(table: str, number: int) -> DamagedData:
+    return DamagedData(
+        f"Row {number} of table {table} of the catalog is not what was written.",
+        file="catalog.db",
+        what="a damaged row",
+    )
+
+
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Bring what is known of some containers up to date; of what was known before, only what differs is touched."""
     known = _known(connection, [entry.uid for entry in entries])
+    last = _last_number(connection, container)
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
     kinds = {number: kind for (_path, kind), number in numbers.items()}
     old_keys: list[tuple[int, int]] = []
@@ -149,10 +208,15 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     for entry in entries:
         cells = {numbers[key]: value for key, value in entry.cells.items()}
         number, before = known.get(entry.uid, (None, {}))
-        row = {name: getattr(entry, name) for name in ("uid", "kind", "id", "project", "state", "created")}
-        row |= {"stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": _encode(cells)}
+        is_new = number is None
         if number is None:
-            number = connection.execute(insert(container), row).inserted_primary_key[0]  # type: ignore[index]  # one row, one key
+            number = last = last + 1
+        facts = {name: getattr(entry, name) for name in _FACTS[1:]}
+        packed = _encode(cells)
+        row = {"number": number, **facts, "stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": packed}
+        row["crc"] = _crc(packed, number, *facts.values())
+        if is_new:
+            connection.execute(insert(container), row)
         else:
             connection.execute(update(container).where(container.c.number == number), row)
         changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
@@ -186,8 +250,8 @@ def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict
     found = {}
     for start in range(0, len(uids), 500):
         some = container.c.uid.in_(uids[start : start + 500])
-        for row in connection.execute(select(container.c.uid, container.c.number, container.c.cells).where(some)):
-            found[row.uid] = (row.number, decode_cells(row.cells))
+        for row in connection.execute(select(*SHOWN).where(some)):
+            found[row.uid] = (row.number, shown_cells(row))
     return found
 
 
@@ -195,18 +259,26 @@ def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, s
     """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
     wanted, found = sorted(set(paths)), {}
     for start in range(0, len(wanted), MOST_PATHS):
-        some = select(field).where(field.c.path.in_(wanted[start : start + MOST_PATHS]))
-        found.update({(row.path, row.kind): row.number for row in connection.execute(some)})
+        some = field.c.path.in_(wanted[start : start + MOST_PATHS])
+        found.update({(path, kind): number for number, path, kind in fields(connection, some)})
     return found
 
 
 def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     known = fields_at(connection, (path for path, _kind in keys))
-    new = [{"path": path, "kind": kind} for path, kind in sorted(keys - known.keys())]
-    if new:
-        connection.execute(insert(field), new)
-        known |= fields_at(connection, (each["path"] for each in new))
-    return known
+    missing = enumerate(sorted(keys - known.keys()), _last_number(connection, field) + 1)
+    new = {key: number for number, key in missing}
+    rows = [
+        {"number": number, "path": path, "kind": kind, "crc": _crc(b"", number, path, kind)}
+        for (path, kind), number in new.items()
+    ]
+    _each(connection, insert(field), rows)
+    return known | new
+
+
+def _last_number(connection: Connection, table: Table) -> int:
+    """The largest number in a table; the next row gets the one after it."""
+    return connection.execute(select(func.max(table.c.number))).scalar() or 0
 
 
 def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
@@ -217,7 +289,7 @@ def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
 
 
 def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: Mapping[int, str]) -> None:
-    rows = [{"field": at, "container": number, **_columns(kinds[at], value)} for at, number, value in cells]
+    rows = [{"field": at, "container": number, **columns_of(kinds[at], value)} for at, number, value in cells]
     tags = [
         {"field": at, "container": number, "tag": each}
         for at, number, value in cells
@@ -236,7 +308,7 @@ def _each(connection: Connection, statement: Any, rows: list[dict[str, Any]]) ->
 _EMPTY = dict.fromkeys(column.name for column in cell.c if not column.primary_key)
 
 
-def _columns(kind: str, value: Cell) -> dict[str, Any]:
+def columns_of(kind: str, value: Cell) -> dict[str, Any]:
     """How a cell is found."""
     if kind == FLOAT_SERIES and value is not None:
         return {**_EMPTY, "num": value[0], **dict(zip(ASPECTS[1:], value[1:], strict=True))}

@@ -17,6 +17,7 @@ from naiad import ids
 from naiad.errors import DamagedData
 from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Shadowed
+from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.gc import damaged_files
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
@@ -374,6 +375,9 @@ def _open_files(folder: RunDirectory, positions: Positions, suffix: str) -> list
 
 
 def _store_damages(store: Store) -> Iterator[Damage]:
+    catalog = CatalogFile(store.root / "catalog.db")
+    for what in catalog.damages():
+        yield Damage(catalog.path.name, f"{what}; it loses nothing to make it anew with: naiad repair --catalog")
     text = _text_of(store.root / "format")
     if text is None or not text.strip().isdigit():
         yield Damage("format", "it is not the version of a store")

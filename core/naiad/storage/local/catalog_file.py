@@ -1,0 +1,345 @@
+"""The file of the catalog: who may use it when, and the proof that it is as naiad left it.
+
+    catalog.db    SQLite with a rollback journal: after a commit everything is in this one file
+    catalog.sum   format, size and crc32 of it; empty while it is being changed. Its lock is the catalog's
+
+    reader:   shared lock ---- does the sum fit? ---- read
+    writer:   exclusive lock - does the sum fit? ---- empty the sum - transaction - write the sum
+
+A file with an empty sum had its writer killed: SQLite rolls back what was not committed, and everything is checked
+once. A file that its sum does not fit is damaged, and is made anew. The sum of a large file has no crc32: there each
+row has its own, and the rest is checked once a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad import clock, ids
+from naiad.storage.local.layout import open_lock
+from naiad.storage.sql.check import damages
+from naiad.storage.sql.database import open_locked
+from naiad.storage.sql.values import about, metadata
+
+FORMAT = 5
+WHOLE_BYTES = 64 * 1024 * 1024
+"""Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
+PROVEN_SECONDS = 60.0
+"""How long one process relies on a crc32 that fitted, while size and times of the file stay the same."""
+CHECK_SECONDS = 24 * 3600.0
+LOCK_SECONDS = 10.0
+READ_BYTES = 1024 * 1024
+BESIDE = ("-journal", "-wal", "-shm")
+_proven: dict[Path, tuple[tuple[object, ...], float]] = {}
+
+
+class Sum(NamedTuple):
+    """What the catalog was when it was changed last; `crc` is -1 of a large file."""
+
+    format: int
+    size: int
+    crc: int
+    checked: int  # when everything was checked last: seconds since 1970
+
+
+class CatalogFile:
+    """The catalog of a store that this process may write."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees the whole file as it was left.
+
+        Raises:
+            OSError: this user may not write the catalog, or another process had it all the time.
+        """
+        lock = self._lock(fcntl.LOCK_SH)
+        try:
+            if not self._is_proven(lock):
+                _unlock(lock)
+                lock = self._lock(fcntl.LOCK_EX)
+                if not self._is_proven(lock):
+                    self._mend(lock)
+            with self._engine.begin() as connection:
+                yield connection
+        finally:
+            _unlock(lock)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that may change it. After an error everything is checked by the next one.
+
+        Raises:
+            OSError: this user may not write the catalog, or another process had it all the time.
+        """
+        lock = self._lock(fcntl.LOCK_EX)
+        try:
+            if not self._is_proven(lock):
+                self._mend(lock)
+            checked = _read_sum(lock).checked
+            os.ftruncate(lock, 0)
+            with self._engine.begin() as connection:
+                yield connection
+            self._write_sum(lock, checked)
+        finally:
+            _unlock(lock)
+
+    def discard(self) -> None:
+        """Throw it away; nothing is lost by that.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        lock = self._lock(fcntl.LOCK_EX)
+        try:
+            self._discard(lock)
+        finally:
+            _unlock(lock)
+
+    def damages(self) -> list[str]:
+        """All that is wrong with it, without changing anything; nothing while there is no catalog of this format."""
+        if not os.path.lexists(self.path):
+            return []
+        try:
+            lock = self._lock(fcntl.LOCK_SH)
+        except OSError:  # this user may at most read it
+            return self._damages_of_copy()
+        try:
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                return ["it is no file"]
+            known = _read_sum(lock)
+            if known.size and known.format != FORMAT:
+                return []
+            if known.size and not self._fits(known):
+                return ["it is not what was written"]
+            return self._damages_of_copy() if known.crc < 0 or not known.size else []
+        except OSError as error:
+            return [f"it cannot be read: {error.strerror or error}"]
+        finally:
+            _unlock(lock)
+
+    def _damages_of_copy(self) -> list[str]:
+        try:
+            with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
+                return self._damages_of(_copied(self.path, Path(folder)))
+        except OSError as error:
+            return [f"it cannot be read: {error.strerror or error}"]
+
+    def copy(self, folder: Path) -> Path | None:
+        """A copy in another folder, if the file is as it was left: for who may read this one only."""
+        try:
+            sum_file = os.open(self._sum_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe
+            try:
+                known = _read_sum(sum_file)
+            finally:
+                os.close(sum_file)
+            copy = _copied(self.path, folder)
+        except OSError:
+            return None
+        if known.size:
+            return copy if known.format == FORMAT and _fits(copy, known) else None
+        return None if self._damages_of(copy) else copy
+
+    # Proof
+
+    def _is_proven(self, lock: int) -> bool:
+        """Whether the file is as it was left. Nothing may lie beside it that SQLite would take for a part of it."""
+        known = _read_sum(lock)
+        if known.format != FORMAT or any(os.path.lexists(f"{self.path}{end}") for end in BESIDE):
+            return False
+        try:
+            found = os.lstat(self.path)
+        except FileNotFoundError:
+            return False
+        identity = (known[:3], found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        before, moment = _proven.get(self.path, ((), 0.0))
+        if identity == before and clock.monotonic() < moment + PROVEN_SECONDS:
+            return True
+        if not self._fits(known):
+            return False
+        _proven[self.path] = identity, clock.monotonic()
+        if known.crc < 0 and clock.now() > known.checked + CHECK_SECONDS:
+            threading.Thread(target=self._check_now_and_then, name="naiad", daemon=True).start()
+        return True
+
+    def _fits(self, known: Sum) -> bool:
+        return stat.S_ISREG(os.lstat(self.path).st_mode) and _fits(self.path, known)
+
+    def _mend(self, lock: int) -> None:
+        """Make a file out of what is there that can be relied on: as it is if nothing is wrong, else a new one."""
+        known = _read_sum(lock)
+        if known.size and known.format == FORMAT and self._is_file() and self._fits(known):
+            self._remove(*BESIDE)
+            return
+        if not known.size and self._is_file():
+            self._remove(*BESIDE[1:])  # naiad leaves none, and SQLite would take them for a part of the file
+            if not self._damages_of(self.path):
+                self._remove(*BESIDE)
+                self._write_sum(lock, round(clock.now()))
+                return
+        self._discard(lock)
+        begin(self._engine)
+        self._write_sum(lock, round(clock.now()))
+
+    def _is_file(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(self.path)
+            return stat.S_ISREG(found.st_mode) and found.st_size > 0
+        return False
+
+    def _remove(self, *ends: str) -> None:
+        for end in ends:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.path}{end}")
+
+    def _damages_of(self, path: Path) -> list[str]:
+        try:
+            with open_locked(path).begin() as connection:
+                if connection.execute(about.select()).scalar() != FORMAT:
+                    return ["it is of another format"]
+                return damages(connection)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            return [str(getattr(error, "orig", error))]
+
+    def _check_now_and_then(self) -> None:
+        """Check a copy of a large file in all respects, so that nobody waits for it."""
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="naiad-") as folder:
+            lock = self._lock(fcntl.LOCK_EX)
+            try:
+                known = _read_sum(lock)
+                if known.crc >= 0 or clock.now() <= known.checked + CHECK_SECONDS:
+                    return  # another process did it, or the file has become small
+                _put_sum(lock, known._replace(checked=round(clock.now())))
+                copy = _copied(self.path, Path(folder))
+            finally:
+                _unlock(lock)
+            if self._damages_of(copy):
+                self.discard()
+
+    def _discard(self, lock: int) -> None:
+        os.ftruncate(lock, 0)
+        self._remove("", *BESIDE)
+
+    # The sum and its lock
+
+    @property
+    def _sum_path(self) -> Path:
+        return self.path.with_suffix(".sum")
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return open_locked(self.path)
+
+    def _write_sum(self, lock: int, checked: int) -> None:
+        found = os.stat(self.path)
+        crc = -1 if found.st_size > WHOLE_BYTES else _crc(self.path)
+        known = Sum(FORMAT, found.st_size, crc, checked)
+        _put_sum(lock, known)
+        identity = (known[:3], found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        _proven[self.path] = identity, clock.monotonic()
+
+    def _lock(self, how: int) -> int:
+        """A descriptor of the sum, locked."""
+        until = clock.monotonic() + LOCK_SECONDS
+        while True:
+            lock = open_lock(self._sum_path)
+            try:
+                is_locked = _flock(lock, how, until)
+                with contextlib.suppress(FileNotFoundError):
+                    if is_locked and os.path.samestat(os.fstat(lock), os.stat(self._sum_path)):
+                        return lock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)  # another one has taken its place
+            if clock.monotonic() > until:
+                raise TimeoutError(f"other processes have held {self._sum_path} for {LOCK_SECONDS:g} s")
+
+
+def begin(engine: Engine) -> None:
+    """Make the tables of a catalog."""
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        connection.execute(insert(about).values(format=FORMAT, listed="", made=ids.new_uid()))
+
+
+def _flock(lock: int, how: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic() > until:
+                return False
+            clock.sleep(0.002)
+        except OSError:
+            return True  # a file system without locks: there SQLite's own are all there is
+        else:
+            return True
+
+
+def _unlock(lock: int) -> None:
+    """Not by closing alone: a child that was forked meanwhile has the descriptor, and with it the lock, as well."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    os.close(lock)
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    copy = folder / path.name
+    shutil.copyfile(path, copy)
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(f"{path}-journal", f"{copy}-journal")
+    return copy
+
+
+def _read_sum(lock: int) -> Sum:
+    return _parse(os.pread(lock, 200, 0))
+
+
+def _parse(text: bytes) -> Sum:
+    """The sum that a text says; one without a size if it says none."""
+    try:
+        return Sum(*map(int, text.split()))
+    except (TypeError, ValueError):
+        return Sum(0, 0, 0, 0)
+
+
+def _put_sum(lock: int, known: Sum) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, " ".join(map(str, known)).encode() + b"\n", 0)
+
+
+def _fits(path: Path, known: Sum) -> bool:
+    return known.size == os.path.getsize(path) and (
+        known.size > WHOLE_BYTES if known.crc < 0 else known.crc == _crc(path)
+    )
+
+
+def _crc(path: Path) -> int:
+    """The crc32 of a file.
+
+    Closing it drops SQLite's locks on it in this process; the lock of the sum is in their place.
+    """
+    crc = 0
+    with path.open("rb", buffering=0) as stream:
+        while data := stream.read(READ_BYTES):
+            crc = zlib.crc32(data, crc)
+    return crc
