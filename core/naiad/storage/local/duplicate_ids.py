@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ def namesakes(catalog: Path, name: str) -> list[str]:
     import sqlite3  # a run that was never listed needs none
 
     with contextlib.suppress(sqlite3.Error):
-        target = f"file:{quote(str(catalog))}?mode=ro"
+        target = f"file:{quote(os.fsencode(catalog))}?mode=ro"
         with contextlib.closing(sqlite3.connect(target, uri=True, timeout=0.1)) as connection:
             found = connection.execute("SELECT uid FROM container WHERE id = ? ORDER BY uid", (name,))
             return [str(uid) for (uid,) in found]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naiad import ids
-from naiad.errors import ProjectExists
+from naiad.errors import DamagedData, ProjectExists, shown
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.local.claims import claim, content, note
 
@@ -68,7 +68,7 @@ class Register:
         place = self._place(name)
         if place is not None:
             with contextlib.suppress(OSError):
-                found = content(place).strip()
+                found = place.read_bytes().strip().decode("ascii", "replace")
                 return found if ids.is_uid(found) else ""
         return ""
 
@@ -136,13 +136,13 @@ class Register:
         key, n = wanted, 1
         while True:
             try:
-                owner = content(folder / key)
+                owner = _owner(folder / key)
             except FileNotFoundError:
                 folder.mkdir(exist_ok=True)
                 known = self.known_key(project)  # another one than its name would give, if it was made with one
                 if known:
                     return known
-                owner = project if claim(folder / key, project) else content(folder / key)
+                owner = project if claim(folder / key, project) else _owner(folder / key)
             if owner == project:
                 return key
             if wish is not None:
@@ -162,12 +162,26 @@ class Register:
     # Custom ids of runs
 
     def custom(self, project: str, custom_run_id: str) -> tuple[str, str] | None:
-        """Uid and id of the run that has a custom id in a project."""
+        """Uid and id of the run that has a custom id in a project.
+
+        Raises:
+            DamagedData: the file that says so is damaged.
+        """
+        place = self._custom_place(project, custom_run_id)
         try:
-            known = json.loads(content(self._custom_place(project, custom_run_id)))
+            text = content(place)
         except FileNotFoundError:
             return None
-        return known["uid"], known["id"]
+        except UnicodeDecodeError:
+            text = ""
+        known = read_ticket(text)
+        if known is None:
+            raise DamagedData(
+                f"{place} does not name the run with custom_run_id {shown(custom_run_id)} any more: it is damaged.\n"
+                "Open the run with with_id=...; or remove the file, and the custom id is free for a new run.",
+                file=str(place), offset=0, what="no name of a run",
+            )  # fmt: skip
+        return known
 
     def take_custom(self, project: str, custom_run_id: str, uid: str, name: str) -> bool:
         """Let a custom id mean this run; False when it is taken."""
@@ -180,8 +194,9 @@ class Register:
         names = _names(self.root / "custom") if not known else [self._custom_place(*known).name]
         for name in names:
             place = self.root / "custom" / name
-            with contextlib.suppress(FileNotFoundError):
-                if json.loads(content(place))["uid"] == uid:
+            with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+                ticket = read_ticket(content(place))
+                if ticket is not None and ticket[0] == uid:
                     place.unlink(missing_ok=True)
 
     def _custom_place(self, project: str, custom_run_id: str) -> Path:
@@ -201,11 +216,33 @@ def _hint(folder: Path) -> int:
     return hint if (folder / str(hint)).exists() else 0
 
 
-def _readable(place: Path) -> str | None:
-    """What a file says; None if it has gone meanwhile, or this user may not read it."""
+def read_ticket(text: str) -> tuple[str, str] | None:
+    """Uid and id that the file of a custom id says; None if it is damaged."""
+    try:
+        ticket = json.loads(text)
+        uid, name = ticket["uid"], ticket["id"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return (uid, name) if isinstance(uid, str) and ids.is_uid(uid) and isinstance(name, str) else None
+
+
+def _owner(place: Path) -> str:
+    """The project that a key belongs to; empty if that is damaged, so that the key stays taken.
+
+    Raises:
+        FileNotFoundError: the key is free.
+    """
     try:
         return content(place)
-    except (FileNotFoundError, PermissionError):
+    except UnicodeDecodeError:
+        return ""
+
+
+def _readable(place: Path) -> str | None:
+    """What a file says; None if it has gone meanwhile, is damaged, or this user may not read it."""
+    try:
+        return content(place)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, UnicodeDecodeError):
         return None
 
 

@@ -19,10 +19,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from naiad import clock, ids
-from naiad.errors import ContainerNotFound, ModelKeyTaken, NotPermitted, StoreNotWritable
+from naiad.errors import (
+    ContainerNotFound,
+    ModelKeyTaken,
+    NaiadTypeError,
+    NotPermitted,
+    StorageError,
+    StoreNotWritable,
+    shown,
+)
 from naiad.settings import setting
 from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.local.claims import claim, refusals
@@ -76,10 +84,11 @@ class Store:
 
         Raises:
             NotPermitted: the nearest one was put by another user into a folder where everybody may put things.
+            StorageError: no folder can have the name given.
         """
         named = store or setting("STORE")
         if named:
-            return cls(Path(named).expanduser().absolute())
+            return cls(_place(named))
         here = start or Path.cwd()
         for folder in (here, *here.parents):
             if os.path.lexists(folder / FOLDER):
@@ -314,6 +323,31 @@ class Store:
         )
         gone = " any more: it was deleted" if self.register.uid(name) else ""
         return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
+
+
+def _place(named: object) -> Path:
+    """The folder that a program names.
+
+    Raises:
+        StorageError: no folder can have this name: it is too long, has a NUL, leads in a circle.
+        NaiadTypeError: it is no path.
+    """
+    try:
+        place = Path(cast("str", named)).expanduser().absolute()
+        os.stat(place)
+    except TypeError as error:
+        raise NaiadTypeError(f"A store is named by a text or a path, not by {shown(named)}.") from error
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # it may be made, or the first who uses it says so
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(
+            f"No store can be at {shown(str(named))}: {reason}.\n"
+            "Name another folder by init_run(store=...), NAIAD_STORE or naiad --store.",
+            errno=getattr(error, "errno", None) or errno.EINVAL,
+            filename=str(named),
+        ) from error
+    return place
 
 
 def _refuse_planted(place: Path) -> None:

@@ -73,7 +73,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
     if not is_final and not _is_shared(path):
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
-    target = f"file:{quote(str(place))}?{mode}"
+    target = f"file:{quote(os.fsencode(place))}?{mode}"
     engine = _engine(lambda: _connect(target), StaticPool)
     _begin_ourselves(engine, "BEGIN")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +18,7 @@ from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.gc import damaged_files
+from naiad.storage.local.ids import read_ticket
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
 from naiad.storage.local.index.columns import ChunkDamaged
@@ -410,8 +410,4 @@ def _text_of(path: Path) -> str | None:
 
 
 def _is_ticket(path: Path) -> bool:
-    try:
-        ticket = json.loads(_text_of(path) or "")
-        return ids.is_uid(ticket["uid"]) and isinstance(ticket["id"], str)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return False
+    return read_ticket(_text_of(path) or "") is not None
