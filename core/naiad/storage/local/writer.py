@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from naiad import clock, forks, ids
-from naiad.disk import close, nothing
+from naiad.disk import can_map, close, is_deleted, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -33,7 +33,6 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.file import File
-from naiad.mounts import can_map
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.refs import FileRef
 from naiad.settings import Tuning
@@ -46,7 +45,6 @@ from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
-from naiad.storage.local.journal.log_file import is_deleted
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
