@@ -330,13 +330,13 @@ class PointLog:
         self.segments.insert(-1, new)
 
 
-def record(number: int, value: float, step: int | float, time: float) -> bytes:
-    """One record whose commit word is not set yet."""
+def record(number: int, value: float, step: int | float, time: float, at: int = 0) -> bytes:
+    """Return one record for an offset of its segment; 0, where no record lies, leaves the commit word unset."""
     page = bytearray(RECORD)
     if step.__class__ is int:
-        pack_int(page, 0, step, value, time, number, 0)
+        pack_int(page, 0, step, value, time, number, at)
     else:
-        pack_float(page, 0, step, value, time, number | FLOAT_STEP, 0)
+        pack_float(page, 0, step, value, time, number | FLOAT_STEP, at)
     return bytes(page)
 
 
