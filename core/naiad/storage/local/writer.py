@@ -619,6 +619,15 @@ class Writer:
         self.journal.directory.on_rotation = self._rounds.wake
         self.journal.abandon(self._begin_as_guest)
 
+    # Stop against fork. Both take the lock of the run's folder, so a seal never stands beside a living writer:
+    #
+    #     parent                                     child, as a guest
+    #     fork ------------------------------------> forked(): new locks, no files, no lease
+    #     stop(): lock; nobody else has a lease:     first write: lock; take a lease under a new name;
+    #       seal; release its lease; unlock            remove a seal, if the parent was faster; unlock
+    #
+    # If the child is faster, the parent finds its lease and leaves sealing to it. A child that writes nothing
+    # has no lease and delays nobody.
     def _begin_as_guest(self) -> None:
         definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
         name = ids.new_writer_id()
