@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from naiad.mounts import can_map, file_system
+from naiad.disk import can_map, file_system
 from naiad.storage.local.integrity.verify import examine
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store

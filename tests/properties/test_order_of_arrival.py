@@ -22,7 +22,7 @@ from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
-from naiad.storage.local.journal.journal import record
+from naiad.storage.local.journal.point_log import record
 from naiad.storage.local.journal.segment import HEADER, unsealed_header
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -22,7 +25,7 @@ from naiad.storage.local.index.codec import POINTS_LIMIT
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW
-from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.files import JournalFile, list_journal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
@@ -45,7 +48,7 @@ def writer(folder: RunDirectory) -> Iterator[Writer]:
     writer.stop()
 
 
-def sources(folder: RunDirectory, *, is_final: bool = False) -> list[Source]:
+def sources(folder: RunDirectory, *, is_final: bool = False) -> list[Source[JournalFile]]:
     return [Source(file, is_final) for file in list_journal(folder.journal)]
 
 
@@ -58,6 +61,27 @@ def put(writer: Writer, path: str, steps: list[int | float], values: list[float]
     values = [float(i) for i in range(len(steps))] if values is None else values
     fid = writer.journal.numbers()[0].get(path) or writer.bind(path)
     writer.points(fid, values, steps, [1_700_000_000.0 + i for i in range(len(steps))])
+
+
+@dataclass(frozen=True)
+class Received:
+    """A journal file as a server has it: bytes in memory, which came over a wire."""
+
+    writer: str
+    number: int
+    suffix: str
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.writer}.{self.number:06d}.{self.suffix}"
+
+    @property
+    def place(self) -> str:
+        return f"received/{self.name}"
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.data)
 
 
 def points_of(folder: RunDirectory, path: str) -> list[Point]:
@@ -516,3 +540,30 @@ def test_variance_is_kept_over_folds_and_the_tail_wherever_the_values_lie(folder
     assert float(values.var()) == pytest.approx(facts.variance, rel=1e-6)
     assert float(values.mean()) == pytest.approx(facts.mean)
     assert 1.0 == Reader(folder).facts("short").variance
+
+
+@pytest.mark.parametrize("is_in_parts", [False, True], ids=["at once", "as it arrives"])
+def test_bytes_that_lie_in_no_file_are_folded_like_files(
+    is_in_parts: bool, folder: RunDirectory, writer: Writer, tmp_path: Path
+) -> None:
+    """A server folds what it received; its index then has the points and fields of the run that was sent."""
+    put(writer, "loss", list(range(200)))
+    writer.log([Assign("lr", "float", 0.1, writer.now()), Tags("tags", ["a"], [], False, writer.now())])
+    put(writer, "loss", [200.5, 201.5])
+    sent = [
+        Received(file.writer, file.number, file.suffix, file.path.read_bytes()) for file in list_journal(folder.journal)
+    ]
+    server = RunDirectory(tmp_path / "server")
+    server.path.mkdir()
+    folding = Fold(server)
+    if is_in_parts:
+        half = [replace(file, data=file.data[: 64 + 32 * 50]) for file in sent if file.suffix == "seg"]
+        ops = [file for file in sent if file.suffix == "ops"]
+        assert [] == folding.fold([Source(file, is_final=False) for file in [*half, *ops]])
+    done = folding.fold([Source(file, is_final=True) for file in sent])
+
+    assert sent == done
+    assert [] == list_journal(server.journal)
+    assert points_of(folder, "loss") == points_of(server, "loss")
+    assert Reader(folder).kinds() == Reader(server).kinds()
+    assert (("float", 0.1), {"a"}) == (Reader(server).atom("lr"), set(Reader(server).tags("tags")))

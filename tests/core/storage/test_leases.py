@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from naiad import ids, mounts
+from naiad import disk, ids
 from naiad.storage.local.index.states import WriterState
 from naiad.storage.local.journal import leases
 from naiad.storage.local.journal.leases import Lease, Liveness, read_lease, read_leases, read_writers
@@ -167,7 +167,7 @@ def test_nothing_is_proven_on_a_file_system_that_other_machines_may_write(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None of these can be mounted here, so only their name is given."""
-    monkeypatch.setattr(mounts, "file_system", lambda _path: name)
+    monkeypatch.setattr(disk, "file_system", lambda _path: name)
     a_lease(tmp_path, age=500)
 
     assert {"1-a": "silent"} == states(tmp_path)

@@ -3,6 +3,16 @@
 Content is copied in the caller's thread, so that what is kept is that of the moment of the call. Hashing it and putting
 it into its place follows in a thread of its own, which lives only while there is something to do: points are synced
 once a second whatever the size of a file.
+
+    caller                          thread "naiad files"             killed here: the next writer or gc finds
+    copy to incoming, as "w.1"                                       a copy that no op names: it may go
+    own("w.1"); write an op         .                                an op that names "w.1", which is there
+      that names "w.1"
+    settle("w.1") ----------------> hash it, link it under its hash  the same; both names lead to the content
+                                    log Stored{"w.1": hash}, sync    a reader resolves "w.1" to the hash
+                                    release "w.1"                    nothing is left to do
+
+At each moment the name in the op leads to the content: "w.1" goes only after `Stored` is on the disk.
 """
 
 from __future__ import annotations

@@ -26,8 +26,7 @@ from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, list_journal
 from naiad.storage.local.journal.journal import Journal
 from naiad.storage.local.journal.leases import SUFFIX, TAKEN, Liveness, may_be_written, read_leases, read_taken
-from naiad.storage.local.journal.op_log import OpsFile
-from naiad.storage.local.journal.reserve import reserve_names
+from naiad.storage.local.journal.op_log import OpsFile, reserve_names
 from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums

@@ -19,7 +19,7 @@ from typing import TypeVar
 import msgspec
 
 from naiad import clock, forks, ids
-from naiad.disk import close, nothing
+from naiad.disk import can_map, close, is_deleted, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -33,7 +33,6 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.file import File
-from naiad.mounts import can_map
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.refs import FileRef
 from naiad.settings import Tuning
@@ -46,7 +45,6 @@ from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
-from naiad.storage.local.journal.log_file import is_deleted
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
@@ -621,6 +619,15 @@ class Writer:
         self.journal.directory.on_rotation = self._rounds.wake
         self.journal.abandon(self._begin_as_guest)
 
+    # Stop against fork. Both take the lock of the run's folder, so a seal never stands beside a living writer:
+    #
+    #     parent                                     child, as a guest
+    #     fork ------------------------------------> forked(): new locks, no files, no lease
+    #     stop(): lock; nobody else has a lease:     first write: lock; take a lease under a new name;
+    #       seal; release its lease; unlock            remove a seal, if the parent was faster; unlock
+    #
+    # If the child is faster, the parent finds its lease and leaves sealing to it. A child that writes nothing
+    # has no lease and delays nobody.
     def _begin_as_guest(self) -> None:
         definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
         name = ids.new_writer_id()

@@ -20,9 +20,9 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, Pool, StaticPool
 
+from naiad.disk import is_network
 from naiad.errors import StorageError
 from naiad.forks import holding_forks
-from naiad.mounts import is_network
 
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""

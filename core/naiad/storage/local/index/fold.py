@@ -11,9 +11,10 @@ import contextlib
 import errno
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalFile, read_ops
+from naiad.storage.local.journal.files import Damage, JournalSource, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.records import Records, read_records
 from naiad.storage.local.journal.segment import HEADER
@@ -49,11 +50,14 @@ Flags = npt.NDArray[np.bool_]
 Covers = dict[str, FileCover]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A journal file to fold; `is_final` when nobody will ever write to it again."""
+File = TypeVar("File", bound=JournalSource)
 
-    file: JournalFile
+
+@dataclass(frozen=True)
+class Source(Generic[File]):
+    """A journal file to fold, wherever its bytes lie; `is_final` when nobody will ever write to it again."""
+
+    file: File
     is_final: bool
 
 
@@ -71,7 +75,7 @@ class Fold:
         self.finished: set[str] = set()
         """The files folded to their end here. Another process may have done so too, for a writer it took for dead."""
 
-    def fold(self, sources: Iterable[Source]) -> list[JournalFile]:
+    def fold(self, sources: Iterable[Source[File]]) -> list[File]:
         """Put what the sources hold into the index; the files that are folded whole and may go.
 
         Raises:
@@ -85,7 +89,7 @@ class Fold:
             number = errno.ENOSPC if "full" in str(reason) else errno.EIO
             raise StorageError(f"its index {self._folder.index} refuses: {reason}", errno=number) from error
 
-    def _fold(self, sources: list[Source]) -> list[JournalFile]:
+    def _fold(self, sources: list[Source[File]]) -> list[File]:
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
         index = self._open()
         projection, self._projection = self._projection, None  # after a failure it is loaded anew
@@ -156,12 +160,12 @@ class Fold:
 def _absorb(
     projection: Projection,
     head: Head,
-    sources: list[Source],
+    sources: list[Source[File]],
     positions: dict[str, tuple[int, bool]],
     changes: Changes,
     covers: Covers,
     read: Callable[[FieldState], tuple[list[Any], list[Any]]],
-) -> list[JournalFile]:
+) -> list[File]:
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
     parts = _read(unfinished, positions, covers)
     records = [(part.source.file, part.records) for part in parts if part.records is not None]
@@ -171,7 +175,7 @@ def _absorb(
     projection.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
     for state in list(projection.uncertain.values()):
         _settle(projection, head, state, read(state), changes)
-    records.sort(key=lambda item: item[0])
+    records.sort(key=lambda item: (item[0].writer, item[0].number))
     fold_points(projection, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in projection.touched.values():
         if state.retired_at is None or state.kind == FLOAT_SERIES:
@@ -186,7 +190,7 @@ def _absorb(
 class _Part:
     """What one file holds beyond its position: records of a segment, frames of an ops file."""
 
-    source: Source
+    source: Source[Any]  # of any place: a part is read
     start: int
     upto: int
     size: int
@@ -195,19 +199,26 @@ class _Part:
     frames: Sequence[Frame] = ()
 
 
-def _read(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
+def _read(sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
     """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
 
     Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
     """
-    segments = sorted((one for one in sources if one.file.suffix == "seg"), key=lambda one: one.file)
+    segments = sorted((one for one in sources if one.file.suffix == "seg"), key=_order)
     ops = [one for one in sources if one.file.suffix == "ops"]
     parts = [*_read_segments(segments, positions, covers), *_each(ops, positions, covers, _read_ops)]
     damaged = {part.source.file.writer for part in parts if part.damages}
     return [part for part in parts if part.source.file.writer not in damaged]
 
 
-def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]], covers: Covers) -> Iterator[_Part]:
+def _order(source: Source[Any]) -> tuple[str, int]:
+    """Sort the files of a writer as it wrote them."""
+    return source.file.writer, source.file.number
+
+
+def _read_segments(
+    sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], covers: Covers
+) -> Iterator[_Part]:
     """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
 
     What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
@@ -222,10 +233,10 @@ def _read_segments(sources: list[Source], positions: dict[str, tuple[int, bool]]
 
 
 def _each(
-    sources: list[Source],
+    sources: list[Source[Any]],
     positions: dict[str, tuple[int, bool]],
     covers: Covers,
-    read: Callable[[Source, int, FileCover | None], _Part],
+    read: Callable[[Source[Any], int, FileCover | None], _Part],
 ) -> Iterator[_Part]:
     for source in sources:
         with contextlib.suppress(FileNotFoundError):  # another process has folded it
@@ -233,15 +244,16 @@ def _each(
             yield read(source, positions.get(name, (0, False))[0], covers.get(name))
 
 
-def _read_segment(source: Source, start: int, cover: FileCover | None) -> _Part:
+def _read_segment(source: Source[Any], start: int, cover: FileCover | None) -> _Part:
     start = max(start, HEADER)
-    size = source.file.path.stat().st_size
+    with source.file.open() as stream:
+        size = stream.seek(0, os.SEEK_END)
     records, upto, damages = read_records(source.file, start, cover=cover)
     known = records if source.is_final else records[: (upto - start) // RECORD]
     return _Part(source, start, upto, size, damages, known)
 
 
-def _read_ops(source: Source, start: int, cover: FileCover | None) -> _Part:
+def _read_ops(source: Source[Any], start: int, cover: FileCover | None) -> _Part:
     frames, upto, damages = read_ops(source.file, start, cover=cover)
     return _Part(source, start, upto, upto, damages, frames=frames)
 

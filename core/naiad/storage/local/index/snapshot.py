@@ -3,6 +3,15 @@
 Everything acknowledged before a call is seen by it. The order is what makes that true: list the journal, then take a
 snapshot of the index, then read the listed files from where the snapshot says they are folded. A listed file that has
 vanished was folded meanwhile, so everything is read again.
+
+    reader                                fold, in another thread or process
+    1 list the journal: a, b              begin (SQLite's write lock)
+    2 begin: positions say "a up to 640"    chunks, states, "a up to 960, final"
+    3 read a from 640, b from 64          commit: from here on a reader's 2 sees "a up to 960, final"
+    4 head unchanged? else from 1         remove a: from here on a reader's 3 fails, and it goes back to 1
+
+No point is missed, because 1 comes before 2: a file that is not listed did not exist yet, or its points are in the
+index that 2 sees. None is seen twice, because the positions are from the same commit as the chunks.
 """
 
 from __future__ import annotations

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
 
 from naiad.disk import save
 from naiad.storage.local.journal import log_file
-from naiad.storage.local.journal.log_file import LogFile
+from naiad.storage.local.journal.log_file import File, LogFile
 from naiad.storage.local.journal.sums import Sums
-
-File = TypeVar("File", bound=LogFile)
 
 
 class LogDirectory:
@@ -54,36 +51,37 @@ class LogDirectory:
         self.is_troubled = True
         self.on_trouble(error)
 
-    def sync(self, file: File, rewrite: Callable[[File], object]) -> None:
-        """Put a file on the disk; `rewrite` writes a doubtful one anew.
+    def sync(self, grown: Iterable[tuple[File, int, int]], rewrite: Callable[[File], object]) -> None:
+        """Put files on the disk, each up to a size, with a weight; `rewrite` writes a doubtful one anew.
 
         Raises:
-            OSError: it is not on the disk.
+            OSError: one of them is not on the disk.
         """
-        with self.lock:
-            used, weight = file.progress()
-        if file.synced == used:
-            return
+        for file, used, weight in grown:
+            # A record is counted before it is packed, so one sync may miss a record that its size includes: a file is
+            # skipped only after two syncs have seen it at this size.
+            if file.synced != used and self._put_on_disk(file, rewrite):
+                file.safe, file.safe_weight = used, weight
+                file.synced = used if file.seen == used else None
+                file.seen = used
+
+    def _put_on_disk(self, file: File, rewrite: Callable[[File], object]) -> bool:
         try:
             if file.is_doubtful:
                 rewrite(file)
-            fd = file.fd
-            if fd < 0:
-                return  # it was folded and closed in between
-            log_file.put_on_disk(fd)
+            if file.fd < 0:
+                return False  # it was folded and closed in between
+            log_file.put_on_disk(file.fd)
         except OSError as error:
             if file.fd < 0:
-                return  # it was folded and closed in between
+                return False
             if not file.is_doubtful:
                 file.is_doubtful = True
                 with contextlib.suppress(OSError):  # the next sync tries again
                     rewrite(file)
             self.trouble(error)
             raise
-        file.safe, file.safe_weight = used, weight
-        # A record is counted before it is packed, so one sync may miss a record that its size includes.
-        file.synced = used if file.seen == used else None
-        file.seen = used
+        return True
 
     def sync_names(self) -> None:
         """Put the names of new files on the disk.
@@ -110,15 +108,6 @@ class LogDirectory:
         file.fd = fd
         file.is_doubtful = False
         self.has_new_files = True
-
-    def has_lost(self, file: LogFile) -> bool:
-        """Whether the name of a file is gone, or belongs to another file now."""
-        if file.fd < 0:
-            return False
-        try:
-            return os.stat(file.name, dir_fd=self.fd).st_ino != os.fstat(file.fd).st_ino
-        except FileNotFoundError:
-            return True
 
     def remove(self, file: LogFile) -> None:
         """Remove a file that the index has all of."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from naiad.errors import NewerFormat
 from naiad.storage.local.journal import frames
@@ -30,6 +33,34 @@ class Damage:
         return f"{where}: {self.what}{field}"
 
 
+class JournalSource(Protocol):
+    """A file of some journal wherever its bytes lie: in a folder, or in what a server has received so far."""
+
+    @property
+    def writer(self) -> str:
+        """The writer that wrote it."""
+
+    @property
+    def number(self) -> int:
+        """Its place among the files of its writer that have its suffix."""
+
+    @property
+    def suffix(self) -> str:
+        """Its kind: "ops" or "seg"."""
+
+    @property
+    def name(self) -> str:
+        """Its file name, which is also its key among the positions."""
+
+    @property
+    def place(self) -> str:
+        """The name that damages use for it."""
+
+    @property
+    def open(self) -> Callable[[], BinaryIO]:
+        """Called to open its bytes for reading; FileNotFoundError: it was folded and removed."""
+
+
 @dataclass(frozen=True, order=True)
 class JournalFile:
     """One file of the journal; sorted, the files of a writer are in the order in which it wrote them."""
@@ -43,10 +74,18 @@ class JournalFile:
     place: str = field(init=False, compare=False)
     """Its path in the run's folder, by which the seal and damages name it."""
 
+    open: Callable[[], BinaryIO] = field(init=False, compare=False, repr=False)
+    """Opens its bytes for reading."""
+
     def __post_init__(self) -> None:
         """Set what follows from the path."""
         object.__setattr__(self, "name", self.path.name)
         object.__setattr__(self, "place", f"{self.path.parent.name}/{self.path.name}")
+        object.__setattr__(self, "open", functools.partial(self.path.open, "rb", buffering=0))
+
+    def __str__(self) -> str:
+        """Its path, for messages."""
+        return str(self.path)
 
 
 def list_journal(folder: Path) -> list[JournalFile]:
@@ -65,7 +104,7 @@ def list_journal(folder: Path) -> list[JournalFile]:
 
 
 def read_ops(
-    file: JournalFile,
+    file: JournalSource,
     start: int,
     *,
     is_sealed: bool = False,
@@ -82,7 +121,8 @@ def read_ops(
         FileNotFoundError: it was folded meanwhile.
         NewerFormat: a later release wrote it.
     """
-    data = file.path.read_bytes()
+    with file.open() as stream:
+        data = stream.read()
     found: list[Frame] = []
     damages: list[Damage] = []
     start = max(start, FILE_HEADER)
@@ -116,7 +156,7 @@ def _once(found: list[Frame]) -> list[Frame]:
     return once
 
 
-def gap_damages(file: JournalFile, gap: Gap, data: bytes) -> list[Damage]:
+def gap_damages(file: JournalSource, gap: Gap, data: bytes) -> list[Damage]:
     """One damage for each field that lost bytes seem to be about, or one that names none."""
     what = f"{gap.end - gap.start} bytes are no ops"
     named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
@@ -131,7 +171,7 @@ def tail_gap(file: JournalFile, start: int) -> Gap | None:
     return last if isinstance(last, Gap) else None
 
 
-def _check_header(data: bytes, file: JournalFile, damages: list[Damage], cover: FileCover | None) -> None:
+def _check_header(data: bytes, file: JournalSource, damages: list[Damage], cover: FileCover | None) -> None:
     """Note a damaged header and go on: the frames behind it carry their own crc.
 
     Whoever wrote sums wrote this version, so with them another one is damage.
@@ -146,10 +186,10 @@ def _check_header(data: bytes, file: JournalFile, damages: list[Damage], cover: 
             damages.append(Damage(file.place, str(error), offset=0))
     else:
         if version != frames.VERSION:
-            refuse_newer(version, frames.VERSION, file.path)
+            refuse_newer(version, frames.VERSION, file)
 
 
-def _missing_sequences(file: JournalFile, found: list[Frame]) -> list[Damage]:
+def _missing_sequences(file: JournalSource, found: list[Frame]) -> list[Damage]:
     damages = []
     for one, two in pairwise(found):
         if two.sequence != one.sequence + 1:

@@ -22,6 +22,7 @@ from naiad.ops import Define, Delete, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.local.journal.directory import LogDirectory
 from naiad.storage.local.journal.frames import LARGEST
+from naiad.storage.local.journal.log_file import lost
 from naiad.storage.local.journal.op_log import OpLog, OpsFile
 from naiad.storage.local.journal.point_log import PointLog
 from naiad.storage.local.journal.segment import Segment
@@ -45,6 +46,8 @@ class Journal:
         self.is_displaced = False
         """Its files were deleted, or another process took them for final: see `start_over`."""
         self.is_closed = False
+        self.has_begun = True
+        """False in a forked child that has not written yet."""
         self.recorded = 0
         """Points and ops that were dropped, and the disk says so."""
         self._definitions: dict[str, Define] = {}  # by path, as far as they still mean something
@@ -55,11 +58,6 @@ class Journal:
     def series(self) -> int:
         """How many float series this writer appends to."""
         return len(self._definitions)
-
-    @property
-    def has_begun(self) -> bool:
-        """False in a forked child that has not written yet."""
-        return self._begin is None
 
     def name(self) -> str:
         """That of this writer; a forked child gets its own at its first write, which this counts as.
@@ -187,14 +185,14 @@ class Journal:
         What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
         """
         with self.directory.lock:
-            lost = self.point_log.lost()
-            if not lost and not self.op_log.lost():
+            gone = lost([*self.point_log.segments, *self.op_log.files], self.directory.fd)
+            if not gone:
                 return
             self.directory.is_barred = self.is_displaced = True
             try:
                 self.directory.trouble(FileNotFoundError(errno.ENOENT, "its files were deleted"))
             finally:
-                self.point_log.keep_in_memory(lost)
+                self.point_log.keep_in_memory(gone)
 
     def bar(self, error: OSError) -> None:
         """Keep everything in memory until `on_recovery` can say to other processes that this writer lives."""
@@ -257,7 +255,7 @@ class Journal:
         Ops and points that the disk took and never confirmed count as missing: it may have died since.
         """
         with self.directory.lock:
-            if not (self.directory.is_troubled or self.op_log.retries or self.point_log.dropped):
+            if not (self.directory.is_troubled or self.op_log.retries.frames or self.point_log.dropped):
                 return 0
             return self.op_log.conclude(self.point_log.missing(), self.point_log.count)
 
@@ -276,17 +274,18 @@ class Journal:
 
     def release(self) -> None:
         """Give all descriptors back."""
-        self.point_log.release()
-        self.op_log.release()
+        for file in (*self.point_log.segments, *self.op_log.files):
+            file.close()
         self.directory.sums.close()
 
     def abandon(self, begin: Callable[[], object]) -> None:
         """In a forked child: leave all files to the parent. `begin` is called before the first write here."""
-        self.directory.abandon()  # first: the others may take its lock
+        self.release()  # the child's copies of the descriptors; the parent keeps its own
+        self.directory.abandon()
         self.point_log.abandon()
         self.op_log.abandon()
         self.recorded = 0
-        self._begin = begin
+        self._begin, self.has_begun = begin, False
 
     def begin(self, writer: str, directory: int) -> None:
         """Start over under another writer's name."""
@@ -305,8 +304,9 @@ class Journal:
             raise JournalClosed
         begin, self._begin = self._begin, None
         if begin is not None:
+            self.has_begun = True
             try:
-                begin()
+                begin()  # it writes, so it comes back here and has to find nothing left to begin
             except BaseException:  # only to clean up: whatever it is goes on
-                self._begin = begin
+                self._begin, self.has_begun = begin, False
                 raise

@@ -39,8 +39,8 @@ from pathlib import Path
 
 from naiad import clock
 from naiad.clock import monotonic
+from naiad.disk import is_local
 from naiad.ids import boot_id, host_name, pid_namespace, process_start
-from naiad.mounts import is_local
 from naiad.storage.local.index.states import WriterState
 
 SUFFIX = ".lease"

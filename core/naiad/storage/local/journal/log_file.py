@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-
-from naiad.disk import close
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 put_on_disk: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
@@ -21,6 +20,8 @@ class LogFile(ABC):
     def __init__(self, name: str, fd: int, header: int) -> None:
         self.name = name
         self.fd = fd
+        self.is_stored = True
+        """Whether it is a file: a segment may be in memory while the disk refuses files."""
         self.synced: int | None = None
         """Its size at the last sync, if two syncs in a row saw that size; only then does the next one skip it."""
         self.seen: int | None = None
@@ -52,11 +53,22 @@ class LogFile(ABC):
         """Give the descriptor back."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            close(fd)
+            with contextlib.suppress(OSError):  # if the disk refuses at last what was written, a sync has said so
+                os.close(fd)
 
 
-def is_deleted(fd: int) -> bool:
-    """Whether a file or folder that is still open here has no name any more; of a disk that is dead it is not known."""
-    with contextlib.suppress(OSError):
-        return fd >= 0 and os.fstat(fd).st_nlink == 0
-    return False
+File = TypeVar("File", bound=LogFile)
+
+
+def lost(files: Iterable[File], directory: int) -> list[File]:
+    """The files of a folder whose names are gone, or belong to other files now."""
+    found = []
+    for file in files:
+        if file.is_stored and file.fd >= 0:
+            try:
+                is_ours = os.stat(file.name, dir_fd=directory).st_ino == os.fstat(file.fd).st_ino
+            except FileNotFoundError:
+                is_ours = False
+            if not is_ours:
+                found.append(file)
+    return found

@@ -1,11 +1,17 @@
 r"""The op log: the ops files of one writer, and the frames that wait in memory while the disk refuses them.
 
-[arrived]        -> active ops file      one frame is one write(), so readers see all of its ops or none
-\-> [retry buffer]        in order and bounded; `recover` writes it, `conclude` counts the rest
+One frame is one `write()`, so readers see all of its ops or none.
+
+    arrived -+-> active ops file <-+
+             \-> retry buffer -----+   `recover`: in order; while a frame waits, no later one overtakes it
+                      \-> reserve      `conclude`, at the end of a run whose disk is still full
+
+The buffer is bounded: the oldest frames give way, but not those that later points and ops need to mean anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections import deque
@@ -14,7 +20,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from naiad import clock
-from naiad.disk import new_file, write_all
+from naiad.disk import allocate, close, is_deleted, new_file, write_all
 from naiad.ops import (
     Assign,
     Configure,
@@ -34,13 +40,14 @@ from naiad.ops import (
 from naiad.storage.local.journal.directory import LogDirectory
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import lock
-from naiad.storage.local.journal.log_file import LogFile, is_deleted
-from naiad.storage.local.journal.reserve import RESERVED, Reserve
+from naiad.storage.local.journal.log_file import LogFile, lost
 
 LARGEST_OPS_FILE = 4 * 1024 * 1024
 CHANGES = (Assign, Configure, Tags, Members, Delete)
 VITAL = {Open, End, Define, Delete}
 """Ops without which later points and ops would mean nothing, or something else."""
+RESERVED = 4096
+"""The room: one block, enough for the end and for some eighty series that waited in memory."""
 LAST_WORDS = 256
 """Bytes that the end and the count of what is missing surely fit into."""
 
@@ -110,51 +117,111 @@ class RetryBuffer:
         self.dropped = 0
         """Weight of frames that had to give way, which is not recorded anywhere yet."""
         self._limit = limit
-        self._frames: deque[WaitingFrame] = deque()
+        self.frames: deque[WaitingFrame] = deque()
         self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._frames)
 
     @property
     def weight(self) -> int:
         """How much waits."""
-        return sum(frame.weight for frame in self._frames)
+        return sum(frame.weight for frame in self.frames)
 
     def add(self, frame: WaitingFrame) -> None:
         """Keep one more; where it is too much, others are dropped."""
-        self._frames.append(frame)
+        self.frames.append(frame)
         self._bytes += len(frame.payload)
         if self._bytes > self._limit:
             self._drop_oldest()
 
-    def first(self) -> WaitingFrame:
-        """The one to write next."""
-        return self._frames[0]
-
     def pop(self) -> None:
         """Remove the first one, which is written."""
-        self._bytes -= len(self._frames.popleft().payload)
+        self._bytes -= len(self.frames.popleft().payload)
 
     def vital(self) -> list[WaitingFrame]:
         """Those without which others would mean nothing."""
-        return [frame for frame in self._frames if frame.is_vital]
+        return [frame for frame in self.frames if frame.is_vital]
 
     def clear(self) -> None:
         """Let go of all, uncounted."""
-        self._frames.clear()
+        self.frames.clear()
         self._bytes = 0
 
     def _drop_oldest(self) -> None:
         """Make room, a quarter at once: dropping one by one would go through all of them for each frame."""
         kept: deque[WaitingFrame] = deque()
-        for frame in self._frames:
+        for frame in self.frames:
             if frame.is_vital or self._bytes <= self._limit * 3 // 4:
                 kept.append(frame)
             else:
                 self._bytes -= len(frame.payload)
                 self.dropped += frame.weight
-        self._frames = kept
+        self.frames = kept
+
+
+def reserve_names(writer: str) -> tuple[str, str]:
+    """The names of a writer's reserve in the journal folder: its own, and one that keeps room for the final name.
+
+    XFS keeps the names of a small folder in its inode. Once they are too many, the next one needs a block. With the
+    second name the folder has that block already, or as much room in the inode as the second name gives up.
+    """
+    return f".{writer}.reserve", f".{writer}.reserve.name"
+
+
+class Reserve:
+    """Room on the disk that a writer takes at its start for what it has to say at its end.
+
+    A run whose disk is full to the end can thus still say that it stopped, and how much of it is missing. Nobody sees
+    the file before it is filled and renamed; of a writer that was killed it stays, hidden, until the run is folded.
+    """
+
+    def __init__(self, directory: int, writer: str) -> None:
+        self._directory = directory
+        self._name, self._room = reserve_names(writer)
+
+    def take(self) -> None:
+        """Take the room, if it is not taken yet.
+
+        Raises:
+            OSError: there is none.
+        """
+        fd = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666, dir_fd=self._directory)
+        try:
+            allocate(fd, RESERVED)
+        finally:
+            close(fd)
+        with contextlib.suppress(OSError):  # a file system without hard links, or it is there
+            os.link(self._name, self._room, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def fill(self, name: str, data: bytes) -> None:
+        """Turn it into a whole file of this name, without asking the disk for more room.
+
+        Raises:
+            OSError: there is no reserve, or the disk takes nothing at all.
+        """
+        fd = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
+        try:
+            write_all(fd, data)
+            os.ftruncate(fd, len(data))
+            os.fsync(fd)
+        finally:
+            close(fd)
+        try:
+            self._rename(name)
+        except OSError:
+            self._unlink(self._room)
+            self._rename(name)
+        self._unlink(self._room)
+
+    def give_back(self) -> None:
+        """Free the room, if it was not filled."""
+        self._unlink(self._name)
+        self._unlink(self._room)
+
+    def _rename(self, name: str) -> None:
+        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _unlink(self, name: str) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self._directory)
 
 
 class OpLog:
@@ -185,7 +252,7 @@ class OpLog:
                 payload, ops = self.arrived.popleft()
                 frame = WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
                 # While frames wait, later ones must not overtake them.
-                if self._directory.is_troubled and (self.retries or self._directory.is_barred):
+                if self._directory.is_troubled and (self.retries.frames or self._directory.is_barred):
                     self.retries.add(frame)
                     continue
                 try:
@@ -230,13 +297,8 @@ class OpLog:
             OSError: they are not.
         """
         with self._directory.lock:
-            files = list(self.files)
-        for file in files:
-            self._directory.sync(file, self._rewrite)
-
-    def lost(self) -> list[OpsFile]:
-        """The files that were deleted or replaced."""
-        return [file for file in self.files if self._directory.has_lost(file)]
+            grown = [(file, *file.progress()) for file in self.files]
+        self._directory.sync(grown, self._rewrite)
 
     def recover(self) -> None:
         """Write files that were lost anew, and the frames that wait.
@@ -244,12 +306,12 @@ class OpLog:
         Raises:
             OSError: the disk still refuses; what was not written waits on.
         """
-        for file in self.lost():
+        for file in lost(self.files, self._directory.fd):
             self._rewrite(file)
-        while self.retries:
+        while self.retries.frames:
             sequence = self._sequence()
             try:
-                frame = self.retries.first()
+                frame = self.retries.frames[0]
                 self.write(frame.payload, frame.weight)
             finally:  # an interrupt may come right after the write
                 if self._sequence() > sequence:
@@ -306,14 +368,8 @@ class OpLog:
         """Take nothing more: the room that was reserved for the end is free again."""
         self.reserve.give_back()
 
-    def release(self) -> None:
-        """Give all descriptors back, and with them the locks."""
-        for file in self.files:
-            file.close()
-
     def abandon(self) -> None:
         """In a forked child: leave the files and all that waits to the parent."""
-        self.release()  # the child's copies of the descriptors; the parent keeps its own
         self.files, self._number = [], 0
         self.retries = RetryBuffer(self._memory_bytes)
         self.arrived, self._is_writing = deque(), False

@@ -19,6 +19,7 @@ from naiad import clock
 from naiad.settings import Tuning
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.directory import LogDirectory
+from naiad.storage.local.journal.log_file import LogFile
 from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record, whole_records
 
 FIRST_SEGMENT = 64 * 1024
@@ -99,19 +100,14 @@ class PointLog:
             OSError: they are not.
         """
         with self._directory.lock:
-            segments = self.stored()
-        for segment in segments:
-            self._directory.sync(segment, self._rewrite)
+            grown = [(segment, *segment.progress()) for segment in self.stored()]
+        self._directory.sync(grown, self._rewrite)
 
-    def lost(self) -> list[Segment]:
-        """The segments whose files were deleted or replaced."""
-        return [segment for segment in self.stored() if self._directory.has_lost(segment)]
-
-    def keep_in_memory(self, lost: Collection[Segment]) -> None:
-        """Go on without the files of these segments; their pages still hold the points."""
-        for segment in lost:
-            segment.is_stored = False
-        if self.segments and self.segments[-1] in lost:
+    def keep_in_memory(self, gone: Collection[LogFile]) -> None:
+        """Go on without those of these files that are segments; their pages still hold the points."""
+        for segment in self.segments:
+            segment.is_stored &= segment not in gone
+        if self.segments and self.segments[-1] in gone:
             self._install(self._memory_segment())
 
     def recover(self) -> None:
@@ -191,22 +187,17 @@ class PointLog:
                         segment.seal(self._directory.fd)
                 except OSError as error:
                     errors.append(error)
-            with contextlib.suppress(OSError):  # it is empty: a spare that stays does no harm
-                self._remove_spare()
+            if self._spare is not None:
+                with contextlib.suppress(OSError):  # it is empty: a spare that stays does no harm
+                    self._remove_spare()
         if errors:
             raise errors[0]
-
-    def release(self) -> None:
-        """Give all descriptors back."""
-        for segment in self.segments:
-            segment.close()
-        if self._spare is not None:
-            self._spare.close()
 
     def abandon(self) -> None:
         """In a forked child: leave the segments to the parent; their pages stay open in the parent only."""
         self.slot = DEAD_SLOT
-        self.release()  # the child's copies of the descriptors; the parent keeps its own
+        if self._spare is not None:
+            self._spare.close()  # only the child's copy of the descriptor
         self.segments, self._spare = [], None
         self.dropped = self._number = 0
 
@@ -339,13 +330,13 @@ class PointLog:
         self.segments.insert(-1, new)
 
 
-def record(number: int, value: float, step: int | float, time: float) -> bytes:
-    """One record whose commit word is not set yet."""
+def record(number: int, value: float, step: int | float, time: float, at: int = 0) -> bytes:
+    """Return one record for an offset of its segment; 0, where no record lies, leaves the commit word unset."""
     page = bytearray(RECORD)
     if step.__class__ is int:
-        pack_int(page, 0, step, value, time, number, 0)
+        pack_int(page, 0, step, value, time, number, at)
     else:
-        pack_float(page, 0, step, value, time, number | FLOAT_STEP, 0)
+        pack_float(page, 0, step, value, time, number | FLOAT_STEP, at)
     return bytes(page)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.seal import BLOCK
 from naiad.storage.local.journal import segment
-from naiad.storage.local.journal.files import Damage, JournalFile, refuse_newer
+from naiad.storage.local.journal.files import Damage, JournalSource, refuse_newer
 from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover, Range
 
@@ -25,7 +25,7 @@ NOBODY = (1, 0)
 
 
 def read_records(
-    file: JournalFile, start: int, bad: Sequence[int] = (), cover: FileCover | None = None
+    file: JournalSource, start: int, bad: Sequence[int] = (), cover: FileCover | None = None
 ) -> tuple[Records, int, list[Damage]]:
     """The committed records from byte `start` on, the end of those without a hole before them, and what is damaged.
 
@@ -41,15 +41,15 @@ def read_records(
     damages: list[Damage] = []
     start = max(start, HEADER)
     ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start or one.start == 0]
-    with file.path.open("rb") as stream:
-        fd = stream.fileno()
-        sealed = () if 0 in bad or ranges else _sealed(os.pread(fd, HEADER, 0), file, damages)
+    with file.open() as stream:
+        sealed = () if 0 in bad or ranges else _sealed(stream.read(HEADER), file, damages)
         is_whole = bool(sealed or bad)
         least = max((one.end for one in ranges), default=0)
-        data = _rest(fd, start) if is_whole else _committed_bytes(fd, start, least)
+        stream.seek(start)
+        data = stream.read() if is_whole else _committed_bytes(stream, start, least)
         if sealed and not bad:
-            damages += _seal_damage(fd, file, *sealed)
-        data, lost = _check_ranges(fd, file, data, start, ranges, damages)
+            damages += _seal_damage(stream, file, *sealed)
+        data, lost = _check_ranges(stream, file, data, start, ranges, damages)
     records = np.frombuffer(data[: len(data) // RECORD * RECORD], RECORD_TYPE)
     offsets = np.arange(start, start + len(records) * RECORD, RECORD, dtype=np.uint32)
     is_there = records["commit"] == offsets
@@ -64,7 +64,7 @@ def read_records(
 
 
 def _check_ranges(
-    fd: int, file: JournalFile, data: bytes, start: int, ranges: list[Range], damages: list[Damage]
+    stream: BinaryIO, file: JournalSource, data: bytes, start: int, ranges: list[Range], damages: list[Damage]
 ) -> tuple[bytes, list[Range]]:
     """The data with single turned bits turned back, and the ranges in which more is damaged."""
     lost: list[Range] = []
@@ -72,7 +72,11 @@ def _check_ranges(
     for one in ranges:
         size, at = one.end - one.start, one.start - start
         is_inside = 0 <= at <= len(data) - size
-        content = view[at : at + size] if is_inside else os.pread(fd, size, one.start)
+        if is_inside:
+            content: bytes | memoryview = view[at : at + size]
+        else:
+            stream.seek(one.start)
+            content = stream.read(size)
         if len(content) == size and zlib.crc32(content) == one.crc:
             continue
         mended = mended_range(bytes(content), one)
@@ -105,11 +109,7 @@ def mended_range(content: bytes, one: Range) -> bytes | None:
     return mended if bool(((commits == offsets) | (commits == 0)).all()) else None
 
 
-def _rest(fd: int, start: int) -> bytes:
-    return os.pread(fd, max(0, os.fstat(fd).st_size - start), start)
-
-
-def _committed_bytes(fd: int, start: int, least: int) -> bytes:
+def _committed_bytes(stream: BinaryIO, start: int, least: int) -> bytes:
     """Read on until a block holds no commit word: the rest of a mapped segment is allocated but unwritten.
 
     Before `least`, where there must be records, such a block is damage.
@@ -117,7 +117,8 @@ def _committed_bytes(fd: int, start: int, least: int) -> bytes:
     blocks: list[bytes] = []
     at, size = start, BLOCK
     while True:
-        block = os.pread(fd, size, at)
+        stream.seek(at)
+        block = stream.read(size)
         whole = block[: len(block) // RECORD * RECORD]
         is_empty = at >= least and not np.frombuffer(whole, RECORD_TYPE)["commit"].any()
         if not whole or is_empty:
@@ -127,7 +128,7 @@ def _committed_bytes(fd: int, start: int, least: int) -> bytes:
         size = min(size * 2, 16 * READ)
 
 
-def _sealed(header: bytes, file: JournalFile, damages: list[Damage]) -> tuple[int, int] | tuple[()]:
+def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[int, int] | tuple[()]:
     """`(end, crc)` of a sealed segment, `()` of an open one and of one whose header cannot be read."""
     try:
         version, end, crc = segment.read_header(header)
@@ -136,12 +137,13 @@ def _sealed(header: bytes, file: JournalFile, damages: list[Damage]) -> tuple[in
             damages.append(Damage(file.place, str(error), offset=0))
         return ()
     if version != segment.VERSION:
-        refuse_newer(version, segment.VERSION, file.path)
+        refuse_newer(version, segment.VERSION, file)
     return (end, crc) if end else ()
 
 
-def _seal_damage(fd: int, file: JournalFile, end: int, crc: int) -> list[Damage]:
-    content = os.pread(fd, end - HEADER, HEADER) if end > HEADER else b""
+def _seal_damage(stream: BinaryIO, file: JournalSource, end: int, crc: int) -> list[Damage]:
+    stream.seek(HEADER)
+    content = stream.read(end - HEADER) if end > HEADER else b""
     if len(content) == end - HEADER and zlib.crc32(content) == crc:
         return []
     return [Damage(file.place, "its points are not those that were sealed", offset=HEADER)]
