@@ -12,6 +12,7 @@ import os
 import shutil
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from naiad import clock
 from naiad.disk import sync_folder
 from naiad.errors import DamagedData, DamageWarning, StorageError
-from naiad.ops import Define, encode_ops
+from naiad.ops import Define, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.blobs import Blobs
@@ -52,6 +53,8 @@ from naiad.storage.sql.database import make_single_file, open_for_reading, open_
 LOCK_SECONDS = 10.0
 LAST_FILE = 1_000_000  # no writer has as many
 Positions = dict[str, tuple[int, bool]]
+Sequences = Counter[str]
+"""The last sequence of each writer in the new journal: it rises over all files of a writer, and so its ops are ordered."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Repair:
         points: how many points its series have now.
         lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
         taken: how many silent writers were declared dead.
-        lost_fields: the paths of fields that are gone, as far as damaged bytes still tell them.
+        lost_fields: the paths of fields that are gone, and of series that have no point left, as far as damaged bytes
+            still tell them.
         lost_nameless: how many fields are gone beside those.
         lost_files: the stored files whose content is damaged; what is left of it is in `kept`.
     """
@@ -181,15 +185,15 @@ def _take_over(folder: RunDirectory) -> int:
 def _told(folder: RunDirectory, kept: Path | None, found: Findings, losses: Losses) -> Repair:
     reader = Reader(folder)
     kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
-    points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
-    losses.settle(kinds)
+    counts = {path: reader.count(path) for path, kind in kinds.items() if kind in SERIES}
+    losses.settle(kinds, [path for path, count in counts.items() if not count])
     fields, files = tuple(sorted(losses.fields)), tuple(sorted(losses.files))
     damages = [*found.damages, *found.torn]
     return Repair(
         kept,
         damages,
         len(kinds),
-        points,
+        sum(counts.values()),
         losses.points,
         lost_fields=fields,
         lost_nameless=losses.nameless,
@@ -391,16 +395,20 @@ def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: 
     before = _points(new)
     positions = _positions(new)
     unknown = (0, not _knows_positions(copy))
+    sequences = Sequences()
     for file in list_journal(copy.journal):
         upto, is_done = positions.get(file.name, unknown)
         if not is_done:
             bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
             cover = coverage.files.get(file.name)
-            losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
+            if file.suffix == "ops":
+                (new.journal / file.name).write_bytes(_whole_frames(file, upto, sequences))
+            else:
+                losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
     losses.points += _missing_records(copy, seal)
     losses.points += _missing_points(copy, coverage, positions, before)
-    _name_the_nameless(new)
-    _drop_damaged_files(new, losses)
+    _name_the_nameless(new, sequences)
+    _drop_damaged_files(new, losses, sequences)
     files = list_journal(new.journal)
     Fold(new).fold([Source(file, is_final=True) for file in files])
     make_single_file(new.index)
@@ -442,17 +450,16 @@ def _folds(copy: RunDirectory) -> int | None:
         engine.dispose()
 
 
-def _drop_damaged_files(new: RunDirectory, losses: Losses) -> None:
+def _drop_damaged_files(new: RunDirectory, losses: Losses, sequences: Sequences) -> None:
     """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
     reader = Reader(new)
     ops = [*without_damaged_files(reader, losses)]
     writer = next(iter(reader.projection().writers), None)
     if ops and writer is not None:
-        place = new.journal / f"{writer}.{2 * LAST_FILE}.ops"
-        place.write_bytes(file_header() + b"".join(encode_frame(n, encode_ops([op])) for n, op in enumerate(ops, 1)))
+        _add_ops(new, writer, 2 * LAST_FILE, ops, sequences)
 
 
-def _name_the_nameless(new: RunDirectory) -> None:
+def _name_the_nameless(new: RunDirectory, sequences: Sequences) -> None:
     """Define the numbers whose definition was lost, so that their points are not."""
     projection = _projection(new)
     for file in list_journal(new.journal):
@@ -462,8 +469,7 @@ def _name_the_nameless(new: RunDirectory) -> None:
             if lost:
                 at = projection.writer(file.writer).at
                 ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
-                place = new.journal / f"{file.writer}.{LAST_FILE + file.number}.ops"
-                place.write_bytes(file_header() + encode_frame(1, encode_ops(ops)))
+                _add_ops(new, file.writer, LAST_FILE + file.number, ops, sequences)
 
 
 def _projection(new: RunDirectory) -> Projection:
@@ -506,10 +512,7 @@ def _knows_positions(copy: RunDirectory) -> bool:
 def _clean(
     file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None, cover: FileCover | None
 ) -> int:
-    """Write what is whole of a journal file; how many points of it are lost."""
-    if file.suffix == "ops":
-        target.write_bytes(_whole_frames(file.path.read_bytes(), upto))
-        return 0
+    """Write what is whole of a segment; how many points of it are lost."""
     data = bytearray(file.path.read_bytes())
     if cover is not None and cover.ranges:
         return _clean_ranges(data, target, upto, cover)
@@ -534,15 +537,26 @@ def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) ->
     return lost
 
 
-def _whole_frames(data: bytes, upto: int) -> bytes:
-    """The file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
+    """An ops file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+    data = file.path.read_bytes()
     at = max(upto, FILE_HEADER)
     parts = [file_header(), data[FILE_HEADER:at]]
+    folded = [item.sequence for item in read_frames(data[:at], FILE_HEADER) if isinstance(item, Frame)]
+    sequences[file.writer] = max([sequences[file.writer], *folded])
     for item in read_frames(data, at):
         if isinstance(item, Frame):
-            parts.append(encode_frame(len(parts), data[at + FRAME_HEADER : item.end]))
+            sequences[file.writer] += 1
+            parts.append(encode_frame(sequences[file.writer], data[at + FRAME_HEADER : item.end]))
         at = item.end
     return b"".join(parts)
+
+
+def _add_ops(new: RunDirectory, writer: str, number: int, ops: list[Op], sequences: Sequences) -> None:
+    """Add a file of ops that take effect after all others of their writer."""
+    sequences[writer] += 1
+    frame = encode_frame(sequences[writer], encode_ops(ops))
+    (new.journal / f"{writer}.{number}.ops").write_bytes(file_header() + frame)
 
 
 def _missing_records(copy: RunDirectory, seal: Seal | None) -> int:
