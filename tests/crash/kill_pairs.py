@@ -103,15 +103,17 @@ def child(work: str, store: str, page_path: str, name: str) -> None:
         write(store, words, name, parent)
     words[WORKING] = 1
     while os.getppid() == parent:
-        if work == "gc":
+        if not run_id(store):
+            time.sleep(0.01)
+        elif work == "gc":
             command(["gc"], store)
         elif work == "repair":
-            command(["repair", "KILL-1"], store)  # refused while somebody writes the run
+            command(["repair", run_id(store)], store)  # refused while somebody writes the run
         elif work == "table":
             with naiad.init_project("kill", store=store, mode="read-only") as project:
                 project.fetch_runs_table().to_pandas()
         else:
-            with naiad.init_run(with_id="KILL-1", project="kill", mode="read-only", store=store) as run:
+            with naiad.init_run(with_id=run_id(store), project="kill", mode="read-only", store=store) as run:
                 if run.exists("both"):
                     run["both"].fetch_values()
 
@@ -142,6 +144,12 @@ def command(arguments: list[str], store: str) -> int:
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code
+
+
+def run_id(store: str) -> str:
+    """The id of the run; empty before there is one. An id may have been taken by who was killed before it was named."""
+    tickets = [path for path in Path(store, "custom").glob("*") if not path.name.startswith(".")]
+    return str(json.loads(tickets[0].read_text())["id"]) if tickets else ""
 
 
 def map_page(path: str) -> memoryview:
@@ -239,9 +247,9 @@ class Harness:
     def compare(self, under_way: dict[str, int]) -> None:
         import naiad
 
-        if not any((self.store / "custom").glob("*")):
+        if not run_id(str(self.store)):
             return  # killed before there was a run
-        with naiad.init_run(with_id="KILL-1", project="kill", mode="read-only", store=self.store) as run:
+        with naiad.init_run(with_id=run_id(str(self.store)), project="kill", mode="read-only", store=self.store) as run:
             both = self.steps(run, "both", [])
             for name, model in self.models.items():
                 later = Model(**{key: list(v) if isinstance(v, list) else v for key, v in vars(model).items()})

@@ -13,11 +13,12 @@ import shutil
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sqlalchemy import delete, insert
 from sqlalchemy.exc import DBAPIError
 
 from naiad import clock
@@ -27,10 +28,12 @@ from naiad.ops import Define, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.index import schema
 from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.rows import position_row
 from naiad.storage.local.index.states import SERIES
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
@@ -38,7 +41,7 @@ from naiad.storage.local.integrity.salvage import NAMELESS, salvage
 from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, write_seal
 from naiad.storage.local.integrity.verify import Findings, examine
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops
+from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken
@@ -54,7 +57,7 @@ LOCK_SECONDS = 10.0
 LAST_FILE = 1_000_000  # no writer has as many
 Positions = dict[str, tuple[int, bool]]
 Sequences = Counter[str]
-"""The last sequence of each writer in the new journal: it rises over all files of a writer, and so its ops are ordered."""
+"""The last sequence of each writer in the new journal. It rises over all files of a writer, which orders its ops."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _repair(folder: RunDirectory) -> Repair:
     else:
         with _copied(folder) as copy:
             losses.expected = _expected_fields(copy)
-            _mend(copy, found, losses)
+            _mend(copy, found, losses, _silent(folder))
             kept = _keep(folder, _content(folder))
             _keep_blobs(folder, kept, losses)
             _put_in_place(folder, copy)
@@ -175,11 +178,20 @@ def _take_over(folder: RunDirectory) -> int:
             (folder.journal / (writer + TAKEN)).touch()
     if silent:
         sync_folder(folder.journal)
-        with contextlib.suppress(OSError):  # one that was suspended inside a fold keeps the index locked
+        with contextlib.suppress(OSError, DamagedData):  # one that was suspended inside a fold keeps the index locked
             Maintenance(folder, Tuning.from_environment()).fold(None)
         if (folder.path.parent.parent / "format").exists():
             mark_changed(folder)
     return len(silent)
+
+
+def _silent(folder: RunDirectory) -> set[str]:
+    """The writers that were declared dead and may come back: their files are neither removed, replaced nor cut."""
+    return {writer for writer, each in read_taken(folder.journal).items() if not each.is_dead}
+
+
+def _writer_of(place: str) -> str:
+    return place.rpartition("/")[2].partition(".")[0]
 
 
 def _told(folder: RunDirectory, kept: Path | None, found: Findings, losses: Losses) -> Repair:
@@ -220,10 +232,12 @@ def _sums(folder: RunDirectory) -> list[str]:
 
 def _keep(folder: RunDirectory, names: list[str]) -> Path:
     """Give the originals a second name, or copy them where the file system knows no second names."""
-    kept = _new_folder(folder)
+    kept, silent = _new_folder(folder), _silent(folder)
     for name in names:
         (kept / name).parent.mkdir(exist_ok=True)
         try:
+            if _writer_of(name) in silent:  # its bytes may change in place
+                raise OSError
             os.link(folder.path / name, kept / name)
         except OSError:
             shutil.copy2(folder.path / name, kept / name)
@@ -271,25 +285,38 @@ def _copied(folder: RunDirectory) -> Iterator[RunDirectory]:
 def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
     """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
     folder.journal.mkdir(exist_ok=True)
+    silent = _silent(folder)
     if copy.index.exists():
         for end in ("-wal", "-shm", "-journal"):
             folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
         os.replace(copy.index, folder.index)
     left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
     for place in left:
-        os.replace(copy.path / place, folder.path / place)
+        if _writer_of(place) in silent:
+            _overwrite(folder.path / place, (copy.path / place).read_bytes())
+        else:
+            os.replace(copy.path / place, folder.path / place)
     for place in [file.place for file in list_journal(folder.journal)] + _sums(folder):
-        if place not in left:
+        if place not in left and _writer_of(place) not in silent:
             (folder.path / place).unlink()
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
 
 
+def _overwrite(path: Path, mended: bytes) -> None:
+    """Write the bytes that were turned back, and no others: the writer may be adding to the file again."""
+    with path.open("r+b") as stream:
+        damaged = stream.read(len(mended))
+        for at in [at for at, (was, now) in enumerate(zip(damaged, mended, strict=False)) if was != now]:
+            stream.seek(at)
+            stream.write(mended[at : at + 1])
+
+
 # Mending
 
 
-def _mend(copy: RunDirectory, found: Findings, losses: Losses) -> None:
-    """Make the copy whole, and note what is lost.
+def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collection[str] = ()) -> None:
+    """Make the copy whole, and note what is lost; of the files of `silent` writers only what is read of them.
 
     Raises:
         DamagedData: there is damage left that nothing helps against.
@@ -301,7 +328,7 @@ def _mend(copy: RunDirectory, found: Findings, losses: Losses) -> None:
     _turn_ranges_back(copy, coverage)
     if not _beyond_seal(copy):
         return
-    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses)
+    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses, silent)
     if not found.is_stopped and not found.is_ended:
         _note_index(copy)
     rest = _beyond_seal(copy)
@@ -386,8 +413,13 @@ def _turn_ranges_back(copy: RunDirectory, coverage: Coverage) -> None:
                     stream.write(mended)
 
 
-def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
-    """A new index of all that is whole, in place of the old one and of the journal."""
+def _rebuild(
+    copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: Losses, silent: Collection[str]
+) -> None:
+    """A new index of all that is whole, in place of the old one and of the journal.
+
+    The files of silent writers stay, and are read from where this index ends.
+    """
     new = RunDirectory(copy.path.with_name("new"))
     new.journal.mkdir(parents=True)
     if copy.index.exists():
@@ -410,13 +442,39 @@ def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: 
     _name_the_nameless(new, sequences)
     _drop_damaged_files(new, losses, sequences)
     files = list_journal(new.journal)
-    Fold(new).fold([Source(file, is_final=True) for file in files])
+    added = {file for file in files if file.suffix == "ops" and file.number >= LAST_FILE}
+    Fold(new).fold([Source(file, is_final=file.writer not in silent or file in added) for file in files])
+    _note_ends(copy, new, silent)
     make_single_file(new.index)
     copy.seal.unlink(missing_ok=True)
     copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
     os.replace(new.index, copy.index)
     for place in [file.place for file in list_journal(copy.journal)] + _sums(copy):
-        (copy.path / place).unlink()
+        if _writer_of(place) not in silent:
+            (copy.path / place).unlink()
+
+
+def _note_ends(copy: RunDirectory, new: RunDirectory, silent: Collection[str]) -> None:
+    """Let the positions in the files that stay mean the originals: a clean file of ops lacks bytes that they have.
+
+    A file that was not read, because nothing says how far it was folded, counts as folded up to here.
+    """
+    known = _positions(new)
+    engine = open_for_writing(new.index)
+    with engine.begin() as connection:
+        for file in list_journal(copy.journal):
+            if file.writer in silent and (file.suffix == "ops" or file.name not in known):
+                position = position_row(file.name, (_end(file), False))
+                connection.execute(delete(schema.position).where(schema.position.c.file == file.name))
+                connection.execute(insert(schema.position), [position])
+    engine.dispose()
+
+
+def _end(file: JournalFile) -> int:
+    if file.suffix == "seg":
+        return read_records(file, 0)[1]
+    gap = tail_gap(file, 0)
+    return file.path.stat().st_size if gap is None else gap.start
 
 
 def _points(new: RunDirectory) -> int:
@@ -520,7 +578,7 @@ def _clean(
     if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
         del data[max(upto, HEADER) :]
     for at in bad:
-        data[at : at + BLOCK] = bytes(len(data[at : at + BLOCK]))
+        _fill(data, at, min(at + BLOCK, len(data)))
     target.write_bytes(with_header(bytes(data[HEADER:])))
     return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
 
@@ -531,10 +589,16 @@ def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) ->
     for one in cover.ranges.values():
         content = data[one.start : one.end]
         if one.end > upto and zlib.crc32(content) != one.crc:
-            data[one.start : one.end] = bytes(len(content))
+            _fill(data, one.start, one.end)
             lost += min(one.points, (one.end - max(upto, HEADER)) // RECORD)
     target.write_bytes(with_header(bytes(data[HEADER:])))
     return lost
+
+
+def _fill(data: bytearray, start: int, end: int) -> None:
+    """Put records that belong to no field in place of damaged ones: a hole would look like a point yet to come."""
+    for at in range(max(start, HEADER), min(end, len(data) - RECORD + 1), RECORD):
+        data[at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
 
 
 def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
@@ -552,10 +616,10 @@ def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
     return b"".join(parts)
 
 
-def _add_ops(new: RunDirectory, writer: str, number: int, ops: list[Op], sequences: Sequences) -> None:
+def _add_ops(new: RunDirectory, writer: str, number: int, ops: Sequence[Op], sequences: Sequences) -> None:
     """Add a file of ops that take effect after all others of their writer."""
     sequences[writer] += 1
-    frame = encode_frame(sequences[writer], encode_ops(ops))
+    frame = encode_frame(sequences[writer], encode_ops([*ops]))
     (new.journal / f"{writer}.{number}.ops").write_bytes(file_header() + frame)
 
 
