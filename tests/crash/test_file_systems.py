@@ -85,7 +85,7 @@ def go_on(child: subprocess.Popen[str]) -> dict[str, Any]:
 def begin(start: Any, disk: Path, *, new: int = 5, end: str = "lost", seconds: float = 3, **settings: object) -> Any:
     child = start(LOGS, disk / "s", new, end, seconds, SEGMENT_BYTES=65536, **settings)
     run_id = heard(child)["id"]
-    time.sleep(1.2)  # so that a sync has been
+    time.sleep(2.5)  # so that a sync has been, on a busy machine too
     return child, run_id
 
 

@@ -217,6 +217,47 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
     assert 0 == verify(store)[0]
 
 
+@pytest.mark.parametrize("damaged", ["seg", "ops", "run.db"])
+def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_doubles_nothing_more(
+    damaged: str, store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    fold = 300 if damaged == "run.db" else 1_000_000
+    settings = {**SETTINGS, "FOLD_RECORDS": fold}
+    first = start(WRITES + "run.stop()", "a", 4000, 0.001, **settings)
+    for _ in range(20):
+        heard(first, "acknowledged")
+    time.sleep(1)
+    os.kill(first.pid, signal.SIGSTOP)
+    folder = the_run(store).folder
+    path = folder.index if damaged == "run.db" else min(folder.journal.glob(f"*.{damaged}"))  # full since long
+    at = path.stat().st_size // 3
+    with path.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(bytes(b ^ 0x55 for b in os.pread(stream.fileno(), 40, at)))
+    make_silent(folder)
+    before = {path.name: path.stat().st_ino for path in folder.journal.iterdir() if path.suffix in (".seg", ".ops")}
+    elsewhere = ELSEWHERE + 'be_another_machine("two", skew=120.0)\n'
+    said = heard(start(elsewhere + TAKES_OVER, "--take-over", **settings), "said")
+    assert "declared dead: 1." in said
+    assert before.items() <= {path.name: path.stat().st_ino for path in folder.journal.iterdir()}.items()
+    assert 0 == verify(store)[0]
+    os.kill(first.pid, signal.SIGCONT)
+    errors = ended(first)[1]
+    run = the_run(store)
+    found = {path: steps_of(run, path) for path in ("a", "both")}
+    texts = texts_of(run, "a-text")
+
+    assert "Traceback" not in errors
+    assert 0 == verify(store)[0]
+    for steps in (*found.values(), texts):
+        assert len(set(steps)) == len(steps)
+    lost = 8000 - sum(map(len, found.values()))
+    assert f"lost: {lost} points" in said or damaged == "run.db", said
+    assert lost < 600 or damaged == "run.db"
+    assert len(texts) >= 36 or damaged == "run.db"
+    assert set(range(3000, 4000)) <= set(found["a"])
+
+
 FOLDS_AS_DEAD = """
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.store import Store

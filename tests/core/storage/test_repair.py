@@ -295,3 +295,42 @@ def test_resuming_a_damaged_run_repairs_it_first_and_keeps_the_original(store: P
     assert 1 == len(list(folder.path.glob("damaged-*")))
     assert 3 == naiad.init_run(with_id=run_id, mode="read-only")["b"].fetch()
     assert [] == verify(folder)
+
+
+def test_repair_keeps_the_order_of_ops_over_all_files_of_a_writer(tmp_path: Path) -> None:
+    """What a writer wrote last counts, also where it wrote it into a second file of ops."""
+    writer = begun(tmp_path / "store")
+    for value in range(5):
+        writer.log([Assign("value", "int", value, writer.now())])
+    writer.journal.start_over()
+    for value in (5, 6):
+        writer.log([Assign("value", "int", value, writer.now())])
+    writer.wait()
+    copy = RunDirectory(tmp_path / "copy" / "run")
+    shutil.copytree(writer.folder.path, copy.path)  # nobody holds the lease of the copy
+    writer.stop()
+    first = sorted(copy.journal.glob("*.ops"))[0]
+    zero(first, first.read_bytes().index(b"two"), 3)
+
+    done = repair(copy)
+
+    assert ("log",) == done.lost_fields
+    assert 6 == Reader(copy).value("value")
+
+
+def test_damaged_file_of_a_run_that_is_only_a_journal_is_left_out(store: Path, tmp_path: Path) -> None:
+    """The ops that take it out come after all that the run's writer wrote."""
+    with naiad.init_run(store=store, project="repair") as run:
+        run["big"].upload(naiad.types.File.from_content(bytes(200_000)))
+        run["small"] = 1
+    (folder,) = Store.locate(store).folders()
+    assert not folder.index.exists()
+    (blob,) = [path for path in (store / "blobs").rglob("*") if path.is_file() and path.stat().st_size == 200_000]
+    blob.chmod(0o600)
+    blob.write_bytes(b"x" * 200_000)
+
+    done = repair(folder)
+
+    assert ("big",) == done.lost_files
+    assert [] == verify(folder)
+    assert ["small"] == [path for path in Reader(folder).kinds() if not path.startswith("sys/")]

@@ -44,11 +44,14 @@ class Losses:
         except NaiadPathError:
             return
 
-    def settle(self, there: Collection[str]) -> None:
-        """Keep the paths that are not there any more; of the fields that were expected others have lost their names."""
-        self.fields -= {*there, *KINDS}
+    def settle(self, there: Collection[str], empty: Collection[str]) -> None:
+        """Keep the paths that are not there any more; of the fields that were expected others have lost their names.
+
+        `empty` are series that are there without a point: one that damage is known of has lost all it had.
+        """
+        self.fields -= {*there, *KINDS} - {*empty}
         missing = self.expected - len(there)
-        self.nameless = max(0, missing - len(self.fields))
+        self.nameless = max(0, missing - len(self.fields.difference(there)))
 
 
 def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:

@@ -12,24 +12,28 @@ import os
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sqlalchemy import delete, insert
 from sqlalchemy.exc import DBAPIError
 
 from naiad import clock
 from naiad.disk import sync_folder
 from naiad.errors import DamagedData, DamageWarning, StorageError
-from naiad.ops import Define, encode_ops
+from naiad.ops import Define, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.index import schema
 from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.rows import position_row
 from naiad.storage.local.index.states import SERIES
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
@@ -37,7 +41,7 @@ from naiad.storage.local.integrity.salvage import NAMELESS, salvage
 from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, write_seal
 from naiad.storage.local.integrity.verify import Findings, examine
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops
+from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken
@@ -52,6 +56,8 @@ from naiad.storage.sql.database import make_single_file, open_for_reading, open_
 LOCK_SECONDS = 10.0
 LAST_FILE = 1_000_000  # no writer has as many
 Positions = dict[str, tuple[int, bool]]
+Sequences = Counter[str]
+"""The last sequence of each writer in the new journal. It rises over all files of a writer, which orders its ops."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,8 @@ class Repair:
         points: how many points its series have now.
         lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
         taken: how many silent writers were declared dead.
-        lost_fields: the paths of fields that are gone, as far as damaged bytes still tell them.
+        lost_fields: the paths of fields that are gone, and of series that have no point left, as far as damaged bytes
+            still tell them.
         lost_nameless: how many fields are gone beside those.
         lost_files: the stored files whose content is damaged; what is left of it is in `kept`.
     """
@@ -123,7 +130,7 @@ def _repair(folder: RunDirectory) -> Repair:
     else:
         with _copied(folder) as copy:
             losses.expected = _expected_fields(copy)
-            _mend(copy, found, losses)
+            _mend(copy, found, losses, _silent(folder))
             kept = _keep(folder, _content(folder))
             _keep_blobs(folder, kept, losses)
             _put_in_place(folder, copy)
@@ -171,25 +178,34 @@ def _take_over(folder: RunDirectory) -> int:
             (folder.journal / (writer + TAKEN)).touch()
     if silent:
         sync_folder(folder.journal)
-        with contextlib.suppress(OSError):  # one that was suspended inside a fold keeps the index locked
+        with contextlib.suppress(OSError, DamagedData):  # one that was suspended inside a fold keeps the index locked
             Maintenance(folder, Tuning.from_environment()).fold(None)
         if (folder.path.parent.parent / "format").exists():
             mark_changed(folder)
     return len(silent)
 
 
+def _silent(folder: RunDirectory) -> set[str]:
+    """The writers that were declared dead and may come back: their files are neither removed, replaced nor cut."""
+    return {writer for writer, each in read_taken(folder.journal).items() if not each.is_dead}
+
+
+def _writer_of(place: str) -> str:
+    return place.rpartition("/")[2].partition(".")[0]
+
+
 def _told(folder: RunDirectory, kept: Path | None, found: Findings, losses: Losses) -> Repair:
     reader = Reader(folder)
     kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
-    points = sum(reader.count(path) for path, kind in kinds.items() if kind in SERIES)
-    losses.settle(kinds)
+    counts = {path: reader.count(path) for path, kind in kinds.items() if kind in SERIES}
+    losses.settle(kinds, [path for path, count in counts.items() if not count])
     fields, files = tuple(sorted(losses.fields)), tuple(sorted(losses.files))
     damages = [*found.damages, *found.torn]
     return Repair(
         kept,
         damages,
         len(kinds),
-        points,
+        sum(counts.values()),
         losses.points,
         lost_fields=fields,
         lost_nameless=losses.nameless,
@@ -216,10 +232,12 @@ def _sums(folder: RunDirectory) -> list[str]:
 
 def _keep(folder: RunDirectory, names: list[str]) -> Path:
     """Give the originals a second name, or copy them where the file system knows no second names."""
-    kept = _new_folder(folder)
+    kept, silent = _new_folder(folder), _silent(folder)
     for name in names:
         (kept / name).parent.mkdir(exist_ok=True)
         try:
+            if _writer_of(name) in silent:  # its bytes may change in place
+                raise OSError
             os.link(folder.path / name, kept / name)
         except OSError:
             shutil.copy2(folder.path / name, kept / name)
@@ -267,25 +285,38 @@ def _copied(folder: RunDirectory) -> Iterator[RunDirectory]:
 def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
     """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
     folder.journal.mkdir(exist_ok=True)
+    silent = _silent(folder)
     if copy.index.exists():
         for end in ("-wal", "-shm", "-journal"):
             folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
         os.replace(copy.index, folder.index)
     left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
     for place in left:
-        os.replace(copy.path / place, folder.path / place)
+        if _writer_of(place) in silent:
+            _overwrite(folder.path / place, (copy.path / place).read_bytes())
+        else:
+            os.replace(copy.path / place, folder.path / place)
     for place in [file.place for file in list_journal(folder.journal)] + _sums(folder):
-        if place not in left:
+        if place not in left and _writer_of(place) not in silent:
             (folder.path / place).unlink()
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
 
 
+def _overwrite(path: Path, mended: bytes) -> None:
+    """Write the bytes that were turned back, and no others: the writer may be adding to the file again."""
+    with path.open("r+b") as stream:
+        damaged = stream.read(len(mended))
+        for at in [at for at, (was, now) in enumerate(zip(damaged, mended, strict=False)) if was != now]:
+            stream.seek(at)
+            stream.write(mended[at : at + 1])
+
+
 # Mending
 
 
-def _mend(copy: RunDirectory, found: Findings, losses: Losses) -> None:
-    """Make the copy whole, and note what is lost.
+def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collection[str] = ()) -> None:
+    """Make the copy whole, and note what is lost; of the files of `silent` writers only what is read of them.
 
     Raises:
         DamagedData: there is damage left that nothing helps against.
@@ -297,7 +328,7 @@ def _mend(copy: RunDirectory, found: Findings, losses: Losses) -> None:
     _turn_ranges_back(copy, coverage)
     if not _beyond_seal(copy):
         return
-    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses)
+    _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses, silent)
     if not found.is_stopped and not found.is_ended:
         _note_index(copy)
     rest = _beyond_seal(copy)
@@ -382,8 +413,13 @@ def _turn_ranges_back(copy: RunDirectory, coverage: Coverage) -> None:
                     stream.write(mended)
 
 
-def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: Losses) -> None:
-    """A new index of all that is whole, in place of the old one and of the journal."""
+def _rebuild(
+    copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: Losses, silent: Collection[str]
+) -> None:
+    """A new index of all that is whole, in place of the old one and of the journal.
+
+    The files of silent writers stay, and are read from where this index ends.
+    """
     new = RunDirectory(copy.path.with_name("new"))
     new.journal.mkdir(parents=True)
     if copy.index.exists():
@@ -391,24 +427,54 @@ def _rebuild(copy: RunDirectory, seal: Seal | None, coverage: Coverage, losses: 
     before = _points(new)
     positions = _positions(new)
     unknown = (0, not _knows_positions(copy))
+    sequences = Sequences()
     for file in list_journal(copy.journal):
         upto, is_done = positions.get(file.name, unknown)
         if not is_done:
             bad = damaged_blocks(copy, seal, file.place) if seal and file.place in seal.files else []
             cover = coverage.files.get(file.name)
-            losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
+            if file.suffix == "ops":
+                (new.journal / file.name).write_bytes(_whole_frames(file, upto, sequences))
+            else:
+                losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
     losses.points += _missing_records(copy, seal)
     losses.points += _missing_points(copy, coverage, positions, before)
-    _name_the_nameless(new)
-    _drop_damaged_files(new, losses)
+    _name_the_nameless(new, sequences)
+    _drop_damaged_files(new, losses, sequences)
     files = list_journal(new.journal)
-    Fold(new).fold([Source(file, is_final=True) for file in files])
+    added = {file for file in files if file.suffix == "ops" and file.number >= LAST_FILE}
+    Fold(new).fold([Source(file, is_final=file.writer not in silent or file in added) for file in files])
+    _note_ends(copy, new, silent)
     make_single_file(new.index)
     copy.seal.unlink(missing_ok=True)
     copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
     os.replace(new.index, copy.index)
     for place in [file.place for file in list_journal(copy.journal)] + _sums(copy):
-        (copy.path / place).unlink()
+        if _writer_of(place) not in silent:
+            (copy.path / place).unlink()
+
+
+def _note_ends(copy: RunDirectory, new: RunDirectory, silent: Collection[str]) -> None:
+    """Let the positions in the files that stay mean the originals: a clean file of ops lacks bytes that they have.
+
+    A file that was not read, because nothing says how far it was folded, counts as folded up to here.
+    """
+    known = _positions(new)
+    engine = open_for_writing(new.index)
+    with engine.begin() as connection:
+        for file in list_journal(copy.journal):
+            if file.writer in silent and (file.suffix == "ops" or file.name not in known):
+                position = position_row(file.name, (_end(file), False))
+                connection.execute(delete(schema.position).where(schema.position.c.file == file.name))
+                connection.execute(insert(schema.position), [position])
+    engine.dispose()
+
+
+def _end(file: JournalFile) -> int:
+    if file.suffix == "seg":
+        return read_records(file, 0)[1]
+    gap = tail_gap(file, 0)
+    return file.path.stat().st_size if gap is None else gap.start
 
 
 def _points(new: RunDirectory) -> int:
@@ -442,17 +508,16 @@ def _folds(copy: RunDirectory) -> int | None:
         engine.dispose()
 
 
-def _drop_damaged_files(new: RunDirectory, losses: Losses) -> None:
+def _drop_damaged_files(new: RunDirectory, losses: Losses, sequences: Sequences) -> None:
     """Take stored files out of the run whose content is damaged, by ops of a writer that it has."""
     reader = Reader(new)
     ops = [*without_damaged_files(reader, losses)]
     writer = next(iter(reader.projection().writers), None)
     if ops and writer is not None:
-        place = new.journal / f"{writer}.{2 * LAST_FILE}.ops"
-        place.write_bytes(file_header() + b"".join(encode_frame(n, encode_ops([op])) for n, op in enumerate(ops, 1)))
+        _add_ops(new, writer, 2 * LAST_FILE, ops, sequences)
 
 
-def _name_the_nameless(new: RunDirectory) -> None:
+def _name_the_nameless(new: RunDirectory, sequences: Sequences) -> None:
     """Define the numbers whose definition was lost, so that their points are not."""
     projection = _projection(new)
     for file in list_journal(new.journal):
@@ -462,8 +527,7 @@ def _name_the_nameless(new: RunDirectory) -> None:
             if lost:
                 at = projection.writer(file.writer).at
                 ops = [Define(number, f"{NAMELESS}/{file.writer}_{number}", False, at) for number in lost]
-                place = new.journal / f"{file.writer}.{LAST_FILE + file.number}.ops"
-                place.write_bytes(file_header() + encode_frame(1, encode_ops(ops)))
+                _add_ops(new, file.writer, LAST_FILE + file.number, ops, sequences)
 
 
 def _projection(new: RunDirectory) -> Projection:
@@ -506,10 +570,7 @@ def _knows_positions(copy: RunDirectory) -> bool:
 def _clean(
     file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None, cover: FileCover | None
 ) -> int:
-    """Write what is whole of a journal file; how many points of it are lost."""
-    if file.suffix == "ops":
-        target.write_bytes(_whole_frames(file.path.read_bytes(), upto))
-        return 0
+    """Write what is whole of a segment; how many points of it are lost."""
     data = bytearray(file.path.read_bytes())
     if cover is not None and cover.ranges:
         return _clean_ranges(data, target, upto, cover)
@@ -517,7 +578,7 @@ def _clean(
     if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
         del data[max(upto, HEADER) :]
     for at in bad:
-        data[at : at + BLOCK] = bytes(len(data[at : at + BLOCK]))
+        _fill(data, at, min(at + BLOCK, len(data)))
     target.write_bytes(with_header(bytes(data[HEADER:])))
     return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
 
@@ -528,21 +589,38 @@ def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) ->
     for one in cover.ranges.values():
         content = data[one.start : one.end]
         if one.end > upto and zlib.crc32(content) != one.crc:
-            data[one.start : one.end] = bytes(len(content))
+            _fill(data, one.start, one.end)
             lost += min(one.points, (one.end - max(upto, HEADER)) // RECORD)
     target.write_bytes(with_header(bytes(data[HEADER:])))
     return lost
 
 
-def _whole_frames(data: bytes, upto: int) -> bytes:
-    """The file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+def _fill(data: bytearray, start: int, end: int) -> None:
+    """Put records that belong to no field in place of damaged ones: a hole would look like a point yet to come."""
+    for at in range(max(start, HEADER), min(end, len(data) - RECORD + 1), RECORD):
+        data[at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
+
+
+def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
+    """An ops file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+    data = file.path.read_bytes()
     at = max(upto, FILE_HEADER)
     parts = [file_header(), data[FILE_HEADER:at]]
+    folded = [item.sequence for item in read_frames(data[:at], FILE_HEADER) if isinstance(item, Frame)]
+    sequences[file.writer] = max([sequences[file.writer], *folded])
     for item in read_frames(data, at):
         if isinstance(item, Frame):
-            parts.append(encode_frame(len(parts), data[at + FRAME_HEADER : item.end]))
+            sequences[file.writer] += 1
+            parts.append(encode_frame(sequences[file.writer], data[at + FRAME_HEADER : item.end]))
         at = item.end
     return b"".join(parts)
+
+
+def _add_ops(new: RunDirectory, writer: str, number: int, ops: Sequence[Op], sequences: Sequences) -> None:
+    """Add a file of ops that take effect after all others of their writer."""
+    sequences[writer] += 1
+    frame = encode_frame(sequences[writer], encode_ops([*ops]))
+    (new.journal / f"{writer}.{number}.ops").write_bytes(file_header() + frame)
 
 
 def _missing_records(copy: RunDirectory, seal: Seal | None) -> int:
