@@ -16,9 +16,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from naiad.ops import Assign, Configure, Define, Delete, End, Members, Op, Open, Strings, Tags, encode_ops
+from naiad.ops import Assign, Configure, Define, Delete, End, Members, Op, Open, Printed, Strings, Tags, encode_ops
 from naiad.storage.local.index.compact import compact
 from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
@@ -35,6 +36,8 @@ moments = st.sampled_from([0.0, 1.0, 2.0, 2.0004, 3.0, 4.0, 5.0, 9.0])
 paths = st.sampled_from(["a", "a/b", "c"])
 names = st.lists(st.sampled_from(["x", "y", "d/x", "d/y", "d"]), max_size=2, unique=True)
 steps = st.sampled_from([0, 1, 1, 2, 0.5])
+prints = st.sampled_from([b"a", b"b\n", b"c\nd", b"\re", b"f\n\x1b[Ag\n\n", b"\x1b", b"[K"])
+PRINTED = "printed"
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,17 @@ class LoggedPoint:
 def writes(draw: st.DrawFn) -> Any:
     """One write: an op, or a point."""
     kind = draw(st.sampled_from(["assign", "assign", "delete", "delete", "tags", "members", "configure", "define",
-                                 "define", "fresh", "strings", "strings", "point", "point", "point"]))  # fmt: skip
+                                 "define", "fresh", "strings", "strings", "point", "point", "point",
+                                 "print", "print", "print", "delete what is printed"]))  # fmt: skip
     path, at = draw(paths), draw(times)
     if kind == "assign":
         return Assign(path, draw(st.sampled_from(["float", "string"])), draw(st.integers(0, 9)), at)
     if kind == "delete":
         return Delete(path, at)
+    if kind == "delete what is printed":
+        return Delete(PRINTED, at)
+    if kind == "print":
+        return Printed(PRINTED, draw(prints), 0, at)
     if kind == "tags":
         return Tags(path, draw(names), draw(names), draw(st.booleans()), at)
     if kind == "members":
@@ -89,8 +97,11 @@ def histories(draw: st.DrawFn) -> dict[str, list[list[Any]]]:
 
 
 def _with_numbers(files: list[list[Any]]) -> list[list[Any]]:
-    """Give each definition the next number, and each point one that is defined; points without any are left out."""
-    last, done = 0, []
+    """Give each definition and line the next number, and each point one that is defined.
+
+    Points without any are left out.
+    """
+    last, line, done = 0, 0, []
     for file in files:
         new: list[Any] = []
         for item in file:
@@ -101,6 +112,9 @@ def _with_numbers(files: list[list[Any]]) -> list[list[Any]]:
                 if not last:
                     continue
                 item = LoggedPoint(max(1, last - item.number), item.step, item.value, item.time)
+            if isinstance(item, Printed):
+                item = Printed(item.path, item.data, line, item.at)
+                line += item.data.count(b"\n")
             new.append(item)
         done.append(new)
     return done
@@ -169,7 +183,7 @@ class Expected:
 
     @staticmethod
     def _kind(op: Op) -> str:
-        kinds = {Tags: "string_set", Members: "file_set", Strings: "string_series"}
+        kinds = {Tags: "string_set", Members: "file_set", Strings: "string_series", Printed: "string_series"}
         return op.kind if isinstance(op, Assign) else kinds.get(type(op), FLOAT_SERIES)
 
     def fields(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -193,6 +207,7 @@ class Expected:
             kept = [((at, writer), i, op) for i, (at, op) in enumerate(part.ops) if (at, writer) > last]
             limit = self._limit(writer, conflicts) if first < last else -math.inf
             points = [(step, value, round(time * 1000)) for step, value, time in part.points + part.texts]
+            points += lines_of(part.ops)
             points = [point for point in points if point[2] > (limit if math.isinf(limit) else round(limit * 1000))]
             if kept or points:
                 defined.append(max(first, last))
@@ -221,6 +236,14 @@ class Expected:
             else:
                 shown.append(path)
         return hidden
+
+
+def lines_of(ops: list[tuple[float, Op]]) -> list[tuple[int | float, Any, int]]:
+    """The lines that a writer printed, as one that reads all of it at once splits them."""
+    lines = Lines()
+    runs = [run for at, op in ops if isinstance(op, Printed) for run in lines.feed(op.data, op.line, at)]
+    points = [point for run in [*runs, *lines.rest()] for point in run.points()]
+    return [(number, text.decode(), round(at * 1000)) for number, at, text in points]
 
 
 def merged(series: dict[str, list[tuple[int | float, Any, int]]]) -> list[tuple[int | float, Any, int]]:
@@ -261,7 +284,7 @@ def shown_by(projection: Projection) -> dict[tuple[str, str], Any]:
     """The projection alone, which knows of no points."""
     return {
         (state.path, state.kind): (
-            state.value, state.config, state.tags, state.members, (state.defined_at, state.defined_by), state.texts,
+            state.value, state.config, state.tags, state.members, (state.defined_at, state.defined_by), state.tail(),
         )
         for state in projection.states()
     }  # fmt: skip

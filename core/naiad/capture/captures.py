@@ -27,6 +27,8 @@ FIRST_LOOK_SECONDS = 1.0
 """A run that ends before that says nothing of the hardware, and does not pay for looking."""
 SOURCE_SECONDS = 3.0
 """How long the end of a run waits for what is not captured yet; for the console it does so while anything arrives."""
+THREAD_SECONDS = 1.0
+"""How long it then waits for its thread, which may be looking at the hardware."""
 STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -51,6 +53,7 @@ class Captures:
         self._printed: dict[int, Printed] = {}
         self._interval = wanted.interval
         self._source = SourceCode(run, wanted)
+        self._thread = threading.Thread(target=self._work, name="naiad-captures", daemon=True)
         self._is_captured: SimpleQueue[None] = SimpleQueue()
         self._end: SimpleQueue[None] = SimpleQueue()
 
@@ -62,7 +65,7 @@ class Captures:
         try:
             if self._streams:
                 self._listen(new)
-            threading.Thread(target=self._work, name="naiad-captures", daemon=True).start()
+            self._thread.start()
         except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
             self._is_captured.put(None)
             warn_once("captures", f"Not all of {self._run!r} that was asked for can be captured: {error}")
@@ -78,6 +81,8 @@ class Captures:
         finally:
             if self._streams:
                 console().leave(self._take, max(0.0, until - clock.monotonic()))
+            if self._thread.is_alive():
+                self._thread.join(max(0.0, min(THREAD_SECONDS, until - clock.monotonic())))
 
     def _abandon_source(self) -> None:
         self._source.abandon()

@@ -28,6 +28,12 @@ LOCK_SECONDS = 1.0
 """How long a thread that prints waits for others that do; what it wrote is then recorded by them."""
 
 
+class _Mine(threading.local):
+    """Whether this thread is recording, or waits for that."""
+
+    is_recording = False
+
+
 class Console:
     """Both streams of this process."""
 
@@ -36,41 +42,56 @@ class Console:
         self._listeners: dict[Listener, frozenset[int]] = {}  # and the descriptors for which each wants a relay
         self._watch = streams.Watch(self._file_of, self._record)
         self._files: dict[object, LogFile] = {}
-        self._recording = threading.RLock()
-        self._is_recording = False
+        self._recording = threading.Lock()
+        self._mine = _Mine()
         self._diversion: Diversion | None = None
+        self._told: tuple[Listener, ...] = ()
+        self._earlier: dict[tuple[Listener, int], int] = {}  # bytes that a stream kept back when a listener came
         self._end_of_looking: threading.Event | None = None
+        self._looker: threading.Thread | None = None
         self._shell: Any = None  # the IPython that calls before each cell
 
     def join(self, listener: Listener, relayed: Collection[int] = ()) -> None:
         """Give the listener all that is printed from now on, of some descriptors also what a relay sees there."""
         with self._lock:
-            streams.flush()
             self._read_back()
             self._listeners[listener] = frozenset(relayed)
             self._begin()
+            earlier = self._watch.kept_back()
+            self._earlier.update({(listener, number): len(data) for number, data in earlier.items() if data})
+            self._told = (*self._told, listener)
 
     def leave(self, listener: Listener, seconds: float = DRAIN_SECONDS) -> None:
-        """Give the listener all that was printed until now, and then no more."""
+        """Give the listener all that was printed until now, and then no more.
+
+        Nothing is written for that: what Python's streams keep back comes to its place when it would have without.
+        """
+        until = clock.monotonic() + seconds
+        ended: list[threading.Thread] = []
         with self._lock:
             if listener not in self._listeners:
                 return
-            streams.flush()
-            until = clock.monotonic() + seconds
             if self._diversion is not None:
+                streams.flush(self._diversion.numbers)  # so that it passes through the relay, and is kept
                 self._diversion.drain(until)
             self._read_back()
-            if len(self._listeners) == 1:
-                self._end(until)
+            for number, data in self._watch.kept_back().items():
+                listener(number, self._without_earlier(listener, number, data))
+            self._told = tuple(each for each in self._told if each != listener)
             del self._listeners[listener]
+            self._earlier = {key: size for key, size in self._earlier.items() if key[0] != listener}
+            if not self._listeners:
+                ended = self._end(until)
+        for thread in ended:  # which may be waiting for the lock
+            thread.join(max(0.0, until - clock.monotonic()))
 
     def forked(self) -> None:
         """In a forked child: it goes on recording what Python prints here; the rest is the parent's business."""
         self._lock = threading.RLock()
-        self._recording = threading.RLock()
-        self._is_recording = False
+        self._recording = threading.Lock()
+        self._mine = _Mine()
         self._watch.forked()
-        self._end_of_looking = None
+        self._end_of_looking = self._looker = None
         for file in self._files.values():
             file.forked()
         if self._diversion is not None:
@@ -79,6 +100,7 @@ class Console:
     def _begin(self) -> None:
         wanted = {number for numbers in self._listeners.values() for number in numbers if not _is_file(number)}
         if wanted and self._diversion is None:
+            streams.flush(wanted)  # or it would pass through the relay later
             self._diversion = Diversion(self._tell)
         if self._diversion is not None:
             self._diversion.begin(wanted)
@@ -89,25 +111,34 @@ class Console:
             self._shell = shell
         if (self._files or self._watch.has_texts) and self._end_of_looking is None:
             self._end_of_looking = threading.Event()
-            threading.Thread(target=self._look, args=(self._end_of_looking,), name="naiad-console", daemon=True).start()
+            self._looker = threading.Thread(
+                target=self._look, args=(self._end_of_looking,), name="naiad-console", daemon=True
+            )
+            self._looker.start()
 
     def _watch_streams(self, *_cell: object) -> None:
         with self._lock:
             if self._listeners:
                 self._watch.begin(without=self._diversion.numbers if self._diversion is not None else ())
 
-    def _end(self, until: float) -> None:
+    def _end(self, until: float) -> list[threading.Thread]:
+        """Watch no more; return the threads that end by that."""
         self._watch.end()
+        ended = []
         if self._diversion is not None:
-            self._diversion.end(until)
+            ended.append(self._diversion.close(until))
+            self._diversion = None
         if self._end_of_looking is not None:
             self._end_of_looking.set()
             self._end_of_looking = None
-        self._read_back()
+        if self._looker is not None:
+            ended.append(self._looker)
+            self._looker = None
         with self._recording:
             for file in self._files.values():
                 file.close()
             self._files.clear()
+        return ended
 
     def _file_of(self, descriptor: int, number: int) -> LogFile | None:
         key = identity(descriptor)
@@ -120,8 +151,19 @@ class Console:
     # What was printed
 
     def _tell(self, number: int, data: bytes) -> None:
-        for listener in [*self._listeners]:
+        for listener in self._told:
             listener(number, data)
+
+    def _tell_python(self, number: int, data: bytes) -> None:
+        """Tell what a stream of Python has written: to whom came later, without what it had kept back until then."""
+        for listener in self._told:
+            listener(number, self._without_earlier(listener, number, data) if self._earlier else data)
+
+    def _without_earlier(self, listener: Listener, number: int, data: bytes) -> bytes:
+        size = self._earlier.pop((listener, number), 0)
+        if size > len(data):
+            self._earlier[listener, number] = size - len(data)
+        return data[size:]
 
     def _record(self) -> None:
         """Record what was noted."""
@@ -130,29 +172,30 @@ class Console:
     def _alone(self, action: Callable[[], object]) -> None:
         """Do it while no other thread records, but do not wait for ever: one may wait for a stream that this one holds.
 
-        A signal handler that prints leaves what it wrote to the call that it interrupts.
+        A signal handler that prints leaves what it wrote to the call that it interrupts, be that recording or waiting.
         """
-        if not self._recording.acquire(timeout=LOCK_SECONDS):
+        mine = self._mine
+        if mine.is_recording:
             return
+        mine.is_recording = True
         try:
-            if not self._is_recording:
-                self._is_recording = True
+            if self._recording.acquire(timeout=LOCK_SECONDS):
                 try:
                     action()
                 finally:
-                    self._is_recording = False
+                    self._recording.release()
         finally:
-            self._recording.release()
+            mine.is_recording = False
 
     def _record_noted(self) -> None:
         noted = self._watch.noted
         while noted:
-            number, data, file, end = noted.popleft()
-            if file is None:
-                self._tell(number, data)
-            else:
-                for part in file.settle(number, data, end):
-                    self._tell(*part)
+            number, data, file, end, count = noted.popleft()
+            if file is None or file.follows(len(data), end, count):
+                self._tell_python(number, data)
+                continue
+            for part in file.settle(number, data, end, count):
+                (self._tell_python if part[1] is data else self._tell)(*part)
 
     def _read_back(self) -> None:
         """Record what others have written to files."""

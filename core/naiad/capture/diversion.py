@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable, Collection
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -73,6 +74,12 @@ class Diversion:
         for wire in self._wires.values():
             wire.disconnect()
         self.drain(until)
+
+    def close(self, until: float) -> threading.Thread:
+        """End, let go of the relay, which goes on for children that print, and return the thread that ends by that."""
+        self.end(until)
+        self._let_go()
+        return self._reading.end()
 
     def drain(self, until: float) -> None:
         """Wait until everything that was printed before was told, as long as that goes on."""

@@ -7,6 +7,7 @@ or a child process, and is read from the file itself, so that each byte is kept 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import stat
 import threading
@@ -28,42 +29,56 @@ class LogFile:
     """One file. `lock` is held while Python writes it, so that each write is noted with its place.
 
     Raises:
-        OSError: what the descriptor leads to is no regular file, or cannot be read.
+        OSError: what the descriptor leads to is no regular file, or cannot be read, or is not open for writing.
     """
 
     def __init__(self, descriptor: int, number: int) -> None:
         self.identity = identity(descriptor)
         if self.identity is None or not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError("no regular file")
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        if flags & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError("not open for writing")
         self.number = number  # of the stream that gets what is read back: 1 if both lead here
         self.lock = threading.RLock()
         self._descriptor = descriptor
         found = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         self._reader = fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, LOWEST)
         os.close(found)
-        self._is_appended = bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND)
+        self._is_appended = bool(flags & os.O_APPEND)
         self._upto = self._end()
+        self._furthest = self._upto  # before it nothing is read back: a program may go back in its file
+        self.count = itertools.count(1)
+        """Numbers Python's writes as they begin: a signal handler's is noted before the one that it interrupts."""
+        self._latest = 0  # number of the latest write that is settled
         self._owner = os.getpid()
         self._is_in_child = False
         self._is_shared: bool | None = None  # whether programs that are none of ours write it
         self._looked = 0.0
 
-    def settle(self, number: int, data: bytes, end: int) -> Iterator[Part]:
+    def follows(self, size: int, end: int, count: int) -> bool:
+        """Take in that Python wrote so many bytes up to a place; False if they do not follow what came before."""
+        if end - size != self._upto or self._is_in_child:
+            return False
+        self._move_to(end)
+        self._latest = count
+        return True
+
+    def settle(self, number: int, data: bytes, end: int, count: int) -> Iterator[Part]:
         """Yield what Python wrote up to a place, and before it what others wrote since the last place."""
         start = end - len(data)
         if self._is_in_child:
             if not self._is_owner_alive():
                 yield number, data
             return  # else the owner reads it back
-        if start == self._upto:
-            self._upto = end
+        latest, self._latest = self._latest, max(count, self._latest)
+        if end < 0 or not self._is_here():  # the program has put something else at the descriptor
             yield number, data
-        elif end < 0 or not self._is_here():  # the program has put something else at the descriptor
-            yield number, data
-        elif start < self._upto:
-            if end <= self._upto <= os.fstat(self._reader).st_size:
-                return  # a signal handler printed in between, and this was read back before it
-            self._upto = end  # the file was cut
+        elif count < latest and self._is_written_by_us_alone():
+            return  # a signal handler printed in between, and this was read back before it
+        elif start < self._furthest:
+            self._furthest = min(self._furthest, self._size())  # it may have been cut
+            self._move_to(end)  # or the program has gone back
             yield number, data
         else:
             yield from self._with_others(number, data, start, end)
@@ -73,17 +88,18 @@ class LogFile:
         if self._is_in_child or not self._is_here():
             return self._upto
         end = self._end()
-        if self._is_appended and end < self._upto:  # it was cut
-            self._upto = 0
+        if self._is_appended and end < self._furthest:  # it was cut
+            self._upto = self._furthest = 0
         return end
 
     def read(self, end: int) -> Iterator[Part]:
         """Yield what others have written up to a place. The caller has settled all that was noted before it."""
+        self._upto = max(self._upto, self._furthest)
         while self._upto < end:
             data = os.pread(self._reader, min(PIECE, end - self._upto), self._upto)
             if not data:
                 return
-            self._upto += len(data)
+            self._move_to(self._upto + len(data))
             if self._is_written_by_us_alone():
                 yield self.number, data
 
@@ -101,7 +117,7 @@ class LogFile:
         yield from self.read(max(self._upto, start - PIECE))
         found = os.pread(self._reader, end - self._upto, self._upto)
         cut = len(found) - len(data) if found.endswith(data) else found.rfind(data)
-        self._upto = end
+        self._move_to(end)
         is_ours = self._is_written_by_us_alone()
         if is_ours and cut > 0:
             yield self.number, found[:cut]
@@ -109,11 +125,18 @@ class LogFile:
         if is_ours and 0 <= cut < len(found) - len(data):
             yield self.number, found[cut + len(data) :]
 
+    def _move_to(self, end: int) -> None:
+        self._upto = end
+        self._furthest = max(self._furthest, end)
+
+    def _size(self) -> int:
+        return os.fstat(self._reader).st_size
+
     def _end(self) -> int:
         """Return where the next write goes. A file that is only appended to may grow through other descriptors."""
         if self._is_appended:
-            return os.fstat(self._reader).st_size
-        return min(os.lseek(self._descriptor, 0, os.SEEK_CUR), os.fstat(self._reader).st_size)
+            return self._size()
+        return min(os.lseek(self._descriptor, 0, os.SEEK_CUR), self._size())
 
     def _is_here(self) -> bool:
         return identity(self._descriptor) == self.identity

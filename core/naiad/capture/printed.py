@@ -20,6 +20,8 @@ class Printed:
 
     def write(self, data: bytes) -> None:
         """Record bytes that the program has written. Never raises."""
+        if not data:
+            return
         line = self._line[0]
         self._line[0] = line + data.count(b"\n")
         self._session.writer.log_printed(self._path, data, line)

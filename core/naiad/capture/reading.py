@@ -38,7 +38,7 @@ class Told:
 
 
 class Reading:
-    """One thread for all relays, from its first use until the process ends.
+    """One thread for all relays, until it is ended.
 
     Args:
         tell: takes the number of a stream and bytes that passed.
@@ -62,21 +62,32 @@ class Reading:
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._woken, False)
-        threading.Thread(target=self._read, name="naiad-relay", daemon=True).start()
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._read, name="naiad-relay", daemon=True)
+        self._thread.start()
 
     def listen_to(self, told: int) -> None:
         """Read from a relay too, until it is gone."""
-        self._calls.put(lambda: self._relays.update({told: Told(told)}))
-        with contextlib.suppress(BlockingIOError):  # so full that the thread is on its way
-            os.write(self._wake, b".")
+        self._call(lambda: self._relays.update({told: Told(told)}))
+
+    def end(self) -> threading.Thread:
+        """Read no more, and return the thread that ends by that."""
+        self._call(lambda: setattr(self, "_is_ending", True))
+        return self._thread
 
     def forked(self) -> None:
         """In a forked child: the thread is not here, and what is open would tell others that the parent lives."""
         for descriptor in (*self._relays, self._woken, self._wake):
             os.close(descriptor)
 
+    def _call(self, action: Callable[[], None]) -> None:
+        """Do it in the thread."""
+        self._calls.put(action)
+        with contextlib.suppress(BlockingIOError):  # so full that the thread is on its way
+            os.write(self._wake, b".")
+
     def _read(self) -> None:
-        while True:
+        while not self._is_ending:
             ready = self._wait()
             for told in [each for each in self._relays.values() if each.descriptor in ready]:
                 self._heed(told)
@@ -86,6 +97,8 @@ class Reading:
             with contextlib.suppress(Empty):
                 while True:
                     self._calls.get_nowait()()
+        for descriptor in (*self._relays, self._woken, self._wake):
+            os.close(descriptor)
 
     def _wait(self) -> set[int]:
         look = poll()

@@ -31,10 +31,23 @@ REENTRANT = "reentrant call"
 NO_PLACE = (errno.ESPIPE, errno.EBADF)
 """What asking for the place in a file fails with when the program has put something else at its descriptor."""
 
+WRITTEN = 2
+"""How many results there are once a write has been done: which one it was, and what it has taken; then its place."""
+
 _call = operator.methodcaller("__call__")
 
-Taken = tuple[int, bytes, Any, int]
-"""What a stream has taken: number, bytes, the `LogFile` it went to, and the offset there of the byte after them."""
+
+class _Seen(threading.local):
+    """Of this thread: the stream that took the latest text, and whether a buffer is just being written or emptied."""
+
+    by: Any = None
+    is_inside = False
+    peeked: list[bytes] | None = None
+
+
+Taken = tuple[int, bytes, Any, int, int]
+"""What a stream has taken: number, bytes, the `LogFile` it went to, the offset there of the byte after them,
+and which of Python's writes to it this was."""
 
 
 class Watch:
@@ -48,7 +61,9 @@ class Watch:
     def __init__(self, file_of: Callable[[int, int], Any], record: Callable[[], object]) -> None:
         self.noted: deque[Taken] = deque()
         self.held: deque[BaseException] = deque()
-        self.seen = threading.local()
+        self.seen = _Seen()
+        self.peek: list[bytes] | None = None
+        """Takes the next bytes that a raw file is given, in place of the file: see `kept_back`."""
         self.file_of = file_of
         self.record = record
         self._hooks: list[_Hook] = []
@@ -60,6 +75,22 @@ class Watch:
             self.record()
         if self.held:
             raise self.held.popleft()
+
+    def kept_back(self) -> dict[int, bytes]:
+        """Return what Python's streams have not written yet, by number. It stays where it is.
+
+        A raw file that answers None is one that takes nothing now, and its buffer keeps what it has.
+        """
+        found: dict[int, bytes] = {}
+        for hook in [hook for hook in self._hooks if isinstance(hook, _Raw) and not hook.is_alone]:
+            peeked: list[bytes] = []
+            # the stream is closed, has nothing to write to, or keeps what it has
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                # one step of C code: what a signal handler prints must not be taken for this
+                deque(map(_call, (functools.partial(setattr, self, "peek", peeked), hook.text.flush)), maxlen=0)
+            self.peek = self.seen.peeked = None
+            found[hook.number] = found.get(hook.number, b"") + b"".join(peeked)
+        return found
 
     def begin(self, without: Iterable[int] = ()) -> None:
         """Watch the streams that Python has now, and those that it began with; not those over some descriptors.
@@ -138,46 +169,74 @@ class _Raw(_Hook):
 
     def __init__(self, text: Any, raw: io.FileIO, number: int, watch: Watch) -> None:
         self.text = text
-        self._number = number
-        self._is_alone = text.buffer is raw
+        self.number = number
+        self.is_alone = text.buffer is raw
         self._descriptor = raw.fileno()
         self._file = watch.file_of(self._descriptor, number)
         super().__init__(raw, "write", watch)
 
     def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
-        """Return a write that lets no exception of a signal handler look like one of the write itself."""
-        file, number, noted, held = self._file, self._number, watch.noted, watch.held
-        place = (functools.partial(os.lseek, self._descriptor, 0, os.SEEK_CUR),) if file is not None else ()
-        lock = contextlib.nullcontext()
+        """Return a write that notes what is written, and records it unless a buffer does so when it is through."""
+        seen = watch.seen
+        note = self._noting(method, watch) if self._file is None else self._noting_place(method, watch, self._file)
 
         def write(data: Any) -> Any:
-            results: list[Any] = []
-            with lock if file is None else file.lock:
-                try:
-                    # one step of C code: between writing and having its result no signal handler can raise
-                    results.extend(map(_call, (functools.partial(method, data), *place)))
-                except BaseException as error:
-                    if not results:
-                        raise
-                    if getattr(error, "errno", None) not in NO_PLACE:  # of a signal handler
-                        held.append(error)
-                if results[0]:
-                    noted.append((number, bytes(data)[: results[0]], file, results[1] if len(results) > 1 else -1))
-            return results[0]
-
-        return self._recording(write, watch) if self._is_alone else write
-
-    def _recording(self, write: Callable[[Any], Any], watch: Watch) -> Callable[[Any], Any]:
-        """Record at once where there is no buffer that does so."""
-
-        def write_and_record(data: Any) -> Any:
-            watch.seen.by = self
+            if seen.is_inside:
+                peek, watch.peek = watch.peek, None
+                if peek is not None:  # as is said in `kept_back`
+                    seen.peeked = peek
+                    peek.append(bytes(data))
+                    return None
+                return note(data)
+            seen.by = self
             try:
-                return write(data)
+                return note(data)
             finally:
                 watch.through()
 
-        return write_and_record
+        return write
+
+    def _noting(self, method: Callable[..., Any], watch: Watch) -> Callable[[Any], Any]:
+        """Return a write that lets no exception of a signal handler look like one of the write itself."""
+        number, noted, held = self.number, watch.noted, watch.held
+
+        def write(data: Any) -> Any:
+            results: list[Any] = []
+            try:
+                # one step of C code: between writing and having its result no signal handler can raise
+                results.extend(map(method, (data,)))
+            except BaseException as error:  # of a signal handler, if there is a result: it is raised later
+                if not results:
+                    raise
+                held.append(error)
+            if results[0]:
+                noted.append((number, bytes(data)[: results[0]], None, 0, 0))
+            return results[0]
+
+        return write
+
+    def _noting_place(self, method: Callable[..., Any], watch: Watch, file: Any) -> Callable[[Any], Any]:
+        """Do the same and note where in a regular file the write ended."""
+        number, noted, held = self.number, watch.noted, watch.held
+        partial = functools.partial
+        place, count = partial(os.lseek, self._descriptor, 0, os.SEEK_CUR), partial(next, file.count)
+
+        def write(data: Any) -> Any:
+            results: list[Any] = []
+            with file.lock:
+                try:
+                    results.extend(map(_call, (count, partial(method, data), place)))
+                except BaseException as error:  # as above
+                    if len(results) < WRITTEN:
+                        raise
+                    if getattr(error, "errno", None) not in NO_PLACE:
+                        held.append(error)
+                if results[1]:
+                    end = results[2] if len(results) > WRITTEN else -1
+                    noted.append((number, bytes(data)[: results[1]], file, end, results[0]))
+            return results[1]
+
+        return write
 
 
 class _Buffer(_Hook):
@@ -191,14 +250,21 @@ class _Buffer(_Hook):
         raw, seen, noted, held = self._raw, watch.seen, watch.noted, watch.held
 
         def call(*args: Any) -> Any:
-            seen.by = self
+            was_inside, seen.is_inside, seen.by = seen.is_inside, True, self
             try:
                 return method(*args)
+            except BlockingIOError as error:  # as is said in `kept_back`
+                if not args or not seen.peeked:
+                    raise
+                seen.peeked.clear()  # text and buffer together are more than the buffer holds: it is written now
+                method(args[0][error.characters_written :])
+                return len(args[0])
             except RuntimeError as error:  # a signal handler prints while its thread is inside
                 if not str(error).startswith(REENTRANT):
                     raise
                 return _write_all(raw, *args)
             finally:
+                seen.is_inside = was_inside
                 if noted or held:
                     watch.through()
 
@@ -233,16 +299,16 @@ class _Text(_Hook):
             result = method(text, *args, **named)
             if seen.by is None and isinstance(text, str):
                 seen.by = self
-                watch.noted.append((number, _encoded(text), None, 0))
+                watch.noted.append((number, _encoded(text), None, 0, 0))
                 watch.record()
             return result
 
         return write
 
 
-def flush() -> None:
-    """Hand over what Python's streams keep back."""
-    for name in NUMBERS:
+def flush(numbers: Iterable[int]) -> None:
+    """Hand over what Python's streams over some descriptors keep back, and what C code does."""
+    for name in [name for name, number in NUMBERS.items() if number in numbers]:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, one whose reader is gone, a closed one
             getattr(sys, name).flush()
     if "ctypes" in sys.modules:  # as it is wherever numpy is; importing it for this would cost every script

@@ -139,7 +139,7 @@ def test_a_child_of_a_fork_can_have_a_run_of_its_own(programs: Any) -> None:
     pid = os.fork()
     if not pid:
         with naiad.init_run(custom_run_id="child", source_files=[], git_ref=False):
-            print("child")
+            print("child", flush=True)
         os._exit(0)
     os.waitpid(pid, 0)
     """
@@ -385,3 +385,42 @@ def test_each_line_has_its_number_and_a_resumed_run_goes_on_with_them(programs: 
     """
 
     assert b"[(0.0, 'a'), (1.0, 'b'), (2.0, 'c')]" == programs.piped(body).output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("way", ["", "fd"])
+def test_no_thread_of_a_run_lives_after_its_end(programs: Any, way: str) -> None:
+    body = """
+    import threading
+    print("printed")
+    run.stop()
+    print([each.name for each in threading.enumerate()])
+    """
+    programs.way = way
+
+    assert b"['MainThread']" == programs.piped(body).output.splitlines()[-1]
+
+
+def test_nothing_is_read_back_from_a_file_that_is_open_for_reading_only(programs: Any) -> None:
+    log = programs.folder / "log"
+    log.touch()
+    body = "open('log', 'a').write('not printed\\n'); time.sleep(0.6); print('error', file=sys.stderr)"
+    with log.open("rb") as file:
+        program = programs.start(body, file.fileno(), subprocess.PIPE)
+        assert b"error" in program.communicate(timeout=60)[1]
+
+    assert [] == programs.lines("stdout")
+
+
+def test_a_log_that_is_cut_while_it_is_written_is_kept_whole(programs: Any) -> None:
+    """As `logrotate` does it with copytruncate."""
+    log = programs.folder / "log"
+    body = """
+    for i in range(50):
+        print("line", i, flush=True)
+        if i in (10, 30): os.truncate("log", 0)
+        if i == 20: time.sleep(0.6)
+    """
+    with log.open("ab") as file:
+        assert 0 == programs.start(body, file.fileno(), file.fileno()).wait(60)
+
+    assert [f"line {i}" for i in range(50)] == programs.lines("stdout")

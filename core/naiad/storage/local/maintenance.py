@@ -8,9 +8,10 @@ folded what is there: the file stays, and the index says how far it was read, so
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from naiad import clock
@@ -34,13 +35,19 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 if TYPE_CHECKING:
-    from naiad.storage.local.index.fold import Fold
+    from naiad.storage.local.index.fold import Fold, Source
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024
 SMALL_OPS_BYTES = 256 * 1024
 DEFINE_BYTES = 64
 """About what an op takes that gives a series its number: having many series is no reason to fold."""
+MOST_OPS_BYTES = 64 * 1024 * 1024
+"""Ops that wait no longer, though a fold has just ended."""
+PIECE_BYTES = 16 * 1024 * 1024
+"""Ops that one transaction takes: what a fold needs of memory does not depend on how much has gathered."""
+REST = 4
+"""How many times as long as a fold took the next one waits for ops: it takes the interpreter from who prints."""
 MOST_RECORDS = 1_000_000
 PER_SERIES = 16
 
@@ -52,13 +59,16 @@ class Maintenance:
         self._folder = folder
         self._tuning = tuning
         self._index: Fold | None = None
+        self._rests_until = -math.inf
         self.folds = 0
 
     def is_due(self, journal: Journal) -> bool:
         """Whether enough has gathered. Rows are made a series at a time, so many series wait for more points."""
         wanted = max(self._tuning.fold_records, min(MOST_RECORDS, PER_SERIES * journal.series))
         most_ops = max(OPS_BYTES, DEFINE_BYTES * journal.series)
-        return journal.point_log.pending() >= wanted or journal.op_log.pending() >= most_ops
+        pending = journal.op_log.pending()
+        is_rested = clock.monotonic() >= self._rests_until or pending >= max(most_ops, MOST_OPS_BYTES)
+        return journal.point_log.pending() >= wanted or (pending >= most_ops and is_rested)
 
     def fold(self, journal: Journal | None) -> None:
         """Fold this process's journal and those of the dead.
@@ -82,12 +92,15 @@ class Maintenance:
             for file in files
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]
-        with self._noting(journal) as noting:
-            done = self._index.fold(mine + dead + others)  # all ops: they take effect in the order of their time
-            head = self._index.head
-            noting.note_index(head.folds, head.points, head.fields)
-        self.folds += 1
-        self._clear(journal, done)
+        began = clock.monotonic()
+        for piece in _pieces(mine + dead + others, self._index.positions):
+            with self._noting(journal) as noting:
+                done = self._index.fold(piece)
+                head = self._index.head
+                noting.note_index(head.folds, head.points, head.fields)
+            self.folds += 1
+            self._clear(journal, done)
+        self._rests_until = clock.monotonic() + REST * (clock.monotonic() - began)
         self._bury({me})
         if dead:
             alive = {writer for writer, each in leases.items() if not each.is_dead}
@@ -234,6 +247,26 @@ class Maintenance:
         open_ones = {name.partition(".")[0] for name in coverage.files if not positions.get(name, (0, False))[1]}
         for writer in coverage.writers - open_ones - alive:
             (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
+
+
+def _pieces(sources: list[Source], positions: Mapping[str, tuple[int, bool]]) -> Iterator[list[Source]]:
+    """Parts of what there is to fold: ops files first, and points last, when all that says what they mean is known.
+
+    In which parts files are folded makes no difference to what is shown.
+    """
+    piece: list[Source] = []
+    size = 0
+    for source in (source for source in sources if source.file.suffix == "ops"):
+        try:
+            new = source.file.path.stat().st_size - positions.get(source.file.name, (0, False))[0]
+        except FileNotFoundError:  # another process has folded it
+            new = 0
+        if piece and size + new > PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(source)
+        size += new
+    yield piece + [source for source in sources if source.file.suffix != "ops"]
 
 
 def _projection(folder: RunDirectory) -> Projection:

@@ -235,12 +235,19 @@ class Writer:
 
     def log_printed(self, path: str, data: bytes, line: int) -> None:
         """Write bytes that the program has printed; the first is in this line. Never raises: the program prints on."""
+        if len(data) <= PRINTED_BYTES:
+            self._log_piece(path, data, line)
+            return
         for start in range(0, len(data), PRINTED_BYTES):
-            piece = data[start : start + PRINTED_BYTES] if len(data) > PRINTED_BYTES else data
-            # trouble of the disk is counted and warned about where it is met
-            with contextlib.suppress(JournalClosed, OSError, NaiadError, NaiadWarning):
-                self.journal.write_soon([Printed(path, piece, line, self.now())])
-            line += piece.count(b"\n") if piece is not data else 0
+            piece = data[start : start + PRINTED_BYTES]
+            self._log_piece(path, piece, line)
+            line += piece.count(b"\n")
+
+    def _log_piece(self, path: str, data: bytes, line: int) -> None:
+        try:
+            self.journal.write_soon([Printed(path, data, line, self.now())])
+        except (JournalClosed, OSError, NaiadError, NaiadWarning):
+            return  # trouble of the disk is counted and warned about where it is met
 
     def bind(self, path: str, *, fresh: bool = False) -> int:
         """Return the number that this writer's records carry for the float series at `path`.

@@ -6,6 +6,7 @@ open rest of a stream is a `Lines`, which the index keeps, so that it does not m
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import count, repeat
@@ -61,6 +62,7 @@ class Lines(msgspec.Struct, array_like=True):
     is_at_start: bool = True  # the next text replaces what is in the row
     goes_up: bool = False
     unfinished: bytes = b""  # the beginning of a sequence that moves the cursor
+    since: float = -math.inf  # rows that were written last before this time were deleted by another writer
 
     def feed(self, data: bytes, number: int, at: float) -> list[LineRun]:
         """Take bytes that were written at a time, and return the lines that are finished by them.
@@ -87,7 +89,7 @@ class Lines(msgspec.Struct, array_like=True):
         rows = [*self.rows]
         while rows and not rows[-1].text:
             rows.pop()
-        return [_run(row) for row in rows]
+        return [_run(row) for row in rows if is_after(self.since, row.at)]
 
     def _feed_plain(self, data: bytes, number: int, at: float) -> list[LineRun]:
         """Take text that only goes on and down, as nearly all does."""
@@ -166,6 +168,11 @@ class Lines(msgspec.Struct, array_like=True):
     def _put(self, text: bytes, at: float) -> None:
         row = self.rows[self.cursor]
         row.text, row.at = bytearray(text), at
+
+
+def is_after(since: float, time: float) -> bool:
+    """Whether a point is later than a deletion, compared as it is kept: in whole milliseconds."""
+    return since < 0 if math.isinf(since) else round(time * 1000) > round(since * 1000)
 
 
 def _moves(data: bytes) -> bool:

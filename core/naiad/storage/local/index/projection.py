@@ -27,7 +27,7 @@ from naiad.ops import (
 )
 from naiad.storage.base import Shadowed
 from naiad.storage.local.index.last_writer import NEVER, Key
-from naiad.storage.local.index.lines import Lines
+from naiad.storage.local.index.lines import Lines, is_after
 from naiad.storage.local.index.states import (
     ANY,
     DELETED,
@@ -340,6 +340,8 @@ class Projection:
         for kind, writers in deletions.continuing.items():
             if only in (ANY, kind):
                 writers.discard(name)
+        if only in (ANY, STRING_SERIES):
+            grave.printed.pop(name, None)
         for kind, state in list(self.fields.get(path, {}).items()):
             if only in (ANY, kind):
                 self._cut(state, grave, (at, name))
@@ -371,7 +373,7 @@ class Projection:
             since.update({name: math.inf for name in since if name == deleter})
             texts = {name: _after(since[name], rows) for name, rows in state.texts.items()}
             state.texts = {name: rows for name, rows in texts.items() if rows}
-            _drop_lines(state, since)
+            _drop_lines(state, since, deleter)
             self._drop_indexed(state, since)
         self._date_points(state, grave)
         if not self._is_alive(state):
@@ -438,6 +440,7 @@ class Projection:
             self.dead[state.path] = state
         else:
             self.touched.pop(id(state), None)
+            self._grave(state.path).printed.update(state.printed)
 
     def _renumber(self, state: FieldState) -> None:
         """Let the rows of a state in the index go; what is left of it gets another number."""
@@ -511,12 +514,26 @@ class Projection:
             state.texts.setdefault(writer.name, []).extend(rows)
 
     def _printed(self, writer: WriterState, op: Printed, at: float) -> None:
+        """Lines are made of all that a writer printed, and those count that are younger than a deletion by another."""
         state = self._at(op.path, STRING_SERIES, writer, at)
-        if state is not None:
-            lines = state.printed.setdefault(writer.name, Lines())  # each has its own: files come as they come
-            finished = lines.feed(op.data, op.line, op.at)
-            if finished:
-                state.lines.setdefault(writer.name, []).extend(finished)
+        grave = self.tombstones.get(op.path)
+        lines = self._lines(self.alive(op.path, STRING_SERIES), grave, writer.name)
+        if grave is not None:
+            lines.since = self._since(grave, STRING_SERIES, writer.name)
+        finished = [run for run in lines.feed(op.data, op.line, at) if is_after(lines.since, run.at)]
+        if state is not None and finished:
+            state.lines.setdefault(writer.name, []).extend(finished)
+
+    def _lines(self, state: FieldState | None, grave: FieldState | None, name: str) -> Lines:
+        """The open lines of a writer; as long as the field is not there, the state of what was deleted keeps them."""
+        if grave is not None:
+            self.touch(grave)
+        if grave is not None and state is not None:
+            state.printed = {**grave.printed, **state.printed}
+            grave.printed = {}
+        holder = state or grave
+        assert holder is not None  # where it is not there, another writer has deleted it
+        return holder.printed.setdefault(name, Lines())
 
     def _tags(self, writer: WriterState, op: Tags, at: float) -> None:
         state = self._at(op.path, STRING_SET, writer, at)
@@ -577,21 +594,16 @@ def _after(since: float, rows: list[TextPoint]) -> list[TextPoint]:
     """The points later than a deletion, compared as they are kept: in whole milliseconds."""
     if math.isinf(since):
         return [] if since > 0 else rows
-    return [row for row in rows if _is_after(since, row[1])]
+    return [row for row in rows if is_after(since, row[1])]
 
 
-def _drop_lines(state: FieldState, since: Mapping[str, float]) -> None:
+def _drop_lines(state: FieldState, since: Mapping[str, float], deleter: str) -> None:
     """The same for what was printed: finished lines, and lines that have no end yet."""
-    lines = {name: [run for run in runs if _is_after(since[name], run.at)] for name, runs in state.lines.items()}
+    lines = {name: [run for run in runs if is_after(since[name], run.at)] for name, runs in state.lines.items()}
     state.lines = {name: runs for name, runs in lines.items() if runs}
+    state.printed.pop(deleter, None)
     for name, known in state.printed.items():
-        for row in known.rows:
-            if not _is_after(since[name], row.at):
-                row.text.clear()
-
-
-def _is_after(since: float, time: float) -> bool:
-    return since < 0 if math.isinf(since) else round(time * 1000) > round(since * 1000)
+        known.since = since[name]
 
 
 def _change(state: FieldState, op: Tags | Members, key: Key, added: Mapping[Any, str]) -> None:

@@ -102,7 +102,8 @@ class Journal:
         self.op_log.arrived.append((encode_ops(ops), ops))
         if self.directory.lock.acquire(timeout=LOCK_SECONDS):
             try:
-                self._refuse_if_closed()
+                if self.is_closed or self._begin is not None:
+                    self._refuse_if_closed()
                 self.op_log.append_all()
             finally:
                 self.directory.lock.release()

@@ -250,15 +250,14 @@ class OpLog:
         try:
             while self.arrived:
                 payload, ops = self.arrived.popleft()
-                frame = WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
                 # While frames wait, later ones must not overtake them.
                 if self._directory.is_troubled and (self.retries.frames or self._directory.is_barred):
                     self.retries.add(frame)
                     continue
                 try:
-                    self.write(payload, frame.weight)
+                    self.write(payload, weight(ops))
                 except OSError as error:
-                    self._keep_waiting(frame, error)
+                    self._keep_waiting(_waiting(payload, ops), error)
         finally:
             self._is_writing = False
 
@@ -458,3 +457,7 @@ def _numbers(frames: Sequence[WaitingFrame]) -> set[int]:
 
 def _dropped(points: int, ops: int) -> bytes:
     return encode_ops([Dropped(points, ops, clock.now())])
+
+
+def _waiting(payload: bytes, ops: Sequence[Op]) -> WaitingFrame:
+    return WaitingFrame(payload, not VITAL.isdisjoint(map(type, ops)), weight(ops))
