@@ -252,7 +252,7 @@ class OpLog:
                 payload, ops = self.arrived.popleft()
                 # While frames wait, later ones must not overtake them.
                 if self._directory.is_troubled and (self.retries.frames or self._directory.is_barred):
-                    self.retries.add(frame)
+                    self.retries.add(_waiting(payload, ops))
                     continue
                 try:
                     self.write(payload, weight(ops))
