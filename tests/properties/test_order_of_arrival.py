@@ -24,7 +24,7 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
 from naiad.storage.local.journal.point_log import record
-from naiad.storage.local.journal.segment import HEADER, unsealed_header
+from naiad.storage.local.journal.segment import HEADER, SEAL_AT, with_header
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -354,7 +354,8 @@ def put_file(folder: RunDirectory, writer: str, number: int, items: Sequence[Any
     """One journal file of ops and one of points."""
     frames = [encode_frame(sequence + i, encode_ops([op])) for i, op in enumerate(_ops(items))]
     (folder.journal / f"{writer}.{number}.ops").write_bytes(file_header() + b"".join(frames))
-    records = bytearray(unsealed_header())
+    records = bytearray(with_header(b""))
+    records[SEAL_AT : SEAL_AT + 12] = bytes(12)  # a segment that is still written says neither size nor sum
     for point in items:
         if isinstance(point, LoggedPoint):
             records += record(point.number, point.value, point.step, point.time, len(records))
