@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings lazy html integers secrets",
+    "kinds paths errors clock ids settings lazy html integers secrets",
     "ops scalars value types typing hookspecs integration background plugins file gitref refs progress conversions "
     "exceptions disk forks files query storage storage.base storage.container_kinds",
     "storage.sql storage.local",

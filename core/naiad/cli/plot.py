@@ -14,6 +14,7 @@ from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import console, is_terminal, print_lines, size
 from naiad.cli.text import clean, is_utf8
 from naiad.cli.values import number_text, step_text
+from naiad.kinds import POINTS
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
 TALLEST = 30  # lines that a chart takes by itself, however high the window
@@ -36,7 +37,7 @@ def plot(
     minimum to their maximum. NaN and infinite values are gaps.
     """
     found = open_run(store, run)
-    series = dict.fromkeys(found.field(path, ("float_series",), "plotted")[0] for path in paths)
+    series = dict.fromkeys(found.field(path, (POINTS,), "plotted")[0] for path in paths)
     if is_json:
         print_document({path: _items(found, path) for path in series})
         return
