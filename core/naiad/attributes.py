@@ -10,6 +10,7 @@ from naiad.fields.file_series import FileSeries
 from naiad.fields.file_set import FileSet
 from naiad.fields.float_series import FloatSeries
 from naiad.fields.git_ref import GitRef
+from naiad.fields.histogram_series import HistogramSeries
 from naiad.fields.run_state import RunState
 from naiad.fields.series import Series
 from naiad.fields.string_series import StringSeries
@@ -27,6 +28,7 @@ __all__ = [
     "Float",
     "FloatSeries",
     "GitRef",
+    "HistogramSeries",
     "Integer",
     "RunState",
     "Series",

@@ -100,6 +100,7 @@ KINDS: Final = _Kinds(
         Kind("datetime", "datetime", "atom", "moment"),
         Kind("float_series", "floatSeries", "points", "number", drawn_as="curve"),
         Kind("string_series", "stringSeries", "texts", "text"),
+        Kind("histogram_series", "histogramSeries", "texts", "facts", fact="summary", drawn_as="bars"),
         Kind("string_set", "stringSet", "tags", "text"),
         Kind("run_state", "experimentState", "derived", "state"),
         Kind("file", "file", "document", "file", keeps="file"),

@@ -22,6 +22,7 @@ HOMES = {
     "naiad/file.py": "the value class of a file",
     "naiad/refs.py": "the value class of a stored file",
     "naiad/gitref.py": "the value class of a commit",
+    "naiad/histogram.py": "the value class of a histogram",
     "naiad/fields/run_state.py": "a field without a value class, since nothing can be assigned to it",
 }
 """The modules that spell the name of a kind."""
