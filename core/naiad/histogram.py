@@ -113,7 +113,7 @@ class Histogram(PointValue):
 
     @classmethod
     def from_text(cls, text: str) -> Histogram:
-        """Return the histogram that a JSON text tells of.
+        """Return the histogram of a JSON text.
 
         Raises:
             DamagedData: it is no such text.

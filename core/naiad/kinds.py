@@ -84,7 +84,7 @@ _COMPARED: dict[Held, Compared] = {
 
 
 class _Kinds(dict[str, Kind]):
-    """Rows by the names of kinds. A kind that only a later release has gets a row that says so."""
+    """Rows by the names of kinds. A kind of a later release has a row without a known shape."""
 
     def __missing__(self, name: str) -> Kind:
         return Kind(name, name, "unknown", "unknown")
