@@ -32,8 +32,6 @@ class Sort:
         return not all(KINDS[kind].sorted_as == "number" for _number, kind in self.fields)
 
 
-
-
 def search(
     connection: Connection,
     kind: ContainerKind,
