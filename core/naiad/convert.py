@@ -20,16 +20,15 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.integers import EXACT, LARGEST, SMALLEST
+from naiad.kinds import ATOM_OF, LINES, POINTS
 from naiad.scalars import Scalar, dimensions, microseconds, plain
-from naiad.types import ATOMS, Atom, StringifyValue
+from naiad.types import ATOMS, Atom, String, StringifyValue
 
 LONGEST_TEXT = 16 * 2**20  # bytes of UTF-8
 EARLIEST, LATEST = (
     -62_135_510_400.0,
     253_402_214_400.0,
 )  # years 1 to 9999, less a day for the sake of time zones
-
-_KINDS: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "string", datetime: "datetime"}
 
 
 def kind_of(value: Scalar) -> str:
@@ -38,7 +37,7 @@ def kind_of(value: Scalar) -> str:
     >>> kind_of(True), kind_of(1), kind_of(1.0)
     ('bool', 'int', 'float')
     """
-    return _KINDS[type(value)]
+    return ATOM_OF[type(value)]
 
 
 def scalar(path: str, value: object) -> Scalar:
@@ -82,7 +81,7 @@ def into(kind: str, path: str, value: object) -> Scalar:
     3
     """
     atom = ATOMS[kind]
-    is_written = kind == "string" and isinstance(value, StringifyValue)
+    is_written = atom is String and isinstance(value, StringifyValue)
     found = _written(path, value) if is_written else _read(path, value)
     try:
         fitting = atom.fit(found)
@@ -109,11 +108,11 @@ def series_kind_of(path: str, value: object) -> str:
     ('float_series', 'string_series')
     """
     if type(value) is float:
-        return "float_series"
+        return POINTS
     found = _read(path, value)
     if isinstance(found, datetime) and not isinstance(value, StringifyValue):
         raise unsupported(path, value)
-    return "string_series" if isinstance(found, str | datetime) else "float_series"
+    return LINES if isinstance(found, str | datetime) else POINTS
 
 
 def number(path: str, value: object) -> float:

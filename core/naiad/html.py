@@ -73,6 +73,17 @@ def chart(places: Sequence[float], lows: Sequence[float], highs: Sequence[float]
     )
 
 
+def bars(heights: Sequence[float]) -> str:
+    """Return bars of equal width as an image; all heights are 0 or more."""
+    across, up = WIDTH / max(len(heights), 1), HEIGHT / (max(heights, default=0) or 1)
+    steps = " ".join(f"V{HEIGHT - height * up:.1f}H{(n + 1) * across:.1f}" for n, height in enumerate(heights))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="-4 -4 {WIDTH + 8} {HEIGHT + 8}">'
+        f'<path d="M0,{HEIGHT}{steps}V{HEIGHT}Z" fill="currentColor" fill-opacity="0.4" stroke="currentColor"/></svg>'
+    )
+
+
 def _row(values: Sequence[object], tag: str) -> str:
     return f"<tr>{''.join(f'<{tag} {CELL}>{text(value)}</{tag}>' for value in values)}</tr>"
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from naiad.errors import MissingPackage
+from naiad.kinds import ATOMS
 
-__all__ = ["ATOMS", "Integration", "Row", "fits", "row_of"]
-
-ATOMS = ("bool", "int", "float", "string", "datetime")
-"""The kinds that a row of kind "atom" stands for: settings come as whatever the user gave."""
+__all__ = ["Integration", "Row", "fits", "row_of"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Row:
     """The framework's own name for when it happens, such as a hook."""
     path: str
     kind: str
-    """Of the field: `float_series`, `file`, ...; or `atom`, which is any single value."""
+    """Of the field: `float_series`, `file`, ...; or `atom`, any single value: settings are of all kinds."""
     verb: str
     """What the adapter calls: `assign`, `append`, `upload`, ..."""
     meaning: str

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import InvalidArgument, MissingParameter, shown
+from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.query.tree import Compare, FieldName
 from naiad.scalars import unpack_text
@@ -109,7 +110,7 @@ class Model(StoredContainer):
     ) -> Table:
         """Find versions of this model; the arguments are those of `Project.fetch_runs_table`."""
         self._session.require_active()
-        own = Compare(FieldName("sys/model_id", "string"), "=", self._id)
+        own = Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", self._id)
         return fetch_table(
             Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
             sort_by=sort_by, ascending=ascending, progress_bar=progress_bar, also=[own],
@@ -215,7 +216,7 @@ class ModelVersion(StoredContainer):
             raise InvalidArgument(
                 f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
             ) from None
-        self._session.write(Assign("sys/stage", "string", wanted.value), wait=True)
+        self._session.write(Assign("sys/stage", SYS["sys/stage"], wanted.value), wait=True)
 
 
 def _require(opener: str, parameter: str, example: str, given: str | None, with_id: str | None) -> None:

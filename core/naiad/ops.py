@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from naiad.kinds import LINES
+
 if TYPE_CHECKING:
     Plain: TypeAlias = bool | int | float | str | bytes | None
     Text: TypeAlias = str | bytes
@@ -85,7 +87,7 @@ class Strings(_Op, frozen=True, tag="strings"):
     times: list[float]
     fresh: bool
     at: float = 0.0
-    kind: str = "string_series"
+    kind: str = LINES
 
 
 class Printed(_Op, frozen=True, tag="printed"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.errors import MissingField, ProjectNotFound
+from naiad.kinds import SYS
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
@@ -207,7 +208,7 @@ class _Facts(Reader):
     def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
         super().__init__(folder)
         facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
-        self._atoms: dict[str, tuple[str, Any]] = {path: ("string", text) for path, text in facts.items() if text}
+        self._atoms: dict[str, tuple[str, Any]] = {path: (SYS[path], text) for path, text in facts.items() if text}
 
     def kinds(self) -> dict[str, str]:
         """Path and kind of each."""

@@ -63,6 +63,10 @@ class FileRef(Value):
         file = read_facts(text, cls)
         return file if file.blob or file.content is not None else replace(file, content=b"")
 
+    def summary(self) -> str:
+        """Its extension and size, for a person."""
+        return f"{self.extension or 'file'}, {size_text(self.size)}"
+
     def moved(self, blob: str) -> FileRef:
         """The same file in another blob."""
         return replace(self, blob=blob)
@@ -100,6 +104,25 @@ class ArtifactRef:
             DamagedData: it is no such text.
         """
         return read_facts(text, cls)
+
+
+def files_text(files: int, size: int) -> str:
+    """Return how many files there are and their size together, for a person."""
+    return f"{'1 file' if files == 1 else f'{files:,} files'}, {size_text(size)}"
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes for a person.
+
+    >>> size_text(999), size_text(3_000_000)
+    ('999 B', '3.0 MB')
+    """
+    number = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def read_facts(text: str | bytes, made_of: type[T]) -> T:

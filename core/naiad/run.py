@@ -14,6 +14,7 @@ from naiad.capture.wanted import Wanted, wanted
 from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
+from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.settings import setting
 from naiad.storage.container_kinds import RUN
@@ -220,7 +221,7 @@ class Run(StoredContainer):
     def _mark_failed(self, state: str, error: BaseException) -> None:
         if self._fail_on_exception:
             self._end_state = state
-            self._session.write(Assign("sys/failed", "bool", True))
+            self._session.write(Assign("sys/failed", SYS["sys/failed"], True))
         if self._capture_traceback:
             self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))
 

@@ -23,7 +23,7 @@ from naiad.errors import (
     StorageWarning,
     warn_once,
 )
-from naiad.fields.atom import Atom
+from naiad.fields.atoms import Atom
 from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState

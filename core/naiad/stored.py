@@ -13,10 +13,10 @@ from naiad import clock, lifecycle, scalars
 from naiad.container import Container
 from naiad.errors import MissingField
 from naiad.fields.string_set import TAG_PATHS
+from naiad.kinds import ATOM_OF, DERIVED, SYS, TAGS
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.storage.container_kinds import ContainerKind
-from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import BEGIN_SECONDS, Store, Ticket
@@ -94,8 +94,8 @@ class StoredContainer(Container):
         session = self._session_of(folder.uid, reader, writer, opener)
         if ops:
             session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
-            session.add_known([(path, "string_set") for path in TAG_PATHS], is_new=True)
-            session.add_known(KINDS.items(), is_new=True)
+            session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
+            session.add_known(DERIVED.items(), is_new=True)
         else:
             session.refresh()
         self._open(session)
@@ -180,9 +180,9 @@ def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: 
     at = clock.now()
     known = {f"sys/{name}": scalars.pack_text(text) for name, text in texts.items() if text is not None}
     return [
-        *(Assign(path, "string", text, at) for path, text in known.items()),
-        Assign("sys/creation_time", "datetime", round(at * 1e6), at),
-        *(Assign(f"sys/{name}", "bool", False, at) for name in flags),
+        *(Assign(path, ATOM_OF[str], text, at) for path, text in known.items()),
+        Assign("sys/creation_time", SYS["sys/creation_time"], round(at * 1e6), at),
+        *(Assign(f"sys/{name}", ATOM_OF[bool], False, at) for name in flags),
         Tags("sys/tags", [scalars.pack_text(tag) for tag in tags], [], False, at),
         Tags("sys/group_tags", [], [], False, at),
     ]

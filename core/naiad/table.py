@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import html
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
+from naiad.fields.file import File
+from naiad.fields.file_set import FileSet
+from naiad.kinds import ASPECTS, ATOMS, KINDS, POINTS, TAGS
 from naiad.query.criteria import both, criteria, not_trashed
 from naiad.scalars import from_microseconds
 from naiad.session import Session
@@ -26,23 +29,6 @@ if TYPE_CHECKING:
     from naiad.query.tree import Node
     from naiad.storage.sql.rows import Found
 
-NEPTUNE_TYPES = {
-    "float": "float",
-    "int": "int",
-    "bool": "bool",
-    "string": "string",
-    "datetime": "datetime",
-    "float_series": "floatSeries",
-    "string_series": "stringSeries",
-    "string_set": "stringSet",
-    "run_state": "experimentState",
-    "file": "file",
-    "file_set": "fileSet",
-    "file_series": "imageSeries",
-    "artifact": "artifact",
-    "git_ref": "gitRef",
-}
-"""What Neptune calls the kinds in `get_attribute_type`."""
 ALWAYS = "sys/id"
 SHOWN_COLUMNS = 20
 """Columns that a notebook shows; to_pandas() has all."""
@@ -108,7 +94,7 @@ class Table:
         if self._columns is None:
             there: set[int] = set().union(*self._cells)
             names = {
-                path for number, (path, kind) in self._found.fields.items() if number in there and _has_value(kind)
+                path for number, (path, kind) in self._found.fields.items() if number in there and KINDS[kind].has_value
             }
         else:
             names = {
@@ -136,9 +122,9 @@ class Table:
         path, aspect = (column, "last") if column in self._by_path else path_and_aspect(column)
         kinds = self._by_path.get(path, {})
         if path != column:
-            kinds = {number: kind for number, kind in kinds.items() if kind == "float_series"}
+            kinds = {number: kind for number, kind in kinds.items() if aspect in KINDS[kind].aspects}
         elif not with_files:
-            kinds = {number: kind for number, kind in kinds.items() if _has_value(kind)}
+            kinds = {number: kind for number, kind in kinds.items() if KINDS[kind].has_value}
         return set(kinds), kinds, aspect
 
     def _column(self, name: str) -> Any:
@@ -150,17 +136,18 @@ class Table:
         if len(kinds) == 1:
             [(number, kind)] = kinds.items()
             plain = [cells.get(number) for cells in self._cells]
-            if kind == "datetime":
+            holds = KINDS[kind].holds if kind in ATOMS else ""
+            if holds == "moment":
                 return np.array([np.datetime64("NaT", "us") if at is None else at for at in plain], "datetime64[us]")
-            if kind == "float":
+            if holds == "number":
                 return np.array(plain, np.float64)
-            values = plain if kind in ("int", "bool") else [_framed(kind, each, aspect) for each in plain]
+            values = plain if holds in ("integer", "boolean") else [_framed(kind, each, aspect) for each in plain]
         else:
-            kind = ""
+            holds = ""
             values = [
                 next((_framed(kinds[n], cells[n], aspect) for n in kinds if n in cells), None) for cells in self._cells
             ]
-        if kind == "int" and None in values and any(each is not None and abs(each) > 2**53 for each in values):
+        if holds == "integer" and None in values and any(each is not None and abs(each) > 2**53 for each in values):
             return pd.array(values, dtype="Int64")  # the float that pandas would make of it rounds
         return values
 
@@ -206,7 +193,7 @@ class TableEntry:
             NaiadValueError: the run has no such field.
         """
         kind, _value = self.table._existing(self.number, path)
-        return NEPTUNE_TYPES.get(kind, kind)
+        return KINDS[kind].neptune
 
     def get_attribute_value(self, path: str) -> Any:
         """Return the value of a field; of a series the last one, or the aspect after the path, such as `:min`.
@@ -216,7 +203,7 @@ class TableEntry:
             FieldConflict: it is a file, which can be downloaded.
         """
         kind, value = self.table._existing(self.number, path)
-        if not _has_value(kind):
+        if not KINDS[kind].has_value:
             raise FieldConflict(f'"{path}" has no value for a table, as it is of kind {kind}.\nDownload it.', path=path)
         return _opened(kind, value)
 
@@ -228,7 +215,7 @@ class TableEntry:
         Raises:
             FieldConflict: the field is of another kind.
         """
-        self._download(path, ("file",), destination, progress_bar)
+        self._download(path, (File.kind,), destination, progress_bar)
 
     def download_file_set_attribute(
         self, path: str, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
@@ -238,7 +225,7 @@ class TableEntry:
         Raises:
             FieldConflict: the field is of another kind.
         """
-        self._download(path, ("file_set",), destination, progress_bar)
+        self._download(path, (FileSet.kind,), destination, progress_bar)
 
     def _download(
         self,
@@ -269,7 +256,7 @@ class TableCell:
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Download a File or a FileSet."""
-        self.entry._download(self.path, ("file", "file_set"), destination, progress_bar)
+        self.entry._download(self.path, (File.kind, FileSet.kind), destination, progress_bar)
 
 
 def fetch_table(
@@ -367,20 +354,14 @@ def _check(**given: object) -> None:
         raise InvalidArgument(f"limit= takes a number above 0, not {shown(limit)}.", argument="limit", value=limit)
 
 
-def _has_value(kind: str) -> bool:
-    return not kind.startswith("file") and kind != "notebook_ref"
-
-
 def _place(column: str) -> tuple[int, str]:
     first = column.partition("/")[0]
     return {"sys": 0, "monitoring": 2}.get(first, 1), column
 
 
 def _aspect(kind: str, value: Any, aspect: str) -> Any:
-    if kind != "float_series" or value is None:
+    if kind != POINTS or value is None:
         return value
-    from naiad.storage.sql.values import ASPECTS
-
     return value[ASPECTS.index(aspect)]
 
 
@@ -388,13 +369,12 @@ def _opened(kind: str, value: Any) -> Any:
     """A cell as a user gets it, one by one."""
     if value is None:
         return None
-    if kind == "datetime":
+    holds = KINDS[kind].holds
+    if holds == "moment":
         return _naive(value)
-    if kind == "string_set":
-        return set(value)
-    if kind == "run_state":
+    if holds == "state":
         return "Active" if value == "running" else "Inactive"
-    return value
+    return set(value) if kind == TAGS else value
 
 
 def _naive(microseconds: int) -> datetime:
@@ -407,4 +387,4 @@ def _framed(kind: str, value: Any, aspect: str) -> Any:
 
 
 def _shown(kind: str, value: Any) -> Any:
-    return ",".join(value) if kind == "string_set" and value is not None else _opened(kind, value)
+    return ",".join(value) if kind == TAGS and value is not None else _opened(kind, value)

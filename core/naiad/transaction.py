@@ -35,6 +35,7 @@ from naiad.tree import Tree
 from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
 from naiad.utils import flatten
+from naiad.value import PointValue
 
 P = ParamSpec("P")
 F = TypeVar("F", bound=Field)
@@ -358,6 +359,8 @@ def _called(
 
 def _series_kind(path: str, first: Any) -> str:
     """Return the kind of series that a first value makes: one of files where no other takes it and a file can."""
+    if isinstance(first, PointValue):
+        return first.kind
     if isinstance(first, File | FileRef | PurePath):
         return FileSeries.kind
     try:

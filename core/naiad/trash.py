@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from naiad.errors import DamagedData, InvalidArgument, MissingField, NotInTrash, warn_once
+from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.storage.base import Change
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
@@ -66,7 +67,7 @@ def move(items: Iterable[Item], *, is_out: bool = False) -> None:
         if _is_trashed(item.folder) is is_out:
             writer = Writer.open(item.folder, role="guest", on_error="raise")  # a guest's end says nothing about a run
             try:
-                writer.write([Change(FLAG, "bool", (Assign(FLAG, "bool", not is_out),))])
+                writer.write([Change(FLAG, SYS[FLAG], (Assign(FLAG, SYS[FLAG], not is_out),))])
                 writer.wait()
             finally:
                 writer.stop()

@@ -19,6 +19,7 @@ from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
 from naiad.files.tracked import Changes, TrackedFile, diff
 from naiad.gitref import GitRef
+from naiad.histogram import Histogram
 from naiad.integers import LARGEST, SMALLEST
 from naiad.scalars import Scalar, plain
 from naiad.value import Value
@@ -35,6 +36,8 @@ __all__ = [
     "Float",
     "FloatSeries",
     "GitRef",
+    "Histogram",
+    "HistogramSeries",
     "Integer",
     "ModelVersionStage",
     "Namespace",
@@ -263,6 +266,20 @@ class FileSeries(Series):
 
     def __post_init__(self) -> None:
         """Check the columns."""
+        self._take(timestamps=self.timestamps, steps=self.steps)
+
+
+@dataclass(frozen=True)
+class HistogramSeries(Series):
+    """Histograms over steps. Assigned to a field, they replace the histograms that are there."""
+
+    kind: ClassVar[str] = Histogram.kind
+    values: Iterable[Any]  # a tuple, whatever was given
+    timestamps: Iterable[Any] | None = None
+    steps: Iterable[Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what needs no path."""
         self._take(timestamps=self.timestamps, steps=self.steps)
 
 

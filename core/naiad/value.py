@@ -9,3 +9,7 @@ class Value:
     """The base of all values that name their own kind."""
 
     kind: ClassVar[str]
+
+
+class PointValue(Value):
+    """The base of values that are points of a series. The first one appended to a path makes a series of its kind."""

@@ -354,13 +354,19 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         for each in html if isinstance(html, list | tuple) else [html]:
             self.place[self._metrics.path(key)].append(page(each), step=step)
 
-    def watch(self, model: Any, log: What = "gradients", log_freq: int = 100) -> Watch:
+    def watch(self, model: Any, log: What = "gradients", log_freq: int = 100, bins: int = 0) -> Watch:
         """Log statistics of a model's gradients, parameters or both as series, every `log_freq` steps.
+
+        Args:
+            model: a LightningModule, or another module of torch.
+            log: "gradients", "parameters" or "all".
+            log_freq: how many steps of the optimizer lie between two points.
+            bins: also log a histogram of so many bins of each tensor, which is copied to the CPU for it.
 
         Returns:
             something whose `remove()` ends it.
         """
-        watch = Watch(self, model, log, log_freq)
+        watch = Watch(self, model, log, log_freq, bins)
         self._watches.append(watch)
         return watch
 

@@ -80,6 +80,17 @@ INTEGRATION = Integration(
             )
             for what in ("gradients", "parameters")
         ),
+        *(
+            Row(
+                "watch",
+                f"{{base}}/{what}/{{parameter}}/histogram",
+                "histogram_series",
+                "append",
+                f"how the {what} are distributed",
+                when=f"watch {what} and bins",
+            )
+            for what in ("gradients", "parameters")
+        ),
         Row("log_image", "{base}/{key:path}", "file_series", "append", "images, tables and pages", when="log_image"),
         Row("log_text", "{base}/{key:path}", "string_series", "append", "texts", when="log_text"),
         Row("save_config", "{base}/config", "file", "upload", "LightningCLI's configuration, as YAML", when="config"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from naiad.errors import InvalidArgument, shown
+from naiad.histogram import MOST_BINS, Histogram
 
 What = Literal["gradients", "parameters", "all"]
 
@@ -18,7 +19,7 @@ class MetricLogger(Protocol):
 
     @property
     def log_metrics(self) -> Any:
-        """Log numbers at a step."""
+        """Log numbers and histograms at a step."""
 
 
 class Watch:
@@ -28,15 +29,18 @@ class Watch:
     clipped. Works in spawned processes too, where it begins anew when the logger arrives there.
     """
 
-    def __init__(self, logger: MetricLogger, model: Any, log: What, log_freq: int) -> None:
+    def __init__(self, logger: MetricLogger, model: Any, log: What, log_freq: int, bins: int) -> None:
         if log not in ("gradients", "parameters", "all"):
             raise InvalidArgument(f"log= is 'gradients', 'parameters' or 'all', not {shown(log)}.")
         if log_freq < 1:
             raise InvalidArgument(f"log_freq= is a number of steps above 0, not {shown(log_freq)}.")
+        if not 0 <= bins <= MOST_BINS:
+            raise InvalidArgument(f"bins= is a number from 0 to {MOST_BINS:,}, not {shown(bins)}.")
         self._logger = logger
         self._model = model
         self._log = log
         self._every = log_freq
+        self._bins = bins
         self._begin()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,9 +74,11 @@ class Watch:
 
     def _take(self, what: str, tensors: dict[str, Any], step: int) -> None:
         if tensors and self._log in (what, "all"):
-            self._logger.log_metrics(
-                {f"{what}/{name}/{key}": value for name, key, value in statistics(tensors)}, step=step
-            )
+            points: dict[str, Any] = {f"{what}/{name}/{key}": value for name, key, value in statistics(tensors)}
+            if self._bins:
+                for name, tensor in tensors.items():
+                    points[f"{what}/{name}/histogram"] = Histogram.of(tensor.detach().float(), self._bins)
+            self._logger.log_metrics(points, step=step)
 
 
 def statistics(tensors: dict[str, Any]) -> list[tuple[str, str, float]]:

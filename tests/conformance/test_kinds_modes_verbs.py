@@ -18,7 +18,7 @@ from naiad import types
 from naiad.errors import MissingField, ReadOnlyWarning
 from naiad.handler import Handler
 from naiad.storage.local.integrity.verify import verify
-from naiad.types import File
+from naiad.types import File, Histogram
 
 MOMENT = datetime(2024, 5, 6, 7, 8, 9, 123_456, tzinfo=timezone.utc)
 MODES = ["async", "sync", "offline", "debug"]
@@ -52,7 +52,7 @@ def opened(handler: Handler) -> dict[str, bytes]:
 
 READ: dict[str, Callable[[Handler], Any]] = {
     **dict.fromkeys(["Boolean", "Integer", "Float", "String", "Datetime", "StringSet"], Handler.fetch),
-    **dict.fromkeys(["FloatSeries", "StringSeries"], points),
+    **dict.fromkeys(["FloatSeries", "StringSeries", "HistogramSeries"], points),
     "File": lambda handler: (handler.fetch_content(), handler.fetch_extension()),
     "FileSeries": lambda handler: [
         (step, file.content)
@@ -205,6 +205,13 @@ CASES = [
     *atoms("Datetime", MOMENT, MOMENT.replace(year=1990)),
     *series("FloatSeries", 0.5, -1e300, 3.0, types.FloatSeries),
     *series("StringSeries", "one", "", "three", types.StringSeries),
+    *series(
+        "HistogramSeries",
+        Histogram([-0.1, 0.1, 0.3], counts=[0, 2**63 - 1]),
+        Histogram([0, 1e300], densities=[5e-324]),
+        Histogram(range(1001), counts=[0.5] * 1000),
+        types.HistogramSeries,
+    ),
     *series("FileSeries", FEW, MANY, b"", file_series_value),
     *files(),
     *file_sets(),

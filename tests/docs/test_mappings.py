@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from naiad.fields.registry import field_class
 from naiad.handler import Handler
-from naiad.integration import ATOMS, Integration
+from naiad.integration import Integration
+from naiad.kinds import KINDS
 from naiad.plugins import results
 
 PAGE = Path(__file__).parents[2] / "integrations/README.md"
 OURS = {each.name: each for each in results("naiad_integration") if each.adapter.startswith("naiad_")}
-LATER = {"file", "file_series", "artifact"}  # kinds that have no field class yet
 
 
 def section(integration: Integration) -> str:
@@ -55,7 +54,7 @@ def test_each_package_of_integrations_is_an_integration() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_rows_name_kinds_and_verbs_that_exist(name: str) -> None:
     for row in OURS[name].rows:
-        assert row.kind in {"atom", *ATOMS, *LATER} or field_class(row.kind)
+        assert row.kind in {"atom", *KINDS}
         assert hasattr(Handler, row.verb) or row.verb == "upload", row
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from naiad.errors import DamageWarning
+from naiad.kinds import DERIVED
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.gc import stored_files
-from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.layout import RunDirectory
@@ -85,7 +85,7 @@ def answers(folder: RunDirectory) -> dict[str, Rows]:
             found[path] = [*map(repr, zip(*map(list, reader.texts(path)), strict=True))]
         elif kind == "file_set":
             found[path] = [*map(repr, reader.projection().fields[path][kind].members.items())]
-        elif path not in KINDS:
+        elif path not in DERIVED:
             found[path] = [repr(reader.atom(path)[1])]
     return found
 

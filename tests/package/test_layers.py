@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "paths errors clock ids settings lazy html integers secrets",
-    "ops scalars value types typing hookspecs integration background plugins file gitref refs progress conversions "
-    "exceptions disk forks files query storage storage.base storage.container_kinds",
+    "kinds paths errors clock ids settings lazy html integers secrets",
+    "ops scalars value histogram types typing hookspecs integration background plugins file gitref refs progress "
+    "conversions exceptions disk forks files query storage storage.base storage.container_kinds",
     "storage.sql storage.local",
     "fields convert attributes",
     "guard names reservation handler tree session transaction options lifecycle plugged temporary container stored run "

@@ -28,6 +28,8 @@ from naiad.attributes import (
     StringSet,
 )
 from naiad.errors import InvalidArgument
+from naiad.fields.registry import FIELDS
+from naiad.kinds import KINDS
 
 __all__ = [
     "Artifact",
@@ -169,21 +171,8 @@ class NamespaceBuilder:
 
 
 BY_TYPE: dict[str, type[Attribute]] = {
-    "artifact": Artifact,
-    "bool": Boolean,
-    "datetime": Datetime,
-    "experimentState": RunState,
-    "file": File,
-    "fileSet": FileSet,
-    "float": Float,
-    "floatSeries": FloatSeries,
-    "gitRef": GitRef,
-    "imageSeries": FileSeries,
-    "int": Integer,
+    **{KINDS[name].neptune: made_of for name, made_of in FIELDS.items()},
     "notebookRef": NotebookRef,
-    "string": String,
-    "stringSeries": StringSeries,
-    "stringSet": StringSet,
 }
 
 

@@ -117,7 +117,9 @@ class ValueVisitor(Generic[T]):
         Raises:
             AttributeError: there is none.
         """
-        name = {"int": "integer", "bool": "boolean", "file_series": "image_series"}.get(value.kind, value.kind)
+        name = {Integer.kind: "integer", Boolean.kind: "boolean", types.FileSeries.kind: "image_series"}.get(
+            value.kind, value.kind
+        )
         method: Callable[[Value], T] = getattr(self, f"visit_{name}")
         return method(value)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from naiad.as_neptune.exceptions import FetchAttributeNotFoundException
 from naiad.errors import InvalidArgument, MissingField, ProjectExists
+from naiad.kinds import KINDS
 from naiad.management import create_project, get_project_list
 
 __all__ = [
@@ -33,6 +34,8 @@ __all__ = [
 
 STATE = ("sys", "state")
 MILLISECOND = 1000
+SINGLE = {kind.neptune for kind in KINDS.values() if kind.shape in ("atom", "derived")}
+"""What Neptune calls the kinds that hold a single value."""
 
 
 class View(NamedTuple):
@@ -99,7 +102,7 @@ def refuse_mixed(column: str, kinds: Iterable[str]) -> None:
         InvalidArgument: it is.
     """
     found = set(kinds)
-    if len(found) > 1 and not found <= {"float", "int", "bool", "string", "datetime", "experimentState"}:
+    if len(found) > 1 and not found <= SINGLE:
         raise InvalidArgument(
             f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(sorted(found))}.\n'
             "Sort by one that has single values only.",

@@ -11,10 +11,9 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import open_run
 from naiad.cli.terminal import print_note
-from naiad.fields.artifact import tracked_files
+from naiad.fields.artifact import Artifact, tracked_files
 from naiad.files.tracked import Changes, TrackedFile
 from naiad.files.tracked import diff as compare
-from naiad.storage.local.gc import ARTIFACT
 
 HEADER = ("CHANGE", "FILE", "WHAT")
 
@@ -47,7 +46,7 @@ def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, i
 
 def _files(store: Path | None, run: str, path: str) -> list[TrackedFile]:
     found = open_run(store, run)
-    return tracked_files(found.reader, found.field(path, (ARTIFACT,), "compared")[0])
+    return tracked_files(found.reader, found.field(path, (Artifact.kind,), "compared")[0])
 
 
 def _rows(changes: Changes) -> Iterator[list[Cell]]:

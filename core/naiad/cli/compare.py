@@ -11,6 +11,8 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
 from naiad.cli.values import opened, tags_text, value_text
+from naiad.fields.file import File
+from naiad.kinds import KINDS
 from naiad.storage.local.store import Store
 
 SYS = ("sys/name", "sys/description", "sys/tags", "sys/group_tags")
@@ -51,17 +53,17 @@ def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
     for (path, kind), value in read_entry(place.register, run.folder, Stamp("", "")).cells.items():
         if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):
             continue
-        if path == REQUIREMENTS and kind == "file":
+        if path == REQUIREMENTS and kind == File.kind:
             yield from _packages(run)
-        elif kind == "float_series":
+        elif KINDS[kind].aspects:
             yield path, None if value is None else value[0]
-        elif kind != "string_series":
+        elif not KINDS[kind].is_series:
             yield path, opened(kind, value)
 
 
 def _packages(run: OpenRun) -> Iterator[tuple[str, object]]:
     """The version of each package that a run has noted."""
-    content: bytes = stored_field(run, REQUIREMENTS, "file").fetch_content()
+    content: bytes = stored_field(run, REQUIREMENTS, File.kind).fetch_content()
     for line in content.decode("utf-8", "replace").splitlines():
         name, is_exact, version = line.partition("==")
         if line.strip() and not line.startswith("#"):

@@ -1,4 +1,4 @@
-"""Curves drawn with characters. Pure: numbers go in and lines come out; colours are for others to choose."""
+"""Curves and histograms drawn with characters. Pure: numbers go in and lines come out; callers choose the colours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
 from naiad.cli.values import step_text
+from naiad.histogram import skyline
 
 MARKS = "*+ox#%@&"
 """What tells curves apart where there is no colour, or no Braille."""
@@ -71,15 +72,43 @@ def draw(curves: Sequence[Curve], width: int, height: int, *, marks: str = "") -
     canvas = Canvas(columns, rows, marks)
     for number, curve in enumerate(curves):
         _trace(canvas, number, curve, across, up)
-    tick, side, corner, floor = "||+-" if marks else "┤│└─"
+    return _framed(
+        canvas,
+        labels,
+        _ends(_short_step(across.low), _short_step(across.high), columns),
+        [curve.name for curve in curves],
+    )
+
+
+def draw_bars(
+    name: str, edges: Sequence[float], heights: Sequence[float], width: int, height: int, *, marks: str = ""
+) -> list[Line]:
+    """Return a histogram as lines: axes, a bar for each bin from 0 up, and a legend. The arguments are those of `draw`.
+
+    Where there are more bins than dots across, the highest of them counts.
+    """
+    up = Range(0.0, float(max(heights)))
+    rows = max(SMALLEST[1], height - 3)
+    labels = _labels(up, rows)
+    columns = max(SMALLEST[0], width - len(labels[0]) - 2)
+    canvas = Canvas(columns, rows, marks)
+    for x, each in enumerate(skyline(edges, heights, canvas.size[0])):
+        if each:
+            canvas.line((x, 0), (x, up.place(each, canvas.size[1])), 0)
+    return _framed(canvas, labels, _ends(f"{edges[0]:.6g}", f"{edges[-1]:.6g}", columns), [name])
+
+
+def _framed(canvas: Canvas, labels: Sequence[str], ends: str, names: Sequence[str]) -> list[Line]:
+    """Return a drawing with its axes around it and a legend below."""
+    tick, side, corner, floor = "||+-" if canvas.marks else "┤│└─"
     lines = [
         [Piece(f"{label} {tick if label.strip() else side}"), *canvas.row(row)] for row, label in enumerate(labels)
     ]
     margin = " " * (len(labels[0]) + 1)
-    lines.append([Piece(margin + corner + floor * columns)])
-    lines.append([Piece(f"{margin} {_ends(across, columns)}")])
-    for number, curve in enumerate(curves):
-        lines.append([Piece(canvas.sign(number), number), Piece(f" {curve.name}")])
+    lines.append([Piece(margin + corner + floor * canvas.columns)])
+    lines.append([Piece(f"{margin} {ends}")])
+    for number, name in enumerate(names):
+        lines.append([Piece(canvas.sign(number), number), Piece(f" {name}")])
     return lines
 
 
@@ -166,9 +195,8 @@ def _labels(up: Range, rows: int) -> list[str]:
     return [f"{places.get(row, ''):>{widest}}" for row in range(rows)]
 
 
-def _ends(across: Range, columns: int) -> str:
-    """Return the first and the last step, below the ends of the axis."""
-    first, last = (_short_step(step) for step in across)
+def _ends(first: str, last: str, columns: int) -> str:
+    """Return two texts below the ends of the axis; one text in its middle if they are equal."""
     if first == last:
         return first.center(columns).rstrip()
     return f"{first} {last:>{columns - len(first) - 1}}"

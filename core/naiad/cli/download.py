@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from naiad.cli.run import open_run, stored_field
-from naiad.storage.local.gc import FILE_KINDS
+from naiad.kinds import FILES
 
 
 @click.command()
@@ -22,5 +22,5 @@ def download(store: Path | None, run: str, path: str, destination: Path | None) 
     and for a series `neptune/<name>`. Nothing is written outside it.
     """
     found = open_run(store, run)
-    parsed, kind = found.field(path, FILE_KINDS, "downloaded")
+    parsed, kind = found.field(path, FILES, "downloaded")
     stored_field(found, parsed, kind).download(destination)

@@ -11,11 +11,11 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, open_run
-from naiad.fields.artifact import tracked_files
+from naiad.fields.artifact import Artifact, tracked_files
 from naiad.fields.file import name_of
+from naiad.kinds import FILES, MEMBERS, SERIES
 from naiad.paths import parse
 from naiad.refs import FileRef
-from naiad.storage.local.gc import ARTIFACT, FILE_KINDS
 
 HEADER = ("FIELD", "FILE", "BYTES", "SHA256")
 
@@ -53,21 +53,21 @@ def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None
 def _paths(run: OpenRun, path: str | None) -> list[str]:
     kinds = run.reader.kinds()
     if path is None:
-        return sorted(each for each, kind in kinds.items() if kind in FILE_KINDS)
+        return sorted(each for each, kind in kinds.items() if kind in FILES)
     parsed = parse(path)
-    inside = sorted(each for each, kind in kinds.items() if each.startswith(f"{parsed}/") and kind in FILE_KINDS)
-    return inside or [run.field(parsed, FILE_KINDS, "listed")[0]]
+    inside = sorted(each for each, kind in kinds.items() if each.startswith(f"{parsed}/") and kind in FILES)
+    return inside or [run.field(parsed, FILES, "listed")[0]]
 
 
 def _files(run: OpenRun, path: str) -> Iterator[Listed]:
     reader, kind = run.reader, run.reader.kinds()[path]
-    if kind == ARTIFACT:
+    if kind == Artifact.kind:
         for each in tracked_files(reader, path):
             yield Listed(path, each.path, each.size, each.content, each.location)
-    elif kind == "file_set":
+    elif kind == MEMBERS:
         for name, text in sorted(reader.members(path).items()):
             yield _listed(run, path, name, FileRef.from_text(text))
-    elif kind == "file_series":
+    elif kind in SERIES:
         for index, text in enumerate(reader.texts(path).texts):
             file = FileRef.from_text(text)
             yield _listed(run, path, file.name or name_of(str(index), file.extension), file)

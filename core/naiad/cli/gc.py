@@ -9,7 +9,7 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_lines, print_note
-from naiad.cli.values import size_text
+from naiad.refs import size_text
 from naiad.storage.local.gc import collect
 
 

@@ -1,23 +1,28 @@
-"""`naiad plot`: curves in the terminal."""
+"""`naiad plot`: curves and histograms in the terminal."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from naiad.cli.curve import MARKS, Curve, Line, draw, plain_lines
+from naiad.cli.curve import MARKS, Curve, Line, Piece, draw, draw_bars, plain_lines
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import OpenRun, open_run
+from naiad.cli.run import OpenRun, open_run, stored_field
 from naiad.cli.terminal import console, is_terminal, print_lines, size
 from naiad.cli.text import clean, is_utf8
 from naiad.cli.values import number_text, step_text
+from naiad.fields.registry import field_class
+from naiad.kinds import KINDS
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
 TALLEST = 30  # lines that a chart takes by itself, however high the window
 BUCKETS = 1000  # items of a curve in JSON
+DRAWN = tuple(kind.name for kind in KINDS.values() if kind.drawn_as)
 
 
 @click.command()
@@ -30,20 +35,45 @@ BUCKETS = 1000  # items of a curve in JSON
 def plot(
     store: Path | None, run: str, paths: tuple[str, ...], width: int | None, height: int | None, is_json: bool
 ) -> None:
-    """Draw the series of numbers at one or several paths over their steps.
+    """Draw the series at one or several paths: numbers over their steps, and the last histogram of others.
 
     Where there are more points than columns the curve is their mean, and the bars around it reach from their
-    minimum to their maximum. NaN and infinite values are gaps.
+    minimum to their maximum. NaN and infinite values are gaps. A histogram is a chart of its own.
     """
     found = open_run(store, run)
-    series = dict.fromkeys(found.field(path, ("float_series",), "plotted")[0] for path in paths)
+    series = dict(found.field(path, DRAWN, "plotted") for path in paths)
+    curves = [path for path, kind in series.items() if KINDS[kind].drawn_as == "curve"]
+    bars = [path for path in series if path not in curves]
     if is_json:
-        print_document({path: _items(found, path) for path in series})
+        print_document({path: _items(found, path) if path in curves else _bins(found, path) for path in series})
         return
     columns, lines = size()
-    across = width or columns
-    curves = [_curve(found, path, across) for path in series]
-    _print(curves, across, height or min(lines - 2, TALLEST))
+    across, down = width or columns, height or min(lines - 2, TALLEST)
+    if curves:
+        _print(draw([_curve(found, path, across) for path in curves], across, down, marks=_marks(len(curves))))
+    for path in bars:
+        _print(_bars(found, path, across, down))
+
+
+def _bars(run: OpenRun, path: str, width: int, height: int) -> list[Line]:
+    """Draw the last point of a series of histograms."""
+    histogram = _last_value(run, path)
+    if histogram is None:
+        return [[Piece(_legend(run, path))]]
+    return draw_bars(_legend(run, path), histogram.bin_edges, histogram.heights, width, height, marks=_marks(1))
+
+
+def _bins(run: OpenRun, path: str) -> dict[str, object]:
+    histogram, last = _last_value(run, path), run.reader.last(path)
+    if histogram is None or last is None:
+        return {}
+    return {"step": last.step, **{name: each for name, each in asdict(histogram).items() if each is not None}}
+
+
+def _last_value(run: OpenRun, path: str) -> Any:
+    """Return the value of the last point as its field has it; None of an empty series."""
+    last = run.reader.last(path)
+    return None if last is None else stored_field(run, path, run.reader.kinds()[path]).read(last.value)
 
 
 def _curve(run: OpenRun, path: str, buckets: int) -> Curve:
@@ -57,7 +87,9 @@ def _legend(run: OpenRun, path: str) -> str:
     if last is None:
         return f"{clean(path)}  no points"
     points = "1 point" if count == 1 else f"{count:,} points"
-    return f"{clean(path)}  {points}, last {number_text(float(last.value))} at step {step_text(last.step)}"
+    kind = field_class(run.reader.kinds()[path])
+    text = kind.summary(last.value) if isinstance(last.value, str) else number_text(float(last.value))
+    return f"{clean(path)}  {points}, last {text} at step {step_text(last.step)}"
 
 
 def _items(run: OpenRun, path: str) -> dict[str, Sequence[float]]:
@@ -65,12 +97,17 @@ def _items(run: OpenRun, path: str) -> dict[str, Sequence[float]]:
     return {name: column.tolist() for name, column in chart._asdict().items()}
 
 
-def _print(curves: Sequence[Curve], width: int, height: int) -> None:
-    """Print in colour where the terminal supports it, else with a symbol for each curve."""
-    has_colour = is_terminal() and console().color_system is not None
-    has_marks = not is_utf8(sys.stdout.encoding) or (len(curves) > 1 and not has_colour)
-    lines = draw(curves, width, height, marks=MARKS if has_marks else "")
-    if has_colour:
+def _has_colour() -> bool:
+    return is_terminal() and console().color_system is not None
+
+
+def _marks(curves: int) -> str:
+    """Return a symbol for each curve where colours or Braille are not available, else nothing."""
+    return MARKS if not is_utf8(sys.stdout.encoding) or (curves > 1 and not _has_colour()) else ""
+
+
+def _print(lines: Sequence[Line]) -> None:
+    if _has_colour():
         for line in lines:
             console().print(_coloured(line), no_wrap=True, overflow="ignore", crop=False)
     else:

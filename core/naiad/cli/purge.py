@@ -11,7 +11,7 @@ from naiad import trash
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
-from naiad.cli.values import size_text
+from naiad.refs import size_text
 
 
 @click.command()

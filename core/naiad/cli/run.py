@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from naiad.cli.values import opened
 from naiad.convert import with_article
 from naiad.errors import MissingField, StorageError, WrongVerb
 from naiad.fields.registry import field_class
+from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
 from naiad.storage.local.layout import RunDirectory
@@ -26,7 +28,7 @@ class OpenRun:
     folder: RunDirectory
     reader: Reader
 
-    def field(self, path: str, kinds: tuple[str, ...], verb: str) -> tuple[str, str]:
+    def field(self, path: str, kinds: Collection[str], verb: str) -> tuple[str, str]:
         """Return the parsed path of a field, and its kind.
 
         Raises:
@@ -77,5 +79,5 @@ def open_run(path: Path | None, run: str) -> OpenRun:
     """
     folder = existing_store(path).find(run)
     reader = Reader(folder)
-    name = opened("string", reader.values("sys").get("sys/id"))
+    name = opened(SYS["sys/id"], reader.values("sys").get("sys/id"))
     return OpenRun(str(name) if name else folder.uid, folder, reader)

@@ -13,18 +13,15 @@ from naiad.cli.ls import STATE_STYLES
 from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import console, is_terminal, print_lines
 from naiad.cli.text import clean
-from naiad.cli.values import opened, size_text, step_text, tags_text, time_text, value_text
+from naiad.cli.values import opened, step_text, tags_text, time_text, value_text
 from naiad.errors import DamagedData
-from naiad.gitref import GitRef
+from naiad.fields.registry import field_class
+from naiad.kinds import KINDS, MEMBERS, SERIES, TAGS
 from naiad.paths import parts
-from naiad.refs import ArtifactRef, FileRef, read_facts
-from naiad.storage.local.gc import ARTIFACT, FILE
-from naiad.storage.local.index.states import FILE_SERIES, FILE_SET
+from naiad.refs import FileRef, files_text
 
 if TYPE_CHECKING:
     from naiad.storage.local.reader import Reader
-
-FILES = (FILE, FILE_SET, ARTIFACT, "git_ref")
 
 
 class Shown(NamedTuple):
@@ -62,49 +59,33 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
     reader = run.reader
     atoms = reader.values()
     for path, kind in reader.kinds().items():
-        if kind == "string_set":
+        shape = KINDS[kind].shape
+        if shape == "tags":
             yield Shown(path, kind, reader.tags(path))
-        elif kind.endswith("_series"):
+        elif kind in SERIES:
             yield _series(reader, path, kind)
-        elif kind in FILES:
+        elif shape in ("document", "members"):
             try:
-                yield _files(reader, path, kind)
+                yield Shown(path, kind, _summary(reader, path, kind))
             except DamagedData as error:
                 yield Shown(path, kind, None, damage=f"damaged: {error.what}")
         elif path in atoms:  # and not assigned by another process since
             yield Shown(path, kind, opened(kind, atoms[path]))
 
 
-def _files(reader: Reader, path: str, kind: str) -> Shown:
-    """Return a short description of a file or commit."""
-    if kind == FILE_SET:
-        members = [FileRef.from_text(text) for text in reader.members(path).values()]
-        return Shown(path, kind, _count(len(members), sum(file.size for file in members)))
-    text = str(reader.value(path))
-    if kind == FILE:
-        return Shown(path, kind, _file_text(text))
-    if kind == ARTIFACT:
-        version = ArtifactRef.from_text(text)
-        return Shown(path, kind, f"{version.hash}  {_count(version.files, version.size)}")
-    commit = read_facts(text, GitRef)
-    return Shown(path, kind, f"{commit.commit_id or ''}  {commit.branch or ''}".strip())
-
-
-def _file_text(text: str) -> str:
-    file = FileRef.from_text(text)
-    return f"{file.extension or 'file'}, {size_text(file.size)}"
-
-
-def _count(files: int, size: int) -> str:
-    return f"{'1 file' if files == 1 else f'{files:,} files'}, {size_text(size)}"
+def _summary(reader: Reader, path: str, kind: str) -> str:
+    if kind == MEMBERS:
+        files = [FileRef.from_text(text) for text in reader.members(path).values()]
+        return files_text(len(files), sum(file.size for file in files))
+    return field_class(kind).summary(str(reader.value(path)))
 
 
 def _series(reader: Reader, path: str, kind: str) -> Shown:
     try:
         last, count = reader.last(path), reader.count(path)
         step, value, time = last or (None, None, None)
-        if kind == FILE_SERIES and value is not None:
-            value = _file_text(str(value))
+        if isinstance(value, str):
+            value = field_class(kind).summary(value)
     except DamagedData as error:
         return Shown(path, kind, None, damage=f"damaged: {error.what}")
     return Shown(path, kind, value, count, step, time)
@@ -116,7 +97,7 @@ def _line(field: Shown) -> str:
 
 
 def _text(field: Shown, *, is_local: bool = False) -> str:
-    if field.kind == "string_set":
+    if field.kind == TAGS:
         return tags_text(field.value)  # type: ignore[arg-type]  # the kind says it is a set
     if field.damage or field.points == 0:
         return field.damage
@@ -164,7 +145,7 @@ def _print_tree(title: str, fields: list[Shown]) -> None:
 
 
 def _label(field: Shown) -> list[tuple[str, str]]:
-    style = STATE_STYLES.get(str(field.value), "cyan") if field.kind == "run_state" else "cyan"
+    style = STATE_STYLES.get(str(field.value), "cyan") if KINDS[field.kind].holds == "state" else "cyan"
     value = (clean(_text(field, is_local=True)), "red" if field.damage else style)
     if field.points is None:
         return [value]

@@ -13,6 +13,7 @@ from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.values import number_text, step_text, time_text
+from naiad.kinds import LINES, POINTS
 
 if TYPE_CHECKING:
     from naiad.storage.local.answers import Points, Texts
@@ -45,7 +46,7 @@ def tail(ctx: click.Context, run: str, path: str, lines: int, follow: bool, is_j
     With --follow, JSON is one object a line instead of one list.
     """
     found = open_run(ctx.obj, run)
-    parsed, kind = found.field(path, ("float_series", "string_series"), "shown point by point")
+    parsed, kind = found.field(path, (POINTS, LINES), "shown point by point")
     if follow:
         _follow(ctx, found, parsed, kind, lines, is_json)
         return
@@ -99,7 +100,7 @@ def _growth(run: OpenRun, path: str, kind: str, lines: int) -> Iterator[Sequence
 
 
 def _columns(run: OpenRun, path: str, kind: str) -> Columns:
-    return run.reader.points(path) if kind == "float_series" else run.reader.texts(path)
+    return run.reader.points(path) if kind == POINTS else run.reader.texts(path)
 
 
 def _last(columns: Columns, lines: int) -> list[Row]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
+from naiad.kinds import ATOM_OF
 from naiad.scalars import from_microseconds, unpack_text
 
 
 def opened(kind: str, plain: object) -> object:
     """Return a stored atom as Python has it.
 
-    >>> opened("datetime", 0).isoformat()
+    >>> opened(ATOM_OF[datetime], 0).isoformat()
     '1970-01-01T00:00:00+00:00'
     """
-    if kind == "datetime" and isinstance(plain, int):
+    if kind == ATOM_OF[datetime] and isinstance(plain, int):
         return from_microseconds(plain)
     return unpack_text(plain) if isinstance(plain, bytes) else plain
 
@@ -56,20 +57,6 @@ def time_text(milliseconds: int, *, is_local: bool = False) -> str:
     except OverflowError:
         return str(milliseconds)
     return moment_text(moment, is_local=is_local)
-
-
-def size_text(size: int) -> str:
-    """Return a number of bytes for a person.
-
-    >>> size_text(999), size_text(3_000_000)
-    ('999 B', '3.0 MB')
-    """
-    number = float(size)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            break
-        number /= 1000
-    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def tags_text(tags: Iterable[str]) -> str:

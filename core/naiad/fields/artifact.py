@@ -16,7 +16,7 @@ from naiad.file import File as FileValue
 from naiad.files import tracking
 from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.ops import Assign
-from naiad.refs import ArtifactRef, incoming, read_facts
+from naiad.refs import ArtifactRef, files_text, incoming, read_facts
 from naiad.storage.base import Change, RunWriter
 from naiad.storage.local.files import read_stored
 from naiad.storage.local.reader import Reader
@@ -30,7 +30,7 @@ Manifest = list[tuple[str, str, int, int, str, str]]
 class Artifact(Field):
     """A version of a data set, a model or other files, by the hash of what is known of them."""
 
-    kind = "artifact"
+    kind = ArtifactValue.kind
     _planned: Sequence[TrackedFile] = ()  # those of the change that was planned last
     _written: Sequence[TrackedFile] = ()  # those of the change that this process wrote last
     remedy = "It has track_files(), assign(), download() and the fetches. Use another path for anything else."
@@ -88,6 +88,12 @@ class Artifact(Field):
         folder = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(file.size for file in files)) as report:
             tracking.download(files, folder, lambda by, _total: report(by))
+
+    @classmethod
+    def summary(cls, stored: str) -> str:
+        """Return hash, number of files and size of a stored version."""
+        version = ArtifactRef.from_text(stored)
+        return f"{version.hash}  {files_text(version.files, version.size)}"
 
     def content(self) -> ArtifactValue:
         """Return the version, for a copy of it."""

@@ -198,6 +198,11 @@ class Field(Source):
     def applied(self, change: Change, writer: RunWriter) -> None:
         """Remember a change that was written."""
 
+    @classmethod
+    def summary(cls, stored: str) -> str:
+        """Return a stored text in a few words, as listings show it."""
+        return stored
+
     def content(self) -> object:
         """Return what is stored, in a form that `plan_assign` of the same kind accepts: how fields are copied."""
         self.refuse("copy")

@@ -58,7 +58,7 @@ class StoredFile(FileValue):
 class File(Field):
     """The content of one file, as it was when it was uploaded."""
 
-    kind = "file"
+    kind = FileValue.kind
     remedy = "Upload another file to it, use another path, or remove it first with run.pop({path!r})."
     reading = "Get it with download()."
 
@@ -96,6 +96,11 @@ class File(Field):
     def fetch_content(self) -> bytes:
         """Return the bytes."""
         return StoredFile(self.session.reader, self._file()).content
+
+    @classmethod
+    def summary(cls, stored: str) -> str:
+        """Return extension and size of a stored file."""
+        return FileRef.from_text(stored).summary()
 
     def content(self) -> StoredFile:
         """Return the stored file, for a copy of it."""

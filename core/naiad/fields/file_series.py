@@ -29,7 +29,7 @@ FOLDER = "neptune"
 class FileSeries(Series):
     """Files over steps, of any kind and size."""
 
-    kind = "file_series"
+    kind = FileSeriesValue.kind
     reading = "Read it with fetch_values() or fetch_files(), or get it with download()."
 
     def append(
@@ -108,6 +108,11 @@ class FileSeries(Series):
             raise self._empty()
         index = self.session.reader.count(self.path) - 1
         self._save(index, kept(last.value), self._folder(destination), nothing)
+
+    @classmethod
+    def summary(cls, stored: str) -> str:
+        """Return extension and size of a stored file."""
+        return FileRef.from_text(stored).summary()
 
     def content(self) -> FileSeriesValue:
         """Return all files, for a copy of the series."""

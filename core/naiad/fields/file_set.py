@@ -48,7 +48,7 @@ class FileEntry:
 class FileSet(Field):
     """Files by name. Adding one of a name that is there replaces it."""
 
-    kind = "file_set"
+    kind = FileSetValue.kind
     remedy = "It has upload_files(), delete_files(), list_fileset_files() and download()."
     reading = "List it with list_fileset_files(), or get it with download()."
 

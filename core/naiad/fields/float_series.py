@@ -27,7 +27,7 @@ class FloatSeries(Series):
     process's first point; with it, `Handler.append` packs further points into the journal itself.
     """
 
-    kind = "float_series"
+    kind = FloatSeriesValue.kind
     fid = 0
     """The number; 0 if the series is not bound."""
     point_log: PointLog | None = None

@@ -17,7 +17,7 @@ from naiad.storage.base import Change
 class GitRef(Field):
     """What is known of the git repository at the start of a run. It is written at `source_code/git`."""
 
-    kind = "git_ref"
+    kind = GitRefValue.kind
 
     def assign(self, value: object, *, wait: bool = False) -> None:
         """Replace what is known."""
@@ -30,6 +30,12 @@ class GitRef(Field):
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
         return read_facts(str(text), GitRefValue)
+
+    @classmethod
+    def summary(cls, stored: str) -> str:
+        """Return commit and branch of what is stored."""
+        commit = read_facts(stored, GitRefValue)
+        return f"{commit.commit_id or ''}  {commit.branch or ''}".strip()
 
     def content(self) -> GitRefValue:
         """Return what is known, for a copy of it."""

@@ -18,7 +18,7 @@ LONGEST = 1_000  # characters of an entry, with limits="neptune"
 class StringSeries(Series):
     """Texts over steps, each with a time and at most 16 MiB long. With `limits="neptune"` 1,000 characters are kept."""
 
-    kind = "string_series"
+    kind = StringSeriesValue.kind
 
     def columns(self) -> tuple[Any, Any, Any]:
         """Return steps, texts and times."""

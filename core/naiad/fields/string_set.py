@@ -17,7 +17,7 @@ TAG_PATHS = ("sys/tags", "sys/group_tags")
 class StringSet(Field):
     """A set of texts. Only `sys/tags` and `sys/group_tags` are sets; both exist in every run."""
 
-    kind = "string_set"
+    kind = StringSetValue.kind
     remedy = "It has add(), remove(), clear() and fetch()."
 
     def add(self, values: object, *, wait: bool = False) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from naiad.errors import InvalidArgument, NaiadTypeError, shown
+from naiad.kinds import SYS
 from naiad.query.tree import And, Compare, Contains, FieldName, Node, Not, OneOf, Or
 
 STATES: dict[str, Node] = {
-    word: Compare(FieldName("sys/state", "run_state"), "=", state)
+    word: Compare(FieldName("sys/state", SYS["sys/state"]), "=", state)
     for words, state in (
         (("active", "running"), "running"),
         (("inactive", "idle"), "idle"),
@@ -26,17 +27,17 @@ def criteria(id: object, state: object, owner: object, tag: object) -> list[Node
     for name, path, given in (("id", "sys/id", id), ("owner", "sys/owner", owner)):
         values = texts(name, given)
         if values is not None:
-            found.append(OneOf(FieldName(path, "string"), values))
+            found.append(OneOf(FieldName(path, SYS[path]), values))
     states = texts("state", state)
     if states is not None:
         found.append(Or(tuple(map(_state, states))))
-    found += [Contains(FieldName("sys/tags", "string_set"), each) for each in texts("tag", tag) or ()]
+    found += [Contains(FieldName("sys/tags", SYS["sys/tags"]), each) for each in texts("tag", tag) or ()]
     return found
 
 
 def not_trashed(trashed: bool | None) -> list[Node]:
     """Return a condition that selects trashed containers, or the others."""
-    is_trashed = Compare(FieldName("sys/trashed", "bool"), "=", True)
+    is_trashed = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
     return [] if trashed is None else [is_trashed if trashed else Not(is_trashed)]
 
 

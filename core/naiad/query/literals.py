@@ -9,36 +9,14 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from naiad import clock
+from naiad.kinds import FILES, KINDS, TAGS
 from naiad.scalars import microseconds
 
 if TYPE_CHECKING:
     from lark import Token
 
-KINDS = {
-    "float": "float",
-    "int": "int",
-    "integer": "int",
-    "string": "string",
-    "bool": "bool",
-    "boolean": "bool",
-    "datetime": "datetime",
-    "floatseries": "float_series",
-    "stringseries": "string_series",
-    "stringset": "string_set",
-    "experimentstate": "run_state",
-    "file": "file",
-    "fileset": "file_set",
-    "fileseries": "file_series",
-    "imageseries": "file_series",
-    "artifact": "artifact",
-    "gitref": "git_ref",
-}
+TYPES = {word.lower(): kind.name for kind in KINDS.values() for word in (kind.neptune, *kind.words)}
 """The kind of field that a type of NQL means."""
-TYPES = (
-    "float, int, string, bool, datetime, floatSeries, stringSeries, stringSet, experimentState, file, artifact, gitRef"
-)
-TEXTS = frozenset(("string", "string_series", "artifact", "git_ref"))
-"""Kinds whose value in the catalog is a text."""
 
 LONGEST_PART = 10_000
 """Characters of a text to look for; databases take patterns up to some length only."""
@@ -69,9 +47,10 @@ class Problem(Exception):
 def kind_of(token: Token) -> str:
     """Return the kind that a type means."""
     try:
-        return KINDS[token.lower()]
+        return TYPES[token.lower()]
     except KeyError:
-        raise Problem(token, f"there is no type {str(token)[:40]!r}; the types are {TYPES}") from None
+        names = ", ".join(kind.neptune for kind in KINDS.values())
+        raise Problem(token, f"there is no type {str(token)[:40]!r}; the types are {names}") from None
 
 
 def unquoted(token: Token) -> str:
@@ -81,20 +60,21 @@ def unquoted(token: Token) -> str:
 
 def value_of(kind: str, sign: Token, token: Token) -> float | int | str:
     """Return the value that a field of this kind is compared with."""
-    if kind not in _READ:
+    form = KINDS[kind].compared_as
+    if not form:
         raise Problem(sign, f"{sign} cannot be used with this type{_remedy(kind)}")
-    read, has_order = _READ[kind]
+    read, has_order = _READ[form]
     if sign not in ("=", "!=") and not has_order:
         raise Problem(sign, f"{sign} cannot be used with this type, which has no order; use = or !={_remedy(kind)}")
     found: float | int | str | None = read(_content(token))
     if found is None:
-        raise Problem(token, f"expected {_WANTED[kind]}")
+        raise Problem(token, f"expected {_WANTED[form]}")
     return found
 
 
 def text_of(kind: str, verb: Token, token: Token) -> str:
     """Return the text that a field of this kind may contain."""
-    if kind not in TEXTS and kind != "string_set":
+    if KINDS[kind].compared_as != "text" and kind != TAGS:
         raise Problem(verb, f"{verb.upper()} is for strings and string sets")
     text = _stored(_content(token))
     if len(text) > LONGEST_PART:
@@ -106,7 +86,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
     """Return the regular expression that a field of this kind may match."""
     import re2
 
-    if kind not in TEXTS:
+    if KINDS[kind].compared_as != "text":
         raise Problem(verb, f"{verb.upper()} is for strings")
     pattern = _stored(_content(token))
     options = re2.Options()
@@ -131,7 +111,7 @@ def _stored(text: str) -> str:
 
 
 def _remedy(kind: str) -> str:
-    return {"string_set": "; use CONTAINS", "file": "; use EXISTS"}.get(kind, "")
+    return "; use CONTAINS" if kind == TAGS else "; use EXISTS" if kind in FILES else ""
 
 
 def _as_number(text: str) -> float | int | None:
@@ -194,19 +174,17 @@ def _ago(count: int, unit: str) -> datetime:
 
 
 _READ: dict[str, tuple[Callable[[str], Any], bool]] = {
-    "float": (_as_number, True),
-    "int": (_as_number, True),
-    "float_series": (_as_number, True),
-    "datetime": (_as_moment, True),
-    "bool": (_as_bool, False),
-    "run_state": (_as_state, False),
-    **dict.fromkeys(TEXTS, (_stored, False)),
+    "number": (_as_number, True),
+    "moment": (_as_moment, True),
+    "boolean": (_as_bool, False),
+    "state": (_as_state, False),
+    "text": (_stored, False),
 }
 """How the value of a comparison is read, and whether there is a larger and a smaller."""
 
 _WANTED = {
-    **dict.fromkeys(("float", "int", "float_series"), "a number"),
-    "datetime": "a moment such as 2024-02-06T05:00:00Z, or one before now such as -2h, -5d, -1M",
-    "bool": "True or False",
-    "run_state": "running, idle, finished, failed, terminated, killed or unknown",
+    "number": "a number",
+    "moment": "a moment such as 2024-02-06T05:00:00Z, or one before now such as -2h, -5d, -1M",
+    "boolean": "True or False",
+    "state": "running, idle, finished, failed, terminated, killed or unknown",
 }

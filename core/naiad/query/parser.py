@@ -11,7 +11,8 @@ from typing import Any, TypeGuard
 import lark
 
 from naiad.errors import InvalidQuery, NaiadTypeError, shown
-from naiad.query.literals import TEXTS, Problem, kind_of, pattern_of, text_of, unquoted, value_of
+from naiad.kinds import KINDS
+from naiad.query.literals import Problem, kind_of, pattern_of, text_of, unquoted, value_of
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or, leaves
 
 LONGEST, DEEPEST, MOST, BRACKETS = 30_000, 20, 100, 1_000
@@ -111,7 +112,7 @@ class _Nodes(lark.Transformer[Any, Any]):
 
     def aggregate(self, word: lark.Token, field: tuple[FieldName, lark.Token]) -> tuple[FieldName, lark.Token]:
         name, place = field
-        if name.kind != "float_series":
+        if not KINDS[name.kind].aspects:
             raise Problem(word, f"{word}() is for fields of type floatSeries")
         return FieldName(name.path, name.kind, word.lower()), place
 
@@ -132,7 +133,7 @@ class _Nodes(lark.Transformer[Any, Any]):
 
 
 def _is_text(node: Node) -> TypeGuard[_TextIs]:
-    return isinstance(node, Compare) and node.sign == "=" and node.field.kind in TEXTS
+    return isinstance(node, Compare) and node.sign == "=" and KINDS[node.field.kind].compared_as == "text"
 
 
 class _TextIs(Compare):

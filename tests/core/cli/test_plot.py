@@ -10,6 +10,7 @@ import pytest
 from click.testing import Result
 
 import naiad
+from naiad.types import Histogram, HistogramSeries
 
 Cli = Callable[..., Result]
 
@@ -104,3 +105,50 @@ def test_paths_are_cleaned_in_the_legend(store: Path, cli: Cli) -> None:
         run["a\x9b31m"].append(1.0)
 
     assert r"━━ a\x9b31m  1 point, last 1.0 at step 0" in cli("plot", "ODD-1", "a\x9b31m").stdout
+
+
+def test_last_histogram_is_drawn_as_bars_in_a_chart_of_its_own(cli: Cli, run: naiad.Run) -> None:
+    run["loss"].extend([1.0, 2.0])
+    run["grads"].extend([Histogram([0, 1], [1]), Histogram([0, 1, 2, 3], [0, 4, 2])])
+
+    lines = cli("plot", run["sys/id"].fetch(), "grads", "loss", "--width", "40", "--height", "9").stdout.splitlines()
+
+    assert 18 == len(lines)
+    assert "━━ loss  2 points, last 2.0 at step 1" == lines[8]
+    assert "━━ grads  2 points, last 3 bins from 0 to 3, 6 values at step 1" == lines[17]
+    drawn = lines[9:15]
+    assert ["4 ┤", "2 ┤", "0 ┤"] == [line[:3] for line in drawn if "┤" in line]
+    assert drawn[0].index("\u28ff") > 3 + 36 // 3 - 2, "nothing is in the first bin"
+    assert drawn[-1].rstrip().endswith("\u28ff"), "the last bin is as high as half the chart"
+
+
+def test_histogram_is_drawn_in_ascii_where_there_is_nothing_else(run: naiad.Run, terminal: Callable[..., str]) -> None:
+    run["grads"].append(Histogram([0, 1, 2], [1, 2]))
+
+    shown = terminal("plot", run["sys/id"].fetch(), "grads", PYTHONUTF8="0", PYTHONIOENCODING="ascii", NO_COLOR="1")
+
+    assert "* grads" in shown
+    assert shown.isascii()
+
+
+def test_json_has_the_bins_of_the_last_histogram(cli: Cli, run: naiad.Run) -> None:
+    run["grads"].append(Histogram([0, 0.1, 2], [1, 2]), step=5)
+    run["dense"].append(Histogram([0, 1], densities=[1.0]))
+    run["none"] = HistogramSeries([])
+
+    document = json.loads(cli("plot", run["sys/id"].fetch(), "grads", "dense", "none", "--json").stdout)
+
+    assert {"step": 5, "bin_edges": [0.0, 0.1, 2.0], "counts": [1, 2]} == document["grads"]
+    assert {"step": 0, "bin_edges": [0.0, 1.0], "densities": [1.0]} == document["dense"]
+    assert {} == document["none"]
+
+
+def test_histograms_of_any_size_are_drawn(cli: Cli, run: naiad.Run) -> None:
+    run["many"].append(Histogram(range(5001), [1] * 5000))
+    run["empty"].append(Histogram([-1e308, 1e308], [0]))
+    run["none"] = HistogramSeries([])
+
+    lines = cli("plot", run["sys/id"].fetch(), "many", "empty", "none", "--height", "6").stdout.splitlines()
+
+    assert 13 == len(lines)
+    assert "none  no points" == lines[-1]

@@ -13,6 +13,7 @@ import naiad
 from naiad.ops import Dropped
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.writer import Writer
+from naiad.types import Histogram
 
 Cli = Callable[..., Result]
 
@@ -104,6 +105,16 @@ def test_long_texts_are_cut_in_a_terminal_only(store: Path, cli: Cli, terminal: 
 
     assert 80 == max(map(len, terminal("show", "ODD-1", NO_COLOR="1").splitlines()))
     assert ["string", "x" * 1000] == rows(cli("show", "ODD-1"))["text"]
+
+
+def test_histogram_is_shown_in_a_few_words(run: naiad.Run, cli: Cli) -> None:
+    run["grads"].append(Histogram([0, 1, 2], [1, 2]), step=4)
+
+    shown = rows(cli("show", run["sys/id"].fetch()))
+    document = json.loads(cli("show", run["sys/id"].fetch(), "--json").stdout)["fields"]["grads"]
+
+    assert ["histogram_series", "2 bins from 0 to 2, 3 values", "1"] == shown["grads"]
+    assert ("histogram_series", 1, 4) == (document["kind"], document["count"], document["last"]["step"])
 
 
 def test_run_is_shown_while_it_is_written(run: naiad.Run, cli: Cli) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from naiad.errors import InvalidArgument, NaiadWarning
+from naiad.kinds import ASPECTS
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 from naiad.storage.container_kinds import RUN
@@ -22,7 +23,7 @@ from naiad.storage.sql import values
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.search import search
-from naiad.storage.sql.values import ASPECTS, INDEXED_TEXT, Entry, Stamp
+from naiad.storage.sql.values import INDEXED_TEXT, Entry, Stamp
 
 Facts = dict[tuple[str, str], Any]
 SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from naiad.kinds import POINTS
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Members, Op, Open, Plain, Strings, Tags
 from naiad.storage.base import Shadowed
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.states import FLOAT_SERIES, FieldState, Series
+from naiad.storage.local.index.states import FieldState, Series
 
 ANN, BEN = "1-ann", "2-ben"
 FLOAT = "float"
@@ -133,7 +134,7 @@ def test_late_points_of_another_writer_bring_the_series_back() -> None:
 
     projection.heir(state, ANN)
     assert state is projection.at("loss")
-    assert (FLOAT_SERIES, 0, 5.0, BEN) == (state.kind, state.series.count, state.defined_at, state.defined_by)
+    assert (POINTS, 0, 5.0, BEN) == (state.kind, state.series.count, state.defined_at, state.defined_by)
 
 
 def test_late_points_go_to_the_field_that_was_defined_meanwhile() -> None:

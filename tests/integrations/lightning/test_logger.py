@@ -448,6 +448,7 @@ def test_mistakes_in_what_is_called_in_a_step_are_warned_of(call: Any) -> None:
     [
         lambda logger: logger.watch("no model", log="weights"),
         lambda logger: logger.watch("no model", log_freq=0),
+        lambda logger: logger.watch("no model", bins=-1),
     ],
 )
 def test_mistakes_in_watch_raise(call: Any) -> None:

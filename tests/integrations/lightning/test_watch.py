@@ -25,6 +25,21 @@ def test_watch_logs_what_was_asked_for(log: Any, fit: Any, model: Any) -> None:
     check_mapping(INTEGRATION, logger.run, when={f"watch {each}" for each in what})
 
 
+@pytest.mark.parametrize("log", ["gradients", "all"])
+def test_watch_logs_histograms_if_bins_are_given(log: Any, fit: Any, model: Any) -> None:
+    logger = NaiadLogger(**SMALL)
+    logger.watch(model, log, log_freq=2, bins=8)
+
+    fit(logger, model=model)
+
+    what = {"gradients", "parameters"} if log == "all" else {log}
+    check_mapping(INTEGRATION, logger.run, when={"bins", *(f"watch {each}" for each in what)})
+    points = logger.run["training/gradients/line.weight/histogram"].fetch_values()
+    norms = logger.run["training/gradients/line.weight/norm"].fetch_values()
+    assert list(norms["step"]) == list(points["step"])
+    assert [(8, 4)] * len(points) == [(len(each.counts), sum(each.counts)) for each in points["value"]]
+
+
 def test_watch_takes_every_nth_step_and_what_the_optimizer_has_used(fit: Any, model: Any, lightning: Any) -> None:
     logger = NaiadLogger(**SMALL)
     logger.watch(model, log_freq=3)

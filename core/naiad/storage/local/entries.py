@@ -9,21 +9,17 @@ import warnings
 from typing import Any
 
 from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.kinds import DERIVED, KINDS, SYS
 from naiad.ops import Plain
 from naiad.scalars import unpack_text
 from naiad.storage.local.ids import Register
-from naiad.storage.local.index import derived
-from naiad.storage.local.index.states import STRING_SERIES, STRING_SET, FieldState, Series
+from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.values import Cell, Entry, Stamp
 
-WITHOUT_VALUE = frozenset(("file", "file_set", "file_series", "notebook_ref"))
-"""Kinds whose content is files; all that the catalog knows of them is that they are there."""
 SEAL = "seal.json"
-FACTS = {"artifact": "hash", "git_ref": "commit_id"}
-"""Kinds whose value is JSON, and what of it is kept."""
 
 
 def stamp_of(folder: RunDirectory) -> Stamp:
@@ -75,7 +71,7 @@ def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
 def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -> Entry:
     number = ids.id_of(folder.uid) or folder.uid
     project = ids.projects().get(number.partition("-")[0], "")
-    cells = {("sys/id", "string"): number}
+    cells = {("sys/id", SYS["sys/id"]): number}
     return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
 
 
@@ -85,7 +81,7 @@ def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
         (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
     }
     values = {path: _plain(value) for path, value in reader.values("sys").items()}
-    for path, kind in derived.KINDS.items():
+    for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
     number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
     project = as_stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
@@ -103,28 +99,26 @@ def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
 
 
 def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
-    if state.kind == STRING_SET:
+    kind = KINDS[state.kind]
+    if not kind.has_value or (facts is not None and not facts.count):
+        return None
+    if kind.shape == "tags":
         return sorted({str(_plain(tag)) for tag in state.tags})
-    if state.kind in FACTS:
-        return _fact(state.kind, str(_plain(state.value)))
-    if state.kind in WITHOUT_VALUE:
-        return None
     if facts is None:
-        return _plain(state.value)
-    if not facts.count:
-        return None
-    if state.kind == STRING_SERIES:
+        return _plain(state.value, kind.fact)
+    if kind.shape == "texts":
         last = facts.last_value  # None: too long to be remembered in its field's row
-        return _plain(last) if last is not None else _plain(reader.texts(state.path).texts[-1])
+        return _plain(last if last is not None else reader.texts(state.path).texts[-1], kind.fact)
     variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
     return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
 
 
-def _fact(kind: str, text: str) -> str | None:
+def _fact(text: str, name: str) -> str | None:
+    """One member of a JSON text."""
     with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
         facts = json.loads(text)
-        found = facts.get(FACTS[kind]) if isinstance(facts, dict) else None
-        return as_stored(found) if isinstance(found, str) else None
+        found = facts.get(name) if isinstance(facts, dict) else None
+        return found if isinstance(found, str) else None
     return None
 
 
@@ -136,9 +130,11 @@ def _counted(reader: Reader, path: str) -> float:
     return float(np.var(values[np.isfinite(values)]))
 
 
-def _plain(value: Plain) -> Any:
+def _plain(value: Plain, fact: str = "") -> Any:
+    """A stored value as a table shows it; of a JSON text with facts, this one."""
     text = unpack_text(value) if isinstance(value, bytes) else value
-    return as_stored(text) if isinstance(text, str) else text
+    found = _fact(str(text), fact) if fact else text
+    return as_stored(found) if isinstance(found, str) else found
 
 
 def as_stored(text: str) -> str:

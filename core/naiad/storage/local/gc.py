@@ -7,20 +7,17 @@ import warnings
 from collections.abc import Iterator
 
 from naiad.errors import DamagedData, DamageWarning
+from naiad.kinds import FILES, KINDS
 from naiad.refs import ArtifactRef, FileRef
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.storage.local.files import check_stored
-from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
-
-FILE = "file"
-ARTIFACT = "artifact"
-FILE_KINDS = (FILE, FILE_SERIES, FILE_SET, ARTIFACT)
 
 
 def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
@@ -36,17 +33,19 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
 
 def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
     """The files of each field as they are written down; of fields that are kept and not shown, too."""
-    for state, entries in reader.states(FILE_KINDS):
+    for state, entries in reader.states(FILES):
         yield state.path, file_texts(state, entries)
 
 
 def file_texts(state: FieldState, entries: list[str]) -> list[str]:
     """The files of one field as they are written down; `entries` are those of a series."""
-    if state.kind == FILE_SERIES:
+    kind = KINDS[state.kind]
+    if kind.is_series:
         return entries
-    if state.kind == FILE_SET:
+    if kind.shape == "members":
         return list(state.members.values())
-    return [ArtifactRef.from_text(str(state.value)).manifest if state.kind == ARTIFACT else str(state.value)]
+    text = str(state.value)
+    return [ArtifactRef.from_text(text).manifest if kind.keeps == "manifest" else text]
 
 
 def damaged_files(folder: RunDirectory) -> Iterator[Damage]:

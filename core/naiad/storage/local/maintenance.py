@@ -249,12 +249,14 @@ class Maintenance:
             (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
 
 
-def _pieces(sources: list[Source], positions: Mapping[str, tuple[int, bool]]) -> Iterator[list[Source]]:
+def _pieces(
+    sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]]
+) -> Iterator[list[Source[JournalFile]]]:
     """Parts of what there is to fold: ops files first, and points last, when all that says what they mean is known.
 
     In which parts files are folded makes no difference to what is shown.
     """
-    piece: list[Source] = []
+    piece: list[Source[JournalFile]] = []
     size = 0
     for source in (source for source in sources if source.file.suffix == "ops"):
         try:

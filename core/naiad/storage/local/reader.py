@@ -7,22 +7,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, FieldConflict, MissingField
+from naiad.kinds import ATOMS, DERIVED, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.storage.base import Shadowed
 from naiad.storage.local.answers import Chart, Last, Points, Texts
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
-from naiad.storage.local.index.states import (
-    FILE_SET,
-    FLOAT_SERIES,
-    SERIES,
-    STRING_SET,
-    TEXT_SERIES,
-    FieldState,
-    Series,
-    with_texts,
-)
+from naiad.storage.local.index.states import FieldState, Series, with_texts
 from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
@@ -33,7 +25,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Refusal = Callable[[str, str, str], DamagedData]
-ATOMS = frozenset(("bool", "int", "float", "string", "datetime"))
 
 
 class Reader:
@@ -71,7 +62,7 @@ class Reader:
         """The kind of every field, by path; derived `sys/*` fields included."""
         with self._view.current() as projection:
             kinds = {path: state.kind for path in projection.fields if (state := projection.at(path))}
-            return {**kinds, **derived.KINDS}
+            return {**kinds, **DERIVED}
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
@@ -98,8 +89,8 @@ class Reader:
             MissingField: there is none at this path.
             DamagedData: it is not as it was written.
         """
-        if path in derived.KINDS:
-            return derived.KINDS[path], self._derived()[path]
+        if path in DERIVED:
+            return DERIVED[path], self._derived()[path]
         state = self._state(path)
         return state.kind, state.value
 
@@ -114,7 +105,7 @@ class Reader:
                 if state and state.kind in ATOMS and path not in self._view.refused
             }
             own = self._derived() if "sys/".startswith(inside) else {}
-            return {**atoms, **{path: (derived.KINDS[path], value) for path, value in own.items()}}
+            return {**atoms, **{path: (DERIVED[path], value) for path, value in own.items()}}
 
     def tags(self, path: str) -> set[str]:
         """The strings of a string set.
@@ -123,7 +114,7 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return {_text(tag) for tag in self._state(path, STRING_SET).tags}
+        return {_text(tag) for tag in self._state(path, TAGS).tags}
 
     def members(self, path: str) -> dict[str, str]:
         """The files of a file set, as stored, by their names.
@@ -132,7 +123,7 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return self._state(path, FILE_SET).members
+        return self._state(path, MEMBERS).members
 
     def resolve(self, name: str) -> str:
         """The name under which stored content is found now: its sha256, or the name under which it came in."""
@@ -145,7 +136,7 @@ class Reader:
             MissingField: there is none at this path.
             FieldConflict: it is of another kind.
         """
-        return self._state(path, FLOAT_SERIES).config
+        return self._state(path, POINTS).config
 
     def state(self) -> str:
         """running, finished, failed, terminated, killed or unknown."""
@@ -171,7 +162,7 @@ class Reader:
         """
         from naiad.storage.local.index import series
 
-        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), FLOAT_SERIES)
+        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), POINTS)
 
     def texts(self, path: str, *kinds: str) -> Texts:
         """All points of a string series; of a file series each text is a file as stored.
@@ -186,7 +177,7 @@ class Reader:
         return self._series(
             path,
             lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
-            *(kinds or TEXT_SERIES),
+            *(kinds or TEXTS),
         )
 
     def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
@@ -198,7 +189,7 @@ class Reader:
         from naiad.storage.local.index import series
 
         def texts(state: FieldState) -> list[str]:
-            if state.kind not in TEXT_SERIES:
+            if state.kind not in TEXTS:
                 return []
             return series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)[1]
 
@@ -226,7 +217,7 @@ class Reader:
                     return Chart(*heights)
             return Chart(*series.cut(series.read_points(*self._parts(state)), buckets))
 
-        return self._series(path, draw, FLOAT_SERIES)
+        return self._series(path, draw, POINTS)
 
     def last(self, path: str, *kinds: str) -> Last | None:
         """The last point of a series, None of an empty one.
@@ -262,7 +253,7 @@ class Reader:
         def find() -> list[tuple[FieldState, Series | None]]:
             projection, tail = self._view.projection, self._view.tail()
             late = tail.owners(projection) if tail else set()
-            paths = (path for path in projection.fields if path not in derived.KINDS and path not in self._view.refused)
+            paths = (path for path in projection.fields if path not in DERIVED and path not in self._view.refused)
             states = [state for path in paths if (state := projection.at(path))]
             return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
 
@@ -289,7 +280,7 @@ class Reader:
             raise MissingField(f'The run in {self.folder.path} has no field "{path}".', path=path)
         if kinds and state.kind not in kinds:
             raise FieldConflict(
-                f'"{path}" is of kind {state.kind} now, and was to be read as {" or ".join(kinds)}.', path=path
+                f'"{path}" is of kind {state.kind} now, and was to be read as {" or ".join(sorted(kinds))}.', path=path
             )
         return state
 
@@ -306,7 +297,7 @@ class Reader:
 
     def _facts(self, state: FieldState) -> Series:
         """What the index knows of a series, and the tail with it."""
-        if state.kind == "float_series":
+        if state.kind == POINTS:
             parts = self._view.tail_of(state)
             if not parts:
                 return state.series
@@ -316,7 +307,7 @@ class Reader:
         return with_texts(state)
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
-        is_more = state.kind in TEXT_SERIES or id(state) in late or id(state) in self._view.left
+        is_more = state.kind in TEXTS or id(state) in late or id(state) in self._view.left
         return self._facts(state) if is_more else state.series
 
     def _derived(self) -> dict[str, Plain]:

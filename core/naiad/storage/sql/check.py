@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from naiad.errors import DamagedData
-from naiad.storage.local.index.states import STRING_SET
+from naiad.kinds import TAGS
 from naiad.storage.sql.database import integrity
 from naiad.storage.sql.values import SHOWN, cell, columns_of, fields, shown_cells, tag
 
@@ -39,7 +39,7 @@ def _expected(connection: Connection) -> tuple[int, int]:
         for at, value in shown_cells(row).items()
         for each in chain(
             [("cell", at, row.number, *columns_of(kinds[at], value).values())],
-            [("tag", at, row.number, text) for text in value] if kinds[at] == STRING_SET else [],
+            [("tag", at, row.number, text) for text in value] if kinds[at] == TAGS else [],
         )
     )
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, exists, select
 
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
+from naiad.kinds import ASPECTS, KINDS
 from naiad.query.tree import Node
 from naiad.storage.container_kinds import ContainerKind
-from naiad.storage.sql.search import SORTED_AS_NUMBERS, Sort, search
-from naiad.storage.sql.values import ASPECTS, cell, container, field, fields_at, whole_cells
+from naiad.storage.sql.search import Sort, search
+from naiad.storage.sql.values import cell, container, field, fields_at, whole_cells
 from naiad.storage.sql.values import fields as all_fields
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
 
-SORTED_AS_TEXTS = ("string", "run_state", "artifact", "git_ref")
 BY_DEFAULT = "sys/creation_time"
 
 
@@ -83,13 +83,13 @@ def _sort(connection: Connection, kind: ContainerKind, project: str | None, colu
     if not fields and column != BY_DEFAULT:
         raise _unknown(connection, column)
     if aspect != "last":
-        fields = [(number, each) for number, each in fields if each == "float_series"]
+        fields = [(number, each) for number, each in fields if aspect in KINDS[each].aspects]
         if not fields:
             raise InvalidArgument(
                 f'Column "{column}" cannot be sorted by: "{path}" is no series of numbers.', argument="sort_by"
             )
-    kinds = {each for _number, each in fields}
-    unsortable = sorted(kinds - SORTED_AS_NUMBERS - set(SORTED_AS_TEXTS))
+    found = {each for _number, each in fields}
+    unsortable = sorted(each for each in found if not KINDS[each].sorted_as)
     if unsortable:
         raise InvalidArgument(
             f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(unsortable)}.\n'
@@ -97,10 +97,10 @@ def _sort(connection: Connection, kind: ContainerKind, project: str | None, colu
             argument="sort_by",
         )
     sort = Sort(tuple(fields), aspect, is_ascending)
-    if sort.is_text and len(kinds) > 1:
+    if sort.is_text and len(found) > 1:
         warn_once(
             ("sort_by", column),
-            f'Column "{column}" has fields of several kinds ({", ".join(sorted(kinds))}), and is sorted as text.',
+            f'Column "{column}" has fields of several kinds ({", ".join(sorted(found))}), and is sorted as text.',
             NaiadWarning,
         )
     return sort

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, cast, func, select
 
+from naiad.kinds import KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, text_of
@@ -28,10 +29,7 @@ class Sort:
     @property
     def is_text(self) -> bool:
         """Whether they are sorted as texts: what is no number everywhere has no other order in common."""
-        return not all(kind in SORTED_AS_NUMBERS for _number, kind in self.fields)
-
-
-SORTED_AS_NUMBERS = frozenset(("bool", "int", "float", "datetime", "float_series"))
+        return not all(KINDS[kind].sorted_as == "number" for _number, kind in self.fields)
 
 
 def search(
@@ -72,7 +70,7 @@ def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Sele
     few = min(FEW, max(total // 10, 100))
     best, fewest = None, few
     for term in terms:
-        if isinstance(term, (Compare, OneOf)) or (isinstance(term, Contains) and term.field.kind == "string_set"):
+        if isinstance(term, (Compare, OneOf)) or (isinstance(term, Contains) and term.field.kind == TAGS):
             chosen = holders(term, numbers)
             some = chosen.limit(fewest).subquery()
             count = connection.execute(select(func.count()).select_from(some)).scalar_one()

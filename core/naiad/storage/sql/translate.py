@@ -26,8 +26,8 @@ from sqlalchemy import (
     true,
 )
 
+from naiad.kinds import KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
-from naiad.storage.local.index.states import STRING_SET
 from naiad.storage.sql import values
 from naiad.storage.sql.values import INDEXED_TEXT
 
@@ -68,7 +68,7 @@ def text_of(table: FromClause) -> ColumnElement[str]:
 
 
 def _table(leaf: Leaf) -> Table:
-    return values.tag if isinstance(leaf, Contains) and leaf.field.kind == STRING_SET else values.cell
+    return values.tag if isinstance(leaf, Contains) and leaf.field.kind == TAGS else values.cell
 
 
 def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
@@ -82,7 +82,7 @@ def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
             else and_(table.c.txt.in_(leaf.values), table.c.whole.is_(None))
         )
     if isinstance(leaf, Contains):
-        if leaf.field.kind == STRING_SET:
+        if leaf.field.kind == TAGS:
             return table.c.tag == leaf.text
         text = text_of(table)  # LIKE takes seconds to look for some texts
         return func.replace(text, leaf.text, "") != text if leaf.text else text.is_not(None)
@@ -93,12 +93,12 @@ def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
 
 def _comparison(leaf: Compare, table: FromClause) -> ColumnElement[bool]:
     sign, value, kind = leaf.sign, leaf.value, leaf.field.kind
-    if kind == "run_state" and value == "idle":
+    if value == "idle" and KINDS[kind].holds == "state":
         sign, value = "!=" if sign == "=" else "=", "running"
     if isinstance(value, str):
         return _is_text(table, sign, value)
     compare = SIGNS[sign]
-    if kind not in EXACT:
+    if KINDS[kind].holds not in EXACT:
         found: ColumnElement[bool] = compare(table.c[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], float(value))
         return found
     nearly = compare(table.c.num, float(value)) if sign == "=" else WIDER[sign](table.c.num, float(value))
@@ -114,8 +114,8 @@ def _is_text(table: FromClause, sign: str, value: str) -> ColumnElement[bool]:
 
 
 COLUMNS = {"last": "num"}
-EXACT = ("int", "datetime")
-"""Kinds whose value is a 64-bit integer, which a float only approaches."""
+EXACT = ("integer", "moment")
+"""Values that are 64-bit integers, which a float only approaches."""
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip

@@ -36,10 +36,7 @@ from sqlalchemy import (
 )
 
 from naiad.errors import DamagedData
-from naiad.storage.local.index.states import FLOAT_SERIES, STRING_SET
-
-ASPECTS = ("last", "min", "max", "average", "variance")
-"""What a cell of a float series holds, in this order."""
+from naiad.kinds import ASPECTS, POINTS, TAGS
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
@@ -293,7 +290,7 @@ def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: M
     tags = [
         {"field": at, "container": number, "tag": each}
         for at, number, value in cells
-        if kinds[at] == STRING_SET
+        if kinds[at] == TAGS
         for each in value
     ]
     _each(connection, insert(cell), rows)
@@ -310,7 +307,7 @@ _EMPTY = dict.fromkeys(column.name for column in cell.c if not column.primary_ke
 
 def columns_of(kind: str, value: Cell) -> dict[str, Any]:
     """How a cell is found."""
-    if kind == FLOAT_SERIES and value is not None:
+    if kind == POINTS and value is not None:
         return {**_EMPTY, "num": value[0], **dict(zip(ASPECTS[1:], value[1:], strict=True))}
     if isinstance(value, str):
         is_long = len(value) > INDEXED_TEXT

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
 from naiad.integers import EXACT
+from naiad.kinds import SERIES, TEXTS
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
 from naiad.storage.local.index.index import Changes, Index
@@ -19,7 +20,7 @@ from naiad.storage.local.index.points import Columns, join, ordered
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import Head, pack_crc
 from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
-from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.layout import RunDirectory
@@ -117,7 +118,7 @@ def _rewritten(index: Index, connection: Connection, projection: Projection) -> 
         if state.kind not in SERIES:
             continue
         chunks = index.chunks(connection, state.id)
-        if state.kind in TEXT_SERIES:
+        if state.kind in TEXTS:
             texts = texts_by_writer(state, chunks, _refusal)
             _empty_series(state)
             for writer, rows in texts.items():

@@ -11,15 +11,6 @@ from naiad.storage.local.index.states import WriterState
 from naiad.storage.local.journal.leases import Liveness, read_writers
 from naiad.storage.local.layout import RunDirectory
 
-KINDS = {
-    "sys/state": "run_state",
-    "sys/modification_time": "datetime",
-    "sys/ping_time": "datetime",
-    "sys/running_time": "float",
-    "sys/size": "float",
-}
-"""Path and kind of each."""
-
 WORST_FIRST = ("unknown", "killed", "failed", "terminated", "finished")
 
 

@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
+from naiad.kinds import POINTS
 from naiad.storage.base import RECORD, Shadowed
 from naiad.storage.local.index.index import Changes, Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
@@ -36,7 +37,7 @@ from naiad.storage.local.index.points import (
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
-from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, JournalSource, read_ops
 from naiad.storage.local.journal.frames import Frame
@@ -178,7 +179,7 @@ def _absorb(
     records.sort(key=lambda item: (item[0].writer, item[0].number))
     fold_points(projection, head, [(file.writer, part) for file, part in records if len(part)], changes)
     for state in projection.touched.values():
-        if state.retired_at is None or state.kind == FLOAT_SERIES:
+        if state.retired_at is None or state.kind == POINTS:
             _give_id(state, head, changes)
         fold_texts(state, changes)
         fold_lines(state, changes)
@@ -336,7 +337,7 @@ def _settle(
 ) -> None:
     """Write anew what a deletion that arrived late has left of a series."""
     left: dict[str, list[Columns]] = {}
-    if state.kind == FLOAT_SERIES:
+    if state.kind == POINTS:
         left = left_points(state, *pieces, _refusal)
     else:
         state.texts = left_texts(state, pieces[0], _refusal)

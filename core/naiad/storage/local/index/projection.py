@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from naiad.kinds import LINES, MEMBERS, POINTS, SERIES, TAGS
 from naiad.ops import (
     Assign,
     Configure,
@@ -31,11 +32,6 @@ from naiad.storage.local.index.lines import Lines, is_after
 from naiad.storage.local.index.states import (
     ANY,
     DELETED,
-    FILE_SET,
-    FLOAT_SERIES,
-    SERIES,
-    STRING_SERIES,
-    STRING_SET,
     Deletions,
     FieldState,
     Remnant,
@@ -140,17 +136,17 @@ class Projection:
                 if state is not None and state.retired_at is not None:
                     if state.path not in known:
                         self._know_deletion(state, writer.name, number)
-                    writer.fields[number - 1] = self.alive(state.path, FLOAT_SERIES) or self.dead[state.path]
+                    writer.fields[number - 1] = self.alive(state.path, POINTS) or self.dead[state.path]
 
     def _know_deletion(self, state: FieldState, name: str, number: int) -> None:
         grave = self.tombstones.setdefault(state.path, FieldState(state.path, DELETED, deletions=Deletions()))
         deletions, at = _deletions(grave), state.retired_at or 0.0
-        times = deletions.deleted.setdefault(FLOAT_SERIES, {})
+        times = deletions.deleted.setdefault(POINTS, {})
         times[state.retired_by] = max(at, times.get(state.retired_by, at))
         if state.retired_by == name:
             deletions.buried[name] = max(number, deletions.buried.get(name, 0))
         else:
-            deletions.continuing.setdefault(FLOAT_SERIES, set()).add(name)
+            deletions.continuing.setdefault(POINTS, set()).add(name)
 
     def _show(self, state: FieldState) -> None:
         kinds = self.fields.setdefault(state.path, {})
@@ -228,7 +224,7 @@ class Projection:
         """Writers and numbers that mean a series deleted by another one, that series, and the time of the deletion."""
         if self._orphans[0] != self.version:
             found = []
-            paths = {path for path, grave in self.tombstones.items() if _deletions(grave).continuing.get(FLOAT_SERIES)}
+            paths = {path for path, grave in self.tombstones.items() if _deletions(grave).continuing.get(POINTS)}
             for writer in self.writers.values() if paths else ():
                 for number, owner in enumerate(writer.fields, 1):
                     if owner is not None and owner.path in paths:
@@ -287,7 +283,7 @@ class Projection:
     def _write(self, path: str, kind: str, name: str, at: float, first: Key) -> FieldState:
         state = self.alive(path, kind)
         if state is None:
-            state = self.dead.get(path) if kind == FLOAT_SERIES else None
+            state = self.dead.get(path) if kind == POINTS else None
             if state is not None:
                 self._revive(state, first, {name: (first, at)})
             else:
@@ -335,12 +331,12 @@ class Projection:
         deletions = _deletions(grave)
         times = deletions.deleted.setdefault(only, {})
         times[name] = max(at, times.get(name, -math.inf))
-        if only in (ANY, FLOAT_SERIES) and (path in self.dead or self.alive(path, FLOAT_SERIES)):
+        if only in (ANY, POINTS) and (path in self.dead or self.alive(path, POINTS)):
             deletions.buried[name] = len(writer.fields)
         for kind, writers in deletions.continuing.items():
             if only in (ANY, kind):
                 writers.discard(name)
-        if only in (ANY, STRING_SERIES):
+        if only in (ANY, LINES):
             grave.printed.pop(name, None)
         for kind, state in list(self.fields.get(path, {}).items()):
             if only in (ANY, kind):
@@ -431,10 +427,10 @@ class Projection:
             del kinds[state.kind]
             if not kinds:
                 self.fields.pop(state.path)
-        if state.pieces or state.kind != FLOAT_SERIES:
+        if state.pieces or state.kind != POINTS:
             self._renumber(state)
             state.forget_points()
-        if state.kind == FLOAT_SERIES:
+        if state.kind == POINTS:
             last = _deletions(self.tombstones[state.path]).last(state.kind, "")
             state.retired_at, state.retired_by = last
             self.dead[state.path] = state
@@ -466,19 +462,19 @@ class Projection:
 
     def _define(self, writer: WriterState, op: Define, at: float) -> None:
         if op.fresh:
-            self._remove(op.path, writer, at, FLOAT_SERIES)
+            self._remove(op.path, writer, at, POINTS)
         self.version += 1
         while len(writer.fields) < op.fid:
             writer.fields.append(None)
-        state = self._at(op.path, FLOAT_SERIES, writer, at) or self.alive(op.path, FLOAT_SERIES)
+        state = self._at(op.path, POINTS, writer, at) or self.alive(op.path, POINTS)
         writer.fields[op.fid - 1] = state or self._dead(op.path)
 
     def _dead(self, path: str) -> FieldState:
         """The float series that is not there."""
         state = self.dead.get(path)
         if state is None:
-            state = self.dead[path] = FieldState(path, FLOAT_SERIES, shared=Shared({}))
-            state.retired_at, state.retired_by = _deletions(self.tombstones[path]).last(FLOAT_SERIES, "")
+            state = self.dead[path] = FieldState(path, POINTS, shared=Shared({}))
+            state.retired_at, state.retired_by = _deletions(self.tombstones[path]).last(POINTS, "")
             self.touch(state)
         return state
 
@@ -488,7 +484,7 @@ class Projection:
             state.value = op.value
 
     def _configure(self, writer: WriterState, op: Configure, at: float) -> None:
-        state = self._at(op.path, FLOAT_SERIES, writer, at)
+        state = self._at(op.path, POINTS, writer, at)
         if state is not None and (at, writer.name) >= state.config_key:
             state.config, state.config_key = (op.min, op.max, op.unit), (at, writer.name)
 
@@ -515,11 +511,11 @@ class Projection:
 
     def _printed(self, writer: WriterState, op: Printed, at: float) -> None:
         """Lines are made of all that a writer printed, and those count that are younger than a deletion by another."""
-        state = self._at(op.path, STRING_SERIES, writer, at)
+        state = self._at(op.path, LINES, writer, at)
         grave = self.tombstones.get(op.path)
-        lines = self._lines(self.alive(op.path, STRING_SERIES), grave, writer.name)
+        lines = self._lines(self.alive(op.path, LINES), grave, writer.name)
         if grave is not None:
-            lines.since = self._since(grave, STRING_SERIES, writer.name)
+            lines.since = self._since(grave, LINES, writer.name)
         finished = [run for run in lines.feed(op.data, op.line, at) if is_after(lines.since, run.at)]
         if state is not None and finished:
             state.lines.setdefault(writer.name, []).extend(finished)
@@ -536,12 +532,12 @@ class Projection:
         return holder.printed.setdefault(name, Lines())
 
     def _tags(self, writer: WriterState, op: Tags, at: float) -> None:
-        state = self._at(op.path, STRING_SET, writer, at)
+        state = self._at(op.path, TAGS, writer, at)
         if state is not None:
             _change(state, op, (at, writer.name), dict.fromkeys(op.add, ""))
 
     def _members(self, writer: WriterState, op: Members, at: float) -> None:
-        state = self._at(op.path, FILE_SET, writer, at)
+        state = self._at(op.path, MEMBERS, writer, at)
         if state is not None:
             _change(state, op, (at, writer.name), op.add)
 

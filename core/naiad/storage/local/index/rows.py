@@ -12,21 +12,12 @@ import numpy.typing as npt
 from sqlalchemy import Table
 from sqlalchemy.exc import DatabaseError
 
+from naiad.kinds import MEMBERS, TAGS
 from naiad.ops import Plain, Text
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.lines import Lines
-from naiad.storage.local.index.states import (
-    DELETED,
-    FILE_SET,
-    STRING_SET,
-    Deletions,
-    FieldState,
-    Last,
-    Series,
-    Shared,
-    WriterState,
-)
+from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
 
 FIELD_SHIFT = 24
 """A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
@@ -250,7 +241,7 @@ def _history(state: FieldState) -> History | None:
         found.by = state.shared.by
     if state.entries is not None:
         entries = state.set
-        names: list[Any] = state.tags if state.kind == STRING_SET else list(state.members)
+        names: list[Any] = state.tags if state.kind == TAGS else list(state.members)
         found.entries = [(entries.present[name][0], number(entries.present[name][1])) for name in names]
         found.removed = [(name, at, number(writer)) for name, (at, writer) in entries.removed.items()]
         if entries.cleared != NEVER:
@@ -271,9 +262,9 @@ def _give_history(state: FieldState, facts: FieldFacts) -> None:
             spans = {names[i]: ((at, names[by]), last) for i, at, by, last in history.spans}
         state.shared = Shared(spans, {names[i]: part for i, part in history.parts}, history.by)
     state.series.last_rank = history.rank
-    if state.kind in (STRING_SET, FILE_SET):
+    if state.kind in (TAGS, MEMBERS):
         keys = [(at, names[i]) for at, i in history.entries] or [first] * len(facts.tags or facts.members)
-        contents = facts.members.items() if state.kind == FILE_SET else ((tag, "") for tag in facts.tags)
+        contents = facts.members.items() if state.kind == MEMBERS else ((tag, "") for tag in facts.tags)
         for (name, content), key in zip(contents, keys, strict=True):
             state.set.present[name] = (*key, content)
         state.set.removed = {name: (at, names[i]) for name, at, i in history.removed}

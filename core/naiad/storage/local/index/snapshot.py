@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
+from naiad.kinds import POINTS
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.states import FLOAT_SERIES, FieldState
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, list_journal, read_ops
@@ -237,7 +238,7 @@ class Snapshot:
                     raise _Moved
                 chunks, packs = index.remnant(connection, state)
             left: dict[str, list[Columns]] = {}
-            if state.kind == FLOAT_SERIES:
+            if state.kind == POINTS:
                 left = left_points(state, chunks, packs, self.damage)
                 self.left[id(state)] = [(writer, part) for writer, parts in left.items() for part in parts]
             else:

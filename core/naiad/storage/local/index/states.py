@@ -8,17 +8,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from naiad.kinds import MEMBERS, TAGS
 from naiad.ops import Plain, Text
 from naiad.storage.local.index.last_writer import NEVER, Key, LastWriterSet
 from naiad.storage.local.index.lines import LineRun, Lines
 
-FLOAT_SERIES = "float_series"
-STRING_SERIES = "string_series"
-STRING_SET = "string_set"
-FILE_SERIES = "file_series"
-FILE_SET = "file_set"
-TEXT_SERIES = (STRING_SERIES, FILE_SERIES)
-SERIES = (FLOAT_SERIES, *TEXT_SERIES)
 ANY = ""
 """In `Deletions`: fields of every kind."""
 DELETED = ""
@@ -207,20 +201,20 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
     @property
     def tags(self) -> list[Text]:
         """The strings of a string set, sorted."""
-        found: list[Text] = list(self.entries.present) if self.kind == STRING_SET and self.entries is not None else []
+        found: list[Text] = list(self.entries.present) if self.kind == TAGS and self.entries is not None else []
         return sorted(found, key=lambda tag: tag if isinstance(tag, bytes) else tag.encode())
 
     @property
     def members(self) -> dict[str, str]:
         """The files of a file set by their names, sorted."""
-        present = self.entries.present if self.kind == FILE_SET and self.entries is not None else {}
+        present = self.entries.present if self.kind == MEMBERS and self.entries is not None else {}
         return {name: present[name][2] for name in sorted(present)}
 
     @property
     def set(self) -> LastWriterSet[Any]:
         """The entries of a string set or a file set."""
         if self.entries is None:
-            self.entries = LastWriterSet(is_tree=self.kind == FILE_SET)
+            self.entries = LastWriterSet(is_tree=self.kind == MEMBERS)
         found: LastWriterSet[Any] = self.entries
         return found
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from naiad import paths
 from naiad.errors import DamageWarning, NaiadPathError
+from naiad.kinds import DERIVED, FILES, MEMBERS, TEXTS
 from naiad.ops import Delete, Members, Op, Strings
-from naiad.storage.local.gc import FILE_KINDS, file_texts, what_is_damaged
-from naiad.storage.local.index.derived import KINDS
-from naiad.storage.local.index.states import FILE_SERIES, FILE_SET, FieldState
+from naiad.storage.local.gc import file_texts, what_is_damaged
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.reader import Reader
 
 
@@ -49,7 +49,7 @@ class Losses:
 
         `empty` are series that are there without a point: one that damage is known of has lost all it had.
         """
-        self.fields -= {*there, *KINDS} - {*empty}
+        self.fields -= {*there, *DERIVED} - {*empty}
         missing = self.expected - len(there)
         self.nameless = max(0, missing - len(self.fields.difference(there)))
 
@@ -60,7 +60,7 @@ def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
         warnings.simplefilter("ignore", DamageWarning)
         checked: dict[tuple[str, int | None], str] = {}
         at = max((writer.at for writer in reader.projection().writers.values()), default=0.0)
-        for state, texts in reader.states(FILE_KINDS):
+        for state, texts in reader.states(FILES):
             at = math.nextafter(max(at, state.at), math.inf)
             yield from _op(reader, state, texts, at, checked, losses)
 
@@ -78,19 +78,19 @@ def _op(
         losses.blobs |= {name} if what and name else set()
         return bool(what)
 
-    if state.kind == FILE_SET:
+    if state.kind == MEMBERS:
         gone = [name for name, text in state.members.items() if is_damaged(text)]
         losses.files += [f"{state.path}/{name}" for name in gone]
         if gone:
             yield Members(state.path, {}, gone, False, at)
-    elif state.kind == FILE_SERIES:
+    elif state.kind in TEXTS:
         bad = {i for i, text in enumerate(texts) if is_damaged(text)}
         if bad:
-            found = reader.texts(state.path, FILE_SERIES)
+            found = reader.texts(state.path, state.kind)
             losses.files += [f"{state.path} at step {found.steps[i]:g}" for i in sorted(bad)]
             rows = [row for i, row in enumerate(zip(*found, strict=True)) if i not in bad]
             steps, kept, times = (list(column) for column in zip(*rows, strict=True)) if rows else ([], [], [])
-            yield Strings(state.path, kept, steps, [time / 1000 for time in times], True, at, FILE_SERIES)
+            yield Strings(state.path, kept, steps, [time / 1000 for time in times], True, at, state.kind)
     elif any(map(is_damaged, file_texts(state, texts))):
         losses.files.append(state.path)
         yield Delete(state.path, at)

@@ -24,17 +24,16 @@ from sqlalchemy.exc import DBAPIError
 from naiad import clock
 from naiad.disk import sync_folder
 from naiad.errors import DamagedData, DamageWarning, StorageError
+from naiad.kinds import DERIVED, SERIES
 from naiad.ops import Define, Op, encode_ops
 from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.derived import KINDS
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import position_row
-from naiad.storage.local.index.states import SERIES
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
 from naiad.storage.local.integrity.salvage import NAMELESS, salvage
@@ -196,7 +195,7 @@ def _writer_of(place: str) -> str:
 
 def _told(folder: RunDirectory, kept: Path | None, found: Findings, losses: Losses) -> Repair:
     reader = Reader(folder)
-    kinds = {path: kind for path, kind in reader.kinds().items() if path not in KINDS}
+    kinds = {path: kind for path, kind in reader.kinds().items() if path not in DERIVED}
     counts = {path: reader.count(path) for path, kind in kinds.items() if kind in SERIES}
     losses.settle(kinds, [path for path, count in counts.items() if not count])
     fields, files = tuple(sorted(losses.fields)), tuple(sorted(losses.files))
@@ -344,7 +343,7 @@ def _expected_fields(copy: RunDirectory) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
         try:
-            there = len([path for path in Reader(copy).kinds() if path not in KINDS])
+            there = len([path for path in Reader(copy).kinds() if path not in DERIVED])
         except DamagedData:
             there = 0
     coverage = Coverage() if copy.seal.exists() else read_coverage(copy)

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Table, delete, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from naiad.kinds import LINES, POINTS, SERIES, TEXTS
 from naiad.scalars import pack_text
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
@@ -34,7 +35,7 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.storage.local.index.series import as_they_came, decoded, facts_of
-from naiad.storage.local.index.states import FLOAT_SERIES, SERIES, STRING_SERIES, TEXT_SERIES, FieldState, Series
+from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.layout import RunDirectory
@@ -237,7 +238,7 @@ def _set_right(index: Index, connection: Connection, projection: Projection, cha
 
 def _add_nameless(index: Index, connection: Connection, projection: Projection, number: int, changes: Changes) -> None:
     rows = index.chunks(connection, number)
-    kind = STRING_SERIES if rows and rows[0].data[:1] == b"T" else FLOAT_SERIES
+    kind = LINES if rows and rows[0].data[:1] == b"T" else POINTS
     state = FieldState(f"{NAMELESS}/field_{number}", kind, number)
     projection.add(state)
     changes.new_fields.append(state)
@@ -253,7 +254,7 @@ def _recount(index: Index, connection: Connection, state: FieldState, shares: li
         connection.execute(insert(schema.chunk), rows)
     state.forget_points()  # and whose they were, since it is not known which piece is lost
     state.pieces = len(pieces)
-    if state.kind in TEXT_SERIES:
+    if state.kind in TEXTS:
         state.series = _text_facts(rows)
     else:
         for piece in pieces:

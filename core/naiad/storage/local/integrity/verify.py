@@ -14,6 +14,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from naiad import ids
 from naiad.errors import DamagedData
+from naiad.kinds import SERIES, TEXTS
 from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
@@ -26,7 +27,7 @@ from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import decode_pyramid
 from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
-from naiad.storage.local.index.states import SERIES, TEXT_SERIES, FieldState
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
@@ -251,7 +252,7 @@ def _chunk_damages(index: Index, connection: Connection, state: FieldState, shar
         yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
         return
     for row in rows:
-        what = _chunk_damage(row, is_text=state.kind in TEXT_SERIES)
+        what = _chunk_damage(row, is_text=state.kind in TEXTS)
         if what is not None:
             yield Damage(file, f"chunk {row.key & 0xFFFFFF} {what}", state.path)
     count = sum(shares) + sum(row.count for row in rows)
