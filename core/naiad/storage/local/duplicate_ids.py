@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 
 def namesakes(catalog: Path, name: str) -> list[str]:
-    """The uids that have this `sys/id`, as the catalog knew them when it was read last.
+    """Return the uids with this `sys/id` in the catalog as it was last read.
 
     Opening a run asks this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
     """
