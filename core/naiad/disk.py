@@ -179,7 +179,7 @@ def write_all(fd: int, data: bytes | memoryview, at: int | None = None) -> None:
     """Write all of it, however little the disk takes at once: at an offset, or where the descriptor stands.
 
     Raises:
-        OSError: the disk refuses the rest.
+        OSError: the disk takes no more.
     """
     view = memoryview(data)
     while view:

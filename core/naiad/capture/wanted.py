@@ -50,7 +50,7 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
     """Check the arguments about capturing and return the options.
 
     Raises:
-        NaiadTypeError: one of them is not what it should be.
+        NaiadTypeError: one of them has a wrong type.
     """
     default = _default()
     if default is None:
