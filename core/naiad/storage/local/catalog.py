@@ -62,7 +62,7 @@ _own = _Own()
 
 
 class Catalog:
-    """The catalog of one store: of what lies in its folders, under the ids that its register knows."""
+    """The catalog of one store: an index of its folders, under the ids of its register."""
 
     def __init__(self, layout: Layout, ids: Register) -> None:
         self._layout = layout
@@ -236,7 +236,7 @@ class Catalog:
     def _stale(
         self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]
     ) -> Iterator[tuple[RunDirectory, Stamp]]:
-        """The folders that are not as they were when they were read; of a sealed one the seal tells."""
+        """Return the folders that have changed since they were read."""
         for folder in folders:
             before = known.get(folder.uid)
             if before and before.seal and folder.uid not in marks and before.seal == seal_stamp(folder):

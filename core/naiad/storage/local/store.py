@@ -111,7 +111,7 @@ class Store:
                 claim(self.root / "format", f"{FORMAT}\n")
 
     def _has_format(self) -> bool:
-        """Whether the store says in which format it is; False of a folder that is not begun.
+        """Whether the store has its format file; False for a folder that is not initialized.
 
         Raises:
             StoreNotWritable: what it says is no format.
@@ -366,6 +366,6 @@ def _refuse_planted(place: Path) -> None:
 
 
 def _meant(name: str) -> ContainerKind:
-    """The kind to speak of where nothing has this name and any kind would do."""
+    """Return the container kind to name in a not-found message when the caller gave none."""
     kind = kind_of_id(name)
     return RUN if kind is None or kind is PROJECT else kind  # a uid looks like the id of a project

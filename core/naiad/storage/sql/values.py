@@ -1,4 +1,4 @@
-"""The tables of the catalog, and how what is known of a container gets into them.
+"""The tables of the catalog, and writing the facts of containers into them.
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
 What a container has of a field is a **cell**, kept twice: all cells of a container together in its own row, to be
@@ -133,7 +133,7 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalog keeps of one container; `cells` by path and kind."""
+    """The catalog's facts of one container; `cells` by path and kind."""
 
     uid: str
     kind: str

@@ -118,7 +118,7 @@ class Fold:
         return [each for each in projection.shadowed() if (each.path, each.kind) in own]
 
     def known_positions(self) -> dict[str, tuple[int, bool]]:
-        """How far each journal file is in the index now, whoever folded it; likewise whether that is all of it.
+        """Return the folded position of each journal file, and whether that is its end.
 
         Raises:
             StorageError: the disk or the index refuses.
@@ -131,7 +131,7 @@ class Fold:
             raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
 
     def forget(self) -> None:
-        """Drop what is remembered."""
+        """Forget the remembered projection."""
         self._projection = None
 
     def _open(self) -> Index:

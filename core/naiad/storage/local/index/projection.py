@@ -1,4 +1,4 @@
-"""The projection of a run: its fields as the ops say they are. The one place where ops take effect.
+"""The projection of a run: the fields that its ops add up to. The one place where ops take effect.
 
 The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
 float series never pass through it: it only knows which number of which writer means which field.
@@ -81,7 +81,7 @@ class Projection:
         return next((state for kind, state in kinds.items() if (path, kind) not in hidden), None)
 
     def hidden(self) -> dict[tuple[str, str], FieldState]:
-        """The fields that are not shown, by path and kind, and what is shown instead of each."""
+        """Return the hidden fields by path and kind, with the field shown instead of each."""
         if self._hidden[0] != self.version:
             self._hidden = (self.version, self._decide() if self._contested else {})
         return self._hidden[1]
@@ -91,7 +91,7 @@ class Projection:
         return [Shadowed(path, kind, by.path, by.kind) for (path, kind), by in self.hidden().items()]
 
     def _decide(self) -> dict[tuple[str, str], FieldState]:
-        """The rule for what processes defined without knowing of each other: the one that was defined first is shown.
+        """Decide conflicts: of fields defined independently, the one defined first is shown.
 
         That holds for two kinds at one path, and for a field and others below it. Nothing is removed.
         """
@@ -120,7 +120,7 @@ class Projection:
             yield from kinds.values()
 
     def add(self, state: FieldState) -> None:
-        """Put a state that the index knows in its place."""
+        """Add a state loaded from the index."""
         self.version += 1
         if state.kind == DELETED:
             self.tombstones[state.path] = state
@@ -215,7 +215,7 @@ class Projection:
         return (None if since == math.inf else state), since
 
     def heir(self, state: FieldState, writer: str) -> None:
-        """Bring a series back, or say that it is older than was known, for points that are younger than a deletion."""
+        """Revive a series, or date it back, for points younger than a deletion."""
         grave = self.tombstones[state.path]
         first = _deletions(grave).last(state.kind, writer)
         self.touch(state)
@@ -251,7 +251,7 @@ class Projection:
                 self._bury(state)
 
     def touch(self, state: FieldState) -> None:
-        """Note that the index has to be told of this state."""
+        """Mark a state as changed, so that the next fold writes it."""
         self.touched[id(state)] = state
 
     def alive(self, path: str, kind: str) -> FieldState | None:
@@ -274,7 +274,7 @@ class Projection:
         return self._write(path, kind, writer.name, at, first)
 
     def _came_before(self, grave: FieldState, kind: str, name: str, last: Key) -> None:
-        """Take in that a writer wrote before a deletion, when what it wrote later may be known already."""
+        """Apply ops that a writer wrote before a deletion, when later ones may be applied already."""
         state = self.alive(grave.path, kind)
         is_known = name in _deletions(grave).continuing.get(kind, ())
         self._continue(grave, kind, name)
@@ -326,7 +326,7 @@ class Projection:
             self.touch(grave)
 
     def _remove(self, path: str, writer: WriterState, at: float, only: str = ANY) -> None:
-        """Remove what this writer wrote at a path until now, and what others wrote before `at`; keep the deletion.
+        """Delete this writer's content at a path, and that of others before `at`; remember the deletion.
 
         `only` leaves other kinds alone: who begins a series anew does not know of them.
         """
@@ -440,7 +440,7 @@ class Projection:
             self.touched.pop(id(state), None)
 
     def _renumber(self, state: FieldState) -> None:
-        """Let the rows of a state in the index go; what is left of it gets another number."""
+        """Drop the rows of a state from the index; the rest gets a new number."""
         if state.id:
             self.retired.append(state.id)
             self.renumbered.add(id(state))
@@ -558,7 +558,7 @@ _EFFECTS: dict[type, Callable[[Projection, WriterState, Any, float], None]] = {
 
 
 def _seniority(state: FieldState) -> tuple[float, str, str, str]:
-    """What decides between rivals; where a deletion left two of them, that is path and kind."""
+    """Return the sort key of conflicting fields; after a deletion, path and kind."""
     return state.defined_at, state.defined_by, state.path, state.kind
 
 

@@ -36,7 +36,7 @@ class JournalClosed(RuntimeError):
 
 
 class Journal:
-    """What one process has written to one run and has not yet handed to the index."""
+    """The data that one process has written to one run and not yet folded."""
 
     def __init__(self, directory: int, writer: str, tuning: Tuning, *, is_mapped: bool) -> None:
         self.directory = LogDirectory(directory, writer)
@@ -128,7 +128,7 @@ class Journal:
         return {path: define.fid for path, define in self._definitions.items()}, self._last_number
 
     def definitions(self) -> list[Define]:
-        """What the field numbers mean, for a forked child that goes on using them.
+        """Return the definitions of field numbers, for a forked child that uses them.
 
         Each is as old as it was, and just behind one that began anew: what anybody deletes later stays deleted.
         """
@@ -136,7 +136,7 @@ class Journal:
         return [Define(define.fid, define.path, False, math.nextafter(define.at, math.inf)) for define in known]
 
     def inherit(self, definitions: Sequence[Define], last: int) -> None:
-        """In a forked child: say again what the inherited numbers mean."""
+        """Write the inherited definitions again, in a forked child."""
         with self.directory.lock:
             self._definitions, self._last_number = {}, last
             if definitions:
@@ -260,7 +260,7 @@ class Journal:
             return self.op_log.conclude(self.point_log.missing(), self.point_log.count)
 
     def close(self) -> None:
-        """Refuse everything from now on, and put what there is into its final form.
+        """Close for all writes, and finish the files.
 
         Raises:
             OSError: the disk refuses that form; what it holds is as good without.
