@@ -79,7 +79,7 @@ class NaiadError(Exception):
             setattr(self, name, fact)
 
     def __str__(self) -> str:
-        """Return the message as it was written; KeyError alone would put it in quotes. Without one, say what it is."""
+        """Return the message without the quotes of KeyError, or a description of the class."""
         message = str(self.args[0]) if self.args else ""
         return message or str(type(self).__doc__).partition("\n\n")[0]
 

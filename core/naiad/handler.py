@@ -46,7 +46,7 @@ class Root(Protocol):
 
     @property
     def handler_class(self) -> type[Handler]:
-        """What brackets give."""
+        """The class of handlers that brackets return."""
 
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler: ...
 

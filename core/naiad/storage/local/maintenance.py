@@ -1,4 +1,4 @@
-"""Maintenance of a run: when and what to fold, and how a run is finished.
+"""Maintenance of a run: selecting files to fold, folding them, and sealing.
 
 A journal file belongs to this process, to another writer that may still write it, or to nobody: its writer stopped in
 order, or is proven dead. What belongs to nobody is folded and removed by the next writer. Of another's file is only

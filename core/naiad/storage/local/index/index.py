@@ -77,7 +77,7 @@ class Index:
 
     @contextmanager
     def view(self) -> Iterator[Connection]:
-        """Open the index for reading. SQLite refuses to commit after a damaged page; a reader does not commit."""
+        """Open the index for reading, without a commit, which SQLite rejects after a damaged page."""
         with holding_forks(), self.engine.connect() as connection:
             yield connection
 
