@@ -34,7 +34,7 @@ from naiad.errors import (
 from naiad.settings import setting
 from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.local.claims import claim, refusals
-from naiad.storage.local.duplicate_ids import namesakes
+from naiad.storage.local.duplicate_ids import duplicate_uids
 from naiad.storage.local.ids import Register, kind_of_id
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -238,7 +238,7 @@ class Store:
         """The folder that an id of this store means, if no other that lies here has the same."""
         folder = self._lying(self.register.uid(name))
         if folder is not None:
-            known = {folder.uid, *namesakes(self.root / "catalog.db", name)}
+            known = {folder.uid, *duplicate_uids(self.root / "catalog.db", name)}
             if len(known) > 1:  # the rows were not checked
                 known &= {folder.uid, *(row.uid for row in self._listed(name))}
             self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
