@@ -211,7 +211,7 @@ class Catalog:
                 and connection.execute(select(about.c.listed)).scalar() == listed
             )
             known = stamps(connection, marks if is_listed else None)
-        watched = self._lying({*marks, *known}) if is_listed else self._layout.folders()
+        watched = self._directories({*marks, *known}) if is_listed else self._layout.folders()
         folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
         stale = list(self._stale(folders.values(), marks, known))
@@ -254,7 +254,7 @@ class Catalog:
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
-    def _lying(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
+    def _directories(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
         for uid in uids:
             places = (self._layout.folder(uid, kind) for kind in KINDS)
             yield from (folder for folder in places if folder.path.is_dir())

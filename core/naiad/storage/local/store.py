@@ -225,7 +225,11 @@ class Store:
             NewerFormat: a later release made the store.
         """
         self._has_format()
-        folder = self._own(name) or self._lying(name) or self._copied_in(name, kind or _meant(name))
+        folder = (
+            self._by_registered_id(name)
+            or self._directory(name)
+            or self._by_own_id(name, kind or _kind_for_message(name))
+        )
         if kind is not None and folder.kind is not kind:
             raise kind.not_found(
                 f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}"
@@ -234,14 +238,14 @@ class Store:
             )
         return folder
 
-    def _own(self, name: str) -> RunDirectory | None:
+    def _by_registered_id(self, name: str) -> RunDirectory | None:
         """The folder that an id of this store means, if no other that lies here has the same."""
-        folder = self._lying(self.register.uid(name))
+        folder = self._directory(self.register.uid(name))
         if folder is not None:
             known = {folder.uid, *duplicate_uids(self.root / "catalog.db", name)}
             if len(known) > 1:  # the rows were not checked
                 known &= {folder.uid, *(row.uid for row in self._listed(name))}
-            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
+            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._directory(uid)))
         return folder
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
@@ -252,7 +256,7 @@ class Store:
                 run_id=name,
             )
 
-    def _lying(self, uid: str) -> RunDirectory | None:
+    def _directory(self, uid: str) -> RunDirectory | None:
         """The folder with this name, if it is there."""
         if not ids.is_uid(uid):
             return None
@@ -261,7 +265,7 @@ class Store:
     def _listed(self, name: str) -> list[Summary]:
         return [row for row in self.catalog().rows(kind=None, is_trashed=None) if row.id == name]
 
-    def _copied_in(self, name: str, kind: ContainerKind) -> RunDirectory:
+    def _by_own_id(self, name: str, kind: ContainerKind) -> RunDirectory:
         found = self._listed(name) if self.root.is_dir() else []
         if found:
             self._refuse_several(found[0].kind, name, [row.uid for row in found])
@@ -365,7 +369,7 @@ def _refuse_planted(place: Path) -> None:
         )
 
 
-def _meant(name: str) -> ContainerKind:
+def _kind_for_message(name: str) -> ContainerKind:
     """Return the container kind to name in a not-found message when the caller gave none."""
     kind = kind_of_id(name)
     return RUN if kind is None or kind is PROJECT else kind  # a uid looks like the id of a project
