@@ -88,7 +88,7 @@ class Maintenance:
             noting.note_index(head.folds, head.points, head.fields)
         self.folds += 1
         self._clear(journal, done)
-        self._bury({me})
+        self._remove_dead_leases({me})
         if dead:
             alive = {writer for writer, each in leases.items() if not each.is_dead}
             self._drop_sums(alive | {me, noting.writer})
@@ -167,7 +167,7 @@ class Maintenance:
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
         self._refuse_damage()
-        self._bury({me})
+        self._remove_dead_leases({me})
         write_seal(self._folder)
 
     def _refuse_damage(self) -> None:
@@ -214,7 +214,7 @@ class Maintenance:
             else:
                 file.path.unlink(missing_ok=True)
 
-    def _bury(self, own: set[str]) -> None:
+    def _remove_dead_leases(self, own: set[str]) -> None:
         """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""
         journal = self._folder.journal
         with_files = {file.writer for file in list_journal(journal)} | own

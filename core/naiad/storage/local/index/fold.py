@@ -295,7 +295,7 @@ def _by_field(
                 is_late = (fields == number) & is_after(records["time"], since)
                 fields[(fields == number) & ~is_late] = 0
                 if is_late.any():
-                    projection.heir(state, writer)
+                    projection.revive_after_deletion(state, writer)
                 else:
                     state = None
         if state is not None:

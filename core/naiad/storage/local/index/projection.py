@@ -214,7 +214,7 @@ class Projection:
         since = self._since(grave, state.kind, writer)
         return (None if since == math.inf else state), since
 
-    def heir(self, state: FieldState, writer: str) -> None:
+    def revive_after_deletion(self, state: FieldState, writer: str) -> None:
         """Revive a series, or date it back, for points younger than a deletion."""
         grave = self.tombstones[state.path]
         first = _deletions(grave).last(state.kind, writer)
@@ -244,11 +244,11 @@ class Projection:
         continuing = _deletions(self.tombstones[state.path]).continuing.get(state.kind, ())
         for writer in writers:
             if writer in continuing:
-                self.heir(state, writer)
+                self.revive_after_deletion(state, writer)
         if not writers:
             state.remnant = None
             if not self._is_alive(state):
-                self._bury(state)
+                self._retire(state)
 
     def touch(self, state: FieldState) -> None:
         """Mark a state as changed, so that the next fold writes it."""
@@ -375,7 +375,7 @@ class Projection:
             self._drop_indexed(state, since)
         self._date_points(state, grave)
         if not self._is_alive(state):
-            self._bury(state)
+            self._retire(state)
 
     def _drop_indexed(self, state: FieldState, since: dict[str, float]) -> None:
         if state.pieces and max(since[name] for name in state.point_writers()) > -math.inf:
@@ -421,8 +421,8 @@ class Projection:
     def _is_alive(self, state: FieldState) -> bool:
         return bool(state.spans() or state.texts or state.lines or state.pieces or state.remnant)
 
-    def _bury(self, state: FieldState) -> None:
-        """Show a field no more."""
+    def _retire(self, state: FieldState) -> None:
+        """Take a field out of the shown ones."""
         self.version += 1
         kinds = self.fields.get(state.path, {})
         if kinds.get(state.kind) is state:

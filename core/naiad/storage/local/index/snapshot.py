@@ -251,7 +251,7 @@ class Snapshot:
         if tail is not None:
             for writer, number, state, since in orphans:
                 if tail.has_since(writer, number, since):
-                    self.projection.heir(state, writer)
+                    self.projection.revive_after_deletion(state, writer)
 
     def _load(self) -> None:
         """Load the index, if there is one and it has changed."""
