@@ -176,7 +176,7 @@ class Catalog:
             yield connection
 
     def _in_memory(self) -> Engine:
-        """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
+        """Return a catalog in memory, filled from the one on disk and kept for further queries."""
         engine = _own.engines.get(self._layout.root)
         if engine is None:
             with tempfile.TemporaryDirectory(prefix="naiad-") as folder:

@@ -355,7 +355,7 @@ def _place(named: object) -> Path:
 
 
 def _refuse_planted(place: Path) -> None:
-    """Use no store, or link to one, that somebody else may have put into a folder like /tmp to get at runs.
+    """Raise for a store or link that another user may have planted in a folder like /tmp.
 
     Raises:
         NotPermitted: it belongs to another user, and anybody may write the folder it is in.

@@ -62,7 +62,7 @@ def open_locked(path: Path) -> Engine:
 
 
 def open_for_reading(path: Path, *, is_final: bool) -> Engine:
-    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made.
+    """Open an engine with one read-only connection. `is_final`: without writers, so without locks and files.
 
     Raises:
         PermissionError: this user may not read it.
@@ -145,7 +145,7 @@ def open_in_memory(begin_with: Path | None = None) -> Engine:
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
-    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold.
+    """Leave WAL mode, so that a finished index is one file that read-only media can hold.
 
     SQLite refuses that while a reader has the file open. So a copy without WAL takes its place; it is also as small as
     it can be. Who still reads the old file ends with it in peace.

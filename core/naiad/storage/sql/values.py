@@ -125,7 +125,7 @@ SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "
 
 
 class Stamp(NamedTuple):
-    """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
+    """A stamp that changes with every write to a container; empty where file times are unreliable."""
 
     files: str
     seal: str
@@ -198,7 +198,7 @@ def _damaged(table: str, number: int) -> DamagedData:
 
 
 def put(connection: Connection, entries: list[Entry]) -> None:
-    """Bring what is known of some containers up to date; of what was known before, only what differs is touched."""
+    """Update the facts of some containers, touching only rows that differ."""
     known = _known(connection, [entry.uid for entry in entries])
     last = _last_number(connection, container)
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})

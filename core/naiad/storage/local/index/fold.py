@@ -188,7 +188,7 @@ def _absorb(
 
 @dataclass(frozen=True)
 class _Part:
-    """What one file holds beyond its position: records of a segment, frames of an ops file."""
+    """The unfolded part of one file: records of a segment, frames of an ops file."""
 
     source: Source[Any]  # of any place: a part is read
     start: int
