@@ -76,7 +76,7 @@ class Fold:
         """The files folded to their end here. Another process may have done so too, for a writer it took for dead."""
 
     def fold(self, sources: Iterable[Source[File]]) -> list[File]:
-        """Put what the sources hold into the index; the files that are folded whole and may go.
+        """Fold the sources into the index; return the files that are folded whole and may be removed.
 
         Raises:
             StorageError: the disk or the index refuses; nothing was changed.
@@ -200,7 +200,7 @@ class _Part:
 
 
 def _read(sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
-    """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
+    """Read the unfolded parts, segments first, so that their numbers are defined in the ops read later.
 
     Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
     """
