@@ -69,7 +69,7 @@ class Container:
         self[path].pop()
 
     def _ipython_key_completions_(self) -> list[str]:
-        """Return what may follow in brackets, for notebooks."""
+        """Return the top-level names, for completion in notebooks."""
         self._session.refresh_for_display()
         return self._session.tree.completions()
 
@@ -132,7 +132,7 @@ class Container:
     # What exists
 
     def exists(self, path: str) -> bool:
-        """Whether a field or namespace is at a path. What other processes have written counts."""
+        """Whether a field or namespace is at a path, also of other processes."""
         if not isinstance(path, str):
             raise NaiadTypeError(f"exists() takes a path as a str, not {shown(path)}.")
         place = paths.parse_or_root(path)
@@ -169,7 +169,7 @@ class Container:
         return self._state
 
     def lock(self) -> threading.RLock:  # type: ignore[valid-type,unused-ignore]  # a function before Python 3.13
-        """Return the lock that keeps other threads from changing what exists while it is held."""
+        """Return the lock that keeps other threads from changing the tree."""
         return self._session.lock
 
     def start(self) -> None:
@@ -192,7 +192,7 @@ class Container:
             self._session.writer.wait()
 
     def sync(self, *, wait: bool = True) -> None:
-        """Put everything on disk and learn what other processes have added.
+        """Store everything on disk and load the fields of other processes.
 
         Args:
             wait: only learn, when False.

@@ -179,7 +179,7 @@ def write_all(fd: int, data: bytes | memoryview, at: int | None = None) -> None:
     """Write all of it, however little the disk takes at once: at an offset, or where the descriptor stands.
 
     Raises:
-        OSError: the disk refuses the rest.
+        OSError: the disk takes no more.
     """
     view = memoryview(data)
     while view:
@@ -229,7 +229,7 @@ def replacing(destination: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
-    """Make a file that nobody sees before the block has filled it; its descriptor, which stays open.
+    """Create a file that is hidden until the block has filled it, and yield its open descriptor.
 
     Raises:
         OSError: nothing is left behind.
@@ -273,7 +273,7 @@ def allocate(fd: int, size: int) -> None:
 
 
 def close(fd: int) -> None:
-    """Give a descriptor back. If the disk refuses at last what was written, the sync before has said so."""
+    """Close a descriptor, ignoring late errors, which the sync before has raised."""
     with contextlib.suppress(OSError):
         os.close(fd)
 

@@ -15,7 +15,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           MissingParameter                        a new model without a key, a new version without a model: parameter
           LegacyUsage                             arguments and methods of Neptune's API before 1.0
           InvalidQuery                            a text that is no query: query, column
-          UnsupportedLocation                     track_files() of a scheme nobody knows, or with a *: location
+          UnsupportedLocation                     track_files() of an unknown scheme, or with a *: location
         UnsafeName                                a name that would lead out of the folder it is for: path
       MissingField(AttributeError, KeyError)      nothing is stored at the path: path
       WrongVerb(AttributeError, TypeError)        append() on a Float, and the like: path
@@ -28,12 +28,12 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         ModelKeyTaken, ProjectExists
       InactiveContainer(RuntimeError)             used after stop()
         InactiveRun, InactiveModel, InactiveModelVersion, InactiveProject
-      BeingWritten(RuntimeError)                  what a process is writing cannot be deleted: run_id
-      NotInTrash(ValueError)                      what is not in the trash cannot be deleted: run_id
+      BeingWritten(RuntimeError)                  a container that is being written cannot be deleted: run_id
+      NotInTrash(ValueError)                      only containers in the trash can be deleted: run_id
       NeedsServer(NotImplementedError)            members and workspaces, which a folder does not have
       ProtectedPath(ValueError)                   a path only naiad writes: path
         ProtectedStage                            sys/stage, which change_stage() changes
-      StorageError(OSError)                       the disk said no: errno, filename
+      StorageError(OSError)                       the disk failed: errno, filename
         StoreNotWritable, SyncFailed
         NotPermitted(PermissionError)             a run or a store of another user
       FileError(OSError)                          a file of the user's cannot be taken in: path, errno
@@ -42,12 +42,12 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
           FileNotInSet(KeyError)                  a name that a file set has not
         UnreadableFile(PermissionError)
         UnsupportedFile(ValueError)               a folder, a pipe, a device: what
-        OriginalError                             a tracked file is not what it was
+        OriginalError                             a tracked file has changed
           OriginalMissing(FileNotFoundError), OriginalChanged(ValueError)
-        RemoteError                               the storage behind a URL said no
+        RemoteError                               the storage behind a URL failed
       MissingPackage(ImportError)                 an optional package is not installed: package
       AliasTooLate(ImportError)                   naiad.as_neptune after another package named neptune
-      DamagedData(ValueError)                     bytes that are not what was written: file, offset, what
+      DamagedData(ValueError)                     bytes that differ from those written: file, offset, what
       NewerFormat(ValueError)                     a store written by a later release
 
     NaiadWarning(UserWarning)
@@ -79,7 +79,7 @@ class NaiadError(Exception):
             setattr(self, name, fact)
 
     def __str__(self) -> str:
-        """Return the message as it was written; KeyError alone would put it in quotes. Without one, say what it is."""
+        """Return the message without the quotes of KeyError, or a description of the class."""
         message = str(self.args[0]) if self.args else ""
         return message or str(type(self).__doc__).partition("\n\n")[0]
 

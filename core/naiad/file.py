@@ -37,7 +37,7 @@ class File(Value):
 
     Args:
         path: where the file is.
-        content: what is in the file, where there is no path.
+        content: the bytes of the file, where there is no path.
         extension: of the stored file, exactly as given; that of the path, or nothing, if it is None.
     """
 
@@ -131,7 +131,7 @@ class File(Value):
         An array has the shape (height, width), with 1, 3 or 4 channels as its last dimension if at all.
 
         Args:
-            image: what to draw.
+            image: the object to draw.
             autoscale: multiply values by 255 if all of them are between 0 and 1.
 
         Raises:
@@ -151,10 +151,10 @@ class File(Value):
     def as_html(chart: Any, **kwargs: Any) -> File:
         """Write an object as a page that needs no internet: an interactive chart, a data frame, a figure.
 
-        What no plugin knows is written as notebooks show it, if it has a `_repr_html_()`.
+        An object that no plugin converts is written as notebooks show it, if it has a `_repr_html_()`.
 
         Args:
-            chart: what to write.
+            chart: the object to write.
             **kwargs: for the library of the chart; `include_plotlyjs="cdn"` makes plotly's page small, and in
                 need of internet.
 
@@ -184,7 +184,7 @@ class File(Value):
         """Make a file of anything that can be uploaded; a text is a path.
 
         Args:
-            value: a path, bytes, a stream, or what `as_image` and `as_html` take.
+            value: a path, bytes, a stream, or an object for `as_image` or `as_html`.
             **kwargs: for `as_html`.
 
         Raises:

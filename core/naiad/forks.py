@@ -1,8 +1,17 @@
-"""Forks wait for SQLite and for late imports.
+"""The gate for forks: a fork waits while another thread is inside SQLite or a late import.
 
-A child forked while another thread is inside one inherits a mutex, or a module half made, that nobody will ever release
-or finish. Who holds forks back passes the gate together, a fork passes it alone. Nobody waits long: a fork that has
-waited for `FORK_SECONDS` goes on, because a training that stands still is worse than a child that may not read.
+A child forked at such a moment inherits a locked mutex, or a module half made, that no thread of its own will ever
+release or finish. Waiting is bounded: after `FORK_SECONDS` the fork proceeds, because training that stands still is
+worse than a child that may not read.
+
+    thread in SQLite, stop(), fold       forking thread                    child
+    ------------------------------       --------------                    -----
+    holding_forks(): inside = 1
+      use SQLite                         os.fork() -> close the gate,
+    inside = 0, notify  -------------->    wait until inside == 0
+    next one waits at the gate           fork                     ----->   a gate of its own, open
+    goes on  <--------------------------  open the gate                    followers: forked(), which gives
+                                                                           each run a journal of its own
 """
 
 from __future__ import annotations

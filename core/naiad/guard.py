@@ -26,9 +26,9 @@ class Attempt:
     A class and no generator, because it is entered for every batch that is logged.
 
     Args:
-        adapter: what the user gave to the framework, for the warning.
+        adapter: the name of the user's object, for the warning.
         place: the namespace that the adapter writes to.
-        doing: what is attempted, as a verb: "log the model's summary".
+        doing: the attempted action, as a verb: "log the model's summary".
         besides: exceptions that are raised as ever.
         hide: makes the text of an exception one that may be written; it may hold a password.
 

@@ -1,7 +1,7 @@
 """The handler: a path bound to a run, offering every verb, whether a field is there or not.
 
 Appending a float to a known series is the hot path of the whole library, so it is written out in `Handler.append`: no
-lock, no call that is not needed, nothing allocated. Whatever is unusual goes to `_append_slowly`.
+lock, no call that is not needed, nothing allocated. Every unusual call goes to `_append_slowly`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Root(Protocol):
 
     @property
     def handler_class(self) -> type[Handler]:
-        """What brackets give."""
+        """The class of handlers that brackets return."""
 
     def _find(self, base: str, text: object, known: dict[str, Handler]) -> Handler: ...
 
@@ -91,7 +91,7 @@ class Root(Protocol):
 class Handler(Source):
     """A place in a run: a field, a namespace, or nothing yet.
 
-    What it becomes is decided by the first verb: `append(0.5)` makes a FloatSeries, `assign("x")` a String. A handler
+    The first verb decides its kind: `append(0.5)` makes a FloatSeries, `assign("x")` a String. A handler
     of a namespace takes relative paths in brackets, and dicts in `assign`, `append` and `extend`.
 
     >>> train = run["train"]
@@ -184,7 +184,7 @@ class Handler(Source):
     ) -> None:
         """Add a point to a series; with a dict, one to each series below.
 
-        The first value decides: a number makes a FloatSeries, a text a StringSeries, and what a file can be made of
+        The first value decides: a number makes a FloatSeries, a text a StringSeries, and a file-like value
         (a `File`, a figure, an image, an array, a `pathlib.Path`) a FileSeries. Steps may come in any order.
 
         Args:
@@ -192,8 +192,8 @@ class Handler(Source):
             step: any number; the one after the last point's if None.
             timestamp: seconds since 1970 or a datetime; now if None.
             wait: return when the point is on disk, safe against a power cut.
-            name: what a file is called.
-            description: what there is to say of a file.
+            name: the name of a file.
+            description: the description of a file.
         """
         series = self._series
         fid = series.fid
@@ -358,14 +358,14 @@ class Handler(Source):
         """Record names, locations and hashes of files without storing their content.
 
         Args:
-            path: a file or folder, here or behind a URL: `s3://`, `gs://`, or what fsspec knows.
+            path: a file or folder, here or behind a URL: `s3://`, `gs://`, or another scheme of fsspec.
             destination: a folder in the artifact to put them into.
             wait: return when this is on disk, safe against a power cut.
             progress_bar: False for none, or a class of your own.
 
         Raises:
             EmptyLocation: there is no file.
-            UnsupportedLocation: nothing installed knows such a URL.
+            UnsupportedLocation: no installed package supports the URL.
             FileError: the files cannot be read.
         """
         session = self._container._session

@@ -1,7 +1,7 @@
 """The hooks: signatures and their documentation. This file is the manual for plugin authors.
 
 Mark a function of the same name with `hookimpl`, and name its module in the entry-point group `naiad`. A function
-may leave out arguments it does not need. All hooks are asked at boundaries, never for each logged point.
+may leave out arguments it does not need. All hooks are called at boundaries, never for each logged point.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ hookimpl = pluggy.HookimplMarker("naiad")
 def naiad_convert(value: object) -> Scalar | Mapping[str, object] | Value | None:
     """Turn a framework's own object into a value that a field accepts, or return None to pass.
 
-    Asked when a user assigns, appends or uploads something that no field takes as it is. A mapping becomes one
+    Called when a user assigns, appends or uploads an object that no field takes as it is. A mapping becomes one
     field for each of its items. The answer is not converted again.
     """
 
@@ -37,11 +37,11 @@ def naiad_convert(value: object) -> Scalar | Mapping[str, object] | Value | None
 def naiad_image(subject: object, autoscale: bool) -> bytes | None:
     """Draw an object as an image and return it as the bytes of a PNG, or return None to pass.
 
-    Asked by `File.as_image`. To refuse a subject with words for the user, such as an array without pixels, raise an
+    Called by `File.as_image`. To reject a subject with words for the user, such as an array without pixels, raise an
     error of naiad's own.
 
     Args:
-        subject: what the user gave.
+        subject: the user's object.
         autoscale: bring values between 0 and 1 to the range of a pixel; meant for arrays.
     """
 
@@ -50,11 +50,11 @@ def naiad_image(subject: object, autoscale: bool) -> bytes | None:
 def naiad_html(subject: object, options: Mapping[str, object]) -> str | None:
     """Write an object as an HTML page and return it, or return None to pass.
 
-    Asked by `File.as_html`. The page must draw without internet, and text from the subject must be escaped in it.
+    Called by `File.as_html`. The page must draw without internet, and text from the subject must be escaped in it.
 
     Args:
-        subject: what the user gave.
-        options: the keywords the user gave, for any plugin; leave alone those you do not know.
+        subject: the user's object.
+        options: the user's keywords, for any plugin; ignore those you do not support.
     """
 
 
@@ -62,7 +62,7 @@ def naiad_html(subject: object, options: Mapping[str, object]) -> str | None:
 def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
     """Return the driver of a storage's files, or None to pass.
 
-    Asked by `track_files` for what it is given, and when tracked files are downloaded, for each of them.
+    Called by `track_files` for its location, and for each tracked file when it is downloaded.
 
     Args:
         scheme: of the location, in lower case, such as `s3`; `file` for paths without one.
@@ -73,7 +73,7 @@ def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
 def naiad_integration() -> Integration | None:
     """Return the description of an integration: its adapter and its mapping.
 
-    Asked by `naiad plugins`, by docs and by tests, never by a run. Nothing of the framework may be imported for it.
+    Called by `naiad plugins`, by docs and by tests, never by a run. It must import nothing of the framework.
     """
 
 
@@ -81,7 +81,7 @@ def naiad_integration() -> Integration | None:
 def naiad_describe(subject: object) -> Mapping[str, object] | None:
     """Describe a model or an estimator as a namespace of plain values, or return None to pass.
 
-    Asked by `naiad.utils.describe`, whose answer can be assigned: `run["model"] = describe(model)`.
+    Called by `naiad.utils.describe`, whose result can be assigned: `run["model"] = describe(model)`.
     """
 
 
@@ -90,8 +90,8 @@ def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
     """Return background sources for a run that is being opened, or None. They are started and stopped with the run.
 
     Args:
-        options: what the user gave to `init_run`, by the names of its arguments; of interest are those about capturing,
-            such as `capture_hardware_metrics`. None where the user said nothing.
+        options: the user's arguments of `init_run`, by name; of interest are those about capturing,
+            such as `capture_hardware_metrics`. None where the user gave none.
     """
 
 
@@ -99,7 +99,7 @@ def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
 def naiad_run_started(run: Loggable) -> None:
     """Do something with a run that this process has just opened to write to, new or not.
 
-    Like the two below it is not asked for read-only runs, nor in children that use a run of their parent.
+    Like the two below it is not called for read-only runs, nor in children that use a run of their parent.
     """
 
 

@@ -72,7 +72,7 @@ class Names:
         return self._paths[text]
 
     def put(self, name: object, value: Any) -> None:
-        """Store a value or dict over the values of an earlier process, of whatever kind.
+        """Store a value or dict over the values of an earlier process, whose kinds may differ.
 
         Raises:
             NaiadError: no field takes the value, or no path can be made of the name.

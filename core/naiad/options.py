@@ -81,7 +81,7 @@ def check(**arguments: object) -> None:
             raise InvalidArgument(f"{name}= takes {choices}, not {value!r}.", argument=name, value=value)
 
 
-def say_what_is_missing(**arguments: Any) -> None:
+def warn_without_effect(**arguments: Any) -> None:
     """Warn once about each argument that has no effect."""
     for name, value in arguments.items():
         if name in _NO_EFFECT and value is not None:
@@ -113,7 +113,7 @@ def check_opening(kind: ContainerKind, arguments: Mapping[str, Any]) -> None:
     given = {name: value for name, value in arguments.items() if name not in ("self", "unknown")}
     refuse_unknown(kind.opener, arguments["unknown"])
     check(**given)
-    say_what_is_missing(**given)
+    warn_without_effect(**given)
 
 
 def settings(mode: str | None, strict: bool | None, limits: str | None, on_error: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Plugins: found by the entry-point group `naiad`, loaded on first need, each call under a guard.
 
-Whatever a plugin does wrong costs one `PluginWarning` and nothing else. Ask hooks at boundaries, never per point.
+A failing plugin costs one `PluginWarning` and nothing else. Call hooks at boundaries, never per point.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def results(hook: str, **facts: object) -> Iterator[Any]:
     """Call a hook and yield each result; the next plugin runs when the next result is needed.
 
     Raises:
-        NaiadError: a plugin refuses what the user gave.
+        NaiadError: a plugin rejects the user's value.
     """
     return _loaded().results(hook, facts)
 
@@ -168,7 +168,7 @@ def _loaded() -> Plugins:
 def _are_worth_loading() -> bool:
     """Whether plugins are loaded, or any but ours are installed.
 
-    `importlib.metadata` would say it too, but importing that takes longer than all of naiad (30 ms of CPU, this 3).
+    `importlib.metadata` has the same fact, but importing that takes longer than all of naiad (30 ms of CPU, this 3).
     """
     return _plugins is not None or _is_anyone_else_here(tuple(sys.path))
 

@@ -61,8 +61,8 @@ def showing(
     """Show the progress of an operation, and yield a function that adds progress from any thread.
 
     Args:
-        progress_bar: as users give it. None and True mean the standard bar, if somebody is there to see it.
-        description: what is being done.
+        progress_bar: the user's argument. None and True mean the standard bar, on a terminal or in a notebook.
+        description: the name of the operation.
         total: how much there is to do, in `unit`, if that is known.
         unit: of the standard bar.
 

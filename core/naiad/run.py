@@ -139,7 +139,7 @@ class Run(StoredContainer):
             custom_run_id = setting("CUSTOM_RUN_ID")
         custom_run_id = options.custom_id(custom_run_id)
         project = options.project_name(project)
-        options.say_what_is_missing(**given)
+        options.warn_without_effect(**given)
         asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
         if not self._session.is_read_only:

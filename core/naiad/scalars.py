@@ -1,7 +1,7 @@
 """Scalars: plain Python values of any framework's numbers, texts and times.
 
 Scalars, arrays and tensors are recognised by how they look, so that no framework is ever imported here.
-Nothing is guessed: what is not clearly a scalar is nothing.
+Nothing is guessed: a value that is not clearly a scalar is not converted.
 """
 
 from __future__ import annotations

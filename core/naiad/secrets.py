@@ -1,6 +1,6 @@
 """Secrets in texts: passwords and tokens are found by how they stand there, or because they are known, and masked.
 
-For what an integration writes about a framework's own objects. What users log themselves is kept as it is.
+For texts that an integration writes about a framework's own objects. Values that users log are kept as they are.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/gro
 
 
 class Session:
-    """What the fields of one container share.
+    """The state that the fields of one container share: tree, lock, writer and reader.
 
     The tree holds what this process knows to exist: all that was there when the container was opened, and all that
     this process has written since. What other processes add is seen by `refresh`, which is asked for whatever is not
@@ -105,12 +105,12 @@ class Session:
             )
 
     def require_writable(self, path: str) -> None:
-        """Raise ProtectedPath for what only naiad writes."""
+        """Raise ProtectedPath for paths that naiad itself writes."""
         if path.startswith("sys/") and path not in self._writable:
             raise self._protected(path)
 
     def require_removable(self, path: str) -> None:
-        """Raise ProtectedPath for what naiad keeps."""
+        """Raise ProtectedPath for fields that naiad needs."""
         if path.startswith("sys/"):
             raise self._protected(path)
 
@@ -129,7 +129,7 @@ class Session:
     # What exists
 
     def field(self, path: str) -> Field | None:
-        """Return the field at a path, asking the store where this process knows of none."""
+        """Return the field at a path, refreshing if this process has none there."""
         self.require_active()
         known = self.tree.get(path)
         if known is None and not self.tree.is_namespace(path):
@@ -153,7 +153,7 @@ class Session:
         return MissingField(f'{self.title} has no field "{path}".{self.tree.hint(path)}', path=path)
 
     def refresh(self) -> None:
-        """Learn what other processes have added, removed or changed."""
+        """Load the changes of other processes."""
         with self.lock:
             kinds = self.reader.kinds()
             if self._is_waiting():
@@ -212,7 +212,7 @@ class Session:
                 self.writer.warn_of(each)
 
     def _is_waiting(self) -> bool:
-        """Whether what this process wrote waits in memory for the disk, so that no reader sees all of it."""
+        """Whether data of this process waits in memory for the disk, invisible to readers."""
         return self._writer is not None and self._writer.is_degraded
 
     def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:

@@ -45,7 +45,7 @@ NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, f
 
 
 class TransactionSession(FieldSession, Protocol):
-    """What a transaction needs of the container it changes."""
+    """The session of a transaction: the container it changes."""
 
     tree: Tree[Field]
     is_stopped: bool
@@ -54,7 +54,7 @@ class TransactionSession(FieldSession, Protocol):
         """Raise if the container was stopped."""
 
     def require_writable(self, path: str) -> None:
-        """Raise ProtectedPath for what only naiad writes."""
+        """Raise ProtectedPath for paths that naiad itself writes."""
 
     def refresh_before_define(self) -> None:
         """See the fields that other processes have made, before one is made that is new here."""
@@ -167,7 +167,7 @@ class Transaction:
     # The end
 
     def commit(self) -> None:
-        """Write what was planned."""
+        """Write the planned changes."""
         if not self._changes:
             return
         session = self._session
@@ -381,7 +381,7 @@ def _refuse_tags(path: str, values: object) -> NoReturn:
 
 
 def _converted(path: str, value: Any) -> list[tuple[str, Any]]:
-    """Return what a plugin makes of a value that no field takes, leaf by leaf; the value itself if none knows it."""
+    """Return a plugin's conversion of a value, leaf by leaf; the value itself if every plugin passes."""
     if isinstance(value, NOT_FOR_PLUGINS) or dimensions(value) == ():  # a scalar on a GPU: looking at it takes time
         return [(path, value)]
     if convert.plain_or_none(value) is not None:

@@ -47,7 +47,7 @@ def describe(subject: object) -> dict[str, Any]:
     """Return a plugin's description of a model or an estimator, as a dict to assign.
 
     Raises:
-        UnsupportedValue: no plugin knows the like of it.
+        UnsupportedValue: no plugin describes such objects.
     """
     answer = first("naiad_describe", subject=subject)
     if answer is None:

@@ -52,7 +52,7 @@ class Config:
         """Read the configuration of a context and remember it for the context's catalog.
 
         Raises:
-            InvalidArgument: it says something that is not known.
+            InvalidArgument: a setting is unknown.
         """
         config = cls(Path(context.project_path))
         for name in FILES:

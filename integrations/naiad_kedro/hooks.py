@@ -91,7 +91,7 @@ class NaiadHooks:
         """Open the run and log the plan of the pipeline.
 
         Raises:
-            NaiadError: a mistake in `naiad.yml` or in a mark; it is told before anything runs.
+            NaiadError: a mistake in `naiad.yml` or in a mark, raised before anything runs.
         """
         if RunDataset.of(catalog) is None and not pipeline.inputs().isdisjoint(NAMES):
             RunDataset(Config.here()).put_into(catalog)

@@ -43,7 +43,7 @@ class Mark:
         """Return the mark of a dataset, or None.
 
         Raises:
-            InvalidArgument: it asks for something that is not known.
+            InvalidArgument: the mark has an unknown value.
         """
         metadata = getattr(dataset, "metadata", None)
         wish = metadata.get("naiad") if isinstance(metadata, Mapping) else None

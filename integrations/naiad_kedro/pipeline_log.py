@@ -44,7 +44,7 @@ class PipelineLog:
     Args:
         base: where.
         is_ours: whether the integration opened the run, and so ends it.
-        secrets: what must not be written.
+        secrets: values that must not be written.
     """
 
     def __init__(self, base: Handler, is_ours: bool, secrets: Secrets = NO_SECRETS) -> None:
@@ -57,8 +57,8 @@ class PipelineLog:
         """Log the pipeline, its nodes and the command.
 
         Args:
-            run_params: the arguments of the run, as Kedro tells them.
-            pipeline: what is run.
+            run_params: the arguments of the run, as Kedro passes them.
+            pipeline: the pipeline that runs.
             datasets: those of it that are kept somewhere, by name.
         """
         for name, dataset in datasets.items():

@@ -29,7 +29,7 @@ class Plan:
         """Return the plan for the datasets of a catalog.
 
         Raises:
-            InvalidArgument: a mark asks for something that is not known.
+            InvalidArgument: a mark has an unknown value.
         """
         used = pipeline.datasets()
         beside = kept(catalog, (name for name in marked if name not in used and "{" not in name))
@@ -46,7 +46,7 @@ class Plan:
 def kept(catalog: Any, names: Iterable[str]) -> dict[str, Any]:
     """Return datasets, less those that only hold data while the pipeline runs and are not marked.
 
-    One that cannot be made is left out: Kedro is about to say so itself.
+    Datasets that cannot be created are left out, because Kedro reports them itself.
     """
     found = {}
     for name in names:

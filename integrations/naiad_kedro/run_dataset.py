@@ -51,8 +51,8 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
 
     Args:
         config: how the project is logged.
-        marked: names of the catalog's entries that mention naiad.
-        secrets: what must not be written.
+        marked: names of the catalog's entries with a mark.
+        secrets: values that must not be written.
     """
 
     def __init__(self, config: Config, marked: Iterable[str] = (), secrets: Secrets = NO_SECRETS) -> None:
@@ -89,7 +89,7 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
         """Where hooks log, or None. A run is opened the first time.
 
         Raises:
-            NaiadError: what the user asked for makes no sense, such as going on with a run that is not there.
+            NaiadError: the user's arguments are invalid, such as the id of a run that does not exist.
         """
         if not self._is_open:
             self._is_open = True

@@ -49,19 +49,19 @@ class NaiadCallback(keras.callbacks.Callback):
         base_namespace: where all of it goes, below `run`; "" for `run` itself.
         log_model_diagram: draw the model as an image; a warning if pydot or graphviz, which do it, are not here.
         log_on_batch: log each batch too; a number n logs every n-th. Keras gives means since the epoch began.
-        log_model_summary: keep what `model.summary()` prints.
+        log_model_summary: log the text of `model.summary()`.
         log_architecture: keep the model's architecture as JSON.
         log_checkpoints: keep models after epochs: "last", "best" or "all" of them.
-        monitor: the metric that tells which model is the best.
+        monitor: the metric by which the best model is chosen.
         mode: whether the best has the lowest ("min") or the highest ("max") value; "auto" knows Keras' own metrics.
         log_final_model: keep the model at the end of a fit.
-        log_predictions: called as `log_predictions(model, epoch)` after each epoch; returns what to append below
-            `predictions`, by name: numbers, texts, or whatever files can be made of, such as figures and data frames.
+        log_predictions: called as `log_predictions(model, epoch)` after each epoch; returns values to append below
+            `predictions`, by name: numbers, texts, or objects that convert to files, such as figures and data frames.
         log_predict_calls: log samples, batches and seconds of each `predict()`.
         separate_evaluate: log each `evaluate()` outside of a fit to `evaluation/<n>`, and not to the validation curves.
 
     Raises:
-        MissingPackage: Keras is not installed, or what it computes with.
+        MissingPackage: Keras is not installed, or its back end.
 
     >>> model.fit(x, y, epochs=5, callbacks=[NaiadCallback(run)])
     """

@@ -66,7 +66,7 @@ class Batches:
     def is_due(self, batch: int) -> bool:
         """Count up to a batch and return whether it is due for logging.
 
-        With `steps_per_execution` Keras tells of some batches only, and goes beyond the last one.
+        With `steps_per_execution` Keras reports some batches only, and goes beyond the last one.
         """
         self.count = self._before + (batch + 1 if self._most is None else min(batch + 1, self._most))
         if self.count - self._logged < self._every:

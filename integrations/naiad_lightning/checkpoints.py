@@ -93,7 +93,7 @@ class Checkpoints:
 
         Args:
             model: the namespace for everything about the model.
-            callback: what has just saved, or may have.
+            callback: the callback that may have saved.
             moment: epoch and step, which are those of the file that was saved last; and the metrics of now.
         """
         label = self._label(callback)

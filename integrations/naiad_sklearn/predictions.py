@@ -22,8 +22,8 @@ def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None,
     Args:
         estimator: a fitted classifier or regressor.
         X_test: the samples.
-        y_test: what is true of them.
-        y_pred: what the estimator says of them, if that is known already.
+        y_test: true values.
+        y_pred: predicted values, if they are known already.
         nrows: how many rows, from the first.
     """
     require(estimator, "get_test_preds", "a classifier or regressor", is_model)

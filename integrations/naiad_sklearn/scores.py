@@ -33,8 +33,8 @@ def get_scores(estimator: Any, X: Any, y: Any, y_pred: Any = None) -> dict[str, 
     Args:
         estimator: a fitted classifier or regressor.
         X: the samples.
-        y: what is true of them.
-        y_pred: what the estimator says of them, if that is known already.
+        y: true values.
+        y_pred: predicted values, if they are known already.
     """
     require(estimator, "get_scores", "a classifier or regressor", is_model)
     true, predicted = targets(y), targets(estimator.predict(X) if y_pred is None else y_pred)
@@ -58,8 +58,8 @@ def get_metrics(estimator: Any, X: Any, y: Any, y_pred: Any = None, *, sample_we
     Args:
         estimator: a fitted classifier or regressor.
         X: the samples.
-        y: what is true of them.
-        y_pred: what the estimator says of them, if that is known already.
+        y: true values.
+        y_pred: predicted values, if they are known already.
         sample_weight: how much each sample counts; all the same if None.
     """
     require(estimator, "get_metrics", "a classifier or regressor", is_model)

@@ -44,7 +44,7 @@ def create_classifier_summary(
 
     Args:
         classifier: a fitted classifier; a pipeline or search that ends in one is one too.
-        X_train: what it was fitted to.
+        X_train: the data it was fitted to.
         X_test: the test data.
         y_train: the classes of the training data.
         y_test: the classes of the test data.
@@ -78,7 +78,7 @@ def create_regressor_summary(
 
     Args:
         regressor: a fitted regressor; a pipeline or search that ends in one is one too.
-        X_train: what it was fitted to.
+        X_train: the data it was fitted to.
         X_test: the test data.
         y_train: the values of the training data.
         y_test: the values of the test data.
@@ -125,10 +125,10 @@ def log_estimator(
     """Write a summary without charts to a run or namespace, for any estimator.
 
     Args:
-        place: where to write. What an earlier call has left there is replaced.
-        estimator: fitted or not; what a search has found is written too.
+        place: where to write. Values of an earlier call are replaced.
+        estimator: fitted or not; the results of a search are written too.
         X: data that it was not fitted to.
-        y: what is true of them; with both, classifiers and regressors get predictions and scores.
+        y: true values; with both, classifiers and regressors get predictions and scores.
         nrows: how many rows of predictions to keep.
         sample_weight: how much each sample counts in the metrics; all the same if None.
     """

@@ -19,7 +19,7 @@ OURS = {each.name: each for each in results("naiad_integration") if each.adapter
 def section(integration: Integration) -> str:
     """What the page says of an integration."""
     distributions = " or ".join(f"`{name}`" for name in sorted(integration.packages.values()))
-    base = f' It writes below "{integration.base}" unless told otherwise.' if integration.base else ""
+    base = f' The default namespace is "{integration.base}".' if integration.base else ""
     rows = [
         "| " + " | ".join([f"`{row.path}`", row.kind, row.verb, f"`{row.event}`", row.when, row.meaning]) + " |"
         for row in integration.rows

@@ -17,8 +17,6 @@ ELSEWHERE = {"naiad/", "plugin.py", "callback.py", "logger.py", "hooks.py"}
 ELSEWHERE |= {"blobs/", "versions/", "journal/", "models/", "projects/", "runs/"}  # folders of a store
 ELSEWHERE |= {"index/", "integrity/"}  # rooms, named beside their own folder
 
-ELSEWHERE |= {"kinds.py"}  # which the table of field kinds brings
-
 
 def named_files(page: Path) -> Iterator[str]:
     """Yield what a page names as a file or folder of the source."""

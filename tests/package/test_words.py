@@ -27,13 +27,13 @@ PATTERNS = {
     "nobody": r"\b(nobody|somebody|whoever|anybody|everybody|no one|someone|anyone)\b",
 }
 CEILINGS = {
-    ("first line", "what"): 12.7,
-    ("first line", "personified"): 5.2,
-    ("first line", "nobody"): 1.3,
-    ("first line", "long"): 55.3,
-    ("docstring", "what"): 17.0,
-    ("docstring", "personified"): 10.2,
-    ("docstring", "nobody"): 2.1,
+    ("first line", "what"): 2.0,
+    ("first line", "personified"): 1.0,
+    ("first line", "nobody"): 0.5,
+    ("first line", "long"): 52.0,
+    ("docstring", "what"): 6.5,
+    ("docstring", "personified"): 5.5,
+    ("docstring", "nobody"): 1.5,
 }
 """Percent of all docstrings. Lower a figure when it falls, and never raise it."""
 

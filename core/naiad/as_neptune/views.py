@@ -96,7 +96,7 @@ def with_root(archive: Path) -> None:
 
 
 def refuse_mixed(column: str, kinds: Iterable[str]) -> None:
-    """Refuse to sort by a column that is a single value in some containers and a series or files in others.
+    """Raise for a sort column with single values in some containers and series or files in others.
 
     Raises:
         InvalidArgument: it is.

@@ -1,1 +1,1 @@
-"""What a run captures by itself."""
+"""Capture: console, hardware and source code of a run, in the background."""

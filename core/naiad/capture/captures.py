@@ -33,7 +33,7 @@ STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class Monitored(Loggable, Protocol):
-    """A run that has a namespace for what naiad itself logs."""
+    """A run with a namespace for its own monitoring."""
 
     _session: Session
 
@@ -43,7 +43,7 @@ class Monitored(Loggable, Protocol):
 
 
 class Captures:
-    """What one run captures of the process that opened it."""
+    """The captures of one run in the process that opened it."""
 
     def __init__(self, run: Monitored, wanted: Wanted) -> None:
         self._run = run
@@ -106,7 +106,7 @@ class Captures:
         return self._run.get_attribute(path) is not None
 
     def _take(self, number: int, data: bytes) -> None:
-        """Take what was printed; in the thread that prints."""
+        """Add printed bytes to the run, in the printing thread."""
         if number in self._printed:
             self._printed[number].write(data)
 

@@ -1,4 +1,4 @@
-"""The control group of this process: what a container or a job of a cluster may use, and what it uses."""
+"""The control group of this process: limits and usage of a container or cluster job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNLIMITED = 2**60
 
 @dataclass(frozen=True)
 class Cgroup:
-    """One control group, and where it says what. None where this process is not limited."""
+    """One control group with its files; None if this process has no limits."""
 
     memory: Path | None
     cpu: Path | None
@@ -20,7 +20,7 @@ class Cgroup:
     """How many of them the group may use, as a fraction."""
 
     def memory_used(self) -> float | None:
-        """Return the bytes in use, without what the kernel would drop at once, where they are limited."""
+        """Return the bytes in use, without reclaimable memory, if they are limited."""
         if self.memory is None:
             return None
         version_2, version_1 = self.memory / "memory.current", self.memory / "memory.usage_in_bytes"

@@ -1,4 +1,4 @@
-"""The console of this process: what is printed, as bytes of a stream, given to all runs that listen.
+"""The console of this process: printed bytes of both streams, delivered to all listening runs.
 
 Capturing only watches. Python's writes go to the original stream first and are recorded in the same call; what others
 write to a regular file is read back. Only a run that asks for it with "fd" has a relay put in between (`diversion`).

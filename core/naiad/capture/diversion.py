@@ -1,4 +1,4 @@
-"""The diversion, for runs that ask for "fd": pipes and terminals led through a relay that sees whatever is printed.
+"""The diversion, for `"fd"`: pipes and terminals led through a relay, which sees all output.
 
 Nothing is diverted before the relay has answered. From then on what is printed depends on another process, so a program
 that is killed together with all others of its container may lose its last words; that is why it has to be asked for.
@@ -67,7 +67,7 @@ class Diversion:
         self._hooks = [hook for number in self._wires for hook in self._hooks_of(number)]
 
     def end(self, until: float) -> None:
-        """Put back what was there, and wait for what is on its way."""
+        """Restore the descriptors, and wait for bytes on their way."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -91,7 +91,7 @@ class Diversion:
             warn_once("console", f"The last of what was printed could not be kept: {why}.")
 
     def forked(self) -> None:
-        """In a forked child: what it prints goes where the parent's does, and the rest is the parent's business."""
+        """Reset in a forked child: its output goes through the parent's relay."""
         for hook in self._hooks:
             hook.remove()
         for wire in self._wires.values():
@@ -149,7 +149,7 @@ class Diversion:
         return make
 
     def _before(self, number: int) -> None:
-        """Tell the relay when another stream is written than last time: all of that one comes first."""
+        """Mark a change of streams for the relay, so that all earlier output comes first."""
         latest, self._latest = self._latest, number
         if latest != number and latest in self._wires and number in self._wires:
             name = b"%08x%08x" % (os.getpid() & 0xFFFFFFFF, next(self._numbers) & 0xFFFFFFFF)
@@ -192,7 +192,7 @@ class Diversion:
                     raise
 
     def _ask(self, wire: wires.Wire, name: bytes, until: float) -> bool:
-        """Ask the relay to answer once it is through, unless a terminal that is held up keeps it from that."""
+        """Request an answer from the relay after all earlier output, unless a terminal is blocked."""
         look = poll()
         look.register(wire.inner, POLLOUT)
         ready = look.poll(max(0.0, min(DRAIN_SECONDS, until - clock.monotonic())) * 1000)

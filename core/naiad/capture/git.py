@@ -1,4 +1,4 @@
-"""The git program, asked what a run should know: the commit, and what differs from it.
+"""The git program: reads the commit of a run and the uncommitted changes.
 
 It is asked directly: importing GitPython takes longer (130 ms) than all the questions together (30 ms). Nothing that a
 repository configures is run, nothing in it is changed, and each question has an end.
@@ -62,7 +62,7 @@ class Git:
         self._asked: Popen[bytes] | None = None
 
     def commit(self) -> GitRef:
-        """Return what is known of the commit that is checked out."""
+        """Return the facts of the commit that is checked out."""
         commit_id, message, name, email, date = self._ask("log", "-1", COMMIT, "HEAD").rstrip("\n").split("\0")
         return GitRef(
             repository_path=str(self._folder),
@@ -77,7 +77,7 @@ class Git:
         )
 
     def patch(self, commit: str = "HEAD") -> tuple[bytes, bool]:
-        """Return what differs from a commit as a patch, and whether it was cut because it is too large."""
+        """Return the difference from a commit as a patch, and whether it was cut at the limit."""
         found = self._run(*DIFF, commit, "--", limit=LARGEST_PATCH + 1)
         if len(found) <= LARGEST_PATCH:
             return found, False
@@ -85,7 +85,7 @@ class Git:
         return whole_lines + b"\n", True
 
     def upstream(self) -> str | None:
-        """Return the commit that others know: of the tracked branch, else the latest shared with any tracked one.
+        """Return the published commit: of the tracked branch, else the latest shared with a tracked one.
 
         None where there is none, or where it is the commit that is checked out.
         """
@@ -94,7 +94,7 @@ class Git:
         return None if tracked in ("", head) else tracked
 
     def stop(self) -> None:
-        """End the question that is being asked; from another thread."""
+        """Kill the running git command; from another thread."""
         if (asked := self._asked) is not None:
             asked.kill()
 
@@ -133,7 +133,7 @@ class Git:
         return self._run(*arguments).decode("utf-8", "replace")
 
     def _run(self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf) -> bytes:
-        """Run git and return what it prints, at most so many bytes of it."""
+        """Run git and return its output, at most so many bytes."""
         with holding_forks():  # a child forked meanwhile could never import it
             from subprocess import DEVNULL, PIPE, Popen
 
@@ -153,7 +153,7 @@ class Git:
         return bytes(found)
 
     def _read(self, asked: Popen[bytes], limit: int, until: float) -> tuple[bytearray, bool]:
-        """Return what a program prints until it ends, there is too much of it, or the time is up; and which it was."""
+        """Return the output of a program, and whether it ended, was too long or too slow."""
         assert asked.stdout is not None
         output = asked.stdout.fileno()
         look = poll()

@@ -29,7 +29,7 @@ class Gpus:
             return
 
     def read(self) -> dict[str, float]:
-        """Return what each card can say: `gpu` and so on, or with several cards `gpu_0`, `gpu_1`."""
+        """Return the figures of each card: `gpu` and so on, or with several cards `gpu_0`, `gpu_1`."""
         found = {}
         for place, card in enumerate(self._cards):
             suffix = f"_{place}" if len(self._cards) > 1 else ""

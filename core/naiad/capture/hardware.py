@@ -1,4 +1,4 @@
-"""What the machine does while a run goes on: processor, memory, disk, network, and cards.
+"""Hardware figures of a run: processor, memory, disk, network, and cards.
 
 `cpu` and `memory` are those of the machine, or of the container where one limits them; `process_*` those of this
 process and all below it.
@@ -83,7 +83,7 @@ class Hardware:
         return float(machine.total - machine.available)
 
     def _totals(self) -> dict[str, float]:
-        """Return what only grows: percent seconds, and megabytes."""
+        """Return the counters: seconds of processor time in percent, and megabytes."""
         totals = {"cpu": self._cpu_seconds() * 100}
         disk, network = self._ask("disk_io_counters"), self._ask("net_io_counters")
         if disk is not None:
@@ -102,7 +102,7 @@ class Hardware:
         return float(sum(times) - idle - twice) / self._processors
 
     def _ask(self, name: str) -> Any:
-        """Return counters of the machine, or None where it does not tell them."""
+        """Return counters of the machine, or None if they are unavailable."""
         try:
             return getattr(self._psutil, name)()
         except (OSError, RuntimeError, AttributeError, NotImplementedError):
@@ -119,7 +119,7 @@ class Hardware:
         return (seconds, size) if size else self._process_alone()
 
     def _process_alone(self) -> tuple[float, float]:
-        """Return the same of this process and what it has waited for, on systems without `/proc`."""
+        """Return the figures of this process and its finished children, on systems without `/proc`."""
         process = self._psutil.Process()
         return float(sum(process.cpu_times()[:4])), float(process.memory_info().rss)
 

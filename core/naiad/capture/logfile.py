@@ -1,4 +1,4 @@
-"""A regular file that is standard output or error: nothing is put in between, and what others print is read back.
+"""A regular file that is standard output or error: other programs' output is read back from it.
 
 Python's writes are known from the `Watch`, with their places. What lies between these places was written by a C library
 or a child process, and is read from the file itself, so that each byte is kept once.
@@ -113,7 +113,7 @@ class LogFile:
         os.close(self._reader)
 
     def _with_others(self, number: int, data: bytes, start: int, end: int) -> Iterator[Part]:
-        """Find the place of a write among those of others: one of them may have come before the place was asked for."""
+        """Locate a write among other programs' writes, one of which may precede the noted offset."""
         yield from self.read(max(self._upto, start - PIECE))
         found = os.pread(self._reader, end - self._upto, self._upto)
         cut = len(found) - len(data) if found.endswith(data) else found.rfind(data)
@@ -160,7 +160,7 @@ class LogFile:
 
 
 def identity(descriptor: int) -> tuple[int, int] | None:
-    """Return what tells one file from another, or None for a descriptor that is closed."""
+    """Return the identity of a file, or None for a descriptor that is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:

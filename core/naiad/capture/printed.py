@@ -1,4 +1,4 @@
-"""What one run keeps of one stream: bytes as they were written, with the number of the line in which they begin."""
+"""The printed bytes of one stream in a run, each piece with the number of its first line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from naiad.session import Session
 
 
 class Printed:
-    """One stream. Forked children go on with the same numbers, so that what all of them print stays in order."""
+    """One stream of a run. Forked children continue its numbers, so that all output stays in order."""
 
     def __init__(self, session: Session, path: str, *, is_new: bool) -> None:
         self._session = session

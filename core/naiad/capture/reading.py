@@ -1,4 +1,4 @@
-"""The thread that reads what a relay tells."""
+"""The thread that reads the messages of a relay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Told:
         self._arrived = b""
 
     def messages(self) -> list[tuple[int, int, bytes]] | None:
-        """Return what has arrived whole: stream, what it is, content; None when the relay is gone."""
+        """Return the complete messages: stream, kind, content; None when the relay has ended."""
         data = os.read(self.descriptor, relay.PIECE)
         if not data:
             return None

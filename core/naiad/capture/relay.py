@@ -1,4 +1,4 @@
-"""A process of its own between a program and its terminal: it passes on what the program prints, and says what passed.
+"""The relay: a helper process that passes output on to its destination and reports it to the program.
 
 Run by path as `python -I -S relay.py NONCE`, it imports nothing of naiad. It is no thread of the program, so that a
 pipe never waits for Python's lock, so that a killed program's last words still reach the terminal, and so that
@@ -46,7 +46,7 @@ def mark(nonce: str) -> bytes:
 
 
 class Telling:
-    """What passed, on its way to the program; never waited for."""
+    """The reports to the program, buffered and never waited for."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -56,7 +56,7 @@ class Telling:
         os.set_blocking(descriptor, False)
 
     def say(self, number: int, what: int, content: bytes) -> None:
-        """Tell the program something about a stream."""
+        """Report an event of a stream to the program."""
         if self.descriptor < 0:
             return
         if what == DATA and self.size > BACKLOG:
@@ -109,7 +109,7 @@ class Stream:
         self._looked = -LOOK_AT_SIZE
 
     def read(self) -> bytes:
-        """Return what was printed; nothing once nobody can print any more."""
+        """Return the next output; empty once all writers have closed."""
         try:
             data = os.read(self.source, PIECE)
         except OSError:  # EIO: the last one who had the pseudo terminal open is gone
@@ -119,7 +119,7 @@ class Stream:
         return data
 
     def take(self, data: bytes, telling: Telling) -> None:
-        """Pass on what has no mark in it, and heed the marks."""
+        """Pass output on up to a mark, and handle the marks."""
         self.held += data
         while self.held and not self.waits_for:
             at = self.held.find(self._begin)
@@ -132,7 +132,7 @@ class Stream:
             self.held = self.held[end - at :]
 
     def _end_of_plain(self, at: int) -> int:
-        """Return how much of what is held cannot be the beginning of a mark."""
+        """Return the length of the held bytes that cannot begin a mark."""
         if at >= 0:
             return at
         for length in range(min(len(self._begin) - 1, len(self.held)), 0, -1):
@@ -151,7 +151,7 @@ class Stream:
         self.waits_for, self.since = (ENTER if kind == LEAVE else LEAVE) + name, time.monotonic()
 
     def can_go_on(self, other: Stream | None) -> bool:
-        """Whether what had to come first has passed, or never comes."""
+        """Whether the output to wait for has passed, or will never come."""
         if not self.waits_for:
             return False
         if other is None or not other.is_open or time.monotonic() - self.since > LONGEST_WAIT:
@@ -169,13 +169,13 @@ class Stream:
         return bool(look.poll(0))
 
     def go_on(self, telling: Telling) -> None:
-        """Pass on what waited."""
+        """Resume after waiting."""
         self.passed.discard(self.waits_for)
         self.waits_for = b""
         self.take(b"", telling)
 
     def give_up_holding(self, telling: Telling) -> None:
-        """Pass on what could have become a mark and did not."""
+        """Pass held bytes on that turned out to be no mark."""
         if not self.waits_for:
             self._pass(len(self.held), telling)
 
@@ -222,7 +222,7 @@ def copy_window_size(source: int, target: int) -> None:
 
 
 def relay(streams: list[Stream], telling: Telling) -> None:
-    """Pass on everything until nobody can print any more."""
+    """Pass everything on until all writers have closed."""
     while any(each.is_open for each in streams):
         ready = _ready(streams, telling)
         for each in streams:

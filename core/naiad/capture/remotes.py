@@ -1,4 +1,4 @@
-"""Addresses of remote repositories, without what lets anybody in: a run is read by more people than may push."""
+"""Addresses of remote repositories without credentials, because many people may read a run."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def requirements() -> str:
 
 
 def _name_and_version(distribution: Distribution) -> tuple[str, str] | None:
-    """Return what one distribution says of itself; None for the remains of one, or one whose file is damaged."""
+    """Return name and version of a distribution; None for remains, or a damaged metadata file."""
     try:
         metadata = distribution.metadata
         if "Name" not in metadata or "Version" not in metadata:

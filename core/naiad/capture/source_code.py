@@ -1,4 +1,4 @@
-"""Where a program came from: its script and files, the commit, what differs from it, and the packages beside it."""
+"""The source of a program: script and files, commit, uncommitted changes, and installed packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 10.0
 
 
 class SourceCode:
-    """What one run keeps of the code that makes it. Paths mean what they meant when the run was opened."""
+    """The source code of one run. Paths are relative to the folder in which the run was opened."""
 
     def __init__(self, run: Loggable, wanted: Wanted) -> None:
         self._run = run

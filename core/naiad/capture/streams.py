@@ -1,4 +1,4 @@
-"""Python's own streams, watched: what is written goes to the original first, and is noted in the same call.
+"""Watching Python's own streams: a write goes to the original first, and is noted in the same call.
 
 A stream of Python is three objects: text over a buffer over the raw file. The bytes that really leave Python are seen
 at the raw file, whichever text or logging handler wrote them, and each once. That call happens under the lock of the
@@ -51,7 +51,7 @@ and which of Python's writes to it this was."""
 
 
 class Watch:
-    """Both of Python's streams while somebody listens.
+    """The watch on both of Python's streams while runs listen.
 
     Args:
         file_of: gives the `LogFile` that a descriptor, of the stream with a number, leads to; else None.
@@ -70,7 +70,7 @@ class Watch:
         self._without: frozenset[int] = frozenset()
 
     def through(self) -> None:
-        """Record what was noted, then raise what a signal handler has raised meanwhile."""
+        """Record the noted writes, then raise a pending exception of a signal handler."""
         if self.noted:
             self.record()
         if self.held:
@@ -111,7 +111,7 @@ class Watch:
             self._hooks += [_Inner(text, "write", self) for text in texts if not self._is_watched(text)]
 
     def forked(self) -> None:
-        """In a forked child: what other threads of the parent have noted is not its own."""
+        """Drop writes noted by other threads of the parent, in a forked child."""
         self.noted.clear()
         self.held.clear()
 
@@ -151,7 +151,7 @@ class _Hook:
         setattr(subject, name, self._ours)
 
     def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
-        """Return what stands in for the method."""
+        """Return the replacement of the method."""
         raise NotImplementedError
 
     def remove(self) -> None:
@@ -165,7 +165,7 @@ class _Hook:
 
 
 class _Raw(_Hook):
-    """The raw file: what it takes is noted, with the place in the file where that is a regular one."""
+    """The hook of a raw file: notes each write, with its offset in a regular file."""
 
     def __init__(self, text: Any, raw: io.FileIO, number: int, watch: Watch) -> None:
         self.text = text
@@ -240,7 +240,7 @@ class _Raw(_Hook):
 
 
 class _Buffer(_Hook):
-    """The buffer: what its raw file has noted is recorded outside of its lock."""
+    """The hook of a buffer: records the writes of its raw file outside of its lock."""
 
     def __init__(self, buffer: Any, name: str, raw: Any, watch: Watch) -> None:
         self._raw = raw
@@ -272,7 +272,7 @@ class _Buffer(_Hook):
 
 
 class _Inner(_Hook):
-    """A text stream of Python below an object that is watched itself: what passes here is noted further down."""
+    """The hook of a text stream below a watched object: marks writes that are noted further down."""
 
     def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
         seen = watch.seen
@@ -316,7 +316,7 @@ def flush(numbers: Iterable[int]) -> None:
 
 
 def _flush_c() -> None:
-    """Do the same for what C code has printed: to a file or pipe it writes when 4 KiB have come together."""
+    """Flush C's standard output, which buffers 4 KiB on files and pipes."""
     import ctypes
 
     libc = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""What a run is asked to capture: the arguments of `init_run`, checked and with their defaults."""
+"""The capture options of `init_run`, checked and with their defaults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one run captures."""
+    """The captures of one run."""
 
     stdout: bool | str
     """True, False, or FD."""
@@ -38,7 +38,7 @@ class Wanted:
     has_script: bool = True
 
     def when_resumed(self) -> Wanted:
-        """Return what is captured of a run that exists already: its source only where the user names it again."""
+        """Return the options for an existing run: its source only where the user names it again."""
         return replace(
             self,
             has_script=self.has_script and self.source_files is not None,
@@ -47,10 +47,10 @@ class Wanted:
 
 
 def wanted(given: Mapping[str, Any]) -> Wanted:
-    """Check the arguments about capturing and return what they ask for.
+    """Check the arguments about capturing and return the options.
 
     Raises:
-        NaiadTypeError: one of them is not what it should be.
+        NaiadTypeError: one of them has a wrong type.
     """
     default = _default()
     if default is None:
@@ -72,7 +72,7 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
 
 
 def _default() -> bool | None:
-    """Return whether what is not mentioned is captured; None in a notebook, where it is not and that is said."""
+    """Return the default of the flags; None in a notebook, where they are off with a message."""
     choice = (setting("CAPTURES") or "on").lower()
     if choice not in ("on", "off"):
         raise InvalidArgument(f"NAIAD_CAPTURES must be 'on' or 'off', not {choice!r}.")

@@ -1,4 +1,4 @@
-"""Wires: standard output and standard error, led through the relay while somebody listens, and put back afterwards."""
+"""Wires: standard output and error led through the relay while runs listen, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class Wire:
             raise
 
     def connect(self) -> None:
-        """From now on what is written to the number goes through the relay."""
+        """Lead the descriptor through the relay from now on."""
         os.dup2(self.inner, self.number)
         if self.is_dead:  # the thread that learns it has learned it just now
             self.disconnect()
 
     def disconnect(self) -> None:
-        """Put back what was there before, unless the program has put something else there itself."""
+        """Restore the descriptor, unless the program has replaced it itself."""
         if self.is_connected():
             os.dup2(self.outer, self.number)
 
     def give_up(self) -> bool:
-        """The relay is gone: put back what was there; False if the number did not lead to the relay."""
+        """Restore the descriptor after the relay has ended; False if it did not lead to the relay."""
         self.is_dead = True
         was_connected = self.is_connected()
         self.disconnect()
@@ -58,11 +58,11 @@ class Wire:
         return identity(self.number) == identity(self.inner)
 
     def fits(self) -> bool:
-        """Whether what is at the number now is where this wire leads."""
+        """Whether the descriptor still leads to the target or the inner end of this wire."""
         return not self.is_dead and identity(self.number) in (self.identity, identity(self.inner))
 
     def mark(self, mark: bytes) -> bool:
-        """Write something for the relay alone; False if nobody reads this stream any more."""
+        """Write a mark for the relay; False if the stream has no reader left."""
         try:
             os.write(self.inner, mark)
         except OSError:
@@ -76,7 +76,7 @@ class Wire:
 
 
 def identity(descriptor: int) -> tuple[int, ...] | None:
-    """Return what tells one open file from another, or None for a number that is closed."""
+    """Return the identity of an open file, or None for a descriptor that is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -92,7 +92,7 @@ def can_relay() -> bool:
 
 
 def start_relay(wires: Sequence[Wire], nonce: str) -> int:
-    """Start the relay of these wires; return where it says what passed.
+    """Start the relay of these wires; return the descriptor of its reports.
 
     A shell starts it and ends at once: a program that waits for any child of its own must never get this one.
 

@@ -19,7 +19,7 @@ ANNOUNCED = "NAIAD_AS_NEPTUNE"
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 @click.pass_obj
 def neptune(store: os.PathLike[str] | None, module: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a program written for Neptune; what it logs goes to the store.
+    """Run a program written for Neptune, and log to the store.
 
     `import neptune` and all modules below it find naiad, in the program and in the processes that it starts.
 

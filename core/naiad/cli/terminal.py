@@ -30,7 +30,7 @@ def console() -> Console:
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines at once, and nothing if there are none. They are clean already.
 
-    A character that the encoding lacks is escaped. `click.echo` would write UTF-8 where ASCII was asked for.
+    A character that the encoding lacks is escaped. `click.echo` would write UTF-8 to an ASCII terminal.
     """
     text = "\n".join(lines)
     if text:

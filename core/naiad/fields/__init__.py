@@ -1,1 +1,1 @@
-"""Fields: all there is to know about each kind of thing that can be stored at a path, one file a kind."""
+"""Fields: each kind of content of a path, one file a kind."""

@@ -1,4 +1,4 @@
-"""Artifacts: which files there were, where, and with what content, without keeping the content."""
+"""Artifacts: names, locations and hashes of files, without their content."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Artifact(Field):
 
     @current
     def fetch_files_list(self) -> list[ArtifactFileData]:
-        """Return what is known of each file, in the order of their paths."""
+        """Return the facts of each file, in the order of their paths."""
         return [file.as_data() for file in self._files(self._version())]
 
     @current
@@ -146,7 +146,7 @@ class Artifact(Field):
         )
 
     def _files_now(self) -> Sequence[TrackedFile]:
-        """The files of the version; what this process wrote last while that waits for the disk."""
+        """Return the files of the version; those last written, while they wait for the disk."""
         if self._written and self.session.writer.is_degraded:
             return self._written
         return self._files(self._version())

@@ -1,4 +1,4 @@
-"""What all fields have in common. A verb first checks everything, then writes once; a refused verb leaves no trace."""
+"""The base of all fields. A verb first checks everything, then writes once; a failed verb leaves no trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Planner(Protocol):
 
 
 class FieldSession(Protocol):
-    """What a field needs of the container it lives in: what it may do, where it writes and what it reads back."""
+    """The container of a field: its options, its writer and its reader."""
 
     @property
     def title(self) -> str:
@@ -34,7 +34,7 @@ class FieldSession(Protocol):
 
     @property
     def key(self) -> str:
-        """What tells the container from all others, whatever its title: warnings are given once for each."""
+        """The identity of the container, whatever its title; warnings are given once for each."""
 
     @property
     def is_strict(self) -> bool:
@@ -46,7 +46,7 @@ class FieldSession(Protocol):
 
     @property
     def is_sync(self) -> bool:
-        """Whether each call raises what goes wrong in it."""
+        """Whether each call raises its errors of the disk."""
 
     @property
     def is_read_only(self) -> bool:
@@ -81,7 +81,7 @@ class FieldSession(Protocol):
 
 
 class Refused:
-    """A verb that a kind does not have: looking it up raises, so that `hasattr` says no."""
+    """A verb that a kind does not have: looking it up raises, so that `hasattr` is False."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -102,7 +102,7 @@ class Source:
 
 
 class Field(Source):
-    """A path and the kind of what is stored there.
+    """A path and the kind of its content.
 
     Beside each verb that writes, a subclass has a method such as `plan_assign`, which checks the value and returns the
     change without making it, so that many fields can be changed by one call, all or nothing.
@@ -143,7 +143,7 @@ class Field(Source):
         self.is_new = is_new  # nothing was stored here when this object was made
 
     def forget(self) -> None:
-        """Called when the field is removed: drop whatever was remembered of its content."""
+        """Drop everything remembered of the content, because the field was removed."""
         self.is_new = True
 
     def sources(self) -> dict[str, Field]:
@@ -161,7 +161,7 @@ class Field(Source):
             return html.block(repr(self), html.text(error))
 
     def drawn(self) -> list[str]:
-        """Return what a notebook shows of the content, as HTML."""
+        """Return the content as HTML for a notebook."""
         return []
 
     def refuse(self, verb: str) -> NoReturn:
@@ -179,7 +179,7 @@ class Field(Source):
         )
 
     def write(self, wait: bool, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
-        """Write the change that a plan of this field returns: what its verbs do.
+        """Write the change that a plan of this field returns; the common part of its verbs.
 
         A value that no field accepts and a file that the disk does not take are left out, as through a handler.
         """

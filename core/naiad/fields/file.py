@@ -34,12 +34,12 @@ class StoredFile(FileValue):
 
     @property
     def name(self) -> str | None:
-        """What it was called when it was appended to a series."""
+        """The name given to `append`."""
         return self.file.name
 
     @property
     def description(self) -> str | None:
-        """What was said of it when it was appended to a series."""
+        """The description given to `append`."""
         return self.file.description
 
     @property
@@ -70,7 +70,7 @@ class File(Field):
             self.session.transact(lambda tx: tx.add(self, self.plan_assign, file), wait, content)
 
     def assign(self, value: object, *, wait: bool = False) -> None:
-        """Replace the content by that of a file, or of what a file can be made of."""
+        """Replace the content by that of a file, or of an object that converts to one."""
         self.write(wait, self.plan_assign, value)
 
     @current
@@ -126,7 +126,7 @@ class File(Field):
 
 
 def as_file(value: object, **options: Any) -> FileValue | FileRef:
-    """Return what a verb was given as a file, or make one of it.
+    """Return the argument of a verb as a file, converted if necessary.
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.
@@ -142,7 +142,7 @@ def as_file(value: object, **options: Any) -> FileValue | FileRef:
 
 
 def take(session: FieldSession, value: object, progress_bar: ProgressBarType | None = None) -> FileRef:
-    """Copy into the store what a file, or something that one can be made of, holds now.
+    """Copy the current content of a file, or of an object that converts to one, into the store.
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.

@@ -49,7 +49,7 @@ class FileSeries(Series):
     def fetch_values(
         self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
     ) -> pd.DataFrame:
-        """Return what is known of each file, ordered by step.
+        """Return the facts of each file, ordered by step.
 
         The columns are step, name, description, extension, size (bytes), sha256 (empty until it is known, moments after
         the call) and timestamp (local, to the millisecond).
@@ -70,11 +70,11 @@ class FileSeries(Series):
 
     @current
     def fetch_files(self) -> Iterator[StoredFile]:
-        """Return the files, ordered by step; each is read when its content is asked for."""
+        """Return the files, ordered by step; each is read on access."""
         return iter([StoredFile(self.session.reader, file) for file in self._entries()[1]])
 
     def fetch_last(self) -> Any:
-        """Refuse: a file is no value."""
+        """Raise, because a file is not a value."""
         self.refuse("fetch_last")
 
     @current
@@ -162,7 +162,7 @@ class FileSeries(Series):
         name: str | None = None,
         description: str | None = None,
     ) -> Change:
-        """Copy files and return the change that adds them; `fresh` removes what is there."""
+        """Copy files and return the change that adds them; `fresh` removes older ones."""
         given = list(values)
         places = self.steps(steps, len(given))
         times = self.times(timestamps, len(given))

@@ -77,7 +77,7 @@ class FileSet(Field):
 
     @current
     def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
-        """Return what is in the set, or in a folder of it: files and folders of this one level, by name.
+        """Return one level of the set, or of a folder of it: files and folders by name.
 
         Raises:
             FileNotInSet: there is no such folder.
@@ -148,7 +148,7 @@ class FileSet(Field):
         return self.change(Members(self.path, add, [], clear), content=incoming(files.values()))
 
     def _known_names(self) -> set[str] | None:
-        """What is in the set; None if the store cannot tell, since the disk has not taken the set yet."""
+        """Return the names in the set; None if the set is not on disk yet."""
         try:
             return {_given(name) for name in self.session.reader.members(self.path)}
         except MissingField:
@@ -161,7 +161,7 @@ class FileSet(Field):
 def take_files(
     session: FieldSession, path: str, globs: object, progress_bar: ProgressBarType | None = None
 ) -> dict[str, FileRef]:
-    """Copy into the store what files hold now, all or none; by their names in the set at a path.
+    """Copy the current content of files into the store, all or none; return them by name.
 
     Raises:
         NaiadTypeError: these are no paths or patterns.
@@ -229,7 +229,7 @@ def _names(path: str, given: object, done: str = "put into") -> list[str]:
 
 
 def _stored(name: str) -> str:
-    r"""A name as it is written: what is no Unicode (a byte of a file's name that is no UTF-8) as `\udcff`.
+    r"""Return a name as it is stored; bytes that are not UTF-8 become `\udcff` and the like.
 
     A part that has such a thing has its backslashes doubled, and so has one that looks as if it had.
     """

@@ -37,7 +37,7 @@ class FloatSeries(Series):
     _axis: Axis | None = None
 
     def forget(self) -> None:
-        """Let go of the number: records that carry it belong to what was removed."""
+        """Drop the number of the series, whose records belong to removed content."""
         super().forget()
         self.fid, self.is_hot = 0, False
         self._axis = NO_AXIS
@@ -58,7 +58,7 @@ class FloatSeries(Series):
         return low, high, unit
 
     def put(self, value: object, step: object, timestamp: object, *, is_taken: bool = False) -> None:
-        """Add one point while `is_hot`: what `append` does, without what need not be asked then.
+        """Add one point while `is_hot`, without the checks that are settled then.
 
         A step that `is_taken` was the next one, and others may have taken later ones since.
         """
@@ -131,7 +131,7 @@ class FloatSeries(Series):
         fresh: bool = False,
         axis: Axis | None = None,
     ) -> Change:
-        """Check points and return the change that adds them; `fresh` removes what is there."""
+        """Check points and return the change that adds them; `fresh` removes older ones."""
         numbers = self._numbers(values)
         places = self.steps(steps, len(numbers))
         times = self.times(timestamps, len(numbers))

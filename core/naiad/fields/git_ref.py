@@ -25,7 +25,7 @@ class GitRef(Field):
 
     @current
     def fetch(self) -> GitRefValue:
-        """Return what is known."""
+        """Return the state."""
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
             raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
@@ -42,7 +42,7 @@ class GitRef(Field):
         return self.fetch()
 
     def plan_assign(self, value: object) -> Change:
-        """Check what shall replace the content, and return the change."""
+        """Check a new state, and return the change."""
         if not isinstance(value, GitRefValue):
             raise NaiadTypeError(
                 f'"{self.path}" is a GitRef and cannot hold {shown(value)}.', path=self.path, value=value

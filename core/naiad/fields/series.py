@@ -42,7 +42,7 @@ WHOLE = {int}
 
 
 class Series(Field):
-    """Values over steps. Subclasses say what a value is and how points are written and read."""
+    """Values over steps. Subclasses define the type of value, and how points are written and read."""
 
     remedy = "Use another path, or remove the series first with run.pop({path!r})."
     reading = "Read it with fetch_last() or fetch_values()."
@@ -158,13 +158,13 @@ class Series(Field):
         *,
         fresh: bool = False,  # noqa: ARG002 (for subclasses)
     ) -> Change:
-        """Check points and return the change that adds them; `fresh` removes what is there."""
+        """Check points and return the change that adds them; `fresh` removes older ones."""
         self.refuse("extend")
 
     def plan_log(
         self, value: object, step: object, timestamp: object, name: str | None = None, description: str | None = None
     ) -> Change:
-        """Check what was given to `log`, where a list means several points, and return the change."""
+        """Check the argument of `log`, where a list means several points, and return the change."""
         items = convert.collection(self.path, value)
         if not items:
             raise InvalidArgument(f'log() on "{self.path}" was given an empty collection.', path=self.path)
@@ -191,7 +191,7 @@ class Series(Field):
         return self.plan_extend(values, steps, timestamps)
 
     def _refuse_captions(self, name: str | None, description: str | None) -> None:
-        """Say that only files have a name and a description; the value itself is stored."""
+        """Warn that only files have a name and a description; the value itself is stored."""
         if name is not None or description is not None:
             warn_once(
                 (self.session.key, self.path, "captions"),
@@ -199,7 +199,7 @@ class Series(Field):
             )
 
     def require_many(self, value: object) -> None:
-        """Refuse a single value: `=` would replace the whole series by it, which nobody means."""
+        """Raise for a single value, because `=` would replace the whole series by it."""
         if isinstance(value, str | bytes) or not isinstance(value, Iterable):
             raise NaiadTypeError(
                 f'"{self.path}" is {with_article(self)}, so {shown(value)} cannot be assigned to it.\n'
@@ -285,7 +285,7 @@ class Series(Field):
         return self.change(op, content=content)
 
     def mark(self) -> object:
-        """Return what a plan moves: the last step, the newest point, and how many points were left out."""
+        """Return the state that a plan moves: last step, newest point, number of points left out."""
         return self.last, self.newest, self.left_out
 
     def reset(self, mark: Any) -> None:

@@ -57,7 +57,7 @@ class StringSeries(Series):
         *,
         fresh: bool = False,
     ) -> Change:
-        """Check entries and return the change that adds them; `fresh` removes what is there."""
+        """Check entries and return the change that adds them; `fresh` removes older ones."""
         texts = [scalars.pack_text(self._within_limits(convert.text(self.path, value))) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))

@@ -37,7 +37,7 @@ def expand(
 ) -> list[Found]:
     """The files that are there now, ordered by name.
 
-    What cannot be taken in along the way (links that lead outside, pipes, folders that may not be read) is left out
+    Entries that cannot be stored (links that lead outside, pipes, folders that may not be read) are left out
     with a `FileWarning` each; so is a pattern that matches nothing.
 
     Args:

@@ -79,7 +79,7 @@ class RemoteDriver(ArtifactDriver):
     def _tracked(
         self, files: Any, top: str, path: str, info: dict[str, Any], report: Callable[[int], object]
     ) -> TrackedFile:
-        content, size = self._told(info), info.get("size")
+        content, size = self._reported_hash(info), info.get("size")
         if content is None or size is None:
             content, size = _read(files, path, None, report)
         else:
@@ -87,10 +87,10 @@ class RemoteDriver(ArtifactDriver):
         name = path[len(top) :].lstrip("/") or path.rpartition("/")[2]
         return TrackedFile(name, content, size, _modified(info), self._storage, self._location(path))
 
-    def _told(self, info: dict[str, Any]) -> str | None:
+    def _reported_hash(self, info: dict[str, Any]) -> str | None:
         """The hash of the content as the storage reports it, or None."""
-        told = (info.get(name) for name in CONTENT_HASHES.get(self._storage, ()))
-        return next((str(one).strip('"') for one in told if one), None)
+        reported = (info.get(name) for name in CONTENT_HASHES.get(self._storage, ()))
+        return next((str(one).strip('"') for one in reported if one), None)
 
     def _location(self, path: str) -> str:
         return path if "://" in path else f"{self._scheme}://{path}"
@@ -110,10 +110,10 @@ class RemoteDriver(ArtifactDriver):
 
     def _compare(self, files: Any, path: str, file: TrackedFile) -> str | None:
         files.invalidate_cache()
-        told = self._told(files.info(path))
-        if told is not None and told != file.content:
+        reported = self._reported_hash(files.info(path))
+        if reported is not None and reported != file.content:
             raise _changed(file)
-        return told
+        return reported
 
     @contextmanager
     def _files(self, location: str) -> Iterator[tuple[Any, str]]:
@@ -165,12 +165,12 @@ def _read(files: Any, path: str, target: int | None, report: Callable[[int], obj
 
 
 def _modified(info: dict[str, Any]) -> int:
-    told = next((info[name] for name in TIMES if info.get(name)), None)
-    if told is None:
+    reported = next((info[name] for name in TIMES if info.get(name)), None)
+    if reported is None:
         return 0
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told.replace("Z", "+00:00"))
-    return microseconds(told) * 1000 if isinstance(told, datetime) else int(told * 1e9)
+    if isinstance(reported, str):
+        reported = datetime.fromisoformat(reported.replace("Z", "+00:00"))
+    return microseconds(reported) * 1000 if isinstance(reported, datetime) else int(reported * 1e9)
 
 
 def _changed(file: TrackedFile) -> OriginalChanged:

@@ -24,9 +24,9 @@ def track(
     """The files at a location, as they are now.
 
     Args:
-        location: a file or folder, `file://`, `s3://`, `gs://` or any scheme a driver knows. No wildcards.
+        location: a file or folder, `file://`, `s3://`, `gs://` or any scheme with a driver. No wildcards.
         destination: a folder in the artifact to put them into.
-        progress: told about bytes hashed.
+        progress: called with the numbers of hashed bytes.
 
     Raises:
         UnsupportedLocation: no driver for it, or a wildcard in it.

@@ -1,4 +1,4 @@
-"""The storage interface: what the layers above may know of where runs are kept.
+"""The storage interface: protocols, results and promises of a back end.
 
 A back end implements its protocols; fields, sessions and commands import only this module. No method here takes or
 returns a folder, and a change crosses as plain data that can be read without being executed.

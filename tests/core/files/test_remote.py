@@ -225,7 +225,7 @@ GCS_INFO = {"md5Hash": "XrY7u+Ae7tCTyyK7j1rNww==", "mtime": None, "updated": "20
 def test_facts_of_google_are_read_from_its_own_words() -> None:
     driver = remote.RemoteDriver("gs")
 
-    assert GCS_INFO["md5Hash"] == driver._told(GCS_INFO)
+    assert GCS_INFO["md5Hash"] == driver._reported_hash(GCS_INFO)
     assert 1_714_979_289_123_000_000 == remote._modified(GCS_INFO)
     assert 1_500_000_000 == remote._modified({"mtime": 1.5})
     assert 0 == remote._modified({})

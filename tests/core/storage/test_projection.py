@@ -132,7 +132,7 @@ def test_late_points_of_another_writer_bring_the_series_back() -> None:
     assert projection.at("loss") is None, "as long as nothing came late, nothing is there"
     assert [(ANN, 1, state, 5.0)] == projection.orphans()
 
-    projection.heir(state, ANN)
+    projection.revive_after_deletion(state, ANN)
     assert state is projection.at("loss")
     assert (POINTS, 0, 5.0, BEN) == (state.kind, state.series.count, state.defined_at, state.defined_by)
 

@@ -62,7 +62,9 @@ class Blobs:
     def take(
         self, source: str | os.PathLike[str], writer: str, report: Report = nothing, few: int = INLINE
     ) -> bytes | Incoming:
-        """Take in what a file holds now; its bytes if they are less than `few`. Returns as soon as there is a copy.
+        """Copy the current content of a file into the store; return its bytes instead if fewer than `few`.
+
+        The file is hashed later, by another thread.
 
         Raises:
             FileNotFound, UnsupportedFile, UnreadableFile: it is no file that can be read.
@@ -93,7 +95,7 @@ class Blobs:
             return Incoming(name, view.nbytes)
 
     def take_stream(self, stream: BinaryIO, writer: str, report: Report = nothing) -> bytes | Incoming:
-        """Take in what a binary stream gives from where it stands.
+        """Copy the rest of a binary stream into the store.
 
         Raises:
             OSError: the disk refuses; nothing is left behind.
@@ -245,7 +247,7 @@ class Blobs:
             self._check(sha256, stream.fileno(), report)
 
     def copy_to(self, name: str, destination: Path, report: Report = nothing) -> None:
-        """Make a file with this content, checked. It appears whole or not at all and replaces what is there.
+        """Write this content to a file, checked and atomically, replacing an existing one.
 
         Names that come from data go through `names.safe_join` first.
 
@@ -291,7 +293,7 @@ def is_incoming(name: str) -> bool:
 
 
 def _few_bytes(fd: int, few: int) -> bytes | None:
-    """The whole content if it is less than `few`; the size a file tells is not believed."""
+    """Return the whole content if it is shorter than `few`, by reading rather than by the reported size."""
     content = b""
     while len(content) < few:
         more = os.pread(fd, few - len(content), len(content))
@@ -330,7 +332,7 @@ def _touch(place: Path) -> None:
 
 
 def _link(path: Path, place: Path, blob: Blob) -> None:
-    """Let the place hold what is at the path, in one step."""
+    """Link a file to another name, atomically."""
     hidden = place.with_name(f".{place.name}.{os.urandom(4).hex()}")
     try:
         os.link(path, hidden)
@@ -364,5 +366,5 @@ def _missing(path: Path) -> DamagedData:
 
 
 def damaged(file: str, what: str, offset: int = 0) -> DamagedData:
-    """The error for stored content that is not what was stored."""
+    """Return the error for stored content that differs from its hash."""
     return DamagedData(f"The stored file {file} is damaged: {what}.", file=file, offset=offset, what=what)

@@ -62,7 +62,7 @@ _own = _Own()
 
 
 class Catalog:
-    """The catalog of one store: of what lies in its folders, under the ids that its register knows."""
+    """The catalog of one store: an index of its folders, under the ids of its register."""
 
     def __init__(self, layout: Layout, ids: Register) -> None:
         self._layout = layout
@@ -176,7 +176,7 @@ class Catalog:
             yield connection
 
     def _in_memory(self) -> Engine:
-        """Begun with what the catalog on disk knows, and kept, so that only the first query has to read so much."""
+        """Return a catalog in memory, filled from the one on disk and kept for further queries."""
         engine = _own.engines.get(self._layout.root)
         if engine is None:
             with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
@@ -211,7 +211,7 @@ class Catalog:
                 and connection.execute(select(about.c.listed)).scalar() == listed
             )
             known = stamps(connection, marks if is_listed else None)
-        watched = self._lying({*marks, *known}) if is_listed else self._layout.folders()
+        watched = self._directories({*marks, *known}) if is_listed else self._layout.folders()
         folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
         stale = list(self._stale(folders.values(), marks, known))
@@ -236,7 +236,7 @@ class Catalog:
     def _stale(
         self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]
     ) -> Iterator[tuple[RunDirectory, Stamp]]:
-        """The folders that are not as they were when they were read; of a sealed one the seal tells."""
+        """Return the folders that have changed since they were read."""
         for folder in folders:
             before = known.get(folder.uid)
             if before and before.seal and folder.uid not in marks and before.seal == seal_stamp(folder):
@@ -254,7 +254,7 @@ class Catalog:
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
-    def _lying(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
+    def _directories(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
         for uid in uids:
             places = (self._layout.folder(uid, kind) for kind in KINDS)
             yield from (folder for folder in places if folder.path.is_dir())

@@ -1,4 +1,4 @@
-"""What lies below `blobs/`, and removing what nothing refers to: `naiad gc`.
+"""The mark and sweep of `naiad gc`: a census of `blobs/`, then removal of unreferenced files.
 
 First a census, then the references of all runs, then the sweep. Whatever was made, settled or renewed after the census
 has a later time than it had there, and stays.
@@ -22,7 +22,7 @@ GRACE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One file below `blobs/` as the census saw it. `size` is what removing it would free."""
+    """One file below `blobs/` at the census. `size` is the space that removing it would free."""
 
     name: str
     path: Path
@@ -55,7 +55,7 @@ class Census:
 
 
 def census(blobs: Blobs) -> Census:
-    """All files below `blobs/`. Take it first, then ask the runs what they refer to, then `sweep`."""
+    """Take a census of `blobs/`. Call it first, then gather references, then call `sweep`."""
     at = clock.now()
     files: list[StoredFile] = []
     with contextlib.suppress(FileNotFoundError):
@@ -74,7 +74,7 @@ def sweep(
     grace: float = GRACE_SECONDS,
     is_dry: bool = False,
 ) -> list[StoredFile]:
-    """Remove what nothing refers to, and return it.
+    """Remove unreferenced files, and return them.
 
     What was made, settled or renewed since shortly before the census stays, whatever `referenced` says; so does a blob
     whose incoming name is still in use, because the op that has the sha256 may not be written yet.
@@ -108,7 +108,7 @@ def _files(folder: Path) -> Iterator[StoredFile]:
 
 
 def _remove(file: StoredFile) -> bool:
-    """Remove a file that nobody has touched since the census."""
+    """Remove a file that has not been touched since the census."""
     try:
         if file.path.stat(follow_symlinks=False).st_mtime != file.modified:
             return False

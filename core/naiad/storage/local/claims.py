@@ -1,4 +1,4 @@
-"""Claims: small files that nobody makes twice. Making one is what takes an id, a key, a name.
+"""Exclusive creation of small files, by which ids, keys and names are taken.
 
 Also what every other file beside the content of containers needs: being put on disk, and an error that says what to do.
 """
@@ -24,7 +24,7 @@ def remember_to_sync(path: Path) -> None:
 
 
 def sync_names() -> None:
-    """Put on disk what this process has made beside the content of runs: a power cut must not take a run's id.
+    """Sync the names this process has created, so that a power cut cannot take a run's id.
 
     Raises:
         OSError: the disk refuses; it is tried again next time.
@@ -40,7 +40,7 @@ def sync_names() -> None:
 
 
 def claim(path: Path, text: str) -> bool:
-    """Make a file that nobody else makes; whoever sees it sees it whole. False when it is there already."""
+    """Create a file exclusively, whole or not at all. False if it exists."""
     if path.exists():
         return False
     hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
@@ -61,7 +61,7 @@ def claim(path: Path, text: str) -> bool:
 
 
 def content(path: Path) -> str:
-    """What `claim` wrote, to the letter: no line end is translated."""
+    """Return the text of a created file, without translating line ends."""
     return path.read_bytes().decode("utf-8", "surrogatepass")
 
 
@@ -75,14 +75,14 @@ def _create(path: Path, text: str) -> bool:
 
 
 def note(path: Path, text: str) -> None:
-    """Write down what only saves time, if the disk takes it."""
+    """Write a hint, ignoring errors of the disk."""
     with contextlib.suppress(OSError):
         path.write_bytes(text.encode())
 
 
 @contextlib.contextmanager
 def refusals(root: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one error that says what to do."""
+    """Turn errors of the disk within this context into one error with a remedy."""
     try:
         yield
     except OSError as error:

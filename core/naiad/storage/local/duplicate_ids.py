@@ -1,4 +1,4 @@
-"""Namesakes: containers that were copied in from other stores and have an id that means another one here."""
+"""Duplicate ids: containers that were copied in from other stores and have an id that means another one here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 
-def namesakes(catalog: Path, name: str) -> list[str]:
-    """The uids that have this `sys/id`, as the catalog knew them when it was read last.
+def duplicate_uids(catalog: Path, name: str) -> list[str]:
+    """Return the uids with this `sys/id` in the catalog as it was last read.
 
     Opening a run asks this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
     """

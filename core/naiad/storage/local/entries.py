@@ -55,7 +55,7 @@ def seal_stamp(folder: RunDirectory) -> str:
 
 
 def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
-    """What there is to know of a container; of one that cannot be read, its id and why."""
+    """Summarize a container for the catalog; an unreadable one by its id and the reason."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
@@ -123,7 +123,7 @@ def _fact(text: str, name: str) -> str | None:
 
 
 def _counted(reader: Reader, path: str) -> float:
-    """The variance of a series whose index does not say it, from its points."""
+    """Return the variance of a series from its points, for an index without it."""
     import numpy as np
 
     values = reader.points(path).values

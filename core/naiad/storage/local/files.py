@@ -51,7 +51,7 @@ def open_stored(reader: Reader, file: FileRef, *, is_checked: bool = False) -> B
 
 
 def copy_to(reader: Reader, file: FileRef, destination: Path, report: Report = nothing) -> None:
-    """Make a file with these bytes, checked. It appears whole or not at all and replaces what is there.
+    """Write these bytes to a file, checked and atomically, replacing an existing one.
 
     Raises:
         DamagedData: they are missing or not what was stored.
@@ -67,7 +67,7 @@ def copy_to(reader: Reader, file: FileRef, destination: Path, report: Report = n
 
 
 def check_stored(reader: Reader, file: FileRef) -> None:
-    """Compare the bytes of a file that has a blob with what was stored.
+    """Compare the bytes of a stored file with its hash and size.
 
     Raises:
         DamagedData: they are missing or not that.
@@ -119,7 +119,10 @@ def _found(reader: Reader, file: FileRef, read: Callable[[Blobs, str], T]) -> T:
 
 
 def _require_size(blobs: Blobs, name: str, file: FileRef) -> None:
-    """A power cut may have kept less of content than came in, before it was hashed: no hash can tell that."""
+    """Raise if content is shorter than its recorded size.
+
+    A power cut may have cut it before it was hashed.
+    """
     if file.start is None:
         with blobs.open(name) as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -1,4 +1,4 @@
-"""What the runs of a store refer to below `blobs/`, and freeing what none of them does."""
+"""Garbage collection: the references of all runs to `blobs/`, and freeing unreferenced content."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def file_texts(state: FieldState, entries: list[str]) -> list[str]:
 
 
 def damaged_files(folder: RunDirectory) -> Iterator[Damage]:
-    """The stored files of a run that are missing or not what was stored; what else is damaged is found elsewhere."""
+    """Yield the damage of a run's stored files; other damage is found elsewhere."""
     reader = Reader(folder)
     with warnings.catch_warnings(), contextlib.suppress(DamagedData):
         warnings.simplefilter("ignore", DamageWarning)
@@ -62,7 +62,7 @@ def damaged_files(folder: RunDirectory) -> Iterator[Damage]:
 
 
 def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
-    """What is wrong with a file, and the name of its content; each content of a size is looked at once."""
+    """Return the damage of a file and the name of its content, checking each content once."""
     try:
         file = FileRef.from_text(text)
     except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense

@@ -89,7 +89,7 @@ class Register:
         return f"{prefix}-{number}"
 
     def release(self, name: str) -> None:
-        """Let an id be free again, of what could not be begun or may be made anew."""
+        """Release an id that was not used."""
         place = self._place(name)
         if place is not None:
             place.unlink(missing_ok=True)
@@ -247,7 +247,7 @@ def _readable(place: Path) -> str | None:
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in a folder this user may read; names that begin with a dot are being made or are hints."""
+    """Return the entries of a folder without hidden ones; none if it is not readable."""
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -41,7 +41,7 @@ BATCH = 256
 
 
 class Ingest:
-    """What one writer takes in.
+    """The content that one writer copies into the store.
 
     Args:
         blobs: those of its store.
@@ -56,7 +56,7 @@ class Ingest:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, in a forked child: what was taken in before is its parent's."""
+        """Reset in a forked child; earlier content belongs to its parent."""
         self._changed = threading.Condition()
         self._waiting: list[str] = []
         self._owned: set[str] = set()  # named by an op, or about to be
@@ -64,7 +64,7 @@ class Ingest:
         self._error: OSError | None = None
 
     def take(self, file: File, writer: str, report: Report = nothing) -> FileRef:
-        """Copy what a file holds now.
+        """Copy the current content of a file.
 
         Raises:
             FileError: it is no file that can be read.
@@ -75,7 +75,7 @@ class Ingest:
         return _kept(self.blobs.take(os.path.expanduser(file.path), writer, report), file.extension)
 
     def take_all(self, paths: Sequence[str], writer: str, report: Report = nothing) -> list[FileRef]:
-        """Copy what many files hold now, all or none; small ones share a blob.
+        """Copy the current content of many files, all or none; small ones share a blob.
 
         Raises:
             FileError: one is no file that can be read.
@@ -102,7 +102,7 @@ class Ingest:
         return replace(taken, name=file.name, description=file.description, modified=file.modified)
 
     def own(self, names: Iterable[str]) -> None:
-        """From now on an op may name this content, so that nobody drops it any more."""
+        """Keep content from being dropped, because an op may refer to it."""
         self._owned.update(names)
 
     def disown(self, names: Iterable[str]) -> None:
@@ -169,7 +169,7 @@ class Ingest:
             self._rest(names, error)
 
     def _settled(self, names: list[str]) -> dict[str, Blob]:
-        """Put content into its place; what of it is missing is noted, and the rest goes on."""
+        """Move content to its place; missing content is noted, and the rest goes on."""
         found: dict[str, Blob] = {}
         try:
             found = self.blobs.settle_all(names)
@@ -192,7 +192,7 @@ class Ingest:
             return names
 
     def _rest(self, names: list[str], error: OSError | None) -> None:
-        """Stop working; what was refused waits for the next call."""
+        """Pause after an error; the remaining content waits for the next call."""
         with self._changed:
             self._waiting = names + self._waiting
             self._error = error or self._error

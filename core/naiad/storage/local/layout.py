@@ -1,4 +1,4 @@
-"""A container's folder: what lies where. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole.
+"""The folder of a container: its layout. `.naiad/runs/<uid>/` can be copied, moved and deleted as a whole.
 
 Models, model versions and projects have the same folder in `models/`, `versions/` and `projects/`.
 """
@@ -33,12 +33,12 @@ class RunDirectory:
 
     @cached_property
     def kind(self) -> ContainerKind:
-        """What lies in it, by the folder it is in; what was copied to some other place is taken for a run."""
+        """The kind of the container, by its parent folder; elsewhere it counts as a run."""
         return BY_FOLDER.get(self.path.parent.name, RUN)
 
     @cached_property
     def journal(self) -> Path:
-        """What is written and not yet folded: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
+        """The unfolded files: `<writer>.<n>.seg`, `<writer>.<n>.ops`, `<writer>.lease`."""
         return self.path / "journal"
 
     @cached_property

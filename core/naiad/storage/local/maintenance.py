@@ -1,4 +1,4 @@
-"""Keeping a run in good order: when to fold, what to fold, and how a run is finished.
+"""Maintenance of a run: selecting files to fold, folding them, and sealing.
 
 A journal file belongs to this process, to another writer that may still write it, or to nobody: its writer stopped in
 order, or is proven dead. What belongs to nobody is folded and removed by the next writer. Of another's file is only
@@ -101,7 +101,7 @@ class Maintenance:
             self.folds += 1
             self._clear(journal, done)
         self._rests_until = clock.monotonic() + REST * (clock.monotonic() - began)
-        self._bury({me})
+        self._remove_dead_leases({me})
         if dead:
             alive = {writer for writer, each in leases.items() if not each.is_dead}
             self._drop_sums(alive | {me, noting.writer})
@@ -114,7 +114,7 @@ class Maintenance:
         return all(each.is_dead or each.is_near for each in read_leases(self._folder.journal).values())
 
     def positions(self) -> dict[str, tuple[int, bool]]:
-        """How far each journal file is in the index by now, and whether that is all of it, whoever folded it.
+        """Return the folded position of each journal file, and whether it is complete.
 
         Raises:
             OSError: the index refuses.
@@ -129,7 +129,7 @@ class Maintenance:
         return self._index.known_positions()
 
     def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
-        """The other writers that have not said that they stopped; and of all others those that never write again."""
+        """Return the other writers without an end, and the dead ones."""
         journal = self._folder.journal
         taken, leases = read_taken(journal), read_leases(journal)
         loose = {file.writer for file in files}.difference(taken, leases, (me,))
@@ -141,7 +141,7 @@ class Maintenance:
 
     @contextlib.contextmanager
     def _noting(self, journal: Journal | None) -> Iterator[Sums]:
-        """Sums that are there before the index is changed, and say afterwards what is in it, so that a loss shows."""
+        """Context that writes sums before and after the index changes, so that its loss is noticed."""
         if journal is not None:
             journal.cover()
             yield journal.directory.sums
@@ -152,11 +152,11 @@ class Maintenance:
                 sums.cover((), ())
 
     def shadowed(self, writer: str) -> list[Shadowed]:
-        """What this writer wrote and nobody is shown, as far as it is folded."""
+        """Return the fields of this writer that are hidden, as far as they are folded."""
         return [] if self._index is None else self._index.shadowed(writer)
 
     def finish(self, journal: Journal | None, until: float, let_go: Action = lambda: None) -> None:
-        """Fold what is worth it and seal the run, unless somebody else still writes it.
+        """Fold the journal and seal the run, unless another process still writes it.
 
         `let_go` gives up this process's own lease. That happens under the lock: of several writers that stop at once,
         the one that comes last sees nobody else and seals. It comes after the seal, so that the lease of who is killed
@@ -180,11 +180,11 @@ class Maintenance:
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
         self._refuse_damage()
-        self._bury({me})
+        self._remove_dead_leases({me})
         write_seal(self._folder)
 
     def _refuse_damage(self) -> None:
-        """A seal must not vouch for what the sums of a writer show to be damaged."""
+        """Raise if the sums of a writer show damage, which a seal would hide."""
         positions = {} if self._index is None else self._index.positions
         damage = read_coverage(self._folder).first_damage(self._folder, positions)
         if damage is not None:
@@ -209,7 +209,7 @@ class Maintenance:
         return sizes["seg"] <= self._tuning.small_run_records * 32 + 4096 and sizes["ops"] <= SMALL_OPS_BYTES
 
     def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
-        """Remove what is wholly in the index, and note how far the rest is."""
+        """Remove the files that are folded completely, and note the positions of the others."""
         assert self._index is not None
         own: dict[str, Segment | OpsFile] = {}
         if journal is not None:
@@ -227,7 +227,7 @@ class Maintenance:
             else:
                 file.path.unlink(missing_ok=True)
 
-    def _bury(self, own: set[str]) -> None:
+    def _remove_dead_leases(self, own: set[str]) -> None:
         """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""
         journal = self._folder.journal
         with_files = {file.writer for file in list_journal(journal)} | own
@@ -240,7 +240,7 @@ class Maintenance:
                     (journal / (writer + suffix)).unlink(missing_ok=True)
 
     def _drop_sums(self, alive: set[str]) -> None:
-        """Remove the sums of dead writers of which everything is in the index: those of this process speak of that."""
+        """Remove the sums of dead writers whose data is all in the index."""
         assert self._index is not None
         coverage = read_coverage(self._folder)
         positions = self._index.positions
@@ -307,7 +307,7 @@ def left_behind(folder: RunDirectory) -> list[str]:
 
 
 def mark_changed(folder: RunDirectory) -> None:
-    """Tell the catalog that it has to look at this run again.
+    """Mark the run for the catalog as changed.
 
     Raises:
         OSError: the store takes no files.

@@ -37,7 +37,9 @@ Taken = bytes | Incoming | Slice
 def take_all(
     blobs: Blobs, sources: Iterable[str | os.PathLike[str]], writer: str, report: Report = nothing
 ) -> list[Taken]:
-    """Take in what these files hold now, in their order. The bytes come back if all small ones together are few.
+    """Copy the current content of these files, in order.
+
+    If all small ones together are few bytes, these are returned instead.
 
     Raises:
         FileNotFound, UnsupportedFile, UnreadableFile: one is no file that can be read; nothing was taken in.

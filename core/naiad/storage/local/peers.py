@@ -1,4 +1,4 @@
-"""Peer watcher: whether other processes have written a run, asked before each field that is new.
+"""Peer watcher: detects writes of other processes to a run, before each new field.
 
 Where nobody else is, the answer costs one look at the time of the journal folder, and that at most once a millisecond.
 """

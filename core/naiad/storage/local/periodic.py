@@ -1,4 +1,4 @@
-"""PeriodicThread: a daemon thread that does something again and again, until it is told to end."""
+"""PeriodicThread: a daemon thread that repeats a call until it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a run: what can be asked of it, from any process, also while it is being written."""
+"""Reading a run: all queries of fields and commands, from any process, also while it is written."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reader:
 
     @property
     def damages(self) -> list[Damage]:
-        """What was found damaged so far."""
+        """The damage found so far."""
         return self._view.damages
 
     @property
@@ -45,7 +45,7 @@ class Reader:
         return self._view.folds
 
     def refresh(self) -> None:
-        """See everything that any process was told is written before this call.
+        """Load everything that was acknowledged to any process before this call.
 
         Raises:
             NewerFormat: a later release wrote the run.
@@ -144,7 +144,7 @@ class Reader:
             return derived.run_state(projection, derived.writers(projection, self.folder))
 
     def writers(self) -> dict[str, Liveness]:
-        """The writers that have not said how they ended, and what is known of each."""
+        """Return the writers without an end, with the facts of each."""
         with self._view.current() as projection:
             return derived.writers(projection, self.folder)
 

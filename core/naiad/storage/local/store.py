@@ -34,7 +34,7 @@ from naiad.errors import (
 from naiad.settings import setting
 from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.local.claims import claim, refusals
-from naiad.storage.local.duplicate_ids import namesakes
+from naiad.storage.local.duplicate_ids import duplicate_uids
 from naiad.storage.local.ids import Register, kind_of_id
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -111,7 +111,7 @@ class Store:
                 claim(self.root / "format", f"{FORMAT}\n")
 
     def _has_format(self) -> bool:
-        """Whether the store says in which format it is; False of a folder that is not begun.
+        """Whether the store has its format file; False for a folder that is not initialized.
 
         Raises:
             StoreNotWritable: what it says is no format.
@@ -225,7 +225,11 @@ class Store:
             NewerFormat: a later release made the store.
         """
         self._has_format()
-        folder = self._own(name) or self._lying(name) or self._copied_in(name, kind or _meant(name))
+        folder = (
+            self._by_registered_id(name)
+            or self._directory(name)
+            or self._by_own_id(name, kind or _kind_for_message(name))
+        )
         if kind is not None and folder.kind is not kind:
             raise kind.not_found(
                 f"{name!r} is a {folder.kind.noun}, not a {kind.noun}.\nOpen it with: naiad.{folder.kind.opener}"
@@ -234,14 +238,14 @@ class Store:
             )
         return folder
 
-    def _own(self, name: str) -> RunDirectory | None:
+    def _by_registered_id(self, name: str) -> RunDirectory | None:
         """The folder that an id of this store means, if no other that lies here has the same."""
-        folder = self._lying(self.register.uid(name))
+        folder = self._directory(self.register.uid(name))
         if folder is not None:
-            known = {folder.uid, *namesakes(self.root / "catalog.db", name)}
+            known = {folder.uid, *duplicate_uids(self.root / "catalog.db", name)}
             if len(known) > 1:  # the rows were not checked
                 known &= {folder.uid, *(row.uid for row in self._listed(name))}
-            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._lying(uid)))
+            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._directory(uid)))
         return folder
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
@@ -252,7 +256,7 @@ class Store:
                 run_id=name,
             )
 
-    def _lying(self, uid: str) -> RunDirectory | None:
+    def _directory(self, uid: str) -> RunDirectory | None:
         """The folder with this name, if it is there."""
         if not ids.is_uid(uid):
             return None
@@ -261,7 +265,7 @@ class Store:
     def _listed(self, name: str) -> list[Summary]:
         return [row for row in self.catalog().rows(kind=None, is_trashed=None) if row.id == name]
 
-    def _copied_in(self, name: str, kind: ContainerKind) -> RunDirectory:
+    def _by_own_id(self, name: str, kind: ContainerKind) -> RunDirectory:
         found = self._listed(name) if self.root.is_dir() else []
         if found:
             self._refuse_several(found[0].kind, name, [row.uid for row in found])
@@ -351,7 +355,7 @@ def _place(named: object) -> Path:
 
 
 def _refuse_planted(place: Path) -> None:
-    """Use no store, or link to one, that somebody else may have put into a folder like /tmp to get at runs.
+    """Raise for a store or link that another user may have planted in a folder like /tmp.
 
     Raises:
         NotPermitted: it belongs to another user, and anybody may write the folder it is in.
@@ -365,7 +369,7 @@ def _refuse_planted(place: Path) -> None:
         )
 
 
-def _meant(name: str) -> ContainerKind:
-    """The kind to speak of where nothing has this name and any kind would do."""
+def _kind_for_message(name: str) -> ContainerKind:
+    """Return the container kind to name in a not-found message when the caller gave none."""
     kind = kind_of_id(name)
     return RUN if kind is None or kind is PROJECT else kind  # a uid looks like the id of a project

@@ -71,7 +71,7 @@ PRINTED_BYTES = 1024 * 1024
 
 
 class Writer:
-    """One process writing one run. Its journal is what the fields write to."""
+    """One process writing one run, through its journal."""
 
     def __init__(self, folder: RunDirectory, role: str, session: int, at: float, *, on_error: str) -> None:
         self.folder = folder
@@ -105,7 +105,7 @@ class Writer:
         first_ops: Sequence[Op] = (),
         on_error: str = "warn",
     ) -> Writer:
-        """Begin to write a run, new or not. A sealed one is unsealed; what dead writers left is folded in time.
+        """Begin to write a run, new or not. A sealed one is unsealed; dead writers' data is folded in time.
 
         Raises:
             StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
@@ -172,7 +172,7 @@ class Writer:
         self.journal.write([first, *ops])
 
     def now(self) -> float:
-        """The time of an op: after that of every earlier one, whatever the clock does."""
+        """Return the time for an op, later than that of every earlier one."""
         with self._lock:
             self._at = max(clock.now(), math.nextafter(self._at, math.inf))
             return self._at
@@ -272,7 +272,7 @@ class Writer:
             raise self._inactive() from None
 
     def ingest(self, file: File, report: Report = nothing) -> FileRef:
-        """Copy what a file holds now; a change that names it has to be written, or the copy dropped.
+        """Copy the current content of a file; a change must name it, or the copy be dropped.
 
         Raises:
             FileError: it is no file that can be read.
@@ -348,7 +348,7 @@ class Writer:
         return self._others.have_written(me, self._keeper.folds)
 
     def warn_of(self, shadowed: Shadowed) -> None:
-        """Say once that something this process writes is not shown."""
+        """Warn once that a field of this process is hidden."""
         warn_once(
             (self.folder.uid, shadowed.path, "shadowed"),
             f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one "
@@ -457,7 +457,7 @@ class Writer:
         self._warn_of_disk(error)
 
     def _warn_of_disk(self, error: Exception) -> None:
-        """Say once in a run that the disk refuses, whichever of its files came first."""
+        """Warn once in a run about errors of the disk, whichever file is affected."""
         self._warn(
             "written",
             f"The run in {self.folder.path} cannot be written: {_reason(error)} ({_free(self.folder)} bytes free).\n"
@@ -469,7 +469,7 @@ class Writer:
         warn_once((self.journal.directory.writer, about), message, StorageWarning)
 
     def _return_to_folder(self) -> None:
-        """Before a recovery: hold a lease in a folder that exists, or nobody would know that this writer lives.
+        """Take a lease in an existing folder before a recovery, so that other processes see this writer.
 
         Raises:
             OSError: there is no such folder.
@@ -502,7 +502,7 @@ class Writer:
             self._return_to_folder()
 
     def _go_on_anew(self) -> None:
-        """Join the run once more, as a process that resumes it would, in a journal whose files no process knows yet.
+        """Join the run again with a new journal, as a process that resumes it would.
 
         Raises:
             OSError: the disk refuses; it may be done again.
@@ -524,7 +524,7 @@ class Writer:
         return 0
 
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
-        """End in order: everything on disk, the run sealed if nobody else writes it. Does nothing a second time.
+        """Store everything and seal the run unless another process writes it. A second call does nothing.
 
         It ends within `seconds` (10), whatever the disk does; what could not be stored is then said in one warning.
 

@@ -62,7 +62,7 @@ def open_locked(path: Path) -> Engine:
 
 
 def open_for_reading(path: Path, *, is_final: bool) -> Engine:
-    """An engine with one read-only connection. `is_final`: nobody writes, so no lock is taken and no file is made.
+    """Open an engine with one read-only connection. `is_final`: without writers, so without locks and files.
 
     Raises:
         PermissionError: this user may not read it.
@@ -93,7 +93,7 @@ def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engi
 
 
 def _made(path: Path) -> str:
-    """The name of a file to open. SQLite would make a new one 0644, whatever the umask; its log takes after the file.
+    """Create the file of a database under the umask, which SQLite would ignore, and return its name.
 
     Where that fails, SQLite says so.
     """
@@ -145,7 +145,7 @@ def open_in_memory(begin_with: Path | None = None) -> Engine:
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
-    """Leave the WAL, so that an index nobody writes any more is one file that read-only media can hold.
+    """Leave WAL mode, so that a finished index is one file that read-only media can hold.
 
     SQLite refuses that while a reader has the file open. So a copy without WAL takes its place; it is also as small as
     it can be. Who still reads the old file ends with it in peace.
@@ -241,23 +241,26 @@ def any_text(connection: sqlite3.Connection) -> None:
 
 
 def read_what_is_left(connection: sqlite3.Connection) -> None:
-    """SQLite refuses a file that was cut as a whole. With this, and only for reading, it gives what is still there."""
+    """Read the rest of a truncated file, which SQLite rejects as a whole. For reading only."""
     connection.execute("PRAGMA writable_schema=ON")
 
 
 def is_refusal(error: DBAPIError) -> bool:
-    """Whether a database cannot be opened or is held by others, which says nothing about what is in it."""
+    """Whether a database cannot be opened or is locked, independent of its content."""
     return any(word in str(error.orig) for word in ("locked", "busy", "unable to open", "readonly"))
 
 
 def integrity(connection: Connection) -> list[str]:
-    """What SQLite finds wrong with the structure of a database; it cannot check values."""
+    """Return SQLite's findings on the structure of a database; values are not checked."""
     found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
     return [] if found == ["ok"] else found
 
 
 def linear_regexes(connection: sqlite3.Connection) -> None:
-    """RE2 needs time in proportion to the text, whatever the pattern; Python's `re` may need exponentially more."""
+    """Match regular expressions by RE2, in time proportional to the text.
+
+    Python's `re` may need exponential time.
+    """
     connection.create_function("regexp", 2, _matches, deterministic=True)
 
 
@@ -275,7 +278,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def case_matters(connection: sqlite3.Connection) -> None:
-    """LIKE tells "a" from "A", as it does in other databases."""
+    """Make LIKE case-sensitive, as in other databases."""
     connection.execute("PRAGMA case_sensitive_like=ON")
 
 

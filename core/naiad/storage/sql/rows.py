@@ -1,4 +1,4 @@
-"""Rows of the catalog for a table: which columns there are, and what a query finds."""
+"""Rows of the catalog for a table: columns, and the results of a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Searching the catalog: which containers a query means, in the order asked for, as quickly as the indexes allow."""
+"""Search in the catalog: containers that match a query, in order, using the indexes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW = 10_000
 
 @dataclass(frozen=True)
 class Sort:
-    """By what to sort: the fields at one path, which may differ in kind, and the aspect of a series."""
+    """A sort order: the fields at one path, which may differ in kind, and the aspect of a series."""
 
     fields: tuple[tuple[int, str], ...]  # number and kind of each
     aspect: str = "last"

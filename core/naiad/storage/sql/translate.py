@@ -72,7 +72,7 @@ def _table(leaf: Leaf) -> Table:
 
 
 def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
-    """Whether one row of the table of cells, or of tags, is what a clause asks for."""
+    """Return the condition on one row of the values, or of the tags, for a clause."""
     if isinstance(leaf, Compare):
         return _comparison(leaf, table)
     if isinstance(leaf, OneOf):

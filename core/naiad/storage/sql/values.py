@@ -1,4 +1,4 @@
-"""The tables of the catalog, and how what is known of a container gets into them.
+"""The tables of the catalog, and writing the facts of containers into them.
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
 What a container has of a field is a **cell**, kept twice: all cells of a container together in its own row, to be
@@ -122,7 +122,7 @@ SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "
 
 
 class Stamp(NamedTuple):
-    """What changes with every write to a container: its files, and its seal; empty where that cannot be relied on."""
+    """A stamp that changes with every write to a container; empty where file times are unreliable."""
 
     files: str
     seal: str
@@ -130,7 +130,7 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalog keeps of one container; `cells` by path and kind."""
+    """The catalog's facts of one container; `cells` by path and kind."""
 
     uid: str
     kind: str
@@ -195,7 +195,7 @@ def _damaged(table: str, number: int) -> DamagedData:
 
 
 def put(connection: Connection, entries: list[Entry]) -> None:
-    """Bring what is known of some containers up to date; of what was known before, only what differs is touched."""
+    """Update the facts of some containers, touching only rows that differ."""
     known = _known(connection, [entry.uid for entry in entries])
     last = _last_number(connection, container)
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})

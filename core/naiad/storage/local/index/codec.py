@@ -61,7 +61,7 @@ TEXT_MODES = (STEP, (INTEGERS,), (INTEGERS,), (BYTES,))
 
 @dataclass(frozen=True)
 class PointsHeader:
-    """What to know before decoding a chunk: how much room its points need, and of which type.
+    """The header of a chunk: the room its points need, and their types.
 
     Attributes:
         count: how many points there are.
@@ -107,7 +107,7 @@ def encode_points(steps: Numbers, values: Floats, times: Integers) -> bytes:
 
 
 def read_header(data: Buffer) -> PointsHeader:
-    """Check a chunk of points and say what room it needs.
+    """Check a chunk of points and return its header.
 
     Raises:
         ChunkDamaged: the bytes are not those that were written.
@@ -138,7 +138,7 @@ def decode_points(
 
 
 def encode_pack(ids: Integers, steps: Numbers, values: Floats, times: Integers) -> bytes:
-    """Return the points of many short series in one block. `ids` tells the series of each point and ascends.
+    """Return the points of many short series as one block. `ids` has the series of each point, ascending.
 
     To read one series is to decode all of them, so some 65,536 points are a good size. All steps of a pack
     are integers or all are floats: keep series with fractional steps in a pack of their own.

@@ -55,7 +55,7 @@ LEAST_NORMAL = 1 << 24  # the bits of the least normal single, shifted left by o
 
 
 class ChunkDamaged(DamagedData):
-    """The bytes of a block are not those that were written. Whoever read them knows the file and adds it."""
+    """The bytes of a block differ from those written. The reader adds the name of the file."""
 
 
 class Column(NamedTuple):
@@ -165,7 +165,7 @@ def read_numbers(column: Column) -> Numbers:
 
 
 def require_equal_items(*columns: Column) -> None:
-    """Refuse columns of one block that should have an item a point each and do not."""
+    """Raise if columns of one block have different numbers of items."""
     items = {column.items for column in columns}
     if len(items) > 1:
         raise ChunkDamaged(f"The columns of a block have {sorted(items)} items each.", what="items")

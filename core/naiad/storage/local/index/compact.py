@@ -63,7 +63,7 @@ def _is_tidy(head: Head, needed: int) -> bool:
 
 
 def compact(folder: RunDirectory) -> None:
-    """Write all series of a run anew, in one transaction; readers see it before or after. What is not folded stays.
+    """Rewrite all series of a run in one transaction; the unfolded journal stays as it is.
 
     A run may be written meanwhile. A sealed one is checked against its seal first, and sealed again.
 
@@ -88,7 +88,7 @@ def compact(folder: RunDirectory) -> None:
 
 
 def _require_sound(folder: RunDirectory, seal: Seal | Damage) -> None:
-    """A new seal must not vouch for damage that the old one shows."""
+    """Raise if the old seal shows damage, which a new seal would hide."""
     if isinstance(seal, Damage):
         raise _refusal("", seal.file, seal.what)
     for name in seal.files:
@@ -165,7 +165,7 @@ def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
 
 
 def _shares(connection: Connection) -> dict[int, list[Columns]]:
-    """What all packs hold, by field."""
+    """Return the content of all packs by field."""
     found: dict[int, list[Columns]] = {}
     for row in connection.execute(select(schema.pack).order_by(schema.pack.c.id)):
         if row.crc != pack_crc(dict(row._mapping)):

@@ -17,7 +17,7 @@ SMALLEST = 64  # below this, compressing costs more time than it saves bytes
 
 
 class CompressionError(ValueError):
-    """The bytes are not what a compressor wrote."""
+    """The bytes cannot be decompressed."""
 
 
 class MissingZstandard(NaiadError, ImportError):
@@ -46,7 +46,7 @@ _contexts = _Contexts()
 
 
 def compress(raw: bytes) -> tuple[int, bytes]:
-    """Return the number of the compressor and what it made; 0 and the bytes where it gains nothing."""
+    """Return the number of the compressor and its result; 0 and the bytes if nothing is gained."""
     if len(raw) < SMALLEST:
         return STORED, raw
     if zstandard is None:

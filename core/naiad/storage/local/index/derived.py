@@ -1,4 +1,4 @@
-"""Fields that nobody writes: what follows from who writes a run and what lies in its folder."""
+"""Derived fields: values that follow from a run's writers and the files in its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORST_FIRST = ("unknown", "killed", "failed", "terminated", "finished")
 
 
 def writers(projection: Projection, folder: RunDirectory) -> dict[str, Liveness]:
-    """The writers that have not said how they ended, and what is known of each; of a sealed run none."""
+    """Return the writers without an end, with the signs of life of each; none of a sealed run."""
     if folder.seal.exists():
         return {}
     return read_writers(folder.journal, projection.writers)

@@ -77,7 +77,7 @@ class Fold:
         """The files folded to their end here. Another process may have done so too, for a writer it took for dead."""
 
     def fold(self, sources: Iterable[Source[File]]) -> list[File]:
-        """Put what the sources hold into the index; the files that are folded whole and may go.
+        """Fold the sources into the index; return the files that are folded whole and may be removed.
 
         Raises:
             StorageError: the disk or the index refuses; nothing was changed.
@@ -119,7 +119,7 @@ class Fold:
         return [each for each in projection.shadowed() if (each.path, each.kind) in own]
 
     def known_positions(self) -> dict[str, tuple[int, bool]]:
-        """How far each journal file is in the index now, whoever folded it; likewise whether that is all of it.
+        """Return the folded position of each journal file, and whether that is its end.
 
         Raises:
             StorageError: the disk or the index refuses.
@@ -132,7 +132,7 @@ class Fold:
             raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
 
     def forget(self) -> None:
-        """Drop what is remembered."""
+        """Forget the remembered projection."""
         self._projection = None
 
     def _open(self) -> Index:
@@ -189,7 +189,7 @@ def _absorb(
 
 @dataclass(frozen=True)
 class _Part:
-    """What one file holds beyond its position: records of a segment, frames of an ops file."""
+    """The unfolded part of one file: records of a segment, frames of an ops file."""
 
     source: Source[Any]  # of any place: a part is read
     start: int
@@ -201,7 +201,7 @@ class _Part:
 
 
 def _read(sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
-    """What there is to fold; segments first, so that each number in them is defined in the ops that are read after.
+    """Read the unfolded parts, segments first, so that their numbers are defined in the ops read later.
 
     Of a writer with a damaged file nothing is taken: the rest is still whole there, and the damage stays to be seen.
     """
@@ -296,7 +296,7 @@ def _by_field(
                 is_late = (fields == number) & is_after(records["time"], since)
                 fields[(fields == number) & ~is_late] = 0
                 if is_late.any():
-                    projection.heir(state, writer)
+                    projection.revive_after_deletion(state, writer)
                 else:
                     state = None
         if state is not None:

@@ -53,7 +53,7 @@ UNKNOWN = -1
 
 @dataclass
 class Changes:
-    """What one fold adds to the index, besides the states that the projection marks as touched."""
+    """The changes of one fold, besides the states that the projection marks as touched."""
 
     chunks: list[dict[str, Any]] = field(default_factory=list)
     packs: list[dict[str, Any]] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Index:
 
     @contextmanager
     def view(self) -> Iterator[Connection]:
-        """The same for who only reads: SQLite refuses to commit what has read a damaged page, and need not."""
+        """Open the index for reading, without a commit, which SQLite rejects after a damaged page."""
         with holding_forks(), self.engine.connect() as connection:
             yield connection
 
@@ -107,7 +107,7 @@ class Index:
         return self._head_or_none(connection, []).folds
 
     def load(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
-        """The projection, the counts, how far each journal file is folded, and what is damaged.
+        """Load the projection, the counts, the positions and the damage.
 
         A damaged row, page or table is left out and said; whoever changes the index has to refuse then.
 
@@ -179,7 +179,7 @@ class Index:
         connection.execute(update(schema.head), row)
 
     def put_head(self, connection: Connection, head: Head) -> None:
-        """Say what is there; for who rebuilds an index."""
+        """Write the head row of a rebuilt index."""
         connection.execute(update(schema.head), head_row(head))
 
     def chunks(self, connection: Connection, field_id: int) -> list[Any]:
@@ -203,7 +203,9 @@ class Index:
         return typed(rows, PYRAMID_TYPES)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
-        """The packs that may hold points of a field, without damaged ones; its count of points tells if that matters.
+        """Yield the packs that may hold points of a field, without damaged ones.
+
+        The field's count of points shows whether one is missing.
 
         Raises:
             DatabaseError: some of them cannot be read.
@@ -277,7 +279,7 @@ class Index:
             damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
 
     def _missing_rows(self, connection: Connection, head: Head) -> list[Damage]:
-        """Rows that a flipped bit made invisible, which no crc of a row can tell."""
+        """Return the damage by rows that a flipped bit has made invisible, found by counting."""
         damages = []
         for table, expected in ((schema.chunk, head.chunks), (schema.pack, head.packs)):
             try:
@@ -290,7 +292,7 @@ class Index:
         return damages
 
     def _drop_retired(self, connection: Connection, projection: Projection, head: Head) -> None:
-        """Remove the rows and points of deleted fields; what is left of one has another number now."""
+        """Delete the rows and points of deleted fields; a remaining part has a new number."""
         for number in projection.retired:
             low = chunk_key(number, 0)
             span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
@@ -348,7 +350,7 @@ _update_field = (
 
 
 def begin_index(folder: RunDirectory) -> None:
-    """Make a new index, whole or not at all: what is killed half way leaves a hidden file and no index without tables.
+    """Create an index atomically: a crash leaves at most a hidden file.
 
     Where another process has just made one, that one stays.
     """

@@ -1,4 +1,4 @@
-"""The projection of a run: its fields as the ops say they are. The one place where ops take effect.
+"""The projection of a run: the fields that its ops add up to. The one place where ops take effect.
 
 The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
 float series never pass through it: it only knows which number of which writer means which field.
@@ -77,7 +77,7 @@ class Projection:
         return next((state for kind, state in kinds.items() if (path, kind) not in hidden), None)
 
     def hidden(self) -> dict[tuple[str, str], FieldState]:
-        """The fields that are not shown, by path and kind, and what is shown instead of each."""
+        """Return the hidden fields by path and kind, with the field shown instead of each."""
         if self._hidden[0] != self.version:
             self._hidden = (self.version, self._decide() if self._contested else {})
         return self._hidden[1]
@@ -87,7 +87,7 @@ class Projection:
         return [Shadowed(path, kind, by.path, by.kind) for (path, kind), by in self.hidden().items()]
 
     def _decide(self) -> dict[tuple[str, str], FieldState]:
-        """The rule for what processes defined without knowing of each other: the one that was defined first is shown.
+        """Decide conflicts: of fields defined independently, the one defined first is shown.
 
         That holds for two kinds at one path, and for a field and others below it. Nothing is removed.
         """
@@ -116,7 +116,7 @@ class Projection:
             yield from kinds.values()
 
     def add(self, state: FieldState) -> None:
-        """Put a state that the index knows in its place."""
+        """Add a state loaded from the index."""
         self.version += 1
         if state.kind == DELETED:
             self.tombstones[state.path] = state
@@ -210,8 +210,8 @@ class Projection:
         since = self._since(grave, state.kind, writer)
         return (None if since == math.inf else state), since
 
-    def heir(self, state: FieldState, writer: str) -> None:
-        """Bring a series back, or say that it is older than was known, for points that are younger than a deletion."""
+    def revive_after_deletion(self, state: FieldState, writer: str) -> None:
+        """Revive a series, or date it back, for points younger than a deletion."""
         grave = self.tombstones[state.path]
         first = _deletions(grave).last(state.kind, writer)
         self.touch(state)
@@ -240,14 +240,14 @@ class Projection:
         continuing = _deletions(self.tombstones[state.path]).continuing.get(state.kind, ())
         for writer in writers:
             if writer in continuing:
-                self.heir(state, writer)
+                self.revive_after_deletion(state, writer)
         if not writers:
             state.remnant = None
             if not self._is_alive(state):
-                self._bury(state)
+                self._retire(state)
 
     def touch(self, state: FieldState) -> None:
-        """Note that the index has to be told of this state."""
+        """Mark a state as changed, so that the next fold writes it."""
         self.touched[id(state)] = state
 
     def alive(self, path: str, kind: str) -> FieldState | None:
@@ -270,7 +270,7 @@ class Projection:
         return self._write(path, kind, writer.name, at, first)
 
     def _came_before(self, grave: FieldState, kind: str, name: str, last: Key) -> None:
-        """Take in that a writer wrote before a deletion, when what it wrote later may be known already."""
+        """Apply ops that a writer wrote before a deletion, when later ones may be applied already."""
         state = self.alive(grave.path, kind)
         is_known = name in _deletions(grave).continuing.get(kind, ())
         self._continue(grave, kind, name)
@@ -322,7 +322,7 @@ class Projection:
             self.touch(grave)
 
     def _remove(self, path: str, writer: WriterState, at: float, only: str = ANY) -> None:
-        """Remove what this writer wrote at a path until now, and what others wrote before `at`; keep the deletion.
+        """Delete this writer's content at a path, and that of others before `at`; remember the deletion.
 
         `only` leaves other kinds alone: who begins a series anew does not know of them.
         """
@@ -373,7 +373,7 @@ class Projection:
             self._drop_indexed(state, since)
         self._date_points(state, grave)
         if not self._is_alive(state):
-            self._bury(state)
+            self._retire(state)
 
     def _drop_indexed(self, state: FieldState, since: dict[str, float]) -> None:
         if state.pieces and max(since[name] for name in state.point_writers()) > -math.inf:
@@ -419,8 +419,8 @@ class Projection:
     def _is_alive(self, state: FieldState) -> bool:
         return bool(state.spans() or state.texts or state.lines or state.pieces or state.remnant)
 
-    def _bury(self, state: FieldState) -> None:
-        """Show a field no more."""
+    def _retire(self, state: FieldState) -> None:
+        """Take a field out of the shown ones."""
         self.version += 1
         kinds = self.fields.get(state.path, {})
         if kinds.get(state.kind) is state:
@@ -439,7 +439,7 @@ class Projection:
             self._grave(state.path).printed.update(state.printed)
 
     def _renumber(self, state: FieldState) -> None:
-        """Let the rows of a state in the index go; what is left of it gets another number."""
+        """Drop the rows of a state from the index; the rest gets a new number."""
         if state.id:
             self.retired.append(state.id)
             self.renumbered.add(id(state))
@@ -571,7 +571,7 @@ _EFFECTS: dict[type, Callable[[Projection, WriterState, Any, float], None]] = {
 
 
 def _seniority(state: FieldState) -> tuple[float, str, str, str]:
-    """What decides between rivals; where a deletion left two of them, that is path and kind."""
+    """Return the sort key of conflicting fields; after a deletion, path and kind."""
     return state.defined_at, state.defined_by, state.path, state.kind
 
 

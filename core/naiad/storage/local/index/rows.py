@@ -1,4 +1,4 @@
-"""The rows of an index: the facts in them, how states become rows and back, and the crc that vouches for each row."""
+"""The rows of an index: their facts, conversion from and to states, and the crc of each row."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class History(msgspec.Struct, array_like=True):
 
 
 class DeletionFacts(msgspec.Struct, array_like=True):
-    """What was deleted at a path: as `states.Deletions`."""
+    """The deletions at a path, as in `states.Deletions`."""
 
     deleted: dict[str, dict[str, float]]
     continuing: dict[str, list[str]]
@@ -158,12 +158,12 @@ def chunk_key(field_id: int, number: int) -> int:
 
 
 def chunk_crc(key: int, count: int, pyramid: bytes | None, data: bytes) -> int:
-    """What the crc column of a chunk row holds."""
+    """Return the crc column of a chunk row."""
     return _crc(key, count, pyramid or b"", data)
 
 
 def pack_crc(row: Mapping[str, Any]) -> int:
-    """What the crc column of a pack row holds."""
+    """Return the crc column of a pack row."""
     return _crc(row["id"], row["first_field"], row["last_field"], row["count"], row["data"])
 
 
@@ -174,7 +174,7 @@ def head_row(head: Head) -> dict[str, Any]:
 
 
 def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
-    """The row that says how far a journal file is folded."""
+    """Return the row with the folded position of a journal file."""
     upto, is_done = position[0], int(position[1])
     return {"file": name, "upto": upto, "is_done": is_done, "crc": _crc(name, upto, is_done)}
 
@@ -222,7 +222,7 @@ def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
 
 
 def _history(state: FieldState) -> History | None:
-    """What a row has to say of its writers; nothing of a field that one of them wrote, which is nearly all."""
+    """Return the history of a field with several writers; None for one writer, the usual case."""
     if state.shared is None and state.entries is None and state.config_key == NEVER and state.series.last_rank is None:
         return None
     writers: dict[str, int] = {}
@@ -251,7 +251,7 @@ def _history(state: FieldState) -> History | None:
 
 
 def _give_history(state: FieldState, facts: FieldFacts) -> None:
-    """The same back. Where an earlier release did not say it, all is due to the op that defined the field."""
+    """Restore the history. In rows of earlier releases it is that of the defining op."""
     history = facts.history or History()
     names, first = history.writers, (state.defined_at, state.defined_by)
     if facts.config != (None, None, None):
@@ -302,7 +302,7 @@ def writer_state(name: str, facts: bytes, fields: bytes, states: Mapping[int, Fi
 
 
 def damaged(what: str) -> DatabaseError:
-    """The error for what SQLite itself has not noticed."""
+    """Return the error for damage that SQLite itself has not noticed."""
     return DatabaseError(what, None, Exception(what))
 
 
@@ -321,7 +321,7 @@ def _crc(*columns: int | str | bytes) -> int:
 
 
 def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
-    """What `_crc` gives for these columns, in one go: a fold may write 100,000 fields."""
+    """Return the result of `_crc` for these columns in one expression; a fold may write 100,000 fields."""
     return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
 
 

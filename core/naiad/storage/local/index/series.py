@@ -76,7 +76,7 @@ class Tail:
     def update(
         self, files: list[JournalFile], covers: Mapping[str, FileCover], missing: Mapping[str, Damage]
     ) -> list[Damage]:
-        """Read what was appended since; what is damaged. `missing` are files that must be there and are not.
+        """Read the records appended since, and return the damage. `missing` are files that must exist.
 
         Raises:
             FileNotFoundError: one of them was folded meanwhile.
@@ -112,7 +112,7 @@ class Tail:
                     known.append(damage)
 
     def damage_of(self, projection: Projection, state: FieldState) -> Damage | None:
-        """The damage of a file that has lost points of this field, or may have lost some if the seal does not tell."""
+        """Return the damage of a file that has lost, or may have lost, points of this field."""
         if not self._damaged:
             return None
         bindings = self._bindings(projection).get(id(state), [])
@@ -191,7 +191,7 @@ class Tail:
 
 
 def read_shares(state: FieldState, packs: list[Any], refuse: Refusal) -> list[Columns]:
-    """What a float series has in packs.
+    """Return the points of a float series in packs.
 
     Raises:
         DamagedData: a pack is not as it was written.
@@ -282,7 +282,7 @@ def left_points(state: FieldState, chunks: list[Any], packs: list[Any], refuse: 
 
 
 def left_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> dict[str, list[TextPoint]]:
-    """The same of a series of texts or files, before what is not in the index yet.
+    """Return the entries of a series of texts or files that a deletion leaves.
 
     Raises:
         DamagedData: a chunk is not as it was written, or one is missing.
@@ -301,7 +301,7 @@ def left_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> dict[st
 
 
 def _before(state: FieldState) -> tuple[Remnant, FieldState]:
-    """What a deletion took points of, and the series as it was in the index."""
+    """Return the remnant of a deletion, and the series as it was in the index."""
     remnant = state.remnant
     assert remnant is not None
     writers = list(dict.fromkeys(remnant.pieces))
@@ -387,7 +387,7 @@ def with_tail(state: FieldState, parts: list[Part]) -> Series:
 
 
 def facts_of(points: Columns) -> Facts:
-    """What `Series.add` takes of points in order."""
+    """Return the arguments of `Series.add` for points in order."""
     finite = points.values[np.isfinite(points.values)]
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(finite.sum())

@@ -1,4 +1,4 @@
-"""The view of a run: its projection, kept up to date with the index and whatever the journal holds beyond it.
+"""Snapshots of a run: its projection, kept up to date with the index and the tail of the journal.
 
 Everything acknowledged before a call is seen by it. The order is what makes that true: list the journal, then take a
 snapshot of the index, then read the listed files from where the snapshot says they are folded. A listed file that has
@@ -96,7 +96,7 @@ class Snapshot:
         return self._folds or 0
 
     def read(self, read: Callable[[], T]) -> T:
-        """Do it with what is there now; once more whenever a fold came in between.
+        """Read with the current snapshot, and again after a concurrent fold.
 
         Raises:
             NewerFormat: a later release wrote the run.
@@ -137,7 +137,7 @@ class Snapshot:
         return self._tail
 
     def tail_of(self, state: FieldState) -> list[Part]:
-        """What the journal holds of a float series beyond the index.
+        """Return the tail of a float series: its points that are not in the index.
 
         Raises:
             DamagedData: some of it is not as it was written.
@@ -152,7 +152,7 @@ class Snapshot:
         return left + tail.of(self.projection, state)
 
     def damage(self, path: str, file: str, what: str) -> DamagedData:
-        """The error for what is damaged at a path; at an empty one, of the whole run."""
+        """Return the error for damage at a path; at an empty one, of the whole run."""
         subject = f'"{path}"' if path else "The run"
         return DamagedData(
             f"{subject} cannot be read whole: {self.folder.path / file} is damaged ({what}).\n"
@@ -206,7 +206,7 @@ class Snapshot:
         self._adopt()
 
     def _check_coverage(self) -> None:
-        """Note what is missing by the sums of the writers, unless a fold or a seal came in between."""
+        """Note files missing by the writers' sums, unless a fold or a seal intervened."""
         self._missing = {}
         if self._seal_stamp is not None:
             return  # the seal tells
@@ -229,7 +229,7 @@ class Snapshot:
             return index.folds(connection) != self._folds
 
     def _settle(self) -> None:
-        """Look what a deletion that is not folded yet leaves of points that are in the index."""
+        """Apply an unfolded deletion to points that are in the index."""
         for state in list(self.projection.uncertain.values()):
             from naiad.storage.local.index.series import left_points, left_texts
 
@@ -252,10 +252,10 @@ class Snapshot:
         if tail is not None:
             for writer, number, state, since in orphans:
                 if tail.has_since(writer, number, since):
-                    self.projection.heir(state, writer)
+                    self.projection.revive_after_deletion(state, writer)
 
     def _load(self) -> None:
-        """Begin with what the index holds, when there is one and it has changed."""
+        """Load the index, if there is one and it has changed."""
         stamp = _stamp(self.folder)
         if stamp is not None and stamp == self._seal_stamp and self._folds is not None:
             return  # sealed, and still by the same seal
@@ -331,7 +331,7 @@ class Snapshot:
 
 
 class _Moved(Exception):
-    """A fold came between the projection and the rows, or a writer between the seal and what it says."""
+    """The index or seal changed while it was being read; retry from a new snapshot."""
 
 
 def _stamp(folder: RunDirectory) -> object:

@@ -1,4 +1,4 @@
-"""The states of what a run consists of: its fields, what is known of their series, and its writers."""
+"""The states of a run: its fields, the facts of their series, and its writers."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Last(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def order(self) -> tuple[int | float, int]:
-        """What is compared between writers."""
+        """Return the key by which writes of several writers are ordered."""
         time = self.time or 0
         return (-math.inf if self.step is None else self.step), (time if self.rank is None else self.rank)
 
 
 class Series(msgspec.Struct, gc=False):
-    """What is known of a series without reading it. `minimum` ... `total` are over finite values, None without any."""
+    """The statistics of a series. `minimum` ... `total` are over finite values, None without any."""
 
     count: int = 0
     finite: int = 0
@@ -120,7 +120,7 @@ class Series(msgspec.Struct, gc=False):
 
 
 class Shared(msgspec.Struct, gc=False):
-    """What is known of each writer of a field that has several.
+    """The facts of each writer of a field that has several.
 
     Attributes:
         spans: key of the first op, and time of the last one, of each writer with ops that count; None: only
@@ -148,7 +148,7 @@ class Remnant(msgspec.Struct, gc=False):
 
 
 class Deletions(msgspec.Struct, gc=False):
-    """All deletions at one path, kept for what arrives late.
+    """All deletions at one path, kept for ops that arrive late.
 
     Attributes:
         deleted: by kind, `ANY` for all of them: the last deletion of each writer.
@@ -322,7 +322,7 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
 
 @dataclass(slots=True)
 class WriterState:
-    """One writer of the run and what its numbers mean."""
+    """One writer of the run and the series of its numbers."""
 
     name: str
     pid: int = 0

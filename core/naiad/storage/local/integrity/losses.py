@@ -1,4 +1,4 @@
-"""Losses: what a repair could not save, and taking the stored files out of a run whose content is damaged."""
+"""Losses of a repair, and the removal of damaged stored files from a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from naiad.storage.local.reader import Reader
 
 @dataclass
 class Losses:
-    """What is gone.
+    """The data that a repair could not save.
 
     Attributes:
         points: how many points are known to be gone.
@@ -55,7 +55,7 @@ class Losses:
 
 
 def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
-    """The ops that take files with damaged content out of a run; what is whole beside them stays."""
+    """Return ops that remove the files with damaged content from a run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
         checked: dict[tuple[str, int | None], str] = {}

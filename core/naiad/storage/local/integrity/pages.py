@@ -38,7 +38,7 @@ def free_pages(data: bytes) -> set[int] | None:
 
 
 def leaf_rows(data: bytes, without: set[int]) -> Iterator[Row]:
-    """Every row of every leaf of a table, except on the given pages; what cannot be read is left out."""
+    """Yield every row of every readable leaf of a table, except on the given pages."""
     size = _page_size(data)
     if size is None:
         return
@@ -57,7 +57,7 @@ def _page_size(data: bytes) -> int | None:
 
 
 class _Pages:
-    """The pages of a file; of each, `usable` bytes hold what SQLite keeps."""
+    """The pages of a file; `usable` bytes of each hold data of SQLite."""
 
     def __init__(self, data: bytes, size: int, usable: int) -> None:
         self._data = data

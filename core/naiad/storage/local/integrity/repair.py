@@ -1,4 +1,4 @@
-"""Repairing: a run is built anew from what is whole in it, beside the originals, which are kept.
+"""Repair: rebuilds a run from its intact parts, beside the originals, which are kept.
 
 All work is done on a copy. The originals get a second name in `damaged-<time>` before anything changes, and then the
 new files take the place of the old ones, each at once: a repair that is killed can be done again.
@@ -61,7 +61,7 @@ Sequences = Counter[str]
 
 @dataclass(frozen=True)
 class Repair:
-    """What a repair found and did.
+    """The findings and results of a repair.
 
     Attributes:
         kept: the folder with the originals; None when the run was whole and nothing was changed.
@@ -165,7 +165,7 @@ def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
 
 
 def _take_over(folder: RunDirectory) -> int:
-    """Declare the silent writers dead, and fold what they have written so far. Their number.
+    """Declare the silent writers dead, fold their journals, and return their number.
 
     Nothing of theirs is removed or cut. One that comes back misses its lease at its next sync and goes on in new files.
     """
@@ -246,7 +246,7 @@ def _keep(folder: RunDirectory, names: list[str]) -> Path:
 
 
 def _keep_blobs(folder: RunDirectory, kept: Path, losses: Losses) -> None:
-    """What is left of damaged content goes with the originals: nothing else refers to it, so `naiad gc` removes it."""
+    """Move damaged content to the originals, because `naiad gc` removes unreferenced content."""
     for name in losses.blobs:
         path = Blobs(folder.blobs).path(name)
         if path.exists():
@@ -367,7 +367,7 @@ def _fields_by_head(copy: RunDirectory) -> int:
 
 
 def _note_index(copy: RunDirectory) -> None:
-    """Say in sums what is in the new index of a run that has no seal, so that its loss is noticed."""
+    """Write sums of the new index of an unsealed run, so that its loss is noticed."""
     index = Index(copy, open_for_writing(copy.index))
     with index.snapshot() as connection:
         head = index.head(connection)
@@ -377,12 +377,12 @@ def _note_index(copy: RunDirectory) -> None:
 
 
 def _beyond_seal(copy: RunDirectory) -> list[Damage]:
-    """What is damaged apart from the seal, which is made anew."""
+    """Return the damage apart from the seal, which is rewritten."""
     return [damage for damage in examine(copy).damages if damage.file != copy.seal.name]
 
 
 def _turn_back(copy: RunDirectory, seal: Seal) -> None:
-    """Cut off what was appended, and turn back single flipped bits."""
+    """Cut appended bytes off, and correct single flipped bits."""
     for name, (size, crcs) in seal.files.items():
         path = copy.path / name
         if not path.exists():
@@ -530,7 +530,7 @@ def _name_the_nameless(new: RunDirectory, sequences: Sequences) -> None:
 
 
 def _projection(new: RunDirectory) -> Projection:
-    """What the index and the ops beside it say, whether their sequence has gaps or not."""
+    """Return the projection of the index and the ops beside it, also over gaps in the sequence."""
     projection = Projection()
     if new.index.exists():
         index = Index(new, open_for_writing(new.index))

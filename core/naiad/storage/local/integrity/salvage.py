@@ -1,4 +1,4 @@
-"""Salvage: what is whole in a damaged index, put into a new one.
+"""Salvage: copies the intact rows of a damaged index into a new one.
 
 Every row vouches for itself by its crc, so it does not matter by which way it is reached: through SQLite, or, where its
 trees are broken, straight from the pages of the file. What is put together afterwards is only what counts the rows.
@@ -52,7 +52,7 @@ Row = tuple[Table, dict[str, Any]]
 
 
 def salvage(old: RunDirectory, new: RunDirectory, losses: Losses) -> None:
-    """Make an index in `new` of all whole rows of that in `old`, and note what is lost.
+    """Build an index in `new` of all intact rows in `old`, and note the losses.
 
     `old` is a copy that nobody else needs: it may be changed.
     """
@@ -85,7 +85,7 @@ def _rows(old: RunDirectory, losses: Losses) -> Iterator[Row]:
 
 
 def _absorb_log(path: Path) -> None:
-    """Put what a killed fold left in the log beside an index into the file, if SQLite can still do that."""
+    """Merge the WAL of a killed fold into the index file, if SQLite can."""
     if path.with_name(path.name + "-wal").exists():
         with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -197,7 +197,7 @@ def _flush(connection: Connection, waiting: dict[Table, list[dict[str, Any]]]) -
 
 
 def _counted(connection: Connection, folds: int) -> Head:
-    """The head of what is there."""
+    """Return a head row with the counts of the existing rows."""
     counts = {
         name: connection.execute(select(func.count()).select_from(table)).scalar_one()
         for name, table in (("fields", schema.field), ("writers", schema.writer), ("chunks", schema.chunk))
@@ -217,7 +217,7 @@ def _counted(connection: Connection, folds: int) -> Head:
 
 
 def _set_right(index: Index, connection: Connection, projection: Projection, changes: Changes) -> int:
-    """Let every series say what is there of it; how many points it said more before."""
+    """Correct the counts of every series to the existing points; return how many are lost."""
     sizes = _share_sizes(connection)
     known = set(connection.execute(select(schema.field.c.id)).scalars())
     for number in sorted((_chunk_fields(connection) | sizes.keys()) - known):
@@ -298,7 +298,7 @@ def _share_sizes(connection: Connection) -> dict[int, list[int]]:
 
 
 def _shares(connection: Connection, wanted: set[int]) -> dict[int, list[Columns]]:
-    """What the packs have of some fields."""
+    """Return the content of the packs for some fields."""
     shares: dict[int, list[Columns]] = {}
     for pack in _packs(connection) if wanted else ():
         for number in wanted.intersection(pack.ids.tolist()):

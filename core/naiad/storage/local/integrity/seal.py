@@ -1,4 +1,4 @@
-"""The seal: what a run that was stopped in order consists of, so that later damage cannot pass for its end.
+"""The seal: the manifest of a finished run, with sizes and checksums of its files.
 
 `seal.json` names every file with its size and the crc32 of each 4,096-byte block, and how many records of each number a
 segment has, so that damage in it is known to concern these fields and no others. It is written last and removed first.
@@ -40,7 +40,7 @@ class Seal:
 
 
 def write_seal(folder: RunDirectory) -> None:
-    """Sync every file of the run and write down what it is.
+    """Sync every file of the run and write the seal.
 
     Raises:
         OSError: the disk refuses; the run stays unsealed.
@@ -61,7 +61,7 @@ def write_seal(folder: RunDirectory) -> None:
 
 
 def read_seal(folder: RunDirectory) -> Seal | Damage | None:
-    """The seal, what is wrong with it, or None of a run that has none.
+    """Return the seal and its damage, or None for a run without one.
 
     Raises:
         NewerFormat: a later release wrote it.
@@ -70,7 +70,7 @@ def read_seal(folder: RunDirectory) -> Seal | Damage | None:
 
 
 def decode_seal(path: Path, name: str) -> Seal | Damage | None:
-    """The same of a seal that lies elsewhere; `name` is what a damage calls it."""
+    """Decode a seal from elsewhere; `name` stands in its damage."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
 
 
 def remove_seal(folder: RunDirectory, writer: str) -> None:
-    """Before anything of the run changes. The seal goes to the sums of who changes it: what it vouches for is there."""
+    """Remove the seal before a change. A writer keeps it with its sums, as a record of the files."""
     folder.journal.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         folder.seal.rename(folder.journal / (writer + BASE))
@@ -102,7 +102,7 @@ def remove_seal(folder: RunDirectory, writer: str) -> None:
 
 
 def _remove_sums(folder: RunDirectory) -> None:
-    """The seal vouches for all of the run now."""
+    """Remove all sums, which the seal replaces."""
     for name in os.listdir(folder.journal):
         if name.endswith((SUFFIX, BASE)) and not name.startswith("."):
             (folder.journal / name).unlink(missing_ok=True)
@@ -122,7 +122,7 @@ def damaged_blocks(folder: RunDirectory, seal: Seal, name: str) -> list[int] | N
 
 
 def quick_check(folder: RunDirectory, seal: Seal) -> tuple[list[Damage], dict[str, list[int]]]:
-    """What is wrong at first sight, and the damaged blocks of each damaged file of the journal.
+    """Return visible damage, and the damaged blocks of each journal file.
 
     Of the index only the size is looked at: its rows carry their own crc, and a long run must open at once.
     """
@@ -140,7 +140,7 @@ def quick_check(folder: RunDirectory, seal: Seal) -> tuple[list[Damage], dict[st
 
 
 def seal_damages(folder: RunDirectory, seal: Seal, name: str, blocks: list[int] | None) -> list[Damage]:
-    """What to say of a file whose `damaged_blocks` are these: its size, and each stretch of blocks once."""
+    """Return the damage of a file with these damaged blocks: its size, and each stretch once."""
     size, _crcs = seal.files[name]
     found = _size(folder.path / name)
     if blocks is None or found is None:

@@ -1,4 +1,4 @@
-"""Verifying: every byte that a run or a store consists of is compared with what was written, and nothing is changed."""
+"""Verification: compares every byte of a run or a store with its checksums, and changes nothing."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _place(folder: RunDirectory, error: OSError) -> str:
 
 @dataclass
 class Findings:
-    """What one look at a run found.
+    """The findings of one examination of a run.
 
     Attributes:
         damages: what is not as it was written.
@@ -98,7 +98,7 @@ class Findings:
 
 
 def examine(folder: RunDirectory) -> Findings:
-    """Look at a run, and again whenever somebody folded, sealed or unsealed it in the meantime.
+    """Examine a run, and again if it was folded, sealed or unsealed meanwhile.
 
     Raises:
         NewerFormat: a later release wrote the run.
@@ -150,7 +150,7 @@ def _examine(folder: RunDirectory) -> Findings:
 def _check_coverage(
     folder: RunDirectory, coverage: Coverage, positions: Positions, head: Head | None, found: Findings
 ) -> None:
-    """Compare what is there with what the sums of the writers say, of a run without a seal."""
+    """Compare an unsealed run with the sums of its writers."""
     found.damages += coverage.damages
     found.torn += coverage.torn
     damage = coverage.index_damage(folder, head.folds if head else UNKNOWN if folder.index.exists() else None)
@@ -170,7 +170,7 @@ def _note_missing_seal(folder: RunDirectory, found: Findings) -> None:
 
 
 def _stamp(folder: RunDirectory) -> object:
-    """Changes whenever a run is sealed, unsealed or folded; mere writing does not touch what was there."""
+    """Return a stamp that changes when a run is sealed, unsealed or folded."""
     marks = []
     for path in (folder.seal, folder.index, folder.index.with_name(folder.index.name + "-wal")):
         found = path.stat() if path.exists() else None
@@ -211,7 +211,7 @@ def _check_index(folder: RunDirectory, found: Findings, *, is_final: bool) -> tu
 
 
 def _structure(connection: Connection) -> list[str]:
-    """The first faults in the structure; that pages are used by nobody is only what follows from them."""
+    """Return the first faults in the structure, without unused pages that only follow from them."""
     try:
         lines = [line for text in integrity(connection) for line in text.splitlines()]
     except DatabaseError as error:
@@ -221,7 +221,7 @@ def _structure(connection: Connection) -> list[str]:
 
 
 def _series_damages(index: Index, connection: Connection, projection: Projection, head: Head) -> Iterator[Damage]:
-    """Decode every chunk and every pack, and count what each series has."""
+    """Decode every chunk and every pack, and compare the counts of each series."""
     shares: dict[int, list[int]] = {}
     yield from _pack_damages(index, connection, head, shares)
     for state in projection.states():
@@ -286,7 +286,7 @@ def _decode(row: Any, *, is_text: bool) -> int:
 
 
 def _all_ended(folder: RunDirectory, projection: Projection, positions: Positions) -> bool:
-    """Whether every writer said how it ended. Ends that are still in the journal count."""
+    """Whether every writer has an end, in the index or the journal."""
     ends = {name: writer.state for name, writer in projection.writers.items()}
     for file in _open_files(folder, positions, "ops"):
         ends.setdefault(file.writer, None)
@@ -399,7 +399,7 @@ def _store_damages(store: Store) -> Iterator[Damage]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What lies in a folder; names that begin with a dot are being made or are hints."""
+    """Return the entries of a folder, without hidden ones."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
 
 

@@ -1,4 +1,4 @@
-"""Coverage: what the sums of all writers of an unsealed run say of its files, and what is missing by that."""
+"""Coverage: the combined sums of all writers of an unsealed run, and the files missing by them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Positions = Mapping[str, tuple[int, bool]]
 
 @dataclass
 class Coverage:
-    """What all sums of a run say together; empty for a sealed run, whose seal says it all.
+    """The combined sums of a run; empty for a sealed one, whose seal replaces them.
 
     Attributes:
         files: by name, the journal files that are not known to be folded.
@@ -64,7 +64,7 @@ class Coverage:
         return not self.writers and not self.has_base
 
     def missing_files(self, folder: RunDirectory, positions: Positions) -> Iterator[tuple[str, Damage]]:
-        """Files that must be there and are not, and what is lost with each."""
+        """Return missing files, with the loss of each."""
         for name, cover in sorted(self.files.items()):
             upto, is_done = positions.get(name, (0, False))
             if is_done or (folder.journal / name).exists():
@@ -74,7 +74,7 @@ class Coverage:
             yield name, Damage(f"{folder.journal.name}/{name}", f"it is missing; {what}")
 
     def missing_sums(self, folder: RunDirectory, files: Iterable[JournalFile]) -> Iterator[Damage]:
-        """Sums that must be there, as the ops files of their writers say, and are not."""
+        """Return missing sums of writers whose ops files require them."""
         suspects = {file.writer for file in files if file.suffix == "ops" and file.name not in self.sealed}
         for writer in sorted(suspects - self.writers):
             place = folder.journal / (writer + SUFFIX)
@@ -98,7 +98,7 @@ class Coverage:
         return None
 
     def index_damage(self, folder: RunDirectory, folds: int | None) -> Damage | None:
-        """What is wrong with an index that was changed so often; None if it is not there."""
+        """Return the damage of an index by its count of folds; None if it does not exist."""
         name = folder.index.name
         if folds is None and (self.folds or self.has_index):
             known = f"; {self.points} points and {self.fields} fields were in it" if self.points else ""
@@ -109,7 +109,7 @@ class Coverage:
 
 
 def read_coverage(folder: RunDirectory) -> Coverage:
-    """What the sums of a run say. Read them before the journal: what they speak of is there then.
+    """Read the sums of a run. Read them before the journal, whose files they promise.
 
     Raises:
         FileNotFoundError: some of them went meanwhile, because the run was sealed.
@@ -205,7 +205,7 @@ def _name(writer: str, entry: Entry, suffix: str) -> str:
 
 
 def _read_base(folder: RunDirectory, path: Path, found: Coverage) -> None:
-    """The blocks of files that were sealed once and that nobody has changed since."""
+    """Read the blocks of files that were sealed once and not changed since."""
     place = f"{folder.journal.name}/{path.name}"
     found.has_base = True
     seal = decode_seal(path, place)

@@ -14,7 +14,7 @@ from naiad.storage.local.journal.sums import Sums
 
 
 class LogDirectory:
-    """The folder of a journal as one writer has it open, and whether it takes what is written."""
+    """A journal's folder as one writer has it open, and the state of its disk."""
 
     def __init__(self, fd: int, writer: str) -> None:
         self.is_troubled = False
@@ -45,7 +45,7 @@ class LogDirectory:
         return not self.is_troubled and not self.is_barred
 
     def trouble(self, error: OSError) -> None:
-        """Note that the disk refuses, and say so; `on_trouble` may raise instead."""
+        """Note an error of the disk and report it; `on_trouble` may raise instead."""
         if error.errno is None:
             raise error  # not of the disk: the handler of a signal raised it
         self.is_troubled = True

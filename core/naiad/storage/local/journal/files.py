@@ -1,4 +1,4 @@
-"""Tails: what the journal of a run holds beyond the index, read from the files of all its writers, alive or dead."""
+"""Journal files: the unfolded data of all writers of a run, alive or dead."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class JournalFile:
     """Opens its bytes for reading."""
 
     def __post_init__(self) -> None:
-        """Set what follows from the path."""
+        """Derive fields from the path."""
         object.__setattr__(self, "name", self.path.name)
         object.__setattr__(self, "place", f"{self.path.parent.name}/{self.path.name}")
         object.__setattr__(self, "open", functools.partial(self.path.open, "rb", buffering=0))
@@ -111,7 +111,7 @@ def read_ops(
     is_header_damaged: bool = False,
     cover: FileCover | None = None,
 ) -> tuple[list[Frame], int, list[Damage]]:
-    """The frames from byte `start` on, where to go on next time, and what is damaged on the way.
+    """Read the frames from byte `start`; return them with the next position and the damage.
 
     Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
     unless the file was sealed, for nothing follows then, or its sums say that there were frames: `cover`. A header that
@@ -147,7 +147,7 @@ def read_ops(
 
 
 def _once(found: list[Frame]) -> list[Frame]:
-    """The frames without those that somebody put there again."""
+    """Yield the frames without repeated ones."""
     last, once = -1, []
     for frame in found:
         if frame.sequence > last:
@@ -200,7 +200,7 @@ def _missing_sequences(file: JournalSource, found: list[Frame]) -> list[Damage]:
 
 
 def refuse_newer(version: int, known: int, subject: object) -> None:
-    """Leave alone what a later release wrote: a file, or what a sentence may begin with.
+    """Raise NewerFormat for a file of a later release.
 
     Raises:
         NewerFormat: it did.

@@ -60,7 +60,7 @@ def file_header(*, is_summed: bool = False) -> bytes:
 
 
 def is_summed(header: bytes) -> bool:
-    """Whether a file header says that its writer has a file of sums."""
+    """Whether a file header has the flag of a writer with sums."""
     return header == file_header(is_summed=True)
 
 
@@ -97,7 +97,7 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
 
 
 def paths_in(data: bytes) -> list[str]:
-    """The paths that ops in damaged bytes seem to be about, each once. They are a hint: nothing vouches for them."""
+    """Return the paths in damaged ops, each once, as unverified hints."""
     found: dict[str, None] = {}
     for match in _named.finditer(data):
         short, one, two = match.groups()

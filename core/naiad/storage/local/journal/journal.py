@@ -36,7 +36,7 @@ class JournalClosed(RuntimeError):
 
 
 class Journal:
-    """What one process has written to one run and has not yet handed to the index."""
+    """The data that one process has written to one run and not yet folded."""
 
     def __init__(self, directory: int, writer: str, tuning: Tuning, *, is_mapped: bool) -> None:
         self.directory = LogDirectory(directory, writer)
@@ -129,7 +129,7 @@ class Journal:
         return {path: define.fid for path, define in self._definitions.items()}, self._last_number
 
     def definitions(self) -> list[Define]:
-        """What the field numbers mean, for a forked child that goes on using them.
+        """Return the definitions of field numbers, for a forked child that uses them.
 
         Each is as old as it was, and just behind one that began anew: what anybody deletes later stays deleted.
         """
@@ -137,7 +137,7 @@ class Journal:
         return [Define(define.fid, define.path, False, math.nextafter(define.at, math.inf)) for define in known]
 
     def inherit(self, definitions: Sequence[Define], last: int) -> None:
-        """In a forked child: say again what the inherited numbers mean."""
+        """Write the inherited definitions again, in a forked child."""
         with self.directory.lock:
             self._definitions, self._last_number = {}, last
             if definitions:
@@ -161,7 +161,7 @@ class Journal:
             raise OSError(errno.EIO, "the disk still refuses what waits in memory")
 
     def cover(self) -> None:
-        """Write checksums of what has come since the last time; never called by who appends.
+        """Write checksums of new data; called by the background thread only.
 
         A disk that refuses them is asked again the next time: the journal itself is as good without.
         """
@@ -174,14 +174,14 @@ class Journal:
             self.directory.sums.cover(segments, ops)
 
     def mark_sums(self) -> None:
-        """Let the ops files say that there are sums, once these are on the disk. Called by the background thread."""
+        """Flag the ops files as having sums, once these are on disk. Called by the background thread."""
         sums = self.directory.sums
         if sums.is_made and not sums.is_marked:
             with contextlib.suppress(OSError):
                 sums.mark([file.name for file in tuple(self.op_log.files)])
 
     def look_for_files(self) -> None:
-        """Notice that somebody deleted the files: the kernel goes on taking what nobody will ever read.
+        """Detect that the files were deleted, which the kernel does not report to a writer.
 
         What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
         """
@@ -196,12 +196,12 @@ class Journal:
                 self.point_log.keep_in_memory(gone)
 
     def bar(self, error: OSError) -> None:
-        """Keep everything in memory until `on_recovery` can say to other processes that this writer lives."""
+        """Buffer everything in memory until `on_recovery` has renewed the lease."""
         self.directory.is_barred = True
         self.directory.trouble(error)
 
     def recover(self) -> bool:
-        """Try to put on disk what waits in memory; True when nothing waits any more."""
+        """Try to store the buffered data; True if nothing is left."""
         with self.directory.lock:
             try:
                 self.on_recovery()
@@ -226,7 +226,7 @@ class Journal:
             self.op_log.start_over()
 
     def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
-        """Write to new files what the index will never take from the old ones, because it counts them as final.
+        """Rewrite to new files the data of old ones that the index counts as final.
 
         `positions` says how many bytes of each file are in the index, and whether it counts as final. Begin new files
         before it is read: what is added to the old ones later would be missed.
@@ -251,7 +251,7 @@ class Journal:
         return self.point_log.waiting() + self.op_log.waiting()
 
     def give_up(self) -> int:
-        """At the end: say on disk, if it takes that, how the run ended and how much is missing; so many points and ops.
+        """Store the end state and the losses if the disk takes them; return lost points and ops.
 
         Ops and points that the disk took and never confirmed count as missing: it may have died since.
         """
@@ -261,7 +261,7 @@ class Journal:
             return self.op_log.conclude(self.point_log.missing(), self.point_log.count)
 
     def close(self) -> None:
-        """Refuse everything from now on, and put what there is into its final form.
+        """Close for all writes, and finish the files.
 
         Raises:
             OSError: the disk refuses that form; what it holds is as good without.

@@ -1,4 +1,4 @@
-"""A file that a writer appends to, and how much of it is safe: what segments and ops files have in common.
+"""Log files: the common base of segments and ops files, with the size that is safe.
 
 The one rule: once a sync of a file has failed, no later sync of it is believed. Its bytes are written to a new file.
 """

@@ -1,4 +1,4 @@
-r"""The op log: the ops files of one writer, and the frames that wait in memory while the disk refuses them.
+r"""The op log: a writer's ops files, and frames buffered in memory while the disk takes none.
 
 One frame is one `write()`, so readers see all of its ops or none.
 
@@ -90,7 +90,7 @@ class OpsFile(LogFile):
         self._pending = 0
 
     def settle(self) -> None:
-        """Find out what became of an append that did not return: Ctrl-C may come before the write and after it."""
+        """Determine the result of an append that did not return, such as after Ctrl-C."""
         if self._pending:
             size = os.fstat(self.fd).st_size
             self.sequence += size == self.size + self._pending
@@ -239,7 +239,7 @@ class OpLog:
         self._is_writing = False
 
     def append_all(self) -> None:
-        """Write the frames that have arrived, in their order; those that the disk refuses wait in memory.
+        """Write the arrived frames in order; those that the disk does not take wait in memory.
 
         A signal handler may log while its thread is in here: the interrupted call then writes the handler's frame too,
         after its own.
@@ -438,7 +438,7 @@ class OpLog:
 
 
 def weight(ops: Sequence[Op]) -> int:
-    """How much is missing if these are lost: each value, change, text and line counts, what naiad adds does not."""
+    """Return the loss if these ops are dropped: values, changes, texts and lines of users."""
     count = 0
     for op in ops:
         if isinstance(op, Strings):

@@ -27,7 +27,7 @@ NOBODY = (1, 0)
 def read_records(
     file: JournalSource, start: int, bad: Sequence[int] = (), cover: FileCover | None = None
 ) -> tuple[Records, int, list[Damage]]:
-    """The committed records from byte `start` on, the end of those without a hole before them, and what is damaged.
+    """Return the committed records from byte `start`, the end of those without a hole, and the damage.
 
     `bad` are the offsets of blocks that the run's seal found damaged: their records are left out. Without a seal
     `cover` has the ranges whose crc32 is known: one bit that turned over is read as it was written, what is damaged

@@ -44,7 +44,7 @@ HOLE_SECONDS = 1.0
 
 
 class Segment(LogFile):
-    """One segment that this process writes: a file, or memory (`is_stored` False) while the disk refuses files."""
+    """One segment of this process: a file, or memory (`is_stored` False) while the disk takes no file."""
 
     def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True, is_mapped: bool = True) -> None:
         super().__init__(name, fd, HEADER)
@@ -112,7 +112,7 @@ class Segment(LogFile):
             zeros.readinto(records)
 
     def used(self) -> int:
-        """End of the bytes handed out so far; only its repr tells a counter's value without taking one."""
+        """The end of the bytes handed out so far, read from the counter's repr without advancing it."""
         return min(int(repr(self._counter)[6:].partition(",")[0]), self.size)
 
     def content(self, start: int, end: int) -> bytes:
@@ -120,7 +120,7 @@ class Segment(LogFile):
         return os.pread(self.fd, end - start, start) if self.fd >= 0 else self._kept[start:end]
 
     def shut(self) -> None:
-        """Let nobody write any more. A thread that holds a reserved slot gets TypeError and appends elsewhere."""
+        """Close the segment for writes. A thread with a reserved slot gets TypeError and appends elsewhere."""
         page = self._map
         if page is None:
             return
@@ -135,7 +135,7 @@ class Segment(LogFile):
         return self.fd < 0 if self._map is None else self._map.closed
 
     def take_back(self, at: int) -> None:
-        """End before a record that could not be written; nobody else has reserved one after it."""
+        """End before a record that could not be written, the last reserved one."""
         self.size = at
 
     def is_retired(self) -> bool:
@@ -143,12 +143,12 @@ class Segment(LogFile):
         return self.retired_at is not None and clock.monotonic() - self.retired_at > HOLE_SECONDS
 
     def rest(self) -> None:
-        """Give back what a full segment that is safely on the disk does not need: its mapping and its descriptor."""
+        """Release the mapping and descriptor of a full segment that is safely on disk."""
         self.shut()
         self.close()
 
     def store(self, directory: int) -> None:
-        """Write what a shut segment in memory holds to a file of its name.
+        """Write a closed segment in memory to a file of its name.
 
         Raises:
             OSError: the disk still refuses; the segment stays in memory.
@@ -159,7 +159,7 @@ class Segment(LogFile):
         self.safe, self.safe_weight = self.progress()
 
     def seal(self, directory: int) -> None:
-        """Cut the shut file after its last record and write into its header how long it is and what it holds.
+        """Cut the closed file after its last record and write its length and checksum into the header.
 
         Raises:
             OSError: the disk refuses; the file is as good without.

@@ -1,4 +1,4 @@
-"""Sums: checksums of what a writer has in its journal, so that a run that was killed can be checked like a sealed one.
+"""Sums: checksums of a writer's journal, by which a killed run can be verified like a sealed one.
 
 One file per writer, `journal/<writer>.sums`, written by the background threads and never by the caller of `append`:
 
@@ -58,7 +58,7 @@ _crc = struct.Struct("<I")
 
 
 class Entry(NamedTuple):
-    """One entry; `number` is that of a journal file, and what the others mean depends on the kind.
+    """One entry; `number` is that of a journal file, other members depend on the kind.
 
     `RANGE`: bytes `start` to `end` of a segment have this `crc`; its records have field numbers from `low` to `high`.
     `FRAMES`: the first `end` bytes of an ops file are frames, the last of them with the sequence `high << 32 | low`.
@@ -123,7 +123,7 @@ class Range:
 
 @dataclass
 class FileCover:
-    """What is known of one journal file: its least size, the last sequence in an ops file, ranges of a segment."""
+    """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
 
     size: int = 0
     sequence: int = 0
@@ -169,7 +169,7 @@ class Sums:
         return self._fd >= 0
 
     def note_index(self, folds: int, points: int, fields: int) -> None:
-        """Note what the index has after a fold; written with the next sums."""
+        """Note the counts of the index after a fold; written with the next sums."""
         self._new.append(Entry(INDEX, folds, fields, low=points & 0xFFFFFFFF, high=points >> 32))
 
     def note_folded(self, name: str) -> None:
@@ -177,7 +177,9 @@ class Sums:
         self._gone.append(name)
 
     def cover(self, segments: Iterable[Segment], ops: Iterable[tuple[str, int, int]]) -> None:
-        """Sum what has come since the last time, and write it; `ops` are `(name, bytes, last sequence)` of each file.
+        """Checksum the bytes added since the last call, and write an entry for each file.
+
+        `ops` are `(name, bytes, last sequence)`.
 
         Raises:
             OSError: the disk refuses; it is tried again the next time.
@@ -211,7 +213,7 @@ class Sums:
             self._sure = count + 1  # with this entry; nothing needs to be said of it
 
     def mark(self, names: Iterable[str]) -> None:
-        """Let these ops files say that there are sums, so that their loss is noticed.
+        """Set the flag of these ops files that they have sums, so that a loss is noticed.
 
         Raises:
             OSError: the disk refuses.
