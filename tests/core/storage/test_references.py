@@ -39,5 +39,5 @@ def test_entry_that_tells_of_no_file_hides_no_other_damage(run: naiad.Run, store
     damages = {damage.path: damage.what for damage in verify(run._folder)}
 
     assert {"a", "b", "c"} == set(damages)
-    assert "tells of no" in damages["a"]
+    assert "it is not a FileRef" in damages["a"]
     assert "it is missing" == damages["c"]
