@@ -167,11 +167,11 @@ def wide_run(place: Path, *, quick: bool) -> list[Figure]:
     def cold() -> float:
         for file in place.glob("catalog.db*"):
             file.unlink()
-        return seconds(lambda: store.catalog().rows())
+        return seconds(lambda: store.catalog().summaries())
 
     found = in_turns(1 if quick else 3, {
         "cold": cold,
-        "warm": lambda: seconds(lambda: store.catalog().rows()),
+        "warm": lambda: seconds(lambda: store.catalog().summaries()),
         "table": lambda: seconds(lambda: fetch_table(store, "wide", columns=["p/1", "s/1:min"]).to_pandas()),
     })  # fmt: skip
     return [

@@ -12,12 +12,13 @@ from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.kinds import DERIVED, KINDS, SYS
 from naiad.ops import Plain
 from naiad.scalars import unpack_text
+from naiad.storage.base import Cell
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql.values import Cell, Entry, Stamp
+from naiad.storage.sql.values import Entry, Stamp
 
 SEAL = "seal.json"
 

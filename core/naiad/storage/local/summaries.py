@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from naiad.scalars import from_microseconds
-from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
+from naiad.storage.base import Summary
+from naiad.storage.container_kinds import BY_FOLDER
 from naiad.storage.local.entries import as_stored
 from naiad.storage.sql.values import SHOWN, cell, container, field, fields, shown_cells, tag
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
-
-    `seen` is the last sign of life of its writers.
-    """
-
-    uid: str
-    kind: ContainerKind
-    id: str
-    project: str
-    name: str
-    state: str
-    created: datetime | None
-    modified: datetime | None
-    seen: datetime | None
-    owner: str
-    tags: tuple[str, ...]
-    group_tags: tuple[str, ...]
-    description: str
-    size: float
-    failed: bool
-    custom_run_id: str | None
-    trashed: bool
-    model_id: str | None
-    stage: str | None
 
 
 def summaries(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> list[Summary]:
