@@ -26,7 +26,6 @@ from naiad.query.parser import parse
 from naiad.storage.container_kinds import RUN
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local.store import Store
-from naiad.storage.sql.rows import find
 from naiad.storage.sql.values import Entry, Stamp, about, container, put
 from naiad.table import Table, fetch_table
 
@@ -98,7 +97,7 @@ def queries(place: Path, count: int, repeats: int, goals: tuple[str, str]) -> li
         read = catalog.read
         catalog.read = lambda ask: read(lambda connection: timed(ask, connection, spent))  # type: ignore[method-assign]
         try:
-            find(catalog, RUN, "bench", tree, sort_by=SORT, limit=50)
+            catalog.search(RUN, "bench", tree, sort_by=SORT, limit=50)
         finally:
             catalog.read = read  # type: ignore[method-assign]
         return spent[0] * 1e3

@@ -1,7 +1,9 @@
 """The storage interface: what the layers above may know of where runs are kept.
 
 A back end implements its protocols; fields, sessions and commands import only this module. No method here takes or
-returns a folder, and a change crosses as plain data that can be read without being executed.
+returns a folder, and a change crosses as plain data that can be read without being executed. Methods with a body are
+right for any back end that derives from the protocol, and those that return None may stay empty where nothing is to
+be done.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import itertools
 import mmap
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -219,8 +221,9 @@ class RunWriter(Protocol):
             StorageError: the disk does not take it.
         """
 
-    def ingest_all(self, paths: Sequence[str], report: Report = ...) -> list[FileRef]:
+    def ingest_all(self, paths: Sequence[str], report: Report = id) -> list[FileRef]:
         """Copy the content of many files as `ingest` does, all or none."""
+        return [self.ingest(File(path), report) for path in paths]
 
     def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
         """Take in the stored file of some run, which may be of another back end, as `ingest` does.
@@ -228,6 +231,8 @@ class RunWriter(Protocol):
         Raises:
             DamagedData: its content is missing.
         """
+        taken = self.ingest(File(content=reader.read_file(file), extension=file.extension))
+        return replace(taken, name=file.name, description=file.description, modified=file.modified)
 
     @property
     def own_folder(self) -> str | None:
@@ -289,12 +294,15 @@ class RunReader(Protocol):
 
     def shadowed(self) -> list[Shadowed]:
         """Return the fields that are stored and not shown: two processes defined what cannot be side by side."""
+        return []
 
     def value(self, path: str) -> Plain:
         """Return the stored value of an atom: a text as str or bytes, a datetime in microseconds, a file as text."""
+        return self.atom(path)[1]
 
     def values(self, prefix: str = "") -> dict[str, Plain]:
         """Return the stored values of all atoms below a namespace, all at one moment."""
+        return {path: value for path, (_kind, value) in self.atoms(prefix).items()}
 
     def atom(self, path: str) -> tuple[str, Plain]:
         """Return kind and stored value of an atom; of another field its kind, and a value without meaning."""
@@ -336,7 +344,8 @@ class RunReader(Protocol):
         """Return how many points a series has."""
 
     def digest(self, file: FileRef) -> str:
-        """Return the SHA-256 of the content of a stored file; what it is known by while it was not hashed yet."""
+        """Return the SHA-256 of the content of a stored file; empty while it was not hashed yet."""
+        return file.digest()
 
     def read_file(self, file: FileRef) -> bytes:
         """Return the content of a stored file, checked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from naiad.errors import (
     ContainerNotFound,
@@ -34,7 +34,7 @@ class ContainerKind:
     not_found: type[ContainerNotFound]
     inactive: type[InactiveContainer]
     need_existing: type[NeedExisting]
-    id_form: re.Pattern[str]
+    id_form: re.Pattern[str] = field(repr=False)
     """How its ids are written: the id they are counted below, and the name below that."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:

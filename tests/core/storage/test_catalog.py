@@ -279,10 +279,10 @@ def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pyt
     summaries = catalog_module.summaries
     failures = iter([True])
 
-    def fail_once(connection: Any, rows: Any) -> Any:
+    def fail_once(*given: Any) -> Any:
         if next(failures, False):
             raise catalog_module.DatabaseError("select", None, Exception("database disk image is malformed"))
-        return summaries(connection, rows)
+        return summaries(*given)
 
     monkeypatch.setattr(catalog_module, "summaries", fail_once)
     assert expected == place.catalog().summaries()

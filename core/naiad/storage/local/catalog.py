@@ -33,10 +33,10 @@ from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register
 from naiad.storage.local.layout import Layout, RunDirectory
-from naiad.storage.local.summaries import has_tag, is_in_trash, summaries
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
-from naiad.storage.sql.values import Stamp, about, container, forget, put, stamps
+from naiad.storage.sql.summaries import summaries
+from naiad.storage.sql.values import Stamp, about, forget, put, stamps
 
 T = TypeVar("T")
 ATTEMPTS = 3
@@ -96,16 +96,7 @@ class Catalog:
             kind: models, versions or projects instead; None for containers of every kind.
             is_trashed: those in the trash instead; None for both.
         """
-        wanted = has_tag(tags)
-        if kind is not None:
-            wanted.append(container.c.kind == kind.folder)
-        if is_trashed is not None:
-            wanted.append(is_in_trash() if is_trashed else ~is_in_trash())
-        if project is not None:
-            wanted.append(container.c.project == project)
-        if state is not None:
-            wanted.append(container.c.state == state)
-        return self.read(lambda connection: summaries(connection, wanted))
+        return self.read(lambda connection: summaries(connection, project, tags, state, kind, is_trashed))
 
     def search(
         self,
@@ -126,7 +117,16 @@ class Catalog:
         """
         self.progress_bar = progress_bar
         return self.read(
-            lambda connection: find(connection, kind, project, condition, sort_by, is_ascending, limit, columns)
+            lambda connection: find(
+                connection,
+                kind,
+                project,
+                condition,
+                sort_by=sort_by,
+                is_ascending=is_ascending,
+                limit=limit,
+                columns=columns,
+            )
         )
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:

@@ -25,10 +25,11 @@ def find(
     kind: ContainerKind,
     project: str | None,
     tree: Node | None,
-    sort_by: str,
-    is_ascending: bool,
-    limit: int | None,
-    columns: Iterable[str] | None,
+    *,
+    sort_by: str = BY_DEFAULT,
+    is_ascending: bool = False,
+    limit: int | None = None,
+    columns: Iterable[str] | None = None,
 ) -> Found:
     """The containers of a kind in a project, or in all, that a tree means, with the fields of these columns or all.
 

@@ -312,3 +312,8 @@ def columns_of(kind: str, value: Cell) -> dict[str, Any]:
     if isinstance(value, (bool, int, float)):
         return {**_EMPTY, "num": float(value), "integer": value if type(value) is int else None}
     return _EMPTY
+
+
+def as_stored(text: str) -> str:
+    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
+    return text.encode("utf-8", "replace").decode()
