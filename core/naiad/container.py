@@ -1,33 +1,158 @@
-"""What runs and projects have in common: brackets, the verbs of their root, reading, and an end."""
+"""The container: what runs, models and projects have in common, from opening in a store to the end."""
 
 from __future__ import annotations
 
+import functools
+import getpass
 import os
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from naiad import lifecycle, paths
+from naiad import clock, lifecycle, paths, scalars
 from naiad.convert import with_article
-from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
+from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadTypeError, shown
 from naiad.fields.base import Field
+from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
+from naiad.kinds import ATOM_OF, DERIVED, SYS, TAGS
 from naiad.listing import listing
-from naiad.session import Session
+from naiad.ops import Assign, Op, Tags
+from naiad.session import WRITABLE_IN_SYS, Session
+from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, RunReader, RunWriter, Store
+from naiad.storage.container_kinds import ContainerKind
+from naiad.storage.opening import Place, locate, remove_temporary, temporary
 from naiad.tree import lines_of, nested
 
 Self = TypeVar("Self", bound="Container")
 
 
 class Container:
-    """The root of a tree of fields. In brackets it takes paths and gives handlers."""
+    """The root of a tree of fields. In brackets it takes paths and gives handlers.
 
+    A class of it says its kind and which of its `sys` fields users may write. Opening one opens its store, finds it
+    there or reserves an id for a new one, and calls `_go_on` or `_enter`.
+    """
+
+    _kind: ClassVar[ContainerKind]
+    _writable: ClassVar[frozenset[str]] = WRITABLE_IN_SYS
+    _writes_late: ClassVar[bool] = True
+    """Whether going on makes this process a writer only at the first write: right for what is mostly read."""
+    _kept: ClassVar[tuple[str, ...]] = ("_store", "_run", "_settings")
+    """What crosses to another process."""
+
+    _store: Store
+    _run: RunId
+    _settings: dict[str, Any]  # mode, strict, limits, on_error
+    _is_temporary = False  # the store lasts as long as the container
+    _end_state = "finished"
+    _id: str
     _session: Session
     handler_class: ClassVar[type[Handler]] = Handler
     """What brackets give; `naiad.as_neptune` has one of its own."""
     _is_inherited = False  # this process was forked from the one that opened the container
     __iter__ = None  # brackets take paths, so without this a loop over a run would never end
+
+    # Opening
+
+    @property
+    def _mode(self) -> str:
+        mode: str = self._settings["mode"]
+        return mode
+
+    def _open_store(self, store: Place) -> Store:
+        """Open the store to look in; in debug mode one that lasts as long as this container."""
+        self._is_temporary = self._mode == "debug"
+        self._store = temporary() if self._is_temporary else locate(store)
+        return self._store
+
+    def _enter(self, reservation: Reservation, ops: Sequence[Op], given: Mapping[str, Any]) -> None:
+        """Begin the reserved container, or resume it if another process has begun it."""
+        if not reservation.is_new and self._is_begun(reservation.run):
+            self._go_on(reservation.run, reservation.id, given)
+            return
+        try:
+            self._attach(reservation.run, reservation.id, "owner", ops)
+        except BaseException:  # only to clean up: whatever it is goes on
+            if reservation.is_new:
+                self._store.release(reservation)
+            raise
+
+    def _is_begun(self, run: RunId) -> bool:
+        """Whether the process that took the id has written the container's facts; False if it died first."""
+        reader = self._store.reader(run)
+        until = clock.monotonic() + BEGIN_SECONDS
+        while "sys/id" not in reader.kinds():
+            if clock.monotonic() > until:
+                return False
+            clock.sleep(0.005)
+        return True
+
+    def _go_on(self, run: RunId, name: str | None, given: Mapping[str, Any]) -> None:
+        """Open an existing container, changing only the arguments that were given."""
+        self._attach(run, name, "owner", [])
+        for path in ("name", "description"):
+            if given.get(path) is not None:
+                self["sys"][path] = given[path]
+        if given.get("tags"):
+            self["sys/tags"].add(given["tags"])
+
+    def _attach(self, run: RunId, name: str | None, role: str, ops: Sequence[Op]) -> None:
+        """Open reader and writer; the first ops, those of a new container, are all that is in it then."""
+        self._run = run
+        self._is_new = bool(ops)
+        opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
+        writer = opener() if opener and (self._is_new or not self._writes_late) else None
+        reader = self._store.reader(run)
+        self._id = name or self._id_in(reader)
+        session = self._session_of(run.uid, reader, writer, opener)
+        if ops:
+            session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
+            session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
+            session.add_known(DERIVED.items(), is_new=True)
+        else:
+            session.refresh()
+        self._open(session)
+
+    def _id_in(self, reader: RunReader) -> str:
+        try:
+            return str(reader.value("sys/id"))
+        except MissingField:  # damaged, or another process is making it at this moment
+            return self._store.id_of(reader.run)
+
+    def _writer_of(self, run: RunId, role: str, ops: Sequence[Op]) -> RunWriter:
+        if not ops and not self._store.exists(run):  # or opening would make an empty one
+            name = getattr(self, "_id", run.uid)
+            raise self._kind.not_found(f"{self._kind.title} {name} was deleted meanwhile.", run_id=name)
+        role = "guest" if self._is_inherited else role
+        return self._store.writer(run, role=role, first_ops=ops, on_error=self._settings["on_error"])
+
+    def _session_of(
+        self,
+        key: str,
+        reader: RunReader,
+        writer: RunWriter | None = None,
+        open_writer: Callable[[], RunWriter] | None = None,
+    ) -> Session:
+        return Session(
+            f"{self._kind.title} {self._id}",
+            key,
+            reader,
+            writer,
+            is_strict=self._settings["strict"],
+            has_limits=self._settings["limits"] == "neptune",
+            is_sync=self._mode == "sync",
+            inactive=self._kind.inactive,
+            writable=self._writable,
+            open_writer=open_writer,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross to another process by its name; it is opened there when it is first used."""
+        home = getattr(type(self), "_home", type(self))
+        return _restored, (home, {name: getattr(self, name) for name in self._kept})
 
     def _open(self, session: Session) -> None:
         """Begin: from here on the container can be used."""
@@ -129,6 +254,15 @@ class Container:
         handler.assign(value, wait=wait)
         return self._session.existing(paths.parse(path))
 
+    # What it is
+
+    def __repr__(self) -> str:
+        return f"<{self._kind.title} {self._id}>"
+
+    def get_url(self) -> str:
+        """Return the address of the run: of its folder, which a browser or file manager opens."""
+        return self._store.url(self._run)
+
     # What exists
 
     def exists(self, path: str) -> bool:
@@ -223,10 +357,16 @@ class Container:
                 self._state = "stopped"
                 lifecycle.end(self)
 
-    def _end(self, seconds: float | None) -> None:  # noqa: ARG002 (for subclasses)
-        """Refuse everything from now on."""
+    def _end(self, seconds: float | None) -> None:
+        """Refuse everything from now on, and stop writing."""
         self._session.is_stopped = True
         self._by_text.clear()
+        try:
+            if self._session.has_writer:
+                self._session.writer.stop(self._end_state, seconds)
+        finally:
+            if self._is_temporary and not self._is_inherited:
+                remove_temporary(self._store)
 
     def _disown(self) -> None:
         """In a forked child: the container stays usable, but its end is the parent's business."""
@@ -235,6 +375,52 @@ class Container:
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the use of the container."""
+
+
+class Distant:
+    """Before the class of a container that came from another process. The first look at it opens it here."""
+
+    _home: ClassVar[type[Container]]
+
+    def __getattr__(self, name: str) -> Any:
+        """Open the container, now that something of it is needed; from then on it is like any other."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self.__class__ = self._home  # type: ignore[assignment]  # the only difference is this method
+        self._attach(self._run, None, "guest", [])
+        return getattr(self, name)
+
+
+def _restored(home: type[Container], kept: dict[str, Any]) -> Container:
+    """Return a container: the open one of this process, or one that opens when it is used."""
+    for known in lifecycle.open_containers():
+        if isinstance(known, Container) and known._run == kept["_run"]:
+            return known
+    distant: type[Container] = type(f"Distant{home.__name__}", (Distant, home), {"_home": home})
+    container = distant.__new__(distant)
+    vars(container).update(kept)
+    return container
+
+
+def first_ops(texts: Mapping[str, str | None], tags: Sequence[str] = (), flags: Sequence[str] = ()) -> list[Op]:
+    """Return the first ops of a container: given texts below `sys`, and unset flags."""
+    at = clock.now()
+    known = {f"sys/{name}": scalars.pack_text(text) for name, text in texts.items() if text is not None}
+    return [
+        *(Assign(path, ATOM_OF[str], text, at) for path, text in known.items()),
+        Assign("sys/creation_time", SYS["sys/creation_time"], round(at * 1e6), at),
+        *(Assign(f"sys/{name}", ATOM_OF[bool], False, at) for name in flags),
+        Tags("sys/tags", [scalars.pack_text(tag) for tag in tags], [], False, at),
+        Tags("sys/group_tags", [], [], False, at),
+    ]
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without an entry in the password database, as in many containers
+        return str(os.getuid())
 
 
 def _is_duration(value: object) -> bool:

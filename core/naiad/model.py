@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from naiad import options
+from naiad.container import Container, first_ops, user_name
 from naiad.errors import InvalidArgument, MissingParameter, shown
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.query.tree import Compare, FieldName
 from naiad.scalars import unpack_text
+from naiad.storage.base import RunReader, Store
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
-from naiad.stored import StoredContainer, first_ops, user_name
+from naiad.storage.opening import Place
 from naiad.table import Table, fetch_table
 from naiad.types import ModelVersionStage
 
@@ -27,7 +26,7 @@ UNNAMED = "MODEL"
 """The key of a model in debug mode that was to be an existing one."""
 
 
-class Model(StoredContainer):
+class Model(Container):
     """A model: fields that its versions share.
 
     Args:
@@ -76,7 +75,7 @@ class Model(StoredContainer):
         async_lag_threshold: float = 1800.0,
         async_no_progress_callback: Any = None,
         async_no_progress_threshold: float = 300.0,
-        store: str | os.PathLike[str] | None = None,
+        store: Place = None,
         strict: bool | None = None,
         limits: str | None = None,
         on_error: str = "warn",
@@ -90,13 +89,13 @@ class Model(StoredContainer):
         if key is not None:
             options.model_key(key)
             options.require_agreement(with_id, "key", key, with_id is None or with_id.rpartition("-")[2] == key)
-        place = self._place(store)
+        place = self._open_store(store)
         if with_id is not None and self._mode != "debug":
             self._go_on(place.find(with_id, MODEL), None, {"name": name})
             return
         project = options.project_name(project) or place.default_project()
-        ticket = place.new_model(project, key or UNNAMED)
-        self._enter(place, ticket, first_ops(_texts(ticket.id, project, name), flags=("trashed",)), {"name": name})
+        reservation = place.reserve_model(project, key or UNNAMED)
+        self._enter(reservation, first_ops(_texts(reservation.id, project, name), flags=("trashed",)), {"name": name})
 
     def fetch_model_versions_table(
         self,
@@ -112,12 +111,12 @@ class Model(StoredContainer):
         self._session.require_active()
         own = Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", self._id)
         return fetch_table(
-            Store(self._folder.path.parents[1]), None, MODEL_VERSION, query=query, columns=columns, limit=limit,
+            self._store, None, MODEL_VERSION, query=query, columns=columns, limit=limit,
             sort_by=sort_by, ascending=ascending, progress_bar=progress_bar, also=[own],
         )  # fmt: skip
 
 
-class ModelVersion(StoredContainer):
+class ModelVersion(Container):
     """One version of a model, and its stage.
 
     Args:
@@ -166,7 +165,7 @@ class ModelVersion(StoredContainer):
         async_lag_threshold: float = 1800.0,
         async_no_progress_callback: Any = None,
         async_no_progress_threshold: float = 300.0,
-        store: str | os.PathLike[str] | None = None,
+        store: Place = None,
         strict: bool | None = None,
         limits: str | None = None,
         on_error: str = "warn",
@@ -181,22 +180,22 @@ class ModelVersion(StoredContainer):
         if model is not None:
             options.model_id(model)
             options.require_agreement(with_id, "model", model, with_id is None or with_id.rpartition("-")[0] == model)
-        place = self._place(store)
+        place = self._open_store(store)
         if with_id is not None and self._mode != "debug":
             self._go_on(place.find(with_id, MODEL_VERSION), None, {"name": name})
             return
         parent, project = self._parent(place, model, project)
-        ticket = place.new_version(parent)
-        texts = _texts(ticket.id, project, name) | {"model_id": parent, "stage": ModelVersionStage.NONE.value}
-        self._enter(place, ticket, first_ops(texts, flags=("trashed",)), {"name": name})
+        reservation = place.reserve_version(parent)
+        texts = _texts(reservation.id, project, name) | {"model_id": parent, "stage": ModelVersionStage.NONE.value}
+        self._enter(reservation, first_ops(texts, flags=("trashed",)), {"name": name})
 
     def _parent(self, place: Store, model: str | None, project: str | None) -> tuple[str, str]:
         """Id and project of the model that a new version belongs to."""
         if self._mode == "debug":
             project = project or place.default_project()
-            return place.new_model(project, UNNAMED).id, project
+            return place.reserve_model(project, UNNAMED).id, project
         assert model is not None  # or _require has raised
-        found = Reader(place.find(model, MODEL))
+        found = place.reader(place.find(model, MODEL))
         return _text(found, "sys/id"), _text(found, "sys/project")
 
     def change_stage(self, stage: str) -> None:
@@ -228,7 +227,7 @@ def _require(opener: str, parameter: str, example: str, given: str | None, with_
         )
 
 
-def _text(reader: Reader, path: str) -> str:
+def _text(reader: RunReader, path: str) -> str:
     value = reader.value(path)
     return unpack_text(value) if isinstance(value, bytes) else str(value)
 

@@ -17,8 +17,16 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.settings import setting
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION, RUN, ContainerKind
-from naiad.storage.local.ids import LONGEST_KEY, is_model_key, kind_of_id
+from naiad.storage.base import Store
+from naiad.storage.container_kinds import (
+    LONGEST_KEY,
+    MODEL,
+    MODEL_VERSION,
+    RUN,
+    ContainerKind,
+    is_model_key,
+    kind_of_id,
+)
 
 MODES = ("async", "sync", "offline", "read-only", "debug")
 LONGEST_ID = 128
@@ -26,7 +34,7 @@ LONGEST_ID = 128
 _TEXT = (str, type(None))
 _FLAG = (bool, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
-    "store": (str, os.PathLike, type(None)),
+    "store": (str, os.PathLike, Store, type(None)),
     "with_id": _TEXT,
     "project": _TEXT,
     "api_token": _TEXT,

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from naiad import options
-from naiad.errors import MissingField, ProjectNotFound
-from naiad.kinds import SYS
+from naiad.container import Container, first_ops
+from naiad.errors import ProjectNotFound
+from naiad.storage.base import RunId, Store, Summary
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
-from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
-from naiad.stored import StoredContainer, first_ops
+from naiad.storage.opening import Place
 from naiad.table import Table, fetch_table
 
 if TYPE_CHECKING:
     from naiad.ops import Op
-    from naiad.storage.local.summaries import Summary
     from naiad.typing import ProgressBarType
 
 
-class Project(StoredContainer):
+class Project(Container):
     """The runs and models of one project in a store, and metadata of the project itself.
 
     Args:
@@ -64,7 +60,7 @@ class Project(StoredContainer):
         async_lag_threshold: float = 1800.0,
         async_no_progress_callback: Any = None,
         async_no_progress_threshold: float = 300.0,
-        store: str | os.PathLike[str] | None = None,
+        store: Place = None,
         strict: bool | None = None,
         limits: str | None = None,
         on_error: str = "warn",
@@ -73,24 +69,25 @@ class Project(StoredContainer):
         options.check_opening(self._kind, locals())
         self._settings = options.settings(mode, strict, limits, on_error)
         options.refuse_offline(PROJECT, self._mode)
-        self._store = self._place(store)
+        self._open_store(store)
         self._name = options.project_name(project) or self._store.default_project()
         if project and self._mode != "debug":
             existing_project(self._store, project)
         self._begin()
 
     def _begin(self) -> None:
-        key = self._store.register.known_key(self._name)
-        folder = self._store.register.uid(key) if key else ""
         if self._mode != "read-only":
-            ticket = self._store.new_project(self._name)
-            self._enter(self._store, ticket, project_ops(ticket.id, self._name), {})
-        elif folder:
-            self._go_on(self._store.folder(folder, PROJECT), None, {})
+            reservation = self._store.reserve_project(self._name)
+            self._enter(reservation, project_ops(reservation.id, self._name), {})
+            return
+        run = self._store.find_project(self._name)
+        if run is not None:
+            self._go_on(run, None, {})
         else:  # it has runs, and nothing was ever written to itself
-            self._folder = RunDirectory(self._store.root)
-            self._id = key or self._name
-            self._open(self._session_of(f"{self._store.root} {self._name}", _Facts(self._folder, key, self._name)))
+            self._run = RunId("", PROJECT)
+            reader = self._store.project_reader(self._name)
+            self._id = str(reader.values("sys").get("sys/id", self._name))
+            self._open(self._session_of(f"{self._store} {self._name}", reader))
             self._session.refresh()
 
     def __repr__(self) -> str:
@@ -107,7 +104,7 @@ class Project(StoredContainer):
         `init_run(with_id=run.id, ...)` opens one.
         """
         self._session.require_active()
-        yield from self._store.catalog().rows(self._name)
+        yield from self._store.catalog().summaries(self._name)
 
     def fetch_runs_table(
         self,
@@ -168,8 +165,8 @@ class Project(StoredContainer):
         )  # fmt: skip
 
     def get_url(self) -> str:
-        """Return the address of the store's folder."""
-        return self._store.root.absolute().as_uri()
+        """Return the address of the store: that of its folder."""
+        return self._store.url()
 
 
 def existing_project(store: Store, name: str) -> None:
@@ -184,7 +181,7 @@ def existing_project(store: Store, name: str) -> None:
     if name not in known:
         names = ", ".join(sorted(map(repr, known))) or "none"
         raise ProjectNotFound(
-            f"Store {store.root} has no project {name!r}. It has: {names}.\n"
+            f"Store {store} has no project {name!r}. It has: {names}.\n"
             "Create it by its first run or by naiad.management.create_project().",
             project=name,
         )
@@ -192,7 +189,7 @@ def existing_project(store: Store, name: str) -> None:
 
 def known_projects(store: Store) -> set[str]:
     """The names of all projects that were made in a store or have runs or models in it."""
-    rows = store.catalog().rows(kind=None, is_trashed=None) if store.root.is_dir() else []
+    rows = store.catalog().summaries(kind=None, is_trashed=None) if store.has_begun() else []
     return {*store.projects().values(), *(row.project for row in rows if row.project)}
 
 
@@ -200,30 +197,6 @@ def project_ops(key: str, name: str, description: str | None = None, visibility:
     """Return the first ops of a project."""
     texts = {"id": key, "project": name, "name": name, "description": description or "", "visibility": visibility}
     return first_ops(texts)
-
-
-class _Facts(Reader):
-    """Reader of a project without any stored field, with the facts that every project has."""
-
-    def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
-        super().__init__(folder)
-        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
-        self._atoms: dict[str, tuple[str, Any]] = {path: (SYS[path], text) for path, text in facts.items() if text}
-
-    def kinds(self) -> dict[str, str]:
-        """Path and kind of each."""
-        return {path: kind for path, (kind, _value) in self._atoms.items()}
-
-    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Any]]:
-        """Kind and value of all below a namespace."""
-        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
-
-    def atom(self, path: str) -> tuple[str, Any]:
-        """Kind and value of one."""
-        try:
-            return self._atoms[path]
-        except KeyError:
-            raise MissingField(f'This project has no field "{path}".', path=path) from None
 
 
 init_project = Project

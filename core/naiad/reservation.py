@@ -1,4 +1,4 @@
-"""Reservations: ids and names of runs before they are opened, for adapters that need the name first."""
+"""Reserved runs: ids and names of runs before they are opened, for adapters that need the name first."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from naiad import options
 from naiad.errors import MissingField
 from naiad.run import Run, init_run
 from naiad.settings import setting
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
-
-if TYPE_CHECKING:
-    from naiad.storage.local.layout import RunDirectory
+from naiad.storage.base import RunId, Store
+from naiad.storage.container_kinds import RUN
+from naiad.storage.opening import locate
 
 
 @dataclass(frozen=True)
-class Reservation:
+class ReservedRun:
     """The arguments of `init_run`, complete: they mean one run, wherever and how often they are used.
 
     It crosses to other processes, which then open the same run.
 
-    >>> reservation = reserve("NaiadLogger", {"project": "digits"}, custom_run_id=lambda: "job-7")
-    >>> reservation.names()
+    >>> reserved = reserve("NaiadLogger", {"project": "digits"}, custom_run_id=lambda: "job-7")
+    >>> reserved.names()
     ('DIGITS-1', 'Untitled')
-    >>> run = reservation.open()
+    >>> run = reserved.open()
     """
 
     arguments: Mapping[str, Any]
@@ -42,16 +40,17 @@ class Reservation:
 
         For processes that must not write. Both are None where this process cannot know which run it is.
         """
-        store = Store(Path(self.arguments["store"]))
+        store: Store = self.arguments["store"]
         with_id, custom = self.arguments.get("with_id"), self.arguments.get("custom_run_id")
         name = self.arguments.get("name")
         if with_id is not None:
-            folder = store.find_run(with_id)
-            return _text(folder, "sys/id") or with_id, name or _text(folder, "sys/name")
+            run = store.find(with_id, RUN)
+            return _text(store, run, "sys/id") or with_id, name or _text(store, run, "sys/name")
         if custom is None:
             return None, None
-        ticket = store.new_run(options.project_name(self.arguments.get("project")) or store.default_project(), custom)
-        return ticket.id, name or _text(ticket.folder, "sys/name") or "Untitled"
+        project = options.project_name(self.arguments.get("project")) or store.default_project()
+        reservation = store.reserve_run(project, custom)
+        return reservation.id, name or _text(store, reservation.run, "sys/name") or "Untitled"
 
 
 def reserve(
@@ -60,7 +59,7 @@ def reserve(
     *,
     custom_run_id: Callable[[], str | None] = lambda: None,
     start: Path | None = None,
-) -> Reservation:
+) -> ReservedRun:
     """Reserve a run for these `init_run` arguments, resolving now those that depend on the moment.
 
     Args:
@@ -80,12 +79,12 @@ def reserve(
     custom = None
     if given.get("with_id") is None and options.mode_of(given.get("mode")) != "debug":
         custom = given.get("custom_run_id") or setting("CUSTOM_RUN_ID") or custom_run_id()
-    store = Store.locate(given.get("store"), start).root
-    return Reservation({**given, "store": store, **({"custom_run_id": custom} if custom else {})})
+    store = locate(given.get("store"), start)
+    return ReservedRun({**given, "store": store, **({"custom_run_id": custom} if custom else {})})
 
 
-def _text(folder: RunDirectory, path: str) -> str | None:
+def _text(store: Store, run: RunId, path: str) -> str | None:
     try:
-        return str(Reader(folder).value(path))
+        return str(store.reader(run).value(path))
     except MissingField:  # nobody has begun the run yet
         return None

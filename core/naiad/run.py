@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from naiad import clock, lifecycle, options, paths, plugged
-from naiad.background import Capture
+from naiad import clock, lifecycle, options, paths
+from naiad.background import Capture, Loggable
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
+from naiad.container import Container, first_ops, user_name
 from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
 from naiad.kinds import SYS
 from naiad.ops import Assign
+from naiad.plugins import call_all, guarded
 from naiad.settings import setting
+from naiad.storage.base import STOP_SECONDS
 from naiad.storage.container_kinds import RUN
-from naiad.storage.local.writer import STOP_SECONDS
-from naiad.stored import StoredContainer, first_ops, user_name
+from naiad.storage.opening import Place
 
 Names = str | os.PathLike[str]
 LONGEST_CAPTURE = 5.0
 """Seconds of those for stopping a run that what it captures may take."""
 
 
-class Run(StoredContainer):
+class Run(Container):
     """One execution of a program and everything logged about it.
 
     Opening makes a new run, or goes on with the one that `with_id` or `custom_run_id` names; going on changes nothing
@@ -67,8 +69,8 @@ class Run(StoredContainer):
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to keep runs in; else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one
-            here.
+        store: the folder to keep runs in, or a store of another back end (`naiad.storage.base.Store`); else
+            NAIAD_STORE, else the nearest `.naiad` here or above, else a new one here.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
         limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
         on_error: "warn" keeps training going when the disk fails; "raise" raises.
@@ -83,7 +85,7 @@ class Run(StoredContainer):
 
     _kind = RUN
     _writes_late = False  # who goes on with a run is seen at once
-    _kept = (*StoredContainer._kept, "_monitoring_namespace")
+    _kept = (*Container._kept, "_monitoring_namespace")
     _fail_on_exception = _capture_traceback = False  # of a run that came from another process
     _monitoring_namespace: str | None = None
     _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
@@ -116,7 +118,7 @@ class Run(StoredContainer):
         async_lag_threshold: float = 1800.0,
         async_no_progress_callback: Any = None,
         async_no_progress_threshold: float = 300.0,
-        store: Names | None = None,
+        store: Place = None,
         strict: bool | None = None,
         limits: str | None = None,
         on_error: str = "warn",
@@ -145,25 +147,25 @@ class Run(StoredContainer):
         if not self._session.is_read_only:
             self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
-            self._captures = plugged.started(self, {name: given[name] for name in given if name not in hidden})
+            self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
 
     def _begin(
         self,
         with_id: str | None,
         project: str | None,
         custom_run_id: str | None,
-        store: Names | None,
+        store: Place,
         facts: dict[str, Any],
     ) -> None:
         options.require_existing(RUN, self._mode, with_id)
-        place = self._place(store)
+        place = self._open_store(store)
         if with_id is not None and self._mode != "debug":
-            self._go_on(place.find_run(with_id), None, facts)
+            self._go_on(place.find(with_id, RUN), None, facts)
             return
         project = project or place.default_project()
-        ticket = place.new_run(project, custom_run_id)
+        reservation = place.reserve_run(project, custom_run_id)
         texts = {
-            "id": ticket.id,
+            "id": reservation.id,
             "project": project,  # a run that is copied to another store still knows it
             "custom_run_id": custom_run_id,
             "name": "Untitled" if facts["name"] is None else facts["name"],
@@ -171,7 +173,7 @@ class Run(StoredContainer):
             "owner": user_name(),
             "hostname": host_name(),
         }
-        self._enter(place, ticket, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+        self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
 
     def _capture(self, wanted: Wanted) -> None:
         """Begin to capture what was asked for."""
@@ -197,7 +199,7 @@ class Run(StoredContainer):
         captures = None if self._is_inherited else self._captures
         try:
             if captures is not None:
-                plugged.stopping(self, captures, self._exception)
+                _notify_stopping(self, captures, self._exception)
             self._exception = None  # it holds all frames it went through, with their data
             if self._own_captures is not None and not self._is_inherited:
                 self._own_captures.stop(min(LONGEST_CAPTURE, max(0.0, until - clock.monotonic())))
@@ -205,7 +207,7 @@ class Run(StoredContainer):
         finally:
             super()._end(max(0.0, until - clock.monotonic()))
         if captures is not None:
-            plugged.stopped(self)
+            call_all("naiad_run_stopped", run=self)
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the program or the `with` block: mark the run, keep the traceback."""
@@ -240,6 +242,29 @@ class Run(StoredContainer):
 
 init_run = Run
 """Open a run; the same as the class."""
+
+
+def _notify_started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
+    """Start the captures of plugins, notify them of the run, and return the captures."""
+    running = []
+    for capture in (capture for found in call_all("naiad_captures", options=options) for capture in found):
+        with guarded(_title(capture), "to start"):
+            capture.start(run)
+            running.append(capture)
+    call_all("naiad_run_started", run=run)
+    return running
+
+
+def _notify_stopping(run: Loggable, captures: Iterable[Capture], exception: BaseException | None) -> None:
+    """Notify plugins that a run will stop, and stop their captures. It is still writable."""
+    call_all("naiad_run_stopping", run=run, exception=exception)
+    for capture in captures:
+        with guarded(_title(capture), "to stop"):
+            capture.stop()
+
+
+def _title(capture: Capture) -> str:
+    return f"The capture {(capture.name or type(capture).__name__)!r}"
 
 
 def _traceback_lines(error: BaseException) -> list[str]:

@@ -28,8 +28,7 @@ from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.ops import Assign, Delete
-from naiad.storage.base import Change, RunWriter
-from naiad.storage.local.reader import Reader
+from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.transaction import Transaction
 from naiad.tree import Tree
 
@@ -50,7 +49,7 @@ class Session:
         self,
         title: str,
         key: str,
-        reader: Reader,
+        reader: RunReader,
         writer: RunWriter | None,
         *,
         is_strict: bool = False,
@@ -159,11 +158,11 @@ class Session:
             if self._is_waiting():
                 self.add_known((path, kind) for path, kind in kinds.items() if self._has_room(path))
                 return
-            gone = [
-                known
-                for path in self.tree.paths()
-                if (known := self.tree.get(path)) is not None and kinds.get(path) != known.kind
-            ]
+            gone = []
+            for path in self.tree.paths():
+                known = self.tree.get(path)
+                if known is not None and kinds.get(path) != known.kind:
+                    gone.append(known)
             for known in gone:
                 self._forget(known)
             self.add_known(kinds.items())
@@ -217,9 +216,15 @@ class Session:
 
     def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
-        for path, kind in kinds:
-            if path not in self.tree:
-                self.tree.put(path, field_class(kind)(self, path, is_new=is_new))
+        new = dict(kinds)
+        for path in [*new]:
+            if path in self.tree:
+                del new[path]
+        fields = []
+        for path, of_kind in zip(new, list(map(field_class, new.values())), strict=True):
+            fields.append(of_kind(self, path, is_new=is_new))
+        for field in fields:
+            self.tree.put(field.path, field)
 
     def atoms(self, path: str = "") -> dict[str, object]:
         """Return all single values at or below a path, by their paths; series and sets are left out."""

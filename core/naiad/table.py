@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -18,16 +18,14 @@ from naiad.kinds import ASPECTS, ATOMS, KINDS, POINTS, TAGS
 from naiad.query.criteria import both, criteria, not_trashed
 from naiad.scalars import from_microseconds
 from naiad.session import Session
+from naiad.storage.base import Found, RunId, Store, path_and_aspect
 from naiad.storage.container_kinds import RUN, ContainerKind
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from naiad.query.tree import Node
-    from naiad.storage.sql.rows import Found
 
 ALWAYS = "sys/id"
 SHOWN_COLUMNS = 20
@@ -103,10 +101,8 @@ class Table:
         return sorted(names, key=_place)
 
     @cached_property
-    def _cells(self) -> list[dict[int, Any]]:
-        from naiad.storage.sql.values import decode_cells
-
-        return [decode_cells(cells) for _uid, _id, cells in self._found.rows]
+    def _cells(self) -> list[Mapping[int, Any]]:
+        return [row.cells for row in self._found.rows]
 
     @cached_property
     def _by_path(self) -> dict[str, dict[int, str]]:
@@ -117,8 +113,6 @@ class Table:
 
     def _numbers(self, column: str, *, with_files: bool = False) -> tuple[set[int], dict[int, str], str]:
         """The numbers of the fields of a column, their kinds, and the aspect that is meant of a series."""
-        from naiad.storage.sql.rows import path_and_aspect
-
         path, aspect = (column, "last") if column in self._by_path else path_and_aspect(column)
         kinds = self._by_path.get(path, {})
         if path != column:
@@ -170,8 +164,8 @@ class Table:
     def _field(self, row: int, path: str) -> Any:
         """The field behind a cell, to download its content."""
         uid, run_id, _cells = self._found.rows[row]
-        title, folder = f"{self._kind.title} {run_id or uid}", self._store.folder(uid, self._kind)
-        session = Session(title, str(folder.path), Reader(folder), None)
+        title, run = f"{self._kind.title} {run_id or uid}", RunId(uid, self._kind)
+        session = Session(title, uid, self._store.reader(run), None)
         session.refresh()
         return session.existing(path)
 
@@ -285,7 +279,6 @@ def fetch_table(
         NaiadTypeError: an argument is of a wrong type.
     """
     from naiad.query.parser import parse
-    from naiad.storage.sql.rows import find
 
     others = criteria(id, state, owner, tag)
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
@@ -296,11 +289,10 @@ def fetch_table(
     asked = None if query is None else parse(query)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
     shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
-    catalog = store.catalog()
-    catalog.progress_bar = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
-    found = find(
-        catalog, kind, project, tree,
-        sort_by=sort_by, is_ascending=ascending, limit=count, columns=shown_names,
+    is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
+    found = store.catalog().search(
+        kind, project, tree,
+        sort_by=sort_by, is_ascending=ascending, limit=count, columns=shown_names, progress_bar=is_shown,
     )  # fmt: skip
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:

@@ -18,7 +18,7 @@ from naiad.file import File
 from naiad.handler import Handler
 from naiad.names import Names
 from naiad.paths import parse
-from naiad.reservation import Reservation, reserve
+from naiad.reservation import ReservedRun, reserve
 from naiad.run import Run
 from naiad.types import as_mapping
 from naiad.utils import flatten, stringify_unsupported
@@ -94,9 +94,9 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         self._run = run
         self._place: Any = None  # once the run is open
         self._names: tuple[str | None, str | None] | None = None  # id and name, once they are known
-        self._reservation: Reservation | None = None
+        self._reserved: ReservedRun | None = None
         if run is None:
-            self._reservation = reserve("NaiadLogger", arguments, custom_run_id=launch.next_run)
+            self._reserved = reserve("NaiadLogger", arguments, custom_run_id=launch.next_run)
         else:
             _check_alone(run, arguments)
             self._names = _names(run)
@@ -121,8 +121,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         """The run or namespace that was given; above rank 0, an object that ignores every verb."""
         if rank_zero_only.rank > 0:
             return SILENCE
-        if self._run is None and self._reservation is not None:
-            self._run = self._reservation.open()
+        if self._run is None and self._reserved is not None:
+            self._run = self._reserved.open()
             self._names = _names(self._run)
         if not self._is_signed:
             with suppress(InactiveContainer):
@@ -171,8 +171,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     def _known_names(self) -> tuple[str | None, str | None]:
         if self._names is None and rank_zero_only.rank == 0:
             self.experiment  # noqa: B018 (opens the run, which tells them)
-        elif self._names is None and self._reservation is not None:
-            self._names = self._reservation.names()
+        elif self._names is None and self._reserved is not None:
+            self._names = self._reserved.names()
         return self._names or (None, None)
 
     # Hooks of Lightning

@@ -41,7 +41,7 @@ def forget_catalog(store: Path) -> None:
 
 def listed(store: Path, count: int) -> None:
     """List all runs, and see that they are known to be dead."""
-    rows = Store.locate(store).catalog().rows(state="killed")
+    rows = Store.locate(store).catalog().summaries(state="killed")
     if len(rows) < count:
         raise SystemExit(f"{len(rows)} of {count} runs are shown as killed")
 

@@ -58,7 +58,7 @@ def finished_run(
     run.stop()
     if split is not None:
         split.append(CPU() - written)
-    return CPU() - began, Path(run._folder.path)
+    return CPU() - began, Path(run._store.directory(run._run).path)
 
 
 def rows_into_sqlite(place: Path, values: list[float]) -> float:

@@ -52,7 +52,7 @@ def stopped_reader(store: Path, points: Columns) -> Reader:
     """A reader of a stopped run that has been read once."""
     run = written_run(store, points)
     run.stop()
-    reader = Reader(run._folder)
+    reader = Reader(run._store.directory(run._run))
     reader.points(PATH)
     return reader
 
@@ -152,7 +152,7 @@ def live_tail(place: Path, *, quick: bool) -> list[Figure]:
     repeats = 1 if quick else 5
     points = columns(count)
     run = written_run(place / "live", points, is_folded=False)
-    warm = Reader(run._folder)
+    warm = Reader(run._store.directory(run._run))
     warm.last(PATH)
     records = np.zeros(count, "i8, f8, f8, u4, u4")
     others = {"np.copy of 1 M records": records.copy}
@@ -170,7 +170,7 @@ def live_tail(place: Path, *, quick: bool) -> list[Figure]:
 
 def opened(run: naiad.Run) -> Reader:
     """A new reader of a run."""
-    return Reader(run._folder)
+    return Reader(run._store.directory(run._run))
 
 
 def many_fields(place: Path, *, quick: bool) -> list[Figure]:
@@ -184,8 +184,8 @@ def many_fields(place: Path, *, quick: bool) -> list[Figure]:
         naiad.init_run(store=place / "store", with_id=run._id, mode="read-only").stop()
 
     others: dict[str, Callable[[], object]] = {}
-    if run._folder.index.exists():  # a short run has none
-        rows = sqlite3.connect(run._folder.index)
+    if run._store.directory(run._run).index.exists():  # a short run has none
+        rows = sqlite3.connect(run._store.directory(run._run).index)
         others["its rows out of SQLite"] = lambda: rows.execute("select * from field").fetchall()
     read = timed(repeats, lambda: opened(run).kinds(), others)
     return [

@@ -26,7 +26,6 @@ from naiad.query.parser import parse
 from naiad.storage.container_kinds import RUN
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local.store import Store
-from naiad.storage.sql.rows import find
 from naiad.storage.sql.values import Entry, Stamp, about, container, put
 from naiad.table import Table, fetch_table
 
@@ -98,7 +97,7 @@ def queries(place: Path, count: int, repeats: int, goals: tuple[str, str]) -> li
         read = catalog.read
         catalog.read = lambda ask: read(lambda connection: timed(ask, connection, spent))  # type: ignore[method-assign]
         try:
-            find(catalog, RUN, "bench", tree, sort_by=SORT, limit=50)
+            catalog.search(RUN, "bench", tree, sort_by=SORT, limit=50)
         finally:
             catalog.read = read  # type: ignore[method-assign]
         return spent[0] * 1e3
@@ -167,11 +166,11 @@ def wide_run(place: Path, *, quick: bool) -> list[Figure]:
     def cold() -> float:
         for file in place.glob("catalog.db*"):
             file.unlink()
-        return seconds(lambda: store.catalog().rows())
+        return seconds(lambda: store.catalog().summaries())
 
     found = in_turns(1 if quick else 3, {
         "cold": cold,
-        "warm": lambda: seconds(lambda: store.catalog().rows()),
+        "warm": lambda: seconds(lambda: store.catalog().summaries()),
         "table": lambda: seconds(lambda: fetch_table(store, "wide", columns=["p/1", "s/1:min"]).to_pandas()),
     })  # fmt: skip
     return [

@@ -537,7 +537,7 @@ def test_nothing_is_ever_unpickled(run: naiad.Run, given: Path, store: Path) -> 
         again["art"].fetch()
         again.fetch()
         again.print_structure()
-    assert [] == verify(run._folder)
+    assert [] == verify(run._store.directory(run._run))
 
     assert not list(given.parent.rglob("unpickled"))
 
@@ -617,7 +617,7 @@ def test_full_disk_costs_the_file_and_not_the_training(tmp_path: Path, on_error:
             assert all(text.startswith("StorageWarning") and "No space left" in text for text in told["said"])
         with naiad.init_run(with_id=told["id"], store=disk / "store", mode="read-only") as run:
             assert b"few" == run["small"].fetch_content()
-        assert [] == verify(run._folder)
+        assert [] == verify(run._store.directory(run._run))
         assert [] == list((disk / "store" / "blobs").glob("incoming/*"))
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)

@@ -397,5 +397,5 @@ def test_eight_processes_upload_into_one_series_and_one_set(tmp_path: Path) -> N
         assert frame["step"].is_monotonic_increasing
         assert expected == {file.name: file.content for file in run["series"].fetch_files()}
         assert expected == opened(run["set"])
-    assert [] == verify(run._folder)
+    assert [] == verify(run._store.directory(run._run))
     assert [] == list((tmp_path / ".naiad" / "blobs").glob("incoming/*"))

@@ -59,12 +59,12 @@ def lives_on(run: naiad.Run, expected: object = None, look: Look = lambda _run: 
     with naiad.init_run(with_id=name, mode="read-only") as live:
         assert expected == look(live)
     run.stop()
-    assert run._folder.seal.exists()
-    assert [] == verify(run._folder)
+    assert run._store.directory(run._run).seal.exists()
+    assert [] == verify(run._store.directory(run._run))
     with naiad.init_run(with_id=name) as again:
         assert expected == look(again)
         is_usable(again)
-    assert [] == verify(run._folder)
+    assert [] == verify(run._store.directory(run._run))
 
 
 def is_usable(run: naiad.Run) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("store")
 
 
 def ids(*, is_trashed: bool | None = False) -> set[str]:
-    return {row.id for row in Store.locate().catalog().rows(kind=None, is_trashed=is_trashed)}
+    return {row.id for row in Store.locate().catalog().summaries(kind=None, is_trashed=is_trashed)}
 
 
 def test_project_is_made_with_its_key_and_found_again(store: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import naiad
+from naiad.container import Container
 from naiad.errors import (
     InactiveModel,
     InactiveModelVersion,
@@ -34,7 +35,6 @@ from naiad.errors import (
 )
 from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.storage.local.store import Store
-from naiad.stored import StoredContainer
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -86,7 +86,7 @@ def test_versions_made_by_eight_processes_at_once_have_ids_of_their_own(model: s
     printed = [process.communicate(timeout=60)[0].split() for process in processes]
 
     assert sorted(f"{model}-{n}" for n in range(1, 41)) == sorted(name for names in printed for name in names)
-    rows = Store.locate().catalog().rows(kind=MODEL_VERSION)
+    rows = Store.locate().catalog().summaries(kind=MODEL_VERSION)
     assert 40 == len(rows)
     assert {model} == {row.model_id for row in rows}
 
@@ -150,10 +150,10 @@ def test_going_on_changes_nothing_by_itself(model: str) -> None:
 def test_who_only_looks_into_a_model_is_no_writer_of_it(model: str) -> None:
     found = naiad.init_model(model)
 
-    assert not list(found._folder.journal.glob("*.lease"))
+    assert not list(found._store.directory(found._run).journal.glob("*.lease"))
     found["score"].append(0.5)
     found["score"].append(0.6)
-    assert list(found._folder.journal.glob("*.lease"))
+    assert list(found._store.directory(found._run).journal.glob("*.lease"))
     assert "running" == found["sys/state"].fetch()
     found.stop()
     with naiad.init_model(model, mode="read-only") as found:
@@ -203,7 +203,7 @@ def test_unknown_stage_is_refused(model: str, stage: Any) -> None:
 
 # What all containers share
 
-OPENERS: list[Callable[[], StoredContainer]] = [
+OPENERS: list[Callable[[], Container]] = [
     lambda: naiad.init_run(project="digits"),
     lambda: naiad.init_project("digits"),
     lambda: naiad.init_model("DIGITS-CNN"),
@@ -213,7 +213,7 @@ OPENERS: list[Callable[[], StoredContainer]] = [
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("opener", OPENERS, ids=["run", "project", "model", "version"])
-def test_every_container_has_the_same_verbs(opener: Callable[[], StoredContainer]) -> None:
+def test_every_container_has_the_same_verbs(opener: Callable[[], Container]) -> None:
     with opener() as container:
         container["a/b"] = 1
         container["a/series"].append(0.5, step=2)
@@ -240,7 +240,7 @@ def test_every_container_has_the_same_verbs(opener: Callable[[], StoredContainer
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("opener", OPENERS[1:], ids=["project", "model", "version"])
-def test_container_crosses_to_a_spawned_process(opener: Callable[[], StoredContainer]) -> None:
+def test_container_crosses_to_a_spawned_process(opener: Callable[[], Container]) -> None:
     script = "import pickle, sys; c = pickle.load(sys.stdin.buffer); c['from/child'] = 5; c.wait()"
     with opener() as container:
         subprocess.run([sys.executable, "-c", script], input=pickle.dumps(container), check=True, timeout=60)
@@ -249,7 +249,7 @@ def test_container_crosses_to_a_spawned_process(opener: Callable[[], StoredConta
 
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize("opener", OPENERS, ids=["run", "project", "model", "version"])
-def test_forked_child_writes_to_the_container_it_was_given(opener: Callable[[], StoredContainer]) -> None:
+def test_forked_child_writes_to_the_container_it_was_given(opener: Callable[[], Container]) -> None:
     with opener() as container:
         pid = os.fork()
         if pid == 0:
@@ -260,7 +260,7 @@ def test_forked_child_writes_to_the_container_it_was_given(opener: Callable[[], 
         assert 5 == container["from/child"].fetch()
         container["from/parent"] = 6
         assert [0.5] == list(container["from/series"].fetch_values()["value"])
-    [row] = [row for row in Store.locate().catalog().rows(kind=container._kind) if row.id == container._id]
+    [row] = [row for row in Store.locate().catalog().summaries(kind=container._kind) if row.id == container._id]
     assert "finished" == row.state
 
 
@@ -288,7 +288,7 @@ def test_debug_mode_leaves_nothing(tmp_path: Path) -> None:
         naiad.init_model_version("DIGITS-CNN-1", mode="debug"),
         naiad.init_project("unheard/of", mode="debug"),
     ):
-        folder = container._folder.path
+        folder = container._store.directory(container._run).path
         with container:
             container["x"] = 1
             assert 1 == container["x"].fetch()
@@ -385,19 +385,19 @@ def test_catalog_lists_each_kind_by_itself(model: str) -> None:
         version.change_stage("staging")
     catalog = Store.locate().catalog()
 
-    assert ["DIGITS-1"] == [row.id for row in catalog.rows()]
-    assert [("DIGITS-CNN", "small")] == [(row.id, row.name) for row in catalog.rows(kind=MODEL)]
+    assert ["DIGITS-1"] == [row.id for row in catalog.summaries()]
+    assert [("DIGITS-CNN", "small")] == [(row.id, row.name) for row in catalog.summaries(kind=MODEL)]
     assert [("DIGITS-CNN-1", model, "staging")] == [
-        (row.id, row.model_id, row.stage) for row in catalog.rows(kind=MODEL_VERSION)
+        (row.id, row.model_id, row.stage) for row in catalog.summaries(kind=MODEL_VERSION)
     ]
-    assert [("DIGITS", "digits")] == [(row.id, row.name) for row in catalog.rows(kind=PROJECT)]
-    before = catalog.rows(kind=None)
+    assert [("DIGITS", "digits")] == [(row.id, row.name) for row in catalog.summaries(kind=PROJECT)]
+    before = catalog.summaries(kind=None)
     catalog.rebuild()
-    assert {row.id: row for row in before} == {row.id: row for row in catalog.rows(kind=None)}
+    assert {row.id: row for row in before} == {row.id: row for row in catalog.summaries(kind=None)}
 
 
 def test_model_copied_from_another_store_is_found_by_its_id(tmp_path: Path, model: str) -> None:
-    source = Store.locate().find(model, MODEL)
+    source = Store.locate().find_directory(model, MODEL)
     other = tmp_path / "elsewhere"
     naiad.init_run(project="mine", store=other).stop()
     (other / "models").mkdir()

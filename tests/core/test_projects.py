@@ -62,7 +62,7 @@ def test_project_that_was_never_written_can_be_read_and_stays_so() -> None:
 
     with naiad.init_project("team/vision", mode="read-only") as project:
         assert {"sys": {"id": "VISION", "name": "team/vision", "visibility": "priv"}} == project.fetch()
-    assert [] == Store.locate().catalog().rows(kind=PROJECT)
+    assert [] == Store.locate().catalog().summaries(kind=PROJECT)
 
 
 @pytest.mark.usefixtures("store")

@@ -19,6 +19,7 @@ import pytest
 
 import naiad
 from naiad import lifecycle
+from naiad.container import first_ops
 from naiad.errors import (
     InactiveRun,
     InvalidArgument,
@@ -36,7 +37,6 @@ from naiad.errors import (
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
-from naiad.stored import first_ops
 from naiad.types import FloatSeries
 
 NEPTUNES_ARGUMENTS = {
@@ -240,7 +240,7 @@ def test_debug_run_lives_in_a_folder_of_its_own_and_leaves_nothing(store: Path) 
     with naiad.init_run(mode="debug", with_id="ANY-1") as run:
         run["a"] = 1
         run["s"].append(0.5)
-        folder = run._folder.path
+        folder = run._store.directory(run._run).path
 
         assert (1, 0.5) == (run["a"].fetch(), run["s"].fetch_last())
         assert folder.exists()
@@ -289,7 +289,7 @@ def test_stop_refuses_what_is_no_duration_and_changes_nothing(run: naiad.Run, se
 
 def test_stop_that_raises_has_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with naiad.init_run(mode="debug", on_error="raise") as broken:
-        folder = broken._folder.path
+        folder = broken._store.directory(broken._run).path
         monkeypatch.setattr(broken._session.writer.journal, "give_up", lambda: 1)
         with pytest.raises(StorageError, match="could not be stored"):
             broken.stop()
@@ -308,8 +308,8 @@ def test_run_is_sealed_even_if_what_stop_says_is_an_error(store: Path) -> None:
         run.stop()
 
     assert "stopped" == run.get_state()
-    assert run._folder.seal.exists()
-    assert [] == verify(run._folder)
+    assert run._store.directory(run._run).seal.exists()
+    assert [] == verify(run._store.directory(run._run))
 
 
 def test_what_can_be_asked_after_stop(run: naiad.Run) -> None:
@@ -548,36 +548,40 @@ def test_run_knows_its_project_and_keeps_it_when_it_is_copied(tmp_path: Path, st
         name = run["sys/id"].fetch()
     elsewhere = tmp_path / "elsewhere"
     naiad.init_run(store=elsewhere, project="other").stop()
-    shutil.copytree(run._folder.path, elsewhere / "runs" / run._folder.uid)
+    shutil.copytree(run._store.directory(run._run).path, elsewhere / "runs" / run._store.directory(run._run).uid)
 
-    assert [name] == [each.id for each in Store.locate(elsewhere).catalog().rows("workspace/digits")]
+    assert [name] == [each.id for each in Store.locate(elsewhere).catalog().summaries("workspace/digits")]
 
 
 @pytest.mark.usefixtures("store")
 def test_joining_a_run_waits_until_its_maker_has_begun_it() -> None:
-    ticket = Store.locate().new_run("digits", "mine")
-    ticket.folder.journal.mkdir(parents=True)  # as far as another process came until now
-    first = first_ops({"id": ticket.id, "project": "digits", "name": "theirs"})
-    maker = threading.Timer(0.3, lambda: Writer.open(ticket.folder, first_ops=first).stop())
+    place = Store.locate()
+    reserved = place.reserve_run("digits", "mine")
+    folder = place.directory(reserved.run)
+    folder.journal.mkdir(parents=True)  # as far as another process came until now
+    first = first_ops({"id": reserved.id, "project": "digits", "name": "theirs"})
+    maker = threading.Timer(0.3, lambda: Writer.open(folder, first_ops=first).stop())
     maker.start()
     with naiad.init_run(project="digits", custom_run_id="mine") as run:
-        assert f"<Run {ticket.id}>" == repr(run)
-        assert (ticket.id, "theirs") == (run["sys/id"].fetch(), run["sys/name"].fetch())
+        assert f"<Run {reserved.id}>" == repr(run)
+        assert (reserved.id, "theirs") == (run["sys/id"].fetch(), run["sys/name"].fetch())
     maker.join()
 
 
 @pytest.mark.usefixtures("store")
 def test_joining_a_run_whose_maker_died_begins_it() -> None:
-    ticket = Store.locate().new_run("digits", "mine")
-    ticket.folder.journal.mkdir(parents=True)
+    place = Store.locate()
+    reserved = place.reserve_run("digits", "mine")
+    folder = place.directory(reserved.run)
+    folder.journal.mkdir(parents=True)
     with naiad.init_run(project="digits", custom_run_id="mine", tags="a") as run:
         run["x"].append(1.0)
 
-        assert (ticket.id, "Untitled", "mine") == tuple(
+        assert (reserved.id, "Untitled", "mine") == tuple(
             run[f"sys/{name}"].fetch() for name in ("id", "name", "custom_run_id")
         )
         assert {"a"} == run["sys/tags"].fetch()
-    assert [] == verify(run._folder)
+    assert [] == verify(run._store.directory(run._run))
 
 
 @pytest.mark.usefixtures("store")
@@ -608,7 +612,7 @@ def test_stop_that_is_given_no_seconds_is_refused_and_the_run_goes_on(run: naiad
 
     assert "started" == run.get_state()
     run.stop(seconds=5)
-    assert run._folder.seal.exists()
+    assert run._store.directory(run._run).seal.exists()
 
 
 @pytest.mark.parametrize("namespace", ["../x", " ", "a\nb", "x" * 2000])
@@ -631,13 +635,17 @@ def test_project_is_named_by_a_folder_of_any_bytes(tmp_path: Path, store: Path) 
     folder = tmp_path / os.fsdecode(b"f\xff")
     naiad.init_run(store=folder / ".naiad").stop()
 
-    assert ["f\N{REPLACEMENT CHARACTER}"] == [row.project for row in Store.locate(folder / ".naiad").catalog().rows()]
+    assert ["f\N{REPLACEMENT CHARACTER}"] == [
+        row.project for row in Store.locate(folder / ".naiad").catalog().summaries()
+    ]
 
 
 def test_run_with_a_half_character_in_its_project_does_not_hide_the_others(store: Path) -> None:
     naiad.init_run(project="fine").stop()
-    ticket = Store.locate().new_run("fine")
-    first = first_ops({"id": ticket.id, "project": "f\udcff"})
-    Writer.open(ticket.folder, first_ops=first).stop()
+    place = Store.locate()
+    reserved = place.reserve_run("fine")
+    folder = place.directory(reserved.run)
+    first = first_ops({"id": reserved.id, "project": "f\udcff"})
+    Writer.open(folder, first_ops=first).stop()
 
-    assert 2 == len(Store.locate().catalog().rows())
+    assert 2 == len(Store.locate().catalog().summaries())

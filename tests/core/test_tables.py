@@ -311,7 +311,7 @@ def test_run_copied_into_another_store_is_found_there_after_rebuilding(
     there = tmp_path / "there"
     with naiad.init_run(project="p", store=there):
         pass
-    folder = Store(store).find_run("P-2").path
+    folder = Store(store).find_directory("P-2").path
     shutil.copytree(folder, there / "runs" / folder.name)
     Store(there).catalog().rebuild()
 

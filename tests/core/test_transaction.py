@@ -25,7 +25,7 @@ from naiad.types import File, FloatSeries
 
 def frames(run: naiad.Run) -> list[list[str]]:
     """Return the names of the ops in each frame that the run has written."""
-    files = [file for file in list_journal(run._folder.journal) if file.suffix == "ops"]
+    files = [file for file in list_journal(run._store.directory(run._run).journal) if file.suffix == "ops"]
     return [[type(op).__name__ for op in frame.ops] for file in files for frame in read_ops(file, 0)[0]]
 
 
@@ -51,7 +51,7 @@ def test_several_series_and_their_axes_are_replaced_in_one_frame(run: naiad.Run)
 def test_ops_of_one_call_have_one_time_and_calls_follow_each_other(run: naiad.Run) -> None:
     run.assign({"a": 1, "b": 2.0})
     run["c"] = 3
-    files = [file for file in list_journal(run._folder.journal) if file.suffix == "ops"]
+    files = [file for file in list_journal(run._store.directory(run._run).journal) if file.suffix == "ops"]
     times = [{op.at for op in frame.ops} for file in files for frame in read_ops(file, 0)[0]]
 
     assert [1, 1] == [len(each) for each in times[-2:]]

@@ -20,7 +20,7 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
 KILLED_PURGE = """
-import os, pathlib, sys
+import os, pathlib, shutil, sys
 from naiad import trash
 from naiad.storage.local import purge
 from naiad.storage.local.store import Store
@@ -35,9 +35,9 @@ def remove_one_file(folder):
 if sys.argv[2] == "before":
     pathlib.Path.rename = die
 elif sys.argv[2] == "after":
-    purge.shutil.rmtree = die
+    shutil.rmtree = die
 else:
-    purge.shutil.rmtree = remove_one_file
+    shutil.rmtree = remove_one_file
 store = Store.locate(sys.argv[1])
 trash.delete(store, trash.in_trash(store))
 """
@@ -61,12 +61,12 @@ def two(place: Store) -> list[str]:
 
 
 def listed(place: Store, *, is_trashed: bool | None = False) -> list[str]:
-    return [row.id for row in place.catalog().rows(is_trashed=is_trashed)]
+    return [row.id for row in place.catalog().summaries(is_trashed=is_trashed)]
 
 
 def throw(place: Store, *names: str) -> list[trash.Item]:
     items = trash.find(place, names)
-    trash.move(items)
+    trash.move(place, items)
     return items
 
 
@@ -87,7 +87,7 @@ def test_what_is_in_the_trash_is_whole_and_not_listed(place: Store, two: list[st
             run["sys/state"].fetch(),
         )
 
-    trash.move(trash.find(place, [two[0]]), is_out=True)
+    trash.move(place, trash.find(place, [two[0]]), is_out=True)
     assert two[::-1] == listed(place)
     assert all(not damages for damages in verify_store(place).values())
 
@@ -99,7 +99,9 @@ def test_trashing_says_nothing_about_how_a_run_ended(place: Store) -> None:
         1 / 0
 
     throw(place, "K-1", "F-1")
-    assert {"K-1": "killed", "F-1": "failed"} == {row.id: row.state for row in place.catalog().rows(is_trashed=True)}
+    assert {"K-1": "killed", "F-1": "failed"} == {
+        row.id: row.state for row in place.catalog().summaries(is_trashed=True)
+    }
 
 
 def test_run_that_is_being_written_can_be_thrown_away_and_goes_on(place: Store) -> None:
@@ -115,7 +117,7 @@ def test_run_that_is_being_written_can_be_thrown_away_and_goes_on(place: Store) 
 
 
 def test_deleted_run_leaves_nothing_but_its_number(place: Store, two: list[str]) -> None:
-    uid = place.find_run(two[0]).uid
+    uid = place.find_directory(two[0]).uid
     gone = trash.delete(place, throw(place, two[0]))
 
     assert [two[0]] == [item.id for item in gone]
@@ -154,7 +156,7 @@ def test_only_what_is_in_the_trash_is_deleted(place: Store, two: list[str]) -> N
     throw(place, two[0])
 
     with pytest.raises(NotInTrash, match=f"Run {two[1]} is not in the trash"):
-        trash.require_in_trash(trash.find(place, two))
+        trash.require_in_trash(place, trash.find(place, two))
 
 
 def test_what_is_being_written_is_not_deleted_nor_anything_with_it(place: Store, two: list[str]) -> None:
@@ -171,9 +173,9 @@ def test_what_is_being_written_is_not_deleted_nor_anything_with_it(place: Store,
 
 def test_run_whose_lock_is_held_is_not_deleted(place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("naiad.storage.local.purge.LOCK_SECONDS", 0.05)
-    folder = place.find_run(two[0])
+    folder = place.find_directory(two[0])
     with folder.lock(), pytest.raises(BeingWritten, match="has held the lock"):
-        purge(place, folder, two[0])
+        purge(place.layout, place.register, folder, two[0])
 
     assert 0 == Reader(folder).value("number")
 
@@ -209,8 +211,8 @@ def test_model_is_deleted_with_its_versions_and_its_key_is_free(place: Store) ->
 
     gone = trash.delete(place, throw(place, "P-CNN"))
     assert {"P-CNN", "P-CNN-1", "P-CNN-2"} == {item.id for item in gone}
-    assert ["P-DNN"] == [row.id for row in place.catalog().rows(kind=MODEL)]
-    assert ["P-DNN-1"] == [row.id for row in place.catalog().rows(kind=MODEL_VERSION)]
+    assert ["P-DNN"] == [row.id for row in place.catalog().summaries(kind=MODEL)]
+    assert ["P-DNN-1"] == [row.id for row in place.catalog().summaries(kind=MODEL_VERSION)]
     with pytest.raises(ModelNotFound):
         naiad.init_model_version(model="P-CNN")
 
@@ -225,15 +227,15 @@ def test_model_with_a_version_that_is_written_is_not_deleted(place: Store) -> No
         items = throw(place, "P-CNN")
         with pytest.raises(BeingWritten, match="Model version P-CNN-1"):
             trash.delete(place, items)
-    assert ["P-CNN"] == [row.id for row in place.catalog().rows(kind=MODEL, is_trashed=True)]
+    assert ["P-CNN"] == [row.id for row in place.catalog().summaries(kind=MODEL, is_trashed=True)]
 
 
 def test_damaged_run_can_be_deleted(place: Store, two: list[str]) -> None:
     [item, _other] = throw(place, *two)
-    for file in item.folder.journal.iterdir():
+    for file in place.directory(item.run).journal.iterdir():
         file.write_bytes(b"\xff" * file.stat().st_size)
 
-    purge(place, item.folder, item.id)
+    purge(place.layout, place.register, place.directory(item.run), item.id)
     assert [two[1]] == listed(place, is_trashed=True)
 
 

@@ -176,7 +176,7 @@ def look_after(store: Path) -> list[str]:
 
     found = Store(store)
     problems = [f"damaged {damage}" for damages in verify_store(found).values() for damage in damages]
-    collect(found, grace=-1)
+    collect(found.layout, grace=-1)
     referenced: set[str] = set()
     for folder in found.folders():
         reader = Reader(folder)

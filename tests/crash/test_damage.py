@@ -70,12 +70,12 @@ class Truth:
 
 
 def make(root: Path, *, is_folded: bool) -> Truth:
-    ticket = Store.locate(root).new_run("damage")
-    writer = Writer.open(ticket.folder, first_ops=[Assign("sys/id", "string", ticket.id, 1.0)])
-    truth = Truth(ticket.folder)
+    folder, run_id = reserved(root)
+    writer = Writer.open(folder, first_ops=[Assign("sys/id", "string", run_id, 1.0)])
+    truth = Truth(folder)
     write(writer, truth, random.Random(7), rounds=4 if is_folded else 1, points=9000 if is_folded else 600)
     writer.stop()
-    assert is_folded == ticket.folder.index.exists()
+    assert is_folded == folder.index.exists()
 
     truth.learn()
     return truth
@@ -83,28 +83,35 @@ def make(root: Path, *, is_folded: bool) -> Truth:
 
 def make_killed(root: Path, *, is_folded: bool) -> Truth:
     """The same, of a writer that was killed a second after its last write."""
-    ticket = Store.locate(root).new_run("damage")
-    truth = Truth(ticket.folder, is_killed=True)
+    folder, run_id = reserved(root)
+    truth = Truth(folder, is_killed=True)
     child = os.fork()
     if not child:
         try:
-            write_and_wait(ticket, root, truth, is_folded=is_folded)
+            write_and_wait(folder, run_id, root, truth, is_folded=is_folded)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     truth.past, truth.rows, truth.old = pickle.loads((root / "truth").read_bytes())
-    assert is_folded == ticket.folder.index.exists()
-    assert [] == verify(ticket.folder)
+    assert is_folded == folder.index.exists()
+    assert [] == verify(folder)
     truth.learn()
     return truth
 
 
-def write_and_wait(ticket: Any, root: Path, truth: Truth, *, is_folded: bool) -> None:
-    writer = Writer.open(ticket.folder, first_ops=[Assign("sys/id", "string", ticket.id, 1.0)])
+def reserved(root: Path) -> tuple[RunDirectory, str]:
+    """The folder and the id of a new run."""
+    store = Store.locate(root)
+    reservation = store.reserve_run("damage")
+    return store.directory(reservation.run), reservation.id
+
+
+def write_and_wait(folder: RunDirectory, run_id: str, root: Path, truth: Truth, *, is_folded: bool) -> None:
+    writer = Writer.open(folder, first_ops=[Assign("sys/id", "string", run_id, 1.0)])
     writer.log([Assign("early", "int", 1, writer.now())])
     writer.wait()
-    truth.old = contents_of(ticket.folder)
+    truth.old = contents_of(folder)
     write(writer, truth, random.Random(7), rounds=4 if is_folded else 1, points=9000 if is_folded else 600)
     if is_folded:
         late = writer.bind("late")
@@ -469,7 +476,8 @@ from naiad.ops import Assign, Strings
 from naiad.storage.local.store import Store
 from naiad.storage.local.writer import Writer
 
-writer = Writer.open(Store.locate(sys.argv[1]).new_run("prefix").folder)
+store = Store.locate(sys.argv[1])
+writer = Writer.open(store.directory(store.reserve_run("prefix").run))
 fid = writer.bind("loss")
 for n in range(12):
     at = writer.now()

@@ -103,7 +103,7 @@ def fill(disk: Path) -> Path:
 
 def stored(store: Path, run_id: str) -> tuple[list[int], list[int], Reader]:
     """Steps of the loss and of the text, as any reader sees them; each value is checked."""
-    reader = Reader(Store(store).find_run(run_id))
+    reader = Reader(Store(store).find_directory(run_id))
     points, texts = reader.points("loss"), reader.texts("text")
     steps = points.steps.tolist()
     assert points.values.tolist() == [step / 3 for step in steps]
@@ -230,7 +230,7 @@ tell(kept=kept, errors=errors, said=said, stopped=time.monotonic() - began)
     fill(disk)
     tell(child)
     facts = heard(child)
-    reader = Reader(Store(disk / "s").find_run(run_id))
+    reader = Reader(Store(disk / "s").find_directory(run_id))
 
     assert 4 == len(facts["errors"])
     assert {28} == {error[0] for error in facts["errors"]}
@@ -303,7 +303,7 @@ def test_store_on_a_full_disk_is_refused_and_no_run_is_left_behind(mount: Any, s
 def test_deleted_folder_is_said_and_stops_nothing(tmp_path: Path, start: Any) -> None:
     child = start(LOGS + GOES_ON + STOPS, tmp_path / "s")
     run_id = heard(child)["id"]
-    folder = Store(tmp_path / "s").find_run(run_id).path
+    folder = Store(tmp_path / "s").find_directory(run_id).path
     shutil.rmtree(folder)
     time.sleep(1.5)
     tell(child)
@@ -320,7 +320,7 @@ def test_deleted_folder_is_said_and_stops_nothing(tmp_path: Path, start: Any) ->
 def test_deleted_folder_that_returns_gets_everything_that_was_not_folded(tmp_path: Path, start: Any) -> None:
     child = start(LOGS + GOES_ON + STOPS_WHEN_STORED, tmp_path / "s")
     run_id = heard(child)["id"]
-    folder = Store(tmp_path / "s").find_run(run_id)
+    folder = Store(tmp_path / "s").find_directory(run_id)
     shutil.rmtree(folder.path)
     tell(child)
     heard(child)
@@ -335,7 +335,7 @@ def test_deleted_folder_that_returns_gets_everything_that_was_not_folded(tmp_pat
 def test_moved_folder_keeps_everything(tmp_path: Path, start: Any) -> None:
     child = start(LOGS + GOES_ON + STOPS, tmp_path / "s")
     run_id = heard(child)["id"]
-    place = Store(tmp_path / "s").find_run(run_id).path
+    place = Store(tmp_path / "s").find_directory(run_id).path
     place.rename(place.parent / "moved")
     tell(child)
     heard(child)
@@ -350,7 +350,7 @@ def test_folder_that_takes_no_new_files_gets_everything_later(mount: Any, start:
     disk = mount("64m", "ext4")
     child = start(LOGS + GOES_ON + STOPS_WHEN_STORED, disk / "s", SEGMENT_BYTES=65536)
     run_id = heard(child)["id"]
-    journal = Store(disk / "s").find_run(run_id).journal
+    journal = Store(disk / "s").find_directory(run_id).journal
     if subprocess.run(["chattr", "+i", str(journal)], check=False, capture_output=True).returncode:
         pytest.skip("this file system has no immutable folders")
     tell(child)

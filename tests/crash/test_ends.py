@@ -27,7 +27,7 @@ READY = "tell(ready=True)\n"
 
 
 def the_run(store: Path) -> Reader:
-    return Reader(Store(store).find_run("ENDS-1"))
+    return Reader(Store(store).find_directory("ENDS-1"))
 
 
 def assert_whole(store: Path) -> None:

@@ -111,7 +111,7 @@ def fill(disk: Path) -> None:
 
 def stored(disk: Path, run_id: str) -> tuple[int, Reader]:
     """Points and ops of the program that any reader sees; each value is checked."""
-    reader = Reader(Store(disk / "s").find_run(run_id))
+    reader = Reader(Store(disk / "s").find_directory(run_id))
     count = 0
     for path, kind in reader.kinds().items():
         if kind == "float_series":
@@ -232,7 +232,7 @@ def test_file_size_limit_to_the_very_end(tmp_path: Path, start: Any) -> None:
 
 def test_reserve_of_a_killed_writer_goes_when_its_run_is_folded(tmp_path: Path, start: Any) -> None:
     child, run_id = begin(start, tmp_path)
-    folder = Store(tmp_path / "s").find_run(run_id)
+    folder = Store(tmp_path / "s").find_directory(run_id)
     reserved = [path for path in folder.journal.iterdir() if path.name.endswith(".reserve")]
     child.kill()
     child.wait()

@@ -80,7 +80,7 @@ def ended(child: subprocess.Popen[str]) -> tuple[list[Any], str]:
 
 
 def the_run(store: Path) -> Reader:
-    return Reader(Store(store).find_run("WHO-1"))
+    return Reader(Store(store).find_directory("WHO-1"))
 
 
 def make_silent(folder: RunDirectory) -> None:
@@ -262,7 +262,7 @@ FOLDS_AS_DEAD = """
 from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.store import Store
 from naiad.storage.local.journal.files import list_journal
-folder = Store.locate().find_run("WHO-1")
+folder = Store.locate().find_directory("WHO-1")
 for lease in folder.journal.glob("*.lease"):
     lease.unlink()
 for file in Fold(folder).fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):

@@ -15,7 +15,7 @@ from naiad.storage.local.store import Store
 
 
 def the_run(store: Path) -> Reader:
-    return Reader(Store(store).find_run("PROC-1"))
+    return Reader(Store(store).find_directory("PROC-1"))
 
 
 FORK = """

@@ -91,8 +91,8 @@ CEILINGS = {
     "assign a dict": Journey(19, 62, 60, 12),
     "fetch_values": Journey(16, 37, 113, 16),
     "upload": Journey(20, 58, 78, 11),
-    "open a killed run and read it": Journey(36, 230, 240, 19),
-    "fetch_runs_table": Journey(36, 551, 365, 22),
+    "open a killed run and read it": Journey(36, 185, 238, 19),
+    "fetch_runs_table": Journey(35, 531, 346, 21),
     "stop": Journey(29, 98, 157, 16),
 }
 

@@ -15,14 +15,23 @@ LAYERS = [
     "ops scalars value histogram types typing hookspecs integration background plugins file gitref refs progress "
     "conversions exceptions disk forks files query storage storage.base storage.container_kinds",
     "storage.sql storage.local",
+    "storage.opening",
     "fields convert attributes",
-    "guard names reservation handler tree session transaction options lifecycle plugged temporary container stored run "
+    "guard names reservation handler tree session transaction options lifecycle container run "
     "project model trash management table capture listing utils",
     "cli importers testing as_neptune integrations",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
 EDGES = len(LAYERS) - 1
+BELOW_BASE = {
+    "naiad.cli.folder",  # the store of these commands is a folder
+    "naiad.cli.gc",
+    "naiad.cli.repair",
+    "naiad.cli.verify",
+}
+"""All that knows how runs are stored, outside of `storage`: commands that look at files."""
+INTERFACE = {"naiad.storage.base", "naiad.storage.container_kinds", "naiad.storage.opening"}
 HEAVY = {
     "click",
     "lark",
@@ -101,6 +110,17 @@ def test_no_import_is_part_of_a_cycle() -> None:
     graph = {module: {other for other, _ in found if other in MODULES} for module, found in IMPORTS.items()}
 
     assert set(graph) == set(TopologicalSorter(graph).static_order())
+
+
+def test_only_the_interface_of_the_storage_is_known_above_it() -> None:
+    knowing = {
+        module
+        for module, found in IMPORTS.items()
+        if not module.startswith("naiad.storage")
+        and any(other.startswith("naiad.storage.") and other not in INTERFACE for other, _when in found)
+    }
+
+    assert BELOW_BASE == knowing
 
 
 def test_only_heavy_modules_are_imported_late() -> None:

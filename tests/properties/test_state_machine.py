@@ -101,7 +101,7 @@ class RunMachine(RuleBasedStateMachine):
         self.writers_of_session = 1
         run = naiad.init_run(project="machine", custom_run_id="it", tags=given, name=name)
         self.id = run["sys/id"].fetch()
-        self.folder: RunDirectory = Store.locate().find_run(self.id)
+        self.folder: RunDirectory = Store.locate().find_directory(self.id)
         self.model.tags = {TAGS[0]: set(given), TAGS[1]: set()}
         self._take(run, Hand(next(self.numbers)))
         self.reader = Reader(self.folder)
@@ -130,7 +130,7 @@ class RunMachine(RuleBasedStateMachine):
             self._stop(number)
             self.readers_show_the_model()
         assert [".naiad"] == os.listdir(self.place)
-        [row] = Store.locate().catalog().rows()
+        [row] = Store.locate().catalog().summaries()
         assert (self.id, self._state()) == (row.id, row.state)
         if find_spec("naiad.storage.local.integrity.verify"):
             from naiad.storage.local.integrity.verify import verify

@@ -13,7 +13,7 @@ from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.fields.file import File
 from naiad.kinds import KINDS
-from naiad.storage.local.store import Store
+from naiad.storage.base import Store
 
 SYS = ("sys/name", "sys/description", "sys/tags", "sys/group_tags")
 """What users write there; all else of `sys` and `monitoring` differs between any two runs."""
@@ -47,10 +47,7 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
 
 def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
     """Every single fact of a run that another may not share, by its path."""
-    from naiad.storage.local.entries import read_entry
-    from naiad.storage.sql.values import Stamp
-
-    for (path, kind), value in read_entry(place.register, run.folder, Stamp("", "")).cells.items():
+    for (path, kind), value in place.catalog().cells(run.run).items():
         if path.startswith("monitoring/") or (path.startswith("sys/") and path not in SYS):
             continue
         if path == REQUIREMENTS and kind == File.kind:

@@ -77,7 +77,7 @@ def _files(run: OpenRun, path: str) -> Iterator[Listed]:
 
 
 def _listed(run: OpenRun, path: str, name: str, file: FileRef) -> Listed:
-    return Listed(path, name, file.size, file.moved(run.reader.resolve(file.blob)).digest())
+    return Listed(path, name, file.size, run.reader.digest(file))
 
 
 def _cells(file: Listed) -> list[Cell]:

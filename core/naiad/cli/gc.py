@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import existing_store
+from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import print_lines, print_note
 from naiad.refs import size_text
 from naiad.storage.local.gc import collect
@@ -22,7 +22,7 @@ def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
 
     What was used in the last ten minutes stays. In a pipe the columns are name and bytes.
     """
-    removed = collect(existing_store(store), is_dry=is_dry)
+    removed = collect(existing_folder(store).layout, is_dry=is_dry)
     if is_json:
         print_document([{"name": file.name, "bytes": file.size} for file in removed])
     else:

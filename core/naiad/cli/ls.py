@@ -16,7 +16,7 @@ from naiad.storage.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.types import RunState
 
 if TYPE_CHECKING:
-    from naiad.storage.local.summaries import Summary
+    from naiad.storage.base import Summary
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
@@ -61,7 +61,7 @@ def ls(
     """
     kind = BY_FOLDER[what]
     catalog = existing_store(store).catalog()
-    found = catalog.rows(project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed)[:limit]
+    found = catalog.summaries(project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed)[:limit]
     if is_json:
         print_document([_summary(row) for row in found])
     else:

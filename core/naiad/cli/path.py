@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from naiad.cli.run import existing_store
+from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import is_terminal
 from naiad.cli.text import clean
 
@@ -17,5 +17,5 @@ from naiad.cli.text import clean
 @click.pass_obj
 def path(store: Path | None, run: str) -> None:
     """Print the folder of a run, which can be copied, moved and deleted as a whole."""
-    folder = os.path.abspath(existing_store(store).find(run).path)
+    folder = os.path.abspath(existing_folder(store).find_directory(run).path)
     click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

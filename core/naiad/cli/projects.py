@@ -26,7 +26,7 @@ def projects(store: Path | None, is_json: bool) -> None:
     """
     place = existing_store(store)
     keys = {name: key for key, name in place.projects().items()}
-    runs, models = (Counter(row.project for row in place.catalog().rows(kind=kind)) for kind in (RUN, MODEL))
+    runs, models = (Counter(row.project for row in place.catalog().summaries(kind=kind)) for kind in (RUN, MODEL))
     names = sorted(known_projects(place))
     if is_json:
         facts = [{"key": keys.get(name), "name": name, "runs": runs[name], "models": models[name]} for name in names]

@@ -25,7 +25,7 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
     """
     place = existing_store(store)
     items = trash.find(place, runs) if runs else trash.in_trash(place)
-    trash.require_in_trash(items)
+    trash.require_in_trash(place, items)
     if not items:
         print_note("The trash is empty.")
         return
@@ -33,7 +33,7 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
         names = ", ".join(item.id for item in items[:10]) + (", ..." if len(items) > 10 else "")
         click.confirm(f"Delete {names} for good?", abort=True, err=True)
     print_note(f"{counted(trash.delete(place, items))} deleted.")
-    left = trash.waiting(place)
+    left = place.unfreed()
     if left is not None:
         size, moment = left
         when = datetime.fromtimestamp(moment).astimezone()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import existing_store
+from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
@@ -37,11 +37,11 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     if is_catalog == (run is not None) or (is_catalog and is_taken_over):
         raise click.UsageError("Give a run, or --catalog.")
     if run is None:
-        _rebuild(existing_store(store), is_json)
+        _rebuild(existing_folder(store), is_json)
         return
     from naiad.storage.local.integrity.repair import repair
 
-    done = repair(existing_store(store).find(run), is_taken_over=is_taken_over)
+    done = repair(existing_folder(store).find_directory(run), is_taken_over=is_taken_over)
     if done.taken and not is_json:
         print_lines([f"Silent writers of {clean(run)} that were declared dead: {done.taken}."])
     if is_json:
@@ -72,7 +72,7 @@ def _rebuild(store: Store, is_json: bool) -> None:
     """Throw the catalog away, which loses nothing, and read all folders again."""
     catalog = store.catalog()
     catalog.rebuild()
-    count = len(catalog.rows(kind=None, is_trashed=None))
+    count = len(catalog.summaries(kind=None, is_trashed=None))
     if is_json:
         print_document({"containers": count})
     else:

@@ -17,6 +17,7 @@ from naiad.cli.trash import counted
 @click.pass_obj
 def restore(store: Path | None, runs: tuple[str, ...]) -> None:
     """Take runs out of the trash again."""
-    items = trash.find(existing_store(store), runs)
-    trash.move(items, is_out=True)
+    place = existing_store(store)
+    items = trash.find(place, runs)
+    trash.move(place, items, is_out=True)
     print_note(f"{counted(items)} listed again.")

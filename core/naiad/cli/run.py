@@ -14,9 +14,8 @@ from naiad.fields.registry import field_class
 from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
+from naiad.storage.base import RunId, RunReader, Store
+from naiad.storage.opening import locate
 from naiad.tree import Tree
 
 
@@ -25,8 +24,8 @@ class OpenRun:
     """A run, its title, and its reader."""
 
     id: str
-    folder: RunDirectory
-    reader: Reader
+    run: RunId
+    reader: RunReader
 
     def field(self, path: str, kinds: Collection[str], verb: str) -> tuple[str, str]:
         """Return the parsed path of a field, and its kind.
@@ -47,12 +46,12 @@ class OpenRun:
         tree: Tree[str] = Tree()
         for each, kind in kinds.items():
             tree.put(each, kind)
-        return MissingField(f'{self.folder.kind.title} {self.id} has no field "{path}".{tree.hint(path)}', path=path)
+        return MissingField(f'{self.run.kind.title} {self.id} has no field "{path}".{tree.hint(path)}', path=path)
 
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:
     """Return a field that is there, with the verbs of its kind."""
-    session = Session(f"Run {run.id}", str(run.folder.path), run.reader, None)
+    session = Session(f"Run {run.id}", run.run.uid, run.reader, None)
     return field_class(kind)(session, path, is_new=False)
 
 
@@ -62,10 +61,10 @@ def existing_store(path: Path | None) -> Store:
     Raises:
         StorageError: there is none.
     """
-    store = Store.locate(path)
-    if not store.root.is_dir():
+    store = locate(path)
+    if not store.has_begun():
         raise StorageError(
-            f"There is no store at {str(store.root)!r}.\n"
+            f"There is no store at {str(store)!r}.\n"
             "The first run creates one; `naiad --store PATH` or NAIAD_STORE names another."
         )
     return store
@@ -77,7 +76,8 @@ def open_run(path: Path | None, run: str) -> OpenRun:
     Raises:
         RunNotFound: there is none; the message names ids that look alike.
     """
-    folder = existing_store(path).find(run)
-    reader = Reader(folder)
+    store = existing_store(path)
+    found = store.find(run)
+    reader = store.reader(found)
     name = opened(SYS["sys/id"], reader.values("sys").get("sys/id"))
-    return OpenRun(str(name) if name else folder.uid, folder, reader)
+    return OpenRun(str(name) if name else found.uid, found, reader)

@@ -21,7 +21,7 @@ from naiad.paths import parts
 from naiad.refs import FileRef, files_text
 
 if TYPE_CHECKING:
-    from naiad.storage.local.reader import Reader
+    from naiad.storage.base import RunReader
 
 
 class Shown(NamedTuple):
@@ -73,14 +73,14 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
             yield Shown(path, kind, opened(kind, atoms[path]))
 
 
-def _summary(reader: Reader, path: str, kind: str) -> str:
+def _summary(reader: RunReader, path: str, kind: str) -> str:
     if kind == MEMBERS:
         files = [FileRef.from_text(text) for text in reader.members(path).values()]
         return files_text(len(files), sum(file.size for file in files))
     return field_class(kind).summary(str(reader.value(path)))
 
 
-def _series(reader: Reader, path: str, kind: str) -> Shown:
+def _series(reader: RunReader, path: str, kind: str) -> Shown:
     try:
         last, count = reader.last(path), reader.count(path)
         step, value, time = last or (None, None, None)
@@ -112,7 +112,7 @@ def _title(run: OpenRun) -> str:
 def _document(run: OpenRun, fields: list[Shown]) -> dict[str, object]:
     lost = run.reader.is_incomplete()
     items = {field.path: _item(field) for field in fields}
-    return {"id": run.id, "uid": run.folder.uid, "incomplete": lost, "fields": items}
+    return {"id": run.id, "uid": run.run.uid, "incomplete": lost, "fields": items}
 
 
 def _item(field: Shown) -> dict[str, object]:

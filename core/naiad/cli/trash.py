@@ -19,14 +19,15 @@ def trash(store: Path | None, runs: tuple[str, ...]) -> None:
 
     Models and model versions can be thrown away too.
     """
-    items = bin_.find(existing_store(store), runs)
-    bin_.move(items)
+    place = existing_store(store)
+    items = bin_.find(place, runs)
+    bin_.move(place, items)
     print_note(f"{counted(items)} in the trash now. Take out: naiad restore. Delete for good: naiad purge.")
 
 
 def counted(items: list[bin_.Item]) -> str:
     """Return `1 run and 2 models are`, for a sentence."""
-    kinds = [item.folder.kind for item in items]
+    kinds = [item.run.kind for item in items]
     counts = [(kinds.count(kind), kind.noun) for kind in dict.fromkeys(kinds)]
     words = " and ".join(f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
     return f"{words} {'is' if len(items) == 1 else 'are'}"

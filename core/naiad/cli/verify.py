@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from naiad.cli.document import json_option, print_document
+from naiad.cli.folder import existing_folder
 from naiad.cli.rows import Cell, print_rows
-from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.text import clean
 
 if TYPE_CHECKING:
+    from naiad.storage.base import Damage
     from naiad.storage.local.integrity.verify import Findings
-    from naiad.storage.local.journal.files import Damage
     from naiad.storage.local.layout import RunDirectory
     from naiad.storage.local.store import Store
 
@@ -39,7 +39,7 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
 
     The exit code is 1 if anything is damaged. In a pipe the columns are run, file, byte, field and damage.
     """
-    store = existing_store(ctx.obj)
+    store = existing_folder(ctx.obj)
     findings = _findings(store, run)
     damages = [(name, found.damages) for name, found in findings]
     found = [Damaged(name, damage) for name, its_own in damages for damage in its_own]
@@ -69,9 +69,9 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
     from naiad.storage.local.integrity.verify import examine, examine_store
 
     if run is not None:
-        return [(run, examine(store.find(run)))]
-    findings = examine_store(store)  # before a listing makes a damaged catalog anew
-    ids = {row.uid: row.id for row in store.catalog().rows(kind=None, is_trashed=None)}
+        return [(run, examine(store.find_directory(run)))]
+    findings = examine_store(store.layout)  # before a listing makes a damaged catalog anew
+    ids = {row.uid: row.id for row in store.catalog().summaries(kind=None, is_trashed=None)}
     return [(_name(folder, store, ids), found) for folder, found in findings.items()]
 
 

@@ -17,9 +17,7 @@ from naiad.files import tracking
 from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash
 from naiad.ops import Assign
 from naiad.refs import ArtifactRef, files_text, incoming, read_facts
-from naiad.storage.base import Change, RunWriter
-from naiad.storage.local.files import read_stored
-from naiad.storage.local.reader import Reader
+from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.types import Artifact as ArtifactValue
 from naiad.typing import ProgressBarType
 
@@ -161,13 +159,13 @@ class Artifact(Field):
         return _manifest(self.session.reader, version)
 
 
-def tracked_files(reader: Reader, path: str) -> list[TrackedFile]:
+def tracked_files(reader: RunReader, path: str) -> list[TrackedFile]:
     """The files of the artifact at a path."""
     return _manifest(reader, ArtifactRef.from_text(str(reader.value(path))))
 
 
-def _manifest(reader: Reader, version: ArtifactRef) -> list[TrackedFile]:
-    facts = read_facts(read_stored(reader, kept(version.manifest)), Manifest)
+def _manifest(reader: RunReader, version: ArtifactRef) -> list[TrackedFile]:
+    facts = read_facts(reader.read_file(kept(version.manifest)), Manifest)
     return [TrackedFile(*each) for each in facts]
 
 

@@ -10,8 +10,7 @@ from naiad import html
 from naiad.convert import with_article
 from naiad.errors import FieldConflict, NaiadError, WrongVerb
 from naiad.ops import Op
-from naiad.storage.base import Change, PointColumns, RunWriter
-from naiad.storage.local.reader import Reader
+from naiad.storage.base import Change, PointColumns, RunReader, RunWriter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,7 +56,7 @@ class FieldSession(Protocol):
         """The only door to changing the run."""
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> RunReader:
         """The only door to what is stored."""
 
     def transact(self, plan: Callable[[Planner], object], wait: bool = False, content: Iterable[str] = ()) -> None:

@@ -13,16 +13,14 @@ from naiad.file import File as FileValue
 from naiad.files.names import safe_join, safe_name
 from naiad.ops import Assign
 from naiad.refs import FileRef, incoming
-from naiad.storage.base import Change, Report
-from naiad.storage.local.files import copy_to, open_stored, read_stored
-from naiad.storage.local.reader import Reader
+from naiad.storage.base import Change, Report, RunReader
 from naiad.typing import ProgressBarType
 
 
 class StoredFile(FileValue):
     """A file of some run, to be read or handed to another field; its bytes are read when they are asked for."""
 
-    def __init__(self, reader: Reader, file: FileRef) -> None:
+    def __init__(self, reader: RunReader, file: FileRef) -> None:
         super().__init__(content=b"", extension=file.extension)
         self.reader = reader
         self.file = file
@@ -45,11 +43,11 @@ class StoredFile(FileValue):
     @property
     def content(self) -> bytes:
         """The bytes, checked."""
-        return read_stored(self.reader, self.file)
+        return self.reader.read_file(self.file)
 
     def open(self) -> BinaryIO:
         """Return the bytes to read one after the other."""
-        return open_stored(self.reader, self.file)
+        return self.reader.open_file(self.file)
 
     def __repr__(self) -> str:
         return f"StoredFile(<{self.size:,} bytes>, extension={self.extension!r})"
@@ -174,7 +172,7 @@ def adopt(session: FieldSession, file: StoredFile) -> FileRef:
 
 
 def save(
-    reader: Reader,
+    reader: RunReader,
     file: FileRef,
     destination: str | os.PathLike[str] | None,
     name: str,
@@ -184,7 +182,7 @@ def save(
     place = Path(os.path.expanduser(os.fsdecode(destination))) if destination is not None else Path.cwd()
     target = safe_join(place, safe_name(name.replace("/", "_"))) if place.is_dir() else place
     target.parent.mkdir(parents=True, exist_ok=True)
-    copy_to(reader, file, target, report)
+    reader.copy_file(file, target, report)
     return target
 
 

@@ -63,7 +63,7 @@ class FileSeries(Series):
         for column in ("name", "description", "extension"):  # as objects, so that what there is none of is None
             frame[column] = pd.Series([getattr(file, column) for file in files], dtype=object)
         frame["size"] = pd.Series([file.size for file in files], dtype="int64")
-        frame["sha256"] = [file.moved(self.session.reader.resolve(file.blob)).digest() for file in files]
+        frame["sha256"] = [self.session.reader.digest(file) for file in files]
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" files") as report:
             report(len(frame))
         return frame

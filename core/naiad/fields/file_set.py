@@ -23,7 +23,6 @@ from naiad.files.tracked import shown_seconds
 from naiad.ops import Members
 from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change
-from naiad.storage.local.files import open_stored
 from naiad.types import FileSet as FileSetValue
 from naiad.typing import ProgressBarType
 
@@ -103,7 +102,7 @@ class FileSet(Field):
         text = self.session.reader.members(self.path).get(_stored(normal(name)))
         if text is None:
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
-        return open_stored(self.session.reader, kept(text))
+        return self.session.reader.open_file(kept(text))
 
     @current
     def download(
@@ -122,7 +121,7 @@ class FileSet(Field):
         target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.session.reader
         members = [
-            Member(name, file.size, (file.modified or 0) / 1e9, partial(open_stored, reader, file, is_checked=True))
+            Member(name, file.size, (file.modified or 0) / 1e9, partial(reader.open_file, file, is_checked=True))
             for name, file in files.items()
         ]
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:
@@ -176,7 +175,7 @@ def take_files(
         return {}
     for pattern in patterns:
         _require(pattern)
-    found = expand(patterns, excluding=session.reader.folder.blobs.parent)
+    found = expand(patterns, excluding=session.writer.own_folder)
     facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
     size = sum(each.st_size for each in facts if each)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar

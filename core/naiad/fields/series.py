@@ -29,8 +29,7 @@ from naiad.errors import (
 from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings, Text
-from naiad.storage.base import Change, RunWriter
-from naiad.storage.local.answers import Last
+from naiad.storage.base import Change, Last, RunWriter
 from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from naiad import options, trash
 from naiad.errors import NaiadTypeError, shown
-from naiad.management.projects import Place, full_name
+from naiad.management.projects import full_name
 from naiad.project import existing_project
-from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
+from naiad.storage.base import Store
+from naiad.storage.opening import Place, locate
 from naiad.trash import Item
 
 __all__ = ["clear_trash", "delete_objects_from_trash", "restore_objects", "trash_objects"]
@@ -36,7 +36,7 @@ def trash_objects(
         ContainerNotFound: the project has none of such an id; then nothing is put into the trash.
     """
     place, name = _place(project, workspace, api_token, store)
-    trash.move(_items(place, name, ids))
+    trash.move(place, _items(place, name, ids))
 
 
 def restore_objects(
@@ -53,7 +53,7 @@ def restore_objects(
         ContainerNotFound: the project has none of such an id; then nothing is restored.
     """
     place, name = _place(project, workspace, api_token, store)
-    trash.move(_items(place, name, ids), is_out=True)
+    trash.move(place, _items(place, name, ids), is_out=True)
 
 
 def delete_objects_from_trash(
@@ -75,7 +75,7 @@ def delete_objects_from_trash(
     """
     place, name = _place(project, workspace, api_token, store)
     items = _items(place, name, ids)
-    trash.require_in_trash(items)
+    trash.require_in_trash(place, items)
     trash.delete(place, items)
 
 
@@ -95,18 +95,18 @@ def clear_trash(
 
 def _place(project: str, workspace: str | None, api_token: str | None, store: Place) -> tuple[Store, str]:
     options.check(workspace=workspace, api_token=api_token, store=store)
-    place, name = Store.locate(store), full_name(project, workspace)
+    place, name = locate(store), full_name(project, workspace)
     existing_project(place, name)
     return place, name
 
 
 def _items(store: Store, project: str, ids: str | Iterable[str]) -> list[Item]:
     items = trash.find(store, _names(ids))
-    for name, folder in items:
-        home = Reader(folder).values("sys").get("sys/project")
+    for name, run in items:
+        home = store.reader(run).values("sys").get("sys/project")
         if home != project:
-            raise folder.kind.not_found(
-                f"Project {project!r} has no {folder.kind.noun} {name!r}; it belongs to project {home!r}.", run_id=name
+            raise run.kind.not_found(
+                f"Project {project!r} has no {run.kind.noun} {name!r}; it belongs to project {home!r}.", run_id=name
             )
     return items
 

@@ -9,26 +9,24 @@ from naiad import options
 from naiad.errors import InvalidArgument, NaiadTypeError, ProjectExists, shown
 from naiad.management.roles import ProjectVisibility
 from naiad.project import existing_project, known_projects, project_ops
-from naiad.storage.local.claims import refusals
-from naiad.storage.local.ids import is_project_key
-from naiad.storage.local.store import Store
-from naiad.storage.local.writer import Writer
+from naiad.storage.base import Store
+from naiad.storage.container_kinds import is_project_key
+from naiad.storage.opening import Place, folder, locate
 from naiad.trash import Item, delete
 
 __all__ = ["create_project", "delete_project", "full_name", "get_project_list", "store_folder"]
 
-Place = str | os.PathLike[str] | None
 VISIBILITIES = (ProjectVisibility.PRIVATE, ProjectVisibility.PUBLIC, ProjectVisibility.WORKSPACE)
 
 
-def store_folder(store: Place = None) -> Path:
+def store_folder(store: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in which a program keeps its runs, which need not exist yet.
 
     Args:
         store: what the program gives as `store=`; else NAIAD_STORE, else the nearest `.naiad` here or above, else a
             new one.
     """
-    return Store.locate(store).root
+    return folder(store)
 
 
 def get_project_list(*, api_token: str | None = None, store: Place = None) -> list[str]:
@@ -39,7 +37,7 @@ def get_project_list(*, api_token: str | None = None, store: Place = None) -> li
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
     """
     options.check(api_token=api_token, store=store)
-    return sorted(known_projects(Store.locate(store)))
+    return sorted(known_projects(locate(store)))
 
 
 def create_project(
@@ -79,21 +77,22 @@ def create_project(
             argument="key",
             value=key,
         )
-    place = Store.locate(store)
+    place = locate(store)
     if full in known_projects(place):
-        raise ProjectExists(f"Store {place.root} has a project {full!r} already.", project=full)
+        raise ProjectExists(f"Store {place} has a project {full!r} already.", project=full)
     _begin(place, full, key, description, visibility)
     return full
 
 
 def _begin(store: Store, name: str, key: str | None, description: str | None, visibility: str) -> None:
-    ticket = store.new_project(name, key)
-    if not ticket.is_new:
-        raise ProjectExists(f"Another process has just made project {name!r} in store {store.root}.", project=name)
+    reservation = store.reserve_project(name, key)
+    if not reservation.is_new:
+        raise ProjectExists(f"Another process has just made project {name!r} in store {store}.", project=name)
     try:
-        Writer.open(ticket.folder, first_ops=project_ops(ticket.id, name, description, visibility)).stop()
+        ops = project_ops(reservation.id, name, description, visibility)
+        store.writer(reservation.run, first_ops=ops).stop()
     except BaseException:  # only to clean up: whatever it is goes on
-        store.abandon(ticket)
+        store.release(reservation)
         raise
 
 
@@ -108,15 +107,13 @@ def delete_project(
     """
     options.check(workspace=workspace, api_token=api_token, store=store)
     name = full_name(project, workspace)
-    place = Store.locate(store)
+    place = locate(store)
     existing_project(place, name)
-    key = place.register.known_key(name)
-    rows = place.catalog().rows(kind=None, is_trashed=None)
+    key = next((key for key, project in place.projects().items() if project == name), "")
+    rows = place.catalog().summaries(kind=None, is_trashed=None)
     its_own = [row for row in rows if row.project == name or (not row.project and row.id.partition("-")[0] == key)]
-    delete(place, [Item(row.id, place.folder(row.uid, row.kind)) for row in its_own])
-    if key:
-        with refusals(place.root):
-            place.register.forget_project(key)
+    delete(place, [Item(row.id, row.run) for row in its_own])
+    place.forget_project(name)
 
 
 def full_name(project: object, workspace: str | None) -> str:

@@ -1,7 +1,9 @@
 """The storage interface: protocols, results and promises of a back end.
 
 A back end implements its protocols; fields, sessions and commands import only this module. No method here takes or
-returns a folder, and a change crosses as plain data that can be read without being executed.
+returns a folder, and a change crosses as plain data that can be read without being executed. Methods with a body are
+right for any back end that derives from the protocol, and those that return None may stay empty where nothing is to
+be done.
 """
 
 from __future__ import annotations
@@ -9,13 +11,25 @@ from __future__ import annotations
 import itertools
 import mmap
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from naiad.file import File
-from naiad.ops import Op
+from naiad.kinds import ASPECTS
+from naiad.ops import Op, Plain
+from naiad.query.tree import Node
 from naiad.refs import FileRef
+from naiad.storage.container_kinds import RUN, ContainerKind
+
+if TYPE_CHECKING:
+    import numpy as np  # only arrays of the results are typed by it, and importing it takes longer than opening a run
+    import numpy.typing as npt
+
+    Ints = npt.NDArray[np.int64]
+    Reals = npt.NDArray[np.float64]
 
 Report = Callable[[int], object]
 """Called with how many more bytes are done, from whatever thread did them."""
@@ -41,7 +55,10 @@ The offset is also the record's commit word, which is packed last: a record with
 """
 
 DEAD_SLOT: Slot = (itertools.count().__next__, bytearray())
-"""A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`."""
+"""A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`.
+
+A back end without memory that outlives the process gives this one for good.
+"""
 
 
 class PointLog(Protocol):
@@ -73,6 +90,82 @@ class Change:
     number: int = 0
     content: tuple[str, ...] = ()
     """Names of ingested content that the ops refer to."""
+
+
+class RunId(NamedTuple):
+    """The name of a run, or of another container, in its store. Where it lies is known to the back end alone."""
+
+    uid: str
+    kind: ContainerKind
+
+
+class Reservation(NamedTuple):
+    """A container to begin, or to join if it is not new. Its id is taken, for good."""
+
+    run: RunId
+    id: str
+    is_new: bool
+
+
+BEGIN_SECONDS = 1.0
+"""How long to wait for a container whose id another process has taken; after that it was deleted and is begun anew."""
+
+STOP_SECONDS = 10.0
+"""How long `RunWriter.stop` may take if no other time is given."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that is not as it was written: where, what, and the path of the field when it is known."""
+
+    file: str
+    what: str
+    path: str | None = None
+    offset: int | None = None
+    numbers: tuple[int, int] | None = None
+    """Of damage in a segment: the lowest and the highest field number that it can concern; None: any."""
+
+    def __str__(self) -> str:
+        where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
+        field = "" if self.path is None else f' (field "{self.path}")'
+        return f"{where}: {self.what}{field}"
+
+
+class Points(NamedTuple):
+    """A float series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC.
+
+    Steps are float64, or int64 where some step is an integer that float64 cannot hold.
+    """
+
+    steps: Reals | Ints
+    values: Reals
+    times: Ints
+
+
+class Texts(NamedTuple):
+    """A string series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC."""
+
+    steps: list[int | float]
+    texts: list[str]
+    times: list[int]
+
+
+class Last(NamedTuple):
+    """The point with the largest step, of equal ones the one that arrived last."""
+
+    step: int | float
+    value: float | str
+    time: int
+
+
+class Chart(NamedTuple):
+    """Stretches of equally many points: the first step of each, and extremes, mean and number of its finite values."""
+
+    steps: Reals
+    minimum: Reals
+    maximum: Reals
+    mean: Reals
+    finite: Ints
 
 
 class Shadowed(NamedTuple):
@@ -128,15 +221,22 @@ class RunWriter(Protocol):
             StorageError: the disk does not take it.
         """
 
-    def ingest_all(self, paths: Sequence[str], report: Report = ...) -> list[FileRef]:
+    def ingest_all(self, paths: Sequence[str], report: Report = id) -> list[FileRef]:
         """Copy the content of many files as `ingest` does, all or none."""
+        return [self.ingest(File(path), report) for path in paths]
 
-    def adopt(self, reader: Any, file: FileRef) -> FileRef:  # Any: the reader of a run in any back end
-        """Take in the stored file of some run as `ingest` does.
+    def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
+        """Take in the stored file of some run, which may be of another back end, as `ingest` does.
 
         Raises:
             DamagedData: its content is missing.
         """
+        taken = self.ingest(File(content=reader.read_file(file), extension=file.extension))
+        return replace(taken, name=file.name, description=file.description, modified=file.modified)
+
+    @property
+    def own_folder(self) -> str | None:
+        """A folder of the back end's own files, which no upload takes in; None if it has none on this machine."""
 
     def drop(self, content: Sequence[str]) -> None:
         """Give up ingested content; names that a written change refers to are passed over."""
@@ -158,8 +258,307 @@ class RunWriter(Protocol):
         """Warn once that a field of this writer is not shown."""
 
     def stop(self, state: str = ..., seconds: float | None = ...) -> None:
-        """Store everything and end, within `seconds`. A second call does nothing.
+        """Store everything and end, within `seconds` (`STOP_SECONDS`). A second call does nothing.
 
         Raises:
             StorageError: something could not be stored, and the writer `is_raising`.
         """
+
+
+class RunReader(Protocol):
+    """One run, read, from any process and any thread.
+
+    A call sees everything that was accepted by a writer before it began, and each change whole or not at all. Reading
+    changes nothing in the run. Methods that take the path of a field raise MissingField if nothing is stored there,
+    FieldConflict if a field of another kind is, and DamagedData if what is stored is not what was written. Paths of
+    `naiad.kinds.DERIVED` are fields like others.
+    """
+
+    @property
+    def run(self) -> RunId:
+        """The run that is read."""
+
+    @property
+    def damages(self) -> Sequence[Damage]:
+        """All damage that was found so far."""
+
+    def refresh(self) -> None:
+        """See everything that was accepted before this call.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+        """
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of every field that is shown, by path."""
+
+    def shadowed(self) -> list[Shadowed]:
+        """Return the fields that are stored and not shown: two processes defined what cannot be side by side."""
+        return []
+
+    def value(self, path: str) -> Plain:
+        """Return the stored value of an atom: a text as str or bytes, a datetime in microseconds, a file as text."""
+        return self.atom(path)[1]
+
+    def values(self, prefix: str = "") -> dict[str, Plain]:
+        """Return the stored values of all atoms below a namespace, all at one moment."""
+        return {path: value for path, (_kind, value) in self.atoms(prefix).items()}
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        """Return kind and stored value of an atom; of another field its kind, and a value without meaning."""
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        """Return kind and stored value of all atoms below a namespace, all at one moment."""
+
+    def tags(self, path: str) -> set[str]:
+        """Return the strings of a string set."""
+
+    def members(self, path: str) -> dict[str, str]:
+        """Return the files of a file set as stored, by their names."""
+
+    def config(self, path: str) -> tuple[float | None, float | None, str | None]:
+        """Return chart minimum, maximum and unit of a float series."""
+
+    def state(self) -> str:
+        """Return running, finished, failed, terminated, killed or unknown.
+
+        `running` while any writer lives; else the worst end of the owners that wrote it last.
+        """
+
+    def is_incomplete(self) -> int:
+        """Return how many points and ops could not be stored."""
+
+    def points(self, path: str) -> Points:
+        """Return all points of a float series."""
+
+    def texts(self, path: str, *kinds: str) -> Texts:
+        """Return all points of a string series; of a file series each text is a file as stored."""
+
+    def chart(self, path: str, buckets: int = 1000) -> Chart:
+        """Return a float series in at most about `buckets` stretches. No spike is lost."""
+
+    def last(self, path: str, *kinds: str) -> Last | None:
+        """Return the last point of a series, None of an empty one, without reading the others."""
+
+    def count(self, path: str) -> int:
+        """Return how many points a series has."""
+
+    def digest(self, file: FileRef) -> str:
+        """Return the SHA-256 of the content of a stored file; empty while it was not hashed yet."""
+        return file.digest()
+
+    def read_file(self, file: FileRef) -> bytes:
+        """Return the content of a stored file, checked."""
+
+    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
+        """Return the content of a stored file to read; `is_checked`: raise at its end if it is not what was stored."""
+
+    def copy_file(self, file: FileRef, destination: Path, report: Report = ...) -> None:
+        """Make a file of the user's with this content, checked. It appears whole or not at all."""
+
+
+# The catalog: one line of values for each container.
+
+Cell: TypeAlias = Any
+"""A bool, int, float or str; microseconds of a datetime; the tags of a string set; `ASPECTS` of a float series, each
+None without finite values; the last text of a string series; None where there is nothing to show."""
+
+
+class Row(NamedTuple):
+    """One container that was found, with its cells by the number of the field."""
+
+    uid: str
+    id: str
+    cells: Mapping[int, Cell]
+
+
+class Found(NamedTuple):
+    """The containers that a search found, in order; `fields` is path and kind of each number in their cells."""
+
+    fields: Mapping[int, tuple[str, str]]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
+
+    `seen` is the last sign of life of its writers.
+    """
+
+    uid: str
+    kind: ContainerKind
+    id: str
+    project: str
+    name: str
+    state: str
+    created: datetime | None
+    modified: datetime | None
+    seen: datetime | None
+    owner: str
+    tags: tuple[str, ...]
+    group_tags: tuple[str, ...]
+    description: str
+    size: float
+    failed: bool
+    custom_run_id: str | None
+    trashed: bool
+    model_id: str | None
+    stage: str | None
+
+    @property
+    def run(self) -> RunId:
+        """The name of the container in its store."""
+        return RunId(self.uid, self.kind)
+
+
+def path_and_aspect(column: str) -> tuple[str, str]:
+    """Split a column such as `train/loss:min` into its path and the aspect of a series.
+
+    >>> path_and_aspect("train/loss:min"), path_and_aspect("train/loss")
+    (('train/loss', 'min'), ('train/loss', 'last'))
+    """
+    path, _, aspect = column.rpartition(":")
+    return (path, aspect) if path and aspect in ASPECTS else (column, "last")
+
+
+class Catalog(Protocol):
+    """The values of all containers of a store, to be listed and searched. Each call sees them as they are then."""
+
+    def summaries(
+        self,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+        state: str | None = None,
+        *,
+        kind: ContainerKind | None = RUN,
+        is_trashed: bool | None = False,
+    ) -> list[Summary]:
+        """Return the containers of a kind, or of all, newest first; those of a project, with all the tags, in a state.
+
+        `is_trashed` chooses those in the trash instead; None both.
+        """
+
+    def search(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        *,
+        sort_by: str = "sys/creation_time",
+        is_ascending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+        progress_bar: bool | None = False,
+    ) -> Found:
+        """Find the containers of a kind in a project, or in all, for which a condition holds.
+
+        Those without a value to sort by come last. `columns` limits the fields of the result, not the search.
+
+        Raises:
+            InvalidArgument: nothing can be sorted by that column.
+        """
+
+    def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
+        """Return the cells of one container by path and kind, without looking at the others."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """The runs, models, versions and projects of one place; `str(store)` names it in messages.
+
+    It can be pickled; the copy is the same store. Nothing of it needs to exist before the first id is reserved.
+    """
+
+    def has_begun(self) -> bool:
+        """Whether anything was ever stored in it."""
+
+    def url(self, run: RunId | None = None) -> str:
+        """Return the address of the store, or of one container, for people."""
+
+    def default_project(self) -> str:
+        """Return the name of the project of a run that names none."""
+
+    def projects(self) -> dict[str, str]:
+        """Return the names of the projects that have a key, by key."""
+
+    def reserve_run(self, project: str, custom_run_id: str | None = None) -> Reservation:
+        """Take the next id `KEY-N` of a project. A number is never given twice, also to other processes.
+
+        Of several calls with one custom id the first is new, and the others join its run.
+
+        Raises:
+            StoreNotWritable: the store takes nothing; nothing is left behind.
+        """
+
+    def reserve_model(self, project: str, key: str) -> Reservation:
+        """Take the id `PROJECT-KEY` for a model.
+
+        Raises:
+            ModelKeyTaken: another model has it.
+        """
+
+    def reserve_version(self, model: str) -> Reservation:
+        """Take the next id among the versions of the model with this id."""
+
+    def reserve_project(self, project: str, key: str | None = None) -> Reservation:
+        """Begin or join the fields of a project itself. Its id is its key.
+
+        Raises:
+            ProjectExists: the key wished for belongs to another project.
+        """
+
+    def release(self, reservation: Reservation) -> None:
+        """Take back the reservation of a container that could not be begun."""
+
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
+        """Return the container with this id or uid, of this kind or any.
+
+        Raises:
+            ContainerNotFound: there is none; it is the error of the kind asked for, and names ids that look alike.
+        """
+
+    def find_project(self, project: str) -> RunId | None:
+        """Return the container of the project's own fields; None if nothing was ever written to them."""
+
+    def id_of(self, run: RunId) -> str:
+        """Return the id under which a container is registered; its uid if there is none."""
+
+    def exists(self, run: RunId) -> bool:
+        """Whether the container was begun and not deleted."""
+
+    def reader(self, run: RunId) -> RunReader:
+        """Read a container, which need not be begun yet."""
+
+    def project_reader(self, project: str) -> RunReader:
+        """Read a project to which nothing was written: id, name and visibility are all its fields."""
+
+    def writer(
+        self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
+    ) -> RunWriter:
+        """Write a container, new or not; `first_ops` are in it from its first moment.
+
+        The end of an `owner` decides the state of the run, that of a `guest` does not.
+
+        Raises:
+            StoreNotWritable: it takes nothing; a new container leaves nothing behind.
+        """
+
+    def catalog(self) -> Catalog:
+        """Return the catalog of the store."""
+
+    def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
+        """Delete containers for good, each given with the id that errors shall name it by.
+
+        Their ids are never given again; content that only they refer to is freed, in time.
+
+        Raises:
+            BeingWritten: one of them is being written; then nothing is deleted.
+            StoreNotWritable: the store cannot be changed.
+        """
+
+    def unfreed(self) -> tuple[int, float] | None:
+        """Return the bytes of deleted content that are still there, and the time when they can be freed; else None."""
+
+    def forget_project(self, project: str) -> None:
+        """Free the key of a project whose containers were deleted."""

@@ -1,8 +1,9 @@
-"""The four kinds of containers: where each lies in a store, what it is called, and which errors speak of it."""
+"""The four kinds of containers: what each is called, how its ids are written, and which errors speak of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 from naiad.errors import (
     ContainerNotFound,
@@ -33,6 +34,12 @@ class ContainerKind:
     not_found: type[ContainerNotFound]
     inactive: type[InactiveContainer]
     need_existing: type[NeedExisting]
+    id_form: re.Pattern[str] = field(repr=False)
+    """How its ids are written: the id they are counted below, and the name below that."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Cross to another process by name: there is one object of each kind in a process."""
+        return _named, (self.name,)
 
     @property
     def opener(self) -> str:
@@ -50,18 +57,47 @@ class ContainerKind:
         return self.title.lower()
 
 
-RUN = ContainerKind("run", "Run", "runs", "DIGITS-12", RunNotFound, InactiveRun, NeedExistingRun)
-MODEL = ContainerKind("model", "Model", "models", "DIGITS-CNN", ModelNotFound, InactiveModel, NeedExistingModel)
+def _named(name: str) -> ContainerKind:
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+_MODEL_KEY = r"[A-Z0-9_]*[A-Z][A-Z0-9_]*"
+RUN = ContainerKind(
+    "run", "Run", "runs", "DIGITS-12", RunNotFound, InactiveRun, NeedExistingRun,
+    re.compile(r"([^\W_]+)-([0-9]+)\Z"),
+)  # fmt: skip
+MODEL = ContainerKind(
+    "model", "Model", "models", "DIGITS-CNN", ModelNotFound, InactiveModel, NeedExistingModel,
+    re.compile(rf"([^\W_]+)-({_MODEL_KEY})\Z"),
+)  # fmt: skip
 MODEL_VERSION = ContainerKind(
-    "model_version",
-    "Model version",
-    "versions",
-    "DIGITS-CNN-3",
-    ModelVersionNotFound,
-    InactiveModelVersion,
-    NeedExistingModelVersion,
-)
-PROJECT = ContainerKind("project", "Project", "projects", "DIGITS", ProjectNotFound, InactiveProject, NeedExisting)
+    "model_version", "Model version", "versions", "DIGITS-CNN-3", ModelVersionNotFound, InactiveModelVersion,
+    NeedExistingModelVersion, re.compile(rf"([^\W_]+-{_MODEL_KEY})-([0-9]+)\Z"),
+)  # fmt: skip
+PROJECT = ContainerKind(
+    "project", "Project", "projects", "DIGITS", ProjectNotFound, InactiveProject, NeedExisting,
+    re.compile(r"([^\W_]+)\Z"),
+)  # fmt: skip
 
 KINDS = (RUN, MODEL, MODEL_VERSION, PROJECT)
 BY_FOLDER = {kind.folder: kind for kind in KINDS}
+LONGEST_KEY = 32
+
+
+def kind_of_id(name: str) -> ContainerKind | None:
+    """The kind that an id is written for.
+
+    >>> kind_of_id("DIGITS-CNN").name
+    'model'
+    """
+    return next((kind for kind in KINDS if kind.id_form.match(name)), None)
+
+
+def is_model_key(key: str) -> bool:
+    """Whether a model may have this key: capital letters, digits and _, with at least one letter."""
+    return len(key) <= LONGEST_KEY and MODEL.id_form.match(f"P-{key}") is not None
+
+
+def is_project_key(key: str) -> bool:
+    """Whether a project may have this key: 1 to 10 capital letters and digits, with at least one letter."""
+    return re.fullmatch(r"[A-Z0-9]{1,10}", key) is not None and not key.isdigit()

@@ -10,7 +10,7 @@ from naiad.integration import Integration, fits, row_of
 
 if TYPE_CHECKING:
     from naiad.container import Container
-    from naiad.storage.local.reader import Reader
+    from naiad.storage.base import RunReader
 
 __all__ = ["check_mapping", "differences"]
 
@@ -20,7 +20,7 @@ OWN = ("sys/", "monitoring/", "source_code/")
 
 def check_mapping(
     integration: Integration,
-    run: Container | Reader,
+    run: Container | RunReader,
     *,
     base: str | None = None,
     when: Collection[str] = (),
@@ -77,7 +77,7 @@ def _is_meant(pattern: str, path: str, base: str) -> bool:
     return path == pattern or fnmatchcase(path, pattern) or ("{" in pattern and fits(pattern, path, base))
 
 
-def _kinds(run: Container | Reader) -> dict[str, str]:
+def _kinds(run: Container | RunReader) -> dict[str, str]:
     """Return the kind of every field of a run."""
     if hasattr(run, "kinds"):
         return dict(run.kinds())

@@ -138,23 +138,13 @@ def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
     return by_uid
 
 
-class Only:
-    """A catalog as `find` needs it: the fixed content of one connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def read(self, read: Any) -> Any:
-        return read(self.connection)
-
-
 @settings(deadline=None, max_examples=120)
 @given(found=containers, tree=trees)
 def test_what_is_found_is_what_python_finds(connection: Connection, found: list[Facts], tree: Node) -> None:
     by_uid = fill(connection, found)
     expected = {uid for uid, facts in by_uid.items() if holds(tree, facts)}
 
-    rows = find(Only(connection), RUN, "p", tree).rows  # type: ignore[arg-type]
+    rows = find(connection, RUN, "p", tree).rows
     assert expected == {uid for uid, _id, _cells in rows}
     assert len(expected) == len(rows)
 
@@ -193,7 +183,7 @@ def test_rows_are_sorted_and_those_without_a_value_come_last(
     column = f"w:{aspect}" if kind == "float_series" else "w"
     if not any(("w", kind) in facts for facts in found):
         with pytest.raises(InvalidArgument):
-            find(Only(connection), RUN, "p", tree, sort_by=column)  # type: ignore[arg-type]
+            find(connection, RUN, "p", tree, sort_by=column)
         return
     uids = [uid for uid, facts in by_uid.items() if tree is None or holds(tree, facts)]
     values = {uid: sort_key(by_uid[uid], "w", kind, aspect) for uid in uids}
@@ -202,21 +192,21 @@ def test_rows_are_sorted_and_those_without_a_value_come_last(
     have.sort(key=lambda uid: (values[uid], number[uid]), reverse=not is_ascending)
     lack = sorted((uid for uid in uids if values[uid] is None), key=number.__getitem__, reverse=not is_ascending)
 
-    rows = find(Only(connection), RUN, "p", tree, sort_by=column, is_ascending=is_ascending, limit=limit).rows  # type: ignore[arg-type]
+    rows = find(connection, RUN, "p", tree, sort_by=column, is_ascending=is_ascending, limit=limit).rows
     assert (have + lack)[:limit] == [uid for uid, _id, _cells in rows]
 
 
 def test_integers_and_floats_of_one_column_are_sorted_as_numbers(connection: Connection) -> None:
     fill(connection, [{("w", "int"): 2}, {("w", "float"): 1.5}, {("w", "int"): 1}])
 
-    assert ["u0", "u1", "u2"] == [row[0] for row in find(Only(connection), RUN, "p", None, sort_by="w", limit=3).rows]  # type: ignore[arg-type]
+    assert ["u0", "u1", "u2"] == [row[0] for row in find(connection, RUN, "p", None, sort_by="w", limit=3).rows]
 
 
 def test_other_mixes_are_sorted_as_text_with_a_warning(connection: Connection) -> None:
     fill(connection, [{("mixed", "int"): 2}, {("mixed", "string"): "10"}, {("mixed", "string"): "b"}])
 
     with pytest.warns(NaiadWarning, match="sorted as text"):
-        found = find(Only(connection), RUN, "p", None, sort_by="mixed").rows  # type: ignore[arg-type]
+        found = find(connection, RUN, "p", None, sort_by="mixed").rows
     assert ["u2", "u0", "u1"] == [row[0] for row in found]
 
 
@@ -225,14 +215,14 @@ def test_what_has_no_order_cannot_be_sorted_by(connection: Connection, kind: str
     fill(connection, [{("w", kind): [] if kind == "string_set" else None}])
 
     with pytest.raises(InvalidArgument, match='"w" cannot be sorted by'):
-        find(Only(connection), RUN, "p", None, sort_by="w")  # type: ignore[arg-type]
+        find(connection, RUN, "p", None, sort_by="w")
 
 
 def test_unknown_column_names_what_is_near(connection: Connection) -> None:
     fill(connection, [{("train/loss", "float"): 1.0}])
 
     with pytest.raises(InvalidArgument, match=r"train/los\" chosen for sorting is not present.*'train/loss'"):
-        find(Only(connection), RUN, "p", None, sort_by="train/los")  # type: ignore[arg-type]
+        find(connection, RUN, "p", None, sort_by="train/los")
 
 
 HEAVY = [

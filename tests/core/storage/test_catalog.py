@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 import naiad
+from naiad.storage.base import Summary
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local import entries as entries_module
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
 from naiad.storage.local.store import Store
-from naiad.storage.local.summaries import Summary
 from naiad.storage.sql.values import INDEXED_TEXT
 
 
@@ -67,11 +67,11 @@ def test_row_says_what_the_run_says(place: Store) -> None:
     with naiad.init_run(project="team/p", name="é", description="text", tags=["b", "a"], custom_run_id="mine") as run:
         run["sys/group_tags"].add("g")
         run["sys/failed"] = True
-    [row] = place.catalog().rows()
+    [row] = place.catalog().summaries()
 
     assert ("P-1", "team/p", "é", "finished", "text") == (row.id, row.project, row.name, row.state, row.description)
     assert (("a", "b"), ("g",), True, "mine") == (row.tags, row.group_tags, row.failed, row.custom_run_id)
-    assert row.uid == place.find_run("P-1").uid
+    assert row.uid == place.find_directory("P-1").uid
     assert row.size > 0
     assert row.created is not None
     assert row.modified is not None
@@ -83,12 +83,12 @@ def test_newest_runs_come_first_and_filters_combine(place: Store) -> None:
         make(project, tags=tags)
     catalog = place.catalog()
 
-    assert ["P-3", "P-2", "Q-1", "P-1"] == ids(catalog.rows())
-    assert ["P-3", "P-2", "P-1"] == ids(catalog.rows("p"))
-    assert ["P-3", "Q-1"] == ids(catalog.rows(tags=["x", "y"]))
-    assert ["P-3"] == ids(catalog.rows("p", tags=["y", "x"], state="finished"))
-    assert [] == catalog.rows(state="running")
-    assert [] == catalog.rows("nothing")
+    assert ["P-3", "P-2", "Q-1", "P-1"] == ids(catalog.summaries())
+    assert ["P-3", "P-2", "P-1"] == ids(catalog.summaries("p"))
+    assert ["P-3", "Q-1"] == ids(catalog.summaries(tags=["x", "y"]))
+    assert ["P-3"] == ids(catalog.summaries("p", tags=["y", "x"], state="finished"))
+    assert [] == catalog.summaries(state="running")
+    assert [] == catalog.summaries("nothing")
 
 
 def test_atoms_and_last_values_are_kept(place: Store) -> None:
@@ -129,13 +129,13 @@ def test_rebuilt_catalog_is_the_same(place: Store) -> None:
 def test_running_run_is_shown_as_it_is_now(place: Store) -> None:
     catalog = place.catalog()
     run = naiad.init_run(project="p", name="one")
-    assert [("running", "one")] == [(row.state, row.name) for row in catalog.rows()]
+    assert [("running", "one")] == [(row.state, row.name) for row in catalog.summaries()]
 
     run["sys/name"] = "two"
     run["sys/tags"].add("late")
-    assert [("running", "two", ("late",))] == [(row.state, row.name, row.tags) for row in catalog.rows()]
+    assert [("running", "two", ("late",))] == [(row.state, row.name, row.tags) for row in catalog.summaries()]
     run.stop()
-    assert [("finished", "two")] == [(row.state, row.name) for row in catalog.rows()]
+    assert [("finished", "two")] == [(row.state, row.name) for row in catalog.summaries()]
 
 
 def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
@@ -147,15 +147,15 @@ def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
         os.write(theirs, b".")
         signal.pause()
     os.read(ours, 1)
-    assert ["running"] == [row.state for row in catalog.rows()]
+    assert ["running"] == [row.state for row in catalog.summaries()]
 
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    assert ["killed"] == [row.state for row in catalog.rows()]
-    assert ["killed"] == [row.state for row in place.catalog().rows()]
+    assert ["killed"] == [row.state for row in catalog.summaries()]
+    assert ["killed"] == [row.state for row in place.catalog().summaries()]
     with naiad.init_run(with_id="P-1"):
-        assert ["running"] == [row.state for row in catalog.rows()]
-    assert ["finished"] == [row.state for row in catalog.rows()]
+        assert ["running"] == [row.state for row in catalog.summaries()]
+    assert ["finished"] == [row.state for row in catalog.summaries()]
     os.close(ours)
     os.close(theirs)
 
@@ -163,16 +163,16 @@ def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
 def test_folders_that_are_copied_in_and_removed_are_noticed(place: Store, tmp_path: Path) -> None:
     make()
     naiad.init_run(project="digits", store=tmp_path / "other").stop()
-    source = Store.locate(tmp_path / "other").find_run("DIGITS-1")
+    source = Store.locate(tmp_path / "other").find_directory("DIGITS-1")
     catalog = place.catalog()
-    assert ["P-1"] == ids(catalog.rows())
+    assert ["P-1"] == ids(catalog.summaries())
 
     shutil.copytree(source.path, place.root / "runs" / source.uid)
-    assert ["DIGITS-1", "P-1"] == ids(catalog.rows())
+    assert ["DIGITS-1", "P-1"] == ids(catalog.summaries())
     shutil.rmtree(place.root / "runs" / source.uid)
-    assert ["P-1"] == ids(catalog.rows())
+    assert ["P-1"] == ids(catalog.summaries())
     shutil.rmtree(place.root / "runs")
-    assert [] == catalog.rows()
+    assert [] == catalog.summaries()
 
 
 def _settled(place: Store) -> None:
@@ -187,10 +187,10 @@ def test_folder_that_is_copied_in_slowly_is_read_when_it_is_whole(place: Store, 
     copy = place.root / "runs" / source.uid
     shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("*.ops", "*.seg", "*.db"))
     _settled(place)
-    assert [("", "killed")] == [(row.project, row.state) for row in place.catalog().rows()]
+    assert [("", "killed")] == [(row.project, row.state) for row in place.catalog().summaries()]
     shutil.copytree(source.path, copy, dirs_exist_ok=True)
     _settled(place)
-    assert [("P-1", "finished")] == [(row.id, row.state) for row in place.catalog().rows()]
+    assert [("P-1", "finished")] == [(row.id, row.state) for row in place.catalog().summaries()]
 
 
 @pytest.mark.parametrize("was_sealed", [False, True])
@@ -204,7 +204,7 @@ def test_folder_that_is_copied_over_is_read_again(
         run.stop()
     shutil.copytree(other / "runs", place.root / "runs")
     _settled(place)
-    assert ["first"] == [row.name for row in place.catalog().rows()]
+    assert ["first"] == [row.name for row in place.catalog().summaries()]
     if was_sealed:
         run = naiad.init_run(with_id="P-1", store=other)
     run["sys/name"] = "second"
@@ -214,17 +214,17 @@ def test_folder_that_is_copied_over_is_read_again(
     if was_sealed:
         monkeypatch.setattr(catalog_module, "_looked", {})  # a minute later, or in another process
 
-    assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().rows()]
+    assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().summaries()]
 
 
 def test_resumed_run_is_read_again(place: Store) -> None:
     catalog = place.catalog()
     make()
-    before = catalog.rows()
+    before = catalog.summaries()
     with naiad.init_run(with_id="P-1") as run:
         run["sys/name"] = "resumed"
 
-    assert ["Untitled", "resumed"] == [row.name for row in before + catalog.rows()]
+    assert ["Untitled", "resumed"] == [row.name for row in before + catalog.summaries()]
 
 
 def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,14 +233,14 @@ def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.Monk
     place.catalog().refresh()
     monkeypatch.setattr(entries_module, "Reader", None)
 
-    assert 3 == len(place.catalog().rows())
+    assert 3 == len(place.catalog().summaries())
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut", "zeros in the middle", "another format", "no tables", "a folder"])
 def test_damaged_catalog_is_made_anew(place: Store, damage: str) -> None:
     for i in range(20):
         make(tags=[f"t{i}", "all"])
-    expected = place.catalog().rows()
+    expected = place.catalog().summaries()
     file = place.root / "catalog.db"
     _checkpoint(file)
     content = bytearray(file.read_bytes())
@@ -262,8 +262,8 @@ def test_damaged_catalog_is_made_anew(place: Store, damage: str) -> None:
         file.unlink()
         file.mkdir()
 
-    assert expected == place.catalog().rows()
-    assert ["P-8"] == ids(place.catalog().rows(tags=["t7", "all"]))
+    assert expected == place.catalog().summaries()
+    assert ["P-8"] == ids(place.catalog().summaries(tags=["t7", "all"]))
 
 
 def _checkpoint(file: Path) -> None:
@@ -275,29 +275,29 @@ def _checkpoint(file: Path) -> None:
 
 def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
-    expected = place.catalog().rows()
+    expected = place.catalog().summaries()
     summaries = catalog_module.summaries
     failures = iter([True])
 
-    def fail_once(connection: Any, rows: Any) -> Any:
+    def fail_once(*given: Any) -> Any:
         if next(failures, False):
             raise catalog_module.DatabaseError("select", None, Exception("database disk image is malformed"))
-        return summaries(connection, rows)
+        return summaries(*given)
 
     monkeypatch.setattr(catalog_module, "summaries", fail_once)
-    assert expected == place.catalog().rows()
+    assert expected == place.catalog().summaries()
 
 
 def test_store_that_cannot_be_written_is_listed_from_memory(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     place.catalog().refresh()
-    expected = place.catalog().rows()
+    expected = place.catalog().summaries()
     before = (place.root / "catalog.db").read_bytes()
 
     monkeypatch.setattr(CatalogFile, "_lock", refuse)
     catalog = place.catalog()
-    assert expected == catalog.rows()
-    assert expected == catalog.rows("p")
+    assert expected == catalog.summaries()
+    assert expected == catalog.summaries("p")
     assert before == (place.root / "catalog.db").read_bytes()
 
 
@@ -317,15 +317,17 @@ def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
         return read_entry(register, folder, stamp)
 
     monkeypatch.setattr(catalog_module, "read_entry", noted)
-    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2", "P-1"] == ids(place.catalog().summaries())
     assert ["P-2"] == read  # the other one is known from the catalog on disk
-    assert ["P-2", "P-1"] == ids(place.catalog().rows())
+    assert ["P-2", "P-1"] == ids(place.catalog().summaries())
     assert ["P-2"] == read
 
     with naiad.init_run(with_id="P-1") as run:
         run["sys/name"] = "resumed"
-    (place.root / "changed" / run._folder.uid).unlink()  # by a reader who may write the catalog on disk
-    assert ["Untitled", "resumed"] == [row.name for row in place.catalog().rows()]
+    (
+        place.root / "changed" / run._store.directory(run._run).uid
+    ).unlink()  # by a reader who may write the catalog on disk
+    assert ["Untitled", "resumed"] == [row.name for row in place.catalog().summaries()]
 
 
 def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
@@ -338,39 +340,39 @@ def test_change_that_only_a_catalog_in_memory_has_read_stays_marked(
     monkeypatch.setattr("naiad.storage.sql.database.BUSY_SECONDS", 0.1)
     blocker = sqlite3.connect(place.root / "catalog.db", isolation_level=None)
     blocker.execute("begin immediate")
-    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+    assert ["resumed"] == [row.name for row in place.catalog().summaries()]
     blocker.close()
 
-    assert ["resumed"] == [row.name for row in place.catalog().rows()]
+    assert ["resumed"] == [row.name for row in place.catalog().summaries()]
 
 
 def test_run_that_cannot_be_read_is_listed_as_damaged_beside_the_others(place: Store) -> None:
     for _ in range(3):
         make()
-    for name in os.listdir(place.find_run("P-2").journal):
-        file = place.find_run("P-2").journal / name
+    for name in os.listdir(place.find_directory("P-2").journal):
+        file = place.find_directory("P-2").journal / name
         file.write_bytes(b"x" * file.stat().st_size)
-    shutil.copytree(place.find_run("P-1").path, place.root / "runs" / "broken")
+    shutil.copytree(place.find_directory("P-1").path, place.root / "runs" / "broken")
     (place.root / "runs" / "broken" / "run.db").write_bytes(b"no database" * 1000)
     (place.root / "runs" / "broken" / "seal.json").unlink()
 
-    found = {row.uid: row.state for row in place.catalog().rows()}
+    found = {row.uid: row.state for row in place.catalog().summaries()}
     assert 4 == len(found)
     assert "damaged" == found["broken"]
-    assert "finished" == found[place.find_run("P-1").uid]
-    assert "P-2" in ids(place.catalog().rows())
+    assert "finished" == found[place.find_directory("P-1").uid]
+    assert "P-2" in ids(place.catalog().summaries())
 
 
 def test_run_of_a_later_release_is_listed_as_newer(place: Store) -> None:
     make()
-    folder = place.find_run("P-1")
+    folder = place.find_directory("P-1")
     [file] = folder.journal.glob("*.ops")
     content = bytearray(file.read_bytes())
     content[8] = 2
     file.write_bytes(content)
     folder.seal.unlink()
 
-    assert [("P-1", "newer")] == [(row.id, row.state) for row in place.catalog().rows()]
+    assert [("P-1", "newer")] == [(row.id, row.state) for row in place.catalog().summaries()]
 
 
 def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,19 +389,19 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
         return found
 
     monkeypatch.setattr(entries_module.Reader, "shown", change_after)
-    assert ["P-1"] == ids(place.catalog().rows())
+    assert ["P-1"] == ids(place.catalog().summaries())
     run.stop()
 
 
 def test_tags_that_a_database_cannot_tell_apart_are_one(place: Store) -> None:
     make(tags=["\ud800", "?", "\udfff"])
 
-    assert [("?",)] == [row.tags for row in place.catalog().rows()]
-    assert ["P-1"] == ids(place.catalog().rows(tags=["\ud800"]))
+    assert [("?",)] == [row.tags for row in place.catalog().summaries()]
+    assert ["P-1"] == ids(place.catalog().summaries(tags=["\ud800"]))
 
 
 def test_missing_store_has_no_runs_and_is_not_made(place: Store) -> None:
-    assert [] == Catalog(place.layout, place.register).rows()
+    assert [] == Catalog(place.layout, place.register).summaries()
     assert not place.root.exists()
 
 
@@ -409,10 +411,10 @@ def test_300_runs_are_listed_and_found_quickly(place: Store) -> None:
             run["lr"] = i / 300
     catalog = place.catalog()
     began = time.monotonic()
-    rows = catalog.rows()
+    rows = catalog.summaries()
     read = time.monotonic() - began
     began = time.monotonic()
-    again = catalog.rows(tags=["odd"])
+    again = catalog.summaries(tags=["odd"])
     listed = time.monotonic() - began
 
     assert [f"run {i}" for i in reversed(range(300))] == [row.name for row in rows]

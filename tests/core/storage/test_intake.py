@@ -126,7 +126,7 @@ os._exit(9)
 """
     done = subprocess.run([sys.executable, "-c", program], check=False)
     before = names(Blobs(store / "blobs"))
-    folder = Store(store).find_run("DEAD-1")
+    folder = Store(store).find_directory("DEAD-1")
     listed = names(Blobs(store / "blobs"))
     with naiad.init_run(with_id="DEAD-1", project="dead"):
         pass
@@ -147,13 +147,13 @@ def test_collect_frees_what_no_run_refers_to_and_nothing_else(store: Path) -> No
         run["again"].upload(File.from_content(b"d" * 50_000))
         run["again"].upload(File.from_content(b"e" * 50_000))
         run.pop("gone")
-    told = collect(Store(store), grace=-1, is_dry=True)
-    removed = collect(Store(store), grace=-1)
+    told = collect(Store(store).layout, grace=-1, is_dry=True)
+    removed = collect(Store(store).layout, grace=-1)
 
     assert [50_000, 50_000] == [file.size for file in removed]
     assert told == removed
-    assert [] == collect(Store(store), grace=-1)
-    with naiad.init_run(with_id=Store(store).catalog().rows()[0].id, mode="read-only") as found:
+    assert [] == collect(Store(store).layout, grace=-1)
+    with naiad.init_run(with_id=Store(store).catalog().summaries()[0].id, mode="read-only") as found:
         assert b"a" * 50_000 == found["kept"].fetch_content()
         assert b"e" * 50_000 == found["again"].fetch_content()
         assert [b"b" * 50_000] == [file.content for file in found["series"].fetch_files()]
@@ -165,7 +165,7 @@ def test_damaged_blob_is_named_by_verify_and_refused_by_download(store: Path, tm
     blob = next(path for path in (store / "blobs").glob("??/*"))
     blob.chmod(0o644)
     blob.write_bytes(DATA[:-1] + b"?")
-    folder = Store(store).find_run("BAD-1")
+    folder = Store(store).find_directory("BAD-1")
 
     assert ["file"] == [damage.path for damage in verify(folder)]
     with (
@@ -228,7 +228,7 @@ def test_run_that_is_stopped_before_its_files_are_in_place_is_not_sealed(
     run["file"].upload(File.from_content(DATA))
     with pytest.warns(StorageWarning, match="the run is not sealed"):
         run.stop(seconds=1.2)
-    folder = Store(store).find_run("LATE-1")
+    folder = Store(store).find_directory("LATE-1")
     is_sealed = folder.seal.exists()
     go_on.set()
     with naiad.init_run(with_id="LATE-1", project="late"):
@@ -258,7 +258,7 @@ os._exit(9)
         with pytest.raises(DamagedData):
             run["file"].download(tmp_path / "out")
 
-    assert ["file"] == [damage.path for damage in verify(Store(store).find_run("CUT-1"))]
+    assert ["file"] == [damage.path for damage in verify(Store(store).find_directory("CUT-1"))]
 
 
 @pytest.mark.filterwarnings("ignore::naiad.errors.FieldWarning")
@@ -271,7 +271,7 @@ def test_collect_keeps_the_content_of_a_field_that_is_not_shown(store: Path, mon
     first.stop()
     second.stop()
 
-    assert [] == collect(Store(store), grace=-1)
+    assert [] == collect(Store(store).layout, grace=-1)
     with naiad.init_run(project="two", custom_run_id="x") as run:
         run.pop("a/b")
         assert DATA == run["a"].fetch_content()

@@ -21,7 +21,7 @@ def test_every_stored_file_is_found(run: naiad.Run, tmp_path: Path) -> None:
     run["artifact"].track_files(tmp_path / "a")
     run["lr"] = 0.5
 
-    found = [path for path, _file in stored_files(Reader(run._folder))]
+    found = [path for path, _file in stored_files(Reader(run._store.directory(run._run)))]
 
     assert ["artifact", "file", "series", "series", "set"] == sorted(found)
 
@@ -36,7 +36,7 @@ def test_entry_that_tells_of_no_file_hides_no_other_damage(run: naiad.Run, store
     for blob in (store / "blobs").glob("??/*"):
         blob.unlink()
 
-    damages = {damage.path: damage.what for damage in verify(run._folder)}
+    damages = {damage.path: damage.what for damage in verify(run._store.directory(run._run))}
 
     assert {"a", "b", "c"} == set(damages)
     assert "it is not a FileRef" in damages["a"]

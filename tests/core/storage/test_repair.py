@@ -32,7 +32,8 @@ POINTS = 800
 
 def begun(root: Path) -> Writer:
     """A run with parameters, a text, two long series and forty short ones."""
-    writer = Writer.open(Store.locate(root).new_run("repair").folder)
+    store = Store.locate(root)
+    writer = Writer.open(store.directory(store.reserve_run("repair").run))
     at = writer.now()
     writer.log([Assign(f"params/{i}", "int", i, at) for i in range(100)])
     writer.log([Strings("log", ["one", "two"], [0, 1], [at, at], False, at)])

@@ -24,7 +24,7 @@ from naiad.storage.local.store import Store
 store = Store.locate(sys.argv[1])
 sys.stdin.readline()
 for i in range(25):
-    print(store.new_run("a project of many").id, flush=True)
+    print(store.reserve_run("a project of many").id, flush=True)
 """
 
 JOIN = """
@@ -120,20 +120,20 @@ def test_default_project_is_set_or_the_folder_that_holds_the_store(
 
 def test_ids_are_numbered_by_project(place: Store) -> None:
     assert ["MNP-1", "MNP-2", "DIGITS-1", "MNP-3"] == [
-        place.new_run(project).id for project in ("my-nice-project", "my-nice-project", "digits", "my-nice-project")
+        place.reserve_run(project).id for project in ("my-nice-project", "my-nice-project", "digits", "my-nice-project")
     ]
 
 
 def test_projects_that_wish_for_the_same_key_get_different_ones(place: Store) -> None:
     projects = ["a b", "a-b", "team/a_b", "a b"]
 
-    assert ["AB-1", "AB2-1", "AB3-1", "AB-2"] == [place.new_run(project).id for project in projects]
+    assert ["AB-1", "AB2-1", "AB3-1", "AB-2"] == [place.reserve_run(project).id for project in projects]
     assert {"AB": "a b", "AB2": "a-b", "AB3": "team/a_b"} == place.projects()
 
 
 @pytest.mark.parametrize("project", ["", "日本語", "...", "a\r\nb", "x" * 300, "../../up", "é" * 10, "\ud800"])
 def test_any_name_can_be_a_project(place: Store, project: str) -> None:
-    first, second = place.new_run(project), place.new_run(project)
+    first, second = place.reserve_run(project), place.reserve_run(project)
 
     assert first.id.rpartition("-")[0] == second.id.rpartition("-")[0]
     assert ("1", "2") == (first.id.rpartition("-")[2], second.id.rpartition("-")[2])
@@ -150,11 +150,11 @@ def test_ids_are_unique_among_eight_processes_at_once(store: Path) -> None:
 
 def test_torn_or_stale_hint_costs_only_time(place: Store) -> None:
     for _ in range(12):
-        place.new_run("p")
+        place.reserve_run("p")
     hint = place.root / "ids" / "P" / ".last"
     for content in ("1", "", "nonsense", "99"):
         hint.write_text(content)
-        place.new_run("p")
+        place.reserve_run("p")
 
     assert [str(i) for i in range(1, 17)] == sorted(
         (name for name in os.listdir(hint.parent) if name.isdigit()), key=int
@@ -169,7 +169,7 @@ def test_stores_work_where_there_are_no_hard_links(place: Store, monkeypatch: py
     with naiad.init_run(project="p") as run:
         run["loss"].extend([0.5] * 10_000)
 
-    assert "P-2" == place.new_run("p").id
+    assert "P-2" == place.reserve_run("p").id
     assert 10_000 == len(naiad.init_run(with_id="P-1", mode="read-only")["loss"].fetch_values())
 
 
@@ -190,7 +190,7 @@ def test_processes_with_one_custom_id_write_one_run(store: Path) -> None:
     printed = in_processes(JOIN, store, 8)
 
     [found] = {tuple(lines) for lines in printed}
-    [row] = Store.locate(store).catalog().rows()
+    [row] = Store.locate(store).catalog().summaries()
     run = naiad.init_run(with_id=found[0], mode="read-only")
     assert ("finished", "job-7", (run["sys/id"].fetch(),)) == (row.state, row.custom_run_id, found)
     assert list(range(8)) == sorted(run["from"].fetch_values()["value"])
@@ -215,7 +215,7 @@ def test_custom_id_of_a_deleted_run_begins_it_anew(place: Store, monkeypatch: py
     monkeypatch.setattr(store_module, "BEGIN_SECONDS", 0.05)
     with naiad.init_run(project="p", custom_run_id="job", name="first") as run:
         run["x"] = 1
-    shutil.rmtree(place.find_run("P-1").path)
+    shutil.rmtree(place.find_directory("P-1").path)
 
     with naiad.init_run(project="p", custom_run_id="job") as run:
         assert ("P-1", "job", "Untitled") == tuple(run["sys"][key].fetch() for key in ("id", "custom_run_id", "name"))
@@ -223,13 +223,13 @@ def test_custom_id_of_a_deleted_run_begins_it_anew(place: Store, monkeypatch: py
 
 
 def test_joiner_waits_for_the_process_that_is_making_the_run(place: Store) -> None:
-    ticket = place.new_run("p", "job")
-    timer = threading.Timer(0.2, lambda: ticket.folder.path.mkdir(parents=True))
+    reserved = place.reserve_run("p", "job")
+    timer = threading.Timer(0.2, lambda: place.directory(reserved.run).path.mkdir(parents=True))
     timer.start()
 
-    joined = place.new_run("p", "job")
+    joined = place.reserve_run("p", "job")
     timer.join()
-    assert (ticket.folder, ticket.id, False) == (joined.folder, joined.id, joined.is_new)
+    assert (reserved.run, reserved.id, False) == (joined.run, joined.id, joined.is_new)
 
 
 # Finding
@@ -240,48 +240,48 @@ def test_unknown_run_names_ids_that_look_alike(place: Store) -> None:
         naiad.init_run(project="digits").stop()
 
     with pytest.raises(RunNotFound, match=r"has no run 'DIGIT-2'\. Nearby: DIGITS-2, ") as problem:
-        place.find_run("DIGIT-2")
+        place.find_directory("DIGIT-2")
     assert "DIGIT-2" == problem.value.run_id
     with pytest.raises(RunNotFound, match="List its runs with: naiad ls"):
-        place.find_run("something else")
+        place.find_directory("something else")
 
 
 @pytest.mark.parametrize("name", ["", "..", "../runs", "DIGITS-", "-1", "a/b-1", "\0", "é-1", "DIGITS-1/..", "x" * 500])
 def test_what_is_no_id_is_not_found(place: Store, name: str) -> None:
     naiad.init_run(project="digits").stop()
     with pytest.raises(RunNotFound):
-        place.find_run(name)
+        place.find_directory(name)
 
 
 def test_nothing_is_made_by_looking(place: Store) -> None:
     with pytest.raises(RunNotFound):
-        place.find_run("RUN-1")
+        place.find_directory("RUN-1")
 
     assert [] == list(place.folders())
     assert {} == place.projects()
-    assert [] == place.catalog().rows()
+    assert [] == place.catalog().summaries()
     assert not place.root.exists()
 
 
 def test_deleted_run_is_not_found(place: Store) -> None:
     naiad.init_run(project="p").stop()
-    shutil.rmtree(place.find_run("P-1").path)
+    shutil.rmtree(place.find_directory("P-1").path)
 
     with pytest.raises(RunNotFound):
-        place.find_run("P-1")
+        place.find_directory("P-1")
 
 
 def test_run_copied_from_another_store_is_found_by_its_id(place: Store, tmp_path: Path) -> None:
     naiad.init_run(project="digits", store=tmp_path / "other").stop()
-    source = Store.locate(tmp_path / "other").find_run("DIGITS-1")
+    source = Store.locate(tmp_path / "other").find_directory("DIGITS-1")
     naiad.init_run(project="p").stop()
     shutil.copytree(source.path, place.root / "runs" / source.uid)
-    assert source.uid == place.find_run("DIGITS-1").uid
+    assert source.uid == place.find_directory("DIGITS-1").uid
 
     shutil.copytree(source.path, place.root / "runs" / "another")
     with pytest.raises(RunNotFound, match="several runs 'DIGITS-1'"):
-        place.find_run("DIGITS-1")
-    assert "another" == place.find_run("another").uid
+        place.find_directory("DIGITS-1")
+    assert "another" == place.find_directory("another").uid
 
 
 def test_id_of_a_run_and_of_a_copied_one_means_neither(place: Store, tmp_path: Path) -> None:
@@ -289,8 +289,8 @@ def test_id_of_a_run_and_of_a_copied_one_means_neither(place: Store, tmp_path: P
 
     for store in (place.root, tmp_path / "other"):
         naiad.init_run(project="p", store=store).stop()
-    ours = place.find_run("P-1")
-    theirs = Store(tmp_path / "other").find_run("P-1")
+    ours = place.find_directory("P-1")
+    theirs = Store(tmp_path / "other").find_directory("P-1")
     shutil.copytree(theirs.path, place.root / "runs" / theirs.uid)
 
     with pytest.raises(RunNotFound, match="has several runs 'P-1'") as problem:
@@ -299,17 +299,17 @@ def test_id_of_a_run_and_of_a_copied_one_means_neither(place: Store, tmp_path: P
     assert theirs.uid in str(problem.value)
     with pytest.raises(RunNotFound, match="has several runs 'P-1'"):
         naiad.init_run(with_id="P-1")
-    assert ours == place.find_run(ours.uid)
+    assert ours == place.find_directory(ours.uid)
     shutil.rmtree(place.root / "runs" / theirs.uid)
-    assert ours == place.find_run("P-1")
+    assert ours == place.find_directory("P-1")
 
 
 def test_deleted_id_is_said_to_be_deleted_and_not_named_as_near(place: Store) -> None:
     naiad.init_run(project="p").stop()
-    shutil.rmtree(place.find_run("P-1").path)
+    shutil.rmtree(place.find_directory("P-1").path)
 
     with pytest.raises(RunNotFound, match=r"has no run 'P-1' any more: it was deleted\.$"):
-        place.find_run("P-1")
+        place.find_directory("P-1")
 
 
 def test_foreign_things_in_the_store_are_no_runs(place: Store) -> None:
@@ -334,7 +334,7 @@ def test_store_of_a_later_release_is_refused_and_not_touched(place: Store) -> No
         naiad.init_run,
         lambda: naiad.init_run(with_id="P-1"),
         lambda: naiad.init_run(with_id="P-1", mode="read-only"),
-        lambda: place.catalog().rows(),
+        lambda: place.catalog().summaries(),
         place.create,
     ):
         with pytest.raises(NewerFormat, match=r"\(format 2; this one knows 1\)"):
@@ -367,13 +367,13 @@ def test_store_keeps_itself_out_of_git(place: Store) -> None:
 
 
 def test_abandoned_run_leaves_nothing(place: Store) -> None:
-    ticket = place.new_run("p", "job")
-    ticket.folder.path.mkdir(parents=True)
-    other = place.new_run("p", "other")
-    place.abandon(ticket)
+    reserved = place.reserve_run("p", "job")
+    place.directory(reserved.run).path.mkdir(parents=True)
+    other = place.reserve_run("p", "other")
+    place.release(reserved)
 
     assert [] == list(place.folders())
-    assert [other.folder.uid] == [json.loads(one.read_text())["uid"] for one in (place.root / "custom").iterdir()]
+    assert [other.run.uid] == [json.loads(one.read_text())["uid"] for one in (place.root / "custom").iterdir()]
     assert ["2"] == [name for name in os.listdir(place.root / "ids" / "P") if name.isdigit()]
 
 

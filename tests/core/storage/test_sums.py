@@ -64,7 +64,8 @@ def killed(place: Path, program: str, *arguments: str, **settings: str) -> RunDi
 @pytest.fixture
 def waiting(tmp_path: Path) -> Writer:
     """A writer with points of two series in blocks of their own, which has waited for them."""
-    writer = Writer.open(Store.locate(tmp_path / "store").new_run("sums").folder)
+    store = Store.locate(tmp_path / "store")
+    writer = Writer.open(store.directory(store.reserve_run("sums").run))
     for path in ("a", "b"):
         fid = writer.bind(path)
         writer.points(fid, [step / 3 for step in range(700)], range(700), [1e9] * 700)

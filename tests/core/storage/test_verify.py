@@ -24,7 +24,8 @@ from naiad.storage.local.writer import Writer
 
 def begun(root: Path) -> Writer:
     """A run with a parameter, a text and two series, whose points lie in blocks of their own."""
-    writer = Writer.open(Store.locate(root).new_run("verify").folder)
+    store = Store.locate(root)
+    writer = Writer.open(store.directory(store.reserve_run("verify").run))
     at = writer.now()
     writer.log([Assign("lr", "float", 0.1, at), Strings("log", ["begun"], [0], [at], False, at)])
     for path in ("loss", "accuracy"):
@@ -241,7 +242,7 @@ def test_json_nested_too_deeply_ends_neither_a_table_nor_verify(tmp_path: Path) 
         with naiad.init_run(store=store, project="p", source_files=[], git_ref=False) as run:
             run["x"] = 1
             run._session.write(Assign("files", "artifact", text), wait=True)
-        damaged = RunDirectory(Path(run._folder.path))
+        damaged = RunDirectory(Path(run._store.directory(run._run).path))
     damaged.seal.write_text(deep)
     (store / "custom").mkdir(exist_ok=True)
     (store / "custom" / "0").write_text(deep)

@@ -55,7 +55,7 @@ class Project:
 
     def read(self, number: int = 1) -> Reader:
         """Return what was logged to a run."""
-        return Reader(Store(self.path / ".naiad").find_run(f"{self.path.name.upper()}-{number}"))
+        return Reader(Store(self.path / ".naiad").find_directory(f"{self.path.name.upper()}-{number}"))
 
     def text(self, path: str, number: int = 1) -> list[str]:
         """Return the texts of a series."""

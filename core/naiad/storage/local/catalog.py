@@ -13,7 +13,7 @@ import errno
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
@@ -26,14 +26,17 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from naiad import clock
 from naiad.errors import DamagedData, StorageError
 from naiad.progress import showing
+from naiad.query.tree import Node
+from naiad.storage.base import Cell, Found, RunId, Summary
 from naiad.storage.container_kinds import KINDS, RUN, ContainerKind
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register
 from naiad.storage.local.layout import Layout, RunDirectory
-from naiad.storage.local.summaries import Summary, has_tag, is_in_trash, summaries
 from naiad.storage.sql.database import is_refusal, open_in_memory
-from naiad.storage.sql.values import Stamp, about, container, forget, put, stamps
+from naiad.storage.sql.rows import BY_DEFAULT, find
+from naiad.storage.sql.summaries import summaries
+from naiad.storage.sql.values import Stamp, about, forget, put, stamps
 
 T = TypeVar("T")
 ATTEMPTS = 3
@@ -75,7 +78,7 @@ class Catalog:
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
 
-    def rows(
+    def summaries(
         self,
         project: str | None = None,
         tags: Sequence[str] = (),
@@ -93,16 +96,42 @@ class Catalog:
             kind: models, versions or projects instead; None for containers of every kind.
             is_trashed: those in the trash instead; None for both.
         """
-        wanted = has_tag(tags)
-        if kind is not None:
-            wanted.append(container.c.kind == kind.folder)
-        if is_trashed is not None:
-            wanted.append(is_in_trash() if is_trashed else ~is_in_trash())
-        if project is not None:
-            wanted.append(container.c.project == project)
-        if state is not None:
-            wanted.append(container.c.state == state)
-        return self.read(lambda connection: summaries(connection, wanted))
+        return self.read(lambda connection: summaries(connection, project, tags, state, kind, is_trashed))
+
+    def search(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        *,
+        sort_by: str = BY_DEFAULT,
+        is_ascending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] | None = None,
+        progress_bar: bool | None = False,
+    ) -> Found:
+        """Find the containers of a kind in a project, or in all, for which a condition holds.
+
+        Raises:
+            InvalidArgument: nothing can be sorted by that column.
+        """
+        self.progress_bar = progress_bar
+        return self.read(
+            lambda connection: find(
+                connection,
+                kind,
+                project,
+                condition,
+                sort_by=sort_by,
+                is_ascending=is_ascending,
+                limit=limit,
+                columns=columns,
+            )
+        )
+
+    def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
+        """Return the cells of one container by path and kind, without looking at the others."""
+        return read_entry(self._ids, self._layout.folder(run.uid, run.kind), Stamp("", "")).cells
 
     def refresh(self) -> None:
         """Bring it up to date."""

@@ -12,12 +12,13 @@ from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.kinds import DERIVED, KINDS, SYS
 from naiad.ops import Plain
 from naiad.scalars import unpack_text
+from naiad.storage.base import Cell
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql.values import Cell, Entry, Stamp
+from naiad.storage.sql.values import Entry, Stamp, as_stored
 
 SEAL = "seal.json"
 
@@ -78,18 +79,18 @@ def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -
 def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     reader = Reader(folder)
     cells: dict[tuple[str, str], Cell] = {
-        (as_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
+        (_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
     }
     values = {path: _plain(value) for path, value in reader.values("sys").items()}
     for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
     number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
-    project = as_stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
+    project = _stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
     created = values.get("sys/creation_time")
     return Entry(
         folder.uid,
         folder.kind.folder,
-        as_stored(number),
+        _stored(number),
         project,
         str(values["sys/state"]),
         created if isinstance(created, int) else None,
@@ -134,9 +135,8 @@ def _plain(value: Plain, fact: str = "") -> Any:
     """A stored value as a table shows it; of a JSON text with facts, this one."""
     text = unpack_text(value) if isinstance(value, bytes) else value
     found = _fact(str(text), fact) if fact else text
-    return as_stored(found) if isinstance(found, str) else found
+    return _stored(found) if isinstance(found, str) else found
 
 
-def as_stored(text: str) -> str:
-    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
-    return text.encode("utf-8", "replace").decode()
+def _stored(text: str) -> str:
+    return text if text.isascii() else as_stored(text)  # a run has many texts, and few have anything to replace

@@ -7,17 +7,29 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from naiad.disk import nothing, replacing, write_all
 from naiad.errors import DamagedData
 from naiad.refs import FileRef
 from naiad.storage.base import Report
 from naiad.storage.local.blobs import Blobs, damaged
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.packs import Slice, read_slice
-from naiad.storage.local.reader import Reader
 
 T = TypeVar("T")
+
+
+class Reader(Protocol):
+    """The reader of a run, as far as its files need it."""
+
+    folder: RunDirectory
+
+    def resolve(self, name: str) -> str:
+        """Return the name under which stored content is found now."""
+
+    def refresh(self) -> None:
+        """See where content was moved to."""
 
 
 def read_stored(reader: Reader, file: FileRef) -> bytes:

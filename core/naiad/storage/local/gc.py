@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import FILES, KINDS
 from naiad.refs import ArtifactRef, FileRef
+from naiad.storage.base import Damage
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.census import GRACE_SECONDS, StoredFile, census, sweep
 from naiad.storage.local.files import check_stored
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.journal.files import Damage
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
 
 
 def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
@@ -86,22 +85,22 @@ def _what_is_wrong(reader: Reader, file: FileRef) -> str:
     return ""
 
 
-def collect(store: Store, *, grace: float = GRACE_SECONDS, is_dry: bool = False) -> list[StoredFile]:
+def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = False) -> list[StoredFile]:
     """Remove the content that no run of a store refers to, and return it. Runs may be written meanwhile.
 
     Args:
-        store: the store; trashed runs count as runs.
+        layout: of the store; trashed runs count as runs.
         grace: what was used in the last so many seconds stays.
         is_dry: remove nothing.
 
     Raises:
         DamagedData: what some run refers to cannot be told, so nothing was removed.
     """
-    blobs = Blobs(store.root / "blobs")
+    blobs = Blobs(layout.root / "blobs")
     found = census(blobs)
     referenced: set[str] = set()
     alive: set[str] = set()
-    for folder in store.folders():
+    for folder in layout.folders():
         reader = Reader(folder)
         # writers first: one that is dead then has written all that it ever will refer to
         alive |= {writer for writer, each in candidates(reader).items() if not each.is_dead}

@@ -13,46 +13,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from naiad import ids
 from naiad.errors import DamagedData, ProjectExists, shown
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.storage.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
 from naiad.storage.local.claims import claim, content, note
 
-_FORMS = {
-    RUN: re.compile(r"([^\W_]+)-([0-9]+)\Z"),
-    MODEL: re.compile(r"([^\W_]+)-([A-Z0-9_]*[A-Z][A-Z0-9_]*)\Z"),
-    MODEL_VERSION: re.compile(r"([^\W_]+-[A-Z0-9_]*[A-Z][A-Z0-9_]*)-([0-9]+)\Z"),
-    PROJECT: re.compile(r"([^\W_]+)\Z"),
-}
-"""How the ids of each kind are written: the folder below `ids/`, and the name in it."""
-
-LONGEST_KEY = 32
 OWN = "project"
 """The name of a project itself among its ids; no model key is written in small letters."""
-
-
-def kind_of_id(name: str) -> ContainerKind | None:
-    """The kind that an id is written for.
-
-    >>> kind_of_id("DIGITS-CNN").name
-    'model'
-    """
-    return next((kind for kind, form in _FORMS.items() if form.match(name)), None)
-
-
-def is_model_key(key: str) -> bool:
-    """Whether a model may have this key: capital letters, digits and _, with at least one letter."""
-    return len(key) <= LONGEST_KEY and _FORMS[MODEL].match(f"P-{key}") is not None
-
-
-def is_project_key(key: str) -> bool:
-    """Whether a project may have this key: 1 to 10 capital letters and digits, with at least one letter."""
-    return re.fullmatch(r"[A-Z0-9]{1,10}", key) is not None and not key.isdigit()
 
 
 @dataclass(frozen=True)
@@ -107,12 +78,11 @@ class Register:
                     yield found
 
     def _place(self, name: str) -> Path | None:
-        kind = kind_of_id(name)
-        found = _FORMS[kind].match(name) if kind else None
-        if found is None:
-            return None
-        folder, own = (found[1], OWN) if kind is PROJECT else (found[1], found[2])
-        return self.root / "ids" / folder / own
+        for kind in KINDS:
+            found = kind.id_form.match(name)
+            if found is not None:
+                return self.root / "ids" / found[1] / (OWN if kind is PROJECT else found[2])
+        return None
 
     # Projects
 

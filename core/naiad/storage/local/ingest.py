@@ -29,9 +29,8 @@ from naiad.disk import nothing
 from naiad.errors import DamagedData
 from naiad.file import File
 from naiad.refs import FileRef
-from naiad.storage.base import Report
+from naiad.storage.base import Report, RunReader
 from naiad.storage.local.blobs import Blob, Blobs, Incoming
-from naiad.storage.local.files import open_stored
 from naiad.storage.local.packs import Slice, Taken, take_all
 from naiad.storage.local.reader import Reader
 
@@ -84,7 +83,7 @@ class Ingest:
         taken = take_all(self.blobs, paths, writer, report)
         return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
 
-    def adopt(self, reader: Reader, file: FileRef, writer: str) -> FileRef:
+    def adopt(self, reader: RunReader, file: FileRef, writer: str) -> FileRef:
         """Take in a file of some run: by name if it is in this store and settled, else as a copy.
 
         Raises:
@@ -93,11 +92,12 @@ class Ingest:
         """
         if file.content is not None:
             return file
-        name = reader.resolve(file.blob)
-        if "." not in name and reader.folder.blobs == self.blobs.root:
-            self.blobs.renew(name)
-            return file.moved(name)
-        with open_stored(reader, file, is_checked=True) as stream:
+        if isinstance(reader, Reader) and reader.folder.blobs == self.blobs.root:
+            name = reader.resolve(file.blob)
+            if "." not in name:
+                self.blobs.renew(name)
+                return file.moved(name)
+        with reader.open_file(file, is_checked=True) as stream:
             taken = _kept(self.blobs.take_stream(stream, writer), file.extension)
         return replace(taken, name=file.name, description=file.description, modified=file.modified)
 

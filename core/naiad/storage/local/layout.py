@@ -17,6 +17,8 @@ from naiad import clock
 from naiad.ids import is_uid
 from naiad.storage.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 
+FORMAT = 1
+"""The version of the layout, which a store says in its file `format`."""
 LOCK_POLL_SECONDS = 0.005
 
 
@@ -103,6 +105,10 @@ class Layout:
                 for name in sorted(os.listdir(self.root / kind.folder)):
                     if is_uid(name):
                         yield self.folder(name, kind)
+
+    def unmark(self, uid: str) -> None:
+        """The catalog need not look at this container, which is gone."""
+        (self.root / "changed" / uid).unlink(missing_ok=True)
 
 
 def _flock(fd: int, seconds: float, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import warnings
 
 from naiad import ids
@@ -11,11 +10,11 @@ from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
 from naiad.scalars import unpack_text
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 from naiad.storage.local.claims import refusals
+from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.leases import may_be_written, read_taken
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
-from naiad.storage.local.store import Store
 
 LOCK_SECONDS = 10.0
 DEAD = ".purged-"
@@ -42,7 +41,7 @@ def refuse_written(folder: RunDirectory, name: str) -> None:
         )
 
 
-def purge(store: Store, folder: RunDirectory, name: str) -> None:
+def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -> None:
     """Remove a container that nobody writes. What was uploaded to it is freed with the blobs that no other one needs.
 
     A purge that is killed leaves the container as it was, or nothing but a hidden folder that `sweep` removes.
@@ -51,9 +50,11 @@ def purge(store: Store, folder: RunDirectory, name: str) -> None:
         BeingWritten: a process is writing it, or is busy with it otherwise.
         StoreNotWritable: the store cannot be changed.
     """
+    import shutil  # late: it loads many modules, and a store is opened far more often than a run is deleted
+
     custom = _custom_id(folder)
     dead = folder.path.with_name(f"{DEAD}{folder.uid}-{ids.new_writer_id()}")
-    with refusals(store.root):
+    with refusals(layout.root):
         try:
             with folder.lock(LOCK_SECONDS):  # nobody begins to write it meanwhile
                 refuse_written(folder, name)
@@ -61,21 +62,23 @@ def purge(store: Store, folder: RunDirectory, name: str) -> None:
         except TimeoutError as error:
             raise BeingWritten(f"{folder.kind.title} {name} cannot be deleted now: {error}.", run_id=name) from error
         if custom is not None:
-            store.register.release_custom(folder.uid, *custom)
-        if folder.kind in (MODEL, PROJECT) and store.register.uid(name) == folder.uid:
-            store.register.release(name)  # there may be another one of this name; a number is never given twice
-        store.unmark(folder)
+            register.release_custom(folder.uid, *custom)
+        if folder.kind in (MODEL, PROJECT) and register.uid(name) == folder.uid:
+            register.release(name)  # there may be another one of this name; a number is never given twice
+        layout.unmark(folder.uid)
         shutil.rmtree(dead)
 
 
-def sweep(store: Store) -> None:
+def sweep(layout: Layout) -> None:
     """Remove what purges have left that were killed.
 
     Raises:
         StoreNotWritable: the store cannot be changed.
     """
-    with refusals(store.root):
-        for dead in store.root.glob(f"*/{DEAD}*"):
+    import shutil  # late, as above
+
+    with refusals(layout.root):
+        for dead in layout.root.glob(f"*/{DEAD}*"):
             shutil.rmtree(dead, ignore_errors=True)  # another purge may be at it
 
 

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from naiad.disk import nothing
 from naiad.errors import DamagedData, FieldConflict, MissingField
-from naiad.kinds import ATOMS, DERIVED, MEMBERS, POINTS, SERIES, TAGS, TEXTS
+from naiad.kinds import ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
-from naiad.storage.base import Shadowed
-from naiad.storage.local.answers import Chart, Last, Points, Texts
+from naiad.refs import FileRef
+from naiad.storage.base import (
+    Chart,
+    Damage,
+    Last,
+    Points,
+    Report,
+    RunId,
+    Shadowed,
+    Texts,
+)
+from naiad.storage.local import files
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState, Series, with_texts
-from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
 
@@ -33,6 +44,11 @@ class Reader:
     def __init__(self, folder: RunDirectory) -> None:
         self.folder = folder
         self._view = Snapshot(folder)
+
+    @property
+    def run(self) -> RunId:
+        """The run that is read."""
+        return RunId(self.folder.uid, self.folder.kind)
 
     @property
     def damages(self) -> list[Damage]:
@@ -128,6 +144,35 @@ class Reader:
     def resolve(self, name: str) -> str:
         """The name under which stored content is found now: its sha256, or the name under which it came in."""
         return self._view.resolve(name)
+
+    def digest(self, file: FileRef) -> str:
+        """The SHA-256 of the content of a stored file; the name under which it came in while it was not hashed yet."""
+        return file.moved(self.resolve(file.blob)).digest()
+
+    def read_file(self, file: FileRef) -> bytes:
+        """The content of a stored file, checked.
+
+        Raises:
+            DamagedData: it is missing or not what was stored.
+        """
+        return files.read_stored(self, file)
+
+    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
+        """The content of a stored file to read; `is_checked`: what is not what was stored raises at its end.
+
+        Raises:
+            DamagedData: it is missing.
+        """
+        return files.open_stored(self, file, is_checked=is_checked)
+
+    def copy_file(self, file: FileRef, destination: Path, report: Report = nothing) -> None:
+        """Make a file with the content of a stored one, checked. It appears whole or not at all.
+
+        Raises:
+            DamagedData: the content is missing or not what was stored.
+            OSError: the destination cannot be written.
+        """
+        files.copy_to(self, file, destination, report)
 
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
         """Chart minimum, maximum and unit of a float series.
@@ -313,6 +358,30 @@ class Reader:
     def _derived(self) -> dict[str, Plain]:
         with self._view.current() as projection:
             return derived.values(projection, self.folder)
+
+
+class BlankProject(Reader):
+    """A project to which nothing was written: it has what follows from its name."""
+
+    def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
+        super().__init__(folder)
+        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
+        self._atoms: dict[str, tuple[str, Plain]] = {path: (SYS[path], text) for path, text in facts.items() if text}
+
+    def kinds(self) -> dict[str, str]:
+        """Path and kind of each."""
+        return {path: kind for path, (kind, _value) in self._atoms.items()}
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        """Kind and value of all below a namespace."""
+        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        """Kind and value of one."""
+        try:
+            return self._atoms[path]
+        except KeyError:
+            raise MissingField(f'This project has no field "{path}".', path=path) from None
 
 
 def _text(text: Text) -> str:

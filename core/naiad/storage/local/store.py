@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,45 +25,53 @@ from typing import TYPE_CHECKING, cast
 from naiad import clock, ids
 from naiad.errors import (
     ContainerNotFound,
+    DamagedData,
     ModelKeyTaken,
     NaiadTypeError,
     NotPermitted,
     StorageError,
     StoreNotWritable,
     shown,
+    warn_once,
 )
+from naiad.ops import Op
 from naiad.settings import setting
-from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
+from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
+from naiad.storage.local.census import GRACE_SECONDS
 from naiad.storage.local.claims import claim, refusals
 from naiad.storage.local.duplicate_ids import duplicate_uids
-from naiad.storage.local.ids import Register, kind_of_id
+from naiad.storage.local.gc import collect
+from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.files import refuse_newer
-from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
+from naiad.storage.local.purge import purge, refuse_written, sweep
+from naiad.storage.local.reader import BlankProject, Reader
+from naiad.storage.local.writer import Writer
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
-    from naiad.storage.local.summaries import Summary
 
 FOLDER = ".naiad"
-FORMAT = 1
-BEGIN_SECONDS = 1.0
-"""How long to wait for a container whose id another process has taken; after that it was deleted and is begun anew."""
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """A container to begin or to join."""
-
-    folder: RunDirectory
-    id: str
-    is_new: bool
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of runs and other containers; nothing of it needs to exist yet."""
+    """A folder of runs and other containers; nothing of it needs to exist yet. See `naiad.storage.base.Store`."""
 
     root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def has_begun(self) -> bool:
+        """Whether its folder is there."""
+        return self.root.is_dir()
+
+    def url(self, run: RunId | None = None) -> str:
+        """Return the address of its folder, or of a run's, which a browser or file manager opens."""
+        path = self.root if run is None else self.directory(run).path
+        return path.absolute().as_uri()
 
     @cached_property
     def layout(self) -> Layout:
@@ -137,7 +146,7 @@ class Store:
         name = place.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # folders may have any bytes
         return setting("PROJECT") or name or "project"
 
-    def new_run(self, project: str, custom_run_id: str | None = None) -> Ticket:
+    def reserve_run(self, project: str, custom_run_id: str | None = None) -> Reservation:
         """Take the next id of the project; with a custom id that is known already, its run instead.
 
         Raises:
@@ -148,14 +157,14 @@ class Store:
             known = custom_run_id is not None and self.register.custom(project, custom_run_id)
             if known:
                 return self._join(RUN, *known)
-            ticket = self._numbered(RUN, self.register.key(project))
-            if custom_run_id is None or self.register.take_custom(project, custom_run_id, ticket.folder.uid, ticket.id):
-                return ticket
-            self.abandon(ticket)
+            own = self._numbered(RUN, self.register.key(project))
+            if custom_run_id is None or self.register.take_custom(project, custom_run_id, own.run.uid, own.id):
+                return own
+            self.release(own)
             known = self.register.custom(project, custom_run_id)
-            return self._join(RUN, *known) if known else ticket
+            return self._join(RUN, *known) if known else own
 
-    def new_model(self, project: str, key: str) -> Ticket:
+    def reserve_model(self, project: str, key: str) -> Reservation:
         """Take the id that a model with this key has in a project.
 
         Raises:
@@ -164,17 +173,17 @@ class Store:
         """
         self.create()
         with refusals(self.root):
-            ticket = self._named(MODEL, f"{self.register.key(project)}-{key}")
-        if not ticket.is_new:
+            found = self._named(MODEL, f"{self.register.key(project)}-{key}")
+        if not found.is_new:
             raise ModelKeyTaken(
-                f"Project {project!r} has a model {ticket.id} already.\n"
-                f'Open it with: naiad.init_model(with_id="{ticket.id}"). Or give the new one another key.',
+                f"Project {project!r} has a model {found.id} already.\n"
+                f'Open it with: naiad.init_model(with_id="{found.id}"). Or give the new one another key.',
                 key=key,
-                model_id=ticket.id,
+                model_id=found.id,
             )
-        return ticket
+        return found
 
-    def new_version(self, model: str) -> Ticket:
+    def reserve_version(self, model: str) -> Reservation:
         """Take the next id among the versions of the model with this id.
 
         Raises:
@@ -184,7 +193,7 @@ class Store:
         with refusals(self.root):
             return self._numbered(MODEL_VERSION, model)
 
-    def new_project(self, project: str, key: str | None = None) -> Ticket:
+    def reserve_project(self, project: str, key: str | None = None) -> Reservation:
         """Begin or join the fields of a project itself. Its id is its key.
 
         Raises:
@@ -195,26 +204,19 @@ class Store:
         with refusals(self.root):
             return self._named(PROJECT, self.register.key(project, key))
 
-    def abandon(self, ticket: Ticket) -> None:
+    def release(self, reservation: Reservation) -> None:
         """Take back a container that could not be begun."""
         with contextlib.suppress(OSError):
             import shutil  # like difflib below, it would cost each start some milliseconds
 
-            shutil.rmtree(ticket.folder.path, ignore_errors=True)
-            self.register.release(ticket.id)
-            self.unmark(ticket.folder)
-            self.register.release_custom(ticket.folder.uid)
+            uid = reservation.run.uid
+            shutil.rmtree(self.directory(reservation.run).path, ignore_errors=True)
+            self.register.release(reservation.id)
+            self.layout.unmark(uid)
+            self.register.release_custom(uid)
 
-    def unmark(self, folder: RunDirectory) -> None:
-        """The catalog need not look at this folder, which is gone."""
-        (self.root / "changed" / folder.uid).unlink(missing_ok=True)
-
-    def find_run(self, name: str) -> RunDirectory:
-        """The run with this id (`KEY-12`) or uid; see `find`."""
-        return self.find(name, RUN)
-
-    def find(self, name: str, kind: ContainerKind | None = None) -> RunDirectory:
-        """The container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
+        """Return the container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
 
         One that was copied in from another store is found by its own `sys/id` too, as long as no other has it; an id
         that means several is refused as soon as a listing has shown them.
@@ -236,7 +238,78 @@ class Store:
                 + ("()." if folder.kind is PROJECT else f'(with_id="{name}").'),
                 run_id=name,
             )
-        return folder
+        return RunId(folder.uid, folder.kind)
+
+    def find_directory(self, name: str, kind: ContainerKind | None = None) -> RunDirectory:
+        """Return the folder of the container that `find` finds."""
+        return self.directory(self.find(name, kind))
+
+    def find_project(self, project: str) -> RunId | None:
+        """Return the container of the project's own fields; None if nothing was ever written to them."""
+        key = self.register.known_key(project)
+        uid = self.register.uid(key) if key else ""
+        return RunId(uid, PROJECT) if uid else None
+
+    def exists(self, run: RunId) -> bool:
+        """Whether a container was begun and not deleted."""
+        return self.directory(run).path.is_dir()
+
+    def reader(self, run: RunId) -> Reader:
+        """Read a container, which need not be begun yet."""
+        return Reader(self.directory(run))
+
+    def project_reader(self, project: str) -> Reader:
+        """Read a project to which nothing was written."""
+        return BlankProject(self.folder("", PROJECT), self.register.known_key(project), project)
+
+    def writer(
+        self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
+    ) -> Writer:
+        """Write a container, new or not; `first_ops` are in it from its first moment."""
+        return Writer.open(self.directory(run), role=role, first_ops=first_ops, on_error=on_error)
+
+    def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
+        """Delete containers for good, each given with the id that errors shall name it by.
+
+        Their folders are gone at once. The content of files that no other run has goes with them, except what was used
+        in the last ten minutes: `naiad gc` frees that later.
+
+        Raises:
+            BeingWritten: one of them is being written; then nothing is deleted.
+            StoreNotWritable: the store cannot be changed.
+        """
+        for name, run in runs:
+            refuse_written(self.directory(run), name)
+        for name, run in runs:
+            purge(self.layout, self.register, self.directory(run), name)
+        sweep(self.layout)
+        if runs and (self.root / "blobs").is_dir():
+            self._free_content()
+
+    def _free_content(self) -> None:
+        try:
+            collect(self.layout)
+        except DamagedData as problem:
+            warn_once((self.root, "content"), f"The runs are deleted, but their files are not freed yet. {problem}")
+
+    def unfreed(self) -> tuple[int, float] | None:
+        """Return the bytes that nothing refers to and that were used too recently to be freed, and when they can be.
+
+        What a container that is gone used last looks like what another one is about to refer to, so it waits as well.
+        """
+        try:
+            left = collect(self.layout, grace=-1.0, is_dry=True) if (self.root / "blobs").is_dir() else []
+        except DamagedData:  # said when the content was to be freed
+            return None
+        size = sum(file.size for file in left)
+        return (size, max(file.modified for file in left) + GRACE_SECONDS) if size else None
+
+    def forget_project(self, project: str) -> None:
+        """Free the key of a project whose containers were deleted."""
+        key = self.register.known_key(project)
+        if key:
+            with refusals(self.root):
+                self.register.forget_project(key)
 
     def _by_registered_id(self, name: str) -> RunDirectory | None:
         """The folder that an id of this store means, if no other that lies here has the same."""
@@ -263,7 +336,7 @@ class Store:
         return next((found for kind in KINDS if (found := self.folder(uid, kind)).path.is_dir()), None)
 
     def _listed(self, name: str) -> list[Summary]:
-        return [row for row in self.catalog().rows(kind=None, is_trashed=None) if row.id == name]
+        return [row for row in self.catalog().summaries(kind=None, is_trashed=None) if row.id == name]
 
     def _by_own_id(self, name: str, kind: ContainerKind) -> RunDirectory:
         found = self._listed(name) if self.root.is_dir() else []
@@ -273,9 +346,14 @@ class Store:
             raise self._not_found(name, kind)
         return self.folder(found[0].uid, found[0].kind)
 
-    def id_of(self, folder: RunDirectory) -> str:
+    def id_of(self, run: RunId) -> str:
         """The id under which the store knows a container whose `sys/id` cannot be read; its uid if there is none."""
-        return self.register.id_of(folder.uid) or folder.uid
+        return self.register.id_of(run.uid) or run.uid
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (a store is two paths, and 64 of them may stay)
+    def directory(self, run: RunId) -> RunDirectory:
+        """The folder of a container, there or not; reader and writer share one, which remembers its paths."""
+        return self.layout.folder(run.uid, run.kind)
 
     def folder(self, uid: str, kind: ContainerKind = RUN) -> RunDirectory:
         """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
@@ -300,22 +378,22 @@ class Store:
 
         return Catalog(self.layout, self.register)
 
-    def _numbered(self, kind: ContainerKind, prefix: str) -> Ticket:
+    def _numbered(self, kind: ContainerKind, prefix: str) -> Reservation:
         uid = ids.new_uid()
-        return Ticket(self.folder(uid, kind), self.register.take_number(prefix, uid), is_new=True)
+        return Reservation(RunId(uid, kind), self.register.take_number(prefix, uid), is_new=True)
 
-    def _named(self, kind: ContainerKind, name: str) -> Ticket:
+    def _named(self, kind: ContainerKind, name: str) -> Reservation:
         uid = ids.new_uid()
         if self.register.take(name, uid):
-            return Ticket(self.folder(uid, kind), name, is_new=True)
+            return Reservation(RunId(uid, kind), name, is_new=True)
         return self._join(kind, self.register.uid(name), name)
 
-    def _join(self, kind: ContainerKind, uid: str, name: str) -> Ticket:
+    def _join(self, kind: ContainerKind, uid: str, name: str) -> Reservation:
         folder = self.folder(uid, kind)
         until = clock.monotonic() + BEGIN_SECONDS
         while not folder.path.exists() and clock.monotonic() < until:  # another process is about to make it
             clock.sleep(0.01)
-        return Ticket(folder, name, is_new=not folder.path.exists())
+        return Reservation(RunId(uid, kind), name, is_new=not folder.path.exists())
 
     def _not_found(self, name: str, kind: ContainerKind) -> ContainerNotFound:
         import difflib

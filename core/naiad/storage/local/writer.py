@@ -36,7 +36,7 @@ from naiad.file import File
 from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.refs import FileRef
 from naiad.settings import Tuning
-from naiad.storage.base import Change, PointLog, Report, Shadowed
+from naiad.storage.base import STOP_SECONDS, Change, PointLog, Report, RunReader, Shadowed
 from naiad.storage.local import maintenance
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.claims import refusals, remember_to_sync, sync_names
@@ -51,7 +51,6 @@ from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.local.reader import Reader
 
 T = TypeVar("T")
-STOP_SECONDS = 10.0
 GUEST_SECONDS = 5.0
 RETURN_SECONDS = 0.5
 SEAL_SECONDS = 1.0
@@ -301,7 +300,7 @@ class Writer:
         """Give up content that came in and no op names."""
         self._intake.drop(content)
 
-    def adopt(self, reader: Reader, file: FileRef) -> FileRef:
+    def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
         """Take in a file of some run, as `ingest` does.
 
         Raises:
@@ -313,6 +312,11 @@ class Writer:
         """Note that something could not be stored: the run is incomplete."""
         with contextlib.suppress(JournalClosed):
             self.journal.write([Dropped(0, 1, self.now())])
+
+    @property
+    def own_folder(self) -> str | None:
+        """The store's folder, which may lie inside what is uploaded."""
+        return str(self.folder.path.parent.parent)
 
     @property
     def is_degraded(self) -> bool:

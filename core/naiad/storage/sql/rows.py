@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
-from naiad.kinds import ASPECTS, KINDS
+from naiad.kinds import KINDS
 from naiad.query.tree import Node
+from naiad.storage.base import Found, Row, path_and_aspect
 from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.search import Sort, search
-from naiad.storage.sql.values import cell, container, field, fields_at, whole_cells
+from naiad.storage.sql.values import cell, container, field, fields_at, shown_cells
 from naiad.storage.sql.values import fields as all_fields
-
-if TYPE_CHECKING:
-    from naiad.storage.local.catalog import Catalog
 
 BY_DEFAULT = "sys/creation_time"
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a table is made of: the fields by number, and uid, id and packed cells of each row."""
-
-    fields: dict[int, tuple[str, str]]
-    rows: list[tuple[str, str, bytes]]
-
-
 def find(
-    catalog: Catalog,
+    connection: Connection,
     kind: ContainerKind,
     project: str | None,
     tree: Node | None,
@@ -47,14 +36,9 @@ def find(
     Raises:
         InvalidArgument: nothing can be sorted by that column.
     """
-
-    def read(connection: Connection) -> Found:
-        sort = _sort(connection, kind, project, sort_by, is_ascending)
-        rows = search(connection, kind, project, tree, sort, limit)
-        fields = _fields(connection, columns)
-        return Found(fields, [(row.uid, row.id, whole_cells(row)) for row in rows])
-
-    return catalog.read(read)
+    sort = _sort(connection, kind, project, sort_by, is_ascending)
+    rows = search(connection, kind, project, tree, sort, limit)
+    return Found(_fields(connection, columns), [Row(row.uid, row.id, shown_cells(row)) for row in rows])
 
 
 def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, tuple[str, str]]:
@@ -62,16 +46,6 @@ def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, 
         return {number: (path, kind) for number, path, kind in all_fields(connection)}
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     return {number: key for key, number in fields_at(connection, paths).items()}
-
-
-def path_and_aspect(column: str) -> tuple[str, str]:
-    """Split a column such as `train/loss:min` into its path and the aspect of a series.
-
-    >>> path_and_aspect("train/loss:min"), path_and_aspect("train/loss")
-    (('train/loss', 'min'), ('train/loss', 'last'))
-    """
-    path, _, aspect = column.rpartition(":")
-    return (path, aspect) if path and aspect in ASPECTS else (column, "last")
 
 
 def _sort(connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool) -> Sort:

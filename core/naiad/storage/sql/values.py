@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import (
@@ -37,16 +37,13 @@ from sqlalchemy import (
 
 from naiad.errors import DamagedData
 from naiad.kinds import ASPECTS, POINTS, TAGS
+from naiad.storage.base import Cell
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
 
 MOST_PATHS = 5_000
 """Paths that one statement asks for."""
-
-Cell: TypeAlias = Any
-"""A bool, int, float or str; microseconds of a datetime; the tags of a string set; `ASPECTS` of a float series, each
-None without finite values; the last text of a string series; None where there is nothing to show."""
 
 metadata = MetaData()
 
@@ -315,3 +312,8 @@ def columns_of(kind: str, value: Cell) -> dict[str, Any]:
     if isinstance(value, (bool, int, float)):
         return {**_EMPTY, "num": float(value), "integer": value if type(value) is int else None}
     return _EMPTY
+
+
+def as_stored(text: str) -> str:
+    """Lone surrogates replaced: a database takes none, and the run itself keeps them."""
+    return text.encode("utf-8", "replace").decode()

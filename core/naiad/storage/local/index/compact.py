@@ -12,6 +12,7 @@ from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
 from naiad.integers import EXACT
 from naiad.kinds import SERIES, TEXTS
+from naiad.storage.base import Damage
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
 from naiad.storage.local.index.index import Changes, Index
@@ -22,7 +23,6 @@ from naiad.storage.local.index.rows import Head, pack_crc
 from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
-from naiad.storage.local.journal.files import Damage
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 

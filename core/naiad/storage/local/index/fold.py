@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
-from naiad.storage.base import RECORD, Shadowed
+from naiad.storage.base import RECORD, Damage, Shadowed
 from naiad.storage.local.index.index import Changes, Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
@@ -39,7 +39,7 @@ from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalSource, read_ops
+from naiad.storage.local.journal.files import JournalSource, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.records import Records, read_records
 from naiad.storage.local.journal.segment import HEADER

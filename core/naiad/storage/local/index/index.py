@@ -19,6 +19,7 @@ from naiad.disk import sync_folder
 from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
+from naiad.storage.base import Damage
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
@@ -43,7 +44,7 @@ from naiad.storage.local.index.rows import (
     writer_state,
 )
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.journal.files import Damage, refuse_newer
+from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import make_single_file, open_for_writing
 

@@ -12,7 +12,7 @@ from numpy import typing as npt
 
 from naiad.errors import DamagedData
 from naiad.integers import EXACT
-from naiad.storage.base import FLOAT_STEP
+from naiad.storage.base import FLOAT_STEP, Damage
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.points import (
@@ -32,7 +32,7 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
-from naiad.storage.local.journal.files import Damage, JournalFile
+from naiad.storage.local.journal.files import JournalFile
 from naiad.storage.local.journal.records import NOBODY, Records, read_records
 from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover

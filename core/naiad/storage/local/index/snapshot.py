@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
 from naiad.kinds import POINTS
+from naiad.storage.base import Damage
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, list_journal, read_ops
+from naiad.storage.local.journal.files import list_journal, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.layout import RunDirectory
 

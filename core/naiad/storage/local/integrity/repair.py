@@ -27,7 +27,7 @@ from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.kinds import DERIVED, SERIES
 from naiad.ops import Define, Op, encode_ops
 from naiad.settings import Tuning
-from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.fold import Fold, Source
@@ -40,7 +40,7 @@ from naiad.storage.local.integrity.salvage import NAMELESS, salvage
 from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, write_seal
 from naiad.storage.local.integrity.verify import Findings, examine
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, tail_gap
+from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from naiad.disk import sync_folder
-from naiad.storage.base import FLOAT_STEP, RECORD
-from naiad.storage.local.journal.files import Damage, list_journal, refuse_newer
+from naiad.storage.base import FLOAT_STEP, RECORD, Damage
+from naiad.storage.local.journal.files import list_journal, refuse_newer
 from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import SUFFIX
 from naiad.storage.local.layout import RunDirectory

@@ -16,7 +16,7 @@ from naiad import ids
 from naiad.errors import DamagedData
 from naiad.kinds import SERIES, TEXTS
 from naiad.ops import End
-from naiad.storage.base import FLOAT_STEP, Shadowed
+from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.gc import damaged_files
 from naiad.storage.local.ids import read_ticket
@@ -30,12 +30,11 @@ from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
+from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.journal.sums import FileCover
-from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.store import FORMAT, Store
+from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
 from naiad.storage.sql.database import integrity, open_for_reading
 
 Positions = dict[str, tuple[int, bool]]
@@ -55,12 +54,12 @@ def verify(folder: RunDirectory) -> list[Damage]:
     return examine(folder).damages
 
 
-def verify_store(store: Store) -> dict[RunDirectory, list[Damage]]:
+def verify_store(store: Layout) -> dict[RunDirectory, list[Damage]]:
     """The damages of every run, and under the store's own folder those of its ids, keys and format."""
     return {folder: found.damages for folder, found in examine_store(store).items()}
 
 
-def examine_store(store: Store) -> dict[RunDirectory, Findings]:
+def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
     """The same with all that was found."""
     found = {RunDirectory(store.root): Findings(damages=list(_store_damages(store)))}
     for folder in store.folders():
@@ -375,7 +374,7 @@ def _open_files(folder: RunDirectory, positions: Positions, suffix: str) -> list
 # The store's own files
 
 
-def _store_damages(store: Store) -> Iterator[Damage]:
+def _store_damages(store: Layout) -> Iterator[Damage]:
     catalog = CatalogFile(store.root / "catalog.db")
     for what in catalog.damages():
         yield Damage(catalog.path.name, f"{what}; it loses nothing to make it anew with: naiad repair --catalog")

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from naiad.storage.base import Damage
 from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, decode_seal
-from naiad.storage.local.journal.files import Damage, JournalFile, list_journal, read_ops, refuse_newer
+from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, refuse_newer
 from naiad.storage.local.journal.frames import FILE_HEADER, is_summed
 from naiad.storage.local.journal.sums import (
     ENTRY,

@@ -11,26 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from naiad.errors import NewerFormat
+from naiad.storage.base import Damage
 from naiad.storage.local.journal import frames
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
 from naiad.storage.local.journal.sums import FileCover
-
-
-@dataclass(frozen=True)
-class Damage:
-    """Something that is not as it was written: where, what, and the path of the field when it is known."""
-
-    file: str
-    what: str
-    path: str | None = None
-    offset: int | None = None
-    numbers: tuple[int, int] | None = None
-    """Of damage in a segment: the lowest and the highest field number that it can concern; None: any."""
-
-    def __str__(self) -> str:
-        where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
-        field = "" if self.path is None else f' (field "{self.path}")'
-        return f"{where}: {self.what}{field}"
 
 
 class JournalSource(Protocol):

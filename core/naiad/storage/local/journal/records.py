@@ -9,11 +9,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from naiad.storage.base import RECORD
+from naiad.storage.base import RECORD, Damage
 from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.seal import BLOCK
 from naiad.storage.local.journal import segment
-from naiad.storage.local.journal.files import Damage, JournalSource, refuse_newer
+from naiad.storage.local.journal.files import JournalSource, refuse_newer
 from naiad.storage.local.journal.segment import HEADER
 from naiad.storage.local.journal.sums import FileCover, Range
 

@@ -2,63 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from naiad.scalars import from_microseconds
+from naiad.storage.base import Summary
 from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
-from naiad.storage.local.entries import as_stored
-from naiad.storage.sql.values import SHOWN, cell, container, field, fields, shown_cells, tag
+from naiad.storage.sql.values import SHOWN, as_stored, cell, container, field, fields, shown_cells, tag
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
 
-@dataclass(frozen=True)
-class Summary:
-    """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
-
-    `seen` is the last sign of life of its writers.
-    """
-
-    uid: str
-    kind: ContainerKind
-    id: str
-    project: str
-    name: str
-    state: str
-    created: datetime | None
-    modified: datetime | None
-    seen: datetime | None
-    owner: str
-    tags: tuple[str, ...]
-    group_tags: tuple[str, ...]
-    description: str
-    size: float
-    failed: bool
-    custom_run_id: str | None
-    trashed: bool
-    model_id: str | None
-    stage: str | None
-
-
-def summaries(connection: Connection, conditions: Iterable[ColumnElement[bool]]) -> list[Summary]:
-    """The containers of which all conditions hold, the newest first."""
+def summaries(
+    connection: Connection,
+    project: str | None,
+    tags: Sequence[str],
+    state: str | None,
+    kind: ContainerKind | None,
+    is_trashed: bool | None,
+) -> list[Summary]:
+    """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
+    conditions = _has_tags(tags)
+    if kind is not None:
+        conditions.append(container.c.kind == kind.folder)
+    if is_trashed is not None:
+        conditions.append(_is_in_trash() if is_trashed else ~_is_in_trash())
+    if project is not None:
+        conditions.append(container.c.project == project)
+    if state is not None:
+        conditions.append(container.c.state == state)
     names = {number: path for number, path, _kind in fields(connection, field.c.path.like("sys/%"))}
     found = select(*SHOWN).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
     return [_summary(row, names) for row in connection.execute(found)]
 
 
-def has_tag(wanted: Sequence[str]) -> list[ColumnElement[bool]]:
+def _has_tags(wanted: Sequence[str]) -> list[ColumnElement[bool]]:
     """Conditions: the container has each of these, as a tag or as a group tag."""
     tagged = select(tag.c.container).join(field, field.c.number == tag.c.field).where(field.c.path.in_(TAG_PATHS))
     return [container.c.number.in_(tagged.where(tag.c.tag == as_stored(each))) for each in wanted]
 
 
-def is_in_trash() -> ColumnElement[bool]:
+def _is_in_trash() -> ColumnElement[bool]:
     """Condition: the container was put into the trash."""
     trashed = select(cell.c.container).join(field, field.c.number == cell.c.field)
     return container.c.number.in_(trashed.where(field.c.path == "sys/trashed", cell.c.num == 1))

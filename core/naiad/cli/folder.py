@@ -1,0 +1,21 @@
+"""The store as the commands use it that look at its files: only a folder has any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from naiad.cli.run import existing_store
+from naiad.errors import StorageError
+from naiad.storage.local.store import Store
+
+
+def existing_folder(path: Path | None) -> Store:
+    """Return the store to look at, which is a folder.
+
+    Raises:
+        StorageError: there is none.
+    """
+    store = existing_store(path)
+    if not isinstance(store, Store):
+        raise StorageError(f"The store {store} is no folder, so this command has nothing to look at.")
+    return store

@@ -1,0 +1,584 @@
+"""What every back end has to do: a suite of tests for stores, to be derived from. It needs pytest.
+
+    class TestMyStore(StoreTests):
+        def make_store(self, folder):
+            return MyStore(folder)
+
+The tests write as fields do, through `RunWriter`, and compare what readers and the catalog return.
+"""
+
+from __future__ import annotations
+
+import copy
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from naiad.errors import (
+    BeingWritten,
+    ContainerNotFound,
+    FieldConflict,
+    InactiveContainer,
+    InvalidArgument,
+    MissingField,
+    ModelKeyTaken,
+    ProjectExists,
+)
+from naiad.file import File
+from naiad.kinds import DERIVED
+from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
+from naiad.query.tree import Compare, Contains, FieldName, Not
+from naiad.refs import FileRef, incoming
+from naiad.storage.base import Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
+from naiad.storage.container_kinds import MODEL, PROJECT, RUN
+
+ATOMS: dict[str, tuple[str, Plain]] = {
+    "a/bool": ("bool", True),
+    "a/int": ("int", -(2**63)),
+    "a/float": ("float", 0.1),
+    "a/text": ("string", "\N{SNOWMAN}\0 and more"),
+    "a/surrogate": ("string", b"\xed\xa0\x80"),
+    "a/moment": ("datetime", 1_700_000_000_123_456),
+}
+SERIES = "loss"
+
+
+def assign(path: str, kind: str, value: Plain) -> Change:
+    """Return the change that stores an atom."""
+    return Change(path, kind, (Assign(path, kind, value),))
+
+
+def known(**texts: str) -> list[Op]:
+    """Return the first ops of a run, as `init_run` writes them."""
+    facts = {"name": "Untitled", "owner": "me", **texts}
+    ops: list[Op] = [Assign(f"sys/{name}", "string", text, 1.0) for name, text in facts.items()]
+    return [*ops, Assign("sys/creation_time", "datetime", 1_000_000, 1.0), Assign("sys/trashed", "bool", False, 1.0)]
+
+
+def begin(store: Store, project: str = "digits", **texts: str) -> tuple[RunId, RunWriter]:
+    """Begin a run, and return it with its writer."""
+    reservation = store.reserve_run(project)
+    ops = known(id=reservation.id, project=project, **texts)
+    return reservation.run, store.writer(reservation.run, first_ops=ops)
+
+
+def new_series(writer: RunWriter, path: str = SERIES) -> int:
+    """Define a float series, and return the number that its points carry."""
+    [written] = writer.write([Change(path, "float_series", (Define(0, path, fresh=False),), PointColumns([], [], []))])
+    return written.number
+
+
+class StoreTests:
+    """The tests; a class derived from it makes the store."""
+
+    def make_store(self, folder: Path) -> Store:
+        """Return a new and empty store; the folder is the test's own."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        """The store of one test."""
+        return self.make_store(tmp_path)
+
+    @pytest.fixture
+    def run(self, store: Store) -> Iterator[tuple[RunReader, RunWriter]]:
+        """A run that is being written: its reader and its writer."""
+        run, writer = begin(store)
+        yield store.reader(run), writer
+        writer.stop()
+
+    # Ids
+
+    def test_nothing_is_there_at_first(self, store: Store) -> None:
+        """An empty store has no run, no project and an address."""
+        assert not store.has_begun()
+        assert (store.projects(), store.catalog().summaries(kind=None, is_trashed=None)) == ({}, [])
+        assert store.url()
+        with pytest.raises(ContainerNotFound):
+            store.find("DIGITS-1")
+
+    def test_numbers_of_a_project_count_up(self, store: Store) -> None:
+        """Ids are counted for each project, and each is new."""
+        reserved = [store.reserve_run(project) for project in ("digits", "digits", "other", "digits")]
+
+        assert [each.id for each in reserved] == ["DIGITS-1", "DIGITS-2", "OTHER-1", "DIGITS-3"]
+        assert len({each.run for each in reserved}) == 4
+        assert all(each.is_new for each in reserved)
+        assert store.projects() == {"DIGITS": "digits", "OTHER": "other"}
+        assert store.has_begun()
+
+    def test_threads_never_get_the_same_id(self, store: Store) -> None:
+        """Ids are taken exclusively."""
+        found: list[str] = []
+        threads = [threading.Thread(target=lambda: found.append(store.reserve_run("digits").id)) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert len(set(found)) == 16
+
+    def test_custom_id_means_one_run_of_a_project(self, store: Store) -> None:
+        """Who gives the same custom id joins the same run; in another project it is another one."""
+        first, other = store.reserve_run("digits", "job"), store.reserve_run("other", "job")
+        store.writer(first.run, first_ops=known(id=first.id)).stop()
+        again = store.reserve_run("digits", "job")
+
+        assert (first.run, first.id, False) == again
+        assert other.run != first.run
+
+    def test_models_versions_and_projects_have_ids_of_their_own(self, store: Store) -> None:
+        """A model key is taken once; versions are counted; a project is its key."""
+        model = store.reserve_model("digits", "CNN")
+        store.writer(model.run, first_ops=known(id=model.id)).stop()
+        project = store.reserve_project("digits")
+
+        assert (model.id, model.run.kind) == ("DIGITS-CNN", MODEL)
+        assert [store.reserve_version(model.id).id for _ in range(2)] == ["DIGITS-CNN-1", "DIGITS-CNN-2"]
+        assert (project.id, project.run.kind) == ("DIGITS", PROJECT)
+        with pytest.raises(ModelKeyTaken):
+            store.reserve_model("digits", "CNN")
+        with pytest.raises(ProjectExists):
+            store.reserve_project("elsewhere", "DIGITS")
+
+    def test_released_run_leaves_nothing(self, store: Store) -> None:
+        """A container that could not be begun is not there."""
+        reservation = store.reserve_run("digits", "job")
+        store.release(reservation)
+
+        assert not store.exists(reservation.run)
+        assert store.reserve_run("digits", "job").is_new
+
+    def test_run_is_found_by_id_and_uid_and_kind(self, store: Store) -> None:
+        """Both names mean it, for its own kind or any."""
+        run, writer = begin(store)
+        writer.stop()
+
+        assert [run, run, run] == [store.find("DIGITS-1"), store.find(run.uid), store.find("DIGITS-1", RUN)]
+        assert (store.exists(run), store.id_of(run)) == (True, "DIGITS-1")
+        assert store.url(run) != store.url()
+        with pytest.raises(ContainerNotFound):
+            store.find("DIGITS-1", MODEL)
+
+    def test_copy_of_a_store_is_the_same_store(self, store: Store) -> None:
+        """It is copied as it is pickled on the way to another process."""
+        run, writer = begin(store)
+        writer.stop()
+        again = copy.deepcopy(store)
+
+        assert run == again.find("DIGITS-1")
+        assert again.reader(copy.deepcopy(run)).value("sys/id") == "DIGITS-1"
+
+    # Fields
+
+    def test_atoms_of_every_kind_are_read_as_written(self, run: tuple[RunReader, RunWriter]) -> None:
+        """One by one, and all below a namespace."""
+        reader, writer = run
+        writer.write([assign(path, kind, value) for path, (kind, value) in ATOMS.items()])
+
+        assert {path: reader.atom(path) for path in ATOMS} == ATOMS
+        assert reader.atoms("a") == ATOMS
+        assert {path: value for path, (_kind, value) in ATOMS.items()} == reader.values("a")
+        assert {path: kind for path, (kind, _value) in ATOMS.items()}.items() <= reader.kinds().items()
+        assert "a/int" not in reader.atoms("a/in")
+
+    def test_last_assignment_wins(self, run: tuple[RunReader, RunWriter]) -> None:
+        """An atom is replaced, also by its own writer in one change."""
+        reader, writer = run
+        writer.write([assign("x", "int", 1)])
+        writer.write([assign("x", "int", 2), assign("x", "int", 3)])
+
+        assert reader.value("x") == 3
+
+    def test_points_are_ordered_by_step_and_equal_steps_by_arrival(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Values are kept bit for bit, times to the millisecond."""
+        reader, writer = run
+        number = new_series(writer)
+        writer.points(number, [0.5, float("inf"), 0.25], [2, 0.5, 2], [10.0, 11.0, 12.001])
+        writer.points(number, [float("nan")], [1], [9.0])
+        found = reader.points(SERIES)
+
+        assert found.steps.tolist() == [0.5, 1.0, 2.0, 2.0]
+        assert [str(value) for value in found.values.tolist()] == ["inf", "nan", "0.5", "0.25"]
+        assert found.times.tolist() == [11_000, 9_000, 10_000, 12_001]
+        assert (reader.count(SERIES), reader.last(SERIES)) == (4, (2, 0.25, 12_001))
+
+    def test_slot_takes_points_or_sends_them_to_the_writer(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A record that is packed is a point; a slot may also refuse every one."""
+        reader, writer = run
+        number = new_series(writer)
+        reserve, page = writer.point_log.slot
+        at = reserve()
+        try:
+            pack_int(page, at, 7, 0.5, 1.0, number, at)
+        except (struct.error, ValueError, TypeError):  # the slot takes nothing
+            writer.points(number, [0.5], [7], [1.0])
+
+        assert list(zip(*reader.points(SERIES)[:2], strict=True)) == [(7, 0.5)]
+
+    def test_large_steps_stay_exact(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Integers that a float64 cannot hold come back as integers."""
+        reader, writer = run
+        writer.points(new_series(writer), [1.0, 2.0], [2**60 + 1, 3], [1.0, 2.0])
+
+        assert reader.points(SERIES).steps.tolist() == [3, 2**60 + 1]
+
+    def test_empty_series_is_there(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A series without points has no last one."""
+        reader, writer = run
+        new_series(writer)
+
+        assert (reader.kinds()[SERIES], reader.count(SERIES), reader.last(SERIES)) == ("float_series", 0, None)
+        assert len(reader.points(SERIES).values) == 0
+
+    def test_chart_loses_no_spike(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Extremes and number of all points are in its stretches."""
+        reader, writer = run
+        values = [0.0] * 5000
+        values[1234], values[4321] = 9.0, -9.0
+        writer.points(new_series(writer), values, range(5000), [1.0] * 5000)
+        chart = reader.chart(SERIES, buckets=50)
+
+        assert len(chart.steps) <= 200
+        assert (chart.maximum.max(), chart.minimum.min(), chart.finite.sum()) == (9.0, -9.0, 5000)
+
+    def test_config_of_a_series_is_kept(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Limits and unit of a chart."""
+        reader, writer = run
+        new_series(writer)
+        writer.write([Change(SERIES, "float_series", (Configure(SERIES, 0.0, None, "%"),))])
+
+        assert reader.config(SERIES) == (0.0, None, "%")
+
+    def test_texts_are_ordered_by_step(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Of string series and of file series."""
+        reader, writer = run
+        for path, kind in (("log", "string_series"), ("images", "file_series")):
+            ops = Strings(path, ["b", b"\xed\xa0\x80", "a"], [2, 2.5, 1], [5.0, 6.0, 7.0], fresh=False, kind=kind)
+            writer.write([Change(path, kind, (ops,))])
+
+            assert reader.texts(path, kind) == ([1, 2, 2.5], ["a", "b", "\ud800"], [7000, 5000, 6000])
+            assert (reader.count(path), reader.last(path, kind)) == (3, (2.5, "\ud800", 6000))
+
+    def test_printed_bytes_become_lines(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A point a line, its step the number of the line, whatever the pieces are."""
+        reader, writer = run
+        writer.write([Change("out", "string_series", (Strings("out", [], [], [], fresh=False),))])
+        writer.log_printed("out", b"one\ntw", 0)
+        writer.log_printed("out", b"o\nthree\n", 1)
+        found = reader.texts("out")
+
+        assert (found.steps, [text.rstrip("\n") for text in found.texts]) == ([0, 1, 2], ["one", "two", "three"])
+
+    def test_tags_are_added_removed_and_cleared(self, run: tuple[RunReader, RunWriter]) -> None:
+        """In this order within one op: clear, remove, add."""
+        reader, writer = run
+        ops: list[tuple[list[str | bytes], list[str | bytes], bool]]
+        ops = [(["x", "y"], [], False), (["z"], ["x", "z"], False), (["w"], [], True)]
+        for add, remove, clear in ops:
+            writer.write([Change("tags", "string_set", (Tags("tags", add, remove, clear),))])
+            if not clear:
+                assert set(add) <= reader.tags("tags")
+
+        assert {"w"} == reader.tags("tags")
+
+    def test_files_of_a_set_are_added_and_removed(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A folder is removed with all that is in it."""
+        reader, writer = run
+        text = FileRef.of_bytes(b"x").to_text()
+        names = ("a/b", "a/c/d", "ab", "e")
+        writer.write([Change("set", "file_set", (Members("set", dict.fromkeys(names, text), [], clear=False),))])
+        writer.write([Change("set", "file_set", (Members("set", {"f": text}, ["a", "e"], clear=False),))])
+
+        assert {"ab": text, "f": text} == reader.members("set")
+
+    def test_deleted_field_is_gone_and_may_come_back_as_another_kind(self, run: tuple[RunReader, RunWriter]) -> None:
+        """With all its points."""
+        reader, writer = run
+        writer.points(new_series(writer), [1.0], [0], [1.0])
+        writer.write([Change(SERIES, "", (Delete(SERIES),))])
+        with pytest.raises(MissingField):
+            reader.points(SERIES)
+        writer.write([assign(SERIES, "string", "gone")])
+
+        assert reader.atom(SERIES) == ("string", "gone")
+
+    def test_reading_as_another_kind_is_refused(self, run: tuple[RunReader, RunWriter]) -> None:
+        """The error says what is there."""
+        reader, writer = run
+        writer.write([assign("x", "int", 1)])
+
+        for read in (reader.points, reader.tags, reader.members, reader.config):
+            with pytest.raises(FieldConflict):
+                read("x")
+            with pytest.raises(MissingField):
+                read("nothing")
+
+    # Changes
+
+    def test_a_change_is_seen_whole_or_not_at_all(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Two atoms that are always written together are never read apart."""
+        reader, writer = run
+        writer.write([assign("pair/a", "int", 0), assign("pair/b", "int", 0)])
+        seen: list[Mapping[str, Plain]] = []
+
+        def read() -> None:
+            while len(seen) < 40:
+                seen.append(reader.values("pair"))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        number = 0
+        while thread.is_alive():
+            number += 1
+            writer.write([assign("pair/a", "int", number), assign("pair/b", "int", number)])
+        thread.join()
+
+        assert all(each["pair/a"] == each["pair/b"] for each in seen)
+
+    def test_readers_see_all_that_was_accepted(self, store: Store, run: tuple[RunReader, RunWriter]) -> None:
+        """A reader that was opened before and one that is opened after, while the run is written."""
+        reader, writer = run
+        number = new_series(writer)
+        for count in range(1, 50):
+            writer.points(number, [float(count)], [count], [1.0])
+            writer.write([assign("count", "int", count)])
+
+            assert (count, count) == (reader.count(SERIES), reader.value("count"))
+        assert store.reader(reader.run).count(SERIES) == 49
+
+    def test_stopped_writer_takes_nothing(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A second stop does nothing."""
+        reader, writer = run
+        number = new_series(writer)
+        writer.wait()
+        writer.stop()
+        writer.stop()
+
+        with pytest.raises(InactiveContainer):
+            writer.write([assign("x", "int", 1)])
+        with pytest.raises(InactiveContainer):
+            writer.points(number, [1.0], [0], [1.0])
+        with pytest.raises(InactiveContainer):
+            writer.ingest(File(content=b"x" * 10_000, extension=""))
+        assert "x" not in reader.kinds()
+
+    def test_run_is_gone_on_with(self, store: Store) -> None:
+        """The next writer adds to what is there."""
+        run, writer = begin(store)
+        writer.points(new_series(writer), [1.0], [0], [1.0])
+        writer.stop()
+        writer = store.writer(run)
+        writer.points(new_series(writer), [2.0], [1], [2.0])
+        writer.stop()
+
+        assert store.reader(run).points(SERIES).values.tolist() == [1.0, 2.0]
+
+    def test_several_writers_write_one_run(self, store: Store, run: tuple[RunReader, RunWriter]) -> None:
+        """Points of all of them are in the series, and each notices that others write."""
+        reader, first = run
+        second = store.writer(reader.run, role="guest")
+        for writer, value in ((first, 1.0), (second, 2.0)):
+            writer.points(new_series(writer), [value] * 100, range(100), [value] * 100)
+        first.write([assign("x", "int", 1)])
+        second.write([assign("x", "int", 2), assign("y", "int", 2)])
+
+        assert reader.count(SERIES) == 200
+        assert reader.points(SERIES).values.tolist() == [1.0, 2.0] * 100
+        assert (reader.value("x"), reader.value("y")) == (2, 2)
+        assert first.peers_have_written()
+        second.stop()
+
+    def test_lost_points_are_counted(self, run: tuple[RunReader, RunWriter]) -> None:
+        """A run that lacks something says so."""
+        reader, writer = run
+        assert reader.is_incomplete() == 0
+        writer.count_lost()
+
+        assert reader.is_incomplete() == 1
+
+    # State
+
+    @pytest.mark.parametrize("end", ["finished", "failed", "terminated"])
+    def test_state_is_running_and_then_that_of_the_owner(self, store: Store, end: str) -> None:
+        """The end of a guest does not count."""
+        run, writer = begin(store)
+        guest = store.writer(run, role="guest")
+        reader = store.reader(run)
+        states = [reader.state()]
+        writer.stop(end)
+        states.append(reader.state())
+        guest.stop()
+
+        assert ["running", "running", end] == [*states, reader.state()]
+        assert end == reader.value("sys/state")
+        assert {path: reader.kinds()[path] for path in DERIVED} == DERIVED
+
+    def test_later_session_decides_the_state(self, store: Store) -> None:
+        """A run that failed once and was gone on with is what it is now."""
+        run, writer = begin(store)
+        writer.stop("failed")
+        writer = store.writer(run)
+        assert store.reader(run).state() == "running"
+        writer.stop()
+
+        assert store.reader(run).state() == "finished"
+
+    # Files
+
+    @pytest.mark.parametrize("size", [0, 3, 100_000])
+    def test_content_is_stored_as_it_was(self, run: tuple[RunReader, RunWriter], tmp_path: Path, size: int) -> None:
+        """Of bytes, and of a file that is changed afterwards; it is read, opened and copied out."""
+        reader, writer = run
+        content, source = bytes(range(256)) * (size // 256 + 1), tmp_path / "source.bin"
+        content = content[:size]
+        source.write_bytes(content)
+        files = [writer.ingest(File(content=content, extension="bin")), *writer.ingest_all([str(source)])]
+        changes = [
+            Change(f"f{n}", "file", (Assign(f"f{n}", "file", file.to_text()),), content=tuple(incoming([file])))
+            for n, file in enumerate(files)
+        ]
+        writer.write(changes)
+        source.write_bytes(b"changed")
+        writer.wait()
+
+        for number in range(2):
+            file = FileRef.from_text(str(reader.atom(f"f{number}")[1]))
+            reader.copy_file(file, tmp_path / "copy")
+            with reader.open_file(file, is_checked=True) as stream:
+                assert content == stream.read()
+            assert (content, "bin", size) == (reader.read_file(file), file.extension, file.size)
+            assert content == (tmp_path / "copy").read_bytes()
+            assert len(reader.digest(file)) == 64
+
+    def test_stored_file_is_adopted_by_another_run(self, store: Store, run: tuple[RunReader, RunWriter]) -> None:
+        """It stays when the run that it came from is deleted."""
+        reader, writer = run
+        content = b"y" * 50_000
+        file = writer.ingest(File(content=content, extension="bin"))
+        writer.write([Change("f", "file", (Assign("f", "file", file.to_text()),), content=tuple(incoming([file])))])
+        other, second = begin(store)
+        taken = second.adopt(reader, file)
+        second.write([Change("g", "file", (Assign("g", "file", taken.to_text()),), content=tuple(incoming([taken])))])
+        writer.stop()
+        second.stop()
+        store.delete([("DIGITS-1", reader.run)])
+
+        found = store.reader(other)
+        assert content == found.read_file(FileRef.from_text(str(found.atom("g")[1])))
+
+    def test_missing_source_is_refused(self, run: tuple[RunReader, RunWriter], tmp_path: Path) -> None:
+        """And nothing is stored for it."""
+        _reader, writer = run
+
+        with pytest.raises(FileNotFoundError):
+            writer.ingest(File(str(tmp_path / "nothing")))
+
+    # Catalog
+
+    def test_summaries_tell_what_is_known_of_runs(self, store: Store) -> None:
+        """The newest first; those of a project, with tags, in a state, of a kind."""
+        run, writer = begin(store, name="one")
+        writer.write([Change("sys/tags", "string_set", (Tags("sys/tags", ["x", "y"], [], clear=False),))])
+        writer.stop("failed")
+        _run, second = begin(store, "other", name="two")
+        catalog = store.catalog()
+        [one] = catalog.summaries("digits")
+
+        assert (run, "DIGITS-1", "digits", "one", "failed") == (one.run, one.id, one.project, one.name, one.state)
+        assert (one.tags, one.owner, one.trashed) == (("x", "y"), "me", False)
+        assert [each.name for each in catalog.summaries(state="running")] == ["two"]
+        assert [each.name for each in catalog.summaries(tags=["x"])] == ["one"]
+        assert catalog.summaries(kind=MODEL) + catalog.summaries(is_trashed=True) == []
+        second.stop()
+
+    def test_search_filters_sorts_and_limits(self, store: Store) -> None:
+        """By values of atoms, tags and series; runs without a value to sort by come last."""
+        for lr in (0.1, 0.3, 0.2):
+            _run, writer = begin(store)
+            writer.write([assign("lr", "float", lr)])
+            writer.points(new_series(writer), [lr, lr / 2], [0, 1], [1.0, 1.0])
+            writer.write([Change("t", "string_set", (Tags("t", ["all", str(lr)], [], clear=False),))])
+            writer.stop()
+        begin(store)[1].stop()
+        catalog, lr_name = store.catalog(), FieldName("lr", "float")
+
+        def ids(*what: object, **how: object) -> list[str]:
+            return [row.id for row in catalog.search(RUN, "digits", *what, **how).rows]  # type: ignore[arg-type]  # as given
+
+        by_rate = {"sort_by": "lr", "is_ascending": True}
+        assert ids(None, **by_rate) == ["DIGITS-1", "DIGITS-3", "DIGITS-2", "DIGITS-4"]
+        assert ids(Compare(lr_name, "<", 0.25), **by_rate) == ["DIGITS-1", "DIGITS-3"]
+        assert ids(Not(Compare(lr_name, ">", 0.0))) == ["DIGITS-4"]
+        assert ids(Contains(FieldName("t", "string_set"), "0.3")) == ["DIGITS-2"]
+        assert ids(None, sort_by="loss:min", limit=2) == ["DIGITS-2", "DIGITS-3"]
+        assert catalog.search(RUN, "elsewhere", None).rows == []
+        with pytest.raises(InvalidArgument):
+            catalog.search(RUN, "digits", None, sort_by="nothing")
+
+    def test_found_rows_have_the_cells_that_were_asked_for(self, store: Store) -> None:
+        """Of a series all aspects, in the order of `ASPECTS`."""
+        run, writer = begin(store)
+        writer.points(new_series(writer), [1.0, 3.0], [0, 1], [1.0, 1.0])
+        writer.write([assign("n", "int", 2**53 + 1)])
+        writer.stop()
+        catalog = store.catalog()
+        found = catalog.search(RUN, None, None, columns=["loss:min", "n"])
+
+        assert [(run.uid, "DIGITS-1")] == [(row.uid, row.id) for row in found.rows]
+        cells = {key: found.rows[0].cells[number] for number, key in found.fields.items()}
+        assert cells == {("loss", "float_series"): [3.0, 1.0, 3.0, 2.0, 1.0], ("n", "int"): 2**53 + 1}
+        assert cells.items() <= dict(catalog.cells(run)).items()
+
+    def test_catalog_follows_what_is_written_later(self, store: Store) -> None:
+        """Each call sees the runs as they are then."""
+        run, writer = begin(store, name="before")
+        catalog = store.catalog()
+        names = [each.name for each in catalog.summaries()]
+        writer.write([assign("sys/name", "string", "after")])
+        names += [each.name for each in catalog.summaries()]
+        writer.stop()
+        store.delete([("DIGITS-1", run)])
+
+        assert (names, catalog.summaries()) == (["before", "after"], [])
+
+    # The end of runs and projects
+
+    def test_run_that_is_written_is_not_deleted(self, store: Store) -> None:
+        """Then nothing is deleted, and afterwards the id is never given again."""
+        runs = [begin(store) for _ in range(2)]
+        runs[0][1].stop()
+        with pytest.raises(BeingWritten):
+            store.delete([("DIGITS-1", runs[0][0]), ("DIGITS-2", runs[1][0])])
+        assert store.exists(runs[0][0])
+        runs[1][1].stop()
+        store.delete([("DIGITS-1", runs[0][0]), ("DIGITS-2", runs[1][0])])
+
+        assert [store.exists(run) for run, _writer in runs] == [False, False]
+        assert store.reserve_run("digits").id == "DIGITS-3"
+        with pytest.raises(ContainerNotFound):
+            store.find("DIGITS-1")
+
+    def test_project_has_fields_of_its_own(self, store: Store) -> None:
+        """Before anything is written to them, they follow from its name."""
+        begin(store)[1].stop()
+
+        assert store.find_project("digits") is None
+        blank = store.project_reader("digits").values("sys")
+        assert (blank["sys/id"], blank["sys/name"]) == ("DIGITS", "digits")
+        reservation = store.reserve_project("digits")
+        store.writer(reservation.run, first_ops=known(id=reservation.id)).stop()
+        assert reservation.run == store.find_project("digits")
+
+    def test_key_of_a_forgotten_project_is_free(self, store: Store) -> None:
+        """Another project may have it."""
+        run, writer = begin(store)
+        writer.stop()
+        store.delete([("DIGITS-1", run)])
+        store.forget_project("digits")
+
+        assert store.projects() == {}
+        assert store.reserve_run("digits").id == "DIGITS-1"

@@ -1,0 +1,438 @@
+"""A second back end, deliberately small: all that is stored is in dicts of this process.
+
+It shows that runs need nothing of storage but `naiad.storage.base`. Only its catalog is made of `naiad.storage.sql`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from sqlalchemy import Connection
+
+from naiad import clock, ids
+from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken
+from naiad.errors import ProjectExists as KeyExists
+from naiad.file import File
+from naiad.integers import EXACT
+from naiad.kinds import ATOMS, DERIVED, SERIES, TEXTS
+from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
+from naiad.refs import FileRef
+from naiad.scalars import unpack_text
+from naiad.settings import setting
+from naiad.storage import base
+from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
+from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.storage.sql.database import open_in_memory
+from naiad.storage.sql.rows import find
+from naiad.storage.sql.summaries import summaries
+from naiad.storage.sql.values import Entry, Stamp, metadata, put
+
+STORES: dict[str, MemoryStore] = {}
+INLINE = 1000
+ENDS = ("killed", "failed", "terminated", "finished")  # the worst first
+CONTENTS = {"artifact": "hash", "git_ref": "commit_id"}
+Report = Callable[[int], object]
+
+
+def text_of(value: Any) -> Any:
+    return unpack_text(value) if isinstance(value, bytes) else value
+
+
+@dataclass
+class Data:
+    """One field; a point is step, seconds and value."""
+
+    kind: str
+    value: Plain = None
+    points: list[tuple[Any, float, Any]] = field(default_factory=list)
+    tags: set[str] = field(default_factory=set)
+    members: dict[str, str] = field(default_factory=dict)
+    config: tuple[float | None, float | None, str | None] = (None, None, None)
+
+    def cell(self) -> base.Cell:
+        points = sorted(self.points, key=lambda point: point[0])
+        if self.kind == "float_series" and points:
+            values = np.array([value for _step, _at, value in points])
+            finite = values[np.isfinite(values)]
+            facts = (finite.min(), finite.max(), finite.mean(), finite.var()) if len(finite) else (None,) * 4
+            return [None if each is None else float(each) for each in (values[-1], *facts)]
+        if self.kind == "string_series" and points:
+            return text_of(points[-1][2])
+        if self.kind in CONTENTS:
+            return json.loads(str(self.value))[CONTENTS[self.kind]]
+        return sorted(self.tags) if self.kind == "string_set" else text_of(self.value) if self.kind in ATOMS else None
+
+
+class MemoryRun(base.RunReader):
+    """All that is stored of one run, read; `apply` is how writers change it."""
+
+    run = RunId("", RUN)
+    damages: Sequence[base.Damage] = ()
+
+    def __init__(self, store: MemoryStore, run: RunId) -> None:
+        self.store, self.run = store, run
+        self.fields: dict[str, Data] = {}
+        self.writers: list[MemoryWriter] = []
+        self.lock = threading.RLock()
+        self.began = self.modified = clock.now()
+        self.lost = 0
+
+    def at(self, path: str, kind: str, fresh: bool = False) -> Data:
+        known = self.fields.get(path)
+        if known is None or fresh or known.kind != kind:
+            self.fields[path] = known = Data(kind)
+        return known
+
+    def apply(self, op: Op) -> None:
+        if isinstance(op, Define):
+            self.at(op.path, "float_series", op.fresh)
+        elif isinstance(op, Assign):
+            self.at(op.path, op.kind).value = op.value
+        elif isinstance(op, Configure):
+            self.at(op.path, "float_series").config = (op.min, op.max, op.unit)
+        elif isinstance(op, Strings):
+            self.at(op.path, op.kind, op.fresh).points += zip(op.steps, op.times, op.texts, strict=True)
+        elif isinstance(op, Tags):
+            found = self.at(op.path, "string_set")
+            found.tags -= found.tags if op.clear else {text_of(tag) for tag in op.remove}
+            found.tags |= {text_of(tag) for tag in op.add}
+        elif isinstance(op, Members):
+            found = self.at(op.path, "file_set")
+            gone = tuple(f"{name}/" for name in op.remove)
+            kept = {} if op.clear else found.members
+            stay = {n: file for n, file in kept.items() if n not in op.remove and not n.startswith(gone)}
+            found.members = stay | op.add
+        elif isinstance(op, Delete):
+            self.fields.pop(op.path, None)
+
+    def entry(self) -> Entry:
+        values = {path: text_of(value) for path, value in self.values("sys").items()}
+        cells = {(path, data.kind): data.cell() for path, data in self.fields.items()}
+        cells |= {(path, kind): values[path] for path, kind in DERIVED.items()}
+        facts = (values.get(f"sys/{name}") for name in ("id", "project", "state", "creation_time"))
+        return Entry(self.run.uid, self.run.kind.folder, *facts, Stamp("", ""), cells)  # type: ignore[arg-type]  # as they were written
+
+    def kinds(self) -> dict[str, str]:
+        with self.lock:
+            return {path: data.kind for path, data in self.fields.items()} | DERIVED
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        data = self.found(path) if path not in DERIVED else None
+        return (data.kind, data.value) if data else self.atoms("sys")[path]
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        changed = round(self.modified * 1e6)
+        derived: tuple[Plain, ...] = (self.state(), changed, changed, self.modified - self.began, 0.0)
+        found = {path: (kind, value) for (path, kind), value in zip(DERIVED.items(), derived, strict=True)}
+        with self.lock:
+            found |= {path: (data.kind, data.value) for path, data in self.fields.items() if data.kind in ATOMS}
+        return {path: atom for path, atom in found.items() if not prefix or path.startswith(f"{prefix}/")}
+
+    def tags(self, path: str) -> set[str]:
+        return set(self.found(path, "string_set").tags)
+
+    def members(self, path: str) -> dict[str, str]:
+        return dict(self.found(path, "file_set").members)
+
+    def config(self, path: str) -> tuple[float | None, float | None, str | None]:
+        return self.found(path, "float_series").config
+
+    def state(self) -> str:
+        if any(writer.is_active for writer in self.writers):
+            return "running"
+        owners = [(writer.session, writer.end) for writer in self.writers if writer.role == "owner"]
+        return next((end for end in ENDS if owners and (owners[-1][0], end) in owners), "killed")
+
+    def is_incomplete(self) -> int:
+        return self.lost
+
+    def points(self, path: str) -> Points:
+        steps, times, values = self.columns(path, "float_series")
+        is_wide = any(isinstance(step, int) and abs(step) > EXACT for step in steps)
+        milliseconds = np.array([round(time * 1000) for time in times], np.int64)
+        return Points(np.array(steps, np.int64 if is_wide else np.float64), np.array(values, float), milliseconds)
+
+    def texts(self, path: str, *kinds: str) -> Texts:
+        steps, times, texts = self.columns(path, *(kinds or TEXTS))
+        return Texts(steps, [text_of(text) for text in texts], [round(time * 1000) for time in times])
+
+    def chart(self, path: str, buckets: int = 1000) -> Chart:
+        steps, values, _times = self.points(path)
+        cuts = [cut for cut in np.array_split(np.arange(len(values)), min(buckets, len(values)) or 1) if len(cut)]
+        parts = [(steps[cut[0]], part[np.isfinite(part)]) for cut in cuts for part in [values[cut]]]
+        rows = [(s, *((v.min(), v.max(), v.mean()) if len(v) else [np.nan] * 3), len(v)) for s, v in parts]
+        return Chart(*(np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 5)))
+
+    def last(self, path: str, *kinds: str) -> Last | None:
+        steps, times, values = self.columns(path, *(kinds or SERIES))
+        return Last(steps[-1], text_of(values[-1]), round(times[-1] * 1000)) if steps else None
+
+    def count(self, path: str) -> int:
+        return len(self.found(path, *SERIES).points)
+
+    def read_file(self, file: FileRef) -> bytes:
+        content = file.content if file.content is not None else self.store.blobs.get(file.blob)
+        if content is None:
+            raise DamagedData(f"{file.blob} is missing.", file=file.blob, offset=0, what="it is missing")
+        return content
+
+    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
+        return BytesIO(self.read_file(file))
+
+    def copy_file(self, file: FileRef, destination: Path, report: Report = len) -> None:  # type: ignore[assignment]  # is replaced
+        part = destination.with_name(ids.new_uid())
+        part.write_bytes(self.read_file(file))
+        os.replace(part, destination)
+        if report is not len:
+            report(file.size)
+
+    def found(self, path: str, *kinds: str) -> Data:
+        data = self.fields.get(path)
+        if data is None:
+            raise MissingField(f'{self.run.uid} has no field "{path}".', path=path)
+        if kinds and data.kind not in kinds:
+            raise FieldConflict(f'"{path}" is of kind {data.kind} now.', path=path)
+        return data
+
+    def columns(self, path: str, *kinds: str) -> list[list[Any]]:
+        with self.lock:
+            points = sorted(self.found(path, *kinds).points, key=lambda point: point[0])
+        return [[point[place] for point in points] for place in range(3)]
+
+
+class MemoryWriter(base.RunWriter):
+    """One writer of a run. It has no slot, so that all points come by `points`."""
+
+    slot = base.DEAD_SLOT
+    is_degraded = is_raising = False
+    own_folder = None
+    is_active = True
+    end = "killed"
+
+    def __init__(self, run: MemoryRun, role: str) -> None:
+        others = run.writers
+        self.stored, self.role, self.numbers, self.point_log = run, role, [""], self
+        self.session = max((each.session for each in others), default=0) + (run.state() != "running")
+        others.append(self)
+
+    def write(self, changes: Sequence[Change]) -> list[Change]:
+        self.require_active()
+        with self.stored.lock:
+            for op in (op for change in changes for op in change.ops):
+                self.numbers += [op.path] if isinstance(op, Define) else []
+                self.stored.apply(op)
+            self.stored.modified = clock.now()
+            numbers = {path: number for number, path in enumerate(self.numbers)}
+        return [replace(change, number=change.number or numbers.get(change.path, 0)) for change in changes]
+
+    def require_active(self) -> None:
+        if not self.is_active:
+            raise self.stored.run.kind.inactive(f"{self.stored.run.uid} was stopped.")
+
+    def points(self, number: int, values: Iterable[float], steps: Iterable[Any], times: Iterable[float]) -> None:
+        self.require_active()
+        with self.stored.lock:
+            self.stored.at(self.numbers[number], "float_series").points += zip(steps, times, values, strict=True)
+
+    def log_printed(self, path: str, data: bytes, line: int) -> None:
+        with self.stored.lock:
+            lines = {step: text for step, _at, text in self.stored.at(path, "string_series").points}
+            for number, text in enumerate(data.splitlines(keepends=True), line):
+                lines[number] = lines.get(number, b"") + text
+            self.stored.at(path, "string_series").points = [(step, clock.now(), text) for step, text in lines.items()]
+
+    def ingest(self, file: File, report: Report = id) -> FileRef:
+        self.require_active()
+        try:
+            content = file.content if file.path is None else Path(file.path).expanduser().read_bytes()
+        except OSError as error:
+            raise FileNotFound(f"{file.path} cannot be read: {error}") from error
+        report(len(content))
+        if len(content) <= INLINE:
+            return FileRef.of_bytes(content, file.extension)
+        name = hashlib.sha256(content).hexdigest()
+        self.stored.store.blobs[name] = content
+        return FileRef(len(content), file.extension, blob=name)
+
+    def count_lost(self) -> None:
+        self.stored.lost += 1
+
+    def peers_have_written(self) -> bool:
+        return len(self.stored.writers) > 1
+
+    def stop(self, state: str = "finished", seconds: float | None = None) -> None:
+        if self.is_active:
+            self.is_active, self.end = False, state
+
+
+class MemoryCatalog:
+    """The catalog of a store, made anew for each call."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+
+    def connect(self) -> AbstractContextManager[Connection]:
+        engine = open_in_memory()
+        with engine.begin() as connection:
+            metadata.create_all(connection)
+            put(connection, [run.entry() for run in self.store.runs.values()])
+        return engine.begin()
+
+    def summaries(
+        self,
+        project: str | None = None,
+        tags: Sequence[str] = (),
+        state: str | None = None,
+        *,
+        kind: ContainerKind | None = RUN,
+        is_trashed: bool | None = False,
+    ) -> list[base.Summary]:
+        with self.connect() as connection:
+            return summaries(connection, project, tags, state, kind, is_trashed)
+
+    def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> base.Found:
+        with self.connect() as connection:
+            return find(connection, *what, **how)
+
+    def cells(self, run: RunId) -> Mapping[tuple[str, str], base.Cell]:
+        return self.store.runs[run].entry().cells
+
+
+class MemoryStore(base.Store):
+    """The store of a name; there is one in a process."""
+
+    name: str
+    lock: threading.RLock
+    runs: dict[RunId, MemoryRun]
+    ids: dict[str, RunId]
+    keys: dict[str, str]
+    customs: dict[tuple[str, str], str]
+    blobs: dict[str, bytes]
+
+    def __new__(cls, name: str = "memory") -> MemoryStore:
+        store = STORES.get(name)
+        if store is None:
+            store = STORES[name] = super().__new__(cls)
+            store.name, store.lock = name, threading.RLock()
+            store.runs, store.ids, store.keys, store.customs, store.blobs = {}, {}, {}, {}, {}
+        return store
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MemoryStore, (self.name,)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def has_begun(self) -> bool:
+        return bool(self.ids)
+
+    def url(self, run: RunId | None = None) -> str:
+        return f"memory:{self.name}/{run.uid if run else ''}"
+
+    def default_project(self) -> str:
+        return setting("PROJECT") or self.name
+
+    def projects(self) -> dict[str, str]:
+        return dict(self.keys)
+
+    def key(self, project: str, wish: str | None = None) -> str:
+        known = next((key for key, name in self.keys.items() if name == project), None)
+        if known is None:
+            wanted = wish or ids.project_key(project)
+            if wish in self.keys:
+                raise KeyExists(f"The key {wish} is taken.")
+            known = next(key for n in range(1, 1000) if (key := wanted + (str(n) if n > 1 else "")) not in self.keys)
+            self.keys[known] = project
+        return known
+
+    def take(self, kind: ContainerKind, name: str) -> Reservation:
+        run = self.ids.setdefault(name, RunId(ids.new_uid(), kind))
+        return Reservation(run, name, is_new=run not in self.runs)
+
+    def number(self, kind: ContainerKind, prefix: str) -> Reservation:
+        return self.take(kind, next(name for n in count(1) if (name := f"{prefix}-{n}") not in self.ids))
+
+    def reserve_run(self, project: str, custom_run_id: str | None = None) -> Reservation:
+        with self.lock:
+            known = self.customs.get((project, custom_run_id)) if custom_run_id else None
+            name = known or self.number(RUN, self.key(project)).id
+            if custom_run_id:
+                self.customs[project, custom_run_id] = name
+            return self.take(RUN, name)
+
+    def reserve_model(self, project: str, key: str) -> Reservation:
+        found = self.take(MODEL, f"{self.key(project)}-{key}")
+        if not found.is_new:
+            raise ModelKeyTaken(f"There is a model {found.id} already.", key=key, model_id=found.id)
+        return found
+
+    def reserve_version(self, model: str) -> Reservation:
+        with self.lock:
+            return self.number(MODEL_VERSION, model)
+
+    def reserve_project(self, project: str, key: str | None = None) -> Reservation:
+        return self.take(PROJECT, self.key(project, key))
+
+    def release(self, reservation: Reservation) -> None:
+        self.ids.pop(reservation.id, None)
+        self.runs.pop(reservation.run, None)
+
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
+        found = self.ids.get(name) or next((run for run in self.runs if run.uid == name), None)
+        if found is None or found not in self.runs or (kind is not None and found.kind is not kind):
+            kind = kind or RUN
+            raise kind.not_found(f"Store {self} has no {kind.noun} {name!r}.", run_id=name)
+        return found
+
+    def find_project(self, project: str) -> RunId | None:
+        found = self.ids.get(self.key(project))
+        return found if found in self.runs else None
+
+    def id_of(self, run: RunId) -> str:
+        return next((name for name, known in self.ids.items() if known == run), run.uid)
+
+    def exists(self, run: RunId) -> bool:
+        return run in self.runs
+
+    def reader(self, run: RunId) -> MemoryRun:
+        return self.runs.get(run) or MemoryRun(self, run)
+
+    def project_reader(self, project: str) -> MemoryRun:
+        blank = MemoryRun(self, RunId("", PROJECT))
+        facts = {"id": self.key(project), "name": project, "visibility": "priv"}
+        blank.fields = {f"sys/{name}": Data("string", text) for name, text in facts.items()}
+        return blank
+
+    def writer(
+        self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
+    ) -> MemoryWriter:
+        stored = self.runs.setdefault(run, MemoryRun(self, run))
+        for op in first_ops:
+            stored.apply(op)
+        return MemoryWriter(stored, role)
+
+    def catalog(self) -> MemoryCatalog:
+        return MemoryCatalog(self)
+
+    def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
+        for name, run in runs:
+            if self.runs[run].state() == "running":
+                raise BeingWritten(f"{run.kind.title} {name} is being written.", run_id=name)
+        for _name, run in runs:
+            del self.runs[run]
+
+    def forget_project(self, project: str) -> None:
+        key = self.key(project)
+        del self.keys[key]
+        self.ids = {name: run for name, run in self.ids.items() if name.split("-")[0] != key}
