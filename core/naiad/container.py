@@ -1,4 +1,4 @@
-"""The container: what runs, models and projects have in common, from opening in a store to the end."""
+"""The container: the base of runs, models and projects, from opening in a store to the end."""
 
 from __future__ import annotations
 

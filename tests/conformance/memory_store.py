@@ -25,7 +25,7 @@ from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound,
 from naiad.errors import ProjectExists as KeyExists
 from naiad.file import File
 from naiad.integers import EXACT
-from naiad.kinds import ATOMS, DERIVED, SERIES, TEXTS
+from naiad.kinds import ATOMS, DERIVED, FILES, KINDS, LINES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.refs import FileRef
 from naiad.scalars import unpack_text
@@ -41,7 +41,6 @@ from naiad.storage.sql.values import Entry, Stamp, metadata, put
 STORES: dict[str, MemoryStore] = {}
 INLINE = 1000
 ENDS = ("killed", "failed", "terminated", "finished")  # the worst first
-CONTENTS = {"artifact": "hash", "git_ref": "commit_id"}
 Report = Callable[[int], object]
 
 
@@ -61,17 +60,16 @@ class Data:
     config: tuple[float | None, float | None, str | None] = (None, None, None)
 
     def cell(self) -> base.Cell:
-        points = sorted(self.points, key=lambda point: point[0])
-        if self.kind == "float_series" and points:
+        row, points = KINDS[self.kind], sorted(self.points, key=lambda point: point[0])
+        if row.aspects and points:
             values = np.array([value for _step, _at, value in points])
             finite = values[np.isfinite(values)]
             facts = (finite.min(), finite.max(), finite.mean(), finite.var()) if len(finite) else (None,) * 4
             return [None if each is None else float(each) for each in (values[-1], *facts)]
-        if self.kind == "string_series" and points:
-            return text_of(points[-1][2])
-        if self.kind in CONTENTS:
-            return json.loads(str(self.value))[CONTENTS[self.kind]]
-        return sorted(self.tags) if self.kind == "string_set" else text_of(self.value) if self.kind in ATOMS else None
+        if row.shape == "tags":
+            return sorted(self.tags)
+        value = text_of(points[-1][2] if points else self.value)
+        return json.loads(value)[row.fact] if row.fact and value else None if self.kind in FILES else value
 
 
 class MemoryRun(base.RunReader):
@@ -96,19 +94,19 @@ class MemoryRun(base.RunReader):
 
     def apply(self, op: Op) -> None:
         if isinstance(op, Define):
-            self.at(op.path, "float_series", op.fresh)
+            self.at(op.path, POINTS, op.fresh)
         elif isinstance(op, Assign):
             self.at(op.path, op.kind).value = op.value
         elif isinstance(op, Configure):
-            self.at(op.path, "float_series").config = (op.min, op.max, op.unit)
+            self.at(op.path, POINTS).config = (op.min, op.max, op.unit)
         elif isinstance(op, Strings):
             self.at(op.path, op.kind, op.fresh).points += zip(op.steps, op.times, op.texts, strict=True)
         elif isinstance(op, Tags):
-            found = self.at(op.path, "string_set")
+            found = self.at(op.path, TAGS)
             found.tags -= found.tags if op.clear else {text_of(tag) for tag in op.remove}
             found.tags |= {text_of(tag) for tag in op.add}
         elif isinstance(op, Members):
-            found = self.at(op.path, "file_set")
+            found = self.at(op.path, MEMBERS)
             gone = tuple(f"{name}/" for name in op.remove)
             kept = {} if op.clear else found.members
             stay = {n: file for n, file in kept.items() if n not in op.remove and not n.startswith(gone)}
@@ -140,13 +138,13 @@ class MemoryRun(base.RunReader):
         return {path: atom for path, atom in found.items() if not prefix or path.startswith(f"{prefix}/")}
 
     def tags(self, path: str) -> set[str]:
-        return set(self.found(path, "string_set").tags)
+        return set(self.found(path, TAGS).tags)
 
     def members(self, path: str) -> dict[str, str]:
-        return dict(self.found(path, "file_set").members)
+        return dict(self.found(path, MEMBERS).members)
 
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
-        return self.found(path, "float_series").config
+        return self.found(path, POINTS).config
 
     def state(self) -> str:
         if any(writer.is_active for writer in self.writers):
@@ -158,7 +156,7 @@ class MemoryRun(base.RunReader):
         return self.lost
 
     def points(self, path: str) -> Points:
-        steps, times, values = self.columns(path, "float_series")
+        steps, times, values = self.columns(path, POINTS)
         is_wide = any(isinstance(step, int) and abs(step) > EXACT for step in steps)
         milliseconds = np.array([round(time * 1000) for time in times], np.int64)
         return Points(np.array(steps, np.int64 if is_wide else np.float64), np.array(values, float), milliseconds)
@@ -243,14 +241,14 @@ class MemoryWriter(base.RunWriter):
     def points(self, number: int, values: Iterable[float], steps: Iterable[Any], times: Iterable[float]) -> None:
         self.require_active()
         with self.stored.lock:
-            self.stored.at(self.numbers[number], "float_series").points += zip(steps, times, values, strict=True)
+            self.stored.at(self.numbers[number], POINTS).points += zip(steps, times, values, strict=True)
 
     def log_printed(self, path: str, data: bytes, line: int) -> None:
         with self.stored.lock:
-            lines = {step: text for step, _at, text in self.stored.at(path, "string_series").points}
+            lines = {step: text for step, _at, text in self.stored.at(path, LINES).points}
             for number, text in enumerate(data.splitlines(keepends=True), line):
                 lines[number] = lines.get(number, b"") + text
-            self.stored.at(path, "string_series").points = [(step, clock.now(), text) for step, text in lines.items()]
+            self.stored.at(path, LINES).points = [(step, clock.now(), text) for step, text in lines.items()]
 
     def ingest(self, file: File, report: Report = id) -> FileRef:
         self.require_active()

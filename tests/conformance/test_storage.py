@@ -15,6 +15,7 @@ import naiad
 from naiad import trash
 from naiad.errors import NaiadTypeError
 from naiad.fields.registry import FIELDS
+from naiad.histogram import Histogram
 from naiad.storage.base import Store
 from naiad.storage.opening import locate
 from naiad.testing.storage import StoreTests
@@ -51,6 +52,7 @@ def run_with_everything(place: Store, folder: Path) -> str:
         run["params"] = {"lr": 0.1, "layers": 3, "is_deep": True, "at": MOMENT, "text": "x"}
         run["loss"].extend([0.5, 0.25, 0.75], steps=[0, 2, 1])
         run["log"].extend(["one", "two"])
+        run["weights"].append(Histogram([0, 1, 2], counts=[5, 3]))
         run["images"].append(File.from_content(b"\x89PNG" * 2000, extension="png"), name="first")
         run["model"].upload(File.from_content(b"m" * 5000, extension="bin"))
         run["files"].upload_files(str(folder))

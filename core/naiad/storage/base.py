@@ -116,7 +116,7 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as it was written: where, what, and the path of the field when it is known."""
+    """Damage of stored data: its place, a description, and the path of the field if that is known."""
 
     file: str
     what: str
@@ -293,7 +293,7 @@ class RunReader(Protocol):
         """Return the kind of every field that is shown, by path."""
 
     def shadowed(self) -> list[Shadowed]:
-        """Return the fields that are stored and not shown: two processes defined what cannot be side by side."""
+        """Return the fields that are stored and not shown: two processes defined conflicting ones."""
         return []
 
     def value(self, path: str) -> Plain:
@@ -351,7 +351,7 @@ class RunReader(Protocol):
         """Return the content of a stored file, checked."""
 
     def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
-        """Return the content of a stored file to read; `is_checked`: raise at its end if it is not what was stored."""
+        """Open the content of a stored file; `is_checked`: reading it to its end raises if it is damaged."""
 
     def copy_file(self, file: FileRef, destination: Path, report: Report = ...) -> None:
         """Make a file of the user's with this content, checked. It appears whole or not at all."""

@@ -1,4 +1,4 @@
-"""What every back end has to do: a suite of tests for stores, to be derived from. It needs pytest.
+"""Conformance tests for stores: a back end derives from `StoreTests`. They need pytest.
 
     class TestMyStore(StoreTests):
         def make_store(self, folder):
@@ -13,6 +13,7 @@ import copy
 import struct
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from naiad.errors import (
     ProjectExists,
 )
 from naiad.file import File
-from naiad.kinds import DERIVED
+from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
@@ -36,12 +37,12 @@ from naiad.storage.base import Change, PointColumns, RunId, RunReader, RunWriter
 from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 
 ATOMS: dict[str, tuple[str, Plain]] = {
-    "a/bool": ("bool", True),
-    "a/int": ("int", -(2**63)),
-    "a/float": ("float", 0.1),
-    "a/text": ("string", "\N{SNOWMAN}\0 and more"),
-    "a/surrogate": ("string", b"\xed\xa0\x80"),
-    "a/moment": ("datetime", 1_700_000_000_123_456),
+    "a/bool": (ATOM_OF[bool], True),
+    "a/int": (ATOM_OF[int], -(2**63)),
+    "a/float": (ATOM_OF[float], 0.1),
+    "a/text": (ATOM_OF[str], "\N{SNOWMAN}\0 and more"),
+    "a/surrogate": (ATOM_OF[str], b"\xed\xa0\x80"),
+    "a/moment": (ATOM_OF[datetime], 1_700_000_000_123_456),
 }
 SERIES = "loss"
 
@@ -54,8 +55,12 @@ def assign(path: str, kind: str, value: Plain) -> Change:
 def known(**texts: str) -> list[Op]:
     """Return the first ops of a run, as `init_run` writes them."""
     facts = {"name": "Untitled", "owner": "me", **texts}
-    ops: list[Op] = [Assign(f"sys/{name}", "string", text, 1.0) for name, text in facts.items()]
-    return [*ops, Assign("sys/creation_time", "datetime", 1_000_000, 1.0), Assign("sys/trashed", "bool", False, 1.0)]
+    ops: list[Op] = [Assign(f"sys/{name}", ATOM_OF[str], text, 1.0) for name, text in facts.items()]
+    return [
+        *ops,
+        Assign("sys/creation_time", ATOM_OF[datetime], 1_000_000, 1.0),
+        Assign("sys/trashed", ATOM_OF[bool], False, 1.0),
+    ]
 
 
 def begin(store: Store, project: str = "digits", **texts: str) -> tuple[RunId, RunWriter]:
@@ -67,7 +72,7 @@ def begin(store: Store, project: str = "digits", **texts: str) -> tuple[RunId, R
 
 def new_series(writer: RunWriter, path: str = SERIES) -> int:
     """Define a float series, and return the number that its points carry."""
-    [written] = writer.write([Change(path, "float_series", (Define(0, path, fresh=False),), PointColumns([], [], []))])
+    [written] = writer.write([Change(path, POINTS, (Define(0, path, fresh=False),), PointColumns([], [], []))])
     return written.number
 
 
@@ -188,8 +193,8 @@ class StoreTests:
     def test_last_assignment_wins(self, run: tuple[RunReader, RunWriter]) -> None:
         """An atom is replaced, also by its own writer in one change."""
         reader, writer = run
-        writer.write([assign("x", "int", 1)])
-        writer.write([assign("x", "int", 2), assign("x", "int", 3)])
+        writer.write([assign("x", ATOM_OF[int], 1)])
+        writer.write([assign("x", ATOM_OF[int], 2), assign("x", ATOM_OF[int], 3)])
 
         assert reader.value("x") == 3
 
@@ -231,7 +236,7 @@ class StoreTests:
         reader, writer = run
         new_series(writer)
 
-        assert (reader.kinds()[SERIES], reader.count(SERIES), reader.last(SERIES)) == ("float_series", 0, None)
+        assert (reader.kinds()[SERIES], reader.count(SERIES), reader.last(SERIES)) == (POINTS, 0, None)
         assert len(reader.points(SERIES).values) == 0
 
     def test_chart_loses_no_spike(self, run: tuple[RunReader, RunWriter]) -> None:
@@ -249,14 +254,15 @@ class StoreTests:
         """Limits and unit of a chart."""
         reader, writer = run
         new_series(writer)
-        writer.write([Change(SERIES, "float_series", (Configure(SERIES, 0.0, None, "%"),))])
+        writer.write([Change(SERIES, POINTS, (Configure(SERIES, 0.0, None, "%"),))])
 
         assert reader.config(SERIES) == (0.0, None, "%")
 
     def test_texts_are_ordered_by_step(self, run: tuple[RunReader, RunWriter]) -> None:
         """Of string series and of file series."""
         reader, writer = run
-        for path, kind in (("log", "string_series"), ("images", "file_series")):
+        for number, kind in enumerate(sorted(TEXTS)):
+            path = f"texts/{number}"
             ops = Strings(path, ["b", b"\xed\xa0\x80", "a"], [2, 2.5, 1], [5.0, 6.0, 7.0], fresh=False, kind=kind)
             writer.write([Change(path, kind, (ops,))])
 
@@ -264,9 +270,9 @@ class StoreTests:
             assert (reader.count(path), reader.last(path, kind)) == (3, (2.5, "\ud800", 6000))
 
     def test_printed_bytes_become_lines(self, run: tuple[RunReader, RunWriter]) -> None:
-        """A point a line, its step the number of the line, whatever the pieces are."""
+        """A point a line, its step the number of the line, however the bytes are cut."""
         reader, writer = run
-        writer.write([Change("out", "string_series", (Strings("out", [], [], [], fresh=False),))])
+        writer.write([Change("out", LINES, (Strings("out", [], [], [], fresh=False),))])
         writer.log_printed("out", b"one\ntw", 0)
         writer.log_printed("out", b"o\nthree\n", 1)
         found = reader.texts("out")
@@ -279,7 +285,7 @@ class StoreTests:
         ops: list[tuple[list[str | bytes], list[str | bytes], bool]]
         ops = [(["x", "y"], [], False), (["z"], ["x", "z"], False), (["w"], [], True)]
         for add, remove, clear in ops:
-            writer.write([Change("tags", "string_set", (Tags("tags", add, remove, clear),))])
+            writer.write([Change("tags", TAGS, (Tags("tags", add, remove, clear),))])
             if not clear:
                 assert set(add) <= reader.tags("tags")
 
@@ -290,8 +296,8 @@ class StoreTests:
         reader, writer = run
         text = FileRef.of_bytes(b"x").to_text()
         names = ("a/b", "a/c/d", "ab", "e")
-        writer.write([Change("set", "file_set", (Members("set", dict.fromkeys(names, text), [], clear=False),))])
-        writer.write([Change("set", "file_set", (Members("set", {"f": text}, ["a", "e"], clear=False),))])
+        writer.write([Change("set", MEMBERS, (Members("set", dict.fromkeys(names, text), [], clear=False),))])
+        writer.write([Change("set", MEMBERS, (Members("set", {"f": text}, ["a", "e"], clear=False),))])
 
         assert {"ab": text, "f": text} == reader.members("set")
 
@@ -302,14 +308,14 @@ class StoreTests:
         writer.write([Change(SERIES, "", (Delete(SERIES),))])
         with pytest.raises(MissingField):
             reader.points(SERIES)
-        writer.write([assign(SERIES, "string", "gone")])
+        writer.write([assign(SERIES, ATOM_OF[str], "gone")])
 
-        assert reader.atom(SERIES) == ("string", "gone")
+        assert reader.atom(SERIES) == (ATOM_OF[str], "gone")
 
     def test_reading_as_another_kind_is_refused(self, run: tuple[RunReader, RunWriter]) -> None:
-        """The error says what is there."""
+        """A reader never takes one kind for another."""
         reader, writer = run
-        writer.write([assign("x", "int", 1)])
+        writer.write([assign("x", ATOM_OF[int], 1)])
 
         for read in (reader.points, reader.tags, reader.members, reader.config):
             with pytest.raises(FieldConflict):
@@ -322,7 +328,7 @@ class StoreTests:
     def test_a_change_is_seen_whole_or_not_at_all(self, run: tuple[RunReader, RunWriter]) -> None:
         """Two atoms that are always written together are never read apart."""
         reader, writer = run
-        writer.write([assign("pair/a", "int", 0), assign("pair/b", "int", 0)])
+        writer.write([assign("pair/a", ATOM_OF[int], 0), assign("pair/b", ATOM_OF[int], 0)])
         seen: list[Mapping[str, Plain]] = []
 
         def read() -> None:
@@ -334,7 +340,7 @@ class StoreTests:
         number = 0
         while thread.is_alive():
             number += 1
-            writer.write([assign("pair/a", "int", number), assign("pair/b", "int", number)])
+            writer.write([assign("pair/a", ATOM_OF[int], number), assign("pair/b", ATOM_OF[int], number)])
         thread.join()
 
         assert all(each["pair/a"] == each["pair/b"] for each in seen)
@@ -345,7 +351,7 @@ class StoreTests:
         number = new_series(writer)
         for count in range(1, 50):
             writer.points(number, [float(count)], [count], [1.0])
-            writer.write([assign("count", "int", count)])
+            writer.write([assign("count", ATOM_OF[int], count)])
 
             assert (count, count) == (reader.count(SERIES), reader.value("count"))
         assert store.reader(reader.run).count(SERIES) == 49
@@ -359,7 +365,7 @@ class StoreTests:
         writer.stop()
 
         with pytest.raises(InactiveContainer):
-            writer.write([assign("x", "int", 1)])
+            writer.write([assign("x", ATOM_OF[int], 1)])
         with pytest.raises(InactiveContainer):
             writer.points(number, [1.0], [0], [1.0])
         with pytest.raises(InactiveContainer):
@@ -367,7 +373,7 @@ class StoreTests:
         assert "x" not in reader.kinds()
 
     def test_run_is_gone_on_with(self, store: Store) -> None:
-        """The next writer adds to what is there."""
+        """The next writer adds to the fields that are there."""
         run, writer = begin(store)
         writer.points(new_series(writer), [1.0], [0], [1.0])
         writer.stop()
@@ -383,8 +389,8 @@ class StoreTests:
         second = store.writer(reader.run, role="guest")
         for writer, value in ((first, 1.0), (second, 2.0)):
             writer.points(new_series(writer), [value] * 100, range(100), [value] * 100)
-        first.write([assign("x", "int", 1)])
-        second.write([assign("x", "int", 2), assign("y", "int", 2)])
+        first.write([assign("x", ATOM_OF[int], 1)])
+        second.write([assign("x", ATOM_OF[int], 2), assign("y", ATOM_OF[int], 2)])
 
         assert reader.count(SERIES) == 200
         assert reader.points(SERIES).values.tolist() == [1.0, 2.0] * 100
@@ -418,7 +424,7 @@ class StoreTests:
         assert {path: reader.kinds()[path] for path in DERIVED} == DERIVED
 
     def test_later_session_decides_the_state(self, store: Store) -> None:
-        """A run that failed once and was gone on with is what it is now."""
+        """A run that failed once and was resumed has the state of its last session."""
         run, writer = begin(store)
         writer.stop("failed")
         writer = store.writer(run)
@@ -438,7 +444,9 @@ class StoreTests:
         source.write_bytes(content)
         files = [writer.ingest(File(content=content, extension="bin")), *writer.ingest_all([str(source)])]
         changes = [
-            Change(f"f{n}", "file", (Assign(f"f{n}", "file", file.to_text()),), content=tuple(incoming([file])))
+            Change(
+                f"f{n}", FileRef.kind, (Assign(f"f{n}", FileRef.kind, file.to_text()),), content=tuple(incoming([file]))
+            )
             for n, file in enumerate(files)
         ]
         writer.write(changes)
@@ -459,10 +467,14 @@ class StoreTests:
         reader, writer = run
         content = b"y" * 50_000
         file = writer.ingest(File(content=content, extension="bin"))
-        writer.write([Change("f", "file", (Assign("f", "file", file.to_text()),), content=tuple(incoming([file])))])
+        writer.write(
+            [Change("f", FileRef.kind, (Assign("f", FileRef.kind, file.to_text()),), content=tuple(incoming([file])))]
+        )
         other, second = begin(store)
         taken = second.adopt(reader, file)
-        second.write([Change("g", "file", (Assign("g", "file", taken.to_text()),), content=tuple(incoming([taken])))])
+        second.write(
+            [Change("g", FileRef.kind, (Assign("g", FileRef.kind, taken.to_text()),), content=tuple(incoming([taken])))]
+        )
         writer.stop()
         second.stop()
         store.delete([("DIGITS-1", reader.run)])
@@ -479,10 +491,10 @@ class StoreTests:
 
     # Catalog
 
-    def test_summaries_tell_what_is_known_of_runs(self, store: Store) -> None:
+    def test_summaries_show_the_facts_of_runs(self, store: Store) -> None:
         """The newest first; those of a project, with tags, in a state, of a kind."""
         run, writer = begin(store, name="one")
-        writer.write([Change("sys/tags", "string_set", (Tags("sys/tags", ["x", "y"], [], clear=False),))])
+        writer.write([Change("sys/tags", TAGS, (Tags("sys/tags", ["x", "y"], [], clear=False),))])
         writer.stop("failed")
         _run, second = begin(store, "other", name="two")
         catalog = store.catalog()
@@ -499,12 +511,12 @@ class StoreTests:
         """By values of atoms, tags and series; runs without a value to sort by come last."""
         for lr in (0.1, 0.3, 0.2):
             _run, writer = begin(store)
-            writer.write([assign("lr", "float", lr)])
+            writer.write([assign("lr", ATOM_OF[float], lr)])
             writer.points(new_series(writer), [lr, lr / 2], [0, 1], [1.0, 1.0])
-            writer.write([Change("t", "string_set", (Tags("t", ["all", str(lr)], [], clear=False),))])
+            writer.write([Change("t", TAGS, (Tags("t", ["all", str(lr)], [], clear=False),))])
             writer.stop()
         begin(store)[1].stop()
-        catalog, lr_name = store.catalog(), FieldName("lr", "float")
+        catalog, lr_name = store.catalog(), FieldName("lr", ATOM_OF[float])
 
         def ids(*what: object, **how: object) -> list[str]:
             return [row.id for row in catalog.search(RUN, "digits", *what, **how).rows]  # type: ignore[arg-type]  # as given
@@ -513,7 +525,7 @@ class StoreTests:
         assert ids(None, **by_rate) == ["DIGITS-1", "DIGITS-3", "DIGITS-2", "DIGITS-4"]
         assert ids(Compare(lr_name, "<", 0.25), **by_rate) == ["DIGITS-1", "DIGITS-3"]
         assert ids(Not(Compare(lr_name, ">", 0.0))) == ["DIGITS-4"]
-        assert ids(Contains(FieldName("t", "string_set"), "0.3")) == ["DIGITS-2"]
+        assert ids(Contains(FieldName("t", TAGS), "0.3")) == ["DIGITS-2"]
         assert ids(None, sort_by="loss:min", limit=2) == ["DIGITS-2", "DIGITS-3"]
         assert catalog.search(RUN, "elsewhere", None).rows == []
         with pytest.raises(InvalidArgument):
@@ -523,22 +535,22 @@ class StoreTests:
         """Of a series all aspects, in the order of `ASPECTS`."""
         run, writer = begin(store)
         writer.points(new_series(writer), [1.0, 3.0], [0, 1], [1.0, 1.0])
-        writer.write([assign("n", "int", 2**53 + 1)])
+        writer.write([assign("n", ATOM_OF[int], 2**53 + 1)])
         writer.stop()
         catalog = store.catalog()
         found = catalog.search(RUN, None, None, columns=["loss:min", "n"])
 
         assert [(run.uid, "DIGITS-1")] == [(row.uid, row.id) for row in found.rows]
         cells = {key: found.rows[0].cells[number] for number, key in found.fields.items()}
-        assert cells == {("loss", "float_series"): [3.0, 1.0, 3.0, 2.0, 1.0], ("n", "int"): 2**53 + 1}
+        assert cells == {("loss", POINTS): [3.0, 1.0, 3.0, 2.0, 1.0], ("n", ATOM_OF[int]): 2**53 + 1}
         assert cells.items() <= dict(catalog.cells(run)).items()
 
-    def test_catalog_follows_what_is_written_later(self, store: Store) -> None:
+    def test_catalog_follows_later_writes(self, store: Store) -> None:
         """Each call sees the runs as they are then."""
         run, writer = begin(store, name="before")
         catalog = store.catalog()
         names = [each.name for each in catalog.summaries()]
-        writer.write([assign("sys/name", "string", "after")])
+        writer.write([assign("sys/name", ATOM_OF[str], "after")])
         names += [each.name for each in catalog.summaries()]
         writer.stop()
         store.delete([("DIGITS-1", run)])

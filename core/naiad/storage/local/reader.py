@@ -158,7 +158,7 @@ class Reader:
         return files.read_stored(self, file)
 
     def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
-        """The content of a stored file to read; `is_checked`: what is not what was stored raises at its end.
+        """The content of a stored file to read; `is_checked`: damage raises at its end.
 
         Raises:
             DamagedData: it is missing.
