@@ -56,7 +56,7 @@ def test_series_removed_by_others_begins_anew_after_sync(run: naiad.Run, other: 
 def test_nothing_is_forgotten_while_the_disk_refuses(run: naiad.Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run["a"] = 1
     run["x"].append(0.5)
-    monkeypatch.setattr(run._session.writer.journal, "is_troubled", True)
+    monkeypatch.setattr(run._session.writer.journal.directory, "is_troubled", True)
     monkeypatch.setattr(run._session.reader, "kinds", dict)
 
     run._session.refresh()

@@ -334,7 +334,7 @@ def test_tracking_goes_on_from_what_waits_for_the_disk(
     run["data"].track_files(str(data))
     before = listed(run)
     with monkeypatch.context() as patch:
-        patch.setattr(run._session.writer.journal, "is_troubled", True)
+        patch.setattr(run._session.writer.journal.directory, "is_troubled", True)
         patch.setattr(run._session.reader, "atom", unknown)
         run["data"].track_files(str(tmp_path / "more"))
 
