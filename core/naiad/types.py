@@ -302,7 +302,10 @@ class Artifact(Value):
     hash: str | None
     files: tuple[TrackedFile, ...] | None = field(repr=False)
 
-    def __init__(self, value: str | None = None, files: tuple[TrackedFile, ...] | None = None) -> None:
+    def __init__(
+        self, value: str | None = None, files: tuple[TrackedFile, ...] | None = None, *, hash: str | None = None
+    ) -> None:
+        value = hash if value is None else value  # dataclasses.replace() gives each field by its name
         if value is not None and not _sha256.fullmatch(str(value)):
             raise NaiadValueError(f"The hash of an artifact has 64 hexadecimal digits, and {shown(value)} has not.")
         object.__setattr__(self, "hash", value)

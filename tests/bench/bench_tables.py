@@ -42,12 +42,11 @@ def filled(place: Path, numbers: np.ndarray[Any, np.dtype[np.float64]]) -> Store
     (place / "runs").mkdir()
     os.utime(place / "runs", (1, 1))
     catalog = store.catalog()
-    engine = catalog._opened()
     for start in range(0, len(numbers), 10_000):
-        with engine.begin() as connection:
+        with catalog._transaction(is_writing=True) as connection:
             put(connection, list(entries(start, numbers[start : start + 10_000])))
     catalog_module._looked[place] = float("inf")  # there are no folders to look at
-    with engine.begin() as connection:
+    with catalog._transaction(is_writing=True) as connection:
         connection.execute(update(about).values(listed=catalog._listed()))
         connection.execute(select(container.c.number)).fetchone()
     return store

@@ -30,7 +30,6 @@ LEFT_OUT = {
     "details": "a part of an answer of the server",
     "extra_info": "a part of the client's message",
     "filter_unsupported_values": "nothing is filtered: NaN and Inf are kept",
-    "get_url": "of the base class alone; each of the four containers has it",
     "getter": "a step of the client's requests",
     "is_unsupported_float_with_warn": "nothing is filtered: NaN and Inf are kept",
     "MAX_VALUE_LENGTH": "texts are not cut",
