@@ -312,12 +312,14 @@ def _columns(given: object) -> list[str] | None:
 
 
 def _is_whole(value: object) -> bool:
-    """Whether it counts: an int or one of NumPy's, but no truth value."""
+    """Whether a value counts: an int or one of NumPy's, but no truth value."""
+    if type(value).__name__ in ("bool", "bool_"):  # also NumPy's, which older releases take for a number
+        return False
     try:
         operator.index(value)  # type: ignore[arg-type]  # what is no number raises
     except TypeError:
         return False
-    return not isinstance(value, bool)
+    return True
 
 
 def _is_bar(value: object) -> bool:

@@ -72,7 +72,7 @@ def test_cells_of_a_frame(project: naiad.Project) -> None:
     assert [True, False, False] == frame["flag"].tolist()
     assert [2.0] * 3 == frame["train/loss"].tolist()
     assert ["ended 1", "ended 2", "ended 3"] == frame["train/log"].tolist()
-    assert [datetime(2024, 2, 6, 5)] * 3 == frame["born"].dt.to_pydatetime().tolist()
+    assert [datetime(2024, 2, 6, 5)] * 3 == [each.to_pydatetime() for each in frame["born"]]
     assert ["all,t1", "all,t2", "all,t3"] == frame["sys/tags"].tolist()
     assert ["Inactive"] * 3 == frame["sys/state"].tolist()
     assert [True, True, False] == frame["only"].isna().tolist()
