@@ -313,8 +313,8 @@ def _columns(given: object) -> list[str] | None:
 
 def _is_whole(value: object) -> bool:
     """Whether a value counts: an int or one of NumPy's, but no truth value."""
-    if type(value).__name__ in ("bool", "bool_"):  # also NumPy's, which older releases take for a number
-        return False
+    if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
+        return False  # NumPy's too, which its older releases take for a number
     try:
         operator.index(value)  # type: ignore[arg-type]  # what is no number raises
     except TypeError:
