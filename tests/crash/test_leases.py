@@ -217,8 +217,8 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
     assert 0 == verify(store)[0]
 
 
-# Where the index is damaged beside its log, SQLite now and then answers with an I/O error, and --take-over ends with it:
-# an open fault. Run it with -m slow.
+# Where the index is damaged beside its log, SQLite now and then gives an I/O error, and --take-over ends with it: an
+# open fault. Run it with -m slow.
 @pytest.mark.parametrize("damaged", ["seg", "ops", pytest.param("run.db", marks=pytest.mark.slow)])
 def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_doubles_nothing_more(
     damaged: str, store: Path, start: Callable[..., subprocess.Popen[str]]
