@@ -249,7 +249,7 @@ def _page(value: object, options: Mapping[str, object]) -> File | None:
 def _shown_page(value: object, show: Callable[[], object]) -> str | None:
     try:
         body = show()
-    except Exception as problem:
+    except Exception as problem:  # code of any library, whose error is the answer to the user
         name = type(value).__name__
         raise NaiadTypeError(
             f"A {name} makes no page, as its _repr_html_() failed: {problem!r}.", value=value

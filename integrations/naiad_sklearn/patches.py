@@ -188,7 +188,7 @@ def _watched(method: Method) -> Method:
             began = perf_counter()
             try:
                 result = method(self, *args, **kwargs)
-            except BaseException as error:
+            except BaseException as error:  # it is noted, and goes on
                 for place in places:
                     with Attempt("naiad_sklearn", place, "log the end of a fit"):
                         fits.fail(place, error, perf_counter() - began)

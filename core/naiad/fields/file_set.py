@@ -200,7 +200,7 @@ def _adopted(session: FieldSession, given: dict[str, StoredFile]) -> dict[str, F
     try:
         for name, each in given.items():
             files[name] = replace(adopt(session, each), modified=each.file.modified)
-    except BaseException:
+    except BaseException:  # only to clean up: whatever it is goes on
         session.writer.drop(incoming(files.values()))
         raise
     return files

@@ -266,7 +266,7 @@ class CatalogFile:
                 with contextlib.suppress(FileNotFoundError):
                     if is_locked and os.path.samestat(os.fstat(lock), os.stat(self._sum_path)):
                         return lock
-            except BaseException:
+            except BaseException:  # only to clean up: whatever it is goes on
                 os.close(lock)
                 raise
             os.close(lock)  # another one has taken its place
