@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.container import Container, first_ops, user_name
+from naiad.container_kinds import MODEL, MODEL_VERSION
 from naiad.errors import InvalidArgument, MissingParameter, shown
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.query.tree import Compare, FieldName
 from naiad.scalars import unpack_text
 from naiad.storage.base import RunReader, Store
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION
 from naiad.storage.opening import Place
 from naiad.table import Table, fetch_table
 from naiad.types import ModelVersionStage

@@ -6,6 +6,15 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from naiad.container_kinds import (
+    LONGEST_KEY,
+    MODEL,
+    MODEL_VERSION,
+    RUN,
+    ContainerKind,
+    is_model_key,
+    kind_of_id,
+)
 from naiad.errors import (
     InvalidArgument,
     LegacyUsage,
@@ -18,15 +27,6 @@ from naiad.errors import (
 )
 from naiad.settings import setting
 from naiad.storage.base import Store
-from naiad.storage.container_kinds import (
-    LONGEST_KEY,
-    MODEL,
-    MODEL_VERSION,
-    RUN,
-    ContainerKind,
-    is_model_key,
-    kind_of_id,
-)
 
 MODES = ("async", "sync", "offline", "read-only", "debug")
 LONGEST_ID = 128

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.container import Container, first_ops
+from naiad.container_kinds import MODEL, PROJECT, RUN
 from naiad.errors import ProjectNotFound
 from naiad.storage.base import RunId, Store, Summary
-from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 from naiad.storage.opening import Place
 from naiad.table import Table, fetch_table
 

@@ -12,6 +12,7 @@ from naiad.background import Capture, Loggable
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
 from naiad.container import Container, first_ops, user_name
+from naiad.container_kinds import RUN
 from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
@@ -20,7 +21,6 @@ from naiad.ops import Assign
 from naiad.plugins import call_all, guarded
 from naiad.settings import setting
 from naiad.storage.base import STOP_SECONDS
-from naiad.storage.container_kinds import RUN
 from naiad.storage.opening import Place
 
 Names = str | os.PathLike[str]

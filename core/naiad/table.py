@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from naiad import html
+from naiad.container_kinds import RUN, ContainerKind
 from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.fields.file import File
 from naiad.fields.file_set import FileSet
@@ -19,7 +20,6 @@ from naiad.query.criteria import both, criteria, not_trashed
 from naiad.scalars import from_microseconds
 from naiad.session import Session
 from naiad.storage.base import Found, RunId, Store, path_and_aspect
-from naiad.storage.container_kinds import RUN, ContainerKind
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:

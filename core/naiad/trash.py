@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.errors import InvalidArgument, MissingField, NotInTrash
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.storage.base import Change, RunId, Store
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
 
 FLAG = "sys/trashed"
 

@@ -22,8 +22,8 @@ from figures import CPU, Figure, folder, in_turns, main, seconds
 from sqlalchemy import select, update
 
 import naiad
+from naiad.container_kinds import RUN
 from naiad.query.parser import parse
-from naiad.storage.container_kinds import RUN
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local.store import Store
 from naiad.storage.sql.values import Entry, Stamp, about, container, put

@@ -21,6 +21,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from naiad import clock, ids
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken
 from naiad.errors import ProjectExists as KeyExists
 from naiad.file import File
@@ -32,7 +33,6 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage import base
 from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.summaries import summaries

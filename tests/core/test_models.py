@@ -14,6 +14,7 @@ import pytest
 
 import naiad
 from naiad.container import Container
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.errors import (
     InactiveModel,
     InactiveModelVersion,
@@ -33,7 +34,6 @@ from naiad.errors import (
     ReadOnlyWarning,
     RunNotFound,
 )
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.storage.local.store import Store
 
 pytestmark = pytest.mark.usefixtures("store")

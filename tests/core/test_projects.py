@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import naiad
+from naiad.container_kinds import PROJECT
 from naiad.errors import InactiveProject, NaiadError, ProjectNotFound, ProtectedPath, ReadOnlyWarning
-from naiad.storage.container_kinds import PROJECT
 from naiad.storage.local.store import Store
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import naiad
 from naiad import trash
+from naiad.container_kinds import MODEL, MODEL_VERSION
 from naiad.errors import BeingWritten, InvalidArgument, ModelNotFound, NotInTrash, RunNotFound
-from naiad.storage.container_kinds import MODEL, MODEL_VERSION
 from naiad.storage.local.integrity.verify import verify_store
 from naiad.storage.local.purge import purge, sweep
 from naiad.storage.local.reader import Reader

@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "kinds paths errors clock ids settings lazy html integers secrets",
+    "kinds container_kinds paths errors clock ids settings lazy html integers secrets",
     "ops scalars value histogram types typing hookspecs integration background plugins file gitref refs progress "
-    "conversions exceptions disk forks files query storage storage.base storage.container_kinds",
+    "conversions exceptions disk forks files query storage storage.base",
     "storage.sql storage.local",
     "storage.opening",
     "fields convert attributes",
@@ -31,7 +31,7 @@ BELOW_BASE = {
     "naiad.cli.verify",
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
-INTERFACE = {"naiad.storage.base", "naiad.storage.container_kinds", "naiad.storage.opening"}
+INTERFACE = {"naiad.storage.base", "naiad.storage.opening"}
 HEAVY = {
     "click",
     "lark",

@@ -12,7 +12,7 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
-from naiad.storage.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
+from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.types import RunState
 
 if TYPE_CHECKING:

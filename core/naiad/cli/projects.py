@@ -10,8 +10,8 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
+from naiad.container_kinds import MODEL, RUN
 from naiad.project import known_projects
-from naiad.storage.container_kinds import MODEL, RUN
 
 HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
 

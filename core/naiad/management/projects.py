@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from naiad import options
+from naiad.container_kinds import is_project_key
 from naiad.errors import InvalidArgument, NaiadTypeError, ProjectExists, shown
 from naiad.management.roles import ProjectVisibility
 from naiad.project import existing_project, known_projects, project_ops
 from naiad.storage.base import Store
-from naiad.storage.container_kinds import is_project_key
 from naiad.storage.opening import Place, folder, locate
 from naiad.trash import Item, delete
 

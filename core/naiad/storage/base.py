@@ -17,12 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from naiad.container_kinds import RUN, ContainerKind
 from naiad.file import File
 from naiad.kinds import ASPECTS
 from naiad.ops import Op, Plain
 from naiad.query.tree import Node
 from naiad.refs import FileRef
-from naiad.storage.container_kinds import RUN, ContainerKind
 
 if TYPE_CHECKING:
     import numpy as np  # only arrays of the results are typed by it, and importing it takes longer than opening a run

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from naiad.container_kinds import MODEL, PROJECT, RUN
 from naiad.errors import (
     BeingWritten,
     ContainerNotFound,
@@ -34,7 +35,6 @@ from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Str
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
-from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 
 ATOMS: dict[str, tuple[str, Plain]] = {
     "a/bool": (ATOM_OF[bool], True),

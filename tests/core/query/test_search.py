@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
+from naiad.container_kinds import RUN
 from naiad.errors import InvalidArgument, NaiadWarning
 from naiad.kinds import ASPECTS
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
-from naiad.storage.container_kinds import RUN
 from naiad.storage.sql import values
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find

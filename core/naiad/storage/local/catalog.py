@@ -24,11 +24,11 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from naiad import clock
+from naiad.container_kinds import KINDS, RUN, ContainerKind
 from naiad.errors import DamagedData, StorageError
 from naiad.progress import showing
 from naiad.query.tree import Node
 from naiad.storage.base import Cell, Found, RunId, Summary
-from naiad.storage.container_kinds import KINDS, RUN, ContainerKind
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register

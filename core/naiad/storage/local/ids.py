@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naiad import ids
+from naiad.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
 from naiad.errors import DamagedData, ProjectExists, shown
-from naiad.storage.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
 from naiad.storage.local.claims import claim, content, note
 
 OWN = "project"

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from naiad import clock
+from naiad.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 from naiad.ids import is_uid
-from naiad.storage.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
 
 FORMAT = 1
 """The version of the layout, which a store says in its file `format`."""

@@ -6,9 +6,9 @@ import contextlib
 import warnings
 
 from naiad import ids
+from naiad.container_kinds import MODEL, PROJECT, RUN
 from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
 from naiad.scalars import unpack_text
-from naiad.storage.container_kinds import MODEL, PROJECT, RUN
 from naiad.storage.local.claims import refusals
 from naiad.storage.local.ids import Register
 from naiad.storage.local.journal.leases import may_be_written, read_taken

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from naiad import clock, ids
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
@@ -37,7 +38,6 @@ from naiad.errors import (
 from naiad.ops import Op
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
-from naiad.storage.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
 from naiad.storage.local.census import GRACE_SECONDS
 from naiad.storage.local.claims import claim, refusals
 from naiad.storage.local.duplicate_ids import duplicate_uids

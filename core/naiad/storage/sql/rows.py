@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, select
 
+from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.kinds import KINDS
 from naiad.query.tree import Node
 from naiad.storage.base import Found, Row, path_and_aspect
-from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.search import Sort, search
 from naiad.storage.sql.values import cell, container, field, fields_at, shown_cells
 from naiad.storage.sql.values import fields as all_fields

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, cast, func, select
 
+from naiad.container_kinds import ContainerKind
 from naiad.kinds import KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
-from naiad.storage.container_kinds import ContainerKind
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, text_of
 from naiad.storage.sql.values import SHOWN, cell, container
 

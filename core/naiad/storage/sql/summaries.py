@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, select
 
+from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Summary
-from naiad.storage.container_kinds import BY_FOLDER, ContainerKind
 from naiad.storage.sql.values import SHOWN, as_stored, cell, container, field, fields, shown_cells, tag
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
