@@ -19,7 +19,7 @@ from naiad.settings import Tuning
 from naiad.storage.base import RECORD
 from naiad.storage.local.journal import log_file
 from naiad.storage.local.journal.journal import Journal
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -71,7 +71,7 @@ class Scenario:
     def __init__(self, path: Path, *, is_mapped: bool) -> None:
         self.folder = RunDirectory(path)
         self.folder.journal.mkdir(parents=True)
-        tuning = Tuning(segment_bytes=HEADER + 5 * RECORD)
+        tuning = Tuning(segment_bytes=SEGMENT_HEADER + 5 * RECORD)
         self.directory = os.open(self.folder.journal, os.O_RDONLY)
         self.journal = Journal(self.directory, "1-a", tuning, is_mapped=is_mapped)
         self.errors: list[OSError] = []

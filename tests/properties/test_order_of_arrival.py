@@ -23,8 +23,9 @@ from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import Frame, encode_frame, file_header
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.point_log import record
-from naiad.storage.local.journal.segment import HEADER, SEAL_AT, with_header
+from naiad.storage.local.journal.segment import SEAL_AT, with_header
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -359,7 +360,7 @@ def put_file(folder: RunDirectory, writer: str, number: int, items: Sequence[Any
     for point in items:
         if isinstance(point, LoggedPoint):
             records += record(point.number, point.value, point.step, point.time, len(records))
-    if len(records) > HEADER:
+    if len(records) > SEGMENT_HEADER:
         (folder.journal / f"{writer}.{number}.seg").write_bytes(records)
 
 

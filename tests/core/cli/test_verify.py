@@ -11,7 +11,7 @@ from click.testing import Result
 
 import naiad
 from naiad.storage.base import RECORD
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.writer import Writer
 
 Cli = Callable[..., Result]
@@ -25,7 +25,7 @@ def folder(cli: Cli, digits: str) -> Path:
     folder = Path(cli("path", digits).stdout.strip())
     (points,) = folder.glob("journal/*.seg")
     content = bytearray(points.read_bytes())
-    content[HEADER + RECORD + 8] ^= 0b100  # one bit in the value of the second point
+    content[SEGMENT_HEADER + RECORD + 8] ^= 0b100  # one bit in the value of the second point
     points.write_bytes(content)
     return folder
 

@@ -15,7 +15,7 @@ from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
 from naiad.storage.base import RECORD, pack_int
 from naiad.storage.local.journal.journal import Journal, JournalClosed
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> RunDirectory:
 def journal(request: pytest.FixtureRequest, folder: RunDirectory) -> Iterator[Journal]:
     """One with segments of five records."""
     directory = os.open(folder.journal, os.O_RDONLY)
-    journal = Journal(directory, "1-a", Tuning(segment_bytes=HEADER + 5 * RECORD), is_mapped=request.param)
+    journal = Journal(directory, "1-a", Tuning(segment_bytes=SEGMENT_HEADER + 5 * RECORD), is_mapped=request.param)
     journal.write([Open("1-a", 1, "host", "boot", 1, "owner", 1.0)])
     yield journal
     if not journal.is_closed:
@@ -121,7 +121,7 @@ def test_closing_seals_segments_and_removes_the_spare(journal: Journal, folder: 
     assert 3 == len(list(folder.journal.glob("*.seg")))
     journal.close()
 
-    assert [HEADER + 5 * RECORD, HEADER + 2 * RECORD] == [
+    assert [SEGMENT_HEADER + 5 * RECORD, SEGMENT_HEADER + 2 * RECORD] == [
         file.stat().st_size for file in sorted(folder.journal.glob("*.seg"))
     ]
     assert 7 == Reader(folder).count("x")

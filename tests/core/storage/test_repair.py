@@ -14,12 +14,12 @@ from naiad.errors import DamageWarning, StorageError
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
 from naiad.storage.base import RECORD
-from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify
+from naiad.storage.local.journal.bit_errors import correct_single_bit
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
@@ -100,7 +100,7 @@ def test_repair_of_a_whole_run_changes_nothing(short: RunDirectory) -> None:
     assert before == contents(short.path)
 
 
-def test_a_flipped_bit_is_turned_back(short: RunDirectory, long: RunDirectory) -> None:
+def test_a_flipped_bit_is_correct_single_bit(short: RunDirectory, long: RunDirectory) -> None:
     for path in (only(short, "seg"), only(short, "ops"), long.index):
         folder = RunDirectory(path.parent.parent if path.suffix != ".db" else path.parent)
         original = path.read_bytes()
@@ -116,7 +116,7 @@ def test_points_of_a_zeroed_block_are_left_out_and_counted(short: RunDirectory) 
 
     done = repaired(short)
 
-    gone = range((2 * PAGE - HEADER) // RECORD, (3 * PAGE - HEADER) // RECORD)
+    gone = range((2 * PAGE - SEGMENT_HEADER) // RECORD, (3 * PAGE - SEGMENT_HEADER) // RECORD)
     points = Reader(short).points("loss")
     assert len(gone) == done.lost
     assert [step for step in range(POINTS) if step not in gone] == points.steps.tolist()
@@ -260,8 +260,8 @@ def test_one_flipped_bit_of_a_block_is_found() -> None:
         hurt = bytearray(block)
         hurt[bit // 8] ^= 1 << bit % 8
 
-        assert block == turned_back(bytes(hurt), zlib.crc32(block))
-    assert turned_back(block[:5] + b"abc" + block[8:], 1) is None
+        assert block == correct_single_bit(bytes(hurt), zlib.crc32(block))
+    assert correct_single_bit(block[:5] + b"abc" + block[8:], 1) is None
 
 
 def test_pages_give_the_rows_that_sqlite_gives(long: RunDirectory) -> None:

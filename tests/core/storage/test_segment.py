@@ -13,10 +13,11 @@ import pytest
 from naiad.disk import save
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, pack_float, pack_int
 from naiad.storage.local.journal.files import JournalFile
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import RECORD_TYPE, read_records
-from naiad.storage.local.journal.segment import HEADER, Segment, read_header, whole_records
+from naiad.storage.local.journal.segment import Segment, read_header, whole_records
 
-SIZE = HEADER + 10 * RECORD
+SIZE = SEGMENT_HEADER + 10 * RECORD
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def put(segment: Segment, *steps: int) -> None:
 
 
 def steps_in(path: Path) -> list[int]:
-    records, _upto, damages = read_records(JournalFile("1-a", 1, "seg", path), HEADER)
+    records, _upto, damages = read_records(JournalFile("1-a", 1, "seg", path), SEGMENT_HEADER)
     assert [] == damages
     steps: list[int] = records["step"].tolist()
     return steps
@@ -45,7 +46,7 @@ def test_a_packed_record_is_in_the_file_at_once(directory: int, tmp_path: Path) 
     put(segment, 5, 6)
 
     assert [5, 6] == steps_in(tmp_path / segment.name)
-    assert HEADER + 2 * RECORD == segment.used()
+    assert SEGMENT_HEADER + 2 * RECORD == segment.used()
     segment.rest()
 
 
@@ -101,10 +102,10 @@ def test_a_record_without_its_commit_word_does_not_exist(directory: int, tmp_pat
     at = segment.slot[0]()
     segment.slot[1][at : at + 28] = struct.pack("<qddI", 2, 0.5, 0.5, 7)
     put(segment, 3)
-    records, upto, _damages = read_records(JournalFile("1-a", 1, "seg", tmp_path / segment.name), HEADER)
+    records, upto, _damages = read_records(JournalFile("1-a", 1, "seg", tmp_path / segment.name), SEGMENT_HEADER)
 
     assert [1, 3] == records["step"].tolist()
-    assert HEADER + RECORD == upto
+    assert SEGMENT_HEADER + RECORD == upto
     segment.rest()
 
 
@@ -122,8 +123,8 @@ def test_sealed_segment_is_cut_and_says_what_it_holds(directory: int, tmp_path: 
     segment.seal(directory)
     data = (tmp_path / segment.name).read_bytes()
 
-    assert HEADER + 5 * RECORD == len(data)
-    assert (1, len(data), zlib.crc32(data[HEADER:])) == read_header(data)
+    assert SEGMENT_HEADER + 5 * RECORD == len(data)
+    assert (1, len(data), zlib.crc32(data[SEGMENT_HEADER:])) == read_header(data)
     segment.close()
 
 

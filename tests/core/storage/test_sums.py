@@ -17,7 +17,8 @@ from naiad.errors import DamagedData, DamageWarning, MissingField
 from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.coverage import read_coverage
-from naiad.storage.local.journal.segment import HEADER, Segment
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import Sums, holes
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
@@ -106,7 +107,7 @@ def test_everything_is_covered_at_once_after_wait(waiting: Writer) -> None:
     (segment,) = (cover for name, cover in coverage.files.items() if name.endswith("001.seg"))
     (ops,) = (cover for name, cover in coverage.files.items() if name.endswith(".ops"))
 
-    assert 1400 == segment.points_from(HEADER)
+    assert 1400 == segment.points_from(SEGMENT_HEADER)
     assert waiting.journal.op_log.files[0].size == ops.size
     waiting.stop()
 
@@ -116,7 +117,7 @@ def test_a_second_after_they_were_logged_points_are_covered_in_a_tight_loop_too(
     folder = killed(tmp_path, program, NAIAD_FOLD_RECORDS="100000000")
 
     coverage = read_coverage(folder)
-    covered = sum(cover.points_from(HEADER) for cover in coverage.files.values())
+    covered = sum(cover.points_from(SEGMENT_HEADER) for cover in coverage.files.values())
     points = Reader(folder).points("a")
     late = (points.times[-1] - points.times < 1000).sum()
     assert covered >= len(points.values) - late
@@ -125,7 +126,7 @@ def test_a_second_after_they_were_logged_points_are_covered_in_a_tight_loop_too(
 
 def test_a_hole_is_left_out_and_covered_once_it_is_filled(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
-    segment = Segment.create(directory, "1-a.000001.seg", HEADER + 10 * RECORD)
+    segment = Segment.create(directory, "1-a.000001.seg", SEGMENT_HEADER + 10 * RECORD)
     sums = Sums(directory, "1-a")
     offsets = [segment.slot[0]() for _ in range(4)]
     for at in (offsets[0], offsets[1], offsets[3]):
@@ -157,7 +158,7 @@ def test_holes_are_the_records_without_a_commit_word() -> None:
 
 
 def test_one_flipped_bit_is_read_as_it_was_written_and_said(folder: RunDirectory) -> None:
-    path, at = only(folder, "seg"), HEADER + 300 * RECORD + 9
+    path, at = only(folder, "seg"), SEGMENT_HEADER + 300 * RECORD + 9
     change(path, at, bytes([path.read_bytes()[at] ^ 16]))
 
     with pytest.warns(DamageWarning, match="one bit has turned over"):
@@ -166,7 +167,7 @@ def test_one_flipped_bit_is_read_as_it_was_written_and_said(folder: RunDirectory
 
 
 def test_only_series_in_a_damaged_range_are_refused(folder: RunDirectory) -> None:
-    change(only(folder, "seg"), HEADER + 300 * RECORD, bytes(64))
+    change(only(folder, "seg"), SEGMENT_HEADER + 300 * RECORD, bytes(64))
 
     with pytest.warns(DamageWarning, match="points are lost"), pytest.raises(DamagedData, match="a"):
         Reader(folder).points("a")

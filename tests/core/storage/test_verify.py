@@ -14,7 +14,7 @@ from naiad.settings import Tuning
 from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
@@ -86,7 +86,7 @@ def test_a_run_that_is_being_written_has_no_damage(tmp_path: Path) -> None:
 
 def test_damage_among_points_names_the_file_the_bytes_and_the_field(short: RunDirectory) -> None:
     segment = only(short, "seg")
-    change(segment, HEADER + 300 * RECORD + 8)
+    change(segment, SEGMENT_HEADER + 300 * RECORD + 8)
 
     damages = verify(short)
 
@@ -96,7 +96,7 @@ def test_damage_among_points_names_the_file_the_bytes_and_the_field(short: RunDi
 
 
 def test_only_the_field_whose_points_are_damaged_is_refused(short: RunDirectory) -> None:
-    change(only(short, "seg"), HEADER + 300 * RECORD + 8)
+    change(only(short, "seg"), SEGMENT_HEADER + 300 * RECORD + 8)
     reader = Reader(short)
 
     with pytest.warns(DamageWarning, match=".seg at byte 8192"):

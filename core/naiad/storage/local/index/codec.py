@@ -29,7 +29,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from naiad.storage.local.index.blocks import join_block, split_block
 from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,
@@ -44,10 +43,12 @@ from naiad.storage.local.index.columns import (
     encode_floats,
     encode_integers,
     encode_steps,
+    join_block,
     read_floats,
     read_integers,
     read_numbers,
     require_equal_items,
+    split_block,
 )
 from naiad.storage.local.index.compression import Buffer
 

@@ -39,11 +39,10 @@ from naiad.storage.local.index.rows import Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import JournalSource, read_ops
+from naiad.storage.local.journal.files import FileCover, JournalSource, read_ops
 from naiad.storage.local.journal.frames import Frame
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import Records, read_records
-from naiad.storage.local.journal.segment import HEADER
-from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_writing
 
@@ -246,7 +245,7 @@ def _each(
 
 
 def _read_segment(source: Source[Any], start: int, cover: FileCover | None) -> _Part:
-    start = max(start, HEADER)
+    start = max(start, SEGMENT_HEADER)
     with source.file.open() as stream:
         size = stream.seek(0, os.SEEK_END)
     records, upto, damages = read_records(source.file, start, cover=cover)

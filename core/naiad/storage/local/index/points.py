@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from naiad.integers import EXACT
 from naiad.storage.base import FLOAT_STEP
-from naiad.storage.local.journal.records import Records
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -28,7 +27,7 @@ class Columns(NamedTuple):
         return Columns(self.steps[rows], self.values[rows], self.times[rows])
 
 
-def from_records(records: Records) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
+def from_records(records: npt.NDArray[np.void]) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
     """Field numbers, whether each step is a float, and columns whose steps are still the raw 64 bits as int64."""
     fids = records["fid"]
     is_float = (fids & FLOAT_STEP) != 0

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from naiad.storage.local.index.blocks import join_block, split_block
 from naiad.storage.local.index.columns import (
     FLOATS,
     INTEGERS,
@@ -17,10 +16,12 @@ from naiad.storage.local.index.columns import (
     encode_floats,
     encode_integers,
     encode_steps,
+    join_block,
     read_floats,
     read_integers,
     read_numbers,
     require_equal_items,
+    split_block,
 )
 from naiad.storage.local.index.compression import Buffer
 

@@ -32,10 +32,9 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid
 from naiad.storage.local.index.rows import FIELD_SHIFT, is_whole_chunk
 from naiad.storage.local.index.states import FieldState, Last, Remnant, Series, Shared, TextPoint, copy_facts
-from naiad.storage.local.journal.files import JournalFile
+from naiad.storage.local.journal.files import FileCover, JournalFile
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import NOBODY, Records, read_records
-from naiad.storage.local.journal.segment import HEADER
-from naiad.storage.local.journal.sums import FileCover
 
 INDEX = "run.db"
 DECODED_PER_BUCKET = BUCKET
@@ -84,10 +83,10 @@ class Tail:
         found = []
         self._files = files
         for file in reversed(files):  # the oldest last: what is added meanwhile then never leaves a gap before it
-            start = self._upto.get(file.name, self._folded.get(file.name, (HEADER, False))[0])
+            start = self._upto.get(file.name, self._folded.get(file.name, (SEGMENT_HEADER, False))[0])
             records, upto, damages = read_records(file, start, self._bad.get(file.place, ()), covers.get(file.name))
             whole = self._whole.setdefault(file.name, [])
-            count = (upto - max(start, HEADER)) // records.itemsize
+            count = (upto - max(start, SEGMENT_HEADER)) // records.itemsize
             if count:
                 whole.append(records[:count])
             before = self._now.get(file.name)

@@ -34,19 +34,20 @@ from naiad.storage.local.index.fold import Fold, Source
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import position_row
-from naiad.storage.local.integrity.flips import turned_back
 from naiad.storage.local.integrity.losses import Losses, without_damaged_files
 from naiad.storage.local.integrity.salvage import NAMELESS, salvage
-from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, damaged_blocks, read_seal, write_seal
+from naiad.storage.local.integrity.seal import BASE, Seal, damaged_blocks, read_seal, write_seal
 from naiad.storage.local.integrity.verify import Findings, examine
+from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, tail_gap
+from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import mended_range, read_records
-from naiad.storage.local.journal.segment import HEADER, with_header
-from naiad.storage.local.journal.sums import SUFFIX, FileCover, lone_sums
+from naiad.storage.local.journal.segment import with_header
+from naiad.storage.local.journal.sums import SUFFIX, lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance, candidates, mark_changed
 from naiad.storage.local.reader import Reader
@@ -392,7 +393,7 @@ def _turn_back(copy: RunDirectory, seal: Seal) -> None:
         for at in damaged_blocks(copy, seal, name) or []:
             with path.open("r+b") as stream:
                 stream.seek(at)
-                mended = turned_back(stream.read(BLOCK), crcs[at // BLOCK])
+                mended = correct_single_bit(stream.read(BLOCK), crcs[at // BLOCK])
                 if mended is not None:
                     stream.seek(at)
                     stream.write(mended)
@@ -575,10 +576,10 @@ def _clean(
         return _clean_ranges(data, target, upto, cover)
     records, _upto, damages = read_records(file, upto, bad)
     if damages and not bad:  # its own crc fails, and nothing tells which of its points are true
-        del data[max(upto, HEADER) :]
+        del data[max(upto, SEGMENT_HEADER) :]
     for at in bad:
         _fill(data, at, min(at + BLOCK, len(data)))
-    target.write_bytes(with_header(bytes(data[HEADER:])))
+    target.write_bytes(with_header(bytes(data[SEGMENT_HEADER:])))
     return max(0, sum(seal.records.get(file.place, {}).values()) - len(records)) if seal else 0
 
 
@@ -589,14 +590,14 @@ def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) ->
         content = data[one.start : one.end]
         if one.end > upto and zlib.crc32(content) != one.crc:
             _fill(data, one.start, one.end)
-            lost += min(one.points, (one.end - max(upto, HEADER)) // RECORD)
-    target.write_bytes(with_header(bytes(data[HEADER:])))
+            lost += min(one.points, (one.end - max(upto, SEGMENT_HEADER)) // RECORD)
+    target.write_bytes(with_header(bytes(data[SEGMENT_HEADER:])))
     return lost
 
 
 def _fill(data: bytearray, start: int, end: int) -> None:
     """Put records that belong to no field in place of damaged ones: a hole would look like a point yet to come."""
-    for at in range(max(start, HEADER), min(end, len(data) - RECORD + 1), RECORD):
+    for at in range(max(start, SEGMENT_HEADER), min(end, len(data) - RECORD + 1), RECORD):
         data[at : at + RECORD] = bytes(RECORD - 4) + at.to_bytes(4, "little")
 
 

@@ -18,13 +18,13 @@ from typing import Any
 
 from naiad.disk import sync_folder
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
+from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.files import list_journal, refuse_newer
-from naiad.storage.local.journal.segment import HEADER
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.sums import SUFFIX
 from naiad.storage.local.layout import RunDirectory
 
 FORMAT = 1
-BLOCK = 4096
 BASE = ".seal"
 """Ends the name of a seal that was valid until a writer came back; it lies beside that writer's sums."""
 READ = 256 * BLOCK
@@ -198,8 +198,9 @@ def _count_records(path: Path) -> dict[str, int]:
     """Records of a segment by field number. Without numpy, which a short run never loads; long ones are folded."""
     content = path.read_bytes()
     counts: Counter[int] = Counter()
-    end = len(content) - len(content[HEADER:]) % RECORD
-    for at, (number, commit) in zip(range(HEADER, end, RECORD), _numbers.iter_unpack(content[HEADER:end]), strict=True):
+    end = len(content) - len(content[SEGMENT_HEADER:]) % RECORD
+    found = _numbers.iter_unpack(content[SEGMENT_HEADER:end])
+    for at, (number, commit) in zip(range(SEGMENT_HEADER, end, RECORD), found, strict=True):
         if commit == at:
             counts[number & ~FLOAT_STEP] += 1
     return {str(number): count for number, count in counts.items()}

@@ -28,12 +28,12 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import decode_pyramid
 from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.integrity.seal import BLOCK, Seal, damaged_blocks, extra_files, read_seal, seal_damages
+from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
+from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, refuse_newer, tail_gap
+from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
-from naiad.storage.local.journal.sums import FileCover
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
 from naiad.storage.sql.database import integrity, open_for_reading
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from naiad.storage.base import Damage
-from naiad.storage.local.integrity.seal import BASE, BLOCK, Seal, decode_seal
-from naiad.storage.local.journal.files import JournalFile, list_journal, read_ops, refuse_newer
+from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
+from naiad.storage.local.journal.bit_errors import BLOCK
+from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops, refuse_newer
 from naiad.storage.local.journal.frames import FILE_HEADER, is_summed
 from naiad.storage.local.journal.sums import (
     ENTRY,
@@ -25,8 +26,6 @@ from naiad.storage.local.journal.sums import (
     SYNCED,
     VERSION,
     Entry,
-    FileCover,
-    Range,
     boot_number,
     decode_entry,
     decode_header,

@@ -11,10 +11,46 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from naiad.errors import NewerFormat
-from naiad.storage.base import Damage
+from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.journal import frames
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
-from naiad.storage.local.journal.sums import FileCover
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
+
+    start: int
+    end: int
+    crc: int
+    low: int = 0
+    high: int = FLOAT_STEP - 1
+
+    @property
+    def points(self) -> int:
+        """How many records it has."""
+        return max(0, self.end - max(self.start, SEGMENT_HEADER)) // RECORD
+
+
+@dataclass
+class FileCover:
+    """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
+
+    size: int = 0
+    sequence: int = 0
+    ranges: dict[int, Range] = field(default_factory=dict)  # by start
+
+    def add(self, new: Range) -> None:
+        """Take in a range; of two with one start the longer is the later."""
+        known = self.ranges.get(new.start)
+        if known is None or known.end < new.end:
+            self.ranges[new.start] = new
+        self.size = max(self.size, new.end)
+
+    def points_from(self, start: int) -> int:
+        """How many points are known to lie behind an offset."""
+        return sum(min(one.points, max(0, one.end - start) // RECORD) for one in self.ranges.values())
 
 
 class JournalSource(Protocol):

@@ -19,8 +19,8 @@ from naiad import clock
 from naiad.settings import Tuning
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, Page, Slot, pack_float, pack_int
 from naiad.storage.local.journal.directory import LogDirectory
-from naiad.storage.local.journal.log_file import LogFile
-from naiad.storage.local.journal.segment import HEADER, Segment, commit_of, put_record, whole_records
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER, LogFile
+from naiad.storage.local.journal.segment import Segment, commit_of, put_record, whole_records
 
 FIRST_SEGMENT = 64 * 1024
 SEGMENT = 1024 * 1024
@@ -145,7 +145,7 @@ class PointLog:
         for segment in self.segments[:-1]:
             upto, is_final = positions.get(segment.name, (0, False))
             if is_final:
-                self._put_records_again(segment, max(upto, HEADER))
+                self._put_records_again(segment, max(upto, SEGMENT_HEADER))
                 self.forget(segment)
 
     def forget(self, segment: Segment) -> None:
@@ -165,7 +165,7 @@ class PointLog:
         count = 0
         with contextlib.suppress(OSError):  # a disk that does not even read has lost them anyway
             for segment in self.stored() if numbers else ():
-                found = _numbers.iter_unpack(segment.content(HEADER, segment.used()))
+                found = _numbers.iter_unpack(segment.content(SEGMENT_HEADER, segment.used()))
                 count += sum(number & ~FLOAT_STEP in numbers for (number,) in found)
         return count
 
@@ -321,7 +321,7 @@ class PointLog:
         records = [each for at, each in zip(whole, records, strict=True) if commit_of(each) == start + at]
         if not records:
             return
-        new = Segment.create(self._directory.fd, self._next_name(), HEADER + len(records) * RECORD)
+        new = Segment.create(self._directory.fd, self._next_name(), SEGMENT_HEADER + len(records) * RECORD)
         for each in records:
             put_record(new, each, new.reserve())
         new.retired_at = clock.monotonic()

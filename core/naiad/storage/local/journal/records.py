@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad.storage.base import RECORD, Damage
-from naiad.storage.local.integrity.flips import turned_back
-from naiad.storage.local.integrity.seal import BLOCK
 from naiad.storage.local.journal import segment
-from naiad.storage.local.journal.files import JournalSource, refuse_newer
-from naiad.storage.local.journal.segment import HEADER
-from naiad.storage.local.journal.sums import FileCover, Range
+from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
+from naiad.storage.local.journal.files import FileCover, JournalSource, Range, refuse_newer
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]
@@ -39,10 +37,10 @@ def read_records(
         NewerFormat: a later release wrote it.
     """
     damages: list[Damage] = []
-    start = max(start, HEADER)
+    start = max(start, SEGMENT_HEADER)
     ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start or one.start == 0]
     with file.open() as stream:
-        sealed = () if 0 in bad or ranges else _sealed(stream.read(HEADER), file, damages)
+        sealed = () if 0 in bad or ranges else _sealed(stream.read(SEGMENT_HEADER), file, damages)
         is_whole = bool(sealed or bad)
         least = max((one.end for one in ranges), default=0)
         stream.seek(start)
@@ -100,8 +98,8 @@ def mended_range(content: bytes, one: Range) -> bytes | None:
     """The bytes of a range with one bit turned back; None where that is not all that is wrong with it."""
     if len(content) != one.end - one.start or len(content) > BLOCK:
         return None
-    mended = turned_back(content, one.crc)
-    first = max(one.start, HEADER)
+    mended = correct_single_bit(content, one.crc)
+    first = max(one.start, SEGMENT_HEADER)
     if mended is None or one.end <= first:
         return mended
     commits = np.frombuffer(mended[first - one.start :], RECORD_TYPE)["commit"]
@@ -142,8 +140,8 @@ def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[
 
 
 def _seal_damage(stream: BinaryIO, file: JournalSource, end: int, crc: int) -> list[Damage]:
-    stream.seek(HEADER)
-    content = stream.read(end - HEADER) if end > HEADER else b""
-    if len(content) == end - HEADER and zlib.crc32(content) == crc:
+    stream.seek(SEGMENT_HEADER)
+    content = stream.read(end - SEGMENT_HEADER) if end > SEGMENT_HEADER else b""
+    if len(content) == end - SEGMENT_HEADER and zlib.crc32(content) == crc:
         return []
-    return [Damage(file.place, "its points are not those that were sealed", offset=HEADER)]
+    return [Damage(file.place, "its points are not those that were sealed", offset=SEGMENT_HEADER)]

@@ -26,11 +26,10 @@ import zlib
 from naiad import clock
 from naiad.disk import allocate, new_file, save, write_all
 from naiad.storage.base import DEAD_SLOT, RECORD, Slot
-from naiad.storage.local.journal.log_file import LogFile
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER, LogFile
 
 MAGIC = b"NAIADSEG"
 VERSION = 1
-HEADER = 64
 COMMIT_AT = 28
 WARM = 1 << 20
 """Bytes whose pages are touched ahead: some 0.2 ms."""
@@ -47,13 +46,13 @@ class Segment(LogFile):
     """One segment of this process: a file, or memory (`is_stored` False) while the disk takes no file."""
 
     def __init__(self, name: str, size: int, fd: int, *, is_stored: bool = True, is_mapped: bool = True) -> None:
-        super().__init__(name, fd, HEADER)
+        super().__init__(name, fd, SEGMENT_HEADER)
         self.size = size
         self.is_stored = is_stored
         self._map = mmap.mmap(fd, size) if is_mapped else None
         self._kept = b""
         self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
-        self._counter = itertools.count(HEADER, RECORD)
+        self._counter = itertools.count(SEGMENT_HEADER, RECORD)
         self.reserve = self._counter.__next__
         """Hand out the offset of a record that no other caller gets."""
         # A slot without a page uses up no record: packing into it fails, and the caller turns to `PointLog.append`.
@@ -107,7 +106,7 @@ class Segment(LogFile):
             contextlib.suppress(OSError),
             open("/dev/zero", "rb", buffering=0) as zeros,
             memoryview(self.slot[1]) as page,
-            page[HEADER:WARM] as records,
+            page[SEGMENT_HEADER:WARM] as records,
         ):
             zeros.readinto(records)
 
@@ -167,23 +166,23 @@ class Segment(LogFile):
         if self.fd < 0:
             self.fd = os.open(self.name, os.O_RDWR, dir_fd=directory)
         end = self.used()
-        crc = zlib.crc32(self.content(HEADER, end))
+        crc = zlib.crc32(self.content(SEGMENT_HEADER, end))
         os.pwrite(self.fd, struct.pack("<QI", end, crc), SEAL_AT)
         os.ftruncate(self.fd, end)
 
     def points(self) -> int:
         """How many it has taken."""
-        return (self.used() - HEADER) // RECORD
+        return (self.used() - SEGMENT_HEADER) // RECORD
 
     def progress(self) -> tuple[int, int]:
         """End of the bytes handed out so far, and how many points are in them."""
         used = self.used()
-        return used, (used - HEADER) // RECORD
+        return used, (used - SEGMENT_HEADER) // RECORD
 
 
 def whole_records(size: int) -> int:
     """The size of a segment near `size` that its records fill to the last byte; at least one fits."""
-    return HEADER + RECORD * max(1, (size - HEADER) // RECORD)
+    return SEGMENT_HEADER + RECORD * max(1, (size - SEGMENT_HEADER) // RECORD)
 
 
 def commit_of(record: bytes) -> int:
@@ -203,8 +202,8 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
 
 def with_header(records: bytes) -> bytes:
     """A whole segment of these records, sealed; for a repair, which may have left stretches of zeros among them."""
-    header = _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, HEADER + len(records), zlib.crc32(records))
-    return header.ljust(HEADER, b"\0") + records
+    header = _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, SEGMENT_HEADER + len(records), zlib.crc32(records))
+    return header.ljust(SEGMENT_HEADER, b"\0") + records
 
 
 def read_header(data: bytes) -> tuple[int, int, int]:
@@ -213,8 +212,8 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     Raises:
         ValueError: these are not the first 64 bytes of a segment.
     """
-    if len(data) < HEADER:
-        raise ValueError(f"a segment's header has {HEADER} bytes, this file only {len(data)}")
+    if len(data) < SEGMENT_HEADER:
+        raise ValueError(f"a segment's header has {SEGMENT_HEADER} bytes, this file only {len(data)}")
     magic, version, record, _pid, _created, sealed, crc = _header.unpack(data[: _header.size])
     if magic != MAGIC or record != RECORD:
         raise ValueError("its header is not that of a segment")

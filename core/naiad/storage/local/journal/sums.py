@@ -23,15 +23,14 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from naiad.disk import new_file, write_all
 from naiad.ids import boot_id, new_writer_id
 from naiad.storage.base import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.frames import file_header
-from naiad.storage.local.journal.segment import HEADER, Segment
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 
 SUFFIX = ".sums"
 MAGIC = b"NAIADSUM"
@@ -105,40 +104,17 @@ def boot_number() -> int:
     return zlib.crc32(boot_id().encode())
 
 
-@dataclass(frozen=True)
-class Range:
-    """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
+class GrowingSegment(Protocol):
+    """A segment of this process, as far as its sums need it."""
 
-    start: int
-    end: int
-    crc: int
-    low: int = 0
-    high: int = ANY
+    name: str
 
     @property
-    def points(self) -> int:
-        """How many records it has."""
-        return max(0, self.end - max(self.start, HEADER)) // RECORD
+    def is_shut(self) -> bool:
+        """Whether nothing is written to it any more."""
 
-
-@dataclass
-class FileCover:
-    """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
-
-    size: int = 0
-    sequence: int = 0
-    ranges: dict[int, Range] = field(default_factory=dict)  # by start
-
-    def add(self, new: Range) -> None:
-        """Take in a range; of two with one start the longer is the later."""
-        known = self.ranges.get(new.start)
-        if known is None or known.end < new.end:
-            self.ranges[new.start] = new
-        self.size = max(self.size, new.end)
-
-    def points_from(self, start: int) -> int:
-        """How many points are known to lie behind an offset."""
-        return sum(min(one.points, max(0, one.end - start) // RECORD) for one in self.ranges.values())
+    def used(self) -> int:
+        """Return the end of the bytes handed out so far."""
 
 
 class Sums:
@@ -176,7 +152,7 @@ class Sums:
         """Note that a journal file is in the index; written with the next sums."""
         self._gone.append(name)
 
-    def cover(self, segments: Iterable[Segment], ops: Iterable[tuple[str, int, int]]) -> None:
+    def cover(self, segments: Iterable[GrowingSegment], ops: Iterable[tuple[str, int, int]]) -> None:
         """Checksum the bytes added since the last call, and write an entry for each file.
 
         `ops` are `(name, bytes, last sequence)`.
@@ -234,7 +210,7 @@ class Sums:
             fd, self._fd = self._fd, -1
             os.close(fd)
 
-    def _look(self, segment: Segment) -> None:
+    def _look(self, segment: GrowingSegment) -> None:
         cover = self._covers.get(segment.name)
         if cover is None:
             cover = self._covers[segment.name] = _Cover(_number(segment.name))
@@ -312,7 +288,7 @@ class _Cover:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.upto = HEADER
+        self.upto = SEGMENT_HEADER
         self.holes: list[int] = []
         """Records that somebody has reserved and not written, or not written yet."""
         self.is_done = False
@@ -320,7 +296,7 @@ class _Cover:
 
     def look(self, fd: int, used: int) -> Iterator[Entry]:
         """The ranges that are new or have grown since the last look."""
-        if self.upto == HEADER:
+        if self.upto == SEGMENT_HEADER:
             yield self._range(0, os.pread(fd, FIXED, 0), 0, 0)
         for at in self.holes:
             record = os.pread(fd, RECORD, at)

@@ -1,7 +1,7 @@
-"""Flips: one bit that turned over in a block whose crc32 is known can be found, and turned back.
+"""Correction of single bit errors in blocks with a known crc32.
 
-A crc32 differs in another way for each single bit of a block of up to 4,096 bytes, so the difference names the bit. Of
-a block with more damage it names one by accident in 8 of a million cases; whoever relies on it has other checks behind.
+The crc32 of a block of up to 4,096 bytes changes differently for each bit that flips, so the difference identifies the
+bit. In a block with more damage it identifies one by accident in 8 of a million cases; callers need a second check.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import zlib
 
-from naiad.storage.local.integrity.seal import BLOCK
-
+BLOCK = 4096
+"""Bytes that have one crc32 in a seal, and the most in which the crc32 names the bit."""
 POLYNOMIAL = 0xEDB88320  # that of zlib, its bits reversed
 
 
-def turned_back(block: bytes, crc: int) -> bytes | None:
-    """The block with one bit turned so that it has this crc; None when no single bit does that."""
+def correct_single_bit(block: bytes, crc: int) -> bytes | None:
+    """Return the block with the one bit flipped that gives it this crc; None if no single bit does."""
     shifts = _shifts().get(zlib.crc32(block) ^ crc)
     if shifts is None or shifts > 8 * len(block):
         return None
