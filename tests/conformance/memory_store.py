@@ -33,6 +33,7 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage import base
 from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
+from naiad.storage.sql import grid
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.summaries import summaries
@@ -302,6 +303,30 @@ class MemoryCatalog:
     def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> base.Found:
         with self.connect() as connection:
             return find(connection, *what, **how)
+
+    def grid(self, *what: Any, **how: Any) -> base.Grid:
+        with self.connect() as connection:
+            return grid.grid(connection, *what, **how)
+
+    def count(self, *what: Any) -> int:
+        with self.connect() as connection:
+            return grid.count(connection, *what)
+
+    def fields(self, *what: Any) -> list[tuple[str, str]]:
+        with self.connect() as connection:
+            return grid.known_fields(connection, *what)
+
+    def common_values(self, *what: Any, **how: Any) -> tuple[int, list[tuple[str, base.Cell, int]]]:
+        with self.connect() as connection:
+            return grid.common_values(connection, *what, **how)
+
+    def groups(self, *what: Any) -> base.Groups:
+        with self.connect() as connection:
+            return grid.groups(connection, *what)
+
+    def projects(self) -> list[base.ProjectCounts]:
+        with self.connect() as connection:
+            return grid.projects(connection)
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], base.Cell]:
         return self.store.runs[run].entry().cells

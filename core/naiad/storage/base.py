@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from naiad.container_kinds import RUN, ContainerKind
 from naiad.file import File
@@ -412,6 +412,47 @@ class Summary:
         return RunId(self.uid, self.kind)
 
 
+class Grid(NamedTuple):
+    """Containers that were found, in order, column by column: every list has one item for each of them.
+
+    A field that a container lacks has `ABSENT` for a cell; one without a value to show has None.
+    """
+
+    uids: list[str]
+    ids: list[str]
+    projects: list[str]
+    states: list[str]
+    columns: dict[tuple[str, str], list[Cell]]
+    """The cells by path and kind of the field; only fields that some container of the store has."""
+
+
+ABSENT: Final = "\0absent"
+"""The cell of a field that a container does not have; compare it by `is`."""
+
+
+class Groups(NamedTuple):
+    """Containers grouped by the values of some columns, the largest group first; lists have an item for each group."""
+
+    total: int
+    """How many groups there are; the lists may hold fewer."""
+    keys: list[tuple[Cell, ...]]
+    """The value of each column; None where a container has none."""
+    counts: list[int]
+    numbers: dict[str, list[tuple[int, float | None, float | None, float | None]]]
+    """Of each column of numbers: how many containers have one, the least, the largest and the mean of them."""
+
+
+class ProjectCounts(NamedTuple):
+    """How many containers a project has."""
+
+    name: str
+    counts: Mapping[str, int]
+    """By the name of their kind; those in the trash are left out."""
+    trashed: int
+    latest: int | None
+    """When the last one was created, in microseconds since 1970 UTC."""
+
+
 def path_and_aspect(column: str) -> tuple[str, str]:
     """Split a column such as `train/loss:min` into its path and the aspect of a series.
 
@@ -458,6 +499,64 @@ class Catalog(Protocol):
         Raises:
             InvalidArgument: nothing can be sorted by that column.
         """
+
+    def grid(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        *,
+        sort: Sequence[tuple[str, bool]] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        columns: Sequence[str] = (),
+    ) -> Grid:
+        """Find containers as `search` does, and return the cells of some columns, column by column.
+
+        Args:
+            kind: what is looked for.
+            project: only in this project.
+            condition: what has to hold.
+            sort: columns to sort by, the first counts most, and whether each is ascending; by default the newest first.
+            limit: at most so many.
+            offset: leave out so many before them.
+            columns: paths, or paths with an aspect; patterns are not known here.
+
+        Raises:
+            InvalidArgument: nothing can be sorted by one of the columns.
+        """
+
+    def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
+        """Return how many containers of a kind in a project, or in all, a condition holds for."""
+
+    def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
+        """Return path and kind of every field that some container of a kind in a project has, sorted."""
+
+    def common_values(
+        self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
+    ) -> tuple[int, list[tuple[str, Cell, int]]]:
+        """Return how many values a field has, and of the most frequent ones: kind, value and number of containers.
+
+        Of a string set each string counts by itself. `search` is a part of the value's text, in any case.
+        """
+
+    def groups(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        by: Sequence[str],
+        columns: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> Groups:
+        """Group the containers for which a condition holds by the values of some columns.
+
+        Raises:
+            InvalidArgument: one of the columns has no values to group by.
+        """
+
+    def projects(self) -> list[ProjectCounts]:
+        """Return the projects that have containers, the one with the latest first."""
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""

@@ -34,7 +34,7 @@ from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
-from naiad.storage.base import Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
+from naiad.storage.base import ABSENT, Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
 
 ATOMS: dict[str, tuple[str, Plain]] = {
     "a/bool": (ATOM_OF[bool], True),
@@ -544,6 +544,90 @@ class StoreTests:
         cells = {key: found.rows[0].cells[number] for number, key in found.fields.items()}
         assert cells == {("loss", POINTS): [3.0, 1.0, 3.0, 2.0, 1.0], ("n", ATOM_OF[int]): 2**53 + 1}
         assert cells.items() <= dict(catalog.cells(run)).items()
+
+    @pytest.fixture
+    def many(self, store: Store) -> Store:
+        """Seven finished runs: of three rates and two tags, the last without a rate; and one of another project."""
+        for number in range(7):
+            _run, writer = begin(store, name=f"n{number}")
+            if number < 6:
+                writer.write([assign("lr", ATOM_OF[float], (0.1, 0.3, 0.2)[number % 3])])
+            writer.write([Change("t", TAGS, (Tags("t", ["all", f"t{number % 2}"], [], clear=False),))])
+            writer.points(new_series(writer), [float(number), number / 2], [0, 1], [1.0, 1.0])
+            writer.stop()
+        begin(store, "other")[1].stop()
+        return store
+
+    def test_grid_is_sorted_by_several_columns_and_paged(self, many: Store) -> None:
+        """Pages join without a gap, also past the runs that have a value to sort by."""
+        catalog = many.catalog()
+
+        def ids(sort: list[tuple[str, bool]], limit: int | None = None, offset: int = 0) -> list[str]:
+            found = catalog.grid(RUN, "digits", None, sort=sort, limit=limit, offset=offset)
+            return [each.partition("-")[2] for each in found.ids]
+
+        by_rate = [("lr", True), ("loss:min", False)]
+        assert ids(by_rate) == ["4", "1", "6", "3", "5", "2", "7"]
+        for sort in (by_rate, [("lr", True)], [("loss:max", False)], []):
+            assert [each for at in range(0, 8, 2) for each in ids(sort, 2, at)] == ids(sort)
+            assert len(set(ids(sort))) == 7
+
+    def test_grid_has_a_cell_for_each_container(self, many: Store) -> None:
+        """By path and kind; `ABSENT` where there is no such field."""
+        found = many.catalog().grid(RUN, "digits", None, sort=[("sys/id", True)], columns=["lr", "loss:min", "nothing"])
+
+        assert found.columns.keys() == {("lr", ATOM_OF[float]), ("loss", POINTS)}
+        assert found.columns["lr", ATOM_OF[float]][:6] == [0.1, 0.3, 0.2] * 2
+        assert found.columns["lr", ATOM_OF[float]][6] is ABSENT
+        assert found.columns["loss", POINTS][4][:3] == [2.0, 2.0, 4.0]
+        assert (set(found.projects), set(found.states)) == ({"digits"}, {"finished"})
+
+    def test_containers_are_counted(self, many: Store) -> None:
+        """With and without a condition, in one project or all; those in the trash apart."""
+        catalog = many.catalog()
+        _run, writer = begin(many)
+        writer.write([assign("sys/trashed", ATOM_OF[bool], True)])
+        writer.stop()
+        high = Compare(FieldName("lr", ATOM_OF[float]), ">", 0.15)
+
+        assert [catalog.count(RUN, *what) for what in (("digits", None), (None, None), ("digits", high))] == [8, 9, 4]
+        [first, second] = sorted(catalog.projects())
+        assert (first.name, dict(first.counts), first.trashed, first.latest) == ("digits", {"run": 7}, 1, 1_000_000)
+        assert (second.name, dict(second.counts), second.trashed) == ("other", {"run": 1}, 0)
+
+    def test_fields_of_a_project_are_listed(self, many: Store) -> None:
+        """Not those that only other projects have."""
+        catalog = many.catalog()
+
+        assert {("lr", ATOM_OF[float]), ("loss", POINTS), ("t", TAGS)} <= set(catalog.fields(RUN, "digits"))
+        assert "lr" not in {path for path, _kind in catalog.fields(RUN, "other")}
+        assert catalog.fields(MODEL, None) == []
+
+    def test_common_values_come_with_their_number(self, many: Store) -> None:
+        """The most frequent first; each string of a set by itself."""
+        catalog = many.catalog()
+
+        assert catalog.common_values(RUN, "digits", "lr") == (
+            3,
+            [(ATOM_OF[float], 0.1, 2), (ATOM_OF[float], 0.2, 2), (ATOM_OF[float], 0.3, 2)],
+        )
+        assert catalog.common_values(RUN, "digits", "t", limit=2) == (3, [(TAGS, "all", 7), (TAGS, "t0", 4)])
+        assert catalog.common_values(RUN, "digits", "t", "T1") == (1, [(TAGS, "t1", 3)])
+        assert catalog.common_values(RUN, "digits", "nothing") == (0, [])
+
+    def test_containers_are_grouped(self, many: Store) -> None:
+        """By several columns, with the extremes and the mean of others; by string sets as a whole."""
+        catalog = many.catalog()
+        found = catalog.groups(RUN, "digits", None, ["lr"], ["loss:max"])
+        by_tags = catalog.groups(RUN, "digits", None, ["t", "lr"], ["loss:max"], 1)
+
+        assert found.total == 4
+        assert sorted(zip(found.keys, found.counts, strict=True), key=str) == [
+            ((0.1,), 2), ((0.2,), 2), ((0.3,), 2), ((None,), 1),
+        ]  # fmt: skip
+        assert found.numbers["loss:max"][found.keys.index((0.1,))] == (2, 0.0, 3.0, 1.5)
+        assert (by_tags.total, by_tags.counts) == (7, [1])
+        assert by_tags.keys[0][0] in {("all", "t0"), ("all", "t1")}
 
     def test_catalog_follows_later_writes(self, store: Store) -> None:
         """Each call sees the runs as they are then."""

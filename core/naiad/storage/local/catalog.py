@@ -28,11 +28,12 @@ from naiad.container_kinds import KINDS, RUN, ContainerKind
 from naiad.errors import DamagedData, StorageError
 from naiad.progress import showing
 from naiad.query.tree import Node
-from naiad.storage.base import Cell, Found, RunId, Summary
+from naiad.storage.base import Cell, Found, Grid, Groups, ProjectCounts, RunId, Summary
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.entries import read_entry, seal_stamp, stamp_of
 from naiad.storage.local.ids import Register
 from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.sql import grid
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
 from naiad.storage.sql.summaries import summaries
@@ -128,6 +129,62 @@ class Catalog:
                 columns=columns,
             )
         )
+
+    def grid(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        *,
+        sort: Sequence[tuple[str, bool]] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        columns: Sequence[str] = (),
+    ) -> Grid:
+        """Find containers, and return the cells of some columns.
+
+        Raises:
+            InvalidArgument: nothing can be sorted by one of the columns.
+        """
+        return self.read(
+            lambda connection: grid.grid(
+                connection, kind, project, condition, sort=sort, limit=limit, offset=offset, columns=columns
+            )
+        )
+
+    def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
+        """How many containers of a kind in a project, or in all, a condition holds for."""
+        return self.read(lambda connection: grid.count(connection, kind, project, condition))
+
+    def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
+        """Path and kind of every field that some container of a kind in a project has, sorted."""
+        return self.read(lambda connection: grid.known_fields(connection, kind, project))
+
+    def common_values(
+        self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
+    ) -> tuple[int, list[tuple[str, Cell, int]]]:
+        """How many values a field has, and the most frequent ones."""
+        return self.read(lambda connection: grid.common_values(connection, kind, project, path, search, limit))
+
+    def groups(
+        self,
+        kind: ContainerKind,
+        project: str | None,
+        condition: Node | None,
+        by: Sequence[str],
+        columns: Sequence[str] = (),
+        limit: int = 1000,
+    ) -> Groups:
+        """Group the containers for which a condition holds by the values of some columns.
+
+        Raises:
+            InvalidArgument: one of the columns has no values to group by.
+        """
+        return self.read(lambda connection: grid.groups(connection, kind, project, condition, by, columns, limit))
+
+    def projects(self) -> list[ProjectCounts]:
+        """The projects that have containers, the one with the latest first."""
+        return self.read(grid.projects)
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""

@@ -36,7 +36,7 @@ def find(
     Raises:
         InvalidArgument: nothing can be sorted by that column.
     """
-    sort = _sort(connection, kind, project, sort_by, is_ascending)
+    sort = sort_order(connection, kind, project, sort_by, is_ascending)
     rows = search(connection, kind, project, tree, sort, limit)
     return Found(_fields(connection, columns), [Row(row.uid, row.id, shown_cells(row)) for row in rows])
 
@@ -48,7 +48,14 @@ def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, 
     return {number: key for key, number in fields_at(connection, paths).items()}
 
 
-def _sort(connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool) -> Sort:
+def sort_order(
+    connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool
+) -> Sort:
+    """The order by a column.
+
+    Raises:
+        InvalidArgument: nothing can be sorted by it.
+    """
     path, aspect = column, "last"
     fields = _present(connection, kind, project, path)
     if not fields:

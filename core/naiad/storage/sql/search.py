@@ -39,26 +39,57 @@ def search(
     tree: Node | None,
     sort: Sort,
     limit: int | None,
+    *,
+    then: Sequence[Sort] = (),
+    offset: int = 0,
 ) -> list[Any]:
-    """What is shown of the containers that a query means, sorted; those without a value to sort by come last."""
+    """What is shown of the containers that a query means, sorted; those without a value to sort by come last.
+
+    Those that `sort` leaves equal are sorted by `then`. So many as `offset` says are left out at the beginning.
+    """
     numbers = {} if tree is None else field_numbers(connection, tree)
-    conditions = [container.c.kind == kind.folder]
+    wanted = [container.c.kind == kind.folder]
     if project is not None:
-        conditions.append(container.c.project == project)
+        wanted.append(container.c.project == project)
     rare = _rarest(connection, tree, numbers)
-    if limit is None or rare is not None or len(sort.fields) != 1 or sort.aspect != "last":
+    if limit is None or rare is not None or len(sort.fields) != 1 or sort.aspect != "last" or then:
         if tree is not None:
-            conditions.append(condition(tree, numbers, container.c.number))
+            wanted.append(condition(tree, numbers, container.c.number))
         if rare is not None:
-            conditions.append(container.c.number.in_(rare))
-        return list(connection.execute(_all(conditions, sort).limit(limit)))
-    found = list(connection.execute(_walk(conditions, tree, numbers, sort).limit(limit)))
+            wanted.append(container.c.number.in_(rare))
+        return list(connection.execute(_all(wanted, [sort, *then]).limit(limit).offset(offset)))
+    walk = _walk(wanted, tree, numbers, sort)
+    found = list(connection.execute(walk.limit(limit).offset(offset)))
     if len(found) < limit:
+        passed = 0 if not offset or found else _count_up_to(connection, walk, offset)
         if tree is not None:
-            conditions.append(condition(tree, numbers, container.c.number))
-        conditions.append(container.c.number.not_in(_sorted_cells(sort)))
-        found += connection.execute(_all(conditions, sort).limit(limit - len(found)))
+            wanted.append(condition(tree, numbers, container.c.number))
+        wanted.append(container.c.number.not_in(_sorted_cells(sort)))
+        rest = _all(wanted, [sort]).limit(limit - len(found))
+        found += connection.execute(rest.offset(0 if found else offset - passed))
     return found
+
+
+def conditions(
+    connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None
+) -> list[ColumnElement[bool]]:
+    """Conditions on a container: it is of a kind, in a project, and a tree is true of it."""
+    wanted = [container.c.kind == kind.folder]
+    if project is not None:
+        wanted.append(container.c.project == project)
+    if tree is not None:
+        numbers = field_numbers(connection, tree)
+        wanted.append(condition(tree, numbers, container.c.number))
+        rare = _rarest(connection, tree, numbers)
+        if rare is not None:
+            wanted.append(container.c.number.in_(rare))
+    return wanted
+
+
+def _count_up_to(connection: Connection, rows: Select[Any], most: int) -> int:
+    """How many rows there are, counted up to a number."""
+    some = rows.order_by(None).with_only_columns(container.c.number).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
 
 def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Select[tuple[int]] | None:
@@ -79,13 +110,22 @@ def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Sele
     return best
 
 
-def _all(conditions: Sequence[ColumnElement[bool]], sort: Sort) -> Select[Any]:
-    """All containers, each with its value to sort by."""
-    of = cell.alias("sorted")
-    is_its = (of.c.container == container.c.number) & of.c.field.in_([number for number, _kind in sort.fields])
-    values = _order(of, sort)
-    rows = select(*SHOWN).select_from(container.outerjoin(of, is_its)).where(*conditions)
-    return rows.order_by(values[0].is_(None), *_directed([*values, container.c.number], sort))
+def _all(conditions: Sequence[ColumnElement[bool]], sorts: Sequence[Sort]) -> Select[Any]:
+    """All containers, each with its values to sort by."""
+    joined: FromClause = container
+    ordered: list[ColumnElement[Any]] = []
+    for place, sort in enumerate(sorts):
+        of = cell.alias(f"sorted{place}")
+        is_its = (of.c.container == container.c.number) & of.c.field.in_([number for number, _kind in sort.fields])
+        joined = joined.outerjoin(of, is_its)
+        values = _order(of, sort)
+        ordered += [values[0].is_(None), *_directed(values, sort)]
+    return (
+        select(*SHOWN)
+        .select_from(joined)
+        .where(*conditions)
+        .order_by(*ordered, *_directed([container.c.number], sorts[0]))
+    )
 
 
 def _walk(conditions: Sequence[ColumnElement[bool]], tree: Node | None, numbers: Numbers, sort: Sort) -> Select[Any]:
