@@ -124,15 +124,19 @@ class Project(Container):
         """Find runs of this project, the newest first.
 
         Args:
-            query: what they have to be, in NQL: `"lr:float > 0.1 AND sys/tags:stringSet CONTAINS 'good'"`.
+            query: what they have to be, in NQL: `"lr > 0.1 AND sys/tags CONTAINS 'good'"`. A field may have a type,
+                as in `lr:float`; without one, numbers match Integer, Float and the last value of a FloatSeries, texts
+                String and StringSeries, true and false Boolean, ISO dates Datetime. Beside `=`, `!=`, `<` and the
+                like there are `IN (1, 2)`, `BETWEEN 1 AND 5`, `CONTAINS`, `MATCHES` and `EXISTS`, each also with NOT.
             id: any of these ids; like the next three not together with `query`.
-            state: "active", "inactive" or a state such as "failed"; any of these.
+            state: running, finished, failed, terminated, killed or unknown; any of these.
             owner: any of these users.
             tag: all of these tags.
-            columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series.
+            columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series. `*`
+                stands for any characters, as in `"metrics/*"`.
             trashed: False leaves out what is in the trash, True shows only that, None shows both.
             limit: at most so many.
-            sort_by: a column; runs that lack it come last.
+            sort_by: a column; runs that lack it come last. One that no run has is warned about, and sorts nothing.
             ascending: the smallest first.
             progress_bar: a class of your own is told when the table has been read.
 

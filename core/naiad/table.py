@@ -12,14 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import html
 from naiad.container_kinds import RUN, ContainerKind
-from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, NaiadValueError, shown
+from naiad.errors import (
+    FieldConflict,
+    InvalidArgument,
+    NaiadTypeError,
+    NaiadValueError,
+    NaiadWarning,
+    shown,
+    warn_once,
+)
 from naiad.fields.file import File
 from naiad.fields.file_set import FileSet
 from naiad.kinds import ASPECTS, ATOMS, KINDS, POINTS, TAGS
 from naiad.query.criteria import both, criteria, not_trashed
+from naiad.query.parser import parse
 from naiad.scalars import from_microseconds
 from naiad.session import Session
-from naiad.storage.base import Found, RunId, Store, path_and_aspect
+from naiad.storage.base import Found, RunId, Store, Unmatched, column_pattern, path_and_aspect
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:
@@ -80,6 +89,7 @@ class Table:
 
         `sys/*` comes first and `monitoring/*` last, each in alphabetical order. A cell has the value of a field: of a
         series the last one, of tags one text with commas, of a moment UTC without a time zone. Files have no column.
+        Columns that were asked for by their names are there in any case.
         """
         import pandas as pd
 
@@ -88,17 +98,36 @@ class Table:
 
     @cached_property
     def column_names(self) -> list[str]:
-        """The names of the columns that have values, in the order of the DataFrame."""
+        """The names of the columns in the order of the DataFrame: those asked for, else those that have values."""
         if self._columns is None:
-            there: set[int] = set().union(*self._cells)
-            names = {
-                path for number, (path, kind) in self._found.fields.items() if number in there and KINDS[kind].has_value
-            }
+            names = {path for path, kind in self._present if KINDS[kind].has_value}
         else:
-            names = {
-                name for name in self._columns if any(self._numbers(name)[0] & cells.keys() for cells in self._cells)
-            }
+            names = {name for column in self._columns for name in self.expanded(column)}
         return sorted(names, key=_place)
+
+    def expanded(self, column: str) -> list[str]:
+        """Return the columns that a column with `*` stands for, sorted; a column without it stands for itself."""
+        pattern = column_pattern(column)
+        if pattern is None:
+            return [column]
+        aspect = path_and_aspect(column)[1]
+        found = {
+            path if aspect == "last" else f"{path}:{aspect}"
+            for path, kind in self._present
+            if KINDS[kind].has_value and pattern.fullmatch(path) and (aspect == "last" or aspect in KINDS[kind].aspects)
+        }
+        return sorted(found, key=_place)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about fields that the query or the order names, and that could not match."""
+        return [_note(each, self._kind) for each in self._found.unmatched]
+
+    @cached_property
+    def _present(self) -> set[tuple[str, str]]:
+        """Path and kind of the fields that some row has; of those that could be there, if there are no rows."""
+        there = set().union(*self._cells) if self._cells else self._found.fields.keys()
+        return {field for number, field in self._found.fields.items() if number in there}
 
     @cached_property
     def _cells(self) -> list[Mapping[int, Any]]:
@@ -253,6 +282,16 @@ class TableCell:
         self.entry._download(self.path, (File.kind, FileSet.kind), destination, progress_bar)
 
 
+def _note(field: Unmatched, kind: ContainerKind) -> str:
+    if not field.kinds:
+        nearby = ", ".join(f'"{path}"' for path in field.nearby)
+        return f'No {kind.noun} has the field "{field.path}".' + (f" Nearby: {nearby}." if nearby else "")
+    count = sum(field.kinds.values())
+    kinds = ", ".join(f"{each} in {number:,}" for each, number in field.kinds.items())
+    subject = f"1 {kind.noun} does" if count == 1 else f"{count:,} {kind.noun}s do"
+    return f'{subject} not match, because "{field.path}" is of another type there: {kinds}.'
+
+
 def fetch_table(
     store: Store,
     project: str | None,
@@ -270,16 +309,17 @@ def fetch_table(
     ascending: bool = False,
     progress_bar: ProgressBarType | None = None,
     also: Sequence[Node] = (),
+    is_warning: bool = True,
 ) -> Table:
     """Find the containers of a kind; the common part of `fetch_runs_table` and its like.
+
+    Fields that could not match are warned about once; they are also in the `notes` of the table.
 
     Raises:
         InvalidQuery: `query` is no query.
         InvalidArgument: another argument makes no sense; `sort_by` names no column that can be sorted by.
         NaiadTypeError: an argument is of a wrong type.
     """
-    from naiad.query.parser import parse
-
     others = criteria(id, state, owner, tag)
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
         raise InvalidArgument("query= cannot be given together with id=, state=, owner= or tag=; put them into it.")
@@ -297,7 +337,10 @@ def fetch_table(
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
-    return Table(found, shown_names, store, kind)
+    table = Table(found, shown_names, store, kind)
+    for each, note in zip(found.unmatched, table.notes, strict=True) if is_warning else ():
+        warn_once(("query", each.path, *each.kinds), note, NaiadWarning)
+    return table
 
 
 def _columns(given: object) -> list[str] | None:
@@ -366,8 +409,6 @@ def _opened(kind: str, value: Any) -> Any:
     holds = KINDS[kind].holds
     if holds == "moment":
         return _naive(value)
-    if holds == "state":
-        return "Active" if value == "running" else "Inactive"
     return set(value) if kind == TAGS else value
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import naiad
-from naiad.errors import FieldConflict, InvalidQuery
+from naiad.errors import FieldConflict, InvalidQuery, NaiadWarning
 from naiad.exceptions import MetadataInconsistency, NeptuneInvalidQueryException
 from naiad.storage.local.store import Store
 from naiad.table import Table
@@ -74,7 +74,7 @@ def test_cells_of_a_frame(project: naiad.Project) -> None:
     assert ["ended 1", "ended 2", "ended 3"] == frame["train/log"].tolist()
     assert [datetime(2024, 2, 6, 5)] * 3 == [each.to_pydatetime() for each in frame["born"]]
     assert ["all,t1", "all,t2", "all,t3"] == frame["sys/tags"].tolist()
-    assert ["Inactive"] * 3 == frame["sys/state"].tolist()
+    assert ["finished"] * 3 == frame["sys/state"].tolist()
     assert [True, True, False] == frame["only"].isna().tolist()
 
 
@@ -101,11 +101,65 @@ def test_integers_beside_missing_ones_keep_their_digits(project: naiad.Project) 
 
 
 @pytest.mark.parametrize("columns", [[], ["nothing"], ["sys/id"]], ids=str)
-def test_id_and_sorted_column_are_always_there_and_unknown_ones_absent(
-    project: naiad.Project, columns: list[str]
-) -> None:
-    assert ["sys/creation_time", "sys/id"] == list(project.fetch_runs_table(columns=columns).to_pandas().columns)
-    assert ["sys/id", "lr"] == list(project.fetch_runs_table(columns=columns, sort_by="lr").to_pandas().columns)
+def test_id_sorted_column_and_those_asked_for_are_always_there(project: naiad.Project, columns: list[str]) -> None:
+    more = sorted({*columns} - {"sys/id"})
+    assert ["sys/creation_time", "sys/id", *more] == list(project.fetch_runs_table(columns=columns).to_pandas().columns)
+    frame = project.fetch_runs_table(columns=columns, sort_by="lr").to_pandas()
+    assert ["sys/id", "lr", *more] == list(frame.columns)
+
+
+def test_nothing_found_has_the_columns_of_what_could_be_found(project: naiad.Project) -> None:
+    named = project.fetch_runs_table(query="lr > 9", columns=["sys/name", "lr", "train/*:min", "nothing"]).to_pandas()
+    everything = project.fetch_runs_table(query="lr > 9").to_pandas()
+
+    assert ["sys/creation_time", "sys/id", "sys/name", "lr", "nothing", "train/loss:min"] == list(named.columns)
+    assert list(project.fetch_runs_table().to_pandas().columns) == list(everything.columns)
+    assert (0, 0) == (len(named), len(everything))
+    assert np.float64 == named["lr"].dtype
+
+
+def test_wildcards_stand_for_columns(project: naiad.Project) -> None:
+    def columns(*names: str) -> list[str]:
+        return list(project.fetch_runs_table(columns=names, sort_by="sys/id").to_pandas().columns)[1:]
+
+    assert ["train/log", "train/loss"] == columns("train/*")
+    assert ["train/loss:max"] == columns("train/*:max")
+    assert ["lr", "train/loss"] == columns("t*s", "lr")
+    assert [] == columns("model*", "x*")
+    assert list(project.fetch_runs_table(sort_by="sys/id").to_pandas().columns)[1:] == columns("*")
+
+
+def test_fields_that_could_not_match_are_warned_about_once(project: naiad.Project) -> None:
+    with naiad.init_run(project="p") as run:
+        run["lr"] = "high"
+    for query, expected, note in (
+        ("lr > 0.15", ["P-3", "P-2"], '1 run does not match, because "lr" is of another type there: string in 1.'),
+        ("lr:int > 0", [], '4 runs do not match, because "lr" is of another type there: float in 3, string in 1.'),
+        ("lrr > 0 OR lr = high", ["P-4"], 'No run has the field "lrr". Nearby: "lr".'),
+    ):
+        naiad.errors.forget_warnings()
+        with pytest.warns(NaiadWarning) as caught:
+            found = [ids(project.fetch_runs_table(query=query)) for _ in range(2)]
+        assert [expected] * 2 == found
+        assert note in [str(each.message) for each in caught]
+        assert len({str(each.message) for each in caught}) == len(caught)
+
+
+def test_field_that_nobody_has_sorts_the_newest_first(project: naiad.Project) -> None:
+    naiad.errors.forget_warnings()
+    with pytest.warns(NaiadWarning, match='No run has the field "lrr"'):
+        assert ["P-3", "P-2", "P-1"] == ids(project.fetch_runs_table(sort_by="lrr"))
+
+
+def test_state_is_one_word_everywhere(project: naiad.Project) -> None:
+    with pytest.raises(ZeroDivisionError), naiad.init_run(project="p") as run:
+        1 / 0
+    with naiad.init_run(with_id="P-4", mode="read-only") as run:
+        word = run["sys/state"].fetch()
+    table = project.fetch_runs_table(query=f"sys/state = {word}")
+
+    assert ["failed"] == table.to_pandas()["sys/state"].tolist() == [word]
+    assert ["P-4"] == ids(table) == ids(project.fetch_runs_table(state="failed"))
 
 
 CRITERIA: list[tuple[dict[str, Any], list[str]]] = [
@@ -122,7 +176,19 @@ CRITERIA: list[tuple[dict[str, Any], list[str]]] = [
     ({"id": ["P-1", "P-2"], "tag": "t2"}, ["P-2"]),
     ({"query": ""}, ["P-3", "P-2", "P-1"]),
     ({"query": "lr:float > 0.15"}, ["P-3", "P-2"]),
-    ({"query": "lr:int > 0"}, []),
+    ({"query": "lr > 0.15"}, ["P-3", "P-2"]),
+    ({"query": "lr IN (0.1, 0.3)"}, ["P-3", "P-1"]),
+    ({"query": "lr NOT IN (0.1, 0.3) AND epochs IN (2, 9007199254740993)"}, ["P-2"]),
+    ({"query": "epochs IN (9007199254740993, 3)"}, ["P-3", "P-1"]),
+    ({"query": "epochs:int IN (9007199254740992)"}, []),
+    ({"query": "lr BETWEEN 0.1 AND 0.2"}, ["P-2", "P-1"]),
+    ({"query": "born BETWEEN 2024-02-01 AND 2024-02-28 AND flag = true"}, ["P-1"]),
+    ({"query": "train/loss = 2 AND min(train/loss) < 0.4"}, ["P-3"]),
+    ({"query": "train/loss:min BETWEEN 0.4 AND 0.6"}, ["P-2"]),
+    ({"query": 'train/log = "ended 2" OR only = here'}, ["P-3", "P-2"]),
+    ({"query": "model EXISTS AND only NOT EXISTS"}, ["P-2", "P-1"]),
+    ({"query": "sys/id IN (P-1, P-3) AND sys/tags CONTAINS t3"}, ["P-3"]),
+    ({"query": "sys/creation_time > -1d AND sys/state = finished"}, ["P-3", "P-2", "P-1"]),
     ({"query": 'only:string EXISTS OR sys/tags:stringSet CONTAINS "t1"'}, ["P-3", "P-1"]),
     ({"query": "born:datetime = 2024-02-06T14:00+09 AND NOT flag:bool = true"}, ["P-3", "P-2"]),
     ({"query": 'sys/name:string MATCHES "run [12]$"'}, ["P-2", "P-1"]),
@@ -182,7 +248,7 @@ def test_running_runs_are_as_they_are_now(project: naiad.Project, run: naiad.Run
     own = naiad.init_project(run["sys/project"].fetch(), mode="read-only")
     for value in (1.0, 2.0):
         run["live"].append(value)
-        assert (value, "Active") == tuple(
+        assert (value, "running") == tuple(
             own.fetch_runs_table().to_rows()[0][path].get() for path in ("live", "sys/state")
         )
 
@@ -233,7 +299,7 @@ def test_limit_takes_numbers_of_numpy(project: naiad.Project) -> None:
 
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"query": 5}, TypeError, "query= takes a str, not 5"),
-    ({"query": "lr >"}, NeptuneInvalidQueryException, "Column 4 of the query"),
+    ({"query": "lr >"}, NeptuneInvalidQueryException, "Column 5 of the query"),
     ({"query": "", "id": "P-1"}, ValueError, "query= cannot be given together"),
     ({"id": 5}, TypeError, "id= takes a str or a list of str, not 5"),
     ({"id": ["P-1", None]}, TypeError, "id= takes a str or a list of str, not None"),
@@ -250,7 +316,6 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"limit": np.True_}, TypeError, "limit= takes an int"),
     ({"limit": 1.5}, TypeError, "limit= takes an int"),
     ({"sort_by": None}, TypeError, "sort_by= takes a str"),
-    ({"sort_by": "lrr"}, ValueError, "is not present in the table. Nearby: 'lr'"),
     ({"sort_by": "lr:min"}, ValueError, '"lr" is no series'),
     ({"sort_by": "sys/tags"}, ValueError, "cannot be sorted by"),
     ({"sort_by": "model"}, ValueError, "cannot be sorted by"),

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "core").glob("*.md"))
 ROOTS = (ROOT / "core/naiad", ROOT / "core", ROOT)
-FILE = re.compile(r"`([\w*/.]+(?:\.py|\.lark|/))`")
+FILE = re.compile(r"`([\w*/.]+(?:\.py|/))`")
 FUNCTION = re.compile(r"`(\w+)\(\)` in `([\w/.]+\.py)`")
 ELSEWHERE = {"naiad/", "plugin.py", "callback.py", "logger.py", "hooks.py"}
 ELSEWHERE |= {"blobs/", "versions/", "journal/", "models/", "projects/", "runs/"}  # folders of a store

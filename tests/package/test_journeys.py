@@ -92,7 +92,7 @@ CEILINGS = {
     "fetch_values": Journey(16, 37, 113, 16),
     "upload": Journey(20, 58, 78, 11),
     "open a killed run and read it": Journey(36, 185, 238, 19),
-    "fetch_runs_table": Journey(36, 551, 365, 22),
+    "fetch_runs_table": Journey(36, 563, 394, 22),  # with the parser, which is ours
     "stop": Journey(29, 98, 157, 16),
 }
 

@@ -34,7 +34,6 @@ BELOW_BASE = {
 INTERFACE = {"naiad.storage.base", "naiad.storage.opening"}
 HEAVY = {
     "click",
-    "lark",
     "numpy",
     "pandas",
     "pluggy",

@@ -29,9 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     roots = [ROOT / "core", ROOT / "integrations"]
-    sources = {
-        str(file.relative_to(root)) for root in roots for file in root.rglob("*.*") if file.suffix in (".py", ".lark")
-    }
+    sources = {str(file.relative_to(root)) for root in roots for file in root.rglob("*.py")}
     sources |= {f"naiad_{name}/py.typed" for name in ("kedro", "keras", "lightning", "sklearn")}
 
     info = f"naiad-{naiad.__version__}.dist-info"

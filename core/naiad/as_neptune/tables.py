@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "TableEntry", "as_neptune", "parse_dates", "prepare_nql_query", "to_pandas"]
 
 BY_DEFAULT = "sys/creation_time"
+STATE = "sys/state"
 Place = str | os.PathLike[str] | None
 
 
@@ -39,7 +40,8 @@ class TableEntry:
 
     def get_attribute_value(self, path: str) -> Any:
         """Return the value of a field, the last one of a series."""
-        return views.in_milliseconds(self._row.get_attribute_value(path))
+        value = views.in_milliseconds(self._row.get_attribute_value(path))
+        return views.state(value) if self.get_attribute_type(path) == "experimentState" else value
 
     def download_file_attribute(
         self, path: str, destination: Place = None, progress_bar: ProgressBarType | None = None
@@ -124,6 +126,8 @@ class Table:
     def to_pandas(self) -> pd.DataFrame:
         """Return a DataFrame with a row for each container and a column for each field that has values."""
         frame: pd.DataFrame = self._table.to_pandas()
+        if STATE in frame:
+            frame[STATE] = frame[STATE].map(views.state, na_action="ignore")
         for name in frame.select_dtypes("datetime"):
             frame[name] = frame[name].dt.floor("ms")
         return frame

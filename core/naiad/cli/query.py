@@ -11,10 +11,11 @@ import click
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import existing_store
-from naiad.cli.terminal import is_terminal, print_lines
+from naiad.cli.terminal import is_terminal, print_lines, print_note
 from naiad.cli.text import clean
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.errors import InvalidArgument
+from naiad.query.parser import parse
 from naiad.query.tree import leaves
 from naiad.table import Table, fetch_table
 
@@ -25,7 +26,7 @@ NEWEST_FIRST = "sys/creation_time"
 @click.command()
 @click.argument("nql", required=False, default="", metavar="NQL")
 @click.option("--project", help="Only runs of this project.")
-@click.option("--columns", help="Paths, separated by commas; with :min, :max, :average, :variance. '*' for all.")
+@click.option("--columns", help="Paths, separated by commas; also :min, :max, :average, :variance, and '*'.")
 @click.option("--sort", "sort_by", help="The column to sort by, in descending order.")
 @click.option("--ascending", is_flag=True, help="The smallest first.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
@@ -43,9 +44,11 @@ def query(
     is_csv: bool,
     is_json: bool,
 ) -> None:
-    """Find runs by a query such as 'lr:float > 0.1 AND sys/tags:stringSet CONTAINS "good"'.
+    """Find runs by a query such as 'lr > 0.1 AND sys/tags CONTAINS "good"'.
 
-    Without --columns it shows id, state and name, and the fields that the query and --sort name.
+    Without --columns it shows id, state and name, and the fields that the query and --sort name. In columns "*" stands
+    for any characters: --columns 'sys/name,metrics/*'. Fields that no run has, and runs whose field is of another type
+    than the query means, are counted on stderr.
     """
     if is_csv and is_json:
         raise InvalidArgument("Give --csv or --json, not both.")
@@ -54,9 +57,21 @@ def query(
     if wanted is not None and sort_by and not columns:
         wanted.append(sort_by)
     found = fetch_table(
-        place, project, query=nql, columns=wanted, limit=limit, sort_by=sort_by or NEWEST_FIRST, ascending=ascending
+        place,
+        project,
+        query=nql,
+        columns=wanted,
+        limit=limit,
+        sort_by=sort_by or NEWEST_FIRST,
+        ascending=ascending,
+        is_warning=False,
     )
-    names = found.column_names if wanted is None else list(dict.fromkeys([ALWAYS[0], *wanted]))
+    for note in found.notes:
+        print_note(note)
+    if wanted is None:
+        names = found.column_names
+    else:
+        names = list(dict.fromkeys(name for column in [ALWAYS[0], *wanted] for name in found.expanded(column)))
     if is_json:
         print_document([{name: _value(found, row, name) for name in names} for row in range(len(found))])
     elif is_csv:
@@ -69,11 +84,10 @@ def query(
 
 def _named(nql: str) -> list[str]:
     """The columns that a query names."""
-    from naiad.query.parser import parse
-
     tree = parse(nql)
     fields = [leaf.field for leaf, _depth in leaves(tree)] if tree else []
-    return [field.path if field.aspect == "last" else f"{field.path}:{field.aspect}" for field in fields]
+    names = (field.path if field.aspect == "last" else f"{field.path}:{field.aspect}" for field in fields)
+    return list(dict.fromkeys(names))
 
 
 def _value(found: Table, row: int, name: str) -> object:

@@ -6,17 +6,18 @@ import calendar
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 from naiad import clock
-from naiad.kinds import FILES, KINDS, TAGS
+from naiad.kinds import FILES, KINDS, TAGS, Compared
 from naiad.scalars import microseconds
 
-if TYPE_CHECKING:
-    from lark import Token
-
-TYPES = {word.lower(): kind.name for kind in KINDS.values() for word in (kind.neptune, *kind.words)}
-"""The kind of field that a type of NQL means."""
+TYPES = {
+    word.lower(): kind.name
+    for kind in KINDS.values()
+    for word in (kind.neptune, kind.name, kind.name.replace("_", ""), *kind.words)
+}
+"""The kind of field that a type of NQL means: Neptune's names, those that `naiad show` prints, and those of classes."""
 
 LONGEST_PART = 10_000
 """Characters of a text to look for; databases take patterns up to some length only."""
@@ -36,12 +37,34 @@ _moment = re.compile(
 )
 
 
+class Token(str):
+    """A piece of a query, and the column of its first character; `quoted` if it stands in quotes."""
+
+    __slots__ = ("place", "quoted")
+
+    place: int
+    quoted: bool
+
+    def __new__(cls, text: str, place: int, quoted: bool = False) -> Token:
+        """Make a token of a text."""
+        token = super().__new__(cls, text)
+        token.place, token.quoted = place, quoted
+        return token
+
+
 class Problem(Exception):
     """An error at a place of a query."""
 
-    def __init__(self, token: Token, what: str) -> None:
+    def __init__(self, place: Token | int, what: str) -> None:
         super().__init__(what)
-        self.place = token.start_pos or 0
+        self.place = place.place if isinstance(place, Token) else place
+
+
+class Reading(NamedTuple):
+    """A value without a type, read: the form of it, and what the fields of that form are compared with."""
+
+    form: Compared
+    value: float | int | str
 
 
 def kind_of(token: Token) -> str:
@@ -72,14 +95,38 @@ def value_of(kind: str, sign: Token, token: Token) -> float | int | str:
     return found
 
 
+def readings(sign: Token, token: Token) -> list[Reading]:
+    """Return what a value without a type can be: one of true and false, a number, a moment, else a text.
+
+    What stands in quotes is a text, and a moment too if it is written like one.
+    """
+    text = _content(token)
+    forms: tuple[Compared, ...] = ("moment", "text") if token.quoted else ("boolean", "number", "moment", "text")
+    if token.quoted and _relative.fullmatch(text):
+        forms = ("text",)
+    found = [(form, _READ[form][0](text)) for form in forms]
+    right = [Reading(form, value) for form, value in found if value is not None]
+    right = right if token.quoted else right[:1]
+    if sign not in ("=", "!="):
+        right = [each for each in right if _READ[each.form][1]]
+    if not right:
+        raise Problem(token, "expected a number or a moment, which have an order; a text is compared by = and !=")
+    return right
+
+
 def text_of(kind: str, verb: Token, token: Token) -> str:
     """Return the text that a field of this kind may contain."""
-    if KINDS[kind].compared_as != "text" and kind != TAGS:
+    if not is_searched(kind):
         raise Problem(verb, f"{verb.upper()} is for strings and string sets")
     text = _stored(_content(token))
     if len(text) > LONGEST_PART:
         raise Problem(token, f"a text to look for has at most {LONGEST_PART:,} characters")
     return text
+
+
+def is_searched(kind: str) -> bool:
+    """Whether CONTAINS is for fields of this kind."""
+    return KINDS[kind].compared_as == "text" or kind == TAGS
 
 
 def pattern_of(kind: str, verb: Token, token: Token) -> str:
@@ -102,7 +149,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
 
 
 def _content(token: Token) -> str:
-    return unquoted(token) if token.type == "QUOTED" else str(token)
+    return unquoted(token) if token.quoted else str(token)
 
 
 def _stored(text: str) -> str:
@@ -186,5 +233,5 @@ _WANTED = {
     "number": "a number",
     "moment": "a moment such as 2024-02-06T05:00:00Z, or one before now such as -2h, -5d, -1M",
     "boolean": "True or False",
-    "state": "running, idle, finished, failed, terminated, killed or unknown",
+    "state": "running, finished, failed, terminated, killed or unknown",
 }

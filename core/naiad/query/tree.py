@@ -30,10 +30,10 @@ class Compare:
 
 @dataclass(frozen=True)
 class OneOf:
-    """Whether a text is one of several: OR between comparisons of one field."""
+    """Whether the value of a field is one of several: IN, and OR between comparisons of one text."""
 
     field: FieldName
-    values: tuple[str, ...]
+    values: tuple[float | int | str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ class Or:
     terms: tuple[Node, ...]
 
 
+@dataclass(frozen=True)
+class AnyKind(Or):
+    """A clause without a type: whether it holds for one of the kinds that its value can be compared with."""
+
+
 Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists
 Node: TypeAlias = Leaf | And | Or | Not
 
@@ -95,3 +100,18 @@ def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
             waiting.append((found.term, depth + 1))
         else:
             yield found, depth
+
+
+def clauses(node: Node) -> Iterator[Leaf | AnyKind]:
+    """Yield the clauses of a tree as a user wrote them: one without a type is one, whatever it can mean."""
+    waiting: list[Node] = [node]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, AnyKind):
+            yield found
+        elif isinstance(found, (And, Or)):
+            waiting += reversed(found.terms)
+        elif isinstance(found, Not):
+            waiting.append(found.term)
+        else:
+            yield found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -372,11 +373,22 @@ class Row(NamedTuple):
     cells: Mapping[int, Cell]
 
 
+class Unmatched(NamedTuple):
+    """A field that a search names, and that could not match as it was meant."""
+
+    path: str
+    kinds: Mapping[str, int]
+    """How many containers have a field of another kind at this path, by kind; none if no container has the field."""
+    nearby: tuple[str, ...] = ()
+    """Paths that look alike, of a field that no container has."""
+
+
 class Found(NamedTuple):
     """The containers that a search found, in order; `fields` is path and kind of each number in their cells."""
 
     fields: Mapping[int, tuple[str, str]]
     rows: Sequence[Row]
+    unmatched: Sequence[Unmatched] = ()
 
 
 @dataclass(frozen=True)
@@ -453,6 +465,18 @@ class ProjectCounts(NamedTuple):
     """When the last one was created, in microseconds since 1970 UTC."""
 
 
+def column_pattern(column: str) -> re.Pattern[str] | None:
+    """Return the pattern of the paths that a column with `*` means; None of a column without.
+
+    >>> bool(column_pattern("metrics/*:min").fullmatch("metrics/train/loss"))
+    True
+    """
+    if "*" not in column:
+        return None
+    path, _aspect = path_and_aspect(column)
+    return re.compile(".*".join(map(re.escape, path.split("*"))), re.DOTALL)
+
+
 def path_and_aspect(column: str) -> tuple[str, str]:
     """Split a column such as `train/loss:min` into its path and the aspect of a series.
 
@@ -494,7 +518,9 @@ class Catalog(Protocol):
     ) -> Found:
         """Find the containers of a kind in a project, or in all, for which a condition holds.
 
-        Those without a value to sort by come last. `columns` limits the fields of the result, not the search.
+        Those without a value to sort by come last; if no container has one, the newest come first. `columns` limits
+        the fields of the result, not the search; `*` in a column stands for any characters. Fields that the condition
+        or the order names, and that no container has or some have of another kind, are in `Found.unmatched`.
 
         Raises:
             InvalidArgument: nothing can be sorted by that column.

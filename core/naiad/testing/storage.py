@@ -24,7 +24,6 @@ from naiad.errors import (
     ContainerNotFound,
     FieldConflict,
     InactiveContainer,
-    InvalidArgument,
     MissingField,
     ModelKeyTaken,
     ProjectExists,
@@ -32,6 +31,7 @@ from naiad.errors import (
 from naiad.file import File
 from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
+from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
 from naiad.storage.base import ABSENT, Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
@@ -528,8 +528,34 @@ class StoreTests:
         assert ids(Contains(FieldName("t", TAGS), "0.3")) == ["DIGITS-2"]
         assert ids(None, sort_by="loss:min", limit=2) == ["DIGITS-2", "DIGITS-3"]
         assert catalog.search(RUN, "elsewhere", None).rows == []
-        with pytest.raises(InvalidArgument):
-            catalog.search(RUN, "digits", None, sort_by="nothing")
+
+    def test_search_without_types_and_fields_that_cannot_match(self, store: Store) -> None:
+        """A clause without a type matches each kind that it can; what cannot match is told, and raises nothing."""
+        values: tuple[Plain, ...] = (0.1, 3, "x")
+        for value in values:
+            _run, writer = begin(store)
+            writer.write([assign("lr", ATOM_OF[type(value)], value)])
+            writer.stop()
+        _run, writer = begin(store)
+        writer.points(new_series(writer, "lr"), [0.5, 2.0], [0, 1], [1.0, 1.0])
+        writer.stop()
+        catalog = store.catalog()
+
+        def found(query: str, **how: object) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:
+            result = catalog.search(RUN, "digits", parse(query), sort_by="sys/id", is_ascending=True, **how)  # type: ignore[arg-type]  # as given
+            return [row.id for row in result.rows], [(each.path, dict(each.kinds)) for each in result.unmatched]
+
+        text = [("lr", {ATOM_OF[str]: 1})]
+        assert found("lr >= 2") == (["DIGITS-2", "DIGITS-4"], text)
+        assert found("lr IN (0.1, 3, x)") == (["DIGITS-1", "DIGITS-2", "DIGITS-3"], [])
+        assert found("lr BETWEEN 0 AND 2") == (["DIGITS-1", "DIGITS-4"], text)
+        assert found("lr EXISTS AND NOT lr = x") == (["DIGITS-1", "DIGITS-2", "DIGITS-4"], [])
+        assert found("absent > 1") == ([], [("absent", {})])
+        unsorted = catalog.search(RUN, "digits", None, sort_by="nothing")
+        assert [row.id for row in unsorted.rows] == [f"DIGITS-{number}" for number in (4, 3, 2, 1)]
+        assert [each.path for each in unsorted.unmatched] == ["nothing"]
+        empty = catalog.search(RUN, "digits", parse("lr > 9"), columns=["l*", "sys/id"])
+        assert {path for path, _kind in empty.fields.values()} == {"lr", "sys/id"}
 
     def test_found_rows_have_the_cells_that_were_asked_for(self, store: Store) -> None:
         """Of a series all aspects, in the order of `ASPECTS`."""

@@ -57,8 +57,31 @@ def test_wrong_queries_end_with_1_and_say_where(cli: Cli) -> None:
 
     assert 1 == result.exit_code
     assert "Column 11 of the query: expected a value.\n  lr:float >\n            ^" in result.stderr
-    assert "not present in the table" in cli("query", "--sort", "nothing").stderr
     assert "not both" in cli("query", "--json", "--csv").stderr
+
+
+@pytest.mark.usefixtures("three")
+def test_what_cannot_match_is_counted_on_stderr(cli: Cli) -> None:
+    for query, stdout, stderr in (
+        ("extra > 0", "", '1 run does not match, because "extra" is of another type there: bool in 1.\n'),
+        ("los < 0.4", "", 'No run has the field "los". Nearby: "loss".\n'),
+        ("lr > 0.25", "P-3", ""),
+    ):
+        result = cli("query", query, "--columns", "sys/id")
+        assert (0, stdout, stderr) == (result.exit_code, result.stdout.strip(), result.stderr)
+    sorted_by = cli("query", "--sort", "los", "--columns", "sys/id")
+    assert (["P-3", "P-2", "P-1"], 0) == (sorted_by.stdout.split(), sorted_by.exit_code)
+    assert 'No run has the field "los".' in sorted_by.stderr
+
+
+@pytest.mark.usefixtures("three")
+def test_wildcards_choose_columns(cli: Cli) -> None:
+    (row,) = json.loads(cli("query", "sys/id = P-1", "--columns", "l*:min,s*e", "--json").stdout)
+    (header,) = csv.reader(cli("query", "lr > 9", "--columns", "l*:min,s*e,nothing", "--csv").stdout.splitlines())
+
+    assert ["sys/id", "loss:min", "sys/name", "sys/size", "sys/state", "sys/stage", "same"][:2] == list(row)[:2]
+    assert {"same", "sys/name"} <= set(row)
+    assert {"sys/id", "loss:min", "same", "nothing"} <= set(header)
 
 
 @pytest.mark.usefixtures("three")

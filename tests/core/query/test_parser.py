@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from naiad import clock, exceptions
 from naiad.errors import InvalidQuery
+from naiad.kinds import KINDS
 from naiad.query.parser import DEEPEST, LONGEST, MOST, SEARCHES, parse
-from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
+from naiad.query.tree import And, AnyKind, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
 from naiad.scalars import microseconds
 
 NOW = 1_709_985_600.0  # 2024-03-09 12:00 UTC
@@ -22,6 +23,15 @@ NOW = 1_709_985_600.0  # 2024-03-09 12:00 UTC
 
 def compare(path: str, kind: str, sign: str, value: object, aspect: str = "last") -> Compare:
     return Compare(FieldName(path, kind, aspect), sign, value)  # type: ignore[arg-type]
+
+
+NUMBERS = ("float", "int", "float_series")
+WORDS = ("string", "string_series", "histogram_series", "artifact", "git_ref")
+TEXTS = ("string", "string_series", "histogram_series", "string_set", "artifact", "git_ref")
+
+
+def of_kinds(sign: str, value: object, *kinds: str, path: str = "lr") -> AnyKind:
+    return AnyKind(tuple(compare(path, kind, sign, value) for kind in kinds))
 
 
 CLAUSES = [
@@ -60,6 +70,57 @@ CLAUSES = [
     ("order:int = 1", compare("order", "int", "=", 1)),
     ("not/this:int = 1", compare("not/this", "int", "=", 1)),
     ("data:artifact = abc", compare("data", "artifact", "=", "abc")),
+    ("loss:float_series < 0.5", compare("loss", "float_series", "<", 0.5)),
+    ("loss:FloatSeries < 0.5", compare("loss", "float_series", "<", 0.5)),
+    ("sys/state:run_state = failed", compare("sys/state", "run_state", "=", "failed")),
+    ("model:file_set EXISTS", Exists(FieldName("model", "file_set"))),
+    ("loss:min < 0.5", compare("loss", "float_series", "<", 0.5, "min")),
+    ("min(loss) < 0.5", compare("loss", "float_series", "<", 0.5, "min")),
+    ("lr > 0.01", of_kinds(">", 0.01, *NUMBERS)),
+    ("epochs=3", of_kinds("=", 3, *NUMBERS, path="epochs")),
+    ("lr != 50MB", of_kinds("!=", 50e6, *NUMBERS)),
+    ("flag = true", compare("flag", "bool", "=", True)),
+    ("name = resnet", of_kinds("=", "resnet", *WORDS, path="name")),
+    ('name != "0.5"', of_kinds("!=", "0.5", *WORDS, path="name")),
+    ("at > 2024-02-06T05:00:00Z", compare("at", "datetime", ">", 1_707_195_600_000_000)),
+    ('at <= "2024-02-06 05:00Z"', compare("at", "datetime", "<=", 1_707_195_600_000_000)),
+    ("sys/id = A-1", compare("sys/id", "string", "=", "A-1")),
+    ("sys/size > 1MB", compare("sys/size", "float", ">", 1e6)),
+    ("sys/state = failed", compare("sys/state", "run_state", "=", "failed")),
+    ('sys/tags CONTAINS "good"', Contains(FieldName("sys/tags", "string_set"), "good")),
+    ('note CONTAINS "a"', AnyKind(tuple(Contains(FieldName("note", kind), "a") for kind in TEXTS))),
+    ('note NOT MATCHES "a"', Not(AnyKind(tuple(Matches(FieldName("note", kind), "a") for kind in WORDS)))),
+    ("x EXISTS", AnyKind(tuple(Exists(FieldName("x", kind)) for kind in KINDS))),
+    ("lr:float IN (0.1, 0.2)", OneOf(FieldName("lr", "float"), (0.1, 0.2))),
+    ("lr NOT IN (0.1,0.2)", Not(AnyKind(tuple(OneOf(FieldName("lr", kind), (0.1, 0.2)) for kind in NUMBERS)))),
+    ('sys/id in ("A-1", A-2 , A-1)', OneOf(FieldName("sys/id", "string"), ("A-1", "A-2"))),
+    (
+        "x IN (1, true)",
+        AnyKind((*(OneOf(FieldName("x", kind), (1,)) for kind in NUMBERS), OneOf(FieldName("x", "bool"), (True,)))),
+    ),
+    (
+        "sys/state IN (failed, killed)",
+        Or((compare("sys/state", "run_state", "=", "failed"), compare("sys/state", "run_state", "=", "killed"))),
+    ),
+    ("lr:float BETWEEN 0.1 AND 0.2", And((compare("lr", "float", ">=", 0.1), compare("lr", "float", "<=", 0.2)))),
+    (
+        "lr BETWEEN 1 AND 2 AND flag = true",
+        And(
+            (
+                AnyKind(tuple(And((compare("lr", kind, ">=", 1), compare("lr", kind, "<=", 2))) for kind in NUMBERS)),
+                compare("flag", "bool", "=", True),
+            )
+        ),
+    ),
+    (
+        "min(loss) NOT BETWEEN 0 AND 1",
+        Not(And((compare("loss", "float_series", ">=", 0, "min"), compare("loss", "float_series", "<=", 1, "min")))),
+    ),
+    ("in = 1", of_kinds("=", 1, *NUMBERS, path="in")),
+    (
+        "between BETWEEN 1 AND 2",
+        AnyKind(tuple(And((compare("between", kind, ">=", 1), compare("between", kind, "<=", 2))) for kind in NUMBERS)),
+    ),
 ]
 
 
@@ -138,17 +199,17 @@ def test_alternatives_of_one_text_are_one_clause() -> None:
 
 
 WRONG = [
-    ("lr", 3, 'expected ":" and the type of the field, as in accuracy:float'),
+    ("lr", 3, 'expected ":" and a type, NOT, = != > >= < <=, IN, BETWEEN'),
     ("lr:", 4, "expected the type of the field"),
     ("lr:flaot = 1", 4, "there is no type 'flaot'"),
-    ("lr:float 1", 10, "expected NOT, = != > >= < <=, CONTAINS, MATCHES or EXISTS"),
+    ("lr:float 1", 10, "expected NOT, = != > >= < <=, IN, BETWEEN, CONTAINS, MATCHES or EXISTS"),
     ("lr:float = ", 11, "expected a value"),
     ("lr:float == 1", 11, "expected a value"),
     ("lr:float = high", 12, "expected a number"),
     ("lr:float = nan", 12, "expected a number"),
     ("lr:float = 1_000", 12, "expected a number"),
-    ("(lr:float = 1", 14, 'expected ")"'),
-    ("lr:float = 1)", 13, "expected the end"),
+    ("(lr:float = 1", 14, 'expected AND, OR or ")"'),
+    ("lr:float = 1)", 13, "expected AND, OR or the end"),
     ("lr:float = 1 b:int = 2", 14, "expected AND, OR or the end"),
     ("lr:float = 1 AND", 17, 'expected NOT, "(" or the name of a field'),
     ("AND", 4, 'expected ":"'),
@@ -157,7 +218,7 @@ WRONG = [
     ('name:string > "a"', 13, "has no order; use = or !="),
     ("flag:bool = 1", 13, "expected True or False"),
     ("flag:bool > True", 11, "has no order"),
-    ("sys/state:experimentState = on", 29, "expected running, idle"),
+    ("sys/state:experimentState = on", 29, "expected running, finished"),
     ("sys/tags:stringSet = a", 20, "use CONTAINS"),
     ("model:file = a", 12, "use EXISTS"),
     ("lr:float CONTAINS 1", 10, "CONTAINS is for strings"),
@@ -169,6 +230,19 @@ WRONG = [
     ("at:datetime > -999999M", 15, "expected a moment such as"),
     ("min(lr:float) > 1", 1, "min() is for fields of type floatSeries"),
     ("lr:float\n=\nx", 12, "expected a number"),
+    ('name > "b"', 8, "expected a number or a moment"),
+    ("name > b", 8, "expected a number or a moment"),
+    ("flag > true", 8, "expected a number or a moment"),
+    ("sys/size = big", 12, "expected a number"),
+    ("sys/state = on", 13, "expected running, finished"),
+    ("lr IN 1", 7, 'expected "("'),
+    ("lr IN ()", 8, "expected a value"),
+    ("lr IN (1 2)", 10, 'expected "," or ")"'),
+    ("lr:float IN (1, b)", 17, "expected a number"),
+    ("lr BETWEEN 1", 13, "expected AND"),
+    ("lr BETWEEN 1 AND 2024-01-01", 18, "expected a value of the same type"),
+    ("lr NOT = 1", 8, "expected IN, BETWEEN, CONTAINS"),
+    ("min(lr > 1", 8, 'expected ")"'),
 ]
 
 
@@ -193,6 +267,13 @@ def test_error_in_a_long_query_shows_what_is_around_it() -> None:
     _first, shown, caret = str(caught.value).split("\n")
     assert len(shown) < 90
     assert "x" == shown[caret.index("^")]
+
+
+def test_clause_without_a_type_is_one_clause() -> None:
+    parse(" AND ".join(["a > 1"] * MOST))
+    parse(" AND ".join(["a CONTAINS x"] * SEARCHES))
+    with pytest.raises(InvalidQuery, match="at most"):
+        parse(" AND ".join(["a > 1"] * (MOST + 1)))
 
 
 @pytest.mark.parametrize(

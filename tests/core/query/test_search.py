@@ -76,11 +76,32 @@ def leaf_of(field: tuple[str, str]) -> st.SearchStrategy[Node]:
         forms.append(st.builds(Matches, st.just(name), st.sampled_from(["a", "^a", "b$", "(?i)A", "", "x{200}a"])))
     if kind == "string_set":
         forms.append(st.builds(Contains, st.just(name), texts))
+    if kind in ("float", "int", "datetime", "float_series"):
+        some = st.lists(
+            numbers.filter(lambda v: v == v) if kind.startswith("float") else integers, min_size=1, max_size=3
+        )
+        forms.append(st.builds(OneOf, st.just(name), some.map(tuple)))
     return st.one_of(forms)
 
 
+def untyped(texts: list[str]) -> st.SearchStrategy[Node]:
+    """Clauses without a type, as the parser makes them."""
+    return st.sampled_from(texts).map(parse)
+
+
+WITHOUT_TYPES = [
+    f"{path} {clause}"
+    for path in ("x", "y/z")
+    for clause in (
+        *("> 0.5", "= 1", "!= 0", "<= -1", "IN (0, 1, 9007199254740993)", "NOT IN (1, 0.1)", "BETWEEN -1 AND 1"),
+        *("= a", '!= "a"', 'IN (a, ab, "")', 'CONTAINS "a"', 'NOT MATCHES "^a"', "= true", "!= false", "EXISTS"),
+        *("IN (a, 1, true)", "< 1970-01-02", "BETWEEN 1969-12-01 AND 1970-02-01"),
+    )
+]
+
+
 trees = st.recursive(
-    fields.flatmap(leaf_of),
+    fields.flatmap(leaf_of) | untyped(WITHOUT_TYPES),
     lambda inner: st.one_of(
         st.builds(Not, inner),
         st.builds(And, st.lists(inner, min_size=2, max_size=3).map(tuple)),
@@ -96,7 +117,7 @@ def holds(node: Node, facts: Facts) -> bool:
         return not holds(node.term, facts)
     if isinstance(node, And):
         return all(holds(term, facts) for term in node.terms)
-    if isinstance(node, Or):
+    if isinstance(node, Or):  # also a clause without a type
         return any(holds(term, facts) for term in node.terms)
     key = (node.field.path, node.field.kind)
     if key not in facts:
@@ -182,8 +203,7 @@ def test_rows_are_sorted_and_those_without_a_value_come_last(
     by_uid = fill(connection, found)
     column = f"w:{aspect}" if kind == "float_series" else "w"
     if not any(("w", kind) in facts for facts in found):
-        with pytest.raises(InvalidArgument):
-            find(connection, RUN, "p", tree, sort_by=column)
+        assert [column] == [each.path for each in find(connection, RUN, "p", tree, sort_by=column).unmatched[-1:]]
         return
     uids = [uid for uid, facts in by_uid.items() if tree is None or holds(tree, facts)]
     values = {uid: sort_key(by_uid[uid], "w", kind, aspect) for uid in uids}
@@ -218,11 +238,16 @@ def test_what_has_no_order_cannot_be_sorted_by(connection: Connection, kind: str
         find(connection, RUN, "p", None, sort_by="w")
 
 
-def test_unknown_column_names_what_is_near(connection: Connection) -> None:
-    fill(connection, [{("train/loss", "float"): 1.0}])
+def test_fields_that_cannot_match_are_told_with_what_is_near(connection: Connection) -> None:
+    fill(connection, [{("train/loss", "float"): 1.0}, {("train/loss", "string"): "a"}])
+    found = find(connection, RUN, "p", parse("train/lss > 1 AND train/loss > 1"), sort_by="train/los")
 
-    with pytest.raises(InvalidArgument, match=r"train/los\" chosen for sorting is not present.*'train/loss'"):
-        find(connection, RUN, "p", None, sort_by="train/los")
+    assert [
+        ("train/lss", {}, ("train/loss",)),
+        ("train/loss", {"string": 1}, ()),
+        ("train/los", {}, ("train/loss",)),
+    ] == list(found.unmatched)
+    assert () == tuple(find(connection, RUN, "p", parse("train/loss:string = a OR train/loss > 1")).unmatched)
 
 
 HEAVY = [

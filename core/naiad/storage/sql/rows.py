@@ -6,18 +6,20 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import ColumnElement, Connection, Exists, exists, func, select
 
 from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
-from naiad.kinds import KINDS
-from naiad.query.tree import Node
-from naiad.storage.base import Found, Row, path_and_aspect
+from naiad.kinds import KINDS, SYS
+from naiad.query.tree import Node, leaves
+from naiad.storage.base import Found, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.search import Sort, search
 from naiad.storage.sql.values import cell, container, field, fields_at, shown_cells
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
+MOST_NEARBY = 2_000
+"""Paths among which one that looks like a misspelt one is looked for."""
 
 
 def find(
@@ -36,33 +38,73 @@ def find(
     Raises:
         InvalidArgument: nothing can be sorted by that column.
     """
+    unmatched = _unmatched(connection, kind, project, tree)
     sort = sort_order(connection, kind, project, sort_by, is_ascending)
+    if not sort.fields and sort_by != BY_DEFAULT:
+        unmatched.append(Unmatched(sort_by, {}, _nearby(connection, sort_by)))
+        sort = sort_order(connection, kind, project, BY_DEFAULT, is_ascending)
     rows = search(connection, kind, project, tree, sort, limit)
-    return Found(_fields(connection, columns), [Row(row.uid, row.id, shown_cells(row)) for row in rows])
+    found = _fields(connection, columns, None if rows else _scope(kind, project))
+    return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched)
 
 
-def _fields(connection: Connection, columns: Iterable[str] | None) -> dict[int, tuple[str, str]]:
-    if columns is None:
-        return {number: (path, kind) for number, path, kind in all_fields(connection)}
-    paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
-    return {number: key for key, number in fields_at(connection, paths).items()}
+def _fields(connection: Connection, columns: Iterable[str] | None, scope: Exists | None) -> dict[int, tuple[str, str]]:
+    """The fields of some columns or all; `scope` limits them to those that a container there has."""
+    named = None if columns is None else list(columns)
+    patterns = [pattern for pattern in map(column_pattern, named or ()) if pattern]
+    if named is None or patterns:
+        conditions = () if scope is None else (scope,)
+        everything = {number: (path, kind) for number, path, kind in all_fields(connection, *conditions)}
+        if named is None:
+            return everything
+        found = {
+            number: key for number, key in everything.items() if any(pattern.fullmatch(key[0]) for pattern in patterns)
+        }
+    else:
+        found = {}
+    paths = {path for column in named for path in (column, path_and_aspect(column)[0])}
+    return found | {number: key for key, number in fields_at(connection, paths).items()}
+
+
+def _unmatched(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> list[Unmatched]:
+    """The fields of a tree that no container has, or that some have of a kind that the tree does not look at."""
+    asked: dict[str, set[str]] = {}
+    for leaf, _depth in leaves(tree) if tree else ():
+        if leaf.field.path not in SYS:
+            asked.setdefault(leaf.field.path, set()).add(leaf.field.kind)
+    found = []
+    for path, kinds in asked.items():
+        present = _present(connection, kind, project, path)
+        others = [(number, each) for number, each in present if each not in kinds]
+        if not present:
+            found.append(Unmatched(path, {}, _nearby(connection, path)))
+        elif others:
+            found.append(Unmatched(path, {each: _count(connection, kind, project, at) for at, each in others}))
+    return found
+
+
+def _count(connection: Connection, kind: ContainerKind, project: str | None, number: int) -> int:
+    """How many containers have a field."""
+    rows = select(func.count()).select_from(cell.join(container, cell.c.container == container.c.number))
+    wanted = _wanted(kind, project)
+    return connection.execute(rows.where(cell.c.field == number, *wanted)).scalar_one()
 
 
 def sort_order(
     connection: Connection, kind: ContainerKind, project: str | None, column: str, is_ascending: bool
 ) -> Sort:
-    """The order by a column.
+    """The order by a column; without fields if no container has it.
 
     Raises:
-        InvalidArgument: nothing can be sorted by it.
+        InvalidArgument: it has values that have no order.
     """
     path, aspect = column, "last"
     fields = _present(connection, kind, project, path)
     if not fields:
         path, aspect = path_and_aspect(column)
         fields = _present(connection, kind, project, path) if path != column else []
-    if not fields and column != BY_DEFAULT:
-        raise _unknown(connection, column)
+    if not fields:
+        return Sort((), "last", is_ascending)
     if aspect != "last":
         fields = [(number, each) for number, each in fields if aspect in KINDS[each].aspects]
         if not fields:
@@ -89,16 +131,20 @@ def sort_order(
 
 def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
     """The fields at a path that some container of the kind in the project has."""
-    wanted = [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
-    is_there = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number, *wanted)
-    found = [(number, each) for number, _path, each in all_fields(connection, field.c.path == path, is_there)]
-    return sorted(found, key=lambda each: each[1])
+    found = all_fields(connection, field.c.path == path, _scope(kind, project))
+    return sorted(((number, each) for number, _path, each in found), key=lambda each: each[1])
 
 
-def _unknown(connection: Connection, column: str) -> InvalidArgument:
-    known: Sequence[Any] = connection.execute(select(field.c.path).distinct()).scalars().all()
-    near = difflib.get_close_matches(path_and_aspect(column)[0][:200], known[:10_000], 3, 0.6)
-    hint = f" Nearby: {', '.join(repr(each) for each in near)}." if near else ""
-    return InvalidArgument(
-        f'Column "{column[:200]}" chosen for sorting is not present in the table.{hint}', argument="sort_by"
-    )
+def _scope(kind: ContainerKind, project: str | None) -> Exists:
+    """Condition on a field: some container of the kind in the project has it."""
+    is_there = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number)
+    return is_there.where(*_wanted(kind, project))
+
+
+def _wanted(kind: ContainerKind, project: str | None) -> list[ColumnElement[bool]]:
+    return [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
+
+
+def _nearby(connection: Connection, column: str) -> tuple[str, ...]:
+    known: Sequence[Any] = connection.execute(select(field.c.path).distinct().limit(MOST_NEARBY)).scalars().all()
+    return tuple(difflib.get_close_matches(path_and_aspect(column)[0][:200], known, 3, 0.6))

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, cast
 from naiad.container_kinds import ContainerKind
 from naiad.kinds import KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
-from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, text_of
+from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed, text_of
 from naiad.storage.sql.values import SHOWN, cell, container
 
 FEW = 10_000
@@ -48,6 +48,7 @@ def search(
     Those that `sort` leaves equal are sorted by `then`. So many as `offset` says are left out at the beginning.
     """
     numbers = {} if tree is None else field_numbers(connection, tree)
+    tree = tree and narrowed(tree, numbers)
     wanted = [container.c.kind == kind.folder]
     if project is not None:
         wanted.append(container.c.project == project)
@@ -79,7 +80,7 @@ def conditions(
         wanted.append(container.c.project == project)
     if tree is not None:
         numbers = field_numbers(connection, tree)
-        wanted.append(condition(tree, numbers, container.c.number))
+        wanted.append(condition(narrowed(tree, numbers), numbers, container.c.number))
         rare = _rarest(connection, tree, numbers)
         if rare is not None:
             wanted.append(container.c.number.in_(rare))

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from naiad.kinds import KINDS, TAGS
-from naiad.query.tree import And, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
+from naiad.query.tree import And, AnyKind, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
 from naiad.storage.sql.values import INDEXED_TEXT
 
@@ -38,6 +38,20 @@ Numbers = dict[tuple[str, str], int]
 def field_numbers(connection: Connection, tree: Node) -> Numbers:
     """Look up the fields that a tree names; those that no container has are left out."""
     return values.fields_at(connection, (leaf.field.path for leaf, _depth in leaves(tree)))
+
+
+def narrowed(node: Node, numbers: Numbers) -> Node:
+    """Leave out of clauses without a type the kinds that no container has: most paths have one kind everywhere."""
+    if isinstance(node, AnyKind):
+        known = tuple(term for term in node.terms if _is_known(term, numbers))
+        return node.terms[0] if not known else known[0] if len(known) == 1 else AnyKind(known)
+    if isinstance(node, (And, Or)):
+        return type(node)(tuple(narrowed(term, numbers) for term in node.terms))
+    return Not(narrowed(node.term, numbers)) if isinstance(node, Not) else node
+
+
+def _is_known(term: Node, numbers: Numbers) -> bool:
+    return any((leaf.field.path, leaf.field.kind) in numbers for leaf, _depth in leaves(term))
 
 
 def condition(node: Node, numbers: Numbers, container: ColumnElement[int]) -> ColumnElement[bool]:
@@ -76,11 +90,7 @@ def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
     if isinstance(leaf, Compare):
         return _comparison(leaf, table)
     if isinstance(leaf, OneOf):
-        return (
-            or_(*(_is_text(table, "=", value) for value in leaf.values))
-            if any(len(value) > INDEXED_TEXT for value in leaf.values)
-            else and_(table.c.txt.in_(leaf.values), table.c.whole.is_(None))
-        )
+        return _is_one_of(leaf, table)
     if isinstance(leaf, Contains):
         if leaf.field.kind == TAGS:
             return table.c.tag == leaf.text
@@ -103,6 +113,19 @@ def _comparison(leaf: Compare, table: FromClause) -> ColumnElement[bool]:
         return found
     nearly = compare(table.c.num, float(value)) if sign == "=" else WIDER[sign](table.c.num, float(value))
     return and_(nearly, compare(table.c.integer, value))
+
+
+def _is_one_of(leaf: OneOf, table: FromClause) -> ColumnElement[bool]:
+    texts = [value for value in leaf.values if isinstance(value, str)]
+    if any(len(text) > INDEXED_TEXT for text in texts):
+        return or_(*(_is_text(table, "=", text) for text in texts))
+    if texts or not leaf.values:
+        return and_(table.c.txt.in_(texts), table.c.whole.is_(None))
+    column = table.c[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)]
+    nearly = column.in_([float(value) for value in leaf.values])
+    if KINDS[leaf.field.kind].holds not in EXACT:
+        return nearly
+    return and_(nearly, table.c.integer.in_([int(value) for value in leaf.values if float(value).is_integer()]))
 
 
 def _is_text(table: FromClause, sign: str, value: str) -> ColumnElement[bool]:
