@@ -6,8 +6,7 @@ The one rule: nothing is lost on the way. Functions here are pure; `scalars.py` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from typing import Any
 
 from naiad.errors import (
@@ -22,7 +21,8 @@ from naiad.errors import (
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.kinds import ATOM_OF, LINES, POINTS
 from naiad.scalars import Scalar, dimensions, microseconds, plain
-from naiad.types import ATOMS, Atom, String, StringifyValue
+from naiad.structures import Unreadable, read
+from naiad.types import ATOMS, Atom, Float, String, StringifyValue
 
 LONGEST_TEXT = 16 * 2**20  # bytes of UTF-8
 EARLIEST, LATEST = (
@@ -116,10 +116,10 @@ def series_kind_of(path: str, value: object) -> str:
 
 
 def number(path: str, value: object) -> float:
-    """Return a value as a point of a float series. Texts raise, even those that look like numbers.
+    """Return a value as a point of a float series; a text is one if it writes out a number.
 
-    >>> number("loss", True)
-    1.0
+    >>> number("loss", True), number("loss", "3")
+    (1.0, 3.0)
     """
     if type(value) is float:
         return value
@@ -127,18 +127,25 @@ def number(path: str, value: object) -> float:
     if isinstance(found, datetime):
         raise unsupported(path, value)
     if isinstance(found, str):
-        raise NaiadTypeError(
-            f'"{path}" is a series of numbers, so {shown(value)} cannot be added.\n'
-            "Convert it with float(...), or append texts to another path.",
-            path=path,
-            value=value,
-        )
+        return _written_number(path, value, found)
     try:
         nearest = float(found)
     except OverflowError:
         raise _beyond(path, value) from None
     _warn_if_inexact(path, found, nearest)
     return nearest
+
+
+def _written_number(path: str, value: object, found: str) -> float:
+    try:
+        return Float.fit(found)
+    except ValueError:
+        raise NaiadTypeError(
+            f'"{path}" is a series of numbers, so {shown(value)} cannot be added.\n'
+            "Convert it with float(...), or append texts to another path.",
+            path=path,
+            value=value,
+        ) from None
 
 
 def text(path: str, value: object) -> str:
@@ -198,7 +205,8 @@ def timestamp(path: str, value: object) -> float:
 def collection(path: str, values: object) -> list[Any]:
     """Return the items given to `extend`, `steps=` or `timestamps=`: those of any iterable, or a single one.
 
-    Items are not judged here. A text, a mapping and a scalar of any framework are single items.
+    Items are not judged here. A text, a mapping and a scalar of any framework are single items. Of a collection that
+    `stringify_unsupported` has marked, each item is marked.
 
     Raises:
         InvalidArgument: an array or a table of more than one dimension.
@@ -206,6 +214,8 @@ def collection(path: str, values: object) -> list[Any]:
     >>> collection("loss", (v / 2 for v in range(3))), collection("notes", "begun")
     ([0.0, 0.5, 1.0], ['begun'])
     """
+    if isinstance(values, StringifyValue):
+        return [StringifyValue(item) for item in collection(path, values.value)]
     shape = dimensions(values)
     if shape is not None and len(shape) > 1:
         raise InvalidArgument(
@@ -222,8 +232,22 @@ def collection(path: str, values: object) -> list[Any]:
     return list(values) if isinstance(values, Iterable) else [values]
 
 
+def written(path: str, value: object) -> str:
+    """Return the text of a list or tuple, as `stringify_unsupported` writes it.
+
+    Raises:
+        UnsupportedValue: it has no text, or one beyond 16 MiB.
+    """
+    try:
+        return _written(path, value)
+    except NaiadValueError as problem:
+        raise UnsupportedValue(str(problem), path=path, value=value) from None
+
+
 def unsupported(path: str, value: object) -> UnsupportedValue:
     """Return the error for a value that no field accepts, with a remedy."""
+    if type(value) is Unreadable:
+        return UnsupportedValue(f'"{path}" cannot be stored: {value.reason}.', path=path, value=value)
     found = type(value)
     name = found.__qualname__ if found.__module__ == "builtins" else f"{found.__module__}.{found.__qualname__}"
     shape = dimensions(value)
@@ -241,13 +265,11 @@ _REMEDIES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((bytes, bytearray), "Turn it into text with .decode()"),
     (complex, "Store its .real and its .imag"),
     (datetime, "Convert it to seconds with .timestamp()"),
-    (timedelta, "Convert it to seconds with .total_seconds()"),
-    (Enum, "Store its .value or its .name"),
 )
 
 
 def _remedy(value: object) -> str:
-    own = next((remedy for kinds, remedy in _REMEDIES if isinstance(value, kinds)), "Leave it out")
+    own = next((remedy for kinds, remedy in _REMEDIES if issubclass(type(value), kinds)), "Leave it out")
     return f"{own}, or keep it as text with stringify_unsupported(...)."
 
 
@@ -279,7 +301,9 @@ def _read(path: str, value: object) -> Scalar:
 
 
 def plain_or_none(value: object) -> Scalar | None:
-    """Return a value in plain Python, or None if no field can hold it."""
+    """Return a value, marked or not, in plain Python, or None if no field can hold it."""
+    if type(value) is StringifyValue:
+        value = value.value
     try:
         found = plain(value)
         if isinstance(found, datetime):
@@ -294,11 +318,15 @@ def _written(path: str, value: object) -> str:
     marked = value.value if isinstance(value, StringifyValue) else value
     if isinstance(marked, int) and marked.bit_length() > 10_000:
         return hex(marked)  # Python refuses to write that many decimal digits
-    try:
-        return _checked(path, str(marked))
-    except RecursionError:
-        problem = f'"{path}" cannot hold the text of a value that is nested so deeply.'
-        raise NaiadValueError(f"{problem}\nMake it flatter, or leave it out.", path=path) from None
+    written = read(lambda: str(marked))
+    if isinstance(written, Unreadable):
+        raise UnsupportedValue(
+            f'"{path}" cannot hold the text of a {type(marked).__name__}: {written.reason}.\n'
+            "Store its members one by one, or leave it out.",
+            path=path,
+            value=value,
+        )
+    return _checked(path, written)
 
 
 def _checked(path: str, value: str) -> str:

@@ -454,7 +454,10 @@ def shown(value: object) -> str:
     >>> shown([0.5] * 100)
     '[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, ...]'
     """
-    text = _short.repr(value)
+    try:
+        text = _short.repr(value)
+    except Exception:  # noqa: BLE001 (code of any library: an object that cannot be shown must not hide the message)
+        text = f"<{type(value).__name__}>"
     if "\n" in text:
         text = " ".join(text.split())
     return text if len(text) <= 90 else f"{text[:80]}..."

@@ -17,6 +17,7 @@ from naiad import paths
 from naiad.clock import now
 from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
 from naiad.fields.artifact import track
+from naiad.fields.atoms import String
 from naiad.fields.base import Field, Source
 from naiad.fields.file import StoredFile, as_file, take
 from naiad.fields.file_set import FileEntry, take_files
@@ -225,7 +226,7 @@ class Handler(Source):
             if fid:
                 if self._append_number(series, value, step, timestamp):
                     return
-            elif value.__class__ is dict and timestamp is None and self._append_floats(value, step):
+            elif type(value) is dict and timestamp is None and self._append_floats(value, step):
                 return
         self._append_slowly(value, step, timestamp, wait, name, description)
 
@@ -470,7 +471,7 @@ class Handler(Source):
     def _require_verb(self, verb: str) -> None:
         """Raise WrongVerb before anything is copied, if the field here has no such verb."""
         known = self._container._session.tree.get(self._path)
-        if known is not None:
+        if known is not None and not (isinstance(known, String) and known.holds_none()):
             getattr(known, verb)
 
     # The ways of append
@@ -549,7 +550,8 @@ def _give_back(page: Page, at: int) -> None:
 
 def _is_exact(value: object) -> bool:
     """Whether packing a value as a float loses nothing and needs no word."""
-    return isinstance(value, float) or (value.__class__ is int and -EXACT <= value <= EXACT)
+    made_of = type(value)  # and no isinstance(), which asks the object, and that may raise
+    return issubclass(made_of, float) or (made_of is int and -EXACT <= value <= EXACT)  # type: ignore[operator]  # an int
 
 
 def _restored(container: Root, path: str) -> Handler:

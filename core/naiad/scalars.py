@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
+from enum import Enum
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -20,14 +21,17 @@ Scalar: TypeAlias = bool | int | float | str | datetime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
-DATETIME, COMPLEX_OR_TIMEDELTA, NUMBERS = "M", ("c", "m"), "fiub"
+DATETIME, TIMEDELTA, COMPLEX, NUMBERS = "M", "m", "c", "fiub"
+NONE = b"None"
+"""The text of an assigned None as an op holds it: bytes, by which it differs from a text "None" that a user gave."""
 
 
 def plain(value: Any) -> Scalar | None:
     """Return a value in plain Python, or None if it is nothing that an atom holds.
 
     The one element of an array counts as a scalar. Kinds stay: np.int64 is an int, np.bool_ a bool, bfloat16
-    a float. Decimal and Fraction become float, a file path becomes a str, a date its first midnight.
+    a float. Decimal and Fraction become float, a file path becomes a str, a date its first midnight, a member of an
+    Enum its value (its name if that is nothing plain), a timedelta its seconds.
 
     Raises:
         OverflowError: a number too large for a float, or a moment outside the years 1 to 9999.
@@ -36,31 +40,28 @@ def plain(value: Any) -> Scalar | None:
     >>> plain(Fraction(1, 4)), plain([1])
     (0.25, None)
     """
-    convert = _EXACT.get(value.__class__)
+    convert = _EXACT.get(type(value))
     if convert is not None:
         return convert(value)
-    for known, convert in _PLAIN:
-        if isinstance(value, known):
-            return convert(value)
     try:
+        for known, convert in _PLAIN:
+            if isinstance(value, known):
+                return convert(value)
         if hasattr(value, "dtype") and not isinstance(value, type):
             return _element(value)
         return _as_number(value)
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ):  # a tensor without data, a quantity with a unit
+    except (OverflowError, NaiadValueError):
+        raise
+    except Exception:  # noqa: BLE001 (code of any library: a tensor without data, a quantity with a unit, a dead proxy)
         return None
 
 
 def dimensions(value: object) -> tuple[Any, ...] | None:
     """Return the shape of an array, tensor or table, and None for anything else."""
-    shape = None if isinstance(value, type) else getattr(value, "shape", None)
     try:
+        shape = None if isinstance(value, type) else getattr(value, "shape", None)
         return None if shape is None else tuple(shape)
-    except (TypeError, ValueError):  # a method of that name; a tensor of unknown rank
+    except Exception:  # noqa: BLE001 (code of any library: a method of that name, a tensor of unknown rank)
         return None
 
 
@@ -115,6 +116,12 @@ def _moment(value: datetime) -> datetime | None:
         raise OverflowError from None
 
 
+def _of_member(member: Enum) -> Scalar | None:
+    """Return the value of an Enum's member, or its name if no field holds that value."""
+    found = plain(member._value_)
+    return member._name_ if found is None else found
+
+
 _PLAIN: tuple[tuple[type, Callable[[Any], Scalar | None]], ...] = (  # bool is an int, and a datetime a date
     (bool, bool),
     (int, int.__int__),  # not int(): an IntEnum may have an __int__ of its own
@@ -123,6 +130,8 @@ _PLAIN: tuple[tuple[type, Callable[[Any], Scalar | None]], ...] = (  # bool is a
     (datetime, _moment),
     (date, lambda value: datetime(value.year, value.month, value.day)),
     (PurePath, str),
+    (timedelta, lambda value: None if value != value else value.total_seconds()),  # pandas' NaT is none
+    (Enum, _of_member),
 )
 
 _EXACT: dict[type, Callable[[Any], Scalar | None]] = {bool: bool, int: int.__int__, float: float.__float__, str: str}
@@ -132,11 +141,11 @@ _EXACT: dict[type, Callable[[Any], Scalar | None]] = {bool: bool, int: int.__int
 def _element(array: Any) -> Scalar | None:
     """Return the only element of an array or tensor by its kind."""
     kind = getattr(array.dtype, "kind", "")  # numpy's letter; other frameworks have none
-    if kind in COMPLEX_OR_TIMEDELTA or _size(array) != 1 or _is_masked(array):
+    if kind == COMPLEX or _size(array) != 1 or _is_masked(array):
         return None
     if not hasattr(array, "item"):  # tensorflow
         return plain(array.numpy())
-    item = array.item()
+    item = array.item() if kind != TIMEDELTA else array.astype("timedelta64[us]").item()
     if kind and kind in NUMBERS and array.dtype.type is type(array) and type(item) in _EXACT:
         _EXACT[type(array)] = operator.methodcaller("item")
     if kind == DATETIME and isinstance(item, int):  # numpy falls back to int for nanoseconds

@@ -68,6 +68,7 @@ class Session:
         self.tree: Tree[Field] = Tree()
         self.lock = threading.RLock()
         self.is_stopped = False
+        self.left_out: dict[str, set[type]] = {}  # types of values that were left out with a warning, by path
         self.removals = 0  # how many fields are gone; who remembers fields looks at it
         self.is_read_only = writer is None and open_writer is None
         self._writer = writer
@@ -271,6 +272,8 @@ class Session:
         finally:
             if transaction.unused:
                 self.writer.drop([*transaction.unused])
+        if transaction.left_out:
+            transaction.warn()
         if wait or self.is_sync:
             self._wait()
 

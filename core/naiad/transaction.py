@@ -10,13 +10,16 @@ from naiad import convert, paths
 from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
+    NaiadError,
     NaiadTypeError,
+    NaiadValueError,
     StorageError,
     UnsupportedValue,
     UnsupportedValueWarning,
     warn_once,
 )
 from naiad.fields.artifact import Artifact
+from naiad.fields.atoms import String
 from naiad.fields.base import Field, FieldSession, Source
 from naiad.fields.file import File as FileField
 from naiad.fields.file_series import FileSeries
@@ -27,14 +30,16 @@ from naiad.fields.series import Series, check_lengths
 from naiad.fields.string_set import TAG_PATHS, StringSet
 from naiad.file import File
 from naiad.files.tracked import TrackedFile
+from naiad.ops import Delete
 from naiad.plugins import first
 from naiad.refs import FileRef
 from naiad.scalars import dimensions
 from naiad.storage.base import Change
+from naiad.structures import Unreadable, named
 from naiad.tree import Tree
 from naiad.types import Atom, StringifyValue, Value, as_mapping
 from naiad.types import StringSet as StringSetValue
-from naiad.utils import flatten
+from naiad.utils import PLAIN, flatten, leaves, left_out
 from naiad.value import PointValue
 
 P = ParamSpec("P")
@@ -42,6 +47,8 @@ F = TypeVar("F", bound=Field)
 Planned: TypeAlias = tuple[Field, Change]
 NOT_FOR_PLUGINS = (bool, int, float, str, bytes, type(None), list, tuple, set, frozenset, StringifyValue, Value, Source)
 """What fields take, or refuse for a reason of their own."""
+MOST_OF_A_PATH = 5
+"""Warnings about values of different types that were left out at one path."""
 
 
 class TransactionSession(FieldSession, Protocol):
@@ -49,6 +56,7 @@ class TransactionSession(FieldSession, Protocol):
 
     tree: Tree[Field]
     is_stopped: bool
+    left_out: dict[str, set[type]]
 
     def require_active(self) -> None:
         """Raise if the container was stopped."""
@@ -82,6 +90,8 @@ class Transaction:
         self._fields: list[Field] = []
         self._changes: list[Change] = []  # of those fields, in the same order
         self._new: list[str] = []
+        self._vacated: list[Field] = []  # assigned Nones that make room
+        self.left_out: list[tuple[str, UnsupportedValue]] = []  # to be warned about, once the rest is written
         self._moved: dict[Series, tuple[object, object]] = {}  # marks of series, before and after their plans
         self._has_refreshed = False
 
@@ -89,16 +99,17 @@ class Transaction:
 
     def assign(self, path: str, value: Any) -> None:
         """Assign a value, each value of a dict to a path below, or the content of another place."""
-        inner = as_mapping(value)
-        if inner is not None:
-            self._refuse_dict(path)
-        for leaf, item in [(path, value)] if inner is None else flatten(inner, path):
+        given: set[str] = set()  # paths, since several sources may have names in common
+        for leaf, item in self._leaves(path, value):
             if isinstance(item, Source):
-                for rest, source in item.sources().items():
-                    self._assign_leaf(paths.join(leaf, rest), source.content())
+                taken = [(paths.join(leaf, rest), source.content()) for rest, source in item.sources().items()]
             else:
-                for rest, taken in _converted(leaf, item):
-                    self._assign_leaf(rest, taken)
+                taken = _converted(leaf, item)
+            for rest, each in taken:
+                if rest in given:
+                    raise NaiadValueError(f'Two values were given for "{rest}" in one call.', path=rest)
+                given.add(rest)
+                self._assign_leaf(rest, each)
 
     def append(
         self, path: str, value: Any, step: Any, timestamp: Any, name: str | None = None, description: str | None = None
@@ -131,7 +142,7 @@ class Transaction:
     def add_tags(self, path: str, values: Any) -> None:
         """Add tags to a set; other paths take none."""
         known = self._known(path) or (self._make(path, StringSet.kind) if path in TAG_PATHS else None)
-        if known is None:
+        if known is None or (isinstance(known, String) and known.holds_none()):
             self._attempt(path, _refuse_tags, values)
         elif isinstance(known, StringSet):
             self.add(known, known.plan_add, values)
@@ -181,6 +192,7 @@ class Transaction:
         writer = session.writer
         written = writer.write(self._changes)
         self._new.clear()
+        self._vacated.clear()
         for change in written:
             self.unused.difference_update(change.content)
             if change.points is not None and change.points.values:
@@ -192,13 +204,23 @@ class Transaction:
         """Take new fields out of the tree again, and give back the steps that no other thread has built upon."""
         while self._new:
             self._session.tree.remove(self._new.pop())
+        while self._vacated:
+            field = self._vacated.pop()
+            self._session.tree.put(field.path, field)
         for series, (before, after) in self._moved.items():
             if series.mark() == after:
                 series.reset(before)
 
     # Plans of one path: each returns a field, known or new, and the checked change of it
 
+    def _plan_list(self, path: str, known: Field | None, value: Any) -> Planned:
+        """Keep a list as one text."""
+        field = known or self._make(path, String.kind)
+        return field, field.plan_assign(convert.written(path, value))
+
     def _plan_assign(self, path: str, known: Field | None, value: Any) -> Planned:
+        if value is None:
+            known = known or self._make(path, String.kind)
         if known is not None:
             return known, known.plan_assign(value.value if isinstance(value, Atom) else value)
         if isinstance(value, Value) and not isinstance(value, Atom):
@@ -227,6 +249,18 @@ class Transaction:
     def _assign_leaf(self, path: str, value: Any) -> None:
         self._refuse_root(path)
         known = self._known(path)
+        given = value.value if isinstance(value, StringifyValue) else value
+        if given is None and (path.startswith("sys/") or not isinstance(known, String | None)):
+            self._leave_out(path, _ignored_none(path, known))
+            return
+        if given is None:
+            value = None
+        elif isinstance(given, list | tuple) and isinstance(known, String | None) and path not in TAG_PATHS:
+            self._attempt(path, self._plan_list, known, value)
+            return
+        elif isinstance(known, String) and not isinstance(convert.plain_or_none(given), str) and known.holds_none():
+            self._vacate(known)
+            known = None
         if known is None and (isinstance(value, StringSetValue) or path in TAG_PATHS):
             self.add_tags(path, value)
         else:
@@ -259,6 +293,10 @@ class Transaction:
             self._leave_out(path, problem)
         except StorageError as problem:
             self._session.skip_file(path, problem, self._wait)
+        except (NaiadError, Warning, OSError):
+            raise
+        except Exception as problem:  # noqa: BLE001 (code of the value's library: no object may end the training)
+            self._leave_out(path, convert.unsupported(path, Unreadable(f"reading it raised {named(problem)}")))
         else:
             self._keep(field, change)
 
@@ -268,7 +306,13 @@ class Transaction:
         tree, path = self._session.tree, field.path
         known = tree.get(path)
         if known is None:
-            tree.check(path)
+            try:
+                tree.check(path)
+            except FieldConflict:
+                above = tree.above(path)
+                if not (isinstance(above, String) and above.holds_none()):
+                    raise
+                self._vacate(above)
             tree.put(path, field)
             self._new.append(path)
         elif known is not field:
@@ -286,31 +330,70 @@ class Transaction:
     def _leave_out(self, path: str, problem: UnsupportedValue) -> None:
         if self._session.is_strict:
             raise problem
-        warn_once((self._session.key, path), f"{problem}\nIt was left out.", UnsupportedValueWarning)
+        self.left_out.append((path, problem))
+
+    def warn(self) -> None:
+        """Warn once of all values that this call left out, unless the same was said before."""
+        known = self._session.left_out
+        new = []
+        for path, problem in self.left_out:
+            kinds = known.setdefault(path, set())
+            if type(problem.value) not in kinds and len(kinds) < MOST_OF_A_PATH:
+                kinds.add(type(problem.value))
+                new.append((path, problem))
+        if new:
+            first_one = str(new[0][1])
+            message = f"{first_one}\nIt was left out." if len(new) == 1 else _about_many(new, first_one)
+            warn_once((self._session.key, new[0][0], type(new[0][1].value)), message, UnsupportedValueWarning)
 
     # Fields
 
     def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
-        inner = None if value.__class__ is float else as_mapping(value)
-        if inner is not None:
-            self._refuse_dict(path)
-            return flatten(inner, path)
-        if not path:
+        """Return the values in a dict or structured object, or the value itself, each with its path."""
+        if type(value) in PLAIN:
+            if not path:
+                self._refuse_root(path)
+            return [(path, value)]
+        found = leaves(value, path)
+        if len(found) != 1 or found[0][0] != path:
+            known = self._known(path)
+            if isinstance(known, String) and known.holds_none():
+                self._vacate(known)
+            elif known is not None:
+                raise FieldConflict(
+                    f'"{path}" is {with_article(known)}, so a dict cannot be written to it.\n'
+                    f"Use another path, or remove the field first with run.pop({path!r}).",
+                    path=path,
+                )
+        elif not path and as_mapping(value) is None:
             self._refuse_root(path)
-        return [(path, value)]
+        readable = []
+        for leaf, item in found:
+            if isinstance(item, Unreadable):
+                self._leave_out(leaf, convert.unsupported(leaf, item))
+            else:
+                readable.append((leaf, item))
+        return readable
 
     def _series(self, path: str, known: Field | None, first: Any, verb: str) -> Series:
         """Return the series at a path, or a new one of the kind that its first value chooses."""
         if known is None:
             kind = FloatSeries.kind if type(first) is float else _series_kind(path, first)
             known = FIELDS[kind](self._session, path)
+        if isinstance(known, String) and known.holds_none():
+            self._vacate(known)
+            return self._series(path, None, first, verb)
         if not isinstance(known, Series):
             known.refuse(verb)
         return known
 
     def _field(self, path: str, made_of: type[F], verb: str) -> F:
         """Return the field at a path, or a new one, for a verb that only one kind has."""
-        field = self._known(path) or self._make(path, made_of.kind)
+        field = self._known(path)
+        if isinstance(field, String) and field.holds_none():
+            self._vacate(field)
+            field = None
+        field = field or self._make(path, made_of.kind)
         if not isinstance(field, made_of):
             field.refuse(verb)
         return field
@@ -329,6 +412,13 @@ class Transaction:
         self._refuse_root(path)
         return FIELDS[kind](self._session, path)
 
+    def _vacate(self, field: Field) -> None:
+        """Remove an assigned None, because something else takes its path."""
+        self._session.tree.remove(field.path)
+        self._vacated.append(field)
+        self._fields.append(field)
+        self._changes.append(Change(field.path, "", (Delete(field.path),)))
+
     def _watch(self, field: Field) -> None:
         """Remember where a series stands before a plan takes steps."""
         if isinstance(field, Series):
@@ -339,15 +429,6 @@ class Transaction:
         if not path:
             raise NaiadTypeError(
                 f"Only a dict can be written to the root of {self._session.title}.\nGive a path as well."
-            )
-
-    def _refuse_dict(self, path: str) -> None:
-        known = self._known(path)
-        if known is not None:
-            raise FieldConflict(
-                f'"{path}" is {with_article(known)}, so a dict cannot be written to it.\n'
-                f"Use another path, or remove the field first with run.pop({path!r}).",
-                path=path,
             )
 
 
@@ -369,6 +450,20 @@ def _series_kind(path: str, first: Any) -> str:
         if File.is_convertable(first):
             return FileSeries.kind
         raise
+
+
+def _ignored_none(path: str, known: Field | None) -> UnsupportedValue:
+    if known is None or path.startswith("sys/"):
+        return UnsupportedValue(f'"{path}" cannot be None, so it stays as it is.', path=path, value=None)
+    return UnsupportedValue(
+        f'"{path}" is {with_article(known)}, so None changes nothing there.\nTo remove it, use run.pop({path!r}).',
+        path=path,
+        value=None,
+    )
+
+
+def _about_many(new: list[tuple[str, UnsupportedValue]], first_one: str) -> str:
+    return f"{left_out([path for path, _ in new])}\nThe first of them: {first_one}"
 
 
 def _refuse_tags(path: str, values: object) -> NoReturn:

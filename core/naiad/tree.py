@@ -71,6 +71,15 @@ class Tree(Generic[T]):
                     path=path,
                 )
 
+    def above(self, path: str) -> T | None:
+        """Return the leaf above a path, of which there is at most one, or None."""
+        for each in _above(path):
+            if each in self._below:
+                return None
+            if each in self._leaves:
+                return self._leaves[each]
+        return None
+
     def put(self, path: str, leaf: T) -> None:
         """Store a leaf and make the namespaces above it. Call `check` first."""
         if path not in self._leaves:

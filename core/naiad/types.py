@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar
 
+from naiad import structures
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
 from naiad.files.tracked import Changes, TrackedFile, diff
@@ -339,7 +339,7 @@ class StringSet(Value):
 
 @dataclass(frozen=True)
 class Namespace(Value):
-    """Several values below one path; the same as the dict it holds."""
+    """Several values below one path; the same as the dict, or the structured object, that it is made of."""
 
     kind: ClassVar[str] = "namespace"
     value: Mapping[Any, Any]
@@ -387,17 +387,17 @@ class ModelVersionStage(str, Enum):
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
-    """Return a dict, namespace or mapping value as a mapping, and None for anything else."""
-    if isinstance(value, Namespace):
-        return value.value
-    if isinstance(value, Mapping):
-        return value
-    argparse = sys.modules.get("argparse")  # nobody holds its Namespace without having imported it
-    return vars(value) if argparse and isinstance(value, argparse.Namespace) else None
+    """Return a dict, namespace, mapping or structured object as a mapping, and None for anything else."""
+    if issubclass(type(value), Namespace):
+        mapping: Mapping[Any, Any] = value.value  # type: ignore[attr-defined]  # the line before
+        return mapping
+    return structures.as_mapping(value)
 
 
 def _many(name: str, values: Any) -> tuple[Any, ...]:
     """Return the items of a collection; a text is none."""
+    if isinstance(values, StringifyValue) and isinstance(values.value, Iterable):
+        return tuple(map(StringifyValue, values.value))
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise NaiadTypeError(f"`{name}` is not a collection, but {shown(values)}.\nGive a list.")
     return tuple(values)

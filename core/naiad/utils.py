@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from naiad import paths
 from naiad.errors import NaiadValueError, UnsupportedValue, UnsupportedValueWarning, shown, warn_once
 from naiad.plugins import first
 from naiad.progress import NullProgressBar, TqdmProgressBar
-from naiad.types import StringifyValue, Value, as_mapping
+from naiad.structures import Unreadable, items, simple
+from naiad.types import Namespace, StringifyValue, Value, as_mapping
 
 __all__ = [
     "NullProgressBar",
@@ -20,10 +22,16 @@ __all__ = [
 ]
 
 DEEPEST = 64
+MOST_NAMED = 3
+PLAIN = frozenset({float, int, bool, str, type(None), StringifyValue})
+"""Types of values that hold no others."""
 
 
 def stringify_unsupported(value: Any, expand: bool = False) -> Any:
-    """Mark a value to be kept as text where no field accepts it as it is; a dict is marked value by value.
+    """Mark a value to be kept as text where no field accepts it as it is.
+
+    A dict is marked value by value, and so is a structured object: a dataclass, an attrs or pydantic object, a
+    configuration of OmegaConf, an `argparse.Namespace`.
 
     Values that a field accepts stay what they are: 0.5 is a Float, and so is NaN. An int beyond 64 bits
     becomes text, so that no digit is lost; in a series of numbers it is a number still.
@@ -59,58 +67,121 @@ def describe(subject: object) -> dict[str, Any]:
 
 
 def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
-    """Return the values in a dict, in dicts within it and in argparse namespaces, each with its parsed path.
+    """Return the values in a dict or structured object, and in those within it, each with its parsed path.
 
-    Keys that are no str become one, and slashes in keys make namespaces. An empty dict has no values. The
-    value of an empty key is left out with a warning.
+    Keys that are no str become one, and slashes in keys make namespaces. An empty dict has no values. What an object
+    does not let be read, and the value of an empty key, are left out with one warning.
 
     Args:
-        value: a mapping, an `argparse.Namespace` or a `types.Namespace`.
+        value: a mapping, a dataclass, an attrs or pydantic object, an `argparse.Namespace`, a configuration of
+            OmegaConf or a `types.Namespace`.
         path: the parsed path below which the values go; "" for the root.
 
     Raises:
         NaiadPathError: a key that cannot be part of a path.
-        NaiadValueError: dicts within dicts more than 64 deep, or one that contains itself.
+        NaiadValueError: two keys that give one path; dicts within dicts more than 64 deep, or one that contains
+            itself.
 
     >>> flatten({"lr": 0.1, "data": {"train/size": 5, 1: "a"}}, "params")
     [('params/lr', 0.1), ('params/data/train/size', 5), ('params/data/1', 'a')]
     """
-    leaves: list[tuple[str, Any]] = []
-    _collect(value, path, (), leaves)
-    return leaves
+    found = leaves(value, path)
+    refused = [leaf for leaf in found if isinstance(leaf[1], Unreadable)]
+    if not refused:
+        return found
+    message = f"{left_out([place for place, _ in refused])}\nThe first of them: {refused[0][1].reason}."
+    warn_once(("unreadable", refused[0][0], len(refused)), message, UnsupportedValueWarning)
+    return [leaf for leaf in found if not isinstance(leaf[1], Unreadable)]
+
+
+def leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    """Return the same as `flatten`, with an `Unreadable` for each value that is to be left out."""
+    found: dict[str, Any] = {}
+    _collect(value, path, (), found)
+    return list(found.items())
+
+
+def left_out(where: Sequence[str]) -> str:
+    """Return the beginning of a warning about values that were left out: how many, and the first paths.
+
+    >>> left_out(["a", "b", "c", "d", "e"])
+    '5 values were left out: "a", "b", "c" and 2 more.'
+    """
+    first_ones = ", ".join(f'"{each}"' for each in where[:MOST_NAMED])
+    rest = f" and {len(where) - MOST_NAMED} more" if len(where) > MOST_NAMED else ""
+    return f"{len(where)} value{'s were' if len(where) > 1 else ' was'} left out: {first_ones}{rest}."
 
 
 def _marked(value: Any, expand: bool, above: tuple[int, ...]) -> Any:
-    inner = as_mapping(value)
-    if inner is None and expand and isinstance(value, list | tuple | set | frozenset):
-        inner = dict(enumerate(value))
-    if inner is not None:
-        around = _entered(value, above)
-        return {str(key): _marked(item, expand, around) for key, item in inner.items()}
-    return value if isinstance(value, Value | StringifyValue) else StringifyValue(value)
-
-
-def _collect(value: Any, path: str, above: tuple[int, ...], leaves: list[tuple[str, Any]]) -> None:
-    inner = as_mapping(value)
+    given = simple(value)
+    inner = as_mapping(given)
+    if inner is None and expand and isinstance(given, list | tuple | set | frozenset):
+        inner = dict(enumerate(given))
     if inner is None:
-        leaves.append((path, value))
-        return
+        return given if isinstance(given, Value | StringifyValue | Unreadable) else StringifyValue(given)
     around = _entered(value, above)
-    for key, item in inner.items():
+    if isinstance(around, Unreadable):
+        return around
+    found = items(inner)
+    if isinstance(found, Unreadable):
+        return found
+    marked: dict[str, Any] = {}
+    for key, item in found:
+        _require_one(str(key), marked, key)
+        marked[str(key)] = _marked(item, expand, around)
+    return marked
+
+
+def _collect(value: Any, path: str, above: tuple[int, ...], found: dict[str, Any]) -> None:
+    """Add the leaves of a value to those that were found."""
+    if type(value) in PLAIN and path not in found:
+        found[path] = value
+        return
+    given, inner = (value, value) if type(value) is dict else _opened(value)
+    around = () if inner is None else _entered(value, above)
+    if inner is None or isinstance(around, Unreadable):
+        _require_one(path, found)
+        found[path] = given if inner is None else around
+        return
+    entries = inner.items() if type(inner) is dict else items(inner)
+    if isinstance(entries, Unreadable):
+        found[path] = entries
+        return
+    for key, item in entries:
         if paths.parse_or_root(key):
-            _collect(item, paths.join(path, key), around, leaves)
+            _collect(item, paths.join(path, key), around, found)
         else:
-            warn_once(("empty key", path), _about_empty_key(path, key, item), UnsupportedValueWarning)
+            found.setdefault(path, Unreadable(f"its key is {key!r}, so it has no name: {shown(item)}"))
 
 
-def _entered(value: object, above: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the identities of a value and those around it, or raise at cycles and depth."""
+def _opened(value: Any) -> tuple[Any, Mapping[Any, Any] | None]:
+    """Return a value in plain Python, and its members if it has any; a plugin knows its own class better."""
+    given = simple(value)
+    inner = as_mapping(given)
+    if inner is None or isinstance(given, Mapping | Namespace):
+        return given, inner
+    answer = first("naiad_convert", value=given)
+    return (given, inner) if answer is None else (answer, as_mapping(answer))
+
+
+def _require_one(path: str, known: Mapping[str, Any], key: object = None) -> None:
+    """Raise for a path that a call gives two values."""
+    if path in known and not isinstance(known[path], Unreadable):
+        given = "" if key is None else f" ({shown(key)} is one of them)"
+        raise NaiadValueError(
+            f'Two keys of what was given become the one path "{path}"{given}.\nRename one of them.', path=path
+        )
+
+
+def _entered(value: object, above: tuple[int, ...]) -> tuple[int, ...] | Unreadable:
+    """Return the identities of a value and those around it, or raise at cycles and depth.
+
+    An object of a library is left out instead: its user does not know what it refers to.
+    """
+    if id(value) not in above and len(above) < DEEPEST:
+        return (*above, id(value))
+    if not isinstance(value, Mapping | Namespace | list | tuple | set | frozenset):
+        return Unreadable("it contains itself" if id(value) in above else f"it is nested more than {DEEPEST} deep")
     if id(value) in above:
         raise NaiadValueError(f"A dict that contains itself cannot be stored: {shown(value)}.")
-    if len(above) >= DEEPEST:
-        raise NaiadValueError(f"Dicts can be stored {DEEPEST} deep, and this one goes on: {shown(value)}.")
-    return (*above, id(value))
-
-
-def _about_empty_key(path: str, key: object, value: object) -> str:
-    return f'A value below "{path}" was left out, because its key is {key!r}: {shown(value)}.\nGive it a name.'
+    raise NaiadValueError(f"Dicts can be stored {DEEPEST} deep, and this one goes on: {shown(value)}.")

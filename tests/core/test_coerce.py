@@ -203,10 +203,7 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (np.clongdouble(1), "numpy.clongdouble"),
     (b"1.5", "type bytes: b'1.5'"),
     (np.bytes_(b"1"), "numpy.bytes_"),
-    (timedelta(1), "datetime.timedelta"),
-    (np.timedelta64(1, "s"), "numpy.timedelta64"),
-    (np.timedelta64(1, "ns"), "numpy.timedelta64"),
-    (pd.Timedelta(1), "Timedelta"),
+    (np.timedelta64("NaT"), "numpy.timedelta64"),
     (np.array([1, 2]), "type numpy.ndarray: shape (2,)"),
     (np.zeros((2, 3)), "type numpy.ndarray: shape (2, 3)"),
     (np.array([]), "type numpy.ndarray: shape (0,)"),
@@ -227,7 +224,6 @@ UNSUPPORTED: list[tuple[Any, str]] = [
     (np.float64, "type type"),
     (len, "builtin_function_or_method"),
     (lambda: 1, "type function"),
-    (Plain.ONE, "Plain"),
     (object(), "type object"),
 ]
 
@@ -411,15 +407,15 @@ def test_points_are_floats(value: Any, expected: float) -> None:
     assert (float, expected, math.copysign(1, expected)) == (type(found), found, math.copysign(1, found))
 
 
-@pytest.mark.parametrize("value", ["high", "7", np.str_("1.5"), Path("7")])
-def test_text_is_no_point(value: Any) -> None:
+@pytest.mark.parametrize("value", ["high", "", "1e999", Path("data")])
+def test_text_that_is_no_number_is_no_point(value: Any) -> None:
     with pytest.raises(NaiadTypeError, match=r'^"loss" is a series of numbers.*\nConvert it with float\(') as error:
         number("loss", value)
 
     assert not isinstance(error.value, UnsupportedValue)
 
 
-@pytest.mark.parametrize("value", [None, [1], {}, 1j, NOON, timedelta(1), np.zeros(2), b"1"], ids=repr)
+@pytest.mark.parametrize("value", [None, [1], {}, 1j, NOON, np.zeros(2), b"1"], ids=repr)
 def test_unsupported_value_is_no_point(value: Any) -> None:
     with pytest.raises(UnsupportedValue, match='^"loss" cannot hold'):
         number("loss", value)

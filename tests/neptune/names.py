@@ -89,7 +89,7 @@ OTHERWISE = {
     "dict root": "what is no dict assigned to the root: a TypeError instead of an AttributeError",
     "exists below leaf": "`exists()` of a path below a field: False",
     "extend empty": "`extend([])` to a new path: nothing happens; the client stumbled over it",
-    "int list into str": "a list assigned to a String: left out with a warning, as everywhere",
+    "int list into str": "a list assigned to a String: kept as text, as everywhere",
     "none into float": "None appended to a FloatSeries: left out with a warning, as everywhere",
     "str into float series": "a text appended to a FloatSeries: a TypeError instead of a ValueError",
 }

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from naiad import convert, html, scalars, types
-from naiad.errors import LimitWarning, warn_once
+from naiad.errors import LimitWarning, NaiadError, warn_once
 from naiad.fields.base import Field
 from naiad.ops import Assign, Plain
-from naiad.storage.base import Change
+from naiad.storage.base import Change, RunWriter
 
 T = TypeVar("T")
 LONGEST = 16_384  # characters, with limits="neptune"
@@ -80,12 +80,41 @@ class Float(Atom[float]):
 
 
 class String(Atom[str]):
-    """A text of at most 16 MiB. With `limits="neptune"` it is cut to 16,384 characters, as Neptune does."""
+    """A text of at most 16 MiB. With `limits="neptune"` it is cut to 16,384 characters, as Neptune does.
+
+    An assigned None is the text "None" too, with a mark: another value of any kind may take its place.
+    """
 
     kind = types.String.kind
+    _holds_none: bool | None = None  # None: this process has not written it
+
+    def forget(self) -> None:
+        """Drop what is known of the value."""
+        super().forget()
+        self._holds_none = None
+
+    def holds_none(self) -> bool:
+        """Whether the value is an assigned None."""
+        if self._holds_none is None:
+            try:
+                return self.session.reader.atom(self.path) == (self.kind, scalars.NONE)
+            except (NaiadError, OSError):  # what cannot be read is not replaced
+                return False
+        return self._holds_none
+
+    def content(self) -> str | None:  # type: ignore[override]  # what this field accepts
+        """Return the text, or None if that was assigned."""
+        return None if self.holds_none() else self.fetch()
+
+    def applied(self, change: Change, writer: RunWriter) -> None:  # noqa: ARG002 (a text needs no writer)
+        """Remember whether the value is an assigned None."""
+        for op in change.ops:
+            self._holds_none = isinstance(op, Assign) and op.value == scalars.NONE
 
     def plain(self, value: object) -> Plain:
         """Return the text as it is stored: half surrogate pairs have no UTF-8, so such a text is kept as bytes."""
+        if value is None or (isinstance(value, types.StringifyValue) and value.value is None):
+            return scalars.NONE
         text: Any = convert.into(self.kind, self.path, value)
         return scalars.pack_text(self._within_limits(text))
 

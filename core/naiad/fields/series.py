@@ -30,6 +30,7 @@ from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings, Text
 from naiad.storage.base import Change, Last, RunWriter
+from naiad.types import StringifyValue
 from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
@@ -123,7 +124,10 @@ class Series(Field):
             now = self.session.replacement(self)
             frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
             return frame
-        frame = pd.DataFrame({"step": steps, "value": values})
+        try:
+            frame = pd.DataFrame({"step": steps, "value": values})
+        except UnicodeEncodeError:  # Arrow, if pandas keeps its texts there, takes no half surrogate pairs
+            frame = pd.DataFrame({"step": steps, "value": pd.Series(values, dtype=object)})
         if include_timestamp:
             frame["timestamp"] = local_times(times)
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" points") as report:
@@ -199,7 +203,8 @@ class Series(Field):
 
     def require_many(self, value: object) -> None:
         """Raise for a single value, because `=` would replace the whole series by it."""
-        if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        given = value.value if isinstance(value, StringifyValue) else value
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable):
             raise NaiadTypeError(
                 f'"{self.path}" is {with_article(self)}, so {shown(value)} cannot be assigned to it.\n'
                 f"Add it with append(), or assign a list to replace all points.",

@@ -120,7 +120,7 @@ def test_int_beyond_64_bits_leaves_no_trace(run: naiad.Run) -> None:
         run["big"].fetch()
 
 
-@pytest.mark.parametrize("value", [None, [1], {1, 2}, 3j, object(), len, np.zeros(3), timedelta(1), b"x"])
+@pytest.mark.parametrize("value", [{1, 2}, 3j, object(), len, np.zeros(3), b"x"])
 def test_unsupported_value_is_left_out_with_one_warning_a_path(run: naiad.Run, value: Any) -> None:
     with pytest.warns(UnsupportedValueWarning, match='"left/out"'):
         run["left/out"] = value
@@ -142,7 +142,7 @@ def test_text_beyond_16_mib_is_refused(run: naiad.Run) -> None:
 @pytest.mark.usefixtures("store")
 def test_strict_run_raises_for_an_unsupported_value() -> None:
     with naiad.init_run(strict=True) as run, pytest.raises(TypeError, match='"x"'):
-        run["x"] = None
+        run["x"] = {1, 2}
 
 
 @pytest.mark.usefixtures("store")

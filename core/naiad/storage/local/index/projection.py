@@ -26,6 +26,7 @@ from naiad.ops import (
     Strings,
     Tags,
 )
+from naiad.scalars import NONE
 from naiad.storage.base import Shadowed
 from naiad.storage.local.index.last_writer import NEVER, Key
 from naiad.storage.local.index.lines import Lines, is_after
@@ -84,12 +85,17 @@ class Projection:
 
     def shadowed(self) -> list[Shadowed]:
         """The same as plain data."""
-        return [Shadowed(path, kind, by.path, by.kind) for (path, kind), by in self.hidden().items()]
+        return [
+            Shadowed(path, kind, by.path, by.kind)
+            for (path, kind), by in self.hidden().items()
+            if self.fields[path][kind].value != NONE
+        ]
 
     def _decide(self) -> dict[tuple[str, str], FieldState]:
         """Decide conflicts: of fields defined independently, the one defined first is shown.
 
-        That holds for two kinds at one path, and for a field and others below it. Nothing is removed.
+        That holds for two kinds at one path, and for a field and others below it. Nothing is removed. An assigned None
+        is shown only where nothing else is.
         """
         hidden: dict[tuple[str, str], FieldState] = {}
         shown: dict[str, FieldState] = {}  # by path and by each namespace above it
@@ -481,6 +487,8 @@ class Projection:
     def _assign(self, writer: WriterState, op: Assign, at: float) -> None:
         state = self._at(op.path, op.kind, writer, at)
         if state is not None and (state.at, state.writer) == (at, writer.name):
+            if NONE in (state.value, op.value):  # it yields its path to others, or does not any more
+                self.version += 1
             state.value = op.value
 
     def _configure(self, writer: WriterState, op: Configure, at: float) -> None:
@@ -570,9 +578,9 @@ _EFFECTS: dict[type, Callable[[Projection, WriterState, Any, float], None]] = {
 }
 
 
-def _seniority(state: FieldState) -> tuple[float, str, str, str]:
-    """Return the sort key of conflicting fields; after a deletion, path and kind."""
-    return state.defined_at, state.defined_by, state.path, state.kind
+def _seniority(state: FieldState) -> tuple[bool, float, str, str, str]:
+    """Return the sort key of conflicting fields: an assigned None last; after a deletion, path and kind."""
+    return state.value == NONE, state.defined_at, state.defined_by, state.path, state.kind
 
 
 def _deletions(grave: FieldState) -> Deletions:
