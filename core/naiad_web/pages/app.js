@@ -1,0 +1,99 @@
+/** The page: its shell, the router and the keyboard. Each screen is a module that is loaded when it is first shown. */
+import { html, render, useEffect, useState, Component } from "./lib/html.js";
+import { follow, go, href, usePlace } from "./lib/place.js";
+import { source, takeToken } from "./lib/source.js";
+import { useKeys } from "./lib/keys.js";
+import { Failure, Skeleton, useLoaded } from "./widgets/controls.js";
+import { Rail, KeyMap, Locked, themed } from "./screens/shell.js";
+
+const SCREENS = {
+  projects: ["screens/projects.js", "Projects"], project: ["screens/projects.js", "ProjectPage"], about: ["screens/projects.js", "About"],
+  runs: ["screens/runs.js", "Runs"], run: ["screens/run.js", "Run"], compare: ["screens/compare.js", "Compare"],
+  models: ["screens/models.js", "Models"], model: ["screens/models.js", "Model"], artifacts: ["screens/artifacts.js", "Artifacts"],
+  design: ["screens/design.js", "Design"],
+};
+
+/** What a test reads, and what the design page needs no server for. */
+if (new URLSearchParams(location.search).has("debug")) {
+  const state = { draws: 0, lastDraw: 0, errors: /** @type {string[]} */ ([]) };
+  Object.assign(globalThis, { __naiad: state });
+  addEventListener("error", (event) => state.errors.push(event.message));
+  addEventListener("unhandledrejection", (event) => state.errors.push(String(event.reason)));
+}
+
+/** A screen that fails leaves the rest of the page as it is. */
+class Guard extends Component {
+  constructor(props) {
+    super(props);
+    this.state = { error: null };
+  }
+
+  static getDerivedStateFromError(error) {
+    return { error };
+  }
+
+  componentDidCatch(error) {
+    console.error(error);
+  }
+
+  render() {
+    if (!this.state.error) return /** @type {any} */ (this.props).children;
+    return html`<div class="page"><${Failure} error=${this.state.error} onRetry=${() => this.setState({ error: null })} /></div>`;
+  }
+}
+
+function App() {
+  const place = usePlace();
+  const needsServer = place.screen !== "design";
+  const [refused, setRefused] = useState(/** @type {any} */ (null));
+  const about = useLoaded(() => (needsServer ? source.get("") : Promise.resolve({ kinds: {} })), [needsServer]);
+  const [showsKeys, setShowsKeys] = useState(false);
+  const [module, setModule] = useState(/** @type {any} */ ({}));
+
+  source.onRefused = setRefused;
+  if (about.data) source.isEditable = Boolean(about.data.is_editable);
+  const screen = SCREENS[place.screen];
+
+  useEffect(() => {
+    if (!screen) return;
+    import(`./${screen[0]}`).then((loaded) => setModule({ key: place.screen, Screen: loaded[screen[1]] }), (error) => setModule({ key: place.screen, error }));
+  }, [place.screen]);
+  useEffect(() => {
+    document.title = [place.id || (place.screen === "design" ? "design" : place.project), "naiad"].filter(Boolean).join(" · ");
+  }, [place.id, place.project, place.screen]);
+  useKeys({
+    "?": () => setShowsKeys(true),
+    "g r": () => go({ screen: "runs", project: project(place, about.data) }),
+    "g c": () => place.screen === "run" ? go({ ...place, tab: "charts" }) : go({ screen: "compare", project: project(place, about.data), tab: "charts", params: { runs: place.params.runs } }),
+    "g m": () => go({ screen: "models", project: project(place, about.data) }),
+    "g p": () => go({ screen: "projects" }),
+  });
+
+  if (refused) return html`<${Locked} error=${refused} />`;
+  const body = () => {
+    if (!screen) return html`<div class="lonely"><h1>There is nothing at this address</h1><p class="faint mono">${location.pathname}</p><a href=${href({ screen: "projects" })}>All projects</a></div>`;
+    if (about.error) return html`<div class="page"><${Failure} error=${about.error} onRetry=${about.again} /></div>`;
+    if (module.error) return html`<div class="page"><${Failure} error="A part of the page could not be loaded. Is naiad ui still running?" onRetry=${() => location.reload()} /></div>`;
+    if (!about.data || module.key !== place.screen) return html`<div class="page"><${Skeleton} lines=${8} /></div>`;
+    return html`<${Guard} key=${`${place.screen} ${place.project} ${place.id}`}><${module.Screen} place=${place} about=${about.data} /></${Guard}>`;
+  };
+  return html`<a class="skip" href="#main">Skip to the content</a>
+    <div class="shell" onClick=${follow}>
+      <${Rail} place=${place} about=${about.data} onKeys=${() => setShowsKeys(true)} />
+      <main class="main" id="main" tabindex="-1">${body()}</main>
+    </div>
+    ${showsKeys && html`<${KeyMap} onClose=${() => setShowsKeys(false)} />`}`;
+}
+
+/** The project of a place; elsewhere the store's first. */
+const project = (place, about) => place.project || about?.default_project || "";
+
+takeToken();
+themed();
+addEventListener("hashchange", () => {
+  if (location.hash.includes("token=")) {
+    takeToken();
+    location.reload();
+  }
+});
+render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

@@ -1,0 +1,64 @@
+/** Colours of runs: chosen by the run's id alone, so that a run has one colour on every screen and in every session. */
+
+export const HUES = 12;
+/** Line dashes, the second channel beside the hue; the first is a full line. */
+export const DASHES = [[], [7, 3], [2, 3], [9, 3, 2, 3]];
+
+/** Hash of a text (FNV-1a, 32 bit, with a final mix so that ids in a row are spread).
+ * @param {string} text */
+export function hash(text) {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) {
+    value ^= text.charCodeAt(i);
+    value = Math.imul(value, 0x01000193);
+  }
+  value ^= value >>> 16;
+  value = Math.imul(value, 0x85ebca6b);
+  value ^= value >>> 13;
+  return value >>> 0;
+}
+
+/** Number of a run's hue, 0 to 11. Ids that end in a number step through the hues, so that neighbours differ.
+ * @param {string} id */
+export function hue(id) {
+  const parts = /^(.*?)(\d{1,9})$/.exec(id);
+  if (!parts) return hash(id) % HUES;
+  return (hash(parts[1]) + Number(parts[2])) % HUES;
+}
+
+/** The CSS colour of a run. @param {string} id */
+export const color = (id) => `var(--run-${hue(id)})`;
+
+/** Dashes for runs drawn together: full lines, except where an earlier id of the list already has the hue.
+ * @param {string[]} ids
+ * @returns {Map<string, number[]>} */
+export function dashes(ids) {
+  const taken = new Map();
+  const result = new Map();
+  for (const id of [...ids].sort()) {
+    const seen = taken.get(hue(id)) ?? 0;
+    taken.set(hue(id), seen + 1);
+    result.set(id, DASHES[seen % DASHES.length]);
+  }
+  return result;
+}
+
+/** Resolve a CSS colour (a token, for example) where `element` stands, for drawing on a canvas.
+ * @param {Element} element @param {string} value @returns {string} */
+export function resolved(element, value) {
+  const probe = document.createElement("i");
+  probe.style.color = value;
+  probe.hidden = true;
+  element.append(probe);
+  const answer = getComputedStyle(probe).color;
+  probe.remove();
+  return answer;
+}
+
+/** The same colour with another opacity. @param {string} rgb as getComputedStyle gives it @param {number} alpha */
+export function faded(rgb, alpha) {
+  const found = /rgba?\(([^)]+)\)/.exec(rgb);
+  if (!found) return rgb;
+  const [r, g, b] = found[1].split(/[\s,/]+/);
+  return `rgba(${r}, ${g}, ${b}, ${alpha})`;
+}

@@ -1,0 +1,78 @@
+/** Source text as coloured tokens, by one scanner with a small table of languages. */
+
+/** @typedef {{text: string, kind: string}} Token */
+
+const words = (text) => new Set(text.split(" "));
+const PYTHON = words("False None True and as assert async await break case class continue def del elif else except finally for from global if import in is lambda match nonlocal not or pass raise return try while with yield self");
+const C_LIKE = words("auto break case catch char class const continue default delete do double else enum export extends extern false final float for from function if implements import in instanceof int interface let long namespace new null private protected public return short signed sizeof static struct super switch template this throw true try typedef typeof undefined union unsigned using var virtual void while async await yield fn impl mut pub use match mod trait where");
+const SHELL = words("if then else elif fi for while do done case esac in function return export local set source echo exit cd");
+const DATA = words("true false null yes no on off none");
+const SQL = words("select from where and or not insert into values update set delete create table index join left right inner on group by order limit as primary key null");
+
+/** How strings, comments and names look in a language. */
+const LANGUAGES = {
+  python: { keywords: PYTHON, comment: /#[^\n]*/y, string: /(?:[rbfu]{0,2})("""[\s\S]*?(?:"""|$)|'''[\s\S]*?(?:'''|$)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)/iy, special: /@[\w.]+/y },
+  c: { keywords: C_LIKE, comment: /\/\/[^\n]*|\/\*[\s\S]*?(?:\*\/|$)/y, string: /"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|`(?:\\.|[^`\\])*`?/y, special: /#\s*\w+/y },
+  shell: { keywords: SHELL, comment: /#[^\n]*/y, string: /"(?:\\.|[^"\\])*"?|'[^']*'?/y, special: /\$\{?\w+\}?/y },
+  data: { keywords: DATA, comment: /#[^\n]*/y, string: /"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?/y, special: /^[ \t-]*[\w."-]+(?=\s*[:=])/my },
+  json: { keywords: DATA, comment: /\/\/[^\n]*/y, string: /"(?:\\.|[^"\\\n])*"?/y, special: /"(?:\\.|[^"\\\n])*"(?=\s*:)/y },
+  sql: { keywords: SQL, comment: /--[^\n]*/y, string: /'[^']*'?/y, special: /@\w+/y, anyCase: true },
+};
+
+const BY_EXTENSION = {
+  py: "python", pyi: "python", ipynb: "json", js: "c", mjs: "c", ts: "c", jsx: "c", tsx: "c", c: "c", h: "c", cc: "c", cpp: "c", cu: "c", hpp: "c",
+  java: "c", go: "c", rs: "c", swift: "c", kt: "c", css: "c", sh: "shell", bash: "shell", zsh: "shell", yaml: "data", yml: "data", toml: "data",
+  ini: "data", cfg: "data", json: "json", jsonl: "json", sql: "sql",
+};
+
+/** The language of a file, or "". @param {string} name */
+export const language = (name) => BY_EXTENSION[/\.(\w+)$/.exec(name.toLowerCase())?.[1] ?? ""] ?? "";
+
+const NUMBER = /\b(?:0[xob][\da-f_]+|\d[\d_]*(?:\.\d[\d_]*)?(?:e[+-]?\d+)?)\b/iy;
+const NAME = /[A-Za-z_]\w*/y;
+const LIMIT = 400_000;
+
+/** @param {string} text @param {string} name of a language @returns {Token[]} */
+export function tokens(text, name) {
+  const rules = LANGUAGES[name];
+  if (!rules || text.length > LIMIT) return [{ text, kind: "" }];
+  /** @type {Token[]} */
+  const found = [];
+  let at = 0, plainFrom = 0;
+  const take = (pattern, kind) => {
+    pattern.lastIndex = at;
+    const match = pattern.exec(text);
+    if (!match || !match[0]) return false;
+    if (at > plainFrom) found.push({ text: text.slice(plainFrom, at), kind: "" });
+    found.push({ text: match[0], kind });
+    at += match[0].length;
+    plainFrom = at;
+    return true;
+  };
+  while (at < text.length) {
+    if (take(rules.comment, "comment") || take(rules.special, "name") || take(rules.string, "string") || take(NUMBER, "number")) continue;
+    NAME.lastIndex = at;
+    const word = NAME.exec(text)?.[0];
+    if (word) {
+      if (rules.keywords.has(rules.anyCase ? word.toLowerCase() : word)) take(NAME, "keyword");
+      else if (/^\s*\(/.test(text.slice(at + word.length, at + word.length + 3))) take(NAME, "call");
+      else at += word.length;
+    } else at += 1;
+  }
+  if (at > plainFrom) found.push({ text: text.slice(plainFrom), kind: "" });
+  return found;
+}
+
+/** Tokens, line by line. @param {string} text @param {string} name @returns {Token[][]} */
+export function lines(text, name) {
+  /** @type {Token[][]} */
+  const all = [[]];
+  for (const token of tokens(text, name)) {
+    const parts = token.text.split("\n");
+    for (const [i, part] of parts.entries()) {
+      if (i) all.push([]);
+      if (part) all[all.length - 1].push({ text: part, kind: token.kind });
+    }
+  }
+  return all;
+}

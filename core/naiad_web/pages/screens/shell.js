@@ -1,0 +1,79 @@
+/** What surrounds every screen: the rail with the places to go, the keyboard map, the page without a token, the theme. */
+import { html, useEffect, useRef, useState } from "../lib/html.js";
+import { href } from "../lib/place.js";
+import { KEY_MAP, useKeys } from "../lib/keys.js";
+import { visible } from "../lib/format.js";
+
+const THEME = "naiad.theme";
+const THEMES = ["", "light", "dark"];
+
+/** Apply the chosen theme; without one the system's is followed. */
+export function themed() {
+  const chosen = localStorage.getItem(THEME) ?? "";
+  if (chosen) document.documentElement.dataset.theme = chosen;
+  else delete document.documentElement.dataset.theme;
+  dispatchEvent(new Event("naiad-theme"));
+}
+
+/** @param {{place: any, about: any, onKeys: () => void}} props */
+export function Rail({ place, about, onKeys }) {
+  const [theme, setTheme] = useState(localStorage.getItem(THEME) ?? "");
+  const turn = () => {
+    const isDark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    const next = THEMES.includes(theme) && theme === "" ? (isDark ? "light" : "dark") : "";
+    localStorage.setItem(THEME, next);
+    setTheme(next);
+    themed();
+  };
+  useKeys({ t: turn });
+  const project = place.project || about?.default_project || "";
+  const runs = place.params.runs ?? [];
+  const item = (screen, text, extra = {}) => html`<a class="item" href=${href({ screen, project, ...extra })}
+    aria-current=${[place.screen, { run: "runs", model: "models" }[place.screen]].includes(screen) ? "page" : undefined}>${text}${
+      screen === "compare" && runs.length > 0 && html`<span class="count">${runs.length}</span>`}</a>`;
+  return html`<nav class="rail" aria-label="Places">
+    <a class="brand" href=${href({ screen: "projects" })}><svg width="20" height="14" viewBox="0 0 20 14" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round">
+      <path d="M1 4c3-4 6-4 9 0s6 4 9 0M1 11c3-4 6-4 9 0s6 4 9 0" /></svg>naiad</a>
+    ${project && place.screen !== "design" && html`<a class="project item" href=${href({ screen: "project", project })} title=${project}><bdi>${visible(project)}</bdi></a>
+      ${item("runs", "Runs")}${item("compare", "Compare", { params: { runs } })}${item("models", "Models")}${item("artifacts", "Artifacts")}`}
+    <div class="foot">
+      <a class="item hide-phone" href=${href({ screen: "projects" })} aria-current=${place.screen === "projects" ? "page" : undefined}>Projects</a>
+      <a class="item hide-phone" href=${href({ screen: "about" })} aria-current=${place.screen === "about" ? "page" : undefined}>About</a>
+      ${about?.is_editable && html`<span class="item faint hide-phone" title="Changes are possible: naiad ui --edit"></span>`}
+      <button type="button" class="button quiet" onClick=${turn} title="Light or dark (t)" aria-label=${`Theme: ${theme || "as the system"}`}>${theme === "dark" ? "☾ dark" : theme === "light" ? "☀ light" : "◐ system"}</button>
+      <button type="button" class="button quiet hide-phone" onClick=${onKeys} title="Keyboard map (?)">? keys</button>
+    </div>
+  </nav>`;
+}
+
+/** @param {{onClose: () => void}} props */
+export const KeyMap = ({ onClose }) => html`<${Dialog} title="Keyboard" onClose=${onClose}>
+  <dl class="keys">${KEY_MAP.map(([keys, does]) => html`<dt key=${keys}>${keys.split(" ").map((key) => html`<kbd key=${key}>${key}</kbd> `)}</dt><dd>${does}</dd>`)}
+    <dt><kbd>+</kbd> <kbd>−</kbd> <kbd>0</kbd></dt><dd>zoom a focused chart in, out, to the whole</dd></dl>
+</${Dialog}>`;
+
+/** @param {{title: string, children: any, onClose: () => void}} props */
+export function Dialog({ title, children, onClose }) {
+  const ref = useRef(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    ref.current.showModal();
+    return () => before instanceof HTMLElement && before.focus();
+  }, []);
+  return html`<dialog ref=${ref} aria-label=${title} onClose=${onClose} onClick=${(event) => event.target === ref.current && onClose()}>
+    <div class="bar" style=${{ marginBottom: "10px" }}><h2>${title}</h2><span class="grow"></span>
+      <button type="button" class="button quiet" aria-label="Close" onClick=${onClose}>✕</button></div>${children}</dialog>`;
+}
+
+/** The page without a right to read. @param {{error: any}} props */
+export const Locked = ({ error }) => html`<main class="lonely"><h1>This page needs a token</h1>
+  <p>Open the address that <code>naiad ui</code> prints: it ends in <code>#token=…</code>. The browser keeps the token afterwards.</p>
+  <form class="bar" onSubmit=${(event) => {
+    event.preventDefault();
+    const given = String(new FormData(event.target).get("token") ?? "").replace(/^.*#token=/, "").trim();
+    if (!given) return;
+    localStorage.setItem("naiad.token", given);
+    location.reload();
+  }}><input class="input grow" name="token" type="password" autocomplete="off" aria-label="Token" placeholder="or paste the token here" /><button class="button primary">Open</button></form>
+  <p class="faint">${error.message}</p></main>`;
+

@@ -1,0 +1,186 @@
+/** Small controls: buttons, toggles, popovers, chips, state marks, and what stands in for data that is not there. */
+import { html, cls, useEffect, useRef, useState } from "../lib/html.js";
+import { color } from "../lib/color.js";
+import { ago, visible } from "../lib/format.js";
+
+/** @param {any} props */
+export const Button = ({ children, kind = "", label = "", pressed, ...rest }) => html`
+  <button type="button" class=${cls("button", kind)} aria-label=${label || undefined} title=${label || undefined}
+    aria-pressed=${pressed === undefined ? undefined : String(pressed)} ...${rest}>${children}</button>`;
+
+/** @param {any} props */
+export const Toggle = ({ on, onChange, children, ...rest }) => html`
+  <label class="toggle"><input type="checkbox" checked=${on} onChange=${(e) => onChange(e.target.checked)} ...${rest} />
+    <span>${children}</span></label>`;
+
+/** One of a few values, as a row of buttons. @param {any} props */
+export const Choice = ({ label, value, options, onChange }) => html`
+  <div class="choice" role="radiogroup" aria-label=${label}>
+    ${options.map(([key, text], index) => html`<button type="button" role="radio" aria-checked=${String(value === key)} key=${key}
+      tabindex=${value === key || (index === 0 && !options.some(([k]) => k === value)) ? 0 : -1}
+      onKeyDown=${(event) => {
+        const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (!move) return;
+        event.preventDefault();
+        event.stopPropagation();
+        const next = (index + move + options.length) % options.length;
+        onChange(options[next][0]);
+        event.currentTarget.parentElement.children[next].focus();
+      }}
+      onClick=${() => onChange(key)}>${text}</button>`)}
+  </div>`;
+
+/** A button that opens a panel; Escape, a click outside or the panel's `close` shuts it.
+ * @param {{label: any, title?: string, kind?: string, align?: string, children: any, name?: string, startOpen?: boolean}} props */
+export function Popover({ label, title = "", kind = "", align = "start", children, name = "", startOpen = false }) {
+  const [isOpen, setOpen] = useState(startOpen);
+  const root = useRef(null);
+  const close = () => {
+    setOpen(false);
+    root.current?.querySelector("button")?.focus();
+  };
+  useEffect(() => {
+    if (!isOpen) return undefined;
+    const outside = (event) => {
+      if (root.current && !root.current.contains(event.target)) setOpen(false);
+    };
+    addEventListener("pointerdown", outside);
+    if (!startOpen) root.current?.querySelector(".panel input, .panel button, .panel [tabindex]")?.focus();
+    return () => removeEventListener("pointerdown", outside);
+  }, [isOpen]);
+  const onKeyDown = (event) => {
+    if (event.key === "Escape" && isOpen) {
+      event.stopPropagation();
+      close();
+    }
+  };
+  return html`<span class="popover" ref=${root} onKeyDown=${onKeyDown}>
+    <button type="button" class=${cls("button", kind)} aria-haspopup="dialog" aria-expanded=${String(isOpen)}
+      aria-label=${title || undefined} title=${title || undefined} onClick=${() => setOpen(!isOpen)}>${label}</button>
+    ${isOpen && html`<div class=${cls("panel", `to-${align}`)} role="dialog" aria-label=${name || title || "Options"}>
+      ${typeof children === "function" ? children(close) : children}</div>`}
+  </span>`;
+}
+
+/** A list of actions in a popover. @param {{items: any[], label: any, title: string, align?: string, kind?: string}} props */
+export const Menu = ({ items, label, title, align = "end", kind = "quiet" }) => html`
+  <${Popover} label=${label} title=${title} align=${align} kind=${kind}>
+    ${(close) => html`<ul class="menu">${items.filter(Boolean).map((item) => html`<li key=${item.text}>
+      <button type="button" disabled=${item.disabled} onClick=${() => { close(); item.run(); }}>
+        <span>${item.text}</span>${item.keys && html`<kbd>${item.keys}</kbd>`}</button></li>`)}</ul>`}
+  </${Popover}>`;
+
+/** @param {{id: string, name?: string, hollow?: boolean}} props */
+export const Swatch = ({ id, hollow = false }) => html`
+  <span class=${cls("swatch", hollow && "hollow")} style=${{ color: color(id) }} aria-hidden="true"></span>`;
+
+export const STATES = {
+  running: ["running", "●"], finished: ["finished", "✓"], failed: ["failed", "✕"], killed: ["killed", "✕"],
+  terminated: ["terminated", "■"], unknown: ["unknown", "?"], damaged: ["damaged", "!"], unreadable: ["unreadable", "!"],
+};
+
+/** State of a run: a sign, the word, and the age of its last sign of life where that matters.
+ * @param {{state: string, age?: number}} props */
+export const State = ({ state, age }) => {
+  const [word, sign] = STATES[state] ?? [state || "", "·"];
+  return html`<span class=${cls("state", `is-${word}`)}><span class="sign" aria-hidden="true">${sign}</span> ${word}${
+    age !== undefined && (word === "running" || word === "unknown") && html` <span class="faint">${ago(age)}</span>`}</span>`;
+};
+
+/** @param {{text: string, onRemove?: () => void, onClick?: () => void, on?: boolean}} props */
+export const Tag = ({ text, onRemove, onClick, on }) => html`<span class=${cls("tag", on && "on")}>${
+  onClick ? html`<button type="button" onClick=${onClick}>${visible(text)}</button>` : html`<bdi>${visible(text)}</bdi>`}${
+  onRemove && html`<button type="button" class="remove" aria-label=${`Remove ${text}`} onClick=${onRemove}>×</button>`}</span>`;
+
+/** Lines of grey where content will be, at once. @param {{lines?: number, label?: string}} props */
+export const Skeleton = ({ lines = 4, label = "Loading" }) => html`<div class="skeleton" role="status">
+  <span class="spoken">${label}</span>
+  ${Array.from({ length: lines }, (_, i) => html`<span key=${i} style=${{ width: `${[92, 74, 83, 61][i % 4]}%` }}></span>`)}</div>`;
+
+/** @param {{title: string, children?: any}} props */
+export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p>${
+  children && html`<div class="faint">${children}</div>`}</div>`;
+
+/** One failure, said where it happened, with a way to try again. @param {{error: any, onRetry?: () => void}} props */
+export const Failure = ({ error, onRetry }) => html`<div class="failure" role="alert">
+  <p>${String(error?.message ?? error)}</p>${onRetry && html`<${Button} onClick=${onRetry}>Try again</${Button}>`}</div>`;
+
+/** Copy a text; the button confirms it. @param {{text: () => any, children?: any, label: string, kind?: string}} props */
+export function Copy({ text, children = "Copy", label, kind = "quiet" }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    await copied(String(await text()));
+    setDone(true);
+    setTimeout(() => setDone(false), 1200);
+  };
+  return html`<${Button} kind=${kind} label=${label} onClick=${copy}>${done ? "Copied" : children}</${Button}>`;
+}
+
+/** @param {string} text */
+export async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+/** Give the user a file. @param {string} name @param {Blob|string} content @param {string} [type] */
+export function saved(name, content, type = "text/plain") {
+  const blob = content instanceof Blob ? content : new Blob([content], { type });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** A field path with its namespace set back, so that the last part is read first. @param {{path: string}} props */
+export const Path = ({ path }) => {
+  const cut = path.lastIndexOf("/") + 1;
+  return html`<bdi class="path" title=${path}><span class="faint">${visible(path.slice(0, cut))}</span>${visible(path.slice(cut))}</bdi>`;
+};
+
+/** Load something when its inputs change: what was loaded before stays until the new is there.
+ * @template T @param {(signal: AbortSignal) => Promise<T>} load @param {any[]} inputs
+ * @returns {{data: T|undefined, error: any, isLoading: boolean, again: () => void}} */
+export function useLoaded(load, inputs) {
+  const [state, setState] = useState(/** @type {any} */ ({ data: undefined, error: null, isLoading: true }));
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const stop = new AbortController();
+    setState((before) => ({ ...before, isLoading: true }));
+    load(stop.signal).then(
+      (data) => stop.signal.aborted || setState({ data, error: null, isLoading: false }),
+      (error) => stop.signal.aborted || setState((before) => ({ ...before, error, isLoading: false })),
+    );
+    return () => stop.abort();
+  }, [...inputs, turn]);
+  return { ...state, again: () => setTurn((n) => n + 1) };
+}
+
+/** Size of an element, followed. @returns {[{current: any}, {width: number, height: number}]} */
+export function useSize() {
+  const ref = useRef(null);
+  const [size, setSize] = useState({ width: 0, height: 0 });
+  useEffect(() => {
+    if (!ref.current) return undefined;
+    let frame = 0;
+    const observer = new ResizeObserver(([entry]) => {
+      const { width, height } = entry.contentRect;
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => setSize((before) => (before.width === width && before.height === height ? before : { width, height })));
+    });
+    observer.observe(ref.current);
+    return () => {
+      observer.disconnect();
+      cancelAnimationFrame(frame);
+    };
+  }, [ref.current]);
+  return [ref, size];
+}

@@ -1,0 +1,188 @@
+"""A real Chromium, and a page that fails its test on any error, report of the policy or foreign request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGES = ROOT / "core/naiad_web/pages"
+TOOLS = Path(__file__).parent / "node_modules"
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "connect-src 'self'",
+        "frame-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-sync disable-component-update"
+
+
+def missing(reason: str) -> None:
+    """Skip a test, or fail it where the check has to be complete."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+class Static(BaseHTTPRequestHandler):
+    """The pages with their policy and no interface behind them: enough for the design page."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        file = PAGES / path.removeprefix("/static/") if path.startswith("/static/") else PAGES / "index.html"
+        body = file.read_bytes() if file.is_file() else b""
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", TYPES.get(file.suffix, "application/octet-stream"))
+        self.send_header("Content-Security-Policy", POLICY)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing: the browser's requests are of no interest."""
+
+
+@pytest.fixture(scope="session")
+def static() -> Iterator[str]:
+    """The address of the pages alone."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Static)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The browser that the machine has."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        missing("no Chromium is installed (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=program, args=[f"--{flag}" for flag in FLAGS.split()])
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page of the browser, and all that went wrong in it."""
+
+    def __init__(self, context: Any, origin: str) -> None:
+        self.page = context.new_page()
+        self.origin = origin
+        self.troubles: list[str] = []
+        self.requests: list[str] = []
+        self.allowed: list[str] = []
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+        self.page.on("request", self._requested)
+
+    def _said(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.troubles.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _requested(self, request: Any) -> None:
+        self.requests.append(request.url)
+        if not request.url.startswith((self.origin, "data:", "blob:")):
+            self.troubles.append(f"foreign request: {request.url}")
+
+    def open(self, path: str) -> Any:
+        """Open a path, and return the page once it shows a screen."""
+        self.page.goto(self.origin + path)
+        self.page.wait_for_selector(".page, .lonely")
+        return self.page
+
+    def check(self) -> None:
+        """Fail on what was seen, save what the test said that it expects."""
+        left = [trouble for trouble in self.troubles if not any(text in trouble for text in self.allowed)]
+        assert [] == left
+
+
+def context_of(chromium: Any, **options: Any) -> Any:
+    """Return a browser of its own for one test: storage and size."""
+    return chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+
+
+@pytest.fixture
+def alone(chromium: Any, static: str) -> Iterator[Watched]:
+    """The pages without a server."""
+    context = context_of(chromium)
+    watched = Watched(context, static)
+    yield watched
+    context.close()
+    watched.check()
+
+
+def axe(page: Any, scope: str = "document") -> list[str]:
+    """Return the serious and critical findings of axe-core on a page."""
+    script = TOOLS / "axe-core/axe.min.js"
+    if not script.is_file():
+        missing("axe-core is not installed (npm install --prefix tests/web/pages)")
+    page.evaluate(script.read_text(encoding="utf-8") + "; 0")
+    found = page.evaluate(f"axe.run({scope}, {{ resultTypes: ['violations'] }})")
+    return [
+        f"{item['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
+        for item in found["violations"]
+        if item["impact"] in ("serious", "critical")
+        for node in item["nodes"][:4]
+    ]
+
+
+def until(page: Any, expression: str, seconds: float = 10) -> None:
+    """Wait until an expression holds; the browser's own waiting evaluates strings, which the policy forbids."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"still not: {expression}"
+        page.wait_for_timeout(25)
+
+
+@pytest.fixture(name="until")
+def until_holds() -> Any:
+    """The wait for an expression."""
+    return until
+
+
+@pytest.fixture(name="axe")
+def axe_findings() -> Any:
+    """The check for people who hear or enlarge a page."""
+    return axe
+
+
+def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run node on files of this folder."""
+    node = shutil.which("node")
+    if not node:
+        missing("node is not installed (Debian: apt-get install nodejs)")
+    command = [str(node), *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.fixture(name="run_node")
+def node_runner() -> Any:
+    """Node, where it is installed."""
+    return run_node
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The interpreter of the tests, for programs that log."""
+    return sys.executable

@@ -1,0 +1,97 @@
+"""The files of the pages: sizes, vendored libraries as recorded, types, and pure modules under node."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGES = Path(__file__).parents[3] / "core/naiad_web/pages"
+MODULES = sorted(file for file in PAGES.rglob("*.js") if "vendor" not in file.parts)
+SHIPPED = sorted(file for kind in ("*.js", "*.css", "*.html") for file in PAGES.rglob(kind))
+
+
+def test_scripts_and_styles_stay_within_their_budget() -> None:
+    """U1: at most 120 KB, compressed, of first-party and vendored JavaScript and CSS."""
+    total = sum(len(gzip.compress(file.read_bytes())) for file in SHIPPED)
+
+    assert total <= 120_000
+
+
+def test_vendored_files_are_those_that_were_recorded() -> None:
+    rows = json.loads((PAGES / "vendor/vendor.json").read_text())
+    found = {row["file"]: hashlib.sha256((PAGES / "vendor" / row["file"]).read_bytes()).hexdigest() for row in rows}
+
+    assert {row["file"]: row["sha256"] for row in rows} == found
+
+
+def test_each_vendored_file_has_a_row_and_a_licence() -> None:
+    rows = json.loads((PAGES / "vendor/vendor.json").read_text())
+    licences = (PAGES / "vendor/LICENSES").read_text()
+    files = {file.name for file in (PAGES / "vendor").iterdir() if file.suffix in (".js", ".css")}
+
+    assert files == {row["file"] for row in rows}
+    assert all(f"{row['package']} {row['version']}" in licences for row in rows)
+
+
+@pytest.mark.parametrize("file", [*MODULES, *sorted((PAGES / "vendor").glob("*.js"))], ids=lambda file: file.name)
+def test_modules_import_by_relative_address_only(file: Path) -> None:
+    """An import map would be an inline script, which the policy forbids."""
+    imports = re.findall(r"""(?:from|import)\s*\(?\s*["`']([^"'`$]+)["'`]""", file.read_text())
+
+    assert [] == [name for name in imports if not name.startswith(("./", "../"))]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: file.name)
+def test_modules_write_no_markup(file: Path) -> None:
+    """Names, logs and fields are hostile input: they become text nodes, never HTML."""
+    forbidden = (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "dangerouslySet",
+        "document.write",
+        "eval(",
+        "new Function",
+    )
+
+    assert [] == [word for word in forbidden if word in file.read_text()]
+
+
+def test_page_has_no_inline_script_or_style() -> None:
+    page = (PAGES / "index.html").read_text()
+
+    assert not re.search(r"<script(?![^>]*src=)|<style|style=|\son\w+=", page)
+
+
+def test_types_of_the_modules_agree(run_node: Any) -> None:
+    """JSDoc types, checked by TypeScript."""
+    compiler = Path(__file__).parent / "node_modules/typescript/bin/tsc"
+    if not compiler.exists():
+        pytest.skip("TypeScript is not installed (npm install --prefix tests/web/pages)")
+    done = run_node(str(compiler), "-p", "tsconfig.json")
+
+    assert "" == done.stdout
+
+
+def test_pure_modules_pass_their_units(run_node: Any) -> None:
+    """The URL codec, the chart format, colours and texts, without a browser."""
+    done = run_node("--test", *[str(file) for file in sorted(Path(__file__).parent.glob("*.test.mjs"))])
+
+    assert 0 == done.returncode, done.stdout[-4000:]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
+def test_modules_parse() -> None:
+    for file in MODULES:
+        command = ["node", "--check", "--input-type=module"]
+        done = subprocess.run(command, input=file.read_text(), capture_output=True, text=True, check=False)
+
+        assert "" == done.stderr, file.name
