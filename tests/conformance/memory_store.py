@@ -166,6 +166,20 @@ class MemoryRun(base.RunReader):
         steps, times, texts = self.columns(path, *(kinds or TEXTS))
         return Texts(steps, [text_of(text) for text in texts], [round(time * 1000) for time in times])
 
+    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> base.TextPage:
+        found = self.texts(path, *kinds)
+        total = len(found.texts)
+        start = max(0, total + start) if start < 0 else min(start, total)
+        return base.TextPage(total, start, *(column[start : start + limit] for column in found))
+
+    def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
+        found = self.texts(path)
+        wanted, column = (time, found.times) if step is None else (step, found.steps)
+        return next((place for place, each in enumerate(column) if each >= wanted), len(column))
+
+    def aspects(self, path: str) -> Sequence[float | None]:
+        return self.found(path, POINTS).cell() or [None] * 5
+
     def chart(self, path: str, buckets: int = 1000) -> Chart:
         steps, values, _times = self.points(path)
         cuts = [cut for cut in np.array_split(np.arange(len(values)), min(buckets, len(values)) or 1) if len(cut)]

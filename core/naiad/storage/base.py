@@ -151,6 +151,16 @@ class Texts(NamedTuple):
     times: list[int]
 
 
+class TextPage(NamedTuple):
+    """Some entries of a series of texts, which has `total` of them; `start` is the number of the first, from 0."""
+
+    total: int
+    start: int
+    steps: list[int | float]
+    texts: list[str]
+    times: list[int]
+
+
 class Last(NamedTuple):
     """The point with the largest step, of equal ones the one that arrived last."""
 
@@ -335,6 +345,18 @@ class RunReader(Protocol):
     def texts(self, path: str, *kinds: str) -> Texts:
         """Return all points of a string series; of a file series each text is a file as stored."""
 
+    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:
+        """Return some entries of a string series by their numbers, as `texts` has them, without reading the others.
+
+        A negative `start` counts from the end.
+        """
+
+    def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
+        """Return the number of the first entry at or after a step, or else a time in milliseconds since 1970."""
+
+    def aspects(self, path: str) -> Sequence[float | None]:
+        """Return `ASPECTS` of a float series without reading it; without finite values the others are None."""
+
     def chart(self, path: str, buckets: int = 1000) -> Chart:
         """Return a float series in at most about `buckets` stretches. No spike is lost."""
 
@@ -436,6 +458,8 @@ class Grid(NamedTuple):
     states: list[str]
     columns: dict[tuple[str, str], list[Cell]]
     """The cells by path and kind of the field; only fields that some container of the store has."""
+    unmatched: Sequence[Unmatched] = ()
+    """As of `Found`."""
 
 
 ABSENT: Final = "\0absent"

@@ -433,6 +433,57 @@ class StoreTests:
 
         assert store.reader(run).state() == "finished"
 
+    # Pages of long series
+
+    @pytest.mark.parametrize("has_gone_back", [False, True])
+    def test_texts_are_read_a_page_at_a_time(self, run: tuple[RunReader, RunWriter], *, has_gone_back: bool) -> None:
+        """Pages are parts of the whole, wherever they begin, also while the series grows and if steps went back."""
+        reader, writer = run
+        texts, steps = [f"line {n} \N{SNOWMAN}" * (n % 3) for n in range(300)], [*range(300)]
+        if has_gone_back:
+            steps[200:] = range(100)
+        for start in range(0, 300, 50):
+            rows = slice(start, start + 50)
+            op = Strings("log", [*texts[rows]], [*steps[rows]], [float(start)] * 50, fresh=start == 0)
+            writer.write([Change("log", LINES, (op,))])
+        whole = reader.texts("log")
+
+        for start, limit in ((0, 10), (45, 10), (290, 100), (-7, 5), (-1000, 3), (300, 5)):
+            page = reader.text_page("log", start, limit)
+            first = start if start >= 0 else max(0, 300 + start)
+            rows = slice(first, first + limit)
+            assert page == (300, first, whole.steps[rows], whole.texts[rows], whole.times[rows])
+        assert reader.text_place("log", step=99.5) == (200 if has_gone_back else 100)
+        assert reader.text_place("log", step=1000) == 300
+        if not has_gone_back:
+            assert reader.text_place("log", time=100_000) == 100
+
+    def test_pages_of_texts_join_those_of_several_writers(self, store: Store) -> None:
+        """They are in the order of `texts`."""
+        run, first = begin(store)
+        second = store.writer(run, role="guest")
+        for number, writer in enumerate((first, second, first, second)):
+            op = Strings("log", [f"{number}a", f"{number}b"], [number, number + 0.5], [1.0, 1.0], fresh=number == 0)
+            writer.write([Change("log", LINES, (op,))])
+        reader = store.reader(run)
+        whole, page = reader.texts("log"), reader.text_page("log", 2, 4)
+        first.stop()
+        second.stop()
+
+        assert page.texts == whole.texts[2:6]
+        assert reader.text_page("log", 0, 100).texts == whole.texts
+        with pytest.raises(MissingField):
+            reader.text_page("nothing", 0, 1)
+
+    def test_aspects_of_a_series(self, run: tuple[RunReader, RunWriter]) -> None:
+        """They are of its finite values, and None without any; the last value may be any."""
+        reader, writer = run
+        writer.points(new_series(writer), [1.0, 3.0, float("inf")], [0, 1, 2], [1.0] * 3)
+        writer.points(new_series(writer, "bad"), [float("nan")], [0], [1.0])
+
+        assert reader.aspects(SERIES) == [float("inf"), 1.0, 3.0, 2.0, 1.0]
+        assert list(reader.aspects("bad"))[1:] == [None] * 4
+
     # Files
 
     @pytest.mark.parametrize("size", [0, 3, 100_000])

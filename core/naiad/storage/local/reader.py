@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from naiad.disk import nothing
 from naiad.errors import DamagedData, FieldConflict, MissingField
-from naiad.kinds import ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
+from naiad.kinds import ASPECTS, ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.storage.base import (
@@ -20,6 +20,7 @@ from naiad.storage.base import (
     Report,
     RunId,
     Shadowed,
+    TextPage,
     Texts,
 )
 from naiad.storage.local import files
@@ -33,6 +34,7 @@ from naiad.storage.local.layout import RunDirectory
 if TYPE_CHECKING:
     from naiad.storage.local.index.points import Columns
     from naiad.storage.local.index.series import Part
+    from naiad.storage.local.index.text_pages import TextPages
 
 T = TypeVar("T")
 Refusal = Callable[[str, str, str], DamagedData]
@@ -224,6 +226,46 @@ class Reader:
             lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
             *(kinds or TEXTS),
         )
+
+    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:
+        """Some entries of a string series by their numbers; a negative one counts from the end.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+            DamagedData: some of them are not as they were written.
+        """
+        return self._series(path, lambda state: self._pages(state).page(start, limit), *(kinds or TEXTS))
+
+    def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
+        """The number of the first entry at or after a step, or else a time in milliseconds.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of them are not as they were written.
+        """
+        return self._series(path, lambda state: self._pages(state).place(step=step, time=time), *TEXTS)
+
+    def _pages(self, state: FieldState) -> TextPages:
+        from naiad.storage.local.index.text_pages import TextPages
+
+        return TextPages(state, self._view.rows(state, "chunks"), self._view.damage)
+
+    def aspects(self, path: str) -> Sequence[float | None]:
+        """Last, min, max, average and variance of a float series.
+
+        Raises:
+            MissingField: there is none at this path.
+            FieldConflict: it is of another kind.
+        """
+
+        def find(state: FieldState) -> Sequence[float | None]:
+            facts = self._facts(state)
+            if not facts.finite:
+                return [facts.last_value, *([None] * (len(ASPECTS) - 1))]  # type: ignore[list-item]  # a number, by its kind
+            return [facts.last_value, facts.minimum, facts.maximum, facts.mean, facts.variance]  # type: ignore[list-item]  # likewise
+
+        return self._series(path, find, POINTS)
 
     def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
         """Every field of these kinds, shadowed ones too, and the texts of those that are series; all at one moment.

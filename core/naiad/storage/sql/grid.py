@@ -15,8 +15,8 @@ from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node
-from naiad.storage.base import ABSENT, Cell, Grid, Groups, ProjectCounts, path_and_aspect
-from naiad.storage.sql.rows import BY_DEFAULT, sort_order
+from naiad.storage.base import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
+from naiad.storage.sql.rows import BY_DEFAULT, nearby, sort_order, unmatched_fields
 from naiad.storage.sql.search import conditions, search
 from naiad.storage.sql.translate import text_of
 from naiad.storage.sql.values import SHOWN, cell, container, field, fields, fields_at, shown_cells, tag
@@ -47,7 +47,11 @@ def grid(
     rows = search(connection, kind, project, tree, known[0], limit, then=known[1:], offset=offset)
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     wanted = {number: key for key, number in fields_at(connection, paths).items()}
-    found = Grid([], [], [], [], {key: [] for key in wanted.values()})
+    unmatched = unmatched_fields(connection, kind, project, tree)
+    for (column, _is_ascending), order in zip(sort, orders, strict=True):
+        if not order.fields and column != BY_DEFAULT:
+            unmatched.append(Unmatched(column, {}, nearby(connection, column)))
+    found = Grid([], [], [], [], {key: [] for key in wanted.values()}, unmatched)
     for row in rows:
         found.uids.append(row.uid)
         found.ids.append(row.id or row.uid)

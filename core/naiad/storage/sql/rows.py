@@ -38,10 +38,10 @@ def find(
     Raises:
         InvalidArgument: nothing can be sorted by that column.
     """
-    unmatched = _unmatched(connection, kind, project, tree)
+    unmatched = unmatched_fields(connection, kind, project, tree)
     sort = sort_order(connection, kind, project, sort_by, is_ascending)
     if not sort.fields and sort_by != BY_DEFAULT:
-        unmatched.append(Unmatched(sort_by, {}, _nearby(connection, sort_by)))
+        unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
         sort = sort_order(connection, kind, project, BY_DEFAULT, is_ascending)
     rows = search(connection, kind, project, tree, sort, limit)
     found = _fields(connection, columns, None if rows else _scope(kind, project))
@@ -66,7 +66,9 @@ def _fields(connection: Connection, columns: Iterable[str] | None, scope: Exists
     return found | {number: key for key, number in fields_at(connection, paths).items()}
 
 
-def _unmatched(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> list[Unmatched]:
+def unmatched_fields(
+    connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None
+) -> list[Unmatched]:
     """The fields of a tree that no container has, or that some have of a kind that the tree does not look at."""
     asked: dict[str, set[str]] = {}
     for leaf, _depth in leaves(tree) if tree else ():
@@ -77,7 +79,7 @@ def _unmatched(connection: Connection, kind: ContainerKind, project: str | None,
         present = _present(connection, kind, project, path)
         others = [(number, each) for number, each in present if each not in kinds]
         if not present:
-            found.append(Unmatched(path, {}, _nearby(connection, path)))
+            found.append(Unmatched(path, {}, nearby(connection, path)))
         elif others:
             found.append(Unmatched(path, {each: _count(connection, kind, project, at) for at, each in others}))
     return found
@@ -145,6 +147,7 @@ def _wanted(kind: ContainerKind, project: str | None) -> list[ColumnElement[bool
     return [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
 
 
-def _nearby(connection: Connection, column: str) -> tuple[str, ...]:
+def nearby(connection: Connection, column: str) -> tuple[str, ...]:
+    """Paths of fields that look like a column."""
     known: Sequence[Any] = connection.execute(select(field.c.path).distinct().limit(MOST_NEARBY)).scalars().all()
     return tuple(difflib.get_close_matches(path_and_aspect(column)[0][:200], known, 3, 0.6))
