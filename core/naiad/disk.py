@@ -363,6 +363,26 @@ def is_local(path: Path) -> bool:
 _types: dict[tuple[int, int], str] = {}  # by device and file system on it: asking costs more than a small run
 
 
+def can_lock(folder: Path) -> bool:
+    """Whether a lock on a file of this folder keeps a second descriptor out.
+
+    Raises:
+        OSError: the folder takes no new file.
+    """
+    import tempfile  # late: it loads many modules, and opening a run asks nothing of this
+
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".lock-") as first, open(first.name, "rb") as second:
+        try:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN)
+        return False
+
+
 def file_system(path: Path) -> str:
     """Return the kernel's name for the file system of a path, or "" if it is unknown."""
     while not path.exists():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from naiad.cli.artifact import artifact
 from naiad.cli.compare import compare
+from naiad.cli.docs import docs
+from naiad.cli.doctor import doctor
 from naiad.cli.download import download
 from naiad.cli.files import files
 from naiad.cli.gc import gc
@@ -30,7 +32,7 @@ main = program
 
 COMMANDS = (
     *(ls, query, compare, projects, show, plot, tail, files, download, artifact),
-    *(verify, repair, trash, restore, purge, gc, path, plugins, neptune),
+    *(verify, repair, trash, restore, purge, gc, path, plugins, neptune, doctor, docs),
 )
 for command in COMMANDS:
     main.add_command(command)
