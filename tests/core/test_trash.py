@@ -14,15 +14,15 @@ import naiad
 from naiad import trash
 from naiad.container_kinds import MODEL, MODEL_VERSION
 from naiad.errors import BeingWritten, InvalidArgument, ModelNotFound, NotInTrash, RunNotFound
+from naiad.storage.local.gc import purge, remove_purged
 from naiad.storage.local.integrity.verify import verify_store
-from naiad.storage.local.purge import purge, sweep
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
 KILLED_PURGE = """
 import os, pathlib, shutil, sys
 from naiad import trash
-from naiad.storage.local import purge
+from naiad.storage.local import gc as purge
 from naiad.storage.local.store import Store
 
 def die(*given):
@@ -172,7 +172,7 @@ def test_what_is_being_written_is_not_deleted_nor_anything_with_it(place: Store,
 
 
 def test_run_whose_lock_is_held_is_not_deleted(place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("naiad.storage.local.purge.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("naiad.storage.local.gc.LOCK_SECONDS", 0.05)
     folder = place.find_directory(two[0])
     with folder.lock(), pytest.raises(BeingWritten, match="has held the lock"):
         purge(place.layout, place.register, folder, two[0])
@@ -198,7 +198,7 @@ def test_killed_purge_leaves_a_whole_run_or_nothing_to_see(place: Store, two: li
         with naiad.init_run(project="p", custom_run_id="job-0") as run:  # its custom id is not lost for ever
             assert run["sys/id"].fetch() not in two
     assert all(not damages for damages in verify_store(place).values())
-    sweep(place)
+    remove_purged(place)
     assert [] == [path for path in files(place.root) if ".purged" in path]
 
 

@@ -169,7 +169,8 @@ def compare(store: Path, model: Model, later: Model) -> tuple[list[str], Model]:
 
 def look_after(store: Path) -> list[str]:
     """Verify the store, remove what nothing refers to, and look for what is left over."""
-    from naiad.storage.local.gc import collect, stored_files
+    from naiad.storage.local.files import stored_files
+    from naiad.storage.local.gc import collect
     from naiad.storage.local.integrity.verify import verify_store
     from naiad.storage.local.reader import Reader
     from naiad.storage.local.store import Store

@@ -19,7 +19,7 @@ import pytest
 from naiad.errors import DamageWarning
 from naiad.kinds import DERIVED
 from naiad.storage.local.blobs import Blobs
-from naiad.storage.local.gc import stored_files
+from naiad.storage.local.files import stored_files
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.layout import RunDirectory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -24,6 +25,8 @@ LAYERS = [
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
 EDGES = len(LAYERS) - 1
+LEVELS_OF_STORAGE = 9
+"""The longest chain of imports inside `naiad.storage`, from the interface to the module that opens a store."""
 BELOW_BASE = {
     "naiad.cli.folder",  # the store of these commands is a folder
     "naiad.cli.gc",
@@ -120,6 +123,17 @@ def test_only_the_interface_of_the_storage_is_known_above_it() -> None:
     }
 
     assert BELOW_BASE == knowing
+
+
+def test_storage_has_few_levels() -> None:
+    """How many modules a reader of the highest one has to know of, one below the other; every import counts."""
+    inside = {module for module in MODULES if module.startswith("naiad.storage")}
+
+    @functools.cache
+    def level(module: str) -> int:
+        return 1 + max((level(other) for other, _when in IMPORTS[module] if other in inside), default=0)
+
+    assert LEVELS_OF_STORAGE >= max(map(level, inside))
 
 
 def test_only_heavy_modules_are_imported_late() -> None:

@@ -19,7 +19,7 @@ from naiad import clock
 from naiad.errors import DamagedData, FileNotFound
 from naiad.storage.local import blobs as module
 from naiad.storage.local.blobs import INLINE, Blobs, Incoming
-from naiad.storage.local.census import census, sweep
+from naiad.storage.local.gc import census, sweep
 
 DATA = random.Random(1).randbytes(3 * INLINE)
 SHA256 = hashlib.sha256(DATA).hexdigest()

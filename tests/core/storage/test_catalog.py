@@ -16,7 +16,6 @@ import pytest
 import naiad
 from naiad.storage.base import Summary
 from naiad.storage.local import catalog as catalog_module
-from naiad.storage.local import entries as entries_module
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
@@ -231,7 +230,7 @@ def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.Monk
     for _ in range(3):
         make()
     place.catalog().refresh()
-    monkeypatch.setattr(entries_module, "Reader", None)
+    monkeypatch.setattr(catalog_module, "Reader", None)
 
     assert 3 == len(place.catalog().summaries())
 
@@ -379,7 +378,7 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
     run = naiad.init_run(project="p")
     run["loss"].append(0.5)
     run["x"] = 1
-    shown = entries_module.Reader.shown
+    shown = catalog_module.Reader.shown
 
     def change_after(reader: Any) -> Any:
         found = shown(reader)
@@ -388,7 +387,7 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
             run["new"] = 2
         return found
 
-    monkeypatch.setattr(entries_module.Reader, "shown", change_after)
+    monkeypatch.setattr(catalog_module.Reader, "shown", change_after)
     assert ["P-1"] == ids(place.catalog().summaries())
     run.stop()
 

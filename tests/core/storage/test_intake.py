@@ -15,7 +15,8 @@ import naiad
 from naiad import clock
 from naiad.errors import DamagedData, StorageWarning
 from naiad.storage.local.blobs import Blobs
-from naiad.storage.local.gc import collect, stored_files
+from naiad.storage.local.files import stored_files
+from naiad.storage.local.gc import collect
 from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.reader import Reader

@@ -11,7 +11,7 @@ import pytest
 from naiad.errors import DamagedData, FileNotFound
 from naiad.storage.local import packs
 from naiad.storage.local.blobs import Blobs, Incoming
-from naiad.storage.local.census import census
+from naiad.storage.local.gc import census
 from naiad.storage.local.packs import SMALL, Slice, read_slice, take_all
 
 

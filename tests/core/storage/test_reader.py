@@ -20,10 +20,10 @@ from hypothesis.extra import numpy as hnp
 from naiad.errors import DamagedData, MissingField
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.settings import Tuning
-from naiad.storage.local.index import series
+from naiad.storage.local.index import series, tail
 from naiad.storage.local.index import snapshot as view_module
-from naiad.storage.local.index.series import Tail
 from naiad.storage.local.index.snapshot import Snapshot
+from naiad.storage.local.index.tail import Tail
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
@@ -88,14 +88,14 @@ def test_live_tail_is_read_on_from_where_it_was(
     folder: RunDirectory, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
-    read_records = series.read_records
+    read_records = tail.read_records
 
     def watched(file: Any, start: int, *more: Any) -> Any:
         found = read_records(file, start, *more)
         reads.append(len(found[0]))
         return found
 
-    monkeypatch.setattr(series, "read_records", watched)
+    monkeypatch.setattr(tail, "read_records", watched)
     reader = Reader(folder)
     put(writer, "loss", list(range(1000)))
     assert 1000 == reader.count("loss")

@@ -1,19 +1,23 @@
-"""Reading stored files: the bytes of a `FileRef`, wherever they are by now."""
+"""Stored files: which ones a run refers to, and the bytes of each, under the name they have by now."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from naiad.disk import nothing, replacing, write_all
-from naiad.errors import DamagedData
-from naiad.refs import FileRef
-from naiad.storage.base import Report
+from naiad.errors import DamagedData, DamageWarning
+from naiad.kinds import FILES, KINDS
+from naiad.refs import ArtifactRef, FileRef
+from naiad.storage.base import Damage, Report
 from naiad.storage.local.blobs import Blobs, damaged
+from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.packs import Slice, read_slice
 
@@ -21,7 +25,7 @@ T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """The reader of a run, as far as its files need it."""
+    """A reader or snapshot of a run, as far as its files need it."""
 
     folder: RunDirectory
 
@@ -29,7 +33,10 @@ class Reader(Protocol):
         """Return the name under which stored content is found now."""
 
     def refresh(self) -> None:
-        """See where content was moved to."""
+        """Load everything that was acknowledged before, such as the names that content has moved to."""
+
+    def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+        """Return every field of these kinds, and the texts of those that are series."""
 
 
 def read_stored(reader: Reader, file: FileRef) -> bytes:
@@ -85,6 +92,71 @@ def check_stored(reader: Reader, file: FileRef) -> None:
         DamagedData: they are missing or not that.
     """
     _found(reader, file, lambda blobs, name: blobs.verify(name))
+
+
+def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
+    """Every file that a run keeps, with the path of its field; of an artifact the list of its files.
+
+    Raises:
+        DamagedData: what a field keeps cannot be told.
+    """
+    for path, texts in _texts(reader):
+        for text in texts:
+            yield path, FileRef.from_text(text)
+
+
+def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
+    """The files of each field as they are written down; of fields that are kept and not shown, too."""
+    for state, entries in reader.states(FILES):
+        yield state.path, file_texts(state, entries)
+
+
+def file_texts(state: FieldState, entries: list[str]) -> list[str]:
+    """The files of one field as they are written down; `entries` are those of a series."""
+    kind = KINDS[state.kind]
+    if kind.is_series:
+        return entries
+    if kind.shape == "members":
+        return list(state.members.values())
+    text = str(state.value)
+    return [ArtifactRef.from_text(text).manifest if kind.keeps == "manifest" else text]
+
+
+def damaged_files(reader: Reader) -> Iterator[Damage]:
+    """Yield the damage of a run's stored files; other damage is found elsewhere."""
+    with warnings.catch_warnings(), contextlib.suppress(DamagedData):
+        warnings.simplefilter("ignore", DamageWarning)
+        checked: dict[tuple[str, int | None], str] = {}
+        for path, texts in _texts(reader):
+            for text in texts:
+                what, name = what_is_damaged(reader, text, checked)
+                if what:
+                    yield Damage(f"blobs/{name}" if name else "the run", what, path)
+
+
+def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
+    """Return the damage of a file and the name of its content, checking each content once."""
+    try:
+        file = FileRef.from_text(text)
+    except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
+        return error.what, ""
+    if file.content is not None:
+        return "", ""
+    name = reader.resolve(file.blob)
+    key = name, file.size if file.start is None else None
+    if key not in checked:
+        checked[key] = _what_is_wrong(reader, file)
+    return checked[key], name
+
+
+def _what_is_wrong(reader: Reader, file: FileRef) -> str:
+    try:
+        check_stored(reader, file)
+    except DamagedData as error:
+        return error.what
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 class _Checked:

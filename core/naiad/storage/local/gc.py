@@ -1,88 +1,79 @@
-"""Garbage collection: the references of all runs to `blobs/`, and freeing unreferenced content."""
+"""Deletion: containers, at one moment for every reader, and content of files that no container refers to any more.
+
+`naiad gc` is a mark and sweep that runs beside writers. The order of its steps makes it safe:
+
+    naiad gc                              a writer
+    1 list the files below blobs/         copy content in, renew the time of content that it reuses
+    2 list living writers of each run,    write an op that names the content
+      then what the run refers to
+    3 remove what neither 2 names nor     .
+      a living writer took in, and what
+      was old when 1 listed it
+
+Content that comes in after 1 is not in the list. Content that is reused after 1 has a new time, which 3 looks at again.
+Content that was listed, and whose op is still on its way at 2, is recent or belongs to a living writer.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
 
-from naiad.errors import DamagedData, DamageWarning
-from naiad.kinds import FILES, KINDS
-from naiad.refs import ArtifactRef, FileRef
-from naiad.storage.base import Damage
-from naiad.storage.local.blobs import Blobs
-from naiad.storage.local.census import GRACE_SECONDS, StoredFile, census, sweep
-from naiad.storage.local.files import check_stored
-from naiad.storage.local.index.states import FieldState
+from naiad import clock, ids
+from naiad.container_kinds import MODEL, PROJECT, RUN
+from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
+from naiad.scalars import unpack_text
+from naiad.storage.local.blobs import FORWARD, INCOMING, Blobs, is_incoming
+from naiad.storage.local.files import stored_files
+from naiad.storage.local.ids import Register, refusals
+from naiad.storage.local.journal.leases import may_be_written, read_taken
 from naiad.storage.local.layout import Layout, RunDirectory
-from naiad.storage.local.maintenance import candidates
 from naiad.storage.local.reader import Reader
 
-
-def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
-    """Every file that a run keeps, with the path of its field; of an artifact the list of its files.
-
-    Raises:
-        DamagedData: what a field keeps cannot be told.
-    """
-    for path, texts in _texts(reader):
-        for text in texts:
-            yield path, FileRef.from_text(text)
+GRACE_SECONDS = 600.0
+"""What was used so recently is never removed: an op that names it may be on its way."""
+LOCK_SECONDS = 10.0
+DEAD = ".purged-"
+"""What a folder's name begins with from the moment it is gone; nobody lists names with a dot."""
 
 
-def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:
-    """The files of each field as they are written down; of fields that are kept and not shown, too."""
-    for state, entries in reader.states(FILES):
-        yield state.path, file_texts(state, entries)
+@dataclass(frozen=True)
+class StoredFile:
+    """One file below `blobs/` at the census. `size` is the space that removing it would free."""
+
+    name: str
+    path: Path
+    size: int
+    modified: float
+    inode: int
+
+    @property
+    def meaning(self) -> str:
+        """The name that an op would have for it."""
+        return self.name.removesuffix(FORWARD)
+
+    @property
+    def is_blob(self) -> bool:
+        """Whether it is content in its place: neither incoming nor left on its way by a process that died."""
+        return "." not in self.name
+
+    @property
+    def writer(self) -> str:
+        """Who took it in; empty for a blob."""
+        return self.meaning.partition(".")[0] if is_incoming(self.meaning) else ""
 
 
-def file_texts(state: FieldState, entries: list[str]) -> list[str]:
-    """The files of one field as they are written down; `entries` are those of a series."""
-    kind = KINDS[state.kind]
-    if kind.is_series:
-        return entries
-    if kind.shape == "members":
-        return list(state.members.values())
-    text = str(state.value)
-    return [ArtifactRef.from_text(text).manifest if kind.keeps == "manifest" else text]
+@dataclass(frozen=True)
+class Census:
+    """All files below `blobs/` at one moment."""
 
-
-def damaged_files(folder: RunDirectory) -> Iterator[Damage]:
-    """Yield the damage of a run's stored files; other damage is found elsewhere."""
-    reader = Reader(folder)
-    with warnings.catch_warnings(), contextlib.suppress(DamagedData):
-        warnings.simplefilter("ignore", DamageWarning)
-        checked: dict[tuple[str, int | None], str] = {}
-        for path, texts in _texts(reader):
-            for text in texts:
-                what, name = what_is_damaged(reader, text, checked)
-                if what:
-                    yield Damage(f"blobs/{name}" if name else "the run", what, path)
-
-
-def what_is_damaged(reader: Reader, text: str, checked: dict[tuple[str, int | None], str]) -> tuple[str, str]:
-    """Return the damage of a file and the name of its content, checking each content once."""
-    try:
-        file = FileRef.from_text(text)
-    except DamagedData as error:  # in a journal that is whole: somebody wrote nonsense
-        return error.what, ""
-    if file.content is not None:
-        return "", ""
-    name = reader.resolve(file.blob)
-    key = name, file.size if file.start is None else None
-    if key not in checked:
-        checked[key] = _what_is_wrong(reader, file)
-    return checked[key], name
-
-
-def _what_is_wrong(reader: Reader, file: FileRef) -> str:
-    try:
-        check_stored(reader, file)
-    except DamagedData as error:
-        return error.what
-    except OSError as error:
-        return str(error)
-    return ""
+    at: float
+    files: tuple[StoredFile, ...]
 
 
 def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = False) -> list[StoredFile]:
@@ -103,9 +94,115 @@ def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = Fals
     for folder in layout.folders():
         reader = Reader(folder)
         # writers first: one that is dead then has written all that it ever will refer to
-        alive |= {writer for writer, each in candidates(reader).items() if not each.is_dead}
+        alive |= {writer for writer, each in reader.candidates().items() if not each.is_dead}
         referenced |= _referenced(reader)
     return sweep(blobs, found, referenced, alive, grace=grace, is_dry=is_dry)
+
+
+def census(blobs: Blobs) -> Census:
+    """Take a census of `blobs/`. Call it first, then gather references, then call `sweep`."""
+    at = clock.now()
+    files: list[StoredFile] = []
+    with contextlib.suppress(FileNotFoundError):
+        for folder in sorted(os.listdir(blobs.root)):
+            if folder == INCOMING or len(folder) == 2:
+                files += _files(blobs.root / folder)
+    return Census(at, tuple(files))
+
+
+def sweep(
+    blobs: Blobs,
+    found: Census,
+    referenced: Set[str],
+    alive: Set[str] = frozenset(),
+    *,
+    grace: float = GRACE_SECONDS,
+    is_dry: bool = False,
+) -> list[StoredFile]:
+    """Remove unreferenced files, and return them.
+
+    What was made, settled or renewed since shortly before the census stays, whatever `referenced` says; so does a blob
+    whose incoming name is still in use, because the op that has the sha256 may not be written yet.
+
+    Args:
+        found: a census taken before `referenced` was gathered.
+        referenced: every sha256 and incoming name in an op or index of any run.
+        alive: writers whose incoming files may not be named by an op yet.
+        grace: how many seconds before the census count as recent.
+        is_dry: remove nothing.
+    """
+    idle = [
+        file
+        for file in found.files
+        if file.meaning not in referenced and file.writer not in alive and file.modified < found.at - grace
+    ]
+    kept = {file.inode for file in set(found.files) - set(idle)}
+    idle = [file for file in idle if not file.is_blob or file.inode not in kept]
+    if is_dry or not idle:
+        return idle
+    with blobs.lock(fcntl.LOCK_EX):
+        return [file for file in idle if _remove(file)]
+
+
+def refuse_written(folder: RunDirectory, name: str) -> None:
+    """Raise if some process is writing the container, or may be.
+
+    Raises:
+        BeingWritten: one is.
+    """
+    taken = read_taken(folder.journal)
+    known = {writer: each for writer, each in Reader(folder).candidates().items() if writer not in taken}
+    if any(each.is_alive for each in known.values()):
+        raise BeingWritten(
+            f"{folder.kind.title} {name} is being written and cannot be deleted.\nStop it first.", run_id=name
+        )
+    if may_be_written(known):
+        raise BeingWritten(
+            f"{folder.kind.title} {name} may still be written: its writer is silent and not proven dead.\n"
+            f"If you know that it is, say so with: naiad repair {name} --take-over",
+            run_id=name,
+        )
+
+
+def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -> None:
+    """Remove a container that nobody writes. What was uploaded to it is freed with the blobs that no other one needs.
+
+    A purge that is killed leaves the container as it was, or nothing but a hidden folder that `remove_purged` removes.
+
+    Raises:
+        BeingWritten: a process is writing it, or is busy with it otherwise.
+        StoreNotWritable: the store cannot be changed.
+    """
+    import shutil  # late: it loads many modules, and a store is opened far more often than a run is deleted
+
+    custom = _custom_id(folder)
+    dead = folder.path.with_name(f"{DEAD}{folder.uid}-{ids.new_writer_id()}")
+    with refusals(layout.root):
+        try:
+            with folder.lock(LOCK_SECONDS):  # nobody begins to write it meanwhile
+                refuse_written(folder, name)
+                folder.path.rename(dead)
+        except TimeoutError as error:
+            raise BeingWritten(f"{folder.kind.title} {name} cannot be deleted now: {error}.", run_id=name) from error
+        if custom is not None:
+            register.release_custom(folder.uid, *custom)
+        if folder.kind in (MODEL, PROJECT) and register.uid(name) == folder.uid:
+            register.release(name)  # there may be another one of this name; a number is never given twice
+        layout.unmark(folder.uid)
+        shutil.rmtree(dead)
+
+
+def remove_purged(layout: Layout) -> None:
+    """Remove what purges have left that were killed.
+
+    Raises:
+        StoreNotWritable: the store cannot be changed.
+    """
+    import shutil  # late, as above
+
+    with refusals(layout.root):
+        for dead in layout.root.glob(f"*/{DEAD}*"):
+            shutil.rmtree(dead, ignore_errors=True)  # another purge may be at it
 
 
 def _referenced(reader: Reader) -> set[str]:
@@ -122,3 +219,39 @@ def _referenced(reader: Reader) -> set[str]:
             file=str(folder.path), offset=0, what=what,
         )  # fmt: skip
     return names
+
+
+def _files(folder: Path) -> Iterator[StoredFile]:
+    for name in sorted(os.listdir(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            facts = (folder / name).stat(follow_symlinks=False)
+            is_second = folder.name == INCOMING and facts.st_nlink > 1  # settled: the blob has the bytes
+            yield StoredFile(name, folder / name, 0 if is_second else facts.st_size, facts.st_mtime, facts.st_ino)
+
+
+def _remove(file: StoredFile) -> bool:
+    """Remove a file that has not been touched since the census."""
+    try:
+        if file.path.stat(follow_symlinks=False).st_mtime != file.modified:
+            return False
+        file.path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _custom_id(folder: RunDirectory) -> tuple[str, ...] | None:
+    """Project and custom id of a run that has one; nothing, so that all are looked through, if it cannot be read."""
+    if folder.kind is not RUN:
+        return None
+    with contextlib.suppress(DamagedData, NewerFormat, OSError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # it is about to go
+        reader = Reader(folder)
+        known = reader.values("sys")
+        found = [known.get(path) for path in ("sys/project", "sys/custom_run_id")]
+        texts = tuple(unpack_text(text) for text in found if isinstance(text, (str, bytes)))
+        if len(texts) == len(found):
+            return texts
+        if not reader.damages:
+            return None
+    return ()

@@ -16,12 +16,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from naiad import ids
 from naiad.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
-from naiad.errors import DamagedData, ProjectExists, shown
-from naiad.storage.local.claims import claim, content, note
+from naiad.disk import sync_folder
+from naiad.errors import DamagedData, ProjectExists, StoreNotWritable, shown
 
+_unsynced: set[Path] = set()
+_lasting: set[Path] = set()  # folders whose own names are on disk
 OWN = "project"
 """The name of a project itself among its ids; no model key is written in small letters."""
 
@@ -48,15 +51,15 @@ class Register:
         place = self._place(name)
         assert place is not None, name
         place.parent.mkdir(parents=True, exist_ok=True)
-        return claim(place, uid)
+        return create_exclusively(place, uid)
 
     def take_number(self, prefix: str, uid: str) -> str:
         """Let the next free id `PREFIX-N` mean this folder, and return it."""
         folder = self.root / "ids" / prefix
         number = _hint(folder) + 1
-        while not claim(folder / str(number), uid):
+        while not create_exclusively(folder / str(number), uid):
             number += 1
-        note(folder / ".last", str(number))
+        write_hint(folder / ".last", str(number))
         return f"{prefix}-{number}"
 
     def release(self, name: str) -> None:
@@ -112,7 +115,7 @@ class Register:
                 known = self.known_key(project)  # another one than its name would give, if it was made with one
                 if known:
                     return known
-                owner = project if claim(folder / key, project) else _owner(folder / key)
+                owner = project if create_exclusively(folder / key, project) else _owner(folder / key)
             if owner == project:
                 return key
             if wish is not None:
@@ -139,7 +142,7 @@ class Register:
         """
         place = self._custom_place(project, custom_run_id)
         try:
-            text = content(place)
+            text = read_created(place)
         except FileNotFoundError:
             return None
         except UnicodeDecodeError:
@@ -157,7 +160,7 @@ class Register:
         """Let a custom id mean this run; False when it is taken."""
         place = self._custom_place(project, custom_run_id)
         place.parent.mkdir(exist_ok=True)
-        return claim(place, json.dumps({"uid": uid, "id": name}))
+        return create_exclusively(place, json.dumps({"uid": uid, "id": name}))
 
     def release_custom(self, uid: str, *known: str) -> None:
         """Free the custom id of a run, if it has one. Where project and custom id are known, no other is looked at."""
@@ -165,7 +168,7 @@ class Register:
         for name in names:
             place = self.root / "custom" / name
             with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
-                ticket = read_ticket(content(place))
+                ticket = read_ticket(read_created(place))
                 if ticket is not None and ticket[0] == uid:
                     place.unlink(missing_ok=True)
 
@@ -203,7 +206,7 @@ def _owner(place: Path) -> str:
         FileNotFoundError: the key is free.
     """
     try:
-        return content(place)
+        return read_created(place)
     except UnicodeDecodeError:
         return ""
 
@@ -211,7 +214,7 @@ def _owner(place: Path) -> str:
 def _readable(place: Path) -> str | None:
     """What a file says; None if it has gone meanwhile, is damaged, or this user may not read it."""
     try:
-        return content(place)
+        return read_created(place)
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnicodeDecodeError):
         return None
 
@@ -222,3 +225,96 @@ def _names(folder: Path) -> list[str]:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+
+
+def remember_to_sync(path: Path) -> None:
+    """Let the next `sync_names` put this file or folder of the store on disk."""
+    _unsynced.add(path)
+
+
+def sync_names() -> None:
+    """Sync the names this process has created, so that a power cut cannot take a run's id.
+
+    Raises:
+        OSError: the disk refuses; it is tried again next time.
+    """
+    paths = list(_unsynced)
+    folders = dict.fromkeys(path.parent for path in paths)
+    new = {parent for folder in folders for parent in (folder, *folder.parents[:2]) if parent not in _lasting}
+    for path in [*paths, *folders, *(folder.parent for folder in new)]:
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
+            sync_folder(path)
+    _lasting.update(new)
+    _unsynced.difference_update(paths)
+
+
+def create_exclusively(path: Path, text: str) -> bool:
+    """Create a file exclusively, whole or not at all. False if it exists."""
+    if path.exists():
+        return False
+    hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
+    try:
+        hidden.write_bytes(text.encode("utf-8", "surrogatepass"))
+        os.link(hidden, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        if not hidden.exists() or hidden.stat().st_size < len(text):
+            raise
+        if not _create(path, text):
+            return False
+    finally:
+        hidden.unlink(missing_ok=True)
+    remember_to_sync(path)
+    return True
+
+
+def read_created(path: Path) -> str:
+    """Return the text of a created file, without translating line ends."""
+    return path.read_bytes().decode("utf-8", "surrogatepass")
+
+
+def _create(path: Path, text: str) -> bool:
+    try:
+        with path.open("xb") as stream:
+            stream.write(text.encode("utf-8", "surrogatepass"))
+    except FileExistsError:
+        return False
+    return True
+
+
+def write_hint(path: Path, text: str) -> None:
+    """Write a hint, ignoring errors of the disk."""
+    with contextlib.suppress(OSError):
+        path.write_bytes(text.encode())
+
+
+@contextlib.contextmanager
+def refusals(root: Path) -> Iterator[None]:
+    """Turn errors of the disk within this context into one error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreNotWritable(
+            f"The store {root} cannot be written: {os.strerror(error.errno) if error.errno else error}.\n"
+            "Make room or give permission there, or name another folder by init_run(store=...) or NAIAD_STORE.",
+            errno=error.errno,
+            filename=str(error.filename or root),
+        ) from error
+
+
+def duplicate_uids(catalog: Path, name: str) -> list[str]:
+    """Return the uids with this `sys/id` in the catalog as it was last read.
+
+    Opening a run asks this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
+    """
+    if not catalog.is_file():
+        return []
+    import sqlite3  # a run that was never listed needs none
+
+    with contextlib.suppress(sqlite3.Error):
+        target = f"file:{quote(os.fsencode(catalog))}?mode=ro"
+        with contextlib.closing(sqlite3.connect(target, uri=True, timeout=0.1)) as connection:
+            found = connection.execute("SELECT uid FROM container WHERE id = ? ORDER BY uid", (name,))
+            return [str(uid) for (uid,) in found]
+    return []

@@ -32,7 +32,6 @@ from naiad.refs import FileRef
 from naiad.storage.base import Report, RunReader
 from naiad.storage.local.blobs import Blob, Blobs, Incoming
 from naiad.storage.local.packs import Slice, Taken, take_all
-from naiad.storage.local.reader import Reader
 
 Log = Callable[[dict[str, str]], bool]
 BATCH = 256
@@ -83,8 +82,10 @@ class Ingest:
         taken = take_all(self.blobs, paths, writer, report)
         return [_kept(content, File(path).extension) for path, content in zip(paths, taken, strict=True)]
 
-    def adopt(self, reader: RunReader, file: FileRef, writer: str) -> FileRef:
+    def adopt(self, reader: RunReader, file: FileRef, writer: str, known: str = "") -> FileRef:
         """Take in a file of some run: by name if it is in this store and settled, else as a copy.
+
+        `known` is the name of its content in this store, empty if the run is in another one.
 
         Raises:
             DamagedData: its content is missing.
@@ -92,11 +93,9 @@ class Ingest:
         """
         if file.content is not None:
             return file
-        if isinstance(reader, Reader) and reader.folder.blobs == self.blobs.root:
-            name = reader.resolve(file.blob)
-            if "." not in name:
-                self.blobs.renew(name)
-                return file.moved(name)
+        if known and "." not in known:  # a name with a dot has no hash yet, and may go before this op is written
+            self.blobs.renew(known)
+            return file.moved(known)
         with reader.open_file(file, is_checked=True) as stream:
             taken = _kept(self.blobs.take_stream(stream, writer), file.extension)
         return replace(taken, name=file.name, description=file.description, modified=file.modified)

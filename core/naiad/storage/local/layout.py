@@ -58,6 +58,22 @@ class RunDirectory:
         """Content of the files of all runs of the store; see `naiad.storage.local.blobs`."""
         return self.path.parent.parent / "blobs"
 
+    def mark_changed(self) -> None:
+        """Let the catalog look at the container again.
+
+        Raises:
+            OSError: the store takes no files.
+        """
+        mark = self.path.parent.parent / "changed" / self.uid
+        try:
+            mark.touch()
+        except FileNotFoundError:
+            mark.parent.mkdir(exist_ok=True)
+            mark.touch()
+        except PermissionError:  # another user of the store made it, and keeps it from being written
+            mark.unlink(missing_ok=True)
+            mark.touch()
+
     @contextlib.contextmanager
     def lock(self, seconds: float = 30.0) -> Iterator[None]:
         """Keep other processes from beginning, folding, sealing or repairing this run meanwhile.

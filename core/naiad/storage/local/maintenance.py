@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from naiad import clock
-from naiad.errors import DamagedData, DamageWarning, NewerFormat
+from naiad.errors import DamagedData, DamageWarning
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.storage.base import Shadowed
-from naiad.storage.local.blobs import INCOMING, is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, list_journal
@@ -32,7 +31,6 @@ from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.reader import Reader
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.fold import Fold, Source
@@ -274,53 +272,8 @@ def _pieces(
 def _projection(folder: RunDirectory) -> Projection:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
-        return Reader(folder).projection()
-
-
-def candidates(reader: Reader) -> dict[str, Liveness]:
-    """The writers of a run that may write it again unless they are dead: no word of their end, or declared dead only.
-
-    Of a run that is too damaged for their words to be read, those with a lease.
-    """
-    journal = reader.folder.journal
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
-        try:
-            known = reader.writers()
-        except (DamagedData, NewerFormat):
-            known = read_leases(journal)
-    return {**read_taken(journal), **known}
-
-
-def left_behind(folder: RunDirectory) -> list[str]:
-    """The names of content that dead writers of a run took in and did not put in its place."""
-    try:
-        names = [name for name in os.listdir(folder.blobs / INCOMING) if is_incoming(name)]
-    except FileNotFoundError:
-        return []
-    if not names:
-        return []
-    reader = Reader(folder)
-    others = {writer for writer, each in candidates(reader).items() if each.is_copy or not each.is_dead}
-    mine = {file.writer for file in list_journal(folder.journal)} | set(reader.projection().writers)
-    return [name for name in names if (writer := name.partition(".")[0]) in mine and writer not in others]
-
-
-def mark_changed(folder: RunDirectory) -> None:
-    """Mark the run for the catalog as changed.
-
-    Raises:
-        OSError: the store takes no files.
-    """
-    mark = folder.path.parent.parent / "changed" / folder.uid
-    try:
-        mark.touch()
-    except FileNotFoundError:
-        mark.parent.mkdir(exist_ok=True)
-        mark.touch()
-    except PermissionError:  # another user of the store made it, and keeps it from being written
-        mark.unlink(missing_ok=True)
-        mark.touch()
+        with Snapshot(folder).current() as projection:
+            return projection
 
 
 def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:

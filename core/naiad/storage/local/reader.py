@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from naiad.disk import nothing
-from naiad.errors import DamagedData, FieldConflict, MissingField
+from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
 from naiad.kinds import ASPECTS, ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
@@ -24,16 +26,17 @@ from naiad.storage.base import (
     Texts,
 )
 from naiad.storage.local import files
+from naiad.storage.local.blobs import INCOMING, is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState, Series, with_texts
-from naiad.storage.local.journal.leases import Liveness
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
 from naiad.storage.local.layout import RunDirectory
 
 if TYPE_CHECKING:
-    from naiad.storage.local.index.points import Columns
-    from naiad.storage.local.index.series import Part
+    from naiad.storage.local.index.points import Columns, Part
     from naiad.storage.local.index.text_pages import TextPages
 
 T = TypeVar("T")
@@ -69,7 +72,7 @@ class Reader:
             NewerFormat: a later release wrote the run.
             DamagedData: the index cannot be read at all.
         """
-        self._view.read(lambda: None)
+        self._view.refresh()
 
     def projection(self) -> Projection:
         """The fields and writers of the run as they are now, to look at and not to change."""
@@ -195,6 +198,32 @@ class Reader:
         with self._view.current() as projection:
             return derived.writers(projection, self.folder)
 
+    def candidates(self) -> dict[str, Liveness]:
+        """Return the writers that may write the run again unless they are dead.
+
+        Either no op says that they ended, or they were only declared dead. Of a run that is too damaged for their ops
+        to be read, those with a lease.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
+            try:
+                known = self.writers()
+            except (DamagedData, NewerFormat):
+                known = read_leases(self.folder.journal)
+        return {**read_taken(self.folder.journal), **known}
+
+    def left_behind(self) -> list[str]:
+        """Return the names of content that dead writers of the run took in and did not put in its place."""
+        try:
+            names = [name for name in os.listdir(self.folder.blobs / INCOMING) if is_incoming(name)]
+        except FileNotFoundError:
+            return []
+        if not names:
+            return []
+        others = {writer for writer, each in self.candidates().items() if each.is_copy or not each.is_dead}
+        own = {file.writer for file in list_journal(self.folder.journal)} | set(self.projection().writers)
+        return [name for name in names if (writer := name.partition(".")[0]) in own and writer not in others]
+
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""
         with self._view.current() as projection:
@@ -273,18 +302,7 @@ class Reader:
         Raises:
             DamagedData: some of them are not as they were written.
         """
-        from naiad.storage.local.index import series
-
-        def texts(state: FieldState) -> list[str]:
-            if state.kind not in TEXTS:
-                return []
-            return series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)[1]
-
-        def find() -> list[tuple[FieldState, list[str]]]:
-            wanted = [state for state in self._view.projection.states() if state.kind in kinds]
-            return [(state, texts(state)) for state in wanted]
-
-        return self._view.read(find)
+        return self._view.states(kinds)
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:
         """A float series in at most about `buckets` stretches; no spike is lost, and long series are not decoded.

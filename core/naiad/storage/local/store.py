@@ -38,14 +38,10 @@ from naiad.errors import (
 from naiad.ops import Op
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
-from naiad.storage.local.census import GRACE_SECONDS
-from naiad.storage.local.claims import claim, refusals
-from naiad.storage.local.duplicate_ids import duplicate_uids
-from naiad.storage.local.gc import collect
-from naiad.storage.local.ids import Register
+from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
+from naiad.storage.local.ids import Register, create_exclusively, duplicate_uids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
-from naiad.storage.local.purge import purge, refuse_written, sweep
 from naiad.storage.local.reader import BlankProject, Reader
 from naiad.storage.local.writer import Writer
 
@@ -117,7 +113,7 @@ class Store:
             with refusals(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 (self.root / ".gitignore").write_text("*\n")
-                claim(self.root / "format", f"{FORMAT}\n")
+                create_exclusively(self.root / "format", f"{FORMAT}\n")
 
     def _has_format(self) -> bool:
         """Whether the store has its format file; False for a folder that is not initialized.
@@ -266,6 +262,7 @@ class Store:
         self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
     ) -> Writer:
         """Write a container, new or not; `first_ops` are in it from its first moment."""
+        _mend(self.directory(run))
         return Writer.open(self.directory(run), role=role, first_ops=first_ops, on_error=on_error)
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
@@ -282,7 +279,7 @@ class Store:
             refuse_written(self.directory(run), name)
         for name, run in runs:
             purge(self.layout, self.register, self.directory(run), name)
-        sweep(self.layout)
+        remove_purged(self.layout)
         if runs and (self.root / "blobs").is_dir():
             self._free_content()
 
@@ -405,6 +402,23 @@ class Store:
         )
         gone = " any more: it was deleted" if self.register.uid(name) else ""
         return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
+
+
+def _mend(folder: RunDirectory) -> None:
+    """Repair a sealed run that is damaged before a writer removes its seal, the only witness of that.
+
+    Raises:
+        StoreNotWritable: the disk refuses.
+    """
+    if not folder.seal.exists():
+        return
+    reader = Reader(folder)
+    reader.refresh()
+    if reader.damages and folder.seal.exists():
+        from naiad.storage.local.integrity.repair import repair
+
+        with refusals(folder.path.parent.parent):
+            repair(folder)
 
 
 def _place(named: object) -> Path:

@@ -37,15 +37,15 @@ from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
 from naiad.refs import FileRef
 from naiad.settings import Tuning
 from naiad.storage.base import STOP_SECONDS, Change, PointLog, Report, RunReader, Shadowed
-from naiad.storage.local import maintenance
 from naiad.storage.local.blobs import Blobs
-from naiad.storage.local.claims import refusals, remember_to_sync, sync_names
+from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
 from naiad.storage.local.index import derived
 from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.local.reader import Reader
@@ -83,7 +83,7 @@ class Writer:
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf  # a fold that failed is not tried again at once
-        self._keeper = maintenance.Maintenance(folder, self._tuning)
+        self._keeper = Maintenance(folder, self._tuning)
         self._others = PeerWatcher(folder, are_expected=True)
         self._intake = Ingest(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
@@ -124,7 +124,6 @@ class Writer:
             writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
             writer._others = PeerWatcher(folder, are_expected=False)
             return writer
-        _mend(folder)
         with folder.lock():
             reader = Reader(folder)
             projection = reader.projection()
@@ -135,7 +134,7 @@ class Writer:
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
                 writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
-        writer._intake.settle(maintenance.left_behind(folder))
+        writer._intake.settle(reader.left_behind())
         return writer
 
     @classmethod
@@ -155,7 +154,7 @@ class Writer:
             if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
                 writer.journal.directory.sums.has_base = True
                 remove_seal(folder, writer.journal.directory.writer)
-            maintenance.mark_changed(folder)
+            folder.mark_changed()
             writer._say_open(ops)
         except BaseException:  # only to clean up: whatever it is goes on
             writer._release()
@@ -306,7 +305,9 @@ class Writer:
         Raises:
             DamagedData: its content is missing.
         """
-        return self._taking(lambda name: self._intake.adopt(reader, file, name))
+        is_ours = isinstance(reader, Reader) and reader.folder.blobs == self.folder.blobs
+        known = reader.resolve(file.blob) if isinstance(reader, Reader) and is_ours else ""
+        return self._taking(lambda name: self._intake.adopt(reader, file, name, known))
 
     def count_lost(self) -> None:
         """Note that something could not be stored: the run is incomplete."""
@@ -435,7 +436,7 @@ class Writer:
             sync_names()
         self.journal.point_log.rest()
 
-    def _try(self, what: str, action: maintenance.Action) -> bool:
+    def _try(self, what: str, action: Action) -> bool:
         try:
             action()
         except (OSError, NaiadError) as error:
@@ -515,7 +516,7 @@ class Writer:
             (self.folder.journal / (self.journal.directory.writer + TAKEN)).unlink(missing_ok=True)
             if self.folder.seal.exists():
                 remove_seal(self.folder, self.journal.directory.writer)
-            maintenance.mark_changed(self.folder)
+            self.folder.mark_changed()
         self._session = max(self._session, self._latest_session())
         self.journal.start_over()
         self.journal.put_again(self._keeper.positions())
@@ -578,7 +579,7 @@ class Writer:
     def _settle_all(self, until: float) -> bool:
         """Put the content of files into its place, that of dead writers too; whether all of it is."""
         with contextlib.suppress(OSError, NaiadError):
-            self._intake.settle(maintenance.left_behind(self.folder))
+            self._intake.settle(Reader(self.folder).left_behind())
         is_settled = self._intake.finish(until)
         if not is_settled:
             self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
@@ -622,7 +623,7 @@ class Writer:
         self._fold_after = -math.inf
         self._intake.forget()
         self.role = "guest"
-        self._keeper = maintenance.Maintenance(self.folder, self._tuning)
+        self._keeper = Maintenance(self.folder, self._tuning)
         self._others = PeerWatcher(self.folder, are_expected=True)
         if self._lease is not None:
             self._lease.forget()
@@ -650,7 +651,7 @@ class Writer:
                 if self.folder.seal.exists():  # the parent has stopped meanwhile
                     self.journal.directory.sums.has_base = True
                     remove_seal(self.folder, name)
-                maintenance.mark_changed(self.folder)
+                self.folder.mark_changed()
         except OSError as error:
             self.journal.bar(error)
         self._say_open(())
@@ -660,16 +661,6 @@ class Writer:
     def _is_mapped(self) -> bool:
         choice = self._tuning.journal
         return choice == "mmap" or (choice == "auto" and can_map(self.folder.path))
-
-
-def _mend(folder: RunDirectory) -> None:
-    """Repair a sealed run that is damaged before its seal, the only witness of that, is removed."""
-    reader = Reader(folder)
-    reader.refresh()
-    if reader.damages and folder.seal.exists():
-        from naiad.storage.local.integrity.repair import repair
-
-        repair(folder)
 
 
 def _is_of_disk(error: Exception) -> bool:

@@ -15,11 +15,11 @@ from naiad.kinds import SERIES, TEXTS
 from naiad.storage.base import Damage
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
-from naiad.storage.local.index.index import Changes, Index
+from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.rows import Head, pack_crc
+from naiad.storage.local.index.rows import Changes, Head, pack_crc
 from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
 from naiad.storage.base import RECORD, Damage, Shadowed
-from naiad.storage.local.index.index import Changes, Index, begin_index
+from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
     Columns,
@@ -35,7 +35,7 @@ from naiad.storage.local.index.points import (
     split_exact,
 )
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.rows import Head
+from naiad.storage.local.index.rows import Changes, Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage

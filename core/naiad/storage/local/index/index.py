@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from naiad.storage.local.index.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
     PYRAMID_TYPES,
+    Changes,
     Head,
     chunk_key,
     damaged,
@@ -50,17 +50,6 @@ from naiad.storage.sql.database import make_single_file, open_for_writing
 
 UNKNOWN = -1
 """The `folds` of an index whose head is damaged."""
-
-
-@dataclass
-class Changes:
-    """The changes of one fold, besides the states that the projection marks as touched."""
-
-    chunks: list[dict[str, Any]] = field(default_factory=list)
-    packs: list[dict[str, Any]] = field(default_factory=list)
-    positions: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    points: int = 0
-    new_fields: list[FieldState] = field(default_factory=list)
 
 
 class Index:

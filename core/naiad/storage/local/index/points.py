@@ -27,6 +27,10 @@ class Columns(NamedTuple):
         return Columns(self.steps[rows], self.values[rows], self.times[rows])
 
 
+Part = tuple[str, Columns]
+"""Points of one writer, in its order."""
+
+
 def from_records(records: npt.NDArray[np.void]) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
     """Field numbers, whether each step is a float, and columns whose steps are still the raw 64 bits as int64."""
     fids = records["fid"]

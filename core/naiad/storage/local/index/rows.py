@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -110,6 +111,17 @@ class WriterFacts(msgspec.Struct, array_like=True):
     dropped_points: int
     dropped_ops: int
     blobs: dict[str, str] = {}
+
+
+@dataclass
+class Changes:
+    """The changes of one fold, besides the states that the projection marks as touched."""
+
+    chunks: list[dict[str, Any]] = field(default_factory=list)
+    packs: list[dict[str, Any]] = field(default_factory=list)
+    positions: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    points: int = 0
+    new_fields: list[FieldState] = field(default_factory=list)
 
 
 _encode = msgspec.msgpack.Encoder().encode

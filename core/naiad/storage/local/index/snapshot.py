@@ -20,14 +20,14 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
-from naiad.kinds import POINTS
+from naiad.kinds import POINTS, TEXTS
 from naiad.storage.base import Damage
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from naiad.storage.local.index.index import Index
-    from naiad.storage.local.index.points import Columns
-    from naiad.storage.local.index.series import Part, Tail
+    from naiad.storage.local.index.points import Columns, Part
+    from naiad.storage.local.index.tail import Tail
     from naiad.storage.local.journal.files import JournalFile
 
 T = TypeVar("T")
@@ -106,6 +106,15 @@ class Snapshot:
         with self._lock:
             return self._again(read)
 
+    def refresh(self) -> None:
+        """Load everything that was acknowledged to any process before this call.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+            DamagedData: the index cannot be read at all.
+        """
+        self.read(lambda: None)
+
     def resolve(self, name: str) -> str:
         """The name under which content is found, as far as this is known."""
         with self._lock:
@@ -121,9 +130,25 @@ class Snapshot:
             rows: list[Any] = getattr(index, table)(connection, state.id)
             return rows
 
+    def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:
+        """Every field of these kinds, shadowed ones too, and the texts of those that are series; all at one moment.
+
+        Raises:
+            DamagedData: some of them are not as they were written.
+        """
+        from naiad.storage.local.index.series import read_texts
+
+        def texts(state: FieldState) -> list[str]:
+            return read_texts(state, self.rows(state, "chunks"), self.damage)[1] if state.kind in TEXTS else []
+
+        def find() -> list[tuple[FieldState, list[str]]]:
+            return [(state, texts(state)) for state in self.projection.states() if state.kind in kinds]
+
+        return self.read(find)
+
     def tail(self) -> Tail | None:
         """The records that are not in the index, if there are any."""
-        from naiad.storage.local.index.series import Tail
+        from naiad.storage.local.index.tail import Tail
 
         segments = [
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]

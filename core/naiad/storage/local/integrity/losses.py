@@ -6,14 +6,26 @@ import math
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from naiad import paths
 from naiad.errors import DamageWarning, NaiadPathError
 from naiad.kinds import DERIVED, FILES, MEMBERS, TEXTS
 from naiad.ops import Delete, Members, Op, Strings
-from naiad.storage.local.gc import file_texts, what_is_damaged
+from naiad.storage.base import Texts
+from naiad.storage.local.files import Reader, file_texts, what_is_damaged
+from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.reader import Reader
+
+
+class RunReader(Reader, Protocol):
+    """The reader of a run, as far as the removal of damaged files needs it."""
+
+    def projection(self) -> Projection:
+        """Return the fields and writers of the run as they are now."""
+
+    def texts(self, path: str, *kinds: str) -> Texts:
+        """Return all points of a string or file series."""
 
 
 @dataclass
@@ -54,7 +66,7 @@ class Losses:
         self.nameless = max(0, missing - len(self.fields.difference(there)))
 
 
-def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
+def without_damaged_files(reader: RunReader, losses: Losses) -> Iterator[Op]:
     """Return ops that remove the files with damaged content from a run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)
@@ -66,7 +78,7 @@ def without_damaged_files(reader: Reader, losses: Losses) -> Iterator[Op]:
 
 
 def _op(
-    reader: Reader,
+    reader: RunReader,
     state: FieldState,
     texts: list[str],
     at: float,

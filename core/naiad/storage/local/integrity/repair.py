@@ -49,7 +49,7 @@ from naiad.storage.local.journal.records import mended_range, read_records
 from naiad.storage.local.journal.segment import with_header
 from naiad.storage.local.journal.sums import SUFFIX, lone_sums
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.maintenance import Maintenance, candidates, mark_changed
+from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.database import make_single_file, open_for_reading, open_for_writing
 
@@ -139,13 +139,13 @@ def _repair(folder: RunDirectory) -> Repair:
     if found.is_stopped or found.is_ended:
         write_seal(folder)
     if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
-        mark_changed(folder)
+        folder.mark_changed()
     return _told(folder, kept, found, losses)
 
 
 def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
     taken = read_taken(folder.journal)
-    known = [each for writer, each in candidates(Reader(folder)).items() if writer not in taken]
+    known = [each for writer, each in Reader(folder).candidates().items() if writer not in taken]
     if any(each.is_alive for each in known):
         raise StorageError(
             f"The run in {folder.path} is being written and cannot be repaired now.\n"
@@ -170,7 +170,7 @@ def _take_over(folder: RunDirectory) -> int:
 
     Nothing of theirs is removed or cut. One that comes back misses its lease at its next sync and goes on in new files.
     """
-    silent = [writer for writer, each in candidates(Reader(folder)).items() if not each.is_dead]
+    silent = [writer for writer, each in Reader(folder).candidates().items() if not each.is_dead]
     for writer in silent:
         try:
             os.rename(folder.journal / (writer + LEASE), folder.journal / (writer + TAKEN))
@@ -181,7 +181,7 @@ def _take_over(folder: RunDirectory) -> int:
         with contextlib.suppress(OSError, DamagedData):  # one that was suspended inside a fold keeps the index locked
             Maintenance(folder, Tuning.from_environment()).fold(None)
         if (folder.path.parent.parent / "format").exists():
-            mark_changed(folder)
+            folder.mark_changed()
     return len(silent)
 
 

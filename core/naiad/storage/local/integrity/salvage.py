@@ -24,16 +24,12 @@ from naiad.scalars import pack_text
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import Pack, decode_pack, decode_texts
 from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.index import (
-    Changes,
-    Index,
-    begin_index,
-)
+from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, ordered
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import pyramid
-from naiad.storage.local.index.rows import FIELD_SHIFT, Head, chunk_crc, chunk_key, decode_head, is_whole
+from naiad.storage.local.index.rows import FIELD_SHIFT, Changes, Head, chunk_crc, chunk_key, decode_head, is_whole
 from naiad.storage.local.index.series import as_they_came, decoded, facts_of
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.integrity.losses import Losses

@@ -18,7 +18,7 @@ from naiad.kinds import SERIES, TEXTS
 from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
-from naiad.storage.local.gc import damaged_files
+from naiad.storage.local.files import damaged_files
 from naiad.storage.local.ids import read_ticket
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
@@ -27,6 +27,7 @@ from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import decode_pyramid
 from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
+from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.storage.local.journal.bit_errors import BLOCK
@@ -110,7 +111,7 @@ def examine(folder: RunDirectory) -> Findings:
         except FileNotFoundError:
             continue
         if _stamp(folder) == before:
-            found.damages += damaged_files(folder)
+            found.damages += damaged_files(Snapshot(folder))
             return found
     raise DamagedData(
         f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), offset=0, what="moving"
