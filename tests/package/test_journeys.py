@@ -89,7 +89,7 @@ CEILINGS = {
     "NumPy scalar to a known series": Journey(8, 9, 15, 7),
     "assign": Journey(17, 35, 48, 12),
     "assign a dict": Journey(17, 56, 60, 12),
-    "fetch_values": Journey(16, 37, 113, 16),
+    "fetch_values": Journey(16, 33, 110, 16),
     "upload": Journey(20, 58, 78, 11),
     "open a killed run and read it": Journey(36, 185, 238, 19),
     "fetch_runs_table": Journey(36, 563, 394, 22),  # with the parser, which is ours

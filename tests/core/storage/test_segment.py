@@ -14,8 +14,8 @@ from naiad.disk import save
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, pack_float, pack_int
 from naiad.storage.local.journal.files import JournalFile
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.journal.records import RECORD_TYPE, read_records
-from naiad.storage.local.journal.segment import Segment, read_header, whole_records
+from naiad.storage.local.journal.records import RECORD_TYPE, read_header, read_records
+from naiad.storage.local.journal.segment import Segment, whole_records
 
 SIZE = SEGMENT_HEADER + 10 * RECORD
 

@@ -210,7 +210,7 @@ class Snapshot:
             self._forget()
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
         self._files = list_journal(self.folder.journal)
-        is_sealed = _stamp(self.folder) is not None
+        is_sealed = self.folder.seal.exists()
         self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
         self._load()
         self._check_coverage()

@@ -104,10 +104,11 @@ class Tail:
         bindings: dict[str, list[Binding]] = {}
         for binding in self._bindings(projection).get(id(state), []):
             bindings.setdefault(binding[0], []).append(binding)
-        parts = []
+        parts: list[Part] = []
         for file in sorted(self._files):
             if file.writer in bindings:
-                parts += [(file.writer, part) for part in self._select(file, bindings[file.writer])]
+                for part in self._select(file, bindings[file.writer]):
+                    parts.append((file.writer, part))
         return parts
 
     def owners(self, projection: Projection) -> set[int]:

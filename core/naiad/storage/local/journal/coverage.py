@@ -13,7 +13,7 @@ from naiad.storage.base import Damage
 from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops, refuse_newer
-from naiad.storage.local.journal.frames import FILE_HEADER, is_summed
+from naiad.storage.local.journal.frames import FILE_HEADER, SUMMED_HEADER
 from naiad.storage.local.journal.sums import (
     ENTRY,
     FOLDED_OPS,
@@ -234,6 +234,6 @@ def _take_base(folder: RunDirectory, seal: Seal, found: Coverage) -> None:
 def _is_summed(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            return is_summed(stream.read(FILE_HEADER))
+            return stream.read(FILE_HEADER) == SUMMED_HEADER
     except FileNotFoundError:
         return False

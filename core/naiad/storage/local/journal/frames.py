@@ -59,9 +59,8 @@ def file_header(*, is_summed: bool = False) -> bytes:
     return struct.pack("<8sII", MAGIC, VERSION, int(is_summed))
 
 
-def is_summed(header: bytes) -> bool:
-    """Whether a file header has the flag of a writer with sums."""
-    return header == file_header(is_summed=True)
+SUMMED_HEADER = file_header(is_summed=True)
+"""The header of an ops file whose writer has a file of sums."""
 
 
 def header_version(data: bytes) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad.storage.base import RECORD, Damage
-from naiad.storage.local.journal import segment
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.files import FileCover, JournalSource, Range, refuse_newer
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]
@@ -59,6 +59,20 @@ def read_records(
     holes = np.flatnonzero(~is_there)
     contiguous = int(holes[0]) if len(holes) else len(records)
     return records[is_there], start + contiguous * RECORD, damages
+
+
+def read_header(data: bytes) -> tuple[int, int, int]:
+    """`(version, sealed bytes, crc32)` of a segment.
+
+    Raises:
+        ValueError: these are not the first 64 bytes of a segment.
+    """
+    if len(data) < SEGMENT_HEADER:
+        raise ValueError(f"a segment's header has {SEGMENT_HEADER} bytes, this file only {len(data)}")
+    magic, version, record, _pid, _created, sealed, crc = HEADER_FORM.unpack(data[: HEADER_FORM.size])
+    if magic != MAGIC or record != RECORD:
+        raise ValueError("its header is not that of a segment")
+    return version, sealed, crc
 
 
 def _check_ranges(
@@ -129,13 +143,13 @@ def _committed_bytes(stream: BinaryIO, start: int, least: int) -> bytes:
 def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[int, int] | tuple[()]:
     """`(end, crc)` of a sealed segment, `()` of an open one and of one whose header cannot be read."""
     try:
-        version, end, crc = segment.read_header(header)
+        version, end, crc = read_header(header)
     except ValueError as error:
         if header.strip(b"\0"):  # else it is just being made, or a power cut took all of it
             damages.append(Damage(file.place, str(error), offset=0))
         return ()
-    if version != segment.VERSION:
-        refuse_newer(version, segment.VERSION, file)
+    if version != VERSION:
+        refuse_newer(version, VERSION, file)
     return (end, crc) if end else ()
 
 

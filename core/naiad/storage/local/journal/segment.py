@@ -35,7 +35,7 @@ WARM = 1 << 20
 """Bytes whose pages are touched ahead: some 0.2 ms."""
 
 _call = operator.methodcaller("__call__")
-_header = struct.Struct("<8sIIQdQI20x")
+HEADER_FORM = struct.Struct("<8sIIQdQI20x")
 SEAL_AT = 32
 
 HOLE_SECONDS = 1.0
@@ -57,7 +57,7 @@ class Segment(LogFile):
         """Hand out the offset of a record that no other caller gets."""
         # A slot without a page uses up no record: packing into it fails, and the caller turns to `PointLog.append`.
         self.slot: Slot = (DEAD_SLOT[0], bytearray()) if self._map is None else (self.reserve, self._map)
-        header = _header.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
+        header = HEADER_FORM.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
         if self._map is None:
             write_all(fd, header)
         else:
@@ -202,22 +202,8 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
 
 def with_header(records: bytes) -> bytes:
     """A whole segment of these records, sealed; for a repair, which may have left stretches of zeros among them."""
-    header = _header.pack(MAGIC, VERSION, RECORD, 0, 0.0, SEGMENT_HEADER + len(records), zlib.crc32(records))
+    header = HEADER_FORM.pack(MAGIC, VERSION, RECORD, 0, 0.0, SEGMENT_HEADER + len(records), zlib.crc32(records))
     return header.ljust(SEGMENT_HEADER, b"\0") + records
-
-
-def read_header(data: bytes) -> tuple[int, int, int]:
-    """`(version, sealed bytes, crc32)` of a segment.
-
-    Raises:
-        ValueError: these are not the first 64 bytes of a segment.
-    """
-    if len(data) < SEGMENT_HEADER:
-        raise ValueError(f"a segment's header has {SEGMENT_HEADER} bytes, this file only {len(data)}")
-    magic, version, record, _pid, _created, sealed, crc = _header.unpack(data[: _header.size])
-    if magic != MAGIC or record != RECORD:
-        raise ValueError("its header is not that of a segment")
-    return version, sealed, crc
 
 
 def _unlinked_file() -> int:
