@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import naiad
-from naiad.cli import main
+from naiad.cli.program import COMMANDS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "kedro_project"
 START = "from naiad.cli import main; main()"
@@ -96,4 +96,4 @@ def test_kedro_makes_one_run_though_the_entry_points_of_both_are_there(store: Pa
 
 
 def test_command_is_listed() -> None:
-    assert "neptune" in main.commands
+    assert "neptune" in COMMANDS

@@ -32,6 +32,7 @@ OTHER_MEANINGS = {
     ("naiad/capture/remotes.py", "file"): "the scheme of a URL",
     ("naiad/storage/local/index/rows.py", "file"): "a column of a table",
     ("naiad/storage/local/index/schema.py", "file"): "a column of a table",
+    ("naiad/cli/program.py", "artifact"): "a command",
     ("naiad/cli/verify.py", "file"): "a key of a JSON document",
     ("naiad/refs.py", "file"): "the word for a file without an extension",
     ("naiad/fields/file_set.py", "file"): "Neptune's word for an entry that is no directory",

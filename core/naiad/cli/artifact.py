@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import open_run
@@ -24,10 +25,10 @@ def artifact() -> None:
 
 
 @artifact.command()
-@click.argument("run_a")
-@click.argument("path_a")
-@click.argument("run_b")
-@click.argument("path_b")
+@click.argument("run_a", shell_complete=complete.runs)
+@click.argument("path_a", shell_complete=complete.paths)
+@click.argument("run_b", shell_complete=complete.runs)
+@click.argument("path_b", shell_complete=complete.paths)
 @json_option
 @click.pass_obj
 def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, is_json: bool) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
+from naiad.cli.terminal import is_terminal
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.fields.file import File
 from naiad.kinds import KINDS
@@ -21,7 +23,7 @@ REQUIREMENTS = "source_code/requirements"
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=complete.runs)
 @json_option
 @click.pass_obj
 def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
@@ -41,8 +43,11 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
         names = [run.id for run in found]
         print_document({path: dict(zip(names, values, strict=True)) for path, values in differing.items()})
     else:
-        rows = ([Cell(path, "bold"), *(Cell(_text(value)) for value in values)] for path, values in differing.items())
-        print_rows(["", *(run.id for run in found)], rows)
+        is_local = is_terminal()
+        rows = (
+            [Cell(path, "bold"), *(_cell(value, is_local) for value in values)] for path, values in differing.items()
+        )
+        print_rows(["FIELD", *(run.id for run in found)], rows)
 
 
 def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
@@ -72,7 +77,12 @@ def _place(path: str) -> tuple[int, str]:
     return {"sys": 1, "source_code": 2}.get(path.partition("/")[0], 0), path
 
 
-def _text(value: object) -> str:
+def _cell(value: object, is_local: bool) -> Cell:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Cell(_text(value, is_local=is_local), is_number=is_number)
+
+
+def _text(value: object, *, is_local: bool = False) -> str:
     if value is None:
         return ""
-    return tags_text(value) if isinstance(value, list) else value_text(value)
+    return tags_text(value) if isinstance(value, list) else value_text(value, is_local=is_local)

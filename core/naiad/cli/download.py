@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.run import open_run, stored_field
 from naiad.kinds import FILES
 
 
 @click.command()
-@click.argument("run")
-@click.argument("path")
+@click.argument("run", shell_complete=complete.runs)
+@click.argument("path", shell_complete=complete.paths)
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 @click.pass_obj
 def download(store: Path | None, run: str, path: str, destination: Path | None) -> None:

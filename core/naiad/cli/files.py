@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import OpenRun, open_run
@@ -31,8 +32,8 @@ class Listed(NamedTuple):
 
 
 @click.command()
-@click.argument("run")
-@click.argument("path", required=False)
+@click.argument("run", shell_complete=complete.runs)
+@click.argument("path", required=False, shell_complete=complete.paths)
 @json_option
 @click.pass_obj
 def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
-from naiad.cli.rows import Cell, print_rows
+from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from naiad.storage.base import Summary
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
+RANKS = (0, 1, 3, 5, 2, 4)
+"""The order in which columns are left out where a terminal is narrow: the highest first."""
+WHOLE = ("STATE", "STAGE", "CREATED")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
 STATES = [*(state.value for state in RunState), "damaged", "unreadable", "newer"]  # the last: runs not to be read
 STATE_STYLES = {
@@ -33,7 +37,7 @@ STATE_STYLES = {
 
 @click.command()
 @click.argument("what", type=click.Choice(LISTED), default=RUN.folder, metavar="[WHAT]")
-@click.option("--project", help="Only items of this project.")
+@click.option("--project", help="Only items of this project.", shell_complete=complete.projects)
 @click.option("--tag", "tags", multiple=True, help="Only items with this tag; repeat it to require several.")
 @click.option("--state", type=click.Choice(STATES), help="Only items in this state.")
 @click.option("--trashed", "is_trashed", is_flag=True, help="List the trash instead.")
@@ -66,7 +70,8 @@ def ls(
         print_document([_summary(row) for row in found])
     else:
         is_local = is_terminal()
-        header = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
+        titles = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
+        header = [Column(title, rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)]
         print_rows(header, (_cells(row, is_local) for row in found))
 
 

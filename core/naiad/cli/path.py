@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import is_terminal
 from naiad.cli.text import clean
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete.runs)
 @click.pass_obj
 def path(store: Path | None, run: str) -> None:
     """Print the folder of a run, which can be copied, moved and deleted as a whole."""

@@ -2,65 +2,120 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.curve import MARKS, Curve, Line, Piece, draw, draw_bars, plain_lines
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import OpenRun, open_run, stored_field
-from naiad.cli.terminal import console, is_terminal, print_lines, size
-from naiad.cli.text import clean, is_utf8
-from naiad.cli.values import number_text, step_text
+from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
+from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_note, size, styled
+from naiad.cli.text import clean
+from naiad.cli.values import number_text, short_number, step_text
+from naiad.errors import MissingField, NaiadError
 from naiad.fields.registry import field_class
 from naiad.kinds import KINDS
+from naiad.storage.base import Store
 
 COLOURS = ("cyan", "magenta", "yellow", "green", "red", "blue")
+SMALLEST = 8  # lines of a chart beside its legend
 TALLEST = 30  # lines that a chart takes by itself, however high the window
 BUCKETS = 1000  # items of a curve in JSON
 DRAWN = tuple(kind.name for kind in KINDS.values() if kind.drawn_as)
 
 
 @click.command()
-@click.argument("run")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("words", nargs=-1, required=True, metavar="RUN... PATH...", shell_complete=complete.runs_and_paths)
 @click.option("--width", type=click.IntRange(min=20), help="Width in columns; by default that of the terminal.")
 @click.option("--height", type=click.IntRange(min=6), help="Height in lines; by default as many as fit the terminal.")
 @json_option
 @click.pass_obj
-def plot(
-    store: Path | None, run: str, paths: tuple[str, ...], width: int | None, height: int | None, is_json: bool
-) -> None:
-    """Draw the series at one or several paths: numbers over their steps, and the last histogram of others.
+def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: int | None, is_json: bool) -> None:
+    """Draw series of one or several runs in one chart: numbers over their steps, and the last histogram of others.
 
-    Where there are more points than columns the curve is their mean, and the bars around it reach from their
-    minimum to their maximum. NaN and infinite values are gaps. A histogram is a chart of its own.
+    The first word is a run, and so is each one after it that names a run, up to the first path. A run that lacks a
+    path is named on stderr. Where there are more points than columns the curve is their mean, and the bars around it
+    reach from their minimum to their maximum. NaN and infinite values are gaps. A histogram is a chart of its own.
+
+    Example: naiad plot DIGITS-1 DIGITS-2 DIGITS-3 train/loss
     """
-    found = open_run(store, run)
-    series = dict(found.field(path, DRAWN, "plotted") for path in paths)
-    curves = [path for path, kind in series.items() if KINDS[kind].drawn_as == "curve"]
-    bars = [path for path in series if path not in curves]
+    if len(words) < 2:
+        raise click.UsageError("Name a run, and the path of a series.")
+    runs, paths = _runs_and_paths(store, words)
+    series = [(run, path) for path in paths for run in runs]
+    if len(runs) == 1:
+        found = [(run, *run.field(path, DRAWN, "plotted")) for run, path in series]
+    else:
+        found = list(_fields(series))
+    curves = [(run, path) for run, path, kind in found if KINDS[kind].drawn_as == "curve"]
+    bars = [(run, path) for run, path, kind in found if KINDS[kind].drawn_as != "curve"]
     if is_json:
-        print_document({path: _items(found, path) if path in curves else _bins(found, path) for path in series})
+        items: dict[str, dict[str, object]] = {run.id: {} for run in runs}
+        for run, path in curves:
+            items[run.id][path] = _items(run, path)
+        for run, path in bars:
+            items[run.id][path] = _bins(run, path)
+        print_document(items[runs[0].id] if len(runs) == 1 else items)
         return
     columns, lines = size()
     across, down = width or columns, height or min(lines - 2, TALLEST)
     if curves:
-        _print(draw([_curve(found, path, across) for path in curves], across, down, marks=_marks(len(curves))))
-    for path in bars:
-        _print(_bars(found, path, across, down))
+        drawn = [_curve(run, path, across, len(runs) > 1) for run, path in curves]
+        _print(draw(drawn, across, max(down, len(drawn) + SMALLEST), marks=_marks(len(curves))))
+    for run, path in bars:
+        _print(_bars(run, path, across, down, len(runs) > 1))
 
 
-def _bars(run: OpenRun, path: str, width: int, height: int) -> list[Line]:
+def _runs_and_paths(store: Path | None, words: Sequence[str]) -> tuple[list[OpenRun], list[str]]:
+    """Split the words of the line; the first is a run in any case."""
+    place = existing_store(store)
+    count = 1
+    while count < len(words) and _is_run(place, words[count]):
+        count += 1
+    paths = list(dict.fromkeys(words[count:]))
+    if not paths:
+        raise click.UsageError("Name the path of a series after the runs.")
+    return [open_run(store, word) for word in dict.fromkeys(words[:count])], paths
+
+
+def _is_run(place: Store, word: str) -> bool:
+    with contextlib.suppress(NaiadError):
+        place.find(word)
+        return True
+    return False
+
+
+def _fields(series: Sequence[tuple[OpenRun, str]]) -> Iterator[tuple[OpenRun, str, str]]:
+    """Yield the series that are there, and name the others.
+
+    Raises:
+        MissingField: no run has any of them.
+    """
+    problems = []
+    for run, path in series:
+        try:
+            yield (run, *run.field(path, DRAWN, "plotted"))
+        except MissingField as error:
+            problems.append(error)
+    if len(problems) == len(series):
+        raise problems[0]
+    for problem in problems:
+        print_note(str(problem))
+
+
+def _bars(run: OpenRun, path: str, width: int, height: int, has_name: bool) -> list[Line]:
     """Draw the last point of a series of histograms."""
     histogram = _last_value(run, path)
     if histogram is None:
-        return [[Piece(_legend(run, path))]]
-    return draw_bars(_legend(run, path), histogram.bin_edges, histogram.heights, width, height, marks=_marks(1))
+        return [[Piece(_legend(run, path, has_name))]]
+    return draw_bars(
+        _legend(run, path, has_name), histogram.bin_edges, histogram.heights, width, height, marks=_marks(1)
+    )
 
 
 def _bins(run: OpenRun, path: str) -> dict[str, object]:
@@ -76,20 +131,25 @@ def _last_value(run: OpenRun, path: str) -> Any:
     return None if last is None else stored_field(run, path, run.reader.kinds()[path]).read(last.value)
 
 
-def _curve(run: OpenRun, path: str, buckets: int) -> Curve:
+def _curve(run: OpenRun, path: str, buckets: int, has_name: bool) -> Curve:
     chart = run.reader.chart(path, buckets=buckets)
     steps, low, high, mean = (column.tolist() for column in chart[:4])
-    return Curve(_legend(run, path), steps, low, mean, high)
+    return Curve(_legend(run, path, has_name), steps, low, mean, high)
 
 
-def _legend(run: OpenRun, path: str) -> str:
+def _legend(run: OpenRun, path: str, has_name: bool) -> str:
     last, count = run.reader.last(path), run.reader.count(path)
+    name = clean(f"{run.id} {path}" if has_name else path)
     if last is None:
-        return f"{clean(path)}  no points"
+        return f"{name}  no points"
     points = "1 point" if count == 1 else f"{count:,} points"
     kind = field_class(run.reader.kinds()[path])
-    text = kind.summary(last.value) if isinstance(last.value, str) else number_text(float(last.value))
-    return f"{clean(path)}  {points}, last {text} at step {step_text(last.step)}"
+    text = kind.summary(last.value) if isinstance(last.value, str) else _number(float(last.value))
+    return f"{name}  {points}, last {text} at step {step_text(last.step)}"
+
+
+def _number(value: float) -> str:
+    return short_number(value) if is_terminal() else number_text(value)
 
 
 def _items(run: OpenRun, path: str) -> dict[str, Sequence[float]]:
@@ -97,27 +157,16 @@ def _items(run: OpenRun, path: str) -> dict[str, Sequence[float]]:
     return {name: column.tolist() for name, column in chart._asdict().items()}
 
 
-def _has_colour() -> bool:
-    return is_terminal() and console().color_system is not None
-
-
 def _marks(curves: int) -> str:
     """Return a symbol for each curve where colours or Braille are not available, else nothing."""
-    return MARKS if not is_utf8(sys.stdout.encoding) or (curves > 1 and not _has_colour()) else ""
+    return MARKS if not has_any_character() or (curves > 1 and not has_colour()) else ""
 
 
 def _print(lines: Sequence[Line]) -> None:
-    if _has_colour():
-        for line in lines:
-            console().print(_coloured(line), no_wrap=True, overflow="ignore", crop=False)
+    if has_colour():
+        print_lines("".join(styled(piece.text, _colour(piece.curve)) for piece in line) for line in lines)
     else:
         print_lines(plain_lines(lines))
-
-
-def _coloured(line: Line) -> object:
-    from rich.text import Text
-
-    return Text.assemble(*((piece.text, _colour(piece.curve)) for piece in line))
 
 
 def _colour(curve: int | None) -> str:

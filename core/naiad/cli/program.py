@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,9 +15,73 @@ from naiad import __version__
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError, NaiadWarning
 
+COMMANDS = {
+    "ls": "ls",
+    "query": "query",
+    "compare": "compare",
+    "projects": "projects",
+    "show": "show",
+    "plot": "plot",
+    "tail": "tail",
+    "logs": "logs",
+    "files": "files",
+    "download": "download",
+    "artifact": "artifact",
+    "verify": "verify",
+    "repair": "repair",
+    "trash": "trash",
+    "restore": "restore",
+    "purge": "purge",
+    "gc": "gc",
+    "path": "path",
+    "plugins": "plugins",
+    "completion": "shells",
+    "neptune": "neptune",
+    "doctor": "doctor",
+    "docs": "docs",
+}
+"""The module of each command, in the order of the help. Only that of the command which is called is loaded."""
+
+
+def _take_store(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    """Let the commands look into this store; that which stands last in the line counts."""
+    if value is not None:
+        ctx.obj = value
+
+
+def store_option() -> click.Option:
+    """Return the option that names the store. Every command has it, so that it works anywhere in the line."""
+    return click.Option(
+        ["--store"],
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_take_store,
+        help="The store folder; else NAIAD_STORE, else the nearest .naiad here or above.",
+    )
+
+
+def _with_store(command: click.Command) -> click.Command:
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    for each in commands:
+        if all(param.name != "store" for param in each.params):
+            each.params.append(store_option())
+    return command
+
 
 class Program(click.Group):
     """The group of commands. An error is printed in a few plain lines and exits with 1."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of the commands, those that are used most first."""
+        return [*COMMANDS, *super().list_commands(_ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command."""
+        if cmd_name in COMMANDS:
+            found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), cmd_name)
+            return _with_store(found)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the selected command."""
@@ -36,22 +101,14 @@ class Program(click.Group):
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--store",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    help="The store folder; else NAIAD_STORE, else the nearest .naiad here or above.",
-)
 @click.version_option(__version__, message="naiad %(version)s")
-@click.pass_context
-def program(ctx: click.Context, store: Path | None) -> None:
+def program() -> None:
     """Look at the runs of a store, and mend them.
 
     RUN is an id such as DIGITS-3, or the name of the run's folder; models (DIGITS-CNN) and their versions
     (DIGITS-CNN-2) are named alike. On a terminal output is made for reading;
     in a pipe each line is one item, with tabs between columns and no header. --json gives everything exactly.
     """
-    ctx.obj = store
     for stream in (sys.stdout, sys.stderr):
         _write_anything(stream)
 
@@ -61,6 +118,9 @@ def _write_anything(stream: TextIO) -> None:
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")
+
+
+program.params.append(store_option())
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from naiad import trash
+from naiad.cli import completion as complete
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
@@ -15,7 +16,7 @@ from naiad.refs import size_text
 
 
 @click.command()
-@click.argument("runs", metavar="[RUN...]", nargs=-1)
+@click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
-from naiad.cli.rows import Cell, print_rows
+from naiad.cli.ls import STATE_STYLES
+from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal, print_lines, print_note
 from naiad.cli.text import clean
@@ -25,9 +27,13 @@ NEWEST_FIRST = "sys/creation_time"
 
 @click.command()
 @click.argument("nql", required=False, default="", metavar="NQL")
-@click.option("--project", help="Only runs of this project.")
-@click.option("--columns", help="Paths, separated by commas; also :min, :max, :average, :variance, and '*'.")
-@click.option("--sort", "sort_by", help="The column to sort by, in descending order.")
+@click.option("--project", help="Only runs of this project.", shell_complete=complete.projects)
+@click.option(
+    "--columns",
+    help="Paths, separated by commas; also :min, :max, :average, :variance, and '*'.",
+    shell_complete=complete.columns,
+)
+@click.option("--sort", "sort_by", help="The column to sort by, in descending order.", shell_complete=complete.columns)
 @click.option("--ascending", is_flag=True, help="The smallest first.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV, with a header.")
@@ -79,7 +85,11 @@ def query(
     else:
         is_local = is_terminal()
         rows = ([_cell(found, row, name, is_local) for name in names] for row in range(len(found)))
-        print_rows([name.removeprefix("sys/") for name in names], rows)
+        last = (ALWAYS[2], ALWAYS[1]) if not columns else ()  # where there is no room: the state first, then the name
+        ranks = [len(names) + last.index(name) if name in last else place for place, name in enumerate(names)]
+        print_rows([Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)], rows)
+        if is_local and not len(found) and not found.notes:
+            print_note("No run matches.")
 
 
 def _named(nql: str) -> list[str]:
@@ -103,7 +113,10 @@ def _text(found: Table, row: int, name: str, *, is_local: bool = False) -> str:
 
 
 def _cell(found: Table, row: int, name: str, is_local: bool) -> Cell:
-    return Cell(_text(found, row, name, is_local=is_local), "bold" if name == ALWAYS[0] else "")
+    value = _value(found, row, name)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    style = "bold" if name == ALWAYS[0] else STATE_STYLES.get(str(value), "") if name == ALWAYS[1] else ""
+    return Cell(_text(found, row, name, is_local=is_local), style, is_number)
 
 
 def _as_csv(found: Table, names: list[str]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import print_lines
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--catalog", "is_catalog", is_flag=True, help="Rebuild the table of all runs from their folders.")
 @click.option("--take-over", "is_taken_over", is_flag=True, help="Declare silent writers of the run dead.")
 @json_option

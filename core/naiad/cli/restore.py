@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from naiad import trash
+from naiad.cli import completion as complete
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.pass_obj
 def restore(store: Path | None, runs: tuple[str, ...]) -> None:
     """Take runs out of the trash again."""

@@ -1,37 +1,111 @@
-"""Rows: an aligned table on a terminal; in a pipe one line each, with tabs between the cells for `cut`."""
+"""Rows: an aligned table on a terminal; in a pipe one line each, with tabs between the cells for `cut`.
+
+A table never shrinks its first column, the key. Where a terminal is too narrow, texts are cut; columns for which there
+is no room then are left out, and a line below the table names them.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from naiad.cli.terminal import console, is_terminal, print_lines
-from naiad.cli.text import clean
+from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_pages, size, styled
+from naiad.cli.text import clean, cut, width
+
+GAP = 2
+"""Spaces between columns."""
+NARROWEST = 12
+"""Columns of the terminal that a cut text has at least."""
 
 
 class Cell(NamedTuple):
-    """A text in a table, and the style it has on a terminal."""
+    """A text in a table, the style it has on a terminal, and whether it is a number, which is never cut."""
 
     text: str
     style: str = ""
+    is_number: bool = False
 
 
-def print_rows(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print rows. The first column is never cut, the others are where the terminal is too narrow for them."""
+class Column(NamedTuple):
+    """The title of a column, and its rank: where there is no room, those of high rank are left out first."""
+
+    title: str
+    rank: int = 0
+    is_whole: bool = False
+    """Whether its texts are never cut, such as times."""
+
+
+def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print rows. Columns without a rank are left out from the right."""
     if is_terminal():
-        _print_table(header, list(rows))
+        titles = [Column(each, number) if isinstance(each, str) else each for number, each in enumerate(header)]
+        print_pages(table_lines(titles, list(rows), size()[0], colour=has_colour(), ascii=not has_any_character()))
         return
     print_lines("\t".join(clean(cell.text) for cell in row) for row in rows)
 
 
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
+def table_lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool = False, ascii: bool = False
+) -> list[str]:
+    """Return the lines of a table in so many columns of a terminal."""
+    cells = [[cell._replace(text=clean(cell.text)) for cell in row] for row in rows]
+    natural = [
+        max([width(column.title), *(width(row[number].text) for row in cells)]) for number, column in enumerate(columns)
+    ]
+    least = [
+        found if number == 0 or columns[number].is_whole else _least(number, cells, found)
+        for number, found in enumerate(natural)
+    ]
+    shown = _chosen(columns, least, room)
+    widths = _fitted([natural[number] for number in shown], [least[number] for number in shown], room)
+    is_right = [all(row[number].is_number or not row[number].text for row in cells) and bool(cells) for number in shown]
+    titles = [Cell(columns[number].title, "bold") for number in shown]
+    lines = [
+        _line(line, widths, is_right, colour, "..." if ascii else "\N{HORIZONTAL ELLIPSIS}")
+        for line in [titles, *([row[number] for number in shown] for row in cells)]
+    ]
+    left_out = [columns[number].title for number in range(len(columns)) if number not in shown]
+    if left_out:
+        notes = textwrap.wrap(f"No room for: {clean(', '.join(left_out))}.", max(room, NARROWEST))
+        lines += [styled(note, "dim") if colour else note for note in notes]
+    return lines
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    widest = max((len(row[0].text) for row in rows), default=0)
-    for number, title in enumerate(header):
-        table.add_column(title, no_wrap=True, overflow="ellipsis", min_width=0 if number else widest)
-    for row in rows:
-        table.add_row(*(Text(clean(cell.text), cell.style) for cell in row))
-    console().print(table)
+
+def _least(number: int, cells: Sequence[Sequence[Cell]], natural: int) -> int:
+    """Return how narrow a column may become: texts and the title are cut, numbers are not."""
+    numbers = (width(row[number].text) for row in cells if row[number].is_number)
+    return max([min(natural, NARROWEST), *numbers])
+
+
+def _chosen(columns: Sequence[Column], least: Sequence[int], room: int) -> list[int]:
+    """Return the numbers of the columns for which there is room; always the first."""
+    shown = list(range(len(columns)))
+    while len(shown) > 1 and sum(least[number] for number in shown) + GAP * (len(shown) - 1) > room:
+        shown.remove(max(shown[1:], key=lambda number: (columns[number].rank, number)))
+    return shown
+
+
+def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return the widths of columns: as they are, or the widest ones shrunk alike until all fit."""
+    widths = list(natural)
+    free = room - GAP * (len(widths) - 1)
+    while sum(widths) > free:
+        wide = [number for number in range(1, len(widths)) if widths[number] > least[number]]
+        if not wide:
+            break  # the key alone is too wide, and is never cut
+        widest = max(wide, key=lambda number: widths[number])
+        others = [widths[number] for number in wide if widths[number] < widths[widest]]
+        down_to = max([least[widest], *others])
+        widths[widest] -= min(sum(widths) - free, max(1, widths[widest] - down_to))
+    return widths
+
+
+def _line(cells: Sequence[Cell], widths: Sequence[int], is_right: Sequence[bool], colour: bool, mark: str) -> str:
+    parts = []
+    for cell, room, right in zip(cells, widths, is_right, strict=True):
+        text = cut(cell.text, room, mark)
+        space = " " * (room - width(text))
+        shown = styled(text, cell.style) if colour else text
+        parts.append(space + shown if right else shown + space)
+    return (" " * GAP).join(parts).rstrip()

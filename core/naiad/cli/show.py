@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.ls import STATE_STYLES
 from naiad.cli.run import OpenRun, open_run
-from naiad.cli.terminal import console, is_terminal, print_lines
-from naiad.cli.text import clean
+from naiad.cli.terminal import (
+    has_any_character,
+    has_colour,
+    is_terminal,
+    print_lines,
+    print_pages,
+    size,
+    styled,
+)
+from naiad.cli.text import clean, cut, width
 from naiad.cli.values import opened, step_text, tags_text, time_text, value_text
 from naiad.errors import DamagedData
 from naiad.fields.registry import field_class
@@ -37,7 +46,7 @@ class Shown(NamedTuple):
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete.runs)
 @json_option
 @click.pass_obj
 def show(store: Path | None, run: str, is_json: bool) -> None:
@@ -50,7 +59,7 @@ def show(store: Path | None, run: str, is_json: bool) -> None:
     if is_json:
         print_document(_document(found, fields))
     elif is_terminal():
-        _print_tree(_title(found), fields)
+        print_pages(list(_tree(_title(found), fields)))
     else:
         print_lines(map(_line, fields))
 
@@ -126,22 +135,49 @@ def _item(field: Shown) -> dict[str, object]:
     return {"kind": field.kind, "count": field.points, "last": last}
 
 
-def _print_tree(title: str, fields: list[Shown]) -> None:
-    from rich.text import Text
-    from rich.tree import Tree
+def _tree(title: str, fields: list[Shown]) -> Iterator[str]:
+    """Yield the lines of a tree: a namespace has the fields below it, in the order given."""
+    room, has_styles = size()[0], has_colour()
+    pass_by, fork, last = ("|   ", "|-- ", "`-- ") if not has_any_character() else ("│   ", "├── ", "└── ")
+    yield styled(clean(title), "bold") if has_styles else clean(title)
+    names = [tuple(parts(field.path)) for field in fields]
+    for number, (field, path) in enumerate(zip(fields, names, strict=True)):
+        known = _common(path, names[number - 1]) if number else 0
+        guides = [pass_by if _goes_on(names[number:], path[: depth + 1]) else "    " for depth in range(len(path) - 1)]
+        ends = [fork if _goes_on(names[number:], path[: depth + 1]) else last for depth in range(len(path))]
+        for depth in range(known, len(path) - 1):
+            yield _painted("".join(guides[:depth]) + ends[depth], [(clean(path[depth]), "blue")], room, has_styles)
+        label = [(f"{clean(path[-1])}  ", ""), *_label(field)]
+        yield _painted("".join(guides) + ends[-1], label, room, has_styles)
 
-    root = Tree(Text(clean(title), "bold"), guide_style="dim")
-    branches: dict[tuple[str, ...], Tree] = {(): root}
-    for field in fields:
-        names = tuple(parts(field.path))
-        for depth in range(1, len(names)):
-            if names[:depth] not in branches:
-                name = Text(clean(names[depth - 1]), "blue")
-                branches[names[:depth]] = branches[names[: depth - 1]].add(name)
-        label = Text.assemble(clean(names[-1]), "  ", *_label(field))
-        label.no_wrap, label.overflow = True, "ellipsis"
-        branches[names[:-1]].add(label)
-    console().print(root)
+
+def _common(one: tuple[str, ...], two: tuple[str, ...]) -> int:
+    """Return how many namespaces two paths share."""
+    return next((depth for depth in range(len(one)) if one[: depth + 1] != two[: depth + 1]), len(one) - 1)
+
+
+def _goes_on(names: list[tuple[str, ...]], path: tuple[str, ...]) -> bool:
+    """Whether a later field has another name in the namespace in which the last part of a path lies."""
+    above = path[:-1]
+    for name in names:
+        if name[: len(above)] != above:
+            return False
+        if name[: len(path)] != path:
+            return True
+    return False
+
+
+def _painted(guides: str, label: list[tuple[str, str]], room: int, has_styles: bool) -> str:
+    """Return a line that fits, with its styles."""
+    mark = "..." if not has_any_character() else "\N{HORIZONTAL ELLIPSIS}"
+    left, line = room - width(guides), styled(guides, "dim") if has_styles else guides
+    for text, style in label:
+        shown = cut(text, max(left, 0), mark)
+        line += styled(shown, style) if has_styles else shown
+        left -= width(shown)
+        if shown != text:
+            break
+    return line
 
 
 def _label(field: Shown) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import click
 
 from naiad import clock
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import print_lines
@@ -34,8 +35,8 @@ Columns: TypeAlias = "Points | Texts"
 
 
 @click.command()
-@click.argument("run")
-@click.argument("path")
+@click.argument("run", shell_complete=complete.runs)
+@click.argument("path", shell_complete=complete.paths)
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many points.")
 @click.option("-f", "--follow", is_flag=True, help="Follow the series while the run is running.")
 @json_option

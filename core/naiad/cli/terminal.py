@@ -1,17 +1,22 @@
-"""The terminal: whether there is one, how large it is, and writing lines to it or to a pipe."""
+"""The terminal: its size and abilities, and writing lines to it or to a pipe."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-from naiad.cli.text import clean_lines
+from naiad.cli.text import clean_lines, is_utf8
 
-if TYPE_CHECKING:
-    from rich.console import Console
+STYLES = {"": "", "bold": "1", "dim": "2"} | {
+    name: str(code) for code, name in enumerate(("red", "green", "yellow", "blue", "magenta", "cyan"), 31)
+}
+"""The codes of the styles that commands use."""
+PAGER = "less"
+PAGER_OPTIONS = "FRX"
+"""Of `less`, unless LESS names others: end at once if all fits, show colours, leave the text on the screen."""
 
 
 def is_terminal() -> bool:
@@ -19,12 +24,22 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def console() -> Console:
-    """The console to print on; without any escape sequence where NO_COLOR is set."""
-    from rich.console import Console
+def has_colour() -> bool:
+    """Whether the output may have colours: on a terminal that has some, unless NO_COLOR is set."""
+    return (
+        is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    )
 
-    colour = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(color_system=colour, markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]  # rich names a Literal
+
+def styled(text: str, style: str) -> str:
+    """Return a text in a style; the caller has asked whether there are colours."""
+    code = STYLES[style]
+    return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
+
+
+def has_any_character() -> bool:
+    """Whether the output can hold any character, or ASCII alone."""
+    return is_utf8(sys.stdout.encoding)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -35,6 +50,40 @@ def print_lines(lines: Iterable[str]) -> None:
     text = "\n".join(lines)
     if text:
         print(text, flush=True)
+
+
+def print_pages(lines: Sequence[str]) -> None:
+    """Print lines, through a pager where they are more than a terminal shows.
+
+    The pager is NAIAD_PAGER or PAGER, else `less`; `cat` or an empty text for none.
+    """
+    if not (is_terminal() and sys.stdin.isatty() and len(lines) >= size()[1] and _page(lines)):
+        print_lines(lines)
+
+
+def _page(lines: Sequence[str]) -> bool:
+    """Show lines in the pager; False if there is none."""
+    import subprocess  # takes longer than printing a table, and is needed for long ones only
+
+    named = os.environ.get("NAIAD_PAGER", os.environ.get("PAGER", PAGER))
+    command = shlex.split(named)
+    if not command or command == ["cat"] or os.environ.get("TERM") == "dumb" or not shutil.which(command[0]):
+        return False
+    options = {"LESS": os.environ.get("LESS", PAGER_OPTIONS), "LESSCHARSET": os.environ.get("LESSCHARSET", "utf-8")}
+    pager = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **options})
+    assert pager.stdin is not None
+    try:
+        text = "\n".join(lines) + "\n"
+        pager.stdin.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+        pager.stdin.close()
+    except BrokenPipeError:  # the reader has seen enough
+        pass
+    while True:
+        try:
+            pager.wait()
+        except KeyboardInterrupt:  # Ctrl-C is for the pager
+            continue
+        return True
 
 
 def print_note(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # C0, DEL and C1 controls, marks that turn the direction of text around, line separators, lone surrogates
 UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -20,6 +21,38 @@ def clean(text: str) -> str:
 def clean_lines(text: str) -> str:
     """Return a text of several lines, each of them clean."""
     return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def width(text: str) -> int:
+    r"""Return how many columns of a terminal a clean text takes: two for a wide character, none for a combining one.
+
+    >>> width("abc"), width("模型"), width("e\u0301")
+    (3, 4, 1)
+    """
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _width(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Me", "Mn"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def cut(text: str, room: int, mark: str = "...") -> str:
+    """Return a text that takes at most so many columns; a longer one ends with a mark.
+
+    >>> cut("a long name", 8), cut("模型模型", 7), cut("short", 8)
+    ('a lon...', '模型...', 'short')
+    """
+    if width(text) <= room:
+        return text
+    left = room - width(mark)
+    taken = 0
+    for place, character in enumerate(text):
+        taken += _width(character)
+        if taken > left:
+            return text[:place] + mark[: max(0, room)]
+    return text
 
 
 def is_utf8(encoding: str | None) -> bool:

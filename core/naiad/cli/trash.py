@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from naiad import trash as bin_
+from naiad.cli import completion as complete
 from naiad.cli.run import existing_store
 from naiad.cli.terminal import print_note
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.pass_obj
 def trash(store: Path | None, runs: tuple[str, ...]) -> None:
     """Put runs into the trash: listings leave them out, and nothing of them is deleted.

@@ -21,9 +21,9 @@ def opened(kind: str, plain: object) -> object:
 
 
 def value_text(value: object, *, is_local: bool = False) -> str:
-    """Return a value in full; it is not clean yet."""
+    """Return a value in full, or for a person: numbers in six digits, moments in local time. It is not clean."""
     if isinstance(value, float):
-        return number_text(value)
+        return short_number(value) if is_local else number_text(value)
     if isinstance(value, datetime):
         return moment_text(value, is_local=is_local)
     return str(value)
@@ -32,6 +32,22 @@ def value_text(value: object, *, is_local: bool = False) -> str:
 def number_text(value: float) -> str:
     """Return a number in the fewest digits that mean it exactly, named as in JSON where it is not finite."""
     return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(repr(value), repr(value))
+
+
+DIGITS = 6
+"""Significant digits of a number on a terminal."""
+
+
+def short_number(value: float) -> str:
+    """Return a number in six significant digits, for a person.
+
+    >>> short_number(0.123456789), short_number(1e-7), short_number(1234567.0), short_number(3.0), short_number(10**9)
+    ('0.123457', '1e-07', '1.23457e+06', '3.0', '1000000000')
+    """
+    if isinstance(value, int) or value != value or value in (float("inf"), float("-inf")):
+        return number_text(value)
+    text = f"{value:.{DIGITS}g}"
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
 def step_text(step: float) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
 from naiad.cli.rows import Cell, print_rows
@@ -31,7 +32,7 @@ class Damaged(NamedTuple):
 
 
 @click.command()
-@click.argument("run", required=False)
+@click.argument("run", required=False, shell_complete=complete.runs)
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:

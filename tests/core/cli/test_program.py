@@ -11,7 +11,7 @@ import pytest
 from click.testing import Result
 
 import naiad
-from naiad.cli import main
+from naiad.cli.program import COMMANDS
 
 Cli = Callable[..., Result]
 PIPE = [sys.executable, "-c", "from naiad.cli import main; main()"]
@@ -25,8 +25,8 @@ def test_version(cli: Cli) -> None:
 def test_help_names_every_command(cli: Cli) -> None:
     text = cli("--help").stdout
 
-    assert {"ls", "show", "plot", "tail", "verify", "repair", "path"} <= set(main.commands)
-    assert all(f"\n  {name} " in text for name in main.commands)
+    assert {"ls", "show", "plot", "tail", "verify", "repair", "path"} <= set(COMMANDS)
+    assert all(f"\n  {name} " in text for name in COMMANDS)
 
 
 @pytest.mark.parametrize("arguments", [["lss"], ["ls", "--nothing"], ["show"], ["plot", "DIGITS-1"]], ids=" ".join)
