@@ -31,8 +31,8 @@ class Loggable(Protocol):
 class Capture(ABC):
     """One background source, for one run. naiad starts it when the run is open, and stops it before the run ends.
 
-    Whatever it raises costs a warning. It logs as anyone does, `run["monitoring/disk"].append(...)`; where it needs a
-    thread, the thread is its own.
+    An exception in it becomes one warning. It logs like user code, `run["monitoring/disk"].append(...)`; where it needs
+    a thread, the thread is its own.
     """
 
     name: str = ""

@@ -32,8 +32,8 @@ Self = TypeVar("Self", bound="Container")
 class Container:
     """The root of a tree of fields. In brackets it takes paths and gives handlers.
 
-    A class of it says its kind and which of its `sys` fields users may write. Opening one opens its store, finds it
-    there or reserves an id for a new one, and calls `_go_on` or `_enter`.
+    Each class has its kind and the names of the `sys` fields that users may write. Opening one opens its store, finds
+    it there or reserves an id for a new one, and calls `_go_on` or `_enter`.
     """
 
     _kind: ClassVar[ContainerKind]
@@ -358,7 +358,7 @@ class Container:
                 lifecycle.end(self)
 
     def _end(self, seconds: float | None) -> None:
-        """Refuse everything from now on, and stop writing."""
+        """Raise on every call from now on, and stop writing."""
         self._session.is_stopped = True
         self._by_text.clear()
         try:

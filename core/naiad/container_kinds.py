@@ -1,4 +1,4 @@
-"""The four kinds of containers: what each is called, how its ids are written, and which errors speak of it."""
+"""The four kinds of containers: the names, the form of the ids and the errors of each."""
 
 from __future__ import annotations
 

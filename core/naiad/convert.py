@@ -1,6 +1,6 @@
 """Conversion of users' values to values of fields, or to an error that names path, kind and value.
 
-The one rule: nothing is lost on the way. Functions here are pure; `scalars.py` knows the frameworks' values.
+The one rule: nothing is lost on the way. Functions here are pure; `scalars.py` handles the frameworks' values.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def kind_of(value: Scalar) -> str:
 def scalar(path: str, value: object) -> Scalar:
     """Return a value for a new field in plain Python; `kind_of` returns the field's kind.
 
-    A value object such as `Float(1)` becomes what it holds. What `stringify_unsupported` has marked becomes
-    text where any other value is refused.
+    A value object such as `Float(1)` becomes its content. A value marked by `stringify_unsupported` becomes
+    text where any other value raises.
 
     Raises:
         UnsupportedValue: no field holds such a value.
@@ -151,7 +151,7 @@ def _written_number(path: str, value: object, found: str) -> float:
 def text(path: str, value: object) -> str:
     """Return a value as an entry of a string series.
 
-    What `stringify_unsupported` has marked is written out, whatever it is.
+    A value marked by `stringify_unsupported` is written out in any case.
 
     >>> text("notes", "begun")
     'begun'

@@ -1,7 +1,7 @@
 """Content of files: opened only if it is a file, copied by the cheapest way the system has, hashed in bounded memory.
 
-The one rule: what is read is what gets stored. A file that changes meanwhile gives some mixture, but size and hash are
-always taken from the copy, never from the original.
+The one rule: the bytes that were read get stored. A file that changes meanwhile gives some mixture, but size and hash
+are always taken from the copy, never from the original.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def digest(fd: int, report: Report = nothing) -> tuple[str, int]:
 def replacing(destination: Path) -> Iterator[int]:
     """A descriptor to write a file with that appears, whole, when the block ends, and not at all when it raises.
 
-    What was there is replaced, a link itself and not what it leads to.
+    An existing file is replaced; of a link, the link itself and not its target.
     """
     hidden = destination.with_name(f".naiad-{os.urandom(8).hex()}.part")
     fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)

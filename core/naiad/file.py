@@ -32,7 +32,7 @@ class FileType(Enum):
 class File(Value):
     """A file to upload: `run["data"].upload(File("data.csv"))`.
 
-    A path is only kept here. What lies there is read when the file is uploaded, not before and not later; the
+    A path is only kept here. The file there is read when it is uploaded, not before and not later; the
     other ways to make a `File` take the content at once, so the object may change afterwards.
 
     Args:

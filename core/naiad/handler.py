@@ -324,7 +324,7 @@ class Handler(Source):
         A folder that may not be read, a link that leads out or to nothing and a pattern that matches nothing are left
         out with a warning.
 
-        Names are relative to what all of them have in common: to the working directory if they lie in it, else to the
+        Names are relative to a folder common to all of them: to the working directory if they lie in it, else to the
         deepest folder that holds all.
 
         Args:

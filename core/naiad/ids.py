@@ -54,7 +54,7 @@ def process_start(pid: int) -> str | None:
 
     It distinguishes the process from a later one with the same pid.
 
-    None if there is none, or only a zombie, which does nothing any more; empty where the system does not say.
+    None if there is none, or only a zombie, which does nothing any more; empty where the system has no such fact.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

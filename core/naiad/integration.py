@@ -109,7 +109,7 @@ class Integration:
         """Context for importing the framework; a missing one raises MissingPackage with the install command.
 
         Raises:
-            MissingPackage: the framework is not installed. Any other trouble of an import stays what it is.
+            MissingPackage: the framework is not installed. Any other error of an import passes through.
         """
         try:
             yield

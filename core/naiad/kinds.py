@@ -1,7 +1,7 @@
 """Kinds: one row for each kind of field, with everything that differs between kinds outside their field classes.
 
 A new kind is one row here, one value class and one field class. No other module of core spells the name of a kind; a
-test says so. Other modules ask the row of a kind, or use the sets and roles below the table.
+test says so. Other modules look at the row of a kind, or use the sets and roles below the table.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 def fetched(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the `__getattr__` and `__dir__` of a package whose public names live in these modules.
 
-    Type checkers know nothing of them, so a package imports the same names for their eyes:
+    Type checkers do not see them, so a package imports the same names for them:
 
         if TYPE_CHECKING:
             from naiad_keras.callback import NaiadCallback

@@ -45,7 +45,7 @@ class Model(Container):
         async_no_progress_threshold: no effect.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" goes on when the disk fails; "raise" raises.
 
     Raises:
@@ -134,7 +134,7 @@ class ModelVersion(Container):
         async_no_progress_threshold: no effect.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" goes on when the disk fails; "raise" raises.
 
     Raises:

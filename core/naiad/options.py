@@ -78,7 +78,7 @@ def check(**arguments: object) -> None:
     """Check the types of arguments by their names.
 
     Raises:
-        NaiadTypeError, InvalidArgument: one of them is not what it should be.
+        NaiadTypeError, InvalidArgument: one of them is of a wrong type or value.
     """
     for name, value in arguments.items():
         if name in _TYPES and not isinstance(value, _TYPES[name]):

@@ -19,7 +19,7 @@ _NORMAL = re.compile("[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)*").fullmatch  # what nea
 def parse(path: object) -> str:
     """Return the path in its one normal form.
 
-    Slashes at the ends and doubled slashes mean nothing. What is not a str is turned into one, so `run[5]` is
+    Slashes at the ends and doubled slashes mean nothing. Other objects are turned into a str, so `run[5]` is
     `run["5"]`. Parts keep case, spaces and any script: "Loss" and "loss" are two fields.
 
     Raises:

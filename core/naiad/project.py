@@ -33,7 +33,7 @@ class Project(Container):
         async_no_progress_threshold: no effect.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" goes on when the disk fails; "raise" raises.
 
     Raises:
@@ -124,7 +124,7 @@ class Project(Container):
         """Find runs of this project, the newest first.
 
         Args:
-            query: what they have to be, in NQL: `"lr > 0.1 AND sys/tags CONTAINS 'good'"`. A field may have a type,
+            query: the condition they meet, in NQL: `"lr > 0.1 AND sys/tags CONTAINS 'good'"`. A field may have a type,
                 as in `lr:float`; without one, numbers match Integer, Float and the last value of a FloatSeries, texts
                 String and StringSeries, true and false Boolean, ISO dates Datetime. Beside `=`, `!=`, `<` and the
                 like there are `IN (1, 2)`, `BETWEEN 1 AND 5`, `CONTAINS`, `MATCHES` and `EXISTS`, each also with NOT.
@@ -134,11 +134,11 @@ class Project(Container):
             tag: all of these tags.
             columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series. `*`
                 stands for any characters, as in `"metrics/*"`.
-            trashed: False leaves out what is in the trash, True shows only that, None shows both.
+            trashed: False leaves out runs in the trash, True shows only that, None shows both.
             limit: at most so many.
             sort_by: a column; runs that lack it come last. One that no run has is warned about, and sorts nothing.
             ascending: the smallest first.
-            progress_bar: a class of your own is told when the table has been read.
+            progress_bar: a class of your own is called when the table has been read.
 
         Raises:
             InvalidQuery: `query` is no query.

@@ -26,7 +26,7 @@ class FileRef(Value):
     """The facts of one stored file. Assigned to a path, it makes a File field there.
 
     Its bytes are `content` if they are few, else the blob, or `size` bytes of the blob from `start`. A blob is named by
-    its sha256 or, until that is known, by the name under which it came in; `Reader.resolve` tells them apart.
+    its sha256 or, until that is computed, by the name under which it came in; `Reader.resolve` maps one to the other.
     """
 
     kind: ClassVar[str] = "file"
@@ -129,7 +129,7 @@ def read_facts(text: str | bytes, made_of: type[T]) -> T:
     """Parse JSON from a store with every value checked; members of later releases are ignored.
 
     Raises:
-        DamagedData: it tells of something else.
+        DamagedData: it describes something else.
     """
     try:
         return msgspec.convert(json.loads(text), made_of)

@@ -38,7 +38,7 @@ class ReservedRun:
     def names(self) -> tuple[str | None, str | None]:
         """Return the id and the name of the run without opening it, taking an id if necessary.
 
-        For processes that must not write. Both are None where this process cannot know which run it is.
+        For processes that must not write. Both are None where this process cannot determine which run it is.
         """
         store: Store = self.arguments["store"]
         with_id, custom = self.arguments.get("with_id"), self.arguments.get("custom_run_id")
@@ -63,9 +63,9 @@ def reserve(
     """Reserve a run for these `init_run` arguments, resolving now those that depend on the moment.
 
     Args:
-        caller: what the user gave the arguments to, for errors.
+        caller: the function that the user gave the arguments to, for errors.
         arguments: of `init_run`; None counts as not given.
-        custom_run_id: asked for a name of the run if neither the arguments nor the environment have one, so that all
+        custom_run_id: called for a name of the run if neither the arguments nor the environment have one, so that all
             processes that answer alike open the same run. None leaves a new run without one.
         start: the folder where the search for a store begins; the working directory if None.
 

@@ -47,7 +47,7 @@ class Run(Container):
         description: a longer text.
         tags: one or several.
         source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
-        capture_stdout: keep what is printed, a point a line. On by default, but in notebooks off. The output itself is
+        capture_stdout: keep the output, a point a line. On by default, but in notebooks off. The output itself is
             only watched. Where it goes to a file, everything is kept that this program, its libraries and the programs
             that it starts print; where it goes to a pipe or terminal, what Python prints here and in forked processes.
             "fd" puts a helper process between the program and a pipe or terminal, to keep the rest too; then what is
@@ -72,7 +72,7 @@ class Run(Container):
         store: the folder to keep runs in, or a store of another back end (`naiad.storage.base.Store`); else
             NAIAD_STORE, else the nearest `.naiad` here or above, else a new one here.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and refuses steps that do not grow, as Neptune did.
+        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" keeps training going when the disk fails; "raise" raises.
 
     Raises:
@@ -176,7 +176,7 @@ class Run(Container):
         self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
 
     def _capture(self, wanted: Wanted) -> None:
-        """Begin to capture what was asked for."""
+        """Begin the captures that the options select."""
         self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
         self._own_captures.start()
 

@@ -40,9 +40,9 @@ WRITABLE_IN_SYS = frozenset({"sys/name", "sys/description", "sys/tags", "sys/gro
 class Session:
     """The state that the fields of one container share: tree, lock, writer and reader.
 
-    The tree holds what this process knows to exist: all that was there when the container was opened, and all that
-    this process has written since. What other processes add is seen by `refresh`, which is asked for whatever is not
-    found here.
+    The tree holds the fields that existed when the container was opened, and all that
+    this process has written since. Fields that other processes add are seen by `refresh`, which is called for a path
+    not found here.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Session:
 
         Raises:
             MissingField: there is none.
-            FieldConflict: this process has not stored all it wrote, and so cannot tell.
+            FieldConflict: this process has not stored all it wrote, so the kinds cannot be compared.
         """
         self.refresh()
         found = self.existing(field.path)
@@ -288,7 +288,7 @@ class Session:
         """Copy files into the store without the lock, since others log meanwhile.
 
         Returns:
-            what `take` returns; None if the disk does not take the files and training goes on without them.
+            The result of `take`; None if the disk does not take the files and training goes on without them.
         """
         self.require_active()
         try:

@@ -89,7 +89,7 @@ class Table:
 
         `sys/*` comes first and `monitoring/*` last, each in alphabetical order. A cell has the value of a field: of a
         series the last one, of tags one text with commas, of a moment UTC without a time zone. Files have no column.
-        Columns that were asked for by their names are there in any case.
+        Columns that were requested by name are there in any case.
         """
         import pandas as pd
 
@@ -98,7 +98,7 @@ class Table:
 
     @cached_property
     def column_names(self) -> list[str]:
-        """The names of the columns in the order of the DataFrame: those asked for, else those that have values."""
+        """The names of the columns in the order of the DataFrame: those requested, else those that have values."""
         if self._columns is None:
             names = {path for path, kind in self._present if KINDS[kind].has_value}
         else:

@@ -84,7 +84,7 @@ def require_in_trash(store: Store, items: Iterable[Item]) -> None:
 def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     """Delete containers for good, models with all their versions, and return the deleted ones.
 
-    Their folders are gone at once. The content of files that no other run has goes with them, except what was used in
+    Their folders are gone at once. The content of files that no other run has goes with them, except content used in
     the last ten minutes: `naiad gc` frees that later.
 
     Raises:

@@ -91,7 +91,7 @@ class Atom(Value):
         """Return a plain value as this kind holds it.
 
         Raises:
-            TypeError, ValueError: the kind cannot hold it without loss; says why.
+            TypeError, ValueError: the kind cannot hold it without loss; with the reason.
         """
         raise TypeError(f"{cls.__name__} holds no {type(value).__name__}")
 
@@ -279,7 +279,7 @@ class HistogramSeries(Series):
     steps: Iterable[Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check what needs no path."""
+        """Check everything that needs no path."""
         self._take(timestamps=self.timestamps, steps=self.steps)
 
 

@@ -33,7 +33,7 @@ def stringify_unsupported(value: Any, expand: bool = False) -> Any:
     A dict is marked value by value, and so is a structured object: a dataclass, an attrs or pydantic object, a
     configuration of OmegaConf, an `argparse.Namespace`.
 
-    Values that a field accepts stay what they are: 0.5 is a Float, and so is NaN. An int beyond 64 bits
+    Values that a field accepts stay unchanged: 0.5 is a Float, and so is NaN. An int beyond 64 bits
     becomes text, so that no digit is lost; in a series of numbers it is a number still.
 
     Args:
@@ -155,7 +155,7 @@ def _collect(value: Any, path: str, above: tuple[int, ...], found: dict[str, Any
 
 
 def _opened(value: Any) -> tuple[Any, Mapping[Any, Any] | None]:
-    """Return a value in plain Python, and its members if it has any; a plugin knows its own class better."""
+    """Return a value in plain Python, and its members if it has any; a plugin handles its own class better."""
     given = simple(value)
     inner = as_mapping(given)
     if inner is None or isinstance(given, Mapping | Namespace):
@@ -176,7 +176,7 @@ def _require_one(path: str, known: Mapping[str, Any], key: object = None) -> Non
 def _entered(value: object, above: tuple[int, ...]) -> tuple[int, ...] | Unreadable:
     """Return the identities of a value and those around it, or raise at cycles and depth.
 
-    An object of a library is left out instead: its user does not know what it refers to.
+    An object of a library is left out instead: its user cannot follow its references.
     """
     if id(value) not in above and len(above) < DEEPEST:
         return (*above, id(value))

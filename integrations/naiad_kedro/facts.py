@@ -99,7 +99,7 @@ def size_facts(dataset: Any, data: object) -> dict[str, int]:
 def location(dataset: Any) -> str | None:
     """Return the path or URL where a dataset keeps its data, or None if it has no such place.
 
-    Kedro has no public way to ask; `_filepath`, `_path` and `_protocol` are what its datasets agree on.
+    Kedro has no public way for this; its datasets agree on `_filepath`, `_path` and `_protocol`.
     """
     inner = getattr(dataset, "_dataset", None)  # of a dataset around another one
     if inner is not None and not isinstance(inner, str | dict | type):

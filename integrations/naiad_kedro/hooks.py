@@ -59,7 +59,7 @@ class Execution:
 class NaiadHooks:
     """Logs every pipeline of a project that uses naiad, and does nothing in any other.
 
-    A project uses naiad if it has a `naiad.yml` or `neptune.yml`, if its catalog mentions naiad, or if a node takes
+    A project uses naiad if it has a `naiad.yml` or `neptune.yml`, if its catalog uses naiad, or if a node takes
     `naiad_run` or `neptune_run`.
     """
 

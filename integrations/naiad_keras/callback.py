@@ -42,7 +42,8 @@ class NaiadCallback(keras.callbacks.Callback):
     """Logs fits, evaluations and predictions to a run or to a namespace of one.
 
     Put it behind callbacks that change the learning rate. One object may serve several fits, and several objects one
-    run: curves go on where the fit before ended, and what describes the model is replaced. The run is never stopped.
+    run: curves go on where the fit before ended, and the description of the model is replaced. The run is never
+        stopped.
 
     Args:
         run: the run, or a handler of a namespace in it.
@@ -53,7 +54,8 @@ class NaiadCallback(keras.callbacks.Callback):
         log_architecture: keep the model's architecture as JSON.
         log_checkpoints: keep models after epochs: "last", "best" or "all" of them.
         monitor: the metric by which the best model is chosen.
-        mode: whether the best has the lowest ("min") or the highest ("max") value; "auto" knows Keras' own metrics.
+        mode: whether the best has the lowest ("min") or the highest ("max") value; "auto" is right for Keras' own
+            metrics.
         log_final_model: keep the model at the end of a fit.
         log_predictions: called as `log_predictions(model, epoch)` after each epoch; returns values to append below
             `predictions`, by name: numbers, texts, or objects that convert to files, such as figures and data frames.
@@ -284,8 +286,8 @@ NeptuneCallback = NaiadCallback
 def split(logs: Logs, validated: Collection[str] = (), is_by_hand: bool = False) -> tuple[Logs, Logs]:
     """Return the metrics of training, and those of validation that are not logged yet, at the end of an epoch.
 
-    A metric of training may be called "val_..." too. Only what the validation has just reported is none; and where
-    the hooks are called by hand, "val_loss" beside "loss".
+    A metric of training may be called "val_..." too. Only metrics that the validation has just reported are none; and
+    where the hooks are called by hand, "val_loss" beside "loss".
 
     >>> split({"loss": 0.5, "val_loss": 0.7, "val_like": 0.1}, {"val_loss"})
     ({'loss': 0.5, 'val_like': 0.1}, {})

@@ -23,7 +23,7 @@ POLICIES = (None, "last", "best", "all")
 class Checkpoints:
     """Keeps models below one namespace: the last one, the best one, or one for each epoch.
 
-    Which model is the best is Keras' own judgement: its `ModelCheckpoint` saves, and what it saved is uploaded.
+    Which model is the best is Keras' own judgement: its `ModelCheckpoint` saves, and the saved file is uploaded.
     """
 
     def __init__(self, place: Handler | Container, policy: str | None, monitor: str, mode: str) -> None:

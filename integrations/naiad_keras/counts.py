@@ -1,7 +1,7 @@
 """Counters of epochs and batches, from which points take their steps. Nothing here imports Keras.
 
 A run may hold several fits. One that starts over, from epoch 0 or with a model that was never updated, goes on after
-what is there already; any other start (`initial_epoch=`, a restored model) is taken at its word.
+the existing points; any other start (`initial_epoch=`, a restored model) is used as given.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Lightning comes under two names, `lightning.pytorch` and `pytorch_lightning`, with a class of its own for everything in
 each; one distribution brings both. Ours derive from both, so that it does not matter which one the user imports, or
-when. What it costs is 0.3 s of an import that takes 6.
+when. It costs 0.3 s of an import that takes 6.
 """
 
 from __future__ import annotations

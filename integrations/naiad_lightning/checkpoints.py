@@ -1,6 +1,6 @@
 """Checkpoints: mirrors the files of ModelCheckpoint callbacks into the run.
 
-Only what has changed on disk is uploaded. Files that a callback has given up are removed from the run too.
+Only files that have changed on disk are uploaded. Files that a callback has given up are removed from the run too.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Checkpoints:
     def expect(self, callbacks: Iterable[Any]) -> None:
         """Begin with a new trainer: learn in which order the user gave its callbacks, before the first of them saves.
 
-        They own nothing of what those of another trainer have left in the run, even if they are alike.
+        They own none of the files that callbacks of another trainer have left in the run, even if they are alike.
         """
         self._owned.clear()
         for callback in callbacks:

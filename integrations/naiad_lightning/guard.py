@@ -33,7 +33,7 @@ class Logger(Protocol):
 class Silence(*classes("loggers.logger", "DummyExperiment")):  # type: ignore[misc]  # known at import, as the logger's
     """Stands for the run where nothing may be logged: takes every verb, path and value, and does nothing.
 
-    Libraries tell it by Lightning's own class for that.
+    Libraries report it by Lightning's own class for that.
     """
 
     __iter__ = None
@@ -65,7 +65,7 @@ SILENCE = Silence()
 def guarded(method: Method) -> Method:
     """Decorator that runs a method on rank 0 only and turns logging errors into warnings.
 
-    It does nothing either while Lightning only tries the validation out. One warning says what went wrong, and the
+    It does nothing either while Lightning only tries the validation out. One warning has the error, and the
     run keeps it. A run that was stopped takes nothing, and that is no trouble. A run that cannot be opened raises:
     that is a mistake in the arguments of the logger.
     """

@@ -31,7 +31,7 @@ _ticket: Path | None = None  # of this process, in a job that may be requeued
 def next_run(environment: Environment = os.environ) -> str | None:
     """Return a name for the run of the next logger; the same for the n-th logger of every process of a launch.
 
-    None where the processes cannot know each other: then only rank 0 knows the run.
+    None where the processes cannot find each other: then only rank 0 has the run.
     """
     global _runs
     if _runs is None or _runs[0] != os.getpid():
@@ -71,7 +71,7 @@ def rank_of(environment: Environment) -> int:
 def _of_job(environment: Environment) -> str | None:
     """Return a name for the one task of a job of SLURM, which it has again when the job is requeued.
 
-    The job has its id again then, and its commands come again in the same order. Equal commands of one job are told
+    The job has its id again then, and its commands come again in the same order. Equal commands of one job are kept
     apart by tickets, files in the temporary folder of the machine: the first process takes number 0. A ticket
     is free again when its process has ended without being done.
     """

@@ -54,8 +54,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         project: the project of a new run, as for `init_run`.
         name: shown beside the id.
         run: a run that is open, or a namespace of one (`run["fold1"]`), to log to instead of a new run.
-        log_model_checkpoints: upload the files that ModelCheckpoint callbacks keep: True mirrors what is kept now,
-            "all" leaves in the run also what a callback has given up, False uploads nothing.
+        log_model_checkpoints: upload the files that ModelCheckpoint callbacks keep: True mirrors the files kept now,
+            "all" leaves in the run also files that a callback has given up, False uploads nothing.
         prefix: the namespace for all that is logged; "" for none.
         log_model_summary: write the model's summary when a training begins.
         init_run_options: everything else that `init_run` takes, such as `with_id` to go on with a run, or `tags`.

@@ -25,8 +25,8 @@ class MetricLogger(Protocol):
 class Watch:
     """Logs norm, mean and standard deviation of each parameter that an optimizer changes, every so many steps.
 
-    At that moment gradients are what the optimizer has used: summed over accumulated batches and processes, unscaled,
-    clipped. Works in spawned processes too, where it begins anew when the logger arrives there.
+    At that moment gradients are those that the optimizer has used: summed over accumulated batches and processes,
+    unscaled, clipped. Works in spawned processes too, where it begins anew when the logger arrives there.
     """
 
     def __init__(self, logger: MetricLogger, model: Any, log: What, log_freq: int, bins: int) -> None:

@@ -29,7 +29,7 @@ class NaiadCallback:
     Args:
         run: a run, or a namespace of one.
         base_namespace: where to write, below that.
-        scoring: what to score each iteration by on the data it was fitted to, as scikit-learn's own ScoringMonitor
+        scoring: the metric of each iteration on the data it was fitted to, as scikit-learn's own ScoringMonitor
             takes it: "accuracy", ["r2", "neg_mean_absolute_error"], a callable. It costs a prediction each.
         max_propagation_depth: how many estimators within estimators to watch, all of them if None. Those that take no
             callback are left out, of which scikit-learn warns; 0 watches only the outermost, without a warning.

@@ -48,7 +48,7 @@ def autolog(
     Args:
         run: a run, or a namespace of one.
         base_namespace: where to write, below that.
-        log_train_metrics: let classifiers and regressors predict what they were fitted to, and log how well they do.
+        log_train_metrics: let classifiers and regressors predict their training data, and log how well they do.
         log_models: keep the fitted estimator, pickled, if it is a classifier, regressor or KMeans.
 
     >>> with autolog(run):
@@ -109,7 +109,7 @@ class Autolog:
     def _name(self, name: str) -> str:
         """Return the namespace of the next fit of such an estimator: "SVC", "SVC_2", and so on.
 
-        Only the first time the run is asked which it has already, for that may mean to read it.
+        The first call looks up which ones the run has already, for that may mean to read it.
         """
         with self._naming:
             count = self._counts.get(name, 0) + 1

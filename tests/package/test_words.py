@@ -27,13 +27,13 @@ PATTERNS = {
     "nobody": r"\b(nobody|somebody|whoever|anybody|everybody|no one|someone|anyone)\b",
 }
 CEILINGS = {
-    ("first line", "what"): 2.0,
-    ("first line", "personified"): 1.0,
-    ("first line", "nobody"): 0.5,
+    ("first line", "what"): 0.2,
+    ("first line", "personified"): 0.2,
+    ("first line", "nobody"): 0.2,
     ("first line", "long"): 52.0,
-    ("docstring", "what"): 6.5,
-    ("docstring", "personified"): 5.5,
-    ("docstring", "nobody"): 1.5,
+    ("docstring", "what"): 0.8,
+    ("docstring", "personified"): 0.5,
+    ("docstring", "nobody"): 0.2,
 }
 """Percent of all docstrings. Lower a figure when it falls, and never raise it."""
 

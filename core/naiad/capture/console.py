@@ -1,7 +1,7 @@
 """The console of this process: printed bytes of both streams, delivered to all listening runs.
 
-Capturing only watches. Python's writes go to the original stream first and are recorded in the same call; what others
-write to a regular file is read back. Only a run that asks for it with "fd" has a relay put in between (`diversion`).
+Capturing only watches. Python's writes go to the original stream first and are recorded in the same call; output of
+others to a regular file is read back. Only a run that asks for it with "fd" has a relay put in between (`diversion`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Console:
         self._shell: Any = None  # the IPython that calls before each cell
 
     def join(self, listener: Listener, relayed: Collection[int] = ()) -> None:
-        """Give the listener all that is printed from now on, of some descriptors also what a relay sees there."""
+        """Give the listener all that is printed from now on; of some descriptors also the bytes that pass a relay."""
         with self._lock:
             self._read_back()
             self._listeners[listener] = frozenset(relayed)
@@ -64,7 +64,8 @@ class Console:
     def leave(self, listener: Listener, seconds: float = DRAIN_SECONDS) -> None:
         """Give the listener all that was printed until now, and then no more.
 
-        Nothing is written for that: what Python's streams keep back comes to its place when it would have without.
+        Nothing is flushed for that: bytes in the buffers of Python's streams are written when they would have been
+            anyway.
         """
         until = clock.monotonic() + seconds
         ended: list[threading.Thread] = []
@@ -86,7 +87,7 @@ class Console:
             thread.join(max(0.0, until - clock.monotonic()))
 
     def forked(self) -> None:
-        """In a forked child: it goes on recording what Python prints here; the rest is the parent's business."""
+        """In a forked child: go on recording Python's output here; the rest belongs to the parent."""
         self._lock = threading.RLock()
         self._recording = threading.Lock()
         self._mine = _Mine()
@@ -155,7 +156,7 @@ class Console:
             listener(number, data)
 
     def _tell_python(self, number: int, data: bytes) -> None:
-        """Tell what a stream of Python has written: to whom came later, without what it had kept back until then."""
+        """Pass on the bytes that a stream of Python has written, to a late listener without those buffered before."""
         for listener in self._told:
             listener(number, self._without_earlier(listener, number, data) if self._earlier else data)
 
@@ -166,13 +167,13 @@ class Console:
         return data[size:]
 
     def _record(self) -> None:
-        """Record what was noted."""
+        """Record the noted bytes."""
         self._alone(self._record_noted)
 
     def _alone(self, action: Callable[[], object]) -> None:
         """Do it while no other thread records, but do not wait for ever: one may wait for a stream that this one holds.
 
-        A signal handler that prints leaves what it wrote to the call that it interrupts, be that recording or waiting.
+        Output of a signal handler is left to the call that it interrupts, be that recording or waiting.
         """
         mine = self._mine
         if mine.is_recording:
@@ -198,7 +199,7 @@ class Console:
                 (self._tell_python if part[1] is data else self._tell)(*part)
 
     def _read_back(self) -> None:
-        """Record what others have written to files."""
+        """Record the output of others to files."""
         self._alone(self._record_unnoted)
 
     def _record_unnoted(self) -> None:

@@ -1,7 +1,7 @@
 """The diversion, for `"fd"`: pipes and terminals led through a relay, which sees all output.
 
-Nothing is diverted before the relay has answered. From then on what is printed depends on another process, so a program
-that is killed together with all others of its container may lose its last words; that is why it has to be asked for.
+Nothing is diverted before the relay has answered. From then on output depends on another process, so a program
+that is killed together with all others of its container may lose its last lines; so this is off by default.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Diversion:
         return self._reading.end()
 
     def drain(self, until: float) -> None:
-        """Wait until everything that was printed before was told, as long as that goes on."""
+        """Wait until everything printed before has been passed on, for as long as there is progress."""
         try:
             self._ask_all(until, DRAIN_SECONDS)
         except Empty:

@@ -1,6 +1,6 @@
 """The git program: reads the commit of a run and the uncommitted changes.
 
-It is asked directly: importing GitPython takes longer (130 ms) than all the questions together (30 ms). Nothing that a
+The program is run directly: importing GitPython takes longer (130 ms) than all calls together (30 ms). Nothing that a
 repository configures is run, nothing in it is changed, and each question has an end.
 """
 

@@ -1,6 +1,6 @@
 """A regular file that is standard output or error: other programs' output is read back from it.
 
-Python's writes are known from the `Watch`, with their places. What lies between these places was written by a C library
+The `Watch` has the places of Python's writes. Bytes between these places were written by a C library
 or a child process, and is read from the file itself, so that each byte is kept once.
 """
 
@@ -29,7 +29,7 @@ class LogFile:
     """One file. `lock` is held while Python writes it, so that each write is noted with its place.
 
     Raises:
-        OSError: what the descriptor leads to is no regular file, or cannot be read, or is not open for writing.
+        OSError: the descriptor is not of a regular file, or cannot be read, or is not open for writing.
     """
 
     def __init__(self, descriptor: int, number: int) -> None:
@@ -57,7 +57,7 @@ class LogFile:
         self._looked = 0.0
 
     def follows(self, size: int, end: int, count: int) -> bool:
-        """Take in that Python wrote so many bytes up to a place; False if they do not follow what came before."""
+        """Note that Python wrote so many bytes up to a place; False if they do not follow the bytes before."""
         if end - size != self._upto or self._is_in_child:
             return False
         self._move_to(end)
@@ -65,7 +65,7 @@ class LogFile:
         return True
 
     def settle(self, number: int, data: bytes, end: int, count: int) -> Iterator[Part]:
-        """Yield what Python wrote up to a place, and before it what others wrote since the last place."""
+        """Yield Python's bytes up to a place, and before them the bytes of others since the last place."""
         start = end - len(data)
         if self._is_in_child:
             if not self._is_owner_alive():
@@ -93,7 +93,7 @@ class LogFile:
         return end
 
     def read(self, end: int) -> Iterator[Part]:
-        """Yield what others have written up to a place. The caller has settled all that was noted before it."""
+        """Yield the bytes of others up to a place. The caller has settled all that was noted before it."""
         self._upto = max(self._upto, self._furthest)
         while self._upto < end:
             data = os.pread(self._reader, min(PIECE, end - self._upto), self._upto)

@@ -76,7 +76,7 @@ class Reading:
         return self._thread
 
     def forked(self) -> None:
-        """In a forked child: the thread is not here, and what is open would tell others that the parent lives."""
+        """In a forked child: the thread does not exist here, and open descriptors would make the parent look alive."""
         for descriptor in (*self._relays, self._woken, self._wake):
             os.close(descriptor)
 

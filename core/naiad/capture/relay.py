@@ -2,10 +2,10 @@
 
 Run by path as `python -I -S relay.py NONCE`, it imports nothing of naiad. It is no thread of the program, so that a
 pipe never waits for Python's lock, so that a killed program's last words still reach the terminal, and so that
-children that outlive the program can go on printing. It ends when nobody is left who could print.
+children that outlive the program can go on printing. It ends when no process is left that could print.
 
-The program writes marks between its output, which go no further: they say in which order the two streams were
-written, or ask for an answer once all before them has passed.
+The program writes marks between its output, which go no further: they give the order in which the two streams were
+written, or request an answer once all before them has passed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ PLAIN_HOST = re.compile(r"(\[[0-9a-f:.]+\]|localhost|[^@:/?#\[\]]+\.[^@:/?#\[\]]
 def without_secrets(remote: str) -> str:
     """Return the address of a remote without its password, token or query; only the user of ssh is no secret.
 
-    All before the last `@` goes, since a password that nobody has quoted may hold any character.
+    All before the last `@` goes, since a password that is not quoted may hold any character.
 
     >>> without_secrets("https://ada:ghp_1/2@3@github.com/o/r.git?private_token=4")
     'https://github.com/o/r.git'

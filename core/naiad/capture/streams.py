@@ -7,7 +7,7 @@ A signal handler may print meanwhile, and an exception that it raises must not l
 would write the same bytes again.
 
 Objects of other kinds, as in notebooks and under pytest, are watched where text enters them, unless it goes on to a
-stream that is watched already, as it does in objects that copy what is printed to a file.
+stream that is watched already, as it does in objects that copy output to a file.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ class Watch:
             raise self.held.popleft()
 
     def kept_back(self) -> dict[int, bytes]:
-        """Return what Python's streams have not written yet, by number. It stays where it is.
+        """Return the bytes in the buffers of Python's streams, by number. They stay there.
 
-        A raw file that answers None is one that takes nothing now, and its buffer keeps what it has.
+        A raw file that returns None takes nothing now, and its buffer keeps its bytes.
         """
         found: dict[int, bytes] = {}
         for hook in [hook for hook in self._hooks if isinstance(hook, _Raw) and not hook.is_alone]:
@@ -176,7 +176,7 @@ class _Raw(_Hook):
         super().__init__(raw, "write", watch)
 
     def made(self, method: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
-        """Return a write that notes what is written, and records it unless a buffer does so when it is through."""
+        """Return a write that notes its bytes, and records them unless a buffer does so when they are through."""
         seen = watch.seen
         note = self._noting(method, watch) if self._file is None else self._noting_place(method, watch, self._file)
 
@@ -307,7 +307,7 @@ class _Text(_Hook):
 
 
 def flush(numbers: Iterable[int]) -> None:
-    """Hand over what Python's streams over some descriptors keep back, and what C code does."""
+    """Flush the buffers of Python's streams over some descriptors, and those of C code."""
     for name in [name for name, number in NUMBERS.items() if number in numbers]:
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, one whose reader is gone, a closed one
             getattr(sys, name).flush()

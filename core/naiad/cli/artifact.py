@@ -34,7 +34,7 @@ def artifact() -> None:
 def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, is_json: bool) -> None:
     """Show which files were added, removed or changed from one artifact to another.
 
-    In a pipe the columns are added, removed or changed, the file, and what of it differs.
+    In a pipe the columns are added, removed or changed, the file, and the facts of it that differ.
     """
     changes = compare(_files(store, run_a, path_a), _files(store, run_b, path_b))
     if is_json:

@@ -46,10 +46,10 @@ def docs(port: int, no_browser: bool) -> None:
 
 
 class _Pages(http.server.SimpleHTTPRequestHandler):
-    """The files of the site, to this machine only: a request for another host is refused (DNS rebinding)."""
+    """The files of the site, to this machine only: a request for another host is rejected (DNS rebinding)."""
 
     def send_head(self) -> Any:
-        """Answer a request for this machine, and refuse others."""
+        """Answer a request for this machine, and reject others."""
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
         if host not in ("127.0.0.1", "localhost"):
             self.send_error(421)

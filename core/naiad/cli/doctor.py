@@ -30,7 +30,7 @@ LITTLE = 1 << 30
 
 
 class Fact(NamedTuple):
-    """A subject, what was found, and what is wrong with it; no problem is an empty text."""
+    """A subject, the finding, and the problem with it; no problem is an empty text."""
 
     subject: str
     found: str
@@ -41,7 +41,7 @@ class Fact(NamedTuple):
 @json_option
 @click.pass_obj
 def doctor(store: Path | None, is_json: bool) -> None:
-    r"""Report the installation, the store and its disk, and what is wrong with them.
+    r"""Report the installation, the store and its disk, and their problems.
 
     The exit code is 1 if there is a problem. In a pipe the columns are subject, finding and problem.
 

@@ -20,7 +20,7 @@ from naiad.storage.local.gc import collect
 def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
     """Delete stored files that no run refers to, and print how much space is freed.
 
-    What was used in the last ten minutes stays. In a pipe the columns are name and bytes.
+    Content used in the last ten minutes stays. In a pipe the columns are name and bytes.
     """
     removed = collect(existing_folder(store).layout, is_dry=is_dry)
     if is_json:

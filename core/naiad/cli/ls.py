@@ -60,8 +60,8 @@ def ls(
     the state.
 
     A run that is written on another machine or in a container is "running" while its last sign of life is less than a
-    minute old by the clock of the file system, and "unknown since" then. If you know that its writer is gone, say so
-    with: naiad repair RUN --take-over
+    minute old by the clock of the file system, and "unknown since" then. If you are sure that its writer is gone,
+    declare it with: naiad repair RUN --take-over
     """
     kind = BY_FOLDER[what]
     catalog = existing_store(store).catalog()

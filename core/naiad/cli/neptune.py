@@ -1,4 +1,4 @@
-"""`naiad neptune`: run a program that says `import neptune`."""
+"""`naiad neptune`: run a program with an `import neptune`."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class OpenRun:
         """Return the parsed path of a field, and its kind.
 
         Raises:
-            MissingField: nothing is stored there; the message names what is near.
-            WrongVerb: what is stored there is of none of these kinds.
+            MissingField: nothing is stored there; the message names similar paths.
+            WrongVerb: the field there is of none of these kinds.
         """
         parsed, found = parse(path), self.reader.kinds()
         kind = found.get(parsed)

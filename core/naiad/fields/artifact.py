@@ -26,7 +26,7 @@ Manifest = list[tuple[str, str, int, int, str, str]]
 
 
 class Artifact(Field):
-    """A version of a data set, a model or other files, by the hash of what is known of them."""
+    """A version of a data set, a model or other files, by the hash of their facts."""
 
     kind = ArtifactValue.kind
     _planned: Sequence[TrackedFile] = ()  # those of the change that was planned last
@@ -80,7 +80,7 @@ class Artifact(Field):
             progress_bar: False for none, or a class of your own.
 
         Raises:
-            OriginalMissing, OriginalChanged: a file is not any more what was tracked.
+            OriginalMissing, OriginalChanged: a file differs from the tracked one.
         """
         files = self._files(self._version())
         folder = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))

@@ -16,7 +16,7 @@ LONGEST = 16_384  # characters, with limits="neptune"
 
 
 class Atom(Field, Generic[T]):
-    """One value. What comes later must fit the kind that the first value chose, without losing anything."""
+    """One value. Later values must fit the kind that the first value chose, without loss."""
 
     remedy = "Replace its value with run[{path!r}] = ..., or append to another path."
 
@@ -89,7 +89,7 @@ class String(Atom[str]):
     _holds_none: bool | None = None  # None: this process has not written it
 
     def forget(self) -> None:
-        """Drop what is known of the value."""
+        """Drop the remembered value."""
         super().forget()
         self._holds_none = None
 
@@ -135,7 +135,7 @@ class String(Atom[str]):
 
 
 class Datetime(Atom[datetime]):
-    """A moment, kept to the microsecond and fetched in UTC. What is given without a time zone is local time."""
+    """A moment, kept to the microsecond and fetched in UTC. A time without a time zone is local time."""
 
     kind = types.Datetime.kind
 

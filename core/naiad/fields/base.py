@@ -57,7 +57,7 @@ class FieldSession(Protocol):
 
     @property
     def reader(self) -> RunReader:
-        """The only door to what is stored."""
+        """The only access to stored data."""
 
     def transact(self, plan: Callable[[Planner], object], wait: bool = False, content: Iterable[str] = ()) -> None:
         """Write the changes that one verb plans, all or none; drop ingested content that they do not name."""
@@ -203,7 +203,7 @@ class Field(Source):
         return stored
 
     def content(self) -> object:
-        """Return what is stored, in a form that `plan_assign` of the same kind accepts: how fields are copied."""
+        """Return the stored value in a form that `plan_assign` of the same kind accepts: how fields are copied."""
         self.refuse("copy")
 
 

@@ -18,7 +18,7 @@ from naiad.typing import ProgressBarType
 
 
 class StoredFile(FileValue):
-    """A file of some run, to be read or handed to another field; its bytes are read when they are asked for."""
+    """A file of some run, to be read or handed to another field; its bytes are read on demand."""
 
     def __init__(self, reader: RunReader, file: FileRef) -> None:
         super().__init__(content=b"", extension=file.extension)
@@ -128,7 +128,7 @@ def as_file(value: object, **options: Any) -> FileValue | FileRef:
 
     Raises:
         NaiadTypeError, NaiadValueError: no file can be made of it.
-        InvalidArgument: options were given for what is a file already.
+        InvalidArgument: options were given for a value that is a file already.
     """
     if options and isinstance(value, FileRef | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
         raise InvalidArgument(

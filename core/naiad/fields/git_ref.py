@@ -15,12 +15,12 @@ from naiad.storage.base import Change
 
 
 class GitRef(Field):
-    """What is known of the git repository at the start of a run. It is written at `source_code/git`."""
+    """The git repository at the start of a run. It is written at `source_code/git`."""
 
     kind = GitRefValue.kind
 
     def assign(self, value: object, *, wait: bool = False) -> None:
-        """Replace what is known."""
+        """Replace the stored facts."""
         self.write(wait, self.plan_assign, value)
 
     @current
@@ -33,12 +33,12 @@ class GitRef(Field):
 
     @classmethod
     def summary(cls, stored: str) -> str:
-        """Return commit and branch of what is stored."""
+        """Return commit and branch of the stored facts."""
         commit = read_facts(stored, GitRefValue)
         return f"{commit.commit_id or ''}  {commit.branch or ''}".strip()
 
     def content(self) -> GitRefValue:
-        """Return what is known, for a copy of it."""
+        """Return the stored facts, for a copy of them."""
         return self.fetch()
 
     def plan_assign(self, value: object) -> Change:

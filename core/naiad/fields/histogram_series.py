@@ -60,7 +60,7 @@ class HistogramSeries(Series):
     def plan_extend(
         self, values: Iterable[object], steps: object, timestamps: object, *, fresh: bool = False
     ) -> Change:
-        """Check histograms and return the change that adds them; `fresh` removes what is there."""
+        """Check histograms and return the change that adds them; `fresh` removes the existing ones."""
         texts = [self._text(value) for value in values]
         places = self.steps(steps, len(texts))
         times = self.times(timestamps, len(texts))

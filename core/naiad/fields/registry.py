@@ -42,7 +42,7 @@ def field_class(kind: str) -> type[Field]:
     """Return the class of a kind.
 
     Raises:
-        NewerFormat: a later release wrote a kind this one does not know.
+        NewerFormat: a later release wrote a kind that this one lacks.
     """
     try:
         return FIELDS[kind]

@@ -3,7 +3,7 @@
 The reference's rule for names: the folder that all matches share is the root, if it is a file then its folder, and if
 it lies below the working directory then that. Each call has its own root.
 
-A link is followed if what it leads to is inside the root that was given: the folder named, or the part of a glob before
+A link is followed if its target is inside the root that was given: the folder named, or the part of a glob before
 its first wildcard. A path named outright may be a link to anywhere. A folder is entered through links only once.
 """
 
@@ -42,7 +42,7 @@ def expand(
 
     Args:
         patterns: paths of files and folders, and globs with `*`, `?`, `[...]` and recursive `**`; `~` is the home.
-        excluding: a folder whose content is left out silently: the store, which may lie inside what is uploaded.
+        excluding: a folder whose content is left out silently: the store, which may lie inside an uploaded folder.
     """
     given = [patterns] if isinstance(patterns, str | os.PathLike) else patterns
     texts = [os.fspath(one) for one in given]

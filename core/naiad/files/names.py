@@ -1,7 +1,7 @@
 """Names of files that come from data, and the paths they get on the way out.
 
 A name is kept exactly as it was given and means nothing until a file has to be made. Only then it becomes a path, and
-whatever it says, that path is below the folder that the user named: `safe_join` is the one way from names to paths.
+that path is always below the folder that the user named: `safe_join` is the one way from names to paths.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def folders(names: Iterable[str]) -> list[str]:
 def safe_name(name: str, *, on_windows: bool = ON_WINDOWS) -> str:
     r"""A relative path that is nothing but one: no `..`, no root, no NUL, no part the system takes for something else.
 
-    A harmless name stays what it is.
+    A harmless name stays unchanged.
 
     >>> safe_name("../../etc/pass\nwd")
     'etc/pass_wd'

@@ -1,6 +1,6 @@
 """Files behind URLs: `s3://`, `gs://` and every other scheme of fsspec.
 
-Where a storage tells a hash of what it holds (the ETag of S3, the MD5 of Google's), that is believed and nothing is
+Where a storage reports a hash of its content (the ETag of S3, the MD5 of Google's), that is used and nothing is
 read to track a file. Anywhere else the content is read and hashed.
 """
 

@@ -72,7 +72,7 @@ def driver_for(location: str) -> ArtifactDriver:
 def download(files: Iterable[TrackedFile], destination: Path, progress: Progress = quiet) -> list[Path]:
     """Copy the originals of tracked files below a folder, which is made if need be; where each of them went.
 
-    They are copies, not links as with Neptune: what lies there stays what was tracked, whatever becomes of the
+    They are copies, not links as with Neptune: the files there keep the tracked bytes, even if others change the
     originals. Names from the artifact are made safe, so nothing is written outside the folder.
 
     Raises:

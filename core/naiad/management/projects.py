@@ -23,7 +23,7 @@ def store_folder(store: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder in which a program keeps its runs, which need not exist yet.
 
     Args:
-        store: what the program gives as `store=`; else NAIAD_STORE, else the nearest `.naiad` here or above, else a
+        store: the program's `store=`; else NAIAD_STORE, else the nearest `.naiad` here or above, else a
             new one.
     """
     return folder(store)
@@ -54,7 +54,7 @@ def create_project(
 
     Args:
         name: "digits" or "workspace/digits".
-        key: what the ids of its runs begin with: 1 to 10 capital letters and digits; else made from the name.
+        key: the prefix of the ids of its runs: 1 to 10 capital letters and digits; else made from the name.
         workspace: stands before the name.
         visibility: kept as `sys/visibility`; who may see a folder is the business of the file system.
         description: kept as `sys/description`.

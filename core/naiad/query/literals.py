@@ -61,7 +61,7 @@ class Problem(Exception):
 
 
 class Reading(NamedTuple):
-    """A value without a type, read: the form of it, and what the fields of that form are compared with."""
+    """A value without a type, parsed: its form, and the value that fields of that form are compared with."""
 
     form: Compared
     value: float | int | str
@@ -96,9 +96,9 @@ def value_of(kind: str, sign: Token, token: Token) -> float | int | str:
 
 
 def readings(sign: Token, token: Token) -> list[Reading]:
-    """Return what a value without a type can be: one of true and false, a number, a moment, else a text.
+    """Return the meaning of a value without a type: one of true and false, a number, a moment, else a text.
 
-    What stands in quotes is a text, and a moment too if it is written like one.
+    A quoted value is a text, and a moment too if it is written like one.
     """
     text = _content(token)
     forms: tuple[Compared, ...] = ("moment", "text") if token.quoted else ("boolean", "number", "moment", "text")

@@ -116,7 +116,7 @@ def _one(clause: Node) -> Node:
 
 
 class _Scanner:
-    """A place in a query. Each method takes what is there, if it is what was asked for, and moves on."""
+    """A place in a query. Each method takes the next token if it is of the given kind, and moves on."""
 
     def __init__(self, query: str) -> None:
         self.query = query
@@ -165,7 +165,7 @@ class _Scanner:
 
 @dataclass
 class _Bracket:
-    """What is known of the inside of a bracket: terms before the last OR, terms since, whether NOT stands before it."""
+    """The state inside a bracket: terms before the last OR, terms since, whether NOT stands before it."""
 
     negated: bool = False
     alternatives: list[Node] = field(default_factory=list)

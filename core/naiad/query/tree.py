@@ -103,7 +103,7 @@ def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
 
 
 def clauses(node: Node) -> Iterator[Leaf | AnyKind]:
-    """Yield the clauses of a tree as a user wrote them: one without a type is one, whatever it can mean."""
+    """Yield the clauses of a tree as a user wrote them: one without a type counts once."""
     waiting: list[Node] = [node]
     while waiting:
         found = waiting.pop()

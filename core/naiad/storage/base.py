@@ -194,8 +194,8 @@ class Shadowed(NamedTuple):
 class RunWriter(Protocol):
     """One process writing one run.
 
-    What a method has accepted survives the end of the process, also by `kill -9`. Trouble of the disk is warned about
-    once and counted, and the data waits in memory; only `wait` raises it, or every method if `is_raising`. After
+    Data that a method has accepted survives the end of the process, also by `kill -9`. Trouble of the disk is warned
+    about once and counted, and the data waits in memory; only `wait` raises it, or every method if `is_raising`. After
     `stop` each method that writes raises InactiveContainer.
     """
 
@@ -281,7 +281,7 @@ class RunReader(Protocol):
 
     A call sees everything that was accepted by a writer before it began, and each change whole or not at all. Reading
     changes nothing in the run. Methods that take the path of a field raise MissingField if nothing is stored there,
-    FieldConflict if a field of another kind is, and DamagedData if what is stored is not what was written. Paths of
+    FieldConflict if a field of another kind is, and DamagedData if stored bytes differ from those written. Paths of
     `naiad.kinds.DERIVED` are fields like others.
     """
 
@@ -564,9 +564,9 @@ class Catalog(Protocol):
         """Find containers as `search` does, and return the cells of some columns, column by column.
 
         Args:
-            kind: what is looked for.
+            kind: the kind of containers to find.
             project: only in this project.
-            condition: what has to hold.
+            condition: the condition that they meet.
             sort: columns to sort by, the first counts most, and whether each is ascending; by default the newest first.
             limit: at most so many.
             offset: leave out so many before them.
@@ -664,7 +664,7 @@ class Store(Protocol):
         """Return the container with this id or uid, of this kind or any.
 
         Raises:
-            ContainerNotFound: there is none; it is the error of the kind asked for, and names ids that look alike.
+            ContainerNotFound: there is none; it is the error of the given kind, and names ids that look alike.
         """
 
     def find_project(self, project: str) -> RunId | None:

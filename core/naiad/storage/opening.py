@@ -1,4 +1,4 @@
-"""Opening a store: the one place that knows which back ends there are."""
+"""Opening a store: the one place that names the back ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def locate(place: Place = None, start: Path | None = None) -> Store:
         start: the folder that counts as here; the working directory if None.
 
     Raises:
-        NotPermitted: the nearest one was put by another user into a folder where everybody may put things.
+        NotPermitted: the nearest one was put by another user into a folder that every user may write.
     """
     return local.Store.locate(place, start) if place is None or isinstance(place, str | os.PathLike) else place
 

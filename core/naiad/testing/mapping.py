@@ -31,8 +31,8 @@ def check_mapping(
         check_mapping(INTEGRATION, run, when={"log_on_batch"}, besides={"data/version", "plots/*"})
 
     Args:
-        integration: what the framework is connected by.
-        run: what a small but real training has written; a run, stopped ones opened again, or a reader.
+        integration: the integration of the framework.
+        run: the result of a small but real training; a run, stopped ones opened again, or a reader.
         base: the namespace the adapter was given, if not the integration's own.
         when: the options and occasions there were, of those that rows name; all other rows must be empty.
         besides: paths that the test itself has written, or patterns of them: `*` stands for anything, and a template

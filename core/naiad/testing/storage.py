@@ -212,7 +212,7 @@ class StoreTests:
         assert (reader.count(SERIES), reader.last(SERIES)) == (4, (2, 0.25, 12_001))
 
     def test_slot_takes_points_or_sends_them_to_the_writer(self, run: tuple[RunReader, RunWriter]) -> None:
-        """A record that is packed is a point; a slot may also refuse every one."""
+        """A record that is packed is a point; a slot may also take none."""
         reader, writer = run
         number = new_series(writer)
         reserve, page = writer.point_log.slot
@@ -399,7 +399,7 @@ class StoreTests:
         second.stop()
 
     def test_lost_points_are_counted(self, run: tuple[RunReader, RunWriter]) -> None:
-        """A run that lacks something says so."""
+        """A run that lacks something is incomplete."""
         reader, writer = run
         assert reader.is_incomplete() == 0
         writer.count_lost()
@@ -581,7 +581,7 @@ class StoreTests:
         assert catalog.search(RUN, "elsewhere", None).rows == []
 
     def test_search_without_types_and_fields_that_cannot_match(self, store: Store) -> None:
-        """A clause without a type matches each kind that it can; what cannot match is told, and raises nothing."""
+        """A clause without a type matches each kind that it can; one that cannot match is reported and never raises."""
         values: tuple[Plain, ...] = (0.1, 3, "x")
         for value in values:
             _run, writer = begin(store)

@@ -68,7 +68,7 @@ class Blobs:
 
         Raises:
             FileNotFound, UnsupportedFile, UnreadableFile: it is no file that can be read.
-            OSError: the disk refuses; nothing is left behind.
+            OSError: the disk reports an error; nothing is left behind.
         """
         fd = open_file(source)
         try:
@@ -85,7 +85,7 @@ class Blobs:
         """Take in bytes.
 
         Raises:
-            OSError: the disk refuses; nothing is left behind.
+            OSError: the disk reports an error; nothing is left behind.
         """
         view = memoryview(content).cast("B")
         if view.nbytes < INLINE:
@@ -98,7 +98,7 @@ class Blobs:
         """Copy the rest of a binary stream into the store.
 
         Raises:
-            OSError: the disk refuses; nothing is left behind.
+            OSError: the disk reports an error; nothing is left behind.
         """
         first = _read_up_to(stream, INLINE)
         if len(first) < INLINE:
@@ -117,7 +117,7 @@ class Blobs:
         """Name and descriptor of a new incoming file, which goes again if the block raises.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         name = f"{writer}.{os.urandom(8).hex()}"
         path = self.path(name)
@@ -142,7 +142,7 @@ class Blobs:
 
         Raises:
             DamagedData: there is no incoming file of this name.
-            OSError: the disk refuses; nothing has changed.
+            OSError: the disk reports an error; nothing has changed.
         """
         return self.settle_all([name], report)[name]
 
@@ -151,7 +151,7 @@ class Blobs:
 
         Raises:
             DamagedData: there is no incoming file of one of the names.
-            OSError: the disk refuses; settling again later begins where this ended.
+            OSError: the disk reports an error; settling again later begins where this ended.
         """
         found = {name: self._settle(name, report) for name in names}
         for folder in sorted({self.path(blob.sha256).parent for blob in found.values()}):
@@ -231,7 +231,7 @@ class Blobs:
         """Content as a whole, checked.
 
         Raises:
-            DamagedData: it is missing or not what was stored.
+            DamagedData: it is missing, or its bytes differ from those stored.
         """
         with self.open(name) as stream:
             self._check(name, stream.fileno())
@@ -241,7 +241,7 @@ class Blobs:
         """Read a blob and compare it with its name.
 
         Raises:
-            DamagedData: it is missing or not what was stored.
+            DamagedData: it is missing, or its bytes differ from those stored.
         """
         with self.open(sha256) as stream:
             self._check(sha256, stream.fileno(), report)
@@ -252,7 +252,7 @@ class Blobs:
         Names that come from data go through `names.safe_join` first.
 
         Raises:
-            DamagedData: the content is missing or not what was stored.
+            DamagedData: the content is missing, or differs from the stored bytes.
             OSError: the destination cannot be written.
         """
         with self.open(name) as stream, replacing(destination) as target:

@@ -1,9 +1,9 @@
 """The catalog: a table of all runs of a store, with the value of every atom and the last one of every series.
 
 It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, made anew when
-it is damaged (see `catalog_file`), and kept in memory where the store cannot be written. What is written to a run later
-is found by its mark (`changed/<uid>`). What was copied in, copied over or removed is found by looking: on each read at
-what has no seal, now and then at every folder.
+it is damaged (see `catalog_file`), and kept in memory where the store cannot be written. A run that is written later
+is found by its mark (`changed/<uid>`). A folder that was copied in, copied over or removed is found by looking: each
+read looks at runs without a seal, and now and then at every folder.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _looked: dict[Path, float] = {}
 
 
 class MadeAnew(Exception):
-    """The catalog was made anew between two transactions, so what was read into it is to be read again."""
+    """The catalog was made anew between two transactions, so everything is to be read into it again."""
 
 
 class _Own(threading.local):

@@ -6,7 +6,7 @@
     reader:   shared lock ---- does the sum fit? ---- read
     writer:   exclusive lock - does the sum fit? ---- empty the sum - transaction - write the sum
 
-A file with an empty sum had its writer killed: SQLite rolls back what was not committed, and everything is checked
+A file with an empty sum had its writer killed: SQLite rolls back an open transaction, and everything is checked
 once. A file that its sum does not fit is damaged, and is made anew. The sum of a large file has no crc32: there each
 row has its own, and the rest is checked once a day.
 """
@@ -50,7 +50,7 @@ _proven: dict[Path, tuple[tuple[object, ...], float]] = {}
 
 
 class Sum(NamedTuple):
-    """What the catalog was when it was changed last; `crc` is -1 of a large file."""
+    """The size and crc of the catalog after its last change; `crc` is -1 of a large file."""
 
     format: int
     size: int
@@ -184,7 +184,7 @@ class CatalogFile:
         return stat.S_ISREG(os.lstat(self.path).st_mode) and _fits(self.path, known)
 
     def _mend(self, lock: int) -> None:
-        """Make a file out of what is there that can be relied on: as it is if nothing is wrong, else a new one."""
+        """Make a sound file out of the existing one: as it is if nothing is wrong, else a new one."""
         known = _read_sum(lock)
         if known.size and known.format == FORMAT and self._is_file() and self._fits(known):
             self._remove(*BESIDE)
@@ -220,7 +220,7 @@ class CatalogFile:
             return [str(getattr(error, "orig", error))]
 
     def _check_now_and_then(self) -> None:
-        """Check a copy of a large file in all respects, so that nobody waits for it."""
+        """Check a copy of a large file in all respects, so that no process waits for it."""
         with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="naiad-") as folder:
             lock = self._lock(fcntl.LOCK_EX)
             try:
@@ -315,7 +315,7 @@ def _read_sum(lock: int) -> Sum:
 
 
 def _parse(text: bytes) -> Sum:
-    """The sum that a text says; one without a size if it says none."""
+    """Parse the sum in a text; one without a size if there is none."""
     try:
         return Sum(*map(int, text.split()))
     except (TypeError, ValueError):

@@ -43,7 +43,7 @@ def read_stored(reader: Reader, file: FileRef) -> bytes:
     """The bytes of a file, checked.
 
     Raises:
-        DamagedData: they are missing or not what was stored.
+        DamagedData: they are missing, or differ from those stored.
     """
     if file.content is not None:
         return file.content
@@ -58,7 +58,7 @@ def open_stored(reader: Reader, file: FileRef, *, is_checked: bool = False) -> B
     Args:
         reader: of the run that has it.
         file: the file.
-        is_checked: it is read from begin to end, and what turns out not to be what was stored raises there.
+        is_checked: it is read from begin to end, and bytes that differ from those stored raise there.
 
     Raises:
         DamagedData: they are missing.
@@ -73,7 +73,7 @@ def copy_to(reader: Reader, file: FileRef, destination: Path, report: Report = n
     """Write these bytes to a file, checked and atomically, replacing an existing one.
 
     Raises:
-        DamagedData: they are missing or not what was stored.
+        DamagedData: they are missing, or differ from those stored.
         OSError: the destination cannot be written.
     """
     if file.content is None and file.start is None:
@@ -98,7 +98,7 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
     """Every file that a run keeps, with the path of its field; of an artifact the list of its files.
 
     Raises:
-        DamagedData: what a field keeps cannot be told.
+        DamagedData: the references of a field cannot be read.
     """
     for path, texts in _texts(reader):
         for text in texts:

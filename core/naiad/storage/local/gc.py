@@ -5,10 +5,10 @@
     naiad gc                              a writer
     1 list the files below blobs/         copy content in, renew the time of content that it reuses
     2 list living writers of each run,    write an op that names the content
-      then what the run refers to
-    3 remove what neither 2 names nor     .
-      a living writer took in, and what
-      was old when 1 listed it
+      then the references of the run
+    3 remove old content of 1 that        .
+      neither 2 names nor a living
+      writer took in
 
 Content that comes in after 1 is not in the list. Content that is reused after 1 has a new time, which 3 looks at again.
 Content that was listed, and whose op is still on its way at 2, is recent or belongs to a living writer.
@@ -81,11 +81,11 @@ def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = Fals
 
     Args:
         layout: of the store; trashed runs count as runs.
-        grace: what was used in the last so many seconds stays.
+        grace: content used in the last so many seconds stays.
         is_dry: remove nothing.
 
     Raises:
-        DamagedData: what some run refers to cannot be told, so nothing was removed.
+        DamagedData: the references of some run cannot be read, so nothing was removed.
     """
     blobs = Blobs(layout.root / "blobs")
     found = census(blobs)
@@ -121,7 +121,7 @@ def sweep(
 ) -> list[StoredFile]:
     """Remove unreferenced files, and return them.
 
-    What was made, settled or renewed since shortly before the census stays, whatever `referenced` says; so does a blob
+    Content made, settled or renewed since shortly before the census stays, even if not in `referenced`; so does a blob
     whose incoming name is still in use, because the op that has the sha256 may not be written yet.
 
     Args:
@@ -165,7 +165,7 @@ def refuse_written(folder: RunDirectory, name: str) -> None:
 
 
 def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -> None:
-    """Remove a container that nobody writes. What was uploaded to it is freed with the blobs that no other one needs.
+    """Remove a container that no process writes. `collect` frees its uploads that no other container needs.
 
     A purge that is killed leaves the container as it was, or nothing but a hidden folder that `remove_purged` removes.
 
@@ -193,7 +193,7 @@ def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -
 
 
 def remove_purged(layout: Layout) -> None:
-    """Remove what purges have left that were killed.
+    """Remove the remains of purges that were killed.
 
     Raises:
         StoreNotWritable: the store cannot be changed.

@@ -138,7 +138,7 @@ class Register:
         """Uid and id of the run that has a custom id in a project.
 
         Raises:
-            DamagedData: the file that says so is damaged.
+            DamagedData: the file of the id is damaged.
         """
         place = self._custom_place(project, custom_run_id)
         try:
@@ -190,7 +190,7 @@ def _hint(folder: Path) -> int:
 
 
 def read_ticket(text: str) -> tuple[str, str] | None:
-    """Uid and id that the file of a custom id says; None if it is damaged."""
+    """Return uid and id from the file of a custom id; None if it is damaged."""
     try:
         ticket = json.loads(text)
         uid, name = ticket["uid"], ticket["id"]
@@ -212,7 +212,7 @@ def _owner(place: Path) -> str:
 
 
 def _readable(place: Path) -> str | None:
-    """What a file says; None if it has gone meanwhile, is damaged, or this user may not read it."""
+    """Return the text of a file; None if it has gone meanwhile, is damaged, or this user may not read it."""
     try:
         return read_created(place)
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnicodeDecodeError):
@@ -236,7 +236,7 @@ def sync_names() -> None:
     """Sync the names this process has created, so that a power cut cannot take a run's id.
 
     Raises:
-        OSError: the disk refuses; it is tried again next time.
+        OSError: the disk reports an error; it is tried again next time.
     """
     paths = list(_unsynced)
     folders = dict.fromkeys(path.parent for path in paths)
@@ -306,7 +306,7 @@ def refusals(root: Path) -> Iterator[None]:
 def duplicate_uids(catalog: Path, name: str) -> list[str]:
     """Return the uids with this `sys/id` in the catalog as it was last read.
 
-    Opening a run asks this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
+    Opening a run calls this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
     """
     if not catalog.is_file():
         return []

@@ -1,8 +1,8 @@
 """The intake of a writer: content on its way into the store.
 
-Content is copied in the caller's thread, so that what is kept is that of the moment of the call. Hashing it and putting
+Content is copied in the caller's thread, so that it is the content at the moment of the call. Hashing it and putting
 it into its place follows in a thread of its own, which lives only while there is something to do: points are synced
-once a second whatever the size of a file.
+once a second even while a large file is hashed.
 
     caller                          thread "naiad files"             killed here: the next writer or gc finds
     copy to incoming, as "w.1"                                       a copy that no op names: it may go
@@ -44,7 +44,7 @@ class Ingest:
     Args:
         blobs: those of its store.
         log: writes where content is now, and returns whether the names under which it came in may be given up.
-        warn: says that the disk refuses.
+        warn: called when the disk reports an error.
     """
 
     def __init__(self, blobs: Blobs, log: Log, warn: Callable[[OSError], object]) -> None:
@@ -135,7 +135,7 @@ class Ingest:
         """Return when all that was taken in is in its place and on the disk itself.
 
         Raises:
-            OSError: the disk refuses, or content is missing; the latter is said once.
+            OSError: the disk reports an error, or content is missing; the latter is raised once.
         """
         self.settle(())  # once more what was refused before
         with self._changed:

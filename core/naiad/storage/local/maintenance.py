@@ -1,8 +1,8 @@
 """Maintenance of a run: selecting files to fold, folding them, and sealing.
 
-A journal file belongs to this process, to another writer that may still write it, or to nobody: its writer stopped in
-order, or is proven dead. What belongs to nobody is folded and removed by the next writer. Of another's file is only
-folded what is there: the file stays, and the index says how far it was read, so that each point is folded once.
+A journal file belongs to this process, to another writer that may still write it, or to no process: its writer stopped
+in order, or is proven dead. Files without a process are folded and removed by the next writer. Of another's file only
+the present bytes are folded: the file stays, and the index has how far it was read, so that each point is folded once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Maintenance:
         """Fold this process's journal and those of the dead.
 
         Raises:
-            OSError: the disk or the index refuses; nothing was changed.
+            OSError: the disk or the index reports an error; nothing was changed.
         """
         with holding_forks():
             from naiad.storage.local.index.fold import Fold, Source
@@ -115,7 +115,7 @@ class Maintenance:
         """Return the folded position of each journal file, and whether it is complete.
 
         Raises:
-            OSError: the index refuses.
+            OSError: the index reports an error.
         """
         if not self._folder.index.exists():
             return {}
@@ -157,12 +157,12 @@ class Maintenance:
         """Fold the journal and seal the run, unless another process still writes it.
 
         `let_go` gives up this process's own lease. That happens under the lock: of several writers that stop at once,
-        the one that comes last sees nobody else and seals. It comes after the seal, so that the lease of who is killed
-        before tells that nobody has removed a seal.
+        the one that comes last sees no other and seals. It comes after the seal, so that the lease of a writer killed
+        before shows that no seal was removed.
 
         Raises:
-            OSError: the disk or the index refuses; everything is still in the journal.
-            DamagedData: what would be sealed is not what was written.
+            OSError: the disk or the index reports an error; everything is still in the journal.
+            DamagedData: the files to seal differ from those written.
         """
         with self._folder.lock(max(0.1, until - clock.monotonic())):
             self._finish(journal, until)
@@ -250,9 +250,9 @@ class Maintenance:
 def _pieces(
     sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]]
 ) -> Iterator[list[Source[JournalFile]]]:
-    """Parts of what there is to fold: ops files first, and points last, when all that says what they mean is known.
+    """Parts of the files to fold: ops files first, and points last, when all ops that define their numbers are read.
 
-    In which parts files are folded makes no difference to what is shown.
+    The parts in which files are folded make no difference to readers.
     """
     piece: list[Source[JournalFile]] = []
     size = 0

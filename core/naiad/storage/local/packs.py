@@ -1,6 +1,6 @@
 """Packs: many small files taken in as one, so that ten thousand of them cost a few files and one sync each.
 
-A pack is content like any other: it comes in, is settled and becomes a blob. What was put into it is a slice of it.
+A pack is content like any other: it comes in, is settled and becomes a blob. A file in it is a slice of it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def take_all(
 
     Raises:
         FileNotFound, UnsupportedFile, UnreadableFile: one is no file that can be read; nothing was taken in.
-        OSError: the disk refuses; nothing was taken in.
+        OSError: the disk reports an error; nothing was taken in.
     """
     taken: list[Taken] = []
     small: list[int] = []
@@ -91,7 +91,7 @@ def read_slice(blobs: Blobs, part: Slice) -> bytes:
     """The content of one file in a pack, checked; the rest of the pack is not read.
 
     Raises:
-        DamagedData: it is missing or not what was stored.
+        DamagedData: it is missing, or its bytes differ from those stored.
     """
     with blobs.open(part.pack) as stream:
         stream.seek(part.start)

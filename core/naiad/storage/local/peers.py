@@ -1,6 +1,6 @@
 """Peer watcher: detects writes of other processes to a run, before each new field.
 
-Where nobody else is, the answer costs one look at the time of the journal folder, and that at most once a millisecond.
+Where no other writer is, a call costs one look at the time of the journal folder, and that at most once a millisecond.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Stamp = tuple[int, dict[str, int]]
 class PeerWatcher:
     """The ops files of other writers, as they were when this process last looked.
 
-    A new field always makes one of them longer. They vanish when they are folded: others say so by files of their own,
-    and this process knows how often it has folded.
+    A new field always makes one of them longer. They vanish when they are folded: by others, which add files of their
+    own, or by this process, which counts its folds.
     """
 
     def __init__(self, folder: RunDirectory, *, are_expected: bool) -> None:

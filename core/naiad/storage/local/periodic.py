@@ -13,7 +13,7 @@ from naiad import clock
 class PeriodicThread:
     """One such thread. It calls `go` every few seconds, at once when it is woken, and at its end `leave`.
 
-    Nobody waits for it for ever: to one that is `hand_over`ed to, `leave` says that it has to finish by itself.
+    No caller waits for it for ever: after `hand_over`, the thread finishes by itself, by `leave(is_late=True)`.
     """
 
     def __init__(self, seconds: float, go: Callable[[], object], leave: Callable[[bool], object]) -> None:

@@ -86,7 +86,7 @@ class Reader:
             return {**kinds, **DERIVED}
 
     def shadowed(self) -> list[Shadowed]:
-        """Fields that are kept but not shown: two processes defined what cannot be side by side, these the later."""
+        """Fields that are kept but not shown: two processes defined conflicting fields, these the later."""
         with self._view.current() as projection:
             return projection.shadowed()
 
@@ -158,7 +158,7 @@ class Reader:
         """The content of a stored file, checked.
 
         Raises:
-            DamagedData: it is missing or not what was stored.
+            DamagedData: it is missing, or its bytes differ from those stored.
         """
         return files.read_stored(self, file)
 
@@ -174,7 +174,7 @@ class Reader:
         """Make a file with the content of a stored one, checked. It appears whole or not at all.
 
         Raises:
-            DamagedData: the content is missing or not what was stored.
+            DamagedData: the content is missing, or differs from the stored bytes.
             OSError: the destination cannot be written.
         """
         files.copy_to(self, file, destination, report)
@@ -201,7 +201,7 @@ class Reader:
     def candidates(self) -> dict[str, Liveness]:
         """Return the writers that may write the run again unless they are dead.
 
-        Either no op says that they ended, or they were only declared dead. Of a run that is too damaged for their ops
+        Either no op records their end, or they were only declared dead. Of a run that is too damaged for their ops
         to be read, those with a lease.
         """
         with warnings.catch_warnings():
@@ -401,7 +401,7 @@ class Reader:
         return state, chunks, shares, self._view.tail_of(state), self._view.damage
 
     def _facts(self, state: FieldState) -> Series:
-        """What the index knows of a series, and the tail with it."""
+        """The facts of a series in the index, and the tail with it."""
         if state.kind == POINTS:
             parts = self._view.tail_of(state)
             if not parts:
@@ -421,7 +421,7 @@ class Reader:
 
 
 class BlankProject(Reader):
-    """A project to which nothing was written: it has what follows from its name."""
+    """A project to which nothing was written: its fields follow from its name."""
 
     def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
         super().__init__(folder)

@@ -2,7 +2,7 @@
 
 .naiad/format              version of the layout
 .naiad/runs/<uid>/         one run; likewise models/, versions/ and projects/
-.naiad/ids/<KEY>/<n>       the uid of run KEY-n; made exclusively, which is what takes the id. More in register.py
+.naiad/ids/<KEY>/<n>       the uid of run KEY-n; created exclusively, which takes the id. More in ids.py
 .naiad/keys/<KEY>          the project that has this key
 .naiad/custom/<sha256>     the run that a custom_run_id of a project means
 .naiad/changed/<uid>       the catalog has to look at this run again
@@ -84,11 +84,11 @@ class Store:
         """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
 
         Args:
-            store: what the program names.
-            start: what counts as here; the working directory if None.
+            store: the place that the program names.
+            start: the folder to start from; the working directory if None.
 
         Raises:
-            NotPermitted: the nearest one was put by another user into a folder where everybody may put things.
+            NotPermitted: the nearest one was put by another user into a folder that every user may write.
             StorageError: no folder can have the name given.
         """
         named = store or setting("STORE")
@@ -119,7 +119,7 @@ class Store:
         """Whether the store has its format file; False for a folder that is not initialized.
 
         Raises:
-            StoreNotWritable: what it says is no format.
+            StoreNotWritable: its content is no format.
             NewerFormat: a later release made it.
         """
         version = self.root / "format"
@@ -215,7 +215,7 @@ class Store:
         """Return the container with this id (`KEY-12`, `KEY-CNN`, `KEY-CNN-3`, `KEY`) or uid.
 
         One that was copied in from another store is found by its own `sys/id` too, as long as no other has it; an id
-        that means several is refused as soon as a listing has shown them.
+        that means several raises as soon as a listing has shown them.
 
         Raises:
             ContainerNotFound: there is none, or it is of another kind. It is the error of the kind asked for, and
@@ -268,7 +268,7 @@ class Store:
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good, each given with the id that errors shall name it by.
 
-        Their folders are gone at once. The content of files that no other run has goes with them, except what was used
+        Their folders are gone at once. The content of files that no other run has goes with them, except content used
         in the last ten minutes: `naiad gc` frees that later.
 
         Raises:
@@ -292,7 +292,8 @@ class Store:
     def unfreed(self) -> tuple[int, float] | None:
         """Return the bytes that nothing refers to and that were used too recently to be freed, and when they can be.
 
-        What a container that is gone used last looks like what another one is about to refer to, so it waits as well.
+        Content that a deleted container used last looks like content that another one is about to refer to, so it waits
+        as well.
         """
         try:
             left = collect(self.layout, grace=-1.0, is_dry=True) if (self.root / "blobs").is_dir() else []
@@ -344,7 +345,7 @@ class Store:
         return self.folder(found[0].uid, found[0].kind)
 
     def id_of(self, run: RunId) -> str:
-        """The id under which the store knows a container whose `sys/id` cannot be read; its uid if there is none."""
+        """The registered id of a container whose `sys/id` cannot be read; its uid if there is none."""
         return self.register.id_of(run.uid) or run.uid
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a store is two paths, and 64 of them may stay)
@@ -408,7 +409,7 @@ def _mend(folder: RunDirectory) -> None:
     """Repair a sealed run that is damaged before a writer removes its seal, the only witness of that.
 
     Raises:
-        StoreNotWritable: the disk refuses.
+        StoreNotWritable: the disk reports an error.
     """
     if not folder.seal.exists():
         return
@@ -450,7 +451,7 @@ def _refuse_planted(place: Path) -> None:
     """Raise for a store or link that another user may have planted in a folder like /tmp.
 
     Raises:
-        NotPermitted: it belongs to another user, and anybody may write the folder it is in.
+        NotPermitted: it belongs to another user, and every user may write the folder it is in.
     """
     if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
         raise NotPermitted(

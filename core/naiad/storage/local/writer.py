@@ -316,7 +316,7 @@ class Writer:
 
     @property
     def own_folder(self) -> str | None:
-        """The store's folder, which may lie inside what is uploaded."""
+        """The store's folder, which may lie inside an uploaded folder."""
         return str(self.folder.path.parent.parent)
 
     @property
@@ -496,7 +496,7 @@ class Writer:
     def _look_for_lease(self) -> None:
         """Notice that the lease was taken over or deleted, and that another process took the journal for final.
 
-        This process may have been suspended for hours. What it has written is kept; it goes on in new files.
+        This process may have been suspended for hours. Its earlier files are kept; it goes on in new ones.
 
         Raises:
             OSError: not now; the old files can still be written and read.
@@ -510,7 +510,7 @@ class Writer:
         """Join the run again with a new journal, as a process that resumes it would.
 
         Raises:
-            OSError: the disk refuses; it may be done again.
+            OSError: the disk reports an error; it may be done again.
         """
         with self.folder.lock(RETURN_SECONDS):
             (self.folder.journal / (self.journal.directory.writer + TAKEN)).unlink(missing_ok=True)
@@ -531,7 +531,7 @@ class Writer:
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         """Store everything and seal the run unless another process writes it. A second call does nothing.
 
-        It ends within `seconds` (10), whatever the disk does; what could not be stored is then said in one warning.
+        It ends within `seconds` (10) even if the disk hangs; one warning then has the count of lost points and ops.
 
         Raises:
             StorageError: with `on_error="raise"`, something could not be stored.

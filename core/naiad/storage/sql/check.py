@@ -1,4 +1,4 @@
-"""Checking the catalog in all respects: its structure, each row, and that what is shown is what is found."""
+"""Checking the catalog in all respects: its structure, each row, and that tables show the values that searches find."""
 
 from __future__ import annotations
 

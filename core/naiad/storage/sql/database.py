@@ -95,7 +95,7 @@ def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engi
 def _made(path: Path) -> str:
     """Create the file of a database under the umask, which SQLite would ignore, and return its name.
 
-    Where that fails, SQLite says so.
+    Where that fails, SQLite raises.
     """
     if not path.exists():
         with contextlib.suppress(OSError):
@@ -129,7 +129,7 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def open_in_memory(begin_with: Path | None = None) -> Engine:
-    """An engine of a database that lives as long as the engine; it begins with what a file has that is ours alone."""
+    """An engine of a database that lives as long as the engine; it begins with the content of a private file."""
     options = {"check_same_thread": False, "factory": _Connection}
     engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
 
@@ -147,11 +147,11 @@ def open_in_memory(begin_with: Path | None = None) -> Engine:
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     """Leave WAL mode, so that a finished index is one file that read-only media can hold.
 
-    SQLite refuses that while a reader has the file open. So a copy without WAL takes its place; it is also as small as
-    it can be. Who still reads the old file ends with it in peace.
+    SQLite does not do that while a reader has the file open. So a copy without WAL takes its place; it is also as small
+    as it can be. Who still reads the old file ends with it in peace.
 
     Raises:
-        StorageError: the disk refuses, or somebody read all the time; the index is as it was.
+        StorageError: the disk reports an error, or another process read all the time; the index is as it was.
     """
     copy = path.with_name(f".{path.name}.new")
     copy.unlink(missing_ok=True)
@@ -221,7 +221,7 @@ def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
 
 
 def rollback_journal(connection: sqlite3.Connection) -> None:
-    """A WAL would leave a part of what was committed outside of the file, whose crc32 would then say little."""
+    """A WAL would leave a part of the commits outside of the file, whose crc32 would then prove little."""
     connection.execute("PRAGMA journal_mode=DELETE")
 
 

@@ -28,7 +28,7 @@ class Sort:
 
     @property
     def is_text(self) -> bool:
-        """Whether they are sorted as texts: what is no number everywhere has no other order in common."""
+        """Whether they are sorted as texts: values that are not all numbers have no other order in common."""
         return not all(KINDS[kind].sorted_as == "number" for _number, kind in self.fields)
 
 
@@ -43,9 +43,9 @@ def search(
     then: Sequence[Sort] = (),
     offset: int = 0,
 ) -> list[Any]:
-    """What is shown of the containers that a query means, sorted; those without a value to sort by come last.
+    """The shown values of the containers that a query finds, sorted; those without a value to sort by come last.
 
-    Those that `sort` leaves equal are sorted by `then`. So many as `offset` says are left out at the beginning.
+    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out.
     """
     numbers = {} if tree is None else field_numbers(connection, tree)
     tree = tree and narrowed(tree, numbers)

@@ -1,6 +1,6 @@
 """From the tree of a query to a SQL expression over the catalog.
 
-Each clause asks whether a cell exists, by its key: that is as quick for one container as for all, and NOT and OR need
+Each clause tests for a cell by its key: that is as quick for one container as for all, and NOT and OR need
 no care for containers that lack the field.
 """
 

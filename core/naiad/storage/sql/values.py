@@ -1,8 +1,8 @@
 """The tables of the catalog, and writing the facts of containers into them.
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
-What a container has of a field is a **cell**, kept twice: all cells of a container together in its own row, to be
-shown, and each alone in a table with indexes, to be found. What is shown has a crc32 in its row.
+The value of a field in a container is a **cell**, kept twice: all cells of a container together in its own row, to be
+shown, and each alone in a table with indexes, to be found. The shown cells have a crc32 in their row.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def whole_cells(row: Any) -> bytes:
     """The packed cells of a row with the columns in `SHOWN`.
 
     Raises:
-        DamagedData: something in the row is not what was written.
+        DamagedData: the row differs from the one written.
     """
     *facts, cells, crc = row
     if not isinstance(cells, bytes) or crc != _crc(cells, *facts):
@@ -164,7 +164,7 @@ def shown_cells(row: Any) -> dict[int, Cell]:
     """The cells of a row with the columns in `SHOWN`, by the number of their field.
 
     Raises:
-        DamagedData: something in the row is not what was written.
+        DamagedData: the row differs from the one written.
     """
     return decode_cells(whole_cells(row))
 
@@ -173,7 +173,7 @@ def fields(connection: Connection, *conditions: ColumnElement[bool]) -> list[tup
     """Number, path and kind of the fields of which all conditions hold.
 
     Raises:
-        DamagedData: a row is not what was written.
+        DamagedData: a row differs from the one written.
     """
     found = []
     for number, path, kind, crc in connection.execute(select(field).where(*conditions)):

@@ -12,7 +12,7 @@ columns that each kind of block has, in order:
     "T" texts     steps, times             as in points
                   starts   integers, one more than texts: text i is the bytes starts[i] .. starts[i + 1] - 1
                   blob     bytes of all texts
-    "Y" pyramid   steps    as in points, of the first of each 256 points (the last item: of what is left)
+    "Y" pyramid   steps    as in points, of the first of each 256 points (the last item: of the rest)
                   minimum, maximum, total  floats, of the finite values among these points; minimum and
                            maximum are NaN where no value is finite
                   finite   integers, how many values are finite

@@ -28,7 +28,7 @@ A column is decoded on its own. Its descriptor and its stored bytes:
 The stored bytes keep n elements of `width` bytes each as planes of n bytes: plane 0 has the lowest byte of
 each element, plane 1 the next, and so on. Without a compressor the planes follow one another. With one, the
 length of each plane as stored comes first (`width` times u32), then the planes; a plane of n bytes is stored
-as it is, a shorter one is compressed. What the elements are depends on the mode:
+as it is, a shorter one is compressed. The mode decides the type of the elements:
 
     integers   Items are i64. n = items - 1 (0 where items is 0) unsigned residuals; width is 0, 1, 2, 4 or 8.
                item[0] = first, item[k] = item[k - 1] + reference + residual[k - 1], all modulo 2**64.

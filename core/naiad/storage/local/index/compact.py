@@ -34,7 +34,7 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
     """Compact a run that lies in more than twice the rows it needs; whether that was so.
 
     Raises:
-        StorageError: the disk refuses; the run is as it was.
+        StorageError: the disk reports an error; the run is as it was.
         DamagedData: so is a run with damage; it has to be repaired first.
     """
     index = Index(folder, open_for_writing(folder.index))
@@ -68,7 +68,7 @@ def compact(folder: RunDirectory) -> None:
     A run may be written meanwhile. A sealed one is checked against its seal first, and sealed again.
 
     Raises:
-        StorageError: the disk refuses; the run is as it was.
+        StorageError: the disk reports an error; the run is as it was.
         DamagedData: so is a run with damage; it has to be repaired first.
     """
     if not folder.index.exists():

@@ -55,7 +55,7 @@ File = TypeVar("File", bound=JournalSource)
 
 @dataclass(frozen=True)
 class Source(Generic[File]):
-    """A journal file to fold, wherever its bytes lie; `is_final` when nobody will ever write to it again."""
+    """A journal file to fold, wherever its bytes lie; `is_final` when no process will ever write to it again."""
 
     file: File
     is_final: bool
@@ -79,7 +79,7 @@ class Fold:
         """Fold the sources into the index; return the files that are folded whole and may be removed.
 
         Raises:
-            StorageError: the disk or the index refuses; nothing was changed.
+            StorageError: the disk or the index reports an error; nothing was changed.
             DamagedData: the index is damaged, and nothing is folded into it until it is repaired.
         """
         try:
@@ -121,7 +121,7 @@ class Fold:
         """Return the folded position of each journal file, and whether that is its end.
 
         Raises:
-            StorageError: the disk or the index refuses.
+            StorageError: the disk or the index reports an error.
         """
         try:
             index = self._open()
@@ -221,7 +221,7 @@ def _read_segments(
 ) -> Iterator[_Part]:
     """The new records of each segment, of each writer up to the first hole in a segment that may still be written.
 
-    What follows the hole waits, in later segments too: a late record must neither be passed over nor be overtaken.
+    Records after the hole wait, in later segments too: a late record must neither be passed over nor be overtaken.
     """
     held: set[str] = set()
     for part in _each(sources, positions, covers, _read_segment):
@@ -334,7 +334,7 @@ def _with_true_steps(fields: Ints, is_float: Flags, raw: Columns) -> Iterator[tu
 def _settle(
     projection: Projection, head: Head, state: FieldState, pieces: tuple[list[Any], list[Any]], changes: Changes
 ) -> None:
-    """Write anew what a deletion that arrived late has left of a series."""
+    """Rewrite the rest of a series after a deletion that arrived late."""
     left: dict[str, list[Columns]] = {}
     if state.kind == POINTS:
         left = left_points(state, *pieces, _refusal)

@@ -99,7 +99,7 @@ class Index:
     def load(self, connection: Connection) -> tuple[Projection, Head, dict[str, tuple[int, bool]], list[Damage]]:
         """Load the projection, the counts, the positions and the damage.
 
-        A damaged row, page or table is left out and said; whoever changes the index has to refuse then.
+        A damaged row, page or table is left out and reported; a caller that changes the index then has to raise.
 
         Raises:
             NewerFormat: a later release wrote this index.

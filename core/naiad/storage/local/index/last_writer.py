@@ -17,8 +17,8 @@ Name = TypeVar("Name", str, "str | bytes")
 class LastWriterSet(Generic[Name]):
     """Names with contents, and the key of the op that added, removed or cleared each: an LWW-element set.
 
-    The result is the same in whatever order the ops of several writers are applied, as long as those of each writer
-    come in its order; of two with equal keys, which are of one writer, the one that is applied later counts.
+    The result does not depend on the order in which the ops of several writers are applied, as long as those of each
+    writer come in its order; of two with equal keys, which are of one writer, the one that is applied later counts.
     `is_tree`: names are paths, and removing one removes all below it.
     """
 

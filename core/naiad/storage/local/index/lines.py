@@ -50,8 +50,8 @@ class Line(msgspec.Struct, array_like=True, gc=False):
 class Lines(msgspec.Struct, array_like=True):
     r"""Printed bytes go in, finished lines come out.
 
-    Carriage returns, backspaces, erasing and going up are followed, as progress bars use nothing else; whatever else a
-    terminal would understand, such as colours, stays in the text. Bytes that are no UTF-8 become U+FFFD.
+    Carriage returns, backspaces, erasing and going up are followed, as progress bars use nothing else; any other code
+    of a terminal would understand, such as colours, stays in the text. Bytes that are no UTF-8 become U+FFFD.
 
     >>> Lines().feed(b"10%\r20%\rdone\n", 0, at=5.0)
     [LineRun(number=0, at=5.0, data=b'done\n')]
@@ -68,7 +68,7 @@ class Lines(msgspec.Struct, array_like=True):
         """Take bytes that were written at a time, and return the lines that are finished by them.
 
         Args:
-            data: what was written.
+            data: the written bytes.
             number: that of the line in which the bytes begin; each end of line raises it by one.
             at: when it was written.
         """

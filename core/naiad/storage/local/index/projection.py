@@ -1,7 +1,7 @@
 """The projection of a run: the fields that its ops add up to. The one place where ops take effect.
 
 The reader builds it to show a run, the fold to bring the index up to date; both apply the same frames to it. Points of
-float series never pass through it: it only knows which number of which writer means which field.
+float series never pass through it: it only maps the numbers of each writer to fields.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from naiad.storage.local.journal.frames import Frame
 class Projection:
     """All fields and writers of a run, at some point of the journal.
 
-    It is the same in whatever order the files of several writers are applied, if those of each come in its order: every
-    op counts by its key (time, writer), deletions are kept for what arrives late, and of one writer the order of its
-    ops is what counts, whatever its clock does.
+    It does not depend on the order in which files of several writers are applied, if those of each come in its order:
+    every op counts by its key (time, writer), deletions are kept for ops that arrive late, and of one writer the order
+    of its ops counts, even if its clock jumps.
     """
 
     def __init__(self) -> None:
@@ -204,8 +204,8 @@ class Projection:
     def meaning(self, writer: str, number: int) -> tuple[FieldState | None, float]:
         """Where points with a writer's number go, and the time after which they do.
 
-        A writer may go on appending to a series that *another* writer has deleted. What it appended before is gone with
-        the series; what came later is not lost, and brings it back.
+        A writer may go on appending to a series that *another* writer has deleted. Its earlier points are gone with
+        the series; later points are not lost, and bring it back.
         """
         state = self.owner_of(writer, number)
         grave = self.tombstones.get(state.path) if state is not None else None
@@ -330,7 +330,7 @@ class Projection:
     def _remove(self, path: str, writer: WriterState, at: float, only: str = ANY) -> None:
         """Delete this writer's content at a path, and that of others before `at`; remember the deletion.
 
-        `only` leaves other kinds alone: who begins a series anew does not know of them.
+        `only` leaves other kinds alone: a writer that begins a series anew has not seen them.
         """
         self.version += 1
         grave, name = self._grave(path), writer.name
@@ -529,7 +529,7 @@ class Projection:
             state.lines.setdefault(writer.name, []).extend(finished)
 
     def _lines(self, state: FieldState | None, grave: FieldState | None, name: str) -> Lines:
-        """The open lines of a writer; as long as the field is not there, the state of what was deleted keeps them."""
+        """The open lines of a writer; as long as the field is not there, the tombstone keeps them."""
         if grave is not None:
             self.touch(grave)
         if grave is not None and state is not None:
@@ -602,7 +602,7 @@ def _after(since: float, rows: list[TextPoint]) -> list[TextPoint]:
 
 
 def _drop_lines(state: FieldState, since: Mapping[str, float], deleter: str) -> None:
-    """The same for what was printed: finished lines, and lines that have no end yet."""
+    """The same for printed lines: finished ones, and those that have no end yet."""
     lines = {name: [run for run in runs if is_after(since[name], run.at)] for name, runs in state.lines.items()}
     state.lines = {name: runs for name, runs in lines.items() if runs}
     state.printed.pop(deleter, None)

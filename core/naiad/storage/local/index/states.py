@@ -152,7 +152,8 @@ class Deletions(msgspec.Struct, gc=False):
 
     Attributes:
         deleted: by kind, `ANY` for all of them: the last deletion of each writer.
-        continuing: by kind, the writers that wrote there before another one deleted it, so that they may not know.
+        continuing: by kind, the writers that wrote there before another one deleted it, so that they may not have seen
+            it.
         buried: by writer, its last number that it deleted itself.
     """
 

@@ -34,7 +34,7 @@ class Losses:
 
     Attributes:
         points: how many points are known to be gone.
-        fields: paths that seem to have had a field, as far as damaged bytes still tell.
+        fields: paths that seem to have had a field, as far as damaged bytes still show.
         expected: how many fields there were, as far as that is known.
         nameless: how many of them are gone beside `fields`; see `settle`.
         files: the stored files whose content is damaged, as `path` or `path/name`.

@@ -1,7 +1,7 @@
 """Pages: the rows of a SQLite file whose trees are broken, read from its leaf pages one by one.
 
-Only what https://www.sqlite.org/fileformat2.html says of table leaves, overflow pages and the list of free pages is
-needed. What is read is believed by nobody before the crc in the row itself was compared.
+Only the parts of https://www.sqlite.org/fileformat2.html on table leaves, overflow pages and the list of free pages are
+needed. No row is used before its own crc has been compared.
 """
 
 from __future__ import annotations

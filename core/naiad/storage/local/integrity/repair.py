@@ -66,15 +66,15 @@ class Repair:
 
     Attributes:
         kept: the folder with the originals; None when the run was whole and nothing was changed.
-        damages: what was wrong, as `verify` says it, or the torn end of a killed run.
+        damages: the damage that `verify` reports, or the torn end of a killed run.
         fields: how many fields the run has now.
         points: how many points its series have now.
-        lost: how many points are known to be gone. Where not even their number is left, `damages` says what is.
+        lost: how many points are known to be gone. Where not even their number is left, see `damages`.
         taken: how many silent writers were declared dead.
         lost_fields: the paths of fields that are gone, and of series that have no point left, as far as damaged bytes
             still tell them.
         lost_nameless: how many fields are gone beside those.
-        lost_files: the stored files whose content is damaged; what is left of it is in `kept`.
+        lost_files: the stored files whose content is damaged; the damaged bytes are in `kept`.
     """
 
     kept: Path | None
@@ -91,7 +91,7 @@ class Repair:
 def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
     """Save everything of a damaged run that is whole. Nothing is ever deleted: the originals are kept beside it.
 
-    One flipped bit in a file of a run that was stopped is turned back. Beyond that, what is damaged is left out: whole
+    One flipped bit in a file of a run that was stopped is corrected. Beyond that, damaged parts are left out: whole
     fields, points or values may be missing afterwards, none is wrong. Series whose path is lost are found
     below `recovered`. A killed run stays killed.
 
@@ -101,7 +101,7 @@ def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
             that comes back after all loses nothing.
 
     Raises:
-        StorageError: somebody writes the run or may be writing it, or the disk refuses; nothing was changed.
+        StorageError: a process writes the run or may be writing it, or the disk reports an error; nothing was changed.
         NewerFormat: a later release wrote the run.
         DamagedData: nothing could be put together; nothing was changed.
     """
@@ -231,7 +231,7 @@ def _sums(folder: RunDirectory) -> list[str]:
 
 
 def _keep(folder: RunDirectory, names: list[str]) -> Path:
-    """Give the originals a second name, or copy them where the file system knows no second names."""
+    """Give the originals a second name, or copy them where the file system has no hard links."""
     kept, silent = _new_folder(folder), _silent(folder)
     for name in names:
         (kept / name).parent.mkdir(exist_ok=True)
@@ -283,7 +283,7 @@ def _copied(folder: RunDirectory) -> Iterator[RunDirectory]:
 
 
 def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
-    """The index first: it says which journal files are in it, so that none is read twice if this is cut short."""
+    """The index first: it lists the journal files in it, so that none is read twice if this is cut short."""
     folder.journal.mkdir(exist_ok=True)
     silent = _silent(folder)
     if copy.index.exists():
@@ -316,7 +316,7 @@ def _overwrite(path: Path, mended: bytes) -> None:
 
 
 def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collection[str] = ()) -> None:
-    """Make the copy whole, and note what is lost; of the files of `silent` writers only what is read of them.
+    """Make the copy whole, and note the losses; of the files of `silent` writers only those of the parts that are read.
 
     Raises:
         DamagedData: there is damage left that nothing helps against.
@@ -457,7 +457,7 @@ def _rebuild(
 def _note_ends(copy: RunDirectory, new: RunDirectory, silent: Collection[str]) -> None:
     """Let the positions in the files that stay mean the originals: a clean file of ops lacks bytes that they have.
 
-    A file that was not read, because nothing says how far it was folded, counts as folded up to here.
+    A file that was not read, because its folded position is lost, counts as folded up to here.
     """
     known = _positions(new)
     engine = open_for_writing(new.index)
@@ -570,7 +570,7 @@ def _knows_positions(copy: RunDirectory) -> bool:
 def _clean(
     file: JournalFile, target: Path, upto: int, bad: list[int], seal: Seal | None, cover: FileCover | None
 ) -> int:
-    """Write what is whole of a segment; how many points of it are lost."""
+    """Write the whole records of a segment; return how many points of it are lost."""
     data = bytearray(file.path.read_bytes())
     if cover is not None and cover.ranges:
         return _clean_ranges(data, target, upto, cover)
@@ -602,7 +602,7 @@ def _fill(data: bytearray, start: int, end: int) -> None:
 
 
 def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
-    """An ops file without the bytes that are no frames, its frames numbered anew; what is folded stays in place."""
+    """An ops file without the bytes that are no frames, its frames numbered anew; folded frames stay in place."""
     data = file.path.read_bytes()
     at = max(upto, FILE_HEADER)
     parts = [file_header(), data[FILE_HEADER:at]]

@@ -1,7 +1,7 @@
 """Salvage: copies the intact rows of a damaged index into a new one.
 
-Every row vouches for itself by its crc, so it does not matter by which way it is reached: through SQLite, or, where its
-trees are broken, straight from the pages of the file. What is put together afterwards is only what counts the rows.
+Every row has its own crc, so it does not matter by which way it is reached: through SQLite, or, where its
+trees are broken, straight from the pages of the file. Only the counts of rows are put together afterwards.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Row = tuple[Table, dict[str, Any]]
 def salvage(old: RunDirectory, new: RunDirectory, losses: Losses) -> None:
     """Build an index in `new` of all intact rows in `old`, and note the losses.
 
-    `old` is a copy that nobody else needs: it may be changed.
+    `old` is a copy for this call alone: it may be changed.
     """
     begin_index(new)
     index = Index(new, open_for_writing(new.index))

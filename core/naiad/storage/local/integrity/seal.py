@@ -43,7 +43,7 @@ def write_seal(folder: RunDirectory) -> None:
     """Sync every file of the run and write the seal.
 
     Raises:
-        OSError: the disk refuses; the run stays unsealed.
+        OSError: the disk reports an error; the run stays unsealed.
     """
     files = {name: _measure(folder.path / name) for name in _content(folder)}
     records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}

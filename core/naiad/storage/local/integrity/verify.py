@@ -45,12 +45,12 @@ ATTEMPTS = 20
 def verify(folder: RunDirectory) -> list[Damage]:
     """Everything of a run that is not as it was written, with the path of the field wherever that is known.
 
-    What a kill or a power cut leaves at the end of a run without a seal is no damage: see `Findings.torn`. The run may
-    be written meanwhile.
+    The remains of a kill or a power cut at the end of a run without a seal are no damage: see `Findings.torn`. The run
+    may be written meanwhile.
 
     Raises:
         NewerFormat: a later release wrote the run.
-        DamagedData: the run changed all the time, and nothing can be said of it.
+        DamagedData: the run changed all the time, so it cannot be judged.
     """
     return examine(folder).damages
 
@@ -82,10 +82,10 @@ class Findings:
     """The findings of one examination of a run.
 
     Attributes:
-        damages: what is not as it was written.
-        torn: what a kill or a power cut explains in a run without a seal: a write cut short, points whose definition
-            did not reach the disk.
-        shadowed: what is as it was written and yet not shown.
+        damages: the parts that are not as they were written.
+        torn: parts that a kill or a power cut explains in a run without a seal: a write cut short, points whose
+            definition did not reach the disk.
+        shadowed: fields that are as they were written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
         is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
     """
@@ -102,7 +102,7 @@ def examine(folder: RunDirectory) -> Findings:
 
     Raises:
         NewerFormat: a later release wrote the run.
-        DamagedData: the run changed all the time, and nothing can be said of it.
+        DamagedData: the run changed all the time, so it cannot be judged.
     """
     for _ in range(ATTEMPTS):
         before = _stamp(folder)

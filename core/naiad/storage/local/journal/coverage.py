@@ -43,8 +43,8 @@ class Coverage:
         files: by name, the journal files that are not known to be folded.
         writers: those that have sums.
         sealed: journal files that a seal vouched for until a writer came back.
-        folds, points, fields: what the index had at least.
-        damages: what is wrong with the sums themselves.
+        folds, points, fields: the least counts of the index.
+        damages: the damage of the sums themselves.
         torn: sums that were being written when their writer was killed.
     """
 

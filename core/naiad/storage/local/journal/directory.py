@@ -87,7 +87,7 @@ class LogDirectory:
         """Put the names of new files on the disk.
 
         Raises:
-            OSError: the disk refuses; the next call tries again.
+            OSError: the disk reports an error; the next call tries again.
         """
         has_new, self.has_new_files = self.has_new_files, False
         if has_new:
@@ -101,7 +101,7 @@ class LogDirectory:
         """Copy the bytes of a file, which this process can still read, into a new one of its name.
 
         Raises:
-            OSError: the disk refuses; the old descriptor stays.
+            OSError: the disk reports an error; the old descriptor stays.
         """
         fd = save(self.fd, file.name, os.pread(file.fd, size, 0), flags)
         os.close(file.fd)

@@ -54,7 +54,7 @@ class FileCover:
 
 
 class JournalSource(Protocol):
-    """A file of some journal wherever its bytes lie: in a folder, or in what a server has received so far."""
+    """A file of some journal: in a folder, or among the bytes that a server has received so far."""
 
     @property
     def writer(self) -> str:
@@ -134,8 +134,8 @@ def read_ops(
     """Read the frames from byte `start`; return them with the next position and the damage.
 
     Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
-    unless the file was sealed, for nothing follows then, or its sums say that there were frames: `cover`. A header that
-    is known to be damaged is not asked for a version. A frame that is there twice counts once.
+    unless the file was sealed, for nothing follows then, or its sums cover more frames: `cover`. A header that
+    is damaged by the seal is not parsed for a version. A frame that is there twice counts once.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.
@@ -194,7 +194,7 @@ def tail_gap(file: JournalFile, start: int) -> Gap | None:
 def _check_header(data: bytes, file: JournalSource, damages: list[Damage], cover: FileCover | None) -> None:
     """Note a damaged header and go on: the frames behind it carry their own crc.
 
-    Whoever wrote sums wrote this version, so with them another one is damage.
+    A writer of sums writes this version, so with them another one is damage.
     """
     if cover is not None and len(data) >= FILE_HEADER and data[:12] != file_header()[:12]:
         damages.append(Damage(file.place, "its header is not that of an ops file", offset=0))

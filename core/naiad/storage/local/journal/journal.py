@@ -1,7 +1,7 @@
 """The journal of one writer: points go to segments, ops to frames; both have reached the kernel when a call returns.
 
-The one rule: nothing that the disk does ever raises out of here into training. When it refuses, points and frames wait
-in memory, in order and bounded, until it takes them again; what had to be dropped is counted and recorded.
+The one rule: no error of the disk is ever raised from here into training. When it takes nothing, points and frames wait
+in memory, in order and bounded, until it takes them again; dropped ones are counted and recorded.
 
     Journal --- numbers of series, order between the logs, closing, forks
        |-- OpLog      ops files       "number 7 means train/loss"        written before ...
@@ -131,7 +131,7 @@ class Journal:
     def definitions(self) -> list[Define]:
         """Return the definitions of field numbers, for a forked child that uses them.
 
-        Each is as old as it was, and just behind one that began anew: what anybody deletes later stays deleted.
+        Each is as old as it was, and just behind one that began anew: later deletions stay in effect.
         """
         known = sorted(self._definitions.values(), key=lambda define: define.at)
         return [Define(define.fid, define.path, False, math.nextafter(define.at, math.inf)) for define in known]
@@ -158,12 +158,12 @@ class Journal:
         self.directory.sync_names()
         self.directory.sums.note_synced(covered)
         if waits and not self.recover():
-            raise OSError(errno.EIO, "the disk still refuses what waits in memory")
+            raise OSError(errno.EIO, "the disk still reports an error what waits in memory")
 
     def cover(self) -> None:
         """Write checksums of new data; called by the background thread only.
 
-        A disk that refuses them is asked again the next time: the journal itself is as good without.
+        A disk that does not take them is tried again the next time: the journal itself is as good without.
         """
         with self.directory.lock:
             segments = self.point_log.stored()
@@ -183,7 +183,7 @@ class Journal:
     def look_for_files(self) -> None:
         """Detect that the files were deleted, which the kernel does not report to a writer.
 
-        What they hold can still be read here, so it goes back to disk as soon as there is a folder again.
+        Their content can still be read here, so it goes back to disk as soon as there is a folder again.
         """
         with self.directory.lock:
             gone = lost([*self.point_log.segments, *self.op_log.files], self.directory.fd)
@@ -219,7 +219,7 @@ class Journal:
         """Go on in new files only. No thread of this process adds to the old ones any more; they can still be read.
 
         Raises:
-            OSError: the disk refuses; nothing is lost by that, and it may be done again.
+            OSError: the disk reports an error; nothing is lost by that, and it may be done again.
         """
         with self.directory.lock:
             self.point_log.start_over()
@@ -228,11 +228,11 @@ class Journal:
     def put_again(self, positions: Mapping[str, tuple[int, bool]]) -> None:
         """Rewrite to new files the data of old ones that the index counts as final.
 
-        `positions` says how many bytes of each file are in the index, and whether it counts as final. Begin new files
-        before it is read: what is added to the old ones later would be missed.
+        `positions` has how many bytes of each file are in the index, and whether it counts as final. Begin new files
+        before it is read: ops added to the old ones later would be missed.
 
         Raises:
-            OSError: the disk refuses; what was not written again waits in the old files, and it may be done again.
+            OSError: the disk reports an error; ops not written again wait in the old files, and it may be done again.
         """
         with self.directory.lock:
             self.point_log.put_again(positions)
@@ -264,7 +264,7 @@ class Journal:
         """Close for all writes, and finish the files.
 
         Raises:
-            OSError: the disk refuses that form; what it holds is as good without.
+            OSError: the disk does not take that form; its content is as good without.
         """
         try:
             with self.directory.lock:

@@ -3,7 +3,7 @@
 A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
 is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
 one rule: a free lock proves a death only together with the rest of `_is_gone`; everything else is doubt, and
-in doubt nobody removes or cuts a file of that writer.
+in doubt no process removes or cuts a file of that writer.
 
     writer                        reader                                another process
     ------                        ------                                ---------------
@@ -21,7 +21,7 @@ in doubt nobody removes or cuts a file of that writer.
     <w>.lease is not mine:        <w>.taken: dead by declaration
       lock and rename a new lease, remove <w>.taken
       close all files, go on in new ones (higher numbers, a new `open`)
-      write again whatever another process took for final before it was complete (see `Journal.put_again`)
+      write again all files that another process took for final before they were complete (see `Journal.put_again`)
 
 Clocks of machines differ, so signs of life are compared with the time that the file system gives to a file made now.
 """
@@ -124,7 +124,7 @@ class Lease:
         """Put it on the disk, once: after a power cut an empty lease would prove nothing.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         if not self._is_synced:
             os.fsync(self._fd)
@@ -192,7 +192,7 @@ def read_lease(
 ) -> Liveness | None:
     """The state of the writer behind a lease file; None when the file has gone meanwhile.
 
-    `is_ended` says that it stopped in order: then only the removal of its lease failed.
+    `is_ended` is true if it stopped in order: then only the removal of its lease failed.
     """
     path = os.path.join(journal, writer + suffix)
     try:

@@ -1,6 +1,6 @@
 """Log files: the common base of segments and ops files, with the size that is safe.
 
-The one rule: once a sync of a file has failed, no later sync of it is believed. Its bytes are written to a new file.
+The one rule: once a sync of a file has failed, no later sync of it counts. Its bytes are written to a new file.
 """
 
 from __future__ import annotations

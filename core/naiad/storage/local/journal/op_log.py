@@ -167,10 +167,11 @@ def reserve_names(writer: str) -> tuple[str, str]:
 
 
 class Reserve:
-    """Room on the disk that a writer takes at its start for what it has to say at its end.
+    """Room on the disk that a writer allocates at its start for its last ops.
 
-    A run whose disk is full to the end can thus still say that it stopped, and how much of it is missing. Nobody sees
-    the file before it is filled and renamed; of a writer that was killed it stays, hidden, until the run is folded.
+    A run whose disk is full to the end can thus still record that it stopped, and how much of it is missing. No reader
+    sees the file before it is filled and renamed; of a writer that was killed it stays, hidden, until the run is
+    folded.
     """
 
     def __init__(self, directory: int, writer: str) -> None:
@@ -255,29 +256,37 @@ class OpLog:
                     self.retries.add(_waiting(payload, ops))
                     continue
                 try:
-                    self.write(payload, weight(ops))
+                    self._active().append(payload, weight(ops))
                 except OSError as error:
                     self._keep_waiting(_waiting(payload, ops), error)
         finally:
             self._is_writing = False
 
     def write(self, payload: bytes, weight: int = 0) -> None:
-        """Write one frame to the active file, which is replaced when it is full.
+        """Write one frame to the active file.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
+        """
+        self._active().append(payload, weight)
+
+    def _active(self) -> OpsFile:
+        """Return the active file, which is replaced when it is full.
+
+        Raises:
+            OSError: the disk reports an error.
         """
         if not self.files or self.files[-1].size > LARGEST_OPS_FILE:
             self._new_file()
             if self._number > 1:
                 self._directory.on_rotation()
-        self.files[-1].append(payload, weight)
+        return self.files[-1]
 
     def write_dropped(self, points: int, ops: int) -> None:
         """Write how much was dropped.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         self.write(_dropped(points, ops))
 
@@ -303,7 +312,7 @@ class OpLog:
         """Write files that were lost anew, and the frames that wait.
 
         Raises:
-            OSError: the disk still refuses; what was not written waits on.
+            OSError: the disk still reports an error; the rest waits on.
         """
         for file in lost(self.files, self._directory.fd):
             self._rewrite(file)
@@ -320,7 +329,7 @@ class OpLog:
         """Begin a new file.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         self._new_file()
 
@@ -328,7 +337,7 @@ class OpLog:
         """Write to the active file the frames that the index will never take from old ones, which it counts as final.
 
         Raises:
-            OSError: the disk refuses; it may be done again.
+            OSError: the disk reports an error; it may be done again.
         """
         for old in self.files[:-1]:
             upto, is_final = positions.get(old.name, (0, False))
@@ -349,7 +358,7 @@ class OpLog:
     def conclude(self, points: int, count: Callable[[Collection[int]], int]) -> int:
         """At the end: write the vital frames that wait, and how much is missing; so many points and ops.
 
-        `points` are missing already; `count` tells how many more are if the meaning of these numbers is lost.
+        `points` are missing already; `count` returns how many more are if the meaning of these numbers is lost.
         """
         left = self.retries.vital()
         ops = self._unconfirmed() + self.waiting() - sum(frame.weight for frame in left)

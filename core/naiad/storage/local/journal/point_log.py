@@ -114,7 +114,7 @@ class PointLog:
         """Write the segments that are in memory to files.
 
         Raises:
-            OSError: the disk still refuses; what was not written stays in memory.
+            OSError: the disk still reports an error; the rest stays in memory.
         """
         if self.segments and not self.segments[-1].is_stored:
             spare, self._spare = self._spare, None
@@ -128,7 +128,7 @@ class PointLog:
         """Begin a new segment. No thread adds to the old ones any more; they can still be read.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         self._remove_spare()  # other processes may know it as a file of a dead writer
         if self.segments:
@@ -140,7 +140,7 @@ class PointLog:
         """Write to new segments the records that the index will never take from old ones, which it counts as final.
 
         Raises:
-            OSError: the disk refuses; it may be done again.
+            OSError: the disk reports an error; it may be done again.
         """
         for segment in self.segments[:-1]:
             upto, is_final = positions.get(segment.name, (0, False))
@@ -173,7 +173,7 @@ class PointLog:
         """Take nothing more, and seal the segments.
 
         Raises:
-            OSError: the disk refuses a seal; the segment is as good without.
+            OSError: the disk takes no seal; the segment is as good without.
         """
         errors = []
         with self._directory.lock:

@@ -28,9 +28,9 @@ def read_records(
     """Return the committed records from byte `start`, the end of those without a hole, and the damage.
 
     `bad` are the offsets of blocks that the run's seal found damaged: their records are left out. Without a seal
-    `cover` has the ranges whose crc32 is known: one bit that turned over is read as it was written, what is damaged
-    beyond that is left out. Without either, a sealed segment whose crc fails is given as it is; the damage says that
-    none of its points can be believed.
+    `cover` has the ranges whose crc32 is known: one flipped bit is read as it was written, bytes damaged
+    beyond that is left out. Without either, a sealed segment whose crc fails is given as it is; the damage means that
+    none of its points can be used.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.

@@ -150,7 +150,7 @@ class Segment(LogFile):
         """Write a closed segment in memory to a file of its name.
 
         Raises:
-            OSError: the disk still refuses; the segment stays in memory.
+            OSError: the disk still reports an error; the segment stays in memory.
         """
         fd = save(directory, self.name, self.content(0, self.used()))
         self.close()
@@ -161,7 +161,7 @@ class Segment(LogFile):
         """Cut the closed file after its last record and write its length and checksum into the header.
 
         Raises:
-            OSError: the disk refuses; the file is as good without.
+            OSError: the disk reports an error; the file is as good without.
         """
         if self.fd < 0:
             self.fd = os.open(self.name, os.O_RDWR, dir_fd=directory)
@@ -194,7 +194,7 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
     """Write a record at an offset that was reserved for it, which becomes its commit word.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk reports an error.
     """
     if os.pwrite(segment.fd, record[:COMMIT_AT] + at.to_bytes(RECORD - COMMIT_AT, "little"), at) < RECORD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)

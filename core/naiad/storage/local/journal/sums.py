@@ -4,11 +4,11 @@ One file per writer, `journal/<writer>.sums`, written by the background threads 
 
     segment   |header|rec|rec|rec|hole|rec|rec|zeros ...        ops file  |header|frame|frame|frame| torn end
               '-0..32'---range---'    '-range-' not yet covered           '------- size noted ----'
-    sums      |header|entry|entry|entry| ...                    one entry says: these bytes have this crc32,
+    sums      |header|entry|entry|entry| ...                    one entry means: these bytes have this crc32,
                                                                 or: so many bytes are frames; so often was folded
 
 Every entry is true for ever: ranges and sizes only grow, a record is never changed once its commit word is there. So
-the order of entries does not matter, and whoever reads the sums first and the journal afterwards finds all of it.
+the order of entries does not matter, and a reader that reads the sums first and the journal afterwards finds all of it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
     `FRAMES`: the first `end` bytes of an ops file are frames, the last of them with the sequence `high << 32 | low`.
     `INDEX`: the index has been changed `number` times and had `start` fields and `high << 32 | low` points.
     `FOLDED_SEGMENT`, `FOLDED_OPS`: this file is in the index and was removed.
-    `SYNCED`: what the first `number` entries of this file are about is on the disk itself.
+    `SYNCED`: the bytes covered by the first `number` entries of this file are on the disk itself.
     """
 
     kind: int
@@ -158,7 +158,7 @@ class Sums:
         `ops` are `(name, bytes, last sequence)`.
 
         Raises:
-            OSError: the disk refuses; it is tried again the next time.
+            OSError: the disk reports an error; it is tried again the next time.
         """
         with self._lock:
             if self._is_busy:
@@ -192,7 +192,7 @@ class Sums:
         """Set the flag of these ops files that they have sums, so that a loss is noticed.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk reports an error.
         """
         with self._lock:
             if self.is_marked or not self.is_made:
@@ -271,7 +271,7 @@ def lone_sums(journal: Path) -> Iterator[Sums]:
     """Sums of a process that changes the index and has no journal of its own; their file is there in the block.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk reports an error.
     """
     directory = os.open(journal, os.O_RDONLY | os.O_DIRECTORY)
     sums = Sums(directory, new_writer_id())
