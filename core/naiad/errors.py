@@ -47,6 +47,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         RemoteError                               the storage behind a URL failed
       MissingPackage(ImportError)                 an optional package is not installed: package
       AliasTooLate(ImportError)                   naiad.as_neptune after another package named neptune
+      ImportRefused(ValueError)                   a place that holds nothing of a foreign format: path
       DamagedData(ValueError)                     bytes that differ from those written: file, offset, what
       NewerFormat(ValueError)                     a store written by a later release
 
@@ -344,6 +345,12 @@ class MissingPackage(NaiadError, ImportError):
 
 class AliasTooLate(NaiadError, ImportError):
     """Another package named neptune was imported before naiad could take its place."""
+
+
+class ImportRefused(NaiadError, ValueError):
+    """A place that holds nothing that the importer of a format can read."""
+
+    path: str
 
 
 class DamagedData(NaiadError, ValueError):

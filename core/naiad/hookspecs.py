@@ -12,6 +12,7 @@ import pluggy
 
 from naiad.background import Capture, Loggable
 from naiad.files.tracked import ArtifactDriver
+from naiad.importer import Importer
 from naiad.integration import Integration
 from naiad.scalars import Scalar
 from naiad.value import Value
@@ -74,6 +75,14 @@ def naiad_integration() -> Integration | None:
     """Return the description of an integration: its adapter and its mapping.
 
     Called by `naiad plugins`, by docs and by tests, never by a run. It must import nothing of the framework.
+    """
+
+
+@hookspec
+def naiad_importer() -> Importer | None:
+    """Return the importer of a foreign format, which `naiad import` and `naiad.importers` then offer by its name.
+
+    Called when something is imported. The importer imports the packages that it needs when it opens a place.
     """
 
 

@@ -421,6 +421,32 @@ class MemoryStore(base.Store):
     def reserve_project(self, project: str, key: str | None = None) -> Reservation:
         return self.take(PROJECT, self.key(project, key))
 
+    def reserve_source(
+        self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
+    ) -> Reservation:
+        with self.lock:
+            known = self.customs.get(("", source))
+            if known is None:
+                found = kind.id_form.match(wish) if wish else None
+                own = found[1].partition("-")[0] if found else None
+                key = self.key(project, own if own not in self.keys else None)
+                known = wish if found and wish not in self.ids else None
+                if known is None:
+                    prefix = key if kind is RUN else parent or f"{key}-IMPORTED"
+                    known = prefix if kind is MODEL else self.number(kind, prefix).id
+                self.customs["", source] = known
+            return self.take(kind, known)
+
+    def find_source(self, source: str) -> Reservation | None:
+        known = self.customs.get(("", source))
+        return None if known is None else Reservation(self.ids[known], known, self.ids[known] not in self.runs)
+
+    def bind_source(self, source: str, run: RunId, name: str) -> bool:
+        return self.customs.setdefault(("", source), name) == name
+
+    def lock_source(self, source: str) -> AbstractContextManager[Any]:
+        return self.lock
+
     def release(self, reservation: Reservation) -> None:
         self.ids.pop(reservation.id, None)
         self.runs.pop(reservation.run, None)

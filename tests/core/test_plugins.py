@@ -11,9 +11,11 @@ import sys
 import textwrap
 import venv
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -23,8 +25,11 @@ from naiad import File, hookspecs, plugins
 from naiad.background import Capture
 from naiad.cli import main
 from naiad.errors import NaiadValueError, PluginWarning, UnsupportedValue, forget_warnings
+from naiad.importer import Importer, Progress, Source
 from naiad.integration import Integration, Row
 from naiad.plugins import Plugins
+from naiad.records import Record, Value
+from naiad.types import Float
 from naiad.utils import describe
 
 ROOT = Path(__file__).parents[2]
@@ -650,3 +655,37 @@ def test_command_says_what_went_wrong(install: Install, monkeypatch: pytest.Monk
     assert ("bad", "failed", []) == (row["name"], row["state"], row["hooks"])
     assert "to load: ModuleNotFoundError: No module named 'no_such_module'" == row["problem"]
     assert "Warning: The plugin 'bad' failed to load" in result.stderr
+
+
+def test_naiad_importer(monkeypatch: pytest.MonkeyPatch, store: Path, tmp_path: Path) -> None:
+    """A plugin's importer is offered by the command, and its records become a run."""
+    (tmp_path / "result.txt").write_text("0.5")
+    found = Importer("lab", "files of the laboratory", lambda path, options: Source([LabRun(str(path))]))
+    only(monkeypatch, naiad_importer=lambda: found)
+
+    done = CliRunner().invoke(main, ["--store", str(store), "import", "lab", str(tmp_path / "result.txt")])
+
+    assert 0 == done.exit_code, done.output
+    with naiad.init_run(with_id="LAB-1", store=store, mode="read-only") as run:
+        assert 0.5 == run["score"].fetch()
+
+
+@dataclass(frozen=True)
+class LabRun:
+    """The run of a result."""
+
+    path: str
+    kind = "run"
+    id = "LAB-1"
+    project = "ws/lab"
+    parent = ""
+    created = None
+    size = 3
+    facts: ClassVar[dict[str, str]] = {"room": "2"}
+
+    @property
+    def identity(self) -> str:
+        return f"lab:{self.path}"
+
+    def records(self, progress: Progress) -> Iterator[Record]:
+        yield Value("score", Float.kind, float(Path(self.path).read_text()))

@@ -13,14 +13,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "kinds container_kinds paths errors clock ids settings lazy html integers secrets",
-    "ops scalars structures value histogram types typing hookspecs integration background plugins file gitref refs "
-    "progress conversions exceptions disk forks files query storage storage.base",
+    "ops scalars structures value histogram types typing records importer hookspecs integration background plugins "
+    "file gitref refs progress conversions exceptions disk forks files query storage storage.base",
     "storage.sql storage.local",
     "storage.opening",
     "fields convert attributes",
     "guard names reservation handler tree session transaction options lifecycle container run "
     "project model trash management table capture listing utils",
-    "cli importers testing as_neptune integrations",
+    "importers",
+    "cli testing as_neptune integrations",
 ]
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names.split()}
 FACADE = "naiad"  # the package itself: its names come from everywhere below the edges
@@ -40,6 +41,7 @@ HEAVY = {
     "numpy",
     "pandas",
     "pluggy",
+    "pyarrow",
     "rich",
     "sqlalchemy",
     "tqdm",

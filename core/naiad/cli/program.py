@@ -6,6 +6,7 @@ import errno
 import sys
 import warnings
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,6 +38,7 @@ COMMANDS = {
     "plugins": "plugins",
     "completion": "shells",
     "neptune": "neptune",
+    "import": "import_",
     "doctor": "doctor",
     "docs": "docs",
 }
@@ -79,7 +81,8 @@ class Program(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command."""
         if cmd_name in COMMANDS:
-            found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), cmd_name)
+            name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+            found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), name)
             return _with_store(found)
         return super().get_command(ctx, cmd_name)
 

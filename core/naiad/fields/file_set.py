@@ -72,7 +72,7 @@ class FileSet(Field):
         for name in names:
             if there is not None and not _has(there, name):
                 warn_once((self.session.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
-        self.write(wait, self.change, Members(self.path, {}, [_stored(name) for name in names], False))
+        self.write(wait, self.change, Members(self.path, {}, [stored_name(name) for name in names], False))
 
     @current
     def list_fileset_files(self, path: str | None = None) -> list[FileEntry]:
@@ -99,7 +99,7 @@ class FileSet(Field):
         Raises:
             FileNotInSet: there is no file of that name.
         """
-        text = self.session.reader.members(self.path).get(_stored(normal(name)))
+        text = self.session.reader.members(self.path).get(stored_name(normal(name)))
         if text is None:
             raise FileNotInSet(f'"{self.path}" has no file {name!r}.', path=self.path)
         return self.session.reader.open_file(kept(text))
@@ -143,7 +143,7 @@ class FileSet(Field):
         """Return the change that adds files which are in the store already."""
         if not files and not clear and not self.session.is_read_only:  # which looks at no files, and says so
             return self.change()
-        add = {_stored(name): file.to_text() for name, file in files.items()}
+        add = {stored_name(name): file.to_text() for name, file in files.items()}
         return self.change(Members(self.path, add, [], clear), content=incoming(files.values()))
 
     def _known_names(self) -> set[str] | None:
@@ -227,7 +227,7 @@ def _names(path: str, given: object, done: str = "put into") -> list[str]:
     )
 
 
-def _stored(name: str) -> str:
+def stored_name(name: str) -> str:
     r"""Return a name as it is stored; bytes that are not UTF-8 become `\udcff` and the like.
 
     A part that has such a thing has its backslashes doubled, and so has one that looks as if it had.

@@ -13,6 +13,7 @@ import mmap
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -656,6 +657,25 @@ class Store(Protocol):
         Raises:
             ProjectExists: the key wished for belongs to another project.
         """
+
+    def reserve_source(
+        self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
+    ) -> Reservation:
+        """Take an id for a container from elsewhere, or join the one that was made of the same source.
+
+        Call it while `lock_source` is held. The container is new until it is begun. It gets the id wished for if no
+        other container has or had it, else the next one: of a project's runs or models, or of the versions of the
+        model `parent`. A project that has no key yet takes that of the wish, if it is free.
+        """
+
+    def find_source(self, source: str) -> Reservation | None:
+        """Return the container that was made of a source, which may not be begun yet; None if there is none."""
+
+    def bind_source(self, source: str, run: RunId, name: str) -> bool:
+        """Let a source mean a container that exists, with its id; False if it means one already."""
+
+    def lock_source(self, source: str) -> AbstractContextManager[None]:
+        """Keep out other processes that lock the same source. The lock ends with its process, however that dies."""
 
     def release(self, reservation: Reservation) -> None:
         """Take back the reservation of a container that could not be begun."""

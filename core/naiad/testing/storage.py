@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from naiad.container_kinds import MODEL, PROJECT, RUN
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
 from naiad.errors import (
     BeingWritten,
     ContainerNotFound,
@@ -148,6 +148,35 @@ class StoreTests:
             store.reserve_model("digits", "CNN")
         with pytest.raises(ProjectExists):
             store.reserve_project("elsewhere", "DIGITS")
+
+    def test_source_means_one_container(self, store: Store) -> None:
+        """A container that was made of a source is found by it, and has the id wished for if that is free."""
+        with store.lock_source("a"):
+            first = store.reserve_source("a", RUN, "digits", "SAN-7")
+            store.writer(first.run, first_ops=known(id=first.id)).stop()
+        with store.lock_source("a"):
+            again = store.reserve_source("a", RUN, "digits", "SAN-7")
+        with store.lock_source("b"):
+            other = store.reserve_source("b", RUN, "digits", "SAN-7")
+
+        assert (first.id, first.is_new) == ("SAN-7", True)
+        assert (first.run, "SAN-7", False) == (again.run, again.id, again.is_new)
+        assert other.is_new
+        assert other.id != "SAN-7"
+        assert "SAN" in store.projects()
+        assert store.find_source("a") == again
+        assert store.find_source("c") is None
+        assert store.bind_source("c", first.run, first.id)
+        assert not store.bind_source("b", first.run, first.id)
+
+    def test_source_may_be_a_model_or_a_version(self, store: Store) -> None:
+        """Without an id, models and versions get one."""
+        named = store.reserve_source("m", MODEL, "digits", "SAN-CNN")
+        version = store.reserve_source("v", MODEL_VERSION, "digits", "SAN-CNN-3")
+        unnamed = [store.reserve_source(f"u{kind.name}", kind, "digits") for kind in (MODEL, MODEL_VERSION)]
+
+        assert [named.id, version.id] == ["SAN-CNN", "SAN-CNN-3"]
+        assert all(each.run.kind.id_form.match(each.id) for each in unnamed)
 
     def test_released_run_leaves_nothing(self, store: Store) -> None:
         """A container that could not be begun is not there."""

@@ -62,6 +62,14 @@ class Register:
         write_hint(folder / ".last", str(number))
         return f"{prefix}-{number}"
 
+    def take_variant(self, name: str, uid: str) -> str:
+        """Let an id, or it with `_2`, `_3`, ... behind it, mean this folder, and return it."""
+        number, found = 1, name
+        while not self.take(found, uid):
+            number += 1
+            found = f"{name}_{number}"
+        return found
+
     def release(self, name: str) -> None:
         """Release an id that was not used."""
         place = self._place(name)
@@ -171,6 +179,29 @@ class Register:
                 ticket = read_ticket(read_created(place))
                 if ticket is not None and ticket[0] == uid:
                     place.unlink(missing_ok=True)
+
+    # Sources of imported containers: custom ids of a project that no other can be, as its name is empty
+
+    def source(self, source: str) -> tuple[str, str] | None:
+        """Uid and id of the container that was made of a source.
+
+        Raises:
+            DamagedData: the file that names it is damaged.
+        """
+        return self.custom("", source)
+
+    def take_source(self, source: str, uid: str, name: str) -> tuple[str, str]:
+        """Let a source mean this container, unless it means one already; return the one that it means."""
+        if not self.take_custom("", source, uid, name):
+            return self.source(source) or (uid, name)
+        return uid, name
+
+    def rename_source(self, source: str, uid: str, name: str) -> None:
+        """Note the id of the container that a source means."""
+        place = self._custom_place("", source)
+        hidden = place.with_name(f".{place.name}.{ids.new_writer_id()}")
+        hidden.write_text(json.dumps({"uid": uid, "id": name}))
+        os.replace(hidden, place)
 
     def _custom_place(self, project: str, custom_run_id: str) -> Path:
         import hashlib  # like difflib elsewhere, it would cost each start some milliseconds

@@ -86,7 +86,7 @@ class RunDirectory:
         """
         fd = open_lock(self.path / ".lock")
         try:
-            _flock(fd, seconds, self.path)
+            take_lock(fd, seconds, self.path)
             yield
         finally:
             os.close(fd)
@@ -127,16 +127,19 @@ class Layout:
         (self.root / "changed" / uid).unlink(missing_ok=True)
 
 
-def _flock(fd: int, seconds: float, path: Path) -> None:
+def take_lock(fd: int, seconds: float, path: Path) -> None:
+    """Wait for an exclusive lock of a file.
+
+    Raises:
+        TimeoutError: another process held it all the time.
+    """
     until = clock.monotonic() + seconds
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if clock.monotonic() > until:
-                raise TimeoutError(
-                    f"another process has held the lock of run folder {path} for {seconds:g} s"
-                ) from None
+                raise TimeoutError(f"another process has held the lock of {path} for {seconds:g} s") from None
             clock.sleep(LOCK_POLL_SECONDS)
         except OSError:
             return  # a file system without locks: SQLite's own and exclusive creation still hold

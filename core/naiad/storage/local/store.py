@@ -4,7 +4,8 @@
 .naiad/runs/<uid>/         one run; likewise models/, versions/ and projects/
 .naiad/ids/<KEY>/<n>       the uid of run KEY-n; created exclusively, which takes the id. More in ids.py
 .naiad/keys/<KEY>          the project that has this key
-.naiad/custom/<sha256>     the run that a custom_run_id of a project means
+.naiad/custom/<sha256>     the run that a custom_run_id of a project means, or that was imported from a source
+.naiad/locks/<xx>          locked while a source is imported
 .naiad/changed/<uid>       the catalog has to look at this run again
 .naiad/catalog.db          a table of all runs that can be made anew from them; catalog.sum proves that it is whole
 """
@@ -23,13 +24,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from naiad import clock, ids
-from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
+from naiad.container_kinds import (
+    KINDS,
+    MODEL,
+    MODEL_VERSION,
+    PROJECT,
+    RUN,
+    ContainerKind,
+    is_project_key,
+    kind_of_id,
+)
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
     ModelKeyTaken,
     NaiadTypeError,
     NotPermitted,
+    ProjectExists,
     StorageError,
     StoreNotWritable,
     shown,
@@ -41,7 +52,7 @@ from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
 from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
 from naiad.storage.local.ids import Register, create_exclusively, duplicate_uids, refusals
 from naiad.storage.local.journal.files import refuse_newer
-from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
+from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
 from naiad.storage.local.reader import BlankProject, Reader
 from naiad.storage.local.writer import Writer
 
@@ -49,6 +60,8 @@ if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
 
 FOLDER = ".naiad"
+SOURCE_SECONDS = 24 * 3600.0
+"""How long an import waits for another one of the same source."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +212,70 @@ class Store:
         self.create()
         with refusals(self.root):
             return self._named(PROJECT, self.register.key(project, key))
+
+    def reserve_source(
+        self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
+    ) -> Reservation:
+        """Take an id for a container from elsewhere, or join the one that was made of the same source.
+
+        Raises:
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            uid, name = self.register.source(source) or self.register.take_source(source, ids.new_uid(), wish or "")
+            run = RunId(uid, kind)
+            if self.exists(run):
+                return Reservation(run, name, is_new=False)
+            if not name or self.register.uid(name) != uid:
+                name = self._id_for(run, project, wish, parent)
+                self.register.rename_source(source, uid, name)
+            return Reservation(run, name, is_new=True)
+
+    def _id_for(self, run: RunId, project: str, wish: str | None, parent: str) -> str:
+        """Return the id wished for if it is free, else the next one."""
+        found = run.kind.id_form.match(wish) if wish else None
+        key = found[1].partition("-")[0] if found else None
+        if key is not None and is_project_key(key):
+            with contextlib.suppress(ProjectExists):  # then the project has another key, and the id may be free still
+                self.register.key(project, key)
+        if wish and found and self.register.take(wish, run.uid):
+            return wish
+        key = self.register.key(project)
+        if run.kind is MODEL:
+            stem = wish.partition("-")[2] if wish and found else "IMPORTED"
+            return self.register.take_variant(f"{key}-{stem}", run.uid)
+        prefix = key if run.kind is RUN else parent or (found[1] if found else f"{key}-IMPORTED")
+        return self.register.take_number(prefix, run.uid)
+
+    def find_source(self, source: str) -> Reservation | None:
+        """Return the container that was made of a source, which may not be begun yet; None if there is none."""
+        known = self.register.source(source)
+        if known is None:
+            return None
+        folder = self._directory(known[0])
+        return Reservation(RunId(known[0], folder.kind if folder else RUN), known[1], is_new=folder is None)
+
+    def bind_source(self, source: str, run: RunId, name: str) -> bool:
+        """Let a source mean a container that exists; False if it means one already."""
+        with refusals(self.root):
+            return self.register.take_source(source, run.uid, name)[0] == run.uid
+
+    @contextlib.contextmanager
+    def lock_source(self, source: str) -> Iterator[None]:
+        """Keep out other processes that lock the same source. There are 256 locks, so some sources share one."""
+        self.create()
+        import hashlib  # it would cost each start some milliseconds
+
+        place = self.root / "locks" / hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:2]
+        with refusals(self.root):
+            place.parent.mkdir(exist_ok=True)
+            lock = open_lock(place)
+        try:
+            take_lock(lock, SOURCE_SECONDS, place)
+            yield
+        finally:
+            os.close(lock)
 
     def release(self, reservation: Reservation) -> None:
         """Take back a container that could not be begun."""

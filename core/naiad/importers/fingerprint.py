@@ -1,0 +1,123 @@
+"""Fingerprints: numbers by which the points of a source are compared with those of a run.
+
+Each point has a 64-bit number, and a collection the sum of them modulo 2**64. So it does not depend on the order,
+points can be added one after the other, and equal points count as often as they are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers: TypeAlias = npt.NDArray[np.uint64]
+MASK = (1 << 64) - 1
+UNNUMBERED = np.uint64(0x9E3779B97F4A7C15)
+"""In the place of a step that the source does not have."""
+_WHOLE, _PARTIAL, _NAN = np.uint64(0x51), np.uint64(0xA3), np.uint64(0x7FF8000000000001)
+
+
+def _mixed(numbers: Numbers) -> Numbers:
+    """Return well distributed numbers: the finalizer of SplitMix64."""
+    with np.errstate(over="ignore"):
+        numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return numbers ^ (numbers >> np.uint64(31))
+
+
+def of_steps(steps: Any) -> Numbers:
+    """Return a number for each step; the integer 2 and the float 2.0 are one step."""
+    array = np.asarray(steps)
+    if array.dtype.kind in "iu":
+        return _mixed(array.astype(np.int64).view(np.uint64) + _WHOLE)
+    if array.dtype.kind != "f":  # ints beyond 64 bits are none, so these are objects
+        whole = [isinstance(step, int) for step in steps]
+        if all(whole):
+            return of_steps(np.array(steps, np.int64))
+        found = of_steps(np.array([float(step) for step in steps], np.float64))
+        for place, is_whole in enumerate(whole):
+            if is_whole:
+                found[place] = of_steps(np.array([steps[place]], np.int64))[0]
+        return found
+    reals = array.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        is_whole = (np.floor(reals) == reals) & (np.abs(reals) < 2.0**63)
+        as_whole = np.where(is_whole, reals, 0.0).astype(np.int64).view(np.uint64) + _WHOLE
+    return _mixed(np.where(is_whole, as_whole, reals.view(np.uint64) ^ _PARTIAL))
+
+
+def of_reals(values: Any) -> Numbers:
+    """Return a number for each value, bit for bit; every NaN is the same."""
+    reals = np.ascontiguousarray(values, np.float64)
+    return _mixed(np.where(np.isnan(reals), _NAN, reals.view(np.uint64)))
+
+
+def of_texts(texts: Iterable[str | bytes]) -> Numbers:
+    """Return a number for each text."""
+    digests = (
+        hashlib.blake2b(
+            text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), digest_size=8
+        ).digest()
+        for text in texts
+    )
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+def milliseconds(times: Any) -> npt.NDArray[np.int64]:
+    """Return seconds as an index stores them."""
+    return np.rint(np.asarray(times, np.float64) * 1000.0).astype(np.int64)
+
+
+def of_points(steps: Numbers, contents: Numbers, times: npt.NDArray[np.int64]) -> Numbers:
+    """Return a number for each point, from the numbers of its parts."""
+    with np.errstate(over="ignore"):
+        return _mixed(_mixed(steps + np.uint64(1)) + contents + _mixed(times.view(np.uint64) + np.uint64(2)))
+
+
+def total(numbers: Numbers) -> int:
+    """Return the fingerprint of a collection."""
+    with np.errstate(over="ignore"):
+        return int(np.add.reduce(numbers, dtype=np.uint64)) if len(numbers) else 0
+
+
+def of_one(*parts: object) -> int:
+    """Return the fingerprint of a value, from parts of it."""
+    text = "\0".join(part if isinstance(part, str) else repr(part) for part in parts)
+    return int(of_texts([text])[0])
+
+
+class Stock:
+    """The points of a stored series, each to be matched with one of the source."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._known, counts = np.unique(numbers, return_counts=True)
+        self._left = counts.astype(np.int64)
+
+    def take(self, numbers: Numbers) -> npt.NDArray[np.bool_]:
+        """Return which of the points are there, and take these out."""
+        if not len(self._known) or not len(numbers):
+            return np.zeros(len(numbers), bool)
+        wanted, which, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+        places = np.minimum(np.searchsorted(self._known, wanted), len(self._known) - 1)
+        there = np.where(self._known[places] == wanted, self._left[places], 0)
+        taken = np.minimum(there, counts)
+        np.subtract.at(self._left, places, taken)
+        order = np.argsort(which, kind="stable")
+        starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+        rank = np.empty(len(numbers), np.int64)
+        rank[order] = np.arange(len(numbers)) - np.repeat(starts, counts)
+        found: npt.NDArray[np.bool_] = rank < taken[which]
+        return found
+
+
+def shown(number: int) -> str:
+    """Return a fingerprint for a report."""
+    return f"{number & MASK:016x}"
+
+
+def summed(numbers: Sequence[int]) -> int:
+    """Return the fingerprint of several collections together."""
+    return sum(numbers) & MASK

@@ -1,0 +1,368 @@
+"""Imports: the containers of a source, one after the other or in several processes, each into its run of a store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from naiad import clock, progress
+from naiad.container import user_name
+from naiad.container_kinds import KINDS, RUN, ContainerKind
+from naiad.errors import (
+    DamagedData,
+    FileWarning,
+    ImportRefused,
+    InvalidArgument,
+    MissingField,
+    NaiadError,
+    StorageError,
+)
+from naiad.importer import Foreign, Importer, Progress, Source
+from naiad.importers import pool
+from naiad.importers.destination import Destination
+from naiad.importers.ledger import COMPLETE, HOME, IMPORTING, STATE, Ledger
+from naiad.importers.report import Reason, Report, RunReport
+from naiad.kinds import ATOM_OF, SYS
+from naiad.ops import Assign, Op, Plain, Tags
+from naiad.plugins import results
+from naiad.scalars import pack_text, unpack_text
+from naiad.storage.base import Change, Reservation, RunId, RunReader, Store
+from naiad.storage.opening import Place, locate
+from naiad.typing import ProgressBarType
+
+WORTH_WORKERS = 4 << 20
+"""Bytes of a source from which on several processes are worth their start."""
+
+
+def importers() -> dict[str, Importer]:
+    """Return the importers of all plugins by name."""
+    return {each.name: each for each in sorted(results("naiad_importer"), key=lambda each: each.name)}
+
+
+def import_runs(
+    format: str,
+    path: str | os.PathLike[str],
+    *,
+    store: Place = None,
+    project: str | None = None,
+    into: str | None = None,
+    is_dry: bool = False,
+    workers: int | None = None,
+    progress_bar: ProgressBarType | None = None,
+    **options: Any,
+) -> Report:
+    """Import the runs of another tool, and return a report of each.
+
+    A run that was imported before is recognised: only what is new in the source is added, and what was edited in
+    naiad is left alone. The source is never changed.
+
+    Args:
+        format: the name of an importer, such as "neptune-offline"; `importers()` lists them.
+        path: the file or folder to read.
+        store: where the runs go; else NAIAD_STORE, else the nearest `.naiad` here or above.
+        project: of runs whose source names none; else the store's default.
+        into: the id of a run that takes everything instead of a new one.
+        is_dry: write nothing; the report shows what would be done.
+        workers: how many processes read; chosen by the size of the source if None.
+        progress_bar: False for none, or a class of your own.
+        **options: those of the importer, with _ for -.
+
+    Raises:
+        ImportRefused: there is nothing of this format.
+        InvalidArgument: there is no such format or option.
+        RunNotFound: there is no run `into`.
+    """
+    importer = _importer(format)
+    given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
+    unknown = given.keys() - importer.options.keys()
+    if unknown:
+        known = ", ".join(importer.options) or "none"
+        raise InvalidArgument(f"The importer {format!r} has no option {sorted(unknown)[0]!r}.\nIt has: {known}.")
+    place = Path(path).expanduser()
+    if not os.path.lexists(place):
+        raise ImportRefused(f"There is nothing at {str(place)!r} to import.", path=str(place))
+    source = importer.open(place, given)
+    return _Import(locate(store), importer, place, source, project, into, is_dry).run(workers, progress_bar)
+
+
+def _importer(name: str) -> Importer:
+    known = importers()
+    if name not in known:
+        raise InvalidArgument(f"There is no importer {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+    return known[name]
+
+
+class _Import:
+    """One source on its way into one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        importer: Importer,
+        path: Path,
+        source: Source,
+        project: str | None,
+        into: str | None,
+        is_dry: bool,
+    ) -> None:
+        self._source = source
+        self._importer = importer
+        self._job = Job(store, importer.name, str(path.absolute()), project, is_dry)
+        self._into = into
+        self._report = Report(importer.name, str(path), str(store), is_dry)
+
+    def run(self, count: int | None, progress_bar: ProgressBarType | None) -> Report:
+        """Import all containers."""
+        report = self._report
+        report.notes += self._source.notes
+        report.problems += [
+            Reason(each.path, each.kind, each.reason, each.count, each.is_loss, each.where)
+            for each in self._source.problems
+        ]
+        containers = list(self._source.containers)
+        size = sum(each.size for each in containers)
+        with progress.showing(progress_bar, f"Importing {report.path}", size) as tell:
+            if self._into is not None:
+                report.runs += self._all_into(containers, tell)
+            else:
+                report.runs += self._each(containers, size, count, tell)
+        return report
+
+    def _each(self, containers: Sequence[Foreign], size: int, count: int | None, tell: Progress) -> Iterator[RunReport]:
+        wanted = count if count is not None else (os.cpu_count() or 1) if size >= WORTH_WORKERS else 1
+        is_shared = self._importer.container is not None and str(locate(str(self._job.store))) == str(self._job.store)
+        wanted = min(wanted, len(containers)) if is_shared else 1
+        # Models come before their versions, so that a version finds its model.
+        ordered = sorted(containers, key=lambda each: [kind.name for kind in KINDS].index(each.kind))
+        if wanted <= 1:
+            for each in ordered:
+                yield import_container(self._job, each, tell)
+        else:
+            job = self._job
+            task = pool.Task(job.format, job.path, str(job.store), job.project, job.is_dry)
+            yield from pool.import_all(task, ordered, wanted, tell)
+
+    def _all_into(self, containers: Sequence[Foreign], tell: Progress) -> Iterator[RunReport]:
+        store = self._job.store
+        run = store.find(str(self._into))
+        if len(containers) != 1:
+            raise InvalidArgument(
+                f"{self._report.path!r} holds {len(containers)} runs, and into= takes one.\nName the folder of one run."
+            )
+        for each in containers:
+            known = store.find_source(each.identity)
+            if known is not None and not known.is_new and known.run != run:
+                raise InvalidArgument(
+                    f"{each.identity!r} was imported before, as {known.id}.\nImport it again without into=."
+                )
+            yield import_container(self._job, each, tell, run)
+
+
+class Job:
+    """The facts that all containers of an import share. It crosses to worker processes."""
+
+    def __init__(self, store: Store, format: str, path: str, project: str | None, is_dry: bool) -> None:
+        self.store = store
+        self.format = format
+        self.path = path
+        self.project = project
+        self.is_dry = is_dry
+
+
+def import_container(job: Job, foreign: Foreign, tell: Progress, into: RunId | None = None) -> RunReport:
+    """Import one container, and return its report, which names every failure."""
+    report = RunReport(foreign.identity, foreign.id or "", foreign.kind)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FileWarning)  # what is left out stands in the report
+            _Container(job, foreign, report, into).run(tell)
+    except (NaiadError, OSError, ValueError, OverflowError) as error:  # of one container; the others go on
+        report.status = "failed"
+        report.error = f"{error}" or type(error).__name__
+        report.lost += 1
+    return report
+
+
+class _Container:
+    """One container of a source, and the run that it becomes."""
+
+    def __init__(self, job: Job, foreign: Foreign, report: RunReport, into: RunId | None) -> None:
+        self._job = job
+        self._foreign = foreign
+        self._report = report
+        self._into = into
+        self._kind: ContainerKind = next(kind for kind in KINDS if kind.name == foreign.kind)
+
+    def run(self, tell: Progress) -> None:
+        store, identity = self._job.store, self._foreign.identity
+        if self._job.is_dry:
+            self._import(store.find_source(identity) if store.has_begun() else None, tell)
+            return
+        with store.lock_source(identity):
+            if self._into is not None:
+                name = store.id_of(self._into)
+                store.bind_source(identity, self._into, name)
+                reservation = Reservation(self._into, name, is_new=False)
+            else:
+                reservation = self._reserved(store, identity)
+            try:
+                self._import(reservation, tell)
+            except BaseException:  # only to clean up: whatever it is goes on
+                if reservation.is_new and not store.exists(reservation.run):
+                    store.release(reservation)
+                raise
+
+    def _project(self) -> str:
+        return self._foreign.project or self._job.project or self._job.store.default_project()
+
+    def _reserved(self, store: Store, identity: str) -> Reservation:
+        if self._kind.name == "project":
+            return store.reserve_project(self._project())
+        return store.reserve_source(identity, self._kind, self._project(), self._foreign.id, self._foreign.parent)
+
+    def _import(self, reservation: Reservation | None, tell: Progress) -> None:
+        store, report = self._job.store, self._report
+        run = RunId("", self._kind) if reservation is None else reservation.run
+        reader = store.reader(run)
+        # Without an id nothing is in it: the process that was to begin it has died.
+        is_new = reservation is None or reservation.is_new or "sys/id" not in reader.kinds()
+        ledger = Ledger() if is_new else Ledger.read(reader)
+        state = "" if is_new else _text(reader, STATE)
+        self._describe(reservation, None if is_new else reader)
+        if not is_new and self._into is None and self._is_left_alone(reader, tell):
+            return
+        opener = None if self._job.is_dry else self._opener(reservation, is_new, state == IMPORTING)
+        destination = Destination(
+            reader,
+            opener,
+            report,
+            ledger,
+            self._job.format,
+            is_new=is_new,
+            is_resumed=state == IMPORTING,
+            default_time=self._foreign.created if self._foreign.created is not None else clock.now(),
+        )
+        try:
+            self._read(destination, tell)
+            if destination.begin_second_pass():
+                self._read(destination, int)
+            if is_new and not self._job.is_dry:
+                destination.begin()  # a container without any record is a run all the same
+            if not self._job.is_dry and (destination.is_changed or is_new or state == IMPORTING):
+                destination.finish(self._last_ops())
+        finally:
+            if destination.has_writer:
+                destination.writer.stop(self._end_state(reader))
+        report.status = "new" if is_new else "updated" if destination.is_changed else "unchanged"
+        if not self._job.is_dry:
+            destination.check(store.reader(run))
+
+    def _read(self, destination: Destination, tell: Progress) -> None:
+        """Take all records until the source ends or cannot be read."""
+        try:
+            for record in self._foreign.records(tell):
+                destination.take(record)
+        except DamagedData as error:
+            facts = error.facts
+            self._report.skip(Reason(str(facts.get("path") or ""), "", str(error), where=str(facts.get("file") or "")))
+        except StorageError:
+            raise
+        except (NaiadError, OSError) as error:
+            self._report.skip(Reason("", "", f"the source cannot be read any further: {error}"))
+
+    def _describe(self, reservation: Reservation | None, reader: RunReader | None) -> None:
+        report = self._report
+        report.id = reservation.id if reservation is not None else self._foreign.id or ""
+        report.project = self._project()
+        if reader is not None:
+            report.id = _text(reader, "sys/id") or report.id
+            report.project = _text(reader, "sys/project") or report.project
+        wish = self._foreign.id
+        report.is_renumbered = bool(wish) and self._into is None and reservation is not None and report.id != wish
+        if report.is_renumbered:
+            report.note(f"The id {wish} is taken, so it became {report.id}.")
+
+    def _is_left_alone(self, reader: RunReader, tell: Progress) -> bool:
+        """Whether the run is in the trash, and so takes nothing."""
+        try:
+            is_trashed = bool(reader.value("sys/trashed"))
+        except MissingField:
+            return False
+        if is_trashed:
+            self._report.status = "left alone"
+            self._report.note(f"{self._report.id} is in the trash, so nothing was added to it.")
+            tell(self._foreign.size)
+        return is_trashed
+
+    def _opener(self, reservation: Reservation | None, is_new: bool, is_resumed: bool) -> Callable[[], Any]:
+        assert reservation is not None
+        store = self._job.store
+
+        def open_writer() -> Any:
+            ops = self._first_ops(reservation.id) if is_new else []
+            role = "owner" if is_new or is_resumed else "guest"  # the end of a guest leaves the state as it is
+            writer = store.writer(reservation.run, role=role, first_ops=ops, on_error="raise")
+            if not is_new:
+                mark = Assign(STATE, ATOM_OF[str], IMPORTING)
+                writer.write([Change(STATE, ATOM_OF[str], (mark,))])
+            return writer
+
+        return open_writer
+
+    def _first_ops(self, name: str) -> list[Op]:
+        """Return the ops that make a new container; records of the source replace them where it has others."""
+        at = clock.now()
+        created = self._foreign.created if self._foreign.created is not None else at
+        texts = {
+            "sys/id": name,
+            "sys/project": self._project(),
+            "sys/name": "Untitled",
+            "sys/description": "",
+            "sys/owner": user_name(),
+            STATE: IMPORTING,
+        }
+        if self._kind.name == "model_version":
+            texts |= {"sys/model_id": name.rpartition("-")[0], "sys/stage": "none"}
+        flags = ("sys/failed", "sys/trashed") if self._kind is RUN else ("sys/trashed",)
+        return [
+            *(Assign(path, ATOM_OF[str], pack_text(text), at) for path, text in texts.items()),
+            Assign("sys/creation_time", SYS["sys/creation_time"], round(created * 1e6), at),
+            *(Assign(path, ATOM_OF[bool], False, at) for path in flags),
+            Tags("sys/tags", [], [], False, at),
+            Tags("sys/group_tags", [], [], False, at),
+        ]
+
+    def _last_ops(self) -> list[Assign]:
+        """Return the ops that record the origin of the run."""
+        home = f"{HOME}/{self._job.format}"
+        facts: dict[str, Plain] = {
+            "identity": self._foreign.identity,
+            "location": self._job.path,
+            **({"id": self._foreign.id} if self._foreign.id else {}),
+            **({"project": self._foreign.project} if self._foreign.project else {}),
+            **self._foreign.facts,
+        }
+        packed = {name: pack_text(value) if isinstance(value, str) else value for name, value in facts.items()}
+        return [
+            *(Assign(f"{home}/{name}", ATOM_OF[type(facts[name])], value) for name, value in packed.items()),
+            Assign(f"{home}/time", SYS["sys/creation_time"], round(clock.now() * 1e6)),
+            Assign(STATE, ATOM_OF[str], COMPLETE),
+        ]
+
+    def _end_state(self, reader: RunReader) -> str:
+        reader.refresh()
+        with contextlib.suppress(MissingField):
+            return "failed" if reader.value("sys/failed") else "finished"
+        return "finished"
+
+
+def _text(reader: RunReader, path: str) -> str:
+    try:
+        value = reader.value(path)
+    except MissingField:
+        return ""
+    return unpack_text(value) if isinstance(value, str | bytes) else ""

@@ -1,0 +1,95 @@
+"""The ledger of a run: its imported fields, by which the next import finds new data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from naiad.errors import DamagedData, MissingField
+from naiad.fields.file import kept
+from naiad.storage.base import RunReader
+
+HOME = "sys/import"
+LEDGER = f"{HOME}/ledger"
+STATE = f"{HOME}/state"
+IMPORTING, COMPLETE = "importing", "complete"
+VERSION = 1
+
+
+@dataclass
+class Entry:
+    """The share of one part of a source in one field."""
+
+    kind: str
+    count: int
+    source: int
+    """Fingerprint at the source, where points without a step have none."""
+    store: int
+    """Fingerprint of what was written."""
+    detail: Any = None
+    """Of sets: the texts, or the fingerprints of files by their names."""
+
+
+@dataclass
+class Ledger:
+    """The entries of a run by part of a source and path; values that are no series have the part ""."""
+
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Paths of the source that could not be kept, and the paths that they have instead."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Of each source, by its identity: what its importer wants to know the next time."""
+
+    def is_imported(self, path: str) -> bool:
+        """Whether some part of some source has given a field at this path."""
+        return path in self._paths()
+
+    def _paths(self) -> set[str]:
+        if getattr(self, "_known_for", -1) != len(self.entries):
+            self._known: set[str] = {path for _part, path in self.entries}
+            self._known_for = len(self.entries)
+        return self._known
+
+    def to_json(self) -> bytes:
+        """Return the text of it."""
+        parts: dict[str, dict[str, list[Any]]] = {}
+        for (part, path), each in self.entries.items():
+            numbers = [each.kind, each.count, f"{each.source:016x}", f"{each.store:016x}"]
+            parts.setdefault(part, {})[path] = [*numbers, *([] if each.detail is None else [each.detail])]
+        return json.dumps(
+            {"version": VERSION, "parts": parts, "renamed": self.renamed, "facts": self.facts}, sort_keys=True
+        ).encode()
+
+    @classmethod
+    def read(cls, reader: RunReader) -> Ledger:
+        """Return the ledger of a run; an empty one if nothing was imported into it.
+
+        Raises:
+            DamagedData: it is damaged.
+        """
+        try:
+            text = reader.value(LEDGER)
+        except MissingField:
+            return cls()
+        return cls._parsed(reader.read_file(kept(text)))
+
+    @classmethod
+    def _parsed(cls, data: bytes) -> Ledger:
+        try:
+            found: Mapping[str, Any] = json.loads(data)
+            entries = {
+                (part, path): _entry(numbers)
+                for part, paths in found["parts"].items()
+                for path, numbers in paths.items()
+            }
+            return cls(entries, dict(found["renamed"]), dict(found["facts"]))
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            what = f"it is no ledger of imports ({error})"
+            raise DamagedData(f'"{LEDGER}" is damaged: {what}.', file=LEDGER, offset=0, what=what) from error
+
+
+def _entry(numbers: Sequence[Any]) -> Entry:
+    kind, count, source, store, *rest = numbers
+    return Entry(str(kind), int(count), int(source, 16), int(store, 16), rest[0] if rest else None)

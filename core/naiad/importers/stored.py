@@ -1,0 +1,92 @@
+"""Fingerprints of the stored fields of a run."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from naiad.fields.file import kept
+from naiad.importers import fingerprint
+from naiad.importers.fingerprint import Numbers, Stock
+from naiad.kinds import KINDS, POINTS
+from naiad.refs import FileRef
+from naiad.scalars import pack_text
+from naiad.storage.base import RunReader
+
+CHUNK = 1 << 20
+
+
+def columns(reader: RunReader, path: str, kind: str) -> tuple[Numbers, Numbers, Any]:
+    """Return a number for the step and one for the content of each point of a series, and the times."""
+    if kind == POINTS:
+        points = reader.points(path)
+        return fingerprint.of_steps(points.steps), fingerprint.of_reals(points.values), points.times
+    texts = reader.texts(path, kind)
+    contents = texts.texts
+    if KINDS[kind].keeps:
+        contents = [file_token(reader, kept(text)) for text in contents]
+    return fingerprint.of_steps(texts.steps), fingerprint.of_texts(contents), np.array(texts.times, np.int64)
+
+
+def stocks(reader: RunReader, path: str, kind: str) -> tuple[Stock, Stock, int]:
+    """Return the points of a stored series, with their steps and without, and their fingerprint."""
+    steps, contents, times = columns(reader, path, kind)
+    numbers = fingerprint.of_points(steps, contents, times)
+    unnumbered = fingerprint.of_points(np.full(len(steps), fingerprint.UNNUMBERED), contents, times)
+    return Stock(numbers), Stock(unnumbered), fingerprint.total(numbers)
+
+
+def total(reader: RunReader, path: str, kind: str) -> tuple[int, int]:
+    """Return how many values, points or files a field has, and their fingerprint."""
+    shape = KINDS[kind].shape
+    if shape in ("points", "texts"):
+        numbers = fingerprint.of_points(*columns(reader, path, kind))
+        return len(numbers), fingerprint.total(numbers)
+    if shape == "tags":
+        tags = reader.tags(path)
+        return len(tags), of_tags(list(tags))
+    if shape == "members":
+        members = {name: file_token(reader, kept(text)) for name, text in reader.members(path).items()}
+        return len(members), of_members(members)
+    value = reader.value(path)
+    if kind == FileRef.kind:
+        return 1, fingerprint.of_one(kind, file_token(reader, kept(value)))
+    return 1, of_value(kind, value)
+
+
+def of_value(kind: str, value: object) -> int:
+    """Return the fingerprint of an atom or document as it is stored."""
+    if isinstance(value, str):
+        value = pack_text(value)
+    if isinstance(value, float) and value != value:
+        value = "nan"
+    return fingerprint.of_one(kind, value if isinstance(value, str) else repr(value))
+
+
+def of_tags(texts: list[str]) -> int:
+    """Return the fingerprint of the texts of a set."""
+    return fingerprint.total(fingerprint.of_texts(sorted(set(texts))))
+
+
+def of_members(members: dict[str, str]) -> int:
+    """Return the fingerprint of the files of a set, from a text for each."""
+    return fingerprint.summed([fingerprint.of_one(name, token) for name, token in members.items()])
+
+
+def file_token(reader: RunReader, file: FileRef) -> str:
+    """Return the identity of a stored file: hash, extension, name and description."""
+    digest = reader.digest(file)
+    if not digest:
+        sha = hashlib.sha256()
+        with reader.open_file(file, is_checked=True) as stream:
+            while chunk := stream.read(CHUNK):
+                sha.update(chunk)
+        digest = sha.hexdigest()
+    return token(digest, file.extension, file.name, file.description)
+
+
+def token(digest: str, extension: str, name: str | None, description: str | None) -> str:
+    """Return the identity of a file."""
+    return "|".join((digest, extension, name or "", description or ""))
