@@ -259,6 +259,11 @@ class Container:
     def __repr__(self) -> str:
         return f"<{self._kind.title} {self._id}>"
 
+    @property
+    def id(self) -> str:
+        """Its id, such as `DIGITS-3`: what `with_id=` and the commands take."""
+        return self._id
+
     def get_url(self) -> str:
         """Return the address of the run: of its folder, which a browser or file manager opens."""
         return self._store.url(self._run)

@@ -91,6 +91,8 @@ class ArtifactRef:
     files: Count
     size: Count
     manifest: str
+    content: str = ""
+    """The hash of paths and content alone; empty of a version that an earlier release wrote."""
 
     def to_text(self) -> str:
         """The JSON of it."""

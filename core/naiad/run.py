@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,11 +21,13 @@ from naiad.ids import host_name
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.plugins import call_all, guarded
-from naiad.settings import setting
-from naiad.storage.base import STOP_SECONDS
+from naiad.settings import is_quiet, setting
+from naiad.storage.base import STOP_SECONDS, RunId, Store
 from naiad.storage.opening import Place
 
 Names = str | os.PathLike[str]
+ERROR = 2
+"""The descriptor of standard error."""
 LONGEST_CAPTURE = 5.0
 """Seconds of those for stopping a run that what it captures may take."""
 
@@ -145,6 +149,7 @@ class Run(Container):
         asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
         if not self._session.is_read_only:
+            self._announce("continues" if not self._is_new else "begins")
             self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
             self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
@@ -157,12 +162,15 @@ class Run(Container):
         store: Place,
         facts: dict[str, Any],
     ) -> None:
-        options.require_existing(RUN, self._mode, with_id)
+        options.require_existing(RUN, self._mode, with_id or custom_run_id)
         place = self._open_store(store)
         if with_id is not None and self._mode != "debug":
             self._go_on(place.find(with_id, RUN), None, facts)
             return
         project = project or place.default_project()
+        if self._mode == "read-only":
+            self._go_on(self._named(place, project, str(custom_run_id)), None, facts)
+            return
         reservation = place.reserve_run(project, custom_run_id)
         texts = {
             "id": reservation.id,
@@ -174,6 +182,28 @@ class Run(Container):
             "hostname": host_name(),
         }
         self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+
+    def _named(self, place: Store, project: str, custom_run_id: str) -> RunId:
+        """Find the run of a project with a custom id.
+
+        Raises:
+            RunNotFound: there is none.
+        """
+        found = place.find_custom(project, custom_run_id)
+        if found is None:
+            raise RUN.not_found(
+                f"Store {place} has no run with custom_run_id={custom_run_id!r} in project {project!r}.\n"
+                "List its runs with: naiad ls",
+                run_id=custom_run_id,
+            )
+        return found
+
+    @property
+    def custom_run_id(self) -> str | None:
+        """Its own name, if it was given one."""
+        if not self.exists("sys/custom_run_id"):
+            return None
+        return str(self["sys/custom_run_id"].fetch())
 
     def _capture(self, wanted: Wanted) -> None:
         """Begin the captures that the options select."""
@@ -208,6 +238,19 @@ class Run(Container):
             super()._end(max(0.0, until - clock.monotonic()))
         if captures is not None:
             call_all("naiad_run_stopped", run=self)
+            self._announce(self._end_state)
+
+    def _announce(self, word: str) -> None:
+        """Write one line on the terminal, which the run never captures.
+
+        It goes to the descriptor, past what watches `sys.stderr`. NAIAD_QUIET=1 silences it.
+        """
+        if not os.isatty(ERROR) or is_quiet():
+            return
+        where = self.get_url().removeprefix("file://")
+        line = f"naiad: {self._id} {word} in {where}; look at it with: naiad show {self._id}\n"
+        with contextlib.suppress(OSError):  # the terminal has gone
+            os.write(ERROR, re.sub(r"[^\x20-\uffff\n]|[\x7f-\x9f]", "?", line).encode("utf-8", "replace"))
 
     def _fail(self, error: BaseException) -> None:
         """An exception ends the program or the `with` block: mark the run, keep the traceback."""

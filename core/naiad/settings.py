@@ -16,6 +16,11 @@ def setting(name: str, default: str | None = None) -> str | None:
     return os.environ.get(f"NAIAD_{name}") or os.environ.get(f"NEPTUNE_{name}") or default
 
 
+def is_quiet() -> bool:
+    """Whether runs begin and stop without a line on the terminal."""
+    return (setting("QUIET") or "0").lower() not in ("0", "false", "no", "off")
+
+
 def number(name: str, default: float, least: float = 0) -> float:
     """The value of `NAIAD_<name>` as a number, else `default`.
 

@@ -106,7 +106,7 @@ class Table:
         return sorted(names, key=_place)
 
     def expanded(self, column: str) -> list[str]:
-        """Return the columns that a column with `*` stands for, sorted; a column without it stands for itself."""
+        """Return the columns that a column with `*` stands for, sorted."""
         pattern = column_pattern(column)
         if pattern is None:
             return [column]
@@ -120,12 +120,12 @@ class Table:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about fields that the query or the order names, and that could not match."""
+        """Sentences about fields that could not match."""
         return [_note(each, self._kind) for each in self._found.unmatched]
 
     @cached_property
     def _present(self) -> set[tuple[str, str]]:
-        """Path and kind of the fields that some row has; of those that could be there, if there are no rows."""
+        """Path and kind of the fields that some row has, or could have."""
         there = set().union(*self._cells) if self._cells else self._found.fields.keys()
         return {field for number, field in self._found.fields.items() if number in there}
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from naiad import structures
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
-from naiad.files.tracked import Changes, TrackedFile, diff
+from naiad.files.tracked import Changes, TrackedFile, content_hash, diff
 from naiad.gitref import GitRef
 from naiad.histogram import Histogram
 from naiad.integers import LARGEST, SMALLEST
@@ -311,8 +311,13 @@ class Artifact(Value):
         object.__setattr__(self, "hash", value)
         object.__setattr__(self, "files", files)
 
+    @property
+    def content_hash(self) -> str | None:
+        """The hash of paths and content alone, which touching or copying the files does not change."""
+        return None if self.files is None else content_hash(self.files)
+
     def diff(self, newer: Artifact) -> Changes:
-        """Compare with a later version, file by file.
+        """Compare with a later version, file by file; `is_content_same` where at most times and places differ.
 
         >>> changes = old["data"].fetch().diff(new["data"].fetch())
         >>> [file.path for file in changes.added]

@@ -458,6 +458,9 @@ class MemoryStore(base.Store):
             raise kind.not_found(f"Store {self} has no {kind.noun} {name!r}.", run_id=name)
         return found
 
+    def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
+        return self.ids.get(self.customs.get((project, custom_run_id), ""))
+
     def find_project(self, project: str) -> RunId | None:
         found = self.ids.get(self.key(project))
         return found if found in self.runs else None

@@ -92,8 +92,8 @@ CEILINGS = {
     "fetch_values": Journey(16, 33, 110, 16),
     "upload": Journey(20, 58, 78, 11),
     "open a killed run and read it": Journey(36, 185, 238, 19),
-    "fetch_runs_table": Journey(36, 563, 394, 22),  # with the parser, which is ours
-    "stop": Journey(29, 98, 157, 16),
+    "fetch_runs_table": Journey(36, 609, 403, 22),  # with the parser, which is ours, and the files that sys/size counts
+    "stop": Journey(29, 99, 157, 16),  # with the line on the terminal
 }
 
 

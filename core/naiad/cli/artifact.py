@@ -13,7 +13,7 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.run import open_run
 from naiad.cli.terminal import print_note
 from naiad.fields.artifact import Artifact, tracked_files
-from naiad.files.tracked import Changes, TrackedFile
+from naiad.files.tracked import Changes, TrackedFile, content_hash
 from naiad.files.tracked import diff as compare
 
 HEADER = ("CHANGE", "FILE", "WHAT")
@@ -36,13 +36,17 @@ def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, i
 
     In a pipe the columns are added, removed or changed, the file, and the facts of it that differ.
     """
-    changes = compare(_files(store, run_a, path_a), _files(store, run_b, path_b))
+    old, new = _files(store, run_a, path_a), _files(store, run_b, path_b)
+    changes = compare(old, new)
     if is_json:
-        print_document(_document(changes))
+        hashes = {"old": content_hash(old), "new": content_hash(new)}
+        print_document(_document(changes) | {"content_hash": hashes, "same_content": changes.is_content_same})
         return
     print_rows(HEADER, _rows(changes))
     if not (changes.added or changes.removed or changes.changed):
         print_note("Both are the same version.")
+    elif changes.is_content_same:
+        print_note(f"Both have the same content, {content_hash(new)}; only times and places differ.")
 
 
 def _files(store: Path | None, run: str, path: str) -> list[TrackedFile]:

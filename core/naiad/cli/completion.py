@@ -1,4 +1,4 @@
-"""Completion: offers of a shell for ids of runs, paths of fields, projects and tags."""
+"""Completion: offers of a shell for run ids, paths and projects."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runs(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[C
 
 
 def paths(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the paths of the fields of the run that was named before."""
+    """Offer the paths of the run that was named before."""
     with contextlib.suppress(*SILENT):
         store = _store(ctx)
         found = [store.reader(store.find(name)).kinds() for name in _runs(ctx)[:1]]
@@ -78,6 +78,6 @@ def _help(row: Summary) -> str:
 
 
 def _items(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
-    """Return those that begin alike; none that a shell could not take as one word of one line."""
+    """Return those that begin alike and fit into one line."""
     right = ((text, about) for text, about in found if text.startswith(incomplete) and not UNSAFE.search(text))
     return [CompletionItem(text, help=UNSAFE.sub(" ", about)) for text, about in list(right)[:MOST]]

@@ -80,7 +80,7 @@ def _lines(run: OpenRun, streams: Sequence[str]) -> list[Line]:
 
 
 def _ordered(run: OpenRun, path: str) -> list[Line]:
-    """Return the lines of one stream by their steps; no line is earlier than the one before it."""
+    """Return the lines of one stream, none earlier than the one before."""
     try:
         steps, texts, times = run.reader.texts(path)
     except MissingField:  # removed since
@@ -103,7 +103,7 @@ def _follow(ctx: click.Context, run: OpenRun, streams: Sequence[str], count: int
 
 
 def _growth(run: OpenRun, streams: Sequence[str], count: int | None) -> Iterator[list[Line]]:
-    """Yield the lines, then new ones until the run has no writer. The last line of a stream may still grow."""
+    """Yield the lines, then new ones until the run has no writer."""
     lines = _lines(run, streams)
     yield lines[max(0, len(lines) - count) :] if count is not None else lines
     seen = {path: sum(line.path == path for line in lines) for path in {line.path for line in lines}}

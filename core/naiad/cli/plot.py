@@ -36,7 +36,7 @@ DRAWN = tuple(kind.name for kind in KINDS.values() if kind.drawn_as)
 @json_option
 @click.pass_obj
 def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: int | None, is_json: bool) -> None:
-    """Draw series of one or several runs in one chart: numbers over their steps, and the last histogram of others.
+    """Draw series of one or several runs in one chart.
 
     The first word is a run, and so is each one after it that names a run, up to the first path. A run that lacks a
     path is named on stderr. Where there are more points than columns the curve is their mean, and the bars around it

@@ -46,13 +46,13 @@ COMMANDS = {
 
 
 def _take_store(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
-    """Let the commands look into this store; that which stands last in the line counts."""
+    """Let the commands look into this store; the last one counts."""
     if value is not None:
         ctx.obj = value
 
 
 def store_option() -> click.Option:
-    """Return the option that names the store. Every command has it, so that it works anywhere in the line."""
+    """Return the option that names the store; every command has it."""
     return click.Option(
         ["--store"],
         metavar="PATH",

@@ -20,7 +20,7 @@ NARROWEST = 12
 
 
 class Cell(NamedTuple):
-    """A text in a table, the style it has on a terminal, and whether it is a number, which is never cut."""
+    """A text in a table, and its style; a number is never cut."""
 
     text: str
     style: str = ""
@@ -28,7 +28,7 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The title of a column, and its rank: where there is no room, those of high rank are left out first."""
+    """The title of a column, and its rank: the highest goes first."""
 
     title: str
     rank: int = 0
@@ -48,7 +48,7 @@ def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]]) -
 def table_lines(
     columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool = False, ascii: bool = False
 ) -> list[str]:
-    """Return the lines of a table in so many columns of a terminal."""
+    """Return the lines of a table for a terminal."""
     cells = [[cell._replace(text=clean(cell.text)) for cell in row] for row in rows]
     natural = [
         max([width(column.title), *(width(row[number].text) for row in cells)]) for number, column in enumerate(columns)
@@ -73,13 +73,13 @@ def table_lines(
 
 
 def _least(number: int, cells: Sequence[Sequence[Cell]], natural: int) -> int:
-    """Return how narrow a column may become: texts and the title are cut, numbers are not."""
+    """Return how narrow a column may become: numbers are not cut."""
     numbers = (width(row[number].text) for row in cells if row[number].is_number)
     return max([min(natural, NARROWEST), *numbers])
 
 
 def _chosen(columns: Sequence[Column], least: Sequence[int], room: int) -> list[int]:
-    """Return the numbers of the columns for which there is room; always the first."""
+    """Return the columns for which there is room; always the first."""
     shown = list(range(len(columns)))
     while len(shown) > 1 and sum(least[number] for number in shown) + GAP * (len(shown) - 1) > room:
         shown.remove(max(shown[1:], key=lambda number: (columns[number].rank, number)))
@@ -87,7 +87,7 @@ def _chosen(columns: Sequence[Column], least: Sequence[int], room: int) -> list[
 
 
 def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Return the widths of columns: as they are, or the widest ones shrunk alike until all fit."""
+    """Return the widths of columns, the widest shrunk until all fit."""
     widths = list(natural)
     free = room - GAP * (len(widths) - 1)
     while sum(widths) > free:

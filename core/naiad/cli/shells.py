@@ -1,4 +1,4 @@
-"""`naiad completion`: the script that teaches a shell to complete the words of `naiad`."""
+"""`naiad completion`: the script with which a shell completes words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VARIABLE = "_NAIAD_COMPLETE"
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that completes commands, options, run ids and paths in a shell.
+    """Print the script that completes run ids, paths and options.
 
     For bash add this line to ~/.bashrc, for zsh with zsh to ~/.zshrc (after compinit): eval "$(naiad completion bash)"
 

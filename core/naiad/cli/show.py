@@ -136,7 +136,7 @@ def _item(field: Shown) -> dict[str, object]:
 
 
 def _tree(title: str, fields: list[Shown]) -> Iterator[str]:
-    """Yield the lines of a tree: a namespace has the fields below it, in the order given."""
+    """Yield the lines of a tree, in the order of the fields."""
     room, has_styles = size()[0], has_colour()
     pass_by, fork, last = ("|   ", "|-- ", "`-- ") if not has_any_character() else ("│   ", "├── ", "└── ")
     yield styled(clean(title), "bold") if has_styles else clean(title)
@@ -157,7 +157,7 @@ def _common(one: tuple[str, ...], two: tuple[str, ...]) -> int:
 
 
 def _goes_on(names: list[tuple[str, ...]], path: tuple[str, ...]) -> bool:
-    """Whether a later field has another name in the namespace in which the last part of a path lies."""
+    """Whether a later field has another name in the same namespace."""
     above = path[:-1]
     for name in names:
         if name[: len(above)] != above:

@@ -25,14 +25,14 @@ def is_terminal() -> bool:
 
 
 def has_colour() -> bool:
-    """Whether the output may have colours: on a terminal that has some, unless NO_COLOR is set."""
+    """Whether the output may have colours; NO_COLOR forbids them."""
     return (
         is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
     )
 
 
 def styled(text: str, style: str) -> str:
-    """Return a text in a style; the caller has asked whether there are colours."""
+    """Return a text in a style, for output that may have colours."""
     code = STYLES[style]
     return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
 

@@ -24,7 +24,7 @@ def clean_lines(text: str) -> str:
 
 
 def width(text: str) -> int:
-    r"""Return how many columns of a terminal a clean text takes: two for a wide character, none for a combining one.
+    r"""Return how many columns of a terminal a clean text takes.
 
     >>> width("abc"), width("模型"), width("e\u0301")
     (3, 4, 1)
@@ -39,7 +39,7 @@ def _width(character: str) -> int:
 
 
 def cut(text: str, room: int, mark: str = "...") -> str:
-    """Return a text that takes at most so many columns; a longer one ends with a mark.
+    """Return a text that fits; a longer one ends with a mark.
 
     >>> cut("a long name", 8), cut("模型模型", 7), cut("short", 8)
     ('a lon...', '模型...', 'short')

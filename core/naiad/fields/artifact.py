@@ -14,7 +14,7 @@ from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take
 from naiad.file import File as FileValue
 from naiad.files import tracking
-from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash
+from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash, content_hash
 from naiad.ops import Assign
 from naiad.refs import ArtifactRef, files_text, incoming, read_facts
 from naiad.storage.base import Change, RunReader, RunWriter
@@ -89,9 +89,10 @@ class Artifact(Field):
 
     @classmethod
     def summary(cls, stored: str) -> str:
-        """Return hash, number of files and size of a stored version."""
+        """Return hash, number of files, size and the hash of the content of a stored version."""
         version = ArtifactRef.from_text(stored)
-        return f"{version.hash}  {files_text(version.files, version.size)}"
+        content = f"  content {version.content}" if version.content else ""
+        return f"{version.hash}  {files_text(version.files, version.size)}{content}"
 
     def content(self) -> ArtifactValue:
         """Return the version, for a copy of it."""
@@ -120,8 +121,10 @@ class Artifact(Field):
         facts = [astuple(file) for file in files]
         manifest = take(self.session, FileValue(content=json.dumps(facts).encode(), extension="json"))
         digest = artifact_hash(TrackedFile(*each) for each in facts)
-        text = ArtifactRef(digest, len(facts), sum(each[2] for each in facts), manifest.to_text()).to_text()
         self._planned = [TrackedFile(*each) for each in facts]
+        same = content_hash(self._planned)
+        size = sum(file.size for file in self._planned)
+        text = ArtifactRef(digest, len(facts), size, manifest.to_text(), same).to_text()
         return self.change(Assign(self.path, self.kind, text), content=incoming([manifest]))
 
     def applied(self, change: Change, writer: RunWriter) -> None:  # noqa: ARG002 (a change holds no list of files)

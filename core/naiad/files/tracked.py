@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ Progress = Callable[[int, int], object]
 
 EARLIEST, LATEST = -62_135_510_400.0, 253_402_214_400.0  # years 1 to 9999, less a day for the sake of time zones
 HASH_RULE = b"naiad artifact 1"
+CONTENT_RULE = b"naiad artifact content 1"
+CONTENT_FACTS = ("path", "content")
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,22 @@ def artifact_hash(files: Iterable[TrackedFile]) -> str:
     in the order of `TrackedFile`: each as its length in 8 bytes, big-endian, and its bytes (texts in UTF-8 with
     surrogates passed through, numbers in decimal).
     """
-    sha = hashlib.sha256(HASH_RULE)
+    return _digest(HASH_RULE, files, FACTS)
+
+
+def content_hash(files: Iterable[TrackedFile]) -> str:
+    """SHA-256 in hex over path and content of all files.
+
+    The digest is of `naiad artifact content 1`, then, for each file in the order of the UTF-8 bytes of its path, path
+    and content as in `artifact_hash`.
+    """
+    return _digest(CONTENT_RULE, files, CONTENT_FACTS)
+
+
+def _digest(rule: bytes, files: Iterable[TrackedFile], facts: Sequence[str]) -> str:
+    sha = hashlib.sha256(rule)
     for file in sorted(files, key=lambda file: _bytes(file.path)):
-        for name in FACTS:
+        for name in facts:
             data = _bytes(getattr(file, name))
             sha.update(len(data).to_bytes(8, "big") + data)
     return sha.hexdigest()
@@ -134,6 +149,12 @@ class Changes:
     added: list[TrackedFile]
     removed: list[TrackedFile]
     changed: list[Change]
+
+    @property
+    def is_content_same(self) -> bool:
+        """Whether at most times and places of files differ."""
+        is_changed = any(name in each.facts for each in self.changed for name in CONTENT_FACTS)
+        return not (self.added or self.removed or is_changed)
 
 
 def diff(old: Iterable[TrackedFile], new: Iterable[TrackedFile]) -> Changes:

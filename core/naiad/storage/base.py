@@ -687,6 +687,9 @@ class Store(Protocol):
             ContainerNotFound: there is none; it is the error of the given kind, and names ids that look alike.
         """
 
+    def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
+        """Return the run that has this custom id in a project; None if there is none."""
+
     def find_project(self, project: str) -> RunId | None:
         """Return the container of the project's own fields; None if nothing was ever written to them."""
 

@@ -135,6 +135,15 @@ class StoreTests:
         assert (first.run, first.id, False) == again
         assert other.run != first.run
 
+    def test_run_is_found_by_its_custom_id(self, store: Store) -> None:
+        """In its project alone, once it was begun."""
+        reservation = store.reserve_run("digits", "mine")
+        store.writer(reservation.run, first_ops=known(id=reservation.id, project="digits")).stop()
+
+        assert store.find_custom("digits", "mine") == reservation.run
+        assert store.find_custom("other", "mine") is None
+        assert store.find_custom("digits", "yours") is None
+
     def test_models_versions_and_projects_have_ids_of_their_own(self, store: Store) -> None:
         """A model key is taken once; versions are counted; a project is its key."""
         model = store.reserve_model("digits", "CNN")

@@ -171,6 +171,8 @@ def test_diff_shows_what_came_went_and_changed(cli: Cli, files: str, data: Path)
 
     facts = ["content", "size", "modified"]
     assert [["added", "new", ""], ["removed", "sub/b.csv", ""], ["changed", "a.csv", ", ".join(facts)]] == changes
+    assert not document.pop("same_content")
+    assert 2 == len(set(document.pop("content_hash").values()))
     assert {"added": ["new"], "removed": ["sub/b.csv"], "changed": [{"path": "a.csv", "facts": facts}]} == document
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
+import msgspec
+
 from naiad.disk import nothing, replacing, write_all
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import FILES, KINDS
@@ -103,6 +105,29 @@ def stored_files(reader: Reader) -> Iterator[tuple[str, FileRef]]:
     for path, texts in _texts(reader):
         for text in texts:
             yield path, FileRef.from_text(text)
+
+
+class _Stored(msgspec.Struct):
+    """How much of which blob a file is."""
+
+    size: int
+    blob: str = ""
+    start: int | None = None
+
+
+_read_stored = msgspec.json.Decoder(_Stored).decode
+
+
+def stored_bytes(reader: Reader) -> int:
+    """The bytes that a run keeps in blobs; content that several of its files share counts once."""
+    found = {}
+    for state, entries in reader.states(FILES):
+        for text in file_texts(state, entries):
+            with contextlib.suppress(msgspec.MsgspecError):  # damaged: reading that file says it
+                file = _read_stored(text)
+                if file.blob:
+                    found[reader.resolve(file.blob), file.start] = file.size
+    return sum(found.values())
 
 
 def _texts(reader: Reader) -> Iterator[tuple[str, list[str]]]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from naiad.storage.local.index.text_pages import TextPages
 
 T = TypeVar("T")
+SIZE = "sys/size"
 Refusal = Callable[[str, str, str], DamagedData]
 
 
@@ -111,7 +112,7 @@ class Reader:
             DamagedData: it is not as it was written.
         """
         if path in DERIVED:
-            return DERIVED[path], self._derived()[path]
+            return DERIVED[path], self._derived(path)[path]
         state = self._state(path)
         return state.kind, state.value
 
@@ -415,9 +416,13 @@ class Reader:
         is_more = state.kind in TEXTS or id(state) in late or id(state) in self._view.left
         return self._facts(state) if is_more else state.series
 
-    def _derived(self) -> dict[str, Plain]:
+    def _derived(self, path: str = SIZE) -> dict[str, Plain]:
+        """Return the derived fields; the size, which looks at every file, is whole only if it is asked for."""
         with self._view.current() as projection:
-            return derived.values(projection, self.folder)
+            found = derived.values(projection, self.folder)
+        if path == SIZE:
+            found[SIZE] = float(str(found[SIZE])) + files.stored_bytes(self)
+        return found
 
 
 class BlankProject(Reader):

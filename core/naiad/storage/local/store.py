@@ -313,6 +313,12 @@ class Store:
             )
         return RunId(folder.uid, folder.kind)
 
+    def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
+        """Return the run that has this custom id in a project; None if there is none."""
+        known = self.register.custom(project, custom_run_id)
+        run = RunId(known[0], RUN) if known else None
+        return run if run and self.exists(run) else None
+
     def find_directory(self, name: str, kind: ContainerKind | None = None) -> RunDirectory:
         """Return the folder of the container that `find` finds."""
         return self.directory(self.find(name, kind))

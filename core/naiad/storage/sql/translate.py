@@ -41,7 +41,7 @@ def field_numbers(connection: Connection, tree: Node) -> Numbers:
 
 
 def narrowed(node: Node, numbers: Numbers) -> Node:
-    """Leave out of clauses without a type the kinds that no container has: most paths have one kind everywhere."""
+    """Leave out of clauses the kinds that no container has."""
     if isinstance(node, AnyKind):
         known = tuple(term for term in node.terms if _is_known(term, numbers))
         return node.terms[0] if not known else known[0] if len(known) == 1 else AnyKind(known)

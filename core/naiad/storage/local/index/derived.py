@@ -50,7 +50,7 @@ def values(projection: Projection, folder: RunDirectory) -> dict[str, Plain]:
         "sys/modification_time": round(modified * 1e6),
         "sys/ping_time": round(pinged * 1e6),
         "sys/running_time": _running_time(projection, leases, pinged),
-        "sys/size": float(_size(folder)),
+        "sys/size": float(_size(folder)),  # the reader adds what lies in blobs
     }
 
 
