@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from traceback import format_exception_only
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from naiad.errors import NaiadError, NaiadWarning, PluginWarning, is_first, warn_once
+from naiad.errors import NaiadError, NaiadTypeError, NaiadWarning, PluginWarning, is_first, shown, warn_once
 from naiad.secrets import redacted
 
 if TYPE_CHECKING:
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 Place: TypeAlias = "Container | Handler"
 ERRORS = "integration/errors"
 """Where an adapter's trouble is noted, below the place it writes to."""
+
+
+def place(adapter: str, run: Any, base_namespace: str = "") -> Place:
+    """Return the namespace that an adapter writes to: `base_namespace` below a run or handler, or that itself.
+
+    Raises:
+        NaiadTypeError: `run` is neither a container nor a handler.
+    """
+    if not hasattr(type(run), "get_root_object"):
+        remedy = 'Give it a run, run = naiad.init_run(), or a namespace of one, run["fold/1"].'
+        raise NaiadTypeError(f"{adapter} cannot log to {shown(run)}.\n{remedy}", value=run)
+    found: Place = run[base_namespace] if base_namespace else run
+    return found
 
 
 class Attempt:

@@ -12,11 +12,9 @@ from functools import partial
 from typing import Any
 
 from naiad import __version__, clock
-from naiad.container import Container
 from naiad.errors import InvalidArgument, MissingField, MissingPackage, NaiadTypeError, shown
 from naiad.file import File
-from naiad.guard import Attempt
-from naiad.handler import Handler
+from naiad.guard import Attempt, Place, place
 from naiad.names import Names, replace
 from naiad.types import Float
 from naiad_keras.counts import Batches, Epochs, last_step
@@ -70,7 +68,7 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def __init__(
         self,
-        run: Container | Handler,
+        run: Place,
         base_namespace: str = "training",
         log_model_diagram: bool = False,
         log_on_batch: bool | int = False,
@@ -86,7 +84,7 @@ class NaiadCallback(keras.callbacks.Callback):
         separate_evaluate: bool = False,
     ) -> None:
         super().__init__()
-        base = _namespace(run, base_namespace)
+        base = place("NaiadCallback", run, base_namespace)
         self._base = base
         self._attempt = partial(Attempt, "NaiadCallback", base)
         self._names = Names(base)
@@ -308,14 +306,6 @@ def _is_fitted_now(model: Any) -> bool:
         if frame.f_code.co_name == "fit" and model is not None and frame.f_locals.get("self") is model:
             return True
     return False
-
-
-def _namespace(run: object, name: str) -> Container | Handler:
-    """Return the place for everything; a mistake in the arguments raises here, where it was made."""
-    if not isinstance(run, Container | Handler):
-        remedy = 'Give it a run, run = naiad.init_run(), or a namespace of one, run["fold/1"].'
-        raise NaiadTypeError(f"NaiadCallback cannot log to {shown(run)}.\n{remedy}", value=run)
-    return run[name] if name else run
 
 
 def _every(log_on_batch: object) -> int:
