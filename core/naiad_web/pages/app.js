@@ -86,7 +86,7 @@ function App() {
 }
 
 /** The project of a place; elsewhere the store's first. */
-const project = (place, about) => place.project || about?.default_project || "";
+const project = (place, about) => place.project || sessionStorage.getItem("naiad.project") || about?.default_project || "";
 
 takeToken();
 themed();

@@ -5,7 +5,7 @@ import { test } from "node:test";
 const lib = "../../../core/naiad_web/pages/lib/";
 const url = await import(`${lib}url.js`);
 const { color, dashes, hue } = await import(`${lib}color.js`);
-const { clipped, csv, grouped, sentence, smoothed, svg } = await import(`${lib}chartdata.js`);
+const { clipped, csv, sentence, smoothed, svg } = await import(`${lib}chartdata.js`);
 const wire = await import(`${lib}wire.js`);
 const ansi = await import(`${lib}ansi.js`);
 const { parsed, changed } = await import(`${lib}patch.js`);
@@ -107,13 +107,6 @@ test("series of points with other steps share one x", () => {
 });
 
 const flat = (curves, x = [0, 1, 2, 3]) => ({ x, curves, marks: [], buckets: 10, points: 4, isRaw: true });
-
-test("a group is a mean with a band, across gaps", () => {
-  const data = grouped(flat([{ key: "a", line: [1, NaN, 3, NaN], points: 2 }, { key: "b", line: [3, 3, 3, 3], points: 4 }]), new Map([["a", "g"], ["b", "g"]]));
-
-  assert.deepEqual([...data.curves[0].line], [2, 2.5, 3, 3]);
-  assert.deepEqual([...data.curves[0].low], [1, 2, 3, 3]);
-});
 
 test("smoothing is debiased, and weight 0 changes nothing", () => {
   assert.deepEqual([...smoothed([1, NaN, 3], 0)], [1, NaN, 3]);

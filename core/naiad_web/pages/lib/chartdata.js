@@ -44,59 +44,6 @@ export function extremes(curve) {
   return { last: curve.last ?? last, min: curve.min ?? min, max: curve.max ?? max };
 }
 
-/** Groups of curves as their mean with a band from the least to the greatest value at each x.
- * @param {ChartData} data @param {Map<string, string>} groupOf key of a curve to the name of its group
- * @returns {ChartData} */
-export function grouped(data, groupOf) {
-  const members = new Map();
-  for (const curve of data.curves) {
-    const name = groupOf.get(curve.key) ?? "";
-    members.set(name, [...(members.get(name) ?? []), curve]);
-  }
-  const count = data.x.length;
-  const curves = [...members].map(([name, list]) => {
-    const line = new Float64Array(count).fill(NaN), low = new Float64Array(count).fill(NaN), high = new Float64Array(count).fill(NaN);
-    const held = list.map((curve) => carried(data.x, curve));
-    for (let i = 0; i < count; i++) {
-      let sum = 0, seen = 0, least = Infinity, most = -Infinity;
-      for (const one of held) {
-        if (one.line[i] !== one.line[i]) continue;
-        sum += one.line[i];
-        seen += 1;
-        least = Math.min(least, one.low[i]);
-        most = Math.max(most, one.high[i]);
-      }
-      if (!seen) continue;
-      line[i] = sum / seen;
-      low[i] = least;
-      high[i] = most;
-    }
-    return { key: name, line, low, high, points: list.reduce((all, curve) => all + curve.points, 0) };
-  });
-  const marks = data.marks.map((mark) => ({ ...mark, key: groupOf.get(mark.key) ?? "" }));
-  return { ...data, curves, marks };
-}
-
-/** A curve with values between its own points, by straight lines, so that curves with other steps can be averaged.
- * @param {ArrayLike<number>} x @param {Curve} curve */
-function carried(x, curve) {
-  const fill = (column) => {
-    const out = Float64Array.from(column);
-    let before = -1;
-    for (let i = 0; i < out.length; i++) {
-      if (out[i] !== out[i]) continue;
-      for (let k = before + 1; before >= 0 && k < i; k++) {
-        const share = x[i] === x[before] ? 1 : (x[k] - x[before]) / (x[i] - x[before]);
-        out[k] = out[before] + share * (out[i] - out[before]);
-      }
-      before = i;
-    }
-    return out;
-  };
-  const line = fill(curve.line);
-  return { line, low: curve.low ? fill(curve.low) : line, high: curve.high ? fill(curve.high) : line };
-}
-
 /** Exponential moving average of values, bias-corrected; weight 0 changes nothing. Gaps stay gaps.
  * @param {ArrayLike<number>} values @param {number} weight from 0 to below 1 */
 export function smoothed(values, weight) {

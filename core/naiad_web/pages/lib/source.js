@@ -75,7 +75,7 @@ export class HttpSource {
   /** @param {string} route @param {Record<string, any>} params @param {AbortSignal} [signal] */
   send(route, params, signal) {
     const tail = query(params);
-    if (tail.length < LONG && !params.groups) return this.request(`/api/v1${route}${tail}`, { signal });
+    if (tail.length < LONG && !params.groups && !params.group) return this.request(`/api/v1${route}${tail}`, { signal });
     return this.request(`/api/v1${route}`, { method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify(params) });
   }
 

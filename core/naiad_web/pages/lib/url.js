@@ -28,7 +28,8 @@ export const SCHEMA = {
   clip: { type: "flag", initial: false },      // outliers clipped
   band: { type: "text", initial: "" },         // field to group curves by
   sync: { type: "flag", initial: false },      // zoom together
-  zoom: { type: "range", initial: null },
+  zoom: { type: "range", initial: null },      // of all charts, when they zoom together
+  zooms: { type: "record", initial: {} },      // of each chart by its path
   path: { type: "text", initial: "" },
   find: { type: "text", initial: "" },
   line: { type: "number", initial: -1 },

@@ -42,7 +42,7 @@ function curves(runs, points, extra = {}) {
   };
 }
 
-const sources = (count) => RUNS.slice(0, count).map((run, i) => ({ key: run.id, label: run.label, color: color(run.id), group: ["lr 0.1", "lr 0.01", "lr 0.001"][i % 3] }));
+const sources = (count) => RUNS.slice(0, count).map((run, i) => ({ key: run.id, label: run.label, color: color(run.id) }));
 const never = () => new Promise(() => undefined);
 const fails = () => Promise.reject(new Error("The file of \"train/loss\" is damaged: its checksum differs. Try naiad verify DIGITS-7."));
 
@@ -64,7 +64,7 @@ function Charts() {
     <${Sample} title="smoothed, with its raw envelope" count=${2} data=${() => now(curves(2, 400, { band: true, isRaw: false, buckets: 200, points: 40_000, smoothing: 0.9 }))} />
     <${Sample} title="validation/accuracy of five" count=${5} data=${() => now(curves(5, 100))} />
     <${Sample} title="fifty runs" count=${50} data=${() => now(curves(50, 200))} />
-    <${Sample} title="fifty runs in groups" count=${50} band=${true} data=${() => now(curves(50, 200))} />
+    <${Sample} title="groups of runs, with bands" count=${3} data=${() => now(curves(3, 200, { band: true }))} />
     <${Sample} title="log axes" logY=${true} logX=${true} data=${() => now(curves(1, 300))} />
     <${Sample} title="log axis with a negative value" logY=${true} data=${() => now(curves(1, 300, { negative: true }))} />
     <${Sample} title="NaN and infinities" data=${() => now(curves(1, 60, { marks: [{ key: "DIGITS-1", x: 20, sign: "nan" }, { key: "DIGITS-1", x: 35, sign: "+inf" }, { key: "DIGITS-1", x: 50, sign: "-inf" }] }))} />

@@ -26,7 +26,8 @@ export function Rail({ place, about, onKeys }) {
     themed();
   };
   useKeys({ t: turn });
-  const project = place.project || about?.default_project || "";
+  if (place.project) sessionStorage.setItem("naiad.project", place.project);
+  const project = place.project || sessionStorage.getItem("naiad.project") || "";
   const runs = place.params.runs ?? [];
   const item = (screen, text, extra = {}) => html`<a class="item" href=${href({ screen, project, ...extra })}
     aria-current=${[place.screen, { run: "runs", model: "models" }[place.screen]].includes(screen) ? "page" : undefined}>${text}${

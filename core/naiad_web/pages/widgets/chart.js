@@ -1,19 +1,19 @@
 /** A chart card: a plot with its title, controls, hover table, the sentence that says what is drawn, and downloads. */
 import { html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { dashes, faded, resolved } from "../lib/color.js";
-import { clipped, csv, extremes, grouped, sentence, spoken, svg } from "../lib/chartdata.js";
+import { clipped, csv, extremes, sentence, spoken, svg } from "../lib/chartdata.js";
 import { duration, moment, short, visible, whole } from "../lib/format.js";
 import { Plot } from "./plot.js";
 import { Button, Copy, Empty, Failure, Menu, Path, Skeleton, copied, saved, useSize } from "./controls.js";
 
 /** @typedef {import("../lib/chartdata.js").ChartData} ChartData */
 /**
- * @typedef {{key: string, label: string, color: string, group?: string}} Source
+ * @typedef {{key: string, label: string, color: string}} Source
  * @typedef {{title: string, sources: Source[], load: (range: [number, number]|null, signal: AbortSignal) => Promise<ChartData>,
  *   version?: any, xKind?: string, logX?: boolean, logY?: boolean, clip?: boolean, zoom?: [number, number]|null,
  *   onZoom?: (range: [number, number]|null) => void, sync?: string, height?: number, highlighted?: string|null,
  *   onHighlight?: (key: string|null) => void, isPinned?: boolean, onPin?: () => void, isFull?: boolean, onFull?: () => void,
- *   band?: boolean, csvUrl?: string, python?: string, link?: string, point?: number|null, exact?: (key: string, x: number) => Promise<{x: number, value: number}|null>,
+ *   onCsv?: () => Promise<Blob>, python?: string, link?: string, point?: number|null, exact?: (key: string, x: number) => Promise<{x: number, value: number}|null>,
  *   eager?: boolean, isLive?: boolean, onSelectX?: (x: number) => void}} ChartProps
  */
 
@@ -30,7 +30,7 @@ export const xText = (kind, x) =>
 
 /** @param {ChartProps} props */
 export function Chart(props) {
-  const { title, sources, xKind = "step", logX = false, logY = false, zoom = null, height = 220, band = false, eager = false } = props;
+  const { title, sources, xKind = "step", logX = false, logY = false, zoom = null, height = 220, eager = false } = props;
   const [card, { width }] = useSize();
   const canvas = useRef(null);
   const plot = useRef(null);
@@ -77,9 +77,8 @@ export function Chart(props) {
     return () => stop.abort();
   }, [isSeen, props.load, zoom?.[0], zoom?.[1], turn]);
 
-  const { data: given, error } = state;
-  const data = useMemo(() => (given && band ? grouped(given, new Map(sources.map(pairOf))) : given), [given, band, sources]);
-  const paint = useMemo(() => paints(data, sources, band), [data, sources, band]);
+  const { data, error } = state;
+  const paint = useMemo(() => paints(data, sources), [data, sources]);
   const names = useMemo(() => new Map(paint.map((/** @type {any} */ item) => /** @type {[string, string]} */ ([item.key, item.label]))), [paint]);
   const clip = useMemo(() => (data && props.clip ? clipped(data) : null), [data, props.clip]);
   const isEmpty = Boolean(data && data.curves.every((curve) => curve.points === 0));
@@ -145,7 +144,7 @@ export function Chart(props) {
     props.onPin && { text: props.isPinned ? "Unpin" : "Pin to the top", run: props.onPin },
     { text: "Download PNG", disabled: !data || asTable || isEmpty, run: async () => saved(`${file}.png`, await plot.current.png(title)) },
     { text: "Download SVG", disabled: !data || asTable || isEmpty, run: () => saved(`${file}.svg`, exportSvg(), "image/svg+xml") },
-    { text: "Download CSV", disabled: !data, run: () => (props.csvUrl ? download(props.csvUrl) : saved(`${file}.csv`, csv(/** @type {ChartData} */ (data), xName(xKind), names), "text/csv")) },
+    { text: "Download CSV", disabled: !data, run: async () => saved(`${file}.csv`, props.onCsv ? await props.onCsv() : csv(/** @type {ChartData} */ (data), xName(xKind), names), "text/csv") },
     props.python && { text: "Copy as Python", run: () => copied(props.python ?? "") },
     { text: "Copy link", run: () => copied(props.link ?? location.href) },
   ];
@@ -189,17 +188,10 @@ function markText(marks) {
     .filter(([n]) => n).map(([n, name]) => `${n} ${name}`).join(", ") + " marked.";
 }
 
-/** @param {Source} source @returns {[string, string]} */
-const pairOf = (source) => [source.key, source.group ?? ""];
-
-/** @param {ChartData|undefined} data @param {Source[]} sources @param {boolean} band */
-function paints(data, sources, band) {
+/** @param {ChartData|undefined} data @param {Source[]} sources */
+function paints(data, sources) {
   if (!data) return [];
   const there = new Set(data.curves.map((curve) => curve.key));
-  if (band) {
-    const names = [...new Set(sources.map((source) => source.group ?? ""))].filter((name) => there.has(name));
-    return names.map((name, i) => ({ key: name, label: name || "(none)", color: `var(--run-${i % 12})`, dash: [] }));
-  }
   const shown = sources.filter((source) => there.has(source.key));
   const dash = dashes(shown.map((source) => source.key));
   return shown.map((source) => ({ ...source, dash: shown.length > MANY ? [] : dash.get(source.key) }));
@@ -262,14 +254,6 @@ const Numbers = ({ data, names }) => html`<div class="numbers" tabindex="0" role
     return html`<tr key=${curve.key}><th scope="row">${visible(names.get(curve.key) ?? curve.key)}</th><td class="end">${curve.points.toLocaleString("en")}</td>
       <td class="end" title=${whole(last)}>${short(last)}</td><td class="end" title=${whole(min)}>${short(min)}</td><td class="end" title=${whole(max)}>${short(max)}</td></tr>`;
   })}</tbody></table></div>`;
-
-/** @param {string} url */
-function download(url) {
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = "";
-  link.click();
-}
 
 /** Whether the page is dark, followed: canvases are painted again when the theme changes. */
 function useTheme() {

@@ -145,8 +145,8 @@ export class Plot {
       const weight = () => (this.highlighted && this.highlighted !== paint.key ? 0.16 : many && !this.highlighted ? 0.75 : 1);
       if (by.get(paint.key)?.low) {
         const at = series.length;
-        series.push({ show: true, stroke: "transparent", width: 0, points: { show: false } },
-          { show: true, stroke: "transparent", width: 0, points: { show: false } });
+        const edge = () => faded(stroke, 0.4 * weight()); // a spike stays seen where the shade is one pixel wide
+        series.push({ show: true, stroke: edge, width: many ? 0.5 : 1, points: { show: false } }, { show: true, stroke: edge, width: many ? 0.5 : 1, points: { show: false } });
         bands.push({ series: [at + 1, at], fill: () => faded(stroke, 0.2 * weight()) });
       }
       this.columnOf.set(paint.key, series.length);

@@ -1,0 +1,43 @@
+/** Values of fields in tables: one rule for each kind, the same on every screen. */
+import { html } from "../lib/html.js";
+import { duration, moment, short, size, visible, whole } from "../lib/format.js";
+import { State, Tag } from "../widgets/controls.js";
+
+const SPECIAL = {
+  "sys/running_time": (value) => duration(Number(value)), "sys/monitoring_time": (value) => duration(Number(value)), "sys/size": (value) => size(Number(value)),
+};
+
+/** Kinds whose values stand at the end of a cell. @param {string|null|undefined} kind */
+export const isNumeric = (kind) => ["int", "float", "float_series"].includes(kind ?? "");
+
+/** A value as nodes. @param {any} value @param {string|null|undefined} kind @param {string} [path] @param {any} [facts] */
+export function shown(value, kind, path = "", facts = {}) {
+  if (value === null || value === undefined) return facts.present ? html`<span class="faint">${kind === "file_set" ? "files" : "file"}</span>` : "";
+  const special = SPECIAL[path];
+  if (special && Number.isFinite(Number(value))) return html`<span title=${whole(value)}>${special(value)}</span>`;
+  if (path === "sys/state") return html`<${State} state=${value} age=${facts.age} />`;
+  if (Array.isArray(value)) return html`<span class="tags">${value.slice(0, 20).map((item) => html`<${Tag} key=${item} text=${String(item)} />`)}</span>`;
+  if (kind === "datetime") return html`<time datetime=${value} title=${value}>${moment(new Date(value))}</time>`;
+  if (kind === "bool" || typeof value === "boolean") return value ? "true" : html`<span class="faint">false</span>`;
+  if (typeof value === "number") return html`<span title=${whole(value)}>${short(value)}</span>`;
+  if (isNumeric(kind)) return html`<span class=${value === "NaN" || /Infinity/.test(value) ? "warn-text" : undefined} title=${value}>${special ? special(value) : value === "Infinity" ? "∞" : value === "-Infinity" ? "−∞" : value}</span>`;
+  if (typeof value === "object") return html`<span class="faint">${value.counts ? `${value.counts.length} bins` : "…"}</span>`;
+  const text = String(value);
+  return html`<bdi title=${text.length > 24 ? visible(text.slice(0, 2000)) : undefined}>${visible(text.length > 300 ? text.slice(0, 300) + "…" : text)}</bdi>`;
+}
+
+/** A FIELD of the interface in one line, for trees. @param {any} field */
+export function brief(field) {
+  if (!field) return "";
+  if (field.error) return html`<span class="bad-text">${field.error.detail}</span>`;
+  const many = (n, noun) => `${Number(n).toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+  if (field.kind === "float_series") {
+    return html`<span>${field.last ? short(Number(field.last.value)) : "–"}</span> <span class="faint">${many(field.count ?? 0, "point")}</span>`;
+  }
+  if (field.kind === "string_series") return html`<bdi>${visible(String(field.last?.value ?? "").slice(0, 120))}</bdi> <span class="faint">${many(field.count ?? 0, "entry").replace("entrys", "entries")}</span>`;
+  if (field.count !== undefined) return html`<span class="faint">${many(field.count, "entry").replace("entrys", "entries")}</span>`;
+  if (field.files !== undefined) return html`<span class="faint">${many(field.files, "file")}, ${size(field.size ?? 0)}</span>`;
+  if (field.kind === "git_ref") return html`<span class="mono">${visible(String(field.commit_id ?? "").slice(0, 10))}</span>`;
+  if (field.shown_as !== undefined) return html`<span class="faint">${field.extension ? `.${visible(field.extension)} ` : ""}${size(field.size)}</span>`;
+  return shown(field.value, field.kind, field.path);
+}

@@ -1,0 +1,133 @@
+/** One field in its own form, by its kind; and the console lines of a run. */
+import { html, useCallback, useMemo, useState } from "../lib/html.js";
+import { change, href } from "../lib/place.js";
+import { counted, short, size, visible, whole } from "../lib/format.js";
+import { source } from "../lib/source.js";
+import { Copy, Failure, Skeleton, Tag, useLoaded } from "../widgets/controls.js";
+import { Log } from "../widgets/log.js";
+import { ImageGrid, StepSlider, nearest } from "../widgets/images.js";
+import { Board } from "./board.js";
+import { FileSet, FileView, contentUrl } from "./file.js";
+import { shown } from "./cells.js";
+
+/** The read call that gives the same value. @param {string} run @param {string} path @param {string} kind */
+export function python(run, path, kind) {
+  const fetch = kind.endsWith("series") ? "fetch_values()" : kind === "file" || kind === "file_set" || kind === "artifact" ? "download()" : "fetch()";
+  return `import naiad\n\nrun = naiad.init_run(with_id=${JSON.stringify(run)}, mode="read-only")\nvalue = run[${JSON.stringify(path)}].${fetch}\nrun.stop()\n`;
+}
+
+/** @param {{run: any, path: string, place: any, version?: any}} props */
+export function FieldView({ run, path, place, version }) {
+  const loaded = useLoaded((signal) => source.get(`/containers/${encodeURIComponent(run.uid)}/value`, { path }, signal), [run.uid, path, version]);
+  const field = loaded.data?.path === path ? loaded.data : null;
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!field) return html`<${Skeleton} lines=${5} />`;
+  return html`<section class="section" aria-label=${`Field ${path}`}>
+    <div class="bar"><h2 class="path">${visible(path)}</h2><span class="faint">${field.type}</span><span class="grow"></span>
+      <${Copy} text=${() => path} label="Copy path">Copy path</${Copy}><${Copy} text=${() => python(run.id, path, field.kind)} label="Copy as Python">Copy as Python</${Copy}></div>
+    ${field.error ? html`<${Failure} error=${field.error.detail} />` : html`<${Body} run=${run} field=${field} place=${place} />`}
+  </section>`;
+}
+
+function Body({ run, field, place }) {
+  const { kind, path } = field;
+  const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
+  const paths = useMemo(() => [path], [path]);
+  if (kind === "float_series") return html`<dl class="facts">${[["last", field.last?.value], ["step", field.last?.step], ["minimum", field.min], ["maximum", field.max], ["average", field.average], ["points", field.count]]
+    .filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd class="number">${whole(value)}</dd>`)}</dl>
+    <${Board} runs=${runs} paths=${paths} params=${{ ...place.params, m: "", full: "" }} height=${260} />`;
+  if (kind === "string_series") return html`<${RunLog} run=${run} path=${path} place=${place} height="60vh" />`;
+  if (kind === "histogram_series") return html`<${Histograms} run=${run} path=${path} place=${place} />`;
+  if (kind === "file_series") return html`<${FileSeries} run=${run} path=${path} place=${place} />`;
+  if (kind === "file") return html`<${FileView} address=${{ run: run.uid, path }} file=${field} />`;
+  if (kind === "file_set") return html`<${FileSet} run=${run.uid} path=${path} entry=${place.params.entry} onEntry=${(entry) => change({ entry })} />`;
+  if (kind === "artifact") return html`<${Artifact} run=${run.uid} path=${path} />`;
+  if (kind === "git_ref") return html`<${GitRef} field=${field} />`;
+  if (kind === "string_set") return html`<div class="tags">${(field.value ?? []).map((text) => html`<${Tag} key=${text} text=${text} />`)}</div><${Copy} text=${() => (field.value ?? []).join("\n")} label="Copy value">Copy value</${Copy}>`;
+  const text = field.value === null || field.value === undefined ? "" : String(field.value);
+  return html`<div class="whole" tabindex="0" role="group" aria-label="Value">${visible(text) || html`<span class="faint">empty</span>`}</div><div class="bar"><${Copy} text=${() => text} label="Copy value">Copy value</${Copy}>
+    ${kind === "datetime" && html`<span class="faint">${shown(text, kind)}</span>`}</div>`;
+}
+
+/** @param {{field: any}} props */
+export const GitRef = ({ field }) => html`<dl class="facts">${[["commit", field.commit_id], ["branch", field.branch], ["message", field.message], ["author", [field.author_name, field.author_email && `<${field.author_email}>`].filter(Boolean).join(" ")],
+  ["date", field.commit_date], ["uncommitted changes", field.is_dirty === undefined || field.is_dirty === null ? null : field.is_dirty ? "yes" : "none"], ["remotes", Array.isArray(field.remotes) ? field.remotes.join(", ") : field.remotes]]
+  .filter(([, value]) => value).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd class=${name === "commit" ? "mono" : undefined}>${visible(value)}</dd>`)}</dl>`;
+
+/** Lines of a string series, fetched as they come into view. @param {{run: any, path: string, place: any, height?: any, version?: number, onLine?: (line: number, value: any) => void, count?: number}} props */
+export function RunLog({ run, path, place, height, version = 0, onLine }) {
+  const about = useLoaded(async (signal) => (await source.get("/lines", { run: run.uid, path, start: 0, limit: 1 }, signal)).total, [run.uid, path, version]);
+  const fetch = useCallback(async (start, limit) => {
+    const page = await source.get("/lines", { run: run.uid, path, start, limit });
+    return page.texts.map((text, i) => ({ text, step: page.steps[i], time: page.times[i] }));
+  }, [run.uid, path]);
+  const search = useCallback(async (text, signal) => {
+    const answer = await source.get("/lines", { run: run.uid, path, search: text, limit: 10_000 }, signal);
+    return { lines: answer.matches, total: answer.found };
+  }, [run.uid, path]);
+  if (about.error) return html`<${Failure} error=${about.error} onRetry=${about.again} />`;
+  if (about.data === undefined) return html`<${Skeleton} lines=${8} />`;
+  const { params } = place;
+  const isFollowed = params.follow || (params.line < 0 && !params.find && run.state === "running");
+  return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} version=${version} line=${params.line} find=${params.find}
+    onLine=${(line, value) => { change({ line }); onLine?.(line, value); }} onFind=${(find) => change({ find }, { replace: true })}
+    follow=${isFollowed} onFollow=${(follow) => change({ follow, line: -1 }, { replace: true })} />`;
+}
+
+/** Histograms over steps: bars of one step, and all of them as a shade from left to right. @param {any} props */
+function Histograms({ run, path, place }) {
+  const loaded = useLoaded((signal) => source.get("/histograms", { run: run.uid, path, limit: 120 }, signal), [run.uid, path]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  const { steps, histograms, total } = loaded.data;
+  const numbers = steps.map(Number);
+  const at = nearest(numbers, place.params.step);
+  const one = histograms[at];
+  if (!one) return html`<p class="faint">No histograms.</p>`;
+  const heights = one.counts ?? one.densities ?? [];
+  const most = Math.max(...heights.map(Number), 1e-300);
+  const low = Number(one.edges[0]), high = Number(one.edges[one.edges.length - 1]), span = high - low || 1;
+  return html`<${StepSlider} steps=${numbers} value=${numbers[at]} onChange=${(step) => change({ step }, { replace: true })} />
+    <svg viewBox="0 0 600 220" role="img" aria-label=${`Histogram at step ${steps[at]}: ${heights.length} bins from ${short(low)} to ${short(high)}`} style=${{ width: "100%", maxHeight: "320px", color: "var(--accent)" }}>
+      ${heights.map((count, i) => {
+        const x0 = 10 + (580 * (Number(one.edges[i]) - low)) / span, x1 = 10 + (580 * (Number(one.edges[i + 1]) - low)) / span;
+        const h = (190 * Number(count)) / most;
+        return html`<rect key=${i} x=${x0} y=${200 - h} width=${Math.max(0.5, x1 - x0 - 1)} height=${h} fill="currentColor"><title>${`${short(Number(one.edges[i]))} to ${short(Number(one.edges[i + 1]))}: ${whole(count)}`}</title></rect>`;
+      })}
+      <text x="10" y="216" font-size="11" fill="var(--ink-3)">${short(low)}</text><text x="590" y="216" text-anchor="end" font-size="11" fill="var(--ink-3)">${short(high)}</text></svg>
+    <p class="faint">${counted(Number(total), "histogram")}${histograms.length < total ? `, ${histograms.length} of them here` : ""}.</p>`;
+}
+
+/** Entries of a file series over steps. @param {any} props */
+export function FileSeries({ run, path, place }) {
+  const loaded = useLoaded((signal) => source.get("/entries", { run: run.uid, path, limit: 5000 }, signal), [run.uid, path]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} lines=${5} />`;
+  const { files, steps, start } = loaded.data;
+  const numbers = steps.map(Number);
+  const index = nearest(numbers, place.params.step);
+  const file = files[index];
+  if (!file) return html`<p class="faint">No files.</p>`;
+  const isImages = files.every((one) => one.shown_as === "image" || one.shown_as === "svg");
+  return html`<${StepSlider} steps=${numbers} value=${numbers[index]} onChange=${(step) => change({ step }, { replace: true })} />
+    <${FileView} address=${{ run: run.uid, path, index: start + index }} file=${file} />
+    ${isImages && files.length > 1 && html`<${ImageGrid} size=${120} pictures=${files.slice(0, 60).map((one, i) => ({ key: `${path} ${i}`, title: `step ${steps[i]}`, caption: one.description ?? "", url: () => contentUrl({ run: run.uid, path, index: start + i }) }))}
+      onOpen=${(picture) => change({ step: numbers[Number(picture.key.split(" ").pop())] })} />`}`;
+}
+
+/** Files of tracked data with their hashes, and every run that used the same. @param {{run: string, path: string}} props */
+export function Artifact({ run, path }) {
+  const [search, setSearch] = useState("");
+  const loaded = useLoaded((signal) => source.get("/artifact", { run, path, search, limit: 2000 }, signal), [run, path, search]);
+  const users = useLoaded(async (signal) => (loaded.data ? (await source.get("/artifact/users", { hash: loaded.data.hash }, signal)).users : []), [loaded.data?.hash]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} />`;
+  const { hash, files, total } = loaded.data;
+  return html`<dl class="facts"><dt>hash</dt><dd class="mono">${hash}</dd><dt>files</dt><dd>${total.toLocaleString("en")}, ${size(loaded.data.size)}</dd></dl>
+    <div class="section"><p class="eyebrow">Used by</p><div class="tags">${(users.data ?? []).map((user) => html`<a key=${user.uid + user.path} class="tag" href=${href({ screen: user.kind === "run" ? "run" : "model", project: user.project, id: user.id })} title=${user.path}>${visible(user.id)}${user.name ? ` ${visible(user.name)}` : ""}</a>`)}</div></div>
+    <input class="input" type="search" placeholder="Search files" aria-label="Search files" value=${search} onInput=${(e) => setSearch(e.target.value)} />
+    <div style=${{ overflow: "auto", maxHeight: "60vh" }} tabindex="0" role="group" aria-label="Files"><table class="plain"><thead><tr><th scope="col">file</th><th scope="col" class="end">size</th><th scope="col">modified</th><th scope="col">hash</th><th scope="col">where</th></tr></thead>
+      <tbody>${files.map((file) => html`<tr key=${file.name + file.location}><td class="mono">${visible(file.name)}</td><td class="end">${size(file.size)}</td><td>${shown(file.modified, "datetime")}</td><td class="mono faint" title=${file.hash}>${String(file.hash ?? "").slice(0, 12)}</td><td class="faint">${visible(file.location ?? "")}</td></tr>`)}</tbody></table></div>
+    ${files.length < total && html`<p class="faint">The first ${files.length} of ${total.toLocaleString("en")}.</p>`}`;
+}
+

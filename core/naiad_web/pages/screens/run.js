@@ -1,0 +1,281 @@
+/** One run: header, a traceback in front if it failed, and a tab for each way to look at it. */
+import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
+import { change, go, href } from "../lib/place.js";
+import { useKeys } from "../lib/keys.js";
+import { parsed } from "../lib/patch.js";
+import { counted, duration, moment, size, visible } from "../lib/format.js";
+import { source } from "../lib/source.js";
+import { Button, Copy, Empty, Failure, Menu, Skeleton, State, Swatch, Tag, copied, useLoaded } from "../widgets/controls.js";
+import { Tree } from "../widgets/tree.js";
+import { Diff } from "../widgets/code.js";
+import { FrameControls, ImageGrid, StepSlider, nearest } from "../widgets/images.js";
+import { Board, useLive } from "./board.js";
+import { EditRuns, Toast, useToast } from "./edit.js";
+import { FieldView, GitRef, RunLog } from "./field.js";
+import { FileSet, FileView, contentUrl } from "./file.js";
+import { brief, shown } from "./cells.js";
+
+const TABS = [["", "Overview"], ["charts", "Charts"], ["fields", "Fields"], ["images", "Images"], ["files", "Files"], ["source", "Source"], ["logs", "Logs"], ["monitoring", "Monitoring"]];
+
+/** @param {{place: any, about: any}} props */
+export function Run({ place, about }) {
+  const { id, project, tab, params } = place;
+  const address = `/containers/${encodeURIComponent(id)}`;
+  const head = useLoaded((signal) => source.get(address, {}, signal), [id]);
+  const fields = useLoaded((signal) => source.get(`${address}/fields`, { limit: 200_000 }, signal), [id]);
+  const [isEditing, setEditing] = useState(false);
+  const [toast, say] = useToast();
+  const [alive, setAlive] = useState(/** @type {any} */ (null));
+  const run = head.data;
+  const watched = useMemo(() => (run ? [{ id: run.id, uid: run.uid, label: run.name || run.id }] : []), [run?.uid, run?.name]);
+  const known = useRef(new Set());
+  useEffect(() => {
+    known.current = new Set(fields.data?.fields.map((field) => field.path));
+  }, [fields.data]);
+  const live = useLive(watched, "", (event, data) => {
+    if (event === "fields") {
+      setAlive({ state: data.state, age: data.seen_age });
+      if ([...Object.keys(data.grown ?? {}), ...(data.changed ?? [])].some((path) => !known.current.has(path)) || data.removed?.length) fields.again();
+      if (data.state !== run?.state || (data.changed ?? []).some((path) => path.startsWith("sys/") || path.endsWith("/traceback"))) head.again();
+    } else if (event === "runs" && data.changed.some((item) => item.uid === run?.uid && item.state !== run?.state)) head.again();
+  });
+  const neighbours = useLoaded(async (signal) => (await source.get("/table", { kind: "run", project, column: ["sys/id"], limit: 2000 }, signal)).ids, [project]);
+  const step = (by) => {
+    const ids = neighbours.data ?? [];
+    const to = ids[ids.indexOf(id) + by];
+    if (to) go({ ...place, id: to, params: { ...params, zooms: {}, zoom: null, line: -1 } });
+  };
+  useKeys({ "]": () => step(1), "[": () => step(-1), l: () => go({ ...place, tab: "logs" }) });
+  if (head.error && !run) return html`<div class="page"><${Failure} error=${head.error} onRetry=${head.again} /></div>`;
+  if (!run || run.id !== id && run.uid !== id) return html`<div class="page"><${Skeleton} lines=${8} /></div>`;
+  const all = fields.data?.fields ?? [];
+  const context = { run, fields: all, place, address, live, about, isLoading: !fields.data };
+  const Body = { "": Overview, charts: Charts, fields: Fields, images: Images, files: Files, source: Source, logs: Logs, monitoring: Monitoring }[tab];
+  const isFixed = ["fields", "logs"].includes(tab);
+  return html`<div class=${isFixed ? "page fixed" : "page"}>
+    <${Header} run=${{ ...run, ...(alive?.state ? { state: alive.state, seen_age: alive.age } : {}) }} place=${place} onEdit=${() => setEditing(true)} isLost=${live.isLost} />
+    ${params.full ? "" : html`<${Troubles} run=${run} />`}
+    <nav class="tabs" aria-label="Parts of the run">${TABS.map(([key, name]) => html`<a key=${key} href=${href({ ...place, tab: key, params: { ...params, path: "", find: "", line: -1, entry: "" } })} aria-current=${tab === key ? "page" : undefined}>${name}</a>`)}</nav>
+    ${fields.error && html`<${Failure} error=${fields.error} onRetry=${fields.again} />`}
+    ${Body ? html`<${Body} ...${context} />` : html`<${Empty} title="A run has no such part" />`}
+    ${isEditing && html`<${EditRuns} ids=${[run.id]} facts=${run} onClose=${() => setEditing(false)} onDone=${(text) => { setEditing(false); head.again(); say({ text }); }} />`}
+    <${Toast} toast=${toast} onClose=${() => say(null)} /></div>`;
+}
+
+function Header({ run, place, onEdit, isLost }) {
+  const since = useRef(Date.now());
+  const [, tick] = useState(0);
+  useEffect(() => {
+    since.current = Date.now();
+  }, [run.seen_age]);
+  useEffect(() => {
+    if (run.state !== "running") return undefined;
+    const timer = setInterval(() => tick((n) => n + 1), 1000);
+    return () => clearInterval(timer);
+  }, [run.state]);
+  const age = run.seen_age === null ? undefined : run.seen_age + (Date.now() - since.current) / 1000;
+  const created = new Date(run.created);
+  return html`<header class="run-head">
+    <div class="bar"><a class="faint" href=${href({ screen: "runs", project: place.project })}>Runs</a><span class="faint">/</span><${Swatch} id=${run.id} />
+      <h1><bdi>${visible(run.name || run.id)}</bdi></h1>${run.name && run.name !== run.id && html`<span class="faint">${run.id}</span>`}<span class="grow"></span>
+      ${isLost && html`<span class="badge">not live</span>`}
+      <${Button} kind="quiet" title="Compare with others (c)" onClick=${() => go({ screen: "runs", project: place.project, params: { runs: [run.id] } })}>Compare…</${Button}>
+      ${source.isEditable && html`<${Button} onClick=${onEdit}>Edit…</${Button}>`}
+      <${Menu} label="⋯" title="More about this run" items=${[
+        { text: "Copy as Python", run: () => copied(`import naiad\n\nrun = naiad.init_run(with_id=${JSON.stringify(run.id)}, mode="read-only")\n`) },
+        { text: "Copy to resume it", run: () => copied(`import naiad\n\nrun = naiad.init_run(with_id=${JSON.stringify(run.id)})\n`) },
+        { text: "Copy id", run: () => copied(run.id) }, { text: "Copy link", run: () => copied(location.href) }]} /></div>
+    <div class="line"><${State} state=${run.state} age=${age} />${run.is_failed && run.state !== "failed" && html`<span class="bad-text">marked as failed</span>`}
+      <span>${duration(run.running_time)}</span><span title=${run.created}>started ${moment(created)}</span>${run.owner && html`<span>by <bdi>${visible(run.owner)}</bdi>${run.hostname && html` on <bdi>${visible(run.hostname)}</bdi>`}</span>`}
+      ${run.size ? html`<span>${size(run.size)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}
+      <span class="tags">${[...run.tags, ...run.group_tags].map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}</span></div>
+    ${run.description && html`<p>${visible(run.description)}</p>`}
+  </header>`;
+}
+
+/** What went wrong: damage, losses, and the traceback, open in front. */
+function Troubles({ run }) {
+  const [first] = run.tracebacks ?? [];
+  const trace = useLoaded(async (signal) => (first ? (await source.get("/lines", { run: run.uid, path: first, limit: 10_000 }, signal)).texts.join("\n") : ""), [run.uid, first]);
+  return html`${(run.damages ?? []).length > 0 && html`<div class="failure" role="alert"><div><p class="strong">A part of this run is damaged; the rest is as it was written.</p>
+      ${run.damages.slice(0, 5).map((damage, i) => html`<p key=${i}>${visible([damage.path, damage.file, damage.what].filter(Boolean).join(": "))}</p>`)}</div></div>`}
+    ${run.lost > 0 && html`<div class="failure" role="alert"><p>${counted(run.lost, "point or change", "points and changes")} could not be stored while this run was written.</p></div>`}
+    ${(run.shadowed ?? []).length > 0 && html`<div class="notice">${run.shadowed.map((one) => `${visible(one.path)} was also written as ${one.kind}; the ${one.by_kind} is shown.`).join(" ")}</div>`}
+    ${first && html`<details class="traceback" open=${run.is_failed || run.state === "failed"}><summary>Traceback${trace.data ? html` <span class="mono">${visible(lastLine(trace.data))}</span>` : ""}</summary>
+      ${trace.error ? html`<${Failure} error=${trace.error} onRetry=${trace.again} />` : trace.data === undefined ? html`<${Skeleton} lines=${4} />` : html`<pre tabindex="0">${visible(trace.data)}</pre>`}
+      <div class="bar" style=${{ padding: "4px 8px" }}><${Copy} text=${() => trace.data ?? ""} label="Copy traceback">Copy traceback</${Copy}></div></details>`}
+`;
+}
+
+const lastLine = (text) => text.trimEnd().split("\n").pop() ?? "";
+
+const metrics = (fields, isAll) => fields.filter((field) => field.kind === "float_series" && (isAll || !field.path.startsWith("monitoring/"))).map((field) => field.path);
+
+function Overview({ run, fields, place, address, live, isLoading }) {
+  const values = useLoaded((signal) => source.get(`${address}/attributes`, {}, signal), [run.uid, [...live.versions].filter(([path]) => !path.startsWith("monitoring/")).length > 0 ? run.modified : ""]);
+  const paths = useMemo(() => metrics(fields, false), [fields]);
+  const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
+  const rows = Object.entries(values.data?.attributes ?? {}).filter(([path]) => !/^(sys|monitoring|source_code)\//.test(path));
+  const groups = new Map();
+  for (const [path, value] of rows) {
+    const name = path.includes("/") ? path.slice(0, path.lastIndexOf("/")) : "";
+    groups.set(name, [...(groups.get(name) ?? []), [path.slice(name ? name.length + 1 : 0), value, path]]);
+  }
+  if (isLoading || !values.data && !values.error) return html`<${Skeleton} lines=${8} />`;
+  return html`<div class=${paths.length ? "overview" : ""}>
+    <div class="section">${values.error && html`<${Failure} error=${values.error} onRetry=${values.again} />`}
+      ${rows.length === 0 && html`<${Empty} title="No parameters">run["params/lr"] = 0.01 makes one.</${Empty}>`}
+      ${[...groups].slice(0, 60).map(([name, items]) => html`<section key=${name} class="card" aria-label=${name || "Values"}><div class="card-head"><h3>${visible(name || "values")}</h3></div>
+        <dl class="facts card-body">${items.slice(0, 100).map(([key, [kind, value], path]) => html`<dt key=${path}><a class="plain-link" href=${href({ ...place, tab: "fields", params: { ...place.params, path } })}>${visible(key)}</a></dt><dd>${shown(value, kind, path)}</dd>`)}</dl>
+        ${items.length > 100 && html`<p class="faint card-body">and ${items.length - 100} more in Fields</p>`}</section>`)}</div>
+    ${paths.length > 0 && html`<${Board} runs=${runs} paths=${paths} params=${place.params} versions=${live.versions} isLive=${run.state === "running"} />`}</div>`;
+}
+
+function Charts({ run, fields, place, live, isLoading }) {
+  const paths = useMemo(() => metrics(fields, true), [fields]);
+  const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
+  if (isLoading) return html`<${Skeleton} lines=${8} />`;
+  return html`<${Board} runs=${runs} paths=${paths} params=${place.params} versions=${live.versions} isLive=${run.state === "running"} />`;
+}
+
+function Fields({ run, fields, place, address, about, live, isLoading }) {
+  const { params } = place;
+  const [details, setDetails] = useState(/** @type {Map<string, any>} */ (new Map()));
+  const asked = useRef(new Set());
+  const open = useMemo(() => new Set(params.open), [params.open]);
+  const inView = useRef(/** @type {string[]} */ ([]));
+  const take = (answer) => setDetails((before) => new Map([...before, ...answer.fields.map((field) => [field.path, field])]));
+  const want = async (paths) => {
+    inView.current = paths;
+    const missing = paths.filter((path) => !details.has(path) && !asked.current.has(path));
+    const parents = [...new Set(missing.map((path) => path.slice(0, Math.max(0, path.lastIndexOf("/")))))];
+    for (const path of missing) asked.current.add(path);
+    if (parents.length > 6 && params.find) {
+      source.get(`${address}/fields`, { search: params.find, details: true, limit: 500 }).then(take, () => undefined);
+      return;
+    }
+    for (const prefix of parents.slice(0, 40)) {
+      const own = missing.filter((path) => path.slice(0, Math.max(0, path.lastIndexOf("/"))) === prefix);
+      for (let offset = 0; offset < 20_000; offset += 1000) {
+        const answer = await source.get(`${address}/tree`, { prefix, limit: 1000, offset }).catch(() => null);
+        if (!answer) break;
+        take(answer);
+        if (!answer.fields.length || own.every((path) => answer.fields.some((field) => field.path === path)) || offset + 1000 >= answer.total) break;
+      }
+    }
+  };
+  useEffect(() => {
+    const changed = [...live.versions.keys()].filter((path) => details.has(path));
+    if (!changed.length) return;
+    for (const path of changed) asked.current.delete(path);
+    setDetails((before) => new Map([...before].filter(([path]) => !changed.includes(path))));
+    want(inView.current);
+  }, [live.versions]);
+  const kindName = (kind) => about.kinds?.[kind]?.type ?? kind;
+  const value = (leaf) => brief(details.get(leaf.path));
+  if (isLoading) return html`<${Skeleton} lines=${10} />`;
+  return html`<div class=${params.path ? "split" : "split-none"} style=${params.path ? undefined : { display: "flex", flex: 1, minHeight: 0, flexDirection: "column" }}>
+    <${Tree} label="Fields" leaves=${fields} value=${value} selected=${params.path} onSelect=${(leaf) => change({ path: leaf.path, entry: "" })} open=${open} onOpen=${(next) => change({ open: [...next] }, { replace: true })}
+      find=${params.find} onFind=${(find) => change({ find }, { replace: true })} onRange=${want} kindName=${kindName} />
+    ${params.path && html`<div class="side"><${Button} kind="quiet" onClick=${() => change({ path: "" })}>✕ Close</${Button}><${FieldView} run=${run} path=${params.path} place=${place} version=${live.versions.get(params.path) ?? 0} /></div>`}</div>`;
+}
+
+/** Images of a run by name, at one step for all. */
+function Images({ run, fields, place, address, live }) {
+  const { params } = place;
+  const version = fields.filter((field) => field.kind === "file_series").reduce((sum, field) => sum + (live.versions.get(field.path) ?? 0), 0);
+  const loaded = useLoaded((signal) => source.get(`${address}/fields`, { kind: ["file_series", "file"], details: true, limit: 2000 }, signal), [run.uid, fields.length, version]);
+  const [frame, setFrame] = useState({ scale: 1, x: 0, y: 0 });
+  const [width, setWidth] = useState(240);
+  const isImage = (file) => file && (file.shown_as === "image" || file.shown_as === "svg");
+  const series = (loaded.data?.fields ?? []).filter((field) => field.kind === "file_series" && isImage(field.last?.value) && (!params.find || field.path.includes(params.find)));
+  const singles = (loaded.data?.fields ?? []).filter((field) => field.kind === "file" && isImage(field) && (!params.find || field.path.includes(params.find)));
+  const key = series.map((field) => field.path).join("\u0000");
+  const entries = useLoaded(async (signal) => new Map(await Promise.all(series.slice(0, 60).map(async (field) => [field.path, await source.get("/entries", { run: run.uid, path: field.path, limit: 5000 }, signal)]))), [run.uid, key, version]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data || series.length > 0 && !entries.data) return html`<${Skeleton} lines=${6} />`;
+  const steps = [...new Set([...(entries.data?.values() ?? [])].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
+  const step = steps[nearest(steps, params.step)];
+  if (!series.length && !singles.length) return html`<${Empty} title="No images">run["samples"].append(image, step=step) keeps one for each step.</${Empty}>`;
+  const isAll = params.mode === "steps";
+  const pictures = series.flatMap((field) => {
+    const entry = entries.data?.get(field.path);
+    if (!entry) return [];
+    const picked = isAll ? entry.steps.map((_, i) => i).slice(-40) : entry.steps.flatMap((s, i) => (Number(s) === step ? [i] : []));
+    if (!picked.length) return [{ key: field.path, title: field.path, url: () => Promise.reject(new Error("none")), isMissing: true }];
+    return picked.map((i) => ({ key: `${field.path} ${i}`, title: isAll ? `${field.path} · step ${entry.steps[i]}` : field.path, caption: [entry.files[i].name, entry.files[i].description].filter(Boolean).join(": "),
+      url: () => contentUrl({ run: run.uid, path: field.path, index: entry.start + i }), path: field.path, step: Number(entry.steps[i]) }));
+  });
+  const single = singles.map((field) => ({ key: field.path, title: field.path, caption: field.description ?? "", url: () => contentUrl({ run: run.uid, path: field.path }), path: field.path }));
+  const openOne = (picture) => go({ ...place, tab: "fields", params: { ...params, path: picture.path, step: picture.step ?? -1 } });
+  return html`<div class="section"><div class="bar">
+      <input class="input" type="search" placeholder="Name of images" aria-label="Name of images" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
+      ${steps.length > 0 && !isAll && html`<${StepSlider} steps=${steps} value=${step} onChange=${(next) => change({ step: next }, { replace: true })} />`}
+      <label class="toggle"><input type="checkbox" checked=${isAll} onChange=${(e) => change({ mode: e.target.checked ? "steps" : "" })} /> <span>all steps</span></label><span class="grow"></span>
+      <label class="toggle">size <input type="range" min="100" max="640" step="20" value=${width} aria-label="Size of images" onInput=${(e) => setWidth(+e.target.value)} /></label><${FrameControls} frame=${frame} onFrame=${setFrame} /></div>
+    <${ImageGrid} pictures=${[...pictures, ...single]} size=${width} frame=${frame} onFrame=${setFrame} onOpen=${openOne} /></div>`;
+}
+
+function Files({ run, fields, place, address }) {
+  const { params } = place;
+  const loaded = useLoaded((signal) => source.get(`${address}/fields`, { kind: ["file", "file_set", "file_series", "artifact"], details: true, limit: 2000 }, signal), [run.uid, fields.length]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  const all = loaded.data.fields.filter((field) => !params.find || field.path.toLowerCase().includes(params.find.toLowerCase()));
+  if (!loaded.data.fields.length) return html`<${Empty} title="No files">run["model"].upload("model.pt") stores one.</${Empty}>`;
+  const chosen = all.find((field) => field.path === params.path);
+  return html`<div class="split"><div class="section"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.total, "field")}`} aria-label="Search files" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
+    <ul class="list">${all.map((field) => html`<li key=${field.path}><button type="button" class="row" aria-current=${String(field.path === params.path)} onClick=${() => change({ path: field.path, entry: "" })}><span>${visible(field.path)}</span><span class="faint kind">${field.type}</span><span>${brief(field)}</span></button></li>`)}</ul></div>
+    <div class="side">${chosen ? html`<${FieldView} key=${chosen.path} run=${run} path=${chosen.path} place=${place} />` : html`<${Empty} title="Choose a file to see it" />`}</div></div>`;
+}
+
+function Source({ run, place, address }) {
+  const loaded = useLoaded((signal) => source.get(`${address}/source`, {}, signal), [run.uid]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  const { git, diffs, files, requirements, entrypoint } = loaded.data;
+  if (!git && !files && !diffs?.length && !requirements) return html`<${Empty} title="No source code was stored">init_run(source_files=["*.py"]) stores it; in a Git repository the commit is noted.</${Empty}>`;
+  return html`<div class="section">${entrypoint && html`<p>Started from <code>${visible(entrypoint)}</code></p>`}
+    ${git && html`<div class="card card-body"><${GitRef} field=${git} /></div>`}
+    ${(diffs ?? []).map((field) => html`<${Patch} key=${field.path} run=${run} field=${field} />`)}
+    ${files && html`<h2>Files</h2>${files.kind === "file_set" ? html`<${FileSet} run=${run.uid} path=${files.path} entry=${place.params.entry} onEntry=${(entry) => change({ entry })} />` : html`<${FileView} address=${{ run: run.uid, path: files.path }} file=${files} />`}`}
+    ${requirements && html`<h2>Packages</h2><${FileView} address=${{ run: run.uid, path: requirements.path }} file=${{ ...requirements, shown_as: "text" }} />`}</div>`;
+}
+
+function Patch({ run, field }) {
+  const loaded = useLoaded(async (signal) => (await source.send("/file", { run: run.uid, path: field.path, as: "text" }, signal)).text(), [run.uid, field.path]);
+  const files = useMemo(() => parsed(loaded.data ?? ""), [loaded.data]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (loaded.data === undefined) return html`<${Skeleton} lines=${5} />`;
+  return html`<h2>${field.path.endsWith("/diff") ? "Uncommitted changes" : visible(field.path.split("/").pop() ?? "")}</h2>${files.length ? files.map((file) => html`<${Diff} key=${file.name} name=${file.name} hunks=${file.hunks} left="commit" right="run" />`) : html`<p class="faint">No changes of text.</p>`}`;
+}
+
+function Logs({ run, fields, place, live, isLoading }) {
+  const { params } = place;
+  const paths = fields.filter((field) => field.kind === "string_series").map((field) => field.path).sort((a, b) => Number(b.endsWith("/stdout")) - Number(a.endsWith("/stdout")) || Number(b.startsWith("monitoring/")) - Number(a.startsWith("monitoring/")));
+  const path = paths.includes(params.path) ? params.path : paths[0];
+  if (isLoading) return html`<${Skeleton} lines=${8} />`;
+  if (!path) return html`<${Empty} title="No logs">Printed output appears here, and what run["notes"].append("text") keeps.</${Empty}>`;
+  return html`<div class="section" style=${{ flex: 1, minHeight: 0 }}>
+    <label class="bar">Series <select class="input" value=${path} onChange=${(e) => change({ path: e.target.value, line: -1 })}>${paths.map((one) => html`<option key=${one} value=${one}>${visible(one)}</option>`)}</select></label>
+    <div style=${{ flex: 1, minHeight: 0, display: "flex", flexDirection: "column", paddingBottom: "10px" }} class="log-holder"><${RunLog} key=${path} run=${run} path=${path} place=${place} version=${live.versions.get(path) ?? 0} /></div></div>`;
+}
+
+/** Hardware and console of each process, on one clock. */
+function Monitoring({ run, place, address, live, fields }) {
+  const loaded = useLoaded((signal) => source.get(`${address}/monitoring`, {}, signal), [run.uid, fields.length]);
+  const [point, setPoint] = useState(/** @type {number|null} */ (null));
+  const runs = useMemo(() => [{ id: run.id, uid: run.uid, label: run.name || run.id }], [run.uid]);
+  if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
+  if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
+  const { processes } = loaded.data;
+  if (!processes.length) return html`<${Empty} title="Nothing was captured">Hardware and printed output are captured unless that is turned off.</${Empty}>`;
+  const at = { ...place.params, x: "time", m: "" };
+  return html`<div class="section">${processes.map((process) => html`<section key=${process.namespace} class="section" aria-label=${process.namespace}>
+    <div class="bar"><h2>${visible(process.namespace)}</h2><span class="faint">${Object.entries(process.attributes ?? {}).map(([key, value]) => `${key} ${visible(value)}`).join(" · ")}</span></div>
+    ${process.series.length > 0 && html`<${Board} runs=${runs} paths=${process.series.map((field) => field.path)} params=${at} versions=${live.versions} isLive=${run.state === "running"} point=${point} height=${140} />`}
+    ${(process.lines ?? []).map((field) => html`<div key=${field.path}><h3>${visible(field.path.split("/").pop() ?? "")}</h3><${RunLog} run=${run} path=${field.path} place=${{ ...place, params: { ...place.params, find: "", line: place.params.path === field.path ? place.params.line : -1 } }} height=${220} version=${live.versions.get(field.path) ?? 0}
+      onLine=${(line, value) => { change({ path: field.path, line }, { replace: true }); if (value?.time !== undefined) setPoint(value.time); }} /></div>`)}
+  </section>`)}</div>`;
+}
+
