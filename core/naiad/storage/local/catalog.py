@@ -435,12 +435,16 @@ def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -
 
 def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     reader = Reader(folder)
+    shown, derived = reader.shown()
     cells: dict[tuple[str, str], Cell] = {
-        (_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in reader.shown()
+        (_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in shown
     }
-    values = {path: _plain(value) for path, value in reader.values("sys").items()}
+    values = {path: _plain(value) for path, value in derived.items()}
     for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
+    for state, _facts in shown:
+        if state.path.startswith("sys/") and state.kind in kinds.ATOMS:
+            values[state.path] = _plain(state.value)
     number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
     project = _stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
     created = values.get("sys/creation_time")

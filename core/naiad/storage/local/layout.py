@@ -114,6 +114,15 @@ class Layout:
         """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
         return RunDirectory(self.root / kind.folder / uid)
 
+    def find(self, uid: str) -> RunDirectory | None:
+        """Return the folder of the container with this uid, of whichever kind; None if there is none."""
+        if is_uid(uid):
+            for kind in KINDS:
+                path = self.root / kind.folder / uid
+                if path.is_dir():
+                    return RunDirectory(path)
+        return None
+
     def folders(self) -> Iterator[RunDirectory]:
         """All containers: the runs, then the other kinds, each the oldest first."""
         for kind in KINDS:

@@ -83,8 +83,7 @@ class Reader:
     def kinds(self) -> dict[str, str]:
         """The kind of every field, by path; derived `sys/*` fields included."""
         with self._view.current() as projection:
-            kinds = {path: state.kind for path in projection.fields if (state := projection.at(path))}
-            return {**kinds, **DERIVED}
+            return {**{path: state.kind for path, state in projection.visible().items()}, **DERIVED}
 
     def shadowed(self) -> list[Shadowed]:
         """Fields that are kept but not shown: two processes defined conflicting fields, these the later."""
@@ -120,13 +119,12 @@ class Reader:
         """Kind and stored value of all atoms below a namespace, in one pass; derived ones included."""
         with self._view.current() as projection:
             inside = prefix + "/" if prefix else ""
-            found = {path: projection.at(path) for path in projection.fields if path.startswith(inside)}
             atoms = {
                 path: (state.kind, state.value)
-                for path, state in found.items()
-                if state and state.kind in ATOMS and path not in self._view.refused
+                for path, state in projection.visible(inside).items()
+                if state.kind in ATOMS and path not in self._view.refused
             }
-            own = self._derived() if "sys/".startswith(inside) else {}
+            own = derived.values(projection, self.folder) if "sys/".startswith(inside) else {}
             return {**atoms, **{path: (DERIVED[path], value) for path, value in own.items()}}
 
     def tags(self, path: str) -> set[str]:
@@ -353,15 +351,21 @@ class Reader:
         """
         return self._series(path, self._facts)
 
-    def shown(self) -> list[tuple[FieldState, Series | None]]:
-        """All fields that are stored, whole and shown, in one pass; with each series its facts."""
+    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain]]:
+        """All fields that are stored, whole and shown, with each series its facts; and the values of derived fields.
 
-        def find() -> list[tuple[FieldState, Series | None]]:
+        All of it is of one moment, for a row of the catalog: one update of the snapshot serves the whole row.
+        """
+
+        def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain]]:
             projection, tail = self._view.projection, self._view.tail()
             late = tail.owners(projection) if tail else set()
-            paths = (path for path in projection.fields if path not in DERIVED and path not in self._view.refused)
-            states = [state for path in paths if (state := projection.at(path))]
-            return [(state, self._known_facts(state, late) if state.kind in SERIES else None) for state in states]
+            found = [
+                (state, self._known_facts(state, late) if state.kind in SERIES else None)
+                for path, state in projection.visible().items()
+                if path not in DERIVED and path not in self._view.refused
+            ]
+            return found, derived.values(projection, self.folder)
 
         return self._view.read(find)
 

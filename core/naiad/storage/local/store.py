@@ -24,16 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from naiad import clock, ids
-from naiad.container_kinds import (
-    KINDS,
-    MODEL,
-    MODEL_VERSION,
-    PROJECT,
-    RUN,
-    ContainerKind,
-    is_project_key,
-    kind_of_id,
-)
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, is_project_key, kind_of_id
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
@@ -146,7 +137,8 @@ class Store:
                 errno=getattr(error, "errno", errno.EIO),
                 filename=str(version),
             ) from error
-        refuse_newer(known, FORMAT, f"The store {self.root}")
+        if known > FORMAT:
+            refuse_newer(known, FORMAT, f"The store {self.root}")
         return True
 
     def default_project(self) -> str:
@@ -253,7 +245,7 @@ class Store:
         known = self.register.source(source)
         if known is None:
             return None
-        folder = self._directory(known[0])
+        folder = self.layout.find(known[0])
         return Reservation(RunId(known[0], folder.kind if folder else RUN), known[1], is_new=folder is None)
 
     def bind_source(self, source: str, run: RunId, name: str) -> bool:
@@ -302,7 +294,7 @@ class Store:
         self._has_format()
         folder = (
             self._by_registered_id(name)
-            or self._directory(name)
+            or self.layout.find(name)
             or self._by_own_id(name, kind or _kind_for_message(name))
         )
         if kind is not None and folder.kind is not kind:
@@ -394,12 +386,12 @@ class Store:
 
     def _by_registered_id(self, name: str) -> RunDirectory | None:
         """The folder that an id of this store means, if no other that lies here has the same."""
-        folder = self._directory(self.register.uid(name))
+        folder = self.layout.find(self.register.uid(name))
         if folder is not None:
             known = {folder.uid, *duplicate_uids(self.root / "catalog.db", name)}
             if len(known) > 1:  # the rows were not checked
                 known &= {folder.uid, *(row.uid for row in self._listed(name))}
-            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self._directory(uid)))
+                self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
         return folder
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
@@ -409,12 +401,6 @@ class Store:
                 f"{', '.join(uids)}.\nGive one of these names instead.",
                 run_id=name,
             )
-
-    def _directory(self, uid: str) -> RunDirectory | None:
-        """The folder with this name, if it is there."""
-        if not ids.is_uid(uid):
-            return None
-        return next((found for kind in KINDS if (found := self.folder(uid, kind)).path.is_dir()), None)
 
     def _listed(self, name: str) -> list[Summary]:
         return [row for row in self.catalog().summaries(kind=None, is_trashed=None) if row.id == name]

@@ -77,6 +77,17 @@ class Projection:
         hidden = self.hidden()
         return next((state for kind, state in kinds.items() if (path, kind) not in hidden), None)
 
+    def visible(self, prefix: str = "") -> dict[str, FieldState]:
+        """Return the fields that are shown, by path; of those below a prefix only."""
+        hidden = self.hidden() if self._contested else {}
+        return {
+            path: state
+            for path, kinds in self.fields.items()
+            if path.startswith(prefix)
+            for kind, state in kinds.items()
+            if (path, kind) not in hidden
+        }
+
     def hidden(self) -> dict[tuple[str, str], FieldState]:
         """Return the hidden fields by path and kind, with the field shown instead of each."""
         if self._hidden[0] != self.version:

@@ -33,7 +33,7 @@ from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import list_journal, read_ops
+from naiad.storage.local.journal.files import FileCover, list_journal, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.layout import RunDirectory
 
@@ -69,6 +69,7 @@ class Snapshot:
         self._inode: int | None = None
         self.projection = Projection()
         self._read: dict[str, int] = {}  # bytes of each journal file that the projection already holds
+        self._seen: dict[str, tuple[int, FileCover | None]] = {}  # size and sums of each ops file at its last reading
         self._folded: dict[str, tuple[int, bool]] = {}
         self._seal: Seal | None = None
         self._bad: dict[str, list[int]] = {}  # damaged blocks of each damaged file of the journal
@@ -217,19 +218,27 @@ class Snapshot:
         frames: list[tuple[str, Frame]] = []
         for file in self._files:
             if file.suffix == "ops" and not self._folded.get(file.name, (0, False))[1]:
+                # Files only grow, so one of the same size, with the same sums, has nothing new.
+                state = os.stat(file.path).st_size, self._coverage.files.get(file.name)
+                if self._seen.get(file.name) == state:
+                    continue
                 found, upto, damages = read_ops(
                     file,
                     self._read.get(file.name, 0),
                     is_sealed=self._seal is not None,
                     is_header_damaged=0 in self._bad.get(file.place, ()),
-                    cover=self._coverage.files.get(file.name),
+                    cover=state[1],
                 )
-                self._note(damages)
+                self._seen[file.name] = state
+                if damages:
+                    self._note(damages)
                 self._read[file.name] = upto
                 frames += [(file.writer, frame) for frame in found]
-        self.projection.apply_all(frames)
+        if frames:
+            self.projection.apply_all(frames)
         self._settle()
-        self._adopt()
+        if self.projection.tombstones:  # only a deletion leaves points without a field
+            self._adopt()
 
     def _check_coverage(self) -> None:
         """Note files missing by the writers' sums, unless a fold or a seal intervened."""
@@ -242,7 +251,9 @@ class Snapshot:
         sums = [*self._coverage.missing_sums(self.folder, self._files)]
         if (index or self._missing or sums) and self._has_moved():
             raise _Moved
-        self._note([*self._coverage.damages, *([index] if index else []), *self._missing.values(), *sums])
+        found = [*self._coverage.damages, *([index] if index else []), *self._missing.values(), *sums]
+        if found:
+            self._note(found)
 
     def _has_moved(self) -> bool:
         if _stamp(self.folder) != self._seal_stamp or _inode(self.folder.index) != self._inode:
@@ -302,11 +313,12 @@ class Snapshot:
         if folds != self._folds:
             self.projection, self._folded = (projection, positions) if has_index else (Projection(), {})
             self._read = {name: upto for name, (upto, _is_done) in self._folded.items()}
+            self._seen = {}
             self._tail = None
             self.left = {}
             self._folds = folds
             self.refused = {}
-            if has_index:
+            if has_index and damages:
                 self._note(damages)
 
     @contextmanager
