@@ -59,6 +59,8 @@ class Points:
     times: Column | None = None
     part: str = ""
     """Which part of the source they are from. The points of one part are only ever added to at its end."""
+    shift: Any = None
+    """Seconds to be added to the times, one number or one for each, where the clock of the source was wrong."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Texts:
     steps: Column | None = None
     times: Column | None = None
     part: str = ""
+    shift: Any = None
 
 
 @dataclass(frozen=True)

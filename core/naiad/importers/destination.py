@@ -539,6 +539,8 @@ class Destination:
         known = self.ledger.entries.get(("", place))
         is_there = place in self._kinds
         earlier: Mapping[str, str] = (known.detail or {}) if known is not None else {}
+        if place in self._values:  # another archive of the same set
+            earlier = self._values[place].detail
         if known is not None and not is_there:
             counts.found += len(record.files)
             self.report.skip(Reason(record.path, MEMBERS, "it was removed in naiad", len(record.files), False))
@@ -583,7 +585,8 @@ class Destination:
 
     def _take_points(self, record: Points) -> None:
         contents = fingerprint.of_reals(record.values)
-        self._take_series(record.path, POINTS, record.part, contents, record.values, record.steps, record.times)
+        columns = (record.values, record.steps, record.times, record.shift)
+        self._take_series(record.path, POINTS, record.part, contents, *columns)
 
     def _take_texts(self, record: Texts) -> None:
         texts = list(record.texts)
@@ -600,7 +603,7 @@ class Destination:
                 if column is not None:
                     del column[place]
         contents = fingerprint.of_texts(texts)
-        self._take_series(record.path, record.kind, record.part, contents, texts, steps, times)
+        self._take_series(record.path, record.kind, record.part, contents, texts, steps, times, record.shift)
 
     def _take_files(self, record: Files) -> None:
         kind = FileSeries.kind
@@ -616,7 +619,7 @@ class Destination:
         self._take_series(record.path, kind, record.part, fingerprint.of_texts(tokens), files, steps, times)
 
     def _take_series(
-        self, path: str, kind: str, part: str, contents: Numbers, values: Any, steps: Any, times: Any
+        self, path: str, kind: str, part: str, contents: Numbers, values: Any, steps: Any, times: Any, shift: Any = None
     ) -> None:
         """Take points of one kind or another: pass over those that the run has, and write the others."""
         place = self._place(path, kind)
@@ -635,8 +638,12 @@ class Destination:
         wholes, unknown = self._steps(steps, size)
         numbers = fingerprint.of_steps(wholes)
         numbers = np.where(unknown, fingerprint.UNNUMBERED, numbers) if unknown.any() else numbers
-        source = fingerprint.of_points(numbers, contents, milliseconds)
-        is_new = self._which_are_new((part, place), series, state, source, unknown)
+        source = actual = fingerprint.of_points(numbers, contents, milliseconds)
+        if shift is not None:  # the fingerprint of the source is that of its own times
+            seconds = seconds + shift
+            milliseconds = fingerprint.milliseconds(seconds)
+            actual = fingerprint.of_points(numbers, contents, milliseconds)
+        is_new = self._which_are_new((part, place), series, state, source, actual, unknown)
         state.count += size
         state.source = fingerprint.summed([state.source, fingerprint.total(source)])
         fresh = int(np.count_nonzero(is_new))
@@ -660,7 +667,7 @@ class Destination:
         self._write_series(path, place, series, values, placed, seconds)
 
     def _which_are_new(
-        self, name: tuple[str, str], series: _Series, state: _Part, source: Numbers, unknown: Any
+        self, name: tuple[str, str], series: _Series, state: _Part, source: Numbers, actual: Numbers, unknown: Any
     ) -> Any:
         """Return which points are to be written."""
         size = len(source)
@@ -675,8 +682,8 @@ class Destination:
             return np.ones(size, bool)
         full, loose = series.stocks
         is_there = np.zeros(size, bool)
-        is_there[~unknown] = full.take(source[~unknown])
-        is_there[unknown] = loose.take(source[unknown])
+        is_there[~unknown] = full.take(actual[~unknown])
+        is_there[unknown] = loose.take(actual[unknown])
         return ~is_there
 
     def _series_at(self, place: str, kind: str) -> _Series:

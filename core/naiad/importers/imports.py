@@ -175,8 +175,9 @@ class Job:
 
 def import_container(job: Job, foreign: Foreign, tell: Progress, into: RunId | None = None) -> RunReport:
     """Import one container, and return its report, which names every failure."""
-    report = RunReport(foreign.identity, foreign.id or "", foreign.kind)
+    report = RunReport("", "", foreign.kind)
     try:
+        report.identity, report.source_id = foreign.identity, foreign.id or ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FileWarning)  # what is left out stands in the report
             _Container(job, foreign, report, into).run(tell)
@@ -195,6 +196,7 @@ class _Container:
         self._foreign = foreign
         self._report = report
         self._into = into
+        self._now: float | None = None
         self._kind: ContainerKind = next(kind for kind in KINDS if kind.name == foreign.kind)
 
     def run(self, tell: Progress) -> None:
@@ -244,7 +246,7 @@ class _Container:
             self._job.format,
             is_new=is_new,
             is_resumed=state == IMPORTING,
-            default_time=self._foreign.created if self._foreign.created is not None else clock.now(),
+            default_time=self._created(None if is_new else reader),
         )
         try:
             self._read(destination, tell)
@@ -273,6 +275,16 @@ class _Container:
             raise
         except (NaiadError, OSError) as error:
             self._report.skip(Reason("", "", f"the source cannot be read any further: {error}"))
+
+    def _created(self, reader: RunReader | None) -> float:
+        """Return the time of points that have none: that of the run's creation, which stays the same."""
+        if self._foreign.created is not None:
+            return self._foreign.created
+        if self._now is None and reader is not None:
+            with contextlib.suppress(MissingField):
+                self._now = float(reader.value("sys/creation_time") or 0) / 1e6
+        self._now = clock.now() if self._now is None else self._now
+        return self._now
 
     def _describe(self, reservation: Reservation | None, reader: RunReader | None) -> None:
         report = self._report
@@ -316,7 +328,7 @@ class _Container:
     def _first_ops(self, name: str) -> list[Op]:
         """Return the ops that make a new container; records of the source replace them where it has others."""
         at = clock.now()
-        created = self._foreign.created if self._foreign.created is not None else at
+        created = self._created(None)
         texts = {
             "sys/id": name,
             "sys/project": self._project(),
