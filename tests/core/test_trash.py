@@ -134,7 +134,9 @@ def test_deleted_run_leaves_nothing_but_its_number(place: Store, two: list[str])
 def test_content_of_files_goes_with_the_last_run_that_has_it(
     place: Store, two: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("naiad.storage.local.gc.collect.__kwdefaults__", {"grace": -1.0, "is_dry": False})
+    monkeypatch.setattr(
+        "naiad.storage.local.gc.collect.__kwdefaults__", {"grace": -1.0, "is_dry": False, "is_alone": False}
+    )
     for name, content in zip(two, (b"own" * 50_000, b"other" * 50_000), strict=True):
         with naiad.init_run(with_id=name) as run:
             run["weights"].upload(naiad.File.from_content(content))

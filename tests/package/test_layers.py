@@ -30,6 +30,8 @@ LEVELS_OF_STORAGE = 9
 """The longest chain of imports inside `naiad.storage`, from the interface to the module that opens a store."""
 BELOW_BASE = {
     "naiad.cli.folder",  # the store of these commands is a folder
+    "naiad.cli.copy",
+    "naiad.cli.du",
     "naiad.cli.gc",
     "naiad.cli.repair",
     "naiad.cli.verify",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,19 +11,24 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
 from naiad.cli.terminal import print_lines, print_note
 from naiad.refs import size_text
-from naiad.storage.local.gc import collect
+from naiad.storage.local.gc import GRACE_SECONDS, collect
 
 
 @click.command()
 @click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; only print how much would be freed.")
+@click.option("--now", "is_now", is_flag=True, help="Also content used in the last ten minutes, if no run is written.")
 @json_option
 @click.pass_obj
-def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
+def gc(store: Path | None, is_dry: bool, is_now: bool, is_json: bool) -> None:
     """Delete stored files that no run refers to, and print how much space is freed.
 
-    Content used in the last ten minutes stays. In a pipe the columns are name and bytes.
+    Content used in the last ten minutes stays, because a run may be about to refer to it; a line says how much that is
+    and when it can be freed. In a pipe the columns are name and bytes.
+
+    Example: naiad gc --dry-run
     """
-    removed = collect(existing_folder(store).layout, is_dry=is_dry)
+    place = existing_folder(store)
+    removed = collect(place.layout, grace=0.0 if is_now else GRACE_SECONDS, is_dry=is_dry, is_alone=is_now)
     if is_json:
         print_document([{"name": file.name, "bytes": file.size} for file in removed])
     else:
@@ -30,3 +36,11 @@ def gc(store: Path | None, is_dry: bool, is_json: bool) -> None:
     size = sum(file.size for file in removed)
     files = "1 file" if len(removed) == 1 else f"{len(removed):,} files"
     print_note(f"{files}, {size_text(size)} ({size:,} bytes) {'would be' if is_dry else 'were'} freed.")
+    waiting = None if is_now else place.unfreed()
+    if waiting is not None and waiting[0] > (size if is_dry else 0):
+        left = waiting[0] - (size if is_dry else 0)
+        until = datetime.fromtimestamp(waiting[1]).astimezone()
+        print_note(
+            f"{size_text(left)} ({left:,} bytes) were used in the last ten minutes and wait until {until:%H:%M:%S}; "
+            "naiad gc --now frees them at once, while no run is being written."
+        )

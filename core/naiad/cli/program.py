@@ -28,6 +28,8 @@ COMMANDS = {
     "files": "files",
     "download": "download",
     "artifact": "artifact",
+    "copy": "copy",
+    "du": "du",
     "verify": "verify",
     "repair": "repair",
     "trash": "trash",

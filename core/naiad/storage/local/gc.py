@@ -76,15 +76,19 @@ class Census:
     files: tuple[StoredFile, ...]
 
 
-def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = False) -> list[StoredFile]:
+def collect(
+    layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = False, is_alone: bool = False
+) -> list[StoredFile]:
     """Remove the content that no run of a store refers to, and return it. Runs may be written meanwhile.
 
     Args:
         layout: of the store; trashed runs count as runs.
         grace: content used in the last so many seconds stays.
         is_dry: remove nothing.
+        is_alone: raise if some run is being written, which is needed where `grace` is short.
 
     Raises:
+        BeingWritten: `is_alone`, and a run has a writer that is not proven dead.
         DamagedData: the references of some run cannot be read, so nothing was removed.
     """
     blobs = Blobs(layout.root / "blobs")
@@ -94,7 +98,14 @@ def collect(layout: Layout, *, grace: float = GRACE_SECONDS, is_dry: bool = Fals
     for folder in layout.folders():
         reader = Reader(folder)
         # writers first: one that is dead then has written all that it ever will refer to
-        alive |= {writer for writer, each in reader.candidates().items() if not each.is_dead}
+        writers = {writer for writer, each in reader.candidates().items() if not each.is_dead}
+        if writers and is_alone:
+            raise BeingWritten(
+                f"{folder.kind.title} {folder.uid} is being written, or may be, so recent files have to wait.\n"
+                "Run naiad gc without --now, or stop the run first.",
+                run_id=folder.uid,
+            )
+        alive |= writers
         referenced |= _referenced(reader)
     return sweep(blobs, found, referenced, alive, grace=grace, is_dry=is_dry)
 

@@ -1,0 +1,71 @@
+"""`naiad copy`: runs, with their files, into another store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad.cli import completion as complete
+from naiad.cli.document import json_option, print_document
+from naiad.cli.folder import existing_folder
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.terminal import print_note
+from naiad.container_kinds import PROJECT
+from naiad.refs import size_text
+from naiad.storage.local.store import Store
+from naiad.storage.local.transfer import copy_all
+
+HEADER = ("RUN", "THERE", "FILES", "BYTES", "STATE")
+
+
+@click.command()
+@click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
+@click.option("--to", "target", required=True, type=click.Path(path_type=Path), metavar="STORE", help="The target.")
+@click.option("--all", "are_all", is_flag=True, help="All runs, models and versions, to merge two stores.")
+@click.option("--renumber", is_flag=True, help="Give them the next free ids there, instead of their own.")
+@json_option
+@click.pass_obj
+def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool, renumber: bool, is_json: bool) -> None:
+    """Copy runs with their files into another store.
+
+    The store is made if need be. The runs keep their ids; if one is taken there by another run, nothing is copied,
+    and --renumber gives new ids. A run that is there already is left as it is. In a pipe the columns are the id
+    here, the id there, files, bytes and whether it was copied.
+
+    Example: naiad copy DIGITS-3 DIGITS-7 --to /mnt/share/.naiad
+    """
+    if are_all == bool(runs):
+        raise click.UsageError("Name the runs, or give --all.")
+    source, other = existing_folder(store), Store.locate(target)
+    if other.root.exists() and other.root.samefile(source.root):
+        raise click.UsageError("--to names the store that the runs are in.")
+    if are_all:
+        rows = source.catalog().summaries(kind=None, is_trashed=None)
+        found = [row.run for row in reversed(rows) if row.kind is not PROJECT]
+    else:
+        found = list(dict.fromkeys(source.find(run) for run in runs))
+    copied = list(copy_all(source, other, found, is_renumbered=renumber))
+    if is_json:
+        print_document(
+            [
+                {"id": e.source, "new_id": e.target, "copied": e.is_new, "files": e.files, "bytes": e.size}
+                for e in copied
+            ]
+        )
+    else:
+        print_rows(
+            HEADER,
+            (
+                [
+                    Cell(each.source, "bold"),
+                    Cell(each.target),
+                    Cell(str(each.files), "", True),
+                    Cell(str(each.size), "", True),
+                    Cell("copied" if each.is_new else "was there"),
+                ]
+                for each in copied
+            ),
+        )
+    new = sum(each.is_new for each in copied)
+    print_note(f"{new:,} copied to {other}, with {size_text(sum(each.size for each in copied))} of files.")
