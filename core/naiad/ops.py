@@ -11,20 +11,34 @@ the writer stamps them when it writes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+import functools
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from naiad.kinds import LINES
+from naiad import paths
+from naiad.errors import NaiadPathError
+from naiad.kinds import KINDS, LINES, Held
 
 if TYPE_CHECKING:
     Plain: TypeAlias = bool | int | float | str | bytes | None
     Text: TypeAlias = str | bytes
 else:
-    Plain = Text = Any  # msgspec validates no union of str and bytes, and a frame's crc vouches for them
+    Plain = Text = Any  # msgspec validates no union of str and bytes: `decode_ops` does
 # An atom is stored as a Plain. A datetime is its microseconds since 1970 UTC, bytes are a text with lone surrogates.
 # A file is the JSON text of a `naiad.refs.FileRef`, wherever a file can be: as an atom, an entry or a member.
+
+
+Meta = msgspec.Meta
+Moment = Annotated[float, Meta(ge=-62_135_596_800.0, le=253_402_300_800.0)]
+"""Unix seconds of the years 1 to 9999, which every calendar can show; not NaN."""
+Number = Annotated[int, Meta(ge=1, le=1 << 24)]
+"""Of a series. Readers keep a list of a writer's numbers, so a far larger one would only fill their memory."""
+Step = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-1e308, le=1e308)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Incoming = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16}\Z")]
+Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 
 class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False):
@@ -38,25 +52,25 @@ class Open(_Op, frozen=True, tag="open"):
     pid: int
     host: str
     boot: str
-    session: int
+    session: Count
     role: str  # "owner" called init_run, and its end counts; "guest" is a forked or spawned child, whose end does not
-    at: float
+    at: Moment
 
 
 class End(_Op, frozen=True, tag="end"):
     """The writer stopped in order: `finished`, `failed` or `terminated`. A writer without one was killed."""
 
     state: str
-    at: float
+    at: Moment
 
 
 class Define(_Op, frozen=True, tag="define"):
     """Binds `fid` in this writer's records to the float series at `path`; `fresh` deletes older content."""
 
-    fid: int
+    fid: Number
     path: str
     fresh: bool
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Assign(_Op, frozen=True, tag="assign"):
@@ -65,7 +79,7 @@ class Assign(_Op, frozen=True, tag="assign"):
     path: str
     kind: str
     value: Plain
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Configure(_Op, frozen=True, tag="configure"):
@@ -75,7 +89,7 @@ class Configure(_Op, frozen=True, tag="configure"):
     min: float | None
     max: float | None
     unit: str | None
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Strings(_Op, frozen=True, tag="strings"):
@@ -83,10 +97,10 @@ class Strings(_Op, frozen=True, tag="strings"):
 
     path: str
     texts: list[Text]
-    steps: list[int | float]
-    times: list[float]
+    steps: list[Step]
+    times: list[Moment]
     fresh: bool
-    at: float = 0.0
+    at: Moment = 0.0
     kind: str = LINES
 
 
@@ -98,8 +112,8 @@ class Printed(_Op, frozen=True, tag="printed"):
 
     path: str
     data: bytes
-    line: int
-    at: float
+    line: Count
+    at: Moment
 
 
 class Tags(_Op, frozen=True, tag="tags"):
@@ -109,7 +123,7 @@ class Tags(_Op, frozen=True, tag="tags"):
     add: list[Text]
     remove: list[Text]
     clear: bool
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Members(_Op, frozen=True, tag="members"):
@@ -119,29 +133,29 @@ class Members(_Op, frozen=True, tag="members"):
     add: dict[str, str]  # a file by its name in the set
     remove: list[str]
     clear: bool
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Stored(_Op, frozen=True, tag="stored"):
     """Where content that this writer took in is: the sha256 of each incoming name, empty until it is known."""
 
-    blobs: dict[str, str]
-    at: float
+    blobs: dict[Incoming, Digest]
+    at: Moment
 
 
 class Delete(_Op, frozen=True, tag="delete"):
     """The field at `path` is gone, with all its points."""
 
     path: str
-    at: float = 0.0
+    at: Moment = 0.0
 
 
 class Dropped(_Op, frozen=True, tag="dropped"):
     """So many points of float series, and other ops and points, of this writer were lost; the run is incomplete."""
 
-    points: int
-    ops: int
-    at: float
+    points: Count
+    ops: Count
+    at: Moment
 
 
 Op: TypeAlias = (
@@ -151,5 +165,105 @@ Op: TypeAlias = (
 encode_ops: Callable[[Sequence[Op]], bytes] = msgspec.msgpack.Encoder().encode
 """Return the payload of one frame."""
 
-decode_ops: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
-"""Return the ops of one frame; raise msgspec.ValidationError for what is not a list of ops this release knows."""
+_decode: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
+
+_HELD: dict[Held, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (float, int),
+    "text": (str, bytes),
+    "moment": (int,),
+    "file": (str,),
+    "facts": (str,),
+    "unknown": (bool, int, float, str, bytes),
+}
+_WRITTEN = {"assign": ("atom", "document", "unknown"), "strings": ("texts", "unknown")}
+LARGEST = 2**63
+LAST_MOMENT = 253_402_300_800_000_000
+
+
+def decode_ops(data: bytes) -> list[Op]:
+    """Return the ops of one frame.
+
+    A crc only vouches for who wrote the bytes. What is refused here is what no reader could show: a path that is
+    none, a value of another type than its kind holds, a number or a moment beyond all bounds.
+
+    Raises:
+        msgspec.DecodeError: it is not a list of ops as this release knows them.
+    """
+    try:
+        ops = _decode(data)
+        for op in ops:
+            check = _CHECKS.get(type(op))
+            if check is not None:
+                check(op)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise msgspec.DecodeError(f"It cannot be decoded: {error}.") from error
+    return ops
+
+
+@functools.lru_cache(maxsize=4096)
+def _check_path(path: str) -> None:
+    try:
+        if paths.parse(path) == path:
+            return
+    except NaiadPathError:
+        pass
+    raise msgspec.DecodeError("It has a path that is none.")
+
+
+@functools.lru_cache(maxsize=256)
+def _check_kind(kind: str, tag: str) -> tuple[type, ...]:
+    """The types of the values of a kind that an op with this tag may write."""
+    if not kind or KINDS[kind].shape not in _WRITTEN[tag]:
+        raise msgspec.DecodeError(f"It has a field of kind {kind!r}.")
+    return _HELD[KINDS[kind].holds]
+
+
+def _check_texts(texts: Collection[Text]) -> None:
+    for text in texts:
+        if type(text) is not str:
+            if type(text) is not bytes:
+                raise msgspec.DecodeError("It has something else where a text should be.")
+            text.decode("utf-8", "surrogatepass")
+
+
+def _check_assign(op: Assign) -> None:
+    _check_path(op.path)
+    types, value = _check_kind(op.kind, "assign"), op.value
+    if value is None:
+        return
+    if type(value) not in types:
+        raise msgspec.DecodeError(f"It has a {type(value).__name__} as a value of kind {op.kind!r}.")
+    if type(value) is int and not -LARGEST <= value < LARGEST:
+        raise msgspec.DecodeError("It has an integer of more than 64 bits.")
+    if type(value) is bytes:
+        value.decode("utf-8", "surrogatepass")
+    if KINDS[op.kind].holds == "moment" and not -62_135_596_800_000_000 <= value < LAST_MOMENT:  # type: ignore[operator]  # an int
+        raise msgspec.DecodeError("It has a moment outside the years 1 to 9999.")
+
+
+def _check_strings(op: Strings) -> None:
+    _check_path(op.path)
+    _check_kind(op.kind, "strings")
+    if not len(op.texts) == len(op.steps) == len(op.times):
+        raise msgspec.DecodeError("It has points without a step or a time.")
+    _check_texts(op.texts)
+
+
+def _check_tags(op: Tags) -> None:
+    _check_path(op.path)
+    _check_texts(op.add)
+    _check_texts(op.remove)
+
+
+def _check_place(op: Define | Configure | Printed | Members | Delete) -> None:
+    _check_path(op.path)
+
+
+_CHECKS: dict[type, Callable[[Any], None]] = {
+    Assign: _check_assign,
+    Strings: _check_strings,
+    Tags: _check_tags,
+    **dict.fromkeys((Define, Configure, Printed, Members, Delete), _check_place),
+}

@@ -37,7 +37,7 @@ OPTIONS = (
 )
 WRITES = f"""
 run = naiad.init_run(project="who", custom_run_id="shared", {OPTIONS})
-name, count, pause = sys.argv[-3], int(sys.argv[-2]), float(sys.argv[-1])
+name, count, pause = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 tell(id=run["sys/id"].fetch())
 for i in range(count):
     run[name].append(i, step=i)
@@ -217,9 +217,56 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
     assert 0 == verify(store)[0]
 
 
-# Where the index is damaged beside its log, SQLite now and then gives an I/O error, and --take-over ends with it: an
-# open fault. Run it with -m slow.
-@pytest.mark.parametrize("damaged", ["seg", "ops", pytest.param("run.db", marks=pytest.mark.slow)])
+STOPS_IN_A_FOLD = """
+from naiad.storage.local.index import fold
+moment, folds = sys.argv[4], []
+commit, opened = fold.Index.commit, fold.open_for_writing
+
+def suspend():
+    if len(folds) == 3:
+        tell(suspended=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+def committing(self, *arguments):
+    commit(self, *arguments)
+    folds.append(1)
+    if moment == "before the commit":
+        suspend()
+
+def opening(path):
+    from sqlalchemy import event
+    engine = opened(path)
+    event.listen(engine, "close", lambda *_: suspend() if moment == "before closing" else None)
+    return engine
+
+fold.Index.commit, fold.open_for_writing = committing, opening
+"""
+
+
+@pytest.mark.parametrize("part", [1, 4, 8, 11])
+@pytest.mark.parametrize("moment", ["before the commit", "before closing"])
+def test_index_that_is_damaged_beside_its_log_is_repaired_while_its_writer_is_suspended_in_a_fold(
+    moment: str, part: int, store: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Any page of it may be damaged, and the writer has the index and its log open all the time."""
+    first = start(STOPS_IN_A_FOLD + WRITES + "run.stop()", "a", 100_000, 0.0002, moment, **SETTINGS)
+    heard(first, "suspended")
+    while "T (stopped)" not in Path(f"/proc/{first.pid}/status").read_text():
+        time.sleep(0.01)
+    folder = the_run(store).folder
+    at = folder.index.stat().st_size * part // 12
+    with folder.index.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(bytes(b ^ 0x55 for b in os.pread(stream.fileno(), 40, at)))
+    make_silent(folder)
+    elsewhere = ELSEWHERE + 'be_another_machine("two", skew=120.0)\n'
+    said = heard(start(elsewhere + TAKES_OVER, "--take-over", **SETTINGS), "said")
+
+    assert "declared dead: 1." in said
+    assert 0 == verify(store)[0]
+
+
+@pytest.mark.parametrize("damaged", ["seg", "ops", "run.db"])
 def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_doubles_nothing_more(
     damaged: str, store: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:

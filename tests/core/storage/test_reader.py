@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sqlite3
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -28,6 +31,7 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer
+from naiad.storage.sql import database
 
 
 @pytest.fixture
@@ -363,3 +367,44 @@ def test_long_series_are_drawn_alike_from_pyramids_and_from_points(
         assert 25 <= len(chart.steps) <= 50
         if order != "overlapping":
             check_chart(chart, points, 50)
+
+
+LEAVES_A_JOURNAL = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode=DELETE")
+connection.execute("PRAGMA cache_size=2")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM chunk")
+connection.execute("CREATE TABLE more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 900)"
+                   " SELECT randomblob(500) FROM n")  # more than the cache holds, so pages are written early
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_index_whose_writer_was_killed_while_it_changed_the_file_itself_is_read_as_before(
+    writer: Writer, folder: RunDirectory
+) -> None:
+    """A reader may not apply the rollback journal that such a writer leaves, and changes nothing in the folder."""
+    put(writer, "loss", [*range(2000)])
+    fold(writer)
+    subprocess.run([sys.executable, "-c", LEAVES_A_JOURNAL, folder.index], check=False)
+    log = folder.path / "run.db-journal"
+    before = folder.index.read_bytes(), log.read_bytes()
+
+    assert [*range(2000)] == Reader(folder).points("loss").values.tolist()
+    assert before == (folder.index.read_bytes(), log.read_bytes())
+
+
+def test_index_that_a_suspended_process_keeps_locked_is_read(
+    writer: Writer, folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    put(writer, "loss", [*range(2000)])
+    fold(writer)
+    holder = sqlite3.connect(folder.index, isolation_level=None)
+    holder.execute("PRAGMA locking_mode=EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+
+    assert [*range(2000)] == Reader(folder).points("loss").values.tolist()
+    holder.close()

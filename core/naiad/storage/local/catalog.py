@@ -384,7 +384,7 @@ def stamp_of(folder: RunDirectory) -> Stamp:
     """Changes with every write to the container; empty while it is being written, or this user may not look."""
     try:
         return _stamp(folder)
-    except PermissionError:
+    except (PermissionError, NotADirectoryError):
         return Stamp("", "")
 
 

@@ -74,7 +74,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(os.fsencode(place))}?{mode}"
-    engine = _engine(lambda: _connect(target), StaticPool)
+    engine = _engine(lambda: _connect(target) if is_alone else _connect_settled(place, target), StaticPool)
     _begin_ourselves(engine, "BEGIN")
 
     @event.listens_for(engine, "connect")
@@ -126,6 +126,44 @@ def _readable_copy(path: Path) -> tuple[Path, bool]:
 
 
 _copies: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
+    """Connect to an index that others may write; to a copy where a writer left it in the middle of a change.
+
+    One that was killed while it left or entered WAL mode leaves a rollback journal, which a reader may not apply. One
+    that is suspended while it closes the index keeps it locked. Neither moves, so a copy of all files is complete.
+    """
+    connection = _connect(target)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        copy = _settled_copy(path) if any(word in str(error) for word in ("readonly", "locked")) else None
+        if copy is not None:
+            connection.close()
+            return _connect(f"file:{quote(os.fsencode(copy))}?mode=ro&immutable=1")
+    except sqlite3.DatabaseError:
+        pass  # damaged, as every reading of it says
+    return connection
+
+
+def _settled_copy(path: Path) -> Path | None:
+    """Copy an index and its logs, and bring the copy to its last complete state; None if they change meanwhile."""
+    folder = tempfile.TemporaryDirectory(prefix="naiad-")
+    _copies.append(folder)
+    files = [file for end in ("", "-wal", "-journal") if (file := path.with_name(path.name + end)).exists()]
+    copy = Path(folder.name) / path.name
+    try:
+        before = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]
+        for file in files:
+            shutil.copy(file, folder.name)
+        if before != [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]:
+            return None
+        with contextlib.closing(_connect(str(copy))) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    except (OSError, sqlite3.Error):
+        return None
+    return copy
 
 
 def open_in_memory(begin_with: Path | None = None) -> Engine:

@@ -13,7 +13,7 @@ import shutil
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -289,7 +289,7 @@ def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
     if copy.index.exists():
         for end in ("-wal", "-shm", "-journal"):
             folder.index.with_name(folder.index.name + end).unlink(missing_ok=True)
-        os.replace(copy.index, folder.index)
+        os.replace(_apart(copy.index), folder.index)
     left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
     for place in left:
         if _writer_of(place) in silent:
@@ -301,6 +301,20 @@ def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
             (folder.path / place).unlink()
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
+
+
+def _apart(index: Path) -> Path:
+    """Copy a repaired index to a file that this process has never opened through SQLite.
+
+    SQLite keeps locks and shared memory by inode. A connection that is still open, to the index where it was repaired,
+    would give its own to the next one, which then looks for pages in a log that is not there: "disk I/O error".
+    """
+    fresh = index.with_name(f".{index.name}.fresh")
+    shutil.copyfile(index, fresh)
+    shutil.copystat(index, fresh)
+    with fresh.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return fresh
 
 
 def _overwrite(path: Path, mended: bytes) -> None:
@@ -369,9 +383,11 @@ def _fields_by_head(copy: RunDirectory) -> int:
 
 def _note_index(copy: RunDirectory) -> None:
     """Write sums of the new index of an unsealed run, so that its loss is noticed."""
-    index = Index(copy, open_for_writing(copy.index))
-    with index.snapshot() as connection:
+    engine = open_for_reading(copy.index, is_final=True)  # a log beside it would have to be moved with it
+    index = Index(copy, engine)
+    with index.view() as connection:
         head = index.head(connection)
+    engine.dispose()
     with lone_sums(copy.journal) as sums:
         sums.note_index(head.folds, head.points, head.fields)
         sums.cover((), ())
@@ -438,13 +454,14 @@ def _rebuild(
             else:
                 losses.points += _clean(file, new.journal / file.name, upto, bad or [], seal, cover)
     losses.points += _missing_records(copy, seal)
-    losses.points += _missing_points(copy, coverage, positions, before)
+    missing = {name: coverage.files[name] for name, _damage in coverage.missing_files(copy, positions)}
+    losses.points += _missing_points(copy, coverage, positions, before, missing if unknown == (0, False) else {})
     _name_the_nameless(new, sequences)
     _drop_damaged_files(new, losses, sequences)
     files = list_journal(new.journal)
     added = {file for file in files if file.suffix == "ops" and file.number >= LAST_FILE}
     Fold(new).fold([Source(file, is_final=file.writer not in silent or file in added) for file in files])
-    _note_ends(copy, new, silent)
+    _note_ends(copy, new, silent, missing)
     make_single_file(new.index)
     copy.seal.unlink(missing_ok=True)
     copy.index.with_name(copy.index.name + "-wal").unlink(missing_ok=True)
@@ -454,19 +471,23 @@ def _rebuild(
             (copy.path / place).unlink()
 
 
-def _note_ends(copy: RunDirectory, new: RunDirectory, silent: Collection[str]) -> None:
+def _note_ends(
+    copy: RunDirectory, new: RunDirectory, silent: Collection[str], missing: Mapping[str, FileCover]
+) -> None:
     """Let the positions in the files that stay mean the originals: a clean file of ops lacks bytes that they have.
 
-    A file that was not read, because its folded position is lost, counts as folded up to here.
+    A file that was not read, because its folded position is lost, counts as folded up to here; one that is missing,
+    and in the sums of its writer still, as folded wholly.
     """
     known = _positions(new)
+    files = [file for file in list_journal(copy.journal) if file.writer in silent]
+    ends = {file.name: (_end(file), False) for file in files if file.suffix == "ops" or file.name not in known}
+    ends |= {name: (cover.size, True) for name, cover in missing.items() if _writer_of(name) in silent}
     engine = open_for_writing(new.index)
     with engine.begin() as connection:
-        for file in list_journal(copy.journal):
-            if file.writer in silent and (file.suffix == "ops" or file.name not in known):
-                position = position_row(file.name, (_end(file), False))
-                connection.execute(delete(schema.position).where(schema.position.c.file == file.name))
-                connection.execute(insert(schema.position), [position])
+        for name, end in ends.items():
+            connection.execute(delete(schema.position).where(schema.position.c.file == name))
+            connection.execute(insert(schema.position), [position_row(name, end)])
     engine.dispose()
 
 
@@ -486,13 +507,13 @@ def _points(new: RunDirectory) -> int:
         return index.head(connection).points
 
 
-def _missing_points(copy: RunDirectory, coverage: Coverage, positions: Positions, before: int) -> int:
+def _missing_points(
+    copy: RunDirectory, coverage: Coverage, positions: Positions, before: int, missing: Mapping[str, FileCover]
+) -> int:
     """Points of an index or of segments that are gone as a whole."""
     is_gone = coverage.index_damage(copy, _folds(copy)) is not None
     lost = max(0, coverage.points - before) if is_gone else 0
-    for name, _damage in coverage.missing_files(copy, positions):
-        lost += coverage.files[name].points_from(positions.get(name, (0, False))[0])
-    return lost
+    return lost + sum(cover.points_from(positions.get(name, (0, False))[0]) for name, cover in missing.items())
 
 
 def _folds(copy: RunDirectory) -> int | None:

@@ -14,7 +14,9 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from naiad.disk import sync_folder
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
@@ -37,6 +39,22 @@ class Seal:
 
     files: dict[str, tuple[int, list[int]]]
     records: dict[str, dict[int, int]]
+
+
+Size = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^(run\.db|journal/[^/\x00]+\.(ops|seg))\Z")]
+"""A file of a run: a repair cuts and mends what the seal names, so nothing else may be named."""
+
+
+class _Body(msgspec.Struct):
+    """The text of a seal. A crc only vouches for who wrote it: each value is checked."""
+
+    files: dict[Name, tuple[Size, list[int]]]
+    records: dict[Name, dict[int, Size]]
+
+    def seal(self) -> Seal:
+        """Return what readers use of it."""
+        return Seal(self.files, self.records)
 
 
 def write_seal(folder: RunDirectory) -> None:
@@ -84,12 +102,12 @@ def decode_seal(path: Path, name: str) -> Seal | Damage | None:
         return damage
     if not is_whole:
         return damage
-    refuse_newer(body["format"], FORMAT, path)
-    files = {name: (size, crcs) for name, (size, crcs) in body["files"].items()}
-    records = {
-        name: {int(number): count for number, count in counts.items()} for name, counts in body["records"].items()
-    }
-    return Seal(files, records)
+    if isinstance(body.get("format"), int):
+        refuse_newer(body["format"], FORMAT, path)
+    try:
+        return msgspec.convert(body, _Body, str_keys=True).seal()
+    except (msgspec.ValidationError, RecursionError):
+        return damage
 
 
 def remove_seal(folder: RunDirectory, writer: str) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from naiad import ids
-from naiad.errors import DamagedData
+from naiad.errors import DamagedData, NewerFormat
 from naiad.kinds import SERIES, TEXTS
 from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
@@ -68,12 +68,19 @@ def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
             found[folder] = examine(folder)
         except PermissionError as error:  # of another user: the rest is looked at all the same
             found[folder] = Findings(damages=[Damage(_place(folder, error), "this user may not read it")])
+        except NewerFormat as error:
+            found[folder] = Findings(damages=[Damage(".", f"it cannot be verified: {error}".splitlines()[0])])
+        except DamagedData as error:
+            found[folder] = Findings(damages=[Damage(_place(folder, error), f"it cannot be verified: {error.what}")])
+        except OSError as error:
+            what = f"it cannot be verified: {error.strerror or error}".splitlines()[0]
+            found[folder] = Findings(damages=[Damage(_place(folder, error), what)])
     return found
 
 
-def _place(folder: RunDirectory, error: OSError) -> str:
+def _place(folder: RunDirectory, error: OSError | DamagedData) -> str:
     """The file in a run's folder that an error is about; the folder itself as a dot."""
-    name = Path(str(error.filename or folder.path))
+    name = Path(str((error.file if isinstance(error, DamagedData) else error.filename) or folder.path))
     return str(name.relative_to(folder.path)) if name.is_relative_to(folder.path) else str(name)
 
 

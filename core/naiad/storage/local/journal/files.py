@@ -118,7 +118,7 @@ def list_journal(folder: Path) -> list[JournalFile]:
     for name in names:
         writer, _, rest = name.partition(".")
         number, _, suffix = rest.partition(".")
-        if writer and suffix in ("ops", "seg") and number.isdigit():
+        if writer and suffix in ("ops", "seg") and number.isascii() and number.isdigit():
             files.append(JournalFile(writer, int(number), suffix, folder / name))
     return sorted(files)
 

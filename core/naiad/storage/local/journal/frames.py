@@ -124,7 +124,7 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
         return None
     try:
         return Frame(sequence, decode_ops(payload), begin + length)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -9,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from naiad.storage.base import RECORD, Damage
+from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.files import FileCover, JournalSource, Range, refuse_newer
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
@@ -17,6 +18,8 @@ from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]
+Flags = npt.NDArray[np.bool_]
+EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0  # years 1 to 9999
 READ = 64 * 1024
 NOBODY = (1, 0)
 """The field numbers that damage concerns which is mended: none."""
@@ -56,6 +59,7 @@ def read_records(
         damages.append(Damage(file.place, "some of its points are not those that were sealed", offset=bad[0]))
     for one in lost:
         is_there &= (offsets < one.start) | (offsets >= one.end)
+    is_there &= _are_points(records, is_there, file, damages)
     holes = np.flatnonzero(~is_there)
     contiguous = int(holes[0]) if len(holes) else len(records)
     return records[is_there], start + contiguous * RECORD, damages
@@ -75,6 +79,21 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     return version, sealed, crc
 
 
+def _are_points(records: Records, is_there: Flags, file: JournalSource, damages: list[Damage]) -> Flags:
+    """Whether each record has a step and a time that a point can have; the damage where one of those there has not."""
+    times = records["time"]
+    are_points: Flags = (times >= EARLIEST) & (times < LATEST)
+    is_float = records["fid"] >= FLOAT_STEP
+    if is_float.any():
+        are_points &= ~is_float | np.isfinite(records["step"].view("<f8"))
+    odd = is_there & ~are_points
+    if odd.any():
+        numbers = records["fid"][odd] & np.uint32(FLOAT_STEP - 1)
+        what = f"{np.count_nonzero(odd)} points have a step or a time that no point has"
+        damages.append(Damage(file.place, what, numbers=(int(numbers.min()), int(numbers.max()))))
+    return are_points
+
+
 def _check_ranges(
     stream: BinaryIO, file: JournalSource, data: bytes, start: int, ranges: list[Range], damages: list[Damage]
 ) -> tuple[bytes, list[Range]]:
@@ -83,12 +102,13 @@ def _check_ranges(
     view = memoryview(data)
     for one in ranges:
         size, at = one.end - one.start, one.start - start
-        is_inside = 0 <= at <= len(data) - size
+        is_inside = 0 <= at <= len(data) - size and size >= 0
         if is_inside:
             content: bytes | memoryview = view[at : at + size]
         else:
+            most = stream.seek(0, os.SEEK_END)
             stream.seek(one.start)
-            content = stream.read(size)
+            content = stream.read(max(0, min(one.end, most) - one.start))
         if len(content) == size and zlib.crc32(content) == one.crc:
             continue
         mended = mended_range(bytes(content), one)
@@ -154,8 +174,9 @@ def _sealed(header: bytes, file: JournalSource, damages: list[Damage]) -> tuple[
 
 
 def _seal_damage(stream: BinaryIO, file: JournalSource, end: int, crc: int) -> list[Damage]:
+    size = stream.seek(0, os.SEEK_END)  # a damaged header may claim any
     stream.seek(SEGMENT_HEADER)
-    content = stream.read(end - SEGMENT_HEADER) if end > SEGMENT_HEADER else b""
+    content = stream.read(end - SEGMENT_HEADER) if SEGMENT_HEADER < end <= size else b""
     if len(content) == end - SEGMENT_HEADER and zlib.crc32(content) == crc:
         return []
     return [Damage(file.place, "its points are not those that were sealed", offset=SEGMENT_HEADER)]
