@@ -29,7 +29,7 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     """Rebuild a damaged run from its intact parts. The originals are kept beside it.
 
     It says what was found, how many fields and points the run has now, and which fields and files and how many points
-    are known to be lost.
+    are known to be lost. What a killed writer of an intact run left in its journal is folded into its index.
 
     A run whose state is unknown has a writer that is silent and not proven dead: on another machine, in a container.
     With --take-over the run counts as killed from then on. Should the writer come back after all, it goes on
@@ -48,11 +48,12 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     if is_json:
         counts: dict[str, object] = {"fields": done.fields, "points": done.points, "lost": done.lost}
         counts |= {"lost_fields": done.lost_fields, "lost_nameless": done.lost_nameless, "lost_files": done.lost_files}
-        counts |= {"taken": done.taken}
+        counts |= {"taken": done.taken, "folded": done.is_folded}
         damages = [damage_item(damage) for damage in done.damages]
         print_document({"run": run, "original": done.kept and str(done.kept), **counts, "damages": damages})
     elif done.kept is None:
-        print_lines([f"{clean(run)} is intact; nothing {'else ' if done.taken else ''}was changed."])
+        changed = "its journal was folded into run.db" if done.is_folded else "nothing was changed"
+        print_lines([f"{clean(run)} is intact; {'nothing else was changed' if done.taken else changed}."])
     else:
         print_lines(f"found: {clean(str(damage))}" for damage in done.damages)
         print_lines(f"lost field: {clean(path)}" for path in done.lost_fields)

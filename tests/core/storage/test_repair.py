@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import zlib
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.bit_errors import correct_single_bit
+from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
@@ -100,7 +102,33 @@ def test_repair_of_a_whole_run_changes_nothing(short: RunDirectory) -> None:
     assert before == contents(short.path)
 
 
-def test_a_flipped_bit_is_correct_single_bit(short: RunDirectory, long: RunDirectory) -> None:
+def test_repair_of_a_whole_killed_run_folds_it(tmp_path: Path) -> None:
+    """The journal of a killed run waits for its next writer or for this command."""
+    child = os.fork()
+    if not child:
+        writer = begun(tmp_path / "store")
+        writer.wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [folder] = Store.locate(tmp_path / "store").folders()
+    assert list_journal(folder.journal)
+    before = Reader(folder).points("loss")
+
+    done = repair(folder)
+
+    assert (None, [], True) == (done.kept, done.damages, done.is_folded)
+    assert [] == list_journal(folder.journal)
+    assert folder.index.exists()
+    assert [] == verify(folder)
+    reader = Reader(folder)
+    assert before.values.tolist() == reader.points("loss").values.tolist()
+    assert "killed" == reader.state()
+    again = contents(folder.path)
+    assert not repair(folder).is_folded
+    assert again == contents(folder.path)
+
+
+def test_a_flipped_bit_is_turned_back(short: RunDirectory, long: RunDirectory) -> None:
     for path in (only(short, "seg"), only(short, "ops"), long.index):
         folder = RunDirectory(path.parent.parent if path.suffix != ".db" else path.parent)
         original = path.read_bytes()

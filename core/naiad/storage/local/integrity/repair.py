@@ -75,6 +75,7 @@ class Repair:
             still tell them.
         lost_nameless: how many fields are gone beside those.
         lost_files: the stored files whose content is damaged; the damaged bytes are in `kept`.
+        is_folded: whether the run was whole, and what a killed writer had left in its journal was put into its index.
     """
 
     kept: Path | None
@@ -86,6 +87,7 @@ class Repair:
     lost_fields: tuple[str, ...] = ()
     lost_nameless: int = 0
     lost_files: tuple[str, ...] = ()
+    is_folded: bool = False
 
 
 def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
@@ -93,7 +95,7 @@ def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
 
     One flipped bit in a file of a run that was stopped is corrected. Beyond that, damaged parts are left out: whole
     fields, points or values may be missing afterwards, none is wrong. Series whose path is lost are found
-    below `recovered`. A killed run stays killed.
+    below `recovered`. A killed run stays killed; the journal of one that is whole is folded into its index.
 
     Args:
         folder: the run.
@@ -122,7 +124,7 @@ def repair(folder: RunDirectory, *, is_taken_over: bool = False) -> Repair:
 def _repair(folder: RunDirectory) -> Repair:
     found = examine(folder)
     if not found.damages and not found.torn:
-        return _told(folder, None, found, Losses())
+        return replace(_told(folder, None, found, Losses()), is_folded=_fold_whole(folder, found))
     losses = Losses()
     if not found.damages:
         kept = _keep(folder, _content(folder))
@@ -141,6 +143,19 @@ def _repair(folder: RunDirectory) -> Repair:
     if (folder.path.parent.parent / "format").exists():  # a run beside its store has no catalog to tell
         folder.mark_changed()
     return _told(folder, kept, found, losses)
+
+
+def _fold_whole(folder: RunDirectory, found: Findings) -> bool:
+    """Fold what a killed writer of a whole run left in its journal; whether there was anything."""
+    silent = _silent(folder)
+    if folder.seal.exists() or all(file.writer in silent for file in list_journal(folder.journal)):
+        return False
+    Maintenance(folder, Tuning.from_environment()).fold(None)
+    if found.is_ended:
+        write_seal(folder)
+    if (folder.path.parent.parent / "format").exists():
+        mark_changed(folder)
+    return True
 
 
 def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
