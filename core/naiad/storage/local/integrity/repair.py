@@ -154,7 +154,7 @@ def _fold_whole(folder: RunDirectory, found: Findings) -> bool:
     if found.is_ended:
         write_seal(folder)
     if (folder.path.parent.parent / "format").exists():
-        mark_changed(folder)
+        folder.mark_changed()
     return True
 
 
