@@ -11,26 +11,28 @@ the writer stamps them when it writes them.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
-from naiad import paths
-from naiad.errors import NaiadPathError
 from naiad.kinds import KINDS, LINES, Held
 
 if TYPE_CHECKING:
     Plain: TypeAlias = bool | int | float | str | bytes | None
     Text: TypeAlias = str | bytes
 else:
-    Plain = Text = Any  # msgspec validates no union of str and bytes: `decode_ops` does
+    Plain = Text = Any  # msgspec validates no union of str and bytes: `read_frames` does
 # An atom is stored as a Plain. A datetime is its microseconds since 1970 UTC, bytes are a text with lone surrogates.
 # A file is the JSON text of a `naiad.refs.FileRef`, wherever a file can be: as an atom, an entry or a member.
 
 
 Meta = msgspec.Meta
+Path = Annotated[
+    str,
+    Meta(max_length=1024, pattern=r"^(?:(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f]+/)*(?!\.{1,2}\Z)[^/\x00-\x1f]+\Z"),
+]
+"""A path in its normal form, as `naiad.paths` makes it."""
 Moment = Annotated[float, Meta(ge=-62_135_596_800.0, le=253_402_300_800.0)]
 """Unix seconds of the years 1 to 9999, which every calendar can show; not NaN."""
 Number = Annotated[int, Meta(ge=1, le=1 << 24)]
@@ -68,7 +70,7 @@ class Define(_Op, frozen=True, tag="define"):
     """Binds `fid` in this writer's records to the float series at `path`; `fresh` deletes older content."""
 
     fid: Number
-    path: str
+    path: Path
     fresh: bool
     at: Moment = 0.0
 
@@ -76,7 +78,7 @@ class Define(_Op, frozen=True, tag="define"):
 class Assign(_Op, frozen=True, tag="assign"):
     """The atom at `path` has this value."""
 
-    path: str
+    path: Path
     kind: str
     value: Plain
     at: Moment = 0.0
@@ -85,7 +87,7 @@ class Assign(_Op, frozen=True, tag="assign"):
 class Configure(_Op, frozen=True, tag="configure"):
     """Chart limits and unit of the float series at `path`."""
 
-    path: str
+    path: Path
     min: float | None
     max: float | None
     unit: str | None
@@ -95,7 +97,7 @@ class Configure(_Op, frozen=True, tag="configure"):
 class Strings(_Op, frozen=True, tag="strings"):
     """Points of a series of texts or files, in lists of one length; `fresh` deletes older content."""
 
-    path: str
+    path: Path
     texts: list[Text]
     steps: list[Step]
     times: list[Moment]
@@ -110,7 +112,7 @@ class Printed(_Op, frozen=True, tag="printed"):
     `line` is the number, among the lines of the series, of the one in which the bytes begin.
     """
 
-    path: str
+    path: Path
     data: bytes
     line: Count
     at: Moment
@@ -119,7 +121,7 @@ class Printed(_Op, frozen=True, tag="printed"):
 class Tags(_Op, frozen=True, tag="tags"):
     """Changes of the string set at `path`: first `clear`, then `remove`, then `add`."""
 
-    path: str
+    path: Path
     add: list[Text]
     remove: list[Text]
     clear: bool
@@ -129,7 +131,7 @@ class Tags(_Op, frozen=True, tag="tags"):
 class Members(_Op, frozen=True, tag="members"):
     """Changes of the file set at `path`: first `clear`, then `remove` (files and whole folders), then `add`."""
 
-    path: str
+    path: Path
     add: dict[str, str]  # a file by its name in the set
     remove: list[str]
     clear: bool
@@ -146,7 +148,7 @@ class Stored(_Op, frozen=True, tag="stored"):
 class Delete(_Op, frozen=True, tag="delete"):
     """The field at `path` is gone, with all its points."""
 
-    path: str
+    path: Path
     at: Moment = 0.0
 
 
@@ -165,9 +167,10 @@ Op: TypeAlias = (
 encode_ops: Callable[[Sequence[Op]], bytes] = msgspec.msgpack.Encoder().encode
 """Return the payload of one frame."""
 
-_decode: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
+decode_ops: Callable[[bytes], list[Op]] = msgspec.msgpack.Decoder(list[Op]).decode
+"""Return the ops of one frame; raise msgspec.ValidationError for what is not a list of ops this release knows."""
 
-_HELD: dict[Held, tuple[type, ...]] = {
+PLAIN: dict[Held, tuple[type, ...]] = {
     "boolean": (bool,),
     "integer": (int,),
     "number": (float, int),
@@ -175,95 +178,9 @@ _HELD: dict[Held, tuple[type, ...]] = {
     "moment": (int,),
     "file": (str,),
     "facts": (str,),
-    "unknown": (bool, int, float, str, bytes),
 }
-_WRITTEN = {"assign": ("atom", "document", "unknown"), "strings": ("texts", "unknown")}
-LARGEST = 2**63
-LAST_MOMENT = 253_402_300_800_000_000
-
-
-def decode_ops(data: bytes) -> list[Op]:
-    """Return the ops of one frame.
-
-    A crc only vouches for who wrote the bytes. What is refused here is what no reader could show: a path that is
-    none, a value of another type than its kind holds, a number or a moment beyond all bounds.
-
-    Raises:
-        msgspec.DecodeError: it is not a list of ops as this release knows them.
-    """
-    try:
-        ops = _decode(data)
-        for op in ops:
-            check = _CHECKS.get(type(op))
-            if check is not None:
-                check(op)
-    except (RecursionError, UnicodeDecodeError) as error:
-        raise msgspec.DecodeError(f"It cannot be decoded: {error}.") from error
-    return ops
-
-
-@functools.lru_cache(maxsize=4096)
-def _check_path(path: str) -> None:
-    try:
-        if paths.parse(path) == path:
-            return
-    except NaiadPathError:
-        pass
-    raise msgspec.DecodeError("It has a path that is none.")
-
-
-@functools.lru_cache(maxsize=256)
-def _check_kind(kind: str, tag: str) -> tuple[type, ...]:
-    """The types of the values of a kind that an op with this tag may write."""
-    if not kind or KINDS[kind].shape not in _WRITTEN[tag]:
-        raise msgspec.DecodeError(f"It has a field of kind {kind!r}.")
-    return _HELD[KINDS[kind].holds]
-
-
-def _check_texts(texts: Collection[Text]) -> None:
-    for text in texts:
-        if type(text) is not str:
-            if type(text) is not bytes:
-                raise msgspec.DecodeError("It has something else where a text should be.")
-            text.decode("utf-8", "surrogatepass")
-
-
-def _check_assign(op: Assign) -> None:
-    _check_path(op.path)
-    types, value = _check_kind(op.kind, "assign"), op.value
-    if value is None:
-        return
-    if type(value) not in types:
-        raise msgspec.DecodeError(f"It has a {type(value).__name__} as a value of kind {op.kind!r}.")
-    if type(value) is int and not -LARGEST <= value < LARGEST:
-        raise msgspec.DecodeError("It has an integer of more than 64 bits.")
-    if type(value) is bytes:
-        value.decode("utf-8", "surrogatepass")
-    if KINDS[op.kind].holds == "moment" and not -62_135_596_800_000_000 <= value < LAST_MOMENT:  # type: ignore[operator]  # an int
-        raise msgspec.DecodeError("It has a moment outside the years 1 to 9999.")
-
-
-def _check_strings(op: Strings) -> None:
-    _check_path(op.path)
-    _check_kind(op.kind, "strings")
-    if not len(op.texts) == len(op.steps) == len(op.times):
-        raise msgspec.DecodeError("It has points without a step or a time.")
-    _check_texts(op.texts)
-
-
-def _check_tags(op: Tags) -> None:
-    _check_path(op.path)
-    _check_texts(op.add)
-    _check_texts(op.remove)
-
-
-def _check_place(op: Define | Configure | Printed | Members | Delete) -> None:
-    _check_path(op.path)
-
-
-_CHECKS: dict[type, Callable[[Any], None]] = {
-    Assign: _check_assign,
-    Strings: _check_strings,
-    Tags: _check_tags,
-    **dict.fromkeys((Define, Configure, Printed, Members, Delete), _check_place),
-}
+ASSIGNED = {row.name: PLAIN[row.holds] for row in KINDS.values() if row.shape in ("atom", "document")}
+"""The types that the value of an `Assign` may have, by the kind of the field."""
+ASSIGNED_LATER = (bool, int, float, str, bytes)
+"""The same of a kind of a later release."""
+MOMENTS = {row.name for row in KINDS.values() if row.shape == "atom" and row.holds == "moment"}

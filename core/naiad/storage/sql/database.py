@@ -74,7 +74,8 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(os.fsencode(place))}?{mode}"
-    engine = _engine(lambda: _connect(target) if is_alone else _connect_settled(place, target), StaticPool)
+    connect = functools.partial(_connect, target) if is_alone else functools.partial(_connect_settled, place, target)
+    engine = _engine(connect, StaticPool)
     _begin_ourselves(engine, "BEGIN")
 
     @event.listens_for(engine, "connect")

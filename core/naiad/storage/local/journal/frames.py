@@ -11,20 +11,26 @@ import contextlib
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from naiad import paths
 from naiad.errors import NaiadPathError
-from naiad.ops import Op, decode_ops
+from naiad.integers import LARGEST as LARGEST_INTEGER
+from naiad.integers import SMALLEST
+from naiad.kinds import KINDS, TEXTS
+from naiad.ops import ASSIGNED, ASSIGNED_LATER, MOMENTS, Assign, Op, Strings, Tags, decode_ops
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
 FILE_HEADER = 16
 FRAME_HEADER = 16
 LARGEST = 1 << 30
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_800_000_000
+"""Microseconds of the years 1 to 9999, which every calendar can show."""
 LAST_SEQUENCE = 1 << 40
 """No writer gets this far, so bytes that claim a higher sequence are no frame: most wrong places show at a glance."""
 
@@ -108,10 +114,6 @@ def paths_in(data: bytes) -> list[str]:
     return list(found)
 
 
-def _crc(length: int, sequence: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence)))
-
-
 def _frame_at(data: bytes, at: int) -> Frame | None:
     if at + _head.size > len(data):
         return None
@@ -120,12 +122,46 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
     if length == 0 or length > LARGEST or begin + length > len(data) or sequence >= LAST_SEQUENCE:
         return None
     payload = data[begin : begin + length]
-    if _crc(length, sequence, payload) != crc:
+    if zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence))) != crc:
         return None
     try:
-        return Frame(sequence, decode_ops(payload), begin + length)
-    except msgspec.DecodeError:
+        ops = decode_ops(payload)
+        return Frame(sequence, ops, begin + length) if _are_valid(ops) else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _are_valid(ops: list[Op]) -> bool:
+    """Whether readers can show what these ops write. A crc only vouches for whoever wrote it.
+
+    Raises:
+        UnicodeDecodeError: a text is none.
+    """
+    for op in ops:
+        texts: Sequence[Any] = ()
+        if type(op) is Assign:
+            value = op.value
+            types = ASSIGNED.get(op.kind) or (() if op.kind in KINDS else ASSIGNED_LATER)
+            if not op.kind or (value is not None and type(value) not in types) or (value is None and not types):
+                return False
+            if type(value) is int and not SMALLEST <= value <= LARGEST_INTEGER:
+                return False
+            if op.kind in MOMENTS and type(value) is int and not EARLIEST <= value < LATEST:
+                return False
+            texts = (value,) if type(value) is bytes else ()
+        elif type(op) is Strings:
+            texts = op.texts
+            is_known = op.kind in TEXTS or (op.kind not in KINDS and op.kind)
+            if not is_known or not len(texts) == len(op.steps) == len(op.times):
+                return False
+        elif type(op) is Tags:
+            texts = [*op.add, *op.remove]
+        for text in texts:
+            if type(text) is bytes:
+                text.decode("utf-8", "surrogatepass")
+            elif type(text) is not str:
+                return False
+    return True
 
 
 def _next_frame(data: bytes, at: int) -> int:

@@ -18,7 +18,6 @@ from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
 Records = npt.NDArray[np.void]
-Flags = npt.NDArray[np.bool_]
 EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0  # years 1 to 9999
 READ = 64 * 1024
 NOBODY = (1, 0)
@@ -59,7 +58,15 @@ def read_records(
         damages.append(Damage(file.place, "some of its points are not those that were sealed", offset=bad[0]))
     for one in lost:
         is_there &= (offsets < one.start) | (offsets >= one.end)
-    is_there &= _are_points(records, is_there, file, damages)
+    are_points = (records["time"] >= EARLIEST) & (records["time"] < LATEST)
+    is_float = records["fid"] >= FLOAT_STEP
+    if is_float.any():
+        are_points &= ~is_float | np.isfinite(records["step"].view("<f8"))
+    if not are_points[is_there].all():
+        odd = records["fid"][is_there & ~are_points] & np.uint32(FLOAT_STEP - 1)
+        what = f"{len(odd)} points have a step or a time that no point has"
+        damages.append(Damage(file.place, what, numbers=(int(odd.min()), int(odd.max()))))
+        is_there &= are_points
     holes = np.flatnonzero(~is_there)
     contiguous = int(holes[0]) if len(holes) else len(records)
     return records[is_there], start + contiguous * RECORD, damages
@@ -77,21 +84,6 @@ def read_header(data: bytes) -> tuple[int, int, int]:
     if magic != MAGIC or record != RECORD:
         raise ValueError("its header is not that of a segment")
     return version, sealed, crc
-
-
-def _are_points(records: Records, is_there: Flags, file: JournalSource, damages: list[Damage]) -> Flags:
-    """Whether each record has a step and a time that a point can have; the damage where one of those there has not."""
-    times = records["time"]
-    are_points: Flags = (times >= EARLIEST) & (times < LATEST)
-    is_float = records["fid"] >= FLOAT_STEP
-    if is_float.any():
-        are_points &= ~is_float | np.isfinite(records["step"].view("<f8"))
-    odd = is_there & ~are_points
-    if odd.any():
-        numbers = records["fid"][odd] & np.uint32(FLOAT_STEP - 1)
-        what = f"{np.count_nonzero(odd)} points have a step or a time that no point has"
-        damages.append(Damage(file.place, what, numbers=(int(numbers.min()), int(numbers.max()))))
-    return are_points
 
 
 def _check_ranges(
