@@ -176,10 +176,9 @@ PLAIN: dict[Held, tuple[type, ...]] = {
     "number": (float, int),
     "text": (str, bytes),
     "moment": (int,),
-    "file": (str,),
-    "facts": (str,),
 }
-ASSIGNED = {row.name: PLAIN[row.holds] for row in KINDS.values() if row.shape in ("atom", "document")}
+"""The types of stored atoms; documents are texts."""
+ASSIGNED = {row.name: PLAIN.get(row.holds, (str,)) for row in KINDS.values() if row.shape in ("atom", "document")}
 """The types that the value of an `Assign` may have, by the kind of the field."""
 ASSIGNED_LATER = (bool, int, float, str, bytes)
 """The same of a kind of a later release."""
