@@ -381,6 +381,12 @@ class Container:
     def _fail(self, error: BaseException) -> None:
         """An exception ends the use of the container."""
 
+    def _exit(self, code: int) -> None:
+        """The process ends with this exit code."""
+
+    def _terminate(self) -> None:
+        """Note that a signal ends the process, without waiting for anything."""
+
 
 class Distant:
     """Before the class of a container that came from another process. The first look at it opens it here."""

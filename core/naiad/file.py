@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from naiad.conversions.page import page
 from naiad.errors import InvalidArgument, NaiadError, NaiadTypeError, shown
-from naiad.plugins import first
+from naiad.plugins import first, forget_problem, format_problem, last_problem
 from naiad.value import Value
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -142,6 +142,7 @@ class File(Value):
         >>> File.as_image(np.zeros((28, 28))).extension
         'png'
         """
+        forget_problem()
         content: bytes | None = first("naiad_image", subject=image, autoscale=autoscale)
         if content is None:
             raise _unsupported("an image", image)
@@ -161,6 +162,7 @@ class File(Value):
         Raises:
             NaiadTypeError: this is nothing that can be written as HTML.
         """
+        forget_problem()
         page = _page(chart, kwargs)
         if page is None:
             raise _unsupported("a page", chart)
@@ -228,6 +230,7 @@ class File(Value):
 
 def _converted(value: object, options: Mapping[str, object]) -> File | None:
     """Return the file that plugins make of an object, the most particular first, or None if none does."""
+    forget_problem()
     own = None if options else first("naiad_convert", value=value)
     if isinstance(own, File):
         return own
@@ -294,4 +297,8 @@ def _unsupported(what: str, value: object) -> NaiadTypeError:
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     remedy = "Save it to a file and upload that, or keep it with File.as_pickle(...)."
+    problem = last_problem()
+    if problem is not None:
+        reason = " ".join(format_problem(problem).split())[:400]
+        return NaiadTypeError(f"Making {what} of a {name} failed: {reason}\nMend that, or give a file.", value=value)
     return NaiadTypeError(f"Nothing makes {what} of a {name}: {shown(value)}.\n{remedy}", value=value)

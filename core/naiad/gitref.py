@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from naiad.places import script
 from naiad.value import Value
 
 DISABLED = "DISABLED"
 
 
 def _script_folder() -> str:
-    return sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else "."
+    found = script()
+    return "." if found is None else str(found)
 
 
 @dataclass(frozen=True)

@@ -376,15 +376,22 @@ class Handler(Source):
 
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
-    ) -> None:
+    ) -> Any:
         """Save the file here, all files of a series in a folder, a set as a ZIP, or the originals of an artifact.
 
         Args:
-            destination: a folder, or for a File and a set the name of a file, which is replaced; the working directory
-                if None, and `neptune/<name>` for a series.
+            destination: a folder, made if it ends in a slash, or for a File and a set the name of a file, which
+                is replaced; the working directory if None, and `neptune/<name>` for a series.
             progress_bar: False for none, or a class of your own.
+
+        Returns:
+            where the file of a File, or the archive of a set, is.
+
+        Raises:
+            InvalidArgument: the folder has a file of that name that was downloaded from another field.
+            OriginalMissing, OriginalChanged: originals of an artifact are not what was tracked; the others are copied.
         """
-        self._existing().download(destination, progress_bar)
+        return self._existing().download(destination, progress_bar)
 
     def download_last(self, destination: str | os.PathLike[str] | None = None) -> None:
         """Save the last file of a series in a folder."""

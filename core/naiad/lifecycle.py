@@ -5,9 +5,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import sys
-from types import TracebackType
+import threading
+from types import FrameType, TracebackType
 from typing import Protocol
+
+from naiad import exits
 
 
 class Stoppable(Protocol):
@@ -18,11 +22,16 @@ class Stoppable(Protocol):
 
     def _fail(self, error: BaseException) -> None: ...
 
+    def _exit(self, code: int) -> None: ...
+
+    def _terminate(self) -> None: ...
+
     def _disown(self) -> None: ...
 
 
 _open: dict[int, Stoppable] = {}  # by identity; keeps a run alive whose last reference the program dropped
 _is_watching = False
+_watched_by = 0  # the process whose SIGTERM is handled
 _is_interrupted = False  # the process is ending by a KeyboardInterrupt that nobody caught
 
 
@@ -34,6 +43,7 @@ def begin(container: Stoppable) -> None:
         _is_watching = True
         atexit.register(_stop_all)
         _chain_excepthook()
+        exits.watch()
     _stop_with_worker(container)
 
 
@@ -60,6 +70,8 @@ def end_state(error: BaseException) -> str | None:
     """
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return None
+    if type(error).__name__ == "SIGTERMException":  # Lightning's, which is a SystemExit
+        return "terminated"
     cause = error.__context__ if isinstance(error, SystemExit) else error  # many turn Ctrl-C into sys.exit(1)
     return "terminated" if isinstance(cause, KeyboardInterrupt) else "failed"
 
@@ -74,7 +86,12 @@ def _stop_with_worker(container: Stoppable) -> None:
 
 
 def _stop_all() -> None:
+    error = exits.reason()
     for container in open_containers():
+        if error is not None:
+            container._fail(error)
+        elif exits.is_orderly():
+            container._exit(0)
         container.stop()
     if _is_interrupted:
         _end_by_interrupt()
@@ -102,14 +119,51 @@ def _chain_excepthook() -> None:
         try:
             for container in open_containers():
                 container._fail(error)
+                container._exit(1)
         finally:
             earlier(kind, error, traceback)
 
     sys.excepthook = mark_failed
 
 
+# SIGTERM, which schedulers send some time before they kill. The handler runs in the main thread, between any two of its
+# steps, so it takes no lock and waits for nothing: each run gets one record in a file of its own.
+#
+#     still ours            restore the default and raise the signal again: the process ends as without naiad
+#     chained by others     return: whoever chained it, as Lightning does, decides how the program goes on
+#     in a forked child     the default is back, or nothing happens if it was chained
+
+
+def watch_termination() -> None:
+    """Handle SIGTERM in this process, if nothing else does."""
+    global _watched_by
+    if threading.current_thread() is not threading.main_thread() or os.getpid() == 1:
+        return  # the kernel spares the first process of a container from signals that it does not handle
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with contextlib.suppress(ValueError):  # in a subinterpreter
+            signal.signal(signal.SIGTERM, _on_termination)
+            _watched_by = os.getpid()
+
+
+def _on_termination(_number: int, _frame: FrameType | None) -> None:
+    if os.getpid() == _watched_by:
+        for container in open_containers():
+            container._terminate()
+    if signal.getsignal(signal.SIGTERM) is _on_termination:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _restore_termination() -> None:
+    """Restore the default of SIGTERM in a forked child."""
+    if signal.getsignal(signal.SIGTERM) is _on_termination:
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _disown() -> None:
     """Keep a forked child's uncaught exceptions from marking the parent's runs."""
+    _restore_termination()
     for container in open_containers():
         container._disown()
 

@@ -46,7 +46,7 @@ class Plugin:
 
     def fail(self, doing: str, problem: Exception) -> None:
         """Note that something went wrong, and warn the first time it does."""
-        what = f"{doing}: {_shown_problem(problem)}"
+        what = f"{doing}: {format_problem(problem)}"
         self.state, self.problem = "failed", self.problem or what
         remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
         warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
@@ -90,6 +90,7 @@ class Plugins:
             except Exception as problem:  # the plugin guard: foreign code may fail in any way
                 if may_refuse and isinstance(problem, NaiadError):  # worded for the user
                     raise
+                _last.problem = problem
                 self.known[implementation.plugin_name].fail(f"in {hook}", problem)
             else:
                 if result is not None:
@@ -124,6 +125,16 @@ def results(hook: str, **facts: object) -> Iterator[Any]:
     return _loaded().results(hook, facts)
 
 
+def forget_problem() -> None:
+    """Forget the last exception of a hook in this thread."""
+    _last.problem = None
+
+
+def last_problem() -> Exception | None:
+    """Return the last exception of a hook in this thread."""
+    return getattr(_last, "problem", None)
+
+
 def call_all(hook: str, **facts: object) -> list[Any]:
     """Call a hook of all plugins and return the results; their errors become warnings.
 
@@ -141,7 +152,7 @@ def guarded(who: str, doing: str) -> Iterator[None]:
     except NaiadWarning:  # where the user made warnings errors
         raise
     except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
-        message = f"{who} failed {doing}: {_shown_problem(problem)}\nnaiad goes on without it."
+        message = f"{who} failed {doing}: {format_problem(problem)}\nnaiad goes on without it."
         warn_once((who, doing), message, PluginWarning)
 
 
@@ -151,6 +162,7 @@ def installed() -> list[Plugin]:
 
 
 _lock = threading.RLock()
+_last = threading.local()
 _plugins: Plugins | None = None
 
 
@@ -205,7 +217,8 @@ def _disabled() -> list[str]:
     return [word[1:] for word in words if word.startswith("-")]
 
 
-def _shown_problem(problem: Exception) -> str:
+def format_problem(problem: Exception) -> str:
+    """Return class and message of an exception."""
     from traceback import format_exception_only  # copes with errors that cannot be printed
 
     return format_exception_only(problem)[-1].strip()

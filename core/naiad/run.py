@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from naiad import clock, lifecycle, options, paths
+from naiad import clock, exits, lifecycle, options, paths, spawns
 from naiad.background import Capture, Loggable
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
@@ -36,7 +37,8 @@ class Run(Container):
     """One execution of a program and everything logged about it.
 
     Opening makes a new run, or goes on with the one that `with_id` or `custom_run_id` names; going on changes nothing
-    by itself, and several processes may do it at once. Every argument of Neptune's `init_run` is accepted.
+    by itself, and several processes may do it at once. Where a spawned worker imports the script of its parent again,
+    it joins the run that the script opens. Every argument of Neptune's `init_run` is accepted.
 
     Args:
         with_id: the id of a run to go on with, such as "RUN-12", or the name of its folder.
@@ -59,9 +61,9 @@ class Run(Container):
         capture_stderr: the same for standard error.
         capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
             (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
-        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block. Python tells
-            nobody of `sys.exit(1)` outside of a block, and in a notebook an exception ends a cell, not the run: both
-            leave it finished, unless `with` is used.
+        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block, or `sys.exit`
+            or `exit` with another code than 0. In a notebook an exception ends a cell, not the run, and Python tells
+            nobody of a `raise SystemExit(...)` in a function: both leave it finished, unless `with` is used.
         monitoring_namespace: where naiad itself logs; `monitoring/<hash>` by default.
         flush_period: no effect, as data does not wait to be sent.
         proxies: no effect.
@@ -74,7 +76,8 @@ class Run(Container):
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
         store: the folder to keep runs in, or a store of another back end (`naiad.storage.base.Store`); else
-            NAIAD_STORE, else the nearest `.naiad` here or above, else a new one here.
+            NAIAD_STORE, else the nearest `.naiad` here or above, else a new one: at the root of the git repository
+            here, else in the folder of the script if here is below it, else here.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
         limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" keeps training going when the disk fails; "raise" raises.
@@ -148,8 +151,10 @@ class Run(Container):
         options.warn_without_effect(**given)
         asked_for = wanted(given)
         self._begin(with_id, project, custom_run_id, store, facts)
-        if not self._session.is_read_only:
+        if not self._session.is_read_only and not self._is_inherited:
             self._announce("continues" if not self._is_new else "begins")
+            spawns.note(self._run.uid)
+            lifecycle.watch_termination()
             self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
             self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
@@ -164,6 +169,10 @@ class Run(Container):
     ) -> None:
         options.require_existing(RUN, self._mode, with_id or custom_run_id)
         place = self._open_store(store)
+        parents = spawns.run_of_parent() if "multiprocessing.spawn" in sys.modules else None
+        if parents is not None and place.exists(RunId(parents, RUN)):
+            self._join(RunId(parents, RUN))
+            return
         if with_id is not None and self._mode != "debug":
             self._go_on(place.find(with_id, RUN), None, facts)
             return
@@ -204,6 +213,25 @@ class Run(Container):
         if not self.exists("sys/custom_run_id"):
             return None
         return str(self["sys/custom_run_id"].fetch())
+
+    def _join(self, run: RunId) -> None:
+        """Open the run of the parent process as its guest."""
+        self._is_inherited = self._writes_late = True  # type: ignore[misc]  # of this one run
+        self._attach(run, None, "guest", [])
+
+    def wait(self, *, disk_only: bool = False) -> None:
+        """Return when everything logged before, and the source code, is on disk.
+
+        Args:
+            disk_only: makes no difference; there is nothing but the disk.
+
+        Raises:
+            SyncFailed: the disk did not take it.
+        """
+        self._session.require_active()
+        if self._own_captures is not None and not self._is_inherited:
+            self._own_captures.wait_for_source()
+        super().wait(disk_only=disk_only)
 
     def _capture(self, wanted: Wanted) -> None:
         """Begin the captures that the options select."""
@@ -249,7 +277,7 @@ class Run(Container):
             return
         where = self.get_url().removeprefix("file://")
         line = f"naiad: {self._id} {word} in {where}; look at it with: naiad show {self._id}\n"
-        with contextlib.suppress(OSError):  # the terminal has gone
+        with suppress(OSError):  # the terminal has gone
             os.write(ERROR, re.sub(r"[^\x20-\uffff\n]|[\x7f-\x9f]", "?", line).encode("utf-8", "replace"))
 
     def _fail(self, error: BaseException) -> None:
@@ -263,9 +291,24 @@ class Run(Container):
         except NaiadError as problem:  # nothing may hide the exception itself
             warn_once((self._session.key, "failed"), f"{self._session.title} could not be marked as failed: {problem}")
 
+    def _exit(self, code: int) -> None:
+        """Keep the exit code of the process, beside the facts about it."""
+        if self._is_inherited or self._session.is_read_only or self._state != "started":
+            return
+        if code or self._session.tree.is_namespace(self.monitoring_namespace):
+            with suppress(NaiadError):  # nothing may keep the program from ending
+                self[f"{self.monitoring_namespace}/exit_code"] = code
+
+    def _terminate(self) -> None:
+        if not self._is_inherited and self._state != "stopped" and self._session.has_writer:
+            self._end_state = "terminated"
+            self._session.writer.note_end("terminated")
+
     def _mark_failed(self, state: str, error: BaseException) -> None:
+        if isinstance(error, SystemExit):
+            self._exit(exits.code_of(error))
         if self._fail_on_exception:
-            self._end_state = state
+            self._end_state = "terminated" if self._end_state == "terminated" else state
             self._session.write(Assign("sys/failed", SYS["sys/failed"], True))
         if self._capture_traceback:
             self[f"{self.monitoring_namespace}/traceback"].extend(_traceback_lines(error))

@@ -43,6 +43,9 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 _ASSIGNED = re.compile(
     r"""(?P<name>(?<![\w.\-])["']?[A-Za-z_][\w.\-]*["']?)(?P<is>\s*(?:=>?|:)\s*)(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,;&)}\]'"]+)"""
 )
+_OPTION_WORDS = frozenset(
+    ("token", "key", "apikey", "password", "passwd", "passphrase", "pwd", "secret", "credential", "credentials", "auth")
+)
 SHORTEST_KNOWN = 4
 HARMLESS = frozenset({"user", "username", "login", "account", "account_name", "host", "hostname", "server", "port"})
 HARMLESS |= {"region", "region_name", "endpoint", "endpoint_url", "url", "project", "database", "db", "schema"}
@@ -59,6 +62,37 @@ def redacted(text: str) -> str:
     for pattern, by in _RULES:
         text = pattern.sub(by, text)
     return _ASSIGNED.sub(_without_value, text)
+
+
+def masked(arguments: Iterable[str]) -> list[str]:
+    """Return a program's arguments with the values of secret options masked.
+
+    >>> masked(["train.py", "--lr=0.1", "--api-key", "abc", "--wandb_token=xyz", "db.password=1"])
+    ['train.py', '--lr=0.1', '--api-key', '***', '--wandb_token=***', 'db.password=***']
+    """
+    found: list[str] = []
+    is_next = False  # the value of the option before
+    for argument in arguments:
+        name, equals, _value = argument.partition("=")
+        is_option = argument.startswith("-")
+        if is_next and not is_option:
+            found.append(MASK)
+            is_next = False
+            continue
+        is_secret = (is_option or bool(equals)) and _names_secret(name)
+        is_next = is_secret and not equals
+        found.append(f"{name}={MASK}" if is_secret and equals else redacted(argument))
+    return found
+
+
+def _names_secret(option: str) -> bool:
+    """Whether an option's name has a word for secrets in it."""
+    words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", option).lower())
+    if not _OPTION_WORDS.isdisjoint(words) or any(
+        word.endswith(("apikey", "token", "password", "secret")) for word in words
+    ):
+        return not _TOKEN_OF_TEXT.search("_".join(words))
+    return False
 
 
 @dataclass(frozen=True)

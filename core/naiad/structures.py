@@ -105,7 +105,7 @@ def _item(mapping: Mapping[Any, Any], key: object) -> object:
 
 
 def read(look: Callable[[], T]) -> T | Unreadable:
-    """Return the result of an object of any library, or the reason why there is none."""
+    """Return what a call returns, or the reason why it raised."""
     try:
         return look()
     except Exception as problem:  # noqa: BLE001 (code of any library, whose error becomes part of a warning)

@@ -333,7 +333,7 @@ class Transaction:
         self.left_out.append((path, problem))
 
     def warn(self) -> None:
-        """Warn once of all values that this call left out, unless the same warning was given before."""
+        """Warn once of all values that this call left out."""
         known = self._session.left_out
         new = []
         for path, problem in self.left_out:

@@ -109,7 +109,7 @@ class Tree(Generic[T]):
         import difflib  # only for this message
 
         below = itertools.islice(self._walk(path), most)
-        alike = (known for known in self._leaves if abs(len(known) - len(path)) <= 6)
+        alike = (known for known in list(self._leaves) if abs(len(known) - len(path)) <= 6)
         closest = difflib.get_close_matches(path, itertools.islice(alike, MOST_COMPARED), most)
         return list(dict.fromkeys([*closest, *below]))[:most]
 

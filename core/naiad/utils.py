@@ -155,7 +155,7 @@ def _collect(value: Any, path: str, above: tuple[int, ...], found: dict[str, Any
 
 
 def _opened(value: Any) -> tuple[Any, Mapping[Any, Any] | None]:
-    """Return a value in plain Python, and its members if it has any; a plugin handles its own class better."""
+    """Return a value in plain Python, and its members if any."""
     given = simple(value)
     inner = as_mapping(given)
     if inner is None or isinstance(given, Mapping | Namespace):

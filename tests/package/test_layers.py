@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "kinds container_kinds paths errors clock ids settings lazy html integers secrets",
+    "kinds container_kinds paths errors clock ids settings lazy html integers secrets exits places spawns",
     "ops scalars structures value histogram types typing records importer hookspecs integration background plugins "
     "file gitref refs progress conversions exceptions disk forks files query storage storage.base",
     "storage.sql storage.local",

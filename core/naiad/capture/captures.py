@@ -6,6 +6,8 @@ The console is watched at once, so that the next line printed is kept; everythin
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -16,10 +18,12 @@ from naiad.background import Loggable
 from naiad.capture.console import console
 from naiad.capture.hardware import Hardware, unit_of
 from naiad.capture.printed import Printed
-from naiad.capture.source_code import SourceCode
+from naiad.capture.source_code import SECONDS, SourceCode
 from naiad.capture.wanted import FD, Wanted
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
+from naiad.places import working_directory
+from naiad.secrets import masked
 from naiad.session import Session
 from naiad.types import FloatSeries, StringSeries
 
@@ -55,6 +59,7 @@ class Captures:
         self._source = SourceCode(run, wanted)
         self._thread = threading.Thread(target=self._work, name="naiad-captures", daemon=True)
         self._is_captured: SimpleQueue[None] = SimpleQueue()
+        self._has_source = threading.Event()  # the same, for any number of threads
         self._end: SimpleQueue[None] = SimpleQueue()
 
     def start(self) -> None:
@@ -84,6 +89,11 @@ class Captures:
             if self._thread.is_alive():
                 self._thread.join(max(0.0, min(THREAD_SECONDS, until - clock.monotonic())))
 
+    def wait_for_source(self) -> None:
+        """Return when the source code is captured, or its time is up."""
+        if self._thread.is_alive():
+            self._has_source.wait(SECONDS)
+
     def _abandon_source(self) -> None:
         self._source.abandon()
         message = f"{self._source.doing} of {self._run!r} was not captured: there was no time for it."
@@ -94,6 +104,9 @@ class Captures:
             "hostname": host_name(),
             "pid": str(os.getpid()),
             "tid": str(threading.get_native_id()),
+            "argv": shlex.join(masked(sys.argv)),
+            "python": sys.version.split()[0],
+            "working_directory": os.fsencode(working_directory()).decode("utf-8", "replace"),
         }
         self._run[self._place] = facts | {name: StringSeries([]) for name in self._streams.values() if name in new}
 
@@ -116,6 +129,7 @@ class Captures:
         try:
             self._source.capture()
         finally:
+            self._has_source.set()
             self._is_captured.put(None)
         if self._wanted.hardware and not self._is_ending(min(FIRST_LOOK_SECONDS, self._interval)):
             self._watch()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from datetime import datetime
 from pathlib import Path
 from select import POLLIN, poll
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from naiad import clock
 from naiad.capture.remotes import without_secrets
@@ -39,13 +40,28 @@ STATUS_SECONDS = 2.0
 """How long may be looked for changes, which is slow on slow disks: less than the end of a run waits for all of it."""
 OPTIONS = ["-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "log.showSignature=false"]
 COMMIT = "--format=%H%x00%B%x00%an%x00%ae%x00%cI"
-DIFF = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"]
+DIFF = [
+    *("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--no-renames", "--full-index"),
+    *("--unified=3", "--inter-hunk-context=0", "-O/dev/null", "--submodule=short", "--ignore-submodules=dirty"),
+]
+"""The same patch whatever the user has configured, so that `git apply` takes it."""
+LARGEST_BINARY = 10 * 1024 * 1024
+"""Bytes of a binary file whose change is still in the patch."""
+MOST_BINARIES = 1000
 
 
 def find_repository(place: str | os.PathLike[str]) -> Path | None:
     """Return the nearest folder at or above a place that has a `.git`, without running anything."""
     start = Path(os.path.abspath(place))
     return next((folder for folder in (start, *start.parents) if (folder / ".git").exists()), None)
+
+
+class Patch(NamedTuple):
+    """The difference from a commit, and what is not in it."""
+
+    text: bytes
+    is_cut: bool
+    left_out: list[str]
 
 
 class Git:
@@ -76,13 +92,67 @@ class Git:
             is_dirty=self._is_dirty(),
         )
 
-    def patch(self, commit: str = "HEAD") -> tuple[bytes, bool]:
-        """Return the difference from a commit as a patch, and whether it was cut at the limit."""
-        found = self._run(*DIFF, commit, "--", limit=LARGEST_PATCH + 1)
+    def patch(self, commit: str = "HEAD", below: str = "") -> Patch:
+        """Return the difference from a commit, for `git apply`; submodules included.
+
+        Args:
+            commit: what to compare with; submodules are compared with the commit that is checked out in them.
+            below: the folder of this repository in the outer one, with a slash at its end.
+        """
+        large = self._large_binaries(commit)
+        where = [":(top)"] + [f":(top,exclude,literal){name}" for name in large]
+        prefixes = f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}"
+        found = self._run(*DIFF, "--binary", *prefixes, commit, "--", *where, limit=LARGEST_PATCH + 1)
+        left_out = [f"{below}{name} ({size:,} bytes)" for name, size in large.items()]
+        for name in self._submodules():
+            inner = Git(self._folder / name, self._until).patch("HEAD", f"{below}{name}/")
+            found, left_out = found + inner.text, left_out + inner.left_out
         if len(found) <= LARGEST_PATCH:
-            return found, False
-        whole_lines = found[:LARGEST_PATCH].rpartition(b"\n")[0]
-        return whole_lines + b"\n", True
+            return Patch(found, False, left_out)
+        return Patch(found[:LARGEST_PATCH].rpartition(b"\n")[0] + b"\n", True, left_out)
+
+    def complaint(self) -> str:
+        """Return why git finds no commit here, and a remedy."""
+        said = self._run("rev-parse", "--verify", "HEAD", limit=4096, is_complaint=True).decode("utf-8", "replace")
+        if "dubious ownership" in said or "unsafe repository" in said:
+            return (
+                f"git refuses the repository {str(self._folder)!r}, because another user owns it (dubious ownership).\n"
+                f"Allow it with: git config --global --add safe.directory {shlex.quote(str(self._folder))}"
+            )
+        if "not a git repository" in said:
+            place = str(self._folder / ".git")
+            return f"{place!r} leads to no repository.\nRemove or repair it, or leave it out with git_ref=False."
+        if "single revision" in said or "unknown revision" in said:
+            return (
+                f"The repository {str(self._folder)!r} has no commit yet.\nMake one, or leave it out by git_ref=False."
+            )
+        reason = " ".join(said.split())[:200] or "it gives no answer"
+        return f"git cannot read the repository {str(self._folder)!r}: {reason}"
+
+    def _large_binaries(self, commit: str) -> dict[str, int]:
+        """Return the sizes of changed binary files too large for a patch."""
+        found = self._ask(*DIFF, "--numstat", "-z", commit, "--", limit=LARGEST_PATCH)
+        names = [line[4:] for line in found.split("\0") if line.startswith("-\t-\t")]
+        sizes = {name: max(self._size(name), self._size_in(commit, name)) for name in names[:MOST_BINARIES]}
+        return {name: size for name, size in sizes.items() if size > LARGEST_BINARY}
+
+    def _size(self, name: str) -> int:
+        try:
+            return os.lstat(self._folder / name).st_size
+        except OSError:
+            return 0
+
+    def _size_in(self, commit: str, name: str) -> int:
+        found = self._maybe("cat-file", "-s", f"{commit}:{name}")
+        return int(found) if found.isdigit() else 0
+
+    def _submodules(self) -> list[str]:
+        """Return the folders of submodules that are checked out."""
+        if not (self._folder / ".gitmodules").exists():
+            return []
+        lines = self._ask("ls-files", "--stage", "-z").split("\0")
+        names = [line.partition("\t")[2] for line in lines if line.startswith("160000 ")]
+        return [name for name in names if (self._folder / name / ".git").exists()]
 
     def upstream(self) -> str | None:
         """Return the published commit: of the tracked branch, else the latest shared with a tracked one.
@@ -129,18 +199,21 @@ class Git:
         except ValueError:
             return ""
 
-    def _ask(self, *arguments: str) -> str:
-        return self._run(*arguments).decode("utf-8", "replace")
+    def _ask(self, *arguments: str, limit: int = LARGEST_PATCH) -> str:
+        return self._run(*arguments, limit=limit).decode("utf-8", "surrogateescape")
 
-    def _run(self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf) -> bytes:
-        """Run git and return its output, at most so many bytes."""
+    def _run(
+        self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf, is_complaint: bool = False
+    ) -> bytes:
+        """Run git and return its output; with `is_complaint` its errors too."""
         with holding_forks():  # a child forked meanwhile could never import it
-            from subprocess import DEVNULL, PIPE, Popen
+            from subprocess import DEVNULL, PIPE, STDOUT, Popen
 
         command = ["git", *OPTIONS, *arguments]
         until = min(self._until, clock.monotonic() + seconds)
         environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | QUIET
-        with Popen(command, cwd=self._folder, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL) as asked:
+        errors = STDOUT if is_complaint else DEVNULL
+        with Popen(command, cwd=self._folder, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=errors) as asked:
             self._asked = asked
             found, is_whole = self._read(asked, limit, until)
             if not is_whole:
@@ -148,7 +221,7 @@ class Git:
         self._asked = None
         if not is_whole and len(found) < limit:
             raise TimeoutError(f"git {arguments[0]} took too long")
-        if is_whole and asked.returncode:
+        if is_whole and asked.returncode and not is_complaint:
             raise ValueError(f"git {arguments[0]} has no answer")
         return bytes(found)
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from naiad import clock
 from naiad.background import Loggable
-from naiad.capture.git import LARGEST_PATCH, Git, find_repository
+from naiad.capture.git import LARGEST_BINARY, LARGEST_PATCH, Git, find_repository
 from naiad.capture.requirements import requirements
 from naiad.capture.wanted import Wanted, is_interactive
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.file import File
+from naiad.places import script, working_directory
 
 SECONDS = 10.0
 """How long all of it may take while the program runs; what is not found by then is left out."""
@@ -26,7 +26,7 @@ class SourceCode:
     def __init__(self, run: Loggable, wanted: Wanted) -> None:
         self._run = run
         self._wanted = wanted
-        self._folder = os.getcwd()
+        self._folder = str(working_directory())
         self._script = _script()
         self._git: Git | None = None
         self.is_abandoned = False
@@ -97,6 +97,9 @@ class SourceCode:
             commit = git.commit()
         except FileNotFoundError:
             return  # there is no git program, which is no fault
+        except ValueError:
+            self._warn(f"The commit of {self._run!r} was not captured. {git.complaint()}")
+            return
         self._log("git", commit)
         self._patch(git, "diff", "HEAD")
         self.doing = "source_code/upstream_diff"
@@ -106,17 +109,24 @@ class SourceCode:
 
     def _patch(self, git: Git, name: str, commit: str) -> None:
         self.doing = f"source_code/{name}"
-        patch, is_cut = git.patch(commit)
-        if is_cut:
+        patch = git.patch(commit)
+        if patch.is_cut:
             self._warn(f"{self.doing} of {self._run!r} was cut: it is larger than {LARGEST_PATCH >> 20} MiB.")
-        if patch:
-            self._log(name, File.from_content(patch, extension="patch"))
+        elif patch.left_out:
+            self._warn(
+                f"{self.doing} of {self._run!r} leaves out binary files of more than {LARGEST_BINARY >> 20} MiB: "
+                f"{', '.join(patch.left_out[:5])}."
+            )
+        notes = "".join(f"# left out: {name}\n" for name in patch.left_out)  # git apply passes over it
+        if patch.text or notes:
+            content = notes.encode("utf-8", "surrogateescape") + patch.text
+            self._log(name, File.from_content(content, extension="patch"))
 
 
 def _script() -> str | None:
     """Return the file that was started, if it was one; in a notebook that would be the notebook's own program."""
-    given = sys.argv[0] if sys.argv and not is_interactive() else ""
-    return os.path.abspath(given) if given and os.path.isfile(given) else None
+    found = None if is_interactive() else script()
+    return None if found is None else str(found)
 
 
 def _entrypoint(script: str, files: list[str]) -> str:

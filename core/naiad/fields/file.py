@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from naiad import progress
-from naiad.errors import FieldConflict, InvalidArgument, NaiadTypeError, shown
+from naiad.errors import FieldConflict, FileWarning, InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
 from naiad.files.names import safe_join, safe_name
@@ -79,16 +79,23 @@ class File(Field):
     @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
-    ) -> None:
+    ) -> Path:
         """Save the content: in a folder as `<last part of the path>.<extension>`, else as the file that is named.
 
         Args:
-            destination: a folder or the name of a file, which is replaced; the working directory if None.
+            destination: a folder, which is made if it ends in a slash, or the name of a file, which is replaced; the
+                working directory if None.
             progress_bar: False for none, or a class of your own.
+
+        Returns:
+            where the file is.
+
+        Raises:
+            InvalidArgument: the folder has a file of that name that was downloaded from another field.
         """
         file = self._file()
         with progress.showing(progress_bar, f"Downloading {self.path}", file.size) as report:
-            save(self.session.reader, file, destination, name_of(self.path, file.extension), report)
+            return save(self.session.reader, file, destination, name_of(self.path, file.extension), report, self.path)
 
     @current
     def fetch_content(self) -> bytes:
@@ -155,6 +162,13 @@ def take(session: FieldSession, value: object, progress_bar: ProgressBarType | N
     if isinstance(file, StoredFile):
         return adopt(session, file)
     size = _size(file)
+    if size == 0 and file.path is not None and os.path.isfile(os.path.expanduser(file.path)):
+        warn_once(
+            (session.key, "empty", file.path),
+            f"{shown(file.path)} is empty at this moment, and that is what is stored.\n"
+            "If it is still being written, close or flush it before upload().",
+            FileWarning,
+        )
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar
     with progress.showing(bar, f"Copying {file.path or 'a file'}", size) as report:
         if file.path is None:
@@ -171,18 +185,49 @@ def adopt(session: FieldSession, file: StoredFile) -> FileRef:
     return FileRef.of_bytes(b"") if session.is_read_only else session.writer.adopt(file.reader, file.file)
 
 
+_saved: dict[str, tuple[str, str]] = {}
+"""Run and field of each file that this process saved in a folder."""
+
+
 def save(
     reader: RunReader,
     file: FileRef,
     destination: str | os.PathLike[str] | None,
     name: str,
     report: Report,
+    path: str = "",
 ) -> Path:
     """Save a stored file in a folder under a name, made safe, or as the file that `destination` names; where it is."""
-    place = Path(os.path.expanduser(os.fsdecode(destination))) if destination is not None else Path.cwd()
-    target = safe_join(place, safe_name(name.replace("/", "_"))) if place.is_dir() else place
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = place_for(destination, name, reader.run.uid, path)
     reader.copy_file(file, target, report)
+    return target
+
+
+def place_for(destination: str | os.PathLike[str] | None, name: str, uid: str, path: str) -> Path:
+    """Return the place for a file: in a folder, or as named.
+
+    A slash at the end makes the folder.
+
+    Raises:
+        InvalidArgument: it would replace a file of another field, in a folder that both go to.
+    """
+    given = os.path.expanduser(os.fsdecode(destination)) if destination is not None else os.getcwd()
+    place = Path(given)
+    if given.endswith("/"):
+        place.mkdir(parents=True, exist_ok=True)
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+    target = safe_join(place, safe_name(name.replace("/", "_")))
+    before = _saved.get(str(target.absolute())) if target.exists() else None
+    if path and before is not None and before != (uid, path):
+        raise InvalidArgument(
+            f'"{path}" cannot be saved as {str(target)!r}, because the file "{before[1]}" was saved there.\n'
+            "Name a file or another folder.",
+            path=path,
+        )
+    if path:
+        _saved[str(target.absolute())] = (uid, path)
     return target
 
 

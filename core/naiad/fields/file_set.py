@@ -15,10 +15,10 @@ from typing import BinaryIO
 from naiad import progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
-from naiad.fields.file import StoredFile, adopt, kept
+from naiad.fields.file import StoredFile, adopt, kept, place_for
 from naiad.files.archive import Member, write_zip
 from naiad.files.globs import expand
-from naiad.files.names import normal, safe_join, safe_name
+from naiad.files.names import normal
 from naiad.files.tracked import shown_seconds
 from naiad.ops import Members
 from naiad.refs import FileRef, incoming
@@ -107,25 +107,27 @@ class FileSet(Field):
     @current
     def download(
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
-    ) -> None:
+    ) -> Path:
         """Save all files as one ZIP archive: in a folder as `<last part of the path>.zip`, else as the named file.
 
         Args:
-            destination: a folder or the name of a file, which is replaced; the working directory if None.
+            destination: a folder, which is made if it ends in a slash, or the name of a file, which is replaced; the
+                working directory if None.
             progress_bar: False for none, or a class of your own.
+
+        Returns:
+            where the archive is.
         """
         files = self._files()
-        place = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
-        name = safe_name(f"{self.path.rpartition('/')[2]}.zip")
-        target = safe_join(place, name) if place.is_dir() else place
-        target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.session.reader
+        target = place_for(destination, f"{self.path.rpartition('/')[2]}.zip", reader.run.uid, self.path)
         members = [
             Member(name, file.size, (file.modified or 0) / 1e9, partial(reader.open_file, file, is_checked=True))
             for name, file in files.items()
         ]
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:
             write_zip(members, target, report)
+        return target
 
     def content(self) -> FileSetValue:
         """Return all files, for a copy of the set."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from naiad.errors import FileWarning, warn_once
 from naiad.files.names import normal
+from naiad.places import working_directory
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _common_root(paths: list[str]) -> str:
     root = os.path.commonpath(paths)
     if not os.path.isdir(root):
         root = os.path.dirname(root)
-    here = os.getcwd()
+    here = str(working_directory())
     return here if is_inside(root, here) else root
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from naiad.errors import InvalidArgument, UnsupportedLocation
+from naiad.errors import InvalidArgument, OriginalError, UnsupportedLocation
 from naiad.files.names import is_case_blind, normal, safe_join, safe_names
 from naiad.files.progress import counted, quiet
 from naiad.files.threads import in_threads
@@ -76,8 +76,8 @@ def download(files: Iterable[TrackedFile], destination: Path, progress: Progress
     originals. Names from the artifact are made safe, so nothing is written outside the folder.
 
     Raises:
-        OriginalMissing: an original is gone.
-        OriginalChanged: an original has other content than when it was tracked; it is not copied.
+        OriginalMissing, OriginalChanged: originals are gone, or have other content than when they were tracked; all
+            others are copied.
         FileError: the storage cannot be read.
         UnsafeName: a link in the folder leads out of it.
         OSError: the folder cannot be written.
@@ -87,10 +87,24 @@ def download(files: Iterable[TrackedFile], destination: Path, progress: Progress
     paths = safe_names((file.path for file in tracked), case_blind=is_case_blind(destination))
     report = counted(progress, sum(file.size for file in tracked))
 
-    def fetch(file: TrackedFile) -> Path:
+    def fetch(file: TrackedFile) -> Path | OriginalError:
         target = safe_join(destination, paths[file.path])
         target.parent.mkdir(parents=True, exist_ok=True)
-        driver_for(file.location).fetch(file, target, report)
+        try:
+            driver_for(file.location).fetch(file, target, report)
+        except OriginalError as problem:
+            return problem
         return target
 
-    return in_threads(fetch, tracked)
+    done = in_threads(fetch, tracked)
+    problems = [each for each in done if isinstance(each, OriginalError)]
+    if len(problems) == 1 and len(done) == 1:
+        raise problems[0]
+    if problems:
+        names = [file.path for file, each in zip(tracked, done, strict=True) if isinstance(each, OriginalError)]
+        shown_names = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise type(problems[0])(
+            f"{len(problems)} of {len(done)} files are not what was tracked: {shown_names}. The others were copied.\n"
+            f"The first: {problems[0]}"
+        )
+    return [each for each in done if isinstance(each, Path)]

@@ -269,6 +269,12 @@ class RunWriter(Protocol):
     def warn_of(self, shadowed: Shadowed) -> None:
         """Warn once that a field of this writer is not shown."""
 
+    def note_end(self, state: str) -> None:
+        """Write the end at once, without a lock, for a signal handler.
+
+        The process may be gone the moment after, or go on and `stop` in order. It never raises.
+        """
+
     def stop(self, state: str = ..., seconds: float | None = ...) -> None:
         """Store everything and end, within `seconds` (`STOP_SECONDS`). A second call does nothing.
 

@@ -80,7 +80,7 @@ def test_without_a_branch_the_head_is_detached(repository: Path) -> None:
 
 def test_the_patch_restores_what_was_changed(repository: Path) -> None:
     (repository / "train.py").write_text("print('ü')\n")
-    patch, is_cut = asked(repository).patch()
+    patch, is_cut, _ = asked(repository).patch()
     git(repository, "checkout", "-q", ".")
     subprocess.run(["git", "apply"], cwd=repository, input=patch, check=True)
 
@@ -89,14 +89,14 @@ def test_the_patch_restores_what_was_changed(repository: Path) -> None:
 
 
 def test_without_changes_the_patch_is_empty(repository: Path) -> None:
-    assert (b"", False) == asked(repository).patch()
+    assert (b"", False, []) == asked(repository).patch()
 
 
 def test_a_huge_patch_is_cut_at_a_line(repository: Path) -> None:
     (repository / "train.py").write_text("x" * 99 + "\n")
     with (repository / "train.py").open("w") as file:
         file.writelines(f"{i:099}\n" for i in range(250_000))
-    patch, is_cut = asked(repository).patch()
+    patch, is_cut, _ = asked(repository).patch()
 
     assert is_cut
     assert LARGEST_PATCH - 200 < len(patch) <= LARGEST_PATCH + 1

@@ -41,7 +41,7 @@ HYPERPARAMETERS = {
     "hyperparams/model/optimizer/lr": 0.1,
     "hyperparams/model/scheduler": "None",
     "hyperparams/model/params/total": 68_048,
-    "hyperparams/trainer/precision": "Precision.FULL",
+    "hyperparams/trainer/precision": "32-true",
     "hyperparams/trainer/callbacks/early_stopping/monitor": "val/acc",
     "hyperparams/loss": "mse",
     "hyperparams/loss_weights": "(0.5, 0.5)",

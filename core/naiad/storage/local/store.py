@@ -38,6 +38,7 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.ops import Op
+from naiad.places import repository, script, working_directory
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
 from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
@@ -85,7 +86,12 @@ class Store:
 
     @classmethod
     def locate(cls, store: str | os.PathLike[str] | None = None, start: Path | None = None) -> Store:
-        """The store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
+        """Return the store that a program means.
+
+        It is the argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one.
+
+        A new one is made at the root of the git repository here; else in the folder of the script, if here is below
+        it, as jobs that change their folder are; else here.
 
         Args:
             store: the place that the program names.
@@ -98,13 +104,13 @@ class Store:
         named = store or setting("STORE")
         if named:
             return cls(_place(named))
-        here = start or Path.cwd()
+        here = start or working_directory()
         for folder in (here, *here.parents):
             if os.path.lexists(folder / FOLDER):
                 _refuse_planted(folder / FOLDER)
             if (folder / FOLDER).is_dir():
                 return cls(folder / FOLDER)
-        return cls(here / FOLDER)
+        return cls(_home_of_new(here) / FOLDER)
 
     def create(self) -> None:
         """Make the folder if it is not there.
@@ -514,6 +520,15 @@ def _place(named: object) -> Path:
             filename=str(named),
         ) from error
     return place
+
+
+def _home_of_new(here: Path) -> Path:
+    """Return the folder in which a new store is made."""
+    root = repository(here)
+    if root is not None and (root / ".git" / "HEAD").exists() | (root / ".git").is_file() and os.access(root, os.W_OK):
+        return root
+    started = script()
+    return started.parent if started is not None and started.parent in here.parents else here
 
 
 def _refuse_planted(place: Path) -> None:

@@ -83,6 +83,8 @@ class Writer:
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf  # a fold that failed is not tried again at once
+        self._has_ended = False
+        self._noted_end = ""  # by a signal handler
         self._keeper = Maintenance(folder, self._tuning)
         self._others = PeerWatcher(folder, are_expected=True)
         self._intake = Ingest(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
@@ -528,6 +530,14 @@ class Writer:
             return max((each.session for each in Reader(self.folder).projection().writers.values()), default=0)
         return 0
 
+    def note_end(self, state: str) -> None:
+        """Write the end to an ops file of its own; see `RunWriter.note_end`."""
+        if self._has_ended or self.role != "owner":
+            return
+        self._noted_end = state
+        with contextlib.suppress(OSError):  # a full disk: then the run is shown as killed
+            self.journal.op_log.note_end(End(state, clock.now()))
+
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         """Store everything and seal the run unless another process writes it. A second call does nothing.
 
@@ -556,9 +566,12 @@ class Writer:
         """Put everything on disk, as far as it goes; how much is lost."""
         is_raising, self._on_error = self._on_error == "raise", "warn"
         is_settled = self._settle_all(until - SEAL_SECONDS)
+        self._has_ended = True
         try:
             with contextlib.suppress(StorageWarning):  # where warnings are errors
-                self.journal.write([End(state, self.now())])
+                self.journal.write([End(self._noted_end or state, self.now())])
+                if self._noted_end:
+                    self.journal.op_log.forget_end()
         finally:
             self._rounds.end()
             self._covering.end()
@@ -622,6 +635,7 @@ class Writer:
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf
         self._intake.forget()
+        self._has_ended, self._noted_end = False, ""
         self.role = "guest"
         self._keeper = Maintenance(self.folder, self._tuning)
         self._others = PeerWatcher(self.folder, are_expected=True)

@@ -38,7 +38,15 @@ from naiad.ops import (
     encode_ops,
 )
 from naiad.storage.local.journal.directory import LogDirectory
-from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
+from naiad.storage.local.journal.frames import (
+    FILE_HEADER,
+    FRAME_HEADER,
+    LAST_SEQUENCE,
+    Frame,
+    encode_frame,
+    file_header,
+    read_frames,
+)
 from naiad.storage.local.journal.leases import lock
 from naiad.storage.local.journal.log_file import LogFile, lost
 
@@ -48,6 +56,8 @@ VITAL = {Open, End, Define, Delete}
 """Ops without which later points and ops would mean nothing, or something else."""
 RESERVED = 4096
 """The room: one block, enough for the end and for some eighty series that waited in memory."""
+NUMBER_OF_END = 999_999
+"""Number of the ops file that a signal handler writes; no writer has as many, so it is the last one."""
 LAST_WORDS = 256
 """Bytes that the end and the count of what is missing surely fit into."""
 
@@ -371,6 +381,28 @@ class OpLog:
         except OSError:
             return self._use_reserve(left, points, ops, count)
         return points + ops
+
+    def note_end(self, end: End) -> None:
+        """Write the end to a file of its own, without the lock.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        frame = encode_frame(LAST_SEQUENCE - 1, encode_ops([end]))
+        name = self._name_of_end()
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666, dir_fd=self._directory.fd)
+        try:
+            os.write(fd, file_header() + frame)
+        finally:
+            os.close(fd)
+
+    def forget_end(self) -> None:
+        """Remove the file that a signal handler wrote."""
+        with contextlib.suppress(OSError):
+            os.unlink(self._name_of_end(), dir_fd=self._directory.fd)
+
+    def _name_of_end(self) -> str:
+        return f"{self._directory.writer}.{NUMBER_OF_END:06d}.ops"
 
     def close(self) -> None:
         """Take nothing more: the room that was reserved for the end is free again."""
