@@ -1,6 +1,6 @@
 """The way out of a program: which `SystemExit` ended it, and whether it ran to its last line.
 
-Python tells nobody of a `SystemExit` that leaves the main program. So `sys.exit` and the shell's `exit` note the one
+Python reports no `SystemExit` that leaves the main program. So `sys.exit` and the shell's `exit` note the one
 that they raise, and at the end the last instruction of the main program shows whether it left it or was caught.
 """
 

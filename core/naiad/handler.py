@@ -282,6 +282,33 @@ class Handler(Source):
         """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
         self._container._session.transact(lambda tx: tx.configure(self._path, min, max, unit), wait)
 
+    def truncate(self, step: float, *, wait: bool = False) -> None:
+        """Hide the points above a step of the series here, or of all series below, that were logged before this call.
+
+        Charts, tables and fetches do not show them any more, and the next point without a step follows those that are
+        left. Nothing is removed: `fetch_values(include_rewound=True)` returns all. Series below `monitoring/` stay as
+        they are. Points of earlier sessions of the run are hidden at any time, those of this one if their time
+        is not after this call.
+
+        Args:
+            step: the last step that stays.
+            wait: return when this is on disk, safe against a power cut.
+
+        Raises:
+            MissingField: nothing is stored here.
+            WrongVerb: it is no series.
+
+        >>> run["train"].truncate(1000)
+        """
+        session = self._container._session
+        field = session.field(self._path)
+        if field is not None:
+            field.truncate(step, wait=wait)
+            return
+        if not session.tree.is_namespace(self._path):
+            raise session.missing(self._path)
+        session.rewind(self._path, step, wait=wait)
+
     def pop(self, path: str | None = None, *, wait: bool = False) -> None:
         """Remove the field here, or at a path below; of a namespace, all fields in it.
 
@@ -456,11 +483,21 @@ class Handler(Source):
         return self._existing().fetch_last()
 
     def fetch_values(
-        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+        self,
+        *,
+        include_timestamp: bool = True,
+        progress_bar: ProgressBarType | None = None,
+        include_rewound: bool = False,
     ) -> pd.DataFrame:
-        """Return all points of a series as a DataFrame with the columns step, value and timestamp, ordered by step."""
+        """Return all points of a series as a DataFrame with the columns step, value and timestamp, ordered by step.
+
+        Args:
+            include_timestamp: leave the column out when False.
+            progress_bar: False for none, or a class of your own.
+            include_rewound: also the points that `truncate` or `init_run(rewind_to=)` hides.
+        """
         frame: pd.DataFrame = self._existing().fetch_values(
-            include_timestamp=include_timestamp, progress_bar=progress_bar
+            include_timestamp=include_timestamp, progress_bar=progress_bar, include_rewound=include_rewound
         )
         return frame
 

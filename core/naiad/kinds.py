@@ -162,6 +162,7 @@ SYS: Final = {
     "sys/creation_time": _moment,
     "sys/failed": _bool,
     "sys/trashed": _bool,
+    "sys/rewinds": LINES,
     "sys/tags": TAGS,
     "sys/group_tags": TAGS,
     **dict.fromkeys(("sys/id", "sys/name", "sys/owner", "sys/model_id", "sys/stage", "sys/visibility"), _text),

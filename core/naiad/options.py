@@ -54,6 +54,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "strict": _FLAG,
     "limits": _TEXT,
     "on_error": (str,),
+    "rewind_to": (int, float, type(None)),
     "flush_period": (int, float),
     "async_lag_threshold": (int, float),
     "async_no_progress_threshold": (int, float),
@@ -245,6 +246,15 @@ def refuse_name(given: str) -> NoReturn:
         f"{shown(given)} cannot be the name of a project.\n"
         f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
         path=given,
+    )
+
+
+def rewound_nothing(step: float) -> InvalidArgument:
+    """Return the error for a rewind of a run that is new."""
+    return InvalidArgument(
+        f"rewind_to={step!r} needs a run that is there.\nName it with with_id= or custom_run_id=.",
+        argument="rewind_to",
+        value=step,
     )
 
 

@@ -17,7 +17,7 @@ def working_directory() -> Path:
 
 
 def _removed() -> str:
-    """Return where the working directory was; "" where the system does not tell."""
+    """Return the former place of the working directory; "" if it is unknown."""
     try:
         return os.readlink("/proc/self/cwd").removesuffix(" (deleted)")
     except OSError:
@@ -27,7 +27,7 @@ def _removed() -> str:
 def script() -> Path | None:
     """Return the file that was started, wherever the program has gone since; None if it is no file.
 
-    Python knows the absolute path of the main module from its start, and a launcher replaces `sys.argv`.
+    The main module has an absolute path from the start, and a launcher replaces `sys.argv`.
     """
     given = sys.argv[0] if sys.argv else ""
     named = getattr(sys.modules.get("__main__"), "__file__", None)

@@ -44,6 +44,8 @@ class Run(Container):
         with_id: the id of a run to go on with, such as "RUN-12", or the name of its folder.
         project: the project that a new run belongs to; else NAIAD_PROJECT, else the folder that holds the store.
         api_token: not needed.
+        rewind_to: hide the points of this run above a step, so that a job that goes on from a checkpoint leaves one
+            curve. Nothing is removed: `fetch_values(include_rewound=True)` returns all. `monitoring/` stays.
         custom_run_id: a name of your own for the run; processes that give the same one write the same run. Else
             NAIAD_CUSTOM_RUN_ID.
         mode: "async" (also NAIAD_MODE), "offline", which is the same, "sync" (each call returns when its data is on
@@ -105,6 +107,7 @@ class Run(Container):
         *,
         project: str | None = None,
         api_token: str | None = None,
+        rewind_to: float | None = None,
         custom_run_id: str | None = None,
         mode: str | None = None,
         name: str | None = None,
@@ -150,7 +153,11 @@ class Run(Container):
         project = options.project_name(project)
         options.warn_without_effect(**given)
         asked_for = wanted(given)
+        if rewind_to is not None and with_id is None and custom_run_id is None:
+            raise options.rewound_nothing(rewind_to)
         self._begin(with_id, project, custom_run_id, store, facts)
+        if rewind_to is not None and not self._is_new and not self._is_inherited:
+            self._session.rewind("", rewind_to, is_first=True, but=filter(None, [self._monitoring_namespace]))
         if not self._session.is_read_only and not self._is_inherited:
             self._announce("continues" if not self._is_new else "begins")
             spawns.note(self._run.uid)

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from naiad import paths
+from naiad import convert, paths
 from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
@@ -27,6 +27,7 @@ from naiad.fields.atoms import Atom
 from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
+from naiad.fields.series import Series
 from naiad.ops import Assign, Delete
 from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.transaction import Transaction
@@ -313,6 +314,29 @@ class Session:
         self.writer.write([Change(op.path, op.kind, (op,))])
         if wait:
             self.writer.wait()
+
+    def rewind(
+        self, path: str, step: float, *, wait: bool = False, is_first: bool = False, but: Iterable[str] = ()
+    ) -> None:
+        """Hide the points above a step of all series at or below a path; those of `monitoring/` stay.
+
+        Raises:
+            NaiadValueError: the step is no number.
+        """
+        self.require_active()
+        above = convert.step(path, step)
+        if self.is_read_only:
+            self.decline()
+            return
+        with self.lock:
+            self.writer.rewind(path, above, is_first=is_first, but=tuple(but))
+            for each in self.tree.paths(path):
+                field = self.tree.get(each)
+                if isinstance(field, Series):
+                    field.rewound()
+            self.removals += 1  # who remembers series looks them up again
+        if wait or self.is_sync:
+            self._wait()
 
     def _wait(self) -> None:
         if self._writer is not None:

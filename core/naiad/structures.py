@@ -105,7 +105,7 @@ def _item(mapping: Mapping[Any, Any], key: object) -> object:
 
 
 def read(look: Callable[[], T]) -> T | Unreadable:
-    """Return what a call returns, or the reason why it raised."""
+    """Return the result of a call, or the reason why it raised."""
     try:
         return look()
     except Exception as problem:  # noqa: BLE001 (code of any library, whose error becomes part of a warning)

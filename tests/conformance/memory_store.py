@@ -29,6 +29,7 @@ from naiad.integers import EXACT
 from naiad.kinds import ATOMS, DERIVED, FILES, KINDS, LINES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.refs import FileRef
+from naiad.rewinds import is_below
 from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage import base
@@ -59,9 +60,17 @@ class Data:
     tags: set[str] = field(default_factory=set)
     members: dict[str, str] = field(default_factory=dict)
     config: tuple[float | None, float | None, str | None] = (None, None, None)
+    rewinds: list[tuple[int, float]] = field(default_factory=list)
+    """How many points there were at each rewind, and its step."""
+
+    def shown(self) -> list[tuple[Any, float, Any]]:
+        def is_hidden(number: int, step: Any) -> bool:
+            return any(number < count and step > above for count, above in self.rewinds)
+
+        return [point for number, point in enumerate(self.points) if not is_hidden(number, point[0])]
 
     def cell(self) -> base.Cell:
-        row, points = KINDS[self.kind], sorted(self.points, key=lambda point: point[0])
+        row, points = KINDS[self.kind], sorted(self.shown(), key=lambda point: point[0])
         if row.aspects and points:
             values = np.array([value for _step, _at, value in points])
             finite = values[np.isfinite(values)]
@@ -86,6 +95,7 @@ class MemoryRun(base.RunReader):
         self.lock = threading.RLock()
         self.began = self.modified = clock.now()
         self.lost = 0
+        self.rewound: set[tuple[int, float]] = set()  # sessions that began with a rewind
 
     def at(self, path: str, kind: str, fresh: bool = False) -> Data:
         known = self.fields.get(path)
@@ -156,14 +166,14 @@ class MemoryRun(base.RunReader):
     def is_incomplete(self) -> int:
         return self.lost
 
-    def points(self, path: str) -> Points:
-        steps, times, values = self.columns(path, POINTS)
+    def points(self, path: str, *, include_rewound: bool = False) -> Points:
+        steps, times, values = self.columns(path, POINTS, include_rewound=include_rewound)
         is_wide = any(isinstance(step, int) and abs(step) > EXACT for step in steps)
         milliseconds = np.array([round(time * 1000) for time in times], np.int64)
         return Points(np.array(steps, np.int64 if is_wide else np.float64), np.array(values, float), milliseconds)
 
-    def texts(self, path: str, *kinds: str) -> Texts:
-        steps, times, texts = self.columns(path, *(kinds or TEXTS))
+    def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
+        steps, times, texts = self.columns(path, *(kinds or TEXTS), include_rewound=include_rewound)
         return Texts(steps, [text_of(text) for text in texts], [round(time * 1000) for time in times])
 
     def text_page(self, path: str, start: int, limit: int, *kinds: str) -> base.TextPage:
@@ -192,7 +202,7 @@ class MemoryRun(base.RunReader):
         return Last(steps[-1], text_of(values[-1]), round(times[-1] * 1000)) if steps else None
 
     def count(self, path: str) -> int:
-        return len(self.found(path, *SERIES).points)
+        return len(self.found(path, *SERIES).shown())
 
     def read_file(self, file: FileRef) -> bytes:
         content = file.content if file.content is not None else self.store.blobs.get(file.blob)
@@ -218,9 +228,10 @@ class MemoryRun(base.RunReader):
             raise FieldConflict(f'"{path}" is of kind {data.kind} now.', path=path)
         return data
 
-    def columns(self, path: str, *kinds: str) -> list[list[Any]]:
+    def columns(self, path: str, *kinds: str, include_rewound: bool = False) -> list[list[Any]]:
         with self.lock:
-            points = sorted(self.found(path, *kinds).points, key=lambda point: point[0])
+            data = self.found(path, *kinds)
+            points = sorted(data.points if include_rewound else data.shown(), key=lambda point: point[0])
         return [[point[place] for point in points] for place in range(3)]
 
 
@@ -264,6 +275,15 @@ class MemoryWriter(base.RunWriter):
             for number, text in enumerate(data.splitlines(keepends=True), line):
                 lines[number] = lines.get(number, b"") + text
             self.stored.at(path, LINES).points = [(step, clock.now(), text) for step, text in lines.items()]
+
+    def rewind(self, path: str, step: float, *, is_first: bool = False, but: Sequence[str] = ()) -> None:
+        with self.stored.lock:
+            if is_first and (self.session, step) in self.stored.rewound:
+                return
+            self.stored.rewound.add((self.session, step))
+            for known, data in self.stored.fields.items():
+                if is_below(known, path) and not any(is_below(known, each) for each in ("monitoring", *but)):
+                    data.rewinds.append((len(data.points), step))
 
     def ingest(self, file: File, report: Report = id) -> FileRef:
         self.require_active()

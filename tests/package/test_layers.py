@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "kinds container_kinds paths errors clock ids settings lazy html integers secrets exits places spawns",
-    "ops scalars structures value histogram types typing records importer hookspecs integration background plugins "
-    "file gitref refs progress conversions exceptions disk forks files query storage storage.base",
+    "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
+    "plugins file gitref refs progress conversions exceptions disk forks files query storage storage.base",
     "storage.sql storage.local",
     "storage.opening",
     "fields convert attributes",

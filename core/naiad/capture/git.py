@@ -57,7 +57,7 @@ def find_repository(place: str | os.PathLike[str]) -> Path | None:
 
 
 class Patch(NamedTuple):
-    """The difference from a commit, and what is not in it."""
+    """The difference from a commit, and the files left out of it."""
 
     text: bytes
     is_cut: bool
@@ -96,7 +96,7 @@ class Git:
         """Return the difference from a commit, for `git apply`; submodules included.
 
         Args:
-            commit: what to compare with; submodules are compared with the commit that is checked out in them.
+            commit: the one to compare with; submodules are compared with the commit that is checked out in them.
             below: the folder of this repository in the outer one, with a slash at its end.
         """
         large = self._large_binaries(commit)

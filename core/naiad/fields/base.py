@@ -72,6 +72,9 @@ class FieldSession(Protocol):
     ) -> T | None:
         """Copy files into the store without the lock; None if the disk does not take them and training goes on."""
 
+    def rewind(self, path: str, step: float, *, wait: bool = False) -> None:
+        """Hide the points above a step of all series at or below a path."""
+
     def copy(self, source: Field, path: str, wait: bool = False) -> None:
         """Store the content of a field at another path too."""
 
@@ -110,6 +113,7 @@ class Field(Source):
     kind: ClassVar[str] = ""
     assign: Any = Refused()
     append: Any = Refused()
+    truncate: Any = Refused()
     extend: Any = Refused()
     log: Any = Refused()
     configure: Any = Refused()

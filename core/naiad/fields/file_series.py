@@ -47,7 +47,11 @@ class FileSeries(Series):
 
     @current
     def fetch_values(
-        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+        self,
+        *,
+        include_timestamp: bool = True,
+        progress_bar: ProgressBarType | None = None,
+        include_rewound: bool = False,
     ) -> pd.DataFrame:
         """Return the facts of each file, ordered by step.
 
@@ -56,7 +60,7 @@ class FileSeries(Series):
         """
         import pandas as pd
 
-        steps, files, times = self._entries()
+        steps, files, times = self._entries(include_rewound)
         frame = pd.DataFrame({"step": as_steps(steps)})
         if include_timestamp:
             frame["timestamp"] = local_times(times)
@@ -197,8 +201,8 @@ class FileSeries(Series):
         if not self.session.is_read_only:
             self.session.writer.drop(incoming(files))
 
-    def _entries(self) -> tuple[list[int | float], list[FileRef], list[int]]:
-        texts = self.session.reader.texts(self.path, self.kind)
+    def _entries(self, include_rewound: bool = False) -> tuple[list[int | float], list[FileRef], list[int]]:
+        texts = self.session.reader.texts(self.path, self.kind, include_rewound=include_rewound)
         return texts.steps, [kept(text) for text in texts.texts], texts.times
 
     def _files(self) -> list[FileRef]:

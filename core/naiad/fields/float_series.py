@@ -85,9 +85,9 @@ class FloatSeries(Series):
             facts += [("minimum", min(lows)), ("maximum", max(highs))]
         return [html.chart(places, lows, highs), html.grid((), facts)]
 
-    def columns(self) -> tuple[Any, Any, Any]:
+    def columns(self, include_rewound: bool = False) -> tuple[Any, Any, Any]:
         """Return steps, values and times as arrays."""
-        points = self.session.reader.points(self.path)
+        points = self.session.reader.points(self.path, include_rewound=include_rewound)
         return points.steps, points.values, points.times
 
     def content(self) -> FloatSeriesValue:

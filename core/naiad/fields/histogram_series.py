@@ -21,9 +21,9 @@ class HistogramSeries(Series):
 
     kind = HistogramSeriesValue.kind
 
-    def columns(self) -> tuple[Any, Any, Any]:
+    def columns(self, include_rewound: bool = False) -> tuple[Any, Any, Any]:
         """Return steps, histograms and times."""
-        texts = self.session.reader.texts(self.path, self.kind)
+        texts = self.session.reader.texts(self.path, self.kind, include_rewound=include_rewound)
         return as_steps(texts.steps), [self.read(text) for text in texts.texts], texts.times
 
     def drawn(self) -> list[str]:

@@ -91,6 +91,15 @@ class Series(Field):
         """Remove all points; the series stays."""
         self.write(wait, self.plan_extend, [], None, None, fresh=True)
 
+    def truncate(self, step: float, *, wait: bool = False) -> None:
+        """Hide the points above a step; see `Handler.truncate`."""
+        self.session.rewind(self.path, step, wait=wait)
+
+    def rewound(self) -> None:
+        """Forget the last step: the next point follows those that are still shown."""
+        last = self._last_point()
+        self.last, self.newest = -1 if last is None else math.floor(last.step), None
+
     def fetch_last(self) -> Any:
         """Return the value of the last point.
 
@@ -106,7 +115,11 @@ class Series(Field):
         return self.read(last.value)
 
     def fetch_values(
-        self, *, include_timestamp: bool = True, progress_bar: ProgressBarType | None = None
+        self,
+        *,
+        include_timestamp: bool = True,
+        progress_bar: ProgressBarType | None = None,
+        include_rewound: bool = False,
     ) -> pd.DataFrame:
         """Return all points, ordered by step, as a DataFrame with the columns step, value and timestamp.
 
@@ -115,14 +128,17 @@ class Series(Field):
         Args:
             include_timestamp: leave the column out when False.
             progress_bar: False for none, or a class of your own.
+            include_rewound: also the points that a rewind hides.
         """
         import pandas as pd
 
         try:
-            steps, values, times = self.columns()
+            steps, values, times = self.columns(include_rewound)
         except FieldConflict:
             now = self.session.replacement(self)
-            frame: pd.DataFrame = now.fetch_values(include_timestamp=include_timestamp, progress_bar=progress_bar)
+            frame: pd.DataFrame = now.fetch_values(
+                include_timestamp=include_timestamp, progress_bar=progress_bar, include_rewound=include_rewound
+            )
             return frame
         try:
             frame = pd.DataFrame({"step": steps, "value": values})
@@ -136,7 +152,7 @@ class Series(Field):
 
     # What subclasses say
 
-    def columns(self) -> tuple[Any, Any, Any]:
+    def columns(self, include_rewound: bool = False) -> tuple[Any, Any, Any]:  # noqa: ARG002 (for subclasses)
         """Return steps, values and times (milliseconds since 1970 UTC), ordered by step."""
         self.refuse("fetch_values")
 

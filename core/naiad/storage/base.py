@@ -269,6 +269,14 @@ class RunWriter(Protocol):
     def warn_of(self, shadowed: Shadowed) -> None:
         """Warn once that a field of this writer is not shown."""
 
+    def rewind(self, path: str, step: int | float, *, is_first: bool = False, but: Sequence[str] = ()) -> None:
+        """Hide the points above a step of the series at or below a path, or of all for "", that were logged before.
+
+        Points of earlier sessions are hidden at any time, also those that arrive later. Points of this writer
+        stay shown if `is_first`, and then the rewind is left out if this session has begun with the same one. Nothing
+        is removed, and namespaces in `but` are left as they are.
+        """
+
     def note_end(self, state: str) -> None:
         """Write the end at once, without a lock, for a signal handler.
 
@@ -346,10 +354,10 @@ class RunReader(Protocol):
     def is_incomplete(self) -> int:
         """Return how many points and ops could not be stored."""
 
-    def points(self, path: str) -> Points:
-        """Return all points of a float series."""
+    def points(self, path: str, *, include_rewound: bool = False) -> Points:
+        """Return all points of a float series, those that a rewind hides only with `include_rewound`."""
 
-    def texts(self, path: str, *kinds: str) -> Texts:
+    def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """Return all points of a string series; of a file series each text is a file as stored."""
 
     def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:

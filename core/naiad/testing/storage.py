@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from naiad import clock
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
 from naiad.errors import (
     BeingWritten,
@@ -393,6 +394,46 @@ class StoreTests:
 
             assert (count, count) == (reader.count(SERIES), reader.value("count"))
         assert store.reader(reader.run).count(SERIES) == 49
+
+    def test_rewind_hides_what_was_logged_above_a_step(self, store: Store) -> None:
+        """Whichever time a point has; nothing is removed, and the catalog follows."""
+        run, writer = begin(store)
+        for path in (SERIES, "monitoring/cpu", "own/gpu"):
+            writer.points(new_series(writer, path), [0.0, 1.0, 9.0], [0, 1, 2], [1.0, 4e9, 1.0])
+        texts = Strings("log", ["a", "b", "c"], [0, 1, 2], [1.0, 4e9, 1.0], False)
+        writer.write([Change("log", LINES, (texts,))])
+        writer.stop()
+        reader, again = store.reader(run), store.writer(run)
+        again.rewind("", 1, is_first=True, but=["own"])
+        again.rewind("", 1, is_first=True)  # as several processes of one job do
+        again.points(new_series(again), [2.0], [2], [1.0])
+        again.stop()
+
+        assert reader.points(SERIES).values.tolist() == [0.0, 1.0, 2.0]
+        assert reader.points(SERIES, include_rewound=True).steps.tolist() == [0, 1, 2, 2]
+        assert reader.chart(SERIES).maximum.tolist() == [0.0, 1.0, 2.0]
+        assert (reader.count(SERIES), reader.last(SERIES).value) == (3, 2.0)  # type: ignore[union-attr]  # it has some
+        assert reader.texts("log").texts == ["a", "b"]
+        assert reader.texts("log", include_rewound=True).texts == ["a", "b", "c"]
+        assert reader.text_page("log", -1, 5).texts == ["b"]
+        assert reader.aspects(SERIES)[:3] == [2.0, 0.0, 2.0]
+        assert reader.points("monitoring/cpu").values.tolist() == [0.0, 1.0, 9.0]
+        assert reader.points("own/gpu").values.tolist() == [0.0, 1.0, 9.0]
+        assert store.catalog().cells(run)[SERIES, POINTS][:3] == [2.0, 0.0, 2.0]
+
+    def test_rewind_of_one_series_leaves_others_and_what_follows(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Of this session, the points up to now are hidden."""
+        reader, writer = run
+        at = clock.now()
+        numbers = [new_series(writer, path) for path in ("a/loss", "a/acc", "loss")]
+        for number in numbers:
+            writer.points(number, [1.0, 2.0], [1, 2], [at, at])
+        writer.rewind("a", 1)
+        for number in numbers:
+            writer.points(number, [3.0], [3], [clock.now()])
+
+        assert [reader.points(path).values.tolist() for path in ("a/loss", "a/acc")] == [[1.0, 3.0]] * 2
+        assert reader.points("loss").values.tolist() == [1.0, 2.0, 3.0]
 
     def test_stopped_writer_takes_nothing(self, run: tuple[RunReader, RunWriter]) -> None:
         """A second stop does nothing."""

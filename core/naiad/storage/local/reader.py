@@ -9,11 +9,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from naiad import rewinds
 from naiad.disk import nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
 from naiad.kinds import ASPECTS, ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
+from naiad.rewinds import Dated
 from naiad.storage.base import (
     Chart,
     Damage,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SIZE = "sys/size"
 Refusal = Callable[[str, str, str], DamagedData]
+Hidden = Callable[[str, Any, Any], Any]
+"""Which of a writer's points a rewind hides, by their steps and times."""
 
 
 class Reader:
@@ -50,6 +54,7 @@ class Reader:
     def __init__(self, folder: RunDirectory) -> None:
         self.folder = folder
         self._view = Snapshot(folder)
+        self._known_rewinds: tuple[object, list[Dated]] = (None, [])
 
     @property
     def run(self) -> RunId:
@@ -228,18 +233,66 @@ class Reader:
         with self._view.current() as projection:
             return sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
 
-    def points(self, path: str) -> Points:
-        """All points of a float series.
+    def rewinds(self) -> list[Dated]:
+        """Return the rewinds of the run with their times."""
+        return self._view.read(self._rewinds)
+
+    def _rewinds(self) -> list[Dated]:
+        state = self._view.projection.at(rewinds.PATH)
+        if state is None:
+            return []
+        from naiad.storage.local.index import series
+
+        key = (self.folds, id(self._view.projection), sum(map(len, state.texts.values())), state.series.count)
+        if self._known_rewinds[0] != key:
+            _steps, texts, times = series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)
+            self._known_rewinds = (key, rewinds.decode(zip(texts, times, strict=True)))
+        return self._known_rewinds[1]
+
+    def _hidden(self, state: FieldState, include_rewound: bool = False) -> Hidden | None:
+        """Return a test for points of a series that rewinds hide; None without any."""
+        if include_rewound or rewinds.PATH not in self._view.projection.fields:
+            return None
+        found = [each for each in self._rewinds() if each.rewind.concerns(state.path)]
+        projection = self._view.projection
+
+        def is_hidden(writer: str, steps: Any, times: Any) -> Any:
+            session, hidden = projection.writer_of(writer).session, steps != steps
+            for rewind, at in found:
+                if session < rewind.session:
+                    hidden = hidden | (steps > rewind.step)
+                elif writer != rewind.writer or not rewind.is_first:
+                    hidden = hidden | ((steps > rewind.step) & (times <= at))
+            return hidden
+
+        return is_hidden if found else None
+
+    def _points(self, state: FieldState, include_rewound: bool = False) -> Columns:
+        from naiad.storage.local.index import series
+
+        is_hidden = self._hidden(state, include_rewound)
+        if is_hidden is None:
+            return series.read_points(*self._parts(state))
+        return series.shown_points(*self._parts(state), is_hidden=is_hidden)
+
+    def points(self, path: str, *, include_rewound: bool = False) -> Points:
+        """All points of a float series, those that a rewind hides on request.
 
         Raises:
             MissingField: there is none at this path.
             DamagedData: some of them are not as they were written.
         """
-        from naiad.storage.local.index import series
 
-        return self._series(path, lambda state: Points(*series.read_points(*self._parts(state))), POINTS)
+        def find(state: FieldState) -> Points:
+            if rewinds.PATH in self._view.projection.fields:
+                return Points(*self._points(state, include_rewound))
+            from naiad.storage.local.index import series
 
-    def texts(self, path: str, *kinds: str) -> Texts:
+            return Points(*series.read_points(*self._parts(state)))
+
+        return self._series(path, find, POINTS)
+
+    def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """All points of a string series; of a file series each text is a file as stored.
 
         Raises:
@@ -247,13 +300,13 @@ class Reader:
             FieldConflict: it is of another kind.
             DamagedData: some of them are not as they were written.
         """
+        return self._series(path, lambda state: self._texts(state, include_rewound), *(kinds or TEXTS))
+
+    def _texts(self, state: FieldState, include_rewound: bool = False) -> Texts:
         from naiad.storage.local.index import series
 
-        return self._series(
-            path,
-            lambda state: Texts(*series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)),
-            *(kinds or TEXTS),
-        )
+        rows, is_hidden = self._view.rows(state, "chunks"), self._hidden(state, include_rewound)
+        return Texts(*series.read_texts(state, rows, self._view.damage, is_hidden))
 
     def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:
         """Some entries of a string series by their numbers; a negative one counts from the end.
@@ -263,7 +316,17 @@ class Reader:
             FieldConflict: it is of another kind.
             DamagedData: some of them are not as they were written.
         """
-        return self._series(path, lambda state: self._pages(state).page(start, limit), *(kinds or TEXTS))
+
+        def find(state: FieldState) -> TextPage:
+            if self._hidden(state) is None:
+                return self._pages(state).page(start, limit)
+            texts = self._texts(state)
+            total = len(texts.steps)
+            first = max(0, total + start) if start < 0 else min(start, total)
+            rows = slice(first, first + limit)
+            return TextPage(total, first, texts.steps[rows], texts.texts[rows], texts.times[rows])
+
+        return self._series(path, find, *(kinds or TEXTS))
 
     def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
         """The number of the first entry at or after a step, or else a time in milliseconds.
@@ -272,7 +335,15 @@ class Reader:
             MissingField: there is none at this path.
             DamagedData: some of them are not as they were written.
         """
-        return self._series(path, lambda state: self._pages(state).place(step=step, time=time), *TEXTS)
+
+        def find(state: FieldState) -> int:
+            if self._hidden(state) is None:
+                return self._pages(state).place(step=step, time=time)
+            texts = self._texts(state)
+            given, wanted = (texts.steps, step) if step is not None else (texts.times, time)
+            return next((n for n, each in enumerate(given) if wanted is None or each >= wanted), len(given))
+
+        return self._series(path, find, *TEXTS)
 
     def _pages(self, state: FieldState) -> TextPages:
         from naiad.storage.local.index.text_pages import TextPages
@@ -313,13 +384,13 @@ class Reader:
         from naiad.storage.local.index import series
 
         def draw(state: FieldState) -> Chart:
-            if state.series.count >= buckets * series.DECODED_PER_BUCKET:
+            if state.series.count >= buckets * series.DECODED_PER_BUCKET and self._hidden(state) is None:
                 tail = self._view.tail_of(state)
                 rows = self._view.rows(state, "pyramids")
                 heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
                 if heights is not None:
                     return Chart(*heights)
-            return Chart(*series.cut(series.read_points(*self._parts(state)), buckets))
+            return Chart(*series.cut(self._points(state), buckets))
 
         return self._series(path, draw, POINTS)
 
@@ -406,7 +477,11 @@ class Reader:
         return state, chunks, shares, self._view.tail_of(state), self._view.damage
 
     def _facts(self, state: FieldState) -> Series:
-        """The facts of a series in the index, and the tail with it."""
+        """The facts of a series with its tail, without the points that rewinds hide."""
+        if rewinds.PATH in self._view.projection.fields and self._hidden(state) is not None:
+            from naiad.storage.local.index.series import shown_facts, shown_text_facts
+
+            return shown_facts(self._points(state)) if state.kind == POINTS else shown_text_facts(*self._texts(state))
         if state.kind == POINTS:
             parts = self._view.tail_of(state)
             if not parts:
@@ -418,6 +493,7 @@ class Reader:
 
     def _known_facts(self, state: FieldState, late: set[int]) -> Series:
         is_more = state.kind in TEXTS or id(state) in late or id(state) in self._view.left
+        is_more = is_more or rewinds.PATH in self._view.projection.fields
         return self._facts(state) if is_more else state.series
 
     def _derived(self, path: str = SIZE) -> dict[str, Plain]:

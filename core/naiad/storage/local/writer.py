@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import msgspec
 
-from naiad import clock, forks, ids
+from naiad import clock, forks, ids, rewinds
 from naiad.disk import can_map, close, is_deleted, nothing
 from naiad.errors import (
     DamageWarning,
@@ -33,8 +33,9 @@ from naiad.errors import (
     warn_once,
 )
 from naiad.file import File
-from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored
+from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings
 from naiad.refs import FileRef
+from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
 from naiad.storage.base import STOP_SECONDS, Change, PointLog, Report, RunReader, Shadowed
 from naiad.storage.local.blobs import Blobs
@@ -65,6 +66,7 @@ DISK_ERRORS = {
     if (number := getattr(errno, name, None))
 }
 """Those by which a disk is full, dead or read-only: whatever meets one first, the warning is the same, and only one."""
+MILLISECOND = 0.001
 PRINTED_BYTES = 1024 * 1024
 """Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
 
@@ -529,6 +531,21 @@ class Writer:
             warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
             return max((each.session for each in Reader(self.folder).projection().writers.values()), default=0)
         return 0
+
+    def rewind(self, path: str, step: int | float, *, is_first: bool = False, but: Sequence[str] = ()) -> None:
+        """Hide points above a step; see `RunWriter.rewind`."""
+        found = Rewind(
+            step, path, self.journal.name(), self._session, is_first, tuple(dict.fromkeys([MONITORING, *but]))
+        )
+        if is_first and any(
+            each.rewind.is_first and (each.rewind.session, each.rewind.step) == (self._session, step)
+            for each in Reader(self.folder).rewinds()
+        ):
+            return
+        at = self.now()
+        self.log([Strings(rewinds.PATH, [rewinds.encode(found)], [round(at * 1e6)], [at], False, at)])
+        if not is_first:  # times are kept in milliseconds, and points that follow must be later than this
+            clock.sleep(MILLISECOND)
 
     def note_end(self, state: str) -> None:
         """Write the end to an ops file of its own; see `RunWriter.note_end`."""

@@ -34,6 +34,8 @@ DECODED_PER_BUCKET = BUCKET
 """A chart whose buckets would hold fewer points than this is drawn from the points themselves."""
 
 Refusal = Callable[[str, str, str], DamagedData]
+Hidden = Callable[[str, Any, Any], npt.NDArray[np.bool_]]
+"""Which of a writer's points a rewind hides, by their steps and times."""
 TextRow = tuple[int | float, int, bytes]
 Facts = tuple[int, int, float, float, float, int | float, float, int, float, int]
 Heights = tuple[Reals, Reals, Reals, Reals, Ints]
@@ -90,6 +92,43 @@ def read_points(
     if len(names) < 2:
         return ordered(points)
     return merged(points, np.repeat([names.index(writer) for writer in writers], np.diff([0, *ends])))
+
+
+def shown_points(
+    state: FieldState, chunks: list[Any], shares: list[Columns], tail: list[Part], refuse: Refusal, *, is_hidden: Hidden
+) -> Columns:
+    """All points of a float series that no rewind hides.
+
+    Raises:
+        DamagedData: a chunk or a pack is not as it was written, or one is missing.
+    """
+    read_points(state, chunks, shares, tail, refuse)  # to look whether all is there
+    indexed = points_by_writer(state, chunks, shares) if state.pieces else {}
+    parts = [(writer, part) for writer, pieces in indexed.items() for part in pieces] + tail
+    shown = [(writer, part.take(~is_hidden(writer, part.steps, part.times))) for writer, part in parts]
+    points = join([part for _writer, part in shown])
+    steps: Any = points.steps.astype(_step_type([], False, [part for _writer, part in shown]))
+    points = points._replace(steps=steps)
+    names = sorted({writer for writer, _part in shown})
+    if len(names) < 2:
+        return ordered(points)
+    owners = np.repeat([names.index(writer) for writer, _part in shown], [len(part.values) for _writer, part in shown])
+    return merged(points, owners)
+
+
+def shown_facts(points: Columns) -> Series:
+    """The facts of points of a float series in order."""
+    facts = Series()
+    if len(points.values):
+        facts.add(*facts_of(points))
+    return facts
+
+
+def shown_text_facts(steps: list[int | float], texts: list[str], times: list[int]) -> Series:
+    """The facts of entries of a series of texts in order."""
+    if not steps:
+        return Series()
+    return Series(count=len(steps), last_step=steps[-1], last_value=texts[-1], last_time=times[-1])
 
 
 def points_by_writer(state: FieldState, chunks: list[Any], shares: list[Columns]) -> dict[str, list[Columns]]:
@@ -176,7 +215,9 @@ def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
     return [*pieces, *waiting]
 
 
-def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[list[int | float], list[str], list[int]]:
+def read_texts(
+    state: FieldState, chunks: list[Any], refuse: Refusal, is_hidden: Hidden | None = None
+) -> tuple[list[int | float], list[str], list[int]]:
     """All points of a string series.
 
     Raises:
@@ -186,12 +227,20 @@ def read_texts(state: FieldState, chunks: list[Any], refuse: Refusal) -> tuple[l
     for writer, waiting in state.tail().items():
         late = [(step, round(time * 1000), as_bytes(text)) for step, time, text in waiting]
         by_writer[writer] = by_writer.get(writer, []) + late
+    if is_hidden is not None:
+        by_writer = {writer: _shown(writer, rows, is_hidden) for writer, rows in by_writer.items() if rows}
     rows = _merged_texts(by_writer)
     return (
         [row[0] for row in rows],
         [row[2].decode("utf-8", "surrogatepass") for row in rows],
         [row[1] for row in rows],
     )
+
+
+def _shown(writer: str, rows: list[TextRow], is_hidden: Hidden) -> list[TextRow]:
+    steps = np.array([row[0] for row in rows])
+    hidden = is_hidden(writer, steps, np.array([row[1] for row in rows], np.int64))
+    return [row for row, is_one in zip(rows, hidden.tolist(), strict=True) if not is_one]
 
 
 def texts_by_writer(state: FieldState, chunks: list[Any], refuse: Refusal) -> dict[str, list[TextRow]]:
