@@ -1,7 +1,6 @@
 """Importers: readers of foreign formats. One opens a place and yields the records of each run that it finds there.
 
-An importer reads and never writes: `naiad.importers` compares the records with the store, and turns what is new into
-ops.
+An importer reads and never writes: `naiad.importers` compares the records with the store, and turns new ones into ops.
 A plugin offers one by the hook `naiad_importer`.
 """
 
@@ -58,7 +57,7 @@ class Foreign(Protocol):
         """Read everything, and yield it. A second call yields the same as long as the source does not change.
 
         Raises:
-            NaiadError, OSError: the source cannot be read; what was yielded before is kept.
+            NaiadError, OSError: the source cannot be read; earlier records are kept.
         """
 
 

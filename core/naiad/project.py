@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from naiad import options
@@ -167,6 +169,65 @@ class Project(Container):
             self._store, self._name, MODEL, query=query, columns=columns, trashed=trashed, limit=limit,
             sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
         )  # fmt: skip
+
+    def fetch_series(
+        self,
+        paths: str | Sequence[str],
+        *,
+        runs: str | Sequence[str] | None = None,
+        to: str = "pandas",
+        include_timestamp: bool = True,
+    ) -> Any:
+        """Return the points of series of many runs as one long frame: run, path, step, value and timestamp (UTC).
+
+        Runs that lack a series have no rows of it.
+
+        Args:
+            paths: of series of numbers, or of texts; `*` stands for any characters.
+            runs: a query as in `fetch_runs_table`, or ids; all runs outside the trash if None.
+            to: "pandas", "arrow" (a pyarrow Table) or "polars".
+            include_timestamp: leave the column out when False.
+
+        Raises:
+            InvalidQuery: `runs` is no query.
+            RunNotFound: there is no run of an id.
+            InvalidArgument: there is no such library, or numbers and texts are mixed.
+            MissingPackage: the library is not installed.
+
+        >>> frame = init_project().fetch_series("train/loss", runs="lr > 0.1")
+        """
+        from naiad.export.frames import fetch_series  # it imports NumPy
+
+        return fetch_series(self._store, self._chosen(runs), paths, to, include_timestamp)
+
+    def export(
+        self, destination: str | os.PathLike[str], *, format: str = "parquet", runs: str | Sequence[str] | None = None
+    ) -> list[Path]:
+        """Write runs to a folder, and return the files with their rows; see `naiad export`.
+
+        Args:
+            destination: a folder, which is made if need be.
+            format: "parquet", which `naiad import neptune-export` reads back, "csv" or "json".
+            runs: a query as in `fetch_runs_table`, or ids; all runs outside the trash if None.
+
+        Raises:
+            InvalidArgument: there is no such format.
+            StorageError: the folder cannot be written.
+            MissingPackage: parquet without pyarrow.
+        """
+        from naiad.export.dump import export_runs  # it imports NumPy
+
+        return export_runs(self._store, [run for _name, run in self._chosen(runs)], destination, format)
+
+    def _chosen(self, runs: str | Sequence[str] | None) -> list[tuple[str, RunId]]:
+        """Return ids and names of the runs that a query or a list of ids selects, the oldest first."""
+        self._session.require_active()
+        if runs is None:
+            return [(each.id, each.run) for each in reversed([*self.runs()])]
+        if isinstance(runs, str):
+            rows = self.fetch_runs_table(query=runs, columns=[], ascending=True, progress_bar=False).to_rows()
+            runs = [str(row.get_attribute_value("sys/id")) for row in rows]
+        return [(name, self._store.find(name, RUN)) for name in runs]
 
     def get_url(self) -> str:
         """Return the address of the store: that of its folder."""

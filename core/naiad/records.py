@@ -160,7 +160,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Note:
-    """Something that a person should know of an import, without any loss."""
+    """A remark about an import, which is no loss."""
 
     text: str
 

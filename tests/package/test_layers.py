@@ -19,7 +19,7 @@ LAYERS = [
     "storage.opening",
     "fields convert attributes",
     "guard names reservation handler tree session transaction options lifecycle container run "
-    "project model trash management table capture listing utils",
+    "project model trash management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",
 ]

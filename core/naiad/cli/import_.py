@@ -44,10 +44,10 @@ def _importers() -> dict[str, Importer]:
 def import_() -> None:
     """Import runs of other tools.
 
-    Importing again adds only what is new in the source: runs are recognised, and what was edited or removed in naiad,
-    or is in the trash, is left alone. The source is never changed. Runs keep their ids unless they are taken.
+    Importing again adds only new data of the source: runs are recognised, and anything that was edited or removed in
+    naiad, or is in the trash, is left alone. The source is never changed. Runs keep their ids unless they are taken.
 
-    The report counts what was found, imported, present already and skipped, with reasons, and compares checksums of
+    The report counts found, imported, present and skipped items, with reasons, and compares checksums of
     the store with those of the source. The exit status is not 0 if anything was lost.
 
     Examples: naiad import neptune-offline .neptune; naiad import neptune-export ./exports --dry-run

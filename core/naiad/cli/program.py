@@ -41,6 +41,7 @@ COMMANDS = {
     "completion": "shells",
     "neptune": "neptune",
     "import": "import_",
+    "export": "export",
     "doctor": "doctor",
     "docs": "docs",
 }

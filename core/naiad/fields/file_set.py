@@ -151,12 +151,12 @@ class FileSet(Field):
     def _known_names(self) -> set[str] | None:
         """Return the names in the set; None if the set is not on disk yet."""
         try:
-            return {_given(name) for name in self.session.reader.members(self.path)}
+            return {given_name(name) for name in self.session.reader.members(self.path)}
         except MissingField:
             return None
 
     def _files(self) -> dict[str, FileRef]:
-        return {_given(name): kept(text) for name, text in self.session.reader.members(self.path).items()}
+        return {given_name(name): kept(text) for name, text in self.session.reader.members(self.path).items()}
 
 
 def take_files(
@@ -241,7 +241,7 @@ def _escaped(part: str) -> str:
     return _surrogate.sub(lambda found: f"\\u{ord(found[0]):04x}", part.replace("\\", "\\\\"))
 
 
-def _given(name: str) -> str:
+def given_name(name: str) -> str:
     """The name that was written so."""
     return "/".join(_unescaped(part) if _odd.search(part) else part for part in name.split("/"))
 

@@ -1,6 +1,6 @@
 """The destination: one run of the store, which takes the records of a source as ops.
 
-Records go through the same writer as live logging. A run that was there before takes only what is new: of a part of a
+Records go through the same writer as live logging. A run that was there before takes only new data: of a part of a
 source that the ledger has, the points behind the last one; of any other, the points that the run does not have.
 """
 
@@ -23,6 +23,7 @@ from naiad.fields.file import kept
 from naiad.fields.file_set import stored_name
 from naiad.file import File
 from naiad.files.names import normal
+from naiad.files.tracked import artifact_hash, content_hash
 from naiad.gitref import GitRef
 from naiad.importers import fingerprint, stored
 from naiad.importers.fingerprint import Numbers, Stock
@@ -118,6 +119,8 @@ class Destination:
         self.origin = origin  # the name of the format, for the namespace of what cannot stand at its own path
         self.diverged: set[tuple[str, str]] = set()
         """Parts and paths whose earlier points are others now; a second pass compares each of their points."""
+        self.end_state = ""
+        """The state of the run at the source, if that has one."""
         self._reader = reader
         self._open_writer = open_writer
         self._is_new = is_new
@@ -222,6 +225,8 @@ class Destination:
 
     def _take_single(self, record: Record) -> None:
         if isinstance(record, Value):
+            if record.path == "sys/state" and isinstance(record.value, str):
+                self.end_state = record.value
             self._assign(record.path, record.kind, record.value, record.is_newer)
         elif isinstance(record, Upload):
             self._upload(record)
@@ -407,7 +412,9 @@ class Destination:
             self.is_changed = True
             return
         ref = self.writer.ingest(File(content=manifest, extension="json"))
-        text = ArtifactRef(record.hash, len(record.files), size, ref.to_text()).to_text()
+        is_known = bool(record.files) or record.hash == artifact_hash([])
+        content = content_hash(record.files) if is_known else ""
+        text = ArtifactRef(record.hash, len(record.files), size, ref.to_text(), content).to_text()
         self._values[place].store = stored.of_value(kind, text)
         self._write(Change(place, kind, (Assign(place, kind, text),), content=tuple(incoming([ref]))))
 

@@ -34,6 +34,7 @@ from naiad.storage.base import Change, Reservation, RunId, RunReader, Store
 from naiad.storage.opening import Place, locate
 from naiad.typing import ProgressBarType
 
+ENDS = ("finished", "failed", "terminated")
 WORTH_WORKERS = 4 << 20
 """Bytes of a source from which on several processes are worth their start."""
 
@@ -57,8 +58,8 @@ def import_runs(
 ) -> Report:
     """Import the runs of another tool, and return a report of each.
 
-    A run that was imported before is recognised: only what is new in the source is added, and what was edited in
-    naiad is left alone. The source is never changed.
+    A run that was imported before is recognised: only new data of the source is added, and edits made in naiad are
+    left alone. The source is never changed.
 
     Args:
         format: the name of an importer, such as "neptune-offline"; `importers()` lists them.
@@ -66,7 +67,7 @@ def import_runs(
         store: where the runs go; else NAIAD_STORE, else the nearest `.naiad` here or above.
         project: of runs whose source names none; else the store's default.
         into: the id of a run that takes everything instead of a new one.
-        is_dry: write nothing; the report shows what would be done.
+        is_dry: write nothing; the report shows the result of a real one.
         workers: how many processes read; chosen by the size of the source if None.
         progress_bar: False for none, or a class of your own.
         **options: those of the importer, with _ for -.
@@ -258,7 +259,7 @@ class _Container:
                 destination.finish(self._last_ops())
         finally:
             if destination.has_writer:
-                destination.writer.stop(self._end_state(reader))
+                destination.writer.stop(self._end_state(reader, destination.end_state))
         report.status = "new" if is_new else "updated" if destination.is_changed else "unchanged"
         if not self._job.is_dry:
             destination.check(store.reader(run))
@@ -365,7 +366,9 @@ class _Container:
             Assign(STATE, ATOM_OF[str], COMPLETE),
         ]
 
-    def _end_state(self, reader: RunReader) -> str:
+    def _end_state(self, reader: RunReader, known: str) -> str:
+        if known in ENDS:
+            return known
         reader.refresh()
         with contextlib.suppress(MissingField):
             return "failed" if reader.value("sys/failed") else "finished"

@@ -19,7 +19,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from naiad.container_kinds import MODEL, MODEL_VERSION, RUN
-from naiad.errors import DamagedData, ImportRefused, InvalidArgument, MissingPackage
+from naiad.errors import DamagedData, ImportRefused, InvalidArgument
+from naiad.export.arrow import arrow
 from naiad.files.tracked import TrackedFile
 from naiad.gitref import GitRef
 from naiad.hookspecs import hookimpl
@@ -76,24 +77,6 @@ COLUMNS: Final = (
     *("string_value", "bool_value", "datetime_value", "string_set_value", "file_value", "histogram_value"),
 )
 OWN: Final = ("naiad_kind", "naiad_step", "naiad_whole_step", "naiad_time", "naiad_value")
-
-
-def arrow() -> Any:
-    """Import pyarrow.
-
-    Raises:
-        MissingPackage: it is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingPackage(
-            f'Parquet needs pyarrow, and importing it failed: {error}.\nInstall it with: pip install "naiad[import]"',
-            package="pyarrow",
-        ) from error
-    return pyarrow
 
 
 @dataclass
@@ -497,7 +480,7 @@ class _Table:
                 progress(os.stat(path).st_size // groups)
 
     def end(self) -> Iterator[Record]:
-        """Yield what had to wait for all rows: file series, which are not sorted."""
+        """Yield the file series, whose rows are not sorted."""
         for path, entries in self._entries.items():
             entries.sort(key=lambda each: (each[0] is None, each[0] or 0))
             yield from (each for _step, _time, _shift, each in entries if isinstance(each, Skipped))
@@ -557,8 +540,7 @@ class _Table:
     def _rows(self, view: _View, path: str, kind: str, start: int, end: int, where: str) -> Iterator[Record]:
         own = view.texts("naiad_kind", start, end)[0] if self._is_ours else None
         where = f"{where}, rows {start} to {end - 1}"
-        if own is not None and kind not in _KINDS:
-            kind = own
+        kind = own or kind
         if kind in ("float_series", "string_series", "histogram_series"):
             yield from self._series(view, path, kind, start, end, where)
         elif kind == "file_series":
@@ -582,6 +564,8 @@ class _Table:
             values = view.microseconds("naiad_time" if self._is_ours else column, start, end)
         else:
             values = view.plain(column, start, end)
+            if self._is_ours and name == ATOM_OF[str]:
+                values = _exact(values, view.texts("naiad_value", start, end))
         values = [value for value in values if value is not None]
         if not values:
             yield _phantom(path, name, where)
@@ -598,8 +582,8 @@ class _Table:
                 return
             except (TypeError, ValueError):
                 pass
-        elif kind == "run_state" and text is not None:
-            yield Value(path, ATOM_OF[str], text)
+        elif kind == "run_state" and self._is_ours:
+            yield Value(path, ATOM_OF[str], view.texts("string_value", start, end)[-1] or "")
             return
         yield Skipped(path, "", f"the type {kind!r} is not known", end - start, where=where)
 
@@ -629,13 +613,17 @@ class _Table:
         if kind == "float_series":
             yield Points(path, view.floats(column, start, end)[is_there], steps, times, shift=shift)
             return
-        values = [value for value in view.plain(column, start, end) if value is not None]
+        values = view.plain(column, start, end)
+        exact = view.texts("naiad_value", start, end) if self._is_ours else []
+        values = _exact(values, exact) if kind == "string_series" and exact else values
+        exact = [text for value, text in zip(values, exact, strict=False) if value is not None]
+        values = [value for value in values if value is not None]
         if kind == "string_series":
             yield Texts(path, name, values, steps, times, shift=shift)
             return
         texts, kept = [], []
         for place, value in enumerate(values):
-            text = _histogram(value)
+            text = _histogram(value) if not exact else _whole_histogram(exact[place])
             if isinstance(text, str):
                 texts.append(text)
                 kept.append(place)
@@ -870,6 +858,20 @@ def _histogram(value: Mapping[str, Any]) -> str | Exception:
         return Histogram(edges, counts=whole).to_text()
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         return error
+
+
+def _whole_histogram(text: object) -> str | Exception:
+    """Return a histogram that naiad wrote, checked."""
+    try:
+        return Histogram.from_text(str(text)).to_text()
+    except ValueError as error:
+        return error
+
+
+def _exact(values: Sequence[Any], notes: Sequence[Any]) -> list[Any]:
+    """Return texts as they were, where UTF-8 could not hold them."""
+    found = [(_parsed(note) or {}).get("text") for note in notes]
+    return [exact if isinstance(exact, str) else value for value, exact in zip(values, found, strict=True)]
 
 
 def _tracked(entry: Mapping[str, Any]) -> TrackedFile:

@@ -618,7 +618,7 @@ class _Replay:
             yield Artifact(path, "" if missing else artifact_hash([]), (), missing)
 
     def _local(self, place: str) -> str:
-        """Return a path that was relative to the program's folder, where `.neptune` lies if nothing else was said."""
+        """Return a path that was relative to the program's folder, where `.neptune` lies by default."""
         if place.startswith(("file://", "/", "~")):
             return place
         parts = Path(self._container.folders[0].path).absolute().parts

@@ -1,7 +1,7 @@
 """The pool: worker processes that import containers of one source at the same time.
 
-A worker is a new Python (`python -m naiad.importers.worker`), which knows nothing of the program that started it. Both
-sides exchange lines of JSON:
+A worker is a new Python (`python -m naiad.importers.worker`), which shares nothing with the program that started it.
+Both sides exchange lines of JSON:
 
     to a worker      {"format": ..., "path": ..., "store": ..., "project": ..., "is_dry": ...}, then containers
     from a worker    {"progress": bytes} any number of times, then {"report": ...} for each container

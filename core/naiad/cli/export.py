@@ -1,0 +1,40 @@
+"""`naiad export`: write runs to files that other tools read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad.cli.document import json_option, print_document
+from naiad.cli.run import existing_store
+from naiad.cli.terminal import print_lines, print_note
+from naiad.cli.text import clean
+
+FORMATS = ("parquet", "csv", "json")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--to", "destination", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--format", "format", type=click.Choice(FORMATS), default="parquet", help="The form of the rows.")
+@json_option
+@click.pass_obj
+def export(store: Path | None, runs: tuple[str, ...], destination: Path, format: str, is_json: bool) -> None:
+    """Write runs, models or versions to a folder: their fields as rows, and their files beside.
+
+    parquet is the form of Neptune's exporter, with exact steps, times and kinds in columns of naiad's own; naiad import
+    neptune-export reads it back. csv and json have one row a point. In a pipe each line is a file that was written.
+
+    Example: naiad export DIGITS-1 DIGITS-2 --to exports --format parquet
+    """
+    from naiad.export.dump import export_runs  # it imports NumPy, which no other command needs at its start
+
+    place = existing_store(store)
+    found = [place.find(name) for name in runs]
+    written = export_runs(place, found, destination, format)
+    if is_json:
+        print_document([str(path) for path in written])
+    else:
+        print_lines(clean(str(path)) for path in written)
+    print_note(f"{len(runs):,} {'run was' if len(runs) == 1 else 'runs were'} written to {destination}.")

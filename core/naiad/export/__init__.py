@@ -1,0 +1,1 @@
+"""Exports: runs as files that other tools read, and series of many runs as one frame."""
