@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -10,7 +13,9 @@ MOST_BYTES = 30_000
 ROOM = 1_000
 """Bytes that are kept for what stands around the parts."""
 LONGEST_TEXT = 200
-WIDTH, HEIGHT = 480, 120
+WIDTH, HEIGHT, MARGIN = 480, 120, 70
+THUMBNAIL = 160
+"""Pixels of a picture's longer side: several fit into a listing."""
 CELL = 'style="text-align:left;padding:0 8px;white-space:pre-wrap"'
 
 
@@ -26,7 +31,7 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
 
 def block(title: str, *parts: str) -> str:
     """Return a title with parts below it; parts for which there is no room any more are left out."""
-    kept, size = [f"<div><code>{text(title)}</code>"], ROOM
+    kept, size = [f"<div><div><code>{text(title)}</code></div>"], ROOM
     for part in parts:
         size += len(part.encode("utf-8", "replace"))
         if size <= MOST_BYTES:
@@ -67,10 +72,42 @@ def chart(places: Sequence[float], lows: Sequence[float], highs: Sequence[float]
     line = " ".join(f"{across(place):.1f},{HEIGHT - up(value):.1f}" for place, value in points)
     dot = f'<circle cx="{across(points[0][0]):.1f}" cy="{HEIGHT - up(points[0][1]):.1f}" r="2" fill="currentColor"/>'
     drawn = dot if len(points) == 1 else f'<polyline points="{line}" fill="none" stroke="currentColor"/>'
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="-4 -4 {WIDTH + 8} {HEIGHT + 8}">{drawn}</svg>'
+    steps, values = [place for place, _ in points], [value for _, value in points]
+    axes = (
+        f'<path d="M0,0V{HEIGHT}H{WIDTH}" fill="none" stroke="currentColor" stroke-opacity="0.4"/>'
+        + _label(-4, 8, max(values), "end")
+        + (_label(-4, HEIGHT, min(values), "end") if min(values) != max(values) else "")
+        + _label(0, HEIGHT + 14, min(steps), "start")
+        + (_label(WIDTH, HEIGHT + 14, max(steps), "end") if min(steps) != max(steps) else "")
     )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH + MARGIN}" height="{HEIGHT + 24}" '
+        f'viewBox="{-MARGIN} -4 {WIDTH + MARGIN + 4} {HEIGHT + 24}">{axes}{drawn}</svg>'
+    )
+
+
+def _label(x: float, y: float, number: float, anchor: str) -> str:
+    return f'<text x="{x}" y="{y}" font-size="10" text-anchor="{anchor}" fill="currentColor">{number:.6g}</text>'
+
+
+def image(content: bytes) -> str:
+    """Return a picture as a small one, or nothing if it is none that can be read."""
+    from PIL import Image  # with all its formats it takes longer than the rest of a listing
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a picture that is large, or odd
+            small = Image.open(io.BytesIO(content))
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+            has_alpha = "A" in small.mode or "transparency" in small.info
+            form, mode = ("PNG", "RGBA") if has_alpha else ("JPEG", "RGB")
+            out = io.BytesIO()
+            small.convert(mode).save(out, form)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
+    data = base64.b64encode(out.getvalue()).decode()
+    size = f'width="{small.width}" height="{small.height}" style="margin:2px"'
+    return f'<img src="data:image/{form.lower()};base64,{data}" {size}/>'
 
 
 def bars(heights: Sequence[float]) -> str:

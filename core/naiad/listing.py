@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from naiad import html
 from naiad.errors import NaiadError
 from naiad.fields.series import Series
+from naiad.kinds import KINDS
 from naiad.session import Session
 
 MOST_FIELDS = 200
+OWN = {"sys": 1, "source_code": 2, "monitoring": 3}
+"""Namespaces that naiad fills, after all others."""
 
 
 def listing(session: Session, path: str, title: str) -> str:
@@ -23,8 +27,17 @@ def listing(session: Session, path: str, title: str) -> str:
     return html.block(title, html.grid(("path", "type", "value"), _rows(session, path)))
 
 
+def _place(path: str) -> tuple[int, str]:
+    """Sort key: the user's own fields, then those of naiad."""
+    return OWN.get(path.partition("/")[0], 0), path
+
+
+def _last(field: Series, value: Any) -> object:
+    return field.summary(value) if KINDS[field.kind].keeps else field.read(value)
+
+
 def _rows(session: Session, path: str) -> Iterator[tuple[str, str, object]]:
-    paths = sorted(session.tree.paths(path))
+    paths = sorted(session.tree.paths(path), key=_place)
     atoms: dict[str, object] = {}
     with contextlib.suppress(NaiadError, OSError):
         atoms = session.stored_atoms(path)
@@ -34,5 +47,8 @@ def _rows(session: Session, path: str) -> Iterator[tuple[str, str, object]]:
         if isinstance(field, Series) and place < MOST_FIELDS:
             with contextlib.suppress(NaiadError, OSError):  # an empty series, or one that is damaged
                 last = session.reader.last(each, field.kind)
-                value = "" if last is None else field.read(last.value)
+                value = "" if last is None else _last(field, last.value)
+        elif field is not None and each not in atoms and place < MOST_FIELDS:
+            with contextlib.suppress(NaiadError, OSError):
+                value = field.shown()
         yield each.removeprefix(f"{path}/"), type(field).__name__, value

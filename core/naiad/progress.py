@@ -93,11 +93,15 @@ def _class_of(progress_bar: object) -> type[ProgressBarCallback]:
     raise InvalidArgument("progress_bar= takes True, False or a class derived from ProgressBarCallback.")
 
 
+def is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")  # whoever runs in a notebook has it
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 def _is_seen() -> bool:
     """Whether there is a terminal or a notebook: a bar in a log file is noise."""
-    ipython = sys.modules.get("IPython")  # whoever runs in a notebook has it
-    is_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-    return is_notebook or (sys.stderr is not None and sys.stderr.isatty())
+    return is_notebook() or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def _nothing(_by: int, _of: int | None = None, /) -> None:

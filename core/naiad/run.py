@@ -22,6 +22,7 @@ from naiad.ids import host_name
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.plugins import call_all, guarded
+from naiad.progress import is_notebook
 from naiad.settings import is_quiet, setting
 from naiad.storage.base import STOP_SECONDS, RunId, Store
 from naiad.storage.opening import Place
@@ -162,6 +163,7 @@ class Run(Container):
             self._announce("continues" if not self._is_new else "begins")
             spawns.note(self._run.uid)
             lifecycle.watch_termination()
+            self._tell_of_others()
             self._capture(asked_for)
             hidden = ("self", "unknown", "given", "api_token")
             self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
@@ -274,6 +276,18 @@ class Run(Container):
         if captures is not None:
             call_all("naiad_run_stopped", run=self)
             self._announce(self._end_state)
+
+    def _tell_of_others(self) -> None:
+        """Warn once in a notebook if other runs are open: a cell was run again."""
+        if not is_notebook():
+            return
+        others = [each.id for each in lifecycle.open_containers() if isinstance(each, Run) and each is not self]
+        if others:
+            warn_once(
+                ("open runs",),
+                f"{self._id} is open beside {', '.join(others[:5])}, which this notebook has not stopped.\n"
+                "End a run with run.stop(), or use `with`, before a cell that opens one is run again.",
+            )
 
     def _announce(self, word: str) -> None:
         """Write one line on the terminal, which the run never captures.

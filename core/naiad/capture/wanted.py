@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from naiad.errors import InvalidArgument, NaiadTypeError, shown, warn_once
+from naiad.errors import InvalidArgument, NaiadTypeError, shown
 from naiad.gitref import GitRef
 from naiad.settings import number, setting
 
@@ -53,8 +53,6 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
         NaiadTypeError: one of them has a wrong type.
     """
     default = _default()
-    if default is None:
-        _say_what_is_off([name for name in FLAGS if given[name] is None])
     stdout, stderr, hardware = (bool(default) if given[name] is None else given[name] for name in FLAGS)
     is_off = default is False
     return Wanted(
@@ -72,7 +70,7 @@ def wanted(given: Mapping[str, Any]) -> Wanted:
 
 
 def _default() -> bool | None:
-    """Return the default of the flags; None in a notebook, where they are off with a message."""
+    """Return the default of the flags; None in a notebook, where they are off."""
     choice = (setting("CAPTURES") or "on").lower()
     if choice not in ("on", "off"):
         raise InvalidArgument(f"NAIAD_CAPTURES must be 'on' or 'off', not {choice!r}.")
@@ -85,12 +83,6 @@ def is_interactive() -> bool:
     """Whether the program is a notebook or an IPython shell."""
     ipython = sys.modules.get("IPython")
     return ipython is not None and ipython.get_ipython() is not None
-
-
-def _say_what_is_off(names: list[str]) -> None:
-    if names:
-        what = ", ".join(f"{name}=True" for name in names)
-        warn_once("interactive", f"In an interactive session these are off unless they are asked for: {what}.")
 
 
 def _files(given: object) -> tuple[str, ...] | None:

@@ -21,7 +21,10 @@ HEADER = ("CHANGE", "FILE", "WHAT")
 
 @click.group()
 def artifact() -> None:
-    """Look at artifacts: versions of files that were tracked and not stored."""
+    """Look at artifacts: versions of files that were tracked and not stored.
+
+    Example: naiad artifact diff DIGITS-3 dataset DIGITS-7 dataset
+    """
 
 
 @artifact.command()
@@ -35,6 +38,8 @@ def diff(store: Path | None, run_a: str, path_a: str, run_b: str, path_b: str, i
     """Show which files were added, removed or changed from one artifact to another.
 
     In a pipe the columns are added, removed or changed, the file, and the facts of it that differ.
+
+    Example: naiad artifact diff DIGITS-3 dataset DIGITS-7 dataset
     """
     old, new = _files(store, run_a, path_a), _files(store, run_b, path_b)
     changes = compare(old, new)

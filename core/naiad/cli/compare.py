@@ -30,6 +30,8 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
     """Compare runs: parameters, last values of metrics, tags, commits, versions of packages.
 
     In a pipe the columns are the path and a value for each run, empty where a run has none.
+
+    Example: naiad compare DIGITS-3 DIGITS-7
     """
     if len(runs) < 2:
         raise click.UsageError("Give two runs or more.")

@@ -73,6 +73,8 @@ def _build() -> None:
 
     Raises:
         MissingPackage: the packages of the extra `docs` are not installed.
+
+    Example: naiad docs
     """
     if importlib.util.find_spec("mkdocs") is None or not SOURCES.is_file():
         raise MissingPackage(

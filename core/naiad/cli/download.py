@@ -21,6 +21,8 @@ def download(store: Path | None, run: str, path: str, destination: Path | None) 
 
     DESTINATION is a folder, or of a single file or a set the name to save it under; by default the working directory,
     and for a series `neptune/<name>`. Nothing is written outside it.
+
+    Example: naiad download DIGITS-3 model weights.pt
     """
     found = open_run(store, run)
     parsed, kind = found.field(path, FILES, "downloaded")

@@ -40,6 +40,8 @@ def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None
     """List the files of a run, or those at or below a path.
 
     In a pipe the columns are field, file, bytes and sha256. Files of an artifact are listed as they were tracked.
+
+    Example: naiad files DIGITS-3
     """
     found = open_run(store, run)
     listed = [file for field in _paths(found, path) for file in _files(found, field)]

@@ -62,6 +62,8 @@ def ls(
     A run that is written on another machine or in a container is "running" while its last sign of life is less than a
     minute old by the clock of the file system, and "unknown since" then. If you are sure that its writer is gone,
     declare it with: naiad repair RUN --take-over
+
+    Example: naiad ls --state failed --tag sweep -n 20
     """
     kind = BY_FOLDER[what]
     catalog = existing_store(store).catalog()

@@ -17,6 +17,9 @@ from naiad.cli.text import clean
 @click.argument("run", shell_complete=complete.runs)
 @click.pass_obj
 def path(store: Path | None, run: str) -> None:
-    """Print the folder of a run, which can be copied, moved and deleted as a whole."""
+    """Print the folder of a run, which can be copied, moved and deleted as a whole.
+
+    Example: cd "$(naiad path DIGITS-3)"
+    """
     folder = os.path.abspath(existing_folder(store).find_directory(run).path)
     click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

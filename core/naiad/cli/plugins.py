@@ -27,6 +27,8 @@ def plugins(name: str | None, is_json: bool) -> None:
     a plugin fail is said in a warning. NAIAD_PLUGINS=-NAME,-NAME disables plugins.
 
     Of an integration: path, kind of the field, verb, the event of the framework, what else it takes, and the meaning.
+
+    Example: naiad plugins lightning
     """
     integrations = {each.name: each for each in results("naiad_integration")}
     if name is not None:

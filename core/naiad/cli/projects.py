@@ -23,6 +23,8 @@ def projects(store: Path | None, is_json: bool) -> None:
     """List projects by name, with how many runs and models they have beside those in the trash.
 
     The columns are key, name, runs and models. Projects copied in from another store may have no key here.
+
+    Example: naiad projects
     """
     place = existing_store(store)
     keys = {name: key for key, name in place.projects().items()}

@@ -23,6 +23,8 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that are in the trash, for good; without a RUN, everything in it.
 
     A model is deleted with all its versions. A run that is being written is not deleted. Ids are never given again.
+
+    Example: naiad purge DIGITS-3 --yes
     """
     place = existing_store(store)
     items = trash.find(place, runs) if runs else trash.in_trash(place)

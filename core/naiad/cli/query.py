@@ -55,6 +55,8 @@ def query(
     Without --columns it shows id, state and name, and the fields that the query and --sort name. In columns "*" stands
     for any characters: --columns 'sys/name,metrics/*'. Fields that no run has, and runs whose field is of another type
     than the query means, are counted on stderr.
+
+    Example: naiad query 'lr > 0.01 AND min(val/loss) < 0.5' --sort val/loss:min --ascending -n 5
     """
     if is_csv and is_json:
         raise InvalidArgument("Give --csv or --json, not both.")

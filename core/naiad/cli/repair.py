@@ -34,6 +34,8 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
     A run whose state is unknown has a writer that is silent and not proven dead: on another machine, in a container.
     With --take-over the run counts as killed from then on. Should the writer come back after all, it goes on
     in files of its own, and nothing is lost.
+
+    Example: naiad repair DIGITS-3
     """
     if is_catalog == (run is not None) or (is_catalog and is_taken_over):
         raise click.UsageError("Give a run, or --catalog.")

@@ -17,7 +17,10 @@ from naiad.cli.trash import counted
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
 @click.pass_obj
 def restore(store: Path | None, runs: tuple[str, ...]) -> None:
-    """Take runs out of the trash again."""
+    """Take runs out of the trash again.
+
+    Example: naiad restore DIGITS-3
+    """
     place = existing_store(store)
     items = trash.find(place, runs)
     trash.move(place, items, is_out=True)

@@ -53,6 +53,8 @@ def show(store: Path | None, run: str, is_json: bool) -> None:
     """Show the fields of a run with their values; of a series its last value and how many points it has.
 
     In a pipe the columns are path, kind, value and, of a series, the number of points.
+
+    Example: naiad show DIGITS-3
     """
     found = open_run(store, run)
     fields = sorted(_fields(found), key=lambda field: parts(field.path))

@@ -45,6 +45,8 @@ def tail(ctx: click.Context, run: str, path: str, lines: int, follow: bool, is_j
     """Print the last points of a series: step, value and time, or only the text if it is a series of texts.
 
     With --follow, JSON is one object a line instead of one list.
+
+    Example: naiad tail DIGITS-3 train/loss -f
     """
     found = open_run(ctx.obj, run)
     parsed, kind = found.field(path, (POINTS, LINES), "shown point by point")

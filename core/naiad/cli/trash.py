@@ -19,6 +19,8 @@ def trash(store: Path | None, runs: tuple[str, ...]) -> None:
     """Put runs into the trash: listings leave them out, and nothing of them is deleted.
 
     Models and model versions can be thrown away too.
+
+    Example: naiad trash DIGITS-3 DIGITS-4
     """
     place = existing_store(store)
     items = bin_.find(place, runs)

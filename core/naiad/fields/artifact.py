@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from naiad import progress
+from naiad import html, progress
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take
@@ -16,7 +16,7 @@ from naiad.file import File as FileValue
 from naiad.files import tracking
 from naiad.files.tracked import ArtifactFileData, TrackedFile, artifact_hash, content_hash
 from naiad.ops import Assign
-from naiad.refs import ArtifactRef, files_text, incoming, read_facts
+from naiad.refs import ArtifactRef, files_text, incoming, read_facts, size_text
 from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.types import Artifact as ArtifactValue
 from naiad.typing import ProgressBarType
@@ -86,6 +86,15 @@ class Artifact(Field):
         folder = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(file.size for file in files)) as report:
             tracking.download(files, folder, lambda by, _total: report(by))
+
+    def shown(self) -> str:
+        """Return hashes, number and size of the files."""
+        return self.summary(self._version().to_text())
+
+    def drawn(self) -> list[str]:
+        """Return the hashes, and the files with their sizes."""
+        rows = [(file.path, size_text(file.size)) for file in self._files(self._version())]
+        return [html.text(self.shown()), html.grid(("path", "size"), rows)]
 
     @classmethod
     def summary(cls, stored: str) -> str:

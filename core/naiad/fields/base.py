@@ -163,6 +163,10 @@ class Field(Source):
         except (NaiadError, OSError) as error:
             return html.block(repr(self), html.text(error))
 
+    def shown(self) -> str:
+        """Return the content as a few words, for a listing of fields."""
+        return ""
+
     def drawn(self) -> list[str]:
         """Return the content as HTML for a notebook."""
         return []

@@ -6,15 +6,20 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from naiad import progress
+from naiad import html, progress
 from naiad.errors import FieldConflict, FileWarning, InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
 from naiad.files.names import safe_join, safe_name
 from naiad.ops import Assign
-from naiad.refs import FileRef, incoming
+from naiad.refs import FileRef, incoming, size_text
 from naiad.storage.base import Change, Report, RunReader
 from naiad.typing import ProgressBarType
+
+IMAGES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff")
+"""Extensions of files that a notebook shows as pictures."""
+MOST_DRAWN = 32 * 1024 * 1024
+"""Bytes of an image from which a small picture is made."""
 
 
 class StoredFile(FileValue):
@@ -101,6 +106,17 @@ class File(Field):
     def fetch_content(self) -> bytes:
         """Return the bytes."""
         return StoredFile(self.session.reader, self._file()).content
+
+    def shown(self) -> str:
+        """Return extension and size."""
+        return self._file().summary()
+
+    def drawn(self) -> list[str]:
+        """Return a small picture of an image, and its size."""
+        file = self._file()
+        is_image = file.extension.lower() in IMAGES and file.size <= MOST_DRAWN
+        pictures = [html.image(self.session.reader.read_file(file))] if is_image else []
+        return [*pictures, html.grid((), [("extension", file.extension), ("size", size_text(file.size))])]
 
     @classmethod
     def summary(cls, stored: str) -> str:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from naiad import progress
+from naiad import html, progress
 from naiad.disk import nothing
 from naiad.errors import EmptySeries, NaiadTypeError, shown
 from naiad.fields.base import current
-from naiad.fields.file import StoredFile, kept, save, take
+from naiad.fields.file import IMAGES, MOST_DRAWN, StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
 from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change, Report
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 FOLDER = "neptune"
 """Where downloads go that name no folder, as Neptune's client has it."""
+
+
+MOST_SHOWN, MOST_PICTURES = 20, 4
+"""Files, and pictures, that a notebook shows of a series."""
 
 
 class FileSeries(Series):
@@ -112,6 +116,18 @@ class FileSeries(Series):
             raise self._empty()
         index = self.session.reader.count(self.path) - 1
         self._save(index, kept(last.value), self._folder(destination), nothing)
+
+    def drawn(self) -> list[str]:
+        """Return small pictures of the last images, and a line for each of the last files."""
+        steps, files, _times = self._entries()
+        last = list(zip(steps, files, strict=True))[-MOST_SHOWN:]
+        pictures = [
+            html.image(self.session.reader.read_file(file))
+            for _step, file in last[-MOST_PICTURES:]
+            if file.extension.lower() in IMAGES and file.size <= MOST_DRAWN
+        ]
+        rows = [(step, file.name or "", file.summary()) for step, file in last]
+        return [html.text(f"{len(files):,} files"), *pictures, html.grid(("step", "name", "content"), rows)]
 
     @classmethod
     def summary(cls, stored: str) -> str:

@@ -12,7 +12,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import BinaryIO
 
-from naiad import progress
+from naiad import html, progress
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept, place_for
@@ -21,7 +21,7 @@ from naiad.files.globs import expand
 from naiad.files.names import normal
 from naiad.files.tracked import shown_seconds
 from naiad.ops import Members
-from naiad.refs import FileRef, incoming
+from naiad.refs import FileRef, files_text, incoming, size_text
 from naiad.storage.base import Change
 from naiad.types import FileSet as FileSetValue
 from naiad.typing import ProgressBarType
@@ -128,6 +128,16 @@ class FileSet(Field):
         with progress.showing(progress_bar, f"Downloading {self.path}", sum(one.size for one in members)) as report:
             write_zip(members, target, report)
         return target
+
+    def shown(self) -> str:
+        """Return how many files there are, and their size."""
+        files = self._files().values()
+        return files_text(len(files), sum(file.size for file in files))
+
+    def drawn(self) -> list[str]:
+        """Return the names and sizes of the files."""
+        rows = [(name, size_text(file.size)) for name, file in sorted(self._files().items())]
+        return [html.text(self.shown()), html.grid(("path", "size"), rows)]
 
     def content(self) -> FileSetValue:
         """Return all files, for a copy of the set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad import scalars
+from naiad import html, scalars
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field
 from naiad.ops import Tags
@@ -42,6 +42,14 @@ class StringSet(Field):
             return set(self.session.reader.tags(self.path))
         except FieldConflict:
             return self.session.replacement(self).fetch()  # type: ignore[no-any-return]  # whatever that one returns
+
+    def shown(self) -> str:
+        """Return the tags in order."""
+        return ", ".join(sorted(self.fetch()))
+
+    def drawn(self) -> list[str]:
+        """Return the tags."""
+        return [html.text(self.shown())]
 
     def content(self) -> StringSetValue:
         """Return the tags, for a copy of them."""

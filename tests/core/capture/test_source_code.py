@@ -219,15 +219,14 @@ def test_arguments_of_the_wrong_type_are_refused(wrong: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_in_a_notebook_captures_are_off_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_notebook_captures_are_off_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     monkeypatch.delenv("NAIAD_CAPTURES")
     # IPython is not among the packages of the tests; all that is asked of it is whether it runs
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
     naiad.errors.forget_warnings()
-    with pytest.warns(naiad.errors.NaiadWarning, match="capture_stdout=True, capture_stderr=True"):
-        run = naiad.init_run(git_ref=GitRef.DISABLED, monitoring_namespace="m")
+    run = naiad.init_run(git_ref=GitRef.DISABLED, monitoring_namespace="m")
     run.stop()
 
     assert run.exists("m/hostname")

@@ -29,6 +29,23 @@ def test_help_names_every_command(cli: Cli) -> None:
     assert all(f"\n  {name} " in text for name in COMMANDS)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_has_an_example(cli: Cli, command: str) -> None:
+    text = cli(command, "--help").stdout
+
+    assert "Example" in text
+    assert f"naiad {command}" in text.partition("Example")[2]
+
+
+def test_store_works_anywhere_in_the_line(cli: Cli, digits: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_STORE", str(store / "none"))
+    place = ["--store", str(store)]
+
+    for line in ([*place, "ls"], ["ls", *place], ["ls", "-n", "1", f"--store={store}"], ["show", digits, *place]):
+        assert digits in cli(*line).stdout
+    assert 0 == cli("artifact", "diff", *place, "--help").exit_code
+
+
 @pytest.mark.parametrize("arguments", [["lss"], ["ls", "--nothing"], ["show"], ["plot", "DIGITS-1"]], ids=" ".join)
 def test_usage_errors_exit_with_2(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)
