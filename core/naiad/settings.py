@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from naiad.errors import InvalidArgument
 
 MiB = 1024 * 1024
+MOST_WAITING = 524_288
 
 
 def setting(name: str, default: str | None = None) -> str | None:
@@ -49,12 +50,24 @@ class Tuning:
     """Fixed size of a points segment; 0 lets it grow from 64 KiB to 16 MiB with the rate of points."""
     fold_records: int = 262_144
     """Points that wait in the journal before they are folded into the index; reading never waits for it."""
-    small_run_records: int = 4_096
-    """A stopped run with fewer unfolded points keeps its journal as its only file: no database is made for it."""
+    small_run_records: int = 131_072
+    """A stopped run that has no database and fewer points than this keeps its journal: none is made for it.
+
+    Making one costs a quarter of a second, nearly all of it fixed: numpy and SQLAlchemy are imported. The journal takes
+    32 bytes a point, at most 4 MiB, and is read as fast.
+    """
     sync_seconds: float = 1.0
     """Longest time between a write and its `fdatasync`: what a power cut can take."""
     memory_bytes: int = 64 * MiB
     """What is kept in memory while the disk refuses writes; beyond it the oldest points are dropped and counted."""
+
+    @property
+    def most_waiting(self) -> int:
+        """Points that may wait for a fold.
+
+        Beyond them appending is slowed down to the pace of folding.
+        """
+        return max(MOST_WAITING, 2 * self.fold_records)
 
     @classmethod
     def from_environment(cls) -> Tuning:

@@ -17,6 +17,7 @@ from figures import Figure, print_table
 
 NAMES = (
     "append",
+    "load",
     "fold",
     "read",
     "small_runs",

@@ -308,7 +308,8 @@ def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_do
 
 
 FOLDS_AS_DEAD = """
-from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.journal.files import Source
 from naiad.storage.local.store import Store
 from naiad.storage.local.journal.files import list_journal
 folder = Store.locate().find_directory("WHO-1")

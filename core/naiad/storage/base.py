@@ -45,13 +45,17 @@ RECORD = 32
 FLOAT_STEP = 1 << 31
 """Set in the number when the step is a float64; else it is an int64."""
 
-pack_int = struct.Struct("@qddII").pack_into
+RECORD_FORM = "qddII"
+"""Step, value, time, number of the series and commit word, for `struct`."""
+pack_int = struct.Struct(f"@{RECORD_FORM}").pack_into
 pack_float = struct.Struct("@dddII").pack_into
 
 Page = mmap.mmap | bytearray
 
 Slot = tuple[Callable[[], int], Page]
 """`(reserve, page)`: `reserve()` returns the byte offset of a record that no other caller gets.
+
+`reserve` is the `__next__` of an iterator written in C, of which a caller may take several offsets at once.
 
 The offset is also the record's commit word, which is packed last: a record without it does not exist.
 """

@@ -22,10 +22,10 @@ from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.storage.base import pack_int
 from naiad.storage.local.index import parts
 from naiad.storage.local.index.codec import POINTS_LIMIT
-from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW
-from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.storage.local.journal.files import JournalFile, Source, list_journal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.writer import Writer

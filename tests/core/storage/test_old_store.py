@@ -13,9 +13,9 @@ import pytest
 
 from naiad.ops import Assign, Define, Delete, Op, Open, Tags, encode_ops
 from naiad.storage.local.index.compact import compact
-from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.integrity.verify import verify
-from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.journal.frames import encode_frame, file_header
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader

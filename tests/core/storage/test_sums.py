@@ -39,13 +39,12 @@ import os, sys, naiad
 from naiad.storage.local import maintenance
 from naiad.storage.local.index import compact
 from naiad.storage.local.integrity import seal
-from naiad.storage.sql import database
 quiet = dict(capture_stdout=False, capture_stderr=False, capture_hardware_metrics=False, source_files=[], git_ref=False)
 run = naiad.init_run(store=sys.argv[1], project="sums", **quiet)
 for i in range(5000):
     run["a"].append(i / 3, step=i)
 moments = {"seal": (maintenance, "write_seal"), "compaction": (compact, "compact_if_worth_it"),
-    "sums": (seal, "_remove_sums"), "single file": (database, "make_single_file"),
+    "sums": (seal, "_remove_sums"), "single file": (compact, "make_single_file"),
     "close": (naiad.storage.local.writer.Journal, "close"), "begin": (naiad.storage.local.writer.Writer, "_end")}
 place, name = moments[sys.argv[2]]
 setattr(place, name, lambda *_: os.kill(os.getpid(), 9))

@@ -8,6 +8,7 @@ the present bytes are folded: the file stays, and the index has how far it was r
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,13 +18,14 @@ from naiad import clock
 from naiad.errors import DamagedData, DamageWarning
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
-from naiad.storage.base import Shadowed
+from naiad.storage.base import RECORD, Shadowed
+from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost, can_start
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
-from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.storage.local.journal.files import JournalFile, Source, list_journal
 from naiad.storage.local.journal.journal import Journal
 from naiad.storage.local.journal.leases import SUFFIX, TAKEN, Liveness, may_be_written, read_leases, read_taken
 from naiad.storage.local.journal.op_log import OpsFile, reserve_names
@@ -33,7 +35,7 @@ from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
 
 if TYPE_CHECKING:
-    from naiad.storage.local.index.fold import Fold, Source
+    from naiad.storage.local.index.fold import Fold
 
 Action = Callable[[], object]
 OPS_BYTES = 4 * 1024 * 1024
@@ -44,6 +46,13 @@ MOST_OPS_BYTES = 64 * 1024 * 1024
 """Ops that wait no longer, though a fold has just ended."""
 PIECE_BYTES = 16 * 1024 * 1024
 """Ops that one transaction takes: what a fold needs of memory does not depend on how much has gathered."""
+PIECE_POINTS_BYTES = 8 * 1024 * 1024
+"""The same for segments, which are taken whole."""
+LARGE_POINTS = 65_536
+LARGE_OPS_BYTES = 1024 * 1024
+"""What makes a fold so large that it is better done beside the program than in a thread of it."""
+IDLE_SECONDS = 30.0
+"""After that the process that folds may end, so that a program that logs little has its memory for itself."""
 REST = 4
 """How many times as long as a fold took the next one waits for ops: it takes the interpreter from who prints."""
 MOST_RECORDS = 1_000_000
@@ -57,6 +66,8 @@ class Maintenance:
         self._folder = folder
         self._tuning = tuning
         self._index: Fold | None = None
+        self._process: FoldProcess | None = None
+        self._has_no_process = False  # it could not be started, or was lost
         self._rests_until = -math.inf
         self.folds = 0
 
@@ -68,17 +79,30 @@ class Maintenance:
         is_rested = clock.monotonic() >= self._rests_until or pending >= max(most_ops, MOST_OPS_BYTES)
         return journal.point_log.pending() >= wanted or (pending >= most_ops and is_rested)
 
-    def fold(self, journal: Journal | None) -> None:
-        """Fold this process's journal and those of the dead.
+    def prepare(self, journal: Journal) -> None:
+        """Start the fold process ahead of a large fold; end one without work."""
+        if self._process is None:
+            if not self._has_no_process and journal.point_log.pending() >= self._tuning.fold_records // 2:
+                self._begin_process(journal)
+        elif clock.monotonic() - self._process.used_at > IDLE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """Let the process that folds end."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def fold(self, journal: Journal | None, until: float = math.inf, between: Action = lambda: None) -> None:
+        """Fold this process's journal and those of the dead, in pieces.
+
+        `between` is called after each.
 
         Raises:
-            OSError: the disk or the index reports an error; nothing was changed.
+            OSError: the disk or the index reports an error, or it takes too long; pieces that are folded stay so.
         """
-        with holding_forks():
-            from naiad.storage.local.index.fold import Fold, Source
-
-        if self._index is None:
-            self._index = Fold(self._folder)
+        if journal is not None:
+            self._begin_process(journal)
         files = list_journal(self._folder.journal)  # before the leases: a writer takes its lease before its first file
         me = "" if journal is None else journal.directory.writer
         leases, free = self._standing(files, me)
@@ -91,18 +115,76 @@ class Maintenance:
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]
         began = clock.monotonic()
-        for piece in _pieces(mine + dead + others, self._index.positions):
+        held: set[str] = set()
+        notes = {me}
+        for piece in _pieces(mine + dead + others, self._positions):
+            wanted = [source for source in piece if source.file.suffix == "ops" or source.file.writer not in held]
             with self._noting(journal) as noting:
-                done = self._index.fold(piece)
-                head = self._index.head
-                noting.note_index(head.folds, head.points, head.fields)
+                done = self._folded(wanted, me, until)
+                noting.note_index(*self._folding.counts)
+                notes.add(noting.writer)
             self.folds += 1
+            held.update(_held(wanted, self._positions))
             self._clear(journal, done)
+            between()
         self._rests_until = clock.monotonic() + REST * (clock.monotonic() - began)
         self._remove_dead_leases({me})
         if dead:
             alive = {writer for writer, each in leases.items() if not each.is_dead}
-            self._drop_sums(alive | {me, noting.writer})
+            self._drop_sums(alive | notes)
+
+    @property
+    def _folding(self) -> Fold | FoldProcess:
+        """The fold in use: the process, or one in this thread."""
+        if self._process is not None:
+            return self._process
+        with holding_forks():
+            from naiad.storage.local.index.fold import Fold
+
+        if self._index is None:
+            self._index = Fold(self._folder)
+        return self._index
+
+    @property
+    def _positions(self) -> dict[str, tuple[int, bool]]:
+        found = self._process or self._index
+        return {} if found is None else found.positions
+
+    def _folded(self, sources: list[Source[JournalFile]], me: str, until: float) -> list[JournalFile]:
+        """Fold one piece; by this thread where the process is lost."""
+        if clock.monotonic() > until:
+            raise TimeoutError(errno.ETIMEDOUT, "there was no time to fold all of its journal")
+        if self._process is not None:
+            try:
+                return self._process.fold(sources, me, until)
+            except FoldProcessLost:
+                self._lose_process()
+        found = self._folding
+        assert not isinstance(found, FoldProcess)
+        return found.fold(sources)
+
+    def _begin_process(self, journal: Journal) -> None:
+        """Start the process if much waits, unless that has failed before."""
+        is_large = journal.point_log.pending() >= LARGE_POINTS or journal.op_log.pending() >= LARGE_OPS_BYTES
+        if self._process is not None or self._has_no_process or not is_large:
+            return
+        if not can_start():
+            self._has_no_process = True
+            return
+        try:
+            self._process = FoldProcess(self._folder)
+        except OSError:
+            self._has_no_process = True
+
+    def _lose_process(self) -> None:
+        """Fold in this thread from now on."""
+        self._has_no_process = True
+        lost, self._process = self._process, None
+        found = self._folding
+        if lost is not None:
+            found.positions = lost.positions
+            found.finished |= lost.finished
+            lost.close()
 
     def may_fold(self) -> bool:
         """Whether SQLite's locks hold between this process and every other one that may fold this run now.
@@ -119,12 +201,10 @@ class Maintenance:
         """
         if not self._folder.index.exists():
             return {}
-        with holding_forks():
-            from naiad.storage.local.index.fold import Fold
-
-        if self._index is None:
-            self._index = Fold(self._folder)
-        return self._index.known_positions()
+        self._lose_process()
+        found = self._folding
+        assert not isinstance(found, FoldProcess)
+        return found.known_positions()
 
     def _standing(self, files: list[JournalFile], me: str) -> tuple[dict[str, Liveness], set[str]]:
         """Return the other writers without an end, and the dead ones."""
@@ -151,7 +231,8 @@ class Maintenance:
 
     def shadowed(self, writer: str) -> list[Shadowed]:
         """Return the fields of this writer that are hidden, as far as they are folded."""
-        return [] if self._index is None else self._index.shadowed(writer)
+        found = self._process or self._index
+        return [] if found is None else found.shadowed(writer)
 
     def finish(self, journal: Journal | None, until: float, let_go: Action = lambda: None) -> None:
         """Fold the journal and seal the run, unless another process still writes it.
@@ -173,7 +254,7 @@ class Maintenance:
         if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
         if self._folder.index.exists() or not self._is_small():
-            self.fold(journal)
+            self.fold(journal, until)
             self._close_index(until)
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
@@ -183,7 +264,8 @@ class Maintenance:
 
     def _refuse_damage(self) -> None:
         """Raise if the sums of a writer show damage, which a seal would hide."""
-        positions = {} if self._index is None else self._index.positions
+        positions = self._positions
+        self.close()
         damage = read_coverage(self._folder).first_damage(self._folder, positions)
         if damage is not None:
             raise DamagedData(
@@ -193,12 +275,17 @@ class Maintenance:
             )  # fmt: skip
 
     def _close_index(self, until: float) -> None:
+        if self._process is not None:
+            try:
+                self._process.finish(until)
+            except FoldProcessLost:
+                self._lose_process()
+            else:
+                return
         with holding_forks():
-            from naiad.storage.local.index.compact import compact_if_worth_it
-            from naiad.storage.sql.database import make_single_file
+            from naiad.storage.local.index.compact import finish_index
 
-        compact_if_worth_it(self._folder)
-        make_single_file(self._folder.index, max(0.1, until - clock.monotonic()))
+        finish_index(self._folder, max(0.1, until - clock.monotonic()))
 
     def _is_small(self) -> bool:
         sizes = {"seg": 0, "ops": 0}
@@ -208,17 +295,17 @@ class Maintenance:
 
     def _clear(self, journal: Journal | None, done: Iterable[JournalFile]) -> None:
         """Remove the files that are folded completely, and note the positions of the others."""
-        assert self._index is not None
+        found = self._folding
         own: dict[str, Segment | OpsFile] = {}
         if journal is not None:
             own.update((file.name, file) for file in journal.op_log.files)
             own.update((segment.name, segment) for segment in journal.point_log.segments)
-        for name, (upto, _is_done) in self._index.positions.items():
+        for name, (upto, _is_done) in found.positions.items():
             if name in own:
                 own[name].folded = upto
         for file in done:
             if journal is not None and file.name in own:
-                if file.name in self._index.finished:
+                if file.name in found.finished:
                     journal.forget(own[file.name])
                 else:
                     journal.is_displaced = True
@@ -239,9 +326,8 @@ class Maintenance:
 
     def _drop_sums(self, alive: set[str]) -> None:
         """Remove the sums of dead writers whose data is all in the index."""
-        assert self._index is not None
         coverage = read_coverage(self._folder)
-        positions = self._index.positions
+        positions = self._positions
         open_ones = {name.partition(".")[0] for name in coverage.files if not positions.get(name, (0, False))[1]}
         for writer in coverage.writers - open_ones - alive:
             (self._folder.journal / (writer + SUMS)).unlink(missing_ok=True)
@@ -250,23 +336,51 @@ class Maintenance:
 def _pieces(
     sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]]
 ) -> Iterator[list[Source[JournalFile]]]:
-    """Parts of the files to fold: ops files first, and points last, when all ops that define their numbers are read.
+    """Parts of the files to fold: ops files first, then points, with all ops that define them.
 
     The parts in which files are folded make no difference to readers.
     """
-    piece: list[Source[JournalFile]] = []
+    ops = [source for source in sources if source.file.suffix == "ops"]
+    segments = [source for source in sources if source.file.suffix != "ops"]
+    *early, last = _sized(ops, positions, PIECE_BYTES) or [[]]
+    yield from early
+    for part in _sized(sorted(segments, key=lambda source: source.file), positions, PIECE_POINTS_BYTES) or [[]]:
+        yield last + part
+        last = ops  # in which meanwhile more may say what the next points mean
+
+
+def _sized(
+    sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]], most: int
+) -> list[list[Source[JournalFile]]]:
+    """Cut them into parts of one file, or so many new bytes."""
+    parts: list[list[Source[JournalFile]]] = []
     size = 0
-    for source in (source for source in sources if source.file.suffix == "ops"):
-        try:
-            new = source.file.path.stat().st_size - positions.get(source.file.name, (0, False))[0]
-        except FileNotFoundError:  # another process has folded it
-            new = 0
-        if piece and size + new > PIECE_BYTES:
-            yield piece
-            piece, size = [], 0
-        piece.append(source)
+    for source in sources:
+        new = _size(source) - positions.get(source.file.name, (0, False))[0]
+        if not parts or size + new > most:
+            parts.append([])
+            size = 0
+        parts[-1].append(source)
         size += new
-    yield piece + [source for source in sources if source.file.suffix != "ops"]
+    return parts
+
+
+def _size(source: Source[JournalFile]) -> int:
+    try:
+        return source.file.path.stat().st_size
+    except FileNotFoundError:  # another process has folded it
+        return 0
+
+
+def _held(sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int, bool]]) -> Iterator[str]:
+    """Yield the writers with a segment that was folded up to a hole.
+
+    A record that comes late must not be overtaken.
+    """
+    for source in sources:
+        upto, is_done = positions.get(source.file.name, (0, False))
+        if source.file.suffix != "ops" and not is_done and upto + RECORD <= _size(source):
+            yield source.file.writer
 
 
 def _projection(folder: RunDirectory) -> Projection:

@@ -403,19 +403,29 @@ class Writer:
         if not self._covering.is_running():  # of a run that is over at once there is nothing to cover
             self._cover()
             self._covering.start()
-        self.journal.point_log.prepare_spare()
+        self._tend()
         is_time = self._rounds.is_time
         if self.journal.directory.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
             self._intake.settle(())
-        if is_time("sync", self._tuning.sync_seconds):
-            self._try("synced", self._sync)
-        if self._lease is not None and is_time("beat", HEARTBEAT_SECONDS):
-            self._try("touched", self._lease.beat)
+        self._keeper.prepare(self.journal)
         # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
         is_whole = not self.journal.directory.is_troubled and not self.journal.is_displaced
         is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
-        if is_due and self._keeper.may_fold() and not self._try("folded", self._fold):
-            self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
+        if is_due and self._keeper.may_fold():
+            self.journal.point_log.brake(self._tuning.most_waiting)
+            if self._try("folded", self._fold):
+                self._rounds.wake()  # more may have gathered meanwhile
+            else:
+                self.journal.point_log.brake(math.inf)
+                self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
+
+    def _tend(self) -> None:
+        """Do all that cannot wait for a long fold: a spare segment, a sync, a sign of life."""
+        self.journal.point_log.prepare_spare()
+        if self._rounds.is_time("sync", self._tuning.sync_seconds):
+            self._try("synced", self._sync)
+        if self._lease is not None and self._rounds.is_time("beat", HEARTBEAT_SECONDS):
+            self._try("touched", self._lease.beat)
 
     def _leave(self, is_late: bool) -> None:
         """At the end of the thread: if `stop` could not wait for that, finish in its place."""
@@ -425,10 +435,14 @@ class Writer:
             self._give_back()
 
     def _fold(self) -> None:
-        self._keeper.fold(self.journal)
+        self._keeper.fold(self.journal, between=self._between_pieces)
         for each in self._keeper.shadowed(self.journal.directory.writer):
             with contextlib.suppress(FieldWarning):  # where warnings are errors, they still must not end this thread
                 self.warn_of(each)
+
+    def _between_pieces(self) -> None:
+        self.journal.point_log.brake(self._tuning.most_waiting)
+        self._tend()
 
     def _sync(self) -> None:
         self._look_for_lease()

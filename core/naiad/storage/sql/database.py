@@ -26,6 +26,8 @@ from naiad.forks import holding_forks
 
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
+MOST_UNUSED = 16
+"""An index of which more than a sixteenth is unused is copied when its run ends, which makes it smaller."""
 
 
 def open_for_writing(path: Path) -> Engine:
@@ -186,12 +188,15 @@ def open_in_memory(begin_with: Path | None = None) -> Engine:
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     """Leave WAL mode, so that a finished index is one file that read-only media can hold.
 
-    SQLite does not do that while a reader has the file open. So a copy without WAL takes its place; it is also as small
-    as it can be. Who still reads the old file ends with it in peace.
+    SQLite does not do that while a reader has the file open. Then a copy without WAL takes its place, and readers of
+    the old file end with it in peace. A copy is also made of a file with much unused room.
 
     Raises:
         StorageError: the disk reports an error, or another process read all the time; the index is as it was.
     """
+    with holding_forks():
+        if _leave_log(path):
+            return
     copy = path.with_name(f".{path.name}.new")
     copy.unlink(missing_ok=True)
     with holding_forks():
@@ -201,6 +206,24 @@ def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     copy.replace(path)
     for log in ("-wal", "-shm"):
         path.with_name(path.name + log).unlink(missing_ok=True)
+
+
+def _leave_log(path: Path) -> bool:
+    """Write the log into the file; False if it is in use, or a copy would be smaller."""
+    connection = _connect(str(path))
+    try:
+        connection.execute("PRAGMA busy_timeout=0")
+        synchronous(connection)
+        pages, unused = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count")
+        )
+        if unused * MOST_UNUSED > pages:
+            return False
+        return bool(connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == "delete")
+    except sqlite3.Error:  # locked, or a failure that making a copy will meet again, and say
+        return False
+    finally:
+        connection.close()
 
 
 def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:

@@ -30,6 +30,17 @@ MOST_POINTS = 4_000_000
 """Beyond this a run is not compacted when it stops: stopping has to end within seconds."""
 
 
+def finish_index(folder: RunDirectory, seconds: float) -> None:
+    """Bring an index into its final form: few rows, one file.
+
+    Raises:
+        StorageError: the disk reports an error, or another process read all the time; the run is as it was.
+        DamagedData: so is a run with damage.
+    """
+    compact_if_worth_it(folder)
+    make_single_file(folder.index, seconds)
+
+
 def compact_if_worth_it(folder: RunDirectory) -> bool:
     """Compact a run that lies in more than twice the rows it needs; whether that was so.
 

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,26 +39,17 @@ from naiad.storage.local.index.rows import Changes, Head
 from naiad.storage.local.index.series import facts_of, left_points, left_texts
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import FileCover, JournalSource, read_ops
+from naiad.storage.local.journal.files import File, FileCover, Source, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.journal.records import Records, read_records
+from naiad.storage.local.journal.records import RECORD_TYPE, Records, read_records
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.database import open_for_writing
 
+MOST_NARROW = 65_535
+"""Up to here numpy sorts numbers by their digits, several times as fast as by comparing them."""
 Flags = npt.NDArray[np.bool_]
 Covers = dict[str, FileCover]
-
-
-File = TypeVar("File", bound=JournalSource)
-
-
-@dataclass(frozen=True)
-class Source(Generic[File]):
-    """A journal file to fold, wherever its bytes lie; `is_final` when no process will ever write to it again."""
-
-    file: File
-    is_final: bool
 
 
 class Fold:
@@ -107,6 +98,11 @@ class Fold:
         self.positions = {**positions, **changes.positions}
         self.finished.update(name for name, (_upto, is_done) in changes.positions.items() if is_done)
         return done
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Folds, points and fields of the index after the last fold."""
+        return self.head.folds, self.head.points, self.head.fields
 
     def shadowed(self, writer: str) -> list[Shadowed]:
         """The fields with something of this writer in them that are kept but not shown, after a fold."""
@@ -266,7 +262,8 @@ def fold_points(projection: Projection, head: Head, records: list[tuple[str, Rec
     for writer, part in pieces.items():
         states: dict[int, FieldState] = {}
         fields, is_float, raw = _by_field(projection, head, writer, _joined(part), states, changes)
-        order = np.argsort(fields, kind="stable")
+        narrow = fields.astype(np.uint16) if len(fields) and fields.max() <= MOST_NARROW else fields
+        order = np.argsort(narrow, kind="stable")
         order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
         if len(order):
             for rows, points in _with_true_steps(fields[order], is_float[order], raw.take(order)):
@@ -307,7 +304,12 @@ def _by_field(
 
 
 def _joined(pieces: list[Records]) -> Records:
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    if len(pieces) == 1:
+        return pieces[0]
+    whole: Records = np.concatenate(
+        [piece.view(f"V{RECORD}") for piece in pieces]
+    )  # by fields it takes ten times as long
+    return whole.view(RECORD_TYPE)
 
 
 def _give_id(state: FieldState, head: Head, changes: Changes) -> None:

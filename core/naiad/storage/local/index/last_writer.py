@@ -22,13 +22,14 @@ class LastWriterSet(Generic[Name]):
     `is_tree`: names are paths, and removing one removes all below it.
     """
 
-    __slots__ = ("cleared", "is_tree", "present", "removed")
+    __slots__ = ("_folders", "cleared", "is_tree", "present", "removed")
 
     def __init__(self, *, is_tree: bool) -> None:
         self.is_tree = is_tree
         self.present: dict[Name, tuple[float, str, str]] = {}  # time, writer, content
         self.removed: dict[Name, Key] = {}
         self.cleared = NEVER
+        self._folders: set[Any] | None = None
 
     def add(self, name: Name, content: str, key: Key) -> None:
         """Add a name, unless a later op has removed it or given it other content."""
@@ -37,6 +38,8 @@ class LastWriterSet(Generic[Name]):
         known = self.present.get(name)
         if known is None or known[:2] <= key:
             self.present[name] = (*key, content)
+            if self._folders is not None:
+                self._folders.update(place for place in self._places(name) if place != name)
             if not self.is_tree:
                 self.removed.pop(name, None)
 
@@ -69,7 +72,13 @@ class LastWriterSet(Generic[Name]):
 
     def _at_or_below(self, name: Name) -> list[Name]:
         found: list[Name] = [name] if name in self.present else []
-        if self.is_tree:
+        if self.is_tree and name in self._known_folders():
             below: Any = f"{name!s}/"
             found += [each for each in self.present if each.startswith(below)]
         return found
+
+    def _known_folders(self) -> set[Any]:
+        """Return the folders that names are or were in; most names that are removed are none."""
+        if self._folders is None:
+            self._folders = {place for name in self.present for place in self._places(name) if place != name}
+        return self._folders

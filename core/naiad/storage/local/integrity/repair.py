@@ -30,7 +30,7 @@ from naiad.settings import Tuning
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.fold import Fold, Source
+from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import position_row
@@ -40,7 +40,7 @@ from naiad.storage.local.integrity.seal import BASE, Seal, damaged_blocks, read_
 from naiad.storage.local.integrity.verify import Findings, examine
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, tail_gap
+from naiad.storage.local.journal.files import FileCover, JournalFile, Source, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, Frame, encode_frame, file_header, read_frames
 from naiad.storage.local.journal.leases import SUFFIX as LEASE
 from naiad.storage.local.journal.leases import TAKEN, read_taken

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import struct
 import zlib
 from collections import Counter
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ FORMAT = 1
 BASE = ".seal"
 """Ends the name of a seal that was valid until a writer came back; it lies beside that writer's sums."""
 READ = 256 * BLOCK
-_numbers = struct.Struct("<24xII")
+WORDS, NUMBER_AT, COMMIT_AT = RECORD // 4, 6, 7
+"""A record as numbers of four bytes: how many there are, and the places of its field number and its commit word."""
 
 
 @dataclass(frozen=True)
@@ -213,14 +213,17 @@ def _measure(path: Path, *, is_synced: bool = True) -> tuple[int, list[int]]:
 
 
 def _count_records(path: Path) -> dict[str, int]:
-    """Records of a segment by field number. Without numpy, which a short run never loads; long ones are folded."""
+    """Count the records of a segment by field number, without numpy, which a short run never loads."""
     content = path.read_bytes()
-    counts: Counter[int] = Counter()
     end = len(content) - len(content[SEGMENT_HEADER:]) % RECORD
-    found = _numbers.iter_unpack(content[SEGMENT_HEADER:end])
-    for at, (number, commit) in zip(range(SEGMENT_HEADER, end, RECORD), found, strict=True):
-        if commit == at:
-            counts[number & ~FLOAT_STEP] += 1
+    with memoryview(content) as whole, whole[SEGMENT_HEADER:end] as records, records.cast("I") as words:
+        numbers, commits = words[NUMBER_AT::WORDS].tolist(), words[COMMIT_AT::WORDS].tolist()
+    offsets = range(SEGMENT_HEADER, end, RECORD)
+    if commits != [*offsets]:
+        numbers = [number for number, commit, at in zip(numbers, commits, offsets, strict=True) if commit == at]
+    counts: Counter[int] = Counter()
+    for number, count in Counter(numbers).items():
+        counts[number & ~FLOAT_STEP] += count
     return {str(number): count for number, count in counts.items()}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Generic, Protocol, TypeVar
 
 from naiad.errors import NewerFormat
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
@@ -79,6 +79,17 @@ class JournalSource(Protocol):
     @property
     def open(self) -> Callable[[], BinaryIO]:
         """Called to open its bytes for reading; FileNotFoundError: it was folded and removed."""
+
+
+File = TypeVar("File", bound=JournalSource)
+
+
+@dataclass(frozen=True)
+class Source(Generic[File]):
+    """A journal file to fold, wherever its bytes lie; `is_final` when no process will ever write to it again."""
+
+    file: File
+    is_final: bool
 
 
 @dataclass(frozen=True, order=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -24,7 +25,13 @@ from naiad.storage.local.journal.segment import Segment, commit_of, put_record, 
 
 FIRST_SEGMENT = 64 * 1024
 SEGMENT = 1024 * 1024
-LARGEST_SEGMENT = 16 * 1024 * 1024
+LARGEST_SEGMENT = 4 * 1024 * 1024
+"""Small enough that a few of them hold what waits for a busy fold, and that one more costs an append little."""
+WINDOW = 16_384
+"""Records that are handed out at once: so often it is noticed that too many points wait for the fold."""
+BRAKED_WINDOW = 64
+BRAKE_SECONDS = 40e-6
+"""Longest wait of an append for the fold; at full brake one in 64 waits, and fewer appends in between if need be."""
 FAST_ROTATION_SECONDS = 0.25
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _numbers = struct.Struct("<24xI4x")
@@ -50,6 +57,9 @@ class PointLog:
         self._size = FIRST_SEGMENT
         self._rotated_at = 0.0
         self._spare: Segment | None = None
+        self._most = math.inf  # points that may wait before appending is slowed down
+        self._taken = 0  # by windows that were opened so far
+        self._folded = 0
 
     def append(
         self, number: int, values: Sequence[float], steps: Sequence[int | float], times: Sequence[float]
@@ -80,6 +90,15 @@ class PointLog:
             for segment in self.segments:
                 if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
                     segment.rest()
+
+    def brake(self, most: float) -> None:
+        """Slow appending down while more points than this wait.
+
+        Else a fold that makes progress could never catch up. Called by the background thread, with infinity where no
+        fold takes them, since waiting would be in vain then.
+        """
+        self._folded = self._taken - self.pending()
+        self._most = most
 
     def pending(self) -> int:
         """Points not yet handed to the index."""
@@ -200,6 +219,7 @@ class PointLog:
             self._spare.close()  # only the child's copy of the descriptor
         self.segments, self._spare = [], None
         self.dropped = self._number = 0
+        self._most = math.inf
 
     def _pack(self, number: int, value: float, step: int | float, time: float) -> Slot | None:
         """Add one point; the slot that had no room for it, if so."""
@@ -223,9 +243,29 @@ class PointLog:
             self._admit()
             if self.slot is not full:
                 return  # another thread was faster
-            self._install(self._replacement())
-        if len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
+            excess = self._taken - self._folded - self._most
+            is_rotating = not self._open_window(full, excess)
+            if is_rotating:
+                self._install(self._replacement())
+        if excess > 0:
+            _wait(min(BRAKE_SECONDS, BRAKE_SECONDS * 4 * excess / self._most))
+        if is_rotating and len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
             self._directory.on_rotation()
+
+    def _open_window(self, full: Slot, excess: float) -> bool:
+        """Go on in the active segment; False if it is full or closed.
+
+        The more waits, the fewer records are handed out at once.
+        """
+        active = self.segments[-1] if self.segments else None
+        if active is None or active.slot is not full:
+            return False
+        records = WINDOW if excess <= 0 else max(4, BRAKED_WINDOW >> int(4 * excess / self._most))
+        if not active.allot(records):
+            return False
+        self._taken += records
+        self.slot = active.slot
+        return True
 
     def _write(self, slot: Slot, data: bytes) -> Slot | None:
         """Add a record by `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
@@ -252,6 +292,9 @@ class PointLog:
         self._rotated_at = now
         self._directory.has_new_files = True
         self.segments.append(segment)
+        if self._is_mapped:
+            segment.allot(WINDOW)
+            self._taken += WINDOW
         if not self._is_closed:  # a late sync may still replace a segment whose file is doubtful
             self.slot = segment.slot
 
@@ -338,6 +381,13 @@ def record(number: int, value: float, step: int | float, time: float, at: int = 
     else:
         pack_float(page, 0, step, value, time, number | FLOAT_STEP, at)
     return bytes(page)
+
+
+def _wait(seconds: float) -> None:
+    """Give way to others for so long, without sleeping, which takes longer."""
+    until = clock.monotonic() + seconds
+    while clock.monotonic() < until:
+        clock.sleep(0)
 
 
 def _has_room(page: Page, at: int) -> bool:

@@ -69,7 +69,7 @@ def read_records(
         is_there &= are_points
     holes = np.flatnonzero(~is_there)
     contiguous = int(holes[0]) if len(holes) else len(records)
-    return records[is_there], start + contiguous * RECORD, damages
+    return (records[is_there] if len(holes) else records), start + contiguous * RECORD, damages
 
 
 def read_header(data: bytes) -> tuple[int, int, int]:

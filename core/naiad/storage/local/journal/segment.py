@@ -22,6 +22,7 @@ import os
 import struct
 import sys
 import zlib
+from collections.abc import Iterator
 
 from naiad import clock
 from naiad.disk import allocate, new_file, save, write_all
@@ -35,10 +36,11 @@ WARM = 1 << 20
 """Bytes whose pages are touched ahead: some 0.2 ms."""
 
 _call = operator.methodcaller("__call__")
+_beyond = itertools.repeat(1 << 40)
 HEADER_FORM = struct.Struct("<8sIIQdQI20x")
 SEAL_AT = 32
 
-HOLE_SECONDS = 1.0
+HOLE_SECONDS = 0.2
 """How long a reserved record may stay unwritten before its segment is closed and its thread has to append elsewhere."""
 
 
@@ -52,16 +54,35 @@ class Segment(LogFile):
         self._map = mmap.mmap(fd, size) if is_mapped else None
         self._kept = b""
         self.retired_at: float | None = None  # monotonic seconds when it stopped being the active one
-        self._counter = itertools.count(SEGMENT_HEADER, RECORD)
-        self.reserve = self._counter.__next__
-        """Hand out the offset of a record that no other caller gets."""
         # A slot without a page uses up no record: packing into it fails, and the caller turns to `PointLog.append`.
-        self.slot: Slot = (DEAD_SLOT[0], bytearray()) if self._map is None else (self.reserve, self._map)
+        self.slot: Slot = (DEAD_SLOT[0], bytearray())
+        self._window: tuple[Iterator[int], int] = (
+            iter(()),
+            SEGMENT_HEADER,
+        )  # offsets not handed out yet, and where they end
+        self.allot(size // RECORD)
         header = HEADER_FORM.pack(MAGIC, VERSION, RECORD, os.getpid(), clock.now(), 0, 0)
         if self._map is None:
             write_all(fd, header)
         else:
             self._map[: len(header)] = header
+
+    def allot(self, records: int) -> bool:
+        """Open the slot for more records; False if none is left.
+
+        To be called when the slot is used up, or unused: no other thread hands out records meanwhile.
+        """
+        start = self.used()
+        end = min(start + records * RECORD, self.size)
+        if end <= start or self.is_shut:
+            return False
+        offsets = iter(range(start, end, RECORD))
+        self._window = offsets, end
+        self.reserve = itertools.chain(offsets, _beyond).__next__
+        """Hand out the offset of a record that no other caller gets; one beyond the page when the slot is used up."""
+        if self._map is not None:
+            self.slot = (self.reserve, self._map)
+        return True
 
     @classmethod
     def create(cls, directory: int, name: str, size: int, *, is_mapped: bool = True) -> Segment:
@@ -111,8 +132,9 @@ class Segment(LogFile):
             zeros.readinto(records)
 
     def used(self) -> int:
-        """The end of the bytes handed out so far, read from the counter's repr without advancing it."""
-        return min(int(repr(self._counter)[6:].partition(",")[0]), self.size)
+        """The end of the bytes handed out so far."""
+        offsets, end = self._window
+        return min(end - RECORD * operator.length_hint(offsets), self.size)
 
     def content(self, start: int, end: int) -> bytes:
         """The bytes as they are now, read beside the mapping, so that no export ever keeps it from closing."""

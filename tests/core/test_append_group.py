@@ -1,0 +1,96 @@
+"""A dict of many floats is packed by one call, and means the same as an append for each."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+import naiad
+
+NAMES = [f"m{number}" for number in range(40)]
+
+
+def rows(run: naiad.Run, name: str) -> list[tuple[float, float]]:
+    frame = run[f"train/{name}"].fetch_values()
+    return list(zip(frame["step"], frame["value"], strict=True))
+
+
+def test_dict_of_many_gives_each_series_its_own_points(run: naiad.Run) -> None:
+    for step in range(1_000):  # over several windows, and segments
+        run["train"].append({name: step + at / 100 for at, name in enumerate(NAMES)}, step=step)
+
+    for at, name in enumerate(NAMES):
+        assert [(step, step + at / 100) for step in range(1_000)] == rows(run, name)
+
+
+def test_steps_go_on_after_those_of_single_appends(run: naiad.Run) -> None:
+    handle = run["train"]
+    handle.append(dict.fromkeys(NAMES, 0.0))
+    handle["m3"].append(1.0, step=10)
+    handle.append(dict.fromkeys(NAMES, 2.0))
+
+    assert [(0, 0.0), (1, 2.0)] == rows(run, "m0")
+    assert [(0, 0.0), (10, 1.0), (11, 2.0)] == rows(run, "m3")
+
+
+def test_series_that_begins_anew_gets_its_new_number(run: naiad.Run) -> None:
+    handle = run["train"]
+    for step in range(3):
+        handle.append(dict.fromkeys(NAMES, 0.5), step=step)
+    handle["m1"] = naiad.types.FloatSeries([7.0])
+    handle.append(dict.fromkeys(NAMES, 0.25), step=3)
+
+    assert [(0, 7.0), (3, 0.25)] == rows(run, "m1")
+    assert 4 == len(rows(run, "m2"))
+
+
+def test_series_that_was_removed_begins_anew(run: naiad.Run) -> None:
+    handle = run["train"]
+    for step in range(3):
+        handle.append(dict.fromkeys(NAMES, 0.5), step=step)
+    handle["m1"].pop()
+    for step in range(3, 5):
+        handle.append(dict.fromkeys(NAMES, 0.25), step=step)
+
+    assert [(3, 0.25), (4, 0.25)] == rows(run, "m1")
+    assert 5 == len(rows(run, "m2"))
+
+
+def test_threads_take_records_of_their_own(run: naiad.Run) -> None:
+    def log(namespace: str) -> None:
+        for step in range(500):
+            run[namespace].append(dict.fromkeys(NAMES, step * 0.5), step=step)
+
+    threads = [threading.Thread(target=log, args=(f"train/{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for number in range(4):
+        assert [(step, step * 0.5) for step in range(500)] == rows(run, f"{number}/m39")
+
+
+@pytest.mark.parametrize("setting", ["write", "mmap"])
+def test_dict_of_many_where_nothing_is_mapped(setting: str, store: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_JOURNAL", setting)
+    with naiad.init_run() as run:
+        for step in range(10):
+            run["train"].append(dict.fromkeys(NAMES, 0.5), step=step)
+
+        assert [(step, 0.5) for step in range(10)] == rows(run, "m39")
+
+
+def test_forked_child_writes_its_own(run: naiad.Run) -> None:
+    run["train"].append(dict.fromkeys(NAMES, 0.5), step=0)
+    child = os.fork()
+    if child == 0:
+        run["train"].append(dict.fromkeys(NAMES, 0.75), step=1)
+        run.sync()
+        os._exit(0)
+    os.waitpid(child, 0)
+    run["train"].append(dict.fromkeys(NAMES, 0.25), step=2)
+
+    assert [(0, 0.5), (1, 0.75), (2, 0.25)] == rows(run, "m5")
