@@ -47,7 +47,7 @@ def scalar(path: str, value: object) -> Scalar:
     text where any other value raises.
 
     Raises:
-        UnsupportedValue: no field holds such a value.
+        UnsupportedValue: no field accepts such a value.
         NaiadValueError: an int beyond 64 bits, a text beyond 16 MiB, a number too large for a float.
 
     >>> import numpy as np
@@ -74,7 +74,7 @@ def into(kind: str, path: str, value: object) -> Scalar:
     and "b" fits no number. An int beyond 2**53 goes into a Float, with one warning if digits are lost.
 
     Raises:
-        UnsupportedValue: no field holds such a value.
+        UnsupportedValue: no field accepts such a value.
         NaiadTypeError, NaiadValueError: other fields do, but not this one.
 
     >>> into("int", "epochs", 3.0)

@@ -47,7 +47,7 @@ def open_file(path: str | os.PathLike[str]) -> int:
     Raises:
         FileNotFound: nothing is there.
         UnsupportedFile: a folder, pipe, socket or device is there.
-        UnreadableFile: this user may not read it.
+        UnreadableFile: this user has no permission to read it.
         FileError: the system cannot, for another reason.
     """
     name = os.fspath(path)

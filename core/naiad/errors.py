@@ -302,7 +302,7 @@ class EmptyLocation(FileNotFound):
 
 
 class UnreadableFile(FileError, PermissionError):
-    """The file is there, but this user may not read it."""
+    """The file is there, but this user has no permission to read it."""
 
 
 class UnsupportedFile(FileError, ValueError):

@@ -48,11 +48,11 @@ class File(Value):
         self, path: PathLike | None = None, *, content: bytes | None = None, extension: str | None = None
     ) -> None:
         if (path is None) == (content is None):
-            raise InvalidArgument("A File has a path or content.\nGive one of them.")
+            raise InvalidArgument("A File needs either a path or content.\nGive one of them.")
         self._path = None if path is None else _path(path)
         self._content = content
         if not (extension is None or isinstance(extension, str)):
-            raise NaiadTypeError(f"extension= of a file is a text, and {shown(extension)} is none.", value=extension)
+            raise NaiadTypeError(f"extension= of a file must be text, not {shown(extension)}.", value=extension)
         self._extension = _extension(self._path) if extension is None else extension
 
     @property
@@ -102,7 +102,7 @@ class File(Value):
         elif isinstance(content, bytes | bytearray | memoryview):
             data, usual = bytes(content), "bin"
         else:
-            raise NaiadTypeError(f"Content is text or bytes, and {shown(content)} is neither.", value=content)
+            raise NaiadTypeError(f"Content must be text or bytes, not {shown(content)}.", value=content)
         return File(content=data, extension=usual if extension is None else extension)
 
     @staticmethod
@@ -115,7 +115,7 @@ class File(Value):
             extension: "txt" for text and "bin" for bytes, if it is None.
         """
         if not hasattr(stream, "read"):
-            raise NaiadTypeError(f"A stream needs a read() method, and {shown(stream)} has none.", value=stream)
+            raise NaiadTypeError(f"A stream needs a read() method; {shown(stream)} does not have one.", value=stream)
         if getattr(stream, "closed", False):
             raise InvalidArgument("The stream is closed, so nothing can be read from it.\nOpen it again.")
         if seek is not None and getattr(stream, "seekable", bool)():
@@ -255,7 +255,7 @@ def _shown_page(value: object, show: Callable[[], object]) -> str | None:
     except Exception as problem:  # code of any library, whose error is the answer to the user
         name = type(value).__name__
         raise NaiadTypeError(
-            f"A {name} makes no page, as its _repr_html_() failed: {problem!r}.", value=value
+            f"A {name} cannot be converted to a page, because its _repr_html_() failed: {problem!r}.", value=value
         ) from problem
     if not isinstance(body, str):
         return None

@@ -86,7 +86,7 @@ class Histogram(PointValue):
             raise InvalidArgument(f"bins= is a number from 1 to {MOST_BINS:,}, not {shown(bins)}.", argument="bins")
         array = np.asarray(_on_cpu(values))
         if array.dtype.names is not None or array.dtype.kind not in "fiubV":  # V: bfloat16 of JAX
-            raise NaiadTypeError(f"A histogram counts numbers, and {shown(values)} has others.", value=values)
+            raise NaiadTypeError(f"A histogram counts numbers; {shown(values)} contains other values.", value=values)
         numbers = array.astype(np.float64).ravel()
         numbers = numbers[np.isfinite(numbers)] / 2  # halves, because the range of two floats may be no float
         counts, edges = np.histogram(numbers, bins, _range(numbers, bins))
@@ -172,7 +172,7 @@ def _numbers(name: str, values: Any) -> list[int | float]:
 def _number(name: str, number: int, item: object) -> int | float:
     found = plain(item)
     if isinstance(found, bool) or not isinstance(found, int | float):
-        raise NaiadTypeError(f"{name}[{number}] is {shown(item)}, which is no number.", value=item)
+        raise NaiadTypeError(f"{name}[{number}] is {shown(item)}, which is not a number.", value=item)
     if abs(found) > LARGEST and isinstance(found, int):
         raise NaiadValueError(f"{name}[{number}] is {shown(item)}, which has more than 64 bits.", value=item)
     return found

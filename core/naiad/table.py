@@ -227,7 +227,9 @@ class TableEntry:
         """
         kind, value = self.table._existing(self.number, path)
         if not KINDS[kind].has_value:
-            raise FieldConflict(f'"{path}" has no value for a table, as it is of kind {kind}.\nDownload it.', path=path)
+            raise FieldConflict(
+                f'"{path}" is of kind {kind}, which has no value in a table.\nDownload it instead.', path=path
+            )
         return _opened(kind, value)
 
     def download_file_attribute(

@@ -317,7 +317,7 @@ class Transaction:
             self._new.append(path)
         elif known is not field:
             raise FieldConflict(
-                f'"{path}" is another field now than when it was looked up.\n'
+                f'"{path}" was replaced by another field after it was looked up.\n'
                 f"Write to it through the run: run[{path!r}].",
                 path=path,
             )

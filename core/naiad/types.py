@@ -79,7 +79,7 @@ class Atom(Value):
         try:
             found = plain(given)
             if found is None:
-                raise TypeError("no field holds such a value")
+                raise TypeError("no field accepts such a value")
             object.__setattr__(self, "value", self.fit(found))
         except TypeError as problem:
             raise NaiadTypeError(self._refusal(given, problem), value=given) from None
@@ -307,7 +307,7 @@ class Artifact(Value):
     ) -> None:
         value = hash if value is None else value  # dataclasses.replace() gives each field by its name
         if value is not None and not _sha256.fullmatch(str(value)):
-            raise NaiadValueError(f"The hash of an artifact has 64 hexadecimal digits, and {shown(value)} has not.")
+            raise NaiadValueError(f"The hash of an artifact must have 64 hexadecimal digits; {shown(value)} does not.")
         object.__setattr__(self, "hash", value)
         object.__setattr__(self, "files", files)
 
@@ -338,7 +338,7 @@ class StringSet(Value):
         tags = _many("values", self.values)
         for tag in tags:
             if not isinstance(tag, str):
-                raise NaiadTypeError(f"A tag is a str, and {shown(tag)} is not.\nConvert it with str(...).")
+                raise NaiadTypeError(f"A tag must be a str, not {shown(tag)}.\nConvert it with str(...).")
         object.__setattr__(self, "values", frozenset(str.__str__(tag) for tag in tags))
 
 
@@ -404,5 +404,5 @@ def _many(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, StringifyValue) and isinstance(values.value, Iterable):
         return tuple(map(StringifyValue, values.value))
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise NaiadTypeError(f"`{name}` is not a collection, but {shown(values)}.\nGive a list.")
+        raise NaiadTypeError(f"`{name}` must be a collection, not {shown(values)}.\nUse a list.")
     return tuple(values)

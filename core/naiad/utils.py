@@ -169,7 +169,7 @@ def _require_one(path: str, known: Mapping[str, Any], key: object = None) -> Non
     if path in known and not isinstance(known[path], Unreadable):
         given = "" if key is None else f" ({shown(key)} is one of them)"
         raise NaiadValueError(
-            f'Two keys of what was given become the one path "{path}"{given}.\nRename one of them.', path=path
+            f'Two of the given keys become the same path "{path}"{given}.\nRename one of them.', path=path
         )
 
 
@@ -184,4 +184,4 @@ def _entered(value: object, above: tuple[int, ...]) -> tuple[int, ...] | Unreada
         return Unreadable("it contains itself" if id(value) in above else f"it is nested more than {DEEPEST} deep")
     if id(value) in above:
         raise NaiadValueError(f"A dict that contains itself cannot be stored: {shown(value)}.")
-    raise NaiadValueError(f"Dicts can be stored {DEEPEST} deep, and this one goes on: {shown(value)}.")
+    raise NaiadValueError(f"Dicts can be nested {DEEPEST} levels deep; this one is deeper: {shown(value)}.")

@@ -157,7 +157,7 @@ def test_string_set_keeps_each_tag_once() -> None:
 
 
 def test_string_set_refuses_tags_that_are_no_texts() -> None:
-    with pytest.raises(NaiadTypeError, match="A tag is a str, and 5 is not"):
+    with pytest.raises(NaiadTypeError, match="A tag must be a str, not 5"):
         StringSet(["a", 5])  # type: ignore[list-item]
 
 

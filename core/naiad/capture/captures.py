@@ -73,7 +73,7 @@ class Captures:
             self._thread.start()
         except (OSError, RuntimeError) as error:  # no more descriptors, or threads, to be had
             self._is_captured.put(None)
-            warn_once("captures", f"Not all of {self._run!r} that was asked for can be captured: {error}")
+            warn_once("captures", f"Part of the requested capture of {self._run!r} failed: {error}")
 
     def stop(self, seconds: float) -> None:
         """Log the last of it, within so many seconds."""

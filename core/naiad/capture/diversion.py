@@ -88,7 +88,7 @@ class Diversion:
         except Empty:
             is_late = clock.monotonic() >= until
             why = "there was too much of it for the time there was" if is_late else "the terminal takes no more"
-            warn_once("console", f"The last of what was printed could not be kept: {why}.")
+            warn_once("console", f"The last printed output could not be stored: {why}.")
 
     def forked(self) -> None:
         """Reset in a forked child: its output goes through the parent's relay."""
@@ -117,7 +117,7 @@ class Diversion:
                 return
             self._wires = {wire.number: wire for wire in found}
             self._let_go()
-        warn_once("no relay", f"Only what Python itself prints is captured, because {why}.")
+        warn_once("no relay", f"Only the output of Python itself is captured, because {why}.")
 
     def _let_go(self) -> None:
         for wire in self._wires.values():
@@ -166,7 +166,10 @@ class Diversion:
         given_up = [wire.give_up() for wire in self._wires.values()] if told == self._relay else []
         if any(given_up):
             with contextlib.suppress(NaiadWarning):  # where warnings are errors, the thread must not end
-                warn_once("relay gone", "The helper that captures what is printed was ended: no more of it is kept.")
+                warn_once(
+                    "relay gone",
+                    "The helper process that captures printed output has exited. Later output is not captured.",
+                )
 
     def _ask_all(self, until: float, patience: float) -> None:
         """Return when the relay has answered on each wire.

@@ -17,5 +17,5 @@ def existing_folder(path: Path | None) -> Store:
     """
     store = existing_store(path)
     if not isinstance(store, Store):
-        raise StorageError(f"The store {store} is no folder, so this command has nothing to look at.")
+        raise StorageError(f"The store {store} is not a folder, and this command works on folders only.")
     return store

@@ -65,7 +65,7 @@ def logs(
     else:
         print_lines(text for line in lines for text in _texts(line))
     if not lines and not is_json:
-        print_note(f"{found.id} has kept nothing that it printed.")
+        print_note(f"{found.id} has no captured output.")
 
 
 def _paths(run: OpenRun, streams: Sequence[str]) -> list[str]:

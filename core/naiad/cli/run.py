@@ -65,7 +65,7 @@ def existing_store(path: Path | None) -> Store:
     if not store.has_begun():
         raise StorageError(
             f"There is no store at {str(store)!r}.\n"
-            "The first run creates one; `naiad --store PATH` or NAIAD_STORE names another."
+            "The first run creates one. To use another store, pass --store PATH or set NAIAD_STORE."
         )
     return store
 

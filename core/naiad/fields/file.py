@@ -155,7 +155,7 @@ def as_file(value: object, **options: Any) -> FileValue | FileRef:
     """
     if options and isinstance(value, FileRef | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
         raise InvalidArgument(
-            f"upload() was given {', '.join(options)}=, which only charts and tables take, and {shown(value)} is none."
+            f"upload() was given {', '.join(options)}=, which only charts and tables accept; {shown(value)} is neither."
         )
     if isinstance(value, FileRef):
         return value

@@ -244,4 +244,4 @@ class FileSeries(Series):
 def _text(caption: object) -> str | None:
     if caption is None or isinstance(caption, str):
         return caption
-    raise NaiadTypeError(f"name= and description= of a file are texts, and {shown(caption)} is none.", value=caption)
+    raise NaiadTypeError(f"name= and description= of a file must be text, not {shown(caption)}.", value=caption)

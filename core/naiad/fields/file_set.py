@@ -203,7 +203,7 @@ def _require(pattern: str | os.PathLike[str]) -> None:
     """Raise FileNotFound for a path that is named outright and is not there."""
     text = os.path.expanduser(os.fspath(pattern))
     if not has_magic(text) and not os.path.lexists(text):
-        raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nA pattern such as *.csv may match nothing.")
+        raise FileNotFound(f"There is no file {os.fspath(pattern)!r}.\nOnly patterns such as *.csv may match no file.")
 
 
 def _adopted(session: FieldSession, given: dict[str, StoredFile]) -> dict[str, FileRef]:

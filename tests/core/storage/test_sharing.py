@@ -241,7 +241,7 @@ def everything_else_is_listed(shared: Path, as_user: As, hidden: str, *, user: i
     assert [hidden] == [line.split("\t")[0] for line in verified.stdout.splitlines()]
     shown = command(user, shared, "show", hidden)
     assert 1 == shown.returncode
-    assert "may not be read by this user" in shown.stderr
+    assert "no permission to read" in shown.stderr
     assert "Traceback" not in shown.stderr
     opened = as_user(user, f"naiad.init_run(with_id={hidden!r}, store=store, mode='read-only')['loss'].fetch_last()")
     assert "naiad.errors.NotPermitted: The run in" in opened.stderr

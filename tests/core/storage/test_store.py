@@ -337,7 +337,7 @@ def test_store_of_a_later_release_is_refused_and_not_touched(place: Store) -> No
         lambda: place.catalog().summaries(),
         place.create,
     ):
-        with pytest.raises(NewerFormat, match=r"\(format 2; this one knows 1\)"):
+        with pytest.raises(NewerFormat, match=r"\(format 2; this release reads up to 1\)"):
             use()
     assert before == listing(place.root)
 

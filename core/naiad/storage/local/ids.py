@@ -243,7 +243,7 @@ def _owner(place: Path) -> str:
 
 
 def _readable(place: Path) -> str | None:
-    """Return the text of a file; None if it has gone meanwhile, is damaged, or this user may not read it."""
+    """Return the text of a file; None if it has gone meanwhile, is damaged, or may not be read."""
     try:
         return read_created(place)
     except (FileNotFoundError, PermissionError, IsADirectoryError, UnicodeDecodeError):
@@ -327,8 +327,8 @@ def refusals(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreNotWritable(
-            f"The store {root} cannot be written: {os.strerror(error.errno) if error.errno else error}.\n"
-            "Make room or give permission there, or name another folder by init_run(store=...) or NAIAD_STORE.",
+            f"The store {root} is not writable: {os.strerror(error.errno) if error.errno else error}.\n"
+            "Free space or grant permission there, or name another folder with init_run(store=...) or NAIAD_STORE.",
             errno=error.errno,
             filename=str(error.filename or root),
         ) from error

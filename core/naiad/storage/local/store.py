@@ -508,7 +508,7 @@ def _place(named: object) -> Path:
         place = Path(cast("str", named)).expanduser().absolute()
         os.stat(place)
     except TypeError as error:
-        raise NaiadTypeError(f"A store is named by a text or a path, not by {shown(named)}.") from error
+        raise NaiadTypeError(f"A store must be named by a str or a path, not by {shown(named)}.") from error
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # it may be made, or the first who uses it says so
     except (OSError, ValueError, RuntimeError) as error:

@@ -347,7 +347,9 @@ class Writer:
             if _is_of_disk(error):
                 self._warn_of_disk(error)
             else:
-                self._warn("stored", f"Files of the run in {self.folder.path} wait to be put in place: {error}")
+                self._warn(
+                    "stored", f"Files of the run in {self.folder.path} are not yet moved into the store: {error}"
+                )
 
     def peers_have_written(self) -> bool:
         """Whether other writers may have defined fields since the last call; False while a reader misses our own."""
@@ -379,7 +381,7 @@ class Writer:
             sync_names()
         except OSError as error:
             raise SyncFailed(
-                f"What was written to the run in {self.folder.path} is not all on disk: {error}",
+                f"Part of the data of the run in {self.folder.path} is not on disk: {error}",
                 errno=error.errno,
             ) from error
 

@@ -67,7 +67,7 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
     """Open an engine with one read-only connection. `is_final`: without writers, so without locks and files.
 
     Raises:
-        PermissionError: this user may not read it.
+        PermissionError: this user has no permission to read it.
     """
     if not os.access(path, os.R_OK):  # SQLite would only say that it is unable to open it
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -232,10 +232,10 @@ def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
         connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_busy:
-            raise StorageError(f"its index {path} is being read all the time", errno=errno.EBUSY)
+            raise StorageError(f"its index {path} is locked by readers all the time", errno=errno.EBUSY)
         connection.execute("VACUUM INTO ?", (_made(copy),))
     except sqlite3.Error as error:
-        raise StorageError(f"its index {path} refuses: {error}", errno=errno.EIO) from error
+        raise StorageError(f"SQLite cannot use its index {path}: {error}", errno=errno.EIO) from error
     finally:
         connection.close()
 

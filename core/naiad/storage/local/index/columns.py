@@ -311,7 +311,9 @@ def split_block(data: Buffer, kind: bytes, modes: Sequence[tuple[int, ...]]) -> 
     if crc != zlib.crc32(view[BLOCK_HEADER.size :], zlib.crc32(view[:4])):
         raise ChunkDamaged(f"The CRC of a block of {len(view)} bytes does not match them.", what="crc")
     if version > VERSION:
-        raise NewerFormat(f"A block has format {version}, and this naiad reads up to {VERSION}. Install a later one.")
+        raise NewerFormat(
+            f"A block has format {version}, and this release of naiad reads up to {VERSION}. Install a later release."
+        )
     if (found, version, columns) != (kind[0], VERSION, len(modes)):
         raise ChunkDamaged(f"A block of kind {bytes([found])!r} is where {kind!r} should be.", what="kind")
     return list(_columns(view, modes))

@@ -56,7 +56,9 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
                 return False
             projection, head, _positions, _damages = index.load(connection)
     except SQLAlchemyError as error:
-        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
+        raise StorageError(
+            f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
+        ) from error
     shared = [state for state in projection.states() if len(state.point_writers()) > 1]
     alone = [state for state in projection.states() if len(state.point_writers()) < 2]
     needed = sum(-(-state.series.count // POINTS_LIMIT) + len(state.point_writers()) for state in shared)
@@ -118,7 +120,9 @@ def _rewrite(folder: RunDirectory) -> None:
             _empty(connection, head)
             index.commit(connection, projection, head, changes)
     except SQLAlchemyError as error:
-        raise StorageError(f"The index {folder.index} refuses: {error}", filename=str(folder.index)) from error
+        raise StorageError(
+            f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
+        ) from error
 
 
 def _rewritten(index: Index, connection: Connection, projection: Projection) -> Changes:

@@ -78,7 +78,7 @@ class Fold:
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", error)
             number = errno.ENOSPC if "full" in str(reason) else errno.EIO
-            raise StorageError(f"its index {self._folder.index} refuses: {reason}", errno=number) from error
+            raise StorageError(f"SQLite cannot write its index {self._folder.index}: {reason}", errno=number) from error
 
     def _fold(self, sources: list[Source[File]]) -> list[File]:
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
@@ -124,7 +124,9 @@ class Fold:
             with index.view() as connection:
                 return index.positions(connection, [])
         except SQLAlchemyError as error:
-            raise StorageError(f"its index {self._folder.index} refuses: {error}", errno=errno.EIO) from error
+            raise StorageError(
+                f"SQLite cannot write its index {self._folder.index}: {error}", errno=errno.EIO
+            ) from error
 
     def forget(self) -> None:
         """Forget the remembered projection."""

@@ -197,7 +197,7 @@ class Snapshot:
                 self._folds = None
             except PermissionError as error:
                 raise NotPermitted(
-                    f"The {self.folder.kind.noun} in {self.folder.path} may not be read by this user: {error}.",
+                    f"This user has no permission to read the {self.folder.kind.noun} in {self.folder.path}: {error}.",
                     errno=error.errno, filename=error.filename,
                 ) from error  # fmt: skip
         raise DamagedData(

@@ -67,7 +67,7 @@ def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
         try:
             found[folder] = examine(folder)
         except PermissionError as error:  # of another user: the rest is looked at all the same
-            found[folder] = Findings(damages=[Damage(_place(folder, error), "this user may not read it")])
+            found[folder] = Findings(damages=[Damage(_place(folder, error), "this user has no permission to read it")])
         except NewerFormat as error:
             found[folder] = Findings(damages=[Damage(".", f"it cannot be verified: {error}".splitlines()[0])])
         except DamagedData as error:
@@ -121,7 +121,10 @@ def examine(folder: RunDirectory) -> Findings:
             found.damages += damaged_files(Snapshot(folder))
             return found
     raise DamagedData(
-        f"The run in {folder.path} changes too fast to be verified.", file=str(folder.path), offset=0, what="moving"
+        f"The run in {folder.path} changes too fast to be verified; try again, or stop its program first.",
+        file=str(folder.path),
+        offset=0,
+        what="moving",
     )
 
 
@@ -353,7 +356,7 @@ def _check_segment(
     there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, count in there.items():
         if number and projection.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
-            lost = Damage(file.place, f"{count} points have the number {number}, which nothing defines")
+            lost = Damage(file.place, f"{count} points have the number {number}, which no op defines")
             (found.damages if found.is_stopped else found.torn).append(lost)
     for number, count in sealed.items():
         if there.get(number, 0) != count:
@@ -385,10 +388,10 @@ def _open_files(folder: RunDirectory, positions: Positions, suffix: str) -> list
 def _store_damages(store: Layout) -> Iterator[Damage]:
     catalog = CatalogFile(store.root / "catalog.db")
     for what in catalog.damages():
-        yield Damage(catalog.path.name, f"{what}; it loses nothing to make it anew with: naiad repair --catalog")
+        yield Damage(catalog.path.name, f"{what}; rebuild it without loss with: naiad repair --catalog")
     text = _text_of(store.root / "format")
     if text is None or not text.strip().isdigit():
-        yield Damage("format", "it is not the version of a store")
+        yield Damage("format", "it is not the version file of a store")
     else:
         refuse_newer(int(text), FORMAT, f"The store {store.root}")
     for path in _files(store.root / "keys"):

@@ -238,6 +238,6 @@ def refuse_newer(version: int, known: int, subject: object) -> None:
     """
     if version > known:
         raise NewerFormat(
-            f"{subject} was written by a later release of naiad (format {version}; this one knows {known}).\n"
+            f"{subject} was written by a later release of naiad (format {version}; this release reads up to {known}).\n"
             "Install that release to read it; nothing was changed."
         )

@@ -158,7 +158,7 @@ class Journal:
         self.directory.sync_names()
         self.directory.sums.note_synced(covered)
         if waits and not self.recover():
-            raise OSError(errno.EIO, "the disk still reports an error what waits in memory")
+            raise OSError(errno.EIO, "the disk still reports an error; the data waits in memory")
 
     def cover(self) -> None:
         """Write checksums of new data; called by the background thread only.
