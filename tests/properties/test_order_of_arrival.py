@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -59,7 +60,8 @@ def writes(draw: st.DrawFn) -> Any:
                                  "print", "print", "print", "delete what is printed"]))  # fmt: skip
     path, at = draw(paths), draw(times)
     if kind == "assign":
-        return Assign(path, draw(st.sampled_from(["float", "string"])), draw(st.integers(0, 9)), at)
+        kind, number = draw(st.sampled_from(["float", "string"])), draw(st.integers(0, 9))
+        return Assign(path, kind, number if kind == "float" else str(number), at)
     if kind == "delete":
         return Delete(path, at)
     if kind == "delete what is printed":
@@ -371,6 +373,35 @@ def _ops(items: Sequence[Any]) -> list[Op]:
 def fold(folding: Fold, folder: RunDirectory) -> None:
     for file in folding.fold([Source(file, is_final=True) for file in list_journal(folder.journal)]):
         file.path.unlink()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [Define(1, "c", False, 4.0), LoggedPoint(1, 1, 12.0, 9.0)],
+        [Strings("c", ["a"], [1], [9.0], False, 4.0)],
+    ],
+    ids=["numbers", "texts"],
+)
+def test_field_does_not_begin_with_points_of_a_writer_that_had_ended(lines: list[Any]) -> None:
+    """A series is deleted; one writer goes on with it, and the points of another do not count, since it had ended."""
+    more = Configure("c", 3.0, None, None, 6.0) if len(lines) > 1 else Strings("c", [], [], [], False, 6.0)
+    history = {
+        "0-w": [[Open("0-w", 1, "host", "boot", 1, "owner", 1.0), Delete("c", 5.0)]],
+        "1-w": [[Open("1-w", 1, "host", "boot", 1, "owner", 6.0), more]],
+        "2-w": [[Open("2-w", 1, "host", "boot", 1, "owner", 4.0), *lines], [End("finished", 5.0)]],
+    }
+    for order in orders(history):
+        with tempfile.TemporaryDirectory() as place:
+            folder = RunDirectory(Path(place) / "run")
+            folder.journal.mkdir(parents=True)
+            folding = Fold(folder)
+            for writer, number in order:
+                files = history[writer]
+                put_file(folder, writer, number, files[number], 1 + sum(len(_ops(file)) for file in files[:number]))
+                fold(folding, folder)
+
+            assert [] == differences(folder, history), order
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))

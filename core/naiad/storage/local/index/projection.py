@@ -233,7 +233,7 @@ class Projection:
         first = _deletions(grave).last(state.kind, writer)
         self.touch(state)
         if self.alive(state.path, state.kind) is state:
-            self.version += state.date(first)
+            self.version += state.date_by_points(first)
         else:
             self._revive(state, first, {})
 
@@ -370,8 +370,7 @@ class Projection:
             if (last, name) > key:
                 spans[name] = (max(first, key), last)
         state.set_spans(spans)
-        if not spans:
-            state.defined_at, state.defined_by = math.inf, ""  # its points, where some are left, say since when
+        state.date_by_ops()
         if state.entries is not None:
             state.entries.clear(key)
         if state.config_key <= key:
@@ -410,7 +409,7 @@ class Projection:
         """Points that a deletion left keep a series alive from the deletion on."""
         for name in {**state.texts, **state.lines}:
             if name in _deletions(grave).continuing.get(state.kind, ()):
-                self.version += state.date(_deletions(grave).last(state.kind, name))
+                self.version += state.date_by_points(_deletions(grave).last(state.kind, name))
 
     def _since(self, grave: FieldState, kind: str, name: str) -> float:
         """The time from which on a writer's points count in spite of the deletions at a path; infinite if none do.
@@ -475,6 +474,8 @@ class Projection:
             for kind, names in _deletions(grave).continuing.items():
                 state = self.alive(path, kind)
                 if state is not None and writer.name in names:
+                    self.touch(state)
+                    state.date_by_ops()
                     self._drop_points(state, grave)
 
     def _define(self, writer: WriterState, op: Define, at: float) -> None:
@@ -522,7 +523,7 @@ class Projection:
                 state = FieldState(op.path, op.kind, writer=writer.name, at=first[0], shared=Shared({}))
                 state.defined_at, state.defined_by = first
                 self._show(state)
-            state.date(first)
+            state.date_by_points(first)
             self.version += 1
             self.touch(state)
         if state is not None and rows:

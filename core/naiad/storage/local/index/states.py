@@ -255,12 +255,23 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
         self.defined_at, self.defined_by = first
         return True
 
+    def date_by_points(self, first: Key) -> bool:
+        """Note since when points keep the field; the span of its own writer, so far implied by its age, stays."""
+        if first < (self.defined_at, self.defined_by):
+            self.set_spans(self.spans())
+        return self.date(first)
+
+    def date_by_ops(self) -> None:
+        """Let the field begin with its ops; without any, points that are left date it again."""
+        self.defined_at, self.defined_by = min(
+            (first for first, _last in self.spans().values()), default=(math.inf, "")
+        )
+
     def set_spans(self, spans: dict[str, tuple[Key, float]]) -> None:
         """Let these writers be all whose ops count."""
         self._share().spans = spans
         if spans:
             self.at, self.writer = max((last, writer) for writer, (_first, last) in spans.items())
-            self.defined_at, self.defined_by = min(first for first, _last in spans.values())
 
     def point_writers(self) -> list[str]:
         """The writers of the points that are in the index, in the order in which `by` counts them."""
