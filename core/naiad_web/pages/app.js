@@ -1,16 +1,17 @@
 /** The page: its shell, the router and the keyboard. Each screen is a module that is loaded when it is first shown. */
 import { html, render, useEffect, useState, Component } from "./lib/html.js";
-import { follow, go, href, usePlace } from "./lib/place.js";
-import { source, takeToken } from "./lib/source.js";
+import { follow, go, href, keepInFragment, usePlace } from "./lib/place.js";
+import { feed, source, takeToken } from "./lib/source.js";
 import { useKeys } from "./lib/keys.js";
 import { Failure, Skeleton, useLoaded } from "./widgets/controls.js";
-import { Rail, KeyMap, Locked, themed } from "./screens/shell.js";
+import { Rail, KeyMap, Locked, recalled, themed } from "./screens/shell.js";
 
+/** @type {Record<string, [() => Promise<any>, string]>} */
 const SCREENS = {
-  projects: ["screens/projects.js", "Projects"], project: ["screens/projects.js", "ProjectPage"], about: ["screens/projects.js", "About"],
-  runs: ["screens/runs.js", "Runs"], run: ["screens/run.js", "Run"], compare: ["screens/compare.js", "Compare"],
-  models: ["screens/models.js", "Models"], model: ["screens/models.js", "Model"], artifacts: ["screens/artifacts.js", "Artifacts"],
-  design: ["screens/design.js", "Design"],
+  projects: [() => import("./screens/projects.js"), "Projects"], project: [() => import("./screens/projects.js"), "ProjectPage"], about: [() => import("./screens/projects.js"), "About"],
+  runs: [() => import("./screens/runs.js"), "Runs"], run: [() => import("./screens/run.js"), "Run"], compare: [() => import("./screens/compare.js"), "Compare"],
+  models: [() => import("./screens/models.js"), "Models"], model: [() => import("./screens/models.js"), "Model"], artifacts: [() => import("./screens/artifacts.js"), "Artifacts"],
+  design: [() => import("./screens/design.js"), "Design"],
 };
 
 /** What a test reads, and what the design page needs no server for. */
@@ -56,7 +57,7 @@ function App() {
 
   useEffect(() => {
     if (!screen) return;
-    import(`./${screen[0]}`).then((loaded) => setModule({ key: place.screen, Screen: loaded[screen[1]] }), (error) => setModule({ key: place.screen, error }));
+    screen[0]().then((loaded) => setModule({ key: place.screen, Screen: loaded[screen[1]] }), (error) => setModule({ key: place.screen, error }));
   }, [place.screen]);
   useEffect(() => {
     document.title = [place.id || (place.screen === "design" ? "design" : place.project), "naiad"].filter(Boolean).join(" · ");
@@ -86,9 +87,14 @@ function App() {
 }
 
 /** The project of a place; elsewhere the store's first. */
-const project = (place, about) => place.project || sessionStorage.getItem("naiad.project") || about?.default_project || "";
+const project = (place, about) => place.project || recalled("naiad.project") || about?.default_project || "";
 
-takeToken();
+const kept = document.getElementById("naiad-data");
+if (kept) { // a page read from a file: its data lies in it, and its place is kept in the fragment
+  const { MemorySource } = await import("./lib/memory.js");
+  feed(new MemorySource(JSON.parse(kept.textContent ?? "")));
+  keepInFragment();
+} else takeToken();
 themed();
 addEventListener("hashchange", () => {
   if (location.hash.includes("token=")) {

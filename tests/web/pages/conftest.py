@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -147,6 +148,26 @@ def axe(page: Any, scope: str = "document") -> list[str]:
     ]
 
 
+@contextlib.contextmanager
+def watched_page(chromium: Any, origin: str, token: str) -> Iterator[Watched]:
+    """A browser of its own with a token, checked when it is closed."""
+    context = context_of(chromium)
+    if token:
+        context.add_init_script(f"try {{ localStorage.setItem('naiad.token', {token!r}) }} catch {{}}")
+    page = Watched(context, origin)
+    try:
+        yield page
+    finally:
+        context.close()
+    page.check()
+
+
+@pytest.fixture(name="watched")
+def watched_pages() -> Any:
+    """Pages before a server."""
+    return watched_page
+
+
 def until(page: Any, expression: str, seconds: float = 10) -> None:
     """Wait until an expression holds; the browser's own waiting evaluates strings, which the policy forbids."""
     end = time.monotonic() + seconds
@@ -183,6 +204,11 @@ def node_runner() -> Any:
 
 
 @pytest.fixture(scope="session")
-def python() -> str:
-    """The interpreter of the tests, for programs that log."""
-    return sys.executable
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with every kind of field and hostile names."""
+    root = tmp_path_factory.mktemp("pages")
+    script = Path(__file__).parent / "store.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(root)], capture_output=True, text=True, timeout=100, check=True
+    )
+    return Path(done.stdout.strip().splitlines()[-1])

@@ -103,6 +103,7 @@ def rich(store: Path, folder: Path) -> None:
     run["params/long"] = "word " * 600
     run[f"hostile/{HOSTILE.replace('/', '')}"] = HOSTILE
     run["params/=cmd"] = "=1+1"
+    run["hostile/script"] = "</script><script>window.hacked=2</script><!--"
     noise = np.random.default_rng(5)
     for step in range(0, 60, 5):
         for name in ("samples/input", "samples/output"):

@@ -6,10 +6,10 @@ import { short, whole } from "./format.js";
  * `line` is drawn strongly; `low` and `high` are the envelope of the raw points, drawn faintly when the line does not
  * already reach it. `marks` are the points that no line can show.
  * @typedef {{key: string, line: ArrayLike<number>, low?: ArrayLike<number>, high?: ArrayLike<number>, points: number,
- *   last?: number, min?: number, max?: number, error?: string}} Curve
+ *   last?: number, min?: number, max?: number, error?: string, isBand?: boolean}} Curve
  * @typedef {{key: string, x: number, sign: "nan"|"+inf"|"-inf"}} Mark
  * @typedef {{x: ArrayLike<number>, curves: Curve[], marks: Mark[], buckets: number, points: number, isRaw: boolean,
- *   smoothing?: number}} ChartData
+ *   smoothing?: number, isBand?: boolean}} ChartData
  */
 
 /** The sentence that says what is drawn. @param {ChartData} data */
@@ -17,6 +17,7 @@ export function sentence(data) {
   const points = data.points.toLocaleString("en");
   const noun = data.points === 1 ? "point" : "points";
   const smooth = data.smoothing ? "; the line is smoothed from the raw points, the shade reaches their minimum and maximum" : "";
+  if (data.isBand) return `${points} ${data.points === 1 ? "run" : "runs"} in groups: the line is their mean, the shade reaches from the least to the greatest.`;
   if (data.isRaw) return `${points} ${noun}, each drawn${smooth}.`;
   return `${points} ${noun} shown as minimum and maximum of ${data.buckets.toLocaleString("en")} buckets${smooth}.`;
 }

@@ -54,14 +54,14 @@ export function curves(head, keyOf = (series) => series.group ?? series.uid) {
     const facts = "last_value" in series ? { last: number(series.last_value), min: number(series.min), max: number(series.max) } : {};
     const isWhole = series.shown === series.count;
     return /** @type {Curve} */ ({
-      key, points: series.shown ?? series.runs ?? 0, ...(isWhole ? facts : {}),
+      key, points: series.shown ?? series.runs ?? 0, isBand: series.mode === "band", ...(isWhole ? facts : {}),
       line: spread(curve.line), low: spread(curve.low), high: spread(curve.high),
     });
   });
   return {
     x: x ?? NOTHING, curves: found, marks,
     buckets: head.buckets, points: found.reduce((sum, curve) => sum + curve.points, 0),
-    isRaw: !readable.some(isBucketed), smoothing: head.smooth || undefined,
+    isRaw: !readable.some(isBucketed), smoothing: head.smooth || undefined, isBand: readable.some((series) => series.mode === "band"),
   };
 }
 

@@ -272,7 +272,7 @@ function Changed({ file, path, left, right }) {
   const loaded = useLoaded(async (signal) => (isSeen ? source.get("/diff", { left: left.uid, right: right.uid, left_path: path, entry: file.name }, signal) : null), [isSeen]);
   const { data } = loaded;
   return html`<div ref=${box}>${loaded.error ? html`<p class="faint">${visible(file.name)}: ${size(file.left?.size)} → ${size(file.right?.size)}</p>` : !data ? html`<div class="card"><${Skeleton} lines=${3} /></div>`
-    : data.form === "text" ? html`<${Diff} name=${file.name} hunks=${data.hunks} left=${left.label} right=${right.label} />` : html`<p>${visible(file.name)}: content that is no text differs, ${size(data.sizes?.[0])} and ${size(data.sizes?.[1])}</p>`}</div>`;
+    : data.form === "text" && !data.hunks.length ? html`<p><span class="mono">${visible(file.name)}</span> <span class="faint">changed, ${size(file.left?.size)} → ${size(file.right?.size)}; its content is not stored</span></p>` : data.form === "text" ? html`<${Diff} name=${file.name} hunks=${data.hunks} left=${left.label} right=${right.label} />` : html`<p>${visible(file.name)}: content that is no text differs, ${size(data.sizes?.[0])} and ${size(data.sizes?.[1])}</p>`}</div>`;
 }
 
 const Artifacts = ({ runs, place }) => html`<${Pair} runs=${runs} params=${place.params}>${(left, right) => html`<${ArtifactPair} key=${`${left.uid} ${right.uid}`} left=${left} right=${right} />`}</${Pair}>`;

@@ -137,7 +137,7 @@ export function Runs({ place, about }) {
 
   const shownRuns = useMemo(() => visibleOrder.filter((i) => !hidden.has(table.ids[i])).slice(0, IN_CHARTS)
     .map((i) => ({ id: table.ids[i], uid: table.uids[i], label: table.value("sys/name", i) || table.ids[i] })), [visibleOrder, hidden, table, table.version]);
-  const paths = useMemo(() => (fields.data?.columns ?? []).filter((field) => field.kind === "float_series").map((field) => field.path), [fields.data]);
+  const paths = useMemo(() => (fields.data?.columns ?? []).filter((field) => field.kind === "float_series" && !field.path.startsWith("monitoring/")).map((field) => field.path), [fields.data]);
 
   useKeys({ "/": () => findInput.current?.focus(), c: () => selected.size > 1 && compare(), d: () => change({ split: !here().params.split }) });
   const exported = async (format) => {
@@ -179,7 +179,7 @@ export function Runs({ place, about }) {
       ${source.isEditable && !params.trash && html`<${Button} onClick=${() => setEditing(chosen)}>Edit…</${Button}><${Button} kind="danger" onClick=${() => trash(chosen, false)}>Move to trash</${Button}>`}
       ${source.isEditable && params.trash && html`<${Button} onClick=${() => trash(chosen, true)}>Restore</${Button}>`}
       <${Copy} text=${() => chosen.join("\n")} label="Copy ids">Copy ids</${Copy}><${Button} kind="quiet" onClick=${() => choose(new Set())}>Clear</${Button}></div>`}
-    ${error && html`<${Failure} error=${error} onRetry=${() => { setError(null); rows.load().catch(setError); }} />`}
+    ${error && error.type !== "InvalidQuery" && html`<${Failure} error=${error} onRetry=${() => { setError(null); rows.load().catch(setError); }} />`}
     <div class=${params.split ? "split" : "split-none"} style=${params.split ? { minHeight: 0 } : { display: "flex", flex: 1, minHeight: 0 }}>
       <div style=${{ display: "flex", flexDirection: "column", minHeight: 0, minWidth: 0, flex: 1 }}>
       ${!isReady && !before.current && !error ? html`<${Skeleton} lines=${10} label="Loading runs" />`

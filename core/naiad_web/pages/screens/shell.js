@@ -3,13 +3,31 @@ import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { href } from "../lib/place.js";
 import { KEY_MAP, useKeys } from "../lib/keys.js";
 import { visible } from "../lib/format.js";
+import { source } from "../lib/source.js";
 
 const THEME = "naiad.theme";
+/** What the browser remembers; a page read from a file may not be allowed to. @param {string} key */
+export function recalled(key) {
+  try {
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** @param {string} key @param {string} value */
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch { // it is forgotten with the page
+  }
+}
+
 const THEMES = ["", "light", "dark"];
 
 /** Apply the chosen theme; without one the system's is followed. */
 export function themed() {
-  const chosen = localStorage.getItem(THEME) ?? "";
+  const chosen = recalled(THEME);
   if (chosen) document.documentElement.dataset.theme = chosen;
   else delete document.documentElement.dataset.theme;
   dispatchEvent(new Event("naiad-theme"));
@@ -17,17 +35,17 @@ export function themed() {
 
 /** @param {{place: any, about: any, onKeys: () => void}} props */
 export function Rail({ place, about, onKeys }) {
-  const [theme, setTheme] = useState(localStorage.getItem(THEME) ?? "");
+  const [theme, setTheme] = useState(recalled(THEME));
   const turn = () => {
     const isDark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     const next = THEMES.includes(theme) && theme === "" ? (isDark ? "light" : "dark") : "";
-    localStorage.setItem(THEME, next);
+    remember(THEME, next);
     setTheme(next);
     themed();
   };
   useKeys({ t: turn });
-  if (place.project) sessionStorage.setItem("naiad.project", place.project);
-  const project = place.project || sessionStorage.getItem("naiad.project") || "";
+  if (place.project) remember("naiad.project", place.project);
+  const project = place.project || recalled("naiad.project");
   const runs = place.params.runs ?? [];
   const item = (screen, text, extra = {}) => html`<a class="item" href=${href({ screen, project, ...extra })}
     aria-current=${[place.screen, { run: "runs", model: "models" }[place.screen]].includes(screen) ? "page" : undefined}>${text}${
@@ -36,7 +54,7 @@ export function Rail({ place, about, onKeys }) {
     <a class="brand" href=${href({ screen: "projects" })}><svg width="20" height="14" viewBox="0 0 20 14" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round">
       <path d="M1 4c3-4 6-4 9 0s6 4 9 0M1 11c3-4 6-4 9 0s6 4 9 0" /></svg>naiad</a>
     ${project && place.screen !== "design" && html`<a class="project item" href=${href({ screen: "project", project })} title=${project}><bdi>${visible(project)}</bdi></a>
-      ${item("runs", "Runs")}${item("compare", "Compare", { params: { runs } })}${item("models", "Models")}${item("artifacts", "Artifacts")}`}
+      ${item("runs", "Runs")}${item("compare", "Compare", { params: { runs } })}${source.isLive && item("models", "Models")}${item("artifacts", "Artifacts")}`}
     <div class="foot">
       <a class="item hide-phone" href=${href({ screen: "projects" })} aria-current=${place.screen === "projects" ? "page" : undefined}>Projects</a>
       <a class="item hide-phone" href=${href({ screen: "about" })} aria-current=${place.screen === "about" ? "page" : undefined}>About</a>

@@ -161,7 +161,7 @@ export function Chart(props) {
       <${Menu} items=${actions} label="⋯" title=${`Options of ${title}`} kind="quiet small" />
     </header>
     ${error && html`<${Failure} error=${error} onRetry=${() => setTurn((n) => n + 1)} />`}
-    ${!data && !error && html`<div class="chart-wait" style=${{ height: `${height}px` }}><${Skeleton} lines=${4} /></div>`}
+    ${!data && !error && html`<div class="chart-wait" style=${{ height: `${height}px` }}>${isSeen && html`<${Skeleton} lines=${4} />`}</div>`}
     ${isEmpty && html`<div style=${{ height: `${height}px` }}><${Empty} title="No points here" /></div>`}
     ${data && asTable && html`<${Numbers} data=${data} names=${names} />`}
     <div class="chart-area" hidden=${!data || asTable || isEmpty} onKeyDown=${keys}
@@ -235,7 +235,7 @@ function HoverTable({ hover, names, paint, xKind, width, exact }) {
       <td><span class="swatch" style=${{ color: colors.get(row.key) }}></span></td>
       <td class="name">${visible(names.get(row.key) ?? row.key)}</td>
       <td class="end">${row.key === hover.key && real ? whole(real.value) : short(row.value)}</td>
-      ${row.low !== undefined && html`<td class="end faint">${short(row.low)} – ${short(row.high)}</td>`}
+      ${row.low !== undefined && row.low !== row.high && html`<td class="end faint">${short(row.low)} – ${short(row.high)}</td>`}
     </tr>`)}</tbody></table>
     ${sorted.length > ROWS && html`<div class="faint">${sorted.length - ROWS} more</div>`}
   </div>`;

@@ -10,6 +10,9 @@ import { duration, short } from "../lib/format.js";
 /** @typedef {{onZoom?: (range: [number, number]|null) => void, onHover?: (at: Hover|null) => void}} Events */
 /** @typedef {{x: number, index: number, left: number, top: number, key: string|null, values: {key: string, value: number, x: number, low?: number, high?: number}[], isOwn: boolean}} Hover */
 
+/** Distances of ticks on an axis of steps, which are whole. */
+const STEPS = Array.from({ length: 45 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
+
 /** Counters for tests, filled when the page's URL asks for it. */
 const stats = () => /** @type {any} */ (globalThis).__naiad;
 
@@ -180,7 +183,7 @@ export class Plot {
         },
       },
       axes: look.axes ? [
-        { stroke: ink, font, size: 26, gap: 4, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 }, space: 64,
+        { stroke: ink, font, size: 26, gap: 4, incrs: look.xKind === "step" && !look.logX ? STEPS : undefined, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 }, space: 64,
           values: look.xKind === "time" ? undefined : (_u, splits) => splits.map((v) => (v === null ? "" : look.xKind === "relative" ? duration(v) : short(v))) },
         { stroke: ink, font, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, space: 28,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => String(v ?? "").length * 6.4 + 10)),

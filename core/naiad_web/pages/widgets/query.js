@@ -82,17 +82,21 @@ export function QueryBar({ value, onChange, project, kind = "run", inputRef }) {
   return html`<div class="queries"><div class="section" style=${{ flex: 1, gap: "4px", minWidth: 0 }}>
     <input class="input" ref=${input} value=${text} spellcheck=${false} autocomplete="off" autocapitalize="off" placeholder='Query, such as  lr < 0.01 AND sys/state = "finished"' role="combobox"
       aria-label="Query" aria-expanded=${String(isOpen)} aria-controls="suggestions" aria-autocomplete="list" aria-activedescendant=${isOpen && at >= 0 ? `suggestion-${at}` : undefined}
-      aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? "query-error" : undefined}
+      aria-invalid=${error ? "true" : undefined} aria-describedby=${error && !isOpen ? "query-error" : undefined}
       onInput=${typed} onKeyDown=${onKeyDown} onBlur=${() => setTimeout(() => setOpen(false), 150)} />
-    ${error && !isOpen && html`<pre class="caret-error" id="query-error" role="alert">${visible(text)}\n${error.column ? `${" ".repeat(Math.max(0, error.column - 1))}^\n` : ""}${visible(error.detail ?? "")}</pre>`}
+    ${error && !isOpen && html`<pre class="caret-error" id="query-error" role="alert">${shownError(error, text)}</pre>`}
     </div>
     ${isOpen && words.length > 0 && html`<ul class="suggestions" id="suggestions" role="listbox" aria-label="Suggestions">${words.slice(0, 40).map((word, i) => html`<li key=${word} id=${`suggestion-${i}`} role="option" aria-selected=${String(i === at)}
       onMouseDown=${(event) => { event.preventDefault(); take(word); }}>${visible(word)}</li>`)}</ul>`}
   </div>`;
 }
 
-/** A path as the query language writes it. @param {string} path */
-export const quoted = (path) => (/^[\w/.]+$/.test(path) ? path : `\`${path.replace(/`/g, "``")}\``);
+/** The problem with a caret below its place; a detail that draws it already stays as it is. @param {any} error @param {string} text */
+function shownError(error, text) {
+  const detail = String(error.detail ?? "");
+  if (detail.includes("^") || !error.column) return detail.split("\n").map(visible).join("\n");
+  return `${visible(text)}\n${" ".repeat(Math.max(0, error.column - 1))}^\n${visible(detail)}`;
+}
 
 /** Add a condition to a query, or take it out again. @param {string} query @param {string} condition */
 export function toggled(query, condition) {

@@ -1,0 +1,127 @@
+/** A source that answers from the page itself: the file that `naiad export --format html` writes. It makes no request. */
+import { read } from "./wire.js";
+
+/** @param {string} text */
+const words = (text) => (text ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+const list = (value) => (value === undefined || value === null || value === "" ? [] : Array.isArray(value) ? value : [value]);
+
+export class MemorySource {
+  /** @param {any} kept what the exporter recorded: {about, projects, columns, table, compare, runs: {uid: ...}, charts, files} */
+  constructor(kept) {
+    this.kept = kept;
+    this.isLive = false;
+    this.isEditable = false;
+    this.onRefused = null;
+    this.byId = new Map(Object.values(kept.runs).flatMap((run) => [[run.head.id, run], [run.head.uid, run]]));
+  }
+
+  /** @param {string} route @param {any} [params] @returns {Promise<any>} */
+  async get(route, params = {}) {
+    const { kept } = this;
+    const [, first, id, part] = route.split("/");
+    if (first === "containers") return this._container(decodeURIComponent(id), part, params);
+    const own = {
+      "": () => kept.about, "/projects": () => kept.projects, "/columns": () => kept.columns, "/views": () => ({ views: [] }), "/usage": () => ({}),
+      "/query": () => ({ is_valid: false, error: { detail: "Queries need the store; find in rows instead.", column: 1 } }), "/values": () => ({ values: [] }),
+      "/table": () => this._table(params), "/compare": () => this._compare(params), "/lines": () => this._lines(params), "/nearest": () => ({ points: [] }),
+      "/entries": () => this._of(params).entries?.[params.path] ?? missing(), "/artifact": () => this._of(params).artifacts?.[params.path] ?? missing(),
+      "/artifact/users": () => ({ users: Object.values(kept.runs).flatMap((run) => Object.entries(run.artifacts ?? {}).filter(([, one]) => one.hash === params.hash).map(([path]) => ({ ...run.head, path }))) }),
+      "/files": () => this._of(params).sets?.[params.path] ?? missing(), "/histograms": () => this._of(params).histograms?.[params.path] ?? missing(),
+      "/groups": () => ({ total: 0, by: [], counts: [], columns: [] }),
+    }[route];
+    return own ? own() : missing();
+  }
+
+  /** @param {string} route @param {any} params @returns {Promise<any>} */
+  async send(route, params) {
+    if (route === "/file") {
+      const answer = await fetch(await this.url(route, params));
+      return answer;
+    }
+    return missing();
+  }
+
+  /** @param {any} params */
+  async chart(params) {
+    const paths = list(params.path), ids = new Set(list(params.run));
+    const text = this.kept.charts[`${params.x ?? "step"} ${paths[0]}`] ?? this.kept.charts[`step ${paths[0]}`];
+    if (!text) return missing();
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const head = read(bytes.buffer);
+    return { ...head, series: head.series.filter((series) => ids.has(series.uid)) };
+  }
+
+  /** @param {string} _route @param {any} params */
+  async url(_route, params) {
+    const found = this.kept.files[[params.run, params.path, params.index ?? "", params.entry ?? ""].join("\n")];
+    if (found) return found;
+    throw new Error("This file is not kept in the page.");
+  }
+
+  async change() {
+    return missing();
+  }
+
+  events() {
+    return () => undefined;
+  }
+
+  _of(params) {
+    return this.byId.get(list(params.run)[0]) ?? missing();
+  }
+
+  _container(id, part, params) {
+    const run = this.byId.get(id);
+    if (!run) return missing();
+    const within = words(params.search);
+    const kinds = list(params.kind);
+    const fields = run.fields.fields.filter((field) => (!params.prefix || field.path.startsWith(`${params.prefix}/`)) && (!kinds.length || kinds.includes(field.kind)) && within.every((word) => field.path.toLowerCase().includes(word)));
+    if (!part) return run.head;
+    if (part === "fields") return { total: fields.length, fields };
+    if (part === "tree") {
+      const own = run.fields.fields.filter((field) => field.path.slice(0, Math.max(0, field.path.lastIndexOf("/"))) === (params.prefix ?? ""));
+      return { total: own.length, fields: own, namespaces: [] };
+    }
+    if (part === "value") return run.values?.[params.path] ?? run.fields.fields.find((field) => field.path === params.path) ?? missing();
+    return run[part] ?? missing();
+  }
+
+  _table(params) {
+    const { table } = this.kept;
+    const ids = list(params.id);
+    const rows = table.uids.map((_, i) => i).filter((i) => !ids.length || ids.includes(table.ids[i]) || ids.includes(table.uids[i]));
+    const pick = (values) => rows.map((i) => values[i]);
+    const columns = list(params.column).map((name) => {
+      const held = table.columns.find((column) => column.name === name);
+      return held ? { ...held, values: pick(held.values) } : { name, path: name, kind: null, kinds: [], values: rows.map(() => null) };
+    });
+    return { ...table, total: rows.length, count: rows.length, ids: pick(table.ids), uids: pick(table.uids), projects: pick(table.projects), states: pick(table.states), columns };
+  }
+
+  _compare(params) {
+    const { compare } = this.kept;
+    const at = list(params.run).map((id) => compare.runs.findIndex((run) => run.uid === id || run.id === id));
+    const fields = compare.fields.map((row) => {
+      const values = at.map((i) => row.values[i] ?? null);
+      const numbers = values.filter((value) => typeof value === "number");
+      return { ...row, values, differs: new Set(values.map((value) => JSON.stringify(value))).size > 1, spread: numbers.length > 1 ? Math.max(...numbers) - Math.min(...numbers) : null };
+    }).filter((row) => (!params.differs || row.differs) && row.values.some((value) => value !== null));
+    return { ...compare, runs: at.map((i) => compare.runs[i]), fields, total: fields.length };
+  }
+
+  _lines(params) {
+    const held = this._of(params).lines?.[params.path];
+    if (!held) return missing();
+    if (params.search) {
+      const matches = held.texts.flatMap((text, i) => (text.toLowerCase().includes(params.search.toLowerCase()) ? [i] : []));
+      return { total: held.texts.length, matches, found: matches.length, is_complete: true };
+    }
+    const start = Number(params.start ?? 0), end = start + Number(params.limit ?? 200);
+    return { total: held.texts.length, start, steps: held.steps.slice(start, end), times: held.times.slice(start, end), texts: held.texts.slice(start, end) };
+  }
+}
+
+/** @returns {never} */
+function missing() {
+  throw new Error("This part is not kept in the page; open the store with naiad ui to see it.");
+}
