@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Steps = Sequence[int | float]
 WHOLE = {int}
+QUARTER = 900_000
+"""Milliseconds of a quarter of an hour."""
+FEW_QUARTERS = 1_000
+"""Up to so many, the offset of each is looked up, whether or not a point lies there: sorting takes longer."""
+BLOCK = 1 << 18
+"""Times that are converted together: few enough that what is made beside them stays small."""
 
 
 class Series(Field):
@@ -140,12 +146,11 @@ class Series(Field):
                 include_timestamp=include_timestamp, progress_bar=progress_bar, include_rewound=include_rewound
             )
             return frame
+        columns = {"step": steps, "value": values, **({"timestamp": local_times(times)} if include_timestamp else {})}
         try:
-            frame = pd.DataFrame({"step": steps, "value": values})
+            frame = pd.DataFrame(columns, copy=False)  # the arrays are this frame's alone
         except UnicodeEncodeError:  # Arrow, if pandas keeps its texts there, takes no half surrogate pairs
-            frame = pd.DataFrame({"step": steps, "value": pd.Series(values, dtype=object)})
-        if include_timestamp:
-            frame["timestamp"] = local_times(times)
+            frame = pd.DataFrame({**columns, "value": pd.Series(values, dtype=object)}, copy=False)
         with progress.showing(progress_bar, "Fetching values", len(frame), unit=" points") as report:
             report(len(frame))
         return frame
@@ -365,14 +370,22 @@ def check_lengths(path: str, count: int, **lengths: int) -> None:
 
 
 def local_times(milliseconds: Any) -> Any:
-    """Return times as NumPy datetimes of the local zone; its offset is looked up once for each quarter of an hour."""
+    """Turn times into NumPy datetimes of the local zone, an array of int64 in its place.
+
+    The offset of the zone is looked up once for each quarter of an hour, of which offsets are multiples.
+    """
     import numpy as np
 
-    times = np.asarray(milliseconds, dtype="int64")
-    quarters, places = np.unique(times // 900_000, return_inverse=True)
-    offsets = np.array([time.localtime(int(quarter) * 900).tm_gmtoff for quarter in quarters], dtype="int64")
-    local = times + offsets[places] * 1000 if len(times) else times
-    return local.astype("datetime64[ms]")
+    local = np.asarray(milliseconds, dtype="int64")
+    for start in range(0, len(local), BLOCK):
+        block = local[start : start + BLOCK]
+        first, last = int(block.min()) // QUARTER, int(block.max()) // QUARTER
+        is_short = last - first <= FEW_QUARTERS
+        quarters = np.arange(first, last + 1) if is_short else np.unique(block // QUARTER)
+        offsets = np.array([time.localtime(at * QUARTER // 1000).tm_gmtoff * 1000 for at in quarters.tolist()])
+        is_same = bool((offsets == offsets[0]).all())
+        block += offsets[0] if is_same else offsets[np.searchsorted(quarters, block // QUARTER)]
+    return local.view("datetime64[ms]")
 
 
 def _out_of_order(path: str, step: float, newest: float) -> str:

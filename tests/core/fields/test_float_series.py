@@ -281,6 +281,25 @@ def test_frame_has_local_times_in_milliseconds(run: naiad.Run, monkeypatch: pyte
     assert expected == frame["timestamp"].tolist()
 
 
+def test_frame_has_the_offset_of_each_time_where_the_clocks_change(
+    run: naiad.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "Europe/Warsaw")
+    time.tzset()
+    change = 1_698_541_200  # 2023-10-29 03:00 becomes 02:00
+    try:
+        run["x"].extend([1, 2, 3, 4], timestamps=[change - 0.001, change, change + 3_600, change - 1_800])
+        frame = run["x"].fetch_values()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    expected = ["2023-10-29 02:59:59.999", "2023-10-29 02:00", "2023-10-29 03:00", "2023-10-29 02:30"]
+    assert list(map(pd.Timestamp, expected)) == frame["timestamp"].tolist()
+
+
 def test_frame_without_timestamps(run: naiad.Run) -> None:
     run["x"].append(1.0)
 

@@ -75,6 +75,26 @@ class PointsHeader:
     is_wide: bool
 
 
+class PackedPoints(NamedTuple):
+    """The columns of a chunk whose bytes have been checked, still packed."""
+
+    steps: Column
+    values: Column
+    times: Column
+
+    @property
+    def header(self) -> PointsHeader:
+        """The room its points need, and their types."""
+        return PointsHeader(self.values.items, self.steps.is_integer, self.steps.is_wide)
+
+    def unpack(self, steps_out: Numbers | None, values_out: Floats | None, times_out: Integers | None) -> None:
+        """Fill the given arrays; see `decode_points`."""
+        for column, out in zip(self, (steps_out, values_out, times_out), strict=True):
+            if out is not None:
+                _require_room(column, out)
+                decode_numbers(column, out)
+
+
 class Pack(NamedTuple):
     """Many short series: series `ids[i]` has the points from `starts[i]` to before `starts[i + 1]`."""
 
@@ -114,8 +134,19 @@ def read_header(data: Buffer) -> PointsHeader:
         ChunkDamaged: the bytes are not those that were written.
         NewerFormat: a later release wrote the chunk.
     """
-    steps, values, _ = _split_points(data)
-    return PointsHeader(values.items, steps.is_integer, steps.is_wide)
+    return split_points(data).header
+
+
+def split_points(data: Buffer) -> PackedPoints:
+    """Check a chunk of points and return its columns.
+
+    Raises:
+        ChunkDamaged: the bytes are not those that were written.
+        NewerFormat: a later release wrote the chunk.
+    """
+    columns = split_block(data, b"P", POINT_MODES)
+    require_equal_items(*columns)
+    return PackedPoints(*columns)
 
 
 def decode_points(
@@ -131,11 +162,7 @@ def decode_points(
         NewerFormat: a later release wrote the chunk.
         ValueError: an array has another length, or is int64 where steps are fractional.
     """
-    columns = _split_points(data)
-    for column, out in zip(columns, (steps_out, values_out, times_out), strict=True):
-        if out is not None:
-            _require_room(column, out)
-            decode_numbers(column, out)
+    split_points(data).unpack(steps_out, values_out, times_out)
 
 
 def encode_pack(ids: Integers, steps: Numbers, values: Floats, times: Integers) -> bytes:
@@ -208,12 +235,6 @@ def decode_texts(data: Buffer) -> tuple[Numbers, Integers, list[bytes]]:
 
 def _point_columns(steps: Numbers, values: Floats, times: Integers) -> list[Column]:
     return [encode_steps(steps), encode_floats(values), encode_integers(times)]
-
-
-def _split_points(data: Buffer) -> list[Column]:
-    columns = split_block(data, b"P", POINT_MODES)
-    require_equal_items(*columns)
-    return columns
 
 
 def _require_equal_lengths(*columns: Sized) -> None:

@@ -250,6 +250,9 @@ def _unshuffle(column: Column, count: int, dtype: str) -> npt.NDArray[Any]:
     if column.compressor == STORED and column.length == count * column.width:
         planes = np.frombuffer(column.stored, np.uint8).reshape(column.width, count)
         return np.frombuffer(planes.T.tobytes(), dtype)
+    if column.width == 1:
+        [plane] = _planes(column, count)
+        return np.frombuffer(plane, dtype)
     octets = np.empty((count, column.width), np.uint8)
     for number, plane in enumerate(_planes(column, count)):
         octets[:, number] = np.frombuffer(plane, np.uint8)
@@ -277,13 +280,15 @@ def _decode_integers(column: Column, out: Numbers) -> None:
     if not column.items:
         return
     sums = out if out.dtype == np.int64 else np.empty(column.items, np.int64)
-    sums[0] = column.first
-    sums[1:] = column.reference
     if column.width:
         # Residuals of 8 bytes may be taken as signed: sums are modulo 2**64.
         dtype = "<i8" if column.width == 8 else f"<u{column.width}"
-        sums[1:] += _unshuffle(column, column.items - 1, dtype)
-    np.add.accumulate(sums, out=sums)
+        sums[0] = column.first
+        np.add(_unshuffle(column, column.items - 1, dtype), column.reference, out=sums[1:], dtype=np.int64)
+        np.add.accumulate(sums, out=sums)
+    else:
+        np.multiply(np.arange(column.items), np.int64(column.reference), out=sums)
+        sums += np.int64(column.first)
     if sums is not out:
         out[...] = sums
 

@@ -139,7 +139,7 @@ def _rewritten(index: Index, connection: Connection, projection: Projection) -> 
             for writer, rows in texts.items():
                 add_texts(state, sorted(rows, key=lambda row: row[0]), changes, writer)
         else:
-            points = _whole_steps(read_points(state, chunks, shares.get(state.id, []), [], _refusal))
+            points = _whole_steps(read_points(state, [*chunks], shares.get(state.id, []), [], _refusal))
             by_writer = points_by_writer(state, chunks, shares.get(state.id, []))
             _empty_series(state)
             if len(by_writer) > 1:  # a deletion that arrives late may take those of one

@@ -12,7 +12,7 @@ from numpy import typing as npt
 
 from naiad.errors import DamagedData
 from naiad.integers import EXACT
-from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
+from naiad.storage.local.index.codec import PackedPoints, decode_pack, decode_texts, split_points
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.points import (
     Columns,
@@ -64,27 +64,34 @@ def read_points(
 ) -> Columns:
     """All points of a float series, decoded into one array a column: its chunks, its shares of packs, the tail.
 
+    The list of chunks is empty afterwards.
+
     Raises:
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
     """
-    headers = [_header(state, row, refuse) for row in chunks]
+    packed = [_split(state, row, refuse) for row in chunks]
     in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
     if in_index != state.series.count or len(chunks) + len(shares) != state.pieces:
         raise refuse(state.path, INDEX, f"{in_index} of its {state.series.count} points are there")
     late = [part for _writer, part in tail]
     total = in_index + sum(len(part.values) for part in late)
-    are_integers, is_wide = [h.is_integer for h in headers], any(h.is_wide for h in headers)
+    are_integers, is_wide = [each.steps.is_integer for each in packed], any(each.steps.is_wide for each in packed)
     steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *late]))
     points = Columns(steps, np.empty(total), np.empty(total, np.int64))
+    pieces = deque([*as_they_came(chunks, shares), *late])
+    waiting = deque(packed)
+    chunks.clear()
+    packed.clear()  # each chunk is freed once it is decoded, so that reading takes little more room than the points
     at, ends = 0, []
-    for piece in [*as_they_came(chunks, shares), *late]:
+    while pieces:
+        piece = pieces.popleft()
         if isinstance(piece, Columns):
             rows = slice(at, at + len(piece.values))
             for column, new in zip(points, piece, strict=True):
                 column[rows] = new
         else:
             rows = slice(at, at + piece.count)
-            decode_points(piece.data, points.steps[rows], points.values[rows], points.times[rows])
+            waiting.popleft().unpack(points.steps[rows], points.values[rows], points.times[rows])
         at = rows.stop
         ends.append(at)
     writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
@@ -145,10 +152,11 @@ def decoded(data: bytes) -> Columns:
     Raises:
         ChunkDamaged: they are not as they were written.
     """
-    header = read_header(data)
-    steps: Numbers = np.empty(header.count, np.int64) if header.is_integer else np.empty(header.count)
-    points = Columns(steps, np.empty(header.count), np.empty(header.count, np.int64))
-    decode_points(data, *points)
+    packed = split_points(data)
+    count = packed.values.items
+    steps: Numbers = np.empty(count, np.int64) if packed.steps.is_integer else np.empty(count)
+    points = Columns(steps, np.empty(count), np.empty(count, np.int64))
+    packed.unpack(*points)
     return points
 
 
@@ -160,7 +168,7 @@ def left_points(state: FieldState, chunks: list[Any], packs: list[Any], refuse: 
     """
     remnant, old = _before(state)
     shares = read_shares(old, packs, refuse)
-    read_points(old, chunks, shares, [], refuse)  # to look whether all is there
+    read_points(old, [*chunks], shares, [], refuse)  # to look whether all is there
     left: dict[str, list[Columns]] = {}
     for writer, parts in points_by_writer(old, chunks, shares).items():
         since = remnant.since.get(writer, -math.inf)
@@ -382,10 +390,10 @@ def _is_wide(steps: Numbers) -> bool:
     return steps.dtype == np.int64 and len(steps) > 0 and bool(((steps > EXACT) | (steps < -EXACT)).any())
 
 
-def _header(state: FieldState, row: Any, refuse: Refusal) -> Any:
+def _split(state: FieldState, row: Any, refuse: Refusal) -> PackedPoints:
     _check(state, row, refuse)
     try:
-        return read_header(row.data)
+        return split_points(row.data)
     except ChunkDamaged as error:
         raise refuse(state.path, INDEX, str(error)) from error
 
