@@ -164,6 +164,9 @@ class Table:
                 return np.array([np.datetime64("NaT", "us") if at is None else at for at in plain], "datetime64[us]")
             if holds == "number":
                 return np.array(plain, np.float64)
+            if kind == POINTS:
+                place = ASPECTS.index(aspect)
+                return [None if each is None else each[place] for each in plain]
             values = plain if holds in ("integer", "boolean") else [_framed(kind, each, aspect) for each in plain]
         else:
             holds = ""

@@ -216,6 +216,56 @@ def test_folder_that_is_copied_over_is_read_again(
     assert [("second", "finished")] == [(row.name, row.state) for row in place.catalog().summaries()]
 
 
+def test_folders_of_a_large_store_are_looked_at_in_turns(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        make()
+    _settled(place)
+    assert 3 == len(place.catalog().summaries())
+    looked: list[str] = []
+    seal_stamp = catalog_module.seal_stamp
+    monkeypatch.setattr(catalog_module, "LOOK_FOLDERS", 1)
+    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at.uid), seal_stamp(at))[1])
+
+    rounds = []
+    for minute in range(3):
+        monkeypatch.setattr(catalog_module, "_looked", {})  # a minute later, or in another process
+        monkeypatch.setattr(catalog_module, "_next_numbers", lambda _last, turn=minute + 1: (turn, turn + 1))
+        looked.clear()
+        assert 3 == len(place.catalog().summaries())
+        rounds.append(list(looked))
+
+    assert [1, 1, 1] == [len(each) for each in rounds]
+    assert 3 == len({uid for each in rounds for uid in each})
+
+
+def test_new_folder_of_a_large_store_is_found_without_a_look_at_the_others(
+    place: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        make()
+    _settled(place)
+    assert 3 == len(place.catalog().summaries())
+    naiad.init_run(project="p", name="other", store=tmp_path / "other").stop()
+    shutil.copytree(tmp_path / "other" / "runs", place.root / "runs", dirs_exist_ok=True)
+    looked: list[str] = []
+    seal_stamp = catalog_module.seal_stamp
+    monkeypatch.setattr(catalog_module, "LOOK_FOLDERS", 1)
+    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at.uid), seal_stamp(at))[1])
+
+    assert 4 == len(place.catalog().summaries())
+    assert 2 == len(set(looked))  # the new one, and the one whose turn it is
+
+
+def test_turns_go_round_with_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    for minute in range(3):
+        monkeypatch.setattr(catalog_module.clock, "now", lambda at=1_700_000_000 + 60 * minute: at)
+        seen.add(catalog_module._next_numbers(4_500))
+
+    assert {(1, 2_001), (2_001, 4_001), (4_001, 6_001)} == seen
+    assert catalog_module.ALL == catalog_module._next_numbers(2_000)
+
+
 def test_resumed_run_is_read_again(place: Store) -> None:
     catalog = place.catalog()
     make()

@@ -3,7 +3,7 @@
 It is a cache. Everything in it comes from the run folders; it is brought up to date before it is read, made anew when
 it is damaged (see `catalog_file`), and kept in memory where the store cannot be written. A run that is written later
 is found by its mark (`changed/<uid>`). A folder that was copied in, copied over or removed is found by looking: each
-read looks at runs without a seal, and now and then at every folder.
+read looks at runs without a seal, and now and then at every folder, of a large store at some after the others.
 """
 
 from __future__ import annotations
@@ -44,7 +44,17 @@ from naiad.storage.sql import grid
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
 from naiad.storage.sql.summaries import summaries
-from naiad.storage.sql.values import Entry, Stamp, about, as_stored, forget, put, stamps
+from naiad.storage.sql.values import (
+    Entry,
+    Stamp,
+    about,
+    as_stored,
+    container,
+    forget,
+    last_number,
+    put,
+    stamps,
+)
 
 SEAL = "seal.json"
 T = TypeVar("T")
@@ -57,6 +67,9 @@ SETTLED_SECONDS = 2.0
 LOOK_SECONDS = 60.0
 """A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
 _looked: dict[Path, float] = {}
+ALL = (0, 0)
+LOOK_FOLDERS = 2_000
+"""Up to so many folders are looked at together; of more, the next so many at each look, so that no look is long."""
 
 
 class MadeAnew(Exception):
@@ -298,17 +311,18 @@ class Catalog:
         self._made = ""
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with self._transaction() as connection:
-            is_listed = (
-                bool(listed)
-                and self._is_file
-                and began < _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
-                and connection.execute(select(about.c.listed)).scalar() == listed
-            )
-            known = stamps(connection, marks if is_listed else None)
+            is_listed = bool(listed) and self._is_file and connection.execute(select(about.c.listed)).scalar() == listed
+            is_due = began >= _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
+            turn = _next_numbers(last_number(connection, container))
+            is_listed = is_listed and (turn != ALL or not is_due)
+            known = stamps(connection, marks if is_listed else None, turn if is_due else ALL)
+            is_some = turn != ALL and not is_listed
+            trusted = known.keys() - stamps(connection, marks, turn).keys() if is_some else set()
         watched = self._directories({*marks, *known}) if is_listed else self._layout.folders()
         folders = {folder.uid: folder for folder in watched}
         gone = [uid for uid in known if uid not in folders]
-        stale = list(self._stale(folders.values(), marks, known))
+        looked = (folder for uid, folder in folders.items() if uid not in trusted)
+        stale = list(self._stale(looked, marks, known))
         is_long = len(stale) > BATCH
         with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
             for start in range(0, max(len(stale), 1), BATCH):
@@ -323,7 +337,7 @@ class Catalog:
             with self._transaction(is_writing=True) as connection:
                 connection.execute(update(about).values(listed=listed))
         if self._is_file:
-            if not is_listed:
+            if not is_listed or is_due:
                 _looked[self._layout.root] = began
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
 
@@ -370,6 +384,17 @@ class Catalog:
                     mark.unlink()
                     if not folder.seal.exists():
                         mark.touch()
+
+
+def _next_numbers(last: int) -> tuple[int, int]:
+    """Numbers of the containers whose turn it is to be looked at; none where there are few enough to look at all.
+
+    Minutes decide, so that the looks of many processes go round as well as those of one.
+    """
+    if last <= LOOK_FOLDERS:
+        return ALL
+    turn = int(clock.now() // LOOK_SECONDS) % -(-last // LOOK_FOLDERS)
+    return turn * LOOK_FOLDERS + 1, (turn + 1) * LOOK_FOLDERS + 1
 
 
 def _refusal(root: Path, error: Exception) -> StorageError:

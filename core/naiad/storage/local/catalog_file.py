@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
 import sqlite3
@@ -23,7 +24,6 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -244,9 +244,9 @@ class CatalogFile:
     def _sum_path(self) -> Path:
         return self.path.with_suffix(".sum")
 
-    @cached_property
+    @property
     def _engine(self) -> Engine:
-        return open_locked(self.path)
+        return _engine_of(self.path)
 
     def _write_sum(self, lock: int, checked: int) -> None:
         found = os.stat(self.path)
@@ -272,6 +272,12 @@ class CatalogFile:
             os.close(lock)  # another one has taken its place
             if clock.monotonic() > until:
                 raise TimeoutError(f"other processes have held {self._sum_path} for {LOCK_SECONDS:g} s")
+
+
+@functools.lru_cache(maxsize=16)
+def _engine_of(path: Path) -> Engine:
+    """One for each file and process, since it remembers compiled statements. It keeps no connection."""
+    return open_locked(path)
 
 
 def begin(engine: Engine) -> None:

@@ -6,7 +6,7 @@ Nothing here decodes more than it returns: of 100,000 containers a page is read,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Text, and_, cast, exists, func, select
@@ -239,7 +239,7 @@ def _decoded_groups(
     )
 
 
-def _shown(cells: dict[int, Cell], numbered: Numbered, aspect: str) -> Cell:
+def _shown(cells: Mapping[int, Cell], numbered: Numbered, aspect: str) -> Cell:
     for number, each in numbered:
         value = cells.get(number)
         if value is not None:

@@ -7,6 +7,7 @@ shown, and each alone in a table with indexes, to be found. The shown cells have
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -101,7 +102,9 @@ cell = Table(
 )
 Index("cell_num", cell.c.field, cell.c.num, cell.c.integer, cell.c.container)
 _has_text = cell.c.txt.is_not(None)
-Index("cell_txt", cell.c.field, cell.c.txt, cell.c.container, sqlite_where=_has_text, postgresql_where=_has_text)
+Index(
+    "cell_txt", cell.c.field, cell.c.txt, cell.c.container, sqlite_where=_has_text
+)  # naming another database loads it
 
 tag = Table(
     "tag",
@@ -113,9 +116,27 @@ tag = Table(
 )
 
 
+SMALL_BYTES = 2_048
+SMALL_ROWS = 4_096
+"""So many decoded rows of up to so many bytes a process remembers: at most about 100 MB of typical values."""
+
 _FACTS = ("number", "uid", "kind", "id", "project", "state", "created")
 SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "cells", "crc"))
 """What a listing or a table is made of. A wrong stamp or seal only leads to reading the container again."""
+
+
+class _Shown(NamedTuple):
+    """A row with the columns in `SHOWN`."""
+
+    number: int
+    uid: str
+    kind: str
+    id: str | None
+    project: str | None
+    state: str
+    created: int | None
+    cells: bytes
+    crc: int
 
 
 class Stamp(NamedTuple):
@@ -160,13 +181,21 @@ def whole_cells(row: Any) -> bytes:
     return cells
 
 
-def shown_cells(row: Any) -> dict[int, Cell]:
+def shown_cells(row: Any) -> Mapping[int, Cell]:
     """The cells of a row with the columns in `SHOWN`, by the number of their field.
 
     Raises:
         DamagedData: the row differs from the one written.
     """
-    return decode_cells(whole_cells(row))
+    if len(row.cells or b"") > SMALL_BYTES:
+        return decode_cells(whole_cells(row))
+    return _small_cells(*row)
+
+
+@functools.lru_cache(maxsize=SMALL_ROWS, typed=True)
+def _small_cells(*row: Any) -> Mapping[int, Cell]:
+    """Check and decode a row, once as long as all of its columns stay the same."""
+    return decode_cells(whole_cells(_Shown(*row)))
 
 
 def fields(connection: Connection, *conditions: ColumnElement[bool]) -> list[tuple[int, str, str]]:
@@ -194,7 +223,7 @@ def _damaged(table: str, number: int) -> DamagedData:
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Update the facts of some containers, touching only rows that differ."""
     known = _known(connection, [entry.uid for entry in entries])
-    last = _last_number(connection, container)
+    last = last_number(connection, container)
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
     kinds = {number: kind for (_path, kind), number in numbers.items()}
     old_keys: list[tuple[int, int]] = []
@@ -228,19 +257,21 @@ def forget(connection: Connection, uids: list[str]) -> None:
           [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
 
 
-def stamps(connection: Connection, marked: Iterable[str] | None) -> dict[str, Stamp]:
-    """The stamps of all containers; or of those without a seal and these."""
+def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Stamp]:
+    """The stamps of all containers; or of those without a seal, these, and those numbered from one to below another."""
     found = select(container.c.uid, container.c.stamp, container.c.seal)
     conditions: list[ColumnElement[bool]] = [true()]
     if marked is not None:
         uids = list(marked)
         some = (container.c.uid.in_(uids[start : start + 500]) for start in range(0, len(uids), 500))
         conditions = [container.c.seal == "", *some]
+        if numbers[1] > numbers[0]:
+            conditions.append(and_(container.c.number >= numbers[0], container.c.number < numbers[1]))
     rows = (row for condition in conditions for row in connection.execute(found.where(condition)))
     return {uid: Stamp(files, seal) for uid, files, seal in rows}
 
 
-def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, dict[int, Cell]]]:
+def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapping[int, Cell]]]:
     found = {}
     for start in range(0, len(uids), 500):
         some = container.c.uid.in_(uids[start : start + 500])
@@ -260,7 +291,7 @@ def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, s
 
 def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     known = fields_at(connection, (path for path, _kind in keys))
-    missing = enumerate(sorted(keys - known.keys()), _last_number(connection, field) + 1)
+    missing = enumerate(sorted(keys - known.keys()), last_number(connection, field) + 1)
     new = {key: number for number, key in missing}
     rows = [
         {"number": number, "path": path, "kind": kind, "crc": _crc(b"", number, path, kind)}
@@ -270,7 +301,7 @@ def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[t
     return known | new
 
 
-def _last_number(connection: Connection, table: Table) -> int:
+def last_number(connection: Connection, table: Table) -> int:
     """The largest number in a table; the next row gets the one after it."""
     return connection.execute(select(func.max(table.c.number))).scalar() or 0
 
