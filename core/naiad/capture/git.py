@@ -45,6 +45,11 @@ DIFF = [
     *("--unified=3", "--inter-hunk-context=0", "-O/dev/null", "--submodule=short", "--ignore-submodules=dirty"),
 ]
 """The same patch whatever the user has configured, so that `git apply` takes it."""
+REUSE_SECONDS = 5.0
+"""How old an answer may be for another run of the same process, such as the next trial of a search."""
+LARGEST_ANSWER = 1024 * 1024
+_answers: dict[tuple[Path, tuple[str, ...], int, bool], tuple[float, bytes | str]] = {}
+"""By repository and command: when git was run, and its output, or as a text why there is none."""
 LARGEST_BINARY = 10 * 1024 * 1024
 """Bytes of a binary file whose change is still in the patch."""
 MOST_BINARIES = 1000
@@ -72,7 +77,9 @@ class Git:
         ValueError: git has no answer, as for a repository that is broken or has no commit.
     """
 
-    def __init__(self, folder: Path, until: float) -> None:
+    def __init__(self, folder: Path, until: float, *, reuse_seconds: float = 0.0) -> None:
+        """Begin; an answer that this process got so many seconds ago is given again, without running git."""
+        self._reuse_seconds = reuse_seconds
         self._folder = folder
         self._until = until
         self._asked: Popen[bytes] | None = None
@@ -206,6 +213,24 @@ class Git:
         self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf, is_complaint: bool = False
     ) -> bytes:
         """Run git and return its output; with `is_complaint` its errors too."""
+        key = (self._folder, arguments, limit, is_complaint)
+        now = clock.monotonic()
+        at, known = _answers.get(key, (-math.inf, None))
+        if now - at >= self._reuse_seconds:
+            try:
+                known = self._output(arguments, limit, seconds, is_complaint)
+            except ValueError as error:
+                known = str(error)
+            for old in [each for each, (then, _answer) in tuple(_answers.items()) if now - then > REUSE_SECONDS]:
+                _answers.pop(old, None)
+            if len(known) <= LARGEST_ANSWER:
+                _answers[key] = now, known
+        if isinstance(known, str):
+            raise ValueError(known)
+        assert known is not None
+        return known
+
+    def _output(self, arguments: tuple[str, ...], limit: int, seconds: float, is_complaint: bool) -> bytes:
         with holding_forks():  # a child forked meanwhile could never import it
             from subprocess import DEVNULL, PIPE, STDOUT, Popen
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from naiad import clock
 from naiad.background import Loggable
-from naiad.capture.git import LARGEST_BINARY, LARGEST_PATCH, Git, find_repository
+from naiad.capture.git import LARGEST_BINARY, LARGEST_PATCH, REUSE_SECONDS, Git, find_repository
 from naiad.capture.requirements import requirements
 from naiad.capture.wanted import Wanted, is_interactive
 from naiad.errors import NaiadError, NaiadWarning, warn_once
@@ -92,7 +92,7 @@ class SourceCode:
         folder = find_repository(place)
         if folder is None:
             return
-        git = self._git = Git(folder, clock.monotonic() + SECONDS)
+        git = self._git = Git(folder, clock.monotonic() + SECONDS, reuse_seconds=REUSE_SECONDS)
         try:
             commit = git.commit()
         except FileNotFoundError:

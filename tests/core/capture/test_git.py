@@ -205,3 +205,17 @@ def test_within_a_hook_of_another_repository_it_is_still_ones_own(
 
 def test_every_variable_that_means_one_repository_is_dropped(repository: Path) -> None:
     assert set(git(repository, "rev-parse", "--local-env-vars").split()) <= set(FOREIGN)
+
+
+def test_answers_are_given_again_for_a_short_time_only_if_that_is_wanted(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs of a search begin within milliseconds of each other, and need no git command each."""
+    first = Git(repository, clock.monotonic() + 60, reuse_seconds=5).commit()
+    monkeypatch.setenv("PATH", "")
+
+    again = Git(repository, clock.monotonic() + 60, reuse_seconds=5).commit()
+
+    assert first == again
+    with pytest.raises(FileNotFoundError):
+        Git(repository, clock.monotonic() + 60).commit()
