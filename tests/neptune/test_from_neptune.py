@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "core" / "docs" / "from-neptune.md"
+EXPORTS = Path(__file__).parents[1] / "core" / "importers" / "samples" / "neptune-export"
 TEXT = PAGE.read_text(encoding="utf-8")
 COMMAND = [sys.executable, "-c", "from naiad.cli import main; main()"]
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
@@ -36,6 +38,11 @@ def test_commands_of_the_page_run(tmp_path: Path) -> None:
     (tmp_path / "package" / "train.py").write_text(code)
     (tmp_path / "test_train.py").write_text("def test_train():\n    import neptune\n")
     lines = re.findall(r"^\$ (.*)$", TEXT, re.MULTILINE)
+    folder = tmp_path / ".neptune" / "offline" / "run__07477900-8541-4b44-98f6-be6ff4fd871d__1__abcdefgh"
+    folder.mkdir(parents=True)
+    record = {"obj": {"type": "AssignFloat", "path": ["lr"], "value": 0.1}, "version": 1, "at": 1.7e9}
+    (folder / "data-1.log").write_text(json.dumps(record))
+    shutil.copytree(EXPORTS, tmp_path / "exports")
 
     for line in lines:
         words = line.split()
@@ -43,7 +50,7 @@ def test_commands_of_the_page_run(tmp_path: Path) -> None:
         done = run([*start, *words[1:]], tmp_path)
 
         assert 0 == done.returncode, (line, done.stderr)
-    assert 5 == len(lines)
+    assert 10 == len(lines)
 
 
 def test_tables_of_the_page_are_those_of_the_code() -> None:

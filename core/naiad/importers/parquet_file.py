@@ -1,0 +1,13 @@
+"""Tables of parquet; see `naiad.importers.tables`."""
+
+from __future__ import annotations
+
+from naiad.hookspecs import hookimpl
+from naiad.importer import Importer
+from naiad.importers.tables import importer
+
+
+@hookimpl
+def naiad_importer() -> Importer:
+    """Return the importer."""
+    return importer("parquet")
