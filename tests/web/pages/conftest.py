@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -206,6 +207,8 @@ def node_runner() -> Any:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with every kind of field and hostile names."""
+    if importlib.util.find_spec("naiad_web.server") is None:
+        pytest.skip("the server of the pages is not installed")
     root = tmp_path_factory.mktemp("pages")
     script = Path(__file__).parent / "store.py"
     done = subprocess.run(

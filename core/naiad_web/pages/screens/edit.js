@@ -72,7 +72,7 @@ export function SaveView({ project, url, onClose, onDone }) {
     }
   };
   return html`<${Dialog} title="Save this view" onClose=${onClose}>${error && html`<${Failure} error=${error} />`}
-    <form onSubmit=${save}><label class="field">Name <input class="input" name="name" required maxlength="100" pattern="[^/]+" /></label>
+    <form onSubmit=${save}><label class="field">Name <input class="input" name="name" required maxlength="100" /></label>
       <p class="faint">Its columns, filters, order and charts are kept as a field of the project.</p>
       <div class="actions"><${Button} onClick=${onClose}>Cancel</${Button}><button class="button primary">Save</button></div></form></${Dialog}>`;
 }

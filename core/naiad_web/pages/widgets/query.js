@@ -48,13 +48,12 @@ export function QueryBar({ value, onChange, project, kind = "run", inputRef }) {
     const caret = element.selectionStart ?? text.length;
     const head = text.slice(0, state.from ?? caret) + word + " ";
     const query = head + text.slice(caret).trimStart();
+    element.value = query; // at once: what is typed next has to follow it
+    element.focus();
+    element.setSelectionRange(head.length, head.length);
     setText(query);
     setOpen(false);
-    requestAnimationFrame(() => {
-      element.focus();
-      element.setSelectionRange(head.length, head.length);
-      check(query, head.length, true);
-    });
+    check(query, head.length, true);
   };
   const words = state.suggestions ?? [];
   const onKeyDown = (event) => {

@@ -1,0 +1,584 @@
+"""Every screen over a real store, served as users serve it, in a real browser."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+pytestmark = pytest.mark.browser
+PAGES = Path(__file__).parents[3] / "core/naiad_web/pages"
+RUN_BUDGET = 25
+"""U4: requests of the interface when charts of fifty runs are opened."""
+
+
+class Served:
+    """`naiad ui` on a store."""
+
+    def __init__(self, store: Path, port: int = 0, *options: str) -> None:
+        self.store = store
+        program = [sys.executable, "-c", "from naiad.cli import main; main()"]
+        command = [*program, "--store", str(store), "ui", "--port", str(port), "--no-browser"]
+        environment = {**os.environ, "XDG_STATE_HOME": str(store.parent), "XDG_DATA_HOME": str(store.parent)}
+        self._process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found = re.search(r"(http://[^/\s]+)/#token=(\S+)", line)
+        assert found, line + self._process.stdout.read()
+        self.origin, self.token = found[1], found[2]
+        self.port = int(self.origin.rpartition(":")[2])
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def served(store: Path) -> Iterator[Served]:
+    """The store, served for reading."""
+    server = Served(store)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def editable(store: Path) -> Iterator[Served]:
+    """The store, served for changes."""
+    server = Served(store, 0, "--edit")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def look(chromium: Any, served: Served, watched: Any) -> Iterator[Any]:
+    """A browser that has the token."""
+    with watched(chromium, served.origin, served.token) as page:
+        yield page
+
+
+@pytest.fixture
+def edit(chromium: Any, editable: Served, watched: Any) -> Iterator[Any]:
+    """A browser before a server that changes things."""
+    with watched(chromium, editable.origin, editable.token) as page:
+        yield page
+
+
+SCREENS = {
+    "projects": "/",
+    "runs": "/p/digits/runs",
+    "runs with charts": "/p/digits/runs?split=1",
+    "groups": "/p/digits/runs?group=params/optimizer",
+    "trash": "/p/digits/runs?trash=1",
+    "overview": "/p/digits/runs/DIGITS-52",
+    "failed": "/p/digits/runs/DIGITS-54",
+    "charts": "/p/digits/runs/DIGITS-51/charts?smooth=0.9",
+    "fields": "/p/digits/runs/DIGITS-52/fields?path=params/long&open=params",
+    "images": "/p/digits/runs/DIGITS-52/images",
+    "files": "/p/digits/runs/DIGITS-52/files?path=files/report",
+    "source": "/p/digits/runs/DIGITS-52/source",
+    "logs": "/p/digits/runs/DIGITS-52/logs",
+    "monitoring": "/p/digits/runs/DIGITS-54/monitoring",
+    "side by side": "/p/digits/compare?runs=DIGITS-1,DIGITS-2,DIGITS-8&ref=DIGITS-1&diff=1",
+    "overlaid": "/p/digits/compare/charts?runs=DIGITS-1,DIGITS-2,DIGITS-8",
+    "parallel": "/p/digits/compare/parallel",
+    "scatter": "/p/digits/compare/scatter",
+    "compared images": "/p/digits/compare/images?runs=DIGITS-52,DIGITS-1",
+    "compared code": "/p/digits/compare/code?runs=DIGITS-52,DIGITS-1",
+    "compared artifacts": "/p/digits/compare/artifacts?runs=DIGITS-1,DIGITS-2",
+    "no comparison": "/p/digits/compare",
+    "models": "/p/digits/models",
+    "model": "/p/digits/models/DIGITS-CNN",
+    "version": "/p/digits/models/DIGITS-CNN/DIGITS-CNN-2",
+    "artifacts": "/p/digits/artifacts",
+    "project": "/p/digits",
+    "about": "/about",
+    "no such project": "/p/none/runs",
+}
+
+
+SETTLED = """!!document.querySelector('main .page, .lonely') && !document.querySelector('.skeleton, .busy')
+    && [...document.querySelectorAll('.chart-wait')].every(card => card.getBoundingClientRect().top > innerHeight)"""
+
+
+def settled(page: Any, until: Any) -> None:
+    """Wait until nothing that can be seen waits."""
+    until(page, SETTLED, 20)
+    page.wait_for_timeout(80)
+    until(page, SETTLED, 20)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, screen: str) -> None:
+    """U2, U16, U17: no error, no report, no foreign request, no serious finding; hostile names stay text."""
+    page = look.open(SCREENS[screen])
+    settled(page, until)
+
+    assert [] == axe(page)
+    assert 0 == page.locator("[role=alert]").count()
+    assert page.evaluate("window.hacked === undefined && document.title.includes('naiad')")
+    assert 0 == page.locator("main img[src='x'], a[href^='javascript']").count()
+
+
+@pytest.mark.parametrize(
+    "screen", ["runs", "overview", "charts", "fields", "logs", "side by side", "overlaid", "source", "about"]
+)
+def test_screen_is_accessible_in_the_dark(look: Any, axe: Any, until: Any, screen: str) -> None:
+    look.page.emulate_media(color_scheme="dark")
+    page = look.open(SCREENS[screen])
+    settled(page, until)
+
+    assert [] == axe(page)
+
+
+@pytest.mark.parametrize(
+    "screen", ["projects", "runs", "overview", "logs", "images", "side by side", "models", "about"]
+)
+def test_screen_fits_a_phone(look: Any, until: Any, screen: str) -> None:
+    look.page.set_viewport_size({"width": 380, "height": 760})
+    page = look.open(SCREENS[screen])
+    settled(page, until)
+
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.querySelector('main').scrollWidth <= innerWidth + 1")
+
+
+def test_address_is_the_state(look: Any, until: Any) -> None:
+    """What is typed and clicked is in the address; pasted, it gives the same picture; back leads back."""
+    page = look.open("/p/digits/runs")
+    settled(page, until)
+    page.locator("th", has_text="name").locator("button.sort").click()
+    page.get_by_label("Find in rows").fill("resnet18")
+    until(page, "location.search.includes('find=resnet18') && location.search.includes('sort=sys')")
+    names = page.locator("tbody td:nth-child(3)").all_text_contents()
+    address = page.url
+    page.locator("tbody a", has_text="DIGITS").first.click()
+    until(page, "!!document.querySelector('.run-head h1')")
+    page.go_back()
+    until(page, "!!document.querySelector('table[role=grid]')")
+    page.goto(address)
+    settled(page, until)
+
+    assert names == sorted(names)
+    assert names[:8] == page.locator("tbody td:nth-child(3)").all_text_contents()[:8]
+    assert "resnet18" == page.get_by_label("Find in rows").input_value()
+
+
+def test_query_is_completed_and_its_error_has_a_caret(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs")
+    settled(page, until)
+    box = page.get_by_role("combobox", name="Query")
+    box.type("params/op")
+    page.locator("[role=option]", has_text="params/optimizer").click()
+    box.type('= "adam"')
+    until(page, "location.search.includes('adam')")
+    optimizers: set[str] = set()
+    for _ in range(100):  # the rows before stay until the new ones are there
+        optimizers = set(page.evaluate(_CELLS, "params/optimizer"))
+        if optimizers == {"adam"}:
+            break
+        page.wait_for_timeout(100)
+    box.fill("params/lr < <")
+    for _ in range(40):
+        page.keyboard.press("Escape")  # the suggestions lie above the caret
+        page.wait_for_timeout(250)
+        if page.locator(".caret-error").count():
+            break
+
+    assert {"adam"} == optimizers
+    assert "^" in page.locator(".caret-error").text_content()
+
+
+_CELLS = """name => {
+    const heads = [...document.querySelectorAll('table[role=grid] th')];
+    const at = heads.findIndex(head => head.title === name);
+    const rows = [...document.querySelectorAll('table[role=grid] tbody tr[role=row]')];
+    return rows.map(row => row.children[at].textContent);
+}"""
+
+
+def test_quick_filter_is_a_condition_of_the_query(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs")
+    settled(page, until)
+    page.get_by_role("button", name="Quick filters").or_(page.get_by_text("Filter", exact=True)).first.click()
+    page.locator(".panel .tag", has_text="failed").locator("button").click()
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
+
+    assert 'sys/state = "failed"' in page.get_by_role("combobox", name="Query").input_value()
+
+
+def test_columns_are_chosen_and_drawn_as_lines(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,spark:val/auc,val/auc:max")
+    settled(page, until)
+    until(page, "document.querySelectorAll('svg.spark').length > 10")
+    page.get_by_role("button", name="Columns", exact=True).click()
+    page.get_by_label("Search fields").fill("grad")
+    page.locator(".choices label", has_text="grad/norm:min").locator("input").check()
+    page.keyboard.press("Escape")
+    until(page, "[...document.querySelectorAll('th')].some(th => th.title === 'grad/norm:min')")
+    for _ in range(100):  # the column is empty until its values are there
+        empty = page.evaluate(_CELLS, "grad/norm:min").count("")
+        if empty < 10:
+            break
+        page.wait_for_timeout(100)
+
+    assert empty < 10
+
+
+def test_keys_select_compare_and_walk(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs")
+    settled(page, until)
+    page.locator("tbody td[role=gridcell]").nth(3).focus()
+    for key in ("j", "j", "j", "x", "j", "x", " "):
+        page.keyboard.press(key)
+    page.locator("h1").click()
+    page.keyboard.press("c")
+    until(page, "location.pathname.endsWith('/compare')")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    until(page, "location.pathname.endsWith('/runs')")
+
+
+def test_groups_open_and_have_aggregates(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs?group=params/optimizer")
+    settled(page, until)
+    until(page, "document.querySelectorAll('tr.group').length >= 3")
+    page.locator("tr.group button.link").first.click()
+    until(page, "document.querySelectorAll('tbody tr[role=row]:not(.group)').length > 2")
+
+    assert "mean" in page.locator("tr.group").first.text_content()
+
+
+def test_shown_rows_are_exported(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,params/%3Dcmd,sys/name&sort=sys/id&find=DIGITS-5")
+    settled(page, until)
+    page.get_by_role("button", name="Export what is shown").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+
+    assert 7 == len(lines)  # the header, DIGITS-5 and 50 to 54
+    assert any("'=1+1" in line for line in lines)
+
+
+def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any) -> None:
+    """U4: at most 25 requests and 2.5 MB for the charts that are seen."""
+    page = look.page
+    sizes: list[int] = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    look.open("/p/digits/runs")
+    settled(page, until)
+    sizes.clear()
+    before = len(look.requests)
+    page.get_by_label("charts").check()
+    until(page, "document.querySelectorAll('.split canvas').length >= 2", 20)
+    settled(page, until)
+    asked = [url for url in look.requests[before:] if "/api/" in url]
+
+    assert len(asked) <= RUN_BUDGET
+    assert sum(sizes) <= 2_500_000
+
+
+@pytest.mark.parametrize("screen", ["runs with charts", "overview", "overlaid"])
+def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, screen: str) -> None:
+    """U1 by screen: at most 120 KB, compressed, of scripts and styles."""
+    page = look.open(SCREENS[screen])
+    settled(page, until)
+    names = {url.partition("/static/")[2] for url in look.requests if "/static/" in url}
+    total = sum(len(gzip.compress((PAGES / name).read_bytes())) for name in names)
+
+    assert total <= 120_000
+
+
+def test_spikes_of_a_long_series_are_drawn(look: Any, until: Any) -> None:
+    """U8, U9: the two points among 200,000 reach their height, at any zoom; one chart is at most 30 KB a series."""
+    page = look.open("/p/digits/runs/DIGITS-51/charts?m=long")
+    settled(page, until)
+    text = page.locator("section.chart").first.text_content()
+    table = _as_table(page)
+    sizes = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.includes('/chart')).map(e => e.encodedBodySize)"
+    )
+
+    assert "200,000 points shown as minimum and maximum of 1,000 buckets" in text
+    assert "9" in table
+    assert "−3" in table
+    assert max(sizes) <= 30_000
+
+
+def _as_table(page: Any) -> list[str]:
+    page.locator("section.chart").first.get_by_label(re.compile("Options of")).click()
+    page.get_by_role("button", name="Show as table").click()
+    return page.locator("section.chart table.plain tbody").first.locator("td").all_text_contents()
+
+
+def test_zoom_reaches_raw_points(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-51/charts?m=long&zooms=long/loss,123400~123500")
+    settled(page, until)
+    until(page, "document.querySelector('section.chart').textContent.includes('each drawn')")
+
+    assert page.get_by_role("button", name="Reset zoom").count() == 1
+
+
+def test_hover_gives_the_stored_value_and_step(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-51/charts?m=odd/one")
+    settled(page, until)
+    box = page.locator(".u-over").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector(".hover-table")
+    page.wait_for_timeout(300)
+
+    assert "step 3" in page.locator(".hover-table").text_content()
+    assert "0.25" in page.locator(".hover-table").text_content()
+
+
+def test_values_that_no_line_shows_are_marked(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-51/charts?m=odd/values")
+    settled(page, until)
+
+    assert "1 NaN (×), 1 +∞ (▲), 1 −∞ (▼) marked." in page.locator("section.chart").text_content()
+
+
+def test_traceback_of_a_failed_run_stands_in_front(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-54")
+    settled(page, until)
+
+    assert "ZeroDivisionError" in page.locator("details.traceback[open] pre").text_content()
+    assert page.locator("details.traceback").bounding_box()["y"] < page.locator(".tabs").bounding_box()["y"]
+
+
+def test_thousands_of_fields_are_searched(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-53/fields")
+    settled(page, until)
+    page.get_by_label("Search fields").fill("block49 w7 norm")
+    until(page, "document.querySelector('.tree [aria-live]').textContent.includes('found')")
+    page.locator("[role=treeitem]", has_text="norm").last.click()
+    until(page, "location.search.includes('norm') && !!document.querySelector('.whole')")
+
+    assert "73.5" in page.locator(".whole").text_content()
+
+
+def test_logs_are_searched_linked_and_coloured(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/logs")
+    settled(page, until)
+    page.get_by_label("Search the log").fill("epoch 4321 ")
+    until(page, "document.querySelector('.log-line.marked mark')?.textContent.includes('4321')")
+    page.locator(".log-line.marked .number").click()
+    until(page, "location.search.includes('line=4321')")
+
+    assert page.locator(".ansi-2").count() > 0
+    assert "\x1b" not in page.locator(".log").text_content()
+
+
+def test_page_that_was_logged_runs_in_a_sandbox_only(look: Any, until: Any) -> None:
+    """A logged page may run its scripts, in a frame without our origin."""
+    look.allowed = ["Blocked script execution"]
+    page = look.open("/p/digits/runs/DIGITS-52/files?path=files/report")
+    settled(page, until)
+    frame = page.wait_for_selector("iframe.frame").content_frame()
+    frame.wait_for_selector("h1")
+
+    assert "allow-scripts" == page.locator("iframe.frame").get_attribute("sandbox")
+    assert "SecurityError" == frame.evaluate("document.body.dataset.denied")
+    assert "hacked" not in page.title()
+
+
+@pytest.mark.parametrize("path", ["notes", "config", "table", "archive", "drawing", "set"])
+def test_files_are_shown_in_their_own_form(look: Any, until: Any, path: str) -> None:
+    page = look.open(f"/p/digits/runs/DIGITS-52/files?path=files/{path}")
+    settled(page, until)
+    found = {
+        "notes": ".markdown li",
+        "config": ".json",
+        "table": ".sheet td",
+        "archive": ".bad-text",
+        "drawing": ".view img",
+        "set": ".list .row",
+    }
+    page.wait_for_selector(f".side {found[path]}")
+
+    assert page.evaluate("window.hacked === undefined")
+
+
+def test_images_follow_the_step(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/images?step=10")
+    settled(page, until)
+    until(page, "document.querySelectorAll('.tile img').length >= 3")
+    page.get_by_role("button", name="Next step").click()
+    until(page, "location.search.includes('step=15')")
+
+    assert "digit 15" in page.locator("figcaption").first.text_content()
+
+
+def test_comparison_shows_differences_with_a_reference(look: Any, until: Any) -> None:
+    page = look.open(SCREENS["side by side"])
+    settled(page, until)
+    paths = page.locator("tbody td:first-child").all_text_contents()
+    page.keyboard.press("d")
+    until(page, "!location.search.includes('diff=1')")
+
+    assert "params/lr" in paths
+    assert page.locator(".delta").count() > 3
+
+
+def test_artifacts_of_two_runs_differ_by_their_lines(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/compare/artifacts?runs=DIGITS-1,DIGITS-2")
+    settled(page, until)
+    page.wait_for_selector(".diff, .list, .good-text")
+
+    assert "data/train" in page.locator("main").text_content()
+
+
+def test_artifact_lists_who_used_the_same_hash(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/artifacts")
+    settled(page, until)
+    page.locator(".list button.row").first.click()
+    until(page, "document.querySelectorAll('.side .tags a').length > 3")
+
+
+def test_edit_controls_are_absent_without_edit(look: Any, until: Any) -> None:
+    page = look.open("/p/digits/runs?runs=DIGITS-1")
+    settled(page, until)
+    look.page.goto(look.origin + "/p/digits/runs/DIGITS-1")
+    settled(page, until)
+
+    assert 0 == page.get_by_role("button", name=re.compile("^(Edit|Move to trash|Save this view)")).count()
+
+
+def test_run_is_renamed_tagged_trashed_and_restored(edit: Any, until: Any) -> None:
+    page = edit.open("/p/digits/runs/DIGITS-4")
+    settled(page, until)
+    page.get_by_role("button", name="Edit…").click()
+    page.get_by_label("Name").fill("renamed <b>")
+    page.get_by_label("Tags, separated by commas").fill("first, second")
+    page.get_by_role("button", name="Save").click()
+    until(page, "document.querySelector('h1').textContent === 'renamed <b>'")
+    tags = page.locator(".run-head .tag").all_text_contents()
+    edit.open("/p/digits/runs?runs=DIGITS-4")
+    settled(page, until)
+    page.get_by_role("button", name="Move to trash").click()
+    page.get_by_role("button", name="Undo").click()
+    until(page, "document.querySelector('.toast')?.textContent.includes('restored')")
+
+    assert ["first", "second"] == tags
+
+
+def test_view_is_saved_in_the_project_and_opened(edit: Any, until: Any) -> None:
+    page = edit.open("/p/digits/runs?find=adam&sort=-sys/name")
+    settled(page, until)
+    page.get_by_text("Views", exact=True).click()
+    page.get_by_role("button", name="Save this view…").click()
+    page.get_by_role("textbox", name="Name").fill("adams")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector(".toast")
+    edit.open("/p/digits/runs")
+    settled(page, until)
+    page.get_by_text("Views", exact=True).click()
+    page.get_by_role("button", name="adams", exact=True).click()
+    until(page, "location.search.includes('find=adam')")
+
+
+def test_page_without_a_token_says_what_to_do(chromium: Any, served: Served, watched: Any) -> None:
+    with watched(chromium, served.origin, "") as look:
+        look.allowed = ["401"]
+        page = look.open("/p/digits/runs")
+
+        assert "needs a token" in page.locator("h1").text_content()
+
+
+def test_token_in_the_address_is_taken_out_of_it(chromium: Any, served: Served, watched: Any, until: Any) -> None:
+    with watched(chromium, served.origin, "") as look:
+        page = look.open(f"/#token={served.token}")
+        settled(page, until)
+
+        assert "token" not in page.url
+        assert served.token == page.evaluate("localStorage.getItem('naiad.token')")
+
+
+TRAINING = """
+import sys, time, naiad
+run = naiad.init_run(store=sys.argv[1], project="digits", name="live", capture_stdout=False, capture_stderr=False,
+                     capture_hardware_metrics=False, git_ref=False, source_files=[])
+run["train/loss"].append(1.0, step=0)
+print(run["sys/id"].fetch(), flush=True)
+for line in sys.stdin:
+    run["train/loss"].append(float(line.split()[1]), step=int(line.split()[0]))
+"""
+
+
+def test_training_is_watched_live_killed_and_the_stream_resumed(
+    chromium: Any, store: Path, watched: Any, until: Any
+) -> None:
+    """Points arrive in an open page, the killed run turns to killed, and a new server goes on with the same page."""
+    server = Served(store)
+    training = subprocess.Popen(
+        [sys.executable, "-c", TRAINING, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert training.stdout is not None
+    assert training.stdin is not None
+    run = training.stdout.readline().strip()
+    points = "document.querySelector('section.chart .card-foot')?.textContent.includes('{} points, each')"
+    with watched(chromium, server.origin, server.token) as look:
+        look.allowed = ["ERR_CONNECTION", "ERR_INCOMPLETE", "401", "ERR_EMPTY", "Failed to load resource"]
+        page = look.open(f"/p/digits/runs/{run}/charts")
+        settled(page, until)
+        took = []
+        for step in range(1, 4):
+            page.wait_for_timeout(700)
+            since = time.monotonic()
+            training.stdin.write(f"{step} {1 / (step + 1)}\n")
+            training.stdin.flush()
+            until(page, points.format(step + 1), 10)
+            took.append(time.monotonic() - since)
+        server.stop()
+        training.stdin.write("4 0.2\n")
+        training.stdin.flush()
+        server = Served(store, server.port)
+        until(page, points.format(5), 25)
+        training.kill()
+        training.wait()
+        until(page, "document.querySelector('.run-head .state').textContent.includes('killed')", 30)
+    server.stop()
+    for stream in (training.stdin, training.stdout):
+        stream.close()
+
+    assert min(took) < 1.5, took
+
+
+def test_damaged_run_takes_nothing_else_down(look: Any, until: Any) -> None:
+    """An address of a run that is not there is one sentence, and the other screens go on."""
+    look.allowed = ["404"]
+    page = look.open("/p/digits/runs/DIGITS-999")
+    page.wait_for_selector("[role=alert]")
+    page.get_by_role("link", name="Runs").click()
+    settled(page, until)
+
+    assert page.locator("tbody tr[role=row]").count() > 10
+
+
+def test_address_takes_any_text(look: Any, until: Any) -> None:
+    text = "<b>,\\\\ü"
+    address = f"/p/digits/runs?find={quote(text)}&zooms=a,1~2&cols=sys/id,{quote('no/such')}&smooth=none"
+    page = look.open(address)
+    settled(page, until)
+
+    assert text == page.get_by_label("Find in rows").input_value()
