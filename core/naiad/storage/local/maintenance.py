@@ -398,7 +398,7 @@ def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:
 def _own_files(journal: Journal) -> dict[str, bool]:
     """This process's files, and whether each is final. Active ones are only read up to where no late record can come.
 
-    Segments that were full a second ago are closed: a thread that still holds a slot in one has to append elsewhere,
+    Segments that were full a while ago are closed: a thread that still holds a slot in one has to append elsewhere,
     so nothing can appear in them after they were read for the last time.
     """
     found = {}

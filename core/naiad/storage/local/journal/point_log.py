@@ -1,7 +1,7 @@
 """The point log: the segments of one writer. Appending is packing a record into the page of the slot.
 
     slot ----------------------------------.            full: the slot is swapped, the old segment "retired"
-    [1 retired, sealed] [2 retired] [3 active] [spare]   a second later no thread can still fill a record in it
+    [1 retired, sealed] [2 retired] [3 active] [spare]   0.2 s later no thread can still fill a record in it
          |                  |           |
        folded, removed    synced      packed into by all threads, without a lock
 
