@@ -267,12 +267,12 @@ class Reader:
 
         return is_hidden if found else None
 
-    def _points(self, state: FieldState, include_rewound: bool = False) -> Columns:
+    def _points(self, state: FieldState, include_rewound: bool = False, *, needs_times: bool = True) -> Columns:
         from naiad.storage.local.index import series
 
         is_hidden = self._hidden(state, include_rewound)
         if is_hidden is None:
-            return series.read_points(*self._parts(state))
+            return series.read_points(*self._parts(state), needs_times=needs_times)
         return series.shown_points(*self._parts(state), is_hidden=is_hidden)
 
     def points(self, path: str, *, include_rewound: bool = False) -> Points:
@@ -390,7 +390,7 @@ class Reader:
                 heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
                 if heights is not None:
                     return Chart(*heights)
-            return Chart(*series.cut(self._points(state), buckets))
+            return Chart(*series.cut(self._points(state, needs_times=False), buckets))
 
         return self._series(path, draw, POINTS)
 

@@ -60,11 +60,17 @@ def read_shares(state: FieldState, packs: list[Any], refuse: Refusal) -> list[Co
 
 
 def read_points(
-    state: FieldState, chunks: list[Any], shares: list[Columns], tail: list[Part], refuse: Refusal
+    state: FieldState,
+    chunks: list[Any],
+    shares: list[Columns],
+    tail: list[Part],
+    refuse: Refusal,
+    *,
+    needs_times: bool = True,
 ) -> Columns:
     """All points of a float series, decoded into one array a column: its chunks, its shares of packs, the tail.
 
-    The list of chunks is empty afterwards.
+    The list of chunks is empty afterwards. The times may be 0 unless they are needed.
 
     Raises:
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
@@ -77,7 +83,11 @@ def read_points(
     total = in_index + sum(len(part.values) for part in late)
     are_integers, is_wide = [each.steps.is_integer for each in packed], any(each.steps.is_wide for each in packed)
     steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *late]))
-    points = Columns(steps, np.empty(total), np.empty(total, np.int64))
+    writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
+    names = sorted(set(writers))
+    has_times = needs_times or len(names) > 1  # by which the points of several writers are ordered
+    times = np.empty(total, np.int64) if has_times else np.broadcast_to(np.int64(0), total)
+    points = Columns(steps, np.empty(total), times)
     pieces = deque([*as_they_came(chunks, shares), *late])
     waiting = deque(packed)
     chunks.clear()
@@ -87,15 +97,14 @@ def read_points(
         piece = pieces.popleft()
         if isinstance(piece, Columns):
             rows = slice(at, at + len(piece.values))
-            for column, new in zip(points, piece, strict=True):
+            for column, new in list(zip(points, piece, strict=True))[: 3 if has_times else 2]:
                 column[rows] = new
         else:
             rows = slice(at, at + piece.count)
-            waiting.popleft().unpack(points.steps[rows], points.values[rows], points.times[rows])
+            times_out = points.times[rows] if has_times else None
+            waiting.popleft().unpack(points.steps[rows], points.values[rows], times_out)
         at = rows.stop
         ends.append(at)
-    writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
-    names = sorted(set(writers))
     if len(names) < 2:
         return ordered(points)
     return merged(points, np.repeat([names.index(writer) for writer in writers], np.diff([0, *ends])))
@@ -109,7 +118,7 @@ def shown_points(
     Raises:
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
     """
-    read_points(state, chunks, shares, tail, refuse)  # to look whether all is there
+    read_points(state, [*chunks], shares, tail, refuse)  # to look whether all is there
     indexed = points_by_writer(state, chunks, shares) if state.pieces else {}
     parts = [(writer, part) for writer, pieces in indexed.items() for part in pieces] + tail
     shown = [(writer, part.take(~is_hidden(writer, part.steps, part.times))) for writer, part in parts]
@@ -307,11 +316,7 @@ def facts_of(points: Columns) -> Facts:
 def cut(points: Columns, buckets: int) -> Heights:
     """A chart from decoded points."""
     count = len(points.values)
-    starts = (
-        np.unique(np.linspace(0, count, min(buckets, count), endpoint=False, dtype=np.int64))
-        if count
-        else np.empty(0, np.int64)
-    )
+    starts = np.linspace(0, count, min(buckets, count), endpoint=False, dtype=np.int64)  # each one larger
     return _reduce(points.steps[starts].astype(np.float64), *_heights_of(points.values), starts)
 
 
@@ -356,6 +361,8 @@ def _bucketed(values: Reals, starts: Ints) -> list[npt.NDArray[Any]]:
 
 def _heights_of(values: Reals) -> tuple[Reals, Reals, Reals, Ints]:
     finite = np.isfinite(values)
+    if finite.all():
+        return values, values, values, np.ones(len(values), np.int64)
     return (
         np.where(finite, values, np.inf),
         np.where(finite, values, -np.inf),
