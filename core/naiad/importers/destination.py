@@ -30,7 +30,7 @@ from naiad.importers.fingerprint import Numbers, Stock
 from naiad.importers.ledger import HOME, LEDGER, Entry, Ledger
 from naiad.importers.report import Reason, RunReport
 from naiad.integers import LARGEST
-from naiad.kinds import DERIVED, KINDS, MEMBERS, POINTS, TAGS
+from naiad.kinds import ATOMS, DERIVED, KINDS, MEMBERS, POINTS, TAGS
 from naiad.ops import Assign, Configure, Define, Strings
 from naiad.ops import Members as MembersOp
 from naiad.ops import Tags as TagsOp
@@ -821,10 +821,15 @@ class Destination:
         """Compare the fingerprints of imported fields with those of stored ones."""
         checks = self.report.checks
         sources, stores = [], []
+        atoms = reader.atoms()  # all at once, which is far faster than one after the other
         for place, wanted, is_ours in self._expected():
             kind = self._kinds.get(place) or self._values[place].kind
+            found: int | None
             try:
-                found = stored.total(reader, place, kind)[1]
+                if kind in ATOMS and place in atoms:
+                    found = stored.of_value(*atoms[place])
+                else:
+                    found = stored.total(reader, place, kind)[1]
             except MissingField:
                 found = None
             checks.fields += 1

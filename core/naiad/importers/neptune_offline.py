@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -222,9 +222,8 @@ def _first_time(folder: Folder) -> float | None:
 # The log
 
 
-@dataclass(frozen=True)
-class Operation:
-    """One operation of a log."""
+class Operation(NamedTuple):
+    """One operation of a log. A tuple, since a log has very many."""
 
     folder: Folder
     type: str
@@ -324,7 +323,7 @@ def _slowly(path: str, line: bytes, start: int, is_end: bool) -> Iterator[tuple[
 def _operation(folder: Folder, found: Any, at: float, where: str) -> Operation | Skipped:
     try:
         facts = found["obj"]
-        path = "/".join(str(part) for part in facts["path"])
+        path = "/".join(map(str, facts["path"]))
         moment = found.get("at")
         moment = float(moment) if isinstance(moment, int | float) and math.isfinite(moment) else at
         return Operation(folder, str(facts["type"]), path, facts, int(found["version"]), moment, where)
