@@ -25,7 +25,7 @@ export function QueryBar({ value, onChange, project, kind = "run", inputRef }) {
     if (mine !== turn.current || !answer) return;
     setState({ ...answer, query });
     setAt(-1);
-    if (opens) setOpen(Boolean(answer.suggestions?.length));
+    if (opens) setOpen(document.activeElement === input.current && Boolean(answer.suggestions?.length));
     if (answer.is_valid && opens) apply(query);
   };
   const apply = (query) => {
