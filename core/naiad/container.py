@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from naiad import clock, lifecycle, paths, scalars
+from naiad import address, clock, lifecycle, paths, scalars
 from naiad.container_kinds import ContainerKind
 from naiad.convert import with_article
 from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadTypeError, shown
@@ -265,8 +265,23 @@ class Container:
         return self._id
 
     def get_url(self) -> str:
-        """Return the address of the run: of its folder, which a browser or file manager opens."""
+        """Return the address of its page while `naiad ui` shows the store, or with NAIAD_UI_URL; else of its folder.
+
+        A token is never in it.
+        """
+        base = None if self._is_temporary else address.pages(self._store.url())
+        return address.page(base, *self._page()) if base else self._address()
+
+    def _address(self) -> str:
+        """The address of its storage, for people."""
         return self._store.url(self._run)
+
+    def _page(self) -> list[str]:
+        """The names between the slashes of its page's address."""
+        values = self._session.reader.values("sys")
+        texts = (values.get(f"sys/{name}") for name in ("model_id", "project"))
+        model, project = (scalars.unpack_text(each) if isinstance(each, str | bytes) else "" for each in texts)
+        return ["p", project, *(["models", model] if model else [self._kind.folder]), self._id]
 
     # What exists
 

@@ -13,7 +13,7 @@ import pluggy
 from naiad.background import Capture, Loggable
 from naiad.files.tracked import ArtifactDriver
 from naiad.importer import Importer
-from naiad.integration import Integration
+from naiad.integration import Commands, Integration
 from naiad.scalars import Scalar
 from naiad.value import Value
 
@@ -125,3 +125,12 @@ def naiad_run_stopping(run: Loggable, exception: BaseException | None) -> None:
 @hookspec
 def naiad_run_stopped(run: Loggable) -> None:
     """Act on a run after it was stopped. All of it is on disk; only its name and address can be read."""
+
+
+@hookspec
+def naiad_commands(cli: Commands) -> None:
+    """Add commands to the program `naiad`: `cli.add_command(command)` for each, a command of the library click.
+
+    Called for a command that is not one of naiad's own, and for the list of commands. It must import nothing heavy; a
+    command imports its libraries when it runs.
+    """

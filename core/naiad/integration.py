@@ -10,11 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any, Protocol
 
 from naiad.errors import MissingPackage
 from naiad.kinds import ATOMS
 
-__all__ = ["Integration", "Row", "fits", "row_of"]
+__all__ = ["Commands", "Integration", "Row", "fits", "row_of"]
+
+
+class Commands(Protocol):
+    """The program `naiad`, as far as a plugin adds commands to it."""
+
+    def add_command(self, command: Any) -> None:
+        """Add a command of the library click."""
 
 
 @dataclass(frozen=True)

@@ -229,9 +229,12 @@ class Project(Container):
             runs = [str(row.get_attribute_value("sys/id")) for row in rows]
         return [(name, self._store.find(name, RUN)) for name in runs]
 
-    def get_url(self) -> str:
-        """Return the address of the store: that of its folder."""
+    def _address(self) -> str:
+        """The address of the store."""
         return self._store.url()
+
+    def _page(self) -> list[str]:
+        return ["p", self._name]
 
 
 def existing_project(store: Store, name: str) -> None:

@@ -187,6 +187,10 @@ class MemoryRun(base.RunReader):
         wanted, column = (time, found.times) if step is None else (step, found.steps)
         return next((place for place, each in enumerate(column) if each >= wanted), len(column))
 
+    def counts(self) -> dict[str, int]:
+        with self.lock:
+            return {path: len(data.points) for path, data in self.fields.items() if data.kind in SERIES}
+
     def aspects(self, path: str) -> Sequence[float | None]:
         return self.found(path, POINTS).cell() or [None] * 5
 
@@ -362,6 +366,20 @@ class MemoryCatalog:
         with self.connect() as connection:
             return grid.projects(connection)
 
+    def changes(self, since: str | None = None) -> base.Changes:
+        """Compare the runs with those of the last call, and remember at which call each had changed."""
+        log = self.store.changes
+        rows = {row.uid: row for row in self.summaries(kind=None, is_trashed=None)}
+        facts = {run.uid: repr(stored.fields) + rows[run.uid].state for run, stored in self.store.runs.items()}
+        log.append({uid: facts.get(uid, "") for uid in {*facts, *(log[-1] if log else {})}})
+        if since is None or not since.isdigit():
+            return base.Changes(str(len(log) - 1), since is not None, [], frozenset(), [])
+        before = log[int(since)]
+        changed = [rows[uid] for uid, fact in log[-1].items() if fact and fact != before.get(uid)]
+        new = frozenset(row.uid for row in changed if not before.get(row.uid))
+        removed = [(uid, uid) for uid, fact in log[-1].items() if not fact and before.get(uid)]
+        return base.Changes(str(len(log) - 1), False, changed, new, removed)
+
     def cells(self, run: RunId) -> Mapping[tuple[str, str], base.Cell]:
         return self.store.runs[run].entry().cells
 
@@ -376,6 +394,7 @@ class MemoryStore(base.Store):
     keys: dict[str, str]
     customs: dict[tuple[str, str], str]
     blobs: dict[str, bytes]
+    changes: list[dict[str, str]]
 
     def __new__(cls, name: str = "memory") -> MemoryStore:
         store = STORES.get(name)
@@ -383,6 +402,7 @@ class MemoryStore(base.Store):
             store = STORES[name] = super().__new__(cls)
             store.name, store.lock = name, threading.RLock()
             store.runs, store.ids, store.keys, store.customs, store.blobs = {}, {}, {}, {}, {}
+            store.changes = []
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:

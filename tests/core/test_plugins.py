@@ -24,6 +24,7 @@ import naiad
 from naiad import File, hookspecs, plugins
 from naiad.background import Capture
 from naiad.cli import main
+from naiad.cli.program import Program
 from naiad.errors import NaiadValueError, PluginWarning, UnsupportedValue, forget_warnings
 from naiad.importer import Importer, Progress, Source
 from naiad.integration import Integration, Row
@@ -466,6 +467,26 @@ def test_naiad_run_stopping_is_told_the_exception(store: Path, monkeypatch: pyte
         pass
 
     assert [problem, None] == told
+
+
+def test_naiad_commands(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of a plugin is found by its name, and listed."""
+    source = """
+        import click
+
+        @click.command()
+        def hello():
+            click.echo("from a plugin")
+
+        @hookimpl
+        def naiad_commands(cli):
+            cli.add_command(hello)
+    """
+    monkeypatch.setattr(plugins, "_plugins", install(greeting=source))
+    program = Program("naiad")
+
+    assert CliRunner().invoke(program, ["hello"]).output == "from a plugin\n"
+    assert "hello" in CliRunner().invoke(Program("naiad"), ["--help"]).output
 
 
 def test_naiad_run_stopped(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from naiad.cli.program import COMMANDS
+from naiad.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -35,4 +35,4 @@ def test_the_python_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path)
 def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
     shown = set(re.findall(r"^\| `naiad (\w+)", README, re.MULTILINE))
 
-    assert shown == set(COMMANDS)
+    assert shown == set(main.list_commands(main.make_context("naiad", [], resilient_parsing=True)))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LAYERS = [
-    "kinds container_kinds paths errors clock ids settings lazy html integers secrets exits places spawns",
+    "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places spawns",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
     "plugins file gitref refs progress conversions exceptions disk forks files query storage storage.base",
     "storage.sql storage.local",
@@ -48,6 +48,7 @@ HEAVY = {
     "sqlalchemy",
     "tqdm",
 }  # what test_import.py keeps unloaded
+HEAVY |= {"anyio", "starlette", "uvicorn"}
 HEAVY |= {"jax", "kedro", "keras", "lightning", "pytorch_lightning", "sklearn", "torch"}
 
 

@@ -115,7 +115,7 @@ class MetadataContainer(Container):
     def _say_where(self) -> None:
         """Print where the data goes if the place has changed since the program began."""
         if self._mode != "debug":
-            folder = Path(unquote(urlsplit(self.get_url()).path))
+            folder = Path(unquote(urlsplit(self._address()).path))
             announce(str(folder if self.container_type is ContainerType.PROJECT else folder.parents[1]))
 
 

@@ -15,6 +15,7 @@ import click
 from naiad import __version__
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError, NaiadWarning
+from naiad.plugins import results
 
 COMMANDS = {
     "ls": "ls",
@@ -75,11 +76,17 @@ def _with_store(command: click.Command) -> click.Command:
 
 
 class Program(click.Group):
-    """The group of commands. An error is printed in a few plain lines and exits with 1."""
+    """The group of commands. An error is printed in a few plain lines and exits with 1.
 
-    def list_commands(self, _ctx: click.Context) -> list[str]:
+    Plugins add theirs by the hook `naiad_commands`; they are loaded for a name that is not known without them.
+    """
+
+    _has_plugins = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, those that are used most first."""
-        return [*COMMANDS, *super().list_commands(_ctx)]
+        self._add_plugins()
+        return [*COMMANDS, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command."""
@@ -87,7 +94,16 @@ class Program(click.Group):
             name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
             found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), name)
             return _with_store(found)
-        return super().get_command(ctx, cmd_name)
+        self._add_plugins()
+        added = super().get_command(ctx, cmd_name)
+        return _with_store(added) if added else None
+
+    def _add_plugins(self) -> None:
+        """Add the commands of plugins, the first time."""
+        if not self._has_plugins:
+            self._has_plugins = True
+            for _ in results("naiad_commands", cli=self):
+                pass
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the selected command."""

@@ -373,6 +373,9 @@ class RunReader(Protocol):
     def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
         """Return the number of the first entry at or after a step, or else a time in milliseconds since 1970."""
 
+    def counts(self) -> dict[str, int]:
+        """Return how many points each series has, by path, all at one moment."""
+
     def aspects(self, path: str) -> Sequence[float | None]:
         """Return `ASPECTS` of a float series without reading it; without finite values the others are None."""
 
@@ -495,6 +498,21 @@ class Groups(NamedTuple):
     counts: list[int]
     numbers: dict[str, list[tuple[int, float | None, float | None, float | None]]]
     """Of each column of numbers: how many containers have one, the least, the largest and the mean of them."""
+
+
+class Changes(NamedTuple):
+    """The changes of a store since a mark. A mark is a text that other processes understand too."""
+
+    mark: str
+    """For the next call."""
+    is_all: bool
+    """Whether the mark that was given means nothing any more, so that everything may have changed."""
+    rows: Sequence[Summary]
+    """The containers that are new or changed, those in the trash included."""
+    new: frozenset[str]
+    """The uids of those that are new."""
+    removed: Sequence[tuple[str, str]]
+    """Uid and id of those that were deleted."""
 
 
 class ProjectCounts(NamedTuple):
@@ -626,6 +644,12 @@ class Catalog(Protocol):
 
     def projects(self) -> list[ProjectCounts]:
         """Return the projects that have containers, the one with the latest first."""
+
+    def changes(self, since: str | None = None) -> Changes:
+        """Return the changes since a mark of an earlier call; without one only the mark of this moment.
+
+        That a run lives on is no change. A change may come twice, and none is left out.
+        """
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""

@@ -785,6 +785,37 @@ class StoreTests:
         assert (by_tags.total, by_tags.counts) == (7, [1])
         assert by_tags.keys[0][0] in {("all", "t0"), ("all", "t1")}
 
+    def test_changes_since_a_mark_are_told(self, store: Store) -> None:
+        """New, changed and deleted containers, each once; after a mark without a meaning all may have changed."""
+        run, writer = begin(store, name="one")
+        other, quiet = begin(store, name="two")
+        quiet.stop()
+        catalog = store.catalog()
+        mark = catalog.changes().mark
+        nothing = catalog.changes(mark)
+        writer.write([assign("x", ATOM_OF[int], 1)])
+        changed = catalog.changes(nothing.mark)
+        third, last = begin(store, name="three")
+        last.stop()
+        writer.stop()
+        store.delete([("DIGITS-2", other)])
+        later = catalog.changes(changed.mark)
+
+        assert (nothing.is_all, [*nothing.rows], [*nothing.removed]) == (False, [], [])
+        assert ([row.uid for row in changed.rows], changed.new) == ([run.uid], frozenset())
+        assert {row.uid: row.state for row in later.rows} == {run.uid: "finished", third.uid: "finished"}
+        assert (later.new, [uid for uid, _id in later.removed]) == (frozenset([third.uid]), [other.uid])
+        assert {row.uid for row in catalog.changes(mark).rows} == {run.uid, third.uid}
+        assert catalog.changes("elsewhere").is_all
+
+    def test_points_of_all_series_are_counted(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Of numbers and of texts, by path."""
+        reader, writer = run
+        writer.points(new_series(writer), [1.0, 2.0], [0, 1], [1.0, 1.0])
+        writer.write([Change("log", LINES, (Strings("log", ["a"], [0], [1.0], fresh=True),))])
+
+        assert reader.counts() == {SERIES: 2, "log": 1}
+
     def test_catalog_follows_later_writes(self, store: Store) -> None:
         """Each call sees the runs as they are then."""
         run, writer = begin(store, name="before")

@@ -33,7 +33,7 @@ from naiad.ops import Plain
 from naiad.progress import showing
 from naiad.query.tree import Node
 from naiad.scalars import unpack_text
-from naiad.storage.base import Cell, Found, Grid, Groups, ProjectCounts, RunId, Summary
+from naiad.storage.base import Cell, Changes, Found, Grid, Groups, ProjectCounts, RunId, Summary
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.states import FieldState, Series
@@ -43,7 +43,7 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.sql import grid
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
-from naiad.storage.sql.summaries import summaries
+from naiad.storage.sql.summaries import changes, summaries
 from naiad.storage.sql.values import (
     Entry,
     Stamp,
@@ -206,6 +206,10 @@ class Catalog:
     def projects(self) -> list[ProjectCounts]:
         """The projects that have containers, the one with the latest first."""
         return self.read(grid.projects)
+
+    def changes(self, since: str | None = None) -> Changes:
+        """The changes since a mark of an earlier call."""
+        return self.read(lambda connection: changes(connection, since))
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""

@@ -37,7 +37,7 @@ from naiad.storage.sql.check import damages
 from naiad.storage.sql.database import open_locked
 from naiad.storage.sql.values import about, metadata
 
-FORMAT = 5
+FORMAT = 6
 WHOLE_BYTES = 64 * 1024 * 1024
 """Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
 PROVEN_SECONDS = 60.0
@@ -284,7 +284,7 @@ def begin(engine: Engine) -> None:
     """Make the tables of a catalog."""
     with engine.begin() as connection:
         metadata.create_all(connection)
-        connection.execute(insert(about).values(format=FORMAT, listed="", made=ids.new_uid()))
+        connection.execute(insert(about).values(format=FORMAT, listed="", made=ids.new_uid(), revision=0))
 
 
 def _flock(lock: int, how: int, until: float) -> bool:

@@ -440,6 +440,10 @@ class Reader:
 
         return self._view.read(find)
 
+    def counts(self) -> dict[str, int]:
+        """How many points each series has, by path."""
+        return {state.path: facts.count for state, facts in self.shown()[0] if facts is not None}
+
     def count(self, path: str) -> int:
         """How many points a series has.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Text, cast, func, select
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Text, cast, func, select
 
 from naiad.container_kinds import ContainerKind
 from naiad.kinds import KINDS, TAGS
@@ -42,10 +42,12 @@ def search(
     *,
     then: Sequence[Sort] = (),
     offset: int = 0,
+    shown: Sequence[Column[Any]] = SHOWN,
 ) -> list[Any]:
     """The shown values of the containers that a query finds, sorted; those without a value to sort by come last.
 
-    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out.
+    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out. `shown` are the
+    columns of the result: a page of many is sorted without its cells.
     """
     numbers = {} if tree is None else field_numbers(connection, tree)
     tree = tree and narrowed(tree, numbers)
@@ -58,15 +60,15 @@ def search(
             wanted.append(condition(tree, numbers, container.c.number))
         if rare is not None:
             wanted.append(container.c.number.in_(rare))
-        return list(connection.execute(_all(wanted, [sort, *then]).limit(limit).offset(offset)))
-    walk = _walk(wanted, tree, numbers, sort)
+        return list(connection.execute(_all(wanted, [sort, *then], shown).limit(limit).offset(offset)))
+    walk = _walk(wanted, tree, numbers, sort, shown)
     found = list(connection.execute(walk.limit(limit).offset(offset)))
     if len(found) < limit:
         passed = 0 if not offset or found else _count_up_to(connection, walk, offset)
         if tree is not None:
             wanted.append(condition(tree, numbers, container.c.number))
         wanted.append(container.c.number.not_in(_sorted_cells(sort)))
-        rest = _all(wanted, [sort]).limit(limit - len(found))
+        rest = _all(wanted, [sort], shown).limit(limit - len(found))
         found += connection.execute(rest.offset(0 if found else offset - passed))
     return found
 
@@ -111,7 +113,7 @@ def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Sele
     return best
 
 
-def _all(conditions: Sequence[ColumnElement[bool]], sorts: Sequence[Sort]) -> Select[Any]:
+def _all(conditions: Sequence[ColumnElement[bool]], sorts: Sequence[Sort], shown: Sequence[Column[Any]]) -> Select[Any]:
     """All containers, each with its values to sort by."""
     joined: FromClause = container
     ordered: list[ColumnElement[Any]] = []
@@ -122,18 +124,24 @@ def _all(conditions: Sequence[ColumnElement[bool]], sorts: Sequence[Sort]) -> Se
         values = _order(of, sort)
         ordered += [values[0].is_(None), *_directed(values, sort)]
     return (
-        select(*SHOWN)
+        select(*shown)
         .select_from(joined)
         .where(*conditions)
         .order_by(*ordered, *_directed([container.c.number], sorts[0]))
     )
 
 
-def _walk(conditions: Sequence[ColumnElement[bool]], tree: Node | None, numbers: Numbers, sort: Sort) -> Select[Any]:
+def _walk(
+    conditions: Sequence[ColumnElement[bool]],
+    tree: Node | None,
+    numbers: Numbers,
+    sort: Sort,
+    shown: Sequence[Column[Any]],
+) -> Select[Any]:
     """The containers with a value to sort by, along the index: it stops as soon as there are enough."""
     of = cell.alias("sorted")
     values = _order(of, sort)
-    rows = select(*SHOWN).select_from(of.join(container, container.c.number == of.c.container))
+    rows = select(*shown).select_from(of.join(container, container.c.number == of.c.container))
     rows = rows.where(of.c.field == sort.fields[0][0], values[0].is_not(None), *conditions)
     if tree is not None:
         rows = rows.where(condition(tree, numbers, of.c.container))

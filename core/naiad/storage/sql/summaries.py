@@ -9,8 +9,8 @@ from sqlalchemy import ColumnElement, Connection, select
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.scalars import from_microseconds
-from naiad.storage.base import Summary
-from naiad.storage.sql.values import SHOWN, as_stored, cell, container, field, fields, shown_cells, tag
+from naiad.storage.base import Changes, Summary
+from naiad.storage.sql.values import SHOWN, about, as_stored, cell, container, field, fields, gone, shown_cells, tag
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -36,6 +36,21 @@ def summaries(
     names = {number: path for number, path, _kind in fields(connection, field.c.path.like("sys/%"))}
     found = select(*SHOWN).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
     return [_summary(row, names) for row in connection.execute(found)]
+
+
+def changes(connection: Connection, since: str | None) -> Changes:
+    """The changes since a mark; see `Catalog.changes`."""
+    made, revision = connection.execute(select(about.c.made, about.c.revision)).one()
+    before, _, number = (since or "").rpartition("-")
+    mark = f"{made}-{revision}"
+    if before != made or not number.isdigit():
+        return Changes(mark, since is not None, [], frozenset(), [])
+    names = {each: path for each, path, _kind in fields(connection, field.c.path.like("sys/%"))}
+    is_later = container.c.revision > int(number)
+    found = [_summary(row, names) for row in connection.execute(select(*SHOWN).where(is_later))]
+    new = connection.execute(select(container.c.uid).where(is_later, container.c.begun > int(number))).scalars()
+    removed = connection.execute(select(gone.c.uid, gone.c.id).where(gone.c.revision > int(number)))
+    return Changes(mark, False, found, frozenset(new), [(uid, name or uid) for uid, name in removed])
 
 
 def _has_tags(wanted: Sequence[str]) -> list[ColumnElement[bool]]:

@@ -37,7 +37,7 @@ from sqlalchemy import (
 )
 
 from naiad.errors import DamagedData
-from naiad.kinds import ASPECTS, POINTS, TAGS
+from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
 from naiad.storage.base import Cell
 
 INDEXED_TEXT = 200
@@ -54,6 +54,7 @@ about = Table(
     Column("format", Integer, primary_key=True, autoincrement=False),
     Column("listed", Text, nullable=False),  # the folders of containers as they were when they were listed last
     Column("made", Text, nullable=False),  # differs in each catalog that was made
+    Column("revision", BigInteger, nullable=False),  # grows with each change
 )
 
 container = Table(
@@ -70,9 +71,22 @@ container = Table(
     Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
     Column("crc", BigInteger, nullable=False),  # of the columns in `SHOWN`
+    Column("begun", BigInteger, nullable=False),  # the revision at which it was found first
+    Column("revision", BigInteger, nullable=False),  # the one at which it changed last, but for its signs of life
     Index("container_created", "created"),
+    Index("container_project", "kind", "project", "created"),  # to count them without their cells
+    Index("container_revision", "revision"),
     Index("container_seal", "seal"),
     Index("container_id", "id"),
+)
+
+gone = Table(
+    "gone",
+    metadata,
+    Column("uid", Text, primary_key=True),
+    Column("id", Text),
+    Column("revision", BigInteger, nullable=False),  # at which it was found to be gone
+    Index("gone_revision", "revision"),
 )
 
 field = Table(
@@ -160,6 +174,9 @@ class Entry:
     cells: Mapping[tuple[str, str], Cell]
 
 
+SIGNS_OF_LIFE = [(path, DERIVED[path]) for path in ("sys/ping_time", "sys/running_time", "sys/size")]
+"""Cells that change by themselves while a run lives."""
+
 _encode = msgspec.msgpack.Encoder().encode
 decode_cells = msgspec.msgpack.Decoder(dict[int, Any]).decode
 """The cells of a container by the number of their field."""
@@ -226,6 +243,8 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     last = last_number(connection, container)
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
     kinds = {number: kind for (_path, kind), number in numbers.items()}
+    signs = {numbers[key] for key in SIGNS_OF_LIFE if key in numbers}
+    revision = (connection.execute(select(about.c.revision)).scalar() or 0) + 1
     old_keys: list[tuple[int, int]] = []
     new_cells: list[tuple[int, int, Cell]] = []
     for entry in entries:
@@ -238,23 +257,36 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         packed = _encode(cells)
         row = {"number": number, **facts, "stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": packed}
         row["crc"] = _crc(packed, number, *facts.values())
+        changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
+        # a sign of life alone would make every page that is open load again
+        if changed.keys() - signs or before.keys() - cells.keys():
+            row["revision"] = revision
         if is_new:
-            connection.execute(insert(container), row)
+            connection.execute(insert(container), row | {"begun": revision, "revision": revision})
         else:
             connection.execute(update(container).where(container.c.number == number), row)
-        changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
         old_keys += [(at, number) for at in before if at in changed or at not in cells]
         new_cells += [(at, number, value) for at, value in changed.items()]
     _remove(connection, old_keys)
     _insert(connection, new_cells, kinds)
+    connection.execute(update(about).values(revision=revision))
 
 
 def forget(connection: Connection, uids: list[str]) -> None:
     """Remove some containers."""
     known = _known(connection, uids)
+    facts: list[dict[str, Any]] = []
+    for start in range(0, len(uids), 500):
+        some = select(container.c.uid, container.c.id).where(container.c.uid.in_(uids[start : start + 500]))
+        facts += [{"uid": uid, "id": name} for uid, name in connection.execute(some)]
     _remove(connection, [(at, number) for number, cells in known.values() for at in cells])
     _each(connection, delete(container).where(container.c.number == bindparam("b_number")),
           [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
+    if facts:
+        revision = (connection.execute(select(about.c.revision)).scalar() or 0) + 1
+        _each(connection, delete(gone).where(gone.c.uid == bindparam("uid")), facts)
+        _each(connection, insert(gone), [{**each, "revision": revision} for each in facts])
+        connection.execute(update(about).values(revision=revision))
 
 
 def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Stamp]:

@@ -1,0 +1,1 @@
+"""The HTTP interface: one module for each noun that it serves. core/docs/http-api.md describes it."""

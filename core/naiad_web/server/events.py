@@ -1,0 +1,371 @@
+"""Events: changes of a store, sent to every browser by one thread that looks for all.
+
+    watcher, one a site                     stream, one a browser tab
+    1 is there any stream? else wait        1 hello, with the mark to resume from
+    2 get changes of the catalog            2 wait for events of the watcher
+    3 read the watched runs that did        3 send it, with the mark as its id
+    4 put it into the streams               4 nothing for 15 s: a comment, so that the connection stays
+
+The id of an event is the catalog's mark, which another process understands too: so a stream resumes after the server
+was started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from naiad import clock
+from naiad.errors import NaiadError
+from naiad.kinds import ATOMS, DERIVED, KINDS, SERIES
+from naiad.storage.base import Changes, RunId, Summary
+from naiad_web.server.about import now
+from naiad_web.server.answers import Json, Problem, encoded
+from naiad_web.server.parameters import Parameters
+from naiad_web.server.problems import problem_of
+from naiad_web.server.routes import Route
+from naiad_web.server.site import Site, gone
+
+LOOK_SECONDS = 0.5
+"""How often the store is looked at while something changes; a point that was logged is drawn a second later."""
+IDLE_SECONDS = 1.0
+"""How often it is looked at after nothing has changed for `QUIET_SECONDS`."""
+QUIET_SECONDS = 10.0
+ALIVE_SECONDS = 15.0
+MOST_STREAMS = 200
+MOST_WAITING = 100
+"""Events that wait for a browser that does not read; it is cut off then, and resumes from its last id."""
+STOP, NOTHING = object(), object()
+
+
+class EventsWanted(Parameters, frozen=True, kw_only=True):
+    """The subject of a stream."""
+
+    project: list[str] = []
+    run: Annotated[list[str], msgspec.Meta(max_length=100)] = []
+    prefix: list[str] = []
+    last_event_id: str = ""
+
+
+@dataclass(eq=False)
+class Subscription:
+    """One stream: its subject, and the events that wait to be sent."""
+
+    projects: frozenset[str]
+    runs: frozenset[RunId]
+    prefixes: tuple[str, ...]
+    waiting: asyncio.Queue[Any] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+
+    def put(self, kind: str, data: Json, mark: str) -> None:
+        """Let an event wait; of a browser that does not read, the stream ends."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self.waiting.put_nowait((kind, data, mark))
+            return
+        while not self.waiting.empty():
+            self.waiting.get_nowait()
+        self.waiting.put_nowait(STOP)
+
+    def concerns(self, row: Summary) -> bool:
+        """Whether a container is of a project that it is about."""
+        return not self.projects or row.project in self.projects
+
+    def wants(self, path: str) -> bool:
+        """Whether a field is one that it is about."""
+        return not self.prefixes or any(path == each or path.startswith(f"{each}/") for each in self.prefixes)
+
+
+@dataclass
+class Seen:
+    """The fields of a run as they were seen last."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    others: dict[str, Any] = field(default_factory=dict)
+    state: str = ""
+
+
+class Watcher:
+    """Looks at a store while there are streams, and sends them its changes."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.name = secrets.token_hex(4)
+        self.streams: set[Subscription] = set()
+        self._is_wanted = asyncio.Event()
+        self._seen: dict[RunId, Seen] = {}
+        self._mark: str | None = None
+        self._pool = ThreadPoolExecutor(1, "naiad-events")
+
+    async def watch(self) -> None:
+        """Look for ever."""
+        loop, changed_at = asyncio.get_running_loop(), 0.0
+        while True:
+            await self._is_wanted.wait()
+            looked = await loop.run_in_executor(self._pool, self._look)
+            if self._tell(looked):
+                changed_at = clock.monotonic()
+            # looking costs a transaction of the catalog, also when nothing happens
+            is_quiet = clock.monotonic() > changed_at + QUIET_SECONDS
+            await asyncio.sleep(IDLE_SECONDS if is_quiet else LOOK_SECONDS)
+
+    async def join(self, stream: Subscription, since: str) -> tuple[str, list[tuple[str, Json]]]:
+        """Let a stream begin: return the mark it begins at, and the events since another one.
+
+        Raises:
+            Problem: there are too many streams.
+        """
+        # each holds a connection, and a browser opens a new one when it is refused
+        if len(self.streams) >= MOST_STREAMS:
+            raise Problem(429, "TooManyStreams", f"There are {MOST_STREAMS} event streams already.")
+        loop = asyncio.get_running_loop()
+        self.streams.add(stream)  # first, so that nothing falls between what it begins with and what it is told then
+        self._is_wanted.set()
+        try:
+            return await loop.run_in_executor(self._pool, self._begin, stream, since)
+        except BaseException:
+            self.leave(stream)
+            raise
+
+    def leave(self, stream: Subscription) -> None:
+        """Let a stream end; without one nothing is looked at."""
+        self.streams.discard(stream)
+        if not self.streams:
+            self._is_wanted.clear()
+            self._seen.clear()
+            self._mark = None
+
+    def end(self) -> None:
+        """End all streams."""
+        for stream in [*self.streams]:
+            stream.put("", None, "")
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # In the thread of the watcher
+
+    def _begin(self, stream: Subscription, since: str) -> tuple[str, list[tuple[str, Json]]]:
+        found = self.site.catalog.changes(since.partition("@")[2] or None if since else None)
+        if self._mark is None:
+            self._mark = found.mark
+        missed: list[tuple[str, Json]] = []
+        if since and not found.is_all:
+            event = _of_runs(found, stream)
+            missed += [("runs", event)] if event else []
+        elif since:
+            missed.append(("runs", {"changed": [], "removed": [], "all": True}))
+        touched = {(row.uid, row.kind) for row in found.rows}
+        for run in stream.runs:
+            seen = self._read(run)
+            if seen is not None:
+                self._seen.setdefault(run, seen)
+            if since and seen is not None and (found.is_all or run in touched):
+                event = self._of_fields(run, Seen(), seen)
+                missed.append(("fields", _for(stream, event)))
+        return found.mark, missed
+
+    def _look(self) -> Any:
+        try:
+            if not self.site.store.has_begun():
+                return gone(self.site.store)
+            found = self.site.catalog.changes(self._mark)
+            is_first, self._mark = self._mark is None, found.mark
+            touched = {RunId(row.uid, row.kind) for row in found.rows}
+            events = []
+            for run in {run for stream in [*self.streams] for run in stream.runs}:
+                if run in touched or run not in self._seen or found.is_all:
+                    seen, before = self._read(run), self._seen.get(run)
+                    if seen is None:
+                        continue
+                    self._seen[run] = seen
+                    event = None if before is None else self._of_fields(run, before, seen)
+                    if event and (
+                        event["grown"] or event["changed"] or event["removed"] or seen.state != (before or seen).state
+                    ):
+                        events.append((run, event))
+            return (None if is_first else found), events, found.mark
+        except (NaiadError, OSError) as error:
+            if not self.site.store.has_begun():
+                return gone(self.site.store)
+            return Problem(503, type(error).__name__, str(error))
+
+    def _read(self, run: RunId) -> Seen | None:
+        """The fields as they are now; None of a run that cannot be read."""
+        try:
+            reader = self.site.reader(run)
+            kinds = reader.kinds()
+            counts = reader.counts()
+            atoms = reader.atoms()
+            others: dict[str, Any] = {path: value for path, (_kind, value) in atoms.items() if path not in SIGNS}
+            for path, kind in kinds.items():
+                if kind not in ATOMS and kind not in SERIES and path not in DERIVED:
+                    others[path] = _stored(reader, path, kind)
+            return Seen(counts, others, reader.state())
+        except (NaiadError, OSError):
+            return None
+
+    def _of_fields(self, run: RunId, before: Seen, seen: Seen) -> dict[str, Any]:
+        row_age = None
+        with contextlib.suppress(NaiadError, OSError):
+            ping = self.site.reader(run).value("sys/ping_time")
+            row_age = max(0.0, round(clock.now() - ping / 1e6, 3)) if isinstance(ping, int) else None
+        return {
+            "run": self.site.store.id_of(run),
+            "uid": run.uid,
+            "grown": {path: count for path, count in seen.counts.items() if count != before.counts.get(path)},
+            "changed": sorted(
+                path for path, value in seen.others.items() if path not in before.others or before.others[path] != value
+            ),
+            "removed": sorted({*before.counts, *before.others} - {*seen.counts, *seen.others}),
+            "state": seen.state,
+            "seen_age": row_age,
+        }
+
+    # In the loop
+
+    def _tell(self, looked: Any) -> bool:
+        """Put changes into the streams; return whether there were any."""
+        if isinstance(looked, Problem):
+            for stream in [*self.streams]:
+                stream.put("gone" if looked.kind == "StoreGone" else "failed", looked.as_json(), "")
+                if looked.kind == "StoreGone":
+                    stream.put("", None, "")
+            return False
+        found, events, mark = looked
+        told = False
+        for stream in [*self.streams]:
+            event = _of_runs(found, stream) if found is not None else None
+            if event:
+                stream.put("runs", event, mark)
+                told = True
+            for run, fields in events:
+                own = _for(stream, fields) if run in stream.runs else None
+                if own:
+                    stream.put("fields", own, mark)
+                    told = True
+        return told
+
+
+SIGNS = ("sys/ping_time", "sys/running_time", "sys/size")
+"""Fields that change all the time while a run lives."""
+
+
+def _stored(reader: Any, path: str, kind: str) -> Any:
+    shape = KINDS[kind].shape
+    if shape == "tags":
+        return frozenset(reader.tags(path))
+    if shape == "members":
+        return tuple(sorted(reader.members(path).items()))
+    return reader.atom(path)[1]
+
+
+def _of_runs(found: Changes, stream: Subscription) -> dict[str, Json] | None:
+    if found.is_all:
+        return {"changed": [], "removed": [], "all": True}
+    changed = [
+        {
+            "id": row.id, "uid": row.uid, "kind": row.kind.name, "project": row.project, "name": row.name,
+            "state": row.state, "is_new": row.uid in found.new,
+        }
+        for row in found.rows if stream.concerns(row)
+    ]  # fmt: skip
+    removed = [{"id": name, "uid": uid} for uid, name in found.removed]
+    return {"changed": changed, "removed": removed} if changed or removed else None
+
+
+def _for(stream: Subscription, event: dict[str, Any]) -> dict[str, Any]:
+    if not stream.prefixes:
+        return event
+    return event | {
+        "grown": {path: count for path, count in event["grown"].items() if stream.wants(path)},
+        "changed": [path for path in event["changed"] if stream.wants(path) or path.startswith("sys/")],
+        "removed": [path for path in event["removed"] if stream.wants(path)],
+    }
+
+
+def stream(_site: Site, _takes: EventsWanted) -> Json:
+    """Changes as server-sent events."""
+    raise AssertionError("events are answered in the loop")  # `response` below does it, as it never ends
+
+
+async def response(site: Site, takes: EventsWanted, request: Request) -> StreamingResponse:
+    """Begin a stream.
+
+    Raises:
+        Problem: there are too many; a run is not there.
+    """
+    watcher: Watcher = request.app.state.watcher
+    since = takes.last_event_id or request.headers.get("last-event-id", "")
+    loop = asyncio.get_running_loop()
+    runs = await loop.run_in_executor(None, _found, site, takes.run)
+    own = Subscription(frozenset(takes.project), frozenset(runs), tuple(takes.prefix))
+    mark, missed = await watcher.join(own, since)
+    hello = {"now": now(), "server": watcher.name, "resumed": bool(since)}
+    first = [_event("hello", hello, mark), *(_event(kind, data, mark) for kind, data in missed)]
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_sent(watcher, own, first), 200, headers, "text/event-stream")
+
+
+def _found(site: Site, names: Sequence[str]) -> list[RunId]:
+    try:
+        return [site.find(name) for name in names]
+    except (NaiadError, OSError) as error:
+        raise problem_of(error, site.store) from None
+
+
+async def _sent(watcher: Watcher, own: Subscription, first: Sequence[bytes]) -> AsyncIterator[bytes]:
+    try:
+        yield b"".join(first)
+        while True:
+            try:
+                event = await asyncio.wait_for(own.waiting.get(), ALIVE_SECONDS)
+            except asyncio.TimeoutError:
+                yield b": alive\n\n"
+                continue
+            if event is STOP or not event[0]:
+                return
+            yield _event(*event)
+    finally:
+        watcher.leave(own)
+
+
+def _event(kind: str, data: Json, mark: str) -> bytes:
+    """One event; its id holds the time, for people, and the mark."""
+    name = f"id: {round(clock.now() * 1000)}@{mark}\n".encode() if mark else b""
+    return name + f"event: {kind}\ndata: ".encode() + encoded(data) + b"\n\n"
+
+
+def _warm(site: Site) -> None:
+    """Bring the catalog up to date, so that the first request need not wait for that."""
+    with contextlib.suppress(NaiadError, OSError):  # who asks is told
+        site.catalog.changes()
+
+
+def polling(site: Site) -> Callable[[Starlette], Any]:
+    """The life of an application: its watcher runs while it does."""
+
+    @contextlib.asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        watcher = app.state.watcher = Watcher(site)
+        task = asyncio.create_task(watcher.watch())
+        warming = asyncio.get_running_loop().run_in_executor(None, _warm, site)
+        try:
+            yield
+        finally:
+            watcher.end()
+            warming.cancel()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    return life
+
+
+ROUTES = (Route("GET", "/events", stream, EventsWanted, "What changes, as it happens", media=("text/event-stream",)),)
