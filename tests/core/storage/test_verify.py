@@ -15,7 +15,7 @@ from naiad.storage.base import RECORD
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
@@ -255,3 +255,20 @@ def test_json_nested_too_deeply_ends_neither_a_table_nor_verify(tmp_path: Path) 
         part.unlink()  # so that every record is read
     with naiad.init_project("p", store=store, mode="read-only") as project:
         assert {"P-1", "P-2"} == {row.get_attribute_value("sys/id") for row in project.fetch_runs_table()}
+
+
+def test_an_id_that_names_another_run_is_damage_and_shows_no_wrong_run(store: Path) -> None:
+    """The damaged file of an id holds a uid that there is; the run itself, and the catalog, have another id for it."""
+    for n in range(2):
+        with naiad.init_run(project="twins") as run:
+            run["n"] = n
+    naiad.init_project("twins", mode="read-only").fetch_runs_table(progress_bar=False).to_pandas()
+    first, second = store / "ids" / "TWINS" / "1", store / "ids" / "TWINS" / "2"
+    first.write_text(second.read_text())
+
+    for n in range(2):
+        with naiad.init_run(with_id=f"TWINS-{n + 1}", mode="read-only") as run:
+            assert n == run["n"].fetch()
+    damages = verify_store(Layout(store))[RunDirectory(store)]
+    assert ["ids/TWINS/1"] == [damage.file for damage in damages]
+    assert "TWINS-2" in damages[0].what

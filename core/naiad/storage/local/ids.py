@@ -39,7 +39,7 @@ class Register:
 
     def uid(self, name: str) -> str:
         """The uid of the container with this id; empty if there is none."""
-        place = self._place(name)
+        place = self.place(name)
         if place is not None:
             with contextlib.suppress(OSError):
                 found = place.read_bytes().strip().decode("ascii", "replace")
@@ -48,7 +48,7 @@ class Register:
 
     def take(self, name: str, uid: str) -> bool:
         """Let an id mean this folder; False when it is taken."""
-        place = self._place(name)
+        place = self.place(name)
         assert place is not None, name
         place.parent.mkdir(parents=True, exist_ok=True)
         return create_exclusively(place, uid)
@@ -72,7 +72,7 @@ class Register:
 
     def release(self, name: str) -> None:
         """Release an id that was not used."""
-        place = self._place(name)
+        place = self.place(name)
         if place is not None:
             place.unlink(missing_ok=True)
 
@@ -88,7 +88,8 @@ class Register:
                 if kind is None or kind_of_id(found) is kind:
                     yield found
 
-    def _place(self, name: str) -> Path | None:
+    def place(self, name: str) -> Path | None:
+        """Return the file of an id; None for what is no id."""
         for kind in KINDS:
             found = kind.id_form.match(name)
             if found is not None:
@@ -334,8 +335,8 @@ def refusals(root: Path) -> Iterator[None]:
         ) from error
 
 
-def duplicate_uids(catalog: Path, name: str) -> list[str]:
-    """Return the uids with this `sys/id` in the catalog as it was last read.
+def listed_ids(catalog: Path, name: str, uid: str) -> list[tuple[str, str]]:
+    """Return uid and `sys/id` of the container `uid`, and of those with the id `name`, in the catalog as last read.
 
     Opening a run calls this each time, so the catalog is neither brought up to date nor opened through SQLAlchemy.
     """
@@ -346,6 +347,6 @@ def duplicate_uids(catalog: Path, name: str) -> list[str]:
     with contextlib.suppress(sqlite3.Error):
         target = f"file:{quote(os.fsencode(catalog))}?mode=ro"
         with contextlib.closing(sqlite3.connect(target, uri=True, timeout=0.1)) as connection:
-            found = connection.execute("SELECT uid FROM container WHERE id = ? ORDER BY uid", (name,))
-            return [str(uid) for (uid,) in found]
+            query = "SELECT uid, id FROM container WHERE id = ? OR uid = ? ORDER BY uid"
+            return [(str(found), str(own)) for found, own in connection.execute(query, (name, uid))]
     return []

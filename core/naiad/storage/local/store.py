@@ -42,7 +42,7 @@ from naiad.places import repository, script, working_directory
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
 from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
-from naiad.storage.local.ids import Register, create_exclusively, duplicate_uids, refusals
+from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
 from naiad.storage.local.reader import BlankProject, Reader
@@ -391,13 +391,19 @@ class Store:
                 self.register.forget_project(key)
 
     def _by_registered_id(self, name: str) -> RunDirectory | None:
-        """The folder that an id of this store means, if no other that lies here has the same."""
+        """The folder that an id of this store means, unless the catalog lists it, or others too, otherwise."""
         folder = self.layout.find(self.register.uid(name))
-        if folder is not None:
-            known = {folder.uid, *duplicate_uids(self.root / "catalog.db", name)}
-            if len(known) > 1:  # the rows were not checked
-                known &= {folder.uid, *(row.uid for row in self._listed(name))}
-                self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
+        listed = listed_ids(self.root / "catalog.db", name, folder.uid) if folder is not None else []
+        if folder is None or not listed:
+            return folder
+        if any(uid == folder.uid and own != name for uid, own in listed):
+            listed = [(row.uid, row.id) for row in self._listed(name)]  # brought up to date
+            if (folder.uid, name) not in listed:
+                return None  # the file of the id is damaged, and the run is found by its own id
+        known = {folder.uid, *(uid for uid, own in listed if own == name)}
+        if len(known) > 1:  # the rows were not checked
+            known &= {folder.uid, *(row.uid for row in self._listed(name))}
+            self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
         return folder
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:

@@ -19,7 +19,7 @@ from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.files import damaged_files
-from naiad.storage.local.ids import read_ticket
+from naiad.storage.local.ids import Register, read_ticket
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
 from naiad.storage.local.index.columns import ChunkDamaged
@@ -62,7 +62,8 @@ def verify_store(store: Layout) -> dict[RunDirectory, list[Damage]]:
 
 def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
     """The same with all that was found."""
-    found = {RunDirectory(store.root): Findings(damages=list(_store_damages(store)))}
+    own = Findings(damages=list(_store_damages(store)))
+    found = {RunDirectory(store.root): own}
     for folder in store.folders():
         try:
             found[folder] = examine(folder)
@@ -75,6 +76,7 @@ def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
         except OSError as error:
             what = f"it cannot be verified: {error.strerror or error}".splitlines()[0]
             found[folder] = Findings(damages=[Damage(_place(folder, error), what)])
+    own.damages += _wrong_ids(store, {folder.uid: findings.id for folder, findings in found.items()})
     return found
 
 
@@ -95,6 +97,7 @@ class Findings:
         shadowed: fields that are as they were written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
         is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
+        id: the run's own `sys/id`; empty where it cannot be read.
     """
 
     damages: list[Damage] = field(default_factory=list)
@@ -102,6 +105,7 @@ class Findings:
     shadowed: list[Shadowed] = field(default_factory=list)
     is_stopped: bool = False
     is_ended: bool = False
+    id: str = ""
 
 
 def examine(folder: RunDirectory) -> Findings:
@@ -151,6 +155,8 @@ def _examine(folder: RunDirectory) -> Findings:
             found.damages.append(Damage(folder.journal.name, what))
     _check_journal(folder, projection, positions, seal, bad, coverage, found)
     found.shadowed = projection.shadowed()
+    state = projection.at("sys/id")
+    found.id = state.value if state is not None and isinstance(state.value, str) else ""
     is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in projection.writers.values())
     if found.is_ended and is_whole:  # a disk that was full to the end took no seal
         _note_missing_seal(folder, found)
@@ -406,6 +412,18 @@ def _store_damages(store: Layout) -> Iterator[Damage]:
     for path in _files(store.root / "custom"):
         if not _is_ticket(path):
             yield Damage(f"custom/{path.name}", "it does not name a run")
+
+
+def _wrong_ids(store: Layout, own: dict[str, str]) -> Iterator[Damage]:
+    """Compare each registered id with the `sys/id` of the run it means; `own` has those by uid."""
+    register = Register(store.root)
+    for name in register.ids():
+        uid = register.uid(name)
+        if own.get(uid, "") not in ("", name):
+            place = register.place(name)
+            assert place is not None, name
+            what = f"it names {uid}, whose own id is {own[uid]}"
+            yield Damage(str(place.relative_to(store.root)), what)
 
 
 def _files(folder: Path) -> list[Path]:
