@@ -2,7 +2,8 @@
 
     python tests/bench/bench_read.py [--quick] [--json]
 
-CPU time of a reader that has the run open, except where "opening" is said: then of a new reader. A series is read as
+"fetch_values()" is the call of a user, beside pandas on a CSV file. The other figures are the CPU time of a reader that
+has the run open, except where "opening" is said: then of a new reader. A series is read as
 three columns: steps, values and times. Floors: copying the same arrays in memory, loading them from an uncompressed
 .npz, and the same points as rows of SQLite. Parquet is one of the floors where pyarrow is installed, and is not needed.
 """
@@ -12,11 +13,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from figures import Figure, folder, in_turns, main, seconds
 
 import naiad
@@ -140,6 +144,52 @@ def whole_series(place: Path, *, quick: bool) -> list[Figure]:
     ]
 
 
+FIRST = """
+import sys, time, numpy, pandas, naiad
+run = naiad.init_run(store=sys.argv[1], project="bench", with_id=sys.argv[2], mode="read-only")
+began = time.process_time()
+run[sys.argv[3]].fetch_values(progress_bar=False)
+print(time.process_time() - began)
+"""
+
+
+def first_call(store: Path, run_id: str) -> float:
+    """Milliseconds of CPU of the first `fetch_values` of a process that has opened the run."""
+    command = [sys.executable, "-c", FIRST, str(store), run_id, PATH]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1e3
+
+
+def public_calls(place: Path, *, quick: bool) -> list[Figure]:
+    """`fetch_values()` of a stopped run by a user, first in a process and again, beside pandas on a CSV file.
+
+    numpy and pandas are imported before the clock starts, and the run is open.
+    """
+    found = []
+    for count, first, warm in ((100_000, "<= 20", "<= 3"), (1_000_000, "<= 60", "<= 25")):
+        points = columns(count // 1_000 if quick else count)
+        written = written_run(place / "public", points)
+        run_id = written["sys/id"].fetch()
+        written.stop()
+        path = place / f"{count}.csv"
+        pd.DataFrame(dict(zip(("step", "value", "time"), points, strict=True))).to_csv(path, index=False)
+        with naiad.init_run(store=place / "public", project="bench", with_id=run_id, mode="read-only") as run:
+            series = run[PATH]
+            series.fetch_values(progress_bar=False)
+            calls = {
+                "first": lambda run_id=run_id: first_call(place / "public", run_id),
+                "warm": lambda series=series: seconds(lambda: series.fetch_values(progress_bar=False)) * 1e3,
+                "np.copy of the arrays": lambda points=points: seconds(lambda: [each.copy() for each in points]) * 1e3,
+                "pandas on CSV": lambda path=path: seconds(lambda: pd.read_csv(path)) * 1e3,
+            }
+            taken = in_turns(1 if quick else 7, calls)
+        others = {name: taken[name] for name in ("np.copy of the arrays", "pandas on CSV")}
+        found += [
+            Figure(f"fetch_values() of {count:,} points, first in a process", "ms", taken["first"], first, others),
+            Figure(f"fetch_values() of {count:,} points, again", "ms", taken["warm"], warm, others),
+        ]
+    return found
+
+
 def drawn(points: Columns) -> object:
     """Extremes and sums of 1,000 stretches of arrays that are decoded already."""
     starts = np.linspace(0, len(points[1]), 1_000, endpoint=False, dtype=np.int64)
@@ -198,6 +248,7 @@ def measure(quick: bool) -> list[Figure]:
     """All figures of this file."""
     with folder() as place:
         return [
+            *public_calls(place, quick=quick),
             *whole_series(place, quick=quick),
             *live_tail(place, quick=quick),
             *many_fields(place, quick=quick),
