@@ -135,3 +135,8 @@ def test_run_that_could_not_store_everything_says_so(cli: Cli, store: Path) -> N
         run_id = run["sys/id"].fetch()
 
     assert 4 == json.loads(cli("show", run_id, "--json").stdout)["incomplete"]
+    assert "incomplete: 4 points" in cli("verify").stderr
+    [seal] = store.glob("runs/*/seal.json")
+    seal.unlink()
+    assert 4 == json.loads(cli("show", run_id, "--json").stdout)["incomplete"]
+    assert "incomplete: 4 points" in cli("verify").stderr

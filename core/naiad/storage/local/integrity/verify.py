@@ -97,6 +97,7 @@ class Findings:
         shadowed: fields that are as they were written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
         is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
+        dropped: so many points and ops could not be stored: the run is incomplete, be it sealed or not.
         id: the run's own `sys/id`; empty where it cannot be read.
     """
 
@@ -105,6 +106,7 @@ class Findings:
     shadowed: list[Shadowed] = field(default_factory=list)
     is_stopped: bool = False
     is_ended: bool = False
+    dropped: int = 0
     id: str = ""
 
 
@@ -157,8 +159,8 @@ def _examine(folder: RunDirectory) -> Findings:
     found.shadowed = projection.shadowed()
     state = projection.at("sys/id")
     found.id = state.value if state is not None and isinstance(state.value, str) else ""
-    is_whole = not any(writer.dropped_points or writer.dropped_ops for writer in projection.writers.values())
-    if found.is_ended and is_whole:  # a disk that was full to the end took no seal
+    found.dropped = sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
+    if found.is_ended and not found.dropped:  # a disk that was full to the end took no seal
         _note_missing_seal(folder, found)
     return found
 
