@@ -9,8 +9,9 @@ import click
 
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
+from naiad.cli.place import existing_store
 from naiad.cli.rows import Cell, print_rows
-from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
+from naiad.cli.run import OpenRun, open_run, stored_field
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import opened, tags_text, value_text
 from naiad.fields.file import File

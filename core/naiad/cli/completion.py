@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import CompletionItem
 
-from naiad.cli.run import existing_store
+from naiad.cli.place import existing_store
 from naiad.cli.text import UNSAFE
 from naiad.container_kinds import RUN
 from naiad.errors import NaiadError

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import existing_store
+from naiad.cli.place import existing_store
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
 

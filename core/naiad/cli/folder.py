@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naiad.cli.run import existing_store
+from naiad.cli.place import existing_store
 from naiad.errors import StorageError
 from naiad.storage.local.store import Store
 

@@ -9,12 +9,11 @@ import click
 
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
+from naiad.cli.place import existing_store
 from naiad.cli.rows import Cell, Column, print_rows
-from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
 from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
-from naiad.types import RunState
 
 if TYPE_CHECKING:
     from naiad.storage.base import Summary
@@ -24,7 +23,9 @@ RANKS = (0, 1, 3, 5, 2, 4)
 """The order in which columns are left out where a terminal is narrow: the highest first."""
 WHOLE = ("STATE", "STAGE", "CREATED")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
-STATES = [*(state.value for state in RunState), "damaged", "unreadable", "newer"]  # the last: runs not to be read
+UNKNOWN = "unknown"
+STATES = ["running", "finished", "failed", "terminated", "killed", UNKNOWN, "damaged", "unreadable", "newer"]
+"""Those of `naiad.types.RunState`, whose module takes long to load, and those of runs that cannot be read."""
 STATE_STYLES = {
     "running": "green",
     "failed": "red",
@@ -90,7 +91,7 @@ def _cells(row: Summary, is_local: bool) -> list[Cell]:
 
 
 def _state(row: Summary, is_local: bool) -> str:
-    if row.state != RunState.UNKNOWN or row.seen is None:
+    if row.state != UNKNOWN or row.seen is None:
         return row.state
     return f"unknown since {moment_text(row.seen, is_local=is_local)}"
 

@@ -13,7 +13,8 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.curve import MARKS, Curve, Line, Piece, draw, draw_bars, plain_lines
 from naiad.cli.document import json_option, print_document
-from naiad.cli.run import OpenRun, existing_store, open_run, stored_field
+from naiad.cli.place import existing_store
+from naiad.cli.run import OpenRun, open_run, stored_field
 from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_note, size, styled
 from naiad.cli.text import clean
 from naiad.cli.values import number_text, short_number, step_text

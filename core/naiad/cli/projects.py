@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from naiad.cli.document import json_option, print_document
+from naiad.cli.place import existing_store
 from naiad.cli.rows import Cell, print_rows
-from naiad.cli.run import existing_store
 from naiad.container_kinds import MODEL, RUN
 from naiad.project import known_projects
 

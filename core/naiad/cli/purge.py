@@ -9,7 +9,7 @@ import click
 
 from naiad import trash
 from naiad.cli import completion as complete
-from naiad.cli.run import existing_store
+from naiad.cli.place import existing_store
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 from naiad.refs import size_text

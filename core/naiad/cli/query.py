@@ -11,8 +11,8 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.ls import STATE_STYLES
+from naiad.cli.place import existing_store
 from naiad.cli.rows import Cell, Column, print_rows
-from naiad.cli.run import existing_store
 from naiad.cli.terminal import is_terminal, print_lines, print_note
 from naiad.cli.text import clean
 from naiad.cli.values import opened, tags_text, value_text

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from naiad.cli.place import existing_store
 from naiad.cli.values import opened
 from naiad.convert import with_article
-from naiad.errors import MissingField, StorageError, WrongVerb
+from naiad.errors import MissingField, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.storage.base import RunId, RunReader, Store
-from naiad.storage.opening import locate
+from naiad.storage.base import RunId, RunReader
 from naiad.tree import Tree
 
 
@@ -53,21 +53,6 @@ def stored_field(run: OpenRun, path: str, kind: str) -> Any:
     """Return a field that is there, with the verbs of its kind."""
     session = Session(f"Run {run.id}", run.run.uid, run.reader, None)
     return field_class(kind)(session, path, is_new=False)
-
-
-def existing_store(path: Path | None) -> Store:
-    """Return the store to look at.
-
-    Raises:
-        StorageError: there is none.
-    """
-    store = locate(path)
-    if not store.has_begun():
-        raise StorageError(
-            f"There is no store at {str(store)!r}.\n"
-            "The first run creates one. To use another store, pass --store PATH or set NAIAD_STORE."
-        )
-    return store
 
 
 def open_run(path: Path | None, run: str) -> OpenRun:

@@ -8,7 +8,7 @@ import click
 
 from naiad import trash as bin_
 from naiad.cli import completion as complete
-from naiad.cli.run import existing_store
+from naiad.cli.place import existing_store
 from naiad.cli.terminal import print_note
 
 

@@ -251,7 +251,7 @@ def test_show_says_of_files_what_they_are(cli: Cli, files: str) -> None:
     assert ["file", "pt, 25.6 kB"] == shown["model/last"]
     assert ["file_set", "2 files, 25.6 kB"] == shown["set"]
     assert ["file_series", "txt, 6 B", "2"] == shown["plots"]
-    assert shown["data"][1].endswith("  2 files, 25.6 kB")
+    assert "  2 files, 25.6 kB  content " in shown["data"][1]
     assert 0 == cli("show", files, "--json").exit_code
 
 
