@@ -10,13 +10,14 @@ from naiad.cli.document import json_option, print_document
 from naiad.cli.place import existing_store
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
+from naiad.export.page import export_page
 
-FORMATS = ("parquet", "csv", "json")
+FORMATS = ("parquet", "csv", "json", "html")
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--to", "destination", required=True, type=click.Path(path_type=Path), help="The folder to write to.")
+@click.option("--to", "destination", required=True, type=click.Path(path_type=Path), help="A folder; of html a file.")
 @click.option("--format", "format", type=click.Choice(FORMATS), default="parquet", help="The form of the rows.")
 @json_option
 @click.pass_obj
@@ -24,15 +25,19 @@ def export(store: Path | None, runs: tuple[str, ...], destination: Path, format:
     """Write runs, models or versions to a folder: their fields as rows, and their files beside.
 
     parquet is the form of Neptune's exporter, with exact steps, times and kinds in columns of naiad's own; naiad import
-    neptune-export reads it back. csv and json have one row a point. In a pipe each line is a file that was written.
+    neptune-export reads it back. csv and json have one row a point. html is one file with charts, values and images,
+    to be mailed: it opens without a server or a network. In a pipe each line is a file that was written.
 
     Example: naiad export DIGITS-1 DIGITS-2 --to exports --format parquet
     """
-    from naiad.export.dump import export_runs  # it imports NumPy, which no other command needs at its start
-
     place = existing_store(store)
     found = [place.find(name) for name in runs]
-    written = export_runs(place, found, destination, format)
+    if format == "html":
+        written = [export_page(place, found, destination)]
+    else:
+        from naiad.export.dump import export_runs  # it imports NumPy, which no other command needs at its start
+
+        written = export_runs(place, found, destination, format)
     if is_json:
         print_document([str(path) for path in written])
     else:

@@ -1,0 +1,80 @@
+"""`naiad export RUN... --format html`: one file that opens from disk, makes no request, and executes nothing logged."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def files(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One run with every kind of field, and four runs together."""
+    folder = tmp_path_factory.mktemp("exports")
+    made = {}
+    for name, runs in (("one", ["DIGITS-52"]), ("many", ["DIGITS-1", "DIGITS-2", "DIGITS-8", "DIGITS-51"])):
+        made[name] = folder / f"{name}.html"
+        program = [sys.executable, "-c", "from naiad.cli import main; main()", "--store", str(store)]
+        subprocess.run([*program, "export", *runs, "--to", str(made[name]), "--format", "html"], check=True, timeout=60)
+    return made
+
+
+@pytest.fixture
+def opened(chromium: Any, files: dict[str, Path], watched: Any) -> Any:
+    """Open one of the files at a place, in a browser that reports every request."""
+    with watched(chromium, "file://", "") as look:
+
+        def open_file(name: str, place: str = "") -> Any:
+            look.page.goto(f"file://{files[name]}{place}")
+            look.page.wait_for_selector(".page")
+            return look.page
+
+        yield open_file
+        assert {"file"} == {url.partition(":")[0] for url in look.requests} - {"data", "blob"}
+
+
+@pytest.mark.parametrize("tab", ["", "/charts", "/fields", "/images", "/files", "/logs", "/source"])
+def test_parts_of_a_run_are_in_the_file(opened: Any, until: Any, axe: Any, tab: str) -> None:
+    page = opened("one", f"#/p/digits/runs/DIGITS-52{tab}")
+    until(page, "!document.querySelector('main .skeleton')", 20)
+
+    assert 0 == page.locator("[role=alert]").count()
+    assert page.evaluate("window.hacked === undefined")
+    assert "every kind" in page.locator("h1").text_content()
+
+
+def test_charts_are_drawn_and_show_every_spike(opened: Any, until: Any) -> None:
+    page = opened("many", "#/p/digits/runs/DIGITS-51/charts?m=long")
+    until(page, "document.querySelectorAll('canvas').length > 0", 20)
+    page.get_by_label("Options of long/loss").click()
+    page.get_by_role("button", name="Show as table").click()
+
+    assert "9" in page.locator("table.plain td").all_text_contents()
+
+
+def test_runs_are_compared_in_the_file(opened: Any, until: Any) -> None:
+    page = opened("many", "#/p/digits/compare?runs=DIGITS-1,DIGITS-2,DIGITS-8&diff=1")
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 5", 20)
+
+    assert "params/lr" in page.locator("tbody").first.text_content()
+
+
+def test_nothing_can_be_changed_in_the_file(opened: Any, until: Any) -> None:
+    page = opened("many")
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4", 20)
+
+    assert 0 == page.get_by_role("button", name="Edit").count()
+
+
+def test_file_holds_no_way_out_of_its_data(files: dict[str, Path]) -> None:
+    """A value that ends a script cannot end the data: every "<" in it is escaped."""
+    text = files["one"].read_text()
+    data = text.partition('id="naiad-data">')[2].partition("</script>")[0]
+
+    assert "<" not in data
+    assert "\\u003c/script>" in data
