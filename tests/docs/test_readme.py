@@ -32,7 +32,15 @@ def test_the_python_blocks_of_the_readme_run_one_after_the_other(tmp_path: Path)
     assert (tmp_path / ".naiad").is_dir()
 
 
-def test_the_commands_of_the_readme_are_those_of_the_program() -> None:
-    shown = set(re.findall(r"^\| `naiad (\w+)", README, re.MULTILINE))
+def test_the_commands_that_pages_name_are_those_of_the_program() -> None:
+    page = (Path(__file__).parents[2] / "core/docs/commands.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\| `naiad (\w+)", page, re.MULTILINE))
+    named = set(re.findall(r"`naiad (\w+)", README))
+    commands = set(main.list_commands(main.make_context("naiad", [], resilient_parsing=True)))
 
-    assert shown == set(main.list_commands(main.make_context("naiad", [], resilient_parsing=True)))
+    assert shown == commands
+    assert named <= commands
+
+
+def test_the_readme_fits_a_screen_that_is_scrolled_twice() -> None:
+    assert 150 >= len(README.splitlines())
