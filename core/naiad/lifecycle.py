@@ -88,10 +88,10 @@ def _stop_with_worker(container: Stoppable) -> None:
 def _stop_all() -> None:
     error = exits.reason()
     for container in open_containers():
-        if error is not None:
-            container._fail(error)
-        elif exits.is_orderly():
+        if exits.is_orderly() or (error is not None and exits.code_of(error) == 0):
             container._exit(0)
+        elif error is not None:
+            container._fail(error)
         container.stop()
     if _is_interrupted:
         _end_by_interrupt()

@@ -1,98 +1,72 @@
-"""How fast runs come in: a log of Neptune's client, and a dump in the form of its exporter.
+"""What naiad adds to the start of a program, each time in a fresh interpreter.
 
-    .venv/bin/python tests/bench/bench_import.py [RUNS]
+    python tests/bench/bench_import.py [--quick] [--json]
 
-The goals: a log of 5 MB with 20,000 appends in 1 s; a dump of 1,000 runs, each with 100 fields and 10 series of 1,000
-points, at 0.5 M points a second on two cores within 1 GiB.
+"import naiad" is CPU time of the child over that of a bare interpreter, measured in the same round. Because the names
+of naiad are fetched when they are first used, the figure with `init_run` looked up is the honest one beside it. The
+whole script imports, logs a point, stops and exits; that one is wall time, as a user waits for it.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import resource
+import subprocess
 import sys
-import tempfile
-import time
-from decimal import Decimal
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from figures import WALL, Figure, folder, in_turns, main
 
-from naiad.export.dump import parquet_schema, sanitized
-from naiad.importers import import_runs
+BARE = "pass"
+IMPORT = "import naiad"
+LOOKED_UP = "import naiad; naiad.init_run"
+SCRIPT = "import naiad; run = naiad.init_run(); run['loss'].append(0.5); run.stop()"
+PLUGINS = "import naiad.plugins; naiad.plugins.installed()"
+MODULES = "import naiad, sys; naiad.init_run; print(len(sys.modules))"
 
-UUID = "07477900-8541-4b44-98f6-be6ff4fd871d"
-POINTS, SERIES, FIELDS = 1_000, 10, 100
+
+def child(code: str, place: Path) -> tuple[float, float]:
+    """CPU and wall seconds of an interpreter that runs the code in a folder."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), WALL()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=place, env=environment())
+    wall, after = WALL() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
-def write_log(root: Path) -> Path:
-    folder = root / ".neptune" / "offline" / f"run__{UUID}__1__abcdefgh"
-    folder.mkdir(parents=True)
-    ops = [
-        ("LogFloats", [f"loss{n % 5}"], {"values": [{"value": n / 3, "step": n // 5, "ts": 1.7e9 + n}]})
-        for n in range(20_000)
+def environment() -> dict[str, str]:
+    """This one without what would point naiad elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("NAIAD_", "NEPTUNE_"))}
+
+
+def modules(place: Path) -> float:
+    """How many modules are loaded once `init_run` has been looked up."""
+    return float(subprocess.check_output([sys.executable, "-c", MODULES], cwd=place, env=environment(), text=True))
+
+
+def measure(quick: bool) -> list[Figure]:
+    """All figures of this file."""
+    with folder() as place:
+        child(SCRIPT, place)
+        codes = {"bare": BARE, "import": IMPORT, "looked up": LOOKED_UP, "script": SCRIPT, "numpy": "import numpy"}
+        codes["plugins"] = PLUGINS
+        found = in_turns(
+            1 if quick else 15, {name: lambda code=code: child(code, place) for name, code in codes.items()}
+        )
+        loaded = modules(place)
+    cpu = {name: [pair[0] * 1e3 for pair in pairs] for name, pairs in found.items()}
+    over = {name: [ours - bare for ours, bare in zip(values, cpu["bare"], strict=True)] for name, values in cpu.items()}
+    wall = {name: [pair[1] for pair in pairs] for name, pairs in found.items()}
+    bare, numpy = {"the interpreter alone": cpu["bare"]}, {"import numpy, over the interpreter": over["numpy"]}
+    return [
+        Figure("import naiad, CPU over the interpreter", "ms", over["import"], "<= 40", bare | numpy),
+        Figure(
+            "import naiad; naiad.init_run, CPU over the interpreter", "ms", over["looked up"], "<= 40", bare | numpy
+        ),
+        Figure("all plugins loaded, CPU over the interpreter", "ms", over["plugins"], "", bare | numpy),
+        Figure("modules loaded then", "", [loaded]),
+        Figure("script: import, a point, stop, exit", "s", wall["script"], "<= 0.15", {"python -c pass": wall["bare"]}),
     ]
-    ops += [
-        ("LogFloats", [f"more{n}"], {"values": [{"value": m / 7, "step": m, "ts": 1.7e9 + m} for m in range(1_000)]})
-        for n in range(20)
-    ]
-    ops += [("AssignFloat", ["p", f"k{n % 500}"], {"value": n / 3}) for n in range(5_000)]
-    records = [
-        {"obj": {"type": kind, "path": path, **facts}, "version": number, "at": 1.7e9 + number}
-        for number, (kind, path, facts) in enumerate(ops, 1)
-    ]
-    (folder / "data-1.log").write_text("".join(json.dumps(record) + "\n" for record in records))
-    return root
-
-
-def write_dump(root: Path, runs: int) -> Path:
-    names = parquet_schema(pa).names[:14]
-    schema = pa.schema([parquet_schema(pa).field(name) for name in names])
-    folder = root / "data" / sanitized("ws/bench")
-    folder.mkdir(parents=True)
-    steps = pa.array([Decimal(step) for step in range(POINTS)], pa.decimal128(18, 6))
-    times = pa.array(1_700_000_000_000 + 1000 * np.arange(POINTS)).cast(pa.timestamp("ms", "UTC"))
-    for run in range(runs):
-        name = f"BENCH-{run + 1}"
-        facts = [{"attribute_path": f"p/k{n}", "attribute_type": "float", "float_value": n / 3} for n in range(FIELDS)]
-        common = {"project_id": "ws/bench", "run_id": name}
-        with pq.ParquetWriter(folder / f"{sanitized(name)}_part_0.parquet", schema) as writer:
-            writer.write_table(pa.Table.from_pylist([common | fact for fact in facts], schema))
-            for series in range(SERIES):
-                columns = {
-                    **{key: pa.array([text] * POINTS) for key, text in common.items()},
-                    "attribute_path": pa.array([f"m/s{series}"] * POINTS),
-                    "attribute_type": pa.array(["float_series"] * POINTS),
-                    "step": steps,
-                    "timestamp": times,
-                    "float_value": pa.array(np.random.default_rng(run).normal(size=POINTS)),
-                }
-                whole = [columns.get(each.name, pa.nulls(POINTS, each.type)) for each in schema]
-                writer.write_table(pa.table(whole, schema=schema))
-    return root
-
-
-def measured(format: str, source: Path, store: Path) -> float:
-    start = time.perf_counter()
-    report = import_runs(format, source, store=store)
-    assert report.is_whole
-    return time.perf_counter() - start
-
-
-def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        write_log(root / "log")
-        print(f"log of 20,000 appends: {measured('neptune-offline', root / 'log', root / 'a'):.2f} s")
-        write_dump(root / "dump", runs)
-        taken = measured("neptune-export", root / "dump", root / "b")
-        print(f"dump of {runs:,} runs: {taken:.1f} s, {runs * SERIES * POINTS / taken / 1e6:.2f} M points/s")
-    for title, who in (("this process", resource.RUSAGE_SELF), ("the largest worker", resource.RUSAGE_CHILDREN)):
-        print(f"memory of {title}: {resource.getrusage(who).ru_maxrss / 1024:.0f} MiB")
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

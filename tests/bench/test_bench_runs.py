@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name != "bench_codec.py")
+ALONE = {"bench_codec.py", "bench_importers.py", "bench_pages.py"}  # these print tables of their own
+SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name not in ALONE)
 
 
 def run(script: str, *arguments: str) -> str:

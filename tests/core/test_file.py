@@ -42,9 +42,9 @@ def test_extension_follows_the_last_dot_of_the_name(path: object, extension: str
 
 @pytest.mark.parametrize("extension", [5, b"csv", ["csv"]], ids=repr)
 def test_extension_that_is_no_text_is_refused(extension: Any) -> None:
-    with pytest.raises(NaiadTypeError, match="extension= of a file is a text"):
+    with pytest.raises(NaiadTypeError, match="extension= of a file must be text"):
         File.from_path("a.txt", extension=extension)
-    with pytest.raises(NaiadTypeError, match="extension= of a file is a text"):
+    with pytest.raises(NaiadTypeError, match="extension= of a file must be text"):
         File.from_content("a", extension=extension)
 
 
@@ -113,7 +113,7 @@ def test_content_is_that_of_the_moment_of_the_call() -> None:
 
 @pytest.mark.parametrize("content", [None, 5, ["a"], io.BytesIO()])
 def test_content_of_another_type_is_refused(content: object) -> None:
-    with pytest.raises(NaiadTypeError, match="Content is text or bytes, and "):
+    with pytest.raises(NaiadTypeError, match="Content must be text or bytes, not "):
         File.from_content(content)
 
 

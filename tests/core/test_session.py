@@ -73,7 +73,7 @@ def test_field_object_of_a_removed_field_cannot_hide_what_came_after(run: naiad.
     run["a"] = "text"
 
     assert stale is not None
-    with pytest.raises(FieldConflict, match="another field now"):
+    with pytest.raises(FieldConflict, match="replaced by another field"):
         stale.assign(2)
     assert "text" == run["a"].fetch()
 

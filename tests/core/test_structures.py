@@ -372,7 +372,7 @@ def test_two_keys_of_one_path_are_an_error(run: naiad.Run, value: Any) -> None:
         run["x"].log,
         lambda each: run["x"].assign(stringify_unsupported(each)),
     ):
-        with pytest.raises(NaiadValueError, match=r'one path "(x/)?(a/b|0|True|a/1|1)"'):
+        with pytest.raises(NaiadValueError, match=r'the same path "(x/)?(a/b|0|True|a/1|1)"'):
             write(value)
 
     assert not run.exists("x")

@@ -129,7 +129,7 @@ def test_series_takes_any_collection(kind: Any, make: Any) -> None:
 @pytest.mark.parametrize("kind", [FloatSeries, StringSeries, StringSet])
 @pytest.mark.parametrize("values", ["ab", b"ab", 5, None])
 def test_series_and_sets_refuse_what_is_no_collection(kind: Any, values: object) -> None:
-    with pytest.raises(NaiadTypeError, match="`values` is not a collection"):
+    with pytest.raises(NaiadTypeError, match="`values` must be a collection"):
         kind(values)
 
 

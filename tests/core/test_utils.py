@@ -172,7 +172,7 @@ class TestDepth:
 
     @pytest.mark.parametrize("levels", [65, 2_000, 100_000])
     def test_more_levels_are_refused(self, function: Any, levels: int) -> None:
-        with pytest.raises(NaiadValueError, match="64 deep"):
+        with pytest.raises(NaiadValueError, match="nested 64 levels deep"):
             function(nested(levels))
 
     def test_dict_that_contains_itself_is_refused(self, function: Any) -> None:

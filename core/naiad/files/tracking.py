@@ -105,6 +105,7 @@ def download(files: Iterable[TrackedFile], destination: Path, progress: Progress
         shown_names = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise type(problems[0])(
             f"{len(problems)} of {len(done)} files are not what was tracked: {shown_names}. The others were copied.\n"
-            f"The first: {problems[0]}"
+            f"The first: {problems[0]}",
+            **problems[0].facts,
         )
     return [each for each in done if isinstance(each, Path)]

@@ -49,7 +49,7 @@ class Programs:
         file = self.folder / ("scalars.py" if plain else "program.py")
         file.write_text(begin + textwrap.dedent(body) + ("" if plain else END))
         environment = {**os.environ, "NAIAD_CAPTURES": "on", "NAIAD_STORE": str(self.store)}
-        environment |= {"PYTHONUNBUFFERED": "", "WAY": self.way}
+        environment |= {"PYTHONUNBUFFERED": "", "WAY": self.way, "NAIAD_QUIET": "1"}  # no line of a run that begins
         command = [sys.executable, str(file)]
         return subprocess.Popen(command, stdout=output, stderr=errors, env=environment, cwd=self.folder)
 

@@ -53,7 +53,7 @@ def run_as(user: int, *command: str, cwd: Path, group: int | None = None) -> sub
     known = {name: value for name, value in os.environ.items() if name != "NAIAD_STORE"}
     return subprocess.run(
         ["setpriv", "--reuid", str(user), "--regid", str(group or user), "--clear-groups", *command],
-        env={**known, "HOME": str(cwd)},
+        env={**known, "HOME": str(cwd), "NAIAD_SMALL_RUN_RECORDS": "4096"},  # so that LONG makes an index
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -244,7 +244,7 @@ def everything_else_is_listed(shared: Path, as_user: As, hidden: str, *, user: i
     assert "no permission to read" in shown.stderr
     assert "Traceback" not in shown.stderr
     opened = as_user(user, f"naiad.init_run(with_id={hidden!r}, store=store, mode='read-only')['loss'].fetch_last()")
-    assert "naiad.errors.NotPermitted: The run in" in opened.stderr
+    assert "naiad.errors.NotPermitted: This user has no permission to read the run in" in opened.stderr
 
 
 @pytest.mark.parametrize("place", ["", "journal", "seal.json", "journal/*.ops", "journal/*.seg"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from naiad import rewinds
 from naiad.disk import nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
-from naiad.kinds import ASPECTS, ATOMS, DERIVED, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
+from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
@@ -438,7 +438,10 @@ class Reader:
             ]
             return found, derived.values(projection, self.folder)
 
-        return self._view.read(find)
+        found, values = self._view.read(find)
+        if any(state.kind in FILES for state, _facts in found):
+            values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
+        return found, values
 
     def counts(self) -> dict[str, int]:
         """How many points each series has, by path."""
