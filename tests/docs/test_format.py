@@ -161,7 +161,7 @@ def file_bytes(run: Path, found: dict[str, Any], text: str) -> bytes:
     return data[start : start + file["size"]]
 
 
-@pytest.mark.parametrize("count", [5, 70_000])
+@pytest.mark.parametrize("count", [5, 140_000])
 def test_a_reader_written_from_the_format_page_finds_what_was_logged(store: Path, count: int) -> None:
     large = os.urandom(100_000)
     with naiad.init_run() as run:
