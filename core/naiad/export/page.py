@@ -1,4 +1,4 @@
-"""One HTML file of runs: what is asked of the plugin that writes it, and where it goes."""
+"""One HTML file of runs: the request to the plugin that writes it, and its destination."""
 
 from __future__ import annotations
 

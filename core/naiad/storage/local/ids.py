@@ -89,7 +89,7 @@ class Register:
                     yield found
 
     def place(self, name: str) -> Path | None:
-        """Return the file of an id; None for what is no id."""
+        """Return the file of an id, or None if the name is not an id."""
         for kind in KINDS:
             found = kind.id_form.match(name)
             if found is not None:

@@ -31,7 +31,7 @@ def damages(connection: Connection) -> list[str]:
 
 
 def _expected(connection: Connection) -> tuple[int, int]:
-    """The sum over what the tables for searching should hold, by the cells that are shown."""
+    """Return the sum over the expected rows of the search tables, computed from the shown cells."""
     kinds = {number: kind for number, _path, kind in fields(connection)}
     return _sum(
         each

@@ -146,7 +146,7 @@ def _repair(folder: RunDirectory) -> Repair:
 
 
 def _fold_whole(folder: RunDirectory, found: Findings) -> bool:
-    """Fold what a killed writer of a whole run left in its journal; whether there was anything."""
+    """Fold the journal of a killed writer of an intact run; return whether there was anything to fold."""
     silent = _silent(folder)
     if folder.seal.exists() or all(file.writer in silent for file in list_journal(folder.journal)):
         return False
