@@ -89,6 +89,18 @@ def make_silent(folder: RunDirectory) -> None:
         os.utime(path, (time.time() - 300, time.time() - 300))
 
 
+def suspend(child: subprocess.Popen[str]) -> None:
+    """Stop a child with all of its threads, of which one might still write its lease for a moment."""
+    os.kill(child.pid, signal.SIGSTOP)
+    wait_until_suspended(child)
+
+
+def wait_until_suspended(child: subprocess.Popen[str]) -> None:
+    tasks = Path(f"/proc/{child.pid}/task")
+    while not all("T (stopped)" in (task / "status").read_text() for task in tasks.iterdir()):
+        time.sleep(0.01)
+
+
 def steps_of(reader: Reader, path: str) -> list[int]:
     return sorted(int(step) for step in reader.points(path).steps)
 
@@ -187,7 +199,7 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
     first = start(WRITES + "run.stop()", "a", 5000, 0.001, **SETTINGS)
     for _ in range(12):
         heard(first, "acknowledged")
-    os.kill(first.pid, signal.SIGSTOP)
+    suspend(first)
     folder = the_run(store).folder
     make_silent(folder)
     before = {path.name: path.stat().st_ino for path in folder.journal.iterdir() if path.suffix != ".lease"}
@@ -251,8 +263,7 @@ def test_index_that_is_damaged_beside_its_log_is_repaired_while_its_writer_is_su
     """Any page of it may be damaged, and the writer has the index and its log open all the time."""
     first = start(STOPS_IN_A_FOLD + WRITES + "run.stop()", "a", 100_000, 0.0002, moment, **SETTINGS)
     heard(first, "suspended")
-    while "T (stopped)" not in Path(f"/proc/{first.pid}/status").read_text():
-        time.sleep(0.01)
+    wait_until_suspended(first)
     folder = the_run(store).folder
     at = folder.index.stat().st_size * part // 12
     with folder.index.open("r+b") as stream:
@@ -276,7 +287,7 @@ def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_do
     for _ in range(20):
         heard(first, "acknowledged")
     time.sleep(1)
-    os.kill(first.pid, signal.SIGSTOP)
+    suspend(first)
     folder = the_run(store).folder
     path = folder.index if damaged == "run.db" else min(folder.journal.glob(f"*.{damaged}"))  # full since long
     at = path.stat().st_size // 3
@@ -368,7 +379,7 @@ def test_suspended_writer_without_a_lease_is_not_taken_for_dead(
 ) -> None:
     child = start(WRITES + "tell(done=True); time.sleep(60)", "a", 100, 0)
     heard(child, "done")
-    os.kill(child.pid, signal.SIGSTOP)
+    suspend(child)
     folder = the_run(store).folder
     for lease in folder.journal.glob("*.lease"):
         lease.unlink()
