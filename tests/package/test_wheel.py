@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel that pip builds from our source archive, in isolation, as it would for a user."""
+    """The wheel that pip builds from our source archive, in isolation, as it would for a user; it lies beside it."""
     folder = tmp_path_factory.mktemp("dist")
     python = [sys.executable, "-m"]
     subprocess.run([*python, "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, check=True)
@@ -43,3 +43,16 @@ def test_wheel_names_the_command(wheel: Path) -> None:
         entries = files.read(f"naiad-{naiad.__version__}.dist-info/entry_points.txt").decode()
 
     assert "naiad = naiad.cli:main" in entries
+
+
+def test_wheel_and_source_archive_pass_the_checks_of_the_index(wheel: Path) -> None:
+    """The page of the project renders, and no stray file or second copy is shipped."""
+    python = [sys.executable, "-m"]
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    told = subprocess.run([*python, "twine", "check", "--strict", wheel, archive], capture_output=True, text=True)
+    # W009: the core, its pages and each integration are packages of their own in this wheel.
+    contents = [*python, "check_wheel_contents", "--ignore", "W009", wheel]
+    found = subprocess.run(contents, capture_output=True, text=True)
+
+    assert 0 == told.returncode, told.stdout + told.stderr
+    assert 0 == found.returncode, found.stdout + found.stderr
