@@ -20,6 +20,9 @@ from naiad.ids import is_uid
 FORMAT = 1
 """The version of the layout, which a store says in its file `format`."""
 LOCK_POLL_SECONDS = 0.005
+OUTBOX = "outbox"
+REMOTE = "remote.json"
+UNSHIPPED = "unshipped"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,16 @@ class RunDirectory:
     def seal(self) -> Path:
         """Size and crc of every file of a run that was stopped in order."""
         return self.path / "seal.json"
+
+    @cached_property
+    def remote(self) -> Path:
+        """Names the server that the run is shipped to; absent of a run that stays here."""
+        return self.path / REMOTE
+
+    @cached_property
+    def outbox(self) -> Path:
+        """Journal files that are folded and kept for a server; see `naiad.storage.local.outbox`."""
+        return self.path / OUTBOX
 
     @cached_property
     def blobs(self) -> Path:

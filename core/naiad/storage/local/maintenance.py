@@ -33,6 +33,7 @@ from naiad.storage.local.journal.segment import Segment
 from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.outbox import retire_file
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.fold import Fold
@@ -310,7 +311,7 @@ class Maintenance:
                 else:
                     journal.is_displaced = True
             else:
-                file.path.unlink(missing_ok=True)
+                retire_file(file.path)
 
     def _remove_dead_leases(self, own: set[str]) -> None:
         """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""

@@ -340,11 +340,18 @@ class Store:
         return BlankProject(self.folder("", PROJECT), self.register.known_key(project), project)
 
     def writer(
-        self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
+        self,
+        run: RunId,
+        *,
+        role: str = "owner",
+        first_ops: Sequence[Op] = (),
+        on_error: str = "warn",
+        remote: bytes | None = None,
     ) -> Writer:
-        """Write a container, new or not; `first_ops` are in it from its first moment."""
-        _mend(self.directory(run))
-        return Writer.open(self.directory(run), role=role, first_ops=first_ops, on_error=on_error)
+        """Write a container, new or not; `first_ops` are in it from its first moment, and so is its remote."""
+        folder = self.directory(run)
+        _mend(folder)
+        return Writer.open(folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote)
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good, each given with the id that errors shall name it by.

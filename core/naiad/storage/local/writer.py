@@ -47,6 +47,7 @@ from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Action, Maintenance
+from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
 from naiad.storage.local.reader import Reader
@@ -59,6 +60,8 @@ SEAL_SECONDS = 1.0
 COVER_SECONDS = 0.4
 """Between two looks at what needs a checksum: each byte has one a second after it was logged."""
 RETRY_SECONDS = 2.0
+FREE_SECONDS = 2.0
+"""Between two looks at what may be removed from the outboxes of the store while the disk takes nothing."""
 FOLD_AGAIN_SECONDS = 30.0
 DISK_ERRORS = {
     number
@@ -107,22 +110,29 @@ class Writer:
         role: str = "owner",
         first_ops: Sequence[Op] = (),
         on_error: str = "warn",
+        remote: bytes | None = None,
     ) -> Writer:
         """Begin to write a run, new or not. A sealed one is unsealed; dead writers' data is folded in time.
+
+        `remote` is the content of `remote.json` of a run that gets a remote now, before anything of it is folded.
 
         Raises:
             StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
             NewerFormat: a later release wrote the run.
         """
         with refusals(folder.path.parent.parent):
-            return cls._open(folder, role, first_ops, on_error)
+            return cls._open(folder, role, first_ops, on_error, remote)
 
     @classmethod
-    def _open(cls, folder: RunDirectory, role: str, first_ops: Sequence[Op], on_error: str) -> Writer:
+    def _open(
+        cls, folder: RunDirectory, role: str, first_ops: Sequence[Op], on_error: str, remote: bytes | None
+    ) -> Writer:
         is_new = not folder.path.exists()
         if is_new:
             folder.path.mkdir(parents=True, exist_ok=True)
             remember_to_sync(folder.path)
+        if remote is not None:
+            attach(folder, remote)
         folder.journal.mkdir(exist_ok=True)
         if is_new:
             writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
@@ -407,6 +417,8 @@ class Writer:
             self._covering.start()
         self._tend()
         is_time = self._rounds.is_time
+        if self.journal.directory.is_troubled and is_time("free", FREE_SECONDS):
+            free(self.folder)
         if self.journal.directory.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
             self._intake.settle(())
         self._keeper.prepare(self.journal)

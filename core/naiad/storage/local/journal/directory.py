@@ -11,6 +11,7 @@ from naiad.disk import save
 from naiad.storage.local.journal import log_file
 from naiad.storage.local.journal.log_file import File, LogFile
 from naiad.storage.local.journal.sums import Sums
+from naiad.storage.local.outbox import retire
 
 
 class LogDirectory:
@@ -109,12 +110,27 @@ class LogDirectory:
         file.is_doubtful = False
         self.has_new_files = True
 
-    def remove(self, file: LogFile) -> None:
-        """Remove a file that the index has all of."""
-        self.unlink(file.name)
+    def remove(self, file: LogFile, end: int | None = None) -> None:
+        """Remove a file that the index has all of, or keep it in the outbox of a run with a remote.
+
+        `end`: it counts only up to there, and what follows was written again to another file.
+        """
+        if end is not None:
+            with contextlib.suppress(OSError):  # then a server gets what was written again twice, and no less
+                _cut(self.fd, file.name, end)
+        retire(self.fd, file.name)
         self.sums.note_folded(file.name)
 
     def unlink(self, name: str) -> None:
         """Remove a name, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
+
+
+def _cut(directory: int, name: str, end: int) -> None:
+    fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        if os.fstat(fd).st_size > end:
+            os.ftruncate(fd, end)
+    finally:
+        os.close(fd)

@@ -356,14 +356,14 @@ class OpLog:
                 for item in read_frames(data, max(upto, FILE_HEADER)):
                     if isinstance(item, Frame):
                         self.write(encode_ops(item.ops), weight(item.ops))
-                self.forget(old)
+                self.forget(old, max(upto, FILE_HEADER))
 
-    def forget(self, file: OpsFile) -> None:
-        """Remove a file that the index has all of."""
+    def forget(self, file: OpsFile, end: int | None = None) -> None:
+        """Remove a file that the index has all of, or all up to an end."""
         with self._directory.lock:
             self.files.remove(file)
             file.close()
-        self._directory.remove(file)
+        self._directory.remove(file, end)
 
     def conclude(self, points: int, count: Callable[[Collection[int]], int]) -> int:
         """At the end: write the vital frames that wait, and how much is missing; so many points and ops.

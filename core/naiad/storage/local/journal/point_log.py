@@ -165,14 +165,14 @@ class PointLog:
             upto, is_final = positions.get(segment.name, (0, False))
             if is_final:
                 self._put_records_again(segment, max(upto, SEGMENT_HEADER))
-                self.forget(segment)
+                self.forget(segment, max(upto, SEGMENT_HEADER))
 
-    def forget(self, segment: Segment) -> None:
-        """Remove a segment that the index has all of."""
+    def forget(self, segment: Segment, end: int | None = None) -> None:
+        """Remove a segment that the index has all of, or all up to an end."""
         with self._directory.lock:
             self.segments.remove(segment)
             segment.close()
-        self._directory.remove(segment)
+        self._directory.remove(segment, end)
 
     def missing(self) -> int:
         """At the end: points that are in memory, were dropped, or that the disk took and does not confirm."""
