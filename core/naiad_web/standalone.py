@@ -16,7 +16,7 @@ from typing import Any
 
 from naiad.kinds import KINDS, LINES, MEMBERS, POINTS
 from naiad.storage.base import Store
-from naiad_web.server.access import Access
+from naiad_web.server.access import Access, Grant
 from naiad_web.server.answers import Answer, Problem, Stream, encoded
 from naiad_web.server.app import ROUTES
 from naiad_web.server.pages import FOLDER
@@ -41,7 +41,7 @@ class Record:
     """Answers of the interface about some runs, taken without a server."""
 
     def __init__(self, store: Store, runs: Sequence[str], image_limit: int) -> None:
-        self._site = Site(store, Access(token=""))
+        self._site = Site(store, Access(token=""), Grant(key=""))
         self._routes = {(route.method, route.path): route for route in ROUTES}
         self._image_limit = image_limit
         self._files: dict[str, str] = {}

@@ -39,12 +39,13 @@ def describe(site: Site, _takes: None_) -> Json:
         "store": str(site.store),
         "address": site.store.url(),
         "default_project": site.store.default_project(),
-        "is_editable": site.access.is_editable,
+        "is_editable": site.grant.is_editable,
         "now": now(),
         "kinds": kinds,
         "stages": [stage.value for stage in ModelVersionStage],
         "limits": LIMITS,
         "formats": ["json", "csv", *(["arrow"] if has_arrow() else [])],
+        **(site.grant.facts or {}),
     }
 
 
@@ -101,7 +102,7 @@ def _description(site: Site, project: str) -> str:
 
 def tickets(site: Site, takes: TicketsWanted) -> Json:
     """Make tickets."""
-    return {"tickets": [site.access.ticket(target) for target in takes.targets], "seconds": TICKET_SECONDS}
+    return {"tickets": [site.access.ticket(target, site.grant) for target in takes.targets], "seconds": TICKET_SECONDS}
 
 
 def now() -> float:

@@ -1,4 +1,4 @@
-"""Access: the token of a store, the tickets made from it, and the hosts that are served.
+"""Access: who may ask for what; the token of a store, the tickets made from it, and the hosts that are served.
 
 A ticket is for one target, path and query of a URL, and for one minute. It is a hash of both under a key that follows
 from the token, so that nothing has to be remembered, and a server that was started anew accepts it.
@@ -14,12 +14,15 @@ import hmac
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from naiad import clock
 from naiad.address import state_folder, store_key
 from naiad.errors import NotPermitted
+from naiad.storage.base import Store
 
 TICKET_SECONDS = 60.0
 TICKET = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -27,12 +30,63 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 @dataclass(frozen=True)
+class Grant:
+    """The permissions of a request, by its token or ticket."""
+
+    key: str
+    """Of the token that it was given for, so that tickets end with it."""
+    is_editable: bool = False
+    may_delete: bool = False
+    project: str | None = None
+    """The one project that it is for; None for all of the store."""
+    refusal: str = "This server was started without --edit, so it changes nothing."
+    """Why a change is not permitted."""
+    facts: Mapping[str, object] | None = None
+    """Further members of `GET /api/v1`."""
+
+
+class Rules(Protocol):
+    """The access rules of a server: who may ask, and for what."""
+
+    def serves(self, host: str) -> bool:
+        """Whether a `Host` header names this server."""
+
+    def grant(self, token: str) -> Grant | None:
+        """Return the permissions of a token; None if it is not known."""
+
+    def ticket(self, target: str, grant: Grant) -> str:
+        """Return a ticket for a target."""
+
+    def admitted(self, ticket: str, target: str) -> Grant | None:
+        """Return the permissions of a ticket; None if it is over, or for another target."""
+
+    def view(self, store: Store, grant: Grant) -> Store:
+        """Return a store as a grant shows it."""
+
+
+@dataclass(frozen=True)
 class Access:
-    """The access rules: the one token, the names of the server, and whether changes are possible."""
+    """The rules of `naiad ui`: one token, the names of the server, and whether changes are possible."""
 
     token: str
     hosts: frozenset[str] = LOOPBACK
     is_editable: bool = False
+
+    def grant(self, token: str) -> Grant | None:
+        """Return the permissions of a token; None if it is not known."""
+        return self._own if self.knows(token) else None
+
+    def admitted(self, ticket: str, target: str) -> Grant | None:
+        """Return the permissions of a ticket; None if it is over, or for another target."""
+        return replace(self._own, is_editable=False, may_delete=False) if self.admits(ticket, target) else None
+
+    @property
+    def _own(self) -> Grant:
+        return Grant(self.token, self.is_editable, self.is_editable)
+
+    def view(self, store: Store, _grant: Grant) -> Store:
+        """Return the whole store."""
+        return store
 
     def knows(self, token: str) -> bool:
         """Whether it is the token; the time does not depend on how much of it is right."""
@@ -43,25 +97,36 @@ class Access:
         name = host.lower().rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host.lower()
         return name in self.hosts
 
-    def ticket(self, target: str) -> str:
+    def ticket(self, target: str, grant: Grant | None = None) -> str:
         """Return a ticket for a target."""
-        until = round((clock.now() + TICKET_SECONDS) * 1000).to_bytes(6, "big")
-        return base64.urlsafe_b64encode(until + self._mark(until, target)).decode()
+        return make_ticket((grant or self._own).key, target)
 
     def admits(self, ticket: str, target: str) -> bool:
         """Whether a ticket is for this target and not over."""
-        # the decoder ignores foreign characters, so that "x&path=y" would be the same ticket
-        if not TICKET.fullmatch(ticket):
-            return False
-        data = base64.urlsafe_b64decode(ticket)
-        until, mark = data[:6], data[6:]
-        return hmac.compare_digest(mark, self._mark(until, target)) and (
-            clock.now() * 1000 < int.from_bytes(until, "big") <= (clock.now() + TICKET_SECONDS + 1) * 1000
-        )
+        return is_ticket(self.token, ticket, target)
 
-    def _mark(self, until: bytes, target: str) -> bytes:
-        key = hashlib.sha256(b"naiad ticket 1\0" + self.token.encode()).digest()
-        return hmac.digest(key, until + target.encode("utf-8", "surrogateescape"), "sha256")[:18]
+
+def make_ticket(key: str, target: str) -> str:
+    """Return a ticket for a target, made with a key."""
+    until = round((clock.now() + TICKET_SECONDS) * 1000).to_bytes(6, "big")
+    return base64.urlsafe_b64encode(until + _mark(key, until, target)).decode()
+
+
+def is_ticket(key: str, ticket: str, target: str) -> bool:
+    """Whether a ticket was made with a key, is for this target and not over."""
+    # the decoder ignores foreign characters, so that "x&path=y" would be the same ticket
+    if not TICKET.fullmatch(ticket):
+        return False
+    data = base64.urlsafe_b64decode(ticket)
+    until, mark = data[:6], data[6:]
+    return hmac.compare_digest(mark, _mark(key, until, target)) and (
+        clock.now() * 1000 < int.from_bytes(until, "big") <= (clock.now() + TICKET_SECONDS + 1) * 1000
+    )
+
+
+def _mark(key: str, until: bytes, target: str) -> bytes:
+    own = hashlib.sha256(b"naiad ticket 1\0" + key.encode()).digest()
+    return hmac.digest(own, until + target.encode("utf-8", "surrogateescape"), "sha256")[:18]
 
 
 def own_token(store: str, *, is_new: bool = False) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,7 +18,7 @@ from starlette.routing import Route as PathRoute
 
 from naiad.storage.base import Store
 from naiad_web.server import about, artifacts, changes, containers, diffs, events, fields, files, series, tables, views
-from naiad_web.server.access import Access
+from naiad_web.server.access import Grant, Rules
 from naiad_web.server.answers import (
     JSON,
     PROBLEM,
@@ -33,7 +35,7 @@ from naiad_web.server.pages import FOLDER, Pages
 from naiad_web.server.parameters import LARGEST_BODY, Parameters, from_body, from_query
 from naiad_web.server.problems import problem_of
 from naiad_web.server.routes import API, Route
-from naiad_web.server.site import Site
+from naiad_web.server.site import Site, Sites
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -70,25 +72,36 @@ NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
 """The policy of what is data: nothing in it is ever shown as a document."""
 
 
-def application(store: Store, access: Access, pages: Path = FOLDER) -> Starlette:
+def application(
+    store: Store,
+    access: Rules,
+    pages: Path = FOLDER,
+    *,
+    more: Sequence[Route] = (),
+    first: Sequence[PathRoute] = (),
+    life: Callable[[], AbstractAsyncContextManager[None]] = contextlib.nullcontext,
+) -> Starlette:
     """Make the application that serves a store.
 
     Args:
         store: the store, of any back end.
-        access: the token and the hosts.
+        access: the tokens and the hosts.
         pages: the folder of the pages.
+        more: further routes of the interface, as a server has them.
+        first: routes that come before all others.
+        life: a context around the life of the application.
     """
-    site = Site(store, access)
+    sites = Sites(store, access)
     own = Pages(pages)
     by_path: dict[str, list[Route]] = {}
-    for route in ROUTES:
+    for route in (*ROUTES, *more):
         by_path.setdefault(API + route.path, []).append(route)
 
     async def page(request: Request) -> Response:
         return await anyio.to_thread.run_sync(own.answer, request.url.path, request.headers.get("if-none-match", ""))
 
     async def openapi(_request: Request) -> Response:
-        return _sent(Answer(encoded(document(ROUTES))))
+        return _sent(Answer(encoded(document([*ROUTES, *more]))))
 
     async def alive(_request: Request) -> Response:
         return Response("ok", media_type="text/plain")
@@ -96,26 +109,31 @@ def application(store: Store, access: Access, pages: Path = FOLDER) -> Starlette
     async def nothing(request: Request) -> Response:
         return _refused(Problem(404, "NotFound", f"There is no route {request.url.path[:200]!r}."))
 
-    served = [PathRoute(path, _Endpoint(site, routes), methods=None) for path, routes in by_path.items()]
+    @contextlib.asynccontextmanager
+    async def living(app: Starlette) -> AsyncIterator[None]:
+        async with life(), events.polling(app, store):
+            yield
+
+    served = [PathRoute(path, _Endpoint(sites, routes), methods=None) for path, routes in by_path.items()]
     app = Starlette(
         routes=[
+            *first,
             PathRoute("/healthz", alive),
             PathRoute(f"{API}/openapi.json", openapi),
             *served,
             PathRoute("/api/{rest:path}", nothing, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
             PathRoute("/{rest:path}", page, methods=["GET", "HEAD"]),
         ],
-        lifespan=events.polling(site),
+        lifespan=living,
     )
     app.add_middleware(Gate, access=access)
-    app.state.site = site
     return app
 
 
 class Gate:
     """The gate of every request: it checks the host, and gives every answer its security headers."""
 
-    def __init__(self, app: Any, access: Access) -> None:
+    def __init__(self, app: Any, access: Rules) -> None:
         self._app = app
         self._access = access
 
@@ -155,8 +173,8 @@ class Gate:
 class _Endpoint:
     """The routes of one path, by their method. An instance is an ASGI application, as Starlette wants it."""
 
-    def __init__(self, site: Site, routes: list[Route]) -> None:
-        self._site = site
+    def __init__(self, sites: Sites, routes: list[Route]) -> None:
+        self._sites = sites
         self._by_method = {method: route for route in routes for method in route.methods}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,39 +193,44 @@ class _Endpoint:
                 Problem(405, "MethodNotAllowed", f"{request.method} cannot be used here; {names} can."),
                 {"Allow": names},
             )
-        self._require_token(request, route)
+        grant = self._granted(request, route)
         if route.is_change:
-            self._require_edit(request)
+            self._require_edit(request, route, grant)
         takes = await self._parameters(request, route)
+        site = self._sites.site(grant)
         if route.serve is events.stream:
-            self._site.require_store()
-            return await events.response(self._site, takes, request)  # type: ignore[arg-type]  # its own parameters
+            site.require_store()
+            return await events.response(site, takes, request)  # type: ignore[arg-type]  # its own parameters
         return await anyio.to_thread.run_sync(
-            functools.partial(self._served, route, request.path_params.get("id"), takes, request), limiter=_threads()
+            functools.partial(self._served, site, route, request.path_params.get("id"), takes, request),
+            limiter=_threads(),
         )
 
-    def _require_token(self, request: Request, route: Route) -> None:
+    def _granted(self, request: Request, route: Route) -> Grant:
+        access = self._sites.access
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if token:
-            if scheme.lower() == "bearer" and self._site.access.knows(token.strip()):
-                return
-            raise Problem(401, "Unauthorized", "The token is not the one of this server.")
+            granted = access.grant(token.strip()) if scheme.lower() == "bearer" else None
+            if granted is not None:
+                return granted
+            raise Problem(401, "Unauthorized", "The token is not one of this server.")
         query = request.scope["query_string"].decode("latin-1")
         # of the raw query: two spellings of one parameter are two targets
         target, found, ticket = query.rpartition("ticket=")
         if found and request.method in ("GET", "HEAD") and not route.is_change:
             path = request.scope.get("raw_path", request.scope["path"].encode()).decode("latin-1")
             whole = f"{path}?{target[:-1]}" if target else path
-            if target[-1:] in ("", "&") and self._site.access.admits(ticket, whole):
-                return
+            granted = access.admitted(ticket, whole) if target[-1:] in ("", "&") else None
+            if granted is not None:
+                return granted
             raise Problem(401, "Unauthorized", "The ticket is over, or it is for another target.")
         raise Problem(
-            401, "Unauthorized", "A token is needed: Authorization: Bearer TOKEN, as `naiad ui` has printed it."
+            401, "Unauthorized", "A token is needed: Authorization: Bearer TOKEN, as the server has printed it."
         )
 
-    def _require_edit(self, request: Request) -> None:
-        if not self._site.access.is_editable:
-            raise Problem(403, "Forbidden", "This server was started without --edit, so it changes nothing.")
+    def _require_edit(self, request: Request, route: Route, grant: Grant) -> None:
+        if not (grant.may_delete if route.is_deletion else grant.is_editable):
+            raise Problem(403, "Forbidden", grant.refusal)
         origin = request.headers.get("origin")
         own = f"{request.url.scheme}://{request.headers.get('host', '')}"
         # a browser cannot be made to leave out Origin on such a request, so its word comes first
@@ -232,9 +255,8 @@ class _Endpoint:
                 raise Problem(413, "TooLarge", f"A body has at most {LARGEST_BODY:,} bytes.")
         return from_body(route.takes, bytes(body))
 
-    def _served(self, route: Route, name: str | None, takes: Parameters, request: Request) -> Response:
+    def _served(self, site: Site, route: Route, name: str | None, takes: Parameters, request: Request) -> Response:
         """Serve a request, in a thread; every failure becomes one sentence."""
-        site = self._site
         try:
             # a deleted store would look like an empty one
             site.require_store()
@@ -242,7 +264,7 @@ class _Endpoint:
             found = route.serve(*arguments, request.headers) if route.wants_headers else route.serve(*arguments)
             # readers follow by themselves; answers of the last moment do not
             if route.is_change:
-                site.forget()
+                self._sites.forget()
             if isinstance(found, Stream):
                 return StreamingResponse(found.parts, found.status, dict(found.headers), found.media)
             answer = found if isinstance(found, Answer) else Answer(encoded(found))

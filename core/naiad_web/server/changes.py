@@ -95,6 +95,6 @@ def _move(site: Site, takes: Moved, *, is_out: bool) -> Json:
 
 ROUTES = (
     Route("PATCH", "/containers/{id}", change, ContainerToChange, "Change a container", is_change=True),
-    Route("POST", "/trash", put_into_trash, Moved, "Move containers to the trash", is_change=True),
-    Route("POST", "/restore", restore, Moved, "Take containers out of the trash", is_change=True),
+    Route("POST", "/trash", put_into_trash, Moved, "Move containers to the trash", is_change=True, is_deletion=True),
+    Route("POST", "/restore", restore, Moved, "Take containers out of the trash", is_change=True, is_deletion=True),
 )

@@ -1,6 +1,6 @@
 """Events: changes of a store, sent to every browser by one thread that looks for all.
 
-    watcher, one a site                     stream, one a browser tab
+    watcher, one a project                  stream, one a browser tab
     1 is there any stream? else wait        1 hello, with the mark to resume from
     2 get changes of the catalog            2 wait for events of the watcher
     3 read the watched runs that did        3 send it, with the mark as its id
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from starlette.responses import StreamingResponse
 from naiad import clock
 from naiad.errors import NaiadError
 from naiad.kinds import ATOMS, DERIVED, KINDS, SERIES
-from naiad.storage.base import Changes, RunId, Summary
+from naiad.storage.base import Changes, RunId, Store, Summary
 from naiad_web.server.about import now
 from naiad_web.server.answers import Json, Problem, encoded
 from naiad_web.server.parameters import Parameters
@@ -301,7 +301,8 @@ async def response(site: Site, takes: EventsWanted, request: Request) -> Streami
     Raises:
         Problem: there are too many; a run is not there.
     """
-    watcher: Watcher = request.app.state.watcher
+    watchers: Watchers = request.app.state.watchers
+    watcher = watchers.of(site)
     since = takes.last_event_id or request.headers.get("last-event-id", "")
     loop = asyncio.get_running_loop()
     runs = await loop.run_in_executor(None, _found, site, takes.run)
@@ -342,30 +343,45 @@ def _event(kind: str, data: Json, mark: str) -> bytes:
     return name + f"event: {kind}\ndata: ".encode() + encoded(data) + b"\n\n"
 
 
-def _warm(site: Site) -> None:
-    """Bring the catalog up to date, so that the first request need not wait for that."""
-    with contextlib.suppress(NaiadError, OSError):  # who asks is told
-        site.catalog.changes()
+class Watchers:
+    """The watchers of an application: one for each project that tokens are for, and one for the whole store."""
 
+    def __init__(self) -> None:
+        self._by_project: dict[str | None, tuple[Watcher, asyncio.Task[None]]] = {}
 
-def polling(site: Site) -> Callable[[Starlette], Any]:
-    """The life of an application: its watcher runs while it does."""
+    def of(self, site: Site) -> Watcher:
+        """Return the watcher of a site, which begins when it is first needed."""
+        known = self._by_project.get(site.grant.project)
+        if known is None:
+            watcher = Watcher(site)
+            known = self._by_project[site.grant.project] = watcher, asyncio.create_task(watcher.watch())
+        return known[0]
 
-    @contextlib.asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
-        watcher = app.state.watcher = Watcher(site)
-        task = asyncio.create_task(watcher.watch())
-        warming = asyncio.get_running_loop().run_in_executor(None, _warm, site)
-        try:
-            yield
-        finally:
+    async def end(self) -> None:
+        """End all streams."""
+        for watcher, task in self._by_project.values():
             watcher.end()
-            warming.cancel()
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    return life
+
+def _warm(store: Store) -> None:
+    """Bring the catalog up to date, so that the first request need not wait for that."""
+    with contextlib.suppress(NaiadError, OSError):  # who asks is told
+        store.catalog().changes()
+
+
+@contextlib.asynccontextmanager
+async def polling(app: Starlette, store: Store) -> AsyncIterator[None]:
+    """The life of an application: its watchers run while it does."""
+    watchers = app.state.watchers = Watchers()
+    warming = asyncio.get_running_loop().run_in_executor(None, _warm, store)
+    try:
+        yield
+    finally:
+        warming.cancel()
+        await watchers.end()
 
 
 ROUTES = (Route("GET", "/events", stream, EventsWanted, "What changes, as it happens", media=("text/event-stream",)),)

@@ -22,6 +22,8 @@ class Route:
     summary: str = ""
     is_change: bool = False
     """Whether it needs `--edit` and a request of the same origin."""
+    is_deletion: bool = False
+    """Whether such a change takes something away from others, which needs the permission to delete."""
     also_post: bool = False
     """Whether its parameters may come as a JSON object too."""
     wants_headers: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -11,7 +12,7 @@ from naiad import clock
 from naiad.container_kinds import PROJECT, ContainerKind
 from naiad.errors import MissingField
 from naiad.storage.base import Catalog, RunId, RunReader, Store
-from naiad_web.server.access import Access
+from naiad_web.server.access import Grant, Rules
 from naiad_web.server.answers import Problem
 
 MOST_READERS = 64
@@ -21,15 +22,57 @@ FRESH_SECONDS = 0.9
 MOST_FRESH = 64
 
 
-class Site:
-    """A store, with the readers and recent answers that requests share."""
+MOST_SITES = 64
+"""Projects whose readers and answers are kept, where tokens are for single projects."""
 
-    def __init__(self, store: Store, access: Access) -> None:
+
+class Sites:
+    """The sites of a server: one for each project that tokens are for, and one for the whole store."""
+
+    def __init__(self, store: Store, access: Rules) -> None:
+        self.access = access
+        self._store = store
+        self._lock = threading.Lock()
+        self._by_project: OrderedDict[str | None, Site] = OrderedDict()
+
+    def site(self, grant: Grant) -> Site:
+        """Return the store as a request sees it."""
+        with self._lock:
+            known = self._by_project.get(grant.project)
+            if known is None:
+                store = self.access.view(self._store, grant)
+                known = self._by_project[grant.project] = Site(store, self.access, grant)
+            self._by_project.move_to_end(grant.project)
+            while len(self._by_project) > MOST_SITES:
+                self._by_project.popitem(last=False)
+        return known.seen_by(grant)
+
+    def forget(self) -> None:
+        """Make answers anew: something was changed."""
+        with self._lock:
+            known = [*self._by_project.values()]
+        for site in known:
+            site.forget()
+
+
+class Site:
+    """A store, with the readers and recent answers that requests share, and the permissions of one of them."""
+
+    def __init__(self, store: Store, access: Rules, grant: Grant) -> None:
         self.store = store
         self.access = access
+        self.grant = grant
         self._lock = threading.Lock()
         self._readers: OrderedDict[RunId, RunReader] = OrderedDict()
         self._fresh: OrderedDict[Hashable, _Fresh] = OrderedDict()
+
+    def seen_by(self, grant: Grant) -> Site:
+        """Return this site, with the same readers and answers, for a request with these permissions."""
+        if grant == self.grant:
+            return self
+        found = copy.copy(self)
+        found.grant = grant
+        return found
 
     def require_store(self) -> None:
         """Raise if the store is gone.
