@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
-ALONE = {"bench_codec.py", "bench_importers.py", "bench_pages.py"}  # these print tables of their own
+ALONE = {
+    "bench_codec.py",
+    "bench_importers.py",
+    "bench_pages.py",
+    "bench_stranger.py",
+}  # these print tables of their own
 SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name not in ALONE)
 
 
