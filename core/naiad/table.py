@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from naiad import html
 from naiad.container_kinds import RUN, ContainerKind
 from naiad.errors import (
+    DamageWarning,
     FieldConflict,
     InvalidArgument,
     NaiadTypeError,
@@ -28,7 +29,7 @@ from naiad.query.criteria import both, criteria, not_trashed
 from naiad.query.parser import parse
 from naiad.scalars import from_microseconds
 from naiad.session import Session
-from naiad.storage.base import Found, RunId, Store, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.base import Found, Losses, RunId, Store, Unmatched, column_pattern, path_and_aspect
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from naiad.query.tree import Node
 
 ALWAYS = "sys/id"
+NAMED = 3
+"""Runs, and fields of one run, that a warning of damage names."""
 SHOWN_COLUMNS = 20
 """Columns that a notebook shows; to_pandas() has all."""
 
@@ -123,6 +126,20 @@ class Table:
         """Sentences about fields that could not match."""
         return [_note(each, self._kind) for each in self._found.unmatched]
 
+    @property
+    def damage(self) -> str:
+        """A sentence about damaged containers, which are missing here or lack values; empty without any."""
+        damaged = self._found.losses
+        if not damaged:
+            return ""
+        named = [f"{name} ({_damaged_fields(losses)})" for name, losses in list(damaged.items())[:NAMED]]
+        more = [f"{len(damaged) - NAMED:,} more"] if len(damaged) > NAMED else []
+        subject = f"1 {self._kind.noun} is" if len(damaged) == 1 else f"{len(damaged):,} {self._kind.noun}s are"
+        return (
+            f"{subject} damaged and may be missing in this table, or lack values in it: {', '.join(named + more)}.\n"
+            f"List the damage with: naiad verify {next(iter(damaged))}"
+        )
+
     @cached_property
     def _present(self) -> set[tuple[str, str]]:
         """Path and kind of the fields that some row has, or could have."""
@@ -189,13 +206,13 @@ class Table:
             raise NaiadTypeError(f"A cell is found by the path of its field, not by {shown(path)}.", value=path)
         found = self.cell(row, path)
         if found is None:
-            uid, run_id, _cells = self._found.rows[row]
+            uid, run_id = self._found.rows[row][:2]
             raise NaiadValueError(f'{self._kind.title} {run_id or uid} has no field "{path}".', path=path)
         return found
 
     def _field(self, row: int, path: str) -> Any:
         """The field behind a cell, to download its content."""
-        uid, run_id, _cells = self._found.rows[row]
+        uid, run_id = self._found.rows[row][:2]
         title, run = f"{self._kind.title} {run_id or uid}", RunId(uid, self._kind)
         session = Session(title, uid, self._store.reader(run), None)
         session.refresh()
@@ -287,6 +304,12 @@ class TableCell:
         self.entry._download(self.path, (File.kind, FileSet.kind), destination, progress_bar)
 
 
+def _damaged_fields(losses: Losses) -> str:
+    paths = [f'"{path}"' for path in losses.damaged if path]
+    more = len(paths) - NAMED
+    return ", ".join([*paths[:NAMED], *([f"{more:,} more"] if more > 0 else [])]) or "fields that cannot be named"
+
+
 def _note(field: Unmatched, kind: ContainerKind) -> str:
     if not field.kinds:
         nearby = ", ".join(f'"{path}"' for path in field.nearby)
@@ -318,7 +341,8 @@ def fetch_table(
 ) -> Table:
     """Find the containers of a kind; the common part of `fetch_runs_table` and its like.
 
-    Fields that could not match are warned about once; they are also in the `notes` of the table.
+    Fields that could not match are warned about once; they are also in the `notes` of the table. A damaged row is a
+    DamageWarning, also in `damage`.
 
     Raises:
         InvalidQuery: `query` is no query.
@@ -345,6 +369,8 @@ def fetch_table(
     table = Table(found, shown_names, store, kind)
     for each, note in zip(found.unmatched, table.notes, strict=True) if is_warning else ():
         warn_once(("query", each.path, *each.kinds), note, NaiadWarning)
+    if is_warning and table.damage:
+        warn_once(("table", table.damage), table.damage, DamageWarning)
     return table
 
 

@@ -4,6 +4,7 @@ import contextlib
 import struct
 import sys
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -17,7 +18,6 @@ from hypothesis.extra import numpy as hnp
 from naiad.errors import DamagedData, NaiadError, NewerFormat
 from naiad.storage.local.index import compression
 from naiad.storage.local.index.codec import (
-    POINTS_LIMIT,
     decode_pack,
     decode_points,
     decode_texts,
@@ -26,8 +26,17 @@ from naiad.storage.local.index.codec import (
     encode_texts,
     read_header,
 )
-from naiad.storage.local.index.columns import ChunkDamaged
-from naiad.storage.local.index.compression import MissingZstandard
+from naiad.storage.local.index.columns import (
+    BYTES,
+    FLOATS,
+    INTEGERS,
+    POINTS_LIMIT,
+    ChunkDamaged,
+    Column,
+    encode_integers,
+    join_block,
+)
+from naiad.storage.local.index.compression import CompressionError, MissingZstandard
 from naiad.storage.local.index.pyramid import BUCKET, decode_pyramid, pyramid
 
 Array = npt.NDArray[np.generic]
@@ -442,6 +451,70 @@ def test_reading_zstd_without_zstandard_says_what_to_install(monkeypatch: pytest
     assert 1_000 == read_header(data).count
     with pytest.raises(MissingZstandard, match="pip install zstandard"):
         decoded(data)
+
+
+FRAMES: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
+    "zstd": (compression.ZSTD, compression.zstandard.ZstdCompressor().compress),
+    "zstd without its size": (
+        compression.ZSTD,
+        compression.zstandard.ZstdCompressor(write_content_size=False).compress,
+    ),
+    "zlib": (compression.ZLIB, zlib.compress),
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_few_bytes_that_stand_for_many_take_no_memory(frame: str) -> None:
+    """Only the bytes that a column must have are unpacked."""
+    compressor, pack = FRAMES[frame]
+    bomb = pack(bytes(1 << 27))
+    tracemalloc.start()
+    try:
+        with pytest.raises(CompressionError):
+            compression.decompress(compressor, bomb, 1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 1 << 20
+    assert bytes(1000) == compression.decompress(compressor, pack(bytes(1000)), 1000)
+    for damaged, length in ((pack(bytes(1000)), 999), (pack(bytes(1000)), 1001), (pack(bytes(1000))[:-1], 1000)):
+        with pytest.raises(CompressionError):
+            compression.decompress(compressor, damaged, length)
+
+
+def repeated(mode: int, items: int, first: int = 0) -> Column:
+    """A column of one value for any number of items, without a byte for them."""
+    return Column(mode, 0, 0, 0, items, 0, first, 0, b"")
+
+
+@pytest.mark.parametrize("kind", ["P", "K", "Y", "T"])
+def test_more_items_than_any_writer_writes_are_refused(kind: str) -> None:
+    """A column without stored bytes may name four thousand million items."""
+    many = 2**32 - 1
+    steps, floats = repeated(INTEGERS, many), repeated(FLOATS, many)
+    text = Column(BYTES, 0, 1, 0, 1, 1, 0, 0, b"x")
+    columns = {
+        "P": [steps, floats, steps],
+        "K": [steps, steps, steps, floats, steps],
+        "Y": [steps, floats, floats, floats, steps],
+        "T": [steps, steps, steps, text],
+    }
+    data = join_block(kind.encode(), columns[kind])
+
+    with pytest.raises(ChunkDamaged, match="4294967295 items"):
+        {"P": read_header, "K": decode_pack, "Y": decode_pyramid, "T": decode_texts}[kind](data)
+
+
+@pytest.mark.parametrize("bounds", [[0, 5, 3], [0, 6], [1, 5], [0, 2, 5, 5], [-5, 5], [0, 5, 10]])
+def test_texts_that_overlap_or_lie_outside_are_refused(bounds: list[int]) -> None:
+    """Sixty thousand texts that are each the whole would take gigabytes."""
+    pieces = repeated(INTEGERS, 2)
+    text = Column(BYTES, 0, 1, 0, 5, 5, 0, 0, b"abcde")
+    starts = encode_integers(np.array(bounds))
+
+    with pytest.raises(ChunkDamaged, match="bounds do not divide"):
+        decode_texts(join_block(b"T", [pieces, pieces, starts, text]))
 
 
 def test_threads_do_not_share_compressors() -> None:

@@ -23,8 +23,8 @@ RANKS = (0, 1, 3, 5, 2, 4)
 """The order in which columns are left out where a terminal is narrow: the highest first."""
 WHOLE = ("STATE", "STAGE", "CREATED")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
-UNKNOWN = "unknown"
-STATES = ["running", "finished", "failed", "terminated", "killed", UNKNOWN, "damaged", "unreadable", "newer"]
+UNKNOWN, DAMAGED = "unknown", "damaged"
+STATES = ["running", "finished", "failed", "terminated", "killed", UNKNOWN, DAMAGED, "unreadable", "newer"]
 """Those of `naiad.types.RunState`, whose module takes long to load, and those of runs that cannot be read."""
 STATE_STYLES = {
     "running": "green",
@@ -64,6 +64,9 @@ def ls(
     minute old by the clock of the file system, and "unknown since" then. If you are sure that its writer is gone,
     declare it with: naiad repair RUN --take-over
 
+    Behind the state of a run stands "damaged" if some of its bytes are not as they were written, which naiad verify RUN
+    lists, and "incomplete" if some of what it logged could not be stored, which naiad show RUN counts.
+
     Example: naiad ls --state failed --tag sweep -n 20
     """
     kind = BY_FOLDER[what]
@@ -82,7 +85,7 @@ def _cells(row: Summary, is_local: bool) -> list[Cell]:
     created = moment_text(row.created, is_local=is_local) if row.created else ""
     return [
         Cell(row.id, "bold"),
-        Cell(row.stage) if row.stage else Cell(_state(row, is_local), STATE_STYLES.get(row.state, "")),
+        Cell(", ".join([row.stage or _state(row, is_local), *_marks(row)]), _style(row)),
         Cell(created, "dim"),
         Cell(row.project),
         Cell(row.name or ""),
@@ -96,10 +99,22 @@ def _state(row: Summary, is_local: bool) -> str:
     return f"unknown since {moment_text(row.seen, is_local=is_local)}"
 
 
+def _marks(row: Summary) -> list[str]:
+    """Words about the part of a row that is lost, beside its state."""
+    is_damaged = bool(row.losses.damaged) and row.state != DAMAGED
+    return [*([DAMAGED] if is_damaged else []), *(["incomplete"] if row.losses.dropped else [])]
+
+
+def _style(row: Summary) -> str:
+    state = DAMAGED if row.losses.damaged else UNKNOWN if row.losses.dropped else "" if row.stage else row.state
+    return STATE_STYLES.get(state, "")
+
+
 def _summary(row: Summary) -> dict[str, object]:
     names = (
         *("id", "uid", "custom_run_id", "project", "name", "description", "state", "failed", "owner"),
         *("created", "modified", "seen", "size", "tags", "group_tags", "trashed"),
         *(("model_id", "stage") if row.kind is MODEL_VERSION else ()),
     )
-    return {"kind": row.kind.name} | {name: getattr(row, name) for name in names}
+    losses = {"damaged": list(row.losses.damaged), "incomplete": row.losses.dropped}
+    return {"kind": row.kind.name} | {name: getattr(row, name) for name in names} | losses

@@ -74,7 +74,7 @@ def query(
         ascending=ascending,
         is_warning=False,
     )
-    for note in found.notes:
+    for note in [*found.notes, *([found.damage] if found.damage else [])]:
         print_note(note)
     if wanted is None:
         names = found.column_names

@@ -409,6 +409,19 @@ Cell: TypeAlias = Any
 None without finite values; the last text of a string series; None where there is nothing to show."""
 
 
+class Losses(NamedTuple):
+    """The part of a container that its cells lack, because it is damaged or was never stored."""
+
+    damaged: tuple[str, ...] = ()
+    """Paths of damaged fields, at most `MOST_DAMAGED`; an empty path stands for fields that cannot be named."""
+    dropped: int = 0
+    """Points and ops that could not be stored."""
+
+
+NO_LOSSES = Losses()
+MOST_DAMAGED = 100
+
+
 class Row(NamedTuple):
     """One container that was found, with its cells by the number of the field."""
 
@@ -433,6 +446,9 @@ class Found(NamedTuple):
     fields: Mapping[int, tuple[str, str]]
     rows: Sequence[Row]
     unmatched: Sequence[Unmatched] = ()
+    losses: Mapping[str, Losses] = {}
+    """By id or uid, those with damage among them, and others that may be missing because a field they are searched or
+    sorted by is damaged."""
 
 
 @dataclass(frozen=True)
@@ -461,6 +477,7 @@ class Summary:
     trashed: bool
     model_id: str | None
     stage: str | None
+    losses: Losses = NO_LOSSES
 
     @property
     def run(self) -> RunId:

@@ -11,6 +11,8 @@ import pytest
 from click.testing import Result
 
 import naiad
+from naiad.errors import DamageWarning
+from naiad.ops import Dropped
 
 Cli = Callable[..., Result]
 NASTY = "\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:"
@@ -115,3 +117,38 @@ def test_narrow_terminal_keeps_the_id_whole(digits: str, terminal: Callable[...,
 
     assert lines[1].startswith(digits)
     assert 30 >= max(map(len, lines))
+
+
+def test_run_with_damage_or_without_some_of_its_points_says_so_beside_its_state(cli: Cli, store: Path) -> None:
+    """Each listing and table is told, also where a query looks for the damaged field."""
+    with naiad.init_run(project="p") as run:
+        run["n"] = 1
+        run["loss"].extend([1.0] * 50)
+    with naiad.init_run(project="p") as run:
+        run["n"] = 2
+        run["loss"].append(2.0)
+        run._session.writer.log([Dropped(2, 1, 0.0)])  # as after a disk that stayed full
+    [segment] = (each for each in store.glob("runs/*/journal/*.seg") if each.stat().st_size > 1000)
+    content = bytearray(segment.read_bytes())
+    content[200] ^= 4
+    segment.write_bytes(content)
+
+    lines = [line.split("\t")[:2] for line in cli("ls").stdout.splitlines()]
+    assert [["P-2", "finished, incomplete"], ["P-1", "finished, damaged"]] == lines
+    rows = json.loads(cli("ls", "--json").stdout)
+    assert [([], 3), (["loss"], 0)] == [(row["damaged"], row["incomplete"]) for row in rows]
+    damage = (
+        '1 run is damaged and may be missing in this table, or lack values in it: P-1 ("loss").\n'
+        "List the damage with: naiad verify P-1\n"
+    )
+    found = cli("query", "loss > 0")
+    assert ["P-2"] == ids(found)
+    assert damage == found.stderr
+    assert not cli("query", "n = 2").stderr
+    with naiad.init_project("p", mode="read-only") as project:
+        with pytest.warns(DamageWarning) as said:
+            frame = project.fetch_runs_table(columns=["n", "loss"]).to_pandas()
+        project.fetch_runs_table(columns=["n", "loss"])  # a second time it is not said again
+    assert [damage.strip()] == [str(each.message) for each in said]
+    assert [2, 1] == frame["n"].tolist()
+    assert [False, True] == frame["loss"].isna().tolist()

@@ -21,7 +21,7 @@ from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
 from naiad.storage.base import pack_int
 from naiad.storage.local.index import parts
-from naiad.storage.local.index.codec import POINTS_LIMIT
+from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW

@@ -33,7 +33,7 @@ from naiad.ops import Plain
 from naiad.progress import showing
 from naiad.query.tree import Node
 from naiad.scalars import unpack_text
-from naiad.storage.base import Cell, Changes, Found, Grid, Groups, ProjectCounts, RunId, Summary
+from naiad.storage.base import NO_LOSSES, Cell, Changes, Found, Grid, Groups, Losses, ProjectCounts, RunId, Summary
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.states import FieldState, Series
@@ -458,16 +458,20 @@ def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
 def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -> Entry:
     number = ids.id_of(folder.uid) or folder.uid
     project = ids.projects().get(number.partition("-")[0], "")
-    cells = {("sys/id", SYS["sys/id"]): number}
-    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells)
+    cells = {("sys/id", SYS["sys/id"]): number, ("sys/state", DERIVED["sys/state"]): state}
+    losses = Losses(("",)) if state == "damaged" else NO_LOSSES
+    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells, losses)
 
 
 def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     reader = Reader(folder)
-    shown, derived = reader.shown()
-    cells: dict[tuple[str, str], Cell] = {
-        (_stored(state.path), state.kind): _cell(state, facts, reader) for state, facts in shown
-    }
+    shown, derived, losses = reader.shown()
+    cells: dict[tuple[str, str], Cell] = {}
+    for state, facts in shown:
+        try:
+            cells[_stored(state.path), state.kind] = _cell(state, facts, reader)
+        except DamagedData:
+            losses = losses._replace(damaged=(*losses.damaged, state.path))
     values = {path: _plain(value) for path, value in derived.items()}
     for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
@@ -486,6 +490,7 @@ def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
         created if isinstance(created, int) else None,
         stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
         cells,
+        losses,
     )
 
 
@@ -499,7 +504,7 @@ def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
         return _plain(state.value, kind.fact)
     if kind.shape == "texts":
         last = facts.last_value  # None: too long to be remembered in its field's row
-        return _plain(last if last is not None else reader.texts(state.path).texts[-1], kind.fact)
+        return _plain(last if last is not None else reader.text_page(state.path, -1, 1).texts[0], kind.fact)
     variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
     return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
 

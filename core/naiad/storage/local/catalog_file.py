@@ -37,7 +37,7 @@ from naiad.storage.sql.check import damages
 from naiad.storage.sql.database import open_locked
 from naiad.storage.sql.values import about, metadata
 
-FORMAT = 6
+FORMAT = 7
 WHOLE_BYTES = 64 * 1024 * 1024
 """Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
 PROVEN_SECONDS = 60.0

@@ -20,6 +20,7 @@ from naiad.storage.base import (
     Chart,
     Damage,
     Last,
+    Losses,
     Points,
     Report,
     RunId,
@@ -231,7 +232,7 @@ class Reader:
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""
         with self._view.current() as projection:
-            return sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
+            return _dropped(projection)
 
     def rewinds(self) -> list[Dated]:
         """Return the rewinds of the run with their times."""
@@ -407,8 +408,8 @@ class Reader:
             if facts.last_step is None or facts.last_time is None:
                 return None
             if facts.last_value is None:  # a text too long to be remembered in its field's row
-                texts = self.texts(path)
-                return Last(texts.steps[-1], texts.texts[-1], texts.times[-1])
+                page = self.text_page(path, -1, 1, *kinds)
+                return Last(page.steps[-1], page.texts[-1], page.times[-1])
             value = facts.last_value
             return Last(facts.last_step, _text(value) if isinstance(value, (str, bytes)) else value, facts.last_time)
 
@@ -422,26 +423,33 @@ class Reader:
         """
         return self._series(path, self._facts)
 
-    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain]]:
+    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
         """All fields that are stored, whole and shown, with each series its facts; and the values of derived fields.
 
-        All of it is of one moment, for a row of the catalog: one update of the snapshot serves the whole row.
+        Damaged fields are left out and are among the losses. All of it is of one moment, for a row of the catalog: one
+        update of the snapshot serves the whole row.
         """
 
-        def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain]]:
+        def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
             projection, tail = self._view.projection, self._view.tail()
             late = tail.owners(projection) if tail else set()
-            found = [
-                (state, self._known_facts(state, late) if state.kind in SERIES else None)
-                for path, state in projection.visible().items()
-                if path not in DERIVED and path not in self._view.refused
-            ]
-            return found, derived.values(projection, self.folder)
+            found: list[tuple[FieldState, Series | None]] = []
+            damaged = [path for path in self._view.refused if path]
+            for path, state in projection.visible().items():
+                if path in DERIVED or path in self._view.refused:
+                    continue
+                try:
+                    found.append((state, self._known_facts(state, late) if state.kind in SERIES else None))
+                except DamagedData:
+                    damaged.append(path)
+            if self._view.damages and not damaged:
+                damaged.append("")
+            return found, derived.values(projection, self.folder), Losses(tuple(damaged), _dropped(projection))
 
-        found, values = self._view.read(find)
+        found, values, losses = self._view.read(find)
         if any(state.kind in FILES for state, _facts in found):
             values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
-        return found, values
+        return found, values, losses
 
     def counts(self) -> dict[str, int]:
         """How many points each series has, by path."""
@@ -534,6 +542,10 @@ class BlankProject(Reader):
             return self._atoms[path]
         except KeyError:
             raise MissingField(f'This project has no field "{path}".', path=path) from None
+
+
+def _dropped(projection: Projection) -> int:
+    return sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
 
 
 def _text(text: Text) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -121,14 +122,22 @@ def _readable_copy(path: Path) -> tuple[Path, bool]:
     log = path.with_name(path.name + "-wal")
     if not log.exists() or log.stat().st_size == 0:
         return path, True
-    folder = tempfile.TemporaryDirectory(prefix="naiad-")
-    _copies.append(folder)
+    folder = _folder_for_copies()
     for file in (path, log):
-        shutil.copy(file, folder.name)
-    return Path(folder.name) / path.name, False
+        shutil.copy(file, folder)
+    return folder / path.name, False
 
 
-_copies: list[tempfile.TemporaryDirectory[str]] = []
+def _folder_for_copies() -> Path:
+    """Make a folder that goes with this process; a child forked from it leaves the folder alone."""
+    folder = Path(tempfile.mkdtemp(prefix="naiad-"))
+    atexit.register(_remove_own, folder, os.getpid())
+    return folder
+
+
+def _remove_own(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
@@ -152,14 +161,13 @@ def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
 
 def _settled_copy(path: Path) -> Path | None:
     """Copy an index and its logs, and bring the copy to its last complete state; None if they change meanwhile."""
-    folder = tempfile.TemporaryDirectory(prefix="naiad-")
-    _copies.append(folder)
+    folder = _folder_for_copies()
     files = [file for end in ("", "-wal", "-journal") if (file := path.with_name(path.name + end)).exists()]
-    copy = Path(folder.name) / path.name
+    copy = folder / path.name
     try:
         before = [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]
         for file in files:
-            shutil.copy(file, folder.name)
+            shutil.copy(file, folder)
         if before != [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]:
             return None
         with contextlib.closing(_connect(str(copy))) as connection:

@@ -12,9 +12,9 @@ from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import Node, leaves
-from naiad.storage.base import Found, Row, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.base import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.search import Sort, search
-from naiad.storage.sql.values import cell, container, field, fields_at, shown_cells
+from naiad.storage.sql.values import SHOWN, cell, container, field, fields_at, losses_of, shown_cells
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
@@ -45,7 +45,11 @@ def find(
         sort = sort_order(connection, kind, project, BY_DEFAULT, is_ascending)
     rows = search(connection, kind, project, tree, sort, limit)
     found = _fields(connection, columns, None if rows else _scope(kind, project))
-    return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched)
+    asked = {leaf.field.path for leaf, _depth in leaves(tree)} if tree else set()
+    lost = _losses(
+        connection, kind, project, {row.number for row in rows}, asked | {sort_by, sort_by.rpartition(":")[0]}
+    )
+    return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
 
 
 def _fields(connection: Connection, columns: Iterable[str] | None, scope: Exists | None) -> dict[int, tuple[str, str]]:
@@ -64,6 +68,18 @@ def _fields(connection: Connection, columns: Iterable[str] | None, scope: Exists
         found = {}
     paths = {path for column in named for path in (column, path_and_aspect(column)[0])}
     return found | {number: key for key, number in fields_at(connection, paths).items()}
+
+
+def _losses(
+    connection: Connection, kind: ContainerKind, project: str | None, found: set[int], asked: set[str]
+) -> dict[str, Losses]:
+    """The damage of those found, and of those that one of the asked fields keeps from being found."""
+    lost = {}
+    for row in connection.execute(select(*SHOWN).where(container.c.losses != "", *_wanted(kind, project))):
+        losses = losses_of(row)
+        if losses.damaged and (row.number in found or not asked.isdisjoint(losses.damaged) or "" in losses.damaged):
+            lost[row.id or row.uid] = losses
+    return lost
 
 
 def unmatched_fields(

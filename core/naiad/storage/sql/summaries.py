@@ -10,7 +10,19 @@ from sqlalchemy import ColumnElement, Connection, select
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Changes, Summary
-from naiad.storage.sql.values import SHOWN, about, as_stored, cell, container, field, fields, gone, shown_cells, tag
+from naiad.storage.sql.values import (
+    SHOWN,
+    about,
+    as_stored,
+    cell,
+    container,
+    field,
+    fields,
+    gone,
+    losses_of,
+    shown_cells,
+    tag,
+)
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -88,4 +100,5 @@ def _summary(row: Any, names: dict[int, str]) -> Summary:
         trashed=bool(values.get("sys/trashed")),
         model_id=values.get("sys/model_id"),
         stage=values.get("sys/stage"),
+        losses=losses_of(row),
     )

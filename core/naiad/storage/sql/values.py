@@ -8,6 +8,7 @@ shown, and each alone in a table with indexes, to be found. The shown cells have
 from __future__ import annotations
 
 import functools
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from sqlalchemy import (
 
 from naiad.errors import DamagedData
 from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
-from naiad.storage.base import Cell
+from naiad.storage.base import MOST_DAMAGED, NO_LOSSES, Cell, Losses
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
@@ -67,6 +68,7 @@ container = Table(
     Column("project", Text),
     Column("state", Text, nullable=False),
     Column("created", BigInteger),  # microseconds
+    Column("losses", Text, nullable=False),  # JSON: damaged paths, number of dropped points and ops; empty without any
     Column("stamp", Text, nullable=False),  # of the files it was read from
     Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
     Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
@@ -79,6 +81,7 @@ container = Table(
     Index("container_seal", "seal"),
     Index("container_id", "id"),
 )
+Index("container_losses", container.c.losses, sqlite_where=container.c.losses != "")  # few have any
 
 gone = Table(
     "gone",
@@ -134,7 +137,7 @@ SMALL_BYTES = 2_048
 SMALL_ROWS = 4_096
 """So many decoded rows of up to so many bytes a process remembers: at most about 100 MB of typical values."""
 
-_FACTS = ("number", "uid", "kind", "id", "project", "state", "created")
+_FACTS = ("number", "uid", "kind", "id", "project", "state", "created", "losses")
 SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "cells", "crc"))
 """What a listing or a table is made of. A wrong stamp or seal only leads to reading the container again."""
 
@@ -149,6 +152,7 @@ class _Shown(NamedTuple):
     project: str | None
     state: str
     created: int | None
+    losses: str
     cells: bytes
     crc: int
 
@@ -172,6 +176,7 @@ class Entry:
     created: int | None
     stamp: Stamp
     cells: Mapping[tuple[str, str], Cell]
+    losses: Losses = NO_LOSSES
 
 
 SIGNS_OF_LIFE = [(path, DERIVED[path]) for path in ("sys/ping_time", "sys/running_time", "sys/size")]
@@ -215,6 +220,24 @@ def _small_cells(*row: Any) -> Mapping[int, Cell]:
     return decode_cells(whole_cells(_Shown(*row)))
 
 
+def losses_of(row: Any) -> Losses:
+    """The losses of a row with the columns in `SHOWN`.
+
+    Raises:
+        DamagedData: the row differs from the one written.
+    """
+    if not row.losses:
+        return NO_LOSSES
+    whole_cells(row)
+    damaged, dropped = json.loads(row.losses)
+    return Losses(tuple(damaged), dropped)
+
+
+def _losses_text(losses: Losses) -> str:
+    damaged = [as_stored(path) for path in losses.damaged[:MOST_DAMAGED]]
+    return json.dumps([damaged, losses.dropped])
+
+
 def fields(connection: Connection, *conditions: ColumnElement[bool]) -> list[tuple[int, str, str]]:
     """Number, path and kind of the fields of which all conditions hold.
 
@@ -254,6 +277,7 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         if number is None:
             number = last = last + 1
         facts = {name: getattr(entry, name) for name in _FACTS[1:]}
+        facts["losses"] = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
         packed = _encode(cells)
         row = {"number": number, **facts, "stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": packed}
         row["crc"] = _crc(packed, number, *facts.values())

@@ -33,6 +33,7 @@ from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,
     INTEGERS,
+    POINTS_LIMIT,
     Column,
     Floats,
     Integers,
@@ -44,6 +45,7 @@ from naiad.storage.local.index.columns import (
     encode_integers,
     encode_steps,
     join_block,
+    read_bounds,
     read_floats,
     read_integers,
     read_numbers,
@@ -52,8 +54,6 @@ from naiad.storage.local.index.columns import (
 )
 from naiad.storage.local.index.compression import Buffer
 
-POINTS_LIMIT = 65_536
-"""Points that one chunk may hold: few enough for a processor's cache, enough to make calls cheap."""
 STEP = (INTEGERS, FLOATS)
 POINT_MODES = (STEP, (FLOATS,), (INTEGERS,))
 PACK_MODES = ((INTEGERS,), (INTEGERS,), *POINT_MODES)
@@ -194,7 +194,7 @@ def decode_pack(data: Buffer) -> Pack:
     """
     ids, starts, steps, values, times = split_block(data, b"K", PACK_MODES)
     require_equal_items(steps, values, times)
-    series, bounds = read_integers(ids), read_integers(starts)
+    series, bounds = read_integers(ids), read_bounds(starts, ids.items, values.items)
     return Pack(series, bounds, read_numbers(steps), read_floats(values), read_integers(times))
 
 
@@ -229,7 +229,8 @@ def decode_texts(data: Buffer) -> tuple[Numbers, Integers, list[bytes]]:
     steps, times, starts, blob = split_block(data, b"T", TEXT_MODES)
     require_equal_items(steps, times)
     raw = decode_bytes(blob)
-    texts = [raw[start:stop] for start, stop in pairwise(read_integers(starts).tolist())]
+    bounds = read_bounds(starts, steps.items, len(raw)).tolist()
+    texts = [raw[start:stop] for start, stop in pairwise(bounds)]
     return read_numbers(steps), read_integers(times), texts
 
 

@@ -60,6 +60,13 @@ INTEGERS, FLOATS, BYTES = 1, 2, 3
 """The modes a column may have."""
 WIDTHS = {INTEGERS: (0, 1, 2, 4, 8), FLOATS: (0, 4, 8), BYTES: (1,)}
 """The widths that each mode may have."""
+POINTS_LIMIT = 65_536
+"""Points that one chunk may hold: few enough for a processor's cache, enough to make calls cheap."""
+MOST_ITEMS = {b"P": POINTS_LIMIT, b"T": POINTS_LIMIT + 1, b"Y": POINTS_LIMIT, b"K": 1 << 20}
+"""Items that a column of each kind of block may have. A column of one repeated value takes no bytes for any number of
+them, so a few bytes could ask for gigabytes."""
+MOST_TEXT = 1 << 28
+"""Bytes that one column of texts may have: a chunk is closed at 4 MiB, and its last text has up to 16 MiB."""
 WIDE = 1
 VERSION = 1
 BLOCK_HEADER = struct.Struct("<BBBBI")
@@ -185,6 +192,14 @@ def require_equal_items(*columns: Column) -> None:
     items = {column.items for column in columns}
     if len(items) > 1:
         raise ChunkDamaged(f"The columns of a block have {sorted(items)} items each.", what="items")
+
+
+def read_bounds(column: Column, pieces: int, total: int) -> Integers:
+    """Return where each of some pieces begins among `total` items; the last bound is the end of the last piece."""
+    bounds = read_integers(column)
+    if len(bounds) != pieces + 1 or bounds[0] != 0 or bounds[-1] != total or bool((bounds[1:] < bounds[:-1]).any()):
+        raise ChunkDamaged(f"{len(bounds)} bounds do not divide {total} items into {pieces} pieces.", what="bounds")
+    return bounds
 
 
 def decode_bytes(column: Column) -> bytes:
@@ -321,10 +336,10 @@ def split_block(data: Buffer, kind: bytes, modes: Sequence[tuple[int, ...]]) -> 
         )
     if (found, version, columns) != (kind[0], VERSION, len(modes)):
         raise ChunkDamaged(f"A block of kind {bytes([found])!r} is where {kind!r} should be.", what="kind")
-    return list(_columns(view, modes))
+    return list(_columns(view, modes, MOST_ITEMS[kind]))
 
 
-def _columns(view: memoryview, modes: Sequence[tuple[int, ...]]) -> Iterator[Column]:
+def _columns(view: memoryview, modes: Sequence[tuple[int, ...]], most: int) -> Iterator[Column]:
     at = BLOCK_HEADER.size + len(modes) * DESCRIPTOR.size
     if len(view) < at:
         raise ChunkDamaged(f"A block of {len(view)} bytes is too short for {len(modes)} columns.", what="length")
@@ -334,6 +349,8 @@ def _columns(view: memoryview, modes: Sequence[tuple[int, ...]]) -> Iterator[Col
         )
         if mode not in allowed or width not in WIDTHS[mode]:
             raise ChunkDamaged(f"Column {number} has mode {mode} and width {width}.", what="column")
+        if items > (MOST_TEXT if mode == BYTES else most):
+            raise ChunkDamaged(f"Column {number} has {items} items, more than any that is written.", what="items")
         stored = view[at : at + length]
         yield Column(mode, compressor, width, flags, items, length, first, reference, stored)
         at += length

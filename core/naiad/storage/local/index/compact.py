@@ -14,7 +14,8 @@ from naiad.integers import EXACT
 from naiad.kinds import SERIES, TEXTS
 from naiad.storage.base import Damage
 from naiad.storage.local.index import schema
-from naiad.storage.local.index.codec import POINTS_LIMIT, decode_pack
+from naiad.storage.local.index.codec import decode_pack
+from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered

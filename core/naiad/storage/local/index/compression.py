@@ -13,6 +13,7 @@ Buffer = bytes | bytearray | memoryview
 
 STORED, ZSTD, ZLIB = 0, 1, 2
 LEVEL = 1  # of both; higher levels find nothing more in shuffled columns
+UNKNOWN_SIZE = -1
 SMALLEST = 64  # below this, compressing costs more time than it saves bytes
 
 
@@ -65,7 +66,7 @@ def decompress(compressor: int, stored: Buffer, length: int) -> Buffer:
     """
     raw = _unpack(compressor, stored, length)
     if len(raw) != length:
-        raise CompressionError(f"{len(raw)} bytes were found where {length} had been written")
+        raise _wrong_length(len(raw), length)
     return raw
 
 
@@ -73,23 +74,35 @@ def _unpack(compressor: int, stored: Buffer, length: int) -> Buffer:
     if compressor == STORED:
         return stored
     if compressor == ZSTD:
-        return _unpack_zstd(stored)
+        return _unpack_zstd(stored, length)
     if compressor != ZLIB:
         raise CompressionError(f"there is no compressor {compressor}")
+    stream = zlib.decompressobj()
     try:
-        return zlib.decompress(stored, bufsize=max(length, 1))
+        raw = stream.decompress(stored, length + 1)  # not more, as a few bytes can stand for gigabytes
     except zlib.error as error:
         raise CompressionError(str(error)) from error
+    if not stream.eof and len(raw) <= length:
+        raise CompressionError("its end is missing")
+    return raw
 
 
-def _unpack_zstd(stored: Buffer) -> bytes:
+def _unpack_zstd(stored: Buffer, length: int) -> bytes:
     if zstandard is None:
         raise MissingZstandard(
             "This data was compressed by zstd, and the package zstandard is not installed.\n"
             "Install it with: pip install zstandard"
         )
     try:
-        raw: bytes = _contexts.decompress(stored)
+        size = zstandard.frame_content_size(stored)
+        if size not in (length, UNKNOWN_SIZE):
+            raise _wrong_length(size, length)
+        # Room is taken for the size that the frame names, and for `length` bytes if it names none.
+        raw: bytes = _contexts.decompress(stored, max_output_size=length)
     except zstandard.ZstdError as error:
         raise CompressionError(str(error)) from error
     return raw
+
+
+def _wrong_length(found: int, length: int) -> CompressionError:
+    return CompressionError(f"{found} bytes were found where {length} had been written")

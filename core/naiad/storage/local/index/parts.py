@@ -9,7 +9,8 @@ import numpy as np
 
 from naiad.integers import EXACT
 from naiad.scalars import pack_text
-from naiad.storage.local.index.codec import POINTS_LIMIT, encode_joined_texts, encode_pack, encode_points, encode_texts
+from naiad.storage.local.index.codec import encode_joined_texts, encode_pack, encode_points, encode_texts
+from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.lines import LineRun
 from naiad.storage.local.index.points import Columns, Ints, as_bytes, numbers_array
 from naiad.storage.local.index.pyramid import pyramid

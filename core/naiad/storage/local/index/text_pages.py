@@ -16,6 +16,7 @@ from naiad.storage.local.index.columns import (
     Column,
     Numbers,
     decode_bytes,
+    read_bounds,
     read_integers,
     read_numbers,
     require_equal_items,
@@ -37,7 +38,7 @@ class _Piece(NamedTuple):
 
     def rows(self, start: int, stop: int) -> tuple[list[int | float], list[str], list[int]]:
         """Decode the entries from `start` to before `stop`."""
-        bounds = read_integers(self.starts)[start : stop + 1].tolist()
+        bounds = read_bounds(self.starts, len(self.steps), self.blob.items)[start : stop + 1].tolist()
         raw = decode_bytes(self.blob)
         texts = [raw[at:end].decode("utf-8", "surrogatepass") for at, end in pairwise(bounds)]
         return self.steps[start:stop].tolist(), texts, read_integers(self.times)[start:stop].tolist()
