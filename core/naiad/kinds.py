@@ -166,5 +166,11 @@ SYS: Final = {
     "sys/tags": TAGS,
     "sys/group_tags": TAGS,
     **dict.fromkeys(("sys/id", "sys/name", "sys/owner", "sys/model_id", "sys/stage", "sys/visibility"), _text),
+    **dict.fromkeys(("sys/parent", "sys/parent_uid"), _text),
 }
 """The fields of `sys` that naiad's own modules write or ask for, and their kinds."""
+
+PARENT: Final = "sys/parent"
+"""The id of the run that a run belongs to, for people and queries."""
+PARENT_UID: Final = "sys/parent_uid"
+"""Its name in the store, by which it is found: it stays the same when ids change."""

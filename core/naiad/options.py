@@ -51,6 +51,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "capture_hardware_metrics": _FLAG,
     "fail_on_exception": (bool,),
     "capture_traceback": (bool,),
+    "children": (bool,),
     "strict": _FLAG,
     "limits": _TEXT,
     "on_error": (str,),

@@ -122,6 +122,8 @@ class Project(Container):
         sort_by: str = "sys/creation_time",
         ascending: bool = False,
         progress_bar: ProgressBarType | None = None,
+        parent: str | Sequence[str] | None = None,
+        rollup: bool = False,
     ) -> Table:
         """Find runs of this project, the newest first.
 
@@ -141,15 +143,22 @@ class Project(Container):
             sort_by: a column; runs that lack it come last. One that no run has is warned about, and sorts nothing.
             ascending: the smallest first.
             progress_bar: a class of your own is called when the table has been read.
+            parent: only children of this run; of any of several.
+            rollup: leave out children and sum them up in the row of their parent: `sys/children/count`,
+                `sys/children/state`, and of each field of numbers, such as `val/acc`, the average of the children's
+                values as `sys/children/val/acc`, with `:min`, `:max` and `:variance` as of a series. `query` and the
+                other conditions choose the rows, not the children.
 
         Raises:
             InvalidQuery: `query` is no query.
             InvalidArgument: another argument makes no sense, or nothing can be sorted by that column.
+            RunNotFound: there is no run `parent`.
         """
         self._session.require_active()
         return fetch_table(
             self._store, self._name, RUN, query=query, id=id, state=state, owner=owner, tag=tag, columns=columns,
             trashed=trashed, limit=limit, sort_by=sort_by, ascending=ascending, progress_bar=progress_bar,
+            parent=parent, rollup=rollup,
         )  # fmt: skip
 
     def fetch_models_table(

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,17 +14,18 @@ from naiad import clock, exits, lifecycle, options, paths, spawns
 from naiad.background import Capture, Loggable
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
+from naiad.children import Parent, children, find_parent, require_no_circle
 from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import RUN
-from naiad.errors import LimitWarning, NaiadError, RunIdCollision, warn_once
+from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, RunIdCollision, shown, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name
-from naiad.kinds import SYS
+from naiad.kinds import PARENT_UID, SYS
 from naiad.ops import Assign
 from naiad.plugins import call_all, guarded
 from naiad.progress import is_notebook
 from naiad.settings import is_quiet, setting
-from naiad.storage.base import STOP_SECONDS, RunId, Store
+from naiad.storage.base import STOP_SECONDS, RunId, Store, Summary
 from naiad.storage.opening import Place
 
 Names = str | os.PathLike[str]
@@ -55,6 +56,9 @@ class Run(Container):
         name: shown beside the id.
         description: a longer text.
         tags: one or several.
+        parent: the run that this one belongs to, or its id: a search has its trials as children, a cross-validation
+            its folds. The parent may run in another process, or have ended. Else, for a new run, NAIAD_PARENT. Store
+            and project are the parent's unless they are given.
         source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
         capture_stdout: keep the output, a point a line. On by default, but in notebooks off. The output itself is
             only watched. Where it goes to a file, everything is kept that this program, its libraries and the programs
@@ -86,7 +90,7 @@ class Run(Container):
         on_error: "warn" keeps training going when the disk fails; "raise" raises.
 
     Raises:
-        RunNotFound: the store has no run `with_id`.
+        RunNotFound: the store has no run `with_id`, or no run `parent`.
         StoreNotWritable: the store cannot be written.
 
     >>> with Run(name="baseline") as run:
@@ -114,6 +118,7 @@ class Run(Container):
         name: str | None = None,
         description: str | None = None,
         tags: str | Iterable[str] | None = None,
+        parent: Run | str | None = None,
         source_files: str | list[str] | None = None,
         capture_stdout: bool | str | None = None,
         capture_stderr: bool | str | None = None,
@@ -147,16 +152,25 @@ class Run(Container):
         named = monitoring_namespace or setting("MONITORING_NAMESPACE")
         self._monitoring_namespace = paths.parse(named) if named else None
         self._settings = options.settings(mode, strict, limits, on_error)
-        facts = {"name": name, "description": description, "tags": options.tags_of(tags)}
+        facts: dict[str, Any] = {"name": name, "description": description, "tags": options.tags_of(tags)}
         if custom_run_id is None and with_id is None:
             custom_run_id = setting("CUSTOM_RUN_ID")
         custom_run_id = options.custom_id(custom_run_id)
         project = options.project_name(project)
         options.warn_without_effect(**given)
         asked_for = wanted(given)
+        if not isinstance(parent, Run | str | None):
+            raise NaiadTypeError(
+                f"parent= takes a run or its id, not {shown(parent)}.", argument="parent", value=parent
+            )
+        facts["parent"] = parent
+        if isinstance(parent, Run) and store is None:
+            store = parent._store
         if rewind_to is not None and with_id is None and custom_run_id is None:
             raise options.rewound_nothing(rewind_to)
         self._begin(with_id, project, custom_run_id, store, facts)
+        if parent is not None and not self._is_new and not self._is_inherited:
+            self._change_parent(parent)
         if rewind_to is not None and not self._is_new and not self._is_inherited:
             self._session.rewind("", rewind_to, is_first=True, but=filter(None, [self._monitoring_namespace]))
         if not self._session.is_read_only and not self._is_inherited:
@@ -185,7 +199,8 @@ class Run(Container):
         if with_id is not None and self._mode != "debug":
             self._go_on(place.find(with_id, RUN), None, facts)
             return
-        project = project or place.default_project()
+        parent = self._parent_in(place, facts["parent"] or setting("PARENT"))
+        project = project or (parent and parent.project) or place.default_project()
         if self._mode == "read-only":
             self._go_on(self._named(place, project, str(custom_run_id)), None, facts)
             return
@@ -198,8 +213,29 @@ class Run(Container):
             "description": facts["description"] or "",
             "owner": user_name(),
             "hostname": host_name(),
+            **(parent.texts() if parent else {}),
         }
         self._enter(reservation, first_ops(texts, facts["tags"], ("failed", "trashed")), facts)
+
+    def _parent_in(self, place: Store, given: Run | str | None) -> Parent | None:
+        """Find the run that was given as a parent; debug mode takes any name."""
+        if given is None:
+            return None
+        name = given._run.uid if isinstance(given, Run) else given
+        if self._mode == "debug":
+            return Parent(given.id if isinstance(given, Run) else name, name)
+        return find_parent(place, name)
+
+    def _change_parent(self, given: Run | str) -> None:
+        """Let a run that was there before belong to another one."""
+        parent = self._parent_in(self._store, given)
+        if parent is None or self._session.reader.values("sys").get(PARENT_UID) == parent.uid:
+            return
+        if self._session.is_read_only:
+            self._session.decline()
+            return
+        require_no_circle(self._store, self._run, parent)
+        self._session.writer.write(parent.changes())
 
     def _named(self, place: Store, project: str, custom_run_id: str) -> RunId:
         """Find the run of a project with a custom id.
@@ -222,6 +258,19 @@ class Run(Container):
         if not self.exists("sys/custom_run_id"):
             return None
         return str(self["sys/custom_run_id"].fetch())
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the run that this one belongs to; None of a run without a parent."""
+        return str(self["sys/parent"].fetch()) if self.exists("sys/parent") else None
+
+    def children(self) -> Iterator[Summary]:
+        """Yield the catalog's facts of each run that has this one as its parent, outside the trash, newest first.
+
+        `init_run(with_id=child.id, ...)` opens one.
+        """
+        self._session.require_active()
+        yield from children(self._store, self._run.uid)
 
     def _join(self, run: RunId) -> None:
         """Open the run of the parent process as its guest."""

@@ -24,9 +24,11 @@ from naiad.errors import (
 )
 from naiad.fields.file import File
 from naiad.fields.file_set import FileSet
-from naiad.kinds import ASPECTS, ATOMS, KINDS, POINTS, TAGS
-from naiad.query.criteria import both, criteria, not_trashed
+from naiad.kinds import ASPECTS, ATOMS, KINDS, PARENT_UID, POINTS, SYS, TAGS
+from naiad.query.criteria import both, criteria, not_trashed, texts, top_level
 from naiad.query.parser import parse
+from naiad.query.tree import FieldName, OneOf
+from naiad.rollup import is_rolled_up, roll_up, sorted_by, with_rollup
 from naiad.scalars import from_microseconds
 from naiad.session import Session
 from naiad.storage.base import Found, Losses, RunId, Store, Unmatched, column_pattern, path_and_aspect
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 ALWAYS = "sys/id"
 NAMED = 3
 """Runs, and fields of one run, that a warning of damage names."""
+BY_DEFAULT = "sys/creation_time"
 SHOWN_COLUMNS = 20
 """Columns that a notebook shows; to_pandas() has all."""
 
@@ -333,9 +336,11 @@ def fetch_table(
     columns: Sequence[str] | None = None,
     trashed: bool | None = False,
     limit: int | None = None,
-    sort_by: str = "sys/creation_time",
+    sort_by: str = BY_DEFAULT,
     ascending: bool = False,
     progress_bar: ProgressBarType | None = None,
+    parent: str | Sequence[str] | None = None,
+    rollup: bool = False,
     also: Sequence[Node] = (),
     is_warning: bool = True,
 ) -> Table:
@@ -352,17 +357,30 @@ def fetch_table(
     others = criteria(id, state, owner, tag)
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
         raise InvalidArgument("query= cannot be given together with id=, state=, owner= or tag=; put them into it.")
-    _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar)
+    _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar, rollup=rollup)
+    if parent is not None:
+        uids = tuple(store.find(name, RUN).uid for name in texts("parent", parent) or ())
+        others.append(OneOf(FieldName(PARENT_UID, SYS[PARENT_UID]), uids))
+    elif rollup:
+        others.append(top_level(project))
     count = None if limit is None else operator.index(limit)
     names = _columns(columns)
     asked = None if query is None else parse(query)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
     shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
+    if rollup and shown_names is not None:
+        shown_names = with_rollup(shown_names)
+    is_late = rollup and is_rolled_up(sort_by)  # the order of the children's numbers is known after they are summed up
     is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
     found = store.catalog().search(
         kind, project, tree,
-        sort_by=sort_by, is_ascending=ascending, limit=count, columns=shown_names, progress_bar=is_shown,
+        sort_by=BY_DEFAULT if is_late else sort_by, is_ascending=ascending, limit=None if is_late else count,
+        columns=shown_names, progress_bar=is_shown,
     )  # fmt: skip
+    found = roll_up(store, found, shown_names) if rollup else found
+    if is_late:
+        found = sorted_by(found, sort_by, ascending)
+        found = found._replace(rows=found.rows[:count])
     if isinstance(progress_bar, type):
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
@@ -404,6 +422,7 @@ _TAKES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "limit": ("an int or None", lambda given: given is None or _is_whole(given)),
     "sort_by": ("a str", lambda given: isinstance(given, str)),
     "ascending": ("True or False", lambda given: isinstance(given, bool)),
+    "rollup": ("True or False", lambda given: isinstance(given, bool)),
     "trashed": ("True, False or None", lambda given: given is None or isinstance(given, bool)),
     "progress_bar": (
         "True, False or a class derived from ProgressBarCallback",

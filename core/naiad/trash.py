@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from naiad.children import children
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.errors import InvalidArgument, MissingField, NotInTrash
-from naiad.kinds import SYS
-from naiad.ops import Assign
-from naiad.storage.base import Change, RunId, Store
+from naiad.storage.base import RunId, Store, edit, sys_changes
 
 FLAG = "sys/trashed"
 
@@ -44,6 +43,18 @@ def find(store: Store, names: Iterable[str]) -> list[Item]:
     return list(found.values())
 
 
+def with_children(store: Store, items: Iterable[Item], *, is_trashed: bool = False) -> list[Item]:
+    """Return containers, and behind each its children, theirs too: those in the trash, or those outside it."""
+    found: dict[str, Item] = {}
+    waiting = list(items)
+    while waiting:
+        item = waiting.pop(0)
+        if item.run.uid not in found:
+            found[item.run.uid] = item
+            waiting[:0] = [Item(row.id, row.run) for row in children(store, item.run.uid, is_trashed=is_trashed)]
+    return list(found.values())
+
+
 def in_trash(store: Store, project: str | None = None) -> list[Item]:
     """Everything in the trash, of a project or of the whole store; the latest first."""
     rows = store.catalog().summaries(project, kind=None, is_trashed=True) if store.has_begun() else []
@@ -58,12 +69,7 @@ def move(store: Store, items: Iterable[Item], *, is_out: bool = False) -> None:
     """
     for item in items:
         if _is_trashed(store, item.run) is is_out:
-            writer = store.writer(item.run, role="guest", on_error="raise")  # a guest's end says nothing about a run
-            try:
-                writer.write([Change(FLAG, SYS[FLAG], (Assign(FLAG, SYS[FLAG], not is_out),))])
-                writer.wait()
-            finally:
-                writer.stop()
+            edit(store, item.run, sys_changes({FLAG: not is_out}))
 
 
 def require_in_trash(store: Store, items: Iterable[Item]) -> None:

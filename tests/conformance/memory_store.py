@@ -28,6 +28,7 @@ from naiad.file import File
 from naiad.integers import EXACT
 from naiad.kinds import ATOMS, DERIVED, FILES, KINDS, LINES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
+from naiad.query.tree import Node
 from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import unpack_text
@@ -334,9 +335,10 @@ class MemoryCatalog:
         *,
         kind: ContainerKind | None = RUN,
         is_trashed: bool | None = False,
+        condition: Node | None = None,
     ) -> list[base.Summary]:
         with self.connect() as connection:
-            return summaries(connection, project, tags, state, kind, is_trashed)
+            return summaries(connection, project, tags, state, kind, is_trashed, condition)
 
     def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> base.Found:
         with self.connect() as connection:

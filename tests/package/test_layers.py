@@ -18,7 +18,7 @@ LAYERS = [
     "storage.sql storage.local",
     "storage.opening",
     "fields convert attributes",
-    "guard names reservation handler tree session transaction options lifecycle container run "
+    "children guard names reservation handler rollup tree session transaction options lifecycle container run "
     "project model trash management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from naiad.children import state_counts, states_text
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.place import existing_store
@@ -14,12 +16,13 @@ from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
 from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
+from naiad.query.criteria import children_of, top_level
 
 if TYPE_CHECKING:
     from naiad.storage.base import Summary
 
-HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS")
-RANKS = (0, 1, 3, 5, 2, 4)
+HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS", "CHILDREN")
+RANKS = (0, 1, 4, 6, 2, 5, 3)
 """The order in which columns are left out where a terminal is narrow: the highest first."""
 WHOLE = ("STATE", "STAGE", "CREATED")
 LISTED = [kind.folder for kind in (RUN, MODEL, MODEL_VERSION)]
@@ -41,6 +44,8 @@ STATE_STYLES = {
 @click.option("--project", help="Only items of this project.", shell_complete=complete.projects)
 @click.option("--tag", "tags", multiple=True, help="Only items with this tag; repeat it to require several.")
 @click.option("--state", type=click.Choice(STATES), help="Only items in this state.")
+@click.option("--parent", metavar="RUN", help="Only the children of this run.", shell_complete=complete.runs)
+@click.option("--all", "are_all", is_flag=True, help="Also runs that belong to a parent, each in a line.")
 @click.option("--trashed", "is_trashed", is_flag=True, help="List the trash instead.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
 @json_option
@@ -51,14 +56,19 @@ def ls(
     project: str | None,
     tags: tuple[str, ...],
     state: str | None,
+    parent: str | None,
+    are_all: bool,
     is_trashed: bool,
     limit: int | None,
     is_json: bool,
 ) -> None:
     """List runs, newest first. WHAT selects models or versions instead.
 
-    The columns are id, state, time of creation, project, name and tags; of versions the stage is in the place of
-    the state.
+    The columns are id, state, time of creation, project, name, tags and children; of versions the stage is in the place
+    of the state.
+
+    Runs that belong to a parent are counted in its line, by their states. They have lines of their own with --parent,
+    --all, --trashed, or where --tag or --state selects them.
 
     A run that is written on another machine or in a container is "running" while its last sign of life is less than a
     minute old by the clock of the file system, and "unknown since" then. If you are sure that its writer is gone,
@@ -70,15 +80,25 @@ def ls(
     Example: naiad ls --state failed --tag sweep -n 20
     """
     kind = BY_FOLDER[what]
-    catalog = existing_store(store).catalog()
-    found = catalog.summaries(project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed)[:limit]
+    place = existing_store(store)
+    condition = None
+    if parent is not None:
+        condition = children_of(place.find(parent, RUN).uid)
+    elif kind is RUN and not (are_all or tags or state or is_trashed):
+        condition = top_level(project)
+    found = place.catalog().summaries(
+        project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition
+    )[:limit]
+    counts = state_counts(place) if kind is RUN else {}
     if is_json:
-        print_document([_summary(row) for row in found])
+        print_document([_summary(row, counts) for row in found])
     else:
         is_local = is_terminal()
         titles = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
         header = [Column(title, rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)]
-        print_rows(header, (_cells(row, is_local) for row in found))
+        rows = [[*_cells(row, is_local), Cell(states_text(counts.get(row.uid, {})))] for row in found]
+        width = len(HEADER) if kind is RUN and (not is_local or any(row[-1].text for row in rows)) else len(HEADER) - 1
+        print_rows(header[:width], (row[:width] for row in rows))
 
 
 def _cells(row: Summary, is_local: bool) -> list[Cell]:
@@ -110,11 +130,13 @@ def _style(row: Summary) -> str:
     return STATE_STYLES.get(state, "")
 
 
-def _summary(row: Summary) -> dict[str, object]:
+def _summary(row: Summary, counts: Mapping[str, Mapping[str, int]]) -> dict[str, object]:
     names = (
         *("id", "uid", "custom_run_id", "project", "name", "description", "state", "failed", "owner"),
         *("created", "modified", "seen", "size", "tags", "group_tags", "trashed"),
         *(("model_id", "stage") if row.kind is MODEL_VERSION else ()),
+        *(("parent", "parent_uid") if row.kind is RUN else ()),
     )
     losses = {"damaged": list(row.losses.damaged), "incomplete": row.losses.dropped}
-    return {"kind": row.kind.name} | {name: getattr(row, name) for name in names} | losses
+    known = {"kind": row.kind.name} | {name: getattr(row, name) for name in names} | losses
+    return known | ({"children": dict(counts.get(row.uid, {}))} if row.kind is RUN else {})

@@ -15,13 +15,15 @@ from naiad.cli.trash import counted
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
+@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
 @click.pass_obj
-def restore(store: Path | None, runs: tuple[str, ...]) -> None:
+def restore(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
     """Take runs out of the trash again.
 
     Example: naiad restore DIGITS-3
     """
     place = existing_store(store)
     items = trash.find(place, runs)
+    items = trash.with_children(place, items, is_trashed=True) if with_children else items
     trash.move(place, items, is_out=True)
     print_note(f"{counted(items)} listed again.")

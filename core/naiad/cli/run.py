@@ -15,17 +15,18 @@ from naiad.fields.registry import field_class
 from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.storage.base import RunId, RunReader
+from naiad.storage.base import RunId, RunReader, Store
 from naiad.tree import Tree
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run, its title, and its reader."""
+    """A run, its title, its reader, and the store that it is in."""
 
     id: str
     run: RunId
     reader: RunReader
+    store: Store
 
     def field(self, path: str, kinds: Collection[str], verb: str) -> tuple[str, str]:
         """Return the parsed path of a field, and its kind.
@@ -65,4 +66,4 @@ def open_run(path: Path | None, run: str) -> OpenRun:
     found = store.find(run)
     reader = store.reader(found)
     name = opened(SYS["sys/id"], reader.values("sys").get("sys/id"))
-    return OpenRun(str(name) if name else found.uid, found, reader)
+    return OpenRun(str(name) if name else found.uid, found, reader, store)

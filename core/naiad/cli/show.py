@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from naiad.children import children
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.ls import STATE_STYLES
@@ -28,9 +29,10 @@ from naiad.fields.registry import field_class
 from naiad.kinds import KINDS, MEMBERS, SERIES, TAGS
 from naiad.paths import parts
 from naiad.refs import FileRef, files_text
+from naiad.rollup import children_summary
 
 if TYPE_CHECKING:
-    from naiad.storage.base import RunReader
+    from naiad.storage.base import RunReader, Summary
 
 
 class Shown(NamedTuple):
@@ -52,18 +54,26 @@ class Shown(NamedTuple):
 def show(store: Path | None, run: str, is_json: bool) -> None:
     """Show the fields of a run with their values; of a series its last value and how many points it has.
 
-    In a pipe the columns are path, kind, value and, of a series, the number of points.
+    Of a run with children their number, their states and the average of each of their numbers stand below
+    `sys/children`. In a pipe the columns are path, kind, value and, of a series, the number of points.
 
     Example: naiad show DIGITS-3
     """
     found = open_run(store, run)
-    fields = sorted(_fields(found), key=lambda field: parts(field.path))
+    its_own = children(found.store, found.run.uid)
+    summed = children_summary(found.store, found.run.uid) if its_own else {}
+    sums = (Shown(path, kind, value) for (path, kind), value in summed.items())
+    fields = sorted([*_fields(found), *sums], key=lambda field: parts(field.path))
     if is_json:
-        print_document(_document(found, fields))
+        print_document(_document(found, fields) | {"children": [_child(row) for row in reversed(its_own)]})
     elif is_terminal():
         print_pages(list(_tree(_title(found), fields)))
     else:
         print_lines(map(_line, fields))
+
+
+def _child(row: Summary) -> dict[str, object]:
+    return {"id": row.id, "uid": row.uid, "name": row.name, "state": row.state}
 
 
 def _fields(run: OpenRun) -> Iterator[Shown]:

@@ -14,18 +14,26 @@ from naiad.cli.terminal import print_note
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
+@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
 @click.pass_obj
-def trash(store: Path | None, runs: tuple[str, ...]) -> None:
+def trash(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
     """Put runs into the trash: listings leave them out, and nothing of them is deleted.
 
-    Models and model versions can be thrown away too.
+    Models and model versions can be thrown away too. Children of a run stay where they are, each in a line of its own
+    in listings, unless --children is given.
 
     Example: naiad trash DIGITS-3 DIGITS-4
     """
     place = existing_store(store)
-    items = bin_.find(place, runs)
+    given = bin_.find(place, runs)
+    items = bin_.with_children(place, given)
+    left = len(items) - len(given)
+    items = items if with_children else given
     bin_.move(place, items)
     print_note(f"{counted(items)} in the trash now. Take out: naiad restore. Delete for good: naiad purge.")
+    if left and not with_children:
+        which = "1 child of them stays" if left == 1 else f"{left:,} children of them stay"
+        print_note(f"{which} outside it; --children takes along all that belong to a run.")
 
 
 def counted(items: list[bin_.Item]) -> str:

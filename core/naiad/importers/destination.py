@@ -30,7 +30,7 @@ from naiad.importers.fingerprint import Numbers, Stock
 from naiad.importers.ledger import HOME, LEDGER, Entry, Ledger
 from naiad.importers.report import Reason, RunReport
 from naiad.integers import LARGEST
-from naiad.kinds import ATOMS, DERIVED, KINDS, MEMBERS, POINTS, TAGS
+from naiad.kinds import ATOMS, DERIVED, KINDS, MEMBERS, PARENT, PARENT_UID, POINTS, TAGS
 from naiad.ops import Assign, Configure, Define, Strings
 from naiad.ops import Members as MembersOp
 from naiad.ops import Tags as TagsOp
@@ -65,7 +65,7 @@ MOST_POINTS = 100_000
 CHUNK = 1 << 20
 _odd = re.compile("[\x00-\x1f\ud800-\udfff]")
 
-_KEPT_AS_SOURCE = {*DERIVED, "sys/id", "sys/project"}
+_KEPT_AS_SOURCE = {*DERIVED, "sys/id", "sys/project", PARENT, PARENT_UID}
 """Paths that naiad writes itself; the values of a source stand below `sys/import`."""
 
 

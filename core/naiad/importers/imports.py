@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from naiad import clock, progress
+from naiad.children import find_parent
 from naiad.container import user_name
 from naiad.container_kinds import KINDS, RUN, ContainerKind
 from naiad.errors import (
@@ -26,11 +27,11 @@ from naiad.importers import pool
 from naiad.importers.destination import Destination
 from naiad.importers.ledger import COMPLETE, HOME, IMPORTING, STATE, Ledger
 from naiad.importers.report import Reason, Report, RunReport
-from naiad.kinds import ATOM_OF, SYS
+from naiad.kinds import ATOM_OF, PARENT_UID, SYS
 from naiad.ops import Assign, Op, Plain, Tags
 from naiad.plugins import results
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.base import Change, Reservation, RunId, RunReader, Store
+from naiad.storage.base import Change, Reservation, RunId, RunReader, Store, edit
 from naiad.storage.opening import Place, locate
 from naiad.typing import ProgressBarType
 
@@ -131,7 +132,26 @@ class _Import:
                 report.runs += self._all_into(containers, tell)
             else:
                 report.runs += self._each(containers, size, count, tell)
+                if not self._job.is_dry:
+                    self._link_children()
         return report
+
+    def _link_children(self) -> None:
+        """Let the runs that have a parent in the source belong to the run that was made of it."""
+        store, runs = self._job.store, self._report.runs
+        known = {name: each for each in runs for name in (each.source_id, each.identity) if name}
+        for each in runs:
+            if not each.parent or each.status in ("failed", "left alone"):
+                continue
+            found = known.get(each.parent)
+            own = store.find_source(each.identity)
+            its = None if found is None or found is each else store.find_source(found.identity)
+            if own is None or own.is_new:
+                continue
+            if its is None or its.is_new:
+                each.note(f"Its parent {each.parent} is not in the source.")
+            elif PARENT_UID not in store.reader(own.run).values("sys"):  # or it was changed in naiad since
+                edit(store, own.run, find_parent(store, its.run.uid).changes())
 
     def _each(self, containers: Sequence[Foreign], size: int, count: int | None, tell: Progress) -> Iterator[RunReport]:
         wanted = count if count is not None else (os.cpu_count() or 1) if size >= WORTH_WORKERS else 1
@@ -179,6 +199,7 @@ def import_container(job: Job, foreign: Foreign, tell: Progress, into: RunId | N
     report = RunReport("", "", foreign.kind)
     try:
         report.identity, report.source_id = foreign.identity, foreign.id or ""
+        report.parent = foreign.parent if foreign.kind == RUN.name else ""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FileWarning)  # what is left out stands in the report
             _Container(job, foreign, report, into).run(tell)

@@ -22,6 +22,8 @@ from naiad.records import Content, Members, Points, Record, Skipped, Value
 
 NAME: Final = "mlflow"
 ROWS: Final = 50_000
+NESTED: Final = "mlflow.parentRunId"
+"""The tag of a run that belongs to another one."""
 NEEDED: Final = ("experiments", "runs", "metrics", "params", "tags")
 COLUMNS: Final = (
     *("run_uuid", "name", "user_id", "status", "start_time", "end_time"),
@@ -163,16 +165,16 @@ def _runs_of_database(path: Path) -> Iterator[Container]:
         wanted = COLUMNS
         chosen = ", ".join(name if name in known else f"NULL AS {name}" for name in wanted)
         experiments = dict(connection.execute("SELECT experiment_id, name FROM experiments"))
+        parents = dict(connection.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (NESTED,)))
         for row in connection.execute(f"SELECT {chosen} FROM runs ORDER BY start_time, run_uuid").fetchall():
             facts = dict(zip(wanted, row, strict=True))
             uuid = str(facts["run_uuid"])
             (count,) = connection.execute("SELECT count(*) FROM metrics WHERE run_uuid = ?", (uuid,)).fetchone()
-            yield _container(
-                facts, uuid, str(path), str(experiments.get(facts["experiment_id"]) or ""), 50 * count + 1000
-            )
+            project = str(experiments.get(facts["experiment_id"]) or "")
+            yield _container(facts, uuid, str(path), project, 50 * count + 1000, parents.get(uuid, ""))
 
 
-def _container(facts: Mapping[str, Any], uuid: str, place: str, project: str, size: int) -> Container:
+def _container(facts: Mapping[str, Any], uuid: str, place: str, project: str, size: int, parent: str) -> Container:
     given = {name: facts.get(name) for name in ("start_time", "end_time")}
     times = {name: int(value) for name, value in given.items() if value is not None and _is_whole(value)}
     status = str(facts.get("status") or "")
@@ -190,6 +192,7 @@ def _container(facts: Mapping[str, Any], uuid: str, place: str, project: str, si
         created=times["start_time"] / 1000 if "start_time" in times else None,
         size=size,
         facts=known,
+        parent=f"mlflow:{parent}" if parent else "",
     )
 
 
@@ -262,7 +265,7 @@ def _run_of_folder(folder: Path, project: str) -> Container:
     facts["name"] = facts.get("run_name") or _read(folder / "tags" / "mlflow.runName")
     uuid = str(facts.get("run_id") or facts.get("run_uuid") or folder.name)
     size = sum(os.stat(path).st_size for path in files_below(str(folder), None))
-    return _container(facts, uuid, str(folder), project, size)
+    return _container(facts, uuid, str(folder), project, size, _read(folder / "tags" / NESTED).strip())
 
 
 def _read(path: Path) -> str:

@@ -26,7 +26,7 @@ from naiad.gitref import GitRef
 from naiad.hookspecs import hookimpl
 from naiad.importer import Importer, Progress, Source
 from naiad.importers import sniff, zips
-from naiad.kinds import ATOM_OF, LINES, MEMBERS, POINTS, TAGS
+from naiad.kinds import ATOM_OF, LINES, MEMBERS, PARENT, POINTS, TAGS
 from naiad.records import (
     Artifact,
     Axis,
@@ -118,8 +118,8 @@ class Container:
 
     @property
     def parent(self) -> str:
-        """The model of a version."""
-        return str(self._facts.get("sys/model_id") or "")
+        """The model of a version; of a run the id that its parent had in naiad."""
+        return str(self._facts.get(PARENT if self.kind == RUN.name else "sys/model_id") or "")
 
     @property
     def created(self) -> float | None:
@@ -304,7 +304,7 @@ def _opened(path: str) -> Any:
     return found
 
 
-_LOOKED_FOR = ("sys/id", "sys/custom_run_id", "sys/model_id")
+_LOOKED_FOR = ("sys/id", "sys/custom_run_id", "sys/model_id", PARENT)
 
 
 def _facts(parts: Sequence[str]) -> dict[str, Any]:

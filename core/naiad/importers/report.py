@@ -57,6 +57,8 @@ class RunReport:
     identity: str
     source_id: str
     container: str = ""
+    parent: str = ""
+    """Of a run: its parent at the source, by id or identity."""
     id: str = ""
     project: str = ""
     status: str = ""

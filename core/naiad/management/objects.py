@@ -19,6 +19,7 @@ def trash_objects(
     project: str,
     ids: str | Iterable[str],
     *,
+    children: bool = False,
     workspace: str | None = None,
     api_token: str | None = None,
     store: Place = None,
@@ -28,6 +29,7 @@ def trash_objects(
     Args:
         project: the project they belong to.
         ids: one id, such as "DIGITS-12", or several.
+        children: also all runs that belong to them, of whatever project; else children stay where they are.
         workspace: stands before the name of the project.
         api_token: not needed.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
@@ -36,24 +38,37 @@ def trash_objects(
         ContainerNotFound: the project has none of such an id; then nothing is put into the trash.
     """
     place, name = _place(project, workspace, api_token, store)
-    trash.move(place, _items(place, name, ids))
+    options.check(children=children)
+    items = _items(place, name, ids)
+    trash.move(place, trash.with_children(place, items) if children else items)
 
 
 def restore_objects(
     project: str,
     ids: str | Iterable[str],
     *,
+    children: bool = False,
     workspace: str | None = None,
     api_token: str | None = None,
     store: Place = None,
 ) -> None:
     """Take runs, models and model versions out of the trash. Neptune had this in its web application only.
 
+    Args:
+        project: the project they belong to.
+        ids: one id, or several.
+        children: also all trashed runs that belong to them.
+        workspace: stands before the name of the project.
+        api_token: not needed.
+        store: as of `trash_objects`.
+
     Raises:
         ContainerNotFound: the project has none of such an id; then nothing is restored.
     """
     place, name = _place(project, workspace, api_token, store)
-    trash.move(place, _items(place, name, ids), is_out=True)
+    options.check(children=children)
+    items = _items(place, name, ids)
+    trash.move(place, trash.with_children(place, items, is_trashed=True) if children else items, is_out=True)
 
 
 def delete_objects_from_trash(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from naiad.errors import InvalidArgument, NaiadTypeError, shown
-from naiad.kinds import SYS
-from naiad.query.tree import And, Compare, Contains, FieldName, Node, Not, OneOf, Or
+from naiad.kinds import PARENT_UID, SYS
+from naiad.query.tree import And, Compare, Contains, FieldName, IsChild, Node, Not, OneOf, Or
 
 STATES: dict[str, Node] = {
     word: Compare(FieldName("sys/state", SYS["sys/state"]), "=", state)
@@ -39,6 +39,16 @@ def not_trashed(trashed: bool | None) -> list[Node]:
     """Return a condition that selects trashed containers, or the others."""
     is_trashed = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
     return [] if trashed is None else [is_trashed if trashed else Not(is_trashed)]
+
+
+def children_of(uid: str) -> Node:
+    """Return a condition that selects the children of a run."""
+    return Compare(FieldName(PARENT_UID, SYS[PARENT_UID]), "=", uid)
+
+
+def top_level(project: str | None) -> Node:
+    """Return a condition that leaves out the children of runs that a table of a project, or of all, can show."""
+    return Not(IsChild(FieldName(PARENT_UID, SYS[PARENT_UID]), project))
 
 
 def both(terms: list[Node]) -> Node | None:

@@ -60,6 +60,14 @@ class Exists:
 
 
 @dataclass(frozen=True)
+class IsChild:
+    """Whether the field has the uid of a run outside the trash; with a project, of one in this project."""
+
+    field: FieldName
+    project: str | None = None
+
+
+@dataclass(frozen=True)
 class Not:
     """Whether something else is not so. A clause about a field that is not there is false, and its negation true."""
 
@@ -85,7 +93,7 @@ class AnyKind(Or):
     """A clause without a type: whether it holds for one of the kinds that its value can be compared with."""
 
 
-Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists
+Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists | IsChild
 Node: TypeAlias = Leaf | And | Or | Not
 
 

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, Ty
 
 from naiad.container_kinds import RUN, ContainerKind
 from naiad.file import File
-from naiad.kinds import ASPECTS
-from naiad.ops import Op, Plain
+from naiad.kinds import ASPECTS, SYS
+from naiad.ops import Assign, Op, Plain
 from naiad.query.tree import Node
 from naiad.refs import FileRef
+from naiad.scalars import pack_text
 
 if TYPE_CHECKING:
     import numpy as np  # only arrays of the results are typed by it, and importing it takes longer than opening a run
@@ -478,6 +479,9 @@ class Summary:
     model_id: str | None
     stage: str | None
     losses: Losses = NO_LOSSES
+    parent: str | None = None
+    """Of a child: the id that its parent had when it began."""
+    parent_uid: str | None = None
 
     @property
     def run(self) -> RunId:
@@ -576,10 +580,11 @@ class Catalog(Protocol):
         *,
         kind: ContainerKind | None = RUN,
         is_trashed: bool | None = False,
+        condition: Node | None = None,
     ) -> list[Summary]:
         """Return the containers of a kind, or of all, newest first; those of a project, with all the tags, in a state.
 
-        `is_trashed` chooses those in the trash instead; None both.
+        `is_trashed` chooses those in the trash instead; None both. `condition` is a further one.
         """
 
     def search(
@@ -793,3 +798,24 @@ class Store(Protocol):
 
     def forget_project(self, project: str) -> None:
         """Free the key of a project whose containers were deleted."""
+
+
+def edit(store: Store, run: RunId, changes: Sequence[Change]) -> None:
+    """Write changes into a container, all or none, and return when they are on disk; its state stays as it is.
+
+    Raises:
+        StoreNotWritable: the store cannot be changed.
+        SyncFailed: the disk did not take them.
+    """
+    writer = store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
+    try:
+        writer.write(changes)
+        writer.wait()
+    finally:
+        writer.stop()
+
+
+def sys_changes(values: Mapping[str, str | bool]) -> list[Change]:
+    """Return the changes that assign fields of `sys`, by their paths."""
+    packed = {path: pack_text(value) if isinstance(value, str) else value for path, value in values.items()}
+    return [Change(path, SYS[path], (Assign(path, SYS[path], value),)) for path, value in packed.items()]

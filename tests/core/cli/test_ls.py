@@ -57,8 +57,10 @@ def test_runs_are_listed_newest_first(cli: Cli, options: list[str], expected: li
 def test_columns_are_separated_by_tabs(cli: Cli, digits: str) -> None:
     (line,) = cli("ls").stdout.splitlines()
 
-    run_id, state, created, project, name, tags = line.split("\t")
-    assert (digits, "finished", "digits", "baseline", "good, sgd") == (run_id, state, project, name, tags)
+    run_id, state, created, project, name, tags, children = line.split("\t")
+    assert (digits, "finished", "digits", "baseline", "good, sgd", "") == (
+        run_id, state, project, name, tags, children
+    )  # fmt: skip
     assert datetime.fromisoformat(created.replace("Z", "+00:00")).tzinfo
 
 
@@ -92,7 +94,7 @@ def test_nothing_stored_steers_the_terminal(
     (line,) = cli("ls").stdout.splitlines()
     shown = terminal("ls", columns=300, NO_COLOR="1")
 
-    assert 6 == len(line.split("\t"))
+    assert 7 == len(line.split("\t"))
     assert r"\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:" in line
     assert r"\x1b[31mred\x07 \u202e\ttab\nline [bold]not markup[/bold] :smile:" in shown
     assert not {"\x1b", "\x07", "\u202e"} & set(line + shown)

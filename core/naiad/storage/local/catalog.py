@@ -108,6 +108,7 @@ class Catalog:
         *,
         kind: ContainerKind | None = RUN,
         is_trashed: bool | None = False,
+        condition: Node | None = None,
     ) -> list[Summary]:
         """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state.
 
@@ -117,8 +118,9 @@ class Catalog:
             state: in this one.
             kind: models, versions or projects instead; None for containers of every kind.
             is_trashed: those in the trash instead; None for both.
+            condition: a further one.
         """
-        return self.read(lambda connection: summaries(connection, project, tags, state, kind, is_trashed))
+        return self.read(lambda connection: summaries(connection, project, tags, state, kind, is_trashed, condition))
 
     def search(
         self,

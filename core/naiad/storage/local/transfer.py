@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +19,10 @@ from naiad import ids
 from naiad.container_kinds import kind_of_id
 from naiad.disk import replacing, sync_folder
 from naiad.errors import BeingWritten, DamagedData, NameTaken, NewerFormat, ProjectExists
-from naiad.kinds import SYS
-from naiad.ops import Assign
+from naiad.kinds import PARENT
+from naiad.query.criteria import children_of
 from naiad.scalars import unpack_text
-from naiad.storage.base import Change, RunId
+from naiad.storage.base import RunId, edit, sys_changes
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.gc import census
@@ -70,8 +70,22 @@ def copy_all(source: Store, target: Store, runs: Sequence[RunId], *, is_renumber
                 f"The store {target} has other runs with the ids {', '.join(taken[:10])}.\n"
                 "Copy them with --renumber, which gives them new ids there."
             )
+    renamed: dict[str, str] = {}
     for run, name in names.items():
-        yield _copy(source.directory(run), target, name, is_renumbered)
+        copied = _copy(source.directory(run), target, name, is_renumbered)
+        if copied.target != name:
+            renamed[run.uid] = copied.target
+        yield copied
+    if renamed:
+        _tell_children(target, renamed)
+
+
+def _tell_children(target: Store, renamed: Mapping[str, str]) -> None:
+    """Write the new ids of parents into the children that are in the store, as far as they have others."""
+    for uid, name in renamed.items():
+        for child in target.catalog().summaries(is_trashed=None, condition=children_of(uid)):
+            if child.parent != name:
+                edit(target, child.run, sys_changes({PARENT: name}))
 
 
 def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -> Copied:
@@ -100,7 +114,7 @@ def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     if new != name:
-        _rename(target, RunId(there.uid, there.kind), new)
+        edit(target, RunId(there.uid, there.kind), sys_changes({"sys/id": new}))
     return Copied(name, new, True, files, size)
 
 
@@ -118,13 +132,6 @@ def _take_id(target: Store, there: RunDirectory, name: str, project: str, is_ren
     if kind_of_id(name) is not None:
         target.register.take(name, there.uid)
     return name
-
-
-def _rename(target: Store, run: RunId, name: str) -> None:
-    """Write the new id into the container, as a guest."""
-    writer = target.writer(run, role="guest")
-    writer.write([Change("sys/id", SYS["sys/id"], (Assign("sys/id", SYS["sys/id"], name),))])
-    writer.stop()
 
 
 def _copy_content(reader: Reader, source: Path, target: Path) -> tuple[int, int]:

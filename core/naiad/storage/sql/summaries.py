@@ -8,8 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
+from naiad.kinds import PARENT, PARENT_UID
+from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Changes, Summary
+from naiad.storage.sql.translate import condition, field_numbers, narrowed
 from naiad.storage.sql.values import (
     SHOWN,
     about,
@@ -34,9 +37,13 @@ def summaries(
     state: str | None,
     kind: ContainerKind | None,
     is_trashed: bool | None,
+    tree: Node | None = None,
 ) -> list[Summary]:
     """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
     conditions = _has_tags(tags)
+    if tree is not None:
+        numbers = field_numbers(connection, tree)
+        conditions.append(condition(narrowed(tree, numbers), numbers, container.c.number))
     if kind is not None:
         conditions.append(container.c.kind == kind.folder)
     if is_trashed is not None:
@@ -101,4 +108,6 @@ def _summary(row: Any, names: dict[int, str]) -> Summary:
         model_id=values.get("sys/model_id"),
         stage=values.get("sys/stage"),
         losses=losses_of(row),
+        parent=values.get(PARENT),
+        parent_uid=values.get(PARENT_UID),
     )

@@ -26,8 +26,9 @@ from sqlalchemy import (
     true,
 )
 
+from naiad.container_kinds import RUN
 from naiad.kinds import KINDS, TAGS
-from naiad.query.tree import And, AnyKind, Compare, Contains, Leaf, Matches, Node, Not, OneOf, Or, leaves
+from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
 from naiad.storage.sql.values import INDEXED_TEXT
 
@@ -96,9 +97,22 @@ def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
             return table.c.tag == leaf.text
         text = text_of(table)  # LIKE takes seconds to look for some texts
         return func.replace(text, leaf.text, "") != text if leaf.text else text.is_not(None)
+    if isinstance(leaf, IsChild):
+        return table.c.txt.in_(_living_runs(leaf.project))
     if isinstance(leaf, Matches):
         return text_of(table).regexp_match(leaf.pattern)
     return true()
+
+
+def _living_runs(project: str | None) -> Select[tuple[str]]:
+    """Select the uids of the runs outside the trash, of a project or of all."""
+    run, flag, trashed = values.container.alias("parent"), values.field.alias("flag"), values.cell.alias("trashed")
+    in_trash = select(trashed.c.container).join(flag, flag.c.number == trashed.c.field)
+    found = select(run.c.uid).where(
+        run.c.kind == RUN.folder,
+        run.c.number.not_in(in_trash.where(flag.c.path == "sys/trashed", trashed.c.num == 1)),
+    )
+    return found if project is None else found.where(run.c.project == project)
 
 
 def _comparison(leaf: Compare, table: FromClause) -> ColumnElement[bool]:
