@@ -46,6 +46,7 @@ HEAVY = {
     "pyarrow",
     "rich",
     "sqlalchemy",
+    "sqlite3",
     "tqdm",
 }  # what test_import.py keeps unloaded
 HEAVY |= {"anyio", "starlette", "uvicorn"}
