@@ -65,7 +65,7 @@ class Container:
     def _open_store(self, store: Place) -> Store:
         """Open the store to look in; in debug mode one that lasts as long as this container."""
         self._is_temporary = self._mode == "debug"
-        self._store = temporary() if self._is_temporary else locate(store)
+        self._store = temporary() if self._is_temporary else locate(store, is_offline=self._mode == "offline")
         return self._store
 
     def _enter(self, reservation: Reservation, ops: Sequence[Op], given: Mapping[str, Any]) -> None:
@@ -345,18 +345,21 @@ class Container:
         if self._session.has_writer:
             self._session.writer.wait()
 
-    def sync(self, *, wait: bool = True) -> None:
+    def sync(self, *, wait: bool = True, remote: bool = False) -> None:
         """Store everything on disk and load the fields of other processes.
 
         Args:
             wait: only learn, when False.
+            remote: where the store is a server, also return no sooner than the server has everything logged before.
 
         Raises:
-            SyncFailed: the disk did not take it.
+            SyncFailed: the disk did not take it, or the server cannot.
         """
         if wait:
             self.wait()
         self._session.require_active()
+        if remote and self._session.has_writer:
+            self._session.writer.ship()
         self._session.refresh()
 
     def stop(self, *, seconds: float | None = None) -> None:

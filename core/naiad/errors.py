@@ -45,6 +45,9 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
         OriginalError                             a tracked file has changed
           OriginalMissing(FileNotFoundError), OriginalChanged(ValueError)
         RemoteError                               the storage behind a URL failed
+      ServerError(ConnectionError)                a server that keeps runs refuses a request: url, status
+        ServerUnreachable(TimeoutError)           it gives no answer
+        NotAuthorized(PermissionError)            it refuses the token
       MissingPackage(ImportError)                 an optional package is not installed: package
       AliasTooLate(ImportError)                   naiad.as_neptune after another package named neptune
       ImportRefused(ValueError)                   a place that holds nothing of a foreign format: path
@@ -53,7 +56,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
 
     NaiadWarning(UserWarning)
       UnsupportedValueWarning, StorageWarning, DamageWarning, ReadOnlyWarning, LimitWarning,
-      FieldWarning, FileWarning, PluginWarning
+      FieldWarning, FileWarning, PluginWarning, ServerWarning
 """
 
 from __future__ import annotations
@@ -337,6 +340,21 @@ class RemoteError(FileError):
     """The storage behind a URL cannot be reached or denies access."""
 
 
+class ServerError(NaiadError, ConnectionError):
+    """A server that keeps runs answers with an error, or is no such server."""
+
+    url: str
+    status: int
+
+
+class ServerUnreachable(ServerError, TimeoutError):
+    """A server that keeps runs gives no answer."""
+
+
+class NotAuthorized(ServerError, PermissionError):
+    """A server refuses the token, or there is none."""
+
+
 class MissingPackage(NaiadError, ImportError):
     """A feature needs an optional package that is not installed."""
 
@@ -399,6 +417,10 @@ class FieldWarning(NaiadWarning):
 
 class FileWarning(NaiadWarning):
     """A file among many was left out."""
+
+
+class ServerWarning(NaiadWarning):
+    """Data of a run waits on this machine, because its server does not take it now."""
 
 
 MOST_WARNINGS = 1000

@@ -50,9 +50,9 @@ class Run(Container):
             curve. Nothing is removed: `fetch_values(include_rewound=True)` returns all. `monitoring/` stays.
         custom_run_id: a name of your own for the run; processes that give the same one write the same run. Else
             NAIAD_CUSTOM_RUN_ID.
-        mode: "async" (also NAIAD_MODE), "offline", which is the same, "sync" (each call returns when its data is on
-            disk, or raises), "read-only", or "debug" (a store in a temporary folder, removed at the end; `with_id` is
-            not looked for).
+        mode: "async" (also NAIAD_MODE), "offline", which is the same but asks no server, "sync" (each call returns
+            when its data is on disk, or raises), "read-only", or "debug" (a store in a temporary folder, removed at
+            the end; `with_id` is not looked for).
         name: shown beside the id.
         description: a longer text.
         tags: one or several.
@@ -82,9 +82,10 @@ class Run(Container):
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to keep runs in, or a store of another back end (`naiad.storage.base.Store`); else
-            NAIAD_STORE, else the nearest `.naiad` here or above, else a new one: at the root of the git repository
-            here, else in the folder of the script if here is below it, else here.
+        store: the folder to keep runs in, the address of a server (`https://...`), or a store of another back end
+            (`naiad.storage.base.Store`); else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one: at
+            the root of the git repository here, else in the folder of the script if here is below it, else here. The
+            runs of a server are first written to the folder that is chosen without store= and NAIAD_STORE.
         strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
         limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
         on_error: "warn" keeps training going when the disk fails; "raise" raises.
@@ -346,7 +347,9 @@ class Run(Container):
         if not os.isatty(ERROR) or is_quiet():
             return
         where = self.get_url().removeprefix("file://")
-        line = f"naiad: {self._id} {word} in {where}; look at it with: naiad show {self._id}\n"
+        waits = self._store.waits_in()
+        hint = f"kept in {waits} until the server has it" if waits else f"look at it with: naiad show {self._id}"
+        line = f"naiad: {self._id} {word} in {where}; {hint}\n"
         with suppress(OSError):  # the terminal has gone
             os.write(ERROR, re.sub(r"[^\x20-\uffff\n]|[\x7f-\x9f]", "?", line).encode("utf-8", "replace"))
 

@@ -33,6 +33,8 @@ OTHER_MEANINGS = {
     ("naiad/capture/remotes.py", "file"): "the scheme of a URL",
     ("naiad/storage/local/index/rows.py", "file"): "a column of a table",
     ("naiad/storage/local/index/schema.py", "file"): "a column of a table",
+    ("naiad/ship/client.py", "file"): "an attribute of errors",
+    ("naiad/storage/remote/reader.py", "file"): "an argument of a call",
     ("naiad/cli/program.py", "artifact"): "a command",
     ("naiad/cli/verify.py", "file"): "a key of a JSON document",
     ("naiad/importers/tables.py", "file"): "a fact about a source",

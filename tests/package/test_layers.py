@@ -15,7 +15,8 @@ LAYERS = [
     "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places spawns",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
     "plugins file gitref refs progress conversions exceptions disk forks files query storage storage.base",
-    "storage.sql storage.local",
+    "storage.sql storage.local storage.wire",
+    "ship storage.remote",
     "storage.opening",
     "fields convert attributes",
     "children guard names reservation handler rollup tree session transaction options lifecycle container run "
@@ -37,7 +38,8 @@ BELOW_BASE = {
     "naiad.cli.verify",
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
-INTERFACE = {"naiad.storage.base", "naiad.storage.opening"}
+BELOW_BASE |= {f"naiad.ship.{name}" for name in ("parts", "remote", "shipment", "shipper")}  # they ship its files
+INTERFACE = {"naiad.storage.base", "naiad.storage.opening", "naiad.storage.wire"}
 HEAVY = {
     "click",
     "numpy",
@@ -46,10 +48,10 @@ HEAVY = {
     "pyarrow",
     "rich",
     "sqlalchemy",
-    "sqlite3",
     "tqdm",
 }  # what test_import.py keeps unloaded
 HEAVY |= {"anyio", "starlette", "uvicorn"}
+HEAVY |= {"http", "ssl"}  # of those whose store is a server; nobody else waits for them
 HEAVY |= {"jax", "kedro", "keras", "lightning", "pytorch_lightning", "sklearn", "torch"}
 
 

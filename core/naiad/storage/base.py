@@ -282,6 +282,13 @@ class RunWriter(Protocol):
         is removed, and namespaces in `but` are left as they are.
         """
 
+    def ship(self, seconds: float | None = None) -> None:
+        """Return when the server, if the store has one, has everything written before; wait for ever if None.
+
+        Raises:
+            SyncFailed: it has not.
+        """
+
     def note_end(self, state: str) -> None:
         """Write the end at once, without a lock, for a signal handler.
 
@@ -294,6 +301,19 @@ class RunWriter(Protocol):
         Raises:
             StorageError: something could not be stored, and the writer `is_raising`.
         """
+
+
+class Joining(NamedTuple):
+    """The place among the writers of a run of one that comes now."""
+
+    session: int
+    """The number of the present session, or of the next one if no writer is left."""
+    at: float
+    """The time of the latest op, which those that follow must not be older than."""
+
+
+FIRST = Joining(1, 0.0)
+"""The place of the first writer of a run."""
 
 
 class RunReader(Protocol):
@@ -355,6 +375,10 @@ class RunReader(Protocol):
 
         `running` while any writer lives; else the worst end of the owners that wrote it last.
         """
+
+    def joining(self) -> Joining:
+        """Return the place of a writer that comes now, for a back end that keeps a journal elsewhere."""
+        return FIRST
 
     def is_incomplete(self) -> int:
         """Return how many points and ops could not be stored."""
@@ -689,6 +713,10 @@ class Store(Protocol):
 
     def url(self, run: RunId | None = None) -> str:
         """Return the address of the store, or of one container, for people."""
+
+    def waits_in(self) -> str:
+        """Return the folder of this machine in which runs are kept until a server has them; empty if there is none."""
+        return ""
 
     def default_project(self) -> str:
         """Return the name of the project of a run that names none."""

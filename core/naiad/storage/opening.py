@@ -5,28 +5,61 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
 
+SERVERS = ("https://", "http://")
+"""The beginning of a store's name that is the address of a server."""
+
 Place = str | os.PathLike[str] | Store | None
-"""Where runs are kept, as users give it: a folder, a store of another back end, or None for the nearest one."""
+"""Where runs are kept, as users give it: a folder, the address of a server, a store of another back end, or None for
+the nearest folder."""
 
 
-def locate(place: Place = None, start: Path | None = None) -> Store:
+def locate(place: Place = None, start: Path | None = None, *, is_offline: bool = False) -> Store:
     """Return the store a program means: argument, NAIAD_STORE, the nearest `.naiad` here or above, else a new one here.
 
     Args:
         place: as the program gives it; the store of another back end is used as it is.
         start: the folder that counts as here; the working directory if None.
+        is_offline: where the store is a server, do not ask it for anything; `naiad sync` ships the runs later.
+
+    Raises:
+        NotPermitted: the nearest one was put by another user into a folder that every user may write.
+        InvalidArgument: it begins like the address of a server and is none.
+    """
+    if not (place is None or isinstance(place, str | os.PathLike)):
+        return place
+    named = place or setting("STORE")
+    if isinstance(named, str) and named.lower().startswith(SERVERS):
+        from naiad.storage.remote.store import RemoteStore
+
+        return RemoteStore(named, waiting_room(start), is_offline=is_offline)
+    return local.Store.locate(place, start)
+
+
+def waiting_room(start: Path | None = None) -> local.Store:
+    """Return the folder store in which the runs of a server lie until they are shipped.
+
+    It is NAIAD_LOCAL_STORE, else the store that a program without a named one has.
 
     Raises:
         NotPermitted: the nearest one was put by another user into a folder that every user may write.
     """
-    return local.Store.locate(place, start) if place is None or isinstance(place, str | os.PathLike) else place
+    named = setting("LOCAL_STORE")
+    return local.Store.locate(named) if named else local.Store.nearest(start)
 
 
 def folder(place: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of the store that a program means, which need not exist yet."""
+    """Return the folder of the store that a program means, which need not exist yet; of a server that of its runs here.
+
+    Raises:
+        NotPermitted: the nearest one was put by another user into a folder that every user may write.
+    """
+    named = place or setting("STORE")
+    if isinstance(named, str) and named.lower().startswith(SERVERS):
+        return waiting_room().root
     return local.Store.locate(place).root
 
 

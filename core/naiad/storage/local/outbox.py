@@ -23,7 +23,7 @@ SENT = ".sent"
 
 
 def attach(folder: RunDirectory, remote: bytes) -> None:
-    """Give a run a remote, or other facts about it; from now on it keeps what it folds.
+    """Give a run a remote, or other facts about it; from now on it keeps its folded files.
 
     Raises:
         OSError: the disk takes no file.
@@ -105,7 +105,7 @@ def mark_sent(folder: RunDirectory, name: str) -> None:
 
 
 def unmark(folder: RunDirectory) -> None:
-    """Take back all confirmations: the server may have lost what it had, as after the restore of a backup."""
+    """Take back all confirmations: the server may have lost data, as after the restore of a backup."""
     for path in list(sent(folder)):
         with contextlib.suppress(OSError):
             path.rename(path.with_name(path.name.removesuffix(SENT)))
@@ -130,7 +130,7 @@ def remove_sent(folder: RunDirectory, before: float) -> None:
 def free(folder: RunDirectory) -> int:
     """Remove all confirmed files of a run and of its whole store, and return how many bytes that frees.
 
-    It is called when the disk is full. What no server has confirmed stays.
+    It is called when the disk is full. Unconfirmed files stay.
     """
     freed = 0
     store = folder.path.parent.parent

@@ -19,6 +19,7 @@ from naiad.rewinds import Dated
 from naiad.storage.base import (
     Chart,
     Damage,
+    Joining,
     Last,
     Losses,
     Points,
@@ -197,6 +198,14 @@ class Reader:
         """running, finished, failed, terminated, killed or unknown."""
         with self._view.current() as projection:
             return derived.run_state(projection, derived.writers(projection, self.folder))
+
+    def joining(self) -> Joining:
+        """Return session and time of a writer that comes now."""
+        with self._view.current() as projection:
+            session = max((writer.session for writer in projection.writers.values()), default=0)
+            is_alive = any(each.is_alive for each in derived.writers(projection, self.folder).values())
+            at = max((writer.at for writer in projection.writers.values()), default=0.0)
+        return Joining(session if is_alive else session + 1, at)
 
     def writers(self) -> dict[str, Liveness]:
         """Return the writers without an end, with the facts of each."""

@@ -40,13 +40,13 @@ from naiad.errors import (
 from naiad.ops import Op
 from naiad.places import repository, script, working_directory
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, Summary
+from naiad.storage.base import BEGIN_SECONDS, FIRST, Joining, Reservation, RunId, Summary
 from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
 from naiad.storage.local.reader import BlankProject, Reader
-from naiad.storage.local.writer import Writer
+from naiad.storage.local.writer import Shipping, Writer
 
 if TYPE_CHECKING:
     from naiad.storage.local.catalog import Catalog
@@ -102,8 +102,15 @@ class Store:
             StorageError: no folder can have the name given.
         """
         named = store or setting("STORE")
-        if named:
-            return cls(_place(named))
+        return cls(_place(named)) if named else cls.nearest(start)
+
+    @classmethod
+    def nearest(cls, start: Path | None = None) -> Store:
+        """Return the store that no argument and no setting names; see `locate`.
+
+        Raises:
+            NotPermitted: the nearest one was put by another user into a folder that every user may write.
+        """
         here = start or working_directory()
         for folder in (here, *here.parents):
             if os.path.lexists(folder / FOLDER):
@@ -147,6 +154,10 @@ class Store:
             refuse_newer(known, FORMAT, f"The store {self.root}")
         return True
 
+    def waits_in(self) -> str:
+        """Return nothing: runs stay here."""
+        return ""
+
     def default_project(self) -> str:
         """NAIAD_PROJECT, NEPTUNE_PROJECT, else the name of the folder that holds the store."""
         place = self.root.parent if self.root.name == FOLDER else self.root
@@ -170,6 +181,22 @@ class Store:
             self.release(own)
             known = self.register.custom(project, custom_run_id)
             return self._join(RUN, *known) if known else own
+
+    def reserve_unnumbered(self, kind: ContainerKind, project: str, custom_run_id: str | None = None) -> Reservation:
+        """Begin a container, or join the one with a custom id, whose id a server gives later; until then it is the uid.
+
+        Raises:
+            StoreNotWritable: the store takes no files; nothing is left behind.
+        """
+        self.create()
+        with refusals(self.root):
+            known = custom_run_id is not None and self.register.custom(project, custom_run_id)
+            if known:
+                return self._join(kind, *known)
+            uid = ids.new_uid()
+            if custom_run_id is not None:
+                self.register.take_custom(project, custom_run_id, uid, uid)
+            return Reservation(RunId(uid, kind), uid, is_new=True)
 
     def reserve_model(self, project: str, key: str) -> Reservation:
         """Take the id that a model with this key has in a project.
@@ -347,11 +374,15 @@ class Store:
         first_ops: Sequence[Op] = (),
         on_error: str = "warn",
         remote: bytes | None = None,
+        joining: Joining = FIRST,
+        shipping: Shipping | None = None,
     ) -> Writer:
-        """Write a container, new or not; `first_ops` are in it from its first moment, and so is its remote."""
+        """Write a container, new or not; `first_ops` are in it from its first moment. See `Writer.open`."""
         folder = self.directory(run)
         _mend(folder)
-        return Writer.open(folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote)
+        return Writer.open(
+            folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote, joining=joining, shipping=shipping
+        )
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good, each given with the id that errors shall name it by.

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -37,7 +37,7 @@ from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings
 from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
-from naiad.storage.base import STOP_SECONDS, Change, PointLog, Report, RunReader, Shadowed
+from naiad.storage.base import FIRST, STOP_SECONDS, Change, Joining, PointLog, Report, RunReader, Shadowed
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
 from naiad.storage.local.index import derived
@@ -74,6 +74,23 @@ PRINTED_BYTES = 1024 * 1024
 """Of one op: a program may print a gigabyte in one call, and a fold takes an op whole."""
 
 
+class Shipping(Protocol):
+    """The way of a run's journal to its server; nothing of it is on the path of a verb, and none of it raises."""
+
+    def begin(self, writer: Writer) -> None:
+        """Ship the files of a writer of this process, from now on."""
+
+    def flush(self, seconds: float) -> None:
+        """Return when the server has everything.
+
+        Raises:
+            SyncFailed: it has not, within the time.
+        """
+
+    def finish(self, seconds: float) -> None:
+        """After the writer's end: wait for the server so long, and warn of the rest."""
+
+
 class Writer:
     """One process writing one run, through its journal."""
 
@@ -101,6 +118,7 @@ class Writer:
         self.journal.directory.on_trouble = self._trouble
         self.journal.on_recovery = self._return_to_folder
         self._lease: Lease | None = None
+        self._shipping: Shipping | None = None
 
     @classmethod
     def open(
@@ -111,21 +129,40 @@ class Writer:
         first_ops: Sequence[Op] = (),
         on_error: str = "warn",
         remote: bytes | None = None,
+        joining: Joining = FIRST,
+        shipping: Shipping | None = None,
     ) -> Writer:
         """Begin to write a run, new or not. A sealed one is unsealed; dead writers' data is folded in time.
 
-        `remote` is the content of `remote.json` of a run that gets a remote now, before anything of it is folded.
+        Args:
+            folder: of the run.
+            role: `owner`, or `guest` of a process that opened it.
+            first_ops: of a new run.
+            on_error: whether trouble of the disk is warned about or raised.
+            remote: the content of `remote.json` of a run that gets a remote now, before anything of it is folded.
+            joining: the place among the writers that have written this run elsewhere.
+            shipping: brings the journal to the server.
 
         Raises:
             StoreNotWritable: the folder cannot be written; a new run leaves nothing behind.
             NewerFormat: a later release wrote the run.
         """
         with refusals(folder.path.parent.parent):
-            return cls._open(folder, role, first_ops, on_error, remote)
+            writer = cls._open(folder, role, first_ops, on_error, remote, joining)
+        if shipping is not None:
+            writer._shipping = shipping
+            shipping.begin(writer)
+        return writer
 
     @classmethod
     def _open(
-        cls, folder: RunDirectory, role: str, first_ops: Sequence[Op], on_error: str, remote: bytes | None
+        cls,
+        folder: RunDirectory,
+        role: str,
+        first_ops: Sequence[Op],
+        on_error: str,
+        remote: bytes | None,
+        joining: Joining,
     ) -> Writer:
         is_new = not folder.path.exists()
         if is_new:
@@ -135,7 +172,7 @@ class Writer:
             attach(folder, remote)
         folder.journal.mkdir(exist_ok=True)
         if is_new:
-            writer = cls._begin(folder, role, 1, clock.now(), first_ops, on_error)
+            writer = cls._begin(folder, role, joining.session, max(clock.now(), joining.at), first_ops, on_error)
             writer._others = PeerWatcher(folder, are_expected=False)
             return writer
         with folder.lock():
@@ -144,7 +181,8 @@ class Writer:
             session = max((writer.session for writer in projection.writers.values()), default=0)
             if not any(each.is_alive for each in derived.writers(projection, folder).values()):
                 session += 1
-            at = max([clock.now(), *(writer.at for writer in projection.writers.values())])
+            session = max(session, joining.session)
+            at = max([clock.now(), joining.at, *(writer.at for writer in projection.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
                 writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
@@ -560,6 +598,38 @@ class Writer:
             return max((each.session for each in Reader(self.folder).projection().writers.values()), default=0)
         return 0
 
+    # Shipping: only a run with a remote has it
+
+    @property
+    def name(self) -> str:
+        """The name that the journal files of this process begin with."""
+        return self.journal.directory.writer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it writes nothing any more."""
+        return self.journal.is_closed
+
+    def final_files(self) -> set[str]:
+        """Return the files to which no thread adds any more.
+
+        A segment that was full a while ago is closed first, so that a thread which still holds a slot in it, and died
+        or sleeps there, cannot fill it after it was shipped.
+        """
+        retired = [segment for segment in tuple(self.journal.point_log.segments) if segment.is_retired()]
+        for segment in retired:
+            segment.shut()
+        return {file.name for file in (*retired, *tuple(self.journal.op_log.files)[:-1]) if file.is_stored}
+
+    def ship(self, seconds: float | None = None) -> None:
+        """Return when the server of the run has everything written before; at once if there is none.
+
+        Raises:
+            SyncFailed: it has not, within the time.
+        """
+        if self._shipping is not None:
+            self._shipping.flush(math.inf if seconds is None else seconds)
+
     def rewind(self, path: str, step: int | float, *, is_first: bool = False, but: Sequence[str] = ()) -> None:
         """Hide points above a step; see `RunWriter.rewind`."""
         found = Rewind(
@@ -604,6 +674,8 @@ class Writer:
             if not self.journal.is_closed:
                 self._try("closed", self.journal.close)
             self._release()
+        if self._shipping is not None and self.journal.has_begun:
+            self._shipping.finish(STOP_SECONDS if seconds is None else max(0.0, until - clock.monotonic()))
         if lost:
             self._say_what_is_lost(lost)
 
@@ -716,6 +788,8 @@ class Writer:
         self._say_open(())
         self.journal.inherit(definitions, last)
         self._rounds.start()
+        if self._shipping is not None:
+            self._shipping.begin(self)
 
     def _is_mapped(self) -> bool:
         choice = self._tuning.journal

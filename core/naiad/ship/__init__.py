@@ -1,0 +1,1 @@
+"""Shipping: sending the journals of runs to a server, and asking it."""

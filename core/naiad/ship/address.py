@@ -1,0 +1,129 @@
+"""The address of a server, and the token for it. The one rule: a token is in no text that this module returns."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from naiad.errors import InvalidArgument, NotAuthorized
+from naiad.secrets import redacted
+from naiad.settings import setting
+
+TOKEN = "naiad_"
+"""The beginning of every token: one of another service is never sent to a server."""
+
+
+class Address(NamedTuple):
+    """A server's address in its parts."""
+
+    is_tls: bool
+    host: str
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The address as text, in its one normal form."""
+        default = 443 if self.is_tls else 80
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' * self.is_tls}://{host}{'' if self.port == default else f':{self.port}'}{self.path}"
+
+
+def is_address(place: object) -> bool:
+    """Whether a store is named by the address of a server.
+
+    >>> is_address("https://naiad.example.org"), is_address(".naiad")
+    (True, False)
+    """
+    return isinstance(place, str) and place.lower().startswith(("https://", "http://"))
+
+
+def parse(text: str) -> Address:
+    """Parse the address of a server.
+
+    Raises:
+        InvalidArgument: it is none, or has a password in it, or leads over a network without TLS.
+
+    >>> parse("https://naiad.example.org/").url
+    'https://naiad.example.org'
+    """
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise InvalidArgument(
+            f"{redacted(text)!r} is not the address of a server. Give one such as https://naiad.example.org.",
+            argument="store",
+        )
+    if parts.username is not None or parts.password is not None:
+        raise InvalidArgument(
+            f"The address {redacted(text)!r} has a user or a password in it, and addresses are stored and printed.\n"
+            "Put the token into the environment as NAIAD_API_TOKEN, or into a file that NAIAD_API_TOKEN_FILE names.",
+            argument="store",
+        )
+    is_tls = parts.scheme.lower() == "https"
+    found = Address(is_tls, parts.hostname, port or (443 if is_tls else 80), parts.path.rstrip("/"))
+    if not is_tls and not _is_loopback(found.host) and not _allows_http():
+        raise InvalidArgument(
+            f"{found.url} has no TLS, so everybody on the way could read the token and the data. Use https://.\n"
+            "If the network between here and there is safe, set NAIAD_ALLOW_HTTP=1.",
+            argument="store",
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _allows_http() -> bool:
+    return (setting("ALLOW_HTTP") or "").lower() in ("1", "true", "yes", "on")
+
+
+def token() -> str:
+    """Return the token of NAIAD_API_TOKEN, else of the file that NAIAD_API_TOKEN_FILE names or `~/.config/naiad/token`.
+
+    Raises:
+        NotAuthorized: there is none, it has another form, or other users can read the file.
+    """
+    given = os.environ.get("NAIAD_API_TOKEN")
+    if given:
+        return _checked(given, "NAIAD_API_TOKEN")
+    named = os.environ.get("NAIAD_API_TOKEN_FILE")
+    path = Path(named).expanduser() if named else token_file()
+    try:
+        mode, text = path.stat().st_mode, path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        if named or not isinstance(error, FileNotFoundError):
+            raise NotAuthorized(f"The token file {str(path)!r} cannot be read: {error}.") from error
+        raise NotAuthorized(
+            "There is no token for the server. Ask its owner for one, and set NAIAD_API_TOKEN,\n"
+            f"or write it to {path} and run: chmod 600 {path}"
+        ) from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise NotAuthorized(f"Other users can read the token file {str(path)!r}. Run: chmod 600 {path}")
+    return _checked(text, f"the token file {str(path)!r}")
+
+
+def token_file() -> Path:
+    """Return where the token of this user lies if no variable names another file."""
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(base).expanduser() / "naiad" / "token"
+
+
+def _checked(text: str, source: str) -> str:
+    found = text.strip()
+    if not found.startswith(TOKEN) or not found.isascii() or not found.isprintable() or " " in found:
+        raise NotAuthorized(f"{source} holds no token of a naiad server: they begin with {TOKEN!r}.")
+    return found

@@ -1,0 +1,430 @@
+"""The shipment of one run: registration, content of files, and the parts of its journal, in the right order.
+
+    read segments -> read ops -> content that the ops name -> one request: ops, then points -> positions from the answer
+
+Ops are read after the segments and sent before them, so the number of each point is defined when the point arrives. The
+answer to a request is how far the server has each file, and this goes on from there: the server's
+memory counts. Segments of a writer go one after the other, so that none of its points overtakes
+another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from naiad import clock
+from naiad.errors import NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
+from naiad.ship.client import Client
+from naiad.ship.parts import (
+    Part,
+    Source,
+    confirmed,
+    crc_of,
+    final_end,
+    hashes_in,
+    header_of,
+    path_of,
+    read_part,
+    sources,
+)
+from naiad.ship.remote import Remote
+from naiad.storage.base import RECORD
+from naiad.storage.local import outbox
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.journal.leases import Liveness
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.reader import Reader
+
+BATCH = 4 * 1024 * 1024
+MOST_PARTS = 500
+MOST_BLOBS = 5000
+LOOK_SECONDS = 10.0
+"""Between two looks at the leases of other writers of the run."""
+
+Pace = Callable[[int], object]
+"""Called with the bytes of each request that was answered; it may wait."""
+
+
+class OwnWriter(Protocol):
+    """A writer of this process, as far as its shipment needs it."""
+
+    @property
+    def name(self) -> str:
+        """The name that its journal files begin with."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it writes nothing any more."""
+
+    def final_files(self) -> set[str]:
+        """Return the names of files to which no thread adds any more, though the writer goes on."""
+
+
+@dataclass
+class Round:
+    """The result of one request, or of none if nothing was to be sent."""
+
+    sent: int = 0
+    """Bytes."""
+    has_more: bool = False
+    is_whole: bool = True
+    """Whether the server has all that was there when the files were read."""
+    after: float = 0.0
+    """Seconds that the server wants to rest; 0 if it was not asked."""
+
+
+class Waiting(NamedTuple):
+    """Data of a run that its server does not have."""
+
+    points: int
+    bytes: int
+
+
+@dataclass
+class Shipment:
+    """How far the server of one run has its files, and the next requests.
+
+    `is_whole`: also the files of other writers that live are shipped, as `naiad sync` does; their own processes ship
+    them otherwise.
+    """
+
+    folder: RunDirectory
+    remote: Remote
+    client: Client
+    is_whole: bool = False
+    positions: dict[str, int] = field(default_factory=dict)
+    sealed: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Files of which the server takes no more, and the reason."""
+    pace: Pace = id
+    on_registered: Callable[[str], object] = id
+    """Called with the id that the server has given."""
+    _knows_positions: bool = False
+    _own: dict[str, OwnWriter] = field(default_factory=dict)
+    _others: tuple[float, dict[str, Liveness]] = (-1e9, {})
+    _sent_blobs: set[str] = field(default_factory=set)
+    _ends: dict[str, int] = field(default_factory=dict)
+
+    def add(self, writer: OwnWriter) -> None:
+        """Ship the files of a writer of this process too."""
+        self._own[writer.name] = writer
+
+    # Registration
+
+    def register(self, seconds: float = 60.0) -> Remote:
+        """Register the run, if that has not happened yet.
+
+        Raises:
+            ServerError: the server cannot be reached, or answers with an error.
+            NaiadError: the server cannot take this container, as of a model whose key is taken.
+        """
+        if not self.remote.uid:
+            answer = self.client.post("runs", self.remote.registration(self.folder), seconds)
+            self._note(uid=answer["uid"], id=answer["id"], project=answer["project"], epoch=self.client.epoch)
+            self._knows_positions = bool(answer["is_new"])
+            self.on_registered(answer["id"])
+        return self.remote
+
+    def _note(self, **facts: object) -> None:
+        self.remote = msgspec.structs.replace(self.remote, **facts)
+        with contextlib.suppress(OSError):  # on a full disk it is asked again the next time
+            self.remote.save(self.folder)
+
+    # Requests
+
+    def step(self) -> Round:
+        """Send one request if there is something to send.
+
+        Raises:
+            ServerError: the server cannot be reached, or answers with an error.
+            NaiadError: the server cannot take this container.
+        """
+        self.register()
+        self._learn_positions()
+        parts, seals, has_more = self._next()
+        if not parts and not seals:
+            return Round()
+        return self._send(parts, seals, has_more)
+
+    def beat(self) -> Round:
+        """Send a sign of life.
+
+        Raises:
+            ServerError: the server cannot be reached, or answers with an error.
+        """
+        self.register()
+        return self._send([], [], False)
+
+    def _learn_positions(self) -> None:
+        if self.remote.epoch and self.client.epoch not in ("", self.remote.epoch):
+            self._knows_positions = False
+            self._sent_blobs.clear()
+            outbox.unmark(self.folder)  # the server was set back, and may have lost what it had confirmed
+        if self._knows_positions:
+            return
+        answer = self.client.get(f"runs/{self.remote.uid}/journal")
+        self.positions = {name: int(upto) for name, upto in answer["upto"].items()}
+        self.sealed = set(answer["sealed"])
+        self._knows_positions = True
+        if self.client.epoch != self.remote.epoch:
+            self._note(epoch=self.client.epoch)
+        for name in self.sealed:
+            outbox.mark_sent(self.folder, name)
+
+    def _send(self, parts: Sequence[Part], seals: Sequence[list[object]], has_more: bool) -> Round:
+        uid = self.remote.uid
+        writers = [[uid, name, is_alive] for name, is_alive in self._signs()]
+        request = {
+            "sent": clock.now(),
+            "writers": writers,
+            "parts": [part.encoded(uid) for part in parts],
+            "sealed": [[uid, *seal] for seal in seals],
+        }
+        before = dict(self.positions)
+        try:
+            answer = self.client.post("journal", request)
+        except RunNotFound:
+            self._note(uid="", id="")
+            raise
+        self._take(answer)
+        size = sum(len(part.data) for part in parts)
+        self.pace(size)
+        is_taken = all(self.positions.get(part.name, 0) >= part.end for part in parts)
+        goes_on = (has_more or not is_taken) and self.positions != before
+        return Round(size, goes_on, is_taken and not has_more, float(answer.get("after", 1.0)))
+
+    def _take(self, answer: dict[str, object]) -> None:
+        """Note how far the server has each file."""
+        for _uid, name, upto, is_sealed in answer.get("upto", ()):  # type: ignore[attr-defined]  # a list, by the protocol
+            self.positions[name] = upto
+            if is_sealed:
+                self.sealed.add(name)
+                outbox.mark_sent(self.folder, name)
+        for uid, name, reason, detail in answer.get("refused", ()):  # type: ignore[attr-defined]  # likewise
+            if reason == "RunNotFound":
+                self._note(uid="", id="")
+                raise RunNotFound(f"The server {self.client.url} does not know the run {uid}. {detail}", run_id=uid)
+            if reason == "NewerFormat":
+                raise NewerFormat(f"The server {self.client.url} is older than this program: {detail}")
+            if reason == "OverQuota":
+                raise ServerError(
+                    f"The server {self.client.url} has no more room for the project: {detail}",
+                    url=self.client.url, status=429, name=reason, retry_after=60.0,
+                )  # fmt: skip
+            self.refused[name] = f"{reason}: {detail}"
+            self._warn(
+                f"The server {self.client.url} refuses {name or 'data'} of the run in {self.folder.path}: {detail} "
+                f"({reason})\nThe data stays here. Everything else is shipped."
+            )
+
+    def _warn(self, message: str) -> None:
+        with contextlib.suppress(ServerWarning):  # where warnings are errors, they must not end a background thread
+            warn_once((self.folder.uid, "refused"), message, ServerWarning)
+
+    # What is next
+
+    def _next(self) -> tuple[list[Part], list[list[object]], bool]:
+        """Return the next parts, the files that are complete with them, and whether there is more."""
+        files = [source for source in self._sources() if not self._is_sealed(source)]
+        reached: dict[str, int] = {}
+        points, has_more = self._points([each for each in files if each.file.suffix == "seg"], reached)
+        ops, is_all = self._ops([each for each in files if each.file.suffix == "ops"], reached)
+        if not is_all:  # what the points mean may be in the rest
+            for part in points:
+                reached.pop(part.name)
+            points, has_more = [], True
+        self._send_content(ops)
+        seals = [seal for source in files if (seal := self._seal(source, reached)) is not None]
+        return [*ops, *points], seals, has_more
+
+    def _is_sealed(self, source: Source) -> bool:
+        """Whether the server has confirmed a file, which may have been retired after that."""
+        if source.name not in self.sealed:
+            return False
+        if source.is_retired:
+            outbox.mark_sent(self.folder, source.name)
+        return True
+
+    def _sources(self) -> Iterator[Source]:
+        for source in sources(self.folder):
+            is_ours = self.is_whole or source.file.writer in self._own
+            if source.name not in self.refused and (is_ours or self._is_final(source)):
+                yield source
+
+    def _points(self, files: Sequence[Source], reached: dict[str, int]) -> tuple[list[Part], bool]:
+        """Return the next records, of each writer file by file, and whether there may be more."""
+        parts: list[Part] = []
+        room, waits = BATCH, set()
+        for source in files:
+            if source.file.writer in waits:
+                continue
+            is_final = self._is_final(source)
+            part = self._read(source, max(room, RECORD), is_final, reached)
+            if part is not None and part.data:
+                parts.append(part)
+                room -= len(part.data)
+            if part is None or not is_final or part.end < self._end(source):
+                waits.add(source.file.writer)
+            if room <= 0 or len(parts) >= MOST_PARTS:
+                return parts, True
+        return parts, False
+
+    def _ops(self, files: Sequence[Source], reached: dict[str, int]) -> tuple[list[Part], bool]:
+        """Return the next frames, and whether that is all there are."""
+        parts: list[Part] = []
+        room = BATCH
+        for source in files:
+            part = self._read(source, room, self._is_final(source), reached)
+            if part is not None and part.data:
+                parts.append(part)
+                room -= len(part.data)
+                if room <= 0 or len(parts) >= MOST_PARTS:
+                    return parts, False
+        return parts, True
+
+    def _read(self, source: Source, most: int, is_final: bool, reached: dict[str, int]) -> Part | None:
+        """Read the next part of a file, and note how far the server will have it then."""
+        try:
+            start = self.positions.get(source.name, source.header)
+            part = read_part(source, start, most, is_final=is_final)
+        except FileNotFoundError:  # it was retired just now, and is found in the outbox the next time
+            return None
+        reached[source.name] = part.end
+        return part
+
+    def _end(self, source: Source) -> int:
+        """Return the end of a final file, which never changes."""
+        if source.name not in self._ends:
+            try:
+                self._ends[source.name] = final_end(source)
+            except FileNotFoundError:
+                return source.header
+        return self._ends[source.name]
+
+    def _seal(self, source: Source, reached: dict[str, int]) -> list[object] | None:
+        """Return the end and CRC of a file that is final and has nothing more to be sent; None of others."""
+        if source.name not in reached or not self._is_final(source) or self._is_copied(source.file.writer):
+            return None
+        end = self._end(source)
+        if reached[source.name] < end:
+            return None
+        with contextlib.suppress(FileNotFoundError):
+            return [source.name, end, crc_of(source, end)]
+        return None
+
+    # Writers
+
+    def _is_final(self, source: Source) -> bool:
+        if source.is_retired:
+            return True
+        own = self._own.get(source.file.writer)
+        if own is not None:
+            return own.is_over or source.name in own.final_files()
+        others = self._candidates()
+        found = others.get(source.file.writer)
+        return found is None or found.is_dead
+
+    def _is_copied(self, writer: str) -> bool:
+        """Whether a writer wrote into another folder, of which this is a copy, and may live there."""
+        found = self._others[1].get(writer)
+        return writer not in self._own and found is not None and found.is_copy
+
+    def _candidates(self) -> dict[str, Liveness]:
+        at, found = self._others
+        if clock.monotonic() - at >= LOOK_SECONDS:
+            found = {} if self.folder.seal.exists() else Reader(self.folder).candidates()
+            self._others = (clock.monotonic(), found)
+        return found
+
+    def look_again(self) -> None:
+        """Look at the other writers of the run anew."""
+        self._others = (-1e9, {})
+
+    def _signs(self) -> Iterator[tuple[str, bool]]:
+        """Yield writers of which it is known whether they live."""
+        for name, own in self._own.items():
+            yield name, not own.is_over
+        for name, other in self._others[1].items() if self.is_whole else ():
+            if name not in self._own and (other.is_alive or (other.is_dead and not other.is_copy)):
+                yield name, other.is_alive
+
+    # Content of files
+
+    def _send_content(self, ops: Sequence[Part]) -> None:
+        """Send the content that ops name, which has to be there before them.
+
+        Raises:
+            ServerError: the server does not take it.
+        """
+        named = {name for part in ops for name in hashes_in(part.data)} - self._sent_blobs
+        blobs = Blobs(self.folder.blobs)
+        sizes = {}
+        for name in sorted(named):
+            with contextlib.suppress(FileNotFoundError):  # a hash of something else
+                sizes[name] = blobs.path(name).stat().st_size
+        names = list(sizes)
+        for start in range(0, len(names), MOST_BLOBS):
+            some = names[start : start + MOST_BLOBS]
+            asked = {"project": self.remote.project, "blobs": [[name, sizes[name]] for name in some]}
+            have = set(self.client.post("blobs", asked)["have"])
+            for name in some:
+                if name not in have:
+                    with blobs.open(name) as stream:
+                        self.client.put_file(f"blobs/{name}", stream, sizes[name], {"project": self.remote.project})
+                    self.pace(sizes[name])
+        self._sent_blobs |= named
+
+    # The state
+
+    def waiting(self) -> Waiting:
+        """Return how much the server lacks, as far as its positions are known here."""
+        points = size = 0
+        for source in self._sources():
+            if source.name not in self.sealed:
+                with contextlib.suppress(FileNotFoundError):
+                    end = final_end(source)
+                    new = max(0, end - self.positions.get(source.name, source.header))
+                    size += new
+                    points += new // RECORD if source.file.suffix == "seg" else 0
+        return Waiting(points, size)
+
+    def is_done(self) -> bool:
+        """Whether the server has confirmed every file of the run, and no process writes it."""
+        self.look_again()
+        left = [source for source in sources(self.folder) if not self._is_sealed(source)]
+        return not left
+
+    def gaps(self) -> dict[str, int]:
+        """Return the files that are gone before the server had all of them, and how many of their bytes it lacks.
+
+        Raises:
+            ServerError: the server cannot be reached.
+            DamagedData: the index cannot be read.
+        """
+        if not self.folder.index.exists():
+            return {}
+        from naiad.storage.local.index.fold import Fold
+
+        self._learn_positions()
+        known = {*self.sealed, *confirmed(self.folder), *self.remote.lost}
+        found = {}
+        for name, (upto, _is_done) in Fold(self.folder).known_positions().items():
+            has = self.positions.get(name, header_of(name))
+            if name not in known and has < upto and path_of(self.folder, name) is None:
+                found[name] = upto - has
+        return found
+
+    def note_lost(self, names: Sequence[str]) -> None:
+        """Remember that files are lost, so that the loss is counted once."""
+        self._note(lost=tuple(sorted({*self.remote.lost, *names})))
+
+
+def points_in(gaps: dict[str, int]) -> tuple[int, int]:
+    """Return how many points, and at least how many ops, are missing with bytes of files."""
+    points = sum(size // RECORD for name, size in gaps.items() if name.endswith(".seg"))
+    return points, sum(1 for name in gaps if name.endswith(".ops"))

@@ -1,0 +1,21 @@
+"""Asking a server for a call of the storage interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from naiad.ship.client import Client
+from naiad.storage import wire
+from naiad.storage.base import RunId
+
+
+def ask(client: Client, of: str, call: str, arguments: Mapping[str, Any], run: RunId | None = None) -> Any:
+    """Return the result of one call: of the `store`, the `catalog`, or the `reader` of a container.
+
+    Raises:
+        ServerError: the server does not answer.
+        NaiadError: the error of the call itself.
+    """
+    request = wire.encode({"run": run, "call": call, "arguments": dict(arguments)})
+    return wire.decode(client.call(f"storage/{of}", request))

@@ -1,0 +1,415 @@
+"""The store behind the address of a server. Runs are written in a folder here first, and shipped by a thread.
+
+    init_run ----- register, at most NAIAD_CONNECT_SECONDS -----> server     no answer: the run goes on under its uid
+    verbs -------> folder here (journal) ----- shipper ---------> server
+    fetch -------> folder here, of a run that this process began
+                   server, of every other; the writes of this process are shipped before
+
+Trouble of the network never raises into a program that writes. Reading needs the server, and raises within 5 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import msgspec
+
+from naiad import address, clock
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.errors import (
+    ContainerNotFound,
+    NeedsServer,
+    NotAuthorized,
+    ServerError,
+    ServerWarning,
+    warn_once,
+)
+from naiad.ops import Op
+from naiad.settings import number
+from naiad.ship.client import Client
+from naiad.ship.remote import Remote, read_remote
+from naiad.storage.base import FIRST, Catalog, Joining, Reservation, RunId, RunReader, RunWriter, Store
+from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.remote.asking import ask
+from naiad.storage.remote.catalog import RemoteCatalog
+from naiad.storage.remote.reader import BlankProject, RemoteReader
+from naiad.storage.remote.shipping import RunShipping
+
+T = TypeVar("T")
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 5.0
+"""How long the first question of a reader may take; later ones have the time of any request."""
+
+
+class WaitingRoom(Store, Protocol):
+    """The folder store in which runs lie until they are shipped."""
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where the folders of its containers are."""
+
+    def directory(self, run: RunId) -> RunDirectory:
+        """Return the folder of a container."""
+
+    def writer(
+        self,
+        run: RunId,
+        *,
+        role: str = ...,
+        first_ops: Sequence[Op] = ...,
+        on_error: str = ...,
+        remote: bytes | None = ...,
+        joining: Joining = ...,
+        shipping: RunShipping | None = ...,
+    ) -> RunWriter:
+        """Write a container."""
+
+    def reserve_unnumbered(self, kind: ContainerKind, project: str, custom_run_id: str | None = None) -> Reservation:
+        """Begin a container whose id a server gives later, or join the one with a custom id."""
+
+
+@dataclass
+class RemoteStore:
+    """The runs of a server. See `naiad.storage.base.Store`."""
+
+    address: str
+    local: WaitingRoom
+    is_offline: bool = False
+    begun: set[str] = field(default_factory=set)
+    """The runs that this program began, so that all of them is in the folder here."""
+    _pending: dict[str, Remote] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the address.
+
+        Raises:
+            InvalidArgument: it is none of a server.
+        """
+        self._client = Client(self.address)
+        self.address = self._client.url
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """Cross to another process without the connection, which has the token."""
+        return self.address, self.local, self.is_offline, self.begun, self._pending
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.address, self.local, self.is_offline, self.begun, self._pending = state
+        self._client = Client(self.address)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemoteStore) and other.address == self.address and other.local == self.local
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __str__(self) -> str:
+        return self.address
+
+    def has_begun(self) -> bool:
+        """Whether anything was ever stored in it."""
+        return bool(self._call("has_begun"))
+
+    def url(self, run: RunId | None = None) -> str:
+        """Return the address of the server, or of the page of one container."""
+        if run is None:
+            return self.address
+        remote = self._pending.get(run.uid) or self._remote(run)
+        project = remote.project if remote is not None else self.default_project()
+        name = remote.id if remote is not None and remote.id else run.uid
+        return address.page(self.address, "p", project, run.kind.folder, name)
+
+    def waits_in(self) -> str:
+        """Return the folder in which runs are kept until the server has them."""
+        return str(self.local.root)
+
+    def default_project(self) -> str:
+        """NAIAD_PROJECT, else the name of the folder that holds the store here."""
+        return self.local.default_project()
+
+    def projects(self) -> dict[str, str]:
+        """Return the names of the projects that have a key, by key."""
+        found: dict[str, str] = self._call("projects")
+        return found
+
+    # Writing
+
+    def reserve_run(self, project: str, custom_run_id: str | None = None) -> Reservation:
+        """Register a run, or begin it under its uid if the server does not answer in time."""
+        return self._reserve(self.local.reserve_unnumbered(RUN, project, custom_run_id), project, custom_run_id)
+
+    def reserve_model(self, project: str, key: str) -> Reservation:
+        """Register a model.
+
+        Raises:
+            ModelKeyTaken: another model has its id.
+        """
+        return self._reserve(self.local.reserve_unnumbered(MODEL, project), project, wish=key)
+
+    def reserve_version(self, model: str) -> Reservation:
+        """Register a version of the model with this id."""
+        project = self._project_of(model)
+        return self._reserve(self.local.reserve_unnumbered(MODEL_VERSION, project), project, parent=model)
+
+    def reserve_project(self, project: str, key: str | None = None) -> Reservation:
+        """Begin or join the fields of a project itself."""
+        return self._reserve(self.local.reserve_unnumbered(PROJECT, project), project, wish=key)
+
+    def _reserve(
+        self,
+        own: Reservation,
+        project: str,
+        custom_run_id: str | None = None,
+        wish: str | None = None,
+        parent: str | None = None,
+    ) -> Reservation:
+        if not own.is_new:  # a job that was started again with its custom id
+            self.begun.add(own.run.uid)
+            return own
+        remote = Remote(
+            self.address, project, clock.now(), custom_run_id=custom_run_id, wish=wish, parent=parent, began=True
+        )
+        answer = self._registered(own.run, remote)
+        if answer is None:
+            self.begun.add(own.run.uid)
+            self._pending[own.run.uid] = remote
+            return own
+        run = RunId(answer["uid"], own.run.kind)
+        is_new = bool(answer["is_new"])
+        remote = msgspec.structs.replace(
+            remote, uid=run.uid, id=answer["id"], project=answer["project"], epoch=self._client.epoch, began=is_new
+        )
+        self._pending[run.uid] = remote
+        if is_new:
+            self.begun.add(run.uid)
+        return Reservation(run, answer["id"], is_new)
+
+    def _registered(self, run: RunId, remote: Remote) -> dict[str, Any] | None:
+        """Return the server's answer; None if there is none in time, and then one warning has the reason.
+
+        Raises:
+            ModelKeyTaken: another model has the id wished for.
+        """
+        if self.is_offline:
+            return None
+        request = {**remote.registration(self.local.directory(run)), "is_exact": True}
+        seconds = number("CONNECT_SECONDS", CONNECT_SECONDS)
+        problem: ServerError
+        try:
+            answer: dict[str, Any] = self._client.post("runs", request, seconds)
+        except ServerError as error:
+            problem = error
+        else:
+            return answer
+        remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
+        warn_once(
+            (self.address, "away"),
+            f"{problem}\nThe {run.kind.noun} is written to {self.local.root}, and goes to the server as soon as that "
+            f"takes it. After its end: naiad sync{remedy}",
+            ServerWarning,
+        )
+        return None
+
+    def reserve_source(
+        self, source: str, kind: ContainerKind, project: str, wish: str | None = None, parent: str = ""
+    ) -> Reservation:
+        """Raise: an import goes to a folder first.
+
+        Raises:
+            NeedsServer: always.
+        """
+        self._refuse_import(source, kind, project, wish, parent)
+
+    def find_source(self, source: str) -> Reservation | None:  # noqa: ARG002 (of the interface)
+        """Return None: no container of a server is made of a source."""
+        return None
+
+    def bind_source(self, source: str, run: RunId, name: str) -> bool:
+        """Raise, as `reserve_source`.
+
+        Raises:
+            NeedsServer: always.
+        """
+        self._refuse_import(source, run, name)
+
+    def lock_source(self, source: str) -> AbstractContextManager[None]:
+        """Raise, as `reserve_source`.
+
+        Raises:
+            NeedsServer: always.
+        """
+        self._refuse_import(source)
+
+    def _refuse_import(self, *_source: object) -> NoReturn:
+        raise NeedsServer(
+            f"Nothing can be imported into {self.address} directly. Import it into a folder, and ship that:\n"
+            f"naiad --store FOLDER import ..., then: naiad sync FOLDER --to {self.address}"
+        )
+
+    def release(self, reservation: Reservation) -> None:
+        """Take back a container that could not be begun."""
+        self._pending.pop(reservation.run.uid, None)
+        self.begun.discard(reservation.run.uid)
+        self.local.release(reservation)
+
+    def writer(
+        self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
+    ) -> RunWriter:
+        """Write a container in its folder here; the shipper brings it to the server."""
+        folder = self.local.directory(run)
+        remote = self._pending.pop(run.uid, None) or self._remote(run)
+        if remote is None:
+            remote = self._found(run)
+        joining = FIRST if first_ops or run.uid in self.begun or self.is_offline else self._joining(run)
+        return self.local.writer(
+            run,
+            role=role,
+            first_ops=first_ops,
+            on_error=on_error,
+            remote=None if folder.remote.exists() else remote.encode(),
+            joining=joining,
+            shipping=None if self.is_offline else RunShipping(folder),
+        )
+
+    def _found(self, run: RunId) -> Remote:
+        """Return the remote of a container that began elsewhere."""
+        values = self._asked(lambda: self._reader(run).values("sys"))
+        created = values.get("sys/creation_time")
+        return Remote(
+            self.address,
+            str(values.get("sys/project") or self.default_project()),
+            created / 1e6 if isinstance(created, int) else clock.now(),
+            uid=run.uid,
+            id=str(values.get("sys/id") or run.uid),
+        )
+
+    def _joining(self, run: RunId) -> Joining:
+        """Return the place of a writer that comes now; without the server the folder here has to do."""
+        try:
+            return self._reader(run).joining()
+        except (ServerError, ContainerNotFound):
+            return FIRST
+
+    def _remote(self, run: RunId) -> Remote | None:
+        return read_remote(self.local.directory(run))
+
+    def _project_of(self, model: str) -> str:
+        with contextlib.suppress(ServerError, ContainerNotFound):
+            return str(self._reader(self.find(model, MODEL)).value("sys/project"))
+        return self.default_project()
+
+    # Reading
+
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
+        """Return the container with this id or uid; one that is in the folder here also while the server is away.
+
+        Raises:
+            ContainerNotFound: there is none.
+            ServerError: the server does not answer, and the folder here does not know it either.
+        """
+        here = self._here(name)
+        if here is not None and (kind is None or here.kind is kind):
+            return here
+        if self.is_offline:
+            return self.local.find(name, kind)
+        return self._asked(lambda: self._call("find", name=name, kind=kind))  # type: ignore[no-any-return]  # by the table
+
+    def _here(self, name: str) -> RunId | None:
+        """Return a container that this program began, or that is not registered yet."""
+        folder = self.local.layout.find(name)
+        if folder is None:
+            return None
+        run = RunId(folder.uid, folder.kind)
+        remote = self._remote(run)
+        is_only_here = remote is not None and remote.url == self.address and (not remote.uid or run.uid in self.begun)
+        return run if is_only_here else None
+
+    def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
+        """Return the run that has this custom id in a project."""
+        if self.is_offline:
+            return self.local.find_custom(project, custom_run_id)
+        found: RunId | None = self._asked(
+            lambda: self._call("find_custom", project=project, custom_run_id=custom_run_id)
+        )
+        return found
+
+    def find_project(self, project: str) -> RunId | None:
+        """Return the container of the project's own fields."""
+        found: RunId | None = self._asked(lambda: self._call("find_project", project=project))
+        return found
+
+    def id_of(self, run: RunId) -> str:
+        """Return the id under which a container is registered; its uid if there is none."""
+        remote = self._pending.get(run.uid) or self._remote(run)
+        if remote is not None and (remote.id or run.uid in self.begun):
+            return remote.id or run.uid
+        return str(self._call("id_of", run=run))
+
+    def exists(self, run: RunId) -> bool:
+        """Whether the container was begun and not deleted."""
+        if run.uid in self.begun:
+            return self.local.exists(run)
+        return bool(self._asked(lambda: self._call("exists", run=run)))
+
+    def reader(self, run: RunId) -> RunReader:
+        """Read a container: here if this program began it, else from the server."""
+        if run.uid in self.begun or self.is_offline:
+            return self.local.reader(run)
+        return self._reader(run)
+
+    def _reader(self, run: RunId) -> RemoteReader:
+        return RemoteReader(self._client, run)
+
+    def project_reader(self, project: str) -> RunReader:
+        """Read a project to which nothing was written."""
+        keys = {name: key for key, name in self._asked(self.projects).items()}
+        return BlankProject(self._client, keys.get(project, ""), project)
+
+    def catalog(self) -> Catalog:
+        """Return the catalog of the server."""
+        return RemoteCatalog(self._client)
+
+    def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
+        """Delete containers that are in the trash, for good.
+
+        Raises:
+            BeingWritten: one of them is being written.
+            NotInTrash: one of them is not in the trash.
+        """
+        for _name, run in runs:
+            self._client.ask("DELETE", f"containers/{run.uid}")
+
+    def unfreed(self) -> tuple[int, float] | None:
+        """Return None: the server frees deleted content by itself."""
+        return None
+
+    def forget_project(self, project: str) -> None:
+        """Do nothing: the key of a project stays the server's."""
+
+    def _call(self, call: str, **arguments: Any) -> Any:
+        return ask(self._client, "store", call, arguments)
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        """Return the answer of the server; its absence raises with the remedy.
+
+        Raises:
+            ServerError: it does not.
+        """
+        try:
+            return ask()
+        except ServerError as error:
+            if isinstance(error, NotAuthorized):
+                raise
+            raise type(error)(
+                f"{error}\nReading needs the server. Runs that were written here are in {self.local.root}: "
+                "read them with store= and that folder.",
+                **error.facts,
+            ) from error

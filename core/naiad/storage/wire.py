@@ -1,0 +1,163 @@
+"""The storage interface over a wire: which calls of it may come from elsewhere, and their values as MessagePack.
+
+Everything that the calls take and return comes back as it was: arrays, tuples, sets, lone surrogates, NaN, the results
+of `naiad.storage.base` and the nodes of a query. Nothing else can be made of bytes, and no bytes can name code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from naiad.container_kinds import KINDS, ContainerKind
+from naiad.query import tree
+from naiad.refs import FileRef
+from naiad.storage import base
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+STORE = frozenset({"find", "find_custom", "find_project", "id_of", "exists", "projects", "has_begun"})
+CATALOG = frozenset(
+    ("summaries", "search", "grid", "count", "fields", "common_values", "groups", "projects", "changes", "cells")
+)
+READER = frozenset(
+    ("kinds", "shadowed", "atom", "atoms", "tags", "members", "config", "state", "joining", "is_incomplete", "points",
+     "texts", "text_page", "text_place", "counts", "aspects", "chart", "last", "count", "digest", "damages")
+)  # fmt: skip
+"""The calls of `Store`, `Catalog` and `RunReader` that read; a property is called like a method without arguments."""
+CONTENT = 4 * 1024 * 1024
+"""Bytes of a stored file that one answer has at most."""
+DEEPEST = 100
+
+FLOATS, INTEGERS, TEXT, KIND, RECORD, TUPLE, SET, PAIRS, NOTHING_THERE = range(1, 10)
+"""Codes of extension types: the form of every value that MessagePack itself cannot tell from another."""
+
+_RECORDS: dict[str, Any] = {
+    made.__name__: made
+    for module in (base, tree)
+    for made in vars(module).values()
+    if isinstance(made, type)
+    and made.__module__ == module.__name__
+    and (dataclasses.is_dataclass(made) or hasattr(made, "_fields"))
+}
+_RECORDS[FileRef.__name__] = FileRef
+_KINDS = {kind.name: kind for kind in KINDS}
+_PLAIN = (bool, int, float, bytes, type(None))
+
+
+def encode(value: object) -> bytes:
+    """Return a value as bytes.
+
+    Raises:
+        TypeError: it is nothing that the storage interface exchanges.
+    """
+    return msgspec.msgpack.encode(_packed(value, 0))
+
+
+def decode(data: bytes) -> Any:
+    """Return the value in bytes.
+
+    Raises:
+        ValueError: `encode` returns no such bytes.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, TypeError, KeyError, UnicodeDecodeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"these bytes are no value of the storage interface: {error}") from error
+
+
+def _packed(value: Any, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise TypeError("a value is nested too deeply")
+    if value.__class__ in _PLAIN:
+        return value
+    if isinstance(value, str):
+        return _packed_text(value)
+    record = _RECORDS.get(type(value).__name__)
+    if record is type(value):
+        names = getattr(value, "_fields", None) or [each.name for each in dataclasses.fields(value)]
+        members = [getattr(value, name) for name in names]
+        return _extension(RECORD, [type(value).__name__, *(_packed(each, depth + 1) for each in members)])
+    if isinstance(value, list):
+        return [_packed(each, depth + 1) for each in value]
+    if isinstance(value, tuple):
+        return _extension(TUPLE, [_packed(each, depth + 1) for each in value])
+    if isinstance(value, Mapping):
+        return _packed_pairs(value, depth)
+    if isinstance(value, (set, frozenset)):
+        return _extension(SET, [_packed(each, depth + 1) for each in sorted(value, key=repr)])
+    if isinstance(value, ContainerKind):
+        return msgspec.msgpack.Ext(KIND, value.name.encode())
+    return _packed_other(value)
+
+
+def _packed_text(value: str) -> Any:
+    if value is base.ABSENT:
+        return msgspec.msgpack.Ext(NOTHING_THERE, b"")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return msgspec.msgpack.Ext(TEXT, value.encode("utf-8", "surrogatepass"))
+    return str(value)
+
+
+def _packed_pairs(value: Mapping[Any, Any], depth: int) -> Any:
+    return _extension(PAIRS, [[_packed(key, depth + 1), _packed(each, depth + 1)] for key, each in value.items()])
+
+
+def _packed_other(value: Any) -> Any:
+    """Pack an array, a scalar of NumPy or a moment."""
+    from datetime import datetime
+
+    if isinstance(value, datetime):
+        return value
+    import numpy as np
+
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        if value.dtype.kind == "f":
+            return msgspec.msgpack.Ext(FLOATS, np.ascontiguousarray(value, "<f8").tobytes())
+        if value.dtype.kind in "iub":
+            return msgspec.msgpack.Ext(INTEGERS, np.ascontiguousarray(value, "<i8").tobytes())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, range)) or hasattr(value, "__len__"):  # a sequence that is made when it is read
+        return [_packed(each, 1) for each in value]
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+def _extension(code: int, content: object) -> Any:
+    return msgspec.msgpack.Ext(code, msgspec.msgpack.encode(content))
+
+
+def _from_extension(code: int, data: memoryview) -> Any:
+    if code in (FLOATS, INTEGERS):
+        return _array(code, data)
+    if code == TEXT:
+        return bytes(data).decode("utf-8", "surrogatepass")
+    if code == NOTHING_THERE:
+        return base.ABSENT
+    if code == KIND:
+        return _KINDS[bytes(data).decode()]
+    content = _decoder.decode(data)
+    if code == RECORD:
+        name, *members = content
+        return _RECORDS[name](*members)
+    if code == PAIRS:
+        return dict(content)
+    if code not in (TUPLE, SET):
+        raise ValueError(f"there is no extension type {code}")
+    return tuple(content) if code == TUPLE else frozenset(content)
+
+
+def _array(code: int, data: memoryview) -> npt.NDArray[np.float64] | npt.NDArray[np.int64]:
+    import numpy as np
+
+    return np.frombuffer(bytearray(data), "<f8" if code == FLOATS else "<i8")
+
+
+_decoder = msgspec.msgpack.Decoder(ext_hook=_from_extension)

@@ -1,0 +1,303 @@
+"""The shipper: what a process logs arrives at the server, and nothing that the network does reaches the program."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from journal_server import TOKEN, JournalServer
+
+import naiad
+from naiad.errors import NotAuthorized, ServerWarning, SyncFailed, forget_warnings
+from naiad.refs import FileRef
+from naiad.ship import shipper
+from naiad.storage.local import outbox
+from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.reader import Reader
+from naiad.types import File
+
+
+def folder_of(store: Path) -> RunDirectory:
+    """The one run in the folder here."""
+    [found] = Layout(store).folders()
+    return found
+
+
+def steps(folder: RunDirectory, path: str = "loss") -> list[int]:
+    return Reader(folder).points(path).steps.tolist()
+
+
+def log(run: naiad.Run, start: int = 0, count: int = 100) -> None:
+    for step in range(start, start + count):
+        run["loss"].append(1 / (1 + step), step=step)
+
+
+def test_run_arrives_while_it_is_written(server: JournalServer, store: Path) -> None:
+    """Fields, texts, files: everything that was logged before `sync` is at the server when it returns."""
+    run = naiad.init_run(store=server.url, project="digits", tags=["good"])
+    run["params"] = {"lr": 0.1, "layers": 3}
+    run["log"].append("one")
+    run["model"].upload(File.from_content(b"m" * 10_000, extension="bin"))
+    log(run)
+    run.sync(remote=True)
+    reader = Reader(server.run(run._run.uid))
+
+    assert "SRV-1" == run.id
+    assert list(range(100)) == reader.points("loss").steps.tolist()
+    assert (0.1, 3) == (reader.value("params/lr"), reader.value("params/layers"))
+    assert ["one"] == reader.texts("log").texts
+    assert {"good"} == reader.tags("sys/tags")
+    run.stop()
+    reader = Reader(server.run(run._run.uid))
+    assert "finished" == reader.state()
+    assert b"m" * 10_000 == server.blobs[reader.digest(FileRef.from_text(str(reader.value("model"))))]
+
+
+def test_ops_come_before_the_points_that_need_them(server: JournalServer) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run)
+    run.stop()
+
+    assert server.order[0].endswith(".ops")
+
+
+def test_stopped_run_is_sealed_and_leaves_no_mark(server: JournalServer, store: Path) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run)
+    run.stop()
+    until = time.monotonic() + 20
+    while outbox.unshipped(store) and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert {name for _uid, name in server.files} == {name for _uid, name in server.sealed}
+    assert [] == outbox.unshipped(store)
+    assert {False} == set(server.signs.values())
+
+
+def test_folded_journal_arrives_whole_and_is_marked(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long runs fold while they are shipped; files in the outbox are confirmed one by one."""
+    monkeypatch.setenv("NAIAD_FOLD_RECORDS", "500")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 20_000)
+    run.stop()
+    folder = folder_of(store)
+
+    assert list(range(20_000)) == steps(server.run(run._run.uid))
+    until = time.monotonic() + 20
+    while not all(name.endswith(outbox.SENT) for name in os.listdir(folder.outbox)) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert {outbox.SENT} == {os.path.splitext(name)[1] for name in os.listdir(folder.outbox)}
+
+
+def test_server_that_is_away_at_first_gets_all_later(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on under its uid; when the server is there, the id is known here too."""
+    server.stop()
+    with pytest.warns(ServerWarning, match="cannot be reached"):
+        run = naiad.init_run(store=server.url)
+    assert run.id == run._run.uid == run["sys/id"].fetch()
+    log(run)
+    server.start()
+    run.sync(remote=True)
+
+    assert list(range(100)) == steps(server.run(run._run.uid))
+    until = time.monotonic() + 20
+    while run["sys/id"].fetch() != "SRV-1" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert "SRV-1" == run["sys/id"].fetch()
+    run.stop()
+
+
+def test_server_that_goes_away_in_the_middle_loses_nothing(server: JournalServer) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 100)
+    run.sync(remote=True)
+    server.stop()
+    log(run, 100, 100)
+    time.sleep(0.3)
+    server.start()
+    log(run, 200, 100)
+    run.stop()
+
+    assert list(range(300)) == steps(server.run(run._run.uid))
+
+
+def test_stop_without_a_server_warns_with_the_remedy(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 10)
+    run.sync(remote=True)
+    server.stop()
+    log(run, 10, 90)
+    with pytest.warns(ServerWarning) as caught:
+        run.stop()
+    said = [str(each.message) for each in caught if "90 points" in str(each.message)]
+
+    assert 1 == len(said)
+    assert f"wait for {server.url}.\nThey are safe here. Ship them with: naiad sync {store}" in said[0]
+    assert list(range(100)) == steps(folder_of(store))
+    assert [run._run.uid] == outbox.unshipped(store)
+
+
+def test_answers_that_are_cut_off_duplicate_nothing(server: JournalServer) -> None:
+    """The request was taken, and its sender does not know it."""
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 50)
+    run.sync(remote=True)
+    server.cuts_answers = True
+    log(run, 50, 50)
+    until = time.monotonic() + 20
+    while len(steps(server.run(run._run.uid))) < 100 and time.monotonic() < until:
+        time.sleep(0.05)
+    server.cuts_answers = False
+    log(run, 100, 50)
+    run.stop()
+
+    assert list(range(150)) == steps(server.run(run._run.uid))
+
+
+def test_refused_token_is_said_once_and_training_goes_on(server: JournalServer, store: Path) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 10)
+    run.sync(remote=True)
+    server.fault = lambda _method, _path: 401
+    log(run, 10, 10)
+    with pytest.raises(SyncFailed, match="refuses the token") as caught:
+        run.sync(remote=True)
+    assert isinstance(caught.value.__cause__, NotAuthorized)
+    assert TOKEN not in str(caught.value)
+    log(run, 20, 10)
+    server.fault = lambda _method, _path: None
+    run.stop()
+
+    assert list(range(30)) == steps(server.run(run._run.uid))
+
+
+def test_busy_server_is_asked_again(server: JournalServer) -> None:
+    answers = iter([503, 503])
+    run = naiad.init_run(store=server.url)
+    server.fault = lambda _method, path: next(answers, None) if path == "journal" else None
+    log(run)
+    run.sync(remote=True)
+    run.stop()
+
+    assert list(range(100)) == steps(server.run(run._run.uid))
+
+
+def test_server_that_was_set_back_gets_the_rest_again(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new epoch: files that it had confirmed are compared, and sent again where they are missing."""
+    monkeypatch.setenv("NAIAD_FOLD_RECORDS", "500")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 3000)
+    run.sync(remote=True)
+    server.files.clear()
+    server.sealed.clear()
+    server.epoch = "two"
+    log(run, 3000, 10)
+    run.sync(remote=True)
+    log(run, 3010, 10)
+    run.stop()
+
+    assert list(range(3020)) == steps(server.run(run._run.uid))
+
+
+def test_custom_id_that_the_server_knows_means_its_run(server: JournalServer, tmp_path: Path) -> None:
+    """Another machine began it; what is logged here goes there."""
+    with naiad.init_run(store=server.url, custom_run_id="job", project="digits") as first:
+        log(first, 0, 10)
+    other = tmp_path / "other"
+    os.environ["NAIAD_LOCAL_STORE"] = str(other)  # the fixture's monkeypatch restores it
+    run = naiad.init_run(store=server.url, custom_run_id="job", project="digits", mode="offline")
+    log(run, 10, 10)
+    run.stop()
+
+    assert run._run != first._run
+    assert list(range(10)) == steps(server.run(first._run.uid))
+
+
+def test_several_threads_and_runs_share_one_shipper(server: JournalServer) -> None:
+    runs = [naiad.init_run(store=server.url) for _ in range(3)]
+    threads = [threading.Thread(target=log, args=(run, 0, 200)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = [thread.name for thread in threading.enumerate()]
+    for run in runs:
+        run.stop()
+
+    assert 1 == names.count("naiad-ship")
+    for run in runs:
+        assert list(range(200)) == steps(server.run(run._run.uid))
+
+
+def test_forked_child_ships_what_it_writes(server: JournalServer) -> None:
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 50)
+    child = os.fork()
+    if not child:
+        run["child"].extend([0.5, 0.25], steps=[0, 1])
+        run.stop()
+        os._exit(0)
+    os.waitpid(child, 0)
+    run.stop()
+    folder = server.run(run._run.uid)
+
+    assert list(range(50)) == steps(folder)
+    assert [0, 1] == steps(folder, "child")
+
+
+def test_offline_run_asks_no_server(server: JournalServer, store: Path) -> None:
+    run = naiad.init_run(store=server.url, mode="offline")
+    log(run, 0, 10)
+    run.stop()
+
+    assert [] == server.requests
+    assert folder_of(store).remote.exists()
+    assert [run._run.uid] == outbox.unshipped(store)
+
+
+def test_token_is_in_no_file_of_the_store(server: JournalServer, store: Path) -> None:
+    with naiad.init_run(store=server.url) as run:
+        log(run, 0, 10)
+    files = [path for path in store.rglob("*") if path.is_file()]
+
+    assert files
+    assert [] == [path for path in files if TOKEN.encode() in path.read_bytes()]
+
+
+def test_shipper_thread_ends_when_there_is_nothing_to_ship(server: JournalServer) -> None:
+    with naiad.init_run(store=server.url) as run:
+        log(run, 0, 10)
+    until = time.monotonic() + 20
+    while any(each.name == "naiad-ship" for each in threading.enumerate()) and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert "naiad-ship" not in [each.name for each in threading.enumerate()]
+    assert shipper.of_process.remote(run._run.uid) is None
+
+
+def test_wrong_address_is_one_warning_and_training_goes_on(server: JournalServer, store: Path) -> None:
+    """Something that is no naiad server answers there."""
+    server.fault = lambda _method, _path: 404
+    with pytest.warns(ServerWarning) as caught:
+        run = naiad.init_run(store=server.url)
+    log(run)
+    forget_warnings()
+    with pytest.warns(ServerWarning):
+        run.stop()
+
+    assert 1 == len(caught)
+    assert list(range(100)) == steps(folder_of(store))
