@@ -15,7 +15,7 @@ from naiad_web.server.app import application
 STOP_SECONDS = 2
 
 
-class _Server(uvicorn.Server):
+class Listening(uvicorn.Server):
     """A server with a callback for the moment when it listens."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
@@ -61,4 +61,4 @@ def serve(
         h11_max_incomplete_event_size=64 * 1024,
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its orderly end
-        _Server(config, lambda: started(access.token)).run([listener])
+        Listening(config, lambda: started(access.token)).run([listener])

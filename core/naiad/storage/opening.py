@@ -8,6 +8,7 @@ from pathlib import Path
 from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
+from naiad.storage.receiving import Receiver
 
 SERVERS = ("https://", "http://")
 """The beginning of a store's name that is the address of a server."""
@@ -61,6 +62,21 @@ def folder(place: str | os.PathLike[str] | None = None) -> Path:
     if isinstance(named, str) and named.lower().startswith(SERVERS):
         return waiting_room().root
     return local.Store.locate(place).root
+
+
+def receiver(place: str | os.PathLike[str], *, is_writing: bool = True) -> Receiver:
+    """Open the receiving end of the store in a folder, for a server.
+
+    Args:
+        place: the folder.
+        is_writing: whether this process takes journals; another one may only fold them.
+
+    Raises:
+        StorageError: another process takes journals for this store.
+    """
+    from naiad.storage.local.receiver import Receiver as LocalReceiver  # SQLAlchemy, which no program that logs needs
+
+    return LocalReceiver(local.Store.locate(place), is_writing=is_writing)
 
 
 def temporary() -> Store:

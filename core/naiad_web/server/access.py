@@ -1,4 +1,4 @@
-"""Access: who may ask for what; the token of a store, the tickets made from it, and the hosts that are served.
+"""Access: permissions, the token of a store, the tickets made from it, and the hosts that are served.
 
 A ticket is for one target, path and query of a URL, and for one minute. It is a hash of both under a key that follows
 from the token, so that nothing has to be remembered, and a server that was started anew accepts it.
@@ -46,7 +46,7 @@ class Grant:
 
 
 class Rules(Protocol):
-    """The access rules of a server: who may ask, and for what."""
+    """The access rules of a server: permissions by token and ticket."""
 
     def serves(self, host: str) -> bool:
         """Whether a `Host` header names this server."""

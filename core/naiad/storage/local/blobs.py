@@ -173,6 +173,21 @@ class Blobs:
         self._place(path, blob)
         return blob
 
+    def put_in_place(self, name: str, sha256: str, size: int) -> None:
+        """Put an incoming file of which the hash is known into its place, on the disk itself.
+
+        Raises:
+            OSError: the disk reports an error; nothing has changed.
+        """
+        path = self._incoming_path(name)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        self._place(path, Blob(sha256, size))
+        sync_folder(self.path(sha256).parent)
+
     def release(self, name: str) -> None:
         """Give up an incoming name; the content stays if it was settled."""
         path = self._incoming_path(name)

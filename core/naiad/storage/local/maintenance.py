@@ -11,7 +11,7 @@ import contextlib
 import errno
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from naiad import clock
@@ -94,10 +94,20 @@ class Maintenance:
         if process is not None:
             process.close()
 
-    def fold(self, journal: Journal | None, until: float = math.inf, between: Action = lambda: None) -> None:
-        """Fold this process's journal and those of the dead, in pieces.
+    def fold(
+        self,
+        journal: Journal | None,
+        until: float = math.inf,
+        between: Action = lambda: None,
+        complete: Container[str] = (),
+    ) -> None:
+        """Fold this process's journal, those of the dead, and what was received from other machines, in pieces.
 
-        `between` is called after each.
+        Args:
+            journal: this process's own, if it has one.
+            until: when to give up, by the monotonic clock.
+            between: is called after each piece.
+            complete: the names of received files of which nothing is missing.
 
         Raises:
             OSError: the disk or the index reports an error, or it takes too long; pieces that are folded stay so.
@@ -111,7 +121,7 @@ class Maintenance:
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer in free]
         others = [
-            Source(file, is_final=False)
+            Source(file, is_final=file.name in complete)
             for file in files
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]
@@ -130,7 +140,7 @@ class Maintenance:
             between()
         self._rests_until = clock.monotonic() + REST * (clock.monotonic() - began)
         self._remove_dead_leases({me})
-        if dead:
+        if dead or journal is None:  # without a journal each fold leaves sums of its own
             alive = {writer for writer, each in leases.items() if not each.is_dead}
             self._drop_sums(alive | notes)
 
@@ -392,8 +402,9 @@ def _projection(folder: RunDirectory) -> Projection:
 
 
 def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:
+    """Whether its writer folds it itself; that of another machine does not."""
     found = leases.get(file.writer)
-    return found is not None and found.is_alive
+    return found is not None and found.is_alive and not found.is_remote
 
 
 def _own_files(journal: Journal) -> dict[str, bool]:

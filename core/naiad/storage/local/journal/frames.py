@@ -101,6 +101,15 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
             at = frame.end
 
 
+def has_crc(data: bytes, at: int) -> bool:
+    """Whether a frame with a right crc is there, whatever its payload means."""
+    if at + _head.size > len(data):
+        return False
+    length, crc, sequence = _head.unpack_from(data, at)
+    payload = data[at + _head.size :][:length]
+    return len(payload) == length > 0 and zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence))) == int(crc)
+
+
 def paths_in(data: bytes) -> list[str]:
     """Return the paths in damaged ops, each once, as unverified hints."""
     found: dict[str, None] = {}

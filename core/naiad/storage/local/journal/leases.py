@@ -23,6 +23,14 @@ in doubt no process removes or cuts a file of that writer.
       close all files, go on in new ones (higher numbers, a new `open`)
       write again all files that another process took for final before they were complete (see `Journal.put_again`)
 
+The lease of a writer on another machine is held by the server that receives its journal. No process locks it: its time
+is that of the last sign of life that reached the server, and `remote` in it says when the writer has ended.
+
+    remote writer's lease:  "alive" touched with each sign   alive for 60 s, then silent
+                            "ended" some of its files are    silent, as no process may take them for complete
+                                    not complete yet
+                            "dead"  all of them are          dead: whoever folds takes its files for final
+
 Clocks of machines differ, so signs of life are compared with the time that the file system gives to a file made now.
 """
 
@@ -39,7 +47,7 @@ from pathlib import Path
 
 from naiad import clock
 from naiad.clock import monotonic
-from naiad.disk import is_local
+from naiad.disk import is_local, replacing
 from naiad.ids import boot_id, host_name, pid_namespace, process_start
 from naiad.storage.local.index.states import WriterState
 
@@ -62,6 +70,8 @@ class Owner:
     pid_ns: str = ""
     started: str = ""
     inode: int = 0
+    remote: str = ""
+    """Of a writer on another machine: `alive`, `ended` or `dead`, as the server that receives its journal has it."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,14 @@ class Liveness:
         seen: its last sign of life, by the clock of the file system; 0 if it was not looked for.
         is_near: whether it is on this machine or on its disk, where SQLite's locks hold between it and this process.
         is_copy: whether this is a copy of a lease. Its writer never wrote in this folder and may live in another one.
+        is_remote: whether the writer is on another machine, from which a server receives its journal.
     """
 
     state: str
     seen: float = 0.0
     is_near: bool = True
     is_copy: bool = False
+    is_remote: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -203,6 +215,8 @@ def read_lease(
         return _by_signs(journal, writer, is_near=is_local(Path(journal)))
     try:
         is_on_disk, owner = is_local(Path(journal)), _owner(fd)
+        if owner is not None and owner.remote:
+            return _remote(journal, writer, owner)
         is_near = is_on_disk or (owner is not None and (owner.host, owner.boot) == (host_name(), boot_id()))
         found = _look_at_lock(fd, path)
         if found == "held":
@@ -214,6 +228,43 @@ def read_lease(
         return _by_signs(journal, writer, is_near=is_near, is_copy=is_copy)
     finally:
         os.close(fd)
+
+
+def hold_remote(journal: Path, writer: str, state: str = "alive") -> None:
+    """Note a sign of life, or the end, of a writer on another machine. An end stays.
+
+    Raises:
+        OSError: the disk reports an error.
+    """
+    path = journal / (writer + SUFFIX)
+    known = remote_state(journal, writer)
+    if known == state or (known == "dead") or (known == "ended" and state == "alive"):
+        if state == "alive" and known == state:
+            os.utime(path)
+        return
+    owner = Owner(writer, 0, "", "", remote=state)
+    with replacing(path) as fd:
+        os.write(fd, json.dumps(asdict(owner)).encode())
+
+
+def remote_state(journal: Path, writer: str) -> str:
+    """Return `alive`, `ended` or `dead` of a writer on another machine; empty if it has no lease here."""
+    try:
+        fd = os.open(journal / (writer + SUFFIX), os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        owner = _owner(fd)
+    finally:
+        os.close(fd)
+    return "" if owner is None else owner.remote
+
+
+def _remote(journal: str | os.PathLike[str], writer: str, owner: Owner) -> Liveness:
+    if owner.remote == "dead":
+        return Liveness("dead", is_remote=True)
+    found = _by_signs(journal, writer, is_near=True)
+    return Liveness(found.state, found.seen, is_remote=True)
 
 
 def _leased(

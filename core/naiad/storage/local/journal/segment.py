@@ -189,7 +189,7 @@ class Segment(LogFile):
             self.fd = os.open(self.name, os.O_RDWR, dir_fd=directory)
         end = self.used()
         crc = zlib.crc32(self.content(SEGMENT_HEADER, end))
-        os.pwrite(self.fd, struct.pack("<QI", end, crc), SEAL_AT)
+        os.pwrite(self.fd, seal_fields(end, crc), SEAL_AT)
         os.ftruncate(self.fd, end)
 
     def points(self) -> int:
@@ -220,6 +220,16 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
     """
     if os.pwrite(segment.fd, record[:COMMIT_AT] + at.to_bytes(RECORD - COMMIT_AT, "little"), at) < RECORD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
+
+
+def open_header() -> bytes:
+    """The header of a segment that another machine writes, while it grows."""
+    return HEADER_FORM.pack(MAGIC, VERSION, RECORD, 0, clock.now(), 0, 0).ljust(SEGMENT_HEADER, b"\0")
+
+
+def seal_fields(end: int, crc: int) -> bytes:
+    """The bytes at `SEAL_AT` of a segment that gets nothing more."""
+    return struct.pack("<QI", end, crc)
 
 
 def with_header(records: bytes) -> bytes:

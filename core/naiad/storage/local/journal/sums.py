@@ -267,14 +267,17 @@ class Sums:
 
 
 @contextlib.contextmanager
-def lone_sums(journal: Path) -> Iterator[Sums]:
+def lone_sums(journal: Path, *, has_base: bool = False) -> Iterator[Sums]:
     """Sums of a process that changes the index and has no journal of its own; their file is there in the block.
+
+    `has_base`: the run was sealed, and the block lays its seal beside the sums.
 
     Raises:
         OSError: the disk reports an error.
     """
     directory = os.open(journal, os.O_RDONLY | os.O_DIRECTORY)
     sums = Sums(directory, new_writer_id())
+    sums.has_base = has_base
     try:
         sums.cover((), ())
         yield sums

@@ -1,0 +1,773 @@
+"""Receiver: journals of other machines, taken into the folder of a store byte by byte, exactly once.
+
+    server                                  .naiad/server/received.db        .naiad/runs/<uid>/journal/
+    a group of pieces --- one transaction -> inbox: the bytes
+                                             position: how far each file is
+    answer <------------- committed
+                      --- the same bytes ---------------------------------> <writer>.<n>.seg, .ops
+    every 30 s: sync these files, then drop the rows of the inbox
+    after a kill:         inbox ------------------------------------------> written again at their offsets
+
+A commit syncs one file, however many runs wrote. A kill between commit and copy loses nothing, and copying twice writes
+the same bytes to the same place. Positions outlive the files, which the fold removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad import clock
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.disk import sync_folder, write_all
+from naiad.errors import DamagedData, ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat, StorageError, shown
+from naiad.kinds import ATOM_OF
+from naiad.ops import Assign
+from naiad.scalars import pack_text, unpack_text
+from naiad.settings import Tuning
+from naiad.storage.base import RECORD, Change, RunId, RunWriter
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.ids import Register, refusals, sync_names
+from naiad.storage.local.integrity.seal import remove_seal
+from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_newer
+from naiad.storage.local.journal.frames import FILE_HEADER, Frame, file_header, has_crc, read_frames
+from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
+from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.segment import SEAL_AT, open_header, seal_fields
+from naiad.storage.local.journal.sums import lone_sums
+from naiad.storage.local.layout import Layout, RunDirectory, open_lock
+from naiad.storage.local.maintenance import Maintenance
+from naiad.storage.local.reader import Reader
+from naiad.storage.receiving import Accepted, Piece, Received, Registered, Sealing
+from naiad.storage.sql import received
+from naiad.storage.sql.database import open_for_reading
+from naiad.storage.sql.received import Position
+
+FORMAT = 1
+"""The version of `received.db`."""
+FOLDER = "server"
+MOST_OPEN = 256
+"""Journal files that stay open between two groups."""
+MOST_KNOWN = 4_096
+"""Runs of which the positions stay in memory."""
+FINISH_SECONDS = 120.0
+TEXT = ATOM_OF[str]
+CLAIMED = ("sys/id", "sys/project")
+_name = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>[0-9]{1,9})\.(?P<suffix>seg|ops)\Z")
+_header_of = {"seg": SEGMENT_HEADER, "ops": FILE_HEADER}
+
+
+class Store(Protocol):
+    """The store of a folder, as far as its receiving end needs it."""
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+
+    @property
+    def layout(self) -> Layout:
+        """Where the folders of its containers are."""
+
+    @property
+    def register(self) -> Register:
+        """Which folder an id means."""
+
+    def create(self) -> None:
+        """Make the folder if it is not there."""
+
+    def directory(self, run: RunId) -> RunDirectory:
+        """Return the folder of a container, there or not."""
+
+    def find(self, name: str, kind: ContainerKind | None = None) -> RunId:
+        """Return the container with an id or uid."""
+
+    def id_of(self, run: RunId) -> str:
+        """Return the id under which a container is registered."""
+
+    def reader(self, run: RunId) -> Reader:
+        """Read a container."""
+
+    def writer(self, run: RunId, *, role: str = ..., on_error: str = ...) -> RunWriter:
+        """Write a container."""
+
+
+class Receiver:
+    """The receiving end of a folder; see `naiad.storage.receiving`."""
+
+    def __init__(self, store: Store, *, is_writing: bool = True) -> None:
+        """Open it.
+
+        Args:
+            store: the store, which is made if need be.
+            is_writing: whether this process takes journals; another one may only fold them.
+
+        Raises:
+            StorageError: another process takes journals for this store.
+        """
+        self._store = store
+        self._folder = store.root / FOLDER
+        self._blobs = Blobs(store.root / "blobs")
+        self._lock = threading.RLock()
+        self._files: OrderedDict[Path, int] = OrderedDict()
+        self._known: OrderedDict[str, dict[str, Position]] = OrderedDict()
+        self._registered: dict[str, Registered] = {}
+        self._unsynced: dict[Path, None] = {}
+        self._behind = False
+        """Whether something is committed that is not in its file yet, because the disk has refused it."""
+        self._held = -1
+        self._epoch = ""
+        path = self._folder / "received.db"
+        self._engine: Engine
+        if not is_writing:
+            self._engine = received.open_received(path, is_writing=False)
+            return
+        with refusals(store.root):
+            store.create()
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._held = _taken(self._folder / ".lock", store)
+        self._engine = received.open_received(path, is_writing=True)
+        with self._transaction() as connection:
+            version, self._epoch = received.begin(connection, FORMAT, os.urandom(8).hex())
+            rows = received.containers(connection)
+        if version > FORMAT:
+            refuse_newer(version, FORMAT, path)
+        for uid, kind, name, project in rows:
+            self._registered[uid] = Registered(RunId(uid, _kind(kind)), name, project)
+        self._replay()
+
+    @property
+    def epoch(self) -> str:
+        """A text that changes when the record of received files was lost."""
+        return self._epoch
+
+    # Containers
+
+    def register(
+        self,
+        run: RunId,
+        project: str,
+        *,
+        custom_run_id: str | None = None,
+        wish: str | None = None,
+        parent: str | None = None,
+        is_exact: bool = False,
+    ) -> tuple[Registered, bool]:
+        """Register a container, and return the one that is meant with whether it is new.
+
+        Raises:
+            ModelKeyTaken, ContainerNotFound, NameTaken, StoreNotWritable: as in the protocol.
+        """
+        with self._lock, refusals(self._store.root):
+            known = self.find(run.uid) or self._in_folder(run)
+            if known is not None:
+                if known.run.kind is not run.kind:
+                    raise NameTaken(f"The uid {run.uid} is that of a {known.run.kind.noun}.")
+                return known, False
+            found, is_new = self._named(run, project, custom_run_id, wish, parent, is_exact)
+            if found.run.uid not in self._registered:
+                with self._transaction() as connection:
+                    received.register(connection, found.run.uid, found.run.kind.name, found.id, project)
+                self._registered[found.run.uid] = found
+            sync_names()
+            return found, is_new
+
+    def _named(
+        self, run: RunId, project: str, custom: str | None, wish: str | None, parent: str | None, is_exact: bool
+    ) -> tuple[Registered, bool]:
+        register = self._store.register
+        if run.kind is RUN and custom is not None:
+            known = register.custom(project, custom)
+            if known is not None:
+                return Registered(RunId(known[0], RUN), known[1], project), False
+        key = register.key(project)
+        if run.kind is PROJECT:
+            own = register.uid(key)
+            if not own and not register.take(key, run.uid):
+                own = register.uid(key)
+            return Registered(RunId(own or run.uid, PROJECT), key, project), not own
+        if run.kind is MODEL:
+            name = f"{key}-{_model_key(wish)}"
+            if not is_exact:
+                name = register.take_variant(name, run.uid)
+            elif not register.take(name, run.uid):
+                raise ModelKeyTaken(
+                    f"Project {project!r} has a model {name} already.", key=_model_key(wish), model_id=name
+                )
+        elif run.kind is MODEL_VERSION:
+            name = register.take_number(self._parent(parent or "", project), run.uid)
+        else:
+            name = register.take_number(key, run.uid)
+            if custom is not None and not register.take_custom(project, custom, run.uid, name):
+                register.release(name)
+                return self._named(run, project, custom, wish, parent, is_exact)
+        return Registered(run, name, project), True
+
+    def _parent(self, parent: str, project: str) -> str:
+        """The id of the model of a new version."""
+        known = self.find(parent) or next((each for each in self._registered.values() if each.id == parent), None)
+        if known is not None and known.run.kind is MODEL and known.project == project:
+            return known.id
+        found = self._store.find(parent, MODEL)
+        own = unpack_text(str(self._store.reader(found).value("sys/project")))
+        if own != project:
+            raise MODEL.not_found(f"Project {project!r} has no model {shown(parent)}.", run_id=parent)
+        return self._store.id_of(found)
+
+    def _in_folder(self, run: RunId) -> Registered | None:
+        """A container that came into the folder by other ways."""
+        folder = self._store.layout.find(run.uid)
+        if folder is None:
+            return None
+        own = RunId(folder.uid, folder.kind)
+        reader = Reader(folder)
+        project = unpack_text(str(reader.value("sys/name" if folder.kind is PROJECT else "sys/project")))
+        found = Registered(own, self._store.id_of(own), project)
+        with self._transaction() as connection:
+            received.register(connection, own.uid, own.kind.name, found.id, project)
+        self._registered[own.uid] = found
+        return found
+
+    def find(self, uid: str) -> Registered | None:
+        """Return a container that was registered and not deleted; None if there is none."""
+        return self._registered.get(uid)
+
+    def forget(self, run: RunId) -> None:
+        """Drop the knowledge of a container that was deleted."""
+        with self._lock:
+            with self._transaction() as connection:
+                received.forget(connection, run.uid)
+            self._registered.pop(run.uid, None)
+            self._known.pop(run.uid, None)
+            for path in [path for path in self._files if path.parent.parent.name == run.uid]:
+                self._shut(path)
+
+    def add_project(self, project: str, key: str | None = None) -> str:
+        """Make a project, if it is not there, and return its key.
+
+        Raises:
+            ProjectExists: the key belongs to another one.
+        """
+        with self._lock, refusals(self._store.root):
+            found = self._store.register.key(project, key)
+            sync_names()
+            return found
+
+    # Bytes
+
+    def is_name(self, file: str) -> bool:
+        """Whether a journal file can have a name."""
+        return _name.match(file) is not None
+
+    def checked(self, run: RunId, file: str, start: int, data: bytes) -> Piece:
+        """Check bytes of a journal file.
+
+        Raises:
+            NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
+            NewerFormat: they hold ops of a later release.
+        """
+        suffix = _suffix(file)
+        if suffix == "seg":
+            if start % RECORD or len(data) % RECORD or start < SEGMENT_HEADER or not data:
+                raise NaiadValueError(f"A part of {file} has to be whole records of {RECORD} bytes, from {start}.")
+            return Piece(run, file, start, data)
+        if start < FILE_HEADER or not data:
+            raise NaiadValueError(f"A part of {file} has to be whole frames, and {start} is no offset of one.")
+        claims: dict[str, str] = {}
+        for item in read_frames(data):
+            if not isinstance(item, Frame):
+                if has_crc(data, item.start):
+                    raise NewerFormat(f"{file} holds ops that this server does not know: a later release wrote them.")
+                raise NaiadValueError(f"Bytes {start + item.start} and following of {file} are no frame.")
+            for op in item.ops:
+                if type(op) is Assign and op.path in CLAIMED and isinstance(op.value, str | bytes):
+                    claims[op.path] = unpack_text(op.value)
+        return Piece(run, file, start, data, claims)
+
+    def received(self, run: RunId) -> Mapping[str, Received]:
+        """Return how far each journal file was received, by name."""
+        with self._lock:
+            return {file: Received(each.upto, each.is_sealed) for file, each in self._positions(run).items()}
+
+    def accept(
+        self,
+        pieces: Sequence[Piece],
+        sealings: Sequence[Sealing] = (),
+        writers: Mapping[tuple[RunId, str], bool] | None = None,
+    ) -> Accepted:
+        """Store the pieces that continue their files, in one transaction, and note which writers live or have ended.
+
+        Raises:
+            StorageError: the disk takes nothing; nothing is accepted.
+        """
+        with self._lock, refusals(self._store.root):
+            if self._behind:
+                self._replay()
+            group = _Group(self._positions)
+            taken = [piece for piece in pieces if group.take(piece)]
+            for sealing in sealings:
+                group.seal(sealing)
+            self._commit(taken, group.changed)
+            self._copy(taken, group.changed)
+            ended = self._note(writers or {}, {(run, _writer(file)) for run, file in group.sealed})
+            grown: dict[RunId, int] = {}
+            for piece in taken:
+                grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
+            named = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
+            files = {key: _shown(group.position(*key)) for key in named}
+            claimed = {piece.run for piece in taken if self._is_claimed(piece)}
+            points = sum(len(piece.data) // RECORD for piece in taken if piece.file.endswith(".seg"))
+            mismatched = frozenset(group.mismatched)
+            return Accepted(files, mismatched, grown, len(taken), points, frozenset(ended), frozenset(claimed))
+
+    def _is_claimed(self, piece: Piece) -> bool:
+        known = self.find(piece.run.uid)
+        own = {} if known is None else {"sys/id": known.id, "sys/project": known.project}
+        return any(own.get(path, text) != text for path, text in piece.claims.items())
+
+    def _commit(self, taken: Sequence[Piece], changed: Mapping[tuple[RunId, str], Position]) -> None:
+        if not changed:
+            return
+        try:
+            with self._transaction() as connection:
+                rows = [received.Row(piece.run.uid, piece.file, piece.start, piece.data) for piece in taken]
+                received.put_inbox(connection, rows)
+                received.put_positions(connection, ((run.uid, file, each) for (run, file), each in changed.items()))
+        except SQLAlchemyError as error:
+            reason = getattr(error, "orig", error)
+            raise StorageError(f"The store {self._store} takes nothing: {reason}.", errno=errno.EIO) from error
+        for (run, file), each in changed.items():
+            self._positions(run)[file] = each
+
+    def _copy(self, taken: Sequence[Piece], changed: Mapping[tuple[RunId, str], Position]) -> None:
+        """Copy committed pieces into their files. A failed copy is made up for before the next group."""
+        try:
+            for run in dict.fromkeys(piece.run for piece in taken):
+                self._unseal(run, next(piece.file for piece in taken if piece.run == run))
+            for piece in taken:
+                self._write(piece.run, piece.file, piece.start, piece.data)
+            for (run, file), each in changed.items():
+                if each.is_sealed:
+                    self._end(run, file, each)
+        except OSError:
+            self._behind = True
+
+    def _note(self, writers: Mapping[tuple[RunId, str], bool], sealed: set[tuple[RunId, str]]) -> set[RunId]:
+        """Hold the leases of living writers; return the runs of which one has ended, with all its files there."""
+        ended: set[RunId] = set()
+        for (run, writer), is_alive in writers.items():
+            journal = self._store.directory(run).journal
+            if is_alive:
+                hold_remote(self._make(run), writer)
+            elif journal.is_dir() and remote_state(journal, writer) != "dead":
+                hold_remote(journal, writer, "ended")
+                sealed = sealed | {(run, writer)}
+        for run, writer in sealed:
+            journal = self._store.directory(run).journal
+            own = [each for file, each in self._positions(run).items() if _writer(file) == writer]
+            if own and all(each.is_sealed for each in own) and remote_state(journal, writer) == "ended":
+                hold_remote(journal, writer, "dead")
+                ended.add(run)
+        return ended
+
+    # Content of files
+
+    def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
+        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+        with self._transaction() as connection:
+            sent = received.sent(connection, project, [sha256 for sha256, _size in wanted])
+        found = []
+        for sha256, size in wanted:
+            with contextlib.suppress(DamagedData, FileNotFoundError):
+                if sha256 in sent and self._blobs.path(sha256).stat().st_size == size:
+                    self._blobs.renew(sha256)
+                    found.append(sha256)
+        return found
+
+    @contextlib.contextmanager
+    def content(self, project: str, sha256: str) -> Iterator[_Content]:
+        """Take in content. It is there when the block ends, and is not when it raises.
+
+        Raises:
+            NaiadValueError: another content was written than that of the hash.
+            StorageError: the disk takes nothing.
+        """
+        with refusals(self._store.root), self._blobs.create(f"server-{os.getpid()}") as (name, fd):
+            content = _Content(fd)
+            yield content
+            if content.sha256() != sha256:
+                raise NaiadValueError(f"The content has the SHA-256 {content.sha256()}, not {sha256}.")
+            self._blobs.put_in_place(name, sha256, content.size)
+            self._blobs.release(name)
+        with self._transaction() as connection:
+            received.note_sent(connection, project, sha256)
+
+    # Files
+
+    def _make(self, run: RunId) -> Path:
+        """Make the folder of a run, and return that of its journal."""
+        folder = self._store.directory(run)
+        if not folder.journal.is_dir():
+            folder.journal.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.path)
+            sync_folder(folder.path.parent)
+            folder.mark_changed()
+        return folder.journal
+
+    def _unseal(self, run: RunId, file: str) -> None:
+        """Let a sealed run be written again, as its next writer would."""
+        folder = self._store.directory(run)
+        if not folder.seal.exists():
+            return
+        hold_remote(folder.journal, _writer(file))  # a run without seal and lease would look damaged
+        with folder.lock(), lone_sums(folder.journal, has_base=True) as sums:
+            remove_seal(folder, sums.writer)
+        folder.mark_changed()
+
+    def _write(self, run: RunId, file: str, start: int, data: bytes) -> None:
+        suffix = _suffix(file)
+        path = self._store.directory(run).journal / file
+        fd = self._files.get(path, -1)
+        if fd < 0:
+            self._make(run)
+            is_new = start == _header_of[suffix]
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o666)
+            except FileNotFoundError:
+                return  # it was folded and removed: this is a copy of what is in the index
+            self._files[path] = fd
+            while len(self._files) > MOST_OPEN:
+                self._shut(next(iter(self._files)))
+            if is_new:
+                os.pwrite(fd, file_header() if suffix == "ops" else open_header(), 0)
+        self._files.move_to_end(path)
+        self._unsynced[path] = None
+        if os.pwrite(fd, data, start) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    def _end(self, run: RunId, file: str, position: Position) -> None:
+        path = self._store.directory(run).journal / file
+        fd = self._files.get(path, -1)
+        if fd >= 0 and _suffix(file) == "seg":
+            os.pwrite(fd, seal_fields(position.upto, position.crc), SEAL_AT)
+        self._shut(path)
+
+    def _shut(self, path: Path) -> None:
+        fd = self._files.pop(path, -1)
+        if fd >= 0:
+            os.close(fd)
+
+    def checkpoint(self) -> None:
+        """Put received files on the disk itself, and drop the copies that made them safe.
+
+        Raises:
+            StorageError: the disk reports an error; the copies stay.
+        """
+        with self._lock:
+            with self._transaction() as connection:
+                upto = received.newest(connection)
+            unsynced, self._unsynced = self._unsynced, {}
+        if not upto or self._behind:
+            return
+        try:
+            with refusals(self._store.root):
+                for path in unsynced:
+                    _sync(path)
+                for folder in {path.parent for path in unsynced}:
+                    with contextlib.suppress(FileNotFoundError):
+                        sync_folder(folder)
+        except StorageError:
+            with self._lock:
+                self._unsynced = {**unsynced, **self._unsynced}
+            raise
+        with self._lock, self._transaction() as connection:
+            received.empty_inbox(connection, upto)
+
+    def _replay(self) -> None:
+        """Copy the inbox into its files once more, but for files that were folded and removed since."""
+        with self._transaction() as connection:
+            rows = received.read_inbox(connection)
+        folded: dict[str, dict[str, tuple[int, bool]]] = {}
+        for _number, row in rows:
+            known = self._registered.get(row.uid)
+            if known is None:
+                continue
+            folder = self._store.directory(known.run)
+            if row.uid not in folded:
+                folded[row.uid] = _folded(folder)
+            if folded[row.uid].get(row.name, (0, False))[1]:
+                continue
+            if not _has_bytes(folder.journal / row.name, row.start + len(row.data)):
+                self._unseal(known.run, row.name)
+            self._write(known.run, row.name, row.start, row.data)
+            position = self._positions(known.run).get(row.name)
+            if position is not None and position.is_sealed and position.upto == row.start + len(row.data):
+                self._end(known.run, row.name, position)
+        self._behind = False
+
+    # Positions
+
+    def _positions(self, run: RunId) -> dict[str, Position]:
+        found = self._known.get(run.uid)
+        if found is None:
+            with self._transaction() as connection:
+                found = received.positions(connection, run.uid)
+            found = self._known[run.uid] = self._compared(run, found)
+            while len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(run.uid)
+        return found
+
+    def _compared(self, run: RunId, known: dict[str, Position]) -> dict[str, Position]:
+        """The positions, and those of files that came by other ways or were set back with their folder."""
+        folder = self._store.directory(run)
+        if not folder.path.is_dir():
+            return {}  # nothing came yet, or it was lost with all its files
+        files = {file.name: file for file in list_journal(folder.journal)}
+        folded = {} if files.keys() >= known.keys() and not folder.index.exists() else _folded(folder)
+        found: dict[str, Position] = {}
+        for name in {*known, *files, *folded}:
+            if _name.match(name):
+                position = known.get(name)
+                upto, is_done = folded.get(name, (0, False))
+                if name in files:
+                    if position is None or files[name].path.stat().st_size < position.upto:
+                        position = _measured(files[name])
+                    found[name] = position
+                elif is_done:
+                    found[name] = position if position is not None else Position(upto, 0, True)
+        return found
+
+    # Folding
+
+    def fold(self, run: RunId) -> None:
+        """Fold the received files, and finish the run if all its writers have ended.
+
+        Raises:
+            StorageError: the disk reports an error; nothing is lost.
+            DamagedData: the run is damaged.
+        """
+        folder = self._store.directory(run)
+        if not folder.journal.is_dir() or folder.seal.exists():
+            return
+        with self._transaction() as connection:
+            complete = {name for name, each in received.positions(connection, run.uid).items() if each.is_sealed}
+            names = next((row for row in received.containers(connection) if row[0] == run.uid), None)
+        if names is not None:
+            self._correct(run, names[2], names[3])
+            if folder.seal.exists():
+                return  # by that writer, the last one
+        keeper = Maintenance(folder, Tuning.from_environment())
+        try:
+            if may_be_written(read_leases(folder.journal)):
+                keeper.fold(None, complete=complete)
+            else:
+                keeper.finish(None, clock.monotonic() + FINISH_SECONDS)
+        finally:
+            keeper.close()
+        folder.mark_changed()
+
+    def _correct(self, run: RunId, name: str, project: str) -> None:
+        """Let `sys/id` and `sys/project` be those of this store, in place of those of the client."""
+        reader = self._store.reader(run)
+        own = {"sys/id": name} | ({} if run.kind is PROJECT else {"sys/project": project})
+        shown_now = reader.atoms("sys")
+        wrong = {
+            path: text
+            for path, text in own.items()
+            if path in shown_now and unpack_text(str(shown_now[path][1])) != text
+        }
+        if not wrong:
+            return
+        writer = self._store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
+        try:
+            writer.write([Change(path, TEXT, (Assign(path, TEXT, pack_text(text)),)) for path, text in wrong.items()])
+            writer.wait()
+        finally:
+            writer.stop()
+
+    def waiting(self) -> Sequence[RunId]:
+        """Return the runs without a seal that were received here."""
+        found = [each.run for each in self._registered.values()]
+        return [
+            run for run in found if (folder := self._store.directory(run)).journal.is_dir() and not folder.seal.exists()
+        ]
+
+    def close(self) -> None:
+        """Give the store back."""
+        with self._lock:
+            for path in [*self._files]:
+                self._shut(path)
+            self._engine.dispose()
+            if self._held >= 0:
+                os.close(self._held)
+                self._held = -1
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._lock, self._engine.begin() as connection:
+            yield connection
+
+
+class _Content:
+    """Content on its way into a file, hashed meanwhile."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        write_all(self._fd, data, self.size)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def sha256(self) -> str:
+        """The hash of all that was written."""
+        return self._hash.hexdigest()
+
+
+class _Group:
+    """The new positions of files after a group of pieces."""
+
+    def __init__(self, positions: Callable[[RunId], dict[str, Position]]) -> None:
+        self._positions = positions
+        self.changed: dict[tuple[RunId, str], Position] = {}
+        self.mismatched: set[tuple[RunId, str]] = set()
+        self.sealed: set[tuple[RunId, str]] = set()
+
+    def position(self, run: RunId, file: str) -> Position:
+        """How far a file will be."""
+        found = self.changed.get((run, file)) or self._positions(run).get(file)
+        return found if found is not None else Position(_header_of[_suffix(file)], 0, False)
+
+    def take(self, piece: Piece) -> bool:
+        """Whether a piece continues its file; a repeat does not, and neither does one behind a gap."""
+        key = piece.run, piece.file
+        known = self.position(*key)
+        if piece.start != known.upto:
+            return False
+        if known.is_sealed:
+            self.mismatched.add(key)
+            return False
+        self.changed[key] = Position(known.upto + len(piece.data), zlib.crc32(piece.data, known.crc), False)
+        return True
+
+    def seal(self, sealing: Sealing) -> None:
+        """Let a file get nothing more, if all of it is there."""
+        key = sealing.run, sealing.file
+        known = self.position(*key)
+        is_same = (known.upto, known.crc) == (sealing.end, sealing.crc)
+        if known.is_sealed:
+            if known.upto != sealing.end or (known.crc and known.crc != sealing.crc):
+                self.mismatched.add(key)
+        elif is_same:
+            self.changed[key] = known._replace(is_sealed=True)
+            self.sealed.add(key)
+        elif known.upto >= sealing.end:
+            self.mismatched.add(key)
+
+
+def _taken(path: Path, store: Store) -> int:
+    """Lock the store for one server.
+
+    Raises:
+        StorageError: another one serves it.
+    """
+    fd = open_lock(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise StorageError(
+            f"Another naiad server takes runs for the store {store}.\nStop it first, or serve another store.",
+            errno=errno.EBUSY,
+            filename=str(store),
+        ) from None
+    except OSError:
+        pass  # a file system without locks
+    return fd
+
+
+def _suffix(file: str) -> str:
+    found = _name.match(file)
+    if found is None:
+        raise NaiadValueError(f"{shown(file)} is no name of a journal file.")
+    return found["suffix"]
+
+
+def _writer(file: str) -> str:
+    return file.partition(".")[0]
+
+
+def _shown(position: Position) -> Received:
+    return Received(position.upto, position.is_sealed)
+
+
+def _kind(name: str) -> ContainerKind:
+    return next(kind for kind in KINDS if kind.name == name)
+
+
+def _model_key(wish: str | None) -> str:
+    found = MODEL.id_form.match(wish) if wish else None
+    return found[2] if found else "MODEL"
+
+
+def _folded(folder: RunDirectory) -> dict[str, tuple[int, bool]]:
+    """The positions in the index of a run, which may be sealed: opening it for writing would change it."""
+    from naiad.storage.local.index.index import Index  # numpy
+
+    if not folder.index.exists():
+        return {}
+    index = Index(folder, open_for_reading(folder.index, is_final=folder.seal.exists()))
+    with index.view() as connection:
+        return index.positions(connection, [])
+
+
+def _measured(file: JournalFile) -> Position:
+    """The position of a file by its content: whole frames, or records up to the first hole."""
+    data = file.path.read_bytes()
+    if file.suffix == "ops":
+        upto = FILE_HEADER
+        for item in read_frames(data, FILE_HEADER):
+            if not isinstance(item, Frame):
+                break
+            upto = item.end
+        return Position(upto, zlib.crc32(data[FILE_HEADER:upto]), False)
+    upto = SEGMENT_HEADER
+    while upto + RECORD <= len(data) and int.from_bytes(data[upto + RECORD - 4 : upto + RECORD], "little") == upto:
+        upto += RECORD
+    return Position(upto, zlib.crc32(data[SEGMENT_HEADER:upto]), False)
+
+
+def _has_bytes(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size >= size
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    """Put a file on the disk itself; one that is gone was folded, by a transaction that is on the disk."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,179 @@
+"""The receiving side of the storage interface: journals of other machines, as a server takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from naiad.storage.base import RunId
+
+
+class Piece(NamedTuple):
+    """Bytes of a journal file from another machine, checked: whole records, or whole frames."""
+
+    run: RunId
+    file: str
+    start: int
+    """Where they begin in the file, whose header does not travel."""
+    data: bytes
+    claims: Mapping[str, str] = {}
+    """The values that ops in it give to fields that the store decides: `sys/id` and `sys/project`."""
+
+
+class Sealing(NamedTuple):
+    """The word of a client that a journal file gets nothing more: its size, and the crc32 behind its header."""
+
+    run: RunId
+    file: str
+    end: int
+    crc: int
+
+
+class Received(NamedTuple):
+    """How many bytes of a journal file a store has, its header counted, and whether that is all of it."""
+
+    upto: int
+    is_sealed: bool
+
+
+class Accepted(NamedTuple):
+    """The state of the files of a group after it was accepted. All of it is on the disk."""
+
+    files: Mapping[tuple[RunId, str], Received]
+    mismatched: frozenset[tuple[RunId, str]]
+    """The files of which another content was sealed, or came after the end."""
+    grown: Mapping[RunId, int]
+    """The bytes that each run got."""
+    parts: int
+    """How many pieces continued their file."""
+    points: int
+    """How many points were in them."""
+    ended: frozenset[RunId]
+    """The runs of which a writer ended and all its files are there."""
+    claimed: frozenset[RunId]
+    """The runs of which a client gave `sys/id` or `sys/project` another value than the store has."""
+
+
+class Registered(NamedTuple):
+    """A container that a store receives, or has received."""
+
+    run: RunId
+    id: str
+    project: str
+
+
+class Content(Protocol):
+    """Content that is being taken in."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+
+
+class Receiver(Protocol):
+    """The receiving end of a store: it takes journals byte by byte, exactly once, and folds them.
+
+    One process of a machine has it open for writing; others may fold. A file is named by its run and its name, and a
+    byte of it by its offset: accepting the same bytes again changes nothing.
+    """
+
+    @property
+    def epoch(self) -> str:
+        """A text that changes when the record of received files was lost."""
+
+    def register(
+        self,
+        run: RunId,
+        project: str,
+        *,
+        custom_run_id: str | None = None,
+        wish: str | None = None,
+        parent: str | None = None,
+        is_exact: bool = False,
+    ) -> tuple[Registered, bool]:
+        """Register a container, and return it with whether it is new.
+
+        The one that is meant may be another: that of a known custom id, or the one of the project itself. A container
+        that is known keeps its id and project.
+
+        Args:
+            run: the container, with the uid that its machine gave it.
+            project: the name of its project, which is made if need be.
+            custom_run_id: of a run.
+            wish: the id that a model or version shall have.
+            parent: id or uid of the model of a version.
+            is_exact: whether a model gets no other id than the one wished for.
+
+        Raises:
+            ModelKeyTaken: `is_exact`, and another model has the id.
+            ContainerNotFound: there is no such parent.
+            NameTaken: the uid is that of a container of another kind.
+            StoreNotWritable: the store takes nothing.
+        """
+
+    def find(self, uid: str) -> Registered | None:
+        """Return a container that was registered and not deleted; None if there is none."""
+
+    def add_project(self, project: str, key: str | None = None) -> str:
+        """Make a project, if it is not there, and return its key.
+
+        Raises:
+            ProjectExists: the key belongs to another one.
+        """
+
+    def is_name(self, file: str) -> bool:
+        """Whether a journal file can have a name."""
+
+    def checked(self, run: RunId, file: str, start: int, data: bytes) -> Piece:
+        """Check bytes of a journal file.
+
+        Raises:
+            NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
+            NewerFormat: they hold ops of a later release.
+        """
+
+    def received(self, run: RunId) -> Mapping[str, Received]:
+        """Return how far each journal file was received, by name."""
+
+    def accept(
+        self,
+        pieces: Sequence[Piece],
+        sealings: Sequence[Sealing] = (),
+        writers: Mapping[tuple[RunId, str], bool] | None = None,
+    ) -> Accepted:
+        """Store the pieces that continue their files, in one transaction, and note which writers live or have ended.
+
+        Raises:
+            StorageError: the disk takes nothing; nothing is accepted.
+        """
+
+    def fold(self, run: RunId) -> None:
+        """Fold the received files, and finish the run if all its writers have ended. Any process may.
+
+        Raises:
+            StorageError: the disk reports an error; nothing is lost.
+            DamagedData: the run is damaged.
+        """
+
+    def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
+        """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
+
+    def content(self, project: str, sha256: str) -> AbstractContextManager[Content]:
+        """Take in content. It is there when the block ends, and is not when it raises.
+
+        Raises:
+            NaiadValueError: another content was written than that of the hash.
+            StorageError: the disk takes nothing.
+        """
+
+    def waiting(self) -> Sequence[RunId]:
+        """Return the runs of which something may wait to be folded, after a start."""
+
+    def checkpoint(self) -> None:
+        """Put received files on the disk itself, and drop the copies that made them safe."""
+
+    def forget(self, run: RunId) -> None:
+        """Drop the knowledge of a container that was deleted."""
+
+    def close(self) -> None:
+        """Give the store back."""

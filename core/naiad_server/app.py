@@ -1,0 +1,523 @@
+"""The application: the routes of the server around those of the pages. core/docs/server-protocol.md describes them.
+
+A mistake in one part concerns that part alone; the others of the request are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as PathRoute
+
+from naiad import clock, trash
+from naiad.container_kinds import KINDS, RUN, is_project_key
+from naiad.errors import ModelKeyTaken, NaiadError, NaiadValueError, NameTaken, NewerFormat, shown
+from naiad.ids import is_uid
+from naiad.storage.base import RECORD, RunId, Store
+from naiad.storage.receiving import Accepted, Piece, Receiver, Registered, Sealing
+from naiad_server import bodies
+from naiad_server.access import ServerGrant, ServerRules
+from naiad_server.bodies import BlobsBody, JournalBody, ProjectBody, RunBody, TokenBody
+from naiad_server.folding import Folding
+from naiad_server.intake import Intake
+from naiad_server.metrics import Metrics
+from naiad_server.tokens import ROLES, Token, Tokens
+from naiad_server.view import StoreView
+from naiad_web.server.answers import PROBLEM, Problem
+from naiad_web.server.answers import encoded as as_json
+from naiad_web.server.app import application as pages_application
+from naiad_web.server.problems import problem_of
+from naiad_web.server.routes import API
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Serve = Callable[["Server", Request, ServerGrant], Awaitable[Any]]
+
+FORMAT = 1
+"""The newest version of core/FORMAT.md that is accepted."""
+SMALL = 256 * 1024
+"""Bytes that are checked at once; more would keep other requests waiting, and are checked in a thread."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
+RETRY_SECONDS = {429: "10", 503: "1"}
+_log = logging.getLogger("naiad_server")
+
+
+@dataclass
+class Server:
+    """A server: its store, its receiving end, and who may use it."""
+
+    store: Store
+    receiver: Receiver
+    tokens: Tokens
+    metrics: Metrics
+    intake: Intake
+    folding: Folding
+    rules: ServerRules
+
+    def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
+        """Return a container that a token may write; None if there is none."""
+        found = self.receiver.find(uid)
+        return found if found is not None and grant.project in (None, found.project) else None
+
+    def project(self, name: str | None, grant: ServerGrant) -> str:
+        """Return the project that a request means.
+
+        Raises:
+            Problem: it names none, or one that the token is not for.
+        """
+        found = name or grant.project
+        if found is None:
+            raise Problem(400, "BadRequest", "Name the project: this token is for all of them.", argument="project")
+        if grant.project not in (None, found):
+            raise Problem(404, "ProjectNotFound", f"There is no project {shown(found)}.")
+        return found
+
+
+def application(store: Store, receiver: Receiver, tokens: Tokens, hosts: frozenset[str] | None, url: str) -> Any:
+    """Make the application that takes runs for a store and serves them.
+
+    Args:
+        store: the store.
+        receiver: its receiving end.
+        tokens: the tokens of the server.
+        hosts: the names by which it is known; None: any.
+        url: its address.
+    """
+    metrics = Metrics()
+    folding = Folding(str(store), metrics)
+    intake = Intake(receiver, folding, metrics)
+    rules = ServerRules(
+        tokens,
+        hosts,
+        lambda of, project: StoreView(of, receiver, project, url),
+        lambda token: {"server": _facts(token, receiver)},
+    )
+    server = Server(store, receiver, tokens, metrics, intake, folding, rules)
+
+    @contextlib.asynccontextmanager
+    async def life() -> AsyncIterator[None]:
+        folding.begin(receiver)
+        tasks = [asyncio.create_task(each) for each in (intake.commit_groups(), folding.fold_runs())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await intake.end()
+            await folding.end()
+
+    own = [PathRoute(path, Endpoint(server, serve, role), methods=[method]) for method, path, serve, role in ROUTES]
+    operation = [
+        PathRoute("/readyz", _Plain(_ready, server), methods=["GET", "HEAD"]),
+        PathRoute("/metrics", _Plain(_metrics, server), methods=["GET", "HEAD"]),
+    ]
+    app: Starlette = pages_application(store, rules, first=[*operation, *own], life=life)
+    return _Counted(app, server)
+
+
+class _Counted:
+    """Middleware of every answer: the epoch, the counters, and the version of the protocol."""
+
+    def __init__(self, app: Starlette, server: Server) -> None:
+        self._app = app
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        epoch = self._server.receiver.epoch.encode()
+        metrics = self._server.metrics
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        if headers.get(b"x-forwarded-user"):
+            metrics.forged.inc()
+
+        async def send_counted(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"naiad-epoch", epoch)]
+                route = getattr(scope.get("route"), "path", "") or scope["path"][:1]
+                metrics.requests.labels(route, str(message["status"])).inc()
+                if message["status"] == 401:
+                    metrics.refused_tokens.inc()
+            await send(message)
+
+        version = headers.get(b"naiad-protocol", b"1").decode("latin-1")
+        if version not in map(str, bodies.PROTOCOLS) and scope["path"].startswith(API):
+            what = f"This server speaks versions {list(bodies.PROTOCOLS)} of the protocol, not {version[:20]!r}."
+            problem = Problem(426, "UpgradeRequired", what, protocols=list(bodies.PROTOCOLS))
+            await _refused(problem)(scope, receive, send_counted)
+            return
+        await self._app(scope, receive, send_counted)
+
+
+class Endpoint:
+    """One route of the server: its token, its role, and its answer. An instance is an ASGI application."""
+
+    def __init__(self, server: Server, serve: Serve, role: str) -> None:
+        self._server = server
+        self._serve = serve
+        self._role = role
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        request = Request(scope, receive)
+        try:
+            grant = await self._granted(request)
+            found = await self._serve(self._server, request, grant)
+            body, media = bodies.encoded(found, request.headers.get("accept", ""))
+            response = Response(body, media_type=media)
+        except Problem as problem:
+            response = _refused(problem)
+        except NewerFormat as error:
+            response = _refused(Problem(426, "NewerFormat", str(error)))
+        except (NaiadError, OSError) as error:
+            response = _refused(problem_of(error, self._server.store))
+        await response(scope, receive, send)
+
+    async def _granted(self, request: Request) -> ServerGrant:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        grant = None
+        if scheme.lower() == "bearer" and token:
+            grant = await anyio.to_thread.run_sync(self._server.rules.grant, token.strip())
+        if grant is None:
+            raise Problem(401, "Unauthorized", "A valid token is needed: Authorization: Bearer naiad_...")
+        if ROLES.index(grant.role) < ROLES.index(self._role):
+            raise Problem(403, "Forbidden", grant.refusal)
+        return grant
+
+
+class _Plain:
+    """A route for operation, without a token."""
+
+    def __init__(self, serve: Callable[[Server], Response], server: Server) -> None:
+        self._serve = serve
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._serve(self._server)(scope, receive, send)
+
+
+def _ready(server: Server) -> Response:
+    if not server.store.has_begun():
+        return Response("the store is gone\n", 503, media_type="text/plain")
+    return Response("ok", media_type="text/plain")
+
+
+def _metrics(server: Server) -> Response:
+    return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def _refused(problem: Problem) -> Response:
+    headers = {"Retry-After": RETRY_SECONDS[problem.status]} if problem.status in RETRY_SECONDS else None
+    return Response(as_json(problem.as_json()), problem.status, headers, PROBLEM)
+
+
+def _facts(token: Token, receiver: Receiver) -> dict[str, Any]:
+    return {
+        "protocols": list(bodies.PROTOCOLS),
+        "format": FORMAT,
+        "role": token.role,
+        "project": token.project,
+        "epoch": receiver.epoch,
+        "limits": {
+            "body": bodies.LARGEST,
+            "unpacked": bodies.LARGEST_UNPACKED,
+            "parts": bodies.MOST_PARTS,
+            "blob": bodies.LARGEST_BLOB,
+        },
+    }
+
+
+# Writing
+
+
+async def _body(request: Request, kind: type[bodies.T], *, is_binary: bool = False) -> bodies.T:
+    body = await bodies.received(request)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    media = request.headers.get("content-type", "")
+
+    def read() -> bodies.T:
+        return bodies.decoded(bodies.unpacked(body, encoding), media, kind, is_binary=is_binary)
+
+    return read() if len(body) < SMALL and not encoding else await anyio.to_thread.run_sync(read)
+
+
+async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Register a container."""
+    takes = await _body(request, RunBody)
+    if takes.format > FORMAT:
+        what = f"This server reads runs up to format {FORMAT}, and this one has format {takes.format}."
+        raise Problem(426, "NewerFormat", what)
+    if not is_uid(takes.uid):
+        raise Problem(400, "BadRequest", f"{shown(takes.uid)} is no uid.", argument="uid")
+    kind = next((each for each in KINDS if each.name == takes.kind), None)
+    if kind is None:
+        raise Problem(400, "BadRequest", f"There is no kind {shown(takes.kind)}.", argument="kind")
+    project = server.project(takes.project, grant)
+    known = server.receiver.find(takes.uid)
+    if known is not None and grant.project not in (None, known.project):
+        raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
+
+    def made() -> tuple[Registered, bool]:
+        return server.receiver.register(
+            RunId(takes.uid, kind),
+            project,
+            custom_run_id=takes.custom_run_id if kind is RUN else None,
+            wish=takes.id,
+            parent=takes.parent,
+            is_exact=takes.is_exact,
+        )
+
+    try:
+        found, is_new = await anyio.to_thread.run_sync(made)
+    except NameTaken as error:
+        kind_of_error = "ModelKeyTaken" if isinstance(error, ModelKeyTaken) else "Conflict"
+        raise Problem(409, kind_of_error, str(error)) from None
+    if grant.project not in (None, found.project):  # it lay in the folder already
+        raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
+    names = {"uid": found.run.uid, "id": found.id, "kind": found.run.kind.name, "project": found.project}
+    return {**names, "is_new": is_new}
+
+
+@dataclass
+class _Checked:
+    """The parts of a request after they were checked."""
+
+    pieces: list[Piece]
+    sealings: list[Sealing]
+    writers: dict[tuple[RunId, str], bool]
+    refused: list[tuple[str, str, str, str]]
+
+
+async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Take bytes of journal files."""
+    length = request.headers.get("content-length", "0")
+    server.intake.require_room(int(length) if length.isdigit() else bodies.LARGEST)
+    takes = await _body(request, JournalBody, is_binary=True)
+    size = sum(len(part[5]) for part in takes.parts)
+    if size < SMALL:
+        checked = _checked(server, grant, takes)
+    else:
+        checked = await anyio.to_thread.run_sync(_checked, server, grant, takes)
+    accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)
+    server.metrics.parts.labels("refused").inc(len(checked.refused))
+    return _answer(server, grant, takes, checked, accepted)
+
+
+def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked:
+    found = _Checked([], [], {}, [])
+    missing: set[str] = set()
+
+    def run_of(uid: str) -> RunId | None:
+        known = server.registered(uid, grant)
+        if known is None and uid not in missing:
+            missing.add(uid)
+            found.refused.append((uid, "", "RunNotFound", f"There is no run {uid[:100]!r}: register it first."))
+        return None if known is None else known.run
+
+    for uid, writer, is_alive in takes.writers:
+        run = run_of(uid)
+        if run is not None and is_uid(writer):  # the same letters
+            found.writers[run, writer] = is_alive
+    broken: set[tuple[str, str]] = set()
+    for uid, file, start, codec, crc, data in takes.parts:
+        run = run_of(uid)
+        if run is None or (uid, file) in broken:
+            continue
+        try:
+            if not server.receiver.is_name(file):
+                raise Problem(400, "BadName", f"{shown(file)} is no name of a journal file.")
+            found.pieces.append(server.receiver.checked(run, file, start, _undone(data, codec, crc, file)))
+        except (Problem, NaiadValueError, NewerFormat) as error:
+            kind = error.kind if isinstance(error, Problem) else "BadPart"
+            kind = "NewerFormat" if isinstance(error, NewerFormat) else kind
+            broken.add((uid, file))
+            found.refused.append((uid, file, kind, str(error)))
+    for uid, file, end, crc in takes.sealed:
+        run = run_of(uid)
+        if run is not None and (uid, file) not in broken and server.receiver.is_name(file):
+            found.sealings.append(Sealing(run, file, end, crc))
+    return found
+
+
+def _undone(data: bytes, codec: int, crc: int, file: str) -> bytes:
+    """The bytes of a part as they lie in the file.
+
+    Raises:
+        NaiadValueError: the codec is not known, or the crc is another one.
+    """
+    if codec == 1 and len(data) % RECORD == 0:
+        count = len(data) // RECORD
+        raw = bytearray(len(data))
+        for plane in range(RECORD):
+            raw[plane::RECORD] = data[plane * count : (plane + 1) * count]
+        data = bytes(raw)
+    elif codec != 0:
+        raise NaiadValueError(f"A part of {shown(file)} has codec {codec} and {len(data)} bytes.")
+    if zlib.crc32(data) != crc:
+        raise NaiadValueError(f"The CRC of a part of {shown(file)} is not that of its bytes.")
+    return data
+
+
+def _answer(server: Server, grant: ServerGrant, takes: JournalBody, checked: _Checked, accepted: Accepted) -> Any:
+    refused = [*checked.refused]
+    upto: list[tuple[str, str, int, bool]] = []
+    known: dict[str, Any] = {}
+    named = [*((part[0], part[1]) for part in takes.parts), *((each[0], each[1]) for each in takes.sealed)]
+    for uid, file in dict.fromkeys(named):
+        found = server.registered(uid, grant)
+        if found is None:
+            continue
+        position = accepted.files.get((found.run, file))
+        if position is None and server.receiver.is_name(file):  # all its parts were refused
+            if uid not in known:
+                known[uid] = server.receiver.received(found.run)
+            position = known[uid].get(file)
+        if position is not None:
+            upto.append((uid, file, position.upto, position.is_sealed))
+        if (found.run, file) in accepted.mismatched:
+            refused.append((uid, file, "Mismatch", "The server has other bytes of this file than its client."))
+    return {"after": server.intake.after, "now": clock.now(), "upto": upto, "refused": refused}
+
+
+async def positions(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """How far each file of a container was received."""
+    uid = request.path_params["uid"]
+    found = server.registered(uid, grant)
+    if found is None:
+        raise Problem(404, "RunNotFound", f"There is no run {uid[:100]!r}.")
+    known = await anyio.to_thread.run_sync(server.receiver.received, found.run)
+    return {
+        "uid": uid,
+        "upto": {file: each.upto for file, each in known.items()},
+        "sealed": [file for file, each in known.items() if each.is_sealed],
+    }
+
+
+async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Take in content."""
+    sha256 = request.path_params["sha256"]
+    if not SHA256.fullmatch(sha256):
+        raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is no SHA-256 in hexadecimal.")
+    project = server.project(request.query_params.get("project"), grant)
+    size = 0
+    with contextlib.ExitStack() as stack:
+        try:
+            content = stack.enter_context(server.receiver.content(project, sha256))
+            async for data in request.stream():
+                if data:
+                    await anyio.to_thread.run_sync(content.write, data)
+                    size += len(data)
+            await anyio.to_thread.run_sync(stack.pop_all().close)
+        except NaiadValueError as error:
+            raise Problem(422, "Mismatch", str(error)) from None
+    server.metrics.blobs.inc(size)
+    return {"sha256": sha256, "size": size}
+
+
+async def ask_blobs(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """List the content that a project has, of some hashes."""
+    takes = await _body(request, BlobsBody)
+    project = server.project(takes.project, grant)
+    return {"have": await anyio.to_thread.run_sync(server.receiver.content_of, project, takes.blobs)}
+
+
+# Administration
+
+
+async def list_tokens(server: Server, _request: Request, grant: ServerGrant) -> Any:
+    """The tokens that an owner may see: those of the project, or all."""
+    return {
+        "tokens": [
+            {
+                "id": token.id,
+                "principal": token.principal,
+                "role": token.role,
+                "project": token.project,
+                "created": token.created,
+                "expires": token.expires,
+                "last_used": token.last_used or None,
+                "is_revoked": token.is_revoked,
+            }
+            for token in await anyio.to_thread.run_sync(server.tokens.all, grant.project)
+        ]
+    }
+
+
+async def add_token(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Make a token."""
+    takes = await _body(request, TokenBody)
+    project = takes.project
+    if grant.role != "admin":
+        project = server.project(takes.project, grant)
+    if takes.role in ROLES and ROLES.index(takes.role) > ROLES.index(grant.role):
+        raise Problem(403, "Forbidden", grant.refusal)
+    token, text = await anyio.to_thread.run_sync(
+        lambda: server.tokens.add(takes.principal, takes.role, project, takes.days, by=grant.principal)
+    )
+    return {"id": token.id, "token": text}
+
+
+async def revoke_token(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """End a token."""
+    name = request.path_params["id"]
+    known = server.tokens.find(name)
+    if known is None or grant.project not in (None, known.project):
+        raise Problem(404, "NotFound", f"There is no token {name[:100]!r}.")
+    if ROLES.index(known.role) > ROLES.index(grant.role):
+        raise Problem(403, "Forbidden", grant.refusal)
+    await anyio.to_thread.run_sync(lambda: server.tokens.revoke(name, by=grant.principal))
+    return {"id": name}
+
+
+async def add_project(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Make a project."""
+    takes = await _body(request, ProjectBody)
+    if takes.key is not None and not is_project_key(takes.key):
+        raise Problem(400, "BadRequest", f"{shown(takes.key)} is no key of a project.", argument="key")
+    key = await anyio.to_thread.run_sync(server.receiver.add_project, takes.name, takes.key)
+    server.tokens.note(grant.principal, "project.add", takes.name)
+    return {"name": takes.name, "key": key}
+
+
+async def delete_container(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Delete a container that is in the trash, for good."""
+    view = server.rules.view(server.store, grant)
+
+    def delete() -> list[str]:
+        items = trash.find(view, [request.path_params["id"]])
+        trash.require_in_trash(view, items)
+        return [item.id for item in trash.delete(view, items)]
+
+    deleted = await anyio.to_thread.run_sync(delete)
+    server.tokens.note(grant.principal, "container.delete", ", ".join(deleted))
+    return {"deleted": deleted}
+
+
+ROUTES: tuple[tuple[str, str, Serve, str], ...] = (
+    ("POST", f"{API}/runs", register, "contributor"),
+    ("POST", f"{API}/journal", journal, "contributor"),
+    ("GET", f"{API}/runs/{{uid}}/journal", positions, "viewer"),
+    ("PUT", f"{API}/blobs/{{sha256}}", take_blob, "contributor"),
+    ("POST", f"{API}/blobs", ask_blobs, "contributor"),
+    ("GET", f"{API}/tokens", list_tokens, "owner"),
+    ("POST", f"{API}/tokens", add_token, "owner"),
+    ("DELETE", f"{API}/tokens/{{id}}", revoke_token, "owner"),
+    ("POST", f"{API}/projects", add_project, "admin"),
+    ("DELETE", f"{API}/containers/{{id}}", delete_container, "owner"),
+)
+"""Method, path, function and least role of each route that the server adds."""

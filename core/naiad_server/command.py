@@ -1,0 +1,201 @@
+"""`naiad server`: take runs of many machines, and serve them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from naiad.errors import MissingPackage, StorageError
+from naiad.storage.opening import folder, locate
+
+if TYPE_CHECKING:
+    from naiad_server.tokens import Tokens
+
+PORT = 8128
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ROLES = ("viewer", "contributor", "owner", "admin")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--store", "own", type=click.Path(path_type=Path), help="The folder to keep runs in, as `naiad --store`.")
+@click.option("--init", is_flag=True, help="Make the store and a token of the role admin, print both, and serve.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 lets other machines ask."
+)
+@click.option("--url", help="The address by which others reach it, if that is another one, as behind a proxy.")
+@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificate of TLS.")
+@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key.")
+@click.option("--trusted-proxy", multiple=True, metavar="CIDR", help="A proxy that ends TLS; others are not believed.")
+@click.option("--insecure-http", is_flag=True, help="Serve other machines without TLS: tokens and data are readable.")
+@click.pass_context
+def server(
+    context: click.Context,
+    own: Path | None,
+    init: bool,
+    port: int,
+    host: str,
+    url: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    trusted_proxy: tuple[str, ...],
+    insecure_http: bool,
+) -> None:
+    r"""Take runs of other machines into a store, and serve them.
+
+    \b
+    naiad server --store /data/naiad --init        the first time: prints a token and a line for others
+    naiad server --store /data/naiad               serves until Ctrl-C
+    naiad server token add ana --role contributor  makes a token for ana
+    """
+    place = own or context.obj
+    context.obj = place
+    if context.invoked_subcommand is not None:
+        return
+    _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
+    serve, tokens = _tools(place, is_new=init)
+    listener = _listen(host, port)
+    address = url or _address(host, listener.getsockname()[1], is_tls=tls_cert is not None)
+    lines = _first_token(tokens, address) if init else []
+    is_open = host not in LOOPBACK and tls_cert is None and not trusted_proxy
+
+    def started() -> None:
+        click.echo(f"naiad server: {locate(place)} at {address}")
+        if is_open:
+            click.echo("--insecure-http: tokens and data cross the network as plain text, readable to all between.")
+        for line in lines:
+            click.echo(line)
+        sys.stdout.flush()
+
+    hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and url is None else None
+    serve(
+        folder(place),
+        tokens,
+        listener,
+        hosts,
+        address.rstrip("/"),
+        started,
+        certificate=tls_cert,
+        key=tls_key,
+        proxies=trusted_proxy,
+    )
+
+
+@server.group()
+def token() -> None:
+    """Make, list and end the tokens of a server."""
+
+
+@token.command("add")
+@click.argument("principal")
+@click.option("--role", type=click.Choice(ROLES), default="contributor", show_default=True)
+@click.option("--project", help="For this project alone; else for all.")
+@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid; else until revoked.")
+@click.pass_obj
+def add(place: Path | None, principal: str, role: str, project: str | None, days: float | None) -> None:
+    """Make a token for PRINCIPAL, a person or program, and print it. It cannot be shown again.
+
+    Example: naiad server --store /data/naiad token add ana --role contributor --project digits --days 90
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    _token, text = tokens.add(principal, role, project, days)
+    click.echo(text)
+
+
+@token.command("list")
+@click.pass_obj
+def list_(place: Path | None) -> None:
+    """List the tokens: id, principal, role, project, last use, end, and whether it was revoked.
+
+    Example: naiad server --store /data/naiad token list
+    """
+    from naiad_server.tokens import as_date
+
+    _serve, tokens = _tools(place, is_new=False)
+    for each in tokens.all():
+        state = "revoked" if each.is_revoked else "" if each.is_valid else "expired"
+        click.echo(
+            "\t".join(
+                (each.id, each.principal, each.role, each.project or "*", each.last_used, as_date(each.expires), state)
+            )
+        )
+
+
+@token.command("revoke")
+@click.argument("name", metavar="ID")
+@click.pass_obj
+def revoke(place: Path | None, name: str) -> None:
+    """End the token with an ID, within 30 seconds also for a server that runs.
+
+    Example: naiad server --store /data/naiad token revoke ab12cd34
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    if not tokens.revoke(name):
+        raise click.ClickException(f"There is no token {name!r}. List them with: naiad server token list")
+
+
+def _tools(place: Path | None, *, is_new: bool) -> tuple[Callable[..., None], Tokens]:
+    try:
+        from naiad_server.serving import serve
+        from naiad_server.tokens import open_tokens
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            f'naiad server needs {error.name}.\nInstall it with: pip install "naiad[server]"', package=str(error.name)
+        ) from error
+    root = folder(place)
+    if not is_new and not (root / "server").is_dir():
+        raise StorageError(
+            f"The store {root} has no server yet.\nMake one with: naiad server --store {root} --init",
+            errno=errno.ENOENT,
+            filename=str(root),
+        )
+    return serve, open_tokens(root / "server")
+
+
+def _first_token(tokens: Tokens, address: str) -> list[str]:
+    """The lines that the first start prints; a server that has tokens already gets no other."""
+    if tokens.all():
+        return ["It has tokens already: naiad server token list"]
+    _token, text = tokens.add("admin", "admin")
+    return [
+        f"Your token, shown this once: {text}",
+        f"The pages: {address}/#token={text}",
+        "A colleague gets a token from: naiad server token add NAME --role contributor",
+        f"and then needs one line: export NAIAD_STORE={address} NAIAD_API_TOKEN=TOKEN",
+    ]
+
+
+def _require_secure(
+    host: str, certificate: Path | None, key: Path | None, proxies: Sequence[str], insecure: bool
+) -> None:
+    """Raise if other machines could connect without TLS, unless an option permits it."""
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together.")
+    if host not in LOOPBACK and certificate is None and not proxies and not insecure:
+        raise click.UsageError(
+            f"--host {host} lets other machines ask, and tokens would cross the network as plain text.\n"
+            "Give --tls-cert and --tls-key, or --trusted-proxy of a proxy that ends TLS, or accept it: --insecure-http."
+        )
+
+
+def _address(host: str, port: int, *, is_tls: bool) -> str:
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"{'https' if is_tls else 'http'}://{name}:{port}"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise click.ClickException(f"It cannot listen on {host}, port {port}: {error.strerror or error}.") from None
+    listener.listen(1024)
+    return listener

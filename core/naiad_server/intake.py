@@ -1,0 +1,174 @@
+"""Intake: the queue of journal requests, committed in groups.
+
+    request      check, wait ----.                         .---- answer
+    request      check, wait ----+-- group -- one commit --+---- answer
+    request      check, wait ----'   (a thread)            '---- answer
+    request      check, wait ------- next group, while the first is committing
+
+So a commit's wait for the disk is shared by all requests that came during the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from naiad import clock
+from naiad.errors import NaiadError
+from naiad.storage.base import RunId
+from naiad.storage.receiving import Accepted, Piece, Receiver, Sealing
+from naiad_server.folding import Folding
+from naiad_server.metrics import Metrics
+from naiad_web.server.answers import Problem
+
+MOST_QUEUED = 64 * 1024 * 1024
+MOST_PARTS = 1_000
+MOST_BYTES = 16 * 1024 * 1024
+CHECKPOINT_SECONDS = 30.0
+CHECKPOINT_BYTES = 256 * 1024 * 1024
+SLOWER = ((0.9, 30.0), (0.75, 10.0), (0.5, 4.0), (0.25, 2.0))
+"""By the share of time that commits take, when a client shall come back."""
+SOONEST = 1.0
+BUSY_SECONDS = 5.0
+"""The time over which that share is averaged."""
+
+
+@dataclass
+class _Waiting:
+    """One request that waits for its group."""
+
+    pieces: Sequence[Piece]
+    sealings: Sequence[Sealing]
+    writers: Mapping[tuple[RunId, str], bool]
+    answer: asyncio.Future[Accepted]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(len(piece.data) for piece in self.pieces)
+
+
+class Intake:
+    """Takes checked requests and lets a receiver accept them, many at once."""
+
+    def __init__(self, receiver: Receiver, folding: Folding, metrics: Metrics) -> None:
+        self._receiver = receiver
+        self._folding = folding
+        self._metrics = metrics
+        self._waiting: list[_Waiting] = []
+        self._queued = 0
+        self._is_wanted = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1, "naiad-commit")
+        self._busy = 0.0
+        self._uncopied = 0
+        self._checked_at = clock.monotonic()
+
+    @property
+    def after(self) -> float:
+        """Seconds until a client shall come back."""
+        return next((seconds for share, seconds in SLOWER if self._busy > share), SOONEST)
+
+    def require_room(self, size: int) -> None:
+        """Raise if so many bytes more do not fit into the queue.
+
+        Raises:
+            Problem: they do not.
+        """
+        if self._queued + size > MOST_QUEUED:
+            raise Problem(503, "Busy", "The server has more to store than it can; try again soon.")
+
+    async def accept(
+        self, pieces: Sequence[Piece], sealings: Sequence[Sealing], writers: Mapping[tuple[RunId, str], bool]
+    ) -> Accepted:
+        """Return how far each file is once all of it is safe.
+
+        Raises:
+            StorageError: the disk takes nothing.
+        """
+        waiting = _Waiting(pieces, sealings, writers, asyncio.get_running_loop().create_future())
+        self._queued += waiting.size
+        self._metrics.queue.set(self._queued)
+        self._waiting.append(waiting)
+        self._is_wanted.set()
+        return await waiting.answer
+
+    async def commit_groups(self) -> None:
+        """Commit group after group, for ever."""
+        loop = asyncio.get_running_loop()
+        idle_since = clock.monotonic()
+        while True:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._is_wanted.wait(), CHECKPOINT_SECONDS)
+            group = self._next_group()
+            began = clock.monotonic()
+            if group:
+                await loop.run_in_executor(self._pool, self._commit, group, loop)
+            took = clock.monotonic() - began
+            passed = max(clock.monotonic() - idle_since, 1e-6)
+            self._busy += (1 - math.exp(-passed / BUSY_SECONDS)) * (took / passed - self._busy)
+            idle_since = clock.monotonic()
+            self._queued -= sum(each.size for each in group)
+            self._metrics.queue.set(self._queued)
+            self._uncopied += sum(each.size for each in group)
+            is_old = clock.monotonic() > self._checked_at + CHECKPOINT_SECONDS
+            if self._uncopied and (is_old or self._uncopied > CHECKPOINT_BYTES):
+                self._uncopied, self._checked_at = 0, clock.monotonic()
+                # beside the commits, which it need not delay; the pool of the loop has threads for it
+                self._checkpoint = loop.run_in_executor(None, self._store_all)
+
+    async def end(self) -> None:
+        """Commit the rest of the queue, and stop."""
+        loop = asyncio.get_running_loop()
+        while group := self._next_group():
+            await loop.run_in_executor(self._pool, self._commit, group, loop)
+        self._pool.shutdown(wait=True)
+        await loop.run_in_executor(None, self._store_all)
+
+    def _next_group(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        parts = size = 0
+        for each in self._waiting:
+            parts, size = parts + len(each.pieces), size + each.size
+            if group and (parts > MOST_PARTS or size > MOST_BYTES):
+                break
+            group.append(each)
+        self._waiting = self._waiting[len(group) :]
+        if not self._waiting:
+            self._is_wanted.clear()
+        return group
+
+    def _commit(self, group: list[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
+        pieces = [piece for each in group for piece in each.pieces]
+        sealings = [sealing for each in group for sealing in each.sealings]
+        writers = {key: is_alive for each in group for key, is_alive in each.writers.items()}
+        try:
+            with self._metrics.commit_seconds.time():
+                accepted = self._receiver.accept(pieces, sealings, writers)
+        except (NaiadError, OSError) as error:
+            for each in group:
+                loop.call_soon_threadsafe(_fail, each, error)
+            return
+        self._metrics.group_parts.observe(len(pieces))
+        self._metrics.bytes.inc(sum(accepted.grown.values()))
+        self._metrics.points.inc(accepted.points)
+        self._metrics.parts.labels("accepted").inc(accepted.parts)
+        self._metrics.parts.labels("repeated").inc(len(pieces) - accepted.parts)
+        loop.call_soon_threadsafe(self._tell, group, accepted)
+
+    def _tell(self, group: list[_Waiting], accepted: Accepted) -> None:
+        self._folding.note(accepted)
+        for each in group:
+            if not each.answer.done():
+                each.answer.set_result(accepted)
+
+    def _store_all(self) -> None:
+        with contextlib.suppress(NaiadError, OSError):  # it stays in the inbox, and the next one tries again
+            self._receiver.checkpoint()
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)

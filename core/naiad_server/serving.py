@@ -1,0 +1,67 @@
+"""Serving: uvicorn around the application of the server, until a signal stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from naiad.storage.opening import locate, receiver
+from naiad_server.app import application
+from naiad_server.tokens import Tokens
+from naiad_web.serving import Listening
+
+STOP_SECONDS = 8
+
+
+def serve(
+    place: Path,
+    tokens: Tokens,
+    listener: socket.socket,
+    hosts: frozenset[str] | None,
+    url: str,
+    started: Callable[[], None],
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    proxies: Sequence[str] = (),
+) -> None:
+    """Take runs for the store in a folder, and serve it, until a signal ends that.
+
+    Args:
+        place: the folder.
+        tokens: the tokens of the server.
+        listener: a socket that listens.
+        hosts: the names by which the server is known; None: any.
+        url: its address.
+        started: is called once requests are answered.
+        certificate: of TLS, with its chain.
+        key: of the certificate.
+        proxies: addresses or networks whose X-Forwarded headers are believed.
+
+    Raises:
+        StorageError: another process takes runs for this store.
+    """
+    receiving = receiver(place)
+    try:
+        app = application(locate(place), receiving, tokens, hosts, url)
+        config = uvicorn.Config(
+            app,
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=[*proxies],
+        )
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its orderly end
+            Listening(config, started).run([listener])
+    finally:
+        receiving.close()

@@ -1,0 +1,198 @@
+"""Tokens and their roles. A token is shown once; its SHA-256 is stored.
+
+    naiad_<id, 8 characters>_<secret, 43 characters>
+
+The secret has 256 bits of its own, so one round of SHA-256 is enough. Tokens are looked up by their ids and compared in
+constant time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+from dataclasses import dataclass
+from datetime import date, timezone
+from datetime import datetime as DateTime
+from pathlib import Path
+
+import sqlalchemy
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, MetaData, Table, Text, insert, select, update
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from naiad import clock
+from naiad.errors import InvalidArgument
+
+ROLES = ("viewer", "contributor", "owner", "admin")
+"""Each may do all that the ones before it may."""
+CACHE_SECONDS = 30.0
+MOST_CACHED = 10_000
+DAY = 24 * 3600.0
+_form = re.compile(r"naiad_([a-z0-9]{8})_([A-Za-z0-9_-]{43})\Z")
+_letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+metadata = MetaData()
+
+token_table = Table(
+    "token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_sha256", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("project", Text),  # null: all projects
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("last_used", Text, nullable=False, default=""),  # a date
+    Column("is_revoked", Boolean, nullable=False, default=False),
+)
+
+audit_table = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger().with_variant(sqlalchemy.Integer, "sqlite"), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token, without its secret."""
+
+    id: str
+    secret_sha256: str
+    principal: str
+    role: str
+    project: str | None
+    created: float
+    expires: float | None
+    last_used: str
+    is_revoked: bool
+
+    def has_role(self, role: str) -> bool:
+        """Whether it may do all that a role may."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return not self.is_revoked and (self.expires is None or clock.now() < self.expires)
+
+
+class Tokens:
+    """The tokens of a server, in a database; looked up ones are remembered for some seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._cache: dict[str, tuple[float, Token | None]] = {}
+        metadata.create_all(engine)
+
+    def add(
+        self, principal: str, role: str, project: str | None = None, days: float | None = None, *, by: str = "command"
+    ) -> tuple[Token, str]:
+        """Make a token; return it and its text, which is stored nowhere.
+
+        Raises:
+            InvalidArgument: there is no such role.
+        """
+        if role not in ROLES:
+            raise InvalidArgument(f"There is no role {role!r}; the roles are {', '.join(ROLES)}.", argument="role")
+        if role == "admin" and project is not None:
+            raise InvalidArgument("An admin is one of all projects: leave the project out.", argument="project")
+        name = "".join(secrets.choice(_letters) for _ in range(8))
+        secret = secrets.token_urlsafe(32)
+        created = clock.now()
+        expires = None if days is None else created + days * DAY
+        token = Token(name, _hashed(secret), principal, role, project, created, expires, "", False)
+        with self._engine.begin() as connection:
+            connection.execute(insert(token_table), token.__dict__)
+            _note(connection, by, "token.add", f"{name} {role} {project or '*'} {principal}")
+        return token, f"naiad_{name}_{secret}"
+
+    def known(self, text: str) -> Token | None:
+        """Return the token with this text; None if there is none, or it is over."""
+        found = _form.match(text)
+        token = self.find(found[1]) if found else None
+        secret = found[2] if found else ""
+        # one comparison whether there is such a token or not
+        is_same = hmac.compare_digest(_hashed(secret), token.secret_sha256 if token else "0" * 64)
+        if token is None or not is_same or not token.is_valid:
+            return None
+        self._note_use(token)
+        return token
+
+    def find(self, name: str) -> Token | None:
+        """Return the token with an id, valid or not, as it was some seconds ago at the earliest."""
+        now = clock.monotonic()
+        with self._lock:
+            until, token = self._cache.get(name, (0.0, None))
+        if now < until:
+            return token
+        with self._engine.connect() as connection:
+            row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
+        token = None if row is None else Token(**row._asdict())
+        with self._lock:
+            if len(self._cache) >= MOST_CACHED:
+                self._cache.clear()
+            self._cache[name] = now + CACHE_SECONDS, token
+        return token
+
+    def all(self, project: str | None = None) -> list[Token]:
+        """Return the tokens of a project, or all, the newest first."""
+        wanted = select(token_table).order_by(token_table.c.created.desc())
+        if project is not None:
+            wanted = wanted.where(token_table.c.project == project)
+        with self._engine.connect() as connection:
+            return [Token(**row._asdict()) for row in connection.execute(wanted)]
+
+    def revoke(self, name: str, *, by: str = "command") -> bool:
+        """End a token; False if there is none with this id. Other processes notice within `CACHE_SECONDS`."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(update(token_table).where(token_table.c.id == name).values(is_revoked=True))
+            _note(connection, by, "token.revoke", name)
+        with self._lock:
+            self._cache.pop(name, None)
+        return bool(changed.rowcount)
+
+    def note(self, principal: str, action: str, subject: str) -> None:
+        """Note a change in the audit."""
+        with self._engine.begin() as connection:
+            _note(connection, principal, action, subject)
+
+    def _note_use(self, token: Token) -> None:
+        today = date.today().isoformat()
+        if token.last_used != today:
+            with self._engine.begin() as connection:
+                connection.execute(update(token_table).where(token_table.c.id == token.id).values(last_used=today))
+            with self._lock:
+                self._cache.pop(token.id, None)
+
+
+def open_tokens(folder: Path) -> Tokens:
+    """Open the tokens of a folder's server, in a file that its user alone may read."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "tokens.db"
+    path.touch(mode=0o600)
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30})
+    return Tokens(engine)
+
+
+def _note(connection: Connection, principal: str, action: str, subject: str) -> None:
+    row = {"at": clock.now(), "principal": principal, "action": action, "subject": subject}
+    connection.execute(insert(audit_table), row)
+
+
+def _hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def as_date(seconds: float | None) -> str:
+    """A moment as people read it in a list."""
+    return "" if seconds is None else DateTime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d")
