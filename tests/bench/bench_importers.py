@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from naiad.export.dump import parquet_schema, sanitized
+from naiad.export.dump import sanitized
+from naiad.export.parquet import schema as parquet_schema
 from naiad.importers import import_runs
 
 UUID = "07477900-8541-4b44-98f6-be6ff4fd871d"

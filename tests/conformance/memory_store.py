@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from sqlalchemy import Connection
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
@@ -36,10 +35,11 @@ from naiad.settings import setting
 from naiad.storage import base
 from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
 from naiad.storage.sql import grid
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.summaries import summaries
-from naiad.storage.sql.values import Entry, Stamp, metadata, put
+from naiad.storage.sql.values import TABLES, Entry, Stamp, put
 
 STORES: dict[str, MemoryStore] = {}
 INLINE = 1000
@@ -323,7 +323,7 @@ class MemoryCatalog:
     def connect(self) -> AbstractContextManager[Connection]:
         engine = open_in_memory()
         with engine.begin() as connection:
-            metadata.create_all(connection)
+            connection.make(TABLES)
             put(connection, [run.entry() for run in self.store.runs.values()])
         return engine.begin()
 

@@ -231,6 +231,7 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
 
 STOPS_IN_A_FOLD = """
 from naiad.storage.local.index import fold
+from naiad.storage.sql import database
 moment, folds = sys.argv[4], []
 commit, opened = fold.Index.commit, fold.open_for_writing
 
@@ -245,11 +246,15 @@ def committing(self, *arguments):
     if moment == "before the commit":
         suspend()
 
+class Suspending(database._Connection):
+    def close(self):
+        if moment == "before closing":
+            suspend()
+        super().close()
+
 def opening(path):
-    from sqlalchemy import event
-    engine = opened(path)
-    event.listen(engine, "close", lambda *_: suspend() if moment == "before closing" else None)
-    return engine
+    database._Connection = Suspending
+    return opened(path)
 
 fold.Index.commit, fold.open_for_writing = committing, opening
 """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FRAMEWORKS = {"torch", "keras", "sklearn", "lightning", "kedro"}
-HEAVY = {"numpy", "pandas", "re2", "sqlalchemy", "click", "rich", "tqdm"} | FRAMEWORKS
+HEAVY = {"numpy", "pandas", "re2", "sqlalchemy", "sqlite3", "click", "rich", "tqdm"} | FRAMEWORKS
 
 
 def modules_after(code: str) -> set[str]:

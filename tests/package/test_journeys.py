@@ -92,7 +92,8 @@ CEILINGS = {
     "fetch_values": Journey(16, 32, 107, 16),
     "upload": Journey(20, 58, 78, 11),
     "open a killed run and read it": Journey(35, 140, 231, 19),
-    "fetch_runs_table": Journey(36, 365, 395, 22),  # with the parser, which is ours, and the files that sys/size counts
+    # with the parser, which is ours, the files that sys/size counts, and statements that SQLAlchemy does not run
+    "fetch_runs_table": Journey(36, 440, 415, 22),
     "stop": Journey(29, 99, 159, 16),  # with the line on the terminal
 }
 

@@ -49,6 +49,7 @@ HEAVY = {
     "pyarrow",
     "rich",
     "sqlalchemy",
+    "sqlite3",
     "tqdm",
 }  # what test_import.py keeps unloaded
 HEAVY |= {"anyio", "starlette", "uvicorn"}

@@ -15,11 +15,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import update
-
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local.store import Store
-from naiad.storage.sql.values import Entry, Stamp, about, put
+from naiad.storage.sql.values import LIST, Entry, Stamp, put
 
 FIELDS = 20
 OPTIMIZERS = ("adam", "sgd", "lion")
@@ -38,7 +36,7 @@ def fill(place: Path, count: int) -> None:
         with catalog._transaction(is_writing=True) as connection:
             put(connection, list(entries(chance, start, min(count, start + 10_000))))
     with catalog._transaction(is_writing=True) as connection:
-        connection.execute(update(about).values(listed=catalog._listed()))
+        connection.run(LIST, listed=catalog._listed())
 
 
 def entries(chance: random.Random, start: int, stop: int) -> Iterator[Entry]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from naiad.fields.file_set import given_name
 from naiad.files.archive import Member, write_zip
 from naiad.files.names import safe_name
 from naiad.histogram import Histogram
-from naiad.kinds import KINDS, POINTS
+from naiad.kinds import DERIVED, KINDS, POINTS
+from naiad.ops import Plain
 from naiad.refs import ArtifactRef, FileRef
 from naiad.scalars import pack_text, unpack_text
 from naiad.storage.base import RunReader
@@ -42,7 +43,18 @@ class Part:
     files: list[str] | None = None
     """Paths of the files, below the folder of files."""
     facts: list[str | None] = field(default_factory=list)
-    """JSON for each row: what the other columns cannot hold."""
+    """JSON for each row: what the other columns cannot hold. The rows behind its end have none."""
+
+
+def cut(part: Part, start: int, end: int) -> Part:
+    """Return some rows of a part."""
+
+    def of(column: Column) -> Column:
+        return None if column is None else column[start:end]
+
+    count = min(end, part.count) - start
+    facts = part.facts[start:end]
+    return Part(part.path, part.kind, count, of(part.steps), of(part.times), of(part.values), of(part.files), facts)
 
 
 class Fields:
@@ -61,19 +73,20 @@ class Fields:
             DamagedData: something stored is damaged.
         """
         kinds = self._reader.kinds()
+        # All single values in one look at the run: a look for each was half the time of a run with many parameters.
+        atoms = self._reader.values()
         for path in sorted(kinds):
             if path not in LEFT_OUT:
-                yield self._part(path, kinds[path])
+                yield self._part(path, kinds[path], atoms)
 
-    def _part(self, path: str, kind: str) -> Part:
+    def _part(self, path: str, kind: str, atoms: Mapping[str, Plain]) -> Part:
         shape, reader = KINDS[kind].shape, self._reader
         if kind == POINTS:
             points = reader.points(path)
             low, high, unit = reader.config(path)
             facts = None if (low, high, unit) == (None, None, None) else _json({"min": low, "max": high, "unit": unit})
             count = len(points.values)
-            notes = [facts, *([None] * (count - 1))]
-            return _or_empty(Part(path, kind, count, points.steps, points.times, points.values, facts=notes))
+            return _or_empty(Part(path, kind, count, points.steps, points.times, points.values, facts=[facts]))
         if shape == "texts":
             return self._texts(path, kind)
         if shape == "tags":
@@ -83,7 +96,8 @@ class Fields:
         if kind == FileRef.kind:
             name, facts = self._copied(path, kept(reader.value(path)), path)
             return Part(path, kind, 1, files=[name], facts=[facts])
-        value = reader.value(path)
+        # A derived value is read alone, as the size of a run is whole only there; so is a damaged one, which raises.
+        value = atoms[path] if path in atoms and path not in DERIVED else reader.value(path)
         if KINDS[kind].keeps == "manifest":
             return self._artifact(path, kind, str(value))
         if shape == "document":

@@ -153,6 +153,27 @@ def test_text_forms_have_a_row_a_point(store: Path, tmp_path: Path, run: naiad.R
     assert b"m" * 5000 == (tmp_path / "out" / "files" / path.parent.name / weights["file_path"]).read_bytes()
 
 
+@pytest.mark.parametrize("format", ["csv", "json"])
+def test_numbers_of_text_forms_are_exact(store: Path, tmp_path: Path, format: str) -> None:
+    """Long series take another way than short and odd ones, and in pieces; each number reads back as it was."""
+    bits = np.random.default_rng(0).integers(0, 2**63, 120_000).view(np.float64)
+    values = np.where(np.isfinite(bits), bits, 0.1)
+    with naiad.init_run(store=store, project="ws/digits", **QUIET) as run:
+        run['a,"b'].extend(values, steps=np.arange(len(values)) / 8, timestamps=1.7e9 + np.arange(len(values)) / 4)
+        run["odd"].extend([1e22, float("nan"), 1e-7], steps=[2**60 + 1, 3, 1e13])
+    with exported(store, tmp_path / "out", run._id, format=format).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream)) if format == "csv" else [json.loads(line) for line in stream]
+
+    found = [row for row in rows if row["attribute_path"] == 'a,"b']
+    assert values.tolist() == [float(row["value"]) for row in found]
+    assert (np.arange(len(values)) / 8).tolist() == [float(row["step"]) for row in found]
+    assert ["2023-11-14T22:13:20Z", "2023-11-14T22:13:20.250000Z"] == [row["timestamp"] for row in found[:2]]
+    odd = [row for row in rows if row["attribute_path"] == "odd"]
+    assert [("3", "NaN"), (str(10**13), "1e-07"), (str(2**60 + 1), "1e+22")] == [
+        (str(row["step"]), str(row["value"])) for row in odd
+    ]
+
+
 def test_models_are_exported_too(store: Path, tmp_path: Path) -> None:
     with naiad.init_model(project="ws/digits", key="CNN", store=store) as model:
         model["size"] = 3

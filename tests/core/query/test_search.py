@@ -12,14 +12,15 @@ import pytest
 import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from naiad.container_kinds import RUN
 from naiad.errors import InvalidArgument, NaiadWarning
 from naiad.kinds import ASPECTS
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
-from naiad.storage.sql import values
+from naiad.storage.sql import tables, values
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.rows import find
 from naiad.storage.sql.search import search
@@ -143,13 +144,13 @@ def holds(node: Node, facts: Facts) -> bool:
 @pytest.fixture(scope="module")
 def connection() -> Iterator[Connection]:
     engine = open_in_memory()
-    values.metadata.create_all(engine)
-    with engine.connect() as connection:
+    with engine.begin() as connection:
+        connection.make(values.TABLES)
         yield connection
 
 
 def fill(connection: Connection, found: list[Facts]) -> dict[str, Facts]:
-    for table in reversed(values.metadata.sorted_tables):
+    for table in reversed(tables.metadata.sorted_tables):
         connection.execute(table.delete())
     by_uid = {f"u{number}": facts for number, facts in enumerate(found)}
     entries = [Entry(uid, "runs", uid, "p", "finished", 0, Stamp("", ""), facts) for uid, facts in by_uid.items()]
@@ -279,5 +280,5 @@ def test_hostile_query_is_answered_within_100_ms(connection: Connection, query: 
 def find_sort(connection: Connection) -> Any:
     from naiad.storage.sql.search import Sort
 
-    number = connection.execute(select(values.field.c.number).where(values.field.c.kind == "float")).scalar()
+    number = connection.execute(select(tables.field.c.number).where(tables.field.c.kind == "float")).scalar()
     return Sort(((number, "float"),))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.exc import OperationalError
 
 from naiad.errors import DamagedData, StorageError
 from naiad.ops import Assign, Configure, Delete, Strings
@@ -237,7 +237,7 @@ def test_compaction_that_fails_half_way_changes_nothing(
     before = everything(folder)
 
     def fail(*_given: object) -> None:
-        raise OperationalError("insert", None, Exception("disk full"))
+        raise OperationalError("disk full")
 
     with monkeypatch.context() as patch:
         patch.setattr(Index, "commit", fail)

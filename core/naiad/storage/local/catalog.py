@@ -18,12 +18,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from sqlite3 import DatabaseError, OperationalError
 from typing import Any, TypeVar
 
 from msgspec import MsgspecError
-from sqlalchemy import Connection, select, update
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DatabaseError, OperationalError
 
 from naiad import clock, kinds
 from naiad.container_kinds import KINDS, RUN, ContainerKind
@@ -40,18 +38,19 @@ from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql import grid
+from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
 from naiad.storage.sql.summaries import changes, summaries
 from naiad.storage.sql.values import (
+    LAST_CONTAINER,
+    LIST,
+    LISTED,
+    MADE,
     Entry,
     Stamp,
-    about,
     as_stored,
-    container,
     forget,
-    last_number,
     put,
     stamps,
 )
@@ -80,7 +79,7 @@ class _Own(threading.local):
     """The catalogs in memory of one thread: it has its transactions alone."""
 
     def __init__(self) -> None:
-        self.engines: dict[Path, Engine] = {}
+        self.engines: dict[Path, Database] = {}
 
 
 _own = _Own()
@@ -169,6 +168,8 @@ class Catalog:
         Raises:
             InvalidArgument: nothing can be sorted by one of the columns.
         """
+        from naiad.storage.sql import grid
+
         return self.read(
             lambda connection: grid.grid(
                 connection, kind, project, condition, sort=sort, limit=limit, offset=offset, columns=columns
@@ -177,16 +178,22 @@ class Catalog:
 
     def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
         """How many containers of a kind in a project, or in all, a condition holds for."""
+        from naiad.storage.sql import grid
+
         return self.read(lambda connection: grid.count(connection, kind, project, condition))
 
     def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
         """Path and kind of every field that some container of a kind in a project has, sorted."""
+        from naiad.storage.sql import grid
+
         return self.read(lambda connection: grid.known_fields(connection, kind, project))
 
     def common_values(
         self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
     ) -> tuple[int, list[tuple[str, Cell, int]]]:
         """How many values a field has, and the most frequent ones."""
+        from naiad.storage.sql import grid
+
         return self.read(lambda connection: grid.common_values(connection, kind, project, path, search, limit))
 
     def groups(
@@ -203,10 +210,14 @@ class Catalog:
         Raises:
             InvalidArgument: one of the columns has no values to group by.
         """
+        from naiad.storage.sql import grid
+
         return self.read(lambda connection: grid.groups(connection, kind, project, condition, by, columns, limit))
 
     def projects(self) -> list[ProjectCounts]:
         """The projects that have containers, the one with the latest first."""
+        from naiad.storage.sql import grid
+
         return self.read(grid.projects)
 
     def changes(self, since: str | None = None) -> Changes:
@@ -282,13 +293,13 @@ class Catalog:
         else:
             transaction = self._file.writing() if is_writing else self._file.reading()
         with transaction as connection:
-            made = connection.execute(select(about.c.made)).scalar_one()
+            made = connection.value(MADE) or ""
             self._made = self._made or made
             if made != self._made:
                 raise MadeAnew
             yield connection
 
-    def _in_memory(self) -> Engine:
+    def _in_memory(self) -> Database:
         """Return a catalog in memory, filled from the one on disk and kept for further queries."""
         engine = _own.engines.get(self._layout.root)
         if engine is None:
@@ -317,9 +328,9 @@ class Catalog:
         self._made = ""
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with self._transaction() as connection:
-            is_listed = bool(listed) and self._is_file and connection.execute(select(about.c.listed)).scalar() == listed
+            is_listed = bool(listed) and self._is_file and connection.value(LISTED) == listed
             is_due = began >= _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
-            turn = _next_numbers(last_number(connection, container))
+            turn = _next_numbers(connection.value(LAST_CONTAINER) or 0)
             is_listed = is_listed and (turn != ALL or not is_due)
             known = stamps(connection, marks if is_listed else None, turn if is_due else ALL)
             is_some = turn != ALL and not is_listed
@@ -341,7 +352,7 @@ class Catalog:
                 report(len(entries))
         if not is_listed and listed:
             with self._transaction(is_writing=True) as connection:
-                connection.execute(update(about).values(listed=listed))
+                connection.run(LIST, listed=listed)
         if self._is_file:
             if not is_listed or is_due:
                 _looked[self._layout.root] = began

@@ -27,15 +27,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
 from naiad import clock, ids
 from naiad.storage.local.layout import open_lock
-from naiad.storage.sql.check import damages
+from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import open_locked
-from naiad.storage.sql.values import about, metadata
+from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
 
 FORMAT = 7
 WHOLE_BYTES = 64 * 1024 * 1024
@@ -211,13 +207,15 @@ class CatalogFile:
                 os.unlink(f"{self.path}{end}")
 
     def _damages_of(self, path: Path) -> list[str]:
+        from naiad.storage.sql.check import damages  # with SQLAlchemy, which a reader of a sound catalog does without
+
         try:
             with open_locked(path).begin() as connection:
-                if connection.execute(about.select()).scalar() != FORMAT:
+                if connection.value(FORMAT_OF) != FORMAT:
                     return ["it is of another format"]
                 return damages(connection)
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            return [str(getattr(error, "orig", error))]
+        except sqlite3.Error as error:
+            return [str(error)]
 
     def _check_now_and_then(self) -> None:
         """Check a copy of a large file in all respects, so that no process waits for it."""
@@ -245,7 +243,7 @@ class CatalogFile:
         return self.path.with_suffix(".sum")
 
     @property
-    def _engine(self) -> Engine:
+    def _engine(self) -> Database:
         return _engine_of(self.path)
 
     def _write_sum(self, lock: int, checked: int) -> None:
@@ -275,16 +273,16 @@ class CatalogFile:
 
 
 @functools.lru_cache(maxsize=16)
-def _engine_of(path: Path) -> Engine:
+def _engine_of(path: Path) -> Database:
     """One for each file and process, since it remembers compiled statements. It keeps no connection."""
     return open_locked(path)
 
 
-def begin(engine: Engine) -> None:
+def begin(engine: Database) -> None:
     """Make the tables of a catalog."""
     with engine.begin() as connection:
-        metadata.create_all(connection)
-        connection.execute(insert(about).values(format=FORMAT, listed="", made=ids.new_uid(), revision=0))
+        connection.make(TABLES)
+        connection.run(BEGIN, format=FORMAT, listed="", made=ids.new_uid(), revision=0)
 
 
 def _flock(lock: int, how: int, until: float) -> bool:

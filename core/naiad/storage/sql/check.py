@@ -8,12 +8,14 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from naiad.errors import DamagedData
 from naiad.kinds import TAGS
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity
-from naiad.storage.sql.values import SHOWN, cell, columns_of, fields, shown_cells, tag
+from naiad.storage.sql.tables import cell, tag
+from naiad.storage.sql.values import columns_of, fields, shown, shown_cells
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -35,7 +37,7 @@ def _expected(connection: Connection) -> tuple[int, int]:
     kinds = {number: kind for number, _path, kind in fields(connection)}
     return _sum(
         each
-        for row in connection.execute(select(*SHOWN))
+        for row in shown(connection)
         for at, value in shown_cells(row).items()
         for each in chain(
             [("cell", at, row.number, *columns_of(kinds[at], value).values())],

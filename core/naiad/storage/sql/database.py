@@ -1,4 +1,4 @@
-"""Opening SQLite files through SQLAlchemy. Each setting is a named function whose docstring is its reason."""
+"""Opening SQLite files. Each setting is a named function whose docstring is its reason."""
 
 from __future__ import annotations
 
@@ -10,20 +10,14 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
-
-import sqlalchemy
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, Pool, StaticPool
 
 from naiad.disk import is_network
 from naiad.errors import StorageError
 from naiad.forks import holding_forks
+from naiad.storage.sql.connection import Connection, Database
 
 BUSY_SECONDS = 5.0
 """How long a fold waits for another process's: stopping has to end within seconds, and what waits is in the journal."""
@@ -31,41 +25,39 @@ MOST_UNUSED = 16
 """An index of which more than a sixteenth is unused is copied when its run ends, which makes it smaller."""
 
 
-def open_for_writing(path: Path) -> Engine:
-    """An engine whose connections are opened and closed with each transaction, so that a fork inherits none."""
-    engine = _engine(lambda: _connect(_made(path)), NullPool)
-    _begin_ourselves(engine, "BEGIN IMMEDIATE")
+def open_for_writing(path: Path) -> Database:
+    """A database whose connections are opened and closed with each transaction, so that a fork inherits none."""
     is_remote = is_network(path)
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = _connect(_made(path))
         journal_mode(connection, is_remote=is_remote)
         synchronous(connection)
         small_pages_stay(connection)
         linear_regexes(connection)
         case_matters(connection)
+        return connection
 
-    return engine
+    return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
 
 
-def open_locked(path: Path) -> Engine:
-    """An engine for a file that processes lock by other means, so that after a commit it is one file and complete."""
-    engine = _engine(lambda: _connect(_made(path)), NullPool)
-    _begin_ourselves(engine, "BEGIN")
+def open_locked(path: Path) -> Database:
+    """Open a file that processes lock by other means, so that after a commit it is one file and complete."""
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = _connect(_made(path))
         rollback_journal(connection)
         synchronous(connection)
         check_pages(connection)
         linear_regexes(connection)
         case_matters(connection)
+        return connection
 
-    return engine
+    return Database(connect, is_kept=False)
 
 
-def open_for_reading(path: Path, *, is_final: bool) -> Engine:
-    """Open an engine with one read-only connection. `is_final`: without writers, so without locks and files.
+def open_for_reading(path: Path, *, is_final: bool) -> Database:
+    """Open a database with one read-only connection. `is_final`: without writers, so without locks and files.
 
     Raises:
         PermissionError: this user has no permission to read it.
@@ -77,23 +69,15 @@ def open_for_reading(path: Path, *, is_final: bool) -> Engine:
         place, is_alone = _readable_copy(path)
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(os.fsencode(place))}?{mode}"
-    connect = functools.partial(_connect, target) if is_alone else functools.partial(_connect_settled, place, target)
-    engine = _engine(connect, StaticPool)
-    _begin_ourselves(engine, "BEGIN")
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = _connect(target) if is_alone else _connect_settled(place, target)
         any_text(connection)
         if is_final:
             read_what_is_left(connection)
+        return connection
 
-    return engine
-
-
-def _engine(connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
-    """The first one imports SQLite's dialect."""
-    with holding_forks():
-        return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=pool, isolation_level=None)
+    return Database(connect, is_kept=True)
 
 
 def _made(path: Path) -> str:
@@ -177,20 +161,21 @@ def _settled_copy(path: Path) -> Path | None:
     return copy
 
 
-def open_in_memory(begin_with: Path | None = None) -> Engine:
-    """An engine of a database that lives as long as the engine; it begins with the content of a private file."""
-    options = {"check_same_thread": False, "factory": _Connection}
-    engine = sqlalchemy.create_engine("sqlite://", poolclass=StaticPool, connect_args=options)
+def open_in_memory(begin_with: Path | None = None) -> Database:
+    """A database that lives as long as what is returned; it begins with the content of a private file."""
 
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
+    def connect() -> sqlite3.Connection:
+        connection = _connect(":memory:")
         linear_regexes(connection)
         case_matters(connection)
+        if begin_with is not None:
+            with contextlib.closing(_connect(str(begin_with))) as source:
+                source.backup(connection)
+        return connection
 
-    if begin_with is not None:
-        with engine.connect() as connection, contextlib.closing(_connect(str(begin_with))) as source:
-            source.backup(cast(sqlite3.Connection, connection.connection.driver_connection))
-    return engine
+    database = Database(connect, is_kept=True)
+    with database.begin():  # read now: the file goes
+        return database
 
 
 def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
@@ -277,14 +262,6 @@ def _connect(target: str) -> sqlite3.Connection:
     )
 
 
-def _begin_ourselves(engine: Engine, statement: str) -> None:
-    """sqlite3's own transaction handling begins late and never for reads; SQLAlchemy documents this replacement."""
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql(statement)
-
-
 def journal_mode(connection: sqlite3.Connection, *, is_remote: bool) -> None:
     """WAL lets readers go on while a fold commits. It needs shared memory, which network file systems lack."""
     connection.execute(f"PRAGMA journal_mode={'DELETE' if is_remote else 'WAL'}")
@@ -315,9 +292,9 @@ def read_what_is_left(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA writable_schema=ON")
 
 
-def is_refusal(error: DBAPIError) -> bool:
+def is_refusal(error: sqlite3.Error) -> bool:
     """Whether a database cannot be opened or is locked, independent of its content."""
-    return any(word in str(error.orig) for word in ("locked", "busy", "unable to open", "readonly"))
+    return any(word in str(error) for word in ("locked", "busy", "unable to open", "readonly"))
 
 
 def integrity(connection: Connection) -> list[str]:

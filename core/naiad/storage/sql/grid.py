@@ -9,23 +9,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Text, and_, cast, exists, func, select
+from sqlalchemy import ColumnElement, FromClause, Text, and_, cast, func, select
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node
 from naiad.storage.base import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
-from naiad.storage.sql.rows import BY_DEFAULT, nearby, sort_order, unmatched_fields
+from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
 from naiad.storage.sql.search import conditions, search
+from naiad.storage.sql.summaries import IN_TRASH
+from naiad.storage.sql.tables import cell, container, tag
 from naiad.storage.sql.translate import text_of
-from naiad.storage.sql.values import SHOWN, cell, container, field, fields, fields_at, shown_cells, tag
+from naiad.storage.sql.values import fields, fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
 NEWEST = (BY_DEFAULT, False)
-AT_ONCE = 500
-"""Rows that one statement asks for by their numbers."""
 
 
 def grid(
@@ -46,11 +47,7 @@ def grid(
     """
     orders = [sort_order(connection, kind, project, column, is_ascending) for column, is_ascending in sort]
     known = [each for each in orders if each.fields] or [sort_order(connection, kind, project, *NEWEST)]
-    # sorting 100,000 rows with their cells takes 60 MB, and their numbers 1 MB
-    shown = SHOWN if limit is None else (container.c.number,)
-    rows = search(connection, kind, project, tree, known[0], limit, then=known[1:], offset=offset, shown=shown)
-    if limit is not None:
-        rows = _whole_rows(connection, [row.number for row in rows])
+    rows = search(connection, kind, project, tree, known[0], limit, then=known[1:], offset=offset)
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     wanted = {number: key for key, number in fields_at(connection, paths).items()}
     unmatched = unmatched_fields(connection, kind, project, tree)
@@ -69,25 +66,16 @@ def grid(
     return found
 
 
-def _whole_rows(connection: Connection, numbers: Sequence[int]) -> list[Any]:
-    """The shown columns of the containers with these numbers, in their order."""
-    found: dict[int, Any] = {}
-    for start in range(0, len(numbers), AT_ONCE):
-        some = container.c.number.in_(numbers[start : start + AT_ONCE])
-        found.update((row.number, row) for row in connection.execute(select(*SHOWN).where(some)))
-    return [found[number] for number in numbers]
-
-
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:
     """How many containers there are of which a tree is true."""
-    wanted = conditions(connection, kind, project, tree)
-    return connection.execute(select(func.count()).select_from(container).where(*wanted)).scalar_one()
+    wanted = conditions(connection, kind, project, tree).expression()
+    found: int = connection.execute(select(func.count()).select_from(container).where(wanted)).scalar_one()
+    return found
 
 
 def known_fields(connection: Connection, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
     """Path and kind of every field that some container of the kind in the project has, sorted."""
-    of = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number)
-    is_there = of.where(*conditions(connection, kind, project, None))
+    is_there = HELD(where=conditions(connection, kind, project, None))
     return sorted((path, each) for _number, path, each in fields(connection, is_there))
 
 
@@ -102,7 +90,8 @@ def common_values(
         values = [tag.c.tag] if each == TAGS else [cell.c.num, cell.c.integer, cell.c.txt, cell.c.whole]
         rows = select(*values, func.count().label("times"))
         rows = rows.select_from(table.join(container, container.c.number == table.c.container))
-        rows = rows.where(table.c.field == number, *conditions(connection, kind, project, None)).group_by(*values)
+        wanted = conditions(connection, kind, project, None).expression()
+        rows = rows.where(table.c.field == number, wanted).group_by(*values)
         if search:
             text = tag.c.tag if each == TAGS else func.coalesce(text_of(cell), cast(cell.c.num, Text))
             rows = rows.where(func.replace(func.lower(text), search.lower(), "") != func.lower(text))
@@ -146,9 +135,9 @@ def groups(
         joined = joined.outerjoin(of, _is_its(of, key))
         number = of.c.num if aspect == "last" else of.c[aspect]
         sums += [func.count(number), func.min(number), func.max(number), func.avg(number)]
-    wanted = conditions(connection, kind, project, tree)
+    wanted = conditions(connection, kind, project, tree).expression()
     rows = select(*values, func.count(container.c.number.distinct()).label("times"), *sums).select_from(joined)
-    rows = rows.where(*wanted).group_by(*values)
+    rows = rows.where(wanted).group_by(*values)
     total = 0
     found = []
     for row in connection.execute(rows.order_by(func.count().desc(), *values)):
@@ -168,8 +157,7 @@ def groups(
 
 def projects(connection: Connection) -> list[ProjectCounts]:
     """The projects that have containers, the one with the latest first."""
-    trash = select(cell.c.container).join(field, field.c.number == cell.c.field)
-    is_trashed = container.c.number.in_(trash.where(field.c.path == "sys/trashed", cell.c.num == 1))
+    is_trashed = IN_TRASH().expression()
     kinds: dict[str, Counter[str]] = {}
     trashed: Counter[str] = Counter()
     latest: dict[str, int | None] = {}
@@ -239,7 +227,7 @@ def _decoded_groups(
     keys, sums = ([_resolved(connection, column) for column in some] for some in (by, columns))
     numbers: dict[tuple[Cell, ...], list[list[float]]] = {}
     counts: Counter[tuple[Cell, ...]] = Counter()
-    for row in connection.execute(select(*SHOWN).where(*conditions(connection, kind, project, tree))):
+    for row in shown(connection, conditions(connection, kind, project, tree)):
         cells = shown_cells(row)
         key = tuple(_shown(cells, *each) for each in keys)
         counts[key] += 1

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, Exists, exists, func, select
+from collections.abc import Iterable
+from functools import partial
 
 from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import Node, leaves
 from naiad.storage.base import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
-from naiad.storage.sql.search import Sort, search
-from naiad.storage.sql.values import SHOWN, cell, container, field, fields_at, losses_of, shown_cells
+from naiad.storage.sql.connection import Clause, Connection, Statement, both
+from naiad.storage.sql.search import Sort, in_scope, search
+from naiad.storage.sql.values import ALL, fields_at, losses_of, shown, shown_cells
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
@@ -52,13 +51,12 @@ def find(
     return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
 
 
-def _fields(connection: Connection, columns: Iterable[str] | None, scope: Exists | None) -> dict[int, tuple[str, str]]:
+def _fields(connection: Connection, columns: Iterable[str] | None, scope: Clause | None) -> dict[int, tuple[str, str]]:
     """The fields of some columns or all; `scope` limits them to those that a container there has."""
     named = None if columns is None else list(columns)
     patterns = [pattern for pattern in map(column_pattern, named or ()) if pattern]
     if named is None or patterns:
-        conditions = () if scope is None else (scope,)
-        everything = {number: (path, kind) for number, path, kind in all_fields(connection, *conditions)}
+        everything = {number: (path, kind) for number, path, kind in all_fields(connection, scope or ALL)}
         if named is None:
             return everything
         found = {
@@ -75,7 +73,7 @@ def _losses(
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
     lost = {}
-    for row in connection.execute(select(*SHOWN).where(container.c.losses != "", *_wanted(kind, project))):
+    for row in shown(connection, both([_HAS_LOSSES(), *in_scope(kind, project)])):
         losses = losses_of(row)
         if losses.damaged and (row.number in found or not asked.isdisjoint(losses.damaged) or "" in losses.damaged):
             lost[row.id or row.uid] = losses
@@ -103,9 +101,8 @@ def unmatched_fields(
 
 def _count(connection: Connection, kind: ContainerKind, project: str | None, number: int) -> int:
     """How many containers have a field."""
-    rows = select(func.count()).select_from(cell.join(container, cell.c.container == container.c.number))
-    wanted = _wanted(kind, project)
-    return connection.execute(rows.where(cell.c.field == number, *wanted)).scalar_one()
+    found: int = connection.value(_COUNT, field=number, where=both(in_scope(kind, project)))
+    return found
 
 
 def sort_order(
@@ -149,21 +146,42 @@ def sort_order(
 
 def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
     """The fields at a path that some container of the kind in the project has."""
-    found = all_fields(connection, field.c.path == path, _scope(kind, project))
+    found = all_fields(connection, both([_AT_PATH(path=path), _scope(kind, project)]))
     return sorted(((number, each) for number, _path, each in found), key=lambda each: each[1])
 
 
-def _scope(kind: ContainerKind, project: str | None) -> Exists:
+def _scope(kind: ContainerKind, project: str | None) -> Clause:
     """Condition on a field: some container of the kind in the project has it."""
-    is_there = exists().where(cell.c.field == field.c.number, cell.c.container == container.c.number)
-    return is_there.where(*_wanted(kind, project))
-
-
-def _wanted(kind: ContainerKind, project: str | None) -> list[ColumnElement[bool]]:
-    return [container.c.kind == kind.folder, *([container.c.project == project] if project is not None else [])]
+    return HELD(where=both(in_scope(kind, project)))
 
 
 def nearby(connection: Connection, column: str) -> tuple[str, ...]:
     """Paths of fields that look like a column."""
-    known: Sequence[Any] = connection.execute(select(field.c.path).distinct().limit(MOST_NEARBY)).scalars().all()
+    known = [path for (path,) in connection.run(_PATHS, most=MOST_NEARBY, offset=0)]
     return tuple(difflib.get_close_matches(path_and_aspect(column)[0][:200], known, 3, 0.6))
+
+
+_statement = partial(Statement, "naiad.storage.sql.tables")
+_COUNT = _statement(
+    "cell.count",
+    lambda sql, t: (
+        sql.select(sql.func.count())
+        .select_from(t.cell.join(t.container, t.cell.c.container == t.container.c.number))
+        .where(t.cell.c.field == sql.bindparam("field"), sql.text("({where})"))
+    ),
+)
+_HAS_LOSSES = _statement("container.has_losses", lambda sql, t: t.container.c.losses != sql.literal_column("''"))
+_AT_PATH = _statement("field.at_path", lambda sql, t: t.field.c.path == sql.bindparam("path"))
+_PATHS = _statement(
+    "field.paths",
+    lambda sql, t: sql.select(t.field.c.path).distinct().limit(sql.bindparam("most")).offset(sql.bindparam("offset")),
+)
+HELD = _statement(
+    "field.held",
+    lambda sql, t: (
+        sql.exists()
+        .where(t.cell.c.field == sql.literal_column("field.number"), t.cell.c.container == t.container.c.number)
+        .where(sql.text("({where})"))
+    ),
+)
+"""Condition on a field: a container with some conditions has it."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Text, cast, func, select
-
 from naiad.container_kinds import ContainerKind
-from naiad.kinds import KINDS, TAGS
+from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
+from naiad.storage.sql.connection import Clause, Connection, Statement, both
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed, text_of
-from naiad.storage.sql.values import SHOWN, cell, container
+from naiad.storage.sql.values import LAST_CONTAINER, Shown, shown_at
 
 FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
@@ -25,6 +25,18 @@ class Sort:
     fields: tuple[tuple[int, str], ...]  # number and kind of each
     aspect: str = "last"
     is_ascending: bool = False
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the fields."""
+        return [number for number, _kind in self.fields]
+
+    @property
+    def order(self) -> str:
+        """One of `ORDERS`."""
+        if self.aspect != "last":
+            return self.aspect
+        return "number" if not self.is_text else "text" if len(self.fields) == 1 else "mixed"
 
     @property
     def is_text(self) -> bool:
@@ -42,125 +54,196 @@ def search(
     *,
     then: Sequence[Sort] = (),
     offset: int = 0,
-    shown: Sequence[Column[Any]] = SHOWN,
-) -> list[Any]:
+) -> list[Shown]:
     """The shown values of the containers that a query finds, sorted; those without a value to sort by come last.
 
-    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out. `shown` are the
-    columns of the result: a page of many is sorted without its cells.
+    Those that `sort` leaves equal are sorted by `then`. The first `offset` of them are left out.
     """
     numbers = {} if tree is None else field_numbers(connection, tree)
     tree = tree and narrowed(tree, numbers)
-    wanted = [container.c.kind == kind.folder]
-    if project is not None:
-        wanted.append(container.c.project == project)
+    wanted = in_scope(kind, project)
     rare = _rarest(connection, tree, numbers)
-    if limit is None or rare is not None or len(sort.fields) != 1 or sort.aspect != "last" or then:
-        if tree is not None:
-            wanted.append(condition(tree, numbers, container.c.number))
-        if rare is not None:
-            wanted.append(container.c.number.in_(rare))
-        return list(connection.execute(_all(wanted, [sort, *then], shown).limit(limit).offset(offset)))
-    walk = _walk(wanted, tree, numbers, sort, shown)
-    found = list(connection.execute(walk.limit(limit).offset(offset)))
+    is_walked = limit is not None and rare is None and len(sort.fields) == 1 and sort.aspect == "last" and not then
+    among = both([*wanted, *([condition(tree, numbers, SORTED if is_walked else NUMBER)] if tree is not None else [])])
+    if rare is not None:
+        among = both([among, _IN(rows=rare)])
+    if then:
+        return _sorted_by_several(connection, among, [sort, *then], limit, offset)
+    how = sort.order, sort.is_ascending
+    if limit is None:  # sorting 100,000 rows with their cells takes 60 MB, so this is done for all of them only
+        rows = connection.run(_SORTED[how], fields=sort.numbers, where=among)
+        return list(map(Shown._make, rows))[offset:]
+    if not is_walked:
+        return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=among, limit=limit, offset=offset)
+    field = sort.numbers[0]
+    found = _page(connection, _WALK[how], field=field, where=among, limit=limit, offset=offset)
     if len(found) < limit:
-        passed = 0 if not offset or found else _count_up_to(connection, walk, offset)
+        passed = offset if offset and not found else 0
+        if passed:
+            passed = connection.value(_WALKED[sort.order], field=field, where=among, most=offset, offset=0)
         if tree is not None:
-            wanted.append(condition(tree, numbers, container.c.number))
-        wanted.append(container.c.number.not_in(_sorted_cells(sort)))
-        rest = _all(wanted, [sort], shown).limit(limit - len(found))
-        found += connection.execute(rest.offset(0 if found else offset - passed))
+            wanted.append(condition(tree, numbers, NUMBER))
+        among = both([*wanted, _UNSORTED[sort.order](unsorted=field)])
+        limit, offset = limit - len(found), 0 if found else offset - passed
+        found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=among, limit=limit, offset=offset)
     return found
 
 
-def conditions(
-    connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None
-) -> list[ColumnElement[bool]]:
-    """Conditions on a container: it is of a kind, in a project, and a tree is true of it."""
-    wanted = [container.c.kind == kind.folder]
+def _page(connection: Connection, statement: Statement, **parameters: object) -> list[Shown]:
+    """The shown columns of the containers whose numbers a statement selects."""
+    return shown_at(connection, [number for (number,) in connection.run(statement, **parameters)])
+
+
+def in_scope(kind: ContainerKind, project: str | None) -> list[Clause]:
+    """Conditions on a container: it is of a kind, and in a project."""
+    wanted = [OF_KIND(kind=kind.folder)]
     if project is not None:
-        wanted.append(container.c.project == project)
-    if tree is not None:
-        numbers = field_numbers(connection, tree)
-        wanted.append(condition(narrowed(tree, numbers), numbers, container.c.number))
-        rare = _rarest(connection, tree, numbers)
-        if rare is not None:
-            wanted.append(container.c.number.in_(rare))
+        wanted.append(OF_PROJECT(project=project))
     return wanted
 
 
-def _count_up_to(connection: Connection, rows: Select[Any], most: int) -> int:
-    """How many rows there are, counted up to a number."""
-    some = rows.order_by(None).with_only_columns(container.c.number).limit(most).subquery()
-    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+def conditions(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> Clause:
+    """Conditions on a container: it is of a kind, in a project, and a tree is true of it."""
+    wanted = in_scope(kind, project)
+    if tree is not None:
+        numbers = field_numbers(connection, tree)
+        wanted.append(condition(narrowed(tree, numbers), numbers, NUMBER))
+        rare = _rarest(connection, tree, numbers)
+        if rare is not None:
+            wanted.append(_IN(rows=rare))
+    return both(wanted)
 
 
-def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Select[tuple[int]] | None:
+def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Clause | None:
     """The clause to begin with: of those that all must be true, the one true of the fewest, if that is few."""
     if tree is None:
         return None
     terms = tree.terms if isinstance(tree, And) else (tree,)
-    total = connection.execute(select(func.max(container.c.number))).scalar() or 0
+    total = connection.value(LAST_CONTAINER) or 0
     few = min(FEW, max(total // 10, 100))
     best, fewest = None, few
     for term in terms:
         if isinstance(term, (Compare, OneOf)) or (isinstance(term, Contains) and term.field.kind == TAGS):
             chosen = holders(term, numbers)
-            some = chosen.limit(fewest).subquery()
-            count = connection.execute(select(func.count()).select_from(some)).scalar_one()
+            count = connection.value(_COUNT_UP_TO, rows=chosen, most=fewest)
             if count < fewest:
                 best, fewest = chosen, count
     return best
 
 
-def _all(conditions: Sequence[ColumnElement[bool]], sorts: Sequence[Sort], shown: Sequence[Column[Any]]) -> Select[Any]:
-    """All containers, each with its values to sort by."""
-    joined: FromClause = container
-    ordered: list[ColumnElement[Any]] = []
-    for place, sort in enumerate(sorts):
-        of = cell.alias(f"sorted{place}")
-        is_its = (of.c.container == container.c.number) & of.c.field.in_([number for number, _kind in sort.fields])
-        joined = joined.outerjoin(of, is_its)
-        values = _order(of, sort)
-        ordered += [values[0].is_(None), *_directed(values, sort)]
-    return (
-        select(*shown)
-        .select_from(joined)
-        .where(*conditions)
-        .order_by(*ordered, *_directed([container.c.number], sorts[0]))
+def _sorted(sql: Any, t: Any, order: str, is_ascending: bool, *, is_page: bool) -> Any:
+    """All containers, each with its values to sort by; the numbers alone of a page."""
+    of = t.cell.alias("sorted")
+    is_its = (of.c.container == t.container.c.number) & of.c.field.in_(sql.bindparam("fields", expanding=True))
+    values = _order(sql, of, order)
+    ordered = [values[0].is_(None), *_directed([*values, t.container.c.number], is_ascending)]
+    shown = [t.container.c.number] if is_page else t.SHOWN
+    rows = sql.select(*shown).select_from(t.container.outerjoin(of, is_its)).where(sql.text("({where})"))
+    rows = rows.order_by(*ordered)
+    return _paged(sql, rows) if is_page else rows
+
+
+def _walk(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
+    """The containers with a value to sort by, along the index: it stops as soon as there are enough."""
+    of = t.cell.alias("sorted")
+    rows = _walkers(sql, t, of, order)
+    return _paged(sql, rows.order_by(*_directed([*_order(sql, of, order), of.c.container], is_ascending)))
+
+
+def _walked(sql: Any, t: Any, order: str) -> Any:
+    """How many such containers there are, counted up to a number."""
+    some = _walkers(sql, t, t.cell.alias("sorted"), order).limit(sql.bindparam("most")).offset(sql.bindparam("offset"))
+    return sql.select(sql.func.count()).select_from(some.subquery("counted"))
+
+
+def _walkers(sql: Any, t: Any, of: Any, order: str) -> Any:
+    rows = sql.select(t.container.c.number).select_from(of.join(t.container, t.container.c.number == of.c.container))
+    has_value = _order(sql, of, order)[0].is_not(None)
+    return rows.where(of.c.field == sql.bindparam("field"), has_value, sql.text("({where})"))
+
+
+def _paged(sql: Any, rows: Any) -> Any:
+    return rows.limit(sql.bindparam("limit")).offset(sql.bindparam("offset"))
+
+
+def _unsorted(sql: Any, t: Any, order: str) -> Any:
+    """Condition: the container has no value to sort by."""
+    of = t.cell.alias("unsorted")
+    has_value = _order(sql, of, order)[0].is_not(None)
+    return t.container.c.number.not_in(
+        sql.select(of.c.container).where(of.c.field == sql.bindparam("unsorted"), has_value)
     )
 
 
-def _walk(
-    conditions: Sequence[ColumnElement[bool]],
-    tree: Node | None,
-    numbers: Numbers,
-    sort: Sort,
-    shown: Sequence[Column[Any]],
-) -> Select[Any]:
-    """The containers with a value to sort by, along the index: it stops as soon as there are enough."""
-    of = cell.alias("sorted")
-    values = _order(of, sort)
-    rows = select(*shown).select_from(of.join(container, container.c.number == of.c.container))
-    rows = rows.where(of.c.field == sort.fields[0][0], values[0].is_not(None), *conditions)
-    if tree is not None:
-        rows = rows.where(condition(tree, numbers, of.c.container))
-    return rows.order_by(*_directed([*values, of.c.container], sort))
-
-
-def _sorted_cells(sort: Sort) -> Select[tuple[int]]:
-    return select(cell.c.container).where(cell.c.field == sort.fields[0][0], _order(cell, sort)[0].is_not(None))
-
-
-def _order(of: FromClause, sort: Sort) -> list[ColumnElement[Any]]:
-    if sort.aspect != "last":
-        return [of.c[sort.aspect]]
-    if not sort.is_text:
+def _order(sql: Any, of: Any, order: str) -> list[Any]:
+    if order == "number":
         return [of.c.num, of.c.integer]
-    if len(sort.fields) == 1:
+    if order == "text":
         return [of.c.txt, of.c.whole]
-    return [func.coalesce(text_of(of), cast(of.c.num, Text))]
+    if order == "mixed":
+        return [sql.func.coalesce(text_of(of), sql.cast(of.c.num, sql.Text))]
+    return [of.c[order]]
 
 
-def _directed(values: Sequence[ColumnElement[Any]], sort: Sort) -> list[ColumnElement[Any]]:
-    return [value.asc() if sort.is_ascending else value.desc() for value in values]
+def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
+    return [value.asc() if is_ascending else value.desc() for value in values]
+
+
+def _sorted_by_several(
+    connection: Connection, where: Clause, sorts: Sequence[Sort], limit: int | None, offset: int
+) -> list[Shown]:
+    """All containers, sorted by several columns; their number varies, so that the statement is compiled now."""
+    import sqlalchemy as sql
+
+    from naiad.storage.sql import tables as t
+
+    joined: Any = t.container
+    ordered: list[Any] = []
+    for place, sort in enumerate(sorts):
+        of = t.cell.alias(f"sorted{place}")
+        joined = joined.outerjoin(of, (of.c.container == t.container.c.number) & of.c.field.in_(sort.numbers))
+        values = _order(sql, of, sort.order)
+        ordered += [values[0].is_(None), *_directed(values, sort.is_ascending)]
+    ordered += _directed([t.container.c.number], sorts[0].is_ascending)
+    rows = sql.select(t.container.c.number).select_from(joined).where(where.expression()).order_by(*ordered)
+    return shown_at(connection, list(connection.execute(rows.limit(limit).offset(offset)).scalars()))
+
+
+_statement = partial(Statement, "naiad.storage.sql.tables")
+NUMBER, SORTED = Clause("container.number"), Clause("sorted.container")
+"""The number of a container, in its own row and in that of the cell by which it is sorted."""
+OF_KIND = _statement("container.of_kind", lambda sql, t: t.container.c.kind == sql.bindparam("kind"))
+OF_PROJECT = _statement("container.of_project", lambda sql, t: t.container.c.project == sql.bindparam("project"))
+_IN = _statement("container.in", lambda sql, t: t.container.c.number.in_(sql.text("{rows}")))
+_COUNT_UP_TO = _statement(
+    "count",
+    lambda sql, _t: sql.select(sql.func.count()).select_from(sql.text("({rows} LIMIT :most) AS counted")),
+)
+ORDERS = ("number", "text", "mixed", *ASPECTS[1:])
+"""The ways to sort by the cells of a field."""
+_SORTED, _SORTED_PAGE = (
+    {
+        (order, is_ascending): _statement(
+            f"{'page' if is_page else 'all'} sorted by {order}{'' if is_ascending else ', descending'}",
+            lambda sql, t, order, is_ascending, is_page: _sorted(sql, t, order, is_ascending, is_page=is_page),
+            order,
+            is_ascending,
+            is_page,
+        )
+        for order in ORDERS
+        for is_ascending in (False, True)
+    }
+    for is_page in (False, True)
+)
+_WALK = {
+    (order, is_ascending): _statement(
+        f"walk by {order}{'' if is_ascending else ', descending'}",
+        _walk,
+        order,
+        is_ascending,
+    )
+    for order in ("number", "text")
+    for is_ascending in (False, True)
+}
+_WALKED = {order: _statement(f"walked by {order}", _walked, order) for order in ("number", "text")}
+_UNSORTED = {order: _statement(f"unsorted by {order}", _unsorted, order) for order in ("number", "text")}

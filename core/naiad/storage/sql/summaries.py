@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import ColumnElement, Connection, select
+from functools import partial
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.kinds import PARENT, PARENT_UID
 from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Changes, Summary
+from naiad.storage.sql.connection import Connection, Statement, both, negated
+from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
 from naiad.storage.sql.translate import condition, field_numbers, narrowed
-from naiad.storage.sql.values import (
-    SHOWN,
-    about,
-    as_stored,
-    cell,
-    container,
-    field,
-    fields,
-    gone,
-    losses_of,
-    shown_cells,
-    tag,
-)
+from naiad.storage.sql.values import Shown, as_stored, fields, losses_of, shown, shown_cells
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -40,51 +28,80 @@ def summaries(
     tree: Node | None = None,
 ) -> list[Summary]:
     """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
-    conditions = _has_tags(tags)
+    conditions = [_TAGGED(tag=as_stored(each)) for each in tags]
     if tree is not None:
         numbers = field_numbers(connection, tree)
-        conditions.append(condition(narrowed(tree, numbers), numbers, container.c.number))
+        conditions.append(condition(narrowed(tree, numbers), numbers, NUMBER))
     if kind is not None:
-        conditions.append(container.c.kind == kind.folder)
+        conditions.append(OF_KIND(kind=kind.folder))
     if is_trashed is not None:
-        conditions.append(_is_in_trash() if is_trashed else ~_is_in_trash())
+        conditions.append(IN_TRASH() if is_trashed else negated(IN_TRASH()))
     if project is not None:
-        conditions.append(container.c.project == project)
+        conditions.append(OF_PROJECT(project=project))
     if state is not None:
-        conditions.append(container.c.state == state)
-    names = {number: path for number, path, _kind in fields(connection, field.c.path.like("sys/%"))}
-    found = select(*SHOWN).where(*conditions).order_by(container.c.created.desc(), container.c.number.desc())
-    return [_summary(row, names) for row in connection.execute(found)]
+        conditions.append(_IN_STATE(state=state))
+    names = {number: path for number, path, _kind in fields(connection, _IN_SYS())}
+    return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=both(conditions)))]
 
 
 def changes(connection: Connection, since: str | None) -> Changes:
     """The changes since a mark; see `Catalog.changes`."""
-    made, revision = connection.execute(select(about.c.made, about.c.revision)).one()
+    made, revision = connection.run(_MARK).fetchone()
     before, _, number = (since or "").rpartition("-")
     mark = f"{made}-{revision}"
     if before != made or not number.isdigit():
         return Changes(mark, since is not None, [], frozenset(), [])
-    names = {each: path for each, path, _kind in fields(connection, field.c.path.like("sys/%"))}
-    is_later = container.c.revision > int(number)
-    found = [_summary(row, names) for row in connection.execute(select(*SHOWN).where(is_later))]
-    new = connection.execute(select(container.c.uid).where(is_later, container.c.begun > int(number))).scalars()
-    removed = connection.execute(select(gone.c.uid, gone.c.id).where(gone.c.revision > int(number)))
+    names = {each: path for each, path, _kind in fields(connection, _IN_SYS())}
+    found = [_summary(row, names) for row in shown(connection, _LATER(since=int(number)))]
+    new = (uid for (uid,) in connection.run(_BEGUN, since=int(number)))
+    removed = connection.run(_GONE_SINCE, since=int(number))
     return Changes(mark, False, found, frozenset(new), [(uid, name or uid) for uid, name in removed])
 
 
-def _has_tags(wanted: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Conditions: the container has each of these, as a tag or as a group tag."""
-    tagged = select(tag.c.container).join(field, field.c.number == tag.c.field).where(field.c.path.in_(TAG_PATHS))
-    return [container.c.number.in_(tagged.where(tag.c.tag == as_stored(each))) for each in wanted]
+_statement = partial(Statement, "naiad.storage.sql.tables")
+_MARK = _statement("about.mark", lambda sql, t: sql.select(t.about.c.made, t.about.c.revision))
+_IN_STATE = _statement("container.in_state", lambda sql, t: t.container.c.state == sql.bindparam("state"))
+_LATER = _statement("container.later", lambda sql, t: t.container.c.revision > sql.bindparam("since"))
+_BEGUN = _statement(
+    "container.begun",
+    lambda sql, t: sql.select(t.container.c.uid).where(
+        t.container.c.revision > sql.bindparam("since"), t.container.c.begun > sql.bindparam("since")
+    ),
+)
+_GONE_SINCE = _statement(
+    "gone.since", lambda sql, t: sql.select(t.gone.c.uid, t.gone.c.id).where(t.gone.c.revision > sql.bindparam("since"))
+)
+_IN_SYS = _statement("field.in_sys", lambda sql, t: t.field.c.path.like(sql.literal_column("'sys/%'")))
+_NEWEST = _statement(
+    "container.newest",
+    lambda sql, t: (
+        sql.select(*t.SHOWN)
+        .where(sql.text("({where})"))
+        .order_by(t.container.c.created.desc(), t.container.c.number.desc())
+    ),
+)
+_TAGGED = _statement(  # as a tag or as a group tag
+    "container.tagged",
+    lambda sql, t: t.container.c.number.in_(
+        sql.select(t.tag.c.container)
+        .join(t.field, t.field.c.number == t.tag.c.field)
+        .where(
+            t.field.c.path.in_([sql.literal_column(repr(path)) for path in TAG_PATHS]),
+            t.tag.c.tag == sql.bindparam("tag"),
+        )
+    ),
+)
+IN_TRASH = _statement(
+    "container.in_trash",
+    lambda sql, t: t.container.c.number.in_(
+        sql.select(t.cell.c.container)
+        .join(t.field, t.field.c.number == t.cell.c.field)
+        .where(t.field.c.path == sql.literal_column("'sys/trashed'"), t.cell.c.num == sql.literal_column("1"))
+    ),
+)
 
 
-def _is_in_trash() -> ColumnElement[bool]:
-    """Condition: the container was put into the trash."""
-    trashed = select(cell.c.container).join(field, field.c.number == cell.c.field)
-    return container.c.number.in_(trashed.where(field.c.path == "sys/trashed", cell.c.num == 1))
-
-
-def _summary(row: Any, names: dict[int, str]) -> Summary:
+def _summary(row: Shown, names: dict[int, str]) -> Summary:
     values = {names[at]: value for at, value in shown_cells(row).items() if at in names}
     modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
     return Summary(

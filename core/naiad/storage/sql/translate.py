@@ -1,4 +1,4 @@
-"""From the tree of a query to a SQL expression over the catalog.
+"""From the tree of a query to a condition over the catalog.
 
 Each clause tests for a cell by its key: that is as quick for one container as for all, and NOT and OR need
 no care for containers that lack the field.
@@ -6,30 +6,14 @@ no care for containers that lack the field.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    FromClause,
-    Select,
-    Table,
-    and_,
-    exists,
-    false,
-    func,
-    not_,
-    or_,
-    select,
-    true,
-)
-
 from naiad.container_kinds import RUN
-from naiad.kinds import KINDS, TAGS
+from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
+from naiad.storage.sql.connection import Clause, Connection, Statement, both, either, negated
 from naiad.storage.sql.values import INDEXED_TEXT
 
 Numbers = dict[tuple[str, str], int]
@@ -55,112 +39,212 @@ def _is_known(term: Node, numbers: Numbers) -> bool:
     return any((leaf.field.path, leaf.field.kind) in numbers for leaf, _depth in leaves(term))
 
 
-def condition(node: Node, numbers: Numbers, container: ColumnElement[int]) -> ColumnElement[bool]:
+def condition(node: Node, numbers: Numbers, container: Clause) -> Clause:
     """Whether a tree is true of the container with this number."""
     if isinstance(node, And):
-        return and_(*(condition(term, numbers, container) for term in node.terms))
+        return both(condition(term, numbers, container) for term in node.terms)
     if isinstance(node, Or):
-        return or_(*(condition(term, numbers, container) for term in node.terms))
+        return either(condition(term, numbers, container) for term in node.terms)
     if isinstance(node, Not):
-        return not_(condition(node.term, numbers, container))
+        return negated(condition(node.term, numbers, container))
     number = numbers.get((node.field.path, node.field.kind))
     if number is None:
-        return false()
-    table = _table(node).alias()
-    return exists().where(table.c.field == number, table.c.container == container, _test(node, table))
+        return either(())
+    return _HAS[_is_of_tags(node)](field=number, container=container, test=_test(node))
 
 
-def holders(leaf: Leaf, numbers: Numbers) -> Select[tuple[int]]:
+def holders(leaf: Leaf, numbers: Numbers) -> Clause:
     """Select the numbers of the containers of which a clause is true, from the index of its field."""
-    table = _table(leaf).alias()
     number = numbers.get((leaf.field.path, leaf.field.kind), 0)
-    return select(table.c.container).where(table.c.field == number, _test(leaf, table))
+    return _HOLDERS[_is_of_tags(leaf)](field=number, test=_test(leaf))
 
 
-def text_of(table: FromClause) -> ColumnElement[str]:
-    """The whole text of a cell."""
-    return func.coalesce(table.c.whole, table.c.txt)
+def text_of(table: Any) -> Any:
+    """The whole text of a cell, as an expression of SQLAlchemy."""
+    import sqlalchemy
+
+    return sqlalchemy.func.coalesce(table.c.whole, table.c.txt)
 
 
-def _table(leaf: Leaf) -> Table:
-    return values.tag if isinstance(leaf, Contains) and leaf.field.kind == TAGS else values.cell
+def _is_of_tags(leaf: Leaf) -> bool:
+    return isinstance(leaf, Contains) and leaf.field.kind == TAGS
 
 
-def _test(leaf: Leaf, table: FromClause) -> ColumnElement[bool]:
+def _test(leaf: Leaf) -> Clause:
     """Return the condition on one row of the values, or of the tags, for a clause."""
     if isinstance(leaf, Compare):
-        return _comparison(leaf, table)
+        return _comparison(leaf)
     if isinstance(leaf, OneOf):
-        return _is_one_of(leaf, table)
+        return _is_one_of(leaf)
     if isinstance(leaf, Contains):
         if leaf.field.kind == TAGS:
-            return table.c.tag == leaf.text
-        text = text_of(table)  # LIKE takes seconds to look for some texts
-        return func.replace(text, leaf.text, "") != text if leaf.text else text.is_not(None)
+            return _IS_TAG(text=leaf.text)
+        return _CONTAINS(text=leaf.text) if leaf.text else _HAS_TEXT()
     if isinstance(leaf, IsChild):
-        return table.c.txt.in_(_living_runs(leaf.project))
-    if isinstance(leaf, Matches):
-        return text_of(table).regexp_match(leaf.pattern)
-    return true()
+        return (
+            _IS_UID_OF_ANY(kind=RUN.folder)
+            if leaf.project is None
+            else _IS_UID_OF(kind=RUN.folder, project=leaf.project)
+        )
+    return _MATCHES(pattern=leaf.pattern) if isinstance(leaf, Matches) else both(())
 
 
-def _living_runs(project: str | None) -> Select[tuple[str]]:
-    """Select the uids of the runs outside the trash, of a project or of all."""
-    run, flag, trashed = values.container.alias("parent"), values.field.alias("flag"), values.cell.alias("trashed")
-    in_trash = select(trashed.c.container).join(flag, flag.c.number == trashed.c.field)
-    found = select(run.c.uid).where(
-        run.c.kind == RUN.folder,
-        run.c.number.not_in(in_trash.where(flag.c.path == "sys/trashed", trashed.c.num == 1)),
-    )
-    return found if project is None else found.where(run.c.project == project)
-
-
-def _comparison(leaf: Compare, table: FromClause) -> ColumnElement[bool]:
+def _comparison(leaf: Compare) -> Clause:
     sign, value, kind = leaf.sign, leaf.value, leaf.field.kind
     if value == "idle" and KINDS[kind].holds == "state":
         sign, value = "!=" if sign == "=" else "=", "running"
     if isinstance(value, str):
-        return _is_text(table, sign, value)
-    compare = SIGNS[sign]
+        return _is_text(sign, value)
     if KINDS[kind].holds not in EXACT:
-        found: ColumnElement[bool] = compare(table.c[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], float(value))
-        return found
-    nearly = compare(table.c.num, float(value)) if sign == "=" else WIDER[sign](table.c.num, float(value))
-    return and_(nearly, compare(table.c.integer, value))
+        return _COMPARED[COLUMNS.get(leaf.field.aspect, leaf.field.aspect), sign](value=float(value))
+    return _EXACTLY[sign](nearly=float(value), value=value)
 
 
-def _is_one_of(leaf: OneOf, table: FromClause) -> ColumnElement[bool]:
+def _is_one_of(leaf: OneOf) -> Clause:
     texts = [value for value in leaf.values if isinstance(value, str)]
     if any(len(text) > INDEXED_TEXT for text in texts):
-        return or_(*(_is_text(table, "=", text) for text in texts))
+        return either(_is_text("=", text) for text in texts)
     if texts or not leaf.values:
-        return and_(table.c.txt.in_(texts), table.c.whole.is_(None))
-    column = table.c[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)]
-    nearly = column.in_([float(value) for value in leaf.values])
+        return _AMONG_TEXTS(texts=texts)
+    nearly = [float(value) for value in leaf.values]
     if KINDS[leaf.field.kind].holds not in EXACT:
-        return nearly
-    return and_(nearly, table.c.integer.in_([int(value) for value in leaf.values if float(value).is_integer()]))
+        return _AMONG[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)](values=nearly)
+    exact = [int(value) for value in leaf.values if float(value).is_integer()]
+    return _AMONG_EXACTLY(nearly=nearly, values=exact)
 
 
-def _is_text(table: FromClause, sign: str, value: str) -> ColumnElement[bool]:
-    if len(value) <= INDEXED_TEXT:
-        is_it = and_(table.c.txt == value, table.c.whole.is_(None))
-    else:
-        is_it = and_(table.c.txt == value[:INDEXED_TEXT], table.c.whole == value)
-    return is_it if sign == "=" else and_(table.c.txt.is_not(None), not_(is_it))
+def _is_text(sign: str, value: str) -> Clause:
+    if len(value) > INDEXED_TEXT:
+        return _TEXT[sign, True](text=value[:INDEXED_TEXT], whole=value)
+    return _TEXT[sign, False](text=value)
 
 
 COLUMNS = {"last": "num"}
 EXACT = ("integer", "moment")
 """Values that are 64-bit integers, which a float only approaches."""
-SIGNS: dict[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-WIDER: dict[str, Callable[[Any, Any], Any]] = {
-    "!=": lambda column, _value: column.is_not(None),
-    "<": operator.le,
-    "<=": operator.le,
-    ">": operator.ge,
-    ">=": operator.ge,
+SIGNS = ("=", "!=", "<", "<=", ">", ">=")
+WIDER = {"=": "=", "<": "<=", "<=": "<=", ">": ">=", ">=": ">="}
+"""The comparison that is true of the nearest float whenever one is true of the integer; the index has the float."""
+
+_statement = partial(Statement, "naiad.storage.sql.tables")
+
+
+def _compared(column: Any, sign: str, value: Any) -> Any:
+    return column.bool_op(sign)(value)
+
+
+def _found(t: Any) -> Any:
+    """The cell that is looked for, under one name in all clauses."""
+    return t.cell.alias("found")
+
+
+_HAS, _HOLDERS = (
+    [
+        _statement(
+            f"{name}.{table}",
+            lambda sql, t, table, is_test: _rows(sql, t.metadata.tables[table].alias("found"), is_test),
+            table,
+            is_test,
+        )
+        for table in ("cell", "tag")
+    ]
+    for name, is_test in (("has", True), ("holders", False))
+)
+
+
+def _rows(sql: Any, found: Any, is_test: bool) -> Any:
+    """The rows of a field; those of one container to test for them."""
+    if not is_test:
+        return sql.select(found.c.container).where(found.c.field == sql.bindparam("field"), sql.text("({test})"))
+    is_its = found.c.container == sql.literal_column("{container}")
+    return sql.exists().where(found.c.field == sql.bindparam("field"), is_its, sql.text("({test})"))
+
+
+_COMPARED = {
+    (column, sign): _statement(
+        f"test {column} {sign}",
+        lambda sql, t, column, sign: _compared(_found(t).c[column], sign, sql.bindparam("value")),
+        column,
+        sign,
+    )
+    for column in ("num", *ASPECTS[1:])
+    for sign in SIGNS
 }
-"""What is true of the nearest float whenever the comparison is true of the integer; the index has the float."""
+_EXACTLY = {
+    sign: _statement(
+        f"test integer {sign}",
+        lambda sql, t, sign: sql.and_(
+            _compared(_found(t).c.num, WIDER[sign], sql.bindparam("nearly"))
+            if sign in WIDER
+            else _found(t).c.num.is_not(None),
+            _compared(_found(t).c.integer, sign, sql.bindparam("value")),
+        ),
+        sign,
+    )
+    for sign in SIGNS
+}
+_AMONG = {
+    column: _statement(
+        f"test {column} among",
+        lambda sql, t, column: _found(t).c[column].in_(sql.bindparam("values", expanding=True)),
+        column,
+    )
+    for column in ("num", *ASPECTS[1:])
+}
+_AMONG_EXACTLY = _statement(
+    "test integer among",
+    lambda sql, t: sql.and_(
+        _found(t).c.num.in_(sql.bindparam("nearly", expanding=True)),
+        _found(t).c.integer.in_(sql.bindparam("values", expanding=True)),
+    ),
+)
+_AMONG_TEXTS = _statement(
+    "test text among",
+    lambda sql, t: sql.and_(
+        _found(t).c.txt.in_(sql.bindparam("texts", expanding=True)), _found(t).c.whole.is_(sql.null())
+    ),
+)
+_TEXT = {
+    (sign, is_long): _statement(
+        f"test text {sign} {'long' if is_long else 'short'}",
+        lambda sql, t, sign, is_long: _text_test(sql, _found(t), sign, is_long),
+        sign,
+        is_long,
+    )
+    for sign in ("=", "!=")
+    for is_long in (False, True)
+}
+
+
+def _text_test(sql: Any, found: Any, sign: str, is_long: bool) -> Any:
+    whole = found.c.whole == sql.bindparam("whole") if is_long else found.c.whole.is_(sql.null())
+    is_it = sql.and_(found.c.txt == sql.bindparam("text"), whole)
+    return is_it if sign == "=" else sql.and_(found.c.txt.is_not(None), sql.not_(is_it))
+
+
+def _living(sql: Any, t: Any) -> Any:
+    """Select the uids of the containers of a kind outside the trash."""
+    owner, flag, trashed = t.container.alias("parent"), t.field.alias("flag"), t.cell.alias("trashed")
+    in_trash = sql.select(trashed.c.container).join(flag, flag.c.number == trashed.c.field)
+    is_marked = (flag.c.path == sql.literal_column("'sys/trashed'")) & (trashed.c.num == sql.literal_column("1"))
+    return sql.select(owner.c.uid).where(
+        owner.c.kind == sql.bindparam("kind"), owner.c.number.not_in(in_trash.where(is_marked))
+    )
+
+
+_IS_UID_OF_ANY = _statement("test uid", lambda sql, t: _found(t).c.txt.in_(_living(sql, t)))
+_IS_UID_OF = _statement(
+    "test uid of project",
+    lambda sql, t: _found(t).c.txt.in_(
+        _living(sql, t).where(sql.literal_column("parent.project") == sql.bindparam("project"))
+    ),
+)
+_IS_TAG = _statement("test tag", lambda sql, t: t.tag.alias("found").c.tag == sql.bindparam("text"))
+_HAS_TEXT = _statement("test text", lambda _sql, t: text_of(_found(t)).is_not(None))
+_CONTAINS = _statement(  # LIKE takes seconds to look for some texts
+    "test text contains",
+    lambda sql, t: (
+        sql.func.replace(text_of(_found(t)), sql.bindparam("text"), sql.literal_column("''")) != text_of(_found(t))
+    ),
+)
+_MATCHES = _statement("test text matches", lambda sql, t: text_of(_found(t)).regexp_match(sql.bindparam("pattern")))

@@ -1,4 +1,4 @@
-"""The tables of the catalog, and writing the facts of containers into them.
+"""Writing the facts of containers into the tables of the catalog, and reading them.
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
 The value of a field in a container is a **cell**, kept twice: all cells of a container together in its own row, to be
@@ -10,36 +10,17 @@ from __future__ import annotations
 import functools
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Float,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    func,
-    insert,
-    select,
-    true,
-    update,
-)
 
 from naiad.errors import DamagedData
 from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
 from naiad.storage.base import MOST_DAMAGED, NO_LOSSES, Cell, Losses
+from naiad.storage.sql.connection import Clause, Connection, Statement
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
@@ -47,109 +28,96 @@ INDEXED_TEXT = 200
 MOST_PATHS = 5_000
 """Paths that one statement asks for."""
 
-metadata = MetaData()
+MOST_NUMBERS = 500
+"""Rows that one statement asks for by their numbers."""
 
-about = Table(
-    "about",
-    metadata,
-    Column("format", Integer, primary_key=True, autoincrement=False),
-    Column("listed", Text, nullable=False),  # the folders of containers as they were when they were listed last
-    Column("made", Text, nullable=False),  # differs in each catalog that was made
-    Column("revision", BigInteger, nullable=False),  # grows with each change
+_FACTS = ("number", "uid", "kind", "id", "project", "state", "created", "losses")
+
+ALL = Clause("1 = 1")
+"""The condition that holds of everything."""
+
+_statement = partial(Statement, "naiad.storage.sql.tables")
+TABLES = _statement("catalog", lambda _sql, t: t.metadata)
+BEGIN = _statement("about.add", lambda sql, t: sql.insert(t.about).inline())
+FORMAT_OF = _statement("about.format", lambda sql, t: sql.select(t.about.c.format))
+MADE = _statement("about.made", lambda sql, t: sql.select(t.about.c.made))
+LISTED = _statement("about.listed", lambda sql, t: sql.select(t.about.c.listed))
+LIST = _statement("about.list", lambda sql, t: sql.update(t.about).values(listed=sql.bindparam("listed")))
+LAST_CONTAINER = _statement("container.last", lambda sql, t: sql.select(sql.func.max(t.container.c.number)))
+REVISION = _statement("about.revision", lambda sql, t: sql.select(t.about.c.revision))
+_SET_REVISION = _statement(
+    "about.revise", lambda sql, t: sql.update(t.about).values(revision=sql.bindparam("revision"))
 )
-
-container = Table(
-    "container",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("uid", Text, nullable=False, unique=True),
-    Column("kind", Text, nullable=False),  # the folder of its kind: runs, models, versions, projects
-    Column("id", Text),
-    Column("project", Text),
-    Column("state", Text, nullable=False),
-    Column("created", BigInteger),  # microseconds
-    Column("losses", Text, nullable=False),  # JSON: damaged paths, number of dropped points and ops; empty without any
-    Column("stamp", Text, nullable=False),  # of the files it was read from
-    Column("seal", Text, nullable=False),  # of its seal alone; empty of what is to be looked at on each read
-    Column("cells", LargeBinary, nullable=False),  # msgpack: field number -> Cell
-    Column("crc", BigInteger, nullable=False),  # of the columns in `SHOWN`
-    Column("begun", BigInteger, nullable=False),  # the revision at which it was found first
-    Column("revision", BigInteger, nullable=False),  # the one at which it changed last, but for its signs of life
-    Index("container_created", "created"),
-    Index("container_project", "kind", "project", "created"),  # to count them without their cells
-    Index("container_revision", "revision"),
-    Index("container_seal", "seal"),
-    Index("container_id", "id"),
+_LAST_FIELD = _statement("field.last", lambda sql, t: sql.select(sql.func.max(t.field.c.number)))
+_FIELDS = _statement("field.all", lambda sql, t: sql.select(t.field).where(sql.text("({where})")))
+_AT_PATHS = _statement("field.at", lambda sql, t: t.field.c.path.in_(sql.bindparam("paths", expanding=True)))
+_ADD_FIELD = _statement("field.add", lambda sql, t: sql.insert(t.field))
+_SHOWN = _statement("container.shown", lambda sql, t: sql.select(*t.SHOWN).where(sql.text("({where})")))
+_IDS = _statement(
+    "container.ids",
+    lambda sql, t: sql.select(t.container.c.uid, t.container.c.id).where(
+        t.container.c.uid.in_(sql.bindparam("uids", expanding=True))
+    ),
 )
-Index("container_losses", container.c.losses, sqlite_where=container.c.losses != "")  # few have any
-
-gone = Table(
-    "gone",
-    metadata,
-    Column("uid", Text, primary_key=True),
-    Column("id", Text),
-    Column("revision", BigInteger, nullable=False),  # at which it was found to be gone
-    Index("gone_revision", "revision"),
+_STAMPS = _statement(
+    "container.stamps",
+    lambda sql, t: sql.select(t.container.c.uid, t.container.c.stamp, t.container.c.seal).where(sql.text("({where})")),
 )
-
-field = Table(
-    "field",
-    metadata,
-    Column("number", Integer, primary_key=True),
-    Column("path", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("crc", BigInteger, nullable=False),
-    Index("field_path", "path", "kind", unique=True),
+_UNSEALED = _statement("container.unsealed", lambda sql, t: t.container.c.seal == sql.literal_column("''"))
+_AMONG = _statement("container.among", lambda sql, t: t.container.c.uid.in_(sql.bindparam("uids", expanding=True)))
+_AT_NUMBERS = _statement(
+    "container.at", lambda sql, t: t.container.c.number.in_(sql.bindparam("numbers", expanding=True))
 )
-
-cell = Table(
-    "cell",
-    metadata,
-    Column("field", Integer, primary_key=True, autoincrement=False),
-    Column("container", Integer, primary_key=True, autoincrement=False),
-    Column("num", Float),  # numbers, booleans, moments, last values; NaN is null here
-    Column("integer", BigInteger),  # exact, where num may round
-    Column("txt", Text),  # the first characters
-    Column("whole", Text),  # of a text with more of them
-    Column("min", Float),
-    Column("max", Float),
-    Column("average", Float),
-    Column("variance", Float),
-    sqlite_with_rowid=False,  # its rows lie in the order of the key: those of a field together
+_NUMBERED = _statement(
+    "container.numbered",
+    lambda sql, t: sql.and_(
+        t.container.c.number >= sql.bindparam("first"), t.container.c.number < sql.bindparam("last")
+    ),
 )
-Index("cell_num", cell.c.field, cell.c.num, cell.c.integer, cell.c.container)
-_has_text = cell.c.txt.is_not(None)
-Index(
-    "cell_txt", cell.c.field, cell.c.txt, cell.c.container, sqlite_where=_has_text
-)  # naming another database loads it
-
-tag = Table(
-    "tag",
-    metadata,
-    Column("field", Integer, primary_key=True, autoincrement=False),
-    Column("tag", Text, primary_key=True),
-    Column("container", Integer, primary_key=True, autoincrement=False),
-    sqlite_with_rowid=False,
+_ADD_CONTAINER = _statement("container.add", lambda sql, t: sql.insert(t.container).inline())
+_CHANGE_CONTAINER = _statement(
+    "container.change",
+    lambda sql, t: (
+        sql.update(t.container)
+        .where(t.container.c.number == sql.bindparam("number"))
+        .values(
+            {name: sql.bindparam(name) for name in (*_FACTS[1:], "stamp", "seal", "cells", "crc")}
+            | {"revision": sql.func.coalesce(sql.bindparam("changed"), t.container.c.revision)}
+        )
+    ),
 )
-
+_REMOVE_CONTAINER = _statement(
+    "container.remove", lambda sql, t: sql.delete(t.container).where(t.container.c.number == sql.bindparam("number"))
+)
+_GONE = _statement("gone.add", lambda sql, t: sql.insert(t.gone))
+_NOT_GONE = _statement("gone.remove", lambda sql, t: sql.delete(t.gone).where(t.gone.c.uid == sql.bindparam("uid")))
+_ADD_CELL = _statement("cell.add", lambda sql, t: sql.insert(t.cell))
+_ADD_TAG = _statement("tag.add", lambda sql, t: sql.insert(t.tag))
+_REMOVE_CELL, _REMOVE_TAG = (
+    _statement(
+        f"{name}.remove",
+        lambda sql, t, name: sql.delete(t.metadata.tables[name]).where(
+            t.metadata.tables[name].c.field == sql.bindparam("field"),
+            t.metadata.tables[name].c.container == sql.bindparam("container"),
+        ),
+        name,
+    )
+    for name in ("cell", "tag")
+)
 
 SMALL_BYTES = 2_048
 SMALL_ROWS = 4_096
 """So many decoded rows of up to so many bytes a process remembers: at most about 100 MB of typical values."""
 
-_FACTS = ("number", "uid", "kind", "id", "project", "state", "created", "losses")
-SHOWN: tuple[Column[Any], ...] = tuple(container.c[name] for name in (*_FACTS, "cells", "crc"))
-"""What a listing or a table is made of. A wrong stamp or seal only leads to reading the container again."""
 
-
-class _Shown(NamedTuple):
-    """A row with the columns in `SHOWN`."""
+class Shown(NamedTuple):
+    """A row with the columns in `tables.SHOWN`."""
 
     number: int
     uid: str
     kind: str
-    id: str | None
-    project: str | None
+    id: str
+    project: str
     state: str
     created: int | None
     losses: str
@@ -192,7 +160,7 @@ def _crc(cells: bytes, *facts: object) -> int:
 
 
 def whole_cells(row: Any) -> bytes:
-    """The packed cells of a row with the columns in `SHOWN`.
+    """The packed cells of a row with the columns in `tables.SHOWN`.
 
     Raises:
         DamagedData: the row differs from the one written.
@@ -204,7 +172,7 @@ def whole_cells(row: Any) -> bytes:
 
 
 def shown_cells(row: Any) -> Mapping[int, Cell]:
-    """The cells of a row with the columns in `SHOWN`, by the number of their field.
+    """The cells of a row with the columns in `tables.SHOWN`, by the number of their field.
 
     Raises:
         DamagedData: the row differs from the one written.
@@ -217,11 +185,11 @@ def shown_cells(row: Any) -> Mapping[int, Cell]:
 @functools.lru_cache(maxsize=SMALL_ROWS, typed=True)
 def _small_cells(*row: Any) -> Mapping[int, Cell]:
     """Check and decode a row, once as long as all of its columns stay the same."""
-    return decode_cells(whole_cells(_Shown(*row)))
+    return decode_cells(whole_cells(Shown(*row)))
 
 
-def losses_of(row: Any) -> Losses:
-    """The losses of a row with the columns in `SHOWN`.
+def losses_of(row: Shown) -> Losses:
+    """The losses of a row.
 
     Raises:
         DamagedData: the row differs from the one written.
@@ -238,14 +206,14 @@ def _losses_text(losses: Losses) -> str:
     return json.dumps([damaged, losses.dropped])
 
 
-def fields(connection: Connection, *conditions: ColumnElement[bool]) -> list[tuple[int, str, str]]:
-    """Number, path and kind of the fields of which all conditions hold.
+def fields(connection: Connection, condition: Clause = ALL) -> list[tuple[int, str, str]]:
+    """Number, path and kind of the fields of which a condition holds.
 
     Raises:
         DamagedData: a row differs from the one written.
     """
     found = []
-    for number, path, kind, crc in connection.execute(select(field).where(*conditions)):
+    for number, path, kind, crc in connection.run(_FIELDS, where=condition):
         if crc != _crc(b"", number, path, kind):
             raise _damaged("field", number)
         found.append((number, path, kind))
@@ -263,11 +231,11 @@ def _damaged(table: str, number: int) -> DamagedData:
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Update the facts of some containers, touching only rows that differ."""
     known = _known(connection, [entry.uid for entry in entries])
-    last = last_number(connection, container)
+    last = connection.value(LAST_CONTAINER) or 0
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
     kinds = {number: kind for (_path, kind), number in numbers.items()}
     signs = {numbers[key] for key in SIGNS_OF_LIFE if key in numbers}
-    revision = (connection.execute(select(about.c.revision)).scalar() or 0) + 1
+    revision = (connection.value(REVISION) or 0) + 1
     old_keys: list[tuple[int, int]] = []
     new_cells: list[tuple[int, int, Cell]] = []
     for entry in entries:
@@ -283,17 +251,16 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         row["crc"] = _crc(packed, number, *facts.values())
         changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
         # a sign of life alone would make every page that is open load again
-        if changed.keys() - signs or before.keys() - cells.keys():
-            row["revision"] = revision
+        has_news = changed.keys() - signs or before.keys() - cells.keys()
         if is_new:
-            connection.execute(insert(container), row | {"begun": revision, "revision": revision})
+            connection.run(_ADD_CONTAINER, **row, begun=revision, revision=revision)
         else:
-            connection.execute(update(container).where(container.c.number == number), row)
+            connection.run(_CHANGE_CONTAINER, **row, changed=revision if has_news else None)
         old_keys += [(at, number) for at in before if at in changed or at not in cells]
         new_cells += [(at, number, value) for at, value in changed.items()]
     _remove(connection, old_keys)
     _insert(connection, new_cells, kinds)
-    connection.execute(update(about).values(revision=revision))
+    connection.run(_SET_REVISION, revision=revision)
 
 
 def forget(connection: Connection, uids: list[str]) -> None:
@@ -301,37 +268,33 @@ def forget(connection: Connection, uids: list[str]) -> None:
     known = _known(connection, uids)
     facts: list[dict[str, Any]] = []
     for start in range(0, len(uids), 500):
-        some = select(container.c.uid, container.c.id).where(container.c.uid.in_(uids[start : start + 500]))
-        facts += [{"uid": uid, "id": name} for uid, name in connection.execute(some)]
+        some = connection.run(_IDS, uids=uids[start : start + 500])
+        facts += [{"uid": uid, "id": name} for uid, name in some]
     _remove(connection, [(at, number) for number, cells in known.values() for at in cells])
-    _each(connection, delete(container).where(container.c.number == bindparam("b_number")),
-          [{"b_number": number} for number, _cells in known.values()])  # fmt: skip
+    connection.run_each(_REMOVE_CONTAINER, [{"number": number} for number, _cells in known.values()])
     if facts:
-        revision = (connection.execute(select(about.c.revision)).scalar() or 0) + 1
-        _each(connection, delete(gone).where(gone.c.uid == bindparam("uid")), facts)
-        _each(connection, insert(gone), [{**each, "revision": revision} for each in facts])
-        connection.execute(update(about).values(revision=revision))
+        revision = (connection.value(REVISION) or 0) + 1
+        connection.run_each(_NOT_GONE, facts)
+        connection.run_each(_GONE, [{**each, "revision": revision} for each in facts])
+        connection.run(_SET_REVISION, revision=revision)
 
 
 def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Stamp]:
     """The stamps of all containers; or of those without a seal, these, and those numbered from one to below another."""
-    found = select(container.c.uid, container.c.stamp, container.c.seal)
-    conditions: list[ColumnElement[bool]] = [true()]
+    conditions = [ALL]
     if marked is not None:
         uids = list(marked)
-        some = (container.c.uid.in_(uids[start : start + 500]) for start in range(0, len(uids), 500))
-        conditions = [container.c.seal == "", *some]
+        conditions = [_UNSEALED(), *(_AMONG(uids=uids[start : start + 500]) for start in range(0, len(uids), 500))]
         if numbers[1] > numbers[0]:
-            conditions.append(and_(container.c.number >= numbers[0], container.c.number < numbers[1]))
-    rows = (row for condition in conditions for row in connection.execute(found.where(condition)))
+            conditions.append(_NUMBERED(first=numbers[0], last=numbers[1]))
+    rows = (row for condition in conditions for row in connection.run(_STAMPS, where=condition))
     return {uid: Stamp(files, seal) for uid, files, seal in rows}
 
 
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapping[int, Cell]]]:
     found = {}
     for start in range(0, len(uids), 500):
-        some = container.c.uid.in_(uids[start : start + 500])
-        for row in connection.execute(select(*SHOWN).where(some)):
+        for row in shown(connection, _AMONG(uids=uids[start : start + 500])):
             found[row.uid] = (row.number, shown_cells(row))
     return found
 
@@ -340,33 +303,41 @@ def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, s
     """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
     wanted, found = sorted(set(paths)), {}
     for start in range(0, len(wanted), MOST_PATHS):
-        some = field.c.path.in_(wanted[start : start + MOST_PATHS])
+        some = _AT_PATHS(paths=wanted[start : start + MOST_PATHS])
         found.update({(path, kind): number for number, path, kind in fields(connection, some)})
     return found
 
 
 def _field_numbers(connection: Connection, keys: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     known = fields_at(connection, (path for path, _kind in keys))
-    missing = enumerate(sorted(keys - known.keys()), last_number(connection, field) + 1)
+    missing = enumerate(sorted(keys - known.keys()), (connection.value(_LAST_FIELD) or 0) + 1)
     new = {key: number for number, key in missing}
     rows = [
         {"number": number, "path": path, "kind": kind, "crc": _crc(b"", number, path, kind)}
         for (path, kind), number in new.items()
     ]
-    _each(connection, insert(field), rows)
+    connection.run_each(_ADD_FIELD, rows)
     return known | new
 
 
-def last_number(connection: Connection, table: Table) -> int:
-    """The largest number in a table; the next row gets the one after it."""
-    return connection.execute(select(func.max(table.c.number))).scalar() or 0
+def shown(connection: Connection, condition: Clause = ALL) -> Iterator[Shown]:
+    """The shown columns of the containers of which a condition holds."""
+    return map(Shown._make, connection.run(_SHOWN, where=condition))
+
+
+def shown_at(connection: Connection, numbers: Sequence[int]) -> list[Shown]:
+    """The shown columns of the containers with these numbers, in their order."""
+    found: dict[int, Shown] = {}
+    for start in range(0, len(numbers), MOST_NUMBERS):
+        some = _AT_NUMBERS(numbers=numbers[start : start + MOST_NUMBERS])
+        found.update((row.number, row) for row in shown(connection, some))
+    return [found[number] for number in numbers]
 
 
 def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
-    rows = [{"b_field": at, "b_container": number} for at, number in keys]
-    for table in (cell, tag):
-        is_it = and_(table.c.field == bindparam("b_field"), table.c.container == bindparam("b_container"))
-        _each(connection, delete(table).where(is_it), rows)
+    rows = [{"field": at, "container": number} for at, number in keys]
+    connection.run_each(_REMOVE_CELL, rows)
+    connection.run_each(_REMOVE_TAG, rows)
 
 
 def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: Mapping[int, str]) -> None:
@@ -377,16 +348,11 @@ def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: M
         if kinds[at] == TAGS
         for each in value
     ]
-    _each(connection, insert(cell), rows)
-    _each(connection, insert(tag), tags)
+    connection.run_each(_ADD_CELL, rows)
+    connection.run_each(_ADD_TAG, tags)
 
 
-def _each(connection: Connection, statement: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(statement, rows)
-
-
-_EMPTY = dict.fromkeys(column.name for column in cell.c if not column.primary_key)
+_EMPTY = dict.fromkeys(("num", "integer", "txt", "whole", *ASPECTS[1:]))
 
 
 def columns_of(kind: str, value: Cell) -> dict[str, Any]:

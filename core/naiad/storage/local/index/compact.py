@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import pairwise
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import delete, select
 
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
@@ -25,6 +25,7 @@ from naiad.storage.local.index.series import points_by_writer, read_points, text
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
 MOST_POINTS = 4_000_000
@@ -56,7 +57,7 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
             if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
                 return False
             projection, head, _positions, _damages = index.load(connection)
-    except SQLAlchemyError as error:
+    except sqlite3.Error as error:
         raise StorageError(
             f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
         ) from error
@@ -120,7 +121,7 @@ def _rewrite(folder: RunDirectory) -> None:
             changes = _rewritten(index, connection, projection)
             _empty(connection, head)
             index.commit(connection, projection, head, changes)
-    except SQLAlchemyError as error:
+    except sqlite3.Error as error:
         raise StorageError(
             f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
         ) from error
@@ -184,7 +185,7 @@ def _shares(connection: Connection) -> dict[int, list[Columns]]:
     """Return the content of all packs by field."""
     found: dict[int, list[Columns]] = {}
     for row in connection.execute(select(schema.pack).order_by(schema.pack.c.id)):
-        if row.crc != pack_crc(dict(row._mapping)):
+        if row.crc != pack_crc(row._asdict()):
             raise _refusal("", schema.pack.name, f"pack {row.id} fails its crc")
         pack = decode_pack(row.data)
         for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):

@@ -12,14 +12,13 @@ import errno
 import functools
 import math
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
@@ -44,6 +43,7 @@ from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import RECORD_TYPE, Records, read_records
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_for_writing
 
 MOST_NARROW = 65_535
@@ -75,10 +75,9 @@ class Fold:
         """
         try:
             return self._fold(list(sources))
-        except SQLAlchemyError as error:
-            reason = getattr(error, "orig", error)
-            number = errno.ENOSPC if "full" in str(reason) else errno.EIO
-            raise StorageError(f"SQLite cannot write its index {self._folder.index}: {reason}", errno=number) from error
+        except sqlite3.Error as error:
+            number = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise StorageError(f"SQLite cannot write its index {self._folder.index}: {error}", errno=number) from error
 
     def _fold(self, sources: list[Source[File]]) -> list[File]:
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
@@ -123,7 +122,7 @@ class Fold:
             index = self._open()
             with index.view() as connection:
                 return index.positions(connection, [])
-        except SQLAlchemyError as error:
+        except sqlite3.Error as error:
             raise StorageError(
                 f"SQLite cannot write its index {self._folder.index}: {error}", errno=errno.EIO
             ) from error

@@ -6,12 +6,10 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from sqlite3 import DatabaseError
 from typing import Any
-
-from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DatabaseError
 
 from naiad import paths
 from naiad.disk import sync_folder
@@ -19,14 +17,21 @@ from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.storage.base import Damage
-from naiad.storage.local.index import schema
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
+    FORMAT,
     PYRAMID_TYPES,
     Changes,
+    ChunkRow,
+    FieldRow,
     Head,
+    HeadRow,
+    PackRow,
+    PositionRow,
+    PyramidRow,
+    WriterRow,
     chunk_key,
     damaged,
     decode_head,
@@ -46,6 +51,7 @@ from naiad.storage.local.index.rows import (
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.sql.connection import Connection, Database, Statement
 from naiad.storage.sql.database import make_single_file, open_for_writing
 
 UNKNOWN = -1
@@ -53,9 +59,9 @@ UNKNOWN = -1
 
 
 class Index:
-    """The index of one run, through an engine that reads it or one that writes it."""
+    """The index of one run, opened for reading or for writing."""
 
-    def __init__(self, folder: RunDirectory, engine: Engine) -> None:
+    def __init__(self, folder: RunDirectory, engine: Database) -> None:
         self.folder = folder
         self.engine = engine
 
@@ -74,8 +80,8 @@ class Index:
     def create(self) -> None:
         """Make the tables of a new index."""
         with self.snapshot() as connection:
-            schema.metadata.create_all(connection)
-            connection.execute(insert(schema.head).values(head_row(Head())))
+            connection.make(_TABLES)
+            connection.run(_ADD["head"], **head_row(Head()))
 
     def head(self, connection: Connection) -> Head:
         """The counts.
@@ -84,12 +90,13 @@ class Index:
             NewerFormat: a later release wrote this index.
             DatabaseError: it is damaged.
         """
-        row = connection.execute(_select_head).one_or_none()
-        if row is None:
+        found = connection.run(_ALL["head"]).fetchone()
+        if found is None:
             raise damaged("the head row is missing")
-        if not is_whole(schema.head, row._mapping):
+        row = HeadRow(*found)
+        if not is_whole("head", row._asdict()):
             raise damaged("the head row fails its crc")
-        refuse_newer(row.format, schema.FORMAT, self.folder.index)
+        refuse_newer(row.format, FORMAT, self.folder.index)
         return decode_head(row.facts)
 
     def folds(self, connection: Connection) -> int:
@@ -127,15 +134,15 @@ class Index:
         there twice.
         """
         found = {}
-        for row in self._scan(connection, schema.position, damages):
-            if is_whole(schema.position, row._mapping):
+        for row in self._scan(connection, "position", damages):
+            if is_whole("position", row._asdict()):
                 found[row.file] = (row.upto, bool(row.is_done))
             else:
                 damages.append(self._damage(f"the position of {row.file!r} fails its crc"))
                 found[str(row.file)] = (0, True)
         return found
 
-    def all_rows(self, connection: Connection, table: Table, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
+    def all_rows(self, connection: Connection, table: str, keys: Sequence[int], damages: list[Damage]) -> list[Any]:
         """The rows of a table; where that fails, those of these ascending keys that are on undamaged pages."""
         return self._scan(connection, table, damages, keys)
 
@@ -145,32 +152,27 @@ class Index:
         new = changes.new_fields
         are_new = set(map(id, new))
         known = [state for state in projection.touched.values() if id(state) not in are_new]
-        _many(connection, insert(schema.field), [field_row(state) for state in new])
-        _many(connection, _update_field, [{"b_id": state.id, **facts_row(state)} for state in known])
+        connection.run_each(_ADD["field"], [field_row(state) for state in new])
+        connection.run_each(_CHANGE_FIELD, [{"b_id": state.id, **facts_row(state)} for state in known])
         for row in changes.packs:
             row["id"] = head.next_pack
             row["crc"] = pack_crc(row)
             head.next_pack += 1
-        _many(connection, insert(schema.chunk), changes.chunks)
-        _many(connection, insert(schema.pack), changes.packs)
+        connection.run_each(_ADD["chunk"], changes.chunks)
+        connection.run_each(_ADD["pack"], changes.packs)
         self._commit_writers(connection, projection, head)
-        _many(
-            connection,
-            delete(schema.position).where(schema.position.c.file == bindparam("b_file")),
-            [{"b_file": name} for name in changes.positions],
-        )
-        _many(connection, insert(schema.position), [position_row(*item) for item in changes.positions.items()])
+        connection.run_each(_REMOVE_POSITION, [{"name": name} for name in changes.positions])
+        connection.run_each(_ADD["position"], [position_row(*item) for item in changes.positions.items()])
         head.folds += 1
         head.fields += len(new)
         head.chunks += len(changes.chunks)
         head.packs += len(changes.packs)
         head.points += changes.points
-        row = head_row(head)
-        connection.execute(update(schema.head), row)
+        self.put_head(connection, head)
 
     def put_head(self, connection: Connection, head: Head) -> None:
-        """Write the head row of a rebuilt index."""
-        connection.execute(update(schema.head), head_row(head))
+        """Write the head row."""
+        connection.run(_CHANGE_HEAD, **head_row(head))
 
     def chunks(self, connection: Connection, field_id: int) -> list[Any]:
         """The chunk rows of a field in the order in which they were folded.
@@ -179,8 +181,8 @@ class Index:
             DatabaseError: some of them cannot be read.
         """
         low = chunk_key(field_id, 0)
-        rows = connection.execute(_select_chunks, {"low": low, "high": low + (1 << FIELD_SHIFT)})
-        return typed(rows, CHUNK_TYPES)
+        rows = connection.run(_CHUNKS, low=low, high=low + (1 << FIELD_SHIFT))
+        return typed(map(ChunkRow._make, rows), CHUNK_TYPES)
 
     def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
         """The same without the points.
@@ -189,8 +191,8 @@ class Index:
             DatabaseError: some of them cannot be read.
         """
         low = chunk_key(field_id, 0)
-        rows = connection.execute(_select_pyramids, {"low": low, "high": low + (1 << FIELD_SHIFT)})
-        return typed(rows, PYRAMID_TYPES)
+        rows = connection.run(_PYRAMIDS, low=low, high=low + (1 << FIELD_SHIFT))
+        return typed(map(PyramidRow._make, rows), PYRAMID_TYPES)
 
     def packs(self, connection: Connection, field_id: int) -> list[Any]:
         """Yield the packs that may hold points of a field, without damaged ones.
@@ -201,9 +203,9 @@ class Index:
             DatabaseError: some of them cannot be read.
         """
         try:
-            rows = list(connection.execute(_select_packs, {"field": field_id}))
+            rows = list(map(PackRow._make, connection.run(_PACKS, field=field_id)))
         except DatabaseError:
-            rows = self.all_rows(connection, schema.pack, range(1, self.head(connection).next_pack), [])
+            rows = self.all_rows(connection, "pack", range(1, self.head(connection).next_pack), [])
         return [row for row in rows if is_whole_pack(row) and row.first_field <= field_id <= row.last_field]
 
     def remnant(self, connection: Connection, state: FieldState) -> tuple[list[Any], list[Any]]:
@@ -220,18 +222,17 @@ class Index:
         try:
             return self.head(connection)
         except DatabaseError as error:
-            damages.append(self._damage(f"its counts cannot be read: {error.orig}"))
+            damages.append(self._damage(f"its counts cannot be read: {error}"))
             return Head(folds=UNKNOWN)
 
-    def _scan(self, connection: Connection, table: Table, damages: list[Damage], keys: Sequence[int] = ()) -> list[Any]:
+    def _scan(self, connection: Connection, table: str, damages: list[Damage], keys: Sequence[int] = ()) -> list[Any]:
         """All rows in the order of their keys; where a page is damaged, the rows with these keys on other pages."""
-        key = next(iter(table.primary_key))
         rows: list[Any] = []
         try:
-            for row in connection.execute(select(table).order_by(key)):
-                rows.append(row)
+            for row in connection.run(_ALL[table]):
+                rows.append(_ROWS[table]._make(row))
         except DatabaseError as error:
-            damages.append(self._damage(f"its table of {table.name}s cannot be read whole: {error.orig}"))
+            damages.append(self._damage(f"its table of {table}s cannot be read whole: {error}"))
             return _rows_by_key(connection, table, keys) if keys else rows
         return rows
 
@@ -239,7 +240,7 @@ class Index:
         self, connection: Connection, head: Head, projection: Projection, damages: list[Damage]
     ) -> dict[int, FieldState]:
         states = {}
-        rows = self._scan(connection, schema.field, damages, range(1, head.next_field))
+        rows = self._scan(connection, "field", damages, range(1, head.next_field))
         for row in rows:
             if not is_whole_field(row):
                 damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
@@ -259,9 +260,9 @@ class Index:
         states: dict[int, FieldState],
         damages: list[Damage],
     ) -> None:
-        rows = self._scan(connection, schema.writer, damages)
+        rows = self._scan(connection, "writer", damages)
         for row in rows:
-            if not is_whole(schema.writer, row._mapping):
+            if not is_whole("writer", row._asdict()):
                 damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
             projection.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
@@ -271,23 +272,22 @@ class Index:
     def _missing_rows(self, connection: Connection, head: Head) -> list[Damage]:
         """Return the damage by rows that a flipped bit has made invisible, found by counting."""
         damages = []
-        for table, expected in ((schema.chunk, head.chunks), (schema.pack, head.packs)):
+        for table, expected in (("chunk", head.chunks), ("pack", head.packs)):
             try:
-                has = connection.execute(select(func.count()).select_from(table)).scalar_one()
+                has = connection.value(_COUNT[table])
             except DatabaseError as error:
-                damages.append(self._damage(f"its {table.name}s cannot be counted: {error.orig}"))
+                damages.append(self._damage(f"its {table}s cannot be counted: {error}"))
                 continue
             if has != expected:
-                damages.append(self._damage(f"{has} rows of {table.name}s where {expected} were written"))
+                damages.append(self._damage(f"{has} rows of {table}s where {expected} were written"))
         return damages
 
     def _drop_retired(self, connection: Connection, projection: Projection, head: Head) -> None:
         """Delete the rows and points of deleted fields; a remaining part has a new number."""
         for number in projection.retired:
             low = chunk_key(number, 0)
-            span = schema.chunk.c.key.between(low, low + (1 << FIELD_SHIFT) - 1)
-            head.chunks -= connection.execute(delete(schema.chunk).where(span)).rowcount
-            head.fields -= connection.execute(delete(schema.field).where(schema.field.c.id == number)).rowcount
+            head.chunks -= connection.run(_REMOVE_CHUNKS, low=low, high=low + (1 << FIELD_SHIFT)).rowcount
+            head.fields -= connection.run(_REMOVE_FIELD, number=number).rowcount
         projection.retired = []
         for writer in projection.writers.values() if projection.renumbered else ():
             if any(id(state) in projection.renumbered for state in writer.fields):
@@ -295,48 +295,97 @@ class Index:
         projection.renumbered.clear()
 
     def _commit_writers(self, connection: Connection, projection: Projection, head: Head) -> None:
-        names = [{"b_name": name} for name in projection.touched_writers]
-        if not names:
-            return
-        gone = connection.execute(
-            delete(schema.writer).where(schema.writer.c.name.in_([row["b_name"] for row in names]))
-        ).rowcount
-        rows = [writer_row(projection.writers[row["b_name"]]) for row in names]
-        _many(connection, insert(schema.writer), rows)
+        names = list(projection.touched_writers)
+        gone = connection.run_each(_REMOVE_WRITER, [{"name": name} for name in names])
+        rows = [writer_row(projection.writers[name]) for name in names]
+        connection.run_each(_ADD["writer"], rows)
         head.writers += len(rows) - gone
 
     def _damage(self, what: str, path: str | None = None) -> Damage:
         return Damage(self.folder.index.name, what, path)
 
 
-_select_head = select(schema.head)
-_in_field = (schema.chunk.c.key >= bindparam("low")) & (schema.chunk.c.key < bindparam("high"))
-_select_chunks = (
-    select(
-        schema.chunk.c.key,
-        schema.chunk.c.count,
-        schema.chunk.c.crc,
-        schema.chunk.c.pyramid,
-        schema.chunk.c.data,
+_ROWS: dict[str, Any] = {
+    "head": HeadRow, "writer": WriterRow, "position": PositionRow, "field": FieldRow, "chunk": ChunkRow, "pack": PackRow
+}  # fmt: skip
+_statement = partial(Statement, "naiad.storage.local.index.schema")
+_TABLES = _statement("index", lambda _sql, t: t.metadata)
+_ALL = {
+    name: _statement(
+        f"index.{name}", lambda sql, t, name: sql.select(_table(t, name)).order_by(*_table(t, name).primary_key), name
     )
-    .where(_in_field)
-    .order_by(schema.chunk.c.key)
+    for name in _ROWS
+}
+_SOME = {
+    name: _statement(
+        f"index.{name} between",
+        lambda sql, t, name: (
+            sql.select(_table(t, name))
+            .where(*(key.between(sql.bindparam("low"), sql.bindparam("high")) for key in _table(t, name).primary_key))
+            .order_by(*_table(t, name).primary_key)
+        ),
+        name,
+    )
+    for name in ("field", "pack", "chunk")
+}
+_COUNT = {
+    name: _statement(
+        f"index.{name} count", lambda sql, t, name: sql.select(sql.func.count()).select_from(_table(t, name)), name
+    )
+    for name in ("chunk", "pack")
+}
+_ADD = {
+    name: _statement(f"index.{name} add", lambda sql, t, name: sql.insert(_table(t, name)).inline(), name)
+    for name in _ROWS
+}
+_CHUNKS, _PYRAMIDS = (
+    _statement(
+        f"index.chunk of field, {', '.join(columns)}",
+        lambda sql, t, columns: (
+            sql.select(*(t.chunk.c[name] for name in columns)).where(_in_field(sql, t)).order_by(t.chunk.c.key)
+        ),
+        columns,
+    )
+    for columns in (ChunkRow._fields, PyramidRow._fields)
 )
-_select_pyramids = (
-    select(schema.chunk.c.key, schema.chunk.c.count, schema.chunk.c.pyramid)
-    .where(_in_field)
-    .order_by(schema.chunk.c.key)
+_PACKS = _statement(
+    "index.pack of field",
+    lambda sql, t: (
+        sql.select(t.pack)
+        .where(t.pack.c.last_field >= sql.bindparam("field"), t.pack.c.first_field <= sql.bindparam("field"))
+        .order_by(t.pack.c.id)
+    ),
 )
-_select_packs = (
-    select(schema.pack)
-    .where((schema.pack.c.last_field >= bindparam("field")) & (schema.pack.c.first_field <= bindparam("field")))
-    .order_by(schema.pack.c.id)
+_CHANGE_HEAD = _statement(
+    "index.head change",
+    lambda sql, t: sql.update(t.head).values({name: sql.bindparam(name) for name in HeadRow._fields}),
 )
-_update_field = (
-    update(schema.field)
-    .where(schema.field.c.id == bindparam("b_id"))
-    .values(facts=bindparam("facts"), crc=bindparam("crc"))
+_CHANGE_FIELD = _statement(
+    "index.field change",
+    lambda sql, t: (
+        sql.update(t.field)
+        .where(t.field.c.id == sql.bindparam("b_id"))
+        .values(facts=sql.bindparam("facts"), crc=sql.bindparam("crc"))
+    ),
 )
+_REMOVE_POSITION = _statement(
+    "index.position remove", lambda sql, t: sql.delete(t.position).where(t.position.c.file == sql.bindparam("name"))
+)
+_REMOVE_WRITER = _statement(
+    "index.writer remove", lambda sql, t: sql.delete(t.writer).where(t.writer.c.name == sql.bindparam("name"))
+)
+_REMOVE_FIELD = _statement(
+    "index.field remove", lambda sql, t: sql.delete(t.field).where(t.field.c.id == sql.bindparam("number"))
+)
+_REMOVE_CHUNKS = _statement("index.chunk remove", lambda sql, t: sql.delete(t.chunk).where(_in_field(sql, t)))
+
+
+def _table(t: Any, name: str) -> Any:
+    return t.metadata.tables[name]
+
+
+def _in_field(sql: Any, t: Any) -> Any:
+    return (t.chunk.c.key >= sql.bindparam("low")) & (t.chunk.c.key < sql.bindparam("high"))
 
 
 def begin_index(folder: RunDirectory) -> None:
@@ -375,23 +424,12 @@ def _path_or_none(path: object) -> str | None:
         return None
 
 
-def _rows_by_key(connection: Connection, table: Table, keys: Sequence[int]) -> list[Any]:
+def _rows_by_key(connection: Connection, table: str, keys: Sequence[int]) -> list[Any]:
     """Rows one by one where they cannot be read together: halves of halves, so that sound stretches cost one query."""
-    key = next(iter(table.primary_key))
     try:
-        return list(connection.execute(select(table).where(key.between(keys[0], keys[-1])).order_by(key)))
+        return list(map(_ROWS[table]._make, connection.run(_SOME[table], low=keys[0], high=keys[-1])))
     except DatabaseError:
         if len(keys) == 1:
             return []
     middle = len(keys) // 2
     return _rows_by_key(connection, table, keys[:middle]) + _rows_by_key(connection, table, keys[middle:])
-
-
-def _many(connection: Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Execute a statement for each row. SQLAlchemy makes the SQL; its look at each single parameter is left out."""
-    if not rows:
-        return
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    names = compiled.positiontup
-    ordered = rows if names is None else [tuple(map(row.__getitem__, names)) for row in rows]
-    connection.exec_driver_sql(str(compiled), ordered)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import array
+import sqlite3
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-from sqlalchemy import Table
-from sqlalchemy.exc import DatabaseError
 
 from naiad.kinds import MEMBERS, TAGS
 from naiad.ops import Plain, Text
-from naiad.storage.local.index import schema
 from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
 
+FORMAT = 1
+"""Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
 FIELD_SHIFT = 24
 """A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
 
@@ -31,6 +31,72 @@ FIELD_TYPES: Types = (int, str, str, bytes, int)
 CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
 PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
 PACK_TYPES: Types = (int, int, int, int, int, bytes)
+
+
+class HeadRow(NamedTuple):
+    """The row of the counts."""
+
+    id: int
+    format: int
+    facts: bytes
+    crc: int
+
+
+class WriterRow(NamedTuple):
+    """The row of a writer."""
+
+    name: str
+    facts: bytes
+    fields: bytes
+    crc: int
+
+
+class PositionRow(NamedTuple):
+    """The row of a journal file."""
+
+    file: str
+    upto: int
+    is_done: int
+    crc: int
+
+
+class FieldRow(NamedTuple):
+    """The row of a field."""
+
+    id: int
+    path: str
+    kind: str
+    facts: bytes
+    crc: int
+
+
+class ChunkRow(NamedTuple):
+    """The row of a chunk."""
+
+    key: int
+    count: int  # type: ignore[assignment]  # the method of tuples is not used
+    crc: int
+    pyramid: bytes | None
+    data: bytes
+
+
+class PyramidRow(NamedTuple):
+    """The row of a chunk without its points."""
+
+    key: int
+    count: int  # type: ignore[assignment]  # the method of tuples is not used
+    pyramid: bytes | None
+
+
+class PackRow(NamedTuple):
+    """The row of a pack."""
+
+    id: int
+    first_field: int
+    last_field: int
+    count: int  # type: ignore[assignment]  # the method of tuples is not used
+    crc: int
+    data: bytes
 
 
 class Head(msgspec.Struct, array_like=True):
@@ -131,15 +197,15 @@ _decode_field = msgspec.msgpack.Decoder(FieldFacts).decode
 _decode_writer = msgspec.msgpack.Decoder(WriterFacts).decode
 
 
-def is_whole(table: Table, row: Mapping[Any, Any]) -> bool:
+def is_whole(table: str, row: Mapping[Any, Any]) -> bool:
     """Whether a row of any table, its columns in their order, is as it was written."""
-    types, crc = _ROWS[table.name]
+    types, crc = _ROWS[table]
     return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
 
 
 def is_whole_pack(row: Any) -> bool:
     """Whether a row of the packs is as it was written."""
-    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._mapping)
+    return _is_typed(row, PACK_TYPES) and row.crc == pack_crc(row._asdict())
 
 
 def is_whole_chunk(row: Any) -> bool:
@@ -182,7 +248,7 @@ def pack_crc(row: Mapping[str, Any]) -> int:
 def head_row(head: Head) -> dict[str, Any]:
     """The one row of the heads."""
     facts = _encode(head)
-    return {"id": 1, "format": schema.FORMAT, "facts": facts, "crc": _crc(schema.FORMAT, facts)}
+    return {"id": 1, "format": FORMAT, "facts": facts, "crc": _crc(FORMAT, facts)}
 
 
 def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
@@ -301,7 +367,7 @@ def _deletions(facts: FieldFacts) -> Deletions:
 def writer_row(writer: WriterState) -> dict[str, Any]:
     """The row of a writer."""
     facts = _encode(WriterFacts(*(getattr(writer, name) for name in WriterFacts.__struct_fields__)))
-    fields = _ids(writer.fields).tobytes()
+    fields = _swapped(array.array("q", [state.id if state else 0 for state in writer.fields])).tobytes()
     return {"name": writer.name, "facts": facts, "fields": fields, "crc": _crc(writer.name, facts, fields)}
 
 
@@ -309,13 +375,15 @@ def writer_state(name: str, facts: bytes, fields: bytes, states: Mapping[int, Fi
     """A writer out of its row, with the states of those field ids that are whole."""
     found = _decode_writer(facts)
     writer = WriterState(name, **{each: getattr(found, each) for each in found.__struct_fields__})
-    writer.fields = [states.get(number) for number in np.frombuffer(fields, "<i8").tolist()]
+    numbers = array.array("q")
+    numbers.frombytes(fields)
+    writer.fields = [states.get(number) for number in _swapped(numbers)]
     return writer
 
 
-def damaged(what: str) -> DatabaseError:
+def damaged(what: str) -> sqlite3.DatabaseError:
     """Return the error for damage that SQLite itself has not noticed."""
-    return DatabaseError(what, None, Exception(what))
+    return sqlite3.DatabaseError(what)
 
 
 def _is_typed(row: Any, types: Types) -> bool:
@@ -337,9 +405,11 @@ def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
     return zlib.crc32(b"%b%b\0" % (f"{number}\0{path}\0{kind}\0".encode("utf-8", "surrogatepass"), facts))
 
 
-def _ids(states: Iterable[FieldState | None]) -> npt.NDArray[np.int64]:
-    """The ids; 0 stands for a number whose definition was lost to damage."""
-    return np.array([state.id if state else 0 for state in states], "<i8")
+def _swapped(numbers: array.array[int]) -> array.array[int]:
+    """The ids of fields, little-endian; 0 stands for a number whose definition was lost to damage."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 _ROWS: dict[str, tuple[Types, Callable[[Mapping[str, Any]], int]]] = {

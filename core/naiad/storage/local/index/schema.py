@@ -2,15 +2,12 @@
 
 Every row carries a crc32 over its other columns, and `head` counts the rows, because SQLite itself notices neither a
 flipped bit in a value nor a row that a flipped bit made invisible. `facts` columns are msgpack arrays of the structs
-in `naiad.storage.local.index.index`.
+in `naiad.storage.local.index.rows`.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
-
-FORMAT = 1
-"""Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
 
 metadata = MetaData()
 

@@ -38,12 +38,11 @@ from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.layout import RunDirectory
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from naiad.storage.local.index.index import Index
     from naiad.storage.local.index.points import Columns, Part
     from naiad.storage.local.index.tail import Tail
     from naiad.storage.local.journal.files import JournalFile
+    from naiad.storage.sql.connection import Connection
 
 T = TypeVar("T")
 ATTEMPTS = 50
@@ -210,6 +209,8 @@ class Snapshot:
             inherited = self._index
             self._forget()
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
+        if self._seal_stamp is not None and self._folds is not None and _stamp(self.folder) == self._seal_stamp:
+            return  # nothing of a sealed run changes, and listing its journal again cost 0.4 ms a call
         self._files = list_journal(self.folder.journal)
         is_sealed = self.folder.seal.exists()
         self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
@@ -324,7 +325,7 @@ class Snapshot:
     @contextmanager
     def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:
         with holding_forks():
-            from sqlalchemy.exc import DBAPIError
+            import sqlite3
 
             from naiad.storage.local.index.index import Index
             from naiad.storage.sql.database import is_refusal, open_for_reading
@@ -334,14 +335,14 @@ class Snapshot:
                 self._index = Index(self.folder, open_for_reading(self.folder.index, is_final=is_final))
             with self._index.view() as connection:
                 yield self._index, connection
-        except DBAPIError as error:
+        except sqlite3.Error as error:
             if is_refusal(error):
                 raise StorageError(
-                    f"The index {self.folder.index} cannot be opened: {error.orig}.", filename=str(self.folder.index)
+                    f"The index {self.folder.index} cannot be opened: {error}.", filename=str(self.folder.index)
                 ) from error
             if _stamp(self.folder) != self._seal_stamp:
                 raise _Moved from error  # somebody began to write what was opened as finished
-            raise self.damage(path, self.folder.index.name, str(error.orig)) from error
+            raise self.damage(path, self.folder.index.name, str(error)) from error
 
     def _check_seal(self, stamp: object) -> None:
         self._seal, self._bad = None, {}

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import sqlite3
 import warnings
 import zlib
 from collections import Counter
@@ -19,7 +20,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sqlalchemy import delete, insert
-from sqlalchemy.exc import DBAPIError
 
 from naiad import clock
 from naiad.disk import sync_folder
@@ -390,7 +390,7 @@ def _fields_by_head(copy: RunDirectory) -> int:
         with index.view() as connection:
             projection, head, _positions, _damages = index.load(connection)
             return head.fields - len(projection.tombstones)
-    except DBAPIError:
+    except sqlite3.Error:
         return 0
     finally:
         engine.dispose()
@@ -538,7 +538,7 @@ def _folds(copy: RunDirectory) -> int | None:
     try:
         with Index(copy, engine).view() as connection:
             return Index(copy, engine).folds(connection)
-    except DBAPIError:
+    except sqlite3.Error:
         return UNKNOWN
     finally:
         engine.dispose()
@@ -596,7 +596,7 @@ def _knows_positions(copy: RunDirectory) -> bool:
         try:
             with Index(copy, engine).view() as connection:
                 Index(copy, engine).positions(connection, damages)
-        except DBAPIError:
+        except sqlite3.Error:
             return False
         finally:
             engine.dispose()

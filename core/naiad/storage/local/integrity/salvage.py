@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Table, delete, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Table, delete, func, insert, select
 
 from naiad.kinds import LINES, POINTS, SERIES, TEXTS
 from naiad.scalars import pack_text
@@ -35,6 +34,7 @@ from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.integrity.losses import Losses
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_for_reading, open_for_writing
 
 NAMELESS = "recovered"
@@ -73,7 +73,7 @@ def _rows(old: RunDirectory, losses: Losses) -> Iterator[Row]:
     free = free_pages(data)
     candidates = _through_sqlite(old) if free is None else _from_pages(data, free)
     for table, row in candidates:
-        whole = row if is_whole(table, row) else _whole_chunk(row) if table is schema.chunk else None
+        whole = row if is_whole(table.name, row) else _whole_chunk(row) if table is schema.chunk else None
         if whole is not None:
             yield table, whole
         elif table is schema.field and isinstance(row["kind"], str) and isinstance(row["facts"], bytes):
@@ -113,9 +113,9 @@ def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
                 schema.chunk: sorted(chunk_key(state.id, n) for state in series for n in range(state.pieces)),
             }
             for table in TABLES:
-                for row in index.all_rows(connection, table, keys.get(table, ()), []):
-                    yield table, dict(row._mapping)
-    except SQLAlchemyError:
+                for row in index.all_rows(connection, table.name, keys.get(table, ()), []):
+                    yield table, row._asdict()
+    except sqlite3.Error:
         return  # nothing more can be reached
     finally:
         engine.dispose()
@@ -151,7 +151,7 @@ def _whole_chunk(row: dict[str, Any]) -> dict[str, Any] | None:
     except (ChunkDamaged, TypeError):
         return None
     mended = {**row, "count": count, "pyramid": heights}
-    return mended if is_whole(schema.chunk, mended) else None
+    return mended if is_whole("chunk", mended) else None
 
 
 def _measured(data: bytes) -> tuple[int, bytes | None]:

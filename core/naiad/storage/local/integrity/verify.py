@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -9,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection
-from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from naiad import ids
 from naiad.errors import DamagedData, NewerFormat
@@ -20,7 +19,6 @@ from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.files import damaged_files
 from naiad.storage.local.ids import Register, read_ticket
-from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack, decode_points, decode_texts, read_header
 from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import UNKNOWN, Index
@@ -36,6 +34,7 @@ from naiad.storage.local.journal.files import FileCover, JournalFile, list_journ
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
+from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity, open_for_reading
 
 Positions = dict[str, tuple[int, bool]]
@@ -220,8 +219,8 @@ def _check_index(folder: RunDirectory, found: Findings, *, is_final: bool) -> tu
             projection, head, positions, damages = index.load(connection)
             found.damages += damages
             found.damages += _series_damages(index, connection, projection, head)
-    except DBAPIError as error:
-        found.damages.append(Damage(folder.index.name, f"it cannot be read: {error.orig}"))
+    except sqlite3.Error as error:
+        found.damages.append(Damage(folder.index.name, f"it cannot be read: {error}"))
         return Projection(), Positions(), None
     finally:
         engine.dispose()
@@ -232,8 +231,8 @@ def _structure(connection: Connection) -> list[str]:
     """Return the first faults in the structure, without unused pages that only follow from them."""
     try:
         lines = [line for text in integrity(connection) for line in text.splitlines()]
-    except DatabaseError as error:
-        return [f"its structure cannot be checked: {error.orig}"]
+    except sqlite3.DatabaseError as error:
+        return [f"its structure cannot be checked: {error}"]
     faults = [line for line in lines if not line.startswith("***")]
     return [line for line in faults if not line.endswith("never used")][:5] or faults[:1]
 
@@ -249,7 +248,7 @@ def _series_damages(index: Index, connection: Connection, projection: Projection
 
 def _pack_damages(index: Index, connection: Connection, head: Head, shares: dict[int, list[int]]) -> Iterator[Damage]:
     file = index.folder.index.name
-    for row in index.all_rows(connection, schema.pack, range(1, head.next_pack), []):
+    for row in index.all_rows(connection, "pack", range(1, head.next_pack), []):
         if not is_whole_pack(row):
             yield Damage(file, f"pack {row.id!r} fails its crc")  # its fields are named by their counts
             continue
@@ -266,8 +265,8 @@ def _chunk_damages(index: Index, connection: Connection, state: FieldState, shar
     file = index.folder.index.name
     try:
         rows = index.chunks(connection, state.id)
-    except DatabaseError as error:
-        yield Damage(file, f"its chunks cannot be read: {error.orig}", state.path)
+    except sqlite3.DatabaseError as error:
+        yield Damage(file, f"its chunks cannot be read: {error}", state.path)
         return
     for row in rows:
         what = _chunk_damage(row, is_text=state.kind in TEXTS)

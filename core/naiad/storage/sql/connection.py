@@ -1,0 +1,328 @@
+"""Statements, and the transactions of SQLite in which they run.
+
+SQL is written in SQLAlchemy, beside its use, and compiled ahead of time for SQLite, because importing SQLAlchemy takes
+longer than reading a table of a thousand runs. The texts in `compiled.json` are made by
+`python -m naiad.storage.sql.compiling`; a test compares them with their definitions. SQLAlchemy is imported where a
+text is missing, as for another database, and for `Connection.execute`.
+
+    statement    Statement("known", lambda sql, t: sql.select(t.container.c.uid).where(sql.text("({where})")))
+    text         SELECT container.uid FROM container WHERE {where}
+    clause       Clause("container.project = :project", {"project": "p"}), in the place of {where}
+
+What is put into a text is a clause, never a value: each value is a parameter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import sqlite3
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from naiad.forks import holding_forks
+
+Row = Mapping[str, object]
+Build = Callable[..., Any]
+"""From SQLAlchemy, a module of tables and further arguments to an expression."""
+_named = re.compile(r"(?<![:\w]):(\w+)").sub
+_listed = re.compile(r"__\[POSTCOMPILE_(\w+)\]").sub
+_numbers = itertools.count()
+SOURCE = Path(__file__).with_name("compiled.json")
+"""The texts of all statements for SQLite, by name."""
+TEXTS: dict[str, str] = json.loads(SOURCE.read_bytes())
+
+
+class Statement:
+    """One statement, or a part of one, under a name of its own."""
+
+    known: dict[str, Statement] = {}
+    """All of them by name."""
+
+    def __init__(self, tables: str, name: str, build: Build, *arguments: object) -> None:
+        self._tables = tables
+        self.name = name
+        self._build = build
+        self._arguments = arguments
+        Statement.known[name] = self
+
+    @property
+    def text(self) -> str:
+        """Its SQL for SQLite."""
+        if self.name not in TEXTS:
+            TEXTS[self.name] = self.compiled()
+        return TEXTS[self.name]
+
+    def compiled(self) -> str:
+        """Its SQL, made now; of the definition of tables, a script that makes them."""
+        import sqlalchemy
+
+        expression = self.expression()
+        if isinstance(expression, sqlalchemy.MetaData):
+            return _script(expression)
+        return " ".join(str(expression.compile(dialect=_dialect())).split())
+
+    def expression(self) -> Any:
+        """Build it in SQLAlchemy."""
+        from importlib import import_module
+
+        import sqlalchemy
+
+        return self._build(sqlalchemy, import_module(self._tables), *self._arguments)
+
+    def __call__(self, **parameters: object) -> Clause:
+        """A clause with parameters under names that no other clause has."""
+        end = f"_{next(_numbers)}"
+        text = self.text
+        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
+        plain = {name: value for name, value in parameters.items() if name not in clauses}
+        text = _named(lambda found: f":{found[1]}{end}", text)
+        text = _listed(lambda found: f"__[POSTCOMPILE_{found[1]}{end}]", text)
+        named = {f"{name}{end}": value for name, value in plain.items()}
+        return Clause(text, named).filled(clauses)
+
+
+class Clause(NamedTuple):
+    """A part of a statement with its parameters."""
+
+    text: str
+    parameters: Mapping[str, object] = {}
+
+    def filled(self, clauses: Mapping[str, Clause]) -> Clause:
+        """The same with other clauses in the places that are named like them."""
+        text, parameters = self.text, dict(self.parameters)
+        for name, clause in clauses.items():
+            text = text.replace(f"{{{name}}}", clause.text)
+            parameters.update(clause.parameters)
+        return Clause(text, parameters)
+
+    def final(self) -> Clause:
+        """The same with a parameter for each member of a list."""
+        if "POSTCOMPILE" not in self.text:
+            return self
+        parameters = dict(self.parameters)
+
+        def members(found: re.Match[str]) -> str:
+            values = parameters.pop(found[1], [])
+            assert isinstance(values, (list, tuple))
+            named = {f"{found[1]}_{place}": value for place, value in enumerate(values)}
+            parameters.update(named)
+            return ", ".join(f":{name}" for name in named) or "SELECT NULL WHERE 1 != 1"
+
+        return Clause(_listed(members, self.text), parameters)
+
+    def expression(self) -> Any:
+        """The same as a part of an expression of SQLAlchemy."""
+        import sqlalchemy
+
+        found = self.final()
+        return sqlalchemy.text(found.text).bindparams(**found.parameters)
+
+
+def both(clauses: Iterable[Clause]) -> Clause:
+    """A clause that is true where all of some are."""
+    return joined(" AND ", clauses) or Clause("1 = 1")
+
+
+def either(clauses: Iterable[Clause]) -> Clause:
+    """A clause that is true where at least one of some is."""
+    return joined(" OR ", clauses) or Clause("1 = 0")
+
+
+def negated(clause: Clause) -> Clause:
+    """A clause that is true where another one is not."""
+    return Clause(f"NOT ({clause.text})", clause.parameters)
+
+
+def joined(between: str, clauses: Iterable[Clause]) -> Clause | None:
+    """Several clauses as one; None of none."""
+    found = list(clauses)
+    if len(found) < 2:
+        return found[0] if found else None
+    text = between.join(f"({clause.text})" for clause in found)
+    return Clause(text, {name: value for clause in found for name, value in clause.parameters.items()})
+
+
+class Database:
+    """A database file, or one in memory. Each transaction has a connection of its own unless one `is_kept`."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], begin: str = "BEGIN", *, is_kept: bool) -> None:
+        self._connect = connect
+        self._begin = begin
+        self._is_kept = is_kept
+        self._kept: sqlite3.Connection | None = None
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end of the block, and rolled back after an error in it.
+
+        Raises:
+            sqlite3.Error: the database cannot be opened, or is in use, or the disk reports an error.
+        """
+        with self._opened() as raw:
+            raw.execute(self._begin)
+            yield Connection(raw)
+            raw.commit()
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A transaction for reading, which is never committed.
+
+        Raises:
+            sqlite3.Error: the database cannot be opened, or the disk reports an error.
+        """
+        with self._opened() as raw:
+            raw.execute(self._begin)
+            yield Connection(raw)
+
+    def dispose(self) -> None:
+        """Close the kept connection."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        raw = self._kept or self._connect()
+        try:
+            if self._is_kept:
+                self._kept = raw
+            yield raw
+        finally:
+            if raw.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # the error in the block is the one to be raised
+                    raw.rollback()
+            if not self._is_kept:
+                raw.close()
+
+
+class Connection:
+    """One transaction."""
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.raw = raw
+
+    def run(self, statement: Statement | Clause, **parameters: object) -> sqlite3.Cursor:
+        """Run one statement. A parameter that is a clause takes the place that is named like it.
+
+        Raises:
+            sqlite3.Error: the database is damaged or in use, or the disk reports an error.
+        """
+        clause = Clause(statement.text) if isinstance(statement, Statement) else statement
+        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
+        plain = {name: value for name, value in parameters.items() if name not in clauses}
+        filled = clause._replace(parameters={**clause.parameters, **plain}).filled(clauses).final()
+        return self.raw.execute(filled.text, filled.parameters)
+
+    def run_each(self, statement: Statement, rows: Sequence[Row]) -> int:
+        """Run one statement for each row of parameters; how many rows of the database that touched.
+
+        Raises:
+            sqlite3.Error: the database is damaged or in use, or the disk reports an error.
+        """
+        return self.raw.executemany(statement.text, rows).rowcount if rows else 0
+
+    def value(self, statement: Statement | Clause, **parameters: object) -> Any:
+        """The first value of the first row; None without one.
+
+        Raises:
+            sqlite3.Error: the database is damaged or in use, or the disk reports an error.
+        """
+        row = self.run(statement, **parameters).fetchone()
+        return None if row is None else row[0]
+
+    def make(self, tables: Statement) -> None:
+        """Make tables from the statement with their definitions.
+
+        Raises:
+            sqlite3.Error: the disk reports an error.
+        """
+        for step in tables.text.split(";\n"):
+            self.raw.execute(step)
+
+    def execute(self, expression: Any, rows: Row | Sequence[Row] = ()) -> Rows:
+        """Run an expression of SQLAlchemy, which is compiled now.
+
+        Raises:
+            sqlite3.Error: the database is damaged or in use, or the disk reports an error.
+        """
+        with holding_forks():  # a child that is forked while another thread imports could never import
+            dialect = _dialect()
+        every = [rows] if isinstance(rows, Mapping) else list(rows)
+        compiled = expression.compile(
+            dialect=dialect, column_keys=list(every[0]) if every else None, compile_kwargs={"render_postcompile": True}
+        )
+        if isinstance(rows, Mapping) or not every:
+            return Rows(self.raw.execute(str(compiled), compiled.construct_params(every[0] if every else {})))
+        return Rows(self.raw.executemany(str(compiled), [compiled.construct_params(row) for row in every]))
+
+    def exec_driver_sql(self, text: str, rows: Any = ()) -> Rows:
+        """Run a text."""
+        return Rows(self.raw.execute(text, rows))
+
+
+class Rows:
+    """The rows that an expression of SQLAlchemy selected, with its names for the columns."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._cursor = cursor
+        self.rowcount = cursor.rowcount
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._cursor.description is None:
+            return iter(())
+        return map(_row_type(tuple(column[0] for column in self._cursor.description))._make, self._cursor)
+
+    def all(self) -> list[Any]:
+        """Every row."""
+        return list(self)
+
+    def one(self) -> Any:
+        """The only row."""
+        (row,) = self
+        return row
+
+    def scalars(self) -> Iterator[Any]:
+        """The first value of every row."""
+        return (row[0] for row in self)
+
+    def scalar(self) -> Any:
+        """The first value of the first row; None without one."""
+        return next(self.scalars(), None)
+
+    def scalar_one(self) -> Any:
+        """The only value of the only row."""
+        return self.one()[0]
+
+
+@lru_cache(maxsize=256)
+def _row_type(names: tuple[str, ...]) -> Any:
+    return namedtuple("Row", names, rename=True)
+
+
+@cache
+def _dialect() -> Any:
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.dialect(paramstyle="named")
+
+
+def _script(tables: Any) -> str:
+    """The statements that make tables, each with its indexes in the order of their names, as SQLAlchemy has a set."""
+    import sqlalchemy
+
+    steps: list[list[str]] = []
+
+    def note(step: Any, *_others: object) -> None:
+        text = str(step.compile(dialect=_dialect())).strip()
+        if text.startswith("CREATE TABLE"):
+            steps.append([])
+        steps[-1].append(text)
+
+    tables.create_all(sqlalchemy.create_mock_engine("sqlite://", note), checkfirst=False)
+    return ";\n".join(text for table, *indexes in steps for text in (table, *sorted(indexes)))

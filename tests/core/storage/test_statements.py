@@ -1,0 +1,99 @@
+"""Statements that are compiled ahead of time say the same as their definitions in SQLAlchemy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from naiad.storage.sql import compiling
+from naiad.storage.sql.connection import SOURCE, TEXTS, Clause, Connection, Statement, both, either, negated
+from naiad.storage.sql.database import open_in_memory
+from naiad.storage.sql.tables import metadata
+from naiad.storage.sql.values import TABLES
+
+compiling.texts()  # the statements are known once their modules are imported
+
+
+def test_each_text_is_the_one_that_sqlalchemy_compiles_now() -> None:
+    """Make them anew with: python -m naiad.storage.sql.compiling."""
+    assert compiling.source() == SOURCE.read_text()
+
+
+def test_every_statement_has_a_text() -> None:
+    assert set(Statement.known) == set(TEXTS)
+
+
+def test_missing_text_is_compiled_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(TEXTS, "about.revision")
+
+    assert "SELECT about.revision FROM about" == Statement.known["about.revision"].text
+
+
+def test_tables_are_those_of_the_definitions() -> None:
+    with open_in_memory().begin() as connection:
+        connection.make(TABLES)
+        made = {name for (name,) in connection.raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    assert set(metadata.tables) == made
+
+
+def test_clauses_keep_their_parameters_apart() -> None:
+    number = Statement.known["container.numbered"]
+    found = both([number(first=1, last=5), either([number(first=7, last=9), negated(number(first=2, last=3))])]).final()
+
+    assert [1, 5, 7, 9, 2, 3] == list(found.parameters.values())
+    assert 6 == len(set(found.parameters))
+    with open_in_memory().begin() as connection:
+        text = f"SELECT {found.text} FROM (SELECT ? AS number) AS container"
+        numbers = [n for n in range(10) if _is_true(connection, Clause(found.text, found.parameters), n)]
+
+    assert [1, 3, 4] == numbers, text
+
+
+def _is_true(connection: Connection, clause: Clause, number: int) -> bool:
+    text = f"SELECT {clause.text} FROM (SELECT {number} AS number) AS container"
+    return bool(connection.raw.execute(text, clause.parameters).fetchone()[0])
+
+
+@pytest.mark.parametrize(("numbers", "expected"), [([], []), ([2], [2]), ([1, 3, 9], [1, 3])])
+def test_lists_of_any_length_can_be_asked_for(numbers: list[int], expected: list[int]) -> None:
+    among = Statement.known["container.at"]
+    with open_in_memory().begin() as connection:
+        clause = among(numbers=numbers).final()
+        found = [number for number in range(5) if _is_true(connection, clause, number)]
+
+    assert expected == found
+
+
+def test_value_in_a_query_is_never_a_part_of_the_text() -> None:
+    clause = Statement.known["test tag"](text="') OR {where} :x __[POSTCOMPILE_y]")
+
+    assert "OR" not in clause.final().text
+
+
+READS = """
+import sys, naiad
+with naiad.init_run(store={store!r}, project="p", capture_stdout=False, capture_stderr=False) as run:
+    run["a"] = 1.5
+    for step in range({count}):
+        run["loss"].append(step / 7)
+    run_id = run["sys/id"].fetch()
+project = naiad.init_project(store={store!r}, project="p", mode="read-only")
+table = project.fetch_runs_table(query="a:float > 1", sort_by="loss", limit=5, progress_bar=False)
+assert 1 == len(list(table))
+run = naiad.init_run(store={store!r}, project="p", with_id=run_id, mode="read-only")
+assert {count} == len(run["loss"].fetch_values(progress_bar=False))
+print("sqlalchemy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("count", [10, 200_000])
+def test_reading_loads_no_sqlalchemy(tmp_path: Path, count: int) -> None:
+    """A short run is read from its journal; a long one from its index, which a process of its own has made."""
+    code = READS.format(store=str(tmp_path), count=count)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert "False" == done.stdout.strip()
