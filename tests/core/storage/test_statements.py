@@ -14,7 +14,7 @@ from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.tables import metadata
 from naiad.storage.sql.values import TABLES
 
-compiling.texts()  # the statements are known once their modules are imported
+AHEAD = set(compiling.texts())
 
 
 def test_each_text_is_the_one_that_sqlalchemy_compiles_now() -> None:
@@ -23,7 +23,7 @@ def test_each_text_is_the_one_that_sqlalchemy_compiles_now() -> None:
 
 
 def test_every_statement_has_a_text() -> None:
-    assert set(Statement.known) == set(TEXTS)
+    assert set(TEXTS) >= AHEAD
 
 
 def test_missing_text_is_compiled_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

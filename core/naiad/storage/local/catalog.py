@@ -38,6 +38,7 @@ from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.sql import grid
 from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import is_refusal, open_in_memory
 from naiad.storage.sql.rows import BY_DEFAULT, find
@@ -168,8 +169,6 @@ class Catalog:
         Raises:
             InvalidArgument: nothing can be sorted by one of the columns.
         """
-        from naiad.storage.sql import grid
-
         return self.read(
             lambda connection: grid.grid(
                 connection, kind, project, condition, sort=sort, limit=limit, offset=offset, columns=columns
@@ -178,22 +177,16 @@ class Catalog:
 
     def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
         """How many containers of a kind in a project, or in all, a condition holds for."""
-        from naiad.storage.sql import grid
-
         return self.read(lambda connection: grid.count(connection, kind, project, condition))
 
     def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
         """Path and kind of every field that some container of a kind in a project has, sorted."""
-        from naiad.storage.sql import grid
-
         return self.read(lambda connection: grid.known_fields(connection, kind, project))
 
     def common_values(
         self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
     ) -> tuple[int, list[tuple[str, Cell, int]]]:
         """How many values a field has, and the most frequent ones."""
-        from naiad.storage.sql import grid
-
         return self.read(lambda connection: grid.common_values(connection, kind, project, path, search, limit))
 
     def groups(
@@ -210,14 +203,10 @@ class Catalog:
         Raises:
             InvalidArgument: one of the columns has no values to group by.
         """
-        from naiad.storage.sql import grid
-
         return self.read(lambda connection: grid.groups(connection, kind, project, condition, by, columns, limit))
 
     def projects(self) -> list[ProjectCounts]:
         """The projects that have containers, the one with the latest first."""
-        from naiad.storage.sql import grid
-
         return self.read(grid.projects)
 
     def changes(self, since: str | None = None) -> Changes:

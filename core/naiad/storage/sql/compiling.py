@@ -16,6 +16,7 @@ HOMES = (
     "naiad.storage.sql.search",
     "naiad.storage.sql.rows",
     "naiad.storage.sql.summaries",
+    "naiad.storage.sql.grid",
     "naiad.storage.local.catalog",
     "naiad.storage.local.index.index",
 )

@@ -42,14 +42,15 @@ class Statement:
     """One statement, or a part of one, under a name of its own."""
 
     known: dict[str, Statement] = {}
-    """All of them by name."""
+    """Those that are compiled ahead of time, by name."""
 
-    def __init__(self, tables: str, name: str, build: Build, *arguments: object) -> None:
+    def __init__(self, tables: str, name: str, build: Build, *arguments: object, is_ahead: bool = True) -> None:
         self._tables = tables
         self.name = name
         self._build = build
         self._arguments = arguments
-        Statement.known[name] = self
+        if is_ahead:
+            Statement.known[name] = self
 
     @property
     def text(self) -> str:

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
-
-from sqlalchemy import ColumnElement, FromClause, Text, and_, cast, func, select
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node
 from naiad.storage.base import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
-from naiad.storage.sql.connection import Connection
+from naiad.storage.sql.connection import Connection, Statement
 from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
 from naiad.storage.sql.search import conditions, search
 from naiad.storage.sql.summaries import IN_TRASH
-from naiad.storage.sql.tables import cell, container, tag
 from naiad.storage.sql.translate import text_of
-from naiad.storage.sql.values import fields, fields_at, shown, shown_cells
+from naiad.storage.sql.values import ALL, fields, fields_at, shown, shown_cells
 
 Numbered = list[tuple[int, str]]
 """Number and kind of the fields at one path."""
@@ -68,8 +66,7 @@ def grid(
 
 def count(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> int:
     """How many containers there are of which a tree is true."""
-    wanted = conditions(connection, kind, project, tree).expression()
-    found: int = connection.execute(select(func.count()).select_from(container).where(wanted)).scalar_one()
+    found: int = connection.value(_COUNT, where=conditions(connection, kind, project, tree))
     return found
 
 
@@ -86,19 +83,13 @@ def common_values(
     total: int = 0
     found: list[tuple[str, Cell, int]] = []
     for (_path, each), number in sorted(fields_at(connection, [path]).items()):
-        table: FromClause = tag if each == TAGS else cell
-        values = [tag.c.tag] if each == TAGS else [cell.c.num, cell.c.integer, cell.c.txt, cell.c.whole]
-        rows = select(*values, func.count().label("times"))
-        rows = rows.select_from(table.join(container, container.c.number == table.c.container))
-        wanted = conditions(connection, kind, project, None).expression()
-        rows = rows.where(table.c.field == number, wanted).group_by(*values)
-        if search:
-            text = tag.c.tag if each == TAGS else func.coalesce(text_of(cell), cast(cell.c.num, Text))
-            rows = rows.where(func.replace(func.lower(text), search.lower(), "") != func.lower(text))
-        for place, row in enumerate(connection.execute(rows.order_by(func.count().desc(), *values))):
+        statement = _VALUES["tag" if each == TAGS else "cell", bool(search)]
+        given = {"search": search.lower()} if search else {}
+        wanted = conditions(connection, kind, project, None)
+        for place, row in enumerate(connection.run(statement, field=number, where=wanted, **given)):
             total += 1
             if place < limit:
-                found.append((each, row[0] if each == TAGS else _value(each, *row[:-1]), row.times))
+                found.append((each, row[0] if each == TAGS else _value(each, *row[:-1]), row[-1]))
     return total, sorted(found, key=lambda item: -item[2])[:limit]
 
 
@@ -119,37 +110,25 @@ def groups(
     keys = [_resolved(connection, column) for column in by]
     if any(each == TAGS for key, _aspect in keys for _number, each in key):
         return _decoded_groups(connection, kind, project, tree, by, columns, limit)
-    joined: FromClause = container
-    values: list[ColumnElement[Any]] = []
-    widths = []
-    for place, (key, aspect) in enumerate(keys):
-        of = cell.alias(f"key{place}")
-        joined = joined.outerjoin(of, _is_its(of, key))
-        own = [of.c.num, of.c.integer, of.c.txt, of.c.whole] if aspect == "last" else [of.c[aspect]]
-        widths.append(len(own))
-        values += own
-    sums: list[ColumnElement[Any]] = []
-    for place, column in enumerate(columns):
-        key, aspect = _resolved(connection, column)
-        of = cell.alias(f"sum{place}")
-        joined = joined.outerjoin(of, _is_its(of, key))
-        number = of.c.num if aspect == "last" else of.c[aspect]
-        sums += [func.count(number), func.min(number), func.max(number), func.avg(number)]
-    wanted = conditions(connection, kind, project, tree).expression()
-    rows = select(*values, func.count(container.c.number.distinct()).label("times"), *sums).select_from(joined)
-    rows = rows.where(wanted).group_by(*values)
+    sums = [_resolved(connection, column) for column in columns]
+    shape = tuple(aspect for _key, aspect in keys), tuple(aspect for _key, aspect in sums)
+    widths = [len(_columns(aspect)) for aspect in shape[0]]
+    first = sum(widths) + 1
+    fields = {f"key{place}": _numbers(key) for place, (key, _aspect) in enumerate(keys)}
+    fields |= {f"sum{place}": _numbers(key) for place, (key, _aspect) in enumerate(sums)}
+    wanted = conditions(connection, kind, project, tree)
     total = 0
     found = []
-    for row in connection.execute(rows.order_by(func.count().desc(), *values)):
+    for row in connection.run(_grouped_by(*shape), where=wanted, **fields):
         total += 1
         if total <= limit:
             found.append(row)
     return Groups(
         total,
         [tuple(_key(row, keys, widths)) for row in found],
-        [row.times for row in found],
+        [row[first - 1] for row in found],
         {
-            column: [tuple(row[len(values) + 1 + 4 * place : len(values) + 5 + 4 * place]) for row in found]
+            column: [tuple(row[first + 4 * place : first + 4 + 4 * place]) for row in found]
             for place, column in enumerate(columns)
         },
     )
@@ -157,17 +136,13 @@ def groups(
 
 def projects(connection: Connection) -> list[ProjectCounts]:
     """The projects that have containers, the one with the latest first."""
-    is_trashed = IN_TRASH().expression()
     kinds: dict[str, Counter[str]] = {}
     trashed: Counter[str] = Counter()
     latest: dict[str, int | None] = {}
-    facts = select(container.c.project, container.c.kind, func.count(), func.max(container.c.created))
-    for project, folder, number, created in connection.execute(facts.group_by(container.c.project, container.c.kind)):
+    for project, folder, number, created in connection.run(_PROJECTS, where=ALL):
         kinds.setdefault(project or "", Counter())[BY_FOLDER[folder].name] += number
         latest[project or ""] = max(latest.get(project or "") or 0, created or 0) or None
-    for project, folder, number, _created in connection.execute(
-        facts.where(is_trashed).group_by(container.c.project, container.c.kind)
-    ):
+    for project, folder, number, _created in connection.run(_PROJECTS, where=IN_TRASH()):
         kinds[project or ""][BY_FOLDER[folder].name] -= number
         trashed[project or ""] += number
     found = [ProjectCounts(name, dict(counts), trashed[name], latest[name]) for name, counts in kinds.items()]
@@ -193,8 +168,8 @@ def _resolved(connection: Connection, column: str) -> tuple[Numbered, str]:
     return numbered, aspect
 
 
-def _is_its(of: FromClause, key: Numbered) -> ColumnElement[bool]:
-    return and_(of.c.container == container.c.number, of.c.field.in_([number for number, _kind in key] or [0]))
+def _numbers(key: Numbered) -> list[int]:
+    return [number for number, _kind in key] or [0]
 
 
 def _key(row: Any, keys: Sequence[tuple[Numbered, str]], widths: Sequence[int]) -> Iterator[Cell]:
@@ -258,3 +233,82 @@ def _shown(cells: Mapping[int, Cell], numbered: Numbered, aspect: str) -> Cell:
 def _summary(values: Iterable[float]) -> tuple[int, float | None, float | None, float | None]:
     found = list(values)
     return (len(found), min(found), max(found), sum(found) / len(found)) if found else (0, None, None, None)
+
+
+_statement = partial(Statement, "naiad.storage.sql.tables")
+_COUNT = _statement(
+    "container.count",
+    lambda sql, t: sql.select(sql.func.count()).select_from(t.container).where(sql.text("({where})")),
+)
+_PROJECTS = _statement(
+    "container.projects",
+    lambda sql, t: (
+        sql.select(t.container.c.project, t.container.c.kind, sql.func.count(), sql.func.max(t.container.c.created))
+        .where(sql.text("({where})"))
+        .group_by(t.container.c.project, t.container.c.kind)
+    ),
+)
+
+
+def _common(sql: Any, t: Any, name: str, is_searched: bool) -> Any:
+    """The values of a field with their number, the most frequent first; those that contain a text."""
+    table = t.metadata.tables[name]
+    columns = [table.c[each] for each in (("tag",) if name == "tag" else VALUE)]
+    rows = sql.select(*columns, sql.func.count().label("times"))
+    rows = rows.select_from(table.join(t.container, t.container.c.number == table.c.container))
+    rows = rows.where(table.c.field == sql.bindparam("field"), sql.text("({where})")).group_by(*columns)
+    if is_searched:
+        own = table.c.tag if name == "tag" else sql.func.coalesce(text_of(table), sql.cast(table.c.num, sql.Text))
+        text = sql.func.lower(own)
+        rows = rows.where(sql.func.replace(text, sql.bindparam("search"), sql.literal_column("''")) != text)
+    return rows.order_by(sql.func.count().desc(), *columns)
+
+
+def _grouped(sql: Any, t: Any, keys: tuple[str, ...], sums: tuple[str, ...]) -> Any:
+    """Groups of containers by aspects of fields, with count, least, largest and mean of others."""
+    joined: Any = t.container
+    values: list[Any] = []
+    for place, aspect in enumerate(keys):
+        of = t.cell.alias(f"by{place}")
+        joined = joined.outerjoin(of, _is_its(sql, t, of, f"key{place}"))
+        values += [of.c[each] for each in _columns(aspect)]
+    facts: list[Any] = []
+    for place, aspect in enumerate(sums):
+        of = t.cell.alias(f"of{place}")
+        joined = joined.outerjoin(of, _is_its(sql, t, of, f"sum{place}"))
+        number = of.c.num if aspect == "last" else of.c[aspect]
+        facts += [sql.func.count(number), sql.func.min(number), sql.func.max(number), sql.func.avg(number)]
+    rows = sql.select(*values, sql.func.count(t.container.c.number.distinct()).label("times"), *facts)
+    rows = rows.select_from(joined).where(sql.text("({where})")).group_by(*values)
+    return rows.order_by(sql.func.count().desc(), *values)
+
+
+def _is_its(sql: Any, t: Any, of: Any, name: str) -> Any:
+    return sql.and_(of.c.container == t.container.c.number, of.c.field.in_(sql.bindparam(name, expanding=True)))
+
+
+VALUE = ("num", "integer", "txt", "whole")
+"""The columns by which a value is found."""
+
+
+def _columns(aspect: str) -> tuple[str, ...]:
+    return VALUE if aspect == "last" else (aspect,)
+
+
+_VALUES = {
+    (name, is_searched): _statement(f"{name}.common{', searched' if is_searched else ''}", _common, name, is_searched)
+    for name in ("cell", "tag")
+    for is_searched in (False, True)
+}
+
+
+@cache
+def _grouped_by(keys: tuple[str, ...], sums: tuple[str, ...]) -> Statement:
+    """The statement for a shape of groups. Those of one or two values are compiled ahead, others when asked for."""
+    name = f"groups by {', '.join(keys)}{' of ' if sums else ''}{', '.join(sums)}"
+    return _statement(name, _grouped, keys, sums, is_ahead=(keys, sums) in AHEAD)
+
+
+AHEAD = ((("last",), ()), (("last", "last"), ()))
+for _shape in AHEAD:
+    _grouped_by(*_shape)
