@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from naiad.errors import MissingPackage
 from naiad.kinds import ATOMS
 
-__all__ = ["Commands", "Integration", "Row", "fits", "row_of"]
+__all__ = ["TROUBLE", "Commands", "Integration", "Row", "fits", "row_of"]
 
 
 class Commands(Protocol):
@@ -65,6 +65,27 @@ class Row:
     def is_on(self, when: Iterable[str]) -> bool:
         """Whether the row is written, given the options and occasions there are."""
         return not self.when or set(self.when.split(" and ")) <= set(when)
+
+
+TROUBLE = (
+    Row(
+        "any",
+        "{base}/integration/errors",
+        "string_series",
+        "append",
+        "errors of logging, with their reasons",
+        when="error",
+    ),
+    Row(
+        "any",
+        "{base}/integration/renamed/{path:path}",
+        "string",
+        "assign",
+        "the original name of a value whose own path is taken",
+        when="taken names",
+    ),
+)
+"""The rows of `naiad.guard.Attempt` and `naiad.names.Names`, for the end of the rows of an adapter that uses both."""
 
 
 @dataclass(frozen=True)

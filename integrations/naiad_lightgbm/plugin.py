@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from naiad.hookspecs import hookimpl
-from naiad.integration import Integration, Row
+from naiad.integration import TROUBLE, Integration, Row
 
 INTEGRATION = Integration(
     name="lightgbm",
@@ -40,22 +40,7 @@ INTEGRATION = Integration(
             "an evaluation metric of an iteration; `mean` and `std` below it in cross-validation",
             when="valid_sets",
         ),
-        Row(
-            "any",
-            "{base}/integration/errors",
-            "string_series",
-            "append",
-            "errors of logging, with their reasons",
-            when="error",
-        ),
-        Row(
-            "any",
-            "{base}/integration/renamed/{path:path}",
-            "string",
-            "assign",
-            "the original name of a value whose own path is taken",
-            when="taken names",
-        ),
+        *TROUBLE,
     ),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from naiad.hookspecs import hookimpl
-from naiad.integration import Integration, Row
+from naiad.integration import TROUBLE, Integration, Row
 
 INTEGRATION = Integration(
     name="xgboost",
@@ -73,22 +73,7 @@ INTEGRATION = Integration(
         ),
         Row("after_training", "{base}/trees/{number}", "file", "upload", "a tree as text", when="log_tree"),
         Row("after_training", "{base}/pickled_model", "file", "upload", "the booster, as UBJSON", when="log_model"),
-        Row(
-            "any",
-            "{base}/integration/errors",
-            "string_series",
-            "append",
-            "errors of logging, with their reasons",
-            when="error",
-        ),
-        Row(
-            "any",
-            "{base}/integration/renamed/{path:path}",
-            "string",
-            "assign",
-            "the original name of a value whose own path is taken",
-            when="taken names",
-        ),
+        *TROUBLE,
     ),
 )
 

@@ -54,7 +54,7 @@ HEAVY = {
 }  # what test_import.py keeps unloaded
 HEAVY |= {"anyio", "starlette", "uvicorn"}
 HEAVY |= {"http", "ssl"}  # of those whose store is a server; nobody else waits for them
-HEAVY |= {"jax", "kedro", "keras", "lightning", "pytorch_lightning", "sklearn", "torch"}
+HEAVY |= {"jax", "kedro", "keras", "lightgbm", "lightning", "pytorch_lightning", "sklearn", "torch", "xgboost"}
 
 
 def module_name(file: Path) -> str:

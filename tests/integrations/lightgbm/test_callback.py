@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,6 @@ NaiadCallback = pytest.importorskip("naiad_lightgbm").NaiadCallback
 create_booster_summary = pytest.importorskip("naiad_lightgbm").create_booster_summary
 
 SETTINGS = {"objective": "binary", "metric": ["binary_logloss", "auc"], "num_threads": 1, "verbose": -1}
-EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture
@@ -155,35 +151,3 @@ def test_a_callback_crosses_to_another_process(run: Run) -> None:
 def test_mistakes_raise_where_they_are_made() -> None:
     with pytest.raises(NaiadTypeError):
         NaiadCallback("RUN-1")
-
-
-def test_without_lightgbm_the_error_says_what_to_install() -> None:
-    script = "import sys; sys.modules['lightgbm'] = None\nimport naiad_lightgbm\nnaiad_lightgbm.NaiadCallback"
-
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-
-    assert 'pip install "naiad[lightgbm]"' in done.stderr
-
-
-def test_the_example_runs_and_fills_the_mapping(store: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn", reason="the example reads its data from scikit-learn, which is not installed")
-
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "lightgbm_train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (0, "") == (done.returncode, done.stderr)
-    with naiad.init_run(with_id="CANCER-1", mode="read-only") as run:
-        check_mapping(INTEGRATION, run, when={"valid_sets", "booster"}, besides={"training/summary/*"})
-
-
-def test_the_plain_example_differs_by_the_callback_alone() -> None:
-    plain, logged = ((EXAMPLES / name).read_text().splitlines() for name in ("lightgbm_plain.py", "lightgbm_train.py"))
-    changed = [line.strip() for line in plain[6:] if line not in logged]
-
-    assert ["callbacks=[lightgbm.early_stopping(10, verbose=False)],"] == changed

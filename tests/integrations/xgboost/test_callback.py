@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +19,6 @@ xgboost = pytest.importorskip("xgboost", reason='XGBoost is not installed: pip i
 NaiadCallback = pytest.importorskip("naiad_xgboost").NaiadCallback
 
 SETTINGS = {"objective": "binary:logistic", "eval_metric": ["logloss", "auc"], "nthread": 1}
-EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture
@@ -143,35 +139,3 @@ def test_a_callback_crosses_to_another_process(run: Run) -> None:
 def test_mistakes_raise_where_they_are_made(run: Run, given: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         NaiadCallback(**{"run": run, **given})
-
-
-def test_without_xgboost_the_error_says_what_to_install() -> None:
-    script = "import sys; sys.modules['xgboost'] = None\nimport naiad_xgboost\nnaiad_xgboost.NaiadCallback"
-
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-
-    assert 'pip install "naiad[xgboost]"' in done.stderr
-
-
-def test_the_example_runs_and_fills_the_mapping(store: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn", reason="the example reads its data from scikit-learn, which is not installed")
-
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "xgboost_train.py"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (0, "") == (done.returncode, done.stderr)
-    with naiad.init_run(with_id="CANCER-1", mode="read-only") as run:
-        check_mapping(INTEGRATION, run, when={"evals", "early stopping", "log_importance", "matplotlib", "log_model"})
-
-
-def test_the_plain_example_differs_by_the_callback_alone() -> None:
-    plain, logged = ((EXAMPLES / name).read_text().splitlines() for name in ("xgboost_plain.py", "xgboost_train.py"))
-    changed = [line.strip() for line in plain[6:] if line not in logged]
-
-    assert ["callbacks=[],"] == changed
