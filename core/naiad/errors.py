@@ -352,7 +352,7 @@ class ServerUnreachable(ServerError, TimeoutError):
 
 
 class NotAuthorized(ServerError, PermissionError):
-    """A server refuses the token, or there is none."""
+    """A server rejects the token, or there is none."""
 
 
 class MissingPackage(NaiadError, ImportError):

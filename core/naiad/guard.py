@@ -89,3 +89,32 @@ class Attempt:
             self._place[ERRORS].append(message)
         said = f"{message}\nThe program goes on. This is warned about once, and logged at {ERRORS!r}."
         warn_once((*about, self._doing, cause), said, PluginWarning)
+
+
+class Silence:
+    """Stands for the run where nothing may be logged: takes every verb, path and value, and does nothing."""
+
+    __iter__ = None
+
+    def __getattr__(self, name: str) -> Silence:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_args: object, **_options: object) -> None:
+        """Do nothing, whichever verb it is."""
+
+    def __getitem__(self, path: object) -> Silence:
+        return self
+
+    def __setitem__(self, path: object, value: object) -> None: ...
+
+    def __delitem__(self, path: object) -> None: ...
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+SILENCE = Silence()

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from naiad.errors import MissingPackage
-from naiad.kinds import ATOMS
+from naiad.kinds import ATOM_OF, ATOMS, LINES
 
 __all__ = ["TROUBLE", "Commands", "Integration", "Row", "fits", "row_of"]
 
@@ -71,7 +71,7 @@ TROUBLE = (
     Row(
         "any",
         "{base}/integration/errors",
-        "string_series",
+        LINES,
         "append",
         "errors of logging, with their reasons",
         when="error",
@@ -79,7 +79,7 @@ TROUBLE = (
     Row(
         "any",
         "{base}/integration/renamed/{path:path}",
-        "string",
+        ATOM_OF[str],
         "assign",
         "the original name of a value whose own path is taken",
         when="taken names",

@@ -1,9 +1,17 @@
-"""Names that a package fetches from its modules when they are first used, so that importing it loads none of them."""
+"""Names that a package fetches from its modules when they are first used, so that importing it loads none of them.
+
+And the other way round: an action for the moment at which the program imports a framework's module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 
@@ -24,3 +32,37 @@ def fetched(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any
         return getattr(import_module(homes[name]), name)
 
     return fetch, lambda: sorted(homes)
+
+
+def when_imported(module: str, act: Callable[[ModuleType], None]) -> None:
+    """Call `act` with a module as soon as the program has imported it; at once if it has."""
+    if module in sys.modules:
+        act(sys.modules[module])
+    else:
+        sys.meta_path.insert(0, _Notice(module, act))
+
+
+class _Notice(MetaPathFinder):
+    """Lets the other finders find one module, and acts after it was executed."""
+
+    def __init__(self, module: str, act: Callable[[ModuleType], None]) -> None:
+        self._module = module
+        self._act = act
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._module:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                executed = partial(self._execute, spec.loader.exec_module)
+                spec.loader.exec_module = executed  # type: ignore[method-assign]  # of this loader alone
+                return spec
+        return None
+
+    def _execute(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        execute(module)
+        self._act(module)

@@ -11,12 +11,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from naiad import paths
-from naiad.errors import FieldConflict, MissingField, NaiadTypeError, NaiadValueError
+from naiad.errors import FieldConflict, MissingField, NaiadError, NaiadTypeError, NaiadValueError
 from naiad.tree import Tree
 from naiad.utils import flatten
 
 if TYPE_CHECKING:
-    from naiad.guard import Place
+    from naiad.guard import Attempt, Place
     from naiad.handler import Handler, Root
 
 RENAMED = "integration/renamed"
@@ -56,6 +56,15 @@ class Names:
         if not values.keys() <= self._plain:
             values = {self.path(name): value for name, value in values.items()}
         self._place.append(values if values.__class__ is dict else dict(values), step=step)
+
+    def append_each(self, values: Mapping[str, Any], step: float | None, attempt: Callable[[str], Attempt]) -> None:
+        """Append values as one call, or if one of them does not fit, each in an attempt of its own."""
+        try:
+            self.append(values, step)
+        except NaiadError:
+            for name, value in values.items():
+                with attempt(f"log {name}"):
+                    self.append({name: value}, step)
 
     def path(self, name: object) -> str:
         """Return the path for the series of a name.

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
+from naiad import guard
 from naiad.errors import InactiveContainer
 from naiad.guard import Attempt
 from naiad_lightning.bases import classes
@@ -30,33 +31,8 @@ class Logger(Protocol):
         """The namespace below which it logs."""
 
 
-class Silence(*classes("loggers.logger", "DummyExperiment")):  # type: ignore[misc]  # known at import, as the logger's
-    """Stands for the run where nothing may be logged: takes every verb, path and value, and does nothing.
-
-    Libraries report it by Lightning's own class for that.
-    """
-
-    __iter__ = None
-
-    def __getattr__(self, name: str) -> Silence:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __call__(self, *_args: object, **_options: object) -> None:
-        """Do nothing, whichever verb it is."""
-
-    def __getitem__(self, path: object) -> Silence:
-        return self
-
-    def __setitem__(self, path: object, value: object) -> None: ...
-
-    def __delitem__(self, path: object) -> None: ...
-
-    def __enter__(self) -> Silence:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+class Silence(guard.Silence, *classes("loggers.logger", "DummyExperiment")):  # type: ignore[misc]  # known at import
+    """Stands for the run where nothing may be logged; libraries report it by Lightning's own class for that."""
 
 
 SILENCE = Silence()

@@ -22,13 +22,13 @@ from naiad.reservation import ReservedRun, reserve
 from naiad.run import Run
 from naiad.types import as_mapping
 from naiad.utils import flatten, stringify_unsupported
+from naiad.watch import Watch, What, check, points
 from naiad_lightning import launch
 from naiad_lightning.bases import classes, namespaces, version
 from naiad_lightning.checkpoints import Checkpoints
 from naiad_lightning.guard import SILENCE, guarded
 from naiad_lightning.plugin import RESERVED
 from naiad_lightning.samples import captions, frame, image, page, texts
-from naiad_lightning.watch import Watch, What
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -366,7 +366,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         Returns:
             something whose `remove()` ends it.
         """
-        watch = Watch(self, model, log, log_freq, bins)
+        check(log, log_freq, bins)
+        watch = Watch(_Watched(self, log, bins), model, log_freq)
         self._watches.append(watch)
         return watch
 
@@ -380,6 +381,24 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         if problem is not None:
             raise problem
         self.place["model/summary"].upload(File.from_content(text, extension="txt"))
+
+
+class _Watched:
+    """Receives the parameters of a watched model, and logs them at the trainer's step."""
+
+    def __init__(self, logger: NaiadLogger, log: What, bins: int) -> None:
+        self._logger = logger
+        self._log = log
+        self._bins = bins
+
+    @property
+    def is_silent(self) -> bool:
+        return self._logger.is_silent
+
+    def log_watched(self, model: Any, _optimizer: Any, parameters: Mapping[str, Any], step: int) -> None:
+        trainer = getattr(model, "_trainer", None)
+        now = step if trainer is None else trainer.global_step
+        self._logger.log_metrics(points(parameters, self._log, self._bins), now)
 
 
 NeptuneLogger = NaiadLogger

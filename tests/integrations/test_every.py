@@ -37,6 +37,20 @@ EVERY = {
         {"valid_sets", "booster"},
         besides=("training/summary/*",),
     ),
+    "pytorch": Example(
+        "NaiadLogger",
+        [],
+        {"log_summary", "log_learning_rate", "log_gradients", "log_parameters", "bins", "log_checkpoint"},
+        besides=("training/loss", "training/accuracy"),
+        run="DIGITS-1",
+    ),
+    "transformers": Example(
+        "NaiadCallback",
+        ['report_to="none",'],
+        {"log_parameters", "config", "evaluation"},
+        besides=("note",),
+        run="DIGITS-1",
+    ),
     "xgboost": Example(
         "NaiadCallback",
         ["callbacks=[],"],
@@ -66,7 +80,7 @@ def test_an_example_runs_and_fills_the_mapping(name: str, store: Path, tmp_path:
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}_train.py"],
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NAIAD_PROJECT": "digits"},
         capture_output=True,
         text=True,
         check=False,

@@ -20,7 +20,7 @@ LAYERS = [
     "ship storage.remote",
     "storage.opening",
     "fields convert attributes",
-    "children guard names reservation handler rollup tree session transaction options lifecycle container run "
+    "children guard names reservation watch handler rollup tree session transaction options lifecycle container run "
     "project model trash management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",

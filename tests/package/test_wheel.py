@@ -30,7 +30,7 @@ def test_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     roots = [ROOT / "core", ROOT / "integrations"]
     sources = {str(file.relative_to(root)) for root in roots for file in root.rglob("*.py")}
-    sources |= {f"naiad_{name}/py.typed" for name in ("kedro", "keras", "lightgbm", "lightning", "sklearn", "xgboost")}
+    sources |= {f"{folder.name}/py.typed" for folder in (ROOT / "integrations").glob("naiad_*")}
 
     info = f"naiad-{naiad.__version__}.dist-info"
     assert sources | {"naiad/py.typed"} <= set(names)

@@ -21,6 +21,7 @@ ELSEWHERE = {
 """Published with the framework itself: the module and the one name that is meant."""
 OURS = {
     "kedro": "naiad.as_neptune.kedro",  # kedro-neptune does not run on Kedro 1
+    "pytorch": "naiad_pytorch",
     "pytorch_lightning": "naiad_lightning",
     "sklearn": "naiad_sklearn",
     "tensorflow_keras": "naiad_keras",

@@ -386,7 +386,7 @@ class OpLog:
         """Write the end to a file of its own, without the lock.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk takes no more.
         """
         frame = encode_frame(LAST_SEQUENCE - 1, encode_ops([end]))
         name = self._name_of_end()

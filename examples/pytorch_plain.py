@@ -1,0 +1,30 @@
+"""Train a small network to recognise handwritten digits in a plain loop of PyTorch.
+
+    python examples/pytorch_plain.py
+
+pytorch_train.py is the same with naiad.
+"""
+
+import torch
+from sklearn.datasets import load_digits
+
+
+def main() -> None:
+    torch.manual_seed(7)
+    x, y = load_digits(return_X_y=True)
+    images, labels = torch.tensor(x, dtype=torch.float32) / 16, torch.tensor(y)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    for epoch in range(10):
+        for batch in torch.randperm(len(images)).split(64):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(images[batch]), labels[batch])
+            loss.backward()
+            optimizer.step()
+        accuracy = (model(images).argmax(1) == labels).float().mean().item()
+        print(f"epoch {epoch}: {accuracy:.1%} of the digits are recognised")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Train a small transformer to recognise handwritten digits, given as sequences of 64 grey values.
+
+    python examples/transformers_plain.py
+
+transformers_train.py is the same with naiad.
+"""
+
+import torch
+from sklearn.datasets import load_digits
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+
+
+def main() -> None:
+    x, y = load_digits(return_X_y=True)
+    rows = [{"input_ids": torch.tensor(image).long(), "labels": int(label)} for image, label in zip(x, y, strict=True)]
+    config = BertConfig(
+        vocab_size=17, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, num_labels=10
+    )
+    arguments = TrainingArguments(
+        "checkpoints",
+        num_train_epochs=3,
+        per_device_train_batch_size=32,
+        learning_rate=0.01,
+        logging_steps=10,
+        eval_strategy="epoch",
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        seed=7,
+    )
+    trainer = Trainer(
+        BertForSequenceClassification(config),
+        arguments,
+        train_dataset=rows[:1400],
+        eval_dataset=rows[1400:],
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
+    )
+    trainer.train()
+
+
+if __name__ == "__main__":
+    main()
