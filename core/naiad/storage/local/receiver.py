@@ -138,7 +138,7 @@ class Receiver:
         with refusals(store.root):
             store.create()
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._held = _taken(self._folder / ".lock", store)
+        self._held = _taken(self._folder / ".lock", store)
         self._engine = received.open_received(path, is_writing=True)
         with self._transaction() as connection:
             version, self._epoch = received.begin(connection, FORMAT, os.urandom(8).hex())
@@ -500,6 +500,7 @@ class Receiver:
         """Copy the inbox into its files once more, but for files that were folded and removed since."""
         with self._transaction() as connection:
             rows = received.read_inbox(connection)
+            positions = {uid: received.positions(connection, uid) for uid in {row.uid for _number, row in rows}}
         folded: dict[str, dict[str, tuple[int, bool]]] = {}
         for _number, row in rows:
             known = self._registered.get(row.uid)
@@ -513,7 +514,7 @@ class Receiver:
             if not _has_bytes(folder.journal / row.name, row.start + len(row.data)):
                 self._unseal(known.run, row.name)
             self._write(known.run, row.name, row.start, row.data)
-            position = self._positions(known.run).get(row.name)
+            position = positions[row.uid].get(row.name)
             if position is not None and position.is_sealed and position.upto == row.start + len(row.data):
                 self._end(known.run, row.name, position)
         self._behind = False

@@ -1,0 +1,346 @@
+"""Who may do what: every route without a token, with a wrong one, one of another project, and one of too low a role."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from server_client import COMMAND, Reply, Server, ship
+
+import naiad
+from naiad_server.app import ROUTES as OWN_ROUTES
+from naiad_web.server.app import ROUTES
+from naiad_web.server.parameters import Parameters
+from naiad_web.server.routes import API
+
+NAMES = {"run", "id", "ids", "project", "left", "hash", "model"}
+"""Parameters that name a container, or something of one."""
+SECRET = "zebra-crossing"
+
+TARGETS = {
+    ("GET", ""): "",
+    ("GET", "/usage"): "",
+    ("GET", "/projects"): "",
+    ("GET", "/table"): "?column=*&column=secret&column=sys/id&column=sys/project",
+    ("GET", "/groups"): "?by=secret",
+    ("GET", "/columns"): "?search=zebra",
+    ("GET", "/values"): "?path=secret",
+    ("GET", "/query"): "?query=zebra&at=5",
+    ("GET", "/compare"): "?run={uid}&run={id}",
+    ("GET", "/containers/{id}"): "",
+    ("GET", "/containers/{id}/tree"): "",
+    ("GET", "/containers/{id}/fields"): "",
+    ("GET", "/containers/{id}/value"): "?path=secret",
+    ("GET", "/containers/{id}/attributes"): "",
+    ("GET", "/containers/{id}/monitoring"): "",
+    ("GET", "/containers/{id}/source"): "",
+    ("GET", "/containers/{id}/versions"): "",
+    ("GET", "/series"): "?run={uid}&path=loss",
+    ("GET", "/chart"): "?run={uid}&path=loss&format=json",
+    ("GET", "/nearest"): "?run={uid}&path=loss&at=1",
+    ("GET", "/lines"): "?run={uid}&path=log",
+    ("GET", "/histograms"): "?run={uid}&path=h",
+    ("GET", "/entries"): "?run={uid}&path=entries",
+    ("GET", "/file"): "?run={uid}&path=file",
+    ("GET", "/files"): "?run={uid}&path=file",
+    ("GET", "/zip"): "?run={uid}&path=file",
+    ("GET", "/archive"): "?run={uid}&path=file",
+    ("GET", "/preview"): "?run={uid}&path=file",
+    ("GET", "/artifact"): "?run={uid}&path=a",
+    ("GET", "/artifact/users"): "?hash={hash}",
+    ("GET", "/diff"): "?left={uid}&right={id}&left_path=file",
+    ("GET", "/views"): "?project=hidden",
+}
+"""A request of each reading route for something of another project."""
+
+BODIES: dict[tuple[str, str], Any] = {
+    ("PATCH", "/containers/{id}"): {"name": "taken"},
+    ("POST", "/trash"): {"ids": ["{uid}"]},
+    ("POST", "/restore"): {"ids": ["{uid}"]},
+    ("PUT", "/views"): {"project": "hidden", "name": "mine", "url": "/p/x"},
+    ("DELETE", "/views"): {"project": "hidden", "name": "mine"},
+    ("POST", "/runs"): {"uid": "{uid}", "kind": "run", "project": "own", "created": 0.0},
+    ("GET", "/runs/{uid}/journal"): None,
+    ("PUT", "/blobs/{sha256}"): b"x",
+    ("POST", "/blobs"): {"project": "hidden", "blobs": [["0" * 64, 1]]},
+    ("POST", "/tokens"): {"principal": "x", "role": "viewer", "project": "hidden"},
+    ("DELETE", "/tokens/{id}"): None,
+    ("DELETE", "/containers/{id}"): None,
+    ("POST", "/projects"): {"name": "hidden"},
+}
+"""A change of something of another project, by each route that makes one."""
+HIDDEN_CHANGES = ("/runs", "/trash", "/restore", "/containers/{id}", "/tokens/{id}", "/blobs", "/views")
+LEAST = {(method, path.removeprefix(API)): role for method, path, _serve, role in OWN_ROUTES}
+ALL = sorted({(route.method, route.path) for route in ROUTES} | set(LEAST))
+ROLES = ("viewer", "contributor", "owner", "admin")
+
+
+class Scene(NamedTuple):
+    """A server with a hidden run, and tokens of another project."""
+
+    server: Server
+    uid: str
+    id: str
+    hash: str
+    tokens: dict[str, str]
+    hidden: str
+    """The id of a token of the hidden project."""
+
+    def filled(self, text: str) -> str:
+        for name, value in (("uid", self.uid), ("id", self.id), ("hash", self.hash), ("sha256", "0" * 64)):
+            text = text.replace(f"{{{name}}}", quote(value, safe=""))
+        return text
+
+    def ask(self, method: str, path: str, token: str | None, **headers: str) -> Reply:
+        """Send the request of the tables above."""
+        place = path.replace("{id}", self.hidden) if path.startswith("/tokens/") else path
+        target = API + self.filled(place + TARGETS.get((method, path), ""))
+        body = BODIES.get((method, path))
+        if isinstance(body, bytes):
+            target += "?project=hidden"
+        elif body is not None:
+            body = json.loads(self.filled(json.dumps(body)))
+            headers |= {"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{self.server.port}"}
+            body = msgspec.json.encode(body)
+        return self.server.send(method, target, body, token=token, **headers)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("access")
+    (folder / "data.txt").write_text(SECRET)
+    run = naiad.init_run(store=folder / "logged", project="hidden", name=SECRET, capture_hardware_metrics=False)
+    run["secret"] = SECRET
+    run["loss"].extend([1.0, 2.0, 3.0])
+    run["log"].extend([SECRET, SECRET])
+    run["file"].upload(naiad.types.File.from_content(SECRET))
+    run["a"].track_files(str(folder / "data.txt"))
+    digest = run["a"].fetch_hash()
+    run.stop()
+    server = Server(folder / "store").start("--init")
+    (place,) = (folder / "logged/runs").iterdir()
+    known = server.register(place.name, "hidden").data
+    for blob in (folder / "logged").glob("blobs/*/*"):
+        server.send("PUT", f"/api/v1/blobs/{blob.name}?project=hidden", blob.read_bytes())
+    ship(server, place)
+    until = time.monotonic() + 60
+    while SECRET.encode() not in server.send("GET", "/api/v1/table?column=secret&project=hidden").body:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    tokens = {role: server.add_token(role, "own") for role in ROLES[:3]} | {"admin": server.token}
+    hidden = server.add_token("owner", "hidden").split("_")[1]
+    yield Scene(server, place.name, known["id"], digest, tokens, hidden)
+    server.stop()
+
+
+def test_tables_have_every_route() -> None:
+    """A new route is to be asked for here too."""
+
+    def names_something(takes: type[Parameters]) -> bool:
+        return bool(NAMES & {each.encode_name for each in msgspec.structs.fields(takes)})
+
+    ours = {(route.method, route.path) for route in ROUTES if "{id}" in route.path or names_something(route.takes)}
+
+    assert set() == ours - TARGETS.keys() - BODIES.keys() - {("GET", "/events")}
+
+
+@pytest.mark.parametrize(("method", "path"), ALL)
+def test_no_route_answers_without_a_valid_token(scene: Scene, method: str, path: str) -> None:
+    """Whether it is missing, malformed, of a wrong secret, or a user name that only a proxy could vouch for."""
+    name = scene.token_id if hasattr(scene, "token_id") else scene.server.token.split("_")[1]
+    wrong = [None, "x", "naiad_aaaaaaaa_" + "a" * 43, f"naiad_{name}_" + "a" * 43]
+
+    found = [scene.ask(method, path, token).status for token in wrong]
+    forged = scene.ask(method, path, None, X_Forwarded_User="admin", X_Forwarded_Groups="admins").status
+
+    assert [401] * 5 == [*found, forged]
+
+
+@pytest.mark.parametrize(("method", "path"), ALL)
+def test_another_project_does_not_exist(scene: Scene, method: str, path: str) -> None:
+    """An owner of one project neither sees nor changes anything of another."""
+    if path == "/events":
+        pytest.skip("it never ends; test_events_of_another_project_are_not_told reads it")
+
+    reply = scene.ask(method, path, scene.tokens["owner"])
+
+    assert reply.status not in (401, 500)
+    for secret in (SECRET, scene.uid, scene.id, '"hidden"'):
+        told = reply.body.decode("utf-8", "replace")
+        assert secret not in told.replace(f"{{{secret}}}", "") or reply.status == 404
+    if method != "GET" and path in (
+        "/runs",
+        "/trash",
+        "/restore",
+        "/containers/{id}",
+        "/tokens/{id}",
+        "/blobs",
+        "/views",
+    ):
+        assert 404 == reply.status
+
+
+def test_hidden_run_is_unchanged_after_all_of_that(scene: Scene) -> None:
+    facts = scene.server.send("GET", f"/api/v1/containers/{scene.uid}").data
+
+    assert (SECRET, False, "hidden") == (facts["name"], facts["is_trashed"], facts["project"])
+
+
+def test_events_of_another_project_are_not_told(scene: Scene, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+
+        def stream(token: str) -> http.client.HTTPResponse:
+            connection = http.client.HTTPConnection("127.0.0.1", scene.server.port, timeout=60)
+            stack.callback(connection.close)
+            connection.request("GET", "/api/v1/events", headers={"Authorization": f"Bearer {token}"})
+            return stack.enter_context(connection.getresponse())
+
+        def told_until(events: http.client.HTTPResponse, uid: str) -> str:
+            told = ""
+            while uid not in told:
+                told += events.readline().decode()
+            return told
+
+        foreign, own = stream(scene.tokens["viewer"]), stream(scene.tokens["admin"])
+        told_until(foreign, "hello")
+        uids = []
+        for project in ("hidden", "own"):
+            run = naiad.init_run(store=tmp_path / project, project=project, capture_hardware_metrics=False)
+            run.stop()
+            (place,) = (tmp_path / project / "runs").iterdir()
+            uids.append(place.name)
+            scene.server.register(place.name, project)
+            ship(scene.server, place)
+            told_until(own, place.name)
+        told = told_until(foreign, uids[1])
+
+    assert uids[0] not in told
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(BODIES))
+def test_roles_permit_what_they_say(scene: Scene, method: str, path: str) -> None:
+    least = LEAST.get((method, path)) or ("owner" if path in ("/trash", "/restore") else "contributor")
+    below = [role for role in ROLES[:3] if ROLES.index(role) < ROLES.index(least)]
+
+    found = {role: scene.ask(method, path, scene.tokens[role]).status for role in below}
+
+    assert dict.fromkeys(below, 403) == found
+    if least in ROLES[:3]:
+        assert 403 != scene.ask(method, path, scene.tokens[least]).status
+
+
+def test_revoked_and_expired_tokens_end(scene: Scene) -> None:
+    made = scene.server.send("POST", "/api/v1/tokens", {"principal": "ana", "role": "viewer", "project": "own"}).data
+    short = {"principal": "ben", "role": "viewer", "project": "own", "days": 1e-9}
+    over = scene.server.send("POST", "/api/v1/tokens", short).data
+    before = scene.server.send("GET", "/api/v1", token=made["token"]).status
+    revoked = scene.server.send("DELETE", f"/api/v1/tokens/{made['id']}").status
+    listed = {each["id"]: each for each in scene.server.send("GET", "/api/v1/tokens").data["tokens"]}
+
+    assert (200, 200) == (before, revoked)
+    assert 401 == scene.server.send("GET", "/api/v1", token=made["token"]).status
+    assert 401 == scene.server.send("GET", "/api/v1", token=over["token"]).status
+    assert (True, "ana", "viewer") == tuple(listed[made["id"]][name] for name in ("is_revoked", "principal", "role"))
+
+
+def test_ticket_ends_with_its_token_and_sees_its_project_alone(scene: Scene) -> None:
+    made = scene.server.send("POST", "/api/v1/tokens", {"principal": "cy", "role": "viewer", "project": "own"}).data
+    targets = [f"/api/v1/file?run={scene.uid}&path=file", "/api/v1/projects"]
+    asked = msgspec.json.encode({"targets": targets})
+    found = scene.server.send("POST", "/api/v1/tickets", asked, token=made["token"], Content_Type="application/json")
+    ticketed = [
+        f"{target}{'&' if '?' in target else '?'}ticket={ticket}"
+        for target, ticket in zip(targets, found.data["tickets"], strict=True)
+    ]
+
+    before = [scene.server.send("GET", target, token=None).status for target in ticketed]
+    scene.server.send("DELETE", f"/api/v1/tokens/{made['id']}")
+    after = [scene.server.send("GET", target, token=None).status for target in ticketed]
+
+    assert ([404, 200], [401, 401]) == (before, after)
+
+
+def test_none_makes_a_token_above_its_own_role(scene: Scene) -> None:
+    def asked(role: str, project: str | None) -> int:
+        body = {"principal": "x", "role": role, "project": project}
+        return scene.server.send("POST", "/api/v1/tokens", body, token=scene.tokens["owner"]).status
+
+    assert (403, 404, 200) == (asked("admin", None), asked("viewer", "hidden"), asked("owner", "own"))
+
+
+def test_token_is_in_no_file_and_no_message(scene: Scene) -> None:
+    secrets = {text.rsplit("_", 1)[-1].encode() for text in scene.tokens.values()}
+    bad = scene.server.send("GET", "/api/v1", token=scene.tokens["viewer"][:-1] + "A")
+    listed = subprocess.run(
+        [*COMMAND, "server", "--store", str(scene.server.store), "token", "list"], check=True, capture_output=True
+    )
+
+    for path in scene.server.store.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(secret in content for secret in secrets), path
+    assert not any(secret in bad.body + listed.stdout for secret in secrets)
+    assert b"contributor" in listed.stdout
+
+
+def test_tokens_are_readable_to_their_user_alone(scene: Scene) -> None:
+    folder = scene.server.store / "server"
+
+    assert 0o700 == folder.stat().st_mode & 0o777
+    assert 0o600 == (folder / "tokens.db").stat().st_mode & 0o777
+
+
+def test_changes_are_in_the_audit(scene: Scene) -> None:
+    scene.server.send("POST", "/api/v1/projects", {"name": "audited", "key": "AUD"})
+    database = sqlite3.connect(scene.server.store / "server/tokens.db")
+    try:
+        found = database.execute("SELECT principal, action, subject FROM audit").fetchall()
+    finally:
+        database.close()
+
+    assert ("admin", "project.add", "audited") in found
+    assert any(action == "token.add" for _principal, action, _subject in found)
+
+
+Start = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, "server", "--store", str(folder / "store"), "--port", "0", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env={**os.environ})
+
+
+def test_other_machines_are_not_served_without_tls_unless_that_is_accepted(tmp_path: Path) -> None:
+    refused = start(tmp_path, "--init", "--host", "0.0.0.0")
+    half = start(tmp_path, "--init", "--tls-cert", str(Path(__file__)))
+    server = Server(tmp_path / "store").start("--init", "--host", "0.0.0.0", "--insecure-http")
+    server.stop()
+
+    assert (2, 2) == (refused.returncode, half.returncode)
+    assert "--insecure-http" in refused.stderr
+    assert any(line.startswith("--insecure-http: ") for line in server.said)
+
+
+def test_store_is_served_by_one_server(scene: Scene) -> None:
+    second = start(scene.server.store.parent)
+
+    assert 1 == second.returncode
+    assert "Another naiad server takes runs for the store" in second.stderr
+
+
+def test_store_without_a_server_names_the_first_step(tmp_path: Path) -> None:
+    found = start(tmp_path)
+
+    assert 1 == found.returncode
+    assert "--init" in found.stderr
