@@ -15,7 +15,7 @@ from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.criteria import children_of, not_trashed
 from naiad.query.tree import And, Exists, FieldName
 from naiad.scalars import unpack_text
-from naiad.storage.base import Change, RunId, Store, Summary, sys_changes
+from naiad.storage.base import Change, RunId, Store, Summary, edit, sys_changes
 
 MOST_PARENTS = 1_000_000
 
@@ -73,6 +73,13 @@ def require_no_circle(store: Store, child: RunId, parent: Parent) -> None:
 def children(store: Store, uid: str, *, is_trashed: bool | None = False) -> list[Summary]:
     """Return the children of a run, newest first."""
     return store.catalog().summaries(is_trashed=is_trashed, condition=children_of(uid)) if store.has_begun() else []
+
+
+def rename_parent(store: Store, uid: str, name: str) -> None:
+    """Write the new id of a parent into its children, those in the trash too. They are found without it."""
+    for child in children(store, uid, is_trashed=None):
+        if child.parent != name:
+            edit(store, child.run, sys_changes({PARENT: name}))
 
 
 def state_counts(store: Store) -> dict[str, dict[str, int]]:

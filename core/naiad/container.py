@@ -18,7 +18,7 @@ from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadType
 from naiad.fields.base import Field
 from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
-from naiad.kinds import ATOM_OF, DERIVED, SYS, TAGS
+from naiad.kinds import ATOM_OF, DERIVED, PROTECTED, SYS, TAGS
 from naiad.listing import listing
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
@@ -71,7 +71,7 @@ class Container:
     def _enter(self, reservation: Reservation, ops: Sequence[Op], given: Mapping[str, Any]) -> None:
         """Begin the reserved container, or resume it if another process has begun it."""
         if not reservation.is_new and self._is_begun(reservation.run):
-            self._go_on(reservation.run, reservation.id, given)
+            self._go_on(reservation.run, None, given)  # its id is that of the moment when it was named
             return
         try:
             self._attach(reservation.run, reservation.id, "owner", ops)
@@ -344,6 +344,19 @@ class Container:
         self._session.require_active()
         if self._session.has_writer:
             self._session.writer.wait()
+
+    def protect(self, is_protected: bool = True) -> None:
+        """Protect it against deletion by trash, purge and pages, until `protect(False)`.
+
+        It can be written as before. On disk when the call returns.
+
+        Raises:
+            NaiadTypeError: the argument is neither True nor False.
+            SyncFailed: the disk did not take it.
+        """
+        if not isinstance(is_protected, bool):
+            raise NaiadTypeError(f"protect() takes True or False, not {shown(is_protected)}.", value=is_protected)
+        self._session.write(Assign(PROTECTED, SYS[PROTECTED], is_protected), wait=True)
 
     def sync(self, *, wait: bool = True, remote: bool = False) -> None:
         """Store everything on disk and load the fields of other processes.

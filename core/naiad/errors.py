@@ -29,6 +29,7 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       InactiveContainer(RuntimeError)             used after stop()
         InactiveRun, InactiveModel, InactiveModelVersion, InactiveProject
       BeingWritten(RuntimeError)                  a container that is being written cannot be deleted: run_id
+      ContainerProtected(RuntimeError)            it cannot be deleted until protect(False): run_id
       NotInTrash(ValueError)                      only containers in the trash can be deleted: run_id
       NeedsServer(NotImplementedError)            members and workspaces, which a folder does not have
       ProtectedPath(ValueError)                   a path only naiad writes: path
@@ -250,6 +251,12 @@ class InactiveProject(InactiveContainer):
 
 class BeingWritten(NaiadError, RuntimeError):
     """A process is writing the container, so that it cannot be deleted."""
+
+    run_id: str
+
+
+class ContainerProtected(NaiadError, RuntimeError):
+    """A container that is protected against deletion."""
 
     run_id: str
 

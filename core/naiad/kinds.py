@@ -162,14 +162,20 @@ SYS: Final = {
     "sys/creation_time": _moment,
     "sys/failed": _bool,
     "sys/trashed": _bool,
+    "sys/protected": _bool,
     "sys/rewinds": LINES,
     "sys/tags": TAGS,
     "sys/group_tags": TAGS,
+    "sys/former_ids": TAGS,
     **dict.fromkeys(("sys/id", "sys/name", "sys/owner", "sys/model_id", "sys/stage", "sys/visibility"), _text),
-    **dict.fromkeys(("sys/parent", "sys/parent_uid"), _text),
+    **dict.fromkeys(("sys/project", "sys/parent", "sys/parent_uid"), _text),
 }
 """The fields of `sys` that naiad's own modules write or ask for, and their kinds."""
 
+PROTECTED: Final = "sys/protected"
+"""Whether nothing may delete the container."""
+FORMER_IDS: Final = "sys/former_ids"
+"""The ids that a run had in other projects, which go on to mean it."""
 PARENT: Final = "sys/parent"
 """The id of the run that a run belongs to, for people and queries."""
 PARENT_UID: Final = "sys/parent_uid"

@@ -50,7 +50,8 @@ class ReservedRun:
             return None, None
         project = options.project_name(self.arguments.get("project")) or store.default_project()
         reservation = store.reserve_run(project, custom)
-        return reservation.id, name or _text(store, reservation.run, "sys/name") or "Untitled"
+        own = _text(store, reservation.run, "sys/id") or reservation.id  # it may have been moved since it was named
+        return own, name or _text(store, reservation.run, "sys/name") or "Untitled"
 
 
 def reserve(

@@ -23,7 +23,7 @@ COUNT, STATE = f"{HOME}/count", f"{HOME}/state"
 NEW = -1
 """The number of the first field that sums up children; the others follow downwards: those of a catalog are above 0."""
 MOST_PARENTS = 500
-"""Up to so many parents are asked for by name; for more of them all children are read."""
+"""Up to so many parents are searched by name; for more of them all children are read."""
 
 
 def is_rolled_up(column: str) -> bool:

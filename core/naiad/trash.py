@@ -8,7 +8,8 @@ from typing import NamedTuple
 from naiad.children import children
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
 from naiad.errors import InvalidArgument, MissingField, NotInTrash
-from naiad.storage.base import RunId, Store, edit, sys_changes
+from naiad.kinds import PROTECTED
+from naiad.storage.base import RunId, Store, edit, protected, sys_changes
 
 FLAG = "sys/trashed"
 
@@ -65,11 +66,37 @@ def move(store: Store, items: Iterable[Item], *, is_out: bool = False) -> None:
     """Put containers into the trash, or take them out of it. One that is being written may be moved too.
 
     Raises:
+        ContainerProtected: one of them is protected; then none is put into the trash.
+        StoreNotWritable: the store cannot be changed.
+    """
+    items = list(items)
+    if not is_out:
+        require_unprotected(store, items, "put into the trash")
+    for item in items:
+        if _flag(store, item.run, FLAG) is is_out:
+            edit(store, item.run, sys_changes({FLAG: not is_out}))
+
+
+def require_unprotected(store: Store, items: Iterable[Item], verb: str = "deleted") -> None:
+    """Raise for a container that is protected.
+
+    Raises:
+        ContainerProtected: one of them is.
+    """
+    for item in items:
+        if _flag(store, item.run, PROTECTED):
+            raise protected(item.run.kind, item.id, verb)
+
+
+def protect(store: Store, items: Iterable[Item], *, is_off: bool = False) -> None:
+    """Protect containers against deletion, or lift that, and return when it is on disk.
+
+    Raises:
         StoreNotWritable: the store cannot be changed.
     """
     for item in items:
-        if _is_trashed(store, item.run) is is_out:
-            edit(store, item.run, sys_changes({FLAG: not is_out}))
+        if _flag(store, item.run, PROTECTED) is is_off:
+            edit(store, item.run, sys_changes({PROTECTED: not is_off}))
 
 
 def require_in_trash(store: Store, items: Iterable[Item]) -> None:
@@ -79,7 +106,7 @@ def require_in_trash(store: Store, items: Iterable[Item]) -> None:
         NotInTrash: one of them is not in the trash.
     """
     for item in items:
-        if not _is_trashed(store, item.run):
+        if not _flag(store, item.run, FLAG):
             raise NotInTrash(
                 f"{item.run.kind.title} {item.id} is not in the trash, so it cannot be deleted.\n"
                 f"Put it there with: naiad trash {item.id}",
@@ -94,6 +121,7 @@ def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     the last ten minutes: `naiad gc` frees that later.
 
     Raises:
+        ContainerProtected: one of them is protected; then nothing is deleted.
         BeingWritten: one of them is being written; then nothing is deleted.
         StoreNotWritable: the store cannot be changed.
     """
@@ -105,8 +133,8 @@ def delete(store: Store, items: Sequence[Item]) -> list[Item]:
     return gone
 
 
-def _is_trashed(store: Store, run: RunId) -> bool:
+def _flag(store: Store, run: RunId, path: str) -> bool:
     try:
-        return store.reader(run).value(FLAG) is True
+        return store.reader(run).value(path) is True
     except MissingField:
         return False

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import NoReturn
 from urllib.parse import quote
 
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
-from naiad.errors import ContainerNotFound, MissingField, ProjectNotFound, shown
+from naiad.errors import ContainerNotFound, MissingField, NeedsServer, ProjectNotFound, shown
 from naiad.ops import Op
 from naiad.query.tree import Node
 from naiad.scalars import unpack_text
@@ -204,6 +205,10 @@ class StoreView(Store):
     def release(self, reservation: Reservation) -> None:
         """Take back the reservation of a container that could not be begun."""
         self._store.release(reservation)
+
+    def move(self, run: RunId, project: str) -> NoReturn:  # noqa: ARG002 (the interface passes it)
+        """Raise NeedsServer: tokens are for one project, so no run leaves it."""
+        raise NeedsServer(f"{self.id_of(run)} cannot be moved to another project of a server.")
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good.

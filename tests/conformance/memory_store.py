@@ -21,16 +21,16 @@ import numpy as np
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
-from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken
+from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken, NameTaken
 from naiad.errors import ProjectExists as KeyExists
 from naiad.file import File
 from naiad.integers import EXACT
-from naiad.kinds import ATOMS, DERIVED, FILES, KINDS, LINES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
+from naiad.kinds import ATOMS, DERIVED, FILES, FORMER_IDS, KINDS, LINES, MEMBERS, POINTS, PROTECTED, SERIES, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.query.tree import Node
 from naiad.refs import FileRef
 from naiad.rewinds import is_below
-from naiad.scalars import unpack_text
+from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
 from naiad.storage import base
 from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
@@ -508,7 +508,10 @@ class MemoryStore(base.Store):
         return found if found in self.runs else None
 
     def id_of(self, run: RunId) -> str:
-        return next((name for name, known in self.ids.items() if known == run), run.uid)
+        stored = self.runs.get(run)
+        own = text_of(stored.fields["sys/id"].value) if stored and "sys/id" in stored.fields else None
+        names = self.ids_of(run)
+        return own if own in names else next(iter(names), run.uid)
 
     def exists(self, run: RunId) -> bool:
         return run in self.runs
@@ -533,8 +536,33 @@ class MemoryStore(base.Store):
     def catalog(self) -> MemoryCatalog:
         return MemoryCatalog(self)
 
+    def move(self, run: RunId, project: str) -> str:
+        name, values = self.id_of(run), {path: data.value for path, data in self.runs[run].fields.items()}
+        custom = text_of(values.get("sys/custom_run_id"))
+        if custom and self.customs.get((project, custom), name) not in self.ids_of(run):
+            raise NameTaken(f"Project {project!r} has another run with custom_run_id={custom!r}.", run_id=name)
+        if text_of(values["sys/project"]) == project:
+            return name
+        if self.runs[run].state() == "running":
+            raise BeingWritten(f"{run.kind.title} {name} is being written.", run_id=name)
+        with self.lock:
+            new = self.number(RUN, self.key(project)).id
+            self.ids[new] = run
+        was = Tags(FORMER_IDS, [pack_text(name)], [], False)
+        base.edit(
+            self, run, [*base.sys_changes({"sys/id": new, "sys/project": project}), Change(FORMER_IDS, TAGS, (was,))]
+        )
+        if custom:
+            self.customs[project, custom] = new
+        return new
+
+    def ids_of(self, run: RunId) -> list[str]:
+        return [name for name, known in self.ids.items() if known == run]
+
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         for name, run in runs:
+            if (flag := self.runs[run].fields.get(PROTECTED)) and flag.value is True:
+                raise base.protected(run.kind, name, "deleted")
             if self.runs[run].state() == "running":
                 raise BeingWritten(f"{run.kind.title} {name} is being written.", run_id=name)
         for _name, run in runs:

@@ -21,7 +21,7 @@ LAYERS = [
     "storage.opening",
     "fields convert attributes",
     "children guard names reservation watch handler rollup tree session transaction options lifecycle container run "
-    "project model trash management table capture listing utils export",
+    "project model trash moves management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",
 ]

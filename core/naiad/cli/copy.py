@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from naiad.children import rename_parent
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
@@ -46,6 +47,9 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
     else:
         found = list(dict.fromkeys(source.find(run) for run in runs))
     copied = list(copy_all(source, other, found, is_renumbered=renumber))
+    for each in copied:
+        if each.target != each.source:
+            rename_parent(other, other.find(each.target).uid, each.target)
     if is_json:
         print_document(
             [

@@ -33,6 +33,8 @@ COMMANDS = {
     "du": "du",
     "verify": "verify",
     "repair": "repair",
+    "protect": "protect",
+    "move": "move",
     "trash": "trash",
     "restore": "restore",
     "purge": "purge",

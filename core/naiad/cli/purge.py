@@ -22,13 +22,15 @@ from naiad.refs import size_text
 def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
     """Delete runs that are in the trash, for good; without a RUN, everything in it.
 
-    A model is deleted with all its versions. A run that is being written is not deleted. Ids are never given again.
+    A model is deleted with all its versions. One that is being written or is protected is not deleted. Ids are never
+    given again.
 
     Example: naiad purge DIGITS-3 --yes
     """
     place = existing_store(store)
     items = trash.find(place, runs) if runs else trash.in_trash(place)
     trash.require_in_trash(place, items)
+    trash.require_unprotected(place, items)
     if not items:
         print_note("The trash is empty.")
         return

@@ -14,7 +14,14 @@ from naiad.management.members import (
     remove_project_member,
     remove_project_service_account,
 )
-from naiad.management.objects import clear_trash, delete_objects_from_trash, restore_objects, trash_objects
+from naiad.management.objects import (
+    clear_trash,
+    delete_objects_from_trash,
+    move_runs,
+    protect_objects,
+    restore_objects,
+    trash_objects,
+)
 from naiad.management.projects import create_project, delete_project, get_project_list, store_folder
 from naiad.management.roles import MemberRole, ProjectVisibility, WorkspaceMemberRole
 
@@ -35,6 +42,8 @@ __all__ = [
     "get_workspace_service_account_list",
     "get_workspace_status",
     "invite_to_workspace",
+    "move_runs",
+    "protect_objects",
     "remove_project_member",
     "remove_project_service_account",
     "restore_objects",

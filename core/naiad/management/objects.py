@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from naiad import options, trash
+from naiad import moves, options, trash
 from naiad.errors import NaiadTypeError, shown
 from naiad.management.projects import full_name
 from naiad.project import existing_project
@@ -12,7 +12,14 @@ from naiad.storage.base import Store
 from naiad.storage.opening import Place, locate
 from naiad.trash import Item
 
-__all__ = ["clear_trash", "delete_objects_from_trash", "restore_objects", "trash_objects"]
+__all__ = [
+    "clear_trash",
+    "delete_objects_from_trash",
+    "move_runs",
+    "protect_objects",
+    "restore_objects",
+    "trash_objects",
+]
 
 
 def trash_objects(
@@ -69,6 +76,60 @@ def restore_objects(
     options.check(children=children)
     items = _items(place, name, ids)
     trash.move(place, trash.with_children(place, items, is_trashed=True) if children else items, is_out=True)
+
+
+def protect_objects(
+    project: str,
+    ids: str | Iterable[str],
+    is_protected: bool = True,
+    *,
+    workspace: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> None:
+    """Protect runs, models and model versions against deletion, or lift that with `is_protected=False`.
+
+    Raises:
+        ContainerNotFound: the project has none of such an id; then nothing is changed.
+    """
+    if not isinstance(is_protected, bool):
+        raise NaiadTypeError(f"is_protected= takes True or False, not {shown(is_protected)}.", value=is_protected)
+    place, name = _place(project, workspace, api_token, store)
+    trash.protect(place, _items(place, name, ids), is_off=not is_protected)
+
+
+def move_runs(
+    project: str,
+    ids: str | Iterable[str],
+    to: str,
+    *,
+    children: bool = False,
+    workspace: str | None = None,
+    api_token: str | None = None,
+    store: Place = None,
+) -> dict[str, str]:
+    """Move runs into another project of the store, and return their new ids by their old ones.
+
+    The old ids go on to find them, and their custom ids mean them in both projects.
+
+    Args:
+        project: the project that they belong to.
+        ids: one id, such as "DIGITS-12", or several.
+        to: the name of the other project, which is made if need be.
+        children: also all runs that belong to them, of whatever project.
+        workspace: stands before the names of both projects.
+        api_token: not needed.
+        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
+
+    Raises:
+        RunNotFound: the project has no run of such an id; then none is moved.
+        NameTaken: a run of the other project has the custom id of one; those before it are moved.
+        BeingWritten: one of them is being written; those before it are moved.
+    """
+    options.check(children=children)
+    place, name = _place(project, workspace, api_token, store)
+    names = [item.id for item in _items(place, name, ids)]
+    return dict(moves.move(place, names, full_name(to, workspace), children=children))
 
 
 def delete_objects_from_trash(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from naiad.container_kinds import RUN, ContainerKind
+from naiad.errors import ContainerProtected
 from naiad.file import File
 from naiad.kinds import ASPECTS, SYS
 from naiad.ops import Assign, Op, Plain
@@ -811,12 +812,24 @@ class Store(Protocol):
     def catalog(self) -> Catalog:
         """Return the catalog of the store."""
 
+    def move(self, run: RunId, project: str) -> str:
+        """Give a run the next id of another project, and return it. Its former ids go on to mean it.
+
+        Its custom id means it in both projects. A move that was killed has happened or not, and is finished by
+        moving it again; one that is in the project already keeps its id.
+
+        Raises:
+            NameTaken: another run of that project has its custom id.
+            BeingWritten: it is being written.
+        """
+
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good, each given with the id that errors shall name it by.
 
         Their ids are never given again; content that only they refer to is freed, in time.
 
         Raises:
+            ContainerProtected: one of them is protected; then nothing is deleted.
             BeingWritten: one of them is being written; then nothing is deleted.
             StoreNotWritable: the store cannot be changed.
         """
@@ -847,3 +860,11 @@ def sys_changes(values: Mapping[str, str | bool]) -> list[Change]:
     """Return the changes that assign fields of `sys`, by their paths."""
     packed = {path: pack_text(value) if isinstance(value, str) else value for path, value in values.items()}
     return [Change(path, SYS[path], (Assign(path, SYS[path], value),)) for path, value in packed.items()]
+
+
+def protected(kind: ContainerKind, name: str, verb: str) -> ContainerProtected:
+    """Return the error for a change that a protected container does not take."""
+    return ContainerProtected(
+        f"{kind.title} {name} is protected, so it is not {verb}.\nLift the protection with: naiad protect {name} --off",
+        run_id=name,
+    )

@@ -23,6 +23,7 @@ from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
 from naiad.errors import (
     BeingWritten,
     ContainerNotFound,
+    ContainerProtected,
     FieldConflict,
     InactiveContainer,
     MissingField,
@@ -30,12 +31,23 @@ from naiad.errors import (
     ProjectExists,
 )
 from naiad.file import File
-from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
+from naiad.kinds import ATOM_OF, DERIVED, LINES, MEMBERS, POINTS, PROTECTED, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
-from naiad.storage.base import ABSENT, Change, PointColumns, RunId, RunReader, RunWriter, Store, pack_int
+from naiad.storage.base import (
+    ABSENT,
+    Change,
+    PointColumns,
+    RunId,
+    RunReader,
+    RunWriter,
+    Store,
+    edit,
+    pack_int,
+    sys_changes,
+)
 
 ATOMS: dict[str, tuple[str, Plain]] = {
     "a/bool": (ATOM_OF[bool], True),
@@ -844,6 +856,32 @@ class StoreTests:
         assert store.reserve_run("digits").id == "DIGITS-3"
         with pytest.raises(ContainerNotFound):
             store.find("DIGITS-1")
+
+    def test_protected_run_is_not_deleted(self, store: Store) -> None:
+        """Then nothing is deleted."""
+        runs = [begin(store) for _ in range(2)]
+        for _run, writer in runs:
+            writer.stop()
+        edit(store, runs[1][0], sys_changes({PROTECTED: True}))
+        with pytest.raises(ContainerProtected):
+            store.delete([("DIGITS-1", runs[0][0]), ("DIGITS-2", runs[1][0])])
+        assert [store.exists(run) for run, _writer in runs] == [True, True]
+        edit(store, runs[1][0], sys_changes({PROTECTED: False}))
+        store.delete([("DIGITS-2", runs[1][0])])
+
+        assert [store.exists(run) for run, _writer in runs] == [True, False]
+
+    def test_moved_run_is_found_by_its_former_id(self, store: Store) -> None:
+        """It has the next id of the other project, and moving it again changes nothing."""
+        run, writer = begin(store)
+        with pytest.raises(BeingWritten):
+            store.move(run, "archive")
+        writer.stop()
+
+        assert [store.move(run, "archive") for _ in range(2)] == ["ARCHIVE-1", "ARCHIVE-1"]
+        assert [store.find(name) for name in ("DIGITS-1", "ARCHIVE-1")] == [run, run]
+        assert [each.id for each in store.catalog().summaries("archive")] == ["ARCHIVE-1"]
+        assert (store.id_of(run), store.reserve_run("digits").id) == ("ARCHIVE-1", "DIGITS-2")
 
     def test_project_has_fields_of_its_own(self, store: Store) -> None:
         """Before anything is written to them, they follow from its name."""

@@ -6,9 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 from naiad import clock
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
 from naiad.errors import MissingField
-from naiad.kinds import KINDS, LINES, POINTS, SYS
+from naiad.kinds import KINDS, LINES, PARENT, PARENT_UID, POINTS, PROTECTED, SYS
+from naiad.query.criteria import both, children_of, not_trashed
 from naiad.query.tree import And, Compare, FieldName, Not
 from naiad.scalars import unpack_text
 from naiad.storage.base import ABSENT, Damage, RunId, RunReader
@@ -28,7 +29,9 @@ DAMAGE = [each.name for each in fields(Damage)][:3]  # its place, a description,
 def header(site: Site, name: str, _takes: None_) -> Json:
     """The facts of a container."""
     run = site.find(name)
-    return facts(site, run, site.reader(run))
+    its_own = both([children_of(run.uid), *not_trashed(False)])
+    children = site.catalog.count(RUN, None, its_own) if run.kind is RUN else 0
+    return {**facts(site, run, site.reader(run)), "children": children}
 
 
 def facts(site: Site, run: RunId, reader: RunReader) -> dict[str, Json]:
@@ -46,6 +49,8 @@ def facts(site: Site, run: RunId, reader: RunReader) -> dict[str, Json]:
         "state": _text(values.get("sys/state")),
         "is_failed": values.get("sys/failed") is True,
         "is_trashed": values.get("sys/trashed") is True,
+        "is_protected": values.get(PROTECTED) is True,
+        "parent": {"id": _text(values.get(PARENT)), "uid": _text(values[PARENT_UID])} if PARENT_UID in values else None,
         "created": _moment(values.get("sys/creation_time")),
         "modified": _moment(values.get("sys/modification_time")),
         "seen": _moment(seen),

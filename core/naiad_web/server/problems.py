@@ -7,6 +7,7 @@ import logging
 from naiad.errors import (
     BeingWritten,
     ContainerNotFound,
+    ContainerProtected,
     DamagedData,
     FieldConflict,
     MissingField,
@@ -49,7 +50,7 @@ def problem_of(error: Exception, store: Store) -> Problem:
 
 STATUS: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((ContainerNotFound, MissingField), 404),
-    ((FieldConflict, WrongVerb, BeingWritten, NotInTrash, ProtectedPath, NameTaken), 409),
+    ((FieldConflict, WrongVerb, BeingWritten, ContainerProtected, NotInTrash, ProtectedPath, NameTaken), 409),
     ((DamagedData, NewerFormat), 422),
     ((MissingPackage,), 406),
     ((NaiadValueError, NaiadTypeError), 400),

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from naiad.container_kinds import KINDS as CONTAINER_KINDS
-from naiad.container_kinds import ContainerKind
+from naiad.container_kinds import RUN, ContainerKind
 from naiad.errors import InvalidQuery, NaiadError
 from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
-from naiad.query.criteria import both, not_trashed
+from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, Exists, FieldName, Node, Not, OneOf, Or
 from naiad.scalars import microseconds
@@ -41,6 +41,8 @@ class Wanted(Parameters, frozen=True, kw_only=True):
     id: list[str] = []
     model: str | None = None
     trashed: Trashed | bool = "false"
+    parent: str | None = None
+    """Only the children of this run; `none`: only runs that belong to none that the table can show."""
 
 
 class TableWanted(Wanted, frozen=True, kw_only=True):
@@ -282,6 +284,9 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
         terms.append(OneOf(FieldName("sys/id", SYS["sys/id"]), tuple(sorted(ids))))
     if takes.model is not None:
         terms.append(Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", takes.model))
+    if takes.parent is not None:
+        is_top = takes.parent == "none"
+        terms.append(top_level(takes.project) if is_top else children_of(site.find(takes.parent, RUN).uid))
     asked = parse(takes.query)
     if asked is not None:
         terms.append(asked)

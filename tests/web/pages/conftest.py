@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -215,3 +217,34 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [sys.executable, str(script), str(root)], capture_output=True, text=True, timeout=100, check=True
     )
     return Path(done.stdout.strip().splitlines()[-1])
+
+
+class Served:
+    """`naiad ui` on a store."""
+
+    def __init__(self, store: Path, port: int = 0, *options: str) -> None:
+        self.store = store
+        program = [sys.executable, "-c", "from naiad.cli import main; main()"]
+        command = [*program, "--store", str(store), "ui", "--port", str(port), "--no-browser"]
+        environment = {**os.environ, "XDG_STATE_HOME": str(store.parent), "XDG_DATA_HOME": str(store.parent)}
+        self._process = subprocess.Popen(
+            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found = re.search(r"(http://[^/\s]+)/#token=(\S+)", line)
+        assert found, line + self._process.stdout.read()
+        self.origin, self.token = found[1], found[2]
+        self.port = int(self.origin.rpartition(":")[2])
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def serve() -> type[Served]:
+    """Serve a store, as users do."""
+    return Served

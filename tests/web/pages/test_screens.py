@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -22,56 +20,31 @@ RUN_BUDGET = 25
 """U4: requests of the interface when charts of fifty runs are opened."""
 
 
-class Served:
-    """`naiad ui` on a store."""
-
-    def __init__(self, store: Path, port: int = 0, *options: str) -> None:
-        self.store = store
-        program = [sys.executable, "-c", "from naiad.cli import main; main()"]
-        command = [*program, "--store", str(store), "ui", "--port", str(port), "--no-browser"]
-        environment = {**os.environ, "XDG_STATE_HOME": str(store.parent), "XDG_DATA_HOME": str(store.parent)}
-        self._process = subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        found = re.search(r"(http://[^/\s]+)/#token=(\S+)", line)
-        assert found, line + self._process.stdout.read()
-        self.origin, self.token = found[1], found[2]
-        self.port = int(self.origin.rpartition(":")[2])
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(10)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
 @pytest.fixture(scope="session")
-def served(store: Path) -> Iterator[Served]:
+def served(store: Path, serve: Any) -> Iterator[Any]:
     """The store, served for reading."""
-    server = Served(store)
+    server = serve(store)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def editable(store: Path) -> Iterator[Served]:
+def editable(store: Path, serve: Any) -> Iterator[Any]:
     """The store, served for changes."""
-    server = Served(store, 0, "--edit")
+    server = serve(store, 0, "--edit")
     yield server
     server.stop()
 
 
 @pytest.fixture
-def look(chromium: Any, served: Served, watched: Any) -> Iterator[Any]:
+def look(chromium: Any, served: Any, watched: Any) -> Iterator[Any]:
     """A browser that has the token."""
     with watched(chromium, served.origin, served.token) as page:
         yield page
 
 
 @pytest.fixture
-def edit(chromium: Any, editable: Served, watched: Any) -> Iterator[Any]:
+def edit(chromium: Any, editable: Any, watched: Any) -> Iterator[Any]:
     """A browser before a server that changes things."""
     with watched(chromium, editable.origin, editable.token) as page:
         yield page
@@ -497,7 +470,7 @@ def test_view_is_saved_in_the_project_and_opened(edit: Any, until: Any) -> None:
     until(page, "location.search.includes('find=adam')")
 
 
-def test_page_without_a_token_says_what_to_do(chromium: Any, served: Served, watched: Any) -> None:
+def test_page_without_a_token_says_what_to_do(chromium: Any, served: Any, watched: Any) -> None:
     with watched(chromium, served.origin, "") as look:
         look.allowed = ["401"]
         page = look.open("/p/digits/runs")
@@ -505,7 +478,7 @@ def test_page_without_a_token_says_what_to_do(chromium: Any, served: Served, wat
         assert "needs a token" in page.locator("h1").text_content()
 
 
-def test_token_in_the_address_is_taken_out_of_it(chromium: Any, served: Served, watched: Any, until: Any) -> None:
+def test_token_in_the_address_is_taken_out_of_it(chromium: Any, served: Any, watched: Any, until: Any) -> None:
     with watched(chromium, served.origin, "") as look:
         page = look.open(f"/#token={served.token}")
         settled(page, until)
@@ -526,10 +499,10 @@ for line in sys.stdin:
 
 
 def test_training_is_watched_live_killed_and_the_stream_resumed(
-    chromium: Any, store: Path, watched: Any, until: Any
+    chromium: Any, store: Path, watched: Any, until: Any, serve: Any
 ) -> None:
     """Points arrive in an open page, the killed run turns to killed, and a new server goes on with the same page."""
-    server = Served(store)
+    server = serve(store)
     training = subprocess.Popen(
         [sys.executable, "-c", TRAINING, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -552,7 +525,7 @@ def test_training_is_watched_live_killed_and_the_stream_resumed(
         server.stop()
         training.stdin.write("4 0.2\n")
         training.stdin.flush()
-        server = Served(store, server.port)
+        server = serve(store, server.port)
         until(page, points.format(5), 25)
         training.kill()
         training.wait()

@@ -26,8 +26,10 @@ from pathlib import Path
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, PROJECT, RUN
-from naiad.errors import BeingWritten, DamagedData, DamageWarning, NewerFormat
+from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat
+from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text
+from naiad.storage.base import protected
 from naiad.storage.local.blobs import FORWARD, INCOMING, Blobs, is_incoming
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.ids import Register, refusals
@@ -155,7 +157,19 @@ def sweep(
         return [file for file in idle if _remove(file)]
 
 
-def refuse_written(folder: RunDirectory, name: str) -> None:
+def refuse_protected(folder: RunDirectory, name: str) -> None:
+    """Raise if the container is protected against deletion.
+
+    Raises:
+        ContainerProtected: it is.
+    """
+    with contextlib.suppress(DamagedData, NewerFormat), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # it is about to go
+        if Reader(folder).values("sys").get(PROTECTED) is True:
+            raise protected(folder.kind, name, "deleted")
+
+
+def refuse_written(folder: RunDirectory, name: str, verb: str = "deleted") -> None:
     """Raise if some process is writing the container, or may be.
 
     Raises:
@@ -165,7 +179,7 @@ def refuse_written(folder: RunDirectory, name: str) -> None:
     known = {writer: each for writer, each in Reader(folder).candidates().items() if writer not in taken}
     if any(each.is_alive for each in known.values()):
         raise BeingWritten(
-            f"{folder.kind.title} {name} is being written and cannot be deleted.\nStop it first.", run_id=name
+            f"{folder.kind.title} {name} is being written and cannot be {verb}.\nStop it first.", run_id=name
         )
     if may_be_written(known):
         raise BeingWritten(
@@ -181,22 +195,25 @@ def purge(layout: Layout, register: Register, folder: RunDirectory, name: str) -
     A purge that is killed leaves the container as it was, or nothing but a hidden folder that `remove_purged` removes.
 
     Raises:
+        ContainerProtected: it is protected.
         BeingWritten: a process is writing it, or is busy with it otherwise.
         StoreNotWritable: the store cannot be changed.
     """
     import shutil  # late: it loads many modules, and a store is opened far more often than a run is deleted
 
     custom = _custom_id(folder)
+    is_moved = _was_moved(folder)
     dead = folder.path.with_name(f"{DEAD}{folder.uid}-{ids.new_writer_id()}")
     with refusals(layout.root):
         try:
             with folder.lock(LOCK_SECONDS):  # nobody begins to write it meanwhile
                 refuse_written(folder, name)
+                refuse_protected(folder, name)
                 folder.path.rename(dead)
         except TimeoutError as error:
             raise BeingWritten(f"{folder.kind.title} {name} cannot be deleted now: {error}.", run_id=name) from error
         if custom is not None:
-            register.release_custom(folder.uid, *custom)
+            register.release_custom(folder.uid, *(() if is_moved else custom))
         if folder.kind in (MODEL, PROJECT) and register.uid(name) == folder.uid:
             register.release(name)  # there may be another one of this name; a number is never given twice
         layout.unmark(folder.uid)
@@ -249,6 +266,14 @@ def _remove(file: StoredFile) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _was_moved(folder: RunDirectory) -> bool:
+    """Whether its custom id may mean it in several projects."""
+    with contextlib.suppress(DamagedData, NewerFormat, OSError, MissingField), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)
+        return bool(Reader(folder).tags(FORMER_IDS))
+    return False
 
 
 def _custom_id(folder: RunDirectory) -> tuple[str, ...] | None:

@@ -28,8 +28,11 @@ from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerK
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
+    MissingField,
     ModelKeyTaken,
     NaiadTypeError,
+    NameTaken,
+    NewerFormat,
     NotPermitted,
     ProjectExists,
     StorageError,
@@ -37,11 +40,13 @@ from naiad.errors import (
     shown,
     warn_once,
 )
-from naiad.ops import Op
+from naiad.kinds import FORMER_IDS, TAGS
+from naiad.ops import Op, Tags
 from naiad.places import repository, script, working_directory
+from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, FIRST, Joining, Reservation, RunId, Summary
-from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_written, remove_purged
+from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, RunId, Summary, edit, sys_changes
+from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_protected, refuse_written, remove_purged
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
@@ -384,6 +389,35 @@ class Store:
             folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote, joining=joining, shipping=shipping
         )
 
+    def move(self, run: RunId, project: str) -> str:
+        """Give a run the next id of another project, and return it; see `naiad.storage.base.Store.move`.
+
+            take the id -> write id, project and former id in one op frame -> let the custom id mean it there too
+
+        A kill after the first step leaves an id that means nothing, as it is in no run.
+        """
+        name = self.id_of(run)
+        with self.lock_source(f"move {run.uid}"):
+            values = self.reader(run).values("sys")
+            custom = _text(values.get("sys/custom_run_id"))
+            taken = self.register.custom(project, custom) if custom else None
+            if taken and taken[0] != run.uid:
+                raise NameTaken(
+                    f"Project {project!r} has another run with custom_run_id={custom!r}: {taken[1]}.\n"
+                    f"{run.kind.title} {name} stays in its project.",
+                    run_id=name,
+                )
+            if _text(values.get("sys/project")) != project:
+                refuse_written(self.directory(run), name, "moved")
+                with refusals(self.root):
+                    former, name = name, self.register.take_number(self.register.key(project), run.uid)
+                was = Change(FORMER_IDS, TAGS, (Tags(FORMER_IDS, [pack_text(former)], [], False),))
+                edit(self, run, [*sys_changes({"sys/id": name, "sys/project": project}), was])
+            if custom:
+                with refusals(self.root):
+                    self.register.take_custom(project, custom, run.uid, name)
+        return name
+
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers for good, each given with the id that errors shall name it by.
 
@@ -391,10 +425,12 @@ class Store:
         in the last ten minutes: `naiad gc` frees that later.
 
         Raises:
+            ContainerProtected: one of them is protected; then nothing is deleted.
             BeingWritten: one of them is being written; then nothing is deleted.
             StoreNotWritable: the store cannot be changed.
         """
         for name, run in runs:
+            refuse_protected(self.directory(run), name)
             refuse_written(self.directory(run), name)
         for name, run in runs:
             purge(self.layout, self.register, self.directory(run), name)
@@ -437,12 +473,20 @@ class Store:
         if any(uid == folder.uid and own != name for uid, own in listed):
             listed = [(row.uid, row.id) for row in self._listed(name)]  # brought up to date
             if (folder.uid, name) not in listed:
+                if self._had(folder, name):
+                    return folder
                 return None  # the file of the id is damaged, and the run is found by its own id
         known = {folder.uid, *(uid for uid, own in listed if own == name)}
         if len(known) > 1:  # the rows were not checked
             known &= {folder.uid, *(row.uid for row in self._listed(name))}
             self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
         return folder
+
+    def _had(self, folder: RunDirectory, name: str) -> bool:
+        """Whether a run had an id in another project, before it was moved."""
+        with contextlib.suppress(MissingField, DamagedData):
+            return name in Reader(folder).tags(FORMER_IDS)
+        return False
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
         if len(uids) > 1:
@@ -464,7 +508,11 @@ class Store:
         return self.folder(found[0].uid, found[0].kind)
 
     def id_of(self, run: RunId) -> str:
-        """The registered id of a container whose `sys/id` cannot be read; its uid if there is none."""
+        """The id of a container; one that is registered for it if its own cannot be read, else its uid."""
+        with contextlib.suppress(DamagedData, NewerFormat, OSError):
+            own = _text(Reader(self.directory(run)).values("sys").get("sys/id"))
+            if own and self.register.uid(own) == run.uid:
+                return own
         return self.register.id_of(run.uid) or run.uid
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (a store is two paths, and 64 of them may stay)
@@ -522,6 +570,10 @@ class Store:
         )
         gone = " any more: it was deleted" if self.register.uid(name) else ""
         return kind.not_found(f"Store {self.root} has no {kind.noun} {name!r}{gone}.{hint}", run_id=name)
+
+
+def _text(value: object) -> str:
+    return unpack_text(value) if isinstance(value, str | bytes) else ""
 
 
 def _mend(folder: RunDirectory) -> None:

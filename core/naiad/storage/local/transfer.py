@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,8 @@ from typing import NamedTuple
 from naiad import ids
 from naiad.container_kinds import kind_of_id
 from naiad.disk import replacing, sync_folder
-from naiad.errors import BeingWritten, DamagedData, NameTaken, NewerFormat, ProjectExists
-from naiad.kinds import PARENT
-from naiad.query.criteria import children_of
+from naiad.errors import BeingWritten, DamagedData, MissingField, NameTaken, NewerFormat, ProjectExists
+from naiad.kinds import FORMER_IDS
 from naiad.scalars import unpack_text
 from naiad.storage.base import RunId, edit, sys_changes
 from naiad.storage.local.blobs import Blobs
@@ -70,22 +69,8 @@ def copy_all(source: Store, target: Store, runs: Sequence[RunId], *, is_renumber
                 f"The store {target} has other runs with the ids {', '.join(taken[:10])}.\n"
                 "Copy them with --renumber, which gives them new ids there."
             )
-    renamed: dict[str, str] = {}
     for run, name in names.items():
-        copied = _copy(source.directory(run), target, name, is_renumbered)
-        if copied.target != name:
-            renamed[run.uid] = copied.target
-        yield copied
-    if renamed:
-        _tell_children(target, renamed)
-
-
-def _tell_children(target: Store, renamed: Mapping[str, str]) -> None:
-    """Write the new ids of parents into the children that are in the store, as far as they have others."""
-    for uid, name in renamed.items():
-        for child in target.catalog().summaries(is_trashed=None, condition=children_of(uid)):
-            if child.parent != name:
-                edit(target, child.run, sys_changes({PARENT: name}))
+        yield _copy(source.directory(run), target, name, is_renumbered)
 
 
 def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -> Copied:
@@ -105,6 +90,10 @@ def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -
             shutil.copytree(folder.path, hidden, ignore=shutil.ignore_patterns(".lock"))
         project = _text(reader, "sys/project") or target.default_project()
         new = _take_id(target, there, name, project, is_renumbered)
+        with contextlib.suppress(MissingField):
+            for former in sorted(reader.tags(FORMER_IDS)):
+                if target.register.place(former) is not None:
+                    target.register.take(former, folder.uid)
         custom = _text(reader, "sys/custom_run_id")
         if custom:
             target.register.take_custom(project, custom, folder.uid, new)

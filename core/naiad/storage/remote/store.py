@@ -377,6 +377,13 @@ class RemoteStore:
         """Return the catalog of the server."""
         return RemoteCatalog(self._client)
 
+    def move(self, run: RunId, project: str) -> NoReturn:  # noqa: ARG002 (the interface passes it)
+        """Raise NeedsServer: projects and ids of a server's runs are given by it alone."""
+        raise NeedsServer(
+            f"{self.id_of(run)} cannot be moved to another project of {self.address}: its server gives the ids.\n"
+            "Move runs in a folder, before they are shipped."
+        )
+
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
         """Delete containers that are in the trash, for good.
 

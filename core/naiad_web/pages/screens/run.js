@@ -87,7 +87,9 @@ function Header({ run, place, onEdit, isLost }) {
         { text: "Copy id", run: () => copied(run.id) }, { text: "Copy link", run: () => copied(location.href) }]} /></div>
     <div class="line"><${State} state=${run.state} age=${age} />${run.is_failed && run.state !== "failed" && html`<span class="bad-text">marked as failed</span>`}
       <span>${duration(run.running_time)}</span><span title=${run.created}>started ${moment(created)}</span>${run.owner && html`<span>by <bdi>${visible(run.owner)}</bdi>${run.hostname && html` on <bdi>${visible(run.hostname)}</bdi>`}</span>`}
-      ${run.size ? html`<span>${size(run.size)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}
+      ${run.size ? html`<span>${size(run.size)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}${run.is_protected && html`<span class="badge">protected</span>`}
+      ${run.parent && html`<span>child of <a href=${href({ ...place, id: run.parent.uid })}>${visible(run.parent.id)}</a></span>`}
+      ${run.children > 0 && html`<a href=${href({ screen: "runs", project: place.project, params: { q: `sys/parent_uid = "${run.uid}"` } })}>${counted(run.children, "child", "children")}</a>`}
       <span class="tags">${[...run.tags, ...run.group_tags].map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}</span></div>
     ${run.description && html`<p>${visible(run.description)}</p>`}
   </header>`;

@@ -116,7 +116,7 @@ export function Runs({ place, about }) {
   const listed = isGrouped ? groups.rows : visibleOrder;
   const rowAt = (index) => (isGrouped ? groups.rows[index] : { id: table.ids[visibleOrder[index]], at: visibleOrder[index], label: table.value("sys/name", visibleOrder[index]) || table.ids[visibleOrder[index]] });
   const lines = useSparks(sparks, useMemo(() => (sparks.length ? visibleOrder.slice(0, 400).map((i) => table.uids[i]) : []), [sparks.length, visibleOrder, table]));
-  const openRun = (row) => (row.isGroup ? groups.toggle(row) : go({ screen: "run", project: table.projects[row.at] ?? project, id: row.id }));
+  const openRun = (row) => (row.isGroup ? groups.toggle(row) : go({ screen: "run", project: (row.rows ?? table).projects[row.at] ?? project, id: row.id }));
 
   const cell = (row, column) => {
     if (row.isGroup) return groups.cell(row, column, columns);
@@ -173,7 +173,7 @@ export function Runs({ place, about }) {
       <${Toggle} on=${params.split} onChange=${(split) => change({ split })}>charts</${Toggle}></div>
     <div class="bar"><input class="input" ref=${findInput} type="search" style=${{ flex: "0 1 180px" }} placeholder="Find in rows" aria-label="Find in rows" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
       <${QueryBar} value=${params.q} project=${project} onChange=${(q) => change({ q }, { replace: true })} />
-      <${Quick} q=${params.q} project=${project} /><${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}></div>
+      <${Quick} q=${params.q} project=${project} />${fields.data?.columns.some((field) => field.path === "sys/parent") && html`<${Toggle} on=${params.group.includes("sys/parent")} onChange=${(on) => change({ group: on ? ["sys/parent"] : [] })}>by parent</${Toggle}>`}<${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}></div>
     ${selected.size > 0 && html`<div class="bar" role="group" aria-label="Selected runs"><span class="strong">${counted(selected.size, "run")}</span>
       <${Button} kind="primary" disabled=${selected.size < 2} title="Compare (c)" onClick=${compare}>Compare</${Button}>
       ${source.isEditable && !params.trash && html`<${Button} onClick=${() => setEditing(chosen)}>Edit…</${Button}><${Button} kind="danger" onClick=${() => trash(chosen, false)}>Move to trash</${Button}>`}
@@ -191,7 +191,7 @@ run["train/loss"].append(0.9)</pre></${Empty}>`
         : listed.length === 0 && !error ? html`<${Empty} title=${params.trash ? "The trash is empty" : "No run matches"}>${params.q || params.find ? html`<${Button} onClick=${() => change({ q: "", find: "" })}>Show all runs</${Button}>` : ""}</${Empty}>`
         : html`<${Table} label="Runs" columns=${columns} count=${isGrouped || rows.isWhole || params.find ? listed.length : table.total} row=${(i) => (isGrouped ? rowAt(i) : i < visibleOrder.length && table.ids[visibleOrder[i]] ? rowAt(i) : null)} rowKey=${(row) => row.id} cell=${cell}
           sort=${sort} onSort=${(key, add) => change({ sort: nextSort(sort, key, add).map(written) })} onColumns=${setColumns} selected=${selected} onSelect=${select}
-          onSelectAll=${(on) => choose(on ? new Set(visibleOrder.map((i) => table.ids[i])) : new Set())} onOpen=${openRun} onHover=${(row) => setHighlighted(row && !row.isGroup ? table.uids[row.at] : null)}
+          onSelectAll=${(on) => choose(on ? new Set(visibleOrder.map((i) => table.ids[i])) : new Set())} onOpen=${openRun} onHover=${(row) => setHighlighted(row && !row.isGroup ? (row.rows ?? table).uids[row.at] : null)}
           highlighted=${highlighted ? table.ids[table.uids.indexOf(highlighted)] : undefined} onRange=${(first, last) => rows.want(first, last).catch(setError)} rowClass=${(row) => (row.isGroup ? "group" : "")}
           onRename=${(column) => { const title = prompt("Title of the column", column.title); if (title !== null) change({ titles: { ...params.titles, [column.key]: title } }); }}
           onKey=${(key, row) => { if (key === " " && !row.isGroup) { toggleEye(row.id); return true; } if (row.isGroup && (key === "ArrowRight" || key === " ")) { groups.toggle(row); return true; } return false; }} />`}

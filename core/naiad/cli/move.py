@@ -1,0 +1,39 @@
+"""`naiad move`: runs into another project of the same store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from naiad.cli import completion as complete
+from naiad.cli.document import json_option, print_document
+from naiad.cli.place import existing_store
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.terminal import print_note
+from naiad.moves import move as move_runs
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
+@click.option("--to", "project", required=True, metavar="PROJECT", help="Its name.", shell_complete=complete.projects)
+@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
+@json_option
+@click.pass_obj
+def move(store: Path | None, runs: tuple[str, ...], project: str, with_children: bool, is_json: bool) -> None:
+    """Move runs into another project of the store, which is made if need be.
+
+    A moved run gets the next id of that project. Its old id still finds it, and its custom id means it in both
+    projects. A run that is being written is not moved. A move that was interrupted is finished by the same command. In
+    a pipe the columns are the old and the new id.
+
+    Example: naiad move DIGITS-3 --to archive
+    """
+    place = existing_store(store)
+    moved = move_runs(place, runs, project, children=with_children)
+    if is_json:
+        print_document([{"id": old, "new_id": new, "moved": old != new} for old, new in moved])
+    else:
+        print_rows(("RUN", "NOW"), ([Cell(old, "bold"), Cell(new)] for old, new in moved))
+    count = sum(old != new for old, new in moved)
+    print_note(f"{count:,} moved to project {project!r}.")
