@@ -30,6 +30,7 @@ NAMES = (
     "lightning",
     "kedro",
     "capture",
+    "server",
 )
 
 

@@ -19,8 +19,8 @@ from server_client import COMMAND, RECORD, Reply, Server, environment, journal_f
 
 from naiad.storage.opening import locate
 
-RUNS = 3
-POINTS = 40_000
+RUNS = 2
+POINTS = 20_000
 LOG = """
 import naiad
 for number in range({runs}):
@@ -138,7 +138,7 @@ def compare(server: Server, logged: Path) -> None:
 
 
 def test_killed_server_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    killed_while_runs_arrive(tmp_path, kills=4, seed=20261130)
+    killed_while_runs_arrive(tmp_path, kills=3, seed=20261130)
 
 
 @pytest.mark.slow
