@@ -361,11 +361,9 @@ def _undone(data: bytes, codec: int, crc: int, file: str) -> bytes:
         NaiadValueError: the codec is not known, or the crc is another one.
     """
     if codec == 1 and len(data) % RECORD == 0:
-        count = len(data) // RECORD
-        raw = bytearray(len(data))
-        for plane in range(RECORD):
-            raw[plane::RECORD] = data[plane * count : (plane + 1) * count]
-        data = bytes(raw)
+        import numpy as np  # twice as fast as slices
+
+        data = np.frombuffer(data, np.uint8).reshape(RECORD, -1).T.tobytes()
     elif codec != 0:
         raise NaiadValueError(f"A part of {shown(file)} has codec {codec} and {len(data)} bytes.")
     if zlib.crc32(data) != crc:

@@ -19,7 +19,9 @@ import pytest
 from server_client import COMMAND, Reply, Server, ship
 
 import naiad
+from naiad.storage.base import Catalog, Store
 from naiad_server.app import ROUTES as OWN_ROUTES
+from naiad_server.view import CatalogView, StoreView
 from naiad_web.server.app import ROUTES
 from naiad_web.server.parameters import Parameters
 from naiad_web.server.routes import API
@@ -142,6 +144,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     hidden = server.add_token("owner", "hidden").split("_")[1]
     yield Scene(server, place.name, known["id"], digest, tokens, hidden)
     server.stop()
+
+
+@pytest.mark.parametrize(("view", "protocol"), [(StoreView, Store), (CatalogView, Catalog)])
+def test_view_has_every_method_of_the_interface(view: type, protocol: type) -> None:
+    """One that is missing would answer for all projects, or with nothing."""
+    wanted = {name for name in vars(protocol) if not name.startswith("_")} - {"waits_in"}
+
+    assert set() == wanted - vars(view).keys()
 
 
 def test_tables_have_every_route() -> None:

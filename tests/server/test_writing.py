@@ -269,6 +269,47 @@ def test_resumed_run_continues_on_the_server(server: Server, logged: Log) -> Non
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
+def test_end_that_comes_too_early_loses_nothing(server: Server, logged: Log) -> None:
+    """A client says that the writer has ended while it still sends, in several requests."""
+    folder = logged(points=30_000)
+    uid, files = folder.name, [*journal_files(folder)]
+    (writer,) = {name.partition(".")[0] for name, _start, _data in files}
+    server.register(uid)
+    ended = [[uid, writer, False]]
+    (log, at, ops), *_rest = [each for each in files if each[0].endswith(".ops")]
+    first = {"parts": [part(uid, log, at, ops)], "sealed": [[uid, log, at + len(ops), zlib.crc32(ops)]]}
+    assert [] == server.journal(writers=ended, **first).data["refused"]
+    sealed(server, uid)
+
+    for name, start, data in files:
+        if name.endswith(".seg"):
+            half = len(data) // 64 * 32
+            server.journal(writers=ended, parts=[part(uid, name, start, data[:half])])
+            time.sleep(1.0)  # room for a fold that should not take the half for all
+            server.journal(writers=ended, parts=[part(uid, name, start + half, data[half:])])
+    ship(server, folder)
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+
+    assert [float(each) for each in range(30_000)] == values(server, uid)
+
+
+def test_writer_of_which_no_sign_was_sent_is_not_taken_for_ended(server: Server, logged: Log) -> None:
+    """Its ops have its end, and its points are still on the way."""
+    folder = logged(points=40_000)
+    uid, files = folder.name, [*journal_files(folder)]
+    server.register(uid)
+    server.journal(parts=[part(uid, *each) for each in files if each[0].endswith(".ops")])
+    for name, start, data in files:
+        if name.endswith(".seg"):
+            half = len(data) // 64 * 32
+            server.journal(parts=[part(uid, name, start, data[:half])])
+            time.sleep(1.0)  # room for a fold
+            server.journal(parts=[part(uid, name, start + half, data[half:])])
+
+    assert [float(each) for each in range(40_000)] == values(server, uid)
+
+
 def test_copy_of_a_folder_that_was_shipped_twice_is_one_run(server: Server, logged: Log, tmp_path: Path) -> None:
     folder = logged()
     server.register(folder.name)

@@ -355,8 +355,9 @@ class Receiver:
     def _copy(self, taken: Sequence[Piece], changed: Mapping[tuple[RunId, str], Position]) -> None:
         """Copy committed pieces into their files. A failed copy is made up for before the next group."""
         try:
-            for run in dict.fromkeys(piece.run for piece in taken):
-                self._unseal(run, next(piece.file for piece in taken if piece.run == run))
+            for run, writer in dict.fromkeys((piece.run, _writer(piece.file)) for piece in taken):
+                self._hold(run, writer)
+                self._unseal(run, writer)
             for piece in taken:
                 self._write(piece.run, piece.file, piece.start, piece.data)
             for (run, file), each in changed.items():
@@ -427,12 +428,22 @@ class Receiver:
             folder.mark_changed()
         return folder.journal
 
-    def _unseal(self, run: RunId, file: str) -> None:
+    def _hold(self, run: RunId, writer: str) -> None:
+        """Let a writer have a lease that is not dead, before its bytes are there.
+
+        Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
+        """
+        journal = self._make(run)
+        known = remote_state(journal, writer)
+        if known != "alive":
+            hold_remote(journal, writer, "ended" if known else "alive", is_reopened=True)
+
+    def _unseal(self, run: RunId, writer: str) -> None:
         """Let a sealed run be written again, as its next writer would."""
         folder = self._store.directory(run)
         if not folder.seal.exists():
             return
-        hold_remote(folder.journal, _writer(file))  # a run without seal and lease would look damaged
+        self._hold(run, writer)  # a run without seal and lease would look damaged
         with folder.lock(), lone_sums(folder.journal, has_base=True) as sums:
             remove_seal(folder, sums.writer)
         folder.mark_changed()
@@ -512,7 +523,7 @@ class Receiver:
             if folded[row.uid].get(row.name, (0, False))[1]:
                 continue
             if not _has_bytes(folder.journal / row.name, row.start + len(row.data)):
-                self._unseal(known.run, row.name)
+                self._unseal(known.run, _writer(row.name))
             self._write(known.run, row.name, row.start, row.data)
             position = positions[row.uid].get(row.name)
             if position is not None and position.is_sealed and position.upto == row.start + len(row.data):

@@ -230,15 +230,18 @@ def read_lease(
         os.close(fd)
 
 
-def hold_remote(journal: Path, writer: str, state: str = "alive") -> None:
+def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened: bool = False) -> None:
     """Note a sign of life, or the end, of a writer on another machine. An end stays.
+
+    `is_reopened`: bytes of it came after all, so that its files are not complete any more.
 
     Raises:
         OSError: the disk reports an error.
     """
     path = journal / (writer + SUFFIX)
     known = remote_state(journal, writer)
-    if known == state or (known == "dead") or (known == "ended" and state == "alive"):
+    is_over = known == "dead" and not is_reopened
+    if known == state or is_over or (known == "ended" and state == "alive"):
         if state == "alive" and known == state:
             os.utime(path)
         return
