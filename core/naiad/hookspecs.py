@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import pluggy
 
+from naiad.alert import Alert, Target
 from naiad.background import Capture, Loggable
 from naiad.files.tracked import ArtifactDriver
 from naiad.importer import Importer
@@ -125,6 +126,19 @@ def naiad_run_stopping(run: Loggable, exception: BaseException | None) -> None:
 @hookspec
 def naiad_run_stopped(run: Loggable) -> None:
     """Act on a run after it was stopped. All of it is on disk; only its name and address can be read."""
+
+
+@hookspec(firstresult=True)
+def naiad_alert(alert: Alert, target: Target) -> str | None:
+    """Send an alert to one target: return "" if it was sent, the trouble as a text if not, or None to pass.
+
+    Called by a thread when a run fails, a value is not finite or a metric stalls, and after trouble again, a few times.
+    A target is a secret: never log it, nor put it into the text.
+
+    Args:
+        alert: the event; `alert.document()` is all of it for JSON.
+        target: an address such as `https://...`, or the words of a command.
+    """
 
 
 @hookspec

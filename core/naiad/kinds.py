@@ -168,7 +168,7 @@ SYS: Final = {
     "sys/group_tags": TAGS,
     "sys/former_ids": TAGS,
     **dict.fromkeys(("sys/id", "sys/name", "sys/owner", "sys/model_id", "sys/stage", "sys/visibility"), _text),
-    **dict.fromkeys(("sys/project", "sys/parent", "sys/parent_uid"), _text),
+    **dict.fromkeys(("sys/project", "sys/parent", "sys/parent_uid", "sys/alerts"), _text),
 }
 """The fields of `sys` that naiad's own modules write or ask for, and their kinds."""
 
@@ -176,6 +176,8 @@ PROTECTED: Final = "sys/protected"
 """Whether nothing may delete the container."""
 FORMER_IDS: Final = "sys/former_ids"
 """The ids that a run had in other projects, which go on to mean it."""
+ALERTS: Final = "sys/alerts"
+"""The key of the session whose end is to be noticed; no target of an alert is ever stored."""
 PARENT: Final = "sys/parent"
 """The id of the run that a run belongs to, for people and queries."""
 PARENT_UID: Final = "sys/parent_uid"

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from naiad import clock, exits, lifecycle, options, paths, spawns
+from naiad.alerts.wanted import AlertsWanted, alerts_wanted
+from naiad.alerts.watch import AlertWatch
 from naiad.background import Capture, Loggable
 from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
@@ -19,11 +21,12 @@ from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import RUN
 from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, RunIdCollision, shown, warn_once
 from naiad.fields.series import Series
-from naiad.ids import host_name
-from naiad.kinds import PARENT_UID, SYS
+from naiad.ids import host_name, new_writer_id
+from naiad.kinds import ALERTS, PARENT_UID, SYS
 from naiad.ops import Assign
 from naiad.plugins import call_all, guarded
 from naiad.progress import is_notebook
+from naiad.scalars import pack_text
 from naiad.settings import is_quiet, setting
 from naiad.storage.base import STOP_SECONDS, RunId, Store, Summary
 from naiad.storage.opening import Place
@@ -46,6 +49,9 @@ class Run(Container):
         with_id: the id of a run to go on with, such as "RUN-12", or the name of its folder.
         project: the project that a new run belongs to; else NAIAD_PROJECT, else the folder that holds the store.
         api_token: not needed.
+        alerts: where alerts go when the run fails, a value is not finite or a metric stalls, as a dict:
+            `{"webhooks": ["https://..."], "commands": [["notify-send", "naiad"]], "stall_seconds": 600}`; else
+            NAIAD_ALERT_WEBHOOK and NAIAD_ALERT_COMMAND, else `~/.config/naiad/alerts.json`. False for none.
         rewind_to: hide the points of this run above a step, so that a job that goes on from a checkpoint leaves one
             curve. Nothing is removed: `fetch_values(include_rewound=True)` returns all. `monitoring/` stays.
         custom_run_id: a name of your own for the run; processes that give the same one write the same run. Else
@@ -105,6 +111,7 @@ class Run(Container):
     _monitoring_namespace: str | None = None
     _captures: list[Capture] | None = None  # of plugins, in the process that opened the run to write to it
     _own_captures: Captures | None = None
+    _alerts: AlertWatch | None = None
     _exception: BaseException | None = None  # what ends the run, if it is no orderly stop
 
     def __init__(
@@ -135,6 +142,7 @@ class Run(Container):
         async_lag_threshold: float = 1800.0,
         async_no_progress_callback: Any = None,
         async_no_progress_threshold: float = 300.0,
+        alerts: Mapping[str, Any] | bool | None = None,
         store: Place = None,
         strict: bool | None = None,
         limits: str | None = None,
@@ -160,6 +168,7 @@ class Run(Container):
         project = options.project_name(project)
         options.warn_without_effect(**given)
         asked_for = wanted(given)
+        alerted = None if alerts is None else alerts_wanted(alerts)
         if not isinstance(parent, Run | str | None):
             raise NaiadTypeError(
                 f"parent= takes a run or its id, not {shown(parent)}.", argument="parent", value=parent
@@ -180,7 +189,10 @@ class Run(Container):
             lifecycle.watch_termination()
             self._tell_of_others()
             self._capture(asked_for)
-            hidden = ("self", "unknown", "given", "api_token")
+            alerted = alerts_wanted() if alerts is None else alerted
+            if alerted is not None:
+                self._watch(alerted)
+            hidden = ("self", "unknown", "given", "api_token", "alerts")  # addresses of webhooks are secrets
             self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
 
     def _begin(
@@ -297,6 +309,13 @@ class Run(Container):
         self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
         self._own_captures.start()
 
+    def _watch(self, wanted: AlertsWanted) -> None:
+        """Begin to watch for alerts; the key lets others notice that this session was killed."""
+        key = new_writer_id()
+        self._session.write(Assign(ALERTS, SYS[ALERTS], pack_text(key)))
+        self._alerts = AlertWatch(self._store, self._run, key, wanted)
+        self._alerts.start()
+
     # What it is
 
     @property
@@ -323,6 +342,8 @@ class Run(Container):
             self._say_what_was_left_out()
         finally:
             super()._end(max(0.0, until - clock.monotonic()))
+            if self._alerts is not None and not self._is_inherited:
+                self._alerts.end(self._end_state, max(0.0, until - clock.monotonic()))
         if captures is not None:
             call_all("naiad_run_stopped", run=self)
             self._announce(self._end_state)

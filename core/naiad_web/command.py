@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 from naiad import address
+from naiad.alerts.delivery import Sweeper
+from naiad.alerts.wanted import alerts_wanted
 from naiad.errors import MissingPackage, NotPermitted, StorageError
 from naiad.settings import setting
 from naiad.storage.base import Store
@@ -63,6 +65,9 @@ def ui(
         if not no_browser:
             threading.Thread(target=_browse, args=(f"{url}/#token={token}",), daemon=True).start()
 
+    wanted = alerts_wanted()
+    if wanted is not None:
+        Sweeper(found, wanted).start()
     with address.registered(found.url(), url, listener.getsockname()[1]):
         serve(found, listener, frozenset(each.lower() for each in hosts), started, is_editable=edit, is_new=new_token)
 

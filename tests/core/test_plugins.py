@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 import naiad
 from naiad import File, hookspecs, plugins
+from naiad.alert import Alert
 from naiad.background import Capture
 from naiad.cli import main
 from naiad.cli.program import Program
@@ -468,6 +469,20 @@ def test_naiad_run_stopping_is_told_the_exception(store: Path, monkeypatch: pyte
         pass
 
     assert [problem, None] == told
+
+
+def test_naiad_alert(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin is called before the targets of naiad itself, and passes those that it does not serve."""
+    source = """
+        @hookimpl
+        def naiad_alert(alert, target):
+            return f"{alert.event} at {target}" if target == "chat:team" else None
+    """
+    monkeypatch.setattr(plugins, "_plugins", install(chat=source))
+    event = Alert("failed", "Run P-1 failed.", "P-1", "uid", "p", "", "", 0.0)
+
+    found = [plugins.first("naiad_alert", alert=event, target=target) for target in ("chat:team", "chat:other")]
+    assert ["failed at chat:team", None] == found
 
 
 def test_naiad_commands(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ DOCUMENTED = {
 
 
 def test_each_argument_is_in_one_of_the_tables() -> None:
-    ours = {"parent", "store", "strict", "limits", "on_error", "rewind_to", "unknown"}
+    ours = {"alerts", "parent", "store", "strict", "limits", "on_error", "rewind_to", "unknown"}
     neptunes = inspect.signature(naiad.init_run).parameters.keys() - ours
 
     assert sorted(neptunes) == sorted([*DOES, *ELSEWHERE, *SAYS, *DOCUMENTED])

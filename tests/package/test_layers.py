@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places spawns",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
-    "plugins file gitref refs progress conversions exceptions disk forks files query storage storage.base "
+    "alert plugins file gitref refs progress conversions exceptions disk forks files query storage storage.base "
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote",
     "storage.opening",
     "fields convert attributes",
-    "children guard names reservation watch handler rollup tree session transaction options lifecycle container run "
-    "project model trash moves management table capture listing utils export",
+    "children alerts guard names reservation watch handler rollup tree session transaction options lifecycle container "
+    "run project model trash moves management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",
 ]

@@ -1,0 +1,35 @@
+"""The alert: one event of a run, as plain data for those who deliver it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Target: TypeAlias = str | tuple[str, ...]
+"""Where alerts go: an address such as `https://...`, or a command as its words."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One event of one run."""
+
+    event: str
+    """`failed`, `killed`, `nan` or `stalled`."""
+    text: str
+    """A sentence about it, for people."""
+    id: str
+    uid: str
+    project: str
+    name: str
+    store: str
+    time: float
+    """Seconds since 1970 UTC when it was noticed."""
+    path: str | None = None
+    """The series that it is about."""
+    step: float | None = None
+    value: str | None = None
+    """The value that is not finite, as text, because JSON has none."""
+
+    def document(self) -> dict[str, object]:
+        """Return its facts for JSON. `text` is where chat services look for the message."""
+        return {name: value for name, value in vars(self).items() if value is not None}

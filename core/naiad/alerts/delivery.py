@@ -1,0 +1,106 @@
+"""Delivery: an alert goes to every target once, whoever notices the event.
+
+A run that is watched has a key, which a new session of it replaces. Whoever sends an alert first takes its claim, a
+ticket of the store that one process alone can get: so there are never two, and a claim that was taken by a process
+which died before it had sent is an alert lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from naiad import clock
+from naiad.alert import Alert, Target
+from naiad.alerts.wanted import AlertsWanted
+from naiad.container_kinds import RUN
+from naiad.errors import NaiadError, NeedsServer, PluginWarning, StorageError, warn_once
+from naiad.ids import new_uid
+from naiad.kinds import ALERTS, SYS
+from naiad.plugins import results
+from naiad.query.criteria import both
+from naiad.query.tree import Exists, FieldName, OneOf
+from naiad.storage.base import RunId, Store
+
+ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
+SWEEP_SECONDS = 10.0
+ENDS = {"failed": "failed", "killed": "was killed"}
+
+
+def claim(store: Store, run: RunId, key: str, event: str) -> bool:
+    """Take the right to send an alert; False where another process has it, or the store takes nothing."""
+    try:
+        return store.bind_source(f"alert {run.uid} {key} {event}", RunId(new_uid(), RUN), event)  # one uid wins
+    except NeedsServer:
+        return True  # of a run behind a server: it is noticed by its own process alone
+    except StorageError:
+        return False
+
+
+def deliver(alert: Alert, targets: Sequence[Target], until: float = float("inf")) -> None:
+    """Send an alert to all targets, trying each a few times until a moment; trouble becomes one warning a target."""
+    for number, target in enumerate(targets, 1):
+        for attempt in range(ATTEMPTS):
+            problem = next(results("naiad_alert", alert=alert, target=target), "no plugin takes it")
+            if not problem or attempt == ATTEMPTS - 1 or clock.monotonic() + PAUSE_SECONDS > until:
+                break
+            clock.sleep(PAUSE_SECONDS)
+        if problem:
+            key = ("alert", alert.uid, alert.event, alert.path, number)
+            warn_once(key, f"The alert about {alert.id} did not reach target {number}: {problem}.", PluginWarning)
+
+
+def missed(store: Store, wanted: AlertsWanted) -> int:
+    """Send the alerts of watched runs that were killed, or failed without one, and return how many were sent."""
+    name = FieldName(ALERTS, SYS[ALERTS])
+    ended = OneOf(FieldName("sys/state", SYS["sys/state"]), tuple(ENDS))
+    columns = [ALERTS, "sys/state", "sys/project", "sys/name"]
+    found = store.catalog().search(RUN, None, both([Exists(name), ended]), columns=columns)
+    count = 0
+    for row in found.rows:
+        cells = {found.fields[number][0]: cell for number, cell in row.cells.items() if number in found.fields}
+        run, key = RunId(row.uid, RUN), str(cells[ALERTS])
+        if claim(store, run, key, "ended"):
+            deliver(ended_alert(store, run, row.id, cells), wanted.targets)
+            count += 1
+    return count
+
+
+def ended_alert(store: Store, run: RunId, name: str, sys: Mapping[str, object]) -> Alert:
+    """Return the alert about a run that has failed or was killed, of its `sys` fields."""
+    state, title = str(sys.get("sys/state")), str(sys.get("sys/name") or "")
+    text = f"Run {name}{_quoted(title)} {ENDS.get(state, state)}."
+    return Alert(state, text, name, run.uid, str(sys.get("sys/project") or ""), title, str(store), clock.now())
+
+
+def _quoted(title: str) -> str:
+    return f" ({title})" if title not in ("", "Untitled") else ""
+
+
+class Sweeper:
+    """A daemon thread that sends the missed alerts of a store now and then; for pages, `naiad top` and servers."""
+
+    def __init__(self, store: Store, wanted: AlertsWanted, seconds: float = SWEEP_SECONDS) -> None:
+        self._store = store
+        self._wanted = wanted
+        self._seconds = seconds
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="naiad-alerts", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; an alert that is on its way is not waited for."""
+        self._end.set()
+
+    def _work(self) -> None:
+        while not self._end.is_set():
+            try:
+                missed(self._store, self._wanted)
+            except (NaiadError, OSError) as error:
+                message = f"The alerts of {self._store} were not looked at: {error}"
+                warn_once(("alerts", str(self._store)), message, PluginWarning)
+            self._end.wait(self._seconds)
