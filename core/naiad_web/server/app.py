@@ -17,7 +17,20 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as PathRoute
 
 from naiad.storage.base import Store
-from naiad_web.server import about, artifacts, changes, containers, diffs, events, fields, files, series, tables, views
+from naiad_web.server import (
+    about,
+    artifacts,
+    changes,
+    containers,
+    diffs,
+    events,
+    fields,
+    files,
+    series,
+    storage,
+    tables,
+    views,
+)
 from naiad_web.server.access import Grant, Rules
 from naiad_web.server.answers import (
     JSON,
@@ -32,9 +45,9 @@ from naiad_web.server.answers import (
 )
 from naiad_web.server.openapi import document
 from naiad_web.server.pages import FOLDER, Pages
-from naiad_web.server.parameters import LARGEST_BODY, Parameters, from_body, from_query
+from naiad_web.server.parameters import LARGEST_BODY, Packed, Parameters, from_body, from_query
 from naiad_web.server.problems import problem_of
-from naiad_web.server.routes import API, Route
+from naiad_web.server.routes import API, MSGPACK, Route
 from naiad_web.server.site import Site, Sites
 
 Scope = MutableMapping[str, Any]
@@ -56,6 +69,7 @@ ROUTES: tuple[Route, ...] = (
     *events.ROUTES,
     *views.ROUTES,
     *changes.ROUTES,
+    *storage.ROUTES,
 )
 """All routes below `/api/v1` but `openapi.json`, which describes them."""
 
@@ -246,14 +260,15 @@ class _Endpoint:
         if pairs:
             raise Problem(400, "BadRequest", f"{request.method} takes its parameters as JSON in the body.")
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media != JSON:
-            raise Problem(415, "UnsupportedMediaType", f"The body has to be {JSON}, not {media[:100] or 'nothing'}.")
+        wanted = MSGPACK if route.packs else JSON
+        if media != wanted:
+            raise Problem(415, "UnsupportedMediaType", f"The body has to be {wanted}, not {media[:100] or 'nothing'}.")
         body = bytearray()
         async for part in request.stream():
             body += part
             if len(body) > LARGEST_BODY:
                 raise Problem(413, "TooLarge", f"A body has at most {LARGEST_BODY:,} bytes.")
-        return from_body(route.takes, bytes(body))
+        return Packed(content=bytes(body)) if route.packs else from_body(route.takes, bytes(body))
 
     def _served(self, site: Site, route: Route, name: str | None, takes: Parameters, request: Request) -> Response:
         """Serve a request, in a thread; every failure becomes one sentence."""

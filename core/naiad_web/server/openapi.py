@@ -9,7 +9,7 @@ import msgspec
 
 from naiad import __version__
 from naiad_web.server.answers import JSON, PROBLEM
-from naiad_web.server.routes import API, Route
+from naiad_web.server.routes import API, MSGPACK, Route
 
 
 class ProblemFacts(msgspec.Struct):
@@ -73,7 +73,8 @@ def _operation(route: Route, method: str, schema: dict[str, Any], body: str | No
             for name, each in schema.get("properties", {}).items()
         ]
     else:
-        found["requestBody"] = {"content": {JSON: {"schema": {"$ref": f"#/components/schemas/{body}"}}}}
+        content = {MSGPACK: {}} if route.packs else {JSON: {"schema": {"$ref": f"#/components/schemas/{body}"}}}
+        found["requestBody"] = {"content": content}
     if parameters:
         found["parameters"] = parameters
     return found

@@ -22,6 +22,12 @@ class None_(Parameters, frozen=True, kw_only=True):
     """No parameters."""
 
 
+class Packed(Parameters, frozen=True, kw_only=True):
+    """A body in MessagePack, which the route decodes."""
+
+    content: bytes
+
+
 def from_query(kind: type[T], pairs: Sequence[tuple[str, str]]) -> T:
     """Read parameters from the query of a URL, in which a list is a repeated parameter.
 

@@ -8,6 +8,7 @@ from naiad_web.server.answers import Handler
 from naiad_web.server.parameters import None_, Parameters
 
 API = "/api/v1"
+MSGPACK = "application/msgpack"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Route:
     """Whether such a change takes something away from others, which needs the permission to delete."""
     also_post: bool = False
     """Whether its parameters may come as a JSON object too."""
+    packs: bool = False
+    """Whether its body is MessagePack, which is given as it came."""
     wants_headers: bool = False
     """Whether it is given the headers of the request too, such as `Range`."""
     media: tuple[str, ...] = field(default=("application/json",))
