@@ -34,6 +34,7 @@ OTHER_MEANINGS = {
     ("naiad/storage/local/index/rows.py", "file"): "a column of a table",
     ("naiad/storage/local/index/schema.py", "file"): "a column of a table",
     ("naiad/ship/client.py", "file"): "an attribute of errors",
+    ("naiad_web/server/storage.py", "file"): "an argument of a call",
     ("naiad/storage/remote/reader.py", "file"): "an argument of a call",
     ("naiad/cli/program.py", "artifact"): "a command",
     ("naiad/cli/verify.py", "file"): "a key of a JSON document",

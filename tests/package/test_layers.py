@@ -36,10 +36,13 @@ BELOW_BASE = {
     "naiad.cli.du",
     "naiad.cli.gc",
     "naiad.cli.repair",
+    "naiad.cli.sync",
     "naiad.cli.verify",
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
-BELOW_BASE |= {f"naiad.ship.{name}" for name in ("parts", "remote", "shipment", "shipper")}  # they ship its files
+BELOW_BASE |= {
+    f"naiad.ship.{name}" for name in ("parts", "remote", "replay", "shipment", "shipper", "sync")
+}  # they ship its files
 INTERFACE = {"naiad.storage.base", "naiad.storage.receiving", "naiad.storage.opening", "naiad.storage.wire"}
 HEAVY = {
     "click",

@@ -30,6 +30,7 @@ COMMANDS = {
     "download": "download",
     "artifact": "artifact",
     "copy": "copy",
+    "sync": "sync",
     "du": "du",
     "verify": "verify",
     "repair": "repair",

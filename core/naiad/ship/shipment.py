@@ -145,7 +145,7 @@ class Shipment:
             NaiadError: the server cannot take this container.
         """
         self.register()
-        self._learn_positions()
+        self.learn_positions()
         parts, seals, has_more = self._next()
         if not parts and not seals:
             return Round()
@@ -160,7 +160,12 @@ class Shipment:
         self.register()
         return self._send([], [], False)
 
-    def _learn_positions(self) -> None:
+    def learn_positions(self) -> None:
+        """Learn how far the server has each file, if that is not known or may have changed.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
         if self.remote.epoch and self.client.epoch not in ("", self.remote.epoch):
             self._knows_positions = False
             self._sent_blobs.clear()
@@ -410,7 +415,7 @@ class Shipment:
             return {}
         from naiad.storage.local.index.fold import Fold
 
-        self._learn_positions()
+        self.learn_positions()
         known = {*self.sealed, *confirmed(self.folder), *self.remote.lost}
         found = {}
         for name, (upto, _is_done) in Fold(self.folder).known_positions().items():
@@ -418,6 +423,42 @@ class Shipment:
             if name not in known and has < upto and path_of(self.folder, name) is None:
                 found[name] = upto - has
         return found
+
+    def differing_files(self) -> list[str]:
+        """Return the final files here of which the server has other bytes, or fewer.
+
+        Those that it confirmed, and that are only kept for a while, were compared then.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
+        different = dict(self.refused)
+        ready = [
+            each for each in sources(self.folder) if self._is_final(each) and not self._is_copied(each.file.writer)
+        ]
+        for start in range(0, len(ready), MOST_PARTS):
+            ends = {each.name: self._end(each) for each in ready[start : start + MOST_PARTS]}
+            some = ready[start : start + MOST_PARTS]
+            seals = [[self.remote.uid, each.name, ends[each.name], crc_of(each, ends[each.name])] for each in some]
+            answer = self.client.post("journal", {"sent": clock.now(), "sealed": seals})
+            different.update({name: reason for _uid, name, reason, _detail in answer["refused"]})
+            upto = {name: end for _uid, name, end, _is_sealed in answer["upto"]}
+            different.update({name: "shorter" for name, end in ends.items() if upto.get(name) != end})
+        return sorted(different)
+
+    def missing_content(self, names: Sequence[str]) -> list[str]:
+        """Return the content that the server does not have, of names of blobs here.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
+        blobs, missing = Blobs(self.folder.blobs), []
+        for start in range(0, len(names), MOST_BLOBS):
+            some = [name for name in names[start : start + MOST_BLOBS] if "." not in name]
+            asked = [[name, blobs.path(name).stat().st_size] for name in some if blobs.path(name).exists()]
+            have = set(self.client.post("blobs", {"project": self.remote.project, "blobs": asked})["have"])
+            missing += [name for name in some if name not in have]
+        return missing
 
     def note_lost(self, names: Sequence[str]) -> None:
         """Remember that files are lost, so that the loss is counted once."""

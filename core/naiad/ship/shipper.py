@@ -110,15 +110,16 @@ class Shipper:
                 self._thread.start()
             self._changed.notify_all()
 
-    def flush(self, uid: str, seconds: float) -> NaiadError | None:
+    def flush(self, uid: str, seconds: float, url: str | None = None) -> NaiadError | None:
         """Wait until the server has all that is in the run's files now; return the obstacle, None if there was none.
 
-        A few failures end the waiting early, because a server that is away may be so for hours.
+        A few failures end the waiting early, because a server that is away may be so for hours. With `url` only a run
+        of that server is waited for.
         """
         until = clock.monotonic() + seconds
         with self._changed:
             line = self._lines.get(uid)
-            if line is None:
+            if line is None or url not in (None, line.shipment.client.url):
                 return None
             wanted = self._hurry(line)
             while line.clean < wanted:
@@ -135,6 +136,14 @@ class Shipper:
                     self._changed.wait(min(left, LEAST))
                     wanted = self._hurry(line)
         return None
+
+    def flush_all(self, url: str, seconds: float) -> None:
+        """Wait until a server has all that this process has written to its runs; trouble is left to their own calls."""
+        until = clock.monotonic() + seconds
+        with self._changed:
+            uids = [uid for uid, line in self._lines.items() if line.shipment.client.url == url]
+        for uid in uids:
+            self.flush(uid, max(0.0, until - clock.monotonic()))
 
     def _hurry(self, line: Line) -> int:
         """Let the next round begin now, and return its number."""

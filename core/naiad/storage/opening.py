@@ -40,6 +40,12 @@ def locate(place: Place = None, start: Path | None = None, *, is_offline: bool =
     return local.Store.locate(place, start)
 
 
+def named_server() -> str | None:
+    """Return the address in NAIAD_STORE; None if it names a folder, or nothing."""
+    named = setting("STORE")
+    return named if named and named.lower().startswith(SERVERS) else None
+
+
 def waiting_room(start: Path | None = None) -> local.Store:
     """Return the folder store in which the runs of a server lie until they are shipped.
 

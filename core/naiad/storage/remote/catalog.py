@@ -7,9 +7,13 @@ from typing import Any
 
 from naiad.container_kinds import RUN, ContainerKind
 from naiad.query.tree import Node
+from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.storage.base import Catalog, Cell, Changes, Found, Grid, Groups, ProjectCounts, RunId, Summary
 from naiad.storage.remote.asking import ask
+
+FLUSH_SECONDS = 5.0
+"""How long a call waits for what this process itself has written to reach the server."""
 
 
 class RemoteCatalog(Catalog):
@@ -127,4 +131,5 @@ class RemoteCatalog(Catalog):
         return found
 
     def _ask(self, call: str, **arguments: Any) -> Any:
+        shipper.of_process.flush_all(self._client.url, FLUSH_SECONDS)
         return ask(self._client, "catalog", call, arguments)

@@ -57,7 +57,7 @@ class RemoteReader(RunReader):
 
     def refresh(self) -> None:
         """Bring the writes of this process to the server, which shows everything that it has in each answer."""
-        problem = shipper.of_process.flush(self.run.uid, FLUSH_SECONDS)
+        problem = shipper.of_process.flush(self.run.uid, FLUSH_SECONDS, self._client.url)
         if problem is not None:
             raise problem
 

@@ -31,6 +31,7 @@ from naiad.errors import (
 )
 from naiad.ops import Op
 from naiad.settings import number
+from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.ship.remote import Remote, read_remote
 from naiad.storage.base import FIRST, Catalog, Joining, Reservation, RunId, RunReader, RunWriter, Store
@@ -152,7 +153,7 @@ class RemoteStore:
         Raises:
             ModelKeyTaken: another model has its id.
         """
-        return self._reserve(self.local.reserve_unnumbered(MODEL, project), project, wish=key)
+        return self._reserve(self.local.reserve_unnumbered(MODEL, project), project, wish=f"MODEL-{key}")
 
     def reserve_version(self, model: str) -> Reservation:
         """Register a version of the model with this id."""
@@ -161,7 +162,8 @@ class RemoteStore:
 
     def reserve_project(self, project: str, key: str | None = None) -> Reservation:
         """Begin or join the fields of a project itself."""
-        return self._reserve(self.local.reserve_unnumbered(PROJECT, project), project, wish=key)
+        wish = key if key is not None and not self.is_offline else None
+        return self._reserve(self.local.reserve_unnumbered(PROJECT, project), project, wish=wish)
 
     def _reserve(
         self,
@@ -320,7 +322,9 @@ class RemoteStore:
             return here
         if self.is_offline:
             return self.local.find(name, kind)
-        return self._asked(lambda: self._call("find", name=name, kind=kind))  # type: ignore[no-any-return]  # by the table
+        shipper.of_process.flush_all(self.address, READ_SECONDS)  # it may have been begun a moment ago
+        found: RunId = self._asked(lambda: self._call("find", name=name, kind=kind))
+        return found
 
     def _here(self, name: str) -> RunId | None:
         """Return a container that this program began, or that is not registered yet."""

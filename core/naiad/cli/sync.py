@@ -1,0 +1,154 @@
+"""`naiad sync`: ship the runs of a folder to a server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from naiad.cli import completion as complete
+from naiad.cli.document import json_option, print_document
+from naiad.cli.rows import Cell, print_rows
+from naiad.cli.terminal import print_lines, print_note
+from naiad.cli.text import clean
+from naiad.errors import StorageError
+from naiad.refs import size_text
+from naiad.settings import setting
+from naiad.storage.local.store import Store
+from naiad.storage.opening import named_server, waiting_room
+
+if TYPE_CHECKING:
+    from naiad.ship.sync import Result
+
+HEADER = ("RUN", "THERE", "SENT", "WAITING", "STATE")
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+
+
+@click.command()
+@click.argument("targets", metavar="[FOLDER|RUN...]", nargs=-1, shell_complete=complete.runs)
+@click.option("--to", "url", metavar="URL", help="The server for runs that have none.")
+@click.option("--watch", "is_watching", is_flag=True, help="Go on until Ctrl-C, also with runs that are being written.")
+@click.option("--limit", metavar="RATE", help="At most so much a second, such as 20MB/s.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Ship nothing; only print how much the server lacks.")
+@click.option("--verify", "verifies", is_flag=True, help="Compare counts and checksums of everything with the server.")
+@json_option
+@click.pass_obj
+def sync(
+    store: Path | None,
+    targets: tuple[str, ...],
+    url: str | None,
+    is_watching: bool,
+    limit: str | None,
+    is_dry: bool,
+    verifies: bool,
+    is_json: bool,
+) -> None:
+    """Ship runs to a server: all of a store that the server may lack, or those named.
+
+    FOLDER is a store (`.naiad`) or the folder of a run. Runs that were logged offline, also those that were folded long
+    ago, arrive complete; nothing arrives twice, whatever was shipped before and from wherever. A run that was begun
+    with a server goes to that one. The token is read from NAIAD_API_TOKEN, or from a file of mode 600.
+
+    The exit code is 0 only if the server has confirmed everything. In a pipe the columns are the run here, its id
+    there, bytes shipped, bytes that wait, and the state.
+
+    Example: naiad sync .naiad --to https://naiad.example.org
+    """
+    from naiad.ship.sync import Sync, watch
+
+    most = rate(limit) if limit is not None else None
+    place, uids = _places(store, targets)
+    work = Sync(place.layout, url, limit=most, is_dry=is_dry, verifies=verifies)
+    if is_watching:
+        try:
+            for results in watch(work, uids):
+                _print(results, is_json)
+        except KeyboardInterrupt:
+            print_note("Stopped. What is not shipped yet stays in the folder.")
+        return
+    results = [work.ship(folder) for folder in work.folders(uids)]
+    _print(results, is_json)
+    left = [each for each in results if not each.is_confirmed]
+    if not results:
+        print_note(f"Nothing in {place} waits for a server.")
+    elif not is_json:
+        sent = sum(each.sent for each in results)
+        print_note(
+            f"{len(results) - len(left):,} of {len(results):,} runs are confirmed; {size_text(sent)} were shipped."
+        )
+    click.get_current_context().exit(1 if left else 0)
+
+
+def rate(text: str) -> float:
+    """Return the bytes a second that a text such as `20MB/s` means.
+
+    Raises:
+        BadParameter: it means none.
+
+    >>> rate("20MB/s"), rate("500k")
+    (20000000.0, 500000.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?(?:/s)?", text.strip().lower())
+    if found is None or float(found[1]) <= 0:
+        raise click.BadParameter(f"{text!r} is no rate. Give one such as 20MB/s.", param_hint="--limit")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str]]:
+    """Return the store, and the uids of the runs that are named.
+
+    Raises:
+        StorageError: there is no store.
+    """
+    folders = [Path(each) for each in targets if Path(each).is_dir()]
+    runs = [each for each in targets if not Path(each).is_dir()]
+    uids = []
+    named = store or (None if named_server() else setting("STORE"))
+    place = Store.locate(named) if named else waiting_room()
+    for folder in folders:
+        own = folder.absolute()
+        if own.parent.name in ("runs", "models", "versions", "projects") and (own.parent.parent / "format").exists():
+            uids.append(own.name)
+            own = own.parent.parent
+        place = Store.locate(own if (own / "format").exists() or own.name == ".naiad" else own / ".naiad")
+    if not place.has_begun():
+        raise StorageError(
+            f"There is no store at {str(place)!r}.\nName the folder of one, such as: naiad sync path/to/.naiad"
+        )
+    return place, [*uids, *(place.find_directory(run).uid for run in runs)]
+
+
+def _print(results: Sequence[Result], is_json: bool) -> None:
+    if is_json:
+        print_document(
+            [
+                {
+                    "uid": e.uid, "id": e.id, "server": e.url, "sent": e.sent, "waiting": e.waiting.bytes,
+                    "waiting_points": e.waiting.points, "lost": list(e.lost), "confirmed": e.is_confirmed,
+                    "problem": e.problem or None,
+                }
+                for e in results
+            ]
+        )  # fmt: skip
+        return
+    if results:
+        print_rows(HEADER, map(_cells, results))
+    for each in results:
+        if any(each.lost):
+            print_lines([f"{each.id}: {each.lost[0]:,} points were deleted before the server had them."])
+        if each.problem:
+            print_note(f"{clean(each.id)}: {each.problem}")
+
+
+def _cells(result: Result) -> list[Cell]:
+    state = "confirmed" if result.is_confirmed else "failed" if result.problem else "waits"
+    return [
+        Cell(result.uid, "bold"),
+        Cell(result.id),
+        Cell(str(result.sent), "", True),
+        Cell(str(result.waiting.bytes), "", True),
+        Cell(state, "" if result.is_confirmed else "red"),
+    ]

@@ -1,0 +1,335 @@
+"""Sync: shipping the runs of a folder to a server, whatever has become of the processes that wrote them.
+
+For each run, in the order in which they were made:
+
+    attach -------- no remote yet: remote.json; a run that was folded before gets a replay of its index
+    register ------ with its custom id, if it has one
+    settle -------- a killed writer left content that is not hashed, or files to be folded: its next writer is this one
+    ship ---------- all journal files, those of other writers that live too
+    account ------- files that are gone before the server had them are counted as dropped
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from naiad import clock
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.errors import BeingWritten, DamagedData, NaiadError, NotAuthorized, ServerError
+from naiad.ops import Dropped
+from naiad.scalars import unpack_text
+from naiad.settings import Tuning
+from naiad.ship.client import Client
+from naiad.ship.remote import Remote, read_remote
+from naiad.ship.replay import PREFIX, write_replay
+from naiad.ship.shipment import Shipment, Waiting, points_in
+from naiad.ship.shipper import keep_seconds
+from naiad.storage.base import RunId
+from naiad.storage.local import outbox
+from naiad.storage.local.files import stored_files
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.maintenance import Maintenance
+from naiad.storage.local.reader import Reader
+from naiad.storage.local.writer import Writer
+from naiad.storage.remote.asking import ask
+
+LOCK_SECONDS = 10.0
+WATCH_SECONDS = 2.0
+TRIES = 5
+"""Requests without an answer, one after the other, after which a run is left for the next time."""
+LONGEST_WAIT = 8.0
+
+
+class Progress(Protocol):
+    """Called while a run is shipped."""
+
+    def __call__(self, run: str, sent: int) -> object:
+        """Note that so many more bytes of a run are shipped."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result for one run."""
+
+    uid: str
+    id: str
+    """Its id on the server; its own one where it is not registered."""
+    url: str
+    sent: int
+    """Bytes of the journal that were shipped now."""
+    waiting: Waiting
+    """The rest."""
+    lost: tuple[int, int] = (0, 0)
+    """Points and ops that no machine has any more, found now."""
+    problem: str = ""
+    is_confirmed: bool = False
+    """Whether the server has all of it."""
+
+
+class Sync:
+    """Ships the runs of one store."""
+
+    def __init__(
+        self,
+        store: Layout,
+        url: str | None = None,
+        *,
+        limit: float | None = None,
+        is_dry: bool = False,
+        verifies: bool = False,
+        progress: Progress = lambda _run, _sent: None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            store: the store that has the runs.
+            url: the server for runs that have none; those of another server go to their own.
+            limit: at most so many bytes a second.
+            is_dry: only compare.
+            verifies: compare the checksums of all journal files with those of the server.
+            progress: called with the bytes of each request.
+        """
+        self._store = store
+        self._url = url
+        self._limit = limit
+        self._is_dry = is_dry
+        self._verifies = verifies
+        self._progress = progress
+        self._clients: dict[str, Client] = {}
+
+    def folders(self, uids: Sequence[str] = ()) -> list[RunDirectory]:
+        """Return the runs to ship: those named, else all that a server may lack, models before their versions."""
+        wanted = set(uids) or (None if self._url or self._verifies else set(outbox.unshipped(self._store.root)))
+        found = [folder for folder in self._store.folders() if wanted is None or folder.uid in wanted]
+        found = [each for each in found if self._url or each.remote.exists() or uids]
+        order = {PROJECT: 0, MODEL: 1, MODEL_VERSION: 2}
+        return sorted(found, key=lambda folder: (order.get(folder.kind, 3), folder.uid))
+
+    def ship(self, folder: RunDirectory) -> Result:
+        """Ship one run as far as possible; a problem is part of the result."""
+        sent = 0
+        remote = None
+        shipment = None
+        try:
+            remote = read_remote(folder) or self._attach(folder)
+            if remote is None:
+                return Result(
+                    folder.uid, folder.uid, "", 0, Waiting(0, 0), problem="it has no server; name one by --to"
+                )
+            shipment = Shipment(folder, remote, self._client(remote.url), is_whole=True, pace=self._pace(folder))
+            if self._is_dry:
+                return self._compared(shipment)
+            shipment.register()
+            self._settle(folder)
+            sent = self._sent(shipment)
+            lost = self._account(shipment)
+            if any(lost):
+                sent += self._sent(shipment)
+            if self._verifies:
+                verify(shipment)
+        except (NaiadError, OSError) as error:
+            waiting = Waiting(0, 0) if shipment is None else shipment.waiting()
+            return self._result(folder, remote, sent, waiting, str(error))
+        return self._finished(shipment, sent, lost)
+
+    def _finished(self, shipment: Shipment, sent: int, lost: tuple[int, int]) -> Result:
+        is_done = shipment.is_done()
+        problem = "; ".join(f"{name}: {reason}" for name, reason in sorted(shipment.refused.items()))
+        if is_done and not problem:
+            outbox.note_shipped(shipment.folder)
+        outbox.remove_sent(shipment.folder, clock.now() - keep_seconds())
+        remote, waiting = shipment.remote, shipment.waiting()
+        is_whole = is_done or not waiting.bytes
+        return Result(
+            shipment.folder.uid, remote.id, remote.url, sent, waiting, lost, problem, is_whole and not problem
+        )
+
+    def _result(self, folder: RunDirectory, remote: Remote | None, sent: int, waiting: Waiting, problem: str) -> Result:
+        name, url = (remote.id or folder.uid, remote.url) if remote is not None else (folder.uid, self._url or "")
+        return Result(folder.uid, name, url, sent, waiting, problem=problem)
+
+    def _compared(self, shipment: Shipment) -> Result:
+        """Compare without changing anything, here or there."""
+        if shipment.remote.uid:
+            shipment.learn_positions()
+        waiting = shipment.waiting()
+        remote = shipment.remote
+        if not shipment.folder.remote.exists() and shipment.folder.index.exists():
+            size = shipment.folder.index.stat().st_size  # a journal will be made of it
+            waiting = Waiting(sum(Reader(shipment.folder).counts().values()), waiting.bytes + size)
+        return Result(
+            shipment.folder.uid, remote.id or shipment.folder.uid, remote.url, 0, waiting,
+            is_confirmed=bool(remote.uid) and not waiting.bytes,
+        )  # fmt: skip
+
+    def _client(self, url: str) -> Client:
+        return self._clients.setdefault(url, Client(url))
+
+    def _pace(self, folder: RunDirectory) -> Callable[[int], None]:
+        def pace(size: int) -> None:
+            self._progress(folder.uid, size)
+            if self._limit:
+                clock.sleep(size / self._limit)
+
+        return pace
+
+    # A run without a remote
+
+    def _attach(self, folder: RunDirectory) -> Remote | None:
+        """Give a run this server for its remote; one that was folded before gets a replay of its index.
+
+        Raises:
+            BeingWritten: it was folded, and a process writes it: the rest of its journal is on the move.
+            DamagedData: its index is damaged.
+        """
+        if self._url is None:
+            return None
+        remote = _facts(folder, self._client(self._url).url)
+        if self._is_dry:
+            return remote
+        with folder.lock(LOCK_SECONDS):
+            if folder.index.exists():
+                reader = Reader(folder)
+                if any(not each.is_dead for each in reader.candidates().values()):
+                    raise BeingWritten(
+                        f"The run in {folder.path} is being written, and was folded before it had a server.\n"
+                        "Ship it after its end.",
+                        run_id=folder.uid,
+                    )
+                if list_journal(folder.journal):
+                    Maintenance(folder, Tuning.from_environment()).fold(None)
+                write_replay(folder)
+            remote.save(folder)
+        return remote
+
+    # A run of killed writers
+
+    def _settle(self, folder: RunDirectory) -> None:
+        """Finish content that dead writers took in, as the next writer of the run would.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        if Reader(folder).left_behind():
+            Writer.open(folder, role="guest").stop()
+
+    # Shipping
+
+    def _sent(self, shipment: Shipment) -> int:
+        """Ship everything that is there, and return how many bytes that was.
+
+        Raises:
+            ServerError: the server gives no answer any more, or an error.
+        """
+        sent, failures = 0, 0
+        shipment.look_again()
+        while True:
+            try:
+                done = shipment.step()
+            except ServerError as error:
+                failures += 1
+                if not _may_pass(error) or failures >= TRIES:
+                    raise
+                clock.sleep(min(LONGEST_WAIT, getattr(error, "retry_after", None) or 0.5 * 2**failures))
+                continue
+            failures, sent = 0, sent + done.sent
+            if not done.has_more:
+                return sent
+
+    def _account(self, shipment: Shipment) -> tuple[int, int]:
+        """Count files that are gone before the server had them as dropped, once; return points and ops.
+
+        Raises:
+            ServerError: the server cannot be reached.
+        """
+        gaps = {name: size for name, size in shipment.gaps().items() if not name.startswith(PREFIX)}
+        gaps = {name: size for name, size in gaps.items() if not _is_replayed(shipment)}
+        if not gaps:
+            return 0, 0
+        points, ops = points_in(gaps)
+        writer = Writer.open(shipment.folder, role="guest")
+        try:
+            writer.log([Dropped(points, ops, writer.now())])
+        finally:
+            writer.stop()
+        shipment.note_lost([*gaps])
+        return points, ops
+
+
+def verify(shipment: Shipment) -> None:
+    """Compare counts, checksums and content of a run with the server.
+
+    Raises:
+        DamagedData: the server has something else.
+        ServerError: the server cannot be reached.
+    """
+    folder, remote = shipment.folder, shipment.remote
+    different = shipment.differing_files()
+    reader = Reader(folder)
+    there: dict[str, int] = ask(shipment.client, "reader", "counts", {}, RunId(remote.uid, folder.kind))
+    different += [path for path, count in reader.counts().items() if remote.began and there.get(path, 0) < count]
+    names = {reader.resolve(file.blob) for _path, file in stored_files(reader) if file.blob}
+    different += [f"blobs/{name}" for name in shipment.missing_content(sorted(names))]
+    if different:
+        shown = ", ".join(sorted(different)[:5])
+        raise DamagedData(
+            f"The server {remote.url} has other data of the run {remote.id}: {shown}",
+            file=str(folder.path), offset=0, what=shown,
+        )  # fmt: skip
+
+
+def watch(sync: Sync, uids: Sequence[str] = (), stopped: threading.Event | None = None) -> Iterator[list[Result]]:
+    """Ship again and again, and yield the results of each round, those of runs with news only."""
+    ends = stopped or threading.Event()
+    while not ends.is_set():
+        done = [sync.ship(folder) for folder in sync.folders(uids)]
+        yield [each for each in done if each.sent or each.problem or any(each.lost)]
+        ends.wait(WATCH_SECONDS)
+
+
+def _is_replayed(shipment: Shipment) -> bool:
+    """Whether the journal was made from the index, so that no original file is missing."""
+    return any(name.startswith(PREFIX) for name in (*shipment.positions, *shipment.sealed))
+
+
+def _may_pass(error: ServerError) -> bool:
+    return not isinstance(error, NotAuthorized) and getattr(error, "name", "") != "OverQuota"
+
+
+def _model_of(folder: RunDirectory, name: str | None) -> str | None:
+    """Return the uid of a version's model in the same store; its id if it is not there."""
+    for each in Layout(folder.path.parent.parent).folders():
+        if each.kind is MODEL and Reader(each).values("sys").get("sys/id") == name:
+            known = read_remote(each)
+            return known.uid if known is not None and known.uid else each.uid
+    return name
+
+
+def _facts(folder: RunDirectory, url: str) -> Remote:
+    """Return the remote of a run, by its own fields.
+
+    Raises:
+        DamagedData: they cannot be read.
+    """
+    values = Reader(folder).values("sys")
+
+    def text(name: str) -> str | None:
+        found = values.get(f"sys/{name}")
+        return str(unpack_text(found)) if isinstance(found, str | bytes) else None
+
+    created = values.get("sys/creation_time")
+    own = text("id")
+    project = text("name") if folder.kind is PROJECT else text("project")
+    return Remote(
+        url,
+        project or "project",
+        created / 1e6 if isinstance(created, int) else 0.0,
+        custom_run_id=text("custom_run_id"),
+        wish=own if folder.kind in (MODEL, MODEL_VERSION) else None,
+        parent=_model_of(folder, text("model_id")) if folder.kind is MODEL_VERSION else None,
+        began=True,
+    )

@@ -1,0 +1,286 @@
+"""`naiad sync` with a real server: folders arrive complete, whatever has become of the processes that wrote them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from server_client import Server
+
+import naiad
+from naiad.cli import main
+from naiad.cli.sync import rate
+from naiad.errors import ServerWarning, forget_warnings
+from naiad.ship import shipper
+from naiad.ship.sync import Sync, watch
+from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.types import File
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    own = Server(tmp_path_factory.mktemp("server") / "store").start("--init")
+    yield own
+    own.stop()
+
+
+@pytest.fixture
+def url(served: Server, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the server; what is shipped lies in the test's own folder."""
+    monkeypatch.delenv("NAIAD_STORE")
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
+    monkeypatch.setenv("NAIAD_API_TOKEN", served.token)
+    forget_warnings()
+    yield f"http://127.0.0.1:{served.port}"
+    shipper.of_process.close()
+    forget_warnings()
+
+
+@pytest.fixture
+def cli(url: str) -> Cli:
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments])
+
+    return call
+
+
+def log(project: str, points: int = 100, **options: Any) -> naiad.Run:
+    """Log a run of every form of data, and stop it."""
+    run = naiad.init_run(project=project, **options)
+    run["lr"] = 0.1
+    run["loss"].extend([1 / (1 + step) for step in range(points)], steps=range(points))
+    run["log"].extend(["one", "two"])
+    run["sys/tags"].add(["good"])
+    run["model"].upload(File.from_content(project.encode() * 5000, extension="bin"))
+    run.stop()
+    return run
+
+
+def facts(url: str, name: str, project: str, folder: Path) -> tuple[Any, ...]:
+    """What the server shows of such a run."""
+    with naiad.init_run(store=url, with_id=name, mode="read-only", project=project) as run:
+        steps = run["loss"].fetch_values(progress_bar=False)["step"].tolist()
+        run["model"].download(str(folder / "model.bin"), progress_bar=False)
+        content = (folder / "model.bin").read_bytes()
+        return (
+            len(steps), steps == sorted(set(steps)), run["lr"].fetch(), run["log"].fetch_values()["value"].tolist(),
+            run["sys/tags"].fetch(), content == project.encode() * 5000, run["sys/state"].fetch(),
+        )  # fmt: skip
+
+
+WHOLE = (100, True, 0.1, ["one", "two"], {"good"}, True, "finished")
+
+
+def rows(result: Result) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+def test_offline_runs_arrive_complete(url: str, cli: Cli, tmp_path: Path) -> None:
+    run = log("offline", store=url, mode="offline")
+    result = cli("sync", "--json")
+    [row] = rows(result)
+
+    assert (0, True, None) == (result.exit_code, row["confirmed"], row["problem"])
+    assert run.id == run._run.uid != row["id"]
+    assert WHOLE == facts(url, row["id"], "offline", tmp_path)
+    assert WHOLE == facts(url, run._run.uid, "offline", tmp_path), "both names work"
+    assert "OFFLINE-1" == row["id"]
+
+
+def test_folder_that_was_folded_long_ago_arrives_complete(
+    url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never had a server, so its journal is made again from its index."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    old = tmp_path / "old"
+    log("folded", 5000, store=old)
+    [folder] = Layout(old).folders()
+    assert folder.index.exists()
+    result = cli("sync", str(old), "--to", url, "--verify", "--json")
+    [row] = rows(result)
+
+    assert 0 == result.exit_code, result.output
+    assert (5000, *WHOLE[1:]) == facts(url, row["id"], "folded", tmp_path)
+
+
+def test_same_folder_again_and_a_copy_of_it_add_nothing(
+    url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once too: the server has each byte of a journal once, whoever brings it."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    old, copy = tmp_path / "old", tmp_path / "copy"
+    log("twice", 3000, store=old)
+    shutil.copytree(old, copy)
+    done: list[Result] = []
+    threads = [
+        threading.Thread(target=lambda place=place: done.append(Sync(Layout(place), url).ship(folder_in(place))))  # type: ignore[misc]  # of a default
+        for place in (old, copy)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    again = cli("sync", str(copy), "--to", url, "--json")
+
+    assert [True, True] == [each.is_confirmed for each in done]  # type: ignore[attr-defined]  # of naiad.ship.sync
+    assert (0, 0) == (again.exit_code, rows(again)[0]["sent"])
+    assert (3000, *WHOLE[1:]) == facts(url, rows(again)[0]["id"], "twice", tmp_path)
+
+
+def folder_in(place: Path) -> RunDirectory:
+    [found] = Layout(place).folders()
+    return found
+
+
+KILLED = """
+import os, naiad
+run = naiad.init_run(store=os.environ["URL"], project="killed", mode="offline")
+run["lr"] = 0.1
+for step in range(1000):
+    run["loss"].append(step / 7, step=step)
+os._exit(9)
+"""
+
+
+def test_run_of_a_killed_writer_arrives_with_every_point(url: str, cli: Cli, store: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED], env={**os.environ, "URL": url}, check=False)
+    result = cli("sync", "--json")
+    [row] = rows(result)
+    with naiad.init_run(store=url, with_id=row["id"], mode="read-only") as run:
+        steps = run["loss"].fetch_values(progress_bar=False)["step"].tolist()
+        state = run["sys/state"].fetch()
+
+    assert 0 == result.exit_code, result.output
+    assert [float(step) for step in range(1000)] == steps
+    assert "killed" == state
+
+
+def test_outbox_that_was_deleted_is_counted_as_dropped_once(
+    url: str, cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    log("gap", 3000, store=url, mode="offline")
+    folder = folder_in(store)
+    gone = sorted(path for path in folder.outbox.iterdir() if path.suffix == ".seg")[2]
+    points = (gone.stat().st_size - 64) // 32
+    gone.unlink()
+    first, second = (cli("sync", "--json") for _ in range(2))
+    with naiad.init_run(store=url, with_id=rows(first)[0]["id"], mode="read-only") as run:
+        values = run["loss"].fetch_values(progress_bar=False)
+        lost = run._session.reader.is_incomplete()
+
+    assert (0, [points, 0]) == (first.exit_code, rows(first)[0]["lost"])
+    assert 3000 - points == len(values)
+    assert points == lost
+    assert [] == rows(second), "nothing is left to be shipped"
+
+
+def test_dry_run_changes_nothing_anywhere(url: str, cli: Cli, store: Path, served: Server) -> None:
+    log("dry", store=url, mode="offline")
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+    result = cli("sync", "--dry-run", "--json")
+    [row] = rows(result)
+
+    assert (1, False, 100) == (result.exit_code, row["confirmed"], row["waiting_points"])
+    assert before == {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
+
+
+def test_server_that_is_away_leaves_everything_and_exits_with_one(cli: Cli, url: str, tmp_path: Path) -> None:
+    log("away", store=tmp_path / "old")
+    result = cli("sync", str(tmp_path / "old"), "--to", "http://127.0.0.1:9", "--json")
+
+    assert 1 == result.exit_code
+    assert "cannot be reached" in rows(result)[0]["problem"]
+
+
+def test_runs_are_named_by_id_and_folder(url: str, cli: Cli, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    first, second = log("named", store=old), log("named", store=old)
+    by_id = cli("sync", "--store", str(old), first.id, "--to", url, "--json")
+    by_folder = cli("sync", str(old / "runs" / second._run.uid), "--to", url, "--json")
+
+    assert [first._run.uid] == [row["uid"] for row in rows(by_id)]
+    assert [second._run.uid] == [row["uid"] for row in rows(by_folder)]
+
+
+def test_watch_ships_a_run_that_another_process_is_writing(url: str, store: Path) -> None:
+    """As on a cluster whose nodes have no network, and one that has."""
+    run = naiad.init_run(store=url, project="watched", mode="offline")
+    stopped = threading.Event()
+    rounds = watch(Sync(Layout(store)), stopped=stopped)
+    run["loss"].append(1.0)
+    [first] = next(rounds)
+    run["loss"].append(2.0)
+    until = time.monotonic() + 30
+    while not next(rounds) and time.monotonic() < until:
+        pass
+    with naiad.init_run(store=url, with_id=first.id, mode="read-only") as seen:
+        values = seen["loss"].fetch_values(progress_bar=False)["value"].tolist()
+        state = seen["sys/state"].fetch()
+    stopped.set()
+    run.stop()
+
+    assert ([1.0, 2.0], "running") == (values, state)
+
+
+def test_run_begun_without_a_server_is_repaired_by_sync(url: str, cli: Cli, tmp_path: Path, store: Path) -> None:
+    """The server was away from before `init_run` to after `stop()`."""
+    with pytest.warns(ServerWarning):
+        run = log("late", store="http://127.0.0.1:9")
+    remote = folder_in(store).remote
+    remote.write_text(remote.read_text().replace("http://127.0.0.1:9", url))
+    result = cli("sync", "--json")
+
+    assert 0 == result.exit_code, result.output
+    assert WHOLE == facts(url, run._run.uid, "late", tmp_path)
+
+
+def test_models_and_versions_arrive_with_their_runs(url: str, cli: Cli, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    with naiad.init_model(key="CNN", project="shelf", store=old) as model:
+        model["size"] = 7
+    with naiad.init_model_version(model=model.id, project="shelf", store=old) as version:
+        version["accuracy"] = 0.9
+        version.change_stage("production")
+    result = cli("sync", str(old), "--to", url, "--json")
+    with naiad.init_model(store=url, with_id="SHELF-CNN", mode="read-only") as found:
+        table = found.fetch_model_versions_table(progress_bar=False).to_pandas()
+
+    assert 0 == result.exit_code, result.output
+    assert [("SHELF-CNN-1", "production", 0.9)] == list(
+        table[["sys/id", "sys/stage", "accuracy"]].itertuples(index=False, name=None)
+    )
+
+
+def test_plain_output_is_a_table_and_holds_no_token(url: str, cli: Cli, served: Server) -> None:
+    log("plain", store=url, mode="offline")
+    result = cli("sync")
+
+    assert "confirmed" == result.stdout.split("\t")[4].strip()
+    assert served.token not in result.output
+
+
+@pytest.mark.parametrize(("text", "expected"), [("20MB/s", 2e7), ("1.5k", 1500.0), ("3GiB", 3e9)])
+def test_rates_are_read(text: str, expected: float) -> None:
+    assert expected == rate(text)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "0"])
+def test_what_is_no_rate_is_refused(cli: Cli, text: str, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+
+    assert 2 == cli("sync", str(tmp_path / "s"), "--limit", text).exit_code

@@ -1,0 +1,77 @@
+"""A journal that is made again from an index adds up to the same run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from tests.properties.test_order_of_arrival import _ops, fold, histories, put_file
+
+from naiad.ops import Define, Delete, Strings
+from naiad.ship.replay import write_replay
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.journal.files import Source, list_journal
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.reader import Reader
+
+
+def put_all(folder: RunDirectory, history: dict[str, list[list[Any]]]) -> None:
+    folder.journal.mkdir(parents=True)
+    for writer, files in history.items():
+        for number, file in enumerate(files):
+            put_file(folder, writer, number, file, 1 + sum(len(_ops(each)) for each in files[:number]))
+    fold(Fold(folder), folder)
+
+
+def without_deletions_by_others(history: dict[str, list[list[Any]]]) -> dict[str, list[list[Any]]]:
+    """Leave out deletions where several writers write; of one writer all are kept."""
+    if len(history) < 2:
+        return history
+
+    def is_kept(item: Any) -> bool:
+        return not isinstance(item, Delete) and not (isinstance(item, Define | Strings) and item.fresh)
+
+    return {writer: [[item for item in file if is_kept(item)] for file in files] for writer, files in history.items()}
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+@given(histories())
+def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list[Any]]]) -> None:
+    history = without_deletions_by_others(history)
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunDirectory(Path(place) / "runs" / "run")
+        put_all(folder, history)
+        replay = {path.name: path.read_bytes() for path in write_replay(folder)}
+        again = {path.name: path.read_bytes() for path in write_replay(folder)}
+        new = RunDirectory(Path(place) / "new" / "run")
+        new.journal.mkdir(parents=True)
+        for name, data in replay.items():
+            (new.journal / name).write_bytes(data)
+        files = list_journal(new.journal)
+        Fold(new).fold([Source(file, is_final=True) for file in files])
+
+        assert replay == again
+        assert shown(folder) == shown(new), history
+
+
+def shown(folder: RunDirectory) -> dict[str, Any]:
+    """Everything that a reader shows, but the facts of the folder itself."""
+    reader = Reader(folder)
+    found: dict[str, Any] = {}
+    for path, kind in reader.kinds().items():
+        if path.startswith("sys/"):
+            continue
+        if kind == "float_series":
+            points = reader.points(path)
+            found[path] = (*(column.tolist() for column in points), reader.config(path), reader.last(path))
+        elif kind == "string_series":
+            found[path] = reader.texts(path)
+        elif kind == "string_set":
+            found[path] = reader.tags(path)
+        elif kind == "file_set":
+            found[path] = reader.members(path)
+        else:
+            found[path] = reader.atom(path)
+    return {**found, "": (reader.is_incomplete(), sorted(str(each) for each in reader.shadowed()))}
