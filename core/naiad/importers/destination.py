@@ -837,7 +837,7 @@ class Destination:
                 checks.changed.append(place)
                 continue
             sources.append(fingerprint.of_one(place, wanted))
-            stores.append(fingerprint.of_one(place, found))
+            stores.append(sources[-1] if found == wanted else fingerprint.of_one(place, found))
             if found != wanted:
                 checks.differing.append(place)
         checks.source = fingerprint.shown(fingerprint.summed(sources))

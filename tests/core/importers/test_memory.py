@@ -1,0 +1,45 @@
+"""Memory of an import: that of a log of twice the length is the same.
+
+Sweeps of two minutes: pytest -m slow tests/core/importers/test_memory.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_neptune_offline import floats, op, queue
+
+MEASURED = """
+import resource, sys
+from naiad.importers import import_runs
+assert import_runs("neptune-offline", sys.argv[1], store=sys.argv[2], progress_bar=False).is_whole
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def peak(root: Path, kind: str, count: int) -> float:
+    """Return the most MiB that an import of so many records has."""
+    folder = queue(root, [])
+    with (folder / "data-1.log").open("w") as log:
+        for number in range(count):
+            text = [{"value": f"line {number} {'x' * 80}", "step": number, "ts": 1.7e9 + number}]
+            each = floats("loss", number / 3, step=number) if kind == "points" else op("LogStrings", "log", values=text)
+            log.write(json.dumps({"obj": each, "version": number + 1, "at": 1.7e9 + number}) + "\n")
+    (folder / "last_put_version").write_text(str(count))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(root), str(root / "store")], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "most"), [("texts", 40), ("points", 40)])
+def test_memory_does_not_grow_with_the_log(tmp_path: Path, kind: str, most: float) -> None:
+    """Texts: 0.6 KB each before pages of them were compared. Points: 24 bytes each of the one series that is compared."""
+    short, long = peak(tmp_path / "short", kind, 500_000), peak(tmp_path / "long", kind, 1_000_000)
+
+    assert long - short < most
