@@ -7,8 +7,8 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -17,6 +17,7 @@ from naiad.errors import DamagedData, ImportRefused
 from naiad.files.globs import files_below
 from naiad.hookspecs import hookimpl
 from naiad.importer import Importer, Progress, Source
+from naiad.importers import roots
 from naiad.kinds import ATOM_OF
 from naiad.records import Content, Members, Points, Record, Skipped, Value
 
@@ -50,6 +51,8 @@ class Container:
     artifacts: str
     created: float | None
     size: int
+    roots: list[str] = field(default_factory=list)
+    """Where its artifacts may lie."""
     facts: dict[str, Any] = field(default_factory=dict)
     kind: str = "run"
     id: str | None = None
@@ -82,6 +85,10 @@ class Container:
         if not os.path.isabs(folder):
             folder = os.path.join(os.path.dirname(self.place), folder)
         folder = beside if beside and os.path.isdir(beside) else folder
+        refused = roots.refusal(folder, self.roots)
+        if refused:
+            yield Skipped("artifacts", "", refused, where=self.place)
+            return
         if not os.path.isdir(folder):
             return  # a run that has none
         files = {
@@ -104,10 +111,10 @@ def _tag(key: str, value: str) -> Iterator[Record]:
     yield _entry(key, value, "tags")
 
 
-def find(path: Path, _options: Mapping[str, Any]) -> Source:
+def find(path: Path, options: Mapping[str, Any]) -> Source:
     """Return the runs of a database or of a folder store."""
     if path.is_file():
-        return Source(list(_runs_of_database(path)))
+        return Source(_readable(_runs_of_database(path), path.parent, options))
     databases = sorted(each for each in path.glob("*.db") if _is_database(each))
     folder = path / "mlruns" if (path / "mlruns").is_dir() else path
     problems: list[Skipped] = []
@@ -119,7 +126,14 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
             "Name mlruns, mlflow.db or the folder with one of them.",
             path=str(path),
         )
-    return Source(containers, problems)
+    home = path.parent if folder == path and not databases else path
+    return Source(_readable(containers, home, options), problems)
+
+
+def _readable(containers: Iterable[Container], home: Path, options: Mapping[str, Any]) -> list[Container]:
+    """Give runs the folders in which their artifacts may lie: that of the database or of `mlruns`, and named ones."""
+    found = roots.of(home, options)
+    return [replace(each, roots=found) for each in containers]
 
 
 # The database
@@ -269,6 +283,8 @@ def _run_of_folder(folder: Path, project: str) -> Container:
 
 
 def _read(path: Path) -> str:
+    if path.is_symlink() or path.parent.is_symlink():
+        return ""  # MLflow makes no links, and one of a stranger could lead to any file
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -340,4 +356,5 @@ def _entries(folder: str, room: str) -> Iterator[tuple[Path, str]]:
 @hookimpl
 def naiad_importer() -> Importer:
     """Return the importer."""
-    return Importer(NAME, "stores of MLflow, folders (mlruns) and SQLite", find, Container)
+    title = "stores of MLflow, folders (mlruns) and SQLite"
+    return Importer(NAME, title, find, Container, roots.OPTIONS, repeated=roots.REPEATED)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import msgspec
 
@@ -29,7 +30,7 @@ from naiad.files.tracked import TrackedFile, artifact_hash
 from naiad.files.tracking import track
 from naiad.hookspecs import hookimpl
 from naiad.importer import Importer, Progress, Source
-from naiad.importers import sniff
+from naiad.importers import roots, sniff
 from naiad.kinds import ATOM_OF, LINES, MEMBERS, POINTS, TAGS
 from naiad.ops import Plain
 from naiad.records import (
@@ -105,6 +106,8 @@ class Container:
     size: int
     facts: dict[str, str | int | float | bool | None]
     root: str
+    roots: list[str]
+    """Where files that an operation names may be read."""
     id: str | None = None
     project: str | None = None
     parent: str = ""
@@ -116,7 +119,7 @@ class Container:
         yield from replay.yielded(progress)
 
 
-def find(path: Path, _options: Mapping[str, Any]) -> Source:
+def find(path: Path, options: Mapping[str, Any]) -> Source:
     """Return the containers of a `.neptune` folder, or of any part of it."""
     root = path / ".neptune" if (path / ".neptune").is_dir() else path
     found: dict[str, list[Folder]] = {}
@@ -143,11 +146,22 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
             "Name the folder .neptune, or one below it.",
             path=str(path),
         )
-    containers = [_container(identity, folders, facts[identity], root) for identity, folders in found.items()]
+    readable = roots.of(_home(root), options)
+    containers = [_container(identity, folders, facts[identity], root, readable) for identity, folders in found.items()]
     return Source(sorted(containers, key=lambda each: (each.created or 0.0, each.identity)), problems)
 
 
-def _container(identity: str, folders: list[Folder], meta: Mapping[str, Any], root: Path) -> Container:
+def _home(place: Path) -> Path:
+    """Return the folder of the program: that with `.neptune` in it, where the client makes it by default."""
+    parts = place.absolute().parts
+    if ".neptune" in parts:
+        return Path(*parts[: len(parts) - 1 - parts[::-1].index(".neptune")])
+    return place
+
+
+def _container(
+    identity: str, folders: list[Folder], meta: Mapping[str, Any], root: Path, readable: list[str]
+) -> Container:
     kind, uuid = identity.split(":")[1:]
     ordered = sorted(folders, key=lambda each: (each.created or 0.0, each.name))
     created = min((each.created for each in folders if each.created is not None), default=None)
@@ -158,7 +172,7 @@ def _container(identity: str, folders: list[Folder], meta: Mapping[str, Any], ro
         f"client/{name}": value for name, value in meta.items() if isinstance(value, str | int | float | bool)
     }
     facts["folders"] = len(folders)
-    return Container(identity, kind, uuid, ordered, created, 2 * size, facts, str(root))
+    return Container(identity, kind, uuid, ordered, created, 2 * size, facts, str(root), readable)
 
 
 def _queues(root: Path) -> Iterator[Path]:
@@ -563,7 +577,10 @@ class _Replay:
                 return Skipped(op.path, FileRef.kind, f"{name!r} leads out of the folder", where=op.where)
             missing = f"{name!r} is not in upload_path any more; the client removes its copy once it is uploaded"
         elif isinstance(given, str) and given:
-            place = given
+            place = self._local(given)
+            refused = roots.refusal(place, self._container.roots)
+            if refused:
+                return Skipped(op.path, FileRef.kind, refused, where=op.where)
             missing = f"the file {given!r} is not there any more, and the client made no copy of it"
         else:
             return Skipped(op.path, FileRef.kind, "it names no file", where=op.where)
@@ -581,12 +598,22 @@ class _Replay:
                     for known in [each for each in files if each == name or each.startswith(f"{name}/")]:
                         del files[known]
                 continue
-            there = [text for text in texts if _matches(text)]
-            for text in texts:
-                if text not in there:
+            there: list[str] = []
+            for text in map(self._local, texts):
+                # Before anything is listed, since even the names of a stranger's pattern are private.
+                refused = roots.refusal(roots.fixed_part(text), self._container.roots, text)
+                if refused:
+                    missing.append(Skipped(path, MEMBERS, refused, where=where))
+                elif _matches(text):
+                    there.append(text)
+                else:
                     reason = f"{text!r} matches no file any more, and the client made no copy"
                     missing.append(Skipped(path, MEMBERS, reason, where=where))
             for each in expand(there) if there else ():
+                refused = roots.refusal(each.path, self._container.roots)  # through a link, or by .. behind a wildcard
+                if refused:
+                    missing.append(Skipped(path, MEMBERS, refused, where=where))
+                    continue
                 modified = os.stat(each.path).st_mtime_ns
                 files[each.name] = Content(each.path, modified=modified)
         named = {name: _with_extension(name, each) for name, each in files.items()}
@@ -601,13 +628,19 @@ class _Replay:
                     reason = f"{place!r} is a remote location, which an import does not look at"
                     missing.append(Skipped(path, ArtifactValue.kind, reason, where=where))
                     continue
+                local = self._local(unquote(place.removeprefix("file://")) if place.startswith("file://") else place)
+                reason = roots.refusal(local, self._container.roots)
+                found: list[TrackedFile] = []
                 try:
-                    found = track(self._local(place), destination, lambda _by, _of: None)
+                    found = [] if reason else track(local, destination, lambda _by, _of: None)
                 except (FileError, NaiadError, OSError) as error:
                     reason = f"{place!r} cannot be tracked any more: {str(error).splitlines()[0]}"
+                for each in found:  # tracking follows links
+                    linked = roots.refusal(each.location.removeprefix("file://"), self._container.roots)
+                    reason = reason or linked
+                    tracked |= {} if linked else {each.path: each}
+                if reason:
                     missing.append(Skipped(path, ArtifactValue.kind, reason, where=where))
-                else:
-                    tracked |= {each.path: each for each in found}
         files = [tracked[name] for name in sorted(tracked)]
         if files:
             yield Artifact(path, artifact_hash(files), files, missing, "" if missing else _mark(state))
@@ -617,13 +650,10 @@ class _Replay:
             yield Artifact(path, "" if missing else artifact_hash([]), (), missing)
 
     def _local(self, place: str) -> str:
-        """Return a path that was relative to the program's folder, where `.neptune` lies by default."""
-        if place.startswith(("file://", "/", "~")):
+        """Return a path that was relative to the program's folder."""
+        if place.startswith(("/", "~")):
             return place
-        parts = Path(self._container.folders[0].path).absolute().parts
-        if ".neptune" in parts:
-            return str(Path(*parts[: len(parts) - 1 - parts[::-1].index(".neptune")], place))
-        return place
+        return str(_home(Path(self._container.folders[0].path)) / place)
 
 
 def _timed(reads: Iterator[Read]) -> Iterator[tuple[float, Read]]:
@@ -790,4 +820,6 @@ def _decoded(text: object) -> bytes | None:
 @hookimpl
 def naiad_importer() -> Importer:
     """Return the importer."""
-    return Importer(NAME, "folders of Neptune's client (.neptune)", find, Container)
+    return Importer(
+        NAME, "folders of Neptune's client (.neptune)", find, Container, roots.OPTIONS, repeated=roots.REPEATED
+    )

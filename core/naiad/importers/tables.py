@@ -88,7 +88,7 @@ class Container:
     def _parameters(self) -> Iterator[Record]:
         """Yield the flat values of hparams.yaml, which Lightning's CSV logger writes beside its metrics."""
         place = Path(self.path).with_name("hparams.yaml")
-        if not place.is_file():
+        if not place.is_file() or place.is_symlink():
             return
         for line in place.read_text(encoding="utf-8", errors="replace").splitlines():
             key, colon, text = line.partition(":")

@@ -39,7 +39,7 @@ def peak(root: Path, kind: str, count: int) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "most"), [("texts", 40), ("points", 40)])
 def test_memory_does_not_grow_with_the_log(tmp_path: Path, kind: str, most: float) -> None:
-    """Texts: 0.6 KB each before pages of them were compared. Points: 24 bytes each of the one series that is compared."""
+    """Texts took 0.6 KB each before pages of them were compared; points take 24 bytes each of one series."""
     short, long = peak(tmp_path / "short", kind, 500_000), peak(tmp_path / "long", kind, 1_000_000)
 
     assert long - short < most
