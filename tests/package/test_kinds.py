@@ -23,7 +23,7 @@ HOMES = {
     "naiad/refs.py": "the value class of a stored file",
     "naiad/gitref.py": "the value class of a commit",
     "naiad/histogram.py": "the value class of a histogram",
-    "naiad/importers/neptune_export.py": "the types of Neptune's exporter",
+    "naiad/importers/dump_rows.py": "the types of Neptune's exporter",
     "naiad/fields/run_state.py": "a field without a value class, since nothing can be assigned to it",
 }
 """The modules that spell the name of a kind."""

@@ -1,0 +1,99 @@
+"""The view of a batch: its columns, cut into ranges of rows and turned into values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+class View:
+    """The columns of one batch, cut into ranges of rows."""
+
+    def __init__(self, pa: Any, columns: Mapping[str, Any]) -> None:
+        self._pa = pa
+        self._columns = columns
+        self._made: dict[tuple[str, str], Any] = {}
+
+    def _whole(self, form: str, name: str, make: Any) -> Any:
+        known = self._made.get((form, name))
+        if known is None:
+            known = self._made[form, name] = make()
+        return known
+
+    def plain(self, name: str, start: int, end: int) -> list[Any]:
+        """Return values as Python has them."""
+        if name not in self._columns:
+            return [None] * (end - start)
+        return self._columns[name].slice(start, end - start).to_pylist()  # type: ignore[no-any-return]
+
+    def texts(self, name: str, start: int, end: int) -> list[Any]:
+        """Return texts."""
+        return self.plain(name, start, end)
+
+    lists = texts
+
+    def fields(self, name: str, member: str, start: int, end: int) -> list[Any]:
+        """Return one member of each struct."""
+        return [None if each is None else each.get(member) for each in self.plain(name, start, end)]
+
+    def is_valid(self, name: str, start: int, end: int) -> Any:
+        """Return which values are no null."""
+        if name not in self._columns:
+            return np.zeros(end - start, bool)
+        return self._whole("valid", name, lambda: self._columns[name].is_valid().to_numpy(zero_copy_only=False))[
+            start:end
+        ]
+
+    def floats(self, name: str, start: int, end: int) -> Any:
+        """Return numbers; NaN for null."""
+        if name not in self._columns:
+            return np.full(end - start, np.nan)
+        make = lambda: self._columns[name].cast(self._pa.float64()).to_numpy(zero_copy_only=False)  # noqa: E731
+        return self._whole("floats", name, make)[start:end]
+
+    def integers(self, name: str, start: int, end: int) -> Any:
+        """Return whole numbers, none of them null."""
+        return self._columns[name].slice(start, end - start).cast(self._pa.int64()).to_numpy(zero_copy_only=False)
+
+    def microseconds(self, name: str, start: int, end: int) -> list[Any]:
+        """Return moments in microseconds since 1970 UTC."""
+        pa = self._pa
+        if name not in self._columns:
+            return [None] * (end - start)
+        cut = self._columns[name].slice(start, end - start)
+        zone = getattr(cut.type, "tz", None)
+        return cut.cast(pa.timestamp("us", zone)).cast(pa.int64()).to_pylist()  # type: ignore[no-any-return]
+
+    def seconds(self, name: str, start: int, end: int) -> Any:
+        """Return moments in seconds since 1970 UTC; NaN for null."""
+        pa = self._pa
+
+        def make() -> Any:
+            if name not in self._columns:
+                return np.full(len(next(iter(self._columns.values()))), np.nan)
+            column = self._columns[name]
+            zone = getattr(column.type, "tz", None)
+            whole = column.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
+            found = whole.fill_null(0).to_numpy(zero_copy_only=False) / 1000.0
+            return np.where(column.is_valid().to_numpy(zero_copy_only=False), found, np.nan)
+
+        return self._whole("seconds", name, make)[start:end]
+
+    def decimals(self, name: str, start: int, end: int) -> Any:
+        """Return steps; whole numbers where all are, NaN for null."""
+        whole = self._whole("decimals", name, lambda: self._decimals(name))[start:end]
+        if not np.isnan(whole).any() and (np.floor(whole) == whole).all() and (np.abs(whole) < 2**53).all():
+            return whole.astype(np.int64)
+        return whole
+
+    def _decimals(self, name: str) -> Any:
+        column = self._columns.get(name)
+        if column is None:
+            return np.full(len(next(iter(self._columns.values()))), np.nan)
+        if not self._pa.types.is_decimal128(column.type) or column.type.precision > 18:
+            return column.cast(self._pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        words = np.frombuffer(column.buffers()[1], np.int64)[2 * column.offset :: 2][: len(column)]  # the low halves
+        found = words / 10.0**column.type.scale
+        return np.where(column.is_valid().to_numpy(zero_copy_only=False), found, np.nan)
