@@ -40,6 +40,7 @@ OTHER_MEANINGS = {
     ("naiad/cli/verify.py", "file"): "a key of a JSON document",
     ("naiad/importers/tables.py", "file"): "a fact about a source",
     ("naiad/importers/mlflow.py", "file"): "the scheme of a URL",
+    ("naiad/importers/neptune_export.py", "file"): "a fact about a source",
     ("naiad/importers/imports.py", "file"): "an attribute of errors",
     ("naiad/refs.py", "file"): "the word for a file without an extension",
     ("naiad/fields/file_set.py", "file"): "Neptune's word for an entry that is no directory",
