@@ -27,6 +27,7 @@ from naiad.importers import pool
 from naiad.importers.destination import Destination
 from naiad.importers.ledger import COMPLETE, HOME, IMPORTING, STATE, Ledger
 from naiad.importers.report import Reason, Report, RunReport
+from naiad.importers.target import Target
 from naiad.kinds import ATOM_OF, PARENT_UID, SYS
 from naiad.ops import Assign, Op, Plain, Tags
 from naiad.plugins import results
@@ -260,7 +261,7 @@ class _Container:
         if not is_new and self._into is None and self._is_left_alone(reader, tell):
             return
         opener = None if self._job.is_dry else self._opener(reservation, is_new, state == IMPORTING)
-        destination = Destination(
+        target = Target(
             reader,
             opener,
             report,
@@ -270,18 +271,19 @@ class _Container:
             is_resumed=state == IMPORTING,
             default_time=self._created(None if is_new else reader),
         )
+        destination = Destination(target)
         try:
             self._read(destination, tell)
             if destination.begin_second_pass():
                 self._read(destination, int)
             if is_new and not self._job.is_dry:
-                destination.begin()  # a container without any record is a run all the same
-            if not self._job.is_dry and (destination.is_changed or is_new or state == IMPORTING):
+                target.begin()  # a container without any record is a run all the same
+            if not self._job.is_dry and (target.is_changed or is_new or state == IMPORTING):
                 destination.finish(self._last_ops())
         finally:
-            if destination.has_writer:
-                destination.writer.stop(self._end_state(reader, destination.end_state))
-        report.status = "new" if is_new else "updated" if destination.is_changed else "unchanged"
+            if target.has_writer:
+                target.writer.stop(self._end_state(reader, destination.end_state))
+        report.status = "new" if is_new else "updated" if target.is_changed else "unchanged"
         if not self._job.is_dry:
             destination.check(store.reader(run))
 
