@@ -39,7 +39,7 @@ class Foreign(Protocol):
 
     @property
     def parent(self) -> str:
-        """Of a model version without an id: the id of its model. Of a run: the id or identity of its parent there."""
+        """Of a model version: the id or identity of its model. Of a run: that of its parent there."""
 
     @property
     def created(self) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 from naiad import clock, progress
 from naiad.children import find_parent
 from naiad.container import user_name
-from naiad.container_kinds import KINDS, RUN, ContainerKind
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, RUN, ContainerKind
 from naiad.errors import (
     DamagedData,
     FileWarning,
@@ -166,7 +166,10 @@ class _Import:
         else:
             job = self._job
             task = pool.Task(job.format, job.path, str(job.store), job.project, job.is_dry)
-            yield from pool.import_all(task, ordered, wanted, tell)
+            for each in ordered:  # a version needs the id of its model, which another process may not have taken yet
+                if each.kind != RUN.name:
+                    yield import_container(job, each, tell)
+            yield from pool.import_all(task, [each for each in ordered if each.kind == RUN.name], wanted, tell)
 
     def _all_into(self, containers: Sequence[Foreign], tell: Progress) -> Iterator[RunReport]:
         store = self._job.store
@@ -247,7 +250,15 @@ class _Container:
     def _reserved(self, store: Store, identity: str) -> Reservation:
         if self._kind.name == "project":
             return store.reserve_project(self._project())
-        return store.reserve_source(identity, self._kind, self._project(), self._foreign.id, self._foreign.parent)
+        wish, parent = self._foreign.id, self._foreign.parent
+        model = store.find_source(parent) if self._kind is MODEL_VERSION and parent else None
+        if model is not None:
+            # The model has another id than at the source if that was taken, and its versions go with it.
+            parent = model.id
+            wish = f"{parent}-{wish.rpartition('-')[2]}" if wish else None
+        elif not MODEL.id_form.match(parent):
+            parent = ""  # the source does not have it
+        return store.reserve_source(identity, self._kind, self._project(), wish, parent)
 
     def _import(self, reservation: Reservation | None, tell: Progress) -> None:
         store, report = self._job.store, self._report

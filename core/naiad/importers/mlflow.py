@@ -1,4 +1,7 @@
-"""Stores of MLflow, a database of SQLite or a folder `mlruns`, read as data: MLflow itself is not needed."""
+"""Stores of MLflow, a database of SQLite or a folder `mlruns`, read as data: MLflow itself is not needed.
+
+Since 3.13 MLflow does not open a folder unless MLFLOW_ALLOW_FILE_STORE is set, so that its data is stranded there.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from naiad.container_kinds import MODEL, MODEL_VERSION, RUN
 from naiad.errors import DamagedData, ImportRefused
 from naiad.files.globs import files_below
 from naiad.hookspecs import hookimpl
 from naiad.importer import Importer, Progress, Source
-from naiad.importers import roots
+from naiad.importers import mlflow_registry, roots
+from naiad.importers.mlflow_registry import Registered
 from naiad.kinds import ATOM_OF
-from naiad.records import Content, Members, Points, Record, Skipped, Value
+from naiad.records import Content, Members, Points, Record, Skipped, Tags, Value
 
 NAME: Final = "mlflow"
 ROWS: Final = 50_000
@@ -51,6 +56,9 @@ class Container:
     artifacts: str
     created: float | None
     size: int
+    values: dict[str, str] = field(default_factory=dict)
+    """Of a registered model or version: its single values."""
+    aliases: list[str] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
     """Where its artifacts may lie."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -63,6 +71,13 @@ class Container:
         yield Value("sys/name", _TEXT, self.name)
         if self.owner:
             yield Value("sys/owner", _TEXT, self.owner)
+        if self.kind != RUN.name:
+            yield from (Value(path, _TEXT, text) for path, text in self.values.items())
+            if self.aliases:
+                yield Tags("sys/tags", self.aliases)
+            yield from self._files("model")
+            progress(self.size)
+            return
         yield Value("sys/failed", ATOM_OF[bool], self.status in _FAILED)
         if self.is_deleted:
             yield Value("sys/trashed", ATOM_OF[bool], True)
@@ -70,35 +85,38 @@ class Container:
             yield from _of_folder(self.place)
         else:
             yield from _of_database(self.place, self.uuid)
-        yield from self._files()
+        yield from self._files("artifacts")
         progress(self.size)
 
-    def _files(self) -> Iterator[Record]:
+    def _files(self, path: str) -> Iterator[Record]:
         split = urlsplit(self.artifacts)
         if split.scheme not in ("", "file"):
             if self.artifacts:
                 reason = f"its artifacts are at {self.artifacts!r}, which is not read"
-                yield Skipped("artifacts", "", reason, where=self.place)
+                yield Skipped(path, "", reason, where=self.place)
             return
         folder = unquote(split.path) if split.scheme else self.artifacts
-        beside = os.path.join(self.place, "artifacts") if os.path.isdir(self.place) else ""
+        has_own = self.kind == RUN.name and os.path.isdir(self.place)
+        beside = os.path.join(self.place, "artifacts") if has_own else ""
         if not os.path.isabs(folder):
             folder = os.path.join(os.path.dirname(self.place), folder)
         folder = beside if beside and os.path.isdir(beside) else folder
+        if not self.artifacts and folder != beside:
+            return  # a path is joined to the folder of the database, so an empty one would be all of that
         refused = roots.refusal(folder, self.roots)
         if refused:
-            yield Skipped("artifacts", "", refused, where=self.place)
+            yield Skipped(path, "", refused, where=self.place)
             return
         if not os.path.isdir(folder):
             return  # a run that has none
         files = {
-            os.path.relpath(path, folder): Content(
-                path, extension=os.path.splitext(path)[1][1:], modified=os.stat(path).st_mtime_ns
+            os.path.relpath(each, folder): Content(
+                each, extension=os.path.splitext(each)[1][1:], modified=os.stat(each).st_mtime_ns
             )
-            for path in files_below(folder, os.path.realpath(folder))
+            for each in files_below(folder, os.path.realpath(folder))
         }
         if files:
-            yield Members("artifacts", files)
+            yield Members(path, files)
 
 
 def _entry(key: str, value: str, home: str) -> Record:
@@ -179,13 +197,48 @@ def _runs_of_database(path: Path) -> Iterator[Container]:
         wanted = COLUMNS
         chosen = ", ".join(name if name in known else f"NULL AS {name}" for name in wanted)
         experiments = dict(connection.execute("SELECT experiment_id, name FROM experiments"))
+        projects: dict[str, str] = {}
         parents = dict(connection.execute("SELECT run_uuid, value FROM tags WHERE key = ?", (NESTED,)))
         for row in connection.execute(f"SELECT {chosen} FROM runs ORDER BY start_time, run_uuid").fetchall():
             facts = dict(zip(wanted, row, strict=True))
             uuid = str(facts["run_uuid"])
             (count,) = connection.execute("SELECT count(*) FROM metrics WHERE run_uuid = ?", (uuid,)).fetchone()
             project = str(experiments.get(facts["experiment_id"]) or "")
+            projects[uuid] = project
             yield _container(facts, uuid, str(path), project, 50 * count + 1000, parents.get(uuid, ""))
+        known_columns = {table: _columns(connection, table) for table in mlflow_registry.TABLES}
+        registered = mlflow_registry.of_database(connection, _tables(connection), known_columns)
+    yield from _registered(registered, projects, str(path))
+
+
+def _registered(found: list[Registered], projects: Mapping[str, str], place: str) -> Iterator[Container]:
+    """Yield the containers of a registry, whose runs have these projects."""
+    for each, project, name in mlflow_registry.keyed(found, projects):
+        kind = MODEL_VERSION if each.version else MODEL
+        yield Container(
+            identity=each.identity,
+            uuid="",
+            place=place,
+            project=project,
+            name=each.name,
+            owner=each.owner,
+            status="",
+            is_deleted=False,
+            artifacts=each.source,
+            created=each.created,
+            size=1000,
+            values=dict(each.values()),
+            aliases=sorted(
+                alias
+                for model in found
+                for alias, number in model.aliases.items()
+                if model.name == each.name and number == each.version
+            ),
+            facts={"name": each.name} | ({"version": each.version} if each.version else {}),
+            kind=kind.name,
+            id=name,
+            parent=f"mlflow:model:{each.name}" if each.version else "",
+        )
 
 
 def _container(facts: Mapping[str, Any], uuid: str, place: str, project: str, size: int, parent: str) -> Container:
@@ -246,7 +299,37 @@ def _metrics(rows: Iterator[tuple[str, float, Any, Any]]) -> Iterator[Record]:
 # The folder
 
 
+def _registry_of_folder(root: Path) -> list[Registered]:
+    """Return the registry of a folder: `<model>/version-<n>/meta.yaml`, with tags and aliases as files."""
+    found: list[Registered] = []
+    for folder in sorted(_folders(root)):
+        model = _entry_of_registry(folder, folder.name, 0)
+        aliases = {key: _read(path).strip() for path, key in _entries(str(folder), "aliases")}
+        model.aliases = {alias: int(number) for alias, number in aliases.items() if number.isdigit()}
+        numbered = [(each.name.removeprefix("version-"), each) for each in _folders(folder)]
+        versions = [_entry_of_registry(each, model.name, int(number)) for number, each in numbered if number.isdigit()]
+        found += [model, *(each for each in versions if each.stage != mlflow_registry.DELETED)]
+    return found
+
+
+def _entry_of_registry(folder: Path, name: str, version: int) -> Registered:
+    facts = _yaml(folder / "meta.yaml")
+    created = facts.get("creation_timestamp")
+    return Registered(
+        str(facts.get("name") or name),
+        version,
+        str(facts.get("description") or ""),
+        created / 1000 if isinstance(created, int) else None,
+        str(facts.get("user_id") or ""),
+        str(facts.get("current_stage") or "none").lower() if version else "",
+        str(facts.get("storage_location") or facts.get("source") or ""),
+        str(facts.get("run_id") or ""),
+        {key: _read(path) for path, key in _entries(str(folder), "tags")},
+    )
+
+
 def _runs_of_folder(root: Path, problems: list[Skipped]) -> Iterator[Container]:
+    projects: dict[str, str] = {}
     for experiment in sorted(each for each in _folders(root) if (each / "meta.yaml").is_file()):
         title = str(_yaml(experiment / "meta.yaml").get("name") or experiment.name)
         if "run_id" in _yaml(experiment / "meta.yaml") or "run_uuid" in _yaml(experiment / "meta.yaml"):
@@ -254,9 +337,13 @@ def _runs_of_folder(root: Path, problems: list[Skipped]) -> Iterator[Container]:
             continue
         for run in sorted(_folders(experiment)):
             if (run / "meta.yaml").is_file():
-                yield _run_of_folder(run, title)
+                container = _run_of_folder(run, title)
+                projects[container.uuid] = title
+                yield container
             elif _HEX.match(run.name):
                 problems.append(Skipped("", "", "the run has no meta.yaml", where=str(run)))
+    if (root / "models").is_dir():
+        yield from _registered(_registry_of_folder(root / "models"), projects, str(root / "models"))
     if (root / ".trash").is_dir():
         for run in sorted(_folders(root / ".trash")):
             if (run / "meta.yaml").is_file():

@@ -74,8 +74,11 @@ class Container:
 
     @property
     def parent(self) -> str:
-        """The model of a version; of a run the id that its parent had in naiad."""
-        return str(self._facts.get(PARENT if self.kind == RUN.name else "sys/model_id") or "")
+        """The identity of the model of a version; of a run the id that its parent had in naiad."""
+        if self.kind == RUN.name:
+            return str(self._facts.get(PARENT) or "")
+        model = self._facts.get("sys/model_id")
+        return f"{NAME}:{self._facts['project_id']}:{model}" if model else ""
 
     @property
     def created(self) -> float | None:

@@ -77,7 +77,10 @@ class NamedFiles:
             there: list[str] = []
             for text in map(self._local, texts):
                 # Before anything is listed, since even the names of a stranger's pattern are private.
-                refused = roots.refusal(roots.fixed_part(text), self._roots, text)
+                fixed = roots.fixed_part(text)
+                refused = roots.refusal(fixed, self._roots, text)
+                if ".." in text[len(fixed) :].split("/"):  # the client's own patterns are absolute and without
+                    refused = f"{text!r} goes up again behind a wildcard, and is not read"
                 if refused:
                     missing.append(Skipped(path, MEMBERS, refused, where=where))
                 elif _matches(text):
@@ -86,7 +89,7 @@ class NamedFiles:
                     reason = f"{text!r} matches no file any more, and the client made no copy"
                     missing.append(Skipped(path, MEMBERS, reason, where=where))
             for each in expand(there) if there else ():
-                refused = roots.refusal(each.path, self._roots)  # through a link, or by .. behind a wildcard
+                refused = roots.refusal(each.path, self._roots)  # through a link
                 if refused:
                     missing.append(Skipped(path, MEMBERS, refused, where=where))
                     continue

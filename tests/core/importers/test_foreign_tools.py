@@ -87,6 +87,16 @@ def test_store_of_mlflow(store: Path, tmp_path: Path, tool: str, place: str) -> 
         assert ["model"] == [each.name for each in run["artifacts"].list_fileset_files()]
     with opened(store, second) as run:
         assert "failed" == run["sys/state"].fetch()
+    ids = {each.id: each for each in report.runs if each.container != "run"}
+    assert {"DIGITS-DIGITS_CNN", "DIGITS-DIGITS_CNN-1", "DIGITS-DIGITS_CNN-2"} == ids.keys()  # the third was deleted
+    with naiad.init_model(with_id="DIGITS-DIGITS_CNN", store=store, mode="read-only") as model:
+        assert ("digits cnn", "d") == (model["sys/name"].fetch(), model["sys/description"].fetch())
+        assert ("vision", "1") == (model["tags/task"].fetch(), model["aliases/champion"].fetch())
+        assert 2 == len(model.fetch_model_versions_table().to_pandas())
+    with naiad.init_model_version(with_id="DIGITS-DIGITS_CNN-1", store=store, mode="read-only") as version:
+        assert ("production", {"champion"}) == (version["sys/stage"].fetch(), version["sys/tags"].fetch())
+        assert ("v", "yes") == (version["sys/description"].fetch(), version["tags/ok"].fetch())
+        assert ["model.txt"] == [each.name for each in version["model"].list_fileset_files()]
     assert before == {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()}
     assert {"unchanged"} == {each.status for each in import_runs("mlflow", folder / place, store=store).runs}
 

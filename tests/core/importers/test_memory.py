@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_neptune_offline import floats, op, queue
+from neptune_queue import floats, op, queue
 
 MEASURED = """
 import resource, sys

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_neptune_offline import NAIAD, OTHER, imported, only, op, opened, queue
+from neptune_queue import NAIAD, OTHER, imported, only, op, opened, queue
 
 from naiad.importers import import_runs, roots
 
@@ -17,7 +17,6 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
     "upload": {"type": "UploadFile", "ext": "txt", "file_path": "{place}", "tmp_file_name": None},
     "set": {"type": "UploadFileSet", "file_globs": ["{place}"], "reset": "False"},
     "glob": {"type": "UploadFileSet", "file_globs": ["{folder}/*.txt"], "reset": "False"},
-    "back": {"type": "UploadFileSet", "file_globs": ["{home}/*/../../private/*.txt"], "reset": "False"},
     "artifact": {"type": "TrackFilesToArtifact", "entries": [["{folder}", None]], "project_id": OTHER},
     "url": {"type": "TrackFilesToArtifact", "entries": [["file://{folder}", None]], "project_id": OTHER},
     "linked": {"type": "UploadFile", "ext": "txt", "file_path": "{home}/a[1].txt", "tmp_file_name": None},
@@ -30,7 +29,7 @@ NAMED: Mapping[str, Mapping[str, Any]] = {
 def home(tmp_path: Path) -> Path:
     """The folder of a program, with links to a private file outside of it."""
     (tmp_path / "private").mkdir()
-    (tmp_path / "private" / "key.txt").write_text("secret")
+    (tmp_path / "private" / "key.txt").write_text("secret" * 2000)  # too long to lie in an op as base64
     home = tmp_path / "program"
     (home / "inside").mkdir(parents=True)
     (home / "a[1].txt").symlink_to(tmp_path / "private" / "key.txt")
@@ -79,6 +78,15 @@ def test_file_outside_is_read_from_a_named_folder(store: Path, home: Path, name:
         assert run.exists("f")
     if NAMED[name]["type"] != "TrackFilesToArtifact":
         assert b"secret" in stored(store)
+
+
+def test_pattern_that_goes_up_behind_a_wildcard_is_not_read(store: Path, home: Path) -> None:
+    queue(home, [op("UploadFileSet", "f", file_globs=[f"{home}/*/../../private/*.txt"], reset="False")])
+
+    report = imported(home, store, files_from=["/"])
+
+    assert "goes up again behind a wildcard" in only(report).skipped[0].reason
+    assert b"secret" not in stored(store)
 
 
 def test_option_of_the_command_may_be_repeated(store: Path, home: Path) -> None:

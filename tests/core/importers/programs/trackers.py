@@ -22,11 +22,22 @@ if tool.startswith("mlflow"):
         with open("model.txt", "w") as f:
             f.write("weights")
         mlflow.log_artifact("model.txt", "model")
+        first = run.info
     try:
         with mlflow.start_run(run_name="second"):
             raise RuntimeError
     except RuntimeError:
         pass
+    client = mlflow.MlflowClient()
+    client.create_registered_model("digits cnn", tags={"task": "vision"}, description="d")
+    for stage in ("Production", "Staging", None):
+        version = client.create_model_version(
+            "digits cnn", f"{first.artifact_uri}/model", first.run_id, tags={"ok": "yes"}, description="v"
+        )
+        if stage is not None:
+            client.transition_model_version_stage("digits cnn", version.version, stage)
+    client.set_registered_model_alias("digits cnn", "champion", "1")
+    client.delete_model_version("digits cnn", "3")
 else:
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_CONSOLE="off")
     import numpy as np
