@@ -29,6 +29,7 @@ NAMES = (
     "keras",
     "lightning",
     "kedro",
+    "frameworks",
     "capture",
     "server",
 )

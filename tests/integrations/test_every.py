@@ -31,11 +31,18 @@ class Example(NamedTuple):
 
 
 EVERY = {
+    "accelerate": Example("NaiadTracker", ["accelerator = Accelerator(cpu=True)"], {"config"}, run="DIGITS-1"),
+    "ignite": Example("NaiadLogger", [], set(), run="DIGITS-1"),
     "lightgbm": Example(
         "NaiadCallback",
         ["callbacks=[lightgbm.early_stopping(10, verbose=False)],"],
         {"valid_sets", "booster"},
         besides=("training/summary/*",),
+    ),
+    "optuna": Example(
+        "NaiadCallback",
+        ["study.optimize(objective, n_trials=10)"],
+        {"study", "one objective", "study_update_freq", "memory", "plots"},
     ),
     "pytorch": Example(
         "NaiadLogger",
@@ -44,6 +51,7 @@ EVERY = {
         besides=("training/loss", "training/accuracy"),
         run="DIGITS-1",
     ),
+    "skorch": Example("NaiadCallback", ["callbacks=[],"], {"train_split", "best"}, run="DIGITS-1"),
     "transformers": Example(
         "NaiadCallback",
         ['report_to="none",'],

@@ -57,6 +57,7 @@ HEAVY = {
 }  # what test_import.py keeps unloaded
 HEAVY |= {"anyio", "starlette", "uvicorn"}
 HEAVY |= {"http", "ssl"}  # of those whose store is a server; nobody else waits for them
+HEAVY |= {"accelerate", "hydra", "ignite", "optuna", "skorch", "transformers"}
 HEAVY |= {"jax", "kedro", "keras", "lightgbm", "lightning", "pytorch_lightning", "sklearn", "torch", "xgboost"}
 
 
