@@ -199,6 +199,24 @@ def test_run_of_a_killed_writer_is_killed(server: Server, tmp_path: Path) -> Non
     assert [1.0, 2.0, 3.0] == values(server, folder.name)
 
 
+def test_run_of_which_all_files_are_sealed_is_over_without_a_sign(server: Server, logged: Log) -> None:
+    """So arrives a run that was stopped long ago, also one of which a process told signs of life before."""
+    folder = logged()
+    uid, files = folder.name, [*journal_files(folder)]
+    (writer,) = {name.partition(".")[0] for name, _start, _data in files}
+    server.register(uid)
+    server.journal(writers=[[uid, writer, True]], parts=[part(uid, *files[0])])
+    wait_for(server, uid, "running")
+
+    server.journal(
+        parts=[part(uid, *each) for each in files[1:]],
+        sealed=[[uid, name, start + len(data), zlib.crc32(data)] for name, start, data in files],
+    )
+
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+
+
 def test_silent_writer_makes_the_run_unknown(server: Server, logged: Log) -> None:
     """A minute without a sign of life, by the server's clock."""
     folder = logged()

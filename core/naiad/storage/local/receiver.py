@@ -322,12 +322,15 @@ class Receiver:
                 group.seal(sealing)
             self._commit(taken, group.changed)
             self._copy(taken, group.changed)
-            ended = self._note(writers or {}, {(run, _writer(file)) for run, file in group.sealed})
+            # a writer lives as long as its client says so with its bytes: of one that is over, nothing need be said
+            named = {(piece.run, _writer(piece.file)) for piece in taken}
+            named |= {(each.run, _writer(each.file)) for each in sealings}
+            ended = self._note({**dict.fromkeys(named, False), **(writers or {})})
             grown: dict[RunId, int] = {}
             for piece in taken:
                 grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
-            named = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
-            files = {key: _shown(group.position(*key)) for key in named}
+            asked = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
+            files = {key: _shown(group.position(*key)) for key in asked}
             claimed = {piece.run for piece in taken if self._is_claimed(piece)}
             points = sum(len(piece.data) // RECORD for piece in taken if piece.file.endswith(".seg"))
             mismatched = frozenset(group.mismatched)
@@ -366,7 +369,7 @@ class Receiver:
         except OSError:
             self._behind = True
 
-    def _note(self, writers: Mapping[tuple[RunId, str], bool], sealed: set[tuple[RunId, str]]) -> set[RunId]:
+    def _note(self, writers: Mapping[tuple[RunId, str], bool]) -> set[RunId]:
         """Hold the leases of living writers; return the runs of which one has ended, with all its files there."""
         ended: set[RunId] = set()
         for (run, writer), is_alive in writers.items():
@@ -374,14 +377,11 @@ class Receiver:
             if is_alive:
                 hold_remote(self._make(run), writer)
             elif journal.is_dir() and remote_state(journal, writer) != "dead":
-                hold_remote(journal, writer, "ended")
-                sealed = sealed | {(run, writer)}
-        for run, writer in sealed:
-            journal = self._store.directory(run).journal
-            own = [each for file, each in self._positions(run).items() if _writer(file) == writer]
-            if own and all(each.is_sealed for each in own) and remote_state(journal, writer) == "ended":
-                hold_remote(journal, writer, "dead")
-                ended.add(run)
+                own = [each for file, each in self._positions(run).items() if _writer(file) == writer]
+                is_complete = bool(own) and all(each.is_sealed for each in own)
+                hold_remote(journal, writer, "dead" if is_complete else "ended")
+                if is_complete:
+                    ended.add(run)
         return ended
 
     # Content of files
@@ -434,9 +434,8 @@ class Receiver:
         Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
         """
         journal = self._make(run)
-        known = remote_state(journal, writer)
-        if known != "alive":
-            hold_remote(journal, writer, "ended" if known else "alive", is_reopened=True)
+        if remote_state(journal, writer) in ("", "dead"):
+            hold_remote(journal, writer, "ended", is_reopened=True)
 
     def _unseal(self, run: RunId, writer: str) -> None:
         """Let a sealed run be written again, as its next writer would."""
@@ -660,7 +659,6 @@ class _Group:
         self._positions = positions
         self.changed: dict[tuple[RunId, str], Position] = {}
         self.mismatched: set[tuple[RunId, str]] = set()
-        self.sealed: set[tuple[RunId, str]] = set()
 
     def position(self, run: RunId, file: str) -> Position:
         """How far a file will be."""
@@ -689,7 +687,6 @@ class _Group:
                 self.mismatched.add(key)
         elif is_same:
             self.changed[key] = known._replace(is_sealed=True)
-            self.sealed.add(key)
         elif known.upto >= sealing.end:
             self.mismatched.add(key)
 

@@ -231,7 +231,7 @@ def read_lease(
 
 
 def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened: bool = False) -> None:
-    """Note a sign of life, or the end, of a writer on another machine. An end stays.
+    """Note a sign of life, or the end, of a writer on another machine. Its death stays.
 
     `is_reopened`: bytes of it came after all, so that its files are not complete any more.
 
@@ -240,8 +240,7 @@ def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened
     """
     path = journal / (writer + SUFFIX)
     known = remote_state(journal, writer)
-    is_over = known == "dead" and not is_reopened
-    if known == state or is_over or (known == "ended" and state == "alive"):
+    if known == state or (known == "dead" and not is_reopened):
         if state == "alive" and known == state:
             os.utime(path)
         return
