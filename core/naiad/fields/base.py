@@ -135,6 +135,7 @@ class Field(Source):
     fetch_hash: Any = Refused()
     fetch_files_list: Any = Refused()
     fetch: Any = Refused()
+    fetch_chart: Any = Refused()
     fetch_last: Any = Refused()
     fetch_values: Any = Refused()
     remedy: ClassVar[str] = "Use another path, or remove the field first with run.pop({path!r})."

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from naiad import clock, convert, html
+from naiad.errors import FieldConflict, InvalidArgument, shown
 from naiad.fields.series import Series
 from naiad.ops import Configure, Define
 from naiad.storage.base import Change, PointColumns, PointLog, RunWriter
 from naiad.types import FloatSeries as FloatSeriesValue
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Axis: TypeAlias = tuple[float | None, float | None, str | None]
 """Minimum, maximum and unit."""
@@ -18,6 +22,7 @@ Axis: TypeAlias = tuple[float | None, float | None, str | None]
 PLAIN = {float}
 NO_AXIS: Axis = (None, None, None)
 MOST_DRAWN = 240
+MOST_BUCKETS = 100_000
 
 
 class FloatSeries(Series):
@@ -56,6 +61,54 @@ class FloatSeries(Series):
         """Return minimum, maximum and unit as given to `configure`."""
         low, high, unit = self.session.reader.config(self.path)
         return low, high, unit
+
+    def fetch_chart(self, *, buckets: int = 1000, smooth: float = 0.0) -> pd.DataFrame:
+        """Return the curve in at most about `buckets` stretches, whose extremes keep every spike.
+
+        Args:
+            buckets: about how many rows; fewer points make a row each.
+            smooth: from 0 to below 1, the weight of what came before; adds the column smooth, the moving average.
+
+        Raises:
+            InvalidArgument: one of the two is out of range.
+        """
+        if type(buckets) is not int or not 1 <= buckets <= MOST_BUCKETS:
+            raise InvalidArgument(
+                f"buckets={shown(buckets)} is no number of rows. Give an int from 1 to {MOST_BUCKETS:,}.",
+                argument="buckets",
+            )
+        weight = convert.number(self.path, smooth)
+        if not 0 <= weight < 1:
+            raise InvalidArgument(
+                f"smooth={shown(smooth)} is no weight. Give a number from 0 (as it is) to below 1.", argument="smooth"
+            )
+        import pandas as pd
+
+        try:
+            found = self.session.reader.chart(self.path, buckets)
+        except FieldConflict:
+            frame: pd.DataFrame = self.session.replacement(self).fetch_chart(buckets=buckets, smooth=smooth)
+            return frame
+        columns = {
+            "step": found.steps, "min": found.minimum, "max": found.maximum, "mean": found.mean, "count": found.finite
+        }  # fmt: skip
+        if weight:
+            columns["smooth"] = self._smoothed(found.steps, weight)
+        return pd.DataFrame(columns, copy=False)
+
+    def _smoothed(self, starts: Any, weight: float) -> Any:
+        """The moving average over all points, and of it the mean of each stretch."""
+        import numpy as np
+
+        from naiad.smoothing import averaged
+
+        steps, values, _times = self.columns()
+        if not len(starts):
+            return np.empty(0)
+        firsts = np.searchsorted(steps, starts)
+        counts = np.maximum(np.diff(firsts, append=len(steps)), 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.add.reduceat(averaged(values, weight), firsts) / counts
 
     def put(self, value: object, step: object, timestamp: object, *, is_taken: bool = False) -> None:
         """Add one point while `is_hot`, without the checks that are settled then.

@@ -374,10 +374,11 @@ def _loaded(pair: Pair, takes: ChartWanted) -> Any:
 
 
 def _curve(reader: RunReader, path: str, takes: ChartWanted) -> Curve:
-    from naiad_web.server import chart as drawing
 
     points = _cache.points(reader, path)
-    return curve_of(reader, points, takes.x, drawing.averaged(points.values, takes.smooth) if takes.smooth else None)
+    from naiad.smoothing import averaged
+
+    return curve_of(reader, points, takes.x, averaged(points.values, takes.smooth) if takes.smooth else None)
 
 
 def curve_of(reader: RunReader, points: Points, x: str, smooth: Any = None) -> Curve:

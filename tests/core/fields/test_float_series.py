@@ -20,6 +20,7 @@ from naiad.errors import (
     StepOrderError,
     UnsupportedValue,
     UnsupportedValueWarning,
+    WrongVerb,
 )
 from naiad.handler import Handler
 
@@ -490,3 +491,77 @@ def test_page_after_page_is_filled_without_loss(run: naiad.Run) -> None:
 
     assert list(range(count)) == steps_of(run["x"]) == values_of(run["x"])
     assert count // 100 == len(steps_of(run["y/a"])) == len(steps_of(run["y/c"]))
+
+
+def test_chart_of_few_points_has_a_row_for_each(run: naiad.Run) -> None:
+    run["loss"].extend([3.0, math.nan, 1.0], steps=[0, 2, 5])
+    chart = run["loss"].fetch_chart()
+
+    assert ["step", "min", "max", "mean", "count"] == list(chart.columns)
+    assert [0.0, 2.0, 5.0] == chart["step"].tolist()
+    assert [1, 0, 1] == chart["count"].tolist()
+    assert [3.0, 1.0] == chart["mean"].dropna().tolist()
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_chart_keeps_every_spike(run: naiad.Run, is_stopped: bool) -> None:
+    values = [0.0] * 20_000
+    values[7_777] = 9.0
+    run["loss"].extend(values)
+    if is_stopped:
+        run.stop()
+        run = naiad.init_run(with_id=run._id, mode="read-only")
+    chart = run["loss"].fetch_chart(buckets=50)
+
+    assert 45 <= len(chart) <= 50
+    assert 9.0 == chart["max"].max()
+    assert 20_000 == chart["count"].sum()
+    assert chart["step"].is_monotonic_increasing
+
+
+def test_smoothed_chart_is_the_moving_average_of_all_points(run: naiad.Run) -> None:
+    """Debiased as TensorBoard's, and not dependent on the number of rows."""
+    values = [float(number % 7) for number in range(1_000)]
+    run["loss"].extend(values)
+    last, expected = 0.0, []
+    for number, value in enumerate(values, 1):
+        last = 0.9 * last + 0.1 * value
+        expected.append(last / (1 - 0.9**number))
+    whole = run["loss"].fetch_chart(buckets=1_000, smooth=0.9)["smooth"].tolist()
+    few = run["loss"].fetch_chart(buckets=10, smooth=0.9)["smooth"].tolist()
+
+    assert expected == pytest.approx(whole)
+    assert [sum(expected[at : at + 100]) / 100 for at in range(0, 1_000, 100)] == pytest.approx(few)
+
+
+def test_chart_of_no_points_is_empty(run: naiad.Run) -> None:
+    run["loss"].extend([])
+    run["loss"].configure(min=0)
+
+    assert 0 == len(run["loss"].fetch_chart(smooth=0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"buckets": 0}, "buckets"),
+        ({"buckets": 2.5}, "buckets"),
+        ({"buckets": True}, "buckets"),
+        ({"buckets": 10**9}, "buckets"),
+        ({"smooth": 1}, "smooth"),
+        ({"smooth": -0.1}, "smooth"),
+        ({"smooth": math.nan}, "smooth"),
+    ],
+)
+def test_chart_out_of_range_is_refused(run: naiad.Run, options: dict[str, Any], argument: str) -> None:
+    run["loss"].append(0.5)
+    with pytest.raises(InvalidArgument) as refused:
+        run["loss"].fetch_chart(**options)
+
+    assert argument == refused.value.argument
+
+
+def test_only_numbers_have_a_chart(run: naiad.Run) -> None:
+    run["text"].append("a")
+    with pytest.raises(WrongVerb, match="fetch_chart"):
+        run["text"].fetch_chart()

@@ -31,14 +31,21 @@ Part = tuple[str, Columns]
 """Points of one writer, in its order."""
 
 
-def from_records(records: npt.NDArray[np.void]) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
-    """Field numbers, whether each step is a float, and columns whose steps are still the raw 64 bits as int64."""
-    fids = records["fid"]
+def from_records(
+    records: npt.NDArray[np.void], rows: npt.NDArray[np.bool_] | None = None
+) -> tuple[Ints, npt.NDArray[np.bool_], Columns]:
+    """Field numbers, whether each step is a float, and columns whose steps are still the raw 64 bits as int64.
+
+    `rows` selects some of the records: column by column, which takes half as long as copying them whole.
+    """
+    some = slice(None) if rows is None else rows
+    fids = records["fid"][some]
     is_float = (fids & FLOAT_STEP) != 0
     numbers = (fids & (FLOAT_STEP - 1)).astype(np.int64)
     with np.errstate(invalid="ignore"):
-        times = np.rint(records["time"] * 1000.0).astype(np.int64)
-    raw = Columns(np.ascontiguousarray(records["step"]), np.ascontiguousarray(records["value"]), times)
+        times = np.rint(records["time"][some] * 1000.0).astype(np.int64)
+    steps, values = np.ascontiguousarray(records["step"][some]), np.ascontiguousarray(records["value"][some])
+    raw = Columns(steps, values, times)
     return numbers, is_float, raw
 
 

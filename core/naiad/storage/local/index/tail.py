@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -36,6 +37,7 @@ class Tail:
         self._bad = bad or {}
         self._sealed = sealed or {}
         self._upto: dict[str, int] = {}
+        self._states: dict[str, tuple[int, ...]] = {}  # of the files of a sealed run when they were read
         self._whole: dict[str, list[Records]] = {}  # without a hole before them: never read again
         self._now: dict[str, Records] = {}  # everything there is
         self._damaged: dict[str, list[Damage]] = {}  # by place
@@ -53,6 +55,11 @@ class Tail:
         found = []
         self._files = files
         for file in reversed(files):  # the oldest last: what is added meanwhile then never leaves a gap before it
+            stat = os.stat(file.path)
+            state = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            if file.place in self._sealed and self._states.get(file.name) == state:
+                continue  # its crc was compared when it was read, which takes as long as reading it
+            self._states[file.name] = state
             start = self._upto.get(file.name, self._folded.get(file.name, (SEGMENT_HEADER, False))[0])
             records, upto, damages = read_records(file, start, self._bad.get(file.place, ()), covers.get(file.name))
             whole = self._whole.setdefault(file.name, [])
@@ -134,7 +141,7 @@ class Tail:
         rows = self._rows(file, bindings)
         if not rows.any():
             return []
-        _numbers, is_float, raw = from_records(self._now[file.name][rows])
+        _numbers, is_float, raw = from_records(self._now[file.name], None if rows.all() else rows)
         return split_exact(raw, is_float)
 
     def _rows(self, file: JournalFile, bindings: list[Binding]) -> npt.NDArray[np.bool_]:
