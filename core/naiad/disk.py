@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import re
 import stat
@@ -194,6 +193,8 @@ def digest(fd: int, report: Report = nothing) -> tuple[str, int]:
 
     Holes are not read, so they do not fill the page cache.
     """
+    import hashlib  # late: it loads OpenSSL
+
     sha, size = hashlib.sha256(), 0
     buffer = memoryview(bytearray(BUFFER))
     found = os.fstat(fd)

@@ -6,7 +6,6 @@ How objects of frameworks become files is known by plugins alone; see `hookspecs
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -175,6 +174,8 @@ class File(Value):
         Raises:
             NaiadTypeError: it cannot be pickled, as a lambda or an open file.
         """
+        import pickle
+
         try:
             return File(content=pickle.dumps(obj), extension="pkl")
         except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as problem:

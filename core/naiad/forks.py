@@ -147,6 +147,8 @@ def _is_importing() -> bool:
     return any(getattr(spec, "_initializing", False) for spec in specs)
 
 
-_late = re.compile(r"(naiad|numpy|pandas|sqlalchemy|zstandard)\b").match
+_late = re.compile(
+    r"(naiad|numpy|pandas|sqlalchemy|sqlite3|zstandard|_?hashlib|tempfile|shutil|zipfile|concurrent|pickle)\b"
+).match
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork)  # after the gate's: it is waited for before that

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -74,6 +73,8 @@ class FileRef(Value):
     def digest(self) -> str:
         """Its sha256 as far as it is known: empty for a blob that is not hashed yet."""
         if self.content is not None:
+            import hashlib  # late: it loads OpenSSL
+
             return hashlib.sha256(self.content).hexdigest()
         return self.sha256 if self.start is not None else "" if "." in self.blob else self.blob
 

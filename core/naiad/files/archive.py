@@ -7,18 +7,19 @@ makes of them differs from one version to the next.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import time
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from naiad.disk import nothing, replacing
 from naiad.files.names import folders, safe_names
 from naiad.storage.base import Report
+
+if TYPE_CHECKING:
+    import zipfile
 
 CHUNK = 1024 * 1024
 EARLIEST, LATEST = 315_532_800, 4_354_819_198  # 1980 and 2107, between which ZIP can tell the time
@@ -41,6 +42,8 @@ def write_zip(members: Iterable[Member], destination: Path, report: Report = not
         DamagedData: the content of a member is missing.
         OSError: the destination cannot be written.
     """
+    import zipfile  # late, as shutil below: both load every compressor
+
     by_name = {member.name: member for member in members}
     paths = safe_names(by_name)
     content = {path: by_name[name] for name, path in paths.items()}
@@ -58,6 +61,8 @@ def write_zip(members: Iterable[Member], destination: Path, report: Report = not
 
 
 def _add(archive: zipfile.ZipFile, path: str, member: Member, report: Report) -> None:
+    import shutil
+
     entry = _entry(path, member.modified, stat.S_IFREG | 0o644)
     entry.file_size = member.size  # tells whether the entry needs ZIP64
     with member.open() as source, archive.open(entry, "w") as target:
@@ -66,6 +71,8 @@ def _add(archive: zipfile.ZipFile, path: str, member: Member, report: Report) ->
 
 
 def _entry(path: str, modified: float, mode: int) -> zipfile.ZipInfo:
+    import zipfile
+
     moment = time.gmtime(min(max(modified, EARLIEST), LATEST))
     entry = zipfile.ZipInfo(path, moment[:6])
     entry.create_system = 3  # Unix, wherever it is made

@@ -6,10 +6,8 @@ that path is always below the folder that the user named: `safe_join` is the one
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -72,6 +70,8 @@ def _shortened(part: str, size: int) -> str:
     data = part.encode()
     if len(data) <= size:
         return part
+    import hashlib  # late: it loads OpenSSL
+
     mark = "~" + hashlib.sha256(data).hexdigest()[:12]
     extension = PurePosixPath(part).suffix
     extension = extension if len(extension.encode()) <= 32 else ""
@@ -137,5 +137,7 @@ def is_case_blind(folder: Path) -> bool:
     Raises:
         OSError: no file can be made there.
     """
+    import tempfile  # late: it loads many modules
+
     with tempfile.NamedTemporaryFile(prefix=".naiad-Case-", dir=folder) as file:
         return Path(file.name).with_name(Path(file.name).name.swapcase()).exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,6 +18,8 @@ def in_threads(do: Callable[[T], R], items: Iterable[T]) -> list[R]:
     todo = list(items)
     if len(todo) < 2:
         return [do(item) for item in todo]
+    from concurrent.futures import ThreadPoolExecutor
+
     workers = min(MOST, len(todo), 2 * (os.cpu_count() or 1))
     size = max(1, min(BATCH, len(todo) // (4 * workers)))
     batches = [todo[start : start + size] for start in range(0, len(todo), size)]

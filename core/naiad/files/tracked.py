@@ -6,7 +6,6 @@ An artifact never holds content, only these facts and where the original lies. A
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -114,6 +113,8 @@ def content_hash(files: Iterable[TrackedFile]) -> str:
 
 
 def _digest(rule: bytes, files: Iterable[TrackedFile], facts: Sequence[str]) -> str:
+    import hashlib  # late: it loads OpenSSL
+
     sha = hashlib.sha256(rule)
     for file in sorted(files, key=lambda file: _bytes(file.path)):
         for name in facts:

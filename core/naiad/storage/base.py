@@ -24,13 +24,14 @@ from naiad.errors import ContainerProtected
 from naiad.file import File
 from naiad.kinds import ASPECTS, SYS
 from naiad.ops import Assign, Op, Plain
-from naiad.query.tree import Node
 from naiad.refs import FileRef
 from naiad.scalars import pack_text
 
 if TYPE_CHECKING:
     import numpy as np  # only arrays of the results are typed by it, and importing it takes longer than opening a run
     import numpy.typing as npt
+
+    from naiad.query.tree import Node  # only the catalog is typed by it
 
     Ints = npt.NDArray[np.int64]
     Reals = npt.NDArray[np.float64]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import warnings
@@ -190,6 +189,8 @@ class _Checked:
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._name = name
+        import hashlib  # late: it loads OpenSSL
+
         self._sha256 = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:

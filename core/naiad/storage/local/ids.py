@@ -264,8 +264,11 @@ def remember_to_sync(path: Path) -> None:
     _unsynced.add(path)
 
 
-def sync_names() -> None:
+def sync_names(*are_synced: Path) -> None:
     """Sync the names this process has created, so that a power cut cannot take a run's id.
+
+    Args:
+        *are_synced: those that are on disk since they were created, so that this is not done twice.
 
     Raises:
         OSError: the disk reports an error; it is tried again next time.
@@ -273,7 +276,7 @@ def sync_names() -> None:
     paths = list(_unsynced)
     folders = dict.fromkeys(path.parent for path in paths)
     new = {parent for folder in folders for parent in (folder, *folder.parents[:2]) if parent not in _lasting}
-    for path in [*paths, *folders, *(folder.parent for folder in new)]:
+    for path in [*(path for path in paths if path not in are_synced), *folders, *(folder.parent for folder in new)]:
         with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
             sync_folder(path)
     _lasting.update(new)

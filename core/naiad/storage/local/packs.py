@@ -6,7 +6,6 @@ A pack is content like any other: it comes in, is settled and becomes a blob. A 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,6 +70,8 @@ def take_all(
 
 def _pack(blobs: Blobs, taken: list[Taken], small: list[int], writer: str) -> None:
     """Move the contents at these places into one incoming file."""
+    import hashlib  # late: it loads OpenSSL
+
     with blobs.create(writer) as (name, fd):
         start = 0
         for place in small:
@@ -93,6 +94,8 @@ def read_slice(blobs: Blobs, part: Slice) -> bytes:
     Raises:
         DamagedData: it is missing, or its bytes differ from those stored.
     """
+    import hashlib  # late: it loads OpenSSL
+
     with blobs.open(part.pack) as stream:
         stream.seek(part.start)
         content = stream.read(part.size)

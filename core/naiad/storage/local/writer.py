@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -702,8 +703,9 @@ class Writer:
         self._try("closed", self.journal.close)
         is_alone = not self._rounds.is_running() and not self._covering.is_running()
         if lost == 0 and is_settled and is_alone:
-            self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
-            self._try("synced", sync_names)
+            is_sealed = self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
+            synced = [self.folder.path] if is_sealed and self.folder.seal.exists() else []  # with its seal
+            self._try("synced", partial(sync_names, *synced))
         return lost + self.journal.recorded
 
     def _settle_all(self, until: float) -> bool:
