@@ -56,7 +56,7 @@ HEAVY = {
     "sqlite3",
     "tqdm",
 }  # what test_import.py keeps unloaded
-HEAVY |= {"anyio", "starlette", "uvicorn"}
+HEAVY |= {"anyio", "mcp", "starlette", "uvicorn"}
 HEAVY |= {"http", "ssl"}  # of those whose store is a server; nobody else waits for them
 HEAVY |= {"accelerate", "hydra", "ignite", "optuna", "skorch", "transformers"}
 HEAVY |= {"jax", "kedro", "keras", "lightgbm", "lightning", "pytorch_lightning", "sklearn", "torch", "xgboost"}
