@@ -24,7 +24,7 @@ POINTS = 20_000
 LOG = """
 import naiad
 for number in range({runs}):
-    run = naiad.init_run(store={store!r}, project="p", capture_hardware_metrics=False)
+    run = naiad.init_run(store={store!r}, project="p", capture_hardware_metrics=False, git_ref=False, source_files=[])
     for step in range(200):
         run["text"].append(f"line {{step}}")
     run["loss"].extend([float(each) for each in range({points})])

@@ -273,7 +273,9 @@ def test_resumed_run_continues_on_the_server(server: Server, logged: Log) -> Non
     sealed(server, folder.name)
     store = folder.parent.parent
     (name,) = [each.name for each in (store / "ids/P").iterdir() if each.name.isdigit()]
-    run = naiad.init_run(store=store, with_id=f"P-{name}", capture_hardware_metrics=False)
+    run = naiad.init_run(
+        store=store, with_id=f"P-{name}", capture_hardware_metrics=False, git_ref=False, source_files=[]
+    )
     run["loss"].extend([100.0, 101.0])
     run.stop()
 
