@@ -175,9 +175,11 @@ def public_calls(place: Path, *, quick: bool) -> list[Figure]:
         with naiad.init_run(store=place / "public", project="bench", with_id=run_id, mode="read-only") as run:
             series = run[PATH]
             series.fetch_values(progress_bar=False)
+            series.fetch_chart()
             calls = {
                 "first": lambda run_id=run_id: first_call(place / "public", run_id),
                 "warm": lambda series=series: seconds(lambda: series.fetch_values(progress_bar=False)) * 1e3,
+                "chart": lambda series=series: seconds(series.fetch_chart) * 1e3,
                 "np.copy of the arrays": lambda points=points: seconds(lambda: [each.copy() for each in points]) * 1e3,
                 "pandas on CSV": lambda path=path: seconds(lambda: pd.read_csv(path)) * 1e3,
             }
@@ -186,6 +188,7 @@ def public_calls(place: Path, *, quick: bool) -> list[Figure]:
         found += [
             Figure(f"fetch_values() of {count:,} points, first in a process", "ms", taken["first"], first, others),
             Figure(f"fetch_values() of {count:,} points, again", "ms", taken["warm"], warm, others),
+            Figure(f"fetch_chart() of {count:,} points", "ms", taken["chart"], "<= 1.5", others),
         ]
     return found
 
