@@ -11,11 +11,13 @@ the writer stamps them when it writes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
+from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import KINDS, LINES, Held
 
 if TYPE_CHECKING:
@@ -37,8 +39,13 @@ Moment = Annotated[float, Meta(ge=-62_135_596_800.0, le=253_402_300_800.0)]
 """Unix seconds of the years 1 to 9999, which every calendar can show; not NaN."""
 Number = Annotated[int, Meta(ge=1, le=1 << 24)]
 """Of a series. Readers keep a list of a writer's numbers, so a far larger one would only fill their memory."""
-Step = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | Annotated[float, Meta(ge=-1e308, le=1e308)]
+Step = (
+    Annotated[int, Meta(ge=SMALLEST, le=LARGEST)]
+    | Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+)
 Count = Annotated[int, Meta(ge=0, le=2**53)]
+Millisecond = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_800_000)]
+"""Since 1970 UTC, of the same years as a `Moment`."""
 Incoming = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
@@ -183,3 +190,5 @@ ASSIGNED = {row.name: PLAIN.get(row.holds, (str,)) for row in KINDS.values() if 
 ASSIGNED_LATER = (bool, int, float, str, bytes)
 """The same of a kind of a later release."""
 MOMENTS = {row.name for row in KINDS.values() if row.shape == "atom" and row.holds == "moment"}
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_800_000_000
+"""Microseconds of the years 1 to 9999, which every calendar can show."""

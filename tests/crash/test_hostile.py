@@ -9,12 +9,16 @@ with every suite; all of them, with repairs and resumed runs:
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import random
+import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,9 +26,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import zstandard
 
 import naiad
 from naiad.ids import new_uid
+from naiad.storage.local.index.columns import BYTES, FLOATS, INTEGERS, Column, join_block
 from naiad.storage.local.journal.frames import encode_frame, file_header
 from naiad.storage.local.journal.segment import with_header
 from naiad.storage.local.journal.sums import ENTRY, Entry
@@ -35,7 +41,7 @@ MEMORY = 3 << 30
 
 pack = msgspec.msgpack.encode
 Raw = msgspec.Raw
-FEW = 120
+FEW = 60
 
 OPS: list[list[Any]] = [
     ["open", WRITER, 1, "host", "boot", 1, "owner", 1.7e9],
@@ -346,6 +352,177 @@ def odd_names() -> Iterator[tuple[str, Files]]:
     yield "folders for files", {"run.db/x": b"", "seal.json/x": b"", f"journal/{WRITER}.000001.ops/x": b""}
 
 
+# The index
+
+
+def row_crc(*columns: object) -> int:
+    """The crc of a row of an index."""
+    crc = 0
+    for column in columns:
+        data = column if isinstance(column, bytes) else str(column).encode("utf-8", "surrogatepass")
+        crc = zlib.crc32(data + b"\0", crc)
+    return crc
+
+
+SUMMED = {
+    "head": ("format", "facts"),
+    "writer": ("name", "facts", "fields"),
+    "position": ("file", "upto", "is_done"),
+    "field": ("id", "path", "kind", "facts"),
+    "chunk": ("key", "count", "pyramid", "data"),
+    "pack": ("id", "first_field", "last_field", "count", "data"),
+}
+"""The columns of each table that its crc is over."""
+OF_FACTS = (
+    *("none", "true", "minus one", "2**64 - 1", "-2**63", "nan", "inf", "1e308", "text", "surrogate", "bytes"),
+    *("surrogate bytes", "list", "list of lists", "three", "map", "odd map", "map to lists", "ext", "huge bytes"),
+    *("huge list", "deep lists", "deep json", "deep path", "up", "float_series", "run_state", "empty list"),
+)
+
+
+@functools.cache
+def true_index() -> bytes:
+    """The index of a folded run with a field of each kind."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAIAD_CAPTURES", "off")
+        patch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+        with naiad.init_run(project="hostile", store=folder, tags=["a"]) as run:
+            run["n"] = 5
+            run["short"].extend([0.5, 1.5])
+            run["loss"].extend([step / 3 for step in range(1000)])
+            run["loss"].configure(min=0, max=1)
+            run["log"].extend([f"text {i}" for i in range(50)])
+            run["file"].upload(naiad.types.File.from_content("content"))
+            run["gone"] = 1
+            del run["gone"]
+        [path] = Path(folder).glob("runs/*/run.db")
+        return path.read_bytes()
+
+
+def hostile_index(table: str, where: str, **columns: object) -> Files:
+    """Return the true index with other values in one row, and the crc that belongs to them."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(true_index())
+        connection.row_factory = sqlite3.Row
+        row = dict(connection.execute(f"SELECT * FROM {table} WHERE {where} LIMIT 1").fetchone())
+        key = next(iter(row))
+        new = {**row, **columns}
+        new["crc"] = row_crc(*(b"" if new[name] is None else new[name] for name in SUMMED[table]))
+        names = ", ".join(f"{name} = ?" for name in new)
+        connection.execute(f"UPDATE {table} SET {names} WHERE {key} IS ?", [*new.values(), row[key]])
+        connection.commit()
+        return {"run.db": connection.serialize()}
+
+
+def true_row(table: str, where: str) -> dict[str, Any]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(true_index())
+        connection.row_factory = sqlite3.Row
+        return dict(connection.execute(f"SELECT * FROM {table} WHERE {where} LIMIT 1").fetchone())
+
+
+ROWS = [
+    ("head", "id = 1"),
+    ("writer", "1"),
+    *(("field", f"path = '{path}'") for path in ("n", "short", "loss", "log", "file", "sys/tags")),
+    ("field", "kind = ''"),  # what was deleted at a path
+]
+
+
+def odd_facts() -> Iterator[tuple[str, Files]]:
+    """One part of the facts of one row replaced."""
+    for table, where in ROWS:
+        try:
+            facts = msgspec.msgpack.decode(true_row(table, where)["facts"])
+        except TypeError:  # this release has no row of its own for what was deleted
+            continue
+        for place in range(len(facts)):
+            for name in OF_FACTS:
+                changed = pack([*facts[:place], ODD[name], *facts[place + 1 :]])
+                yield f"{table} {where} {place} {name}", hostile_index(table, where, facts=changed)
+        for name, data in {
+            "short": pack(facts[:3]),
+            "long": pack([*facts, 1, 2]),
+            "map": pack({"a": 1}),
+            "none": b"",
+            "half": pack(facts)[:-3],
+            "deep": nested(b"\x91", 100_000),
+        }.items():
+            yield f"{table} {where} {name}", hostile_index(table, where, facts=data)
+
+
+def block(kind: str, *columns: Column) -> bytes:
+    return join_block(kind.encode(), columns)
+
+
+def repeated(mode: int, items: int, first: int = 0, reference: int = 0) -> Column:
+    """A column that takes no bytes for its items."""
+    return Column(mode, 0, 0, 0, items, 0, first, reference, b"")
+
+
+def text_column(data: bytes, compressor: int = 0, items: int | None = None) -> Column:
+    return Column(BYTES, compressor, 1, 0, len(data) if items is None else items, len(data), 0, 0, data)
+
+
+def odd_blocks() -> Iterator[tuple[str, bytes]]:
+    """Blocks with a true crc that no writer makes."""
+    for count in (0, 1, 2, 999, 1001, 65_536, 65_537, 1 << 20, (1 << 32) - 1):
+        numbers, floats = repeated(INTEGERS, count), repeated(FLOATS, count)
+        far = repeated(INTEGERS, count, 2**63 - 1, 2**62)
+        yield f"points {count}", block("P", numbers, floats, numbers)
+        yield f"points far {count}", block("P", far, floats, far)
+        yield f"fractional points {count}", block("P", repeated(FLOATS, count, 0x7FF8000000000000), floats, numbers)
+        yield f"pack {count}", block("K", numbers, numbers, numbers, floats, numbers)
+        yield f"pyramid {count}", block("Y", numbers, floats, floats, floats, numbers)
+        yield f"texts {count}", block("T", numbers, numbers, numbers, text_column(b"x"))
+    two = repeated(INTEGERS, 2)
+    for name, starts in {"outside": (0, 2**62), "below 0": (-5, 1), "far below": (-(2**63), 1)}.items():
+        yield f"texts {name}", block("T", two, two, repeated(INTEGERS, 3, *starts), text_column(b"abcdef"))
+    starts = repeated(INTEGERS, 3, 0, 3)
+    for name, data in {"not utf-8": b"\xff\xfe\xfd\xff\xfe\xfd", "surrogates": b"\xed\xa0\x80" * 2}.items():
+        yield f"texts {name}", block("T", two, two, starts, text_column(data))
+    bomb = zstandard.ZstdCompressor().compress(bytes(1 << 28))
+    packed = struct.pack("<I", len(bomb)) + bomb
+    for items in (6, 1 << 28, (1 << 32) - 1):
+        yield f"bomb of {items}", block("T", two, two, starts, text_column(packed, 1, items))
+    yield "a float of two planes", block("P", two, Column(FLOATS, 0, 4, 0, 2, 3, 0, 0, b"abc"), two)
+    yield "no columns", join_block(b"P", [])
+    yield "no block", b""
+    yield "another version", b"P\x63" + bytes(30)
+
+
+def odd_rows() -> Iterator[tuple[str, Files]]:
+    """Columns of rows, and blocks in them, that no fold writes."""
+    columns = {
+        "writer": {"name": ("", "a/b", "\0", "x" * 100_000), "fields": (b"abc", b"\xff" * 8, bytes(8 * 100_000))},
+        "position": {"file": ("", "../x", "a.1.seg"), "upto": (-1, 2**62, -(2**63)), "is_done": (0, 5, -1)},
+        "field": {
+            "id": (0, -1, 2**62, -(2**63)),
+            "path": ("", "/", "a//b", "sys/state", "sys/size", "sys/id", "x" * 100_000, "\0", "a/" * 50_000 + "a"),
+            "kind": ("", "deleted", "run_state", "file_set", "string_set", "datetime", "later", "artifact", "bool"),
+        },
+        "head": {"format": (0, -1, 2, 2**62), "id": (2, -1)},
+        "chunk": {"key": (0, -1, 2**62), "count": (0, -1, 2**62, 65_537), "pyramid": (b"", b"x", None)},
+        "pack": {"id": (0, -1, 2**62), "first_field": (-1, 2**62), "last_field": (-1, 2**62), "count": (-1, 2**62)},
+    }
+    for table, of_table in columns.items():
+        for column, values in of_table.items():
+            for number, value in enumerate(values):
+                yield f"{table} {column} {number}", hostile_index(table, "1", **{column: value})
+    for number, path in enumerate(("n", "loss", "log", "sys/tags", "file")):
+        for kind in columns["field"]["kind"]:
+            yield f"{path} as {kind} {number}", hostile_index("field", f"path = '{path}'", kind=kind)
+    texts = true_row("field", "path = 'log'")["id"] << 24
+    for name, data in odd_blocks():
+        yield (
+            f"chunk of points: {name}",
+            hostile_index("chunk", f"key < {texts} OR key >= {texts + (1 << 24)}", data=data),
+        )
+        yield f"chunk of texts: {name}", hostile_index("chunk", f"key = {texts}", data=data)
+        yield f"pyramid: {name}", hostile_index("chunk", "pyramid IS NOT NULL", pyramid=data)
+        yield f"pack: {name}", hostile_index("pack", "1", data=data)
+
+
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
     "ops": odd_ops,
     "payloads": odd_payloads,
@@ -355,6 +532,8 @@ GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
     "seals": odd_seals,
     "leases": odd_leases,
     "names": odd_names,
+    "facts": odd_facts,
+    "rows": odd_rows,
 }
 
 

@@ -282,7 +282,7 @@ def test_index_that_is_damaged_beside_its_log_is_repaired_while_its_writer_is_su
     assert 0 == verify(store)[0]
 
 
-@pytest.mark.parametrize("damaged", ["seg", "ops", "run.db"])
+@pytest.mark.parametrize("damaged", ["seg", "ops", "run.db", "head of seg", "head of ops"])
 def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_doubles_nothing_more(
     damaged: str, store: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -294,8 +294,9 @@ def test_writer_that_comes_back_after_a_repair_of_its_damaged_files_loses_and_do
     time.sleep(1)
     suspend(first)
     folder = the_run(store).folder
-    path = folder.index if damaged == "run.db" else min(folder.journal.glob(f"*.{damaged}"))  # full since long
-    at = path.stat().st_size // 3
+    suffix = damaged.rpartition(" ")[2]
+    path = folder.index if damaged == "run.db" else min(folder.journal.glob(f"*.{suffix}"))  # full since long
+    at = 0 if damaged.startswith("head") else path.stat().st_size // 3
     with path.open("r+b") as stream:
         stream.seek(at)
         stream.write(bytes(b ^ 0x55 for b in os.pread(stream.fileno(), 40, at)))

@@ -499,7 +499,7 @@ def test_nothing_of_a_writer_with_a_damaged_file_is_folded(folder: RunDirectory,
     done = Fold(folder).fold([Source(file, file.writer == name) for file in list_journal(folder.journal)])
 
     assert [] == done
-    assert files == {file.name for file in list_journal(folder.journal)}
+    assert files <= {file.name for file in list_journal(folder.journal)}  # the living writer may have begun another
     reader = Reader(folder)
     with pytest.warns(DamageWarning):
         assert {"kept", "more"} == {path for path in reader.kinds() if not path.startswith("sys/")}

@@ -34,6 +34,7 @@ from naiad.scalars import unpack_text
 from naiad.storage.base import NO_LOSSES, Cell, Changes, Found, Grid, Groups, Losses, ProjectCounts, RunId, Summary
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
+from naiad.storage.local.index.rows import MALFORMED
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
@@ -451,10 +452,10 @@ def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
             return _entry(ids, folder, stamp)
     except PermissionError:
         return _unreadable(ids, folder, stamp, "unreadable")
-    except (DamagedData, OSError):
-        return _unreadable(ids, folder, stamp, "damaged")
     except NewerFormat:
         return _unreadable(ids, folder, stamp, "newer")
+    except (OSError, *MALFORMED):  # DamagedData too: one run is never the end of a table
+        return _unreadable(ids, folder, stamp, "damaged")
 
 
 def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -> Entry:

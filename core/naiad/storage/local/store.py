@@ -17,6 +17,7 @@ import errno
 import functools
 import os
 import stat
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,8 +29,10 @@ from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerK
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
+    DamageWarning,
     MissingField,
     ModelKeyTaken,
+    NaiadError,
     NaiadTypeError,
     NameTaken,
     NewerFormat,
@@ -70,6 +73,9 @@ class Store:
     def __str__(self) -> str:
         return str(self.root)
 
+    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+        return Store, (self.root,)
+
     def has_begun(self) -> bool:
         """Whether its folder is there."""
         return self.root.is_dir()
@@ -83,6 +89,11 @@ class Store:
     def layout(self) -> Layout:
         """Where the folders of its containers are."""
         return Layout(self.root)
+
+    @cached_property
+    def _readers(self) -> dict[RunId, Reader]:
+        """The reader that has looked at the container found last, until it is asked for."""
+        return {}
 
     @cached_property
     def register(self) -> Register:
@@ -365,7 +376,7 @@ class Store:
 
     def reader(self, run: RunId) -> Reader:
         """Read a container, which need not be begun yet."""
-        return Reader(self.directory(run))
+        return self._readers.pop(run, None) or Reader(self.directory(run))
 
     def project_reader(self, project: str) -> Reader:
         """Read a project to which nothing was written."""
@@ -465,28 +476,34 @@ class Store:
                 self.register.forget_project(key)
 
     def _by_registered_id(self, name: str) -> RunDirectory | None:
-        """The folder that an id of this store means, unless the catalog lists it, or others too, otherwise."""
+        """The folder that an id of this store means, unless the container has another id, or others have it too."""
         folder = self.layout.find(self.register.uid(name))
         listed = listed_ids(self.root / "catalog.db", name, folder.uid) if folder is not None else []
-        if folder is None or not listed:
-            return folder
-        if any(uid == folder.uid and own != name for uid, own in listed):
-            listed = [(row.uid, row.id) for row in self._listed(name)]  # brought up to date
-            if (folder.uid, name) not in listed:
-                if self._had(folder, name):
-                    return folder
-                return None  # the file of the id is damaged, and the run is found by its own id
+        if folder is None:
+            return None
+        if (folder.uid, name) not in listed and not self._has_id(folder, name):
+            return None  # the file of the id is damaged, and the run is found by its own id
         known = {folder.uid, *(uid for uid, own in listed if own == name)}
         if len(known) > 1:  # the rows were not checked
             known &= {folder.uid, *(row.uid for row in self._listed(name))}
             self._refuse_several(folder.kind, name, sorted(uid for uid in known if self.layout.find(uid)))
         return folder
 
-    def _had(self, folder: RunDirectory, name: str) -> bool:
-        """Whether a run had an id in another project, before it was moved."""
-        with contextlib.suppress(MissingField, DamagedData):
-            return name in Reader(folder).tags(FORMER_IDS)
-        return False
+    def _has_id(self, folder: RunDirectory, name: str) -> bool:
+        """Whether a container has an id, or had it before it was moved; True also if that cannot be read."""
+        reader = Reader(folder)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DamageWarning)  # opening it says so
+            try:
+                is_its = reader.value("sys/id") == name or name in reader.tags(FORMER_IDS)
+            except MissingField:
+                return "sys/id" not in reader.kinds()
+            except (NaiadError, OSError):
+                return True
+        if not reader.damages:
+            self._readers.clear()
+            self._readers[RunId(folder.uid, folder.kind)] = reader  # the run is about to be read
+        return is_its
 
     def _refuse_several(self, kind: ContainerKind, name: str, uids: list[str]) -> None:
         if len(uids) > 1:

@@ -242,10 +242,10 @@ def _each(
 
 
 def _read_segment(source: Source[Any], start: int, cover: FileCover | None) -> _Part:
-    start = max(start, SEGMENT_HEADER)
     with source.file.open() as stream:
         size = stream.seek(0, os.SEEK_END)
     records, upto, damages = read_records(source.file, start, cover=cover)
+    start = max(start, SEGMENT_HEADER)
     known = records if source.is_final else records[: (upto - start) // RECORD]
     return _Part(source, start, upto, size, damages, known)
 

@@ -16,12 +16,14 @@ from naiad.disk import sync_folder
 from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
+from naiad.ops import Assign, Op, Tags
 from naiad.storage.base import Damage
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
     CHUNK_TYPES,
     FIELD_SHIFT,
     FORMAT,
+    MALFORMED,
     PYRAMID_TYPES,
     Changes,
     ChunkRow,
@@ -50,6 +52,7 @@ from naiad.storage.local.index.rows import (
 )
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import refuse_newer
+from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.sql.connection import Connection, Database, Statement
 from naiad.storage.sql.database import make_single_file, open_for_writing
@@ -97,7 +100,10 @@ class Index:
         if not is_whole("head", row._asdict()):
             raise damaged("the head row fails its crc")
         refuse_newer(row.format, FORMAT, self.folder.index)
-        return decode_head(row.facts)
+        try:
+            return decode_head(row.facts)
+        except MALFORMED as error:
+            raise damaged(_malformed("head", error)) from error
 
     def folds(self, connection: Connection) -> int:
         """A number that every change of the index raises; `UNKNOWN` when the head is damaged."""
@@ -240,13 +246,23 @@ class Index:
         self, connection: Connection, head: Head, projection: Projection, damages: list[Damage]
     ) -> dict[int, FieldState]:
         states = {}
+        written: list[Op] = []
         rows = self._scan(connection, "field", damages, range(1, head.next_field))
         for row in rows:
             if not is_whole_field(row):
                 damages.append(self._damage("its field row fails its crc", _path_or_none(row.path)))
                 continue
-            state = field_state(row.id, row.path, row.kind, row.facts)
+            try:
+                state = field_state(row.id, row.path, row.kind, row.facts, written)
+            except MALFORMED as error:
+                damages.append(self._damage(_malformed("field", error), _path_or_none(row.path)))
+                continue
             states[row.id] = state
+        if not _are_valid(written):
+            invalid = {op.path for op in written if isinstance(op, (Assign, Tags)) and not _are_valid([op])}
+            damages += [self._damage(_malformed("field", ValueError("a value")), path) for path in sorted(invalid)]
+            states = {number: state for number, state in states.items() if state.path not in invalid}
+        for state in states.values():
             projection.add(state)
         if head.folds != UNKNOWN and len(rows) != head.fields:
             damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
@@ -265,7 +281,10 @@ class Index:
             if not is_whole("writer", row._asdict()):
                 damages.append(self._damage(f"the row of writer {row.name!r} fails its crc"))
                 continue
-            projection.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
+            try:
+                projection.writers[row.name] = writer_state(row.name, row.facts, row.fields, states)
+            except MALFORMED as error:
+                damages.append(self._damage(_malformed("writer", error)))
         if head.folds != UNKNOWN and len(rows) != head.writers:
             damages.append(self._damage(f"{len(rows)} rows of writers where {head.writers} were written"))
 
@@ -414,6 +433,17 @@ def _put_in_place(hidden: Path, index: Path) -> None:
             raise
         if not index.exists():  # a file system without hard links
             hidden.rename(index)
+
+
+def _are_valid(ops: list[Op]) -> bool:
+    try:
+        return are_valid(ops)
+    except UnicodeDecodeError:
+        return False
+
+
+def _malformed(noun: str, error: Exception) -> str:
+    return f"the row of a {noun} has content that no release writes: {str(error)[:200]}"
 
 
 def _path_or_none(path: object) -> str | None:

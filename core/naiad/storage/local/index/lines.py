@@ -10,9 +10,11 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import count, repeat
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+
+from naiad.ops import Moment
 
 
 class LineRun(NamedTuple):
@@ -42,8 +44,8 @@ LONGEST_LINE = 16 * 1024 * 1024
 class Line(msgspec.Struct, array_like=True, gc=False):
     """One row that may still change."""
 
-    number: int
-    at: float  # when it was last written
+    number: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    at: Moment  # when it was last written
     text: bytearray
 
 
@@ -58,7 +60,7 @@ class Lines(msgspec.Struct, array_like=True):
     """
 
     rows: list[Line] = []
-    cursor: int = 0
+    cursor: Annotated[int, msgspec.Meta(ge=0, le=1 << 16)] = 0
     is_at_start: bool = True  # the next text replaces what is in the row
     goes_up: bool = False
     unfinished: bytes = b""  # the beginning of a sequence that moves the cursor

@@ -8,15 +8,16 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from naiad.kinds import MEMBERS, TAGS
-from naiad.ops import Plain, Text
+from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
+from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
 from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.lines import Lines
 from naiad.storage.local.index.states import DELETED, Deletions, FieldState, Last, Series, Shared, WriterState
+from naiad.storage.local.journal.frames import are_valid
 
 FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
@@ -99,17 +100,22 @@ class PackRow(NamedTuple):
     data: bytes
 
 
+MALFORMED = (msgspec.MsgspecError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Exceptions from reading bytes that fit their checksum and that no release writes."""
+Pieces = Annotated[int, msgspec.Meta(ge=0, le=1 << FIELD_SHIFT)]
+
+
 class Head(msgspec.Struct, array_like=True):
     """The counts that betray a vanished row, and `folds`, which every change of the index raises."""
 
-    folds: int = 0
-    next_field: int = 1
-    next_pack: int = 1
-    fields: int = 0
-    writers: int = 0
-    chunks: int = 0
-    packs: int = 0
-    points: int = 0
+    folds: Count = 0
+    next_field: Count = 1
+    next_pack: Count = 1
+    fields: Count = 0
+    writers: Count = 0
+    chunks: Count = 0
+    packs: Count = 0
+    points: Count = 0
     is_noted: bool = False  # the sums of some writer speak of this index, until the run is sealed
 
 
@@ -142,16 +148,16 @@ class FieldFacts(msgspec.Struct, array_like=True):
     tags: list[Text]
     config: tuple[float | None, float | None, str | None]
     writer: str
-    at: float
-    pieces: int
-    count: int
-    finite: int
+    at: Moment
+    pieces: Pieces
+    count: Count
+    finite: Count
     minimum: float | None
     maximum: float | None
     total: float
-    last_step: int | float | None
+    last_step: Step | None
     last_value: Plain
-    last_time: int | None
+    last_time: Millisecond | None
     retired_at: float | None
     retired_by: str
     defined_at: float | None = None  # where it is the same as `at` and `writer`, nothing is said
@@ -169,14 +175,14 @@ class WriterFacts(msgspec.Struct, array_like=True):
     pid: int
     host: str
     boot: str
-    session: int
+    session: Count
     role: str
-    started: float
-    at: float
+    started: Moment
+    at: Moment
     state: str | None
-    dropped_points: int
-    dropped_ops: int
-    blobs: dict[str, str] = {}
+    dropped_points: Count
+    dropped_ops: Count
+    blobs: dict[Incoming, Digest] = {}
 
 
 @dataclass
@@ -201,6 +207,24 @@ def is_whole(table: str, row: Mapping[Any, Any]) -> bool:
     """Whether a row of any table, its columns in their order, is as it was written."""
     types, crc = _ROWS[table]
     return len(row) == len(types) and _is_typed(row.values(), types) and row["crc"] == crc(row)
+
+
+def is_readable(table: str, row: Mapping[Any, Any]) -> bool:
+    """Whether a row is as it was written, with facts that readers can show."""
+    if not is_whole(table, row):
+        return False
+    try:
+        if table == "field":
+            written: list[Op] = []
+            field_state(row["id"], row["path"], row["kind"], row["facts"], written)
+            return are_valid(written)
+        if table == "writer":
+            writer_state(row["name"], row["facts"], row["fields"], {})
+        elif table == "head":
+            decode_head(row["facts"])
+    except MALFORMED:
+        return False
+    return True
 
 
 def is_whole_pack(row: Any) -> bool:
@@ -278,9 +302,14 @@ def field_row(state: FieldState) -> dict[str, Any]:
     return {"id": state.id, "path": state.path, "kind": state.kind, **facts_row(state)}
 
 
-def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
-    """A field out of the columns of its row."""
+def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op]) -> FieldState:
+    """A field out of the columns of its row. `written` takes the ops that write its values, for `are_valid`.
+
+    Raises:
+        MsgspecError, ValueError, LookupError, TypeError: they are not what a release writes (`MALFORMED`).
+    """
     facts = _decode_field(data)
+    written += _ops_of(path, kind, facts)
     series = Series(
         facts.count, facts.finite, facts.minimum, facts.maximum, facts.total,
         facts.last_step, facts.last_value, facts.last_time, facts.spread if facts.finite else 0.0,
@@ -296,7 +325,21 @@ def field_state(number: int, path: str, kind: str, data: bytes) -> FieldState:
     elif facts.history is not None or facts.tags or facts.members or facts.config != (None, None, None):
         _give_history(state, facts)
     state.printed = facts.printed
+    if state.shared is not None and len(state.writers_of_pieces()) != state.pieces:
+        raise ValueError(f"{state.pieces} pieces have {len(state.writers_of_pieces())} writers")
     return state
+
+
+def _ops_of(path: str, kind: str, facts: FieldFacts) -> list[Op]:
+    """Return the ops that write the values of a field: a crc only vouches for whoever wrote a row."""
+    msgspec.convert(path, Path)
+    last = facts.last_value
+    is_number = last is None or type(last) in (int, float)
+    if (facts.count and facts.last_step is None) or (kind == POINTS and not is_number):
+        raise ValueError(f"a field of kind {kind!r} has other facts")
+    texts: list[Any] = facts.tags if is_number or kind not in TEXTS else [*facts.tags, last]
+    ops: list[Op] = [] if facts.value is None else [Assign(path, kind, facts.value)]
+    return [*ops, Tags(path, texts, [], False)] if texts else ops
 
 
 def _history(state: FieldState) -> History | None:

@@ -247,11 +247,11 @@ def read_texts(
     if is_hidden is not None:
         by_writer = {writer: _shown(writer, rows, is_hidden) for writer, rows in by_writer.items() if rows}
     rows = _merged_texts(by_writer)
-    return (
-        [row[0] for row in rows],
-        [row[2].decode("utf-8", "surrogatepass") for row in rows],
-        [row[1] for row in rows],
-    )
+    try:
+        texts = [row[2].decode("utf-8", "surrogatepass") for row in rows]
+    except UnicodeDecodeError as error:  # a crc only vouches for whoever wrote it
+        raise refuse(state.path, INDEX, f"one of its texts is none: {error}") from error
+    return [row[0] for row in rows], texts, [row[1] for row in rows]
 
 
 def _shown(writer: str, rows: list[TextRow], is_hidden: Hidden) -> list[TextRow]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from naiad.kinds import MEMBERS, TAGS
-from naiad.ops import Plain, Text
+from naiad.ops import Millisecond, Plain, Step, Text
 from naiad.storage.local.index.last_writer import NEVER, Key, LastWriterSet
 from naiad.storage.local.index.lines import LineRun, Lines
 
@@ -28,10 +28,10 @@ class Last(msgspec.Struct, array_like=True, gc=False):
     Of equal steps, those of one writer stay in its order; between writers the greater (rank, writer) is the later.
     """
 
-    step: int | float | None = None
+    step: Step | None = None
     value: Plain = None
-    time: int | None = None
-    rank: int | None = None
+    time: Millisecond | None = None
+    rank: Millisecond | None = None
 
     def add(self, step: int | float, value: Plain, time: int, rank: int | None) -> None:
         """Take in the last point of a later group."""

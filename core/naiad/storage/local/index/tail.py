@@ -60,7 +60,7 @@ class Tail:
             if file.place in self._sealed and self._states.get(file.name) == state:
                 continue  # its crc was compared when it was read, which takes as long as reading it
             self._states[file.name] = state
-            start = self._upto.get(file.name, self._folded.get(file.name, (SEGMENT_HEADER, False))[0])
+            start = self._upto.get(file.name, self._folded.get(file.name, (0, False))[0])
             records, upto, damages = read_records(file, start, self._bad.get(file.place, ()), covers.get(file.name))
             whole = self._whole.setdefault(file.name, [])
             count = (upto - max(start, SEGMENT_HEADER)) // records.itemsize

@@ -53,6 +53,8 @@ class TextPages:
 
     def __init__(self, state: FieldState, chunks: list[Any], refuse: Refusal) -> None:
         self._whole: tuple[list[int | float], list[str], list[int]] | None = None
+        self._refuse = refuse
+        self._path = state.path
         writers = {*(state.writers_of_pieces() if state.pieces else ()), *state.tail()}
         self._pieces: list[_Piece] = []
         self._late: list[tuple[int | float, str, int]] = []
@@ -85,7 +87,10 @@ class TextPages:
             first, end = int(self._counts[number]), int(self._counts[number + 1])
             low, high = max(start, first) - first, min(stop, end) - first
             if low < high:
-                steps, texts, times = piece.rows(low, high) if piece is not None else _columns(self._late[low:high])
+                try:
+                    steps, texts, times = piece.rows(low, high) if piece is not None else _columns(self._late[low:high])
+                except UnicodeDecodeError as error:  # a crc only vouches for whoever wrote it
+                    raise self._refuse(self._path, INDEX, f"one of its texts is none: {error}") from error
                 found.steps.extend(steps)
                 found.texts.extend(texts)
                 found.times.extend(times)

@@ -626,7 +626,7 @@ def _clean_ranges(data: bytearray, target: Path, upto: int, cover: FileCover) ->
         content = data[one.start : one.end]
         if one.end > upto and zlib.crc32(content) != one.crc:
             _fill(data, one.start, one.end)
-            lost += min(one.points, (one.end - max(upto, SEGMENT_HEADER)) // RECORD)
+            lost += max(0, min(one.points, (one.end - max(upto, SEGMENT_HEADER)) // RECORD))  # none in the header
     target.write_bytes(with_header(bytes(data[SEGMENT_HEADER:])))
     return lost
 

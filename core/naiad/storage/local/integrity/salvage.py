@@ -28,7 +28,16 @@ from naiad.storage.local.index.parts import REMEMBERED_TEXT
 from naiad.storage.local.index.points import Columns, ordered
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import pyramid
-from naiad.storage.local.index.rows import FIELD_SHIFT, Changes, Head, chunk_crc, chunk_key, decode_head, is_whole
+from naiad.storage.local.index.rows import (
+    FIELD_SHIFT,
+    Changes,
+    Head,
+    chunk_crc,
+    chunk_key,
+    decode_head,
+    is_readable,
+    is_whole,
+)
 from naiad.storage.local.index.series import as_they_came, decoded, facts_of
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.integrity.losses import Losses
@@ -73,7 +82,7 @@ def _rows(old: RunDirectory, losses: Losses) -> Iterator[Row]:
     free = free_pages(data)
     candidates = _through_sqlite(old) if free is None else _from_pages(data, free)
     for table, row in candidates:
-        whole = row if is_whole(table.name, row) else _whole_chunk(row) if table is schema.chunk else None
+        whole = row if is_readable(table.name, row) else _whole_chunk(row) if table is schema.chunk else None
         if whole is not None:
             yield table, whole
         elif table is schema.field and isinstance(row["kind"], str) and isinstance(row["facts"], bytes):

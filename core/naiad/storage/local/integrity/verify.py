@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from naiad import ids
-from naiad.errors import DamagedData, NewerFormat
+from naiad.errors import DamagedData, NaiadError, NewerFormat
 from naiad.kinds import SERIES, TEXTS
 from naiad.ops import End
 from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
@@ -24,7 +24,7 @@ from naiad.storage.local.index.columns import ChunkDamaged
 from naiad.storage.local.index.index import UNKNOWN, Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.pyramid import decode_pyramid
-from naiad.storage.local.index.rows import Head, is_whole_chunk, is_whole_pack
+from naiad.storage.local.index.rows import MALFORMED, Head, is_whole_chunk, is_whole_pack
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
@@ -114,17 +114,25 @@ def examine(folder: RunDirectory) -> Findings:
 
     Raises:
         NewerFormat: a later release wrote the run.
-        DamagedData: the run changed all the time, so it cannot be judged.
+        DamagedData: the run changed all the time, so it cannot be judged, or nothing in it makes sense.
     """
     for _ in range(ATTEMPTS):
         before = _stamp(folder)
         try:
             found = _examine(folder)
+            if _stamp(folder) == before:
+                found.damages += damaged_files(Snapshot(folder))
+                return found
         except FileNotFoundError:
             continue
-        if _stamp(folder) == before:
-            found.damages += damaged_files(Snapshot(folder))
-            return found
+        except NaiadError:
+            raise
+        except MALFORMED as error:
+            raise DamagedData(
+                f"The run in {folder.path} cannot be verified: its bytes fit their checksums, and are not what any "
+                f"release of naiad writes ({error!r}).",
+                file=str(folder.path), offset=0, what=f"it has content that no release writes: {str(error)[:200]}",
+            ) from error  # fmt: skip
     raise DamagedData(
         f"The run in {folder.path} changes too fast to be verified; try again, or stop its program first.",
         file=str(folder.path),
@@ -282,8 +290,8 @@ def _chunk_damage(row: Any, *, is_text: bool) -> str | None:
         return "fails its crc"
     try:
         count = _decode(row, is_text=is_text)
-    except (ChunkDamaged, UnicodeDecodeError) as error:
-        return f"cannot be decoded: {error}"
+    except MALFORMED as error:
+        return f"cannot be decoded: {str(error)[:200]}"
     return None if count == row.count else f"has {count} points where {row.count} were written"
 
 

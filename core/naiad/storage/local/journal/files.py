@@ -146,7 +146,8 @@ def read_ops(
 
     Bytes at the end that are no frame are a write cut short, or one that is just happening: they are left for later,
     unless the file was sealed, for nothing follows then, or its sums cover more frames: `cover`. A header that
-    is damaged by the seal is not parsed for a version. A frame that is there twice counts once.
+    is damaged by the seal is not parsed for a version, and one of a file that was read before, `start` is not 0, may be
+    damaged. A frame that is there twice counts once.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.
@@ -156,10 +157,9 @@ def read_ops(
         data = stream.read()
     found: list[Frame] = []
     damages: list[Damage] = []
-    start = max(start, FILE_HEADER)
-    upto = start
     if not is_header_damaged:
-        _check_header(data, file, damages, cover)
+        _check_header(data, file, [] if start else damages, cover)
+    start = upto = max(start, FILE_HEADER)
     known = 0 if cover is None else cover.size
     for item in read_frames(data, start):
         if isinstance(item, Frame):

@@ -11,7 +11,7 @@ import contextlib
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +22,13 @@ from naiad.errors import NaiadPathError
 from naiad.integers import LARGEST as LARGEST_INTEGER
 from naiad.integers import SMALLEST
 from naiad.kinds import KINDS, TEXTS
-from naiad.ops import ASSIGNED, ASSIGNED_LATER, MOMENTS, Assign, Op, Strings, Tags, decode_ops
+from naiad.ops import ASSIGNED, ASSIGNED_LATER, EARLIEST, LATEST, MOMENTS, Assign, Op, Strings, Tags, decode_ops
 
 MAGIC = b"NAIADOPS"
 VERSION = 1
 FILE_HEADER = 16
 FRAME_HEADER = 16
 LARGEST = 1 << 30
-EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_800_000_000
-"""Microseconds of the years 1 to 9999, which every calendar can show."""
 LAST_SEQUENCE = 1 << 40
 """No writer gets this far, so bytes that claim a higher sequence are no frame: most wrong places show at a glance."""
 
@@ -135,13 +133,13 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
         return None
     try:
         ops = decode_ops(payload)
-        return Frame(sequence, ops, begin + length) if _are_valid(ops) else None
+        return Frame(sequence, ops, begin + length) if are_valid(ops) else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _are_valid(ops: list[Op]) -> bool:
-    """Whether readers can show what these ops write. A crc only vouches for whoever wrote it.
+def are_valid(ops: Iterable[Op]) -> bool:
+    """Whether readers can show the values that ops write: a crc only proves that these bytes were written.
 
     Raises:
         UnicodeDecodeError: a text is none.

@@ -32,17 +32,19 @@ def read_records(
     `bad` are the offsets of blocks that the run's seal found damaged: their records are left out. Without a seal
     `cover` has the ranges whose crc32 is known: one flipped bit is read as it was written, bytes damaged
     beyond that is left out. Without either, a sealed segment whose crc fails is given as it is; the damage means that
-    none of its points can be used.
+    none of its points can be used. The header of a file of which some is folded, `start` is not 0, may be damaged: it
+    only says that this is a segment, and a writer that was declared dead may still have it open.
 
     Raises:
         FileNotFoundError: it was folded meanwhile.
         NewerFormat: a later release wrote it.
     """
     damages: list[Damage] = []
+    of_header: list[Damage] = [] if start else damages
+    ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start]
     start = max(start, SEGMENT_HEADER)
-    ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start or one.start == 0]
     with file.open() as stream:
-        sealed = () if 0 in bad or ranges else _sealed(stream.read(SEGMENT_HEADER), file, damages)
+        sealed = () if 0 in bad or ranges else _sealed(stream.read(SEGMENT_HEADER), file, of_header)
         is_whole = bool(sealed or bad)
         least = max((one.end for one in ranges), default=0)
         stream.seek(start)
