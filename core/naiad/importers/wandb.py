@@ -8,7 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from naiad.errors import ImportRefused
 from naiad.gitref import GitRef
 from naiad.hookspecs import hookimpl
 from naiad.importer import Importer, Progress, Source
-from naiad.importers import zips
+from naiad.importers import roots, zips
 from naiad.importers.columns import Columns
 from naiad.kinds import ATOM_OF, MEMBERS
 from naiad.records import Commit, Content, Members, Note, Record, Skipped, Tags, Value
@@ -27,7 +27,7 @@ UNREADABLE: Final = (ValueError, struct.error, KeyError, TypeError, AttributeErr
 HEAD: Final = b":W&B"
 BLOCK: Final = 32_768
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-HISTORY, SUMMARY, CONFIG, STATS, OUTPUT, RUN, EXIT = 2, 3, 5, 7, 13, 17, 18
+HISTORY, SUMMARY, CONFIG, STATS, ARTIFACT, OUTPUT, RUN, EXIT = 2, 3, 5, 7, 8, 13, 17, 18
 FACTS: Final = 200
 """Records in which the facts of the run are looked for."""
 
@@ -45,10 +45,12 @@ class Container:
     kind: str = "run"
     id: str | None = None
     parent: str = ""
+    roots: list[str] = field(default_factory=list)
+    """Where files that the log names may be read."""
 
     def records(self, progress: Progress) -> Iterator[Record]:
         """Read the log, and then the files beside it."""
-        reading = _Reading(self.path)
+        reading = _Reading(self.path, self.roots)
         for where, data in _log(self.path, progress):
             if isinstance(data, Note | Skipped):
                 yield data
@@ -68,9 +70,13 @@ class Container:
         yield from reading.end()
 
 
-def find(path: Path, _options: Mapping[str, Any]) -> Source:
+def find(path: Path, options: Mapping[str, Any]) -> Source:
     """Return the offline runs at or below a folder."""
+    from naiad.importers.wandb_artifacts import staging  # late: NumPy, which a plugin does not load
+
     files = [path] if path.is_file() else sorted(path.rglob("run-*.wandb"))
+    own = path.parent if path.is_file() else path
+    readable = [*roots.of(own, options), os.path.realpath(staging())]
     containers: list[Container] = []
     problems: list[Skipped] = []
     for file in files:
@@ -80,7 +86,7 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
         if isinstance(found, Skipped):
             problems.append(found)
         else:
-            containers.append(found)
+            containers.append(replace(found, roots=readable))
     if not containers and not problems:
         raise ImportRefused(f"{str(path)!r} holds no offline run of W&B: there is no file run-*.wandb.", path=str(path))
     return Source(containers, problems)
@@ -155,7 +161,9 @@ def _log(path: str, progress: Progress) -> Iterator[tuple[str, bytes | Note | Sk
 class _Reading:
     """The records of one run, while they are read."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, readable: list[str]) -> None:
+        self._readable = readable
+        self._artifacts: dict[str, list[str]] = {}
         self._folder = os.path.join(os.path.dirname(path), "files")
         self._columns = Columns()
         self._values: dict[str, Any] = {}
@@ -184,6 +192,10 @@ class _Reading:
                 text = proto.text(found, 3)
                 if text:
                     self._columns.text(f"monitoring/{name}", text, None, _time(found.get(2, [b""])[-1]))
+            elif number == ARTIFACT:
+                from naiad.importers import wandb_artifacts
+
+                yield from wandb_artifacts.records(content, self._artifacts, self._readable, where)
             elif number == EXIT:
                 self._has_failed = bool(proto.message(content).get(1, [0])[-1])
         if self._columns.is_full:
@@ -386,4 +398,5 @@ def _time(data: object) -> float:
 @hookimpl
 def naiad_importer() -> Importer:
     """Return the importer."""
-    return Importer(NAME, "offline runs of W&B (wandb/offline-run-*)", find, Container)
+    title = "offline runs of W&B (wandb/offline-run-*)"
+    return Importer(NAME, title, find, Container, roots.OPTIONS, repeated=roots.REPEATED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,19 @@ def test_store_of_mlflow(store: Path, tmp_path: Path, tool: str, place: str) -> 
     assert {"unchanged"} == {each.status for each in import_runs("mlflow", folder / place, store=store).runs}
 
 
-def test_offline_run_of_wandb(store: Path, tmp_path: Path) -> None:
+def test_offline_run_of_wandb(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     assert 0 == write("trackers.py", folder, "wandb", str(folder))
 
+    refused = import_runs("wandb", folder / "wandb", store=tmp_path / "other")
+    monkeypatch.setenv("WANDB_DATA_DIR", str(folder / "data"))
+
     report = import_runs("wandb", folder / "wandb", store=store)
 
-    assert report.is_whole, only(report).skipped
+    assert ["'net.pt'", "'net.pt'", "'other'"] == sorted(each.reason.split(":")[0] for each in only(refused).skipped)
+    [reference] = only(report).skipped
+    assert "it is a reference to 'file:///etc/hostname'" in reference.reason
     with opened(store, only(report)) as run:
         assert ("digits", "first") == (run["sys/project"].fetch(), run["sys/name"].fetch())
         assert {"a", "b"} == run["sys/tags"].fetch()
@@ -120,6 +126,14 @@ def test_offline_run_of_wandb(store: Path, tmp_path: Path) -> None:
         image: dict[str, Any] = run["img"].fetch_values().iloc[0].to_dict()
         assert ("png", "c", 5) == (image["extension"], image["description"], image["step"])
         assert 0.5 == run["summary/best"].fetch()
+        assert ("model", '["best", "latest"]') == (
+            run["artifacts/net/type"].fetch(),
+            run["artifacts/net/aliases"].fetch(),
+        )
+        for path, content in (("artifacts/net", b"weights"), ("artifacts/net_2", b"better")):
+            run[f"{path}/files"].download(str(tmp_path / "out"))
+            with zipfile.ZipFile(tmp_path / "out" / "files.zip") as archive:
+                assert content == archive.read("net.pt")
     assert "unchanged" == only(import_runs("wandb", folder, store=store)).status
 
 

@@ -39,7 +39,7 @@ if tool.startswith("mlflow"):
     client.set_registered_model_alias("digits cnn", "champion", "1")
     client.delete_model_version("digits cnn", "3")
 else:
-    os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_CONSOLE="off")
+    os.environ.update(WANDB_MODE="offline", WANDB_DATA_DIR=f"{folder}/data", WANDB_SILENT="true", WANDB_CONSOLE="off")
     import numpy as np
     import wandb
 
@@ -55,4 +55,11 @@ else:
         step=5,
     )
     run.summary["best"] = 0.5
+    for content in ("weights", "better"):
+        with open("net.pt", "w") as f:
+            f.write(content)
+        artifact = wandb.Artifact("net", type="model", metadata={"acc": 0.5})
+        artifact.add_file("net.pt")
+        artifact.add_reference("file:///etc/hostname", name="other") if content == "better" else None
+        run.log_artifact(artifact, aliases=["best"])
     run.finish()
