@@ -48,7 +48,7 @@ def records(data: bytes, known: dict[str, list[str]], readable: Sequence[str], w
             yield Value(f"{home}/{fact}", ATOM_OF[str], text)
     aliases = [each.decode("utf-8", "replace") for each in found.get(ALIASES, []) if isinstance(each, bytes)]
     if aliases:
-        yield Value(f"{home}/aliases", ATOM_OF[str], json.dumps(aliases))
+        yield Value(f"{home}/aliases", ATOM_OF[str], json.dumps(sorted(aliases)))  # as W&B writes them in any order
     files: dict[str, Content] = {}
     missing: list[Skipped] = []
     for entry in map(proto.message, proto.inner(found, MANIFEST).get(CONTENTS, [])):

@@ -131,8 +131,9 @@ def test_offline_run_of_wandb(store: Path, tmp_path: Path, monkeypatch: pytest.M
             run["artifacts/net/aliases"].fetch(),
         )
         for path, content in (("artifacts/net", b"weights"), ("artifacts/net_2", b"better")):
-            run[f"{path}/files"].download(str(tmp_path / "out"))
-            with zipfile.ZipFile(tmp_path / "out" / "files.zip") as archive:
+            archived = tmp_path / f"{path.rpartition('/')[2]}.zip"
+            run[f"{path}/files"].download(str(archived))
+            with zipfile.ZipFile(archived) as archive:
                 assert content == archive.read("net.pt")
     assert "unchanged" == only(import_runs("wandb", folder, store=store)).status
 
