@@ -46,6 +46,8 @@ class AliasLoader(Loader):
         vars(module)["__all__"] = sorted(name for name in names if name == "__version__" or not name.startswith("_"))
         vars(module)["__doc__"] = f"{module.__name__}, answered by naiad."
 
+        # The client imports its submodules itself, so that `import neptune` and then `neptune.types.File` works with
+        # it.
         def fetch(name: str) -> Any:
             below = f"{module.__name__}.{name}"
             if module_of(below) is None:
@@ -68,6 +70,8 @@ class AliasFinder(MetaPathFinder):
         """Return how to make a module of this name."""
         if fullname == StandInLoader.package:
             return StandInLoader.spec(sys.meta_path[sys.meta_path.index(self) + 1 :])
+        # A name that the client lacks is left to the other finders, which raise ModuleNotFoundError with the user's
+        # own name.
         module = module_of(fullname)
         if module is None:
             return None
@@ -90,6 +94,8 @@ def install() -> None:
     """
     if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         return
+    # Objects of the real client would live on in the modules that imported it, and half of a program would log
+    # elsewhere.
     taken = next((name for name in MODULES if name in sys.modules), None)
     if taken is not None:
         raise AliasTooLate(
@@ -105,6 +111,7 @@ def install() -> None:
 def _reach_started_processes() -> None:
     """Let every Python that is started with this environment begin with `startup/sitecustomize.py`."""
     known = os.environ.get("PYTHONPATH", "")
+    # First in the path, since Python runs only the first sitecustomize that it finds; ours runs the next one.
     if STARTUP not in known.split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (STARTUP, known)))
 
@@ -118,6 +125,7 @@ def announce(store: str | None) -> None:
     if store is None:
         management = import_module("naiad.management")  # late: where nothing is announced it is not needed
         store = str(management.store_folder())
+    # By the environment, so that the workers of a data loader do not print it again.
     if os.environ.get(ANNOUNCED) != store:
         os.environ[ANNOUNCED] = store
         print(f"naiad takes the place of neptune. The data goes to {store}", file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ class Client(Distribution):
         "top_level.txt": f"{PACKAGE}\n",
     }
 
+    # importlib.metadata.version("neptune") reads the version in here.
     def read_text(self, filename: str) -> str | None:
         """Return one of its files."""
         return self.FILES.get(str(filename))

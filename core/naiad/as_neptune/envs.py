@@ -25,6 +25,7 @@ NEPTUNE_SYNC_BATCH_TIMEOUT_ENV = "NEPTUNE_SYNC_BATCH_TIMEOUT"
 PROJECT_ENV_NAME = "NEPTUNE_PROJECT"
 S3_ENDPOINT_URL = "S3_ENDPOINT_URL"
 
+# The names of the module up to here are exactly those of the client; the table below is ours.
 __all__ = [name for name in dir() if name.isupper()]
 
 

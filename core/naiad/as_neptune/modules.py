@@ -208,6 +208,7 @@ MODULES: dict[str, Module | Integration] = {
     "neptune.typing": _of("typing"),
     "neptune.utils": _of("utils"),
     "neptune.version": _of("internal", "__version__", "version"),
+    # Until 1.0 everything was below `neptune.new`, and many published programs still import it from there.
     "neptune.new": _of("new", is_package=True, then="warn_of_name"),
     "neptune.new.project": _of("containers", "Project"),
     "neptune.new.run": _of("containers", "Run"),

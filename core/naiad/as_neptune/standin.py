@@ -33,6 +33,7 @@ class StandInLoader(Loader):
     @classmethod
     def spec(cls, finders: Sequence[Any]) -> ModuleSpec | None:
         """Return how the real package is found, with this loader around its own; None if it is not installed."""
+        # The finders behind ours: asking from the start would come back here.
         for finder in finders:
             found: ModuleSpec | None = finder.find_spec(cls.package, None) if hasattr(finder, "find_spec") else None
             if found is not None and found.loader is not None:

@@ -73,6 +73,7 @@ def sanitized(name: str) -> str:
     """
     plain = "".join(each if each.isalnum() or each in "_-" else "_" for each in name)
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    # File systems take 255 bytes of a name; the hash, the number of the part and .tmp follow.
     while len(plain.encode()) > 150:
         plain = plain[:-1]
     return f"{plain}-{digest}"

@@ -146,6 +146,7 @@ class Fields:
         """Return a path below the folder of files that no other file has."""
         name = safe_name(f"{self._prefix}/{wish}")
         found, number = name, 1
+        # `Loss` and `loss` are two fields, and one file on macOS and Windows, where a dump may be unpacked.
         while found.casefold() in self._taken:
             number += 1
             stem, extension = os.path.splitext(name)
@@ -202,6 +203,7 @@ def _or_empty(part: Part) -> Part:
 def _steps(steps: list[int | float]) -> Column:
     if all(isinstance(step, int) for step in steps):
         return np.array(steps, np.int64)
+    # Float64 cannot hold these, and a column of both would round them.
     if any(isinstance(step, int) and abs(step) > 1 << 53 for step in steps):
         return np.array(steps, object)
     return np.array(steps, np.float64)

@@ -50,6 +50,7 @@ def _matching(kinds: dict[str, str], wanted: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in wanted:
         if "*" in pattern:
+            # Only * has a meaning in paths; fnmatch would read brackets in one as a set of characters.
             escaped = pattern.replace("[", "[[]").replace("?", "[?]")
             found |= dict.fromkeys(sorted(path for path in series if fnmatch.fnmatchcase(path, escaped)))
         elif pattern in series:
@@ -108,6 +109,8 @@ class _Gathered:
     def _pandas(self, counts: list[int], steps: Any, values: Any, times: Any, include_timestamp: bool) -> Any:
         import pandas as pd
 
+        # Names are codes of 1 to 4 bytes: as Python objects each takes 8 bytes a point, and each comparison is one of
+        # texts.
         columns = {
             title: pd.Categorical.from_codes(
                 np.repeat(codes, counts) if counts else np.empty(0, np.int64), pd.Index(categories)

@@ -45,6 +45,7 @@ def export_page(store: Store, runs: Sequence[RunId], destination: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f"{file.name}.part")
         part.write_text(text, encoding="utf-8")
+        # A browser that reloads while this is written gets the old file or the new one.
         part.replace(file)
     except OSError as error:
         message = f"The file {str(file)!r} cannot be written: {error.strerror or error}."

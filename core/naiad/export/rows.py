@@ -35,6 +35,7 @@ def write_csv(parts: Iterable[Part], project: str, run: str, stream: IO[str]) ->
     writer.writerow(COLUMNS)
     for part in _pieces(parts):
         same = [utf8(text) for text in (project, run, part.path, part.kind)]
+        # One f-string a line, as csv.writer looks at the type and the characters of each of nine cells.
         if (points := _points(part)) is not None:
             begin = _line(same)
             stream.writelines([f"{begin},{step},{time},{value},,\n" for step, time, value in points])
@@ -137,6 +138,7 @@ def _plain(kind: str, value: Any) -> Any:
 
 def _moments(times: Any) -> list[str]:
     """Return times in milliseconds as `_moment` writes them: without a fraction if that is zero."""
+    # One call for all; datetime.isoformat() is called for each.
     texts: list[str] = np.datetime_as_string(np.asarray(times, np.int64).astype("M8[ms]"), unit="ms").tolist()
     return [f"{text[:-4]}Z" if text[-3:] == "000" else f"{text}000Z" for text in texts]
 

@@ -43,6 +43,7 @@ class Columns:
         self._add(path, FileSeries.kind, content, step, time, len(content.data))
 
     def _add(self, path: str, kind: str, value: Any, step: Any, time: Any, size: int) -> None:
+        # By path and kind: a tag of TensorBoard may have numbers in one release and histograms in the next.
         columns = self._series.get((path, kind))
         if columns is None:
             columns = self._series[path, kind] = ([], [], [])

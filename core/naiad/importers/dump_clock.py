@@ -39,6 +39,8 @@ class Clock:
             return
         ahead = first - created
         rounded = round(ahead / QUARTER) * QUARTER
+        # Zones lie between -12 and +14 hours, in quarters; a run that logged its first point seconds before or
+        # minutes after the rounded time fits one, and a run that was resumed a day later fits none.
         if rounded and -12 * 3600 <= rounded <= 14 * 3600 and EARLY <= ahead - rounded <= LATE:
             self._offset = float(rounded)
             hours, minutes = divmod(abs(rounded) // 60, 60)
@@ -52,6 +54,8 @@ class Clock:
         """Return the seconds to be added to each time; None for none."""
         if self._zone is None:
             return -self._offset if self._offset else None
+        # Offsets change on quarters of an hour only, so that a series asks zoneinfo once for each quarter and not for
+        # each point.
         quarters, places = np.unique(np.floor(np.asarray(times, np.float64) / QUARTER), return_inverse=True)
         offsets = [self._offset_at(quarter * QUARTER) for quarter in quarters.tolist()]
         return -np.array(offsets, np.float64)[places]
@@ -89,6 +93,7 @@ def _first_time(parts: Sequence[str]) -> float | None:
                 if "timestamp" not in file.schema_arrow.names:
                     continue
                 place = file.metadata.schema.names.index("timestamp")
+                # Statistics of a row group give its earliest time without decoding a row.
                 for number in range(file.num_row_groups):
                     statistics = file.metadata.row_group(number).column(place).statistics
                     if statistics is not None and statistics.has_min_max:

@@ -98,6 +98,8 @@ class DumpFiles:
 def neptune_hash(entries: Sequence[Mapping[str, Any]]) -> str:
     """Return the hash that Neptune had for an artifact: SHA-256 over path, hash, size and type of each file."""
     sha = hashlib.sha256()
+    # The order is that of paths, which the client sorted before it hashed; lengths stand before texts so that none
+    # can be cut elsewhere.
     for each in sorted(entries, key=lambda entry: str(entry["filePath"])):
         path, kind = str(each["filePath"]), str(each.get("type") or "")
         sha.update(b"#" + len(path).to_bytes(4, "big") + path.encode("utf-8", "surrogatepass"))

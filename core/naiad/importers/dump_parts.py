@@ -26,6 +26,7 @@ def opened(path: str) -> Any:
     Raises:
         DamagedData: it is no part of a dump.
     """
+    # Not mapped into memory: a file that shrinks while it is read would end the process by SIGBUS.
     pa = arrow()
     try:
         found = pa.parquet.ParquetFile(path, memory_map=False)
@@ -141,6 +142,7 @@ def _gather(pa: Any, facts: dict[str, Any], batch: Any) -> None:
     sys = batch.filter(wanted)
     texts = {name: sys.column(place).to_pylist() for place, name in enumerate(names) if name != "datetime_value"}
     for row, path in enumerate(texts["attribute_path"]):
+        # A null is no value: in a 3.x dump every run of a batch has a row for each field of the others.
         if path in _LOOKED_FOR and texts.get("string_value", [None] * (row + 1))[row] is not None:
             facts.setdefault(path, texts["string_value"][row])
         elif path == "sys/creation_time" and "datetime_value" in names:
@@ -149,5 +151,6 @@ def _gather(pa: Any, facts: dict[str, Any], batch: Any) -> None:
             )
             if moment is not None:
                 facts.setdefault(path, moment / 1e6)
+        # Only 3.x has forks, and it has no other mark in the schema.
         elif path is not None and path.startswith("sys/forking/"):
             facts["is_new"] = True

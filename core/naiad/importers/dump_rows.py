@@ -105,6 +105,7 @@ class Rows:
     def end(self) -> Iterator[Record]:
         """Yield the file series, whose rows are not sorted."""
         for path, entries in self._entries.items():
+            # The exporter does not sort the rows of a file series.
             entries.sort(key=lambda each: (each[0] is None, each[0] or 0))
             yield from (each for _step, _time, _shift, each in entries if isinstance(each, Skipped))
             kept = [each for each in entries if not isinstance(each[3], Skipped)]
@@ -130,6 +131,7 @@ class Rows:
                 return
         paths, kinds = (columns[name].dictionary_encode() for name in ("attribute_path", "attribute_type"))
         places, types = (each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in (paths, kinds))
+        # One number for path and type: a path has rows of two types where the project had both.
         codes = places.astype(np.int64) * (len(kinds.dictionary) + 1) + types
         order = None
         cuts = np.flatnonzero(np.diff(codes)) + 1
@@ -216,6 +218,7 @@ class Rows:
             facts = parsed(view.texts("naiad_value", start, start + 1)[0])
             if kind == "float_series" and facts is not None:
                 yield Axis(path, facts.get("min"), facts.get("max"), facts.get("unit"))
+        # NaN is a value and null is none: the exporter writes null rows for series that another run of its batch has.
         is_there = view.is_valid(column, start, end)
         if not is_there.all():
             missing = int(np.count_nonzero(~is_there))

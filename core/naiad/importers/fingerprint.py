@@ -30,6 +30,7 @@ def _mixed(numbers: Numbers) -> Numbers:
 
 def of_steps(steps: Any) -> Numbers:
     """Return a number for each step; the integer 2 and the float 2.0 are one step."""
+    # Kept apart by kind of array: a step of 2**60 + 1 is exact as an integer and would be another number as a float.
     array = np.asarray(steps)
     if array.dtype.kind in "iu":
         return _mixed(array.astype(np.int64).view(np.uint64) + _WHOLE)
@@ -51,6 +52,7 @@ def of_steps(steps: Any) -> Numbers:
 
 def of_reals(values: Any) -> Numbers:
     """Return a number for each value, bit for bit; every NaN is the same."""
+    # NaN has 2**52 bit patterns, and formats give one or another for the same value.
     reals = np.ascontiguousarray(values, np.float64)
     return _mixed(np.where(np.isnan(reals), _NAN, reals.view(np.uint64)))
 
@@ -100,6 +102,7 @@ class Stock:
         """Return which of the points are there, and take these out."""
         if not len(self._known) or not len(numbers):
             return np.zeros(len(numbers), bool)
+        # Two equal points of the source need two equal ones in the store: a set would take one for both.
         wanted, which, counts = np.unique(numbers, return_inverse=True, return_counts=True)
         places = np.minimum(np.searchsorted(self._known, wanted), len(self._known) - 1)
         there = np.where(self._known[places] == wanted, self._left[places], 0)

@@ -230,6 +230,7 @@ class _Container:
         if self._job.is_dry:
             self._import(store.find_source(identity) if store.has_begun() else None, tell)
             return
+        # Two imports of one source at once: the second waits, and then finds the run with everything in it.
         with store.lock_source(identity):
             if self._into is not None:
                 name = store.id_of(self._into)
@@ -240,6 +241,7 @@ class _Container:
             try:
                 self._import(reservation, tell)
             except BaseException:  # only to clean up: whatever it is goes on
+                # Without this an import that fails at once would leave a gap in the ids.
                 if reservation.is_new and not store.exists(reservation.run):
                     store.release(reservation)
                 raise

@@ -47,6 +47,7 @@ class Ledger:
         return path in self._paths()
 
     def _paths(self) -> set[str]:
+        # Built again when entries were added: a run of 10,000 fields asks for every one of them.
         if getattr(self, "_known_for", -1) != len(self.entries):
             self._known: set[str] = {path for _part, path in self.entries}
             self._known_for = len(self.entries)
@@ -56,6 +57,7 @@ class Ledger:
         """Return the text of it."""
         parts: dict[str, dict[str, list[Any]]] = {}
         for (part, path), each in self.entries.items():
+            # Fingerprints are hexadecimal because JSON readers take numbers above 2**53 for floats.
             numbers = [each.kind, each.count, f"{each.source:016x}", f"{each.store:016x}"]
             parts.setdefault(part, {})[path] = [*numbers, *([] if each.detail is None else [each.detail])]
         return json.dumps(

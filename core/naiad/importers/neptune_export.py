@@ -176,6 +176,7 @@ def _parquet_files(root: Path) -> Iterator[Path]:
         except OSError:
             continue
         for each in entries:
+            # A loop of links would never end, and a link may lead out of the dump.
             if each.is_dir(follow_symlinks=False):
                 if depth < DEEPEST and each.name not in ("files", "model_files"):
                     waiting.append((Path(each.path), depth + 1))
@@ -189,6 +190,7 @@ def _container(
     kind = {"models": MODEL, "model_versions": MODEL_VERSION}.get(folder.name, RUN)
     project = folder if kind is RUN else folder.parent
     data = project.parent
+    # The exporter takes both folders as options, so that they may lie apart; these are its defaults.
     beside = {"data": "files", "model_data": "model_files"}.get(data.name, "files" if kind is RUN else "model_files")
     files = Path(str(options.get("files") or data.parent / beside)) / project.name
     numbers = [number for number, _path in parts]
@@ -197,6 +199,7 @@ def _container(
         problems.append(
             ("part 0 is missing, which the exporter writes last: the dump of this run is not complete", True)
         )
+    # Parts are renamed to their names at the end, part 0 last: it is the mark of a whole run.
     missing = sorted(set(range(1, max(numbers))) - set(numbers))
     if missing:
         problems.append((f"part {', '.join(map(str, missing))} is missing", True))

@@ -81,6 +81,7 @@ class Container:
 
 def find(path: Path, options: Mapping[str, Any]) -> Source:
     """Return the containers of a `.neptune` folder, or of any part of it."""
+    # The folder of the program is named more often than `.neptune` itself, and may hold a million other files.
     root = path / ".neptune" if (path / ".neptune").is_dir() else path
     found: dict[str, list[Folder]] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -90,6 +91,8 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
         if problem:
             problems.append(problem)
         named = _named(folder)
+        # Before 1.x metadata.json may be missing: kind and id stand in the name of the folder then, and the oldest
+        # names have the id alone.
         kind = meta.get("containerType") or (named[0] if named else None) or "run"
         uuid = meta.get("containerId") or (named[1] if named else None)
         if not isinstance(uuid, str) or kind not in KINDS_OF:
@@ -125,6 +128,7 @@ def _container(
     kind, uuid = identity.split(":")[1:]
     ordered = sorted(folders, key=lambda each: (each.created or 0.0, each.name))
     created = min((each.created for each in folders if each.created is not None), default=None)
+    # Without metadata the first operation is the nearest to the creation.
     if created is None:
         created = next((at for at in map(first_time, ordered) if at is not None), None)
     size = sum(os.stat(log).st_size for each in folders for _number, log in logs_of(each.path))

@@ -47,6 +47,7 @@ class NamedFiles:
         given = op.facts.get("file_path")
         if isinstance(name, str) and name:
             folder = os.path.join(op.folder.path, "upload_path")
+            # Only the last part means something here: with more of it a log could lead out of the folder.
             place = os.path.join(folder, os.path.basename(name.replace("\\", "/")))
             if os.path.realpath(place) != os.path.join(os.path.realpath(folder), os.path.basename(place)):
                 return Skipped(op.path, FileRef.kind, f"{name!r} leads out of the folder", where=op.where)
@@ -61,6 +62,7 @@ class NamedFiles:
             return Skipped(op.path, FileRef.kind, "it names no file", where=op.where)
         if not os.path.isfile(place):
             return Skipped(op.path, FileRef.kind, missing, where=op.where)
+        # The time of a copy that the client made is that of the call, not of the file.
         modified = os.stat(place).st_mtime_ns if not name else None
         return Content(place, extension=extension, modified=modified)
 
@@ -70,6 +72,7 @@ class NamedFiles:
         missing: list[Skipped] = []
         for verb, texts, where in steps:
             if verb == "delete":
+                # delete_files() of a folder removes everything below it.
                 for name in map(normal, texts):
                     for known in [each for each in files if each == name or each.startswith(f"{name}/")]:
                         del files[known]
@@ -104,6 +107,8 @@ class NamedFiles:
         missing: list[Skipped] = []
         for entries, where in steps:
             for place, destination in _entries(entries):
+                # A bucket would have to be asked, with credentials of the user who imports, at an address that the
+                # log names.
                 if "://" in place and not place.startswith("file://"):
                     reason = f"{place!r} is a remote location, which an import does not look at"
                     missing.append(Skipped(path, ArtifactValue.kind, reason, where=where))

@@ -64,7 +64,9 @@ class Buffer:
                 continue
             values.append(value)
             steps.append(step if isinstance(step, int | float) else None)
+            # A point without a time of its own gets that of its operation, which was made by the same call.
             times.append(time if isinstance(time, int | float) else op.at)
+            # Numbers are bounded by count alone, texts and images by bytes: 50,000 images would be gigabytes.
             self._points += 1
             if kind != POINTS:
                 self._bytes += len(value) if isinstance(value, str) else len(value.data)
@@ -91,6 +93,7 @@ def _image(value: Any) -> Content:
     Raises:
         ValueError: it has no content.
     """
+    # Name and description came later than images: a string is the content alone.
     facts = {"data": value} if isinstance(value, str) else value
     if not facts.get("data"):
         raise ValueError("the client stored no content, as it did with images of more than 32 MiB")

@@ -69,6 +69,7 @@ def _serve(task: Task, waiting: queue.SimpleQueue[Foreign], done: queue.SimpleQu
             foreign = waiting.get_nowait()
         except queue.Empty:
             break
+        # One that died is replaced. A fork would be faster to start, but threads of the program hold locks.
         if worker is None or worker.poll() is not None:
             worker = _started(task)
         done.put(("report", _imported(worker, foreign, done)))

@@ -18,6 +18,7 @@ def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     Raises:
         ValueError: it is no message.
     """
+    # A wrong length would read on into the next field, so that each is compared with the end of its message.
     place, end = 0, len(data)
     while place < end:
         key, place = _varint(data, place)
@@ -87,6 +88,7 @@ def tensor(data: bytes) -> Any:
     """
     found = message(data)
     kind = found.get(1, [0])[-1]
+    # 7 is DT_STRING, whose values have a field of their own; all others lie in tensor_content or in one field a type.
     if kind == 7:
         return [each for each in found.get(8, []) if isinstance(each, bytes)]
     if kind not in _DTYPES:
@@ -101,8 +103,10 @@ def tensor(data: bytes) -> Any:
         array = np.array(packed(found, 6, "d"))
     else:
         array = np.array(_varints(found.get({3: 7, 9: 10, 10: 11, 19: 13}.get(kind, 7), [])))
+        # Half floats are stored as the integers of their bits.
         array = array.astype(np.uint16).view(np.float16) if kind == 19 else array
     count = int(np.prod(sizes)) if sizes else 1
+    # TensorFlow writes a constant tensor as one value. The limit keeps a few bytes from asking for gigabytes.
     if len(array) == 1 and count > 1 and count < 1 << 24:
         array = np.repeat(array, count)
     return array.reshape(sizes) if len(array) == count else array

@@ -92,6 +92,8 @@ class Replay:
         if len(logs) == 1:
             yield from enumerate(logs[0], 1)
         else:
+            # Several processes wrote one run, each its own queue. The server ordered them by arrival, which is lost;
+            # their clocks are the next best.
             timed = heapq.merge(*map(_timed, logs), key=lambda each: each[0])
             yield from ((order, each) for order, (_at, each) in enumerate(timed, 1))
 
@@ -113,6 +115,7 @@ class Replay:
             state = self._at(order, op, CLEARS[name])
             if state is not None:
                 state.since = order
+        # A later write to the same path begins a new field, of which the points before count no more.
         elif name == "DeleteAttribute":
             self._states.pop(op.path, None)
             self._axes.pop(op.path, None)
@@ -151,12 +154,14 @@ class Replay:
             self._refused[order] = f"{op.type} has the value {value!r:.60}"
             return
         state = self._states.get(op.path)
+        # A later assignment decides the type of a single value anew; a series or a file is never replaced by one.
         if state is not None and state.kind not in ATOMS.values():
             self._refused[order] = f"{op.type} does not fit the field at its path"
             return
         self._states[op.path] = State(kind, order, plain, self._is_newer(op), where=op.where)
 
     def _is_newer(self, op: Operation) -> bool:
+        # An acknowledged value may have been changed on the web page since, which a dump has and this log has not.
         return op.version > self._acknowledged[op.folder.name]
 
     def _look_at_texts(self, order: int, op: Operation) -> None:
@@ -214,6 +219,7 @@ class Replay:
         """Read the operations again, and yield those that count."""
         buffer = Buffer()
         for path, state in self._states.items():
+            # A series may have been configured or cleared only: it exists, without a point.
             if state.kind in (POINTS, LINES, FileSeries.kind):  # also one without points
                 yield from empty(path, state.kind, self._folders[0].name)
         for order, each in self._ordered(progress):

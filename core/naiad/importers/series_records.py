@@ -165,6 +165,7 @@ class SeriesRecords:
         placed = self._numbered(place, series, wholes, unknown)
         written = fingerprint.total(fingerprint.of_points(fingerprint.of_steps(placed), contents, milliseconds))
         series.written = fingerprint.summed([series.written, written])
+        # Sums can be added to: the next import continues from this number without reading the series.
         state.store = fingerprint.summed([state.store, written])
         self._target.is_changed = True
         self._write_series(path, place, series, values, placed, seconds)
@@ -175,6 +176,8 @@ class SeriesRecords:
         """Return which points are to be written."""
         size = len(source)
         if state.known is not None and not self._target.is_second:
+            # The ledger has a count and one sum, not the points: as many of the source's first points must give that
+            # sum, else the series is compared point by point.
             left = state.known.count - state.count
             if 0 <= left <= size and name not in self.diverged:
                 head = fingerprint.summed([state.source, fingerprint.total(source[:left])])
@@ -281,6 +284,8 @@ class SeriesRecords:
         if self._target.is_dry:
             return
         places, times = _plain(steps), seconds.tolist()
+        # Numbers go to segments without an op, 32 bytes each; all else is ops, of bounded size because a fold takes
+        # an op whole.
         if series.kind == POINTS:
             self._write_points(place, series, _floats(values), places, times)
             return
@@ -304,6 +309,8 @@ class SeriesRecords:
             self._target.flush()
 
     def _write_points(self, place: str, series: _Series, values: Any, steps: Any, times: Any) -> None:
+        # A number is bound once in each session of a writer; the define op must be written before the first point
+        # with it.
         if not series.number:
             self._target.flush()
             define = Change(place, POINTS, (Define(0, place, False),), PointColumns([], [], []))

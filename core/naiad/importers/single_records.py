@@ -112,6 +112,7 @@ class SingleRecords:
 
     def _compared(self, place: str, kind: str, entry: Entry, is_there: bool, is_newer: bool) -> tuple[bool, str]:
         """Whether a value replaces that of the run, or the reason against it."""
+        # The source is as it was: whatever the run has now was done in naiad.
         known = self._target.ledger.entries.get(("", place))
         if known is not None and known.source == entry.source:
             entry.store = known.store
@@ -123,6 +124,7 @@ class SingleRecords:
         now = self._stored(place, kind)
         if now == entry.store:
             return False, ""
+        # The source has changed. If the run still has the earlier value nobody edited it, and it follows the source.
         if known is not None:
             return (True, "") if now == known.store else (False, "it was changed in naiad")
         if self._target.is_new or self._target.is_resumed or is_newer:
@@ -162,6 +164,8 @@ class SingleRecords:
             self._target.is_changed = True
             return
         ref = self._target.writer.ingest(File(content=manifest, extension="json"))
+        # A hash alone says nothing of the contents, so that the hash of contents stays empty; of an artifact without
+        # files it is known.
         is_known = bool(record.files) or record.hash == artifact_hash([])
         content = content_hash(record.files) if is_known else ""
         text = ArtifactRef(record.hash, len(record.files), size, ref.to_text(), content).to_text()
@@ -262,6 +266,7 @@ class SingleRecords:
         known = self._target.ledger.entries.get(("", place))
         is_there = place in self._target.kinds
         earlier: Mapping[str, str] = (known.detail or {}) if known is not None else {}
+        # All archives in the folder of a set belong to it.
         if place in self.entries:  # another archive of the same set
             earlier = self.entries[place].detail
         if known is not None and not is_there:

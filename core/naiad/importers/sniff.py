@@ -41,6 +41,7 @@ def extension(head: bytes) -> str:
     for start, magic, found in _MAGIC:
         if head[start : start + len(magic)] == magic:
             return found
+    # HTML and SVG have no magic number; they begin with their first tag, after blanks and perhaps an XML declaration.
     text = head.lstrip()[:100].lower()
     if text.startswith((b"<!doctype html", b"<html")):
         return "html"

@@ -88,6 +88,7 @@ def of_value(kind: str, value: object) -> int:
     """Return the fingerprint of an atom or document as it is stored."""
     if isinstance(value, str):
         value = pack_text(value)
+    # repr() is one text for every NaN, but another than the one of a NaN that came through JSON.
     if isinstance(value, float) and value != value:
         value = "nan"
     return fingerprint.of_one(kind, value if isinstance(value, str) else repr(value))
@@ -106,6 +107,7 @@ def of_members(members: dict[str, str]) -> int:
 def file_token(reader: RunReader, file: FileRef) -> str:
     """Return the identity of a stored file: hash, extension, name and description."""
     digest = reader.digest(file)
+    # Content that was taken in a moment ago is not hashed yet, as that happens behind the writer.
     if not digest:
         sha = hashlib.sha256()
         with reader.open_file(file, is_checked=True) as stream:

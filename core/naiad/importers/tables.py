@@ -60,6 +60,8 @@ class Container:
         columns = Columns()
         kinds: dict[str, bool] = {}
         for number, row in enumerate(_ROWS[self.form](self.path), 1):
+            # The file is read once for each run in it, which is quadratic, so that memory does not grow with the
+            # number of runs.
             if self.run_column and str(row.get(self.run_column)) != self.run:
                 continue
             try:
@@ -72,6 +74,8 @@ class Container:
                 if value in (None, ""):
                     continue
                 as_number = _number(value)
+                # The first value decides: a column that is text further down cannot be one series of numbers and
+                # texts.
                 is_number = kinds.setdefault(column, as_number is not None)
                 if is_number and as_number is None:
                     reason = f"the value {value!r:.60} is no number, and those above are"
@@ -88,6 +92,7 @@ class Container:
     def _parameters(self) -> Iterator[Record]:
         """Yield the flat values of hparams.yaml, which Lightning's CSV logger writes beside its metrics."""
         place = Path(self.path).with_name("hparams.yaml")
+        # The name is fixed, so a link is the only way to another file.
         if not place.is_file() or place.is_symlink():
             return
         for line in place.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -164,6 +169,8 @@ def _header(form: str, path: Path) -> list[str]:
 
 
 def _csv_rows(path: str) -> Iterator[dict[str, Any]]:
+    # Excel begins UTF-8 with a mark, which would be part of the first column's name; newline="" keeps line breaks in
+    # quotes.
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
         try:
             yield from csv.DictReader(stream)
@@ -218,6 +225,7 @@ def _time(value: Any) -> float:
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
     number = _number(value)
+    # pandas and JavaScript write milliseconds; as seconds they would be in the year 50,000.
     if number is not None:
         return number / 1000 if abs(number) > MILLISECONDS else number
     return _time(datetime.fromisoformat(str(value).replace("Z", "+00:00")))

@@ -110,6 +110,7 @@ class Target:
             known = self.places[path] = self.ledger.renamed.get(path) or self._free(path)
             if known != path and not self._is_displaced(path):
                 self.report.note(f'"{path}" stands at "{known}", because its own path cannot be used.')
+        # A field of another kind is never converted: the source would be in the store as something that it was not.
         there = self.kinds.get(known)
         if there is not None and there != kind:
             reason = f"the run has a field of kind {KINDS[there].neptune} at this path"
@@ -124,6 +125,7 @@ class Target:
 
     def _free(self, path: str) -> str:
         wish = self._legal(path)
+        # A path can be a namespace in one source and a field in another: `a` and `a/b` cannot both be fields.
         while True:
             if self._tree.is_namespace(wish):
                 wish = f"{wish}_"
@@ -143,6 +145,7 @@ class Target:
             if not text.strip():
                 text = "_"
             if len(text.encode()) > paths.LONGEST:
+                # By a hash, since two long paths may differ behind the cut only.
                 mark = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:12]
                 text = text.encode()[: paths.LONGEST - 100].decode(errors="ignore") + "~" + mark
             found = paths.parse(text)
@@ -163,6 +166,7 @@ class Target:
         self.define(change.path, change.kind)
         if self._open_writer is None:
             return
+        # Many values in one frame: each is a system call and a checksum.
         self.waiting.append(change)
         if len(self.waiting) >= MOST_WAITING:
             self.flush()

@@ -44,6 +44,8 @@ class Container:
     def records(self, progress: Progress) -> Iterator[Record]:
         """Read all event files."""
         yield Value("sys/name", ATOM_OF[str], self.name)
+        # Each file is a part of its own: a resumed job begins another one in the same folder, and files only ever
+        # grow.
         for path in self.files:
             columns = Columns(os.path.basename(path))
             for place, data in _records(path, progress):
@@ -65,6 +67,7 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
     found: dict[str, list[str]] = {}
     if path.is_file() and MARK in path.name:
         found[str(path.parent)] = [str(path)]
+    # TensorBoard takes every folder with event files for a run, so that `train/` and `val/` of one job are two.
     for folder, folders, names in os.walk(path):
         folders.sort()
         events = sorted(name for name in names if MARK in name)
@@ -118,6 +121,7 @@ def _records(path: str, progress: Progress) -> Iterator[tuple[int, bytes | Note 
                 yield place, Note(f"{path} ends within a record, as files do while they are written.")
                 return
             size, crc = struct.unpack("<QI", head)
+            # The length has a checksum of its own, without which a damaged one would ask for gigabytes.
             if size > LONGEST or _masked_crc(head[:8]) != crc:
                 yield place, Skipped("", "", "the rest of the file is damaged", where=f"{path} at byte {place}")
                 return
@@ -125,6 +129,8 @@ def _records(path: str, progress: Progress) -> Iterator[tuple[int, bytes | Note 
             if len(data) < size + 4:
                 yield place, Note(f"{path} ends within a record, as files do while they are written.")
                 return
+            # CRC-32C is in no module of the standard library, and each byte of it a turn of a loop: an image would
+            # take longer than all of its run.
             if size <= CHECKED and _masked_crc(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
                 yield place, Skipped("", "", "the record is damaged", where=f"{path} at byte {place}")
             else:
@@ -145,6 +151,8 @@ def _event(columns: Any, data: bytes, where: str) -> Iterator[Record]:
         tag = proto.text(found, 1)
         plugin = proto.inner(proto.inner(found, 9), 1)
         name = proto.text(plugin, 1)
+        # A summary of TensorFlow 2 has a tensor, and a plugin in its metadata; one of TensorFlow 1 has a field for
+        # each kind instead.
         if name == "hparams":
             yield from _hparams(plugin.get(2, [b""])[-1])
         elif 2 in found:
@@ -168,6 +176,7 @@ def _tensor(columns: Any, tag: str, plugin: str, value: Any, step: int, time: fl
     elif plugin == "audio" and isinstance(value, list):
         for audio in value[::2]:
             columns.file(tag, Content(data=audio, extension=sniff.extension(audio[:512])), step, time)
+    # Markdown of add_text, which has no kind of its own here.
     elif isinstance(value, list):
         for text in value:
             columns.text(tag, text.decode("utf-8", "replace"), step, time)
@@ -193,6 +202,8 @@ def _old_histogram(found: dict[int, list[Any]]) -> str:
 
     limits, counts = proto.packed(found, 6, "d"), proto.packed(found, 7, "d")
     low, high = proto.double(found, 1), proto.double(found, 2)
+    # The first format has some 1,500 buckets up to 1e308, of which most are empty: only those between values are a
+    # histogram.
     while len(counts) > 1 and not counts[-1]:
         counts.pop(), limits.pop()
     while len(counts) > 1 and not counts[0]:

@@ -66,6 +66,8 @@ def _read(
     skipped: list[Skipped],
 ) -> None:
     entries = [each for each in found.infolist() if not each.is_dir()]
+    # Text packs about ten times and zeros a thousand times, which ALWAYS lets pass; a bomb gets further by entries
+    # that overlap.
     left = max(ALWAYS, os.stat(archive).st_size * MOST_RATIO)
     promised = sum(each.file_size for each in entries)
     if len(entries) > MOST_FILES or promised > left or promised > shutil.disk_usage(folder).free:
@@ -74,6 +76,7 @@ def _read(
         return
     for number, each in enumerate(entries):
         where = f"{archive}: {each.filename!r}"
+        # Refused although no name ever becomes a path here: the set would give it to the user who downloads it.
         if is_hostile(each.filename) or not normal(each.filename):
             skipped.append(Skipped(path, kind, f"the name {each.filename!r} leads out of the set", where=where))
             continue
@@ -100,6 +103,7 @@ def _content(found: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str, left: i
     Raises:
         ValueError: it is longer.
     """
+    # The size in the directory of an archive is a claim, and a bomb states a small one.
     limit = min(entry.file_size, left)
     extension = os.path.splitext(entry.filename)[1][1:]
     try:
