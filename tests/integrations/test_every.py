@@ -32,6 +32,13 @@ class Example(NamedTuple):
 
 EVERY = {
     "accelerate": Example("NaiadTracker", ["accelerator = Accelerator(cpu=True)"], {"config"}, run="DIGITS-1"),
+    "hydra": Example(
+        "NaiadCallback",
+        ['CONFIG = {"alpha": 0.001, "epochs": 5}'],
+        {"job", "returned"},
+        besides=("train/accuracy",),
+        run="DIGITS-1",
+    ),
     "ignite": Example("NaiadLogger", [], set(), run="DIGITS-1"),
     "lightgbm": Example(
         "NaiadCallback",
@@ -103,4 +110,4 @@ def test_an_example_runs_and_fills_the_mapping(name: str, store: Path, tmp_path:
 def test_the_plain_example_differs_by_the_adapter_alone(name: str) -> None:
     plain, logged = ((EXAMPLES / f"{name}_{end}.py").read_text().splitlines() for end in ("plain", "train"))
 
-    assert EVERY[name].changed == [line.strip() for line in plain[6:] if line not in logged]
+    assert EVERY[name].changed == [line.strip() for line in plain[7:] if line not in logged]
