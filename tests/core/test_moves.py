@@ -142,14 +142,14 @@ def killed_move(store: Path, step: int) -> subprocess.CompletedProcess[str]:
         run["loss"].extend([0.5, 0.25])
         begin(store, parent=run).stop()
     command = [sys.executable, "-c", KILLED_MOVE, str(store), str(step)]
-    return subprocess.run(command, check=False, timeout=60, stdout=subprocess.PIPE, text=True)
+    return subprocess.run(command, check=False, timeout=100, stdout=subprocess.PIPE, text=True)
 
 
 def test_move_killed_anywhere_has_happened_or_not_and_can_be_finished(tmp_path: Path) -> None:
-    """At eight of its changes of the disk, spread from the first to the last."""
+    """At five of its changes of the disk, spread from the first to the last."""
     count = int(killed_move(tmp_path / "whole" / ".naiad", -1).stdout)
     assert count > 8
-    for step in sorted({round(number * (count - 1) / 7) for number in range(8)}):
+    for step in sorted({round(number * (count - 1) / 4) for number in range(5)}):
         store = tmp_path / str(step) / ".naiad"
         assert -signal.SIGKILL == killed_move(store, step).returncode
         place = Store.locate(store)
