@@ -11,6 +11,7 @@ another.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -41,6 +42,8 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
 BATCH = 4 * 1024 * 1024
+WHOLE = 1 << 30
+"""Bytes that no journal file has."""
 MOST_PARTS = 500
 MOST_BLOBS = 5000
 LOOK_SECONDS = 10.0
@@ -74,6 +77,8 @@ class Round:
     has_more: bool = False
     is_whole: bool = True
     """Whether the server has all that was there when the files were read."""
+    is_held: bool = False
+    """Whether points wait for a record before them that a thread has reserved and not written yet."""
     after: float = 0.0
     """Seconds that the server wants to rest; 0 if it was not asked."""
 
@@ -109,6 +114,7 @@ class Shipment:
     _others: tuple[float, dict[str, Liveness]] = (-1e9, {})
     _sent_blobs: set[str] = field(default_factory=set)
     _ends: dict[str, int] = field(default_factory=dict)
+    _is_held: bool = False
 
     def add(self, writer: OwnWriter) -> None:
         """Ship the files of a writer of this process too."""
@@ -148,7 +154,7 @@ class Shipment:
         self.learn_positions()
         parts, seals, has_more = self._next()
         if not parts and not seals:
-            return Round()
+            return Round(is_held=self._is_held, is_whole=not self._is_held)
         return self._send(parts, seals, has_more)
 
     def beat(self) -> Round:
@@ -201,7 +207,8 @@ class Shipment:
         self.pace(size)
         is_taken = all(self.positions.get(part.name, 0) >= part.end for part in parts)
         goes_on = (has_more or not is_taken) and self.positions != before
-        return Round(size, goes_on, is_taken and not has_more, float(answer.get("after", 1.0)))
+        is_whole = is_taken and not has_more and not self._is_held
+        return Round(size, goes_on, is_whole, self._is_held, float(answer.get("after", 1.0)))
 
     def _take(self, answer: dict[str, object]) -> None:
         """Note how far the server has each file."""
@@ -265,15 +272,18 @@ class Shipment:
         """Return the next records, of each writer file by file, and whether there may be more."""
         parts: list[Part] = []
         room, waits = BATCH, set()
+        self._is_held = False
         for source in files:
             if source.file.writer in waits:
+                later = self._read(source, RECORD, False, {})
+                self._is_held |= later is not None and bool(later.data)
                 continue
             is_final = self._is_final(source)
             part = self._read(source, max(room, RECORD), is_final, reached)
             if part is not None and part.data:
                 parts.append(part)
                 room -= len(part.data)
-            if part is None or not is_final or part.end < self._end(source):
+            if part is None or part.end < (self._end(source) if is_final else _size(source)):
                 waits.add(source.file.writer)
             if room <= 0 or len(parts) >= MOST_PARTS:
                 return parts, True
@@ -398,6 +408,20 @@ class Shipment:
                     points += new // RECORD if source.file.suffix == "seg" else 0
         return Waiting(points, size)
 
+    def ends(self) -> dict[str, int]:
+        """Return how far each file is written now. It may be called beside the thread that ships."""
+        found = {}
+        for source in list(self._sources()):
+            if source.name not in self.sealed:
+                with contextlib.suppress(FileNotFoundError):
+                    start = self.positions.get(source.name, source.header)
+                    found[source.name] = read_part(source, start, WHOLE, is_final=self._is_final(source)).end
+        return found
+
+    def has(self, ends: dict[str, int]) -> bool:
+        """Whether the server has every file so far."""
+        return all(name in self.sealed or self.positions.get(name, 0) >= end for name, end in ends.items())
+
     def is_done(self) -> bool:
         """Whether the server has confirmed every file of the run, and no process writes it."""
         self.look_again()
@@ -469,3 +493,11 @@ def points_in(gaps: dict[str, int]) -> tuple[int, int]:
     """Return how many points, and at least how many ops, are missing with bytes of files."""
     points = sum(size // RECORD for name, size in gaps.items() if name.endswith(".seg"))
     return points, sum(1 for name in gaps if name.endswith(".ops"))
+
+
+def _size(source: Source) -> int:
+    """Return the size of a segment, which its records fill to the last byte; a file that was retired now has no end."""
+    try:
+        return source.file.path.stat().st_size
+    except FileNotFoundError:
+        return sys.maxsize

@@ -28,6 +28,8 @@ from naiad.storage.local import outbox
 from naiad.storage.local.layout import RunDirectory
 
 FIRST_SECONDS = 0.2
+HELD_SECONDS = 0.1
+"""Until the next look at a record that was reserved and not written yet."""
 IDLE_SECONDS = 1.0
 """Between two looks at the files while there is nothing to send."""
 LEAST, MOST = 1.0, 60.0
@@ -117,12 +119,13 @@ class Shipper:
         of that server is waited for.
         """
         until = clock.monotonic() + seconds
+        line = self._lines.get(uid)
+        if line is None or url not in (None, line.shipment.client.url):
+            return None
+        ends = line.shipment.ends()  # more may come faster than it is shipped, and is not waited for
         with self._changed:
-            line = self._lines.get(uid)
-            if line is None or url not in (None, line.shipment.client.url):
-                return None
             wanted = self._hurry(line)
-            while line.clean < wanted:
+            while line.clean < wanted and not (line.begun >= wanted and line.shipment.has(ends)):
                 left = until - clock.monotonic()
                 if left <= 0 or self._thread is None or not self._thread.is_alive():
                     return line.problem or ServerError(
@@ -230,6 +233,8 @@ class Shipper:
         if is_over and shipment.is_done():
             outbox.note_shipped(shipment.folder)
             line.is_over = True
+        if done.is_held:
+            return HELD_SECONDS, False
         return done.after or IDLE_SECONDS, done.is_whole
 
     def _warn(self, line: Line, problem: NaiadError) -> None:

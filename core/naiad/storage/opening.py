@@ -24,7 +24,7 @@ def locate(place: Place = None, start: Path | None = None, *, is_offline: bool =
     Args:
         place: as the program gives it; the store of another back end is used as it is.
         start: the folder that counts as here; the working directory if None.
-        is_offline: where the store is a server, do not ask it for anything; `naiad sync` ships the runs later.
+        is_offline: where the store is a server, send it no request; `naiad sync` ships the runs later.
 
     Raises:
         NotPermitted: the nearest one was put by another user into a folder that every user may write.

@@ -96,6 +96,16 @@ def test_folded_journal_arrives_whole_and_is_marked(
     assert {outbox.SENT} == {os.path.splitext(name)[1] for name in os.listdir(folder.outbox)}
 
 
+def test_everything_is_there_after_sync_also_in_a_segment_that_was_just_begun(server: JournalServer) -> None:
+    """The one before it is full, and may still be filled as far as the writer knows."""
+    run = naiad.init_run(store=server.url)
+    run["loss"].extend([0.5] * 5000, steps=range(5000))
+    run.sync(remote=True)
+
+    assert list(range(5000)) == steps(server.run(run._run.uid))
+    run.stop()
+
+
 def test_server_that_is_away_at_first_gets_all_later(
     server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

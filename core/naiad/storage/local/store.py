@@ -214,6 +214,16 @@ class Store:
                 self.register.take_custom(project, custom_run_id, uid, uid)
             return Reservation(RunId(uid, kind), uid, is_new=True)
 
+    def bind_custom(self, project: str, custom_run_id: str, earlier: RunId, run: RunId) -> None:
+        """Let a custom id mean another run than it did, because a server knows it as the id of that one.
+
+        Raises:
+            StoreNotWritable: the store takes no files.
+        """
+        with refusals(self.root):
+            self.register.release_custom(earlier.uid, project, custom_run_id)
+            self.register.take_custom(project, custom_run_id, run.uid, run.uid)
+
     def reserve_model(self, project: str, key: str) -> Reservation:
         """Take the id that a model with this key has in a project.
 

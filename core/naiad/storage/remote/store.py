@@ -25,6 +25,7 @@ from naiad.errors import (
     ContainerNotFound,
     NeedsServer,
     NotAuthorized,
+    ProjectExists,
     ServerError,
     ServerWarning,
     warn_once,
@@ -74,6 +75,9 @@ class WaitingRoom(Store, Protocol):
     ) -> RunWriter:
         """Write a container."""
 
+    def bind_custom(self, project: str, custom_run_id: str, earlier: RunId, run: RunId) -> None:
+        """Let a custom id mean another run than it did."""
+
     def reserve_unnumbered(self, kind: ContainerKind, project: str, custom_run_id: str | None = None) -> Reservation:
         """Begin a container whose id a server gives later, or join the one with a custom id."""
 
@@ -117,7 +121,7 @@ class RemoteStore:
 
     def has_begun(self) -> bool:
         """Whether anything was ever stored in it."""
-        return bool(self._call("has_begun"))
+        return bool(self.projects())
 
     def url(self, run: RunId | None = None) -> str:
         """Return the address of the server, or of the page of one container."""
@@ -161,7 +165,16 @@ class RemoteStore:
         return self._reserve(self.local.reserve_unnumbered(MODEL_VERSION, project), project, parent=model)
 
     def reserve_project(self, project: str, key: str | None = None) -> Reservation:
-        """Begin or join the fields of a project itself."""
+        """Begin or join the fields of a project itself.
+
+        Raises:
+            ProjectExists: the key wished for belongs to another project.
+        """
+        if key is not None and not self.is_offline:
+            with contextlib.suppress(ServerError):
+                other = self.projects().get(key, project)
+                if other != project:
+                    raise ProjectExists(f"The key {key!r} belongs to project {other!r}. Give another one.", key=key)
         wish = key if key is not None and not self.is_offline else None
         return self._reserve(self.local.reserve_unnumbered(PROJECT, project), project, wish=wish)
 
@@ -173,9 +186,11 @@ class RemoteStore:
         wish: str | None = None,
         parent: str | None = None,
     ) -> Reservation:
-        if not own.is_new:  # a job that was started again with its custom id
-            self.begun.add(own.run.uid)
-            return own
+        if not own.is_new or own.run.uid in self._pending:  # a job that was started again with its custom id
+            known = self._pending.get(own.run.uid) or self._remote(own.run)
+            if known is not None and known.began:
+                self.begun.add(own.run.uid)
+            return Reservation(own.run, known.id if known is not None and known.id else own.id, own.is_new)
         remote = Remote(
             self.address, project, clock.now(), custom_run_id=custom_run_id, wish=wish, parent=parent, began=True
         )
@@ -192,6 +207,8 @@ class RemoteStore:
         self._pending[run.uid] = remote
         if is_new:
             self.begun.add(run.uid)
+        if run != own.run and custom_run_id is not None:
+            self.local.bind_custom(project, custom_run_id, own.run, run)
         return Reservation(run, answer["id"], is_new)
 
     def _registered(self, run: RunId, remote: Remote) -> dict[str, Any] | None:
@@ -304,9 +321,11 @@ class RemoteStore:
         return read_remote(self.local.directory(run))
 
     def _project_of(self, model: str) -> str:
-        with contextlib.suppress(ServerError, ContainerNotFound):
-            return str(self._reader(self.find(model, MODEL)).value("sys/project"))
-        return self.default_project()
+        """Return the project of a model, by the key in its id."""
+        try:
+            return self.projects().get(model.partition("-")[0]) or self.default_project()
+        except ServerError:
+            return self.default_project()
 
     # Reading
 
@@ -315,7 +334,7 @@ class RemoteStore:
 
         Raises:
             ContainerNotFound: there is none.
-            ServerError: the server does not answer, and the folder here does not know it either.
+            ServerError: the server does not answer, and the folder here does not have it either.
         """
         here = self._here(name)
         if here is not None and (kind is None or here.kind is kind):

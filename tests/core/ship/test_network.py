@@ -1,0 +1,150 @@
+"""Trouble of the network: one warning, training goes on, nothing is lost; and the client and its token."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from journal_server import TOKEN, JournalServer
+
+import naiad
+from naiad.errors import InvalidArgument, NotAuthorized, ServerUnreachable, ServerWarning
+from naiad.ship import address
+from naiad.ship.client import Client
+from naiad.storage.local.layout import Layout
+from naiad.storage.local.reader import Reader
+from naiad.storage.opening import locate
+
+
+def test_packets_that_vanish_delay_only_the_begin_and_the_end(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something takes the connection and never answers."""
+    monkeypatch.setenv("NAIAD_CONNECT_SECONDS", "0.3")
+    with socket.create_server(("127.0.0.1", 0)) as hole:
+        with pytest.warns(ServerWarning, match="cannot be reached"):
+            run = naiad.init_run(store=f"http://127.0.0.1:{hole.getsockname()[1]}")
+        run["loss"].extend([0.5] * 1000)
+        with pytest.warns(ServerWarning, match="1,000 points"):
+            run.stop(seconds=0.5)
+    [folder] = Layout(store).folders()
+
+    assert 1000 == Reader(folder).count("loss")
+
+
+def test_certificate_that_is_not_accepted_is_named(server: JournalServer, store: Path, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for _ in range(2):
+                connection, _peer = listener.accept()
+                with connection, pytest.raises(OSError):  # the client ends the handshake
+                    context.wrap_socket(connection, server_side=True)
+
+        threading.Thread(target=answer, daemon=True).start()
+        client = Client(f"https://127.0.0.1:{listener.getsockname()[1]}", TOKEN)
+        with pytest.raises(ServerUnreachable, match="certificate of https://127.* is not accepted.*\n.*SSL_CERT_FILE"):
+            client.get("")
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate that no authority has signed."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_clock_a_day_off_changes_no_order_and_no_state(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine that goes on with a run believes that it is yesterday."""
+    from naiad import clock
+
+    with naiad.init_run(store=server.url, custom_run_id="job") as run:
+        run["x"] = 1
+    monkeypatch.setattr(clock, "now", lambda: time.time() - 86_400)
+    with naiad.init_run(store=server.url, custom_run_id="job") as again:
+        again["x"] = 2
+        again.sync(remote=True)
+    reader = Reader(server.run(run._run.uid))
+
+    assert (2, "finished") == (reader.value("x"), reader.state())
+
+
+@pytest.mark.parametrize(
+    "text", ["https://", "http://[", "https://me:secret@host", "https://host/?x=1", "ftp://host", "https://host:port"]
+)
+def test_what_is_no_address_of_a_server_is_refused(text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        address.parse(text)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_plain_http_leads_to_this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAIAD_ALLOW_HTTP", raising=False)
+    assert "http://127.0.0.1:8128" == address.parse("http://127.0.0.1:8128/").url
+    assert "http://[::1]:1" == address.parse("http://[::1]:1").url
+    with pytest.raises(InvalidArgument, match="NAIAD_ALLOW_HTTP=1"):
+        locate("http://naiad.example.org")
+    monkeypatch.setenv("NAIAD_ALLOW_HTTP", "1")
+    assert "http://naiad.example.org/sub" == address.parse("http://naiad.example.org/sub/").url
+
+
+def test_token_is_read_from_a_file_that_only_its_owner_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    monkeypatch.delenv("NAIAD_API_TOKEN", raising=False)
+    monkeypatch.setenv("NAIAD_API_TOKEN_FILE", str(file))
+    file.chmod(0o644)
+    with pytest.raises(NotAuthorized, match="chmod 600"):
+        address.token()
+    file.chmod(0o600)
+
+    assert TOKEN == address.token()
+
+
+def test_token_of_another_service_is_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_API_TOKEN", "hunter2")
+    with pytest.raises(NotAuthorized) as caught:
+        address.token()
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_store_that_is_a_server_crosses_to_another_process_without_its_token(server: JournalServer) -> None:
+    import pickle
+
+    store = locate(server.url)
+    data = pickle.dumps(store)
+
+    assert TOKEN.encode() not in data
+    assert store == pickle.loads(data)
