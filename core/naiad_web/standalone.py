@@ -27,7 +27,7 @@ PREFIX = "naiad/"
 LAST_LINES = 5_000
 """Lines of a log that are kept, from its end."""
 BUCKETS = 2_000
-LEFT_OUT = {"screens/design.js"}
+
 STYLES = ("style/tokens.css", "vendor/uplot.css", "style/app.css")
 IMPORT = re.compile(
     r"""((?:^|[;}\s])(?:import|export)\b[^;"'`]*?from\s*|import\s*\(\s*|^import\s*)(["'])(\.{1,2}/[^"']+)\2""",
@@ -199,9 +199,8 @@ def _modules() -> Iterator[tuple[str, str]]:
     """Yield each module by its name in the import map, as an address that holds it."""
     for file in sorted(FOLDER.rglob("*.js")):
         name = file.relative_to(FOLDER).as_posix()
-        if name not in LEFT_OUT:
-            text = IMPORT.sub(functools.partial(_renamed, file=file), file.read_text(encoding="utf-8"))
-            yield PREFIX + name, f"data:text/javascript;base64,{base64.b64encode(text.encode()).decode()}"
+        text = IMPORT.sub(functools.partial(_renamed, file=file), file.read_text(encoding="utf-8"))
+        yield PREFIX + name, f"data:text/javascript;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def _renamed(found: re.Match[str], file: Path) -> str:

@@ -13,7 +13,7 @@ import mmap
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -341,6 +341,13 @@ class RunReader(Protocol):
         Raises:
             NewerFormat: a later release wrote the run.
         """
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Return a context in which all calls of this thread may see the run as it was at its beginning.
+
+        For several calls about one run: each call outside of it looks for new data again.
+        """
+        return nullcontext()
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of every field that is shown, by path."""

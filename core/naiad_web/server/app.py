@@ -29,6 +29,7 @@ from naiad_web.server import (
     series,
     storage,
     tables,
+    texts,
     views,
 )
 from naiad_web.server.access import Grant, Rules
@@ -63,6 +64,7 @@ ROUTES: tuple[Route, ...] = (
     *containers.ROUTES,
     *fields.ROUTES,
     *series.ROUTES,
+    *texts.ROUTES,
     *files.ROUTES,
     *artifacts.ROUTES,
     *diffs.ROUTES,
@@ -112,7 +114,8 @@ def application(
         by_path.setdefault(API + route.path, []).append(route)
 
     async def page(request: Request) -> Response:
-        return await anyio.to_thread.run_sync(own.answer, request.url.path, request.headers.get("if-none-match", ""))
+        known, encodings = (request.headers.get(name, "") for name in ("if-none-match", "accept-encoding"))
+        return await anyio.to_thread.run_sync(own.answer, request.url.path, known, encodings)
 
     async def openapi(_request: Request) -> Response:
         return _sent(Answer(encoded(document([*ROUTES, *more]))))

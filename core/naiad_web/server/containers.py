@@ -40,7 +40,7 @@ def facts(site: Site, run: RunId, reader: RunReader) -> dict[str, Json]:
     values = reader.values("sys")
     seen = values.get("sys/ping_time")
     return {
-        "id": _text(values.get("sys/id")) or site.store.id_of(run),
+        "id": _text(values.get("sys/id")) or site.id_of(run),
         "uid": run.uid,
         "kind": run.kind.name,
         "project": _text(values.get("sys/name" if run.kind is PROJECT else "sys/project")) or project_of(reader),
@@ -123,7 +123,7 @@ def versions(site: Site, name: str, _takes: None_) -> Json:
     model = site.find(name, MODEL)
     own = FieldName("sys/model_id", SYS["sys/model_id"])
     is_trashed = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
-    tree = And((Compare(own, "=", site.store.id_of(model)), Not(is_trashed)))
+    tree = And((Compare(own, "=", site.id_of(model)), Not(is_trashed)))
     paths = ("name", "stage", "creation_time", "modification_time", "owner", "tags", "description")
     grid = site.catalog.grid(MODEL_VERSION, None, tree, columns=[f"sys/{path}" for path in paths])
     columns = {path: cells for (path, _kind), cells in grid.columns.items()}

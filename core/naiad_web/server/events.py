@@ -52,7 +52,7 @@ class EventsWanted(Parameters, frozen=True, kw_only=True):
     """The subject of a stream."""
 
     project: list[str] = []
-    run: Annotated[list[str], msgspec.Meta(max_length=100)] = []
+    run: Annotated[list[str], msgspec.Meta(max_length=400)] = []
     prefix: list[str] = []
     last_event_id: str = ""
 
@@ -217,7 +217,7 @@ class Watcher:
             ping = self.site.reader(run).value("sys/ping_time")
             row_age = max(0.0, round(clock.now() - ping / 1e6, 3)) if isinstance(ping, int) else None
         return {
-            "run": self.site.store.id_of(run),
+            "run": self.site.id_of(run),
             "uid": run.uid,
             "grown": {path: count for path, count in seen.counts.items() if count != before.counts.get(path)},
             "changed": sorted(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,6 +14,7 @@ from naiad_web.server.answers import etag
 
 FOLDER = Path(__file__).parents[1] / "pages"
 INDEX = "index.html"
+STATIC, VERSION = "/static/", "v-"
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "connect-src 'self'; frame-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -33,18 +36,57 @@ MEDIA = {
 MISSING = b"<!doctype html><title>naiad</title><p>The pages are not installed. The interface is at /api/v1.</p>"
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file as it is sent: plain, and compressed once for all browsers."""
+
+    mark: tuple[int, int, int]
+    """Inode, size and time of the file it was read from."""
+    body: bytes
+    gzipped: bytes
+    media: str
+    tag: str
+
+    @classmethod
+    def of(cls, body: bytes, media: str, mark: tuple[int, int, int]) -> _File:
+        """Return a file with this content."""
+        return cls(mark, body, gzip.compress(body, mtime=0), media, etag(body))
+
+
 class Pages:
-    """The files of a folder, read anew for each request, so that a reload shows an edit."""
+    """The files of a folder. One that was edited is read again, so that a reload shows the edit."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._names: dict[str, Path] = {}
+        self._known: dict[Path, _File] = {}
+        self._current: tuple[str, _File | None] = ("", None)
 
-    def answer(self, path: str, known: str = "") -> Response:
-        """Return the file below `/static/`, or the one page for every other path."""
-        if not path.startswith("/static/"):
-            return self._sent(self._folder / INDEX, 200, known)
-        file = self._listed().get(unquote(path.removeprefix("/static/")))
-        return self._sent(file, 200, known) if file else self._sent(self._folder / INDEX, 404, "")
+    def answer(self, path: str, known: str = "", encodings: str = "") -> Response:
+        """Return the file below `/static/`, or the one page for every other path.
+
+        Args:
+            path: the path of the URL.
+            known: the tags that the browser has.
+            encodings: the encodings that it accepts.
+        """
+        if not path.startswith(STATIC):
+            return self._sent(self._page(), 200, known, encodings)
+        name = unquote(path.removeprefix(STATIC))
+        version, _, rest = name.removeprefix(VERSION).partition("/") if name.startswith(VERSION) else ("", "", name)
+        file = self._file(rest)
+        if file is None:
+            return self._sent(self._page(), 404, "", encodings)
+        # under another version than the current one a file may change at any time
+        return self._sent(self._read(file), 200, known, encodings, is_lasting=version == self._current[0] != "")
+
+    def _file(self, name: str) -> Path | None:
+        file = self._names.get(name)
+        # a page asks for 40 files, and listing all takes a millisecond
+        if file is None or file.is_symlink() or not file.is_file():
+            self._names = self._listed()
+            file = self._names.get(name)
+        return file
 
     def _listed(self) -> dict[str, Path]:
         """The files that are served, by their names; links are left out."""
@@ -58,13 +100,38 @@ class Pages:
                     found[file.relative_to(self._folder).as_posix()] = file
         return found
 
-    def _sent(self, file: Path, status: int, known: str) -> Response:
-        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+    def _read(self, file: Path) -> _File | None:
         try:
-            body, media = file.read_bytes(), MEDIA[file.suffix]
+            facts = file.stat()
+            mark = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            known = self._known.get(file)
+            if known is None or known.mark != mark:
+                known = self._known[file] = _File.of(file.read_bytes(), MEDIA[file.suffix], mark)
         except OSError:
-            body, media = MISSING, MEDIA[".html"]
-        headers["ETag"] = etag(body)
-        if status == 200 and headers["ETag"] in known:
+            return None
+        return known
+
+    def _page(self) -> _File | None:
+        """The one page, whose files are named with their version: a browser that has them asks for none of them."""
+        page = self._read(self._folder / INDEX)
+        self._names = self._listed()
+        facts = [(name, file.stat()) for name, file in sorted(self._names.items())]
+        version = etag(repr([(name, each.st_size, each.st_mtime_ns) for name, each in facts]).encode()).strip('"')
+        if page is not None and version != self._current[0]:
+            body = page.body.replace(f'"{STATIC}'.encode(), f'"{STATIC}{VERSION}{version}/'.encode())
+            self._current = version, _File.of(body, page.media, page.mark)
+        return self._current[1] if page is not None else None
+
+    def _sent(
+        self, file: _File | None, status: int, known: str, encodings: str, *, is_lasting: bool = False
+    ) -> Response:
+        keeping = "private, max-age=31536000, immutable" if is_lasting else "no-cache"
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": keeping, "Vary": "Accept-Encoding"}
+        if file is None:
+            return Response(MISSING, status, headers, MEDIA[".html"])
+        headers["ETag"] = file.tag
+        if status == 200 and file.tag in known:
             return Response(status_code=304, headers=headers)
-        return Response(body, status, headers, media)
+        if "gzip" not in encodings or len(file.gzipped) >= len(file.body):
+            return Response(file.body, status, headers, file.media)
+        return Response(file.gzipped, status, headers | {"Content-Encoding": "gzip"}, file.media)

@@ -1,25 +1,22 @@
-"""Series: stored points, charts of them, lines of logs, histograms, entries of file series."""
+"""Series of numbers: their stored points, and charts of them."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from naiad import clock
 from naiad.errors import DamagedData, FieldConflict, InvalidArgument, MissingField, NaiadError
-from naiad.fields.file_series import FileSeries
-from naiad.histogram import Histogram
-from naiad.kinds import LINES, POINTS
-from naiad.refs import FileRef
-from naiad.storage.base import Points, RunId, RunReader
+from naiad.kinds import POINTS
+from naiad.storage.base import Last, Points, RunId, RunReader
 from naiad_web.server.about import LIMITS, has_arrow, now
 from naiad_web.server.answers import Answer, Json, Problem, Stream, attachment, csv_lines, number, numbers, steps
-from naiad_web.server.fields import file_facts, matching
 from naiad_web.server.parameters import Parameters
 from naiad_web.server.pieces import Pieces
 from naiad_web.server.routes import Route
@@ -32,9 +29,6 @@ MOST_POINTS = 100_000
 """Exact points of one series in a chart."""
 CACHED_POINTS = 2_000_000
 """Points that stay decoded: zooming and hovering ask for the same series again and again."""
-HISTOGRAM, FILES = Histogram.kind, FileSeries.kind
-"""The kinds that `/histograms` and `/entries` serve."""
-SEARCH_SECONDS = 5.0
 
 
 class SeriesWanted(Parameters, frozen=True, kw_only=True):
@@ -81,41 +75,6 @@ class NearestWanted(Parameters, frozen=True, kw_only=True):
     x: str = "step"
 
 
-class LinesWanted(Parameters, frozen=True, kw_only=True):
-    """A page of a string series, or a search in it."""
-
-    run: str
-    path: str
-    start: int = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
-    at_step: float | None = None
-    at_time: float | None = None
-    search: str = ""
-    regex: str = ""
-    case: bool = False
-    format: Literal["json", "text", "csv"] = "json"
-
-
-class HistogramsWanted(Parameters, frozen=True, kw_only=True):
-    """Histograms of a series, and a range of steps."""
-
-    run: str
-    path: str
-    from_: float | None = msgspec.field(default=None, name="from")
-    to: float | None = None
-    limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 200
-
-
-class EntriesWanted(Parameters, frozen=True, kw_only=True):
-    """A page of a file series."""
-
-    run: str
-    path: str
-    start: int = 0
-    limit: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 500
-    at_step: float | None = None
-
-
 class Pair(msgspec.Struct, frozen=True):
     """One series of a request."""
 
@@ -124,18 +83,29 @@ class Pair(msgspec.Struct, frozen=True):
     path: str
     reader: RunReader | None
     error: dict[str, Json] | None = None
+    loaded: Any = None
+    """The result of reading it."""
 
     def head(self, site: Site) -> dict[str, Json]:
         """The members that name it."""
-        return {
-            "run": site.store.id_of(self.run) if self.run.uid else self.name,
-            "uid": self.run.uid,
-            "path": self.path,
-        }
+        return {"run": site.id_of(self.run) if self.run.uid else self.name, "uid": self.run.uid, "path": self.path}
 
 
-def pairs(site: Site, runs: Sequence[str], paths: Sequence[str], *kinds: str) -> list[Pair]:
+def pairs(
+    site: Site,
+    runs: Sequence[str],
+    paths: Sequence[str],
+    *kinds: str,
+    load: Callable[[RunReader, str], Any] = lambda _reader, _path: None,
+) -> list[Pair]:
     """The series of these runs at these paths, as far as they exist.
+
+    Args:
+        site: where they are.
+        runs: their ids or uids.
+        paths: of the series.
+        kinds: that they may have.
+        load: reads each of them, with one look at each run: a chart of 50 runs takes half the time by that.
 
     Raises:
         Problem: there are too many.
@@ -148,19 +118,48 @@ def pairs(site: Site, runs: Sequence[str], paths: Sequence[str], *kinds: str) ->
         try:
             run = site.find(name)
             reader = site.reader(run)
-            there = reader.kinds()
+            with reader.moment():
+                there = reader.kinds()
+                found += [
+                    _pair(name, reader, path, there[path], kinds, load)
+                    for path in dict.fromkeys(paths)
+                    if path in there
+                ]
+        except InvalidArgument:  # what was asked for is wrong, not the run
+            raise
         except (NaiadError, OSError) as error:
-            error_facts = {"type": type(error).__name__, "detail": str(error)}
-            found += [Pair(name, RunId("", None), path, None, error_facts) for path in paths]  # type: ignore[arg-type]  # there is no run
-            continue
-        for path in dict.fromkeys(paths):
-            kind = there.get(path)
-            if kind in kinds:
-                found.append(Pair(name, run, path, reader))
-            elif kind is not None:
-                what = f'"{path}" is of kind {kind}, not {" or ".join(kinds)}.'
-                found.append(Pair(name, run, path, None, {"type": "FieldConflict", "detail": what}))
+            found += [Pair(name, RunId("", None), path, None, _described(error)) for path in paths]  # type: ignore[arg-type]  # there is no run
     return found
+
+
+def _pair(
+    name: str, reader: RunReader, path: str, kind: str, kinds: Sequence[str], load: Callable[[RunReader, str], Any]
+) -> Pair:
+    if kind not in kinds:
+        what = f'"{path}" is of kind {kind}, not {" or ".join(kinds)}.'
+        return Pair(name, reader.run, path, None, {"type": "FieldConflict", "detail": what})
+    try:
+        return Pair(name, reader.run, path, reader, None, load(reader, path))
+    except (DamagedData, MissingField, FieldConflict) as error:
+        return Pair(name, reader.run, path, None, _described(error))
+
+
+def _described(error: Exception) -> dict[str, Json]:
+    return {"type": type(error).__name__, "detail": str(error)}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Count, last point and aspects of a series, which a reader has without its points."""
+
+    count: int
+    last: Last | None
+    aspects: Sequence[float | None]
+
+
+def facts_of(reader: RunReader, path: str) -> Facts:
+    """Return count, last point and aspects of a series."""
+    return Facts(reader.count(path), reader.last(path, POINTS), reader.aspects(path))
 
 
 class _PointCache:
@@ -171,11 +170,10 @@ class _PointCache:
         self._known: OrderedDict[tuple[RunId, str], tuple[object, Points]] = OrderedDict()
         self._held = 0
 
-    def points(self, reader: RunReader, path: str) -> Points:
+    def points(self, reader: RunReader, path: str, facts: Facts | None = None) -> Points:
         """The points of a series as they are now."""
         # cheap facts that differ after every write, deletions and rewritten series included
-        mark = (reader.count(path), reader.last(path, POINTS), reader.aspects(path))
-        mark_text = repr(mark)
+        mark_text = repr(facts or facts_of(reader, path))
         key = (reader.run, path)
         with self._lock:
             known = self._known.get(key)
@@ -312,72 +310,65 @@ def chart(site: Site, takes: ChartWanted) -> Answer | Json:
 def _draw(site: Site, takes: ChartWanted) -> tuple[dict[str, Json], list[Drawn]]:
     from naiad_web.server import chart as drawing
 
-    found = pairs(site, takes.run, takes.path, POINTS)
-    loaded = [_loaded(pair, takes) for pair in found]
-    extents = [each for curve in loaded if not isinstance(curve, dict) and (each := drawing.extent(curve))]
+    found = pairs(site, takes.run, takes.path, POINTS, load=functools.partial(_loaded, takes=takes))
+    loaded = [pair.loaded for pair in found if pair.reader is not None]
+    extents = [each for curve, _facts in loaded if (each := drawing.extent(curve))]
     lasts = [
-        float(last.step) for pair, curve in zip(found, loaded, strict=True)
-        if isinstance(curve, drawing.Heights) and pair.reader and (last := pair.reader.last(pair.path, POINTS))
+        float(facts["last_step"]) for curve, facts in loaded
+        if isinstance(curve, drawing.Heights) and facts["last_step"] is not None
     ]  # fmt: skip
     start, stop = _range(takes, extents, lasts)
-    drawn = []
-    for pair, curve in zip(found, loaded, strict=True):
-        if isinstance(curve, dict):
-            drawn.append(drawing.Drawn({**pair.head(site), "error": curve}))
-            continue
-        assert pair.reader is not None
-        try:
-            one = _one(pair, curve, takes, start, stop)
-            own = _facts(pair.reader, pair.path)
-            if one.facts["source"] == "pyramid" and own["last_step"] is not None:
-                one.facts["last"] = min(stop, float(own["last_step"]))
-            one.facts = {**pair.head(site), **own, **one.facts}
-        except (DamagedData, MissingField, FieldConflict) as error:
-            one = drawing.Drawn({**pair.head(site), "error": {"type": type(error).__name__, "detail": str(error)}})
-        drawn.append(one)
-    return _head(takes, start, stop), drawn
+    return _head(takes, start, stop), [_drawn(site, pair, takes, start, stop) for pair in found]
 
 
-def _one(pair: Pair, curve: Any, takes: ChartWanted, start: float, stop: float) -> Drawn:
+def _drawn(site: Site, pair: Pair, takes: ChartWanted, start: float, stop: float) -> Drawn:
     from naiad_web.server import chart as drawing
 
-    assert pair.reader is not None
+    if pair.reader is None:
+        return drawing.Drawn({**pair.head(site), "error": pair.error})
+    curve, facts = pair.loaded
+    try:
+        one = _one(pair.reader, pair.path, curve, takes, start, stop)
+    except (DamagedData, MissingField, FieldConflict) as error:
+        return drawing.Drawn({**pair.head(site), "error": _described(error)})
+    if one.facts["source"] == "pyramid" and facts["last_step"] is not None:
+        one.facts["last"] = min(stop, float(facts["last_step"]))
+    one.facts = {**pair.head(site), **facts, **one.facts}
+    return one
+
+
+def _one(reader: RunReader, path: str, curve: Any, takes: ChartWanted, start: float, stop: float) -> Drawn:
+    from naiad_web.server import chart as drawing
+
     if isinstance(curve, drawing.Heights):
-        inside = int(((curve.x >= start) & (curve.x <= stop)).sum())
-        if inside >= drawing.FINER * takes.buckets:
-            return drawing.draw_heights(
-                curve, start, stop, takes.buckets, int(curve.finite[(curve.x >= start) & (curve.x <= stop)].sum())
-            )
-        curve = _curve(pair.reader, pair.path, takes)
+        is_inside = (curve.x >= start) & (curve.x <= stop)
+        if int(is_inside.sum()) >= drawing.FINER * takes.buckets:
+            return drawing.draw_heights(curve, start, stop, takes.buckets, int(curve.finite[is_inside].sum()))
+        curve = _curve(reader, path, takes)
     most = MOST_POINTS if takes.points else 2 * takes.buckets
     return drawing.draw(curve, start, stop, takes.buckets, most_points=most)
 
 
-def _loaded(pair: Pair, takes: ChartWanted) -> Any:
-    """The points of a series, or of a long one the stretches of its pyramid; an error as a dict."""
+def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict[str, Json]]:
+    """The points of a series, or of a long one the stretches of its pyramid; and its facts."""
     from naiad_web.server import chart as drawing
 
-    if pair.reader is None:
-        return pair.error
-    try:
-        if takes.x == "step" and not takes.smooth and not takes.points:
-            count = pair.reader.count(pair.path)
-            # the index keeps the extremes of so many points, which need not be decoded then
-            stretches = count // 256
-            if stretches >= drawing.FINER * takes.buckets:
-                found = drawing.Heights(*pair.reader.chart(pair.path, stretches))
-                if int(found.finite.sum()) == count:
-                    return found
-        return _curve(pair.reader, pair.path, takes)
-    except (DamagedData, MissingField, FieldConflict) as error:
-        return {"type": type(error).__name__, "detail": str(error)}
+    known = facts_of(reader, path)
+    facts = _facts(reader, path, known)
+    if takes.x == "step" and not takes.smooth and not takes.points:
+        # the index keeps the extremes of so many points, which need not be decoded then
+        stretches = known.count // 256
+        if stretches >= drawing.FINER * takes.buckets:
+            found = drawing.Heights(*reader.chart(path, stretches))
+            if int(found.finite.sum()) == known.count:
+                return found, facts
+    return _curve(reader, path, takes, known), facts
 
 
-def _curve(reader: RunReader, path: str, takes: ChartWanted) -> Curve:
-
-    points = _cache.points(reader, path)
+def _curve(reader: RunReader, path: str, takes: ChartWanted, facts: Facts | None = None) -> Curve:
     from naiad.smoothing import averaged
 
+    points = _cache.points(reader, path, facts)
     return curve_of(reader, points, takes.x, averaged(points.values, takes.smooth) if takes.smooth else None)
 
 
@@ -424,10 +415,10 @@ def _range(takes: ChartWanted, extents: Sequence[tuple[float, float]], lasts: Se
     return float(start), float(max(start, stop))
 
 
-def _facts(reader: RunReader, path: str) -> dict[str, Json]:
-    last = reader.last(path, POINTS)
+def _facts(reader: RunReader, path: str, known: Facts) -> dict[str, Json]:
+    last = known.last
     return {
-        "count": reader.count(path),
+        "count": known.count,
         "last_step": steps([last.step])[0] if last else None,
         "last_value": number(last.value) if last else None,  # type: ignore[arg-type]  # a number, by its kind
         "config": list(reader.config(path)),
@@ -443,18 +434,11 @@ def _draw_groups(site: Site, takes: ChartWanted) -> tuple[dict[str, Json], list[
 
     loaded: list[tuple[str, str, list[Curve], list[dict[str, Json]]]] = []
     for group in takes.groups:
-        found = pairs(site, group.runs, takes.path, POINTS)
+        found = pairs(site, group.runs, takes.path, POINTS, load=functools.partial(_curve, takes=takes))
         for path in takes.path:
-            curves, errors = [], []
-            for pair in (each for each in found if each.path == path):
-                try:
-                    curve = pair.error if pair.reader is None else _curve(pair.reader, path, takes)
-                except (DamagedData, MissingField, FieldConflict) as error:
-                    curve = {"type": type(error).__name__, "detail": str(error)}
-                if isinstance(curve, dict):
-                    errors.append({"run": pair.name, **curve})
-                elif curve is not None and len(curve.x):
-                    curves.append(curve)
+            own = [pair for pair in found if pair.path == path]
+            curves = [pair.loaded for pair in own if pair.reader is not None and len(pair.loaded.x)]
+            errors = [{"run": pair.name, **(pair.error or {})} for pair in own if pair.reader is None]
             loaded.append((group.name, path, curves, errors))
     extents = [each for _name, _path, curves, _errors in loaded for one in curves if (each := drawing.extent(one))]
     start, stop = _range(takes, extents, [])
@@ -470,158 +454,29 @@ def _draw_groups(site: Site, takes: ChartWanted) -> tuple[dict[str, Json], list[
 
 def nearest(site: Site, takes: NearestWanted) -> Json:
     """The stored points that are nearest to an x."""
-    import numpy as np
-
     found = []
-    for pair in pairs(site, takes.run, takes.path, POINTS):
-        if pair.reader is None:
-            continue
-        try:
-            points = _cache.points(pair.reader, pair.path)
-            curve = curve_of(pair.reader, points, takes.x, np.arange(len(points.values), dtype=np.float64))
-        except (DamagedData, MissingField, FieldConflict):
-            continue  # the chart itself says so
-        if not len(curve.x):
-            continue
-        right = int(np.searchsorted(curve.x, takes.at, "left"))
-        near = [each for each in (right - 1, right) if 0 <= each < len(curve.x)]
-        place = min(near, key=lambda each: abs(float(curve.x[each]) - takes.at))
-        place = int(np.searchsorted(curve.x, curve.x[place], "right")) - 1  # of equal x the last logged
-        at = int(curve.smooth[place])
-        found.append({
-            **pair.head(site), "step": steps([points.steps[at].item()])[0], "value": number(float(points.values[at])),
-            "time": int(points.times[at]), "x": number(float(curve.x[place])),
-        })  # fmt: skip
+    for pair in pairs(site, takes.run, takes.path, POINTS, load=functools.partial(_nearest, takes=takes)):
+        if pair.loaded is not None:  # of one that cannot be read the chart itself says so
+            found.append({**pair.head(site), **pair.loaded})
     return {"points": found}
 
 
-# Texts, histograms and files
-
-
-def lines(site: Site, takes: LinesWanted) -> Stream | Json:
-    """Lines of a log: a page of them, or those that fit a search."""
-    reader = site.reader(site.find(takes.run))
-    if takes.format != "json":
-        return _export(reader, takes)
-    if takes.search or takes.regex:
-        return _search(reader, takes)
-    start = takes.start
-    if takes.at_step is not None or takes.at_time is not None:
-        start = reader.text_place(takes.path, step=takes.at_step, time=takes.at_time)
-    page = reader.text_page(takes.path, start, takes.limit or 200, LINES)
-    return {
-        "total": page.total,
-        "start": page.start,
-        "steps": steps(page.steps),
-        "times": page.times,
-        "texts": page.texts,
-    }
-
-
-def _search(reader: RunReader, takes: LinesWanted) -> Json:
-    until = clock.monotonic() + SEARCH_SECONDS
-    if takes.regex:
-        fits = matching(takes.regex, ignores_case=not takes.case)
-    else:
-        part = takes.search if takes.case else takes.search.lower()
-
-        def fits(text: str) -> bool:
-            return part in (text if takes.case else text.lower())
-
-    matches: list[int] = []
-    shown: list[tuple[Any, int, str]] = []
-    found, most, at = 0, takes.limit or 1_000, takes.start
-    total = None
-    while total is None or at < total:
-        page = reader.text_page(takes.path, at, 50_000, LINES)
-        total, at = page.total, page.start
-        for place, text in enumerate(page.texts):
-            if fits(text):
-                found += 1
-                if len(matches) < most:
-                    matches.append(at + place)
-                    shown.append((page.steps[place], page.times[place], text))
-        at += len(page.texts)
-        if not page.texts or clock.monotonic() > until:
-            break
-    return {
-        "total": total, "matches": matches, "found": found, "is_complete": at >= (total or 0),
-        "steps": steps([each[0] for each in shown]), "times": [each[1] for each in shown],
-        "texts": [each[2] for each in shown],
-    }  # fmt: skip
-
-
-def _export(reader: RunReader, takes: LinesWanted) -> Stream:
-    name = takes.path.rpartition("/")[2]
-
-    def rows() -> Iterator[tuple[Any, int, str]]:
-        at = 0
-        while True:
-            page = reader.text_page(takes.path, at, 20_000, LINES)
-            yield from zip(steps(page.steps), page.times, page.texts, strict=True)
-            at += len(page.texts)
-            if at >= page.total or not page.texts:
-                return
-
-    if takes.format == "csv":
-        cells = ([step, iso(time), text] for step, time, text in rows())
-        body = csv_lines(("step", "time", "value"), cells)
-        return Stream(body, "text/csv; charset=utf-8", attachment(f"{name}.csv"))
-    body = ((text + "\n").encode("utf-8", "replace") for _step, _time, text in rows())
-    return Stream(_joined(body), "text/plain; charset=utf-8", attachment(f"{name}.txt"))
-
-
-def _joined(parts: Iterator[bytes], size: int = 65_536) -> Iterator[bytes]:
-    """The same bytes in larger pieces."""
-    waiting, length = [], 0
-    for part in parts:
-        waiting.append(part)
-        length += len(part)
-        if length > size:
-            yield b"".join(waiting)
-            waiting, length = [], 0
-    yield b"".join(waiting)
-
-
-def histograms(site: Site, takes: HistogramsWanted) -> Json:
-    """Histograms of a series, chosen evenly if there are many."""
+def _nearest(reader: RunReader, path: str, takes: NearestWanted) -> dict[str, Json] | None:
     import numpy as np
 
-    reader = site.reader(site.find(takes.run))
-    found = reader.texts(takes.path, HISTOGRAM)
-    places = [
-        at for at, step in enumerate(found.steps)
-        if (takes.from_ is None or step >= takes.from_) and (takes.to is None or step <= takes.to)
-    ]  # fmt: skip
-    total = len(places)
-    if total > takes.limit:
-        places = [places[at] for at in np.unique(np.linspace(0, total - 1, takes.limit).round().astype(int)).tolist()]
+    points = _cache.points(reader, path)
+    curve = curve_of(reader, points, takes.x, np.arange(len(points.values), dtype=np.float64))
+    if not len(curve.x):
+        return None
+    right = int(np.searchsorted(curve.x, takes.at, "left"))
+    near = [each for each in (right - 1, right) if 0 <= each < len(curve.x)]
+    place = min(near, key=lambda each: abs(float(curve.x[each]) - takes.at))
+    place = int(np.searchsorted(curve.x, curve.x[place], "right")) - 1  # of equal x the last logged
+    at = int(curve.smooth[place])
     return {
-        "total": total,
-        "steps": steps([found.steps[at] for at in places]),
-        "times": [found.times[at] for at in places],
-        "histograms": [_histogram(found.texts[at]) for at in places],
-    }
-
-
-def _histogram(text: str) -> Json:
-    one = Histogram.from_text(text)
-    return {
-        "edges": [number(each) for each in one.bin_edges],
-        "counts": None if one.counts is None else [number(each) for each in one.counts],
-        "densities": None if one.densities is None else [number(each) for each in one.densities],
-    }
-
-
-def entries(site: Site, takes: EntriesWanted) -> Json:
-    """Entries of a file series."""
-    reader = site.reader(site.find(takes.run))
-    start = takes.start
-    if takes.at_step is not None:
-        start = reader.text_place(takes.path, step=takes.at_step)
-    page = reader.text_page(takes.path, start, takes.limit, FILES)
-    files = [file_facts(reader, FileRef.from_text(text)) for text in page.texts]
-    return {"total": page.total, "start": page.start, "steps": steps(page.steps), "times": page.times, "files": files}
+        "step": steps([points.steps[at].item()])[0], "value": number(float(points.values[at])),
+        "time": int(points.times[at]), "x": number(float(curve.x[place])),
+    }  # fmt: skip
 
 
 CSV_AND_ARROW = ("application/json", "text/csv", "application/vnd.apache.arrow.stream")
@@ -632,7 +487,4 @@ ROUTES = (
         media=("application/vnd.naiad.chart", "application/json"),
     ),
     Route("GET", "/nearest", nearest, NearestWanted, "Stored points nearest to an x", also_post=True),
-    Route("GET", "/lines", lines, LinesWanted, "Lines of a log", media=("application/json", "text/plain", "text/csv")),
-    Route("GET", "/histograms", histograms, HistogramsWanted, "Histograms of a series"),
-    Route("GET", "/entries", entries, EntriesWanted, "Entries of a file series"),
 )  # fmt: skip

@@ -5,22 +5,27 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from naiad import clock
 from naiad.container_kinds import PROJECT, ContainerKind
-from naiad.errors import MissingField
+from naiad.errors import MissingField, NaiadError
+from naiad.scalars import unpack_text
 from naiad.storage.base import Catalog, RunId, RunReader, Store
 from naiad_web.server.access import Grant, Rules
-from naiad_web.server.answers import Problem
+from naiad_web.server.answers import Answer, Problem
 
 MOST_READERS = 64
 """Readers that stay open: each holds the fields of its run, and the connection to its index."""
 FRESH_SECONDS = 0.9
-"""How long an answer about all runs serves others who ask the same."""
-MOST_FRESH = 64
-
+"""How long the mark of the catalog serves others."""
+LASTING_SECONDS = 60.0
+"""How long an answer about all runs serves while no run has changed; one about the last hour shifts by as much."""
+MOST_IDS = 20_000
+MOST_ANSWERS = 256
+MOST_BYTES = 24 * 1024 * 1024
+"""Bodies of such answers in memory: a table of 20,000 rows has 5 MB."""
 
 MOST_SITES = 64
 """Projects whose readers and answers are kept, where tokens are for single projects."""
@@ -64,7 +69,9 @@ class Site:
         self.grant = grant
         self._lock = threading.Lock()
         self._readers: OrderedDict[RunId, RunReader] = OrderedDict()
-        self._fresh: OrderedDict[Hashable, _Fresh] = OrderedDict()
+        self._ids: dict[RunId, str] = {}
+        self._answers: OrderedDict[Hashable, _Made] = OrderedDict()
+        self._mark = _Made("", FRESH_SECONDS)
 
     def seen_by(self, grant: Grant) -> Site:
         """Return this site, with the same readers and answers, for a request with these permissions."""
@@ -116,39 +123,76 @@ class Site:
                 self._readers.popitem(last=False)
         return reader
 
+    def id_of(self, run: RunId) -> str:
+        """Return the id of a container, which never changes; its uid if it has none."""
+        # the store finds the id of a uid only by reading all ids
+        known = self._ids.get(run)
+        if known is None:
+            if len(self._ids) >= MOST_IDS:
+                self._ids.clear()
+            try:
+                value = self.reader(run).value("sys/id")
+                known = unpack_text(value) if isinstance(value, str | bytes) else str(value)
+            except NaiadError:
+                known = self.store.id_of(run)
+            self._ids[run] = known
+        return known
+
+    def note_ids(self, kind: ContainerKind, uids: Iterable[str], names: Iterable[str]) -> None:
+        """Note the ids of containers that were listed, since those are requested next."""
+        if len(self._ids) < MOST_IDS:
+            self._ids.update(zip((RunId(uid, kind) for uid in uids), names, strict=True))
+
     def project_reader(self, project: str) -> RunReader:
         """Return a reader of a project's own fields."""
         run = self.store.find_project(project)
         return self.reader(run) if run is not None else self.store.project_reader(project)
 
     def fresh(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the result of `make`, or its result for another request a moment ago.
+        """Return the result of `make`, or its result for another request if no container has changed since.
 
         Of several requests for the same at once, one makes it and the others wait.
         """
+        mark = self._marked()
         with self._lock:
-            known = self._fresh.get(key)
-            if known is None or clock.monotonic() > known.until:
-                known = self._fresh[key] = _Fresh()
-            self._fresh.move_to_end(key)
-            while len(self._fresh) > MOST_FRESH:
-                self._fresh.popitem(last=False)
+            known = self._answers.get(key)
+            if known is None or known.mark != mark or known.is_over():
+                known = self._answers[key] = _Made(mark, LASTING_SECONDS)
+            self._answers.move_to_end(key)
+            held = sum(each.size for each in self._answers.values())
+            while len(self._answers) > MOST_ANSWERS or (held > MOST_BYTES and len(self._answers) > 1):
+                held -= self._answers.popitem(last=False)[1].size
         return known.get(make)
 
     def forget(self) -> None:
         """Make answers anew: something was changed here."""
         # whoever made a change expects to see it at once
         with self._lock:
-            self._fresh.clear()
+            self._answers.clear()
+            self._mark = _Made("", FRESH_SECONDS)
+
+    def _marked(self) -> str:
+        """The mark of the catalog as it was a moment ago; looking costs 3 ms."""
+        with self._lock:
+            if self._mark.is_over():
+                self._mark = _Made("", FRESH_SECONDS)
+            mark = self._mark
+        return str(mark.get(lambda: self.catalog.changes().mark))
 
 
-class _Fresh:
-    """An answer of the last moment."""
+class _Made:
+    """Something made once for all who ask for it."""
 
-    def __init__(self) -> None:
-        self.until = float("inf")
+    def __init__(self, mark: str, seconds: float) -> None:
+        self.mark = mark
+        self.size = 0
+        self._until = float("inf")
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._made: tuple[Any] | None = None
+
+    def is_over(self) -> bool:
+        return clock.monotonic() > self._until
 
     def get(self, make: Callable[[], Any]) -> Any:
         with self._lock:
@@ -156,7 +200,8 @@ class _Fresh:
                 try:
                     self._made = (make(),)
                 finally:
-                    self.until = clock.monotonic() + FRESH_SECONDS
+                    self._until = clock.monotonic() + self._seconds
+                self.size = len(self._made[0].body) if isinstance(self._made[0], Answer) else 0
         return self._made[0]
 
 

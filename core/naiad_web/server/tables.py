@@ -111,7 +111,8 @@ def kind_named(name: str) -> ContainerKind:
 def table(site: Site, takes: TableWanted) -> Answer | Stream | Json:
     """A page of a table, or an export of it."""
     if takes.format == "json":
-        return site.fresh(("table", encoded(takes)), lambda: Answer(encoded(_page(site, takes))))
+        page: Answer = site.fresh(("table", encoded(takes)), lambda: Answer(encoded(_page(site, takes))))
+        return Answer(b'{"now":%s,%s' % (encoded(now()), page.body[1:]))
     if takes.format == "csv":
         names = _columns(site, takes)
         return Stream(csv_lines(names, _rows(site, takes, names)), "text/csv; charset=utf-8", attachment("table.csv"))
@@ -128,16 +129,15 @@ def _page(site: Site, takes: TableWanted) -> Json:
     catalog = site.catalog
     limit = min(takes.limit or 1_000, 20_000)
     grid = catalog.grid(kind, takes.project, tree, sort=_sort(takes), limit=limit, offset=takes.offset, columns=names)
+    site.note_ids(kind, grid.uids, grid.ids)
     count = len(grid.uids)
-    # counting looks at every container of the project
     is_all = takes.offset == 0 and count < limit
     return {
         "kind": takes.kind,
         "project": takes.project,
-        "total": count if is_all else catalog.count(kind, takes.project, tree),
+        "total": count if is_all else _total(site, kind, takes.project, tree),
         "offset": takes.offset,
         "count": count,
-        "now": now(),
         "unmatched": [each._asdict() for each in grid.unmatched],
         "ids": grid.ids,
         "uids": grid.uids,
@@ -145,6 +145,12 @@ def _page(site: Site, takes: TableWanted) -> Json:
         "states": grid.states,
         "columns": [_column(grid, name) for name in names],
     }
+
+
+def _total(site: Site, kind: ContainerKind, project: str | None, tree: Node | None) -> int:
+    # counting 100,000 runs takes 50 ms, so all pages of a table share it
+    key = ("count", kind, project, repr(tree))
+    return int(site.fresh(key, lambda: site.catalog.count(kind, project, tree)))
 
 
 def _columns(site: Site, takes: TableWanted) -> list[str]:
@@ -279,8 +285,7 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
     """
     terms: list[Node] = []
     if takes.id:
-        uids = [site.find(each).uid for each in takes.id]
-        ids = {site.store.id_of(RunId(uid, kind_named(takes.kind))) for uid in uids}
+        ids = {site.id_of(site.find(each)) for each in takes.id}
         terms.append(OneOf(FieldName("sys/id", SYS["sys/id"]), tuple(sorted(ids))))
     if takes.model is not None:
         terms.append(Compare(FieldName("sys/model_id", SYS["sys/model_id"]), "=", takes.model))
@@ -373,9 +378,7 @@ def _key(kind: str, value: Any) -> Json:
 
 def columns(site: Site, takes: ColumnsWanted) -> Json:
     """The columns to choose from."""
-    known = site.fresh(
-        ("fields", takes.kind, takes.project), lambda: site.catalog.fields(kind_named(takes.kind), takes.project)
-    )
+    known = _known_fields(site, kind_named(takes.kind), takes.project)
     words = takes.search.lower().split()
     found = [(path, kind) for path, kind in known if all(word in path.lower() for word in words)]
     page = found[takes.offset : takes.offset + takes.limit]
@@ -419,13 +422,14 @@ def query(site: Site, takes: QueryWanted) -> Json:
 
 def compare(site: Site, takes: CompareWanted) -> Json:
     """Containers side by side: a row for each field."""
+    names = [site.find(name) for name in takes.run]
+    listed = _listed(site, names)
     runs, cells = [], []
-    for name in takes.run:
-        run = site.find(name)
-        head: dict[str, Json] = {"id": site.store.id_of(run), "uid": run.uid, "kind": run.kind.name}
-        own: dict[tuple[str, str], Any] = {}
+    for run in names:
+        head: dict[str, Json] = {"id": site.id_of(run), "uid": run.uid, "kind": run.kind.name}
+        own: dict[tuple[str, str], Any] = listed.get(run, {})
         try:
-            own = dict(site.catalog.cells(run))
+            own = own or dict(site.catalog.cells(run))
         except (NaiadError, OSError) as error:
             head["error"] = {"type": type(error).__name__, "detail": str(error)}
         plain = {path: value for (path, _kind), value in own.items()}
@@ -435,6 +439,24 @@ def compare(site: Site, takes: CompareWanted) -> Json:
         cells.append(own)
     rows = _compared(cells, takes)
     return {"runs": runs, "fields": rows, "total": len(rows)}
+
+
+def _listed(site: Site, runs: Sequence[RunId]) -> dict[RunId, dict[tuple[str, str], Any]]:
+    """The cells of containers, as the catalog has them."""
+    found: dict[RunId, dict[tuple[str, str], Any]] = {}
+    # reading the folder of each takes 17 ms a run, the catalog 0.5 ms, and 20 ms for 10,000 fields of the store
+    for kind in {run.kind for run in runs}:
+        names = tuple(sorted({site.id_of(run) for run in runs if run.kind is kind}))
+        listed = site.catalog.search(kind, None, OneOf(FieldName("sys/id", SYS["sys/id"]), names))
+        for row in listed.rows:
+            found[RunId(row.uid, kind)] = {listed.fields[number]: cell for number, cell in row.cells.items()}
+    return found
+
+
+def _known_fields(site: Site, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
+    """Path and kind of every field."""
+    found: list[tuple[str, str]] = site.fresh(("fields", kind, project), lambda: site.catalog.fields(kind, project))
+    return found
 
 
 def _compared(cells: Sequence[dict[tuple[str, str], Any]], takes: CompareWanted) -> list[dict[str, Json]]:

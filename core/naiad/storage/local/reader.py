@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -81,6 +82,10 @@ class Reader:
             DamagedData: the index cannot be read at all.
         """
         self._view.refresh()
+
+    def moment(self) -> AbstractContextManager[None]:
+        """Return a context in which the calls of this thread share one look at the folder."""
+        return self._view.moment()
 
     def projection(self) -> Projection:
         """The fields and writers of the run as they are now, to look at and not to change."""

@@ -56,6 +56,7 @@ class Snapshot:
         self._index_path = folder.index
         self.damages: list[Damage] = []
         self._lock = threading.RLock()
+        self._is_held = False
         self._forget()
         _views.add(self)
 
@@ -77,6 +78,7 @@ class Snapshot:
         self.refused: dict[str, Damage] = {}  # what is known to be damaged, by path
         self._files: list[JournalFile] = []
         self._tail: Tail | None = None  # once a series was read
+        self._is_tail_read = False  # since the last look at the folder
         self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
@@ -90,6 +92,25 @@ class Snapshot:
         with self._lock:
             self._again(lambda: None)
             yield self.projection
+
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Look at the folder once, and answer all calls of this thread inside the block from that look.
+
+        Raises:
+            NewerFormat: a later release wrote the run.
+            DamagedData: the index cannot be read at all.
+        """
+        with self._lock:
+            if self._is_held:
+                yield
+                return
+            self._again(lambda: None)
+            self._is_held = True
+            try:
+                yield
+            finally:
+                self._is_held = False
 
     @property
     def folds(self) -> int:
@@ -157,6 +178,9 @@ class Snapshot:
             return None
         if self._tail is None:
             self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
+        elif self._is_tail_read:
+            return self._tail
+        self._is_tail_read = True
         damages = self._tail.update(segments, self._coverage.files, self._missing)
         if damages:
             self._note(damages)
@@ -188,9 +212,10 @@ class Snapshot:
 
     def _again(self, read: Callable[[], T]) -> T:
         """Bring the projection up to date and read; once more whenever a fold came in between."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
-                self._update()
+                if attempt or not self._is_held:
+                    self._update()
                 return read()
             except (FileNotFoundError, _Moved):
                 self._folds = None
@@ -211,6 +236,7 @@ class Snapshot:
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
         if self._seal_stamp is not None and self._folds is not None and _stamp(self.folder) == self._seal_stamp:
             return  # nothing of a sealed run changes, and listing its journal again cost 0.4 ms a call
+        self._is_tail_read = False
         self._files = list_journal(self.folder.journal)
         is_sealed = self.folder.seal.exists()
         self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
@@ -396,6 +422,7 @@ def _renew_locks() -> None:
     """In a forked child: another thread of the parent may have been reading, and that thread does not exist here."""
     for view in list(_views):
         view._lock = threading.RLock()
+        view._is_held = False
 
 
 if hasattr(os, "register_at_fork"):

@@ -40,7 +40,11 @@ class _Piece(NamedTuple):
         """Decode the entries from `start` to before `stop`."""
         bounds = read_bounds(self.starts, len(self.steps), self.blob.items)[start : stop + 1].tolist()
         raw = decode_bytes(self.blob)
-        texts = [raw[at:end].decode("utf-8", "surrogatepass") for at, end in pairwise(bounds)]
+        if raw.isascii():  # cutting a text takes a quarter of decoding each line
+            whole = raw.decode("ascii")
+            texts = [whole[at:end] for at, end in pairwise(bounds)]
+        else:
+            texts = [raw[at:end].decode("utf-8", "surrogatepass") for at, end in pairwise(bounds)]
         return self.steps[start:stop].tolist(), texts, read_integers(self.times)[start:stop].tolist()
 
 
