@@ -164,6 +164,7 @@ SYS: Final = {
     "sys/trashed": _bool,
     "sys/protected": _bool,
     "sys/rewinds": LINES,
+    "sys/stage_history": LINES,
     "sys/tags": TAGS,
     "sys/group_tags": TAGS,
     "sys/former_ids": TAGS,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from naiad import options
+from naiad import clock, options
 from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import MODEL, MODEL_VERSION
 from naiad.errors import InvalidArgument, MissingParameter, shown
 from naiad.kinds import SYS
-from naiad.ops import Assign
+from naiad.ops import Assign, Strings
 from naiad.query.tree import Compare, FieldName
 from naiad.scalars import unpack_text
 from naiad.storage.base import RunReader, Store
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from naiad.typing import ProgressBarType
 
 WRITABLE = frozenset({"sys/name", "sys/description", "sys/tags", "sys/group_tags"})
+STAGES = "sys/stage_history"
 UNNAMED = "MODEL"
 """The key of a model in debug mode that was to be an existing one."""
 
@@ -201,6 +202,8 @@ class ModelVersion(Container):
     def change_stage(self, stage: str) -> None:
         """Set the stage of the version. It is on disk when this returns.
 
+        `version["sys/stage_history"].fetch_values()` returns the stages it was given, with their times.
+
         Args:
             stage: "none", "staging", "production" or "archived".
 
@@ -215,7 +218,13 @@ class ModelVersion(Container):
             raise InvalidArgument(
                 f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
             ) from None
-        self._session.write(Assign("sys/stage", SYS["sys/stage"], wanted.value), wait=True)
+        self._session.write(*stage_ops(wanted.value), wait=True)
+
+
+def stage_ops(stage: str) -> tuple[Assign, Strings]:
+    """Return the ops by which a version of a model takes a stage, and remembers when."""
+    now = clock.now()
+    return Assign("sys/stage", SYS["sys/stage"], stage), Strings(STAGES, [stage], [round(now * 1e6)], [now], False, now)
 
 
 def _require(opener: str, parameter: str, example: str, given: str | None, with_id: str | None) -> None:

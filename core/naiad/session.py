@@ -28,7 +28,7 @@ from naiad.fields.base import Field, FieldSession
 from naiad.fields.registry import field_class
 from naiad.fields.run_state import RunState
 from naiad.fields.series import Series
-from naiad.ops import Assign, Delete
+from naiad.ops import Assign, Delete, Strings
 from naiad.storage.base import Change, RunReader, RunWriter
 from naiad.transaction import Transaction
 from naiad.tree import Tree
@@ -305,13 +305,13 @@ class Session:
             raise problem
         warn_once((self.key, path, "storage"), f'"{path}" was not stored. {problem}', StorageWarning)
 
-    def write(self, op: Assign, wait: bool = False) -> None:
-        """Write to a field that only naiad writes."""
+    def write(self, *ops: Assign | Strings, wait: bool = False) -> None:
+        """Write to fields that only naiad writes, all or nothing."""
         self.require_active()
         if self.is_read_only:
             self.decline()
             return
-        self.writer.write([Change(op.path, op.kind, (op,))])
+        self.writer.write([Change(op.path, op.kind, (op,)) for op in ops])
         if wait:
             self.writer.wait()
 

@@ -193,6 +193,18 @@ def test_stage_goes_through_change_stage_alone(model: str) -> None:
         assert "production" == version["sys/stage"].fetch()
 
 
+def test_stages_of_a_version_are_remembered_with_their_times(model: str) -> None:
+    with naiad.init_model_version(model=model) as version:
+        version.change_stage("staging")
+        version.change_stage("production")
+    with naiad.init_model_version("DIGITS-CNN-1") as version:
+        version.change_stage("archived")
+        history = version["sys/stage_history"].fetch_values()
+
+    assert ["staging", "production", "archived"] == history["value"].tolist()
+    assert history["timestamp"].is_monotonic_increasing
+
+
 @pytest.mark.parametrize("stage", ["prod", "", "Production", None, 1, ["staging"]])
 def test_unknown_stage_is_refused(model: str, stage: Any) -> None:
     with naiad.init_model_version(model=model) as version:

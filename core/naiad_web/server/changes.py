@@ -8,7 +8,8 @@ import msgspec
 
 from naiad import trash
 from naiad.container_kinds import MODEL_VERSION
-from naiad.kinds import ATOM_OF, SYS, TAGS
+from naiad.kinds import ATOM_OF, TAGS
+from naiad.model import stage_ops
 from naiad.ops import Assign, Tags
 from naiad.scalars import pack_text
 from naiad.storage.base import Change
@@ -63,8 +64,7 @@ def change(site: Site, name: str, takes: ContainerToChange) -> Json:
         if takes.stage not in stages:
             what = f"There is no stage {takes.stage[:100]!r}; the stages are {', '.join(stages)}."
             raise Problem(400, "InvalidArgument", what, argument="stage")
-        op_stage = Assign("sys/stage", SYS["sys/stage"], takes.stage)
-        planned.append(Change("sys/stage", SYS["sys/stage"], (op_stage,)))
+        planned += [Change(op.path, op.kind, (op,)) for op in stage_ops(takes.stage)]
     if planned:
         writer = site.store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
         try:
