@@ -343,7 +343,7 @@ class RunReader(Protocol):
         """
 
     def moment(self) -> AbstractContextManager[None]:
-        """Return a context in which all calls of this thread may see the run as it was at its beginning.
+        """Return a context in which all calls of this thread may see the run as it was when the context began.
 
         For several calls about one run: each call outside of it looks for new data again.
         """

@@ -8,19 +8,10 @@ import { Rail, KeyMap, Locked, recalled, themed } from "./screens/shell.js";
 
 /** @type {Record<string, [() => Promise<any>, string]>} */
 const SCREENS = {
-  projects: [() => import("./screens/projects.js"), "Projects"], project: [() => import("./screens/projects.js"), "ProjectPage"], about: [() => import("./screens/projects.js"), "About"],
+  projects: [() => import("./screens/project.js"), "Projects"], project: [() => import("./screens/project.js"), "ProjectPage"], about: [() => import("./screens/project.js"), "About"],
   runs: [() => import("./screens/runs.js"), "Runs"], run: [() => import("./screens/run.js"), "Run"], compare: [() => import("./screens/compare.js"), "Compare"],
-  models: [() => import("./screens/models.js"), "Models"], model: [() => import("./screens/models.js"), "Model"], artifacts: [() => import("./screens/artifacts.js"), "Artifacts"],
-  design: [() => import("./screens/design.js"), "Design"],
+  models: [() => import("./screens/project.js"), "Models"], model: [() => import("./screens/project.js"), "Model"], artifacts: [() => import("./screens/project.js"), "Artifacts"],
 };
-
-/** What a test reads, and what the design page needs no server for. */
-if (new URLSearchParams(location.search).has("debug")) {
-  const state = { draws: 0, lastDraw: 0, errors: /** @type {string[]} */ ([]) };
-  Object.assign(globalThis, { __naiad: state });
-  addEventListener("error", (event) => state.errors.push(event.message));
-  addEventListener("unhandledrejection", (event) => state.errors.push(String(event.reason)));
-}
 
 /** A screen that fails leaves the rest of the page as it is. */
 class Guard extends Component {
@@ -45,9 +36,8 @@ class Guard extends Component {
 
 function App() {
   const place = usePlace();
-  const needsServer = place.screen !== "design";
   const [refused, setRefused] = useState(/** @type {any} */ (null));
-  const about = useLoaded(() => (needsServer ? source.get("") : Promise.resolve({ kinds: {} })), [needsServer]);
+  const about = useLoaded(() => source.get(""), []);
   const [showsKeys, setShowsKeys] = useState(false);
   const [module, setModule] = useState(/** @type {any} */ ({}));
 
@@ -60,7 +50,7 @@ function App() {
     screen[0]().then((loaded) => setModule({ key: place.screen, Screen: loaded[screen[1]] }), (error) => setModule({ key: place.screen, error }));
   }, [place.screen]);
   useEffect(() => {
-    document.title = [place.id || (place.screen === "design" ? "design" : place.project), "naiad"].filter(Boolean).join(" · ");
+    document.title = [place.id || place.project, "naiad"].filter(Boolean).join(" · ");
   }, [place.id, place.project, place.screen]);
   useKeys({
     "?": () => setShowsKeys(true),

@@ -112,7 +112,7 @@ class Pages:
         return known
 
     def _page(self) -> _File | None:
-        """The one page, whose files are named with their version: a browser that has them asks for none of them."""
+        """The one page, with the version in the addresses of its files, so that a browser loads each of them once."""
         page = self._read(self._folder / INDEX)
         self._names = self._listed()
         facts = [(name, file.stat()) for name, file in sorted(self._names.items())]

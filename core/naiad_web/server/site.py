@@ -181,7 +181,7 @@ class Site:
 
 
 class _Made:
-    """Something made once for all who ask for it."""
+    """A value made once for several requests."""
 
     def __init__(self, mark: str, seconds: float) -> None:
         self.mark = mark

@@ -21,7 +21,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGES = ROOT / "core/naiad_web/pages"
-TOOLS = Path(__file__).parent / "node_modules"
+HERE = Path(__file__).parent
+TOOLS = HERE / "node_modules"
 POLICY = "; ".join(
     [
         "default-src 'self'",
@@ -41,17 +42,27 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".s
 FLAGS = "no-sandbox disable-gpu disable-quic no-first-run disable-sync disable-component-update"
 
 
+PATIENCE = 90.0
+"""Seconds to wait for what has to come: other tests may have the processors meanwhile."""
+COUNTERS = """
+globalThis.__naiad = { draws: 0, lastDraw: 0, errors: [] };
+addEventListener("error", (event) => __naiad.errors.push(event.message));
+addEventListener("unhandledrejection", (event) => __naiad.errors.push(String(event.reason)));
+"""
+"""What charts count, where it is there, and what went wrong."""
+
+
 def missing(reason: str) -> None:
     """Skip a test, or fail it where the check has to be complete."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 class Static(BaseHTTPRequestHandler):
-    """The pages with their policy and no interface behind them: enough for the design page."""
+    """The design page and its modules, under the policy of the pages and with no interface behind them."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        file = PAGES / path.removeprefix("/static/") if path.startswith("/static/") else PAGES / "index.html"
+        file = ROOT / path.lstrip("/") if path.startswith(("/core/", "/tests/")) else HERE / "design.html"
         body = file.read_bytes() if file.is_file() else b""
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", TYPES.get(file.suffix, "application/octet-stream"))
@@ -66,7 +77,7 @@ class Static(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def static() -> Iterator[str]:
-    """The address of the pages alone."""
+    """The address of the design page."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Static)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -91,6 +102,7 @@ class Watched:
     """A page of the browser, and all that went wrong in it."""
 
     def __init__(self, context: Any, origin: str) -> None:
+        context.add_init_script(COUNTERS)
         self.page = context.new_page()
         self.origin = origin
         self.troubles: list[str] = []
@@ -123,7 +135,9 @@ class Watched:
 
 def context_of(chromium: Any, **options: Any) -> Any:
     """Return a browser of its own for one test: storage and size."""
-    return chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+    context.set_default_timeout(1000 * PATIENCE)
+    return context
 
 
 @pytest.fixture
@@ -171,9 +185,9 @@ def watched_pages() -> Any:
     return watched_page
 
 
-def until(page: Any, expression: str, seconds: float = 10) -> None:
+def until(page: Any, expression: str) -> None:
     """Wait until an expression holds; the browser's own waiting evaluates strings, which the policy forbids."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"still not: {expression}"
         page.wait_for_timeout(25)

@@ -25,7 +25,7 @@ PARTS = [
 @pytest.mark.parametrize("part", PARTS)
 def test_widgets_are_accessible_in_both_themes(alone: Any, axe: Any, part: str) -> None:
     """U16: no serious finding of axe-core."""
-    page = alone.open(f"/design?m={part.replace(' ', '+')}&debug=1")
+    page = alone.open(f"/design?m={part.replace(' ', '+')}")
     page.locator(".design-pair").first.wait_for()
     page.wait_for_timeout(300)
 
@@ -34,7 +34,7 @@ def test_widgets_are_accessible_in_both_themes(alone: Any, axe: Any, part: str) 
 
 
 def test_ten_thousand_rows_cost_a_few_rows_of_nodes(alone: Any) -> None:
-    page = alone.open("/design?m=Table+of+10&debug=1")
+    page = alone.open("/design?m=Table+of+10")
     table = page.locator("table[aria-rowcount='10001']").first
 
     assert table.locator("tbody tr[role=row]").count() < 40
@@ -92,26 +92,13 @@ def test_columns_are_resized_moved_and_pinned(alone: Any) -> None:
     assert ["id", "params/lr"] == page.evaluate(names)[:2]
 
 
-def test_tree_is_searched_within_a_tenth_of_a_second(alone: Any) -> None:
-    """U14: 10,000 fields; the time is taken between the key and the frame that shows its result."""
+def test_tree_of_thousands_is_searched(alone: Any, until: Any) -> None:
+    """U14: of 10,000 fields those that fit are shown, no more than have room; bench_pages takes the time."""
     page = alone.open("/design?m=Tree")
-    page.locator(".tree input").first.wait_for()
-    took = page.evaluate("""async () => {
-        const input = document.querySelector('.tree input');
-        const times = [];
-        for (const text of ['w', 'w9', 'w99', 'w999', 'block0', 'lr']) {
-            const from = performance.now();
-            input.value = text;
-            input.dispatchEvent(new Event('input', {bubbles: true}));
-            await new Promise(requestAnimationFrame);
-            await new Promise(requestAnimationFrame);
-            times.push(performance.now() - from);
-        }
-        return times.sort((a, b) => a - b)[3];
-    }""")
+    page.locator(".tree input").first.fill("w999 norm")
+    until(page, "document.querySelector('.tree').textContent.includes('w9990')")
 
     assert 60 > page.locator(".tree").first.locator("[role=treeitem]").count() > 3
-    assert took < 1000  # the budget of 100 ms is measured in tests/bench, on a quiet machine
 
 
 def test_tree_is_walked_with_keys(alone: Any) -> None:
@@ -144,7 +131,7 @@ def test_log_is_searched_and_colours_are_classes(alone: Any, until: Any) -> None
 
 def test_spike_is_painted(alone: Any, until: Any) -> None:
     """U8: one point among a million; the pixels at its column reach the top of the plot."""
-    page = alone.open("/design?m=Charts&debug=1")
+    page = alone.open("/design?m=Charts")
     until(page, "__naiad.draws > 4")
     card = page.locator("section.chart", has_text="a spike among").first
     card.scroll_into_view_if_needed()

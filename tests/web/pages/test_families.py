@@ -64,7 +64,7 @@ def test_table_groups_children_by_their_parent(look: Any, axe: Any) -> None:
 def test_page_of_a_parent_leads_to_its_children_and_theirs_names_it(look: Any, until: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-1")
     page.get_by_role("link", name="2 children").click()
-    until(page, "document.querySelectorAll('tbody tr a').length === 2", 20)
+    until(page, "document.querySelectorAll('tbody tr a').length === 2")
     assert ["DIGITS-3", "DIGITS-2"] == rows(page)
 
     page.get_by_role("link", name="DIGITS-3").click()

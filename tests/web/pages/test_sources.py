@@ -16,16 +16,14 @@ import pytest
 PAGES = Path(__file__).parents[3] / "core/naiad_web/pages"
 MODULES = sorted(file for file in PAGES.rglob("*.js") if "vendor" not in file.parts)
 SHIPPED = sorted(file for kind in ("*.js", "*.css") for file in PAGES.rglob(kind))
-APART = {"design.js", "memory.js"}
-"""Loaded by no screen that is served: the design page, and the data of exported files."""
 
 
 def test_scripts_and_styles_stay_within_their_budget() -> None:
-    """U1's line of failure: 150 KB, compressed, of JavaScript and CSS that a served screen can load.
+    """U1's line of failure: 150 KB, compressed, of all JavaScript and CSS that is shipped. Its goal is 120.
 
     What a screen loads is measured in test_screens.py.
     """
-    total = sum(len(gzip.compress(file.read_bytes())) for file in SHIPPED if file.name not in APART)
+    total = sum(len(gzip.compress(file.read_bytes())) for file in SHIPPED)
 
     assert total <= 150_000
 

@@ -41,7 +41,7 @@ def opened(chromium: Any, files: dict[str, Path], watched: Any) -> Any:
 @pytest.mark.parametrize("tab", ["", "/charts", "/fields", "/images", "/files", "/logs", "/source"])
 def test_parts_of_a_run_are_in_the_file(opened: Any, until: Any, axe: Any, tab: str) -> None:
     page = opened("one", f"#/p/digits/runs/DIGITS-52{tab}")
-    until(page, "!document.querySelector('main .skeleton')", 20)
+    until(page, "!document.querySelector('main .skeleton')")
 
     assert 0 == page.locator("[role=alert]").count()
     assert page.evaluate("window.hacked === undefined")
@@ -50,7 +50,7 @@ def test_parts_of_a_run_are_in_the_file(opened: Any, until: Any, axe: Any, tab: 
 
 def test_charts_are_drawn_and_show_every_spike(opened: Any, until: Any) -> None:
     page = opened("many", "#/p/digits/runs/DIGITS-51/charts?m=long")
-    until(page, "document.querySelectorAll('canvas').length > 0", 20)
+    until(page, "document.querySelectorAll('canvas').length > 0")
     page.get_by_label("Options of long/loss").click()
     page.get_by_role("button", name="Show as table").click()
 
@@ -59,14 +59,14 @@ def test_charts_are_drawn_and_show_every_spike(opened: Any, until: Any) -> None:
 
 def test_runs_are_compared_in_the_file(opened: Any, until: Any) -> None:
     page = opened("many", "#/p/digits/compare?runs=DIGITS-1,DIGITS-2,DIGITS-8&diff=1")
-    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 5", 20)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length > 5")
 
     assert "params/lr" in page.locator("tbody").first.text_content()
 
 
 def test_nothing_can_be_changed_in_the_file(opened: Any, until: Any) -> None:
     page = opened("many")
-    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4", 20)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4")
 
     assert 0 == page.get_by_role("button", name="Edit").count()
 

@@ -6,11 +6,11 @@ const lib = "../../../core/naiad_web/pages/lib/";
 const url = await import(`${lib}url.js`);
 const { color, dashes, hue } = await import(`${lib}color.js`);
 const { clipped, csv, sentence, smoothed, svg } = await import(`${lib}chartdata.js`);
-const wire = await import(`${lib}wire.js`);
-const ansi = await import(`${lib}ansi.js`);
-const { parsed, changed } = await import(`${lib}patch.js`);
+const wire = await import(`${lib}chartdata.js`);
+const ansi = await import(`${lib}../widgets/log.js`);
+const { parsed, changed } = await import(`${lib}code.js`);
 const { duration, short, size, visible } = await import(`${lib}format.js`);
-const { tokens } = await import(`${lib}highlight.js`);
+const { tokens } = await import(`${lib}code.js`);
 
 let seed = 11;
 const next = () => (seed = (seed * 1664525 + 1013904223) >>> 0) / 4294967296;

@@ -1,5 +1,5 @@
 /** A source that answers from the page itself: the file that `naiad export --format html` writes. It makes no request. */
-import { read } from "./wire.js";
+import { read } from "./chartdata.js";
 
 /** @param {string} text */
 const words = (text) => (text ?? "").toLowerCase().split(/\s+/).filter(Boolean);

@@ -1,5 +1,5 @@
-/** Where the pages take their data from: the HTTP interface, or answers kept in the page itself (see memory.js). */
-import { read } from "./wire.js";
+/** Where the pages take their data from: the HTTP interface and its event stream, or answers kept in the page itself (see memory.js). */
+import { read } from "./chartdata.js";
 
 /** An error that the server described. */
 export class ApiError extends Error {
@@ -45,8 +45,7 @@ export class HttpSource {
     this.tickets = new Map();
     /** @type {{target: string, resolve: (url: string) => void, reject: (error: any) => void}[]} */
     this.asked = [];
-    /** Answers that may be shown again at once, by URL. */
-    this.known = new Map();
+    this.stream = /** @type {Stream|null} */ (null);
   }
 
   /** @param {string} path @param {RequestInit} [options] */
@@ -120,59 +119,13 @@ export class HttpSource {
     }
   }
 
-  /** Follow changes. Events may come twice, none is left out; the stream rests while the tab is hidden.
-   * @param {Record<string, any>} params @param {(event: string, data: any) => void} tell @returns {() => void} */
-  events(params, tell) {
-    let stream = /** @type {EventSource|null} */ (null);
-    let last = "";
-    let isOver = false;
-    let wait = 500;
-    let timer = 0;
-    const open = async () => {
-      if (isOver || document.hidden || stream) return;
-      try {
-        const url = await this.url("/events", { ...params, last_event_id: last });
-        if (isOver || document.hidden || stream) return;
-        const here = stream = new EventSource(url);
-        for (const name of ["hello", "runs", "fields", "gone"]) {
-          here.addEventListener(name, (event) => {
-            if (event.lastEventId) last = event.lastEventId;
-            if (name === "hello") wait = 500;
-            tell(name, JSON.parse(event.data));
-          });
-        }
-        here.onerror = () => {
-          here.close();
-          if (stream === here) stream = null;
-          tell("lost", {});
-          again();
-        };
-      } catch {
-        tell("lost", {});
-        again();
-      }
-    };
-    const again = () => {
-      clearTimeout(timer);
+  /** Follow changes of runs and projects. @param {{run: string[], project: string[]}} wants @param {(event: string, data: any) => void} tell @returns {() => void} */
+  events(wants, tell) {
+    this.stream ??= new Stream((params) => {
       this.tickets.clear();
-      timer = window.setTimeout(open, wait);
-      wait = Math.min(wait * 2, 10_000);
-    };
-    const turned = () => {
-      if (document.hidden) {
-        stream?.close();
-        stream = null;
-      } else open();
-    };
-    document.addEventListener("visibilitychange", turned);
-    open();
-    return () => {
-      isOver = true;
-      clearTimeout(timer);
-      stream?.close();
-      stream = null;
-      document.removeEventListener("visibilitychange", turned);
-    };
+      return this.url("/events", params);
+    });
+    return this.stream.follow(wants, tell);
   }
 }
 
@@ -182,4 +135,148 @@ export let source = new HttpSource();
 /** @param {any} other */
 export function feed(other) {
   source = other;
+}
+
+/** @typedef {{run: string[], project: string[]}} Wants */
+
+const EVENTS = ["hello", "runs", "fields", "gone"];
+const own = Math.random().toString(36).slice(2);
+
+export class Stream {
+  /** @param {(params: any) => Promise<string>} address of the stream, with a ticket */
+  constructor(address) {
+    this.address = address;
+    /** What this tab shows: each with the function that is told. @type {Map<(event: string, data: any) => void, Wants>} */
+    this.shown = new Map();
+    /** What each tab wants, in the one that reads. @type {Map<string, Wants[]>} */
+    this.tabs = new Map();
+    this.last = "";
+    this.wait = 500;
+    this.timer = 0;
+    this.source = /** @type {EventSource|null} */ (null);
+    this.release = /** @type {(() => void)|null} */ (null);
+    this.isWaiting = false;
+    this.asked = "";
+    this.channel = /** @type {BroadcastChannel|null} */ (null);
+  }
+
+  /** Follow changes while something is shown; events may come twice, none is left out.
+   * @param {Wants} wants @param {(event: string, data: any) => void} tell @returns {() => void} */
+  follow(wants, tell) {
+    if (!this.channel) {
+      this.channel = new BroadcastChannel("naiad events");
+      this.channel.onmessage = ({ data }) => this._heard(data);
+      document.addEventListener("visibilitychange", () => this._turned());
+      addEventListener("pagehide", () => this._leave());
+    }
+    this.shown.set(tell, wants);
+    this._turned();
+    return () => {
+      this.shown.delete(tell);
+      this._turned();
+    };
+  }
+
+  _turned() {
+    if (document.hidden || !this.shown.size) return this._leave();
+    this._say({ kind: "want", from: own, wants: [...this.shown.values()] });
+    if (this.release || this.isWaiting) return undefined;
+    this.isWaiting = true;
+    const hold = () => new Promise((resolve) => {
+      this.isWaiting = false;
+      this.release = () => resolve(undefined);
+      if (document.hidden || !this.shown.size) return this._leave();
+      this._say({ kind: "who" });
+      this._want(own, [...this.shown.values()]);
+      return undefined;
+    });
+    // a page that is not of this machine and without TLS has no locks: each tab reads for itself then
+    if (navigator.locks) navigator.locks.request("naiad events", hold);
+    else hold();
+    return undefined;
+  }
+
+  _leave() {
+    this._say({ kind: "leave", from: own });
+    this.tabs.clear();
+    this._close();
+    clearTimeout(this.timer);
+    this.release?.();
+    this.release = null;
+  }
+
+  _say(message) {
+    this.channel?.postMessage(message);
+    if (message.kind === "want" && this.release) this._want(own, message.wants);
+  }
+
+  _heard(message) {
+    if (message.kind === "event" && !document.hidden) {
+      if (message.id) this.last = message.id;
+      this._tell(message.name, message.data);
+    } else if (message.kind === "who" && this.shown.size && !document.hidden) this._say({ kind: "want", from: own, wants: [...this.shown.values()] });
+    else if (message.kind === "want" && this.release) this._want(message.from, message.wants);
+    else if (message.kind === "leave") this.tabs.delete(message.from);
+  }
+
+  _want(tab, wants) {
+    this.tabs.set(tab, wants);
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => this._open(), 20);
+  }
+
+  async _open() {
+    const all = [...this.tabs.values()].flat();
+    const runs = [...new Set(all.flatMap((one) => one.run))].sort().slice(0, 100);
+    // one that names no project is about all of them
+    const projects = all.some((one) => !one.project.length) ? [] : [...new Set(all.flatMap((one) => one.project))].sort();
+    const asked = JSON.stringify([runs, projects]);
+    if (!this.release || (this.source && this.asked === asked)) return;
+    this._close();
+    this.asked = asked;
+    try {
+      const url = await this.address({ run: runs, project: projects, last_event_id: this.last });
+      if (!this.release || this.asked !== asked) return;
+      const source = this.source = new EventSource(url);
+      for (const name of EVENTS) {
+        source.addEventListener(name, (event) => {
+          if (event.lastEventId) this.last = event.lastEventId;
+          if (name === "hello") this.wait = 500;
+          this._pass(name, JSON.parse(event.data));
+        });
+      }
+      source.onerror = () => {
+        if (this.source === source) this._again();
+      };
+    } catch {
+      this._again();
+    }
+  }
+
+  _again() {
+    this._close();
+    this._pass("lost", {});
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => this._open(), this.wait);
+    this.wait = Math.min(this.wait * 2, 10_000);
+  }
+
+  _close() {
+    this.source?.close();
+    this.source = null;
+    this.asked = "";
+  }
+
+  _pass(name, data) {
+    this._say({ kind: "event", name, data, id: this.last });
+    this._tell(name, data);
+  }
+
+  _tell(name, data) {
+    for (const [tell, wants] of this.shown) {
+      if (name === "fields" && !wants.run.includes(data.uid)) continue;
+      const isOwn = (row) => !wants.project.length || wants.project.includes(row.project);
+      tell(name, name === "runs" ? { ...data, changed: data.changed.filter(isOwn) } : data);
+    }
+  }
 }

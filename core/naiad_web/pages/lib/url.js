@@ -83,7 +83,6 @@ const CODECS = {
 
 const PLACES = /** @type {[string, string[]][]} */ ([
   ["projects", []],
-  ["design", ["design"]],
   ["about", ["about"]],
   ["runs", ["p", ":project", "runs"]],
   ["run", ["p", ":project", "runs", ":id", ":tab?"]],

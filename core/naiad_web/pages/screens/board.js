@@ -1,8 +1,7 @@
 /** The board of charts: one card a metric, in sections by namespace, with the controls that all of them share. */
 import { html, useCallback, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { color } from "../lib/color.js";
-import { curves } from "../lib/wire.js";
-import { smoothed } from "../lib/chartdata.js";
+import { curves, smoothed } from "../lib/chartdata.js";
 import { change, here, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, visible } from "../lib/format.js";

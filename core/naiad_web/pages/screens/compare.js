@@ -6,13 +6,13 @@ import { color } from "../lib/color.js";
 import { counted, short, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
 import { Button, Choice, Empty, Failure, Path, Popover, Skeleton, Swatch, Toggle, useLoaded } from "../widgets/controls.js";
-import { Table, nextSort } from "../widgets/table.js";
+import { Table, nextSort } from "../widgets/lists.js";
 import { Parallel, Scatter, wantsLog } from "../widgets/spread.js";
 import { FrameControls, ImageGrid, StepSlider, Swipe, nearest } from "../widgets/images.js";
 import { Diff } from "../widgets/code.js";
 import { likely } from "../lib/rows.js";
 import { Board, useLive } from "./board.js";
-import { contentUrl } from "./file.js";
+import { contentUrl } from "./field.js";
 import { shown } from "./cells.js";
 
 const TABS = [["", "Side by side"], ["charts", "Charts"], ["parallel", "Parallel coordinates"], ["scatter", "Scatter"], ["images", "Images"], ["code", "Code and packages"], ["artifacts", "Artifacts"]];

@@ -2,17 +2,16 @@
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { change, go, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
-import { parsed } from "../lib/patch.js";
+import { parsed } from "../lib/code.js";
 import { counted, duration, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
 import { Button, Copy, Empty, Failure, Menu, Skeleton, State, Swatch, Tag, copied, useLoaded } from "../widgets/controls.js";
-import { Tree } from "../widgets/tree.js";
+import { Tree } from "../widgets/lists.js";
 import { Diff } from "../widgets/code.js";
 import { FrameControls, ImageGrid, StepSlider, nearest } from "../widgets/images.js";
 import { Board, useLive } from "./board.js";
-import { EditRuns, Toast, useToast } from "./edit.js";
-import { FieldView, GitRef, RunLog } from "./field.js";
-import { FileSet, FileView, contentUrl } from "./file.js";
+import { EditRuns, Toast, useToast } from "./shell.js";
+import { FieldView, GitRef, RunLog, FileSet, FileView, contentUrl } from "./field.js";
 import { brief, shown } from "./cells.js";
 
 const TABS = [["", "Overview"], ["charts", "Charts"], ["fields", "Fields"], ["images", "Images"], ["files", "Files"], ["source", "Source"], ["logs", "Logs"], ["monitoring", "Monitoring"]];

@@ -6,14 +6,14 @@ import { useKeys } from "../lib/keys.js";
 import { Rows, WHOLE, likely } from "../lib/rows.js";
 import { read as readPlace } from "../lib/url.js";
 import { counted, visible } from "../lib/format.js";
-import { curves } from "../lib/wire.js";
+import { curves } from "../lib/chartdata.js";
 import { source } from "../lib/source.js";
 import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Swatch, Tag, Toggle, copied, saved, useLoaded } from "../widgets/controls.js";
-import { ColumnPicker, Table, nextSort } from "../widgets/table.js";
+import { ColumnPicker, Table, nextSort } from "../widgets/lists.js";
 import { QueryBar, isIn, toggled } from "../widgets/query.js";
 import { Sparkline } from "../widgets/chart.js";
 import { Board, useLive } from "./board.js";
-import { EditRuns, SaveView, Toast, useToast } from "./edit.js";
+import { EditRuns, SaveView, Toast, useToast } from "./shell.js";
 import { isNumeric, shown } from "./cells.js";
 
 const BASE = ["sys/id", "sys/name", "sys/state", "sys/creation_time", "sys/running_time", "sys/tags"];

@@ -1,9 +1,10 @@
-/** What surrounds every screen: the rail with the places to go, the keyboard map, the page without a token, the theme. */
+/** What surrounds every screen: the rail with the places to go, the keyboard map, dialogs, changes of runs, the page without a token, the theme. */
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { href } from "../lib/place.js";
 import { KEY_MAP, useKeys } from "../lib/keys.js";
-import { visible } from "../lib/format.js";
+import { visible, counted } from "../lib/format.js";
 import { source } from "../lib/source.js";
+import { Button, Failure } from "../widgets/controls.js";
 
 const THEME = "naiad.theme";
 /** What the browser remembers; a page read from a file may not be allowed to. @param {string} key */
@@ -25,11 +26,15 @@ function remember(key, value) {
 
 const THEMES = ["", "light", "dark"];
 
-/** Apply the chosen theme; without one the system's is followed. */
+const DENSITY = "naiad.density";
+
+/** Apply the chosen theme and density; without a theme the system's is followed. */
 export function themed() {
-  const chosen = recalled(THEME);
-  if (chosen) document.documentElement.dataset.theme = chosen;
-  else delete document.documentElement.dataset.theme;
+  for (const [key, name] of [[THEME, "theme"], [DENSITY, "density"]]) {
+    const chosen = recalled(key);
+    if (chosen) document.documentElement.dataset[name] = chosen;
+    else delete document.documentElement.dataset[name];
+  }
   dispatchEvent(new Event("naiad-theme"));
 }
 
@@ -43,6 +48,13 @@ export function Rail({ place, about, onKeys }) {
     setTheme(next);
     themed();
   };
+  const [density, setDensity] = useState(recalled(DENSITY));
+  const widen = () => {
+    const next = density ? "" : "roomy";
+    remember(DENSITY, next);
+    setDensity(next);
+    themed();
+  };
   useKeys({ t: turn });
   if (place.project) remember("naiad.project", place.project);
   const project = place.project || recalled("naiad.project");
@@ -53,13 +65,14 @@ export function Rail({ place, about, onKeys }) {
   return html`<nav class="rail" aria-label="Places">
     <a class="brand" href=${href({ screen: "projects" })}><svg width="20" height="14" viewBox="0 0 20 14" aria-hidden="true" fill="none" stroke="currentColor" stroke-width="2" stroke-linecap="round">
       <path d="M1 4c3-4 6-4 9 0s6 4 9 0M1 11c3-4 6-4 9 0s6 4 9 0" /></svg>naiad</a>
-    ${project && place.screen !== "design" && html`<a class="project item" href=${href({ screen: "project", project })} title=${project}><bdi>${visible(project)}</bdi></a>
+    ${project && html`<a class="project item" href=${href({ screen: "project", project })} title=${project}><bdi>${visible(project)}</bdi></a>
       ${item("runs", "Runs")}${item("compare", "Compare", { params: { runs } })}${source.isLive && item("models", "Models")}${item("artifacts", "Artifacts")}`}
     <div class="foot">
       <a class="item hide-phone" href=${href({ screen: "projects" })} aria-current=${place.screen === "projects" ? "page" : undefined}>Projects</a>
       <a class="item hide-phone" href=${href({ screen: "about" })} aria-current=${place.screen === "about" ? "page" : undefined}>About</a>
       ${about?.is_editable && html`<span class="item faint hide-phone" title="Changes are possible: naiad ui --edit"></span>`}
       <button type="button" class="button quiet" onClick=${turn} title="Light or dark (t)" aria-label=${`Theme: ${theme || "as the system"}`}>${theme === "dark" ? "☾ dark" : theme === "light" ? "☀ light" : "◐ system"}</button>
+      <button type="button" class="button quiet hide-phone" onClick=${widen} aria-pressed=${String(Boolean(density))} title="Height of rows">${density ? "☰ roomy" : "≣ dense"}</button>
       <button type="button" class="button quiet hide-phone" onClick=${onKeys} title="Keyboard map (?)">? keys</button>
     </div>
   </nav>`;
@@ -96,3 +109,74 @@ export const Locked = ({ error }) => html`<main class="lonely"><h1>This page nee
   }}><input class="input grow" name="token" type="password" autocomplete="off" aria-label="Token" placeholder="or paste the token here" /><button class="button primary">Open</button></form>
   <p class="faint">${error.message}</p></main>`;
 
+/** @returns {[any, (toast: any) => void]} */
+export function useToast() {
+  const [toast, setToast] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    if (!toast) return undefined;
+    const timer = setTimeout(() => setToast(null), 6000);
+    return () => clearTimeout(timer);
+  }, [toast]);
+  return [toast, setToast];
+}
+
+/** @param {{toast: any, onClose: () => void}} props */
+export const Toast = ({ toast, onClose }) => html`<div role="status" aria-live="polite">${toast && html`<div class="toast"><span>${toast.text}</span>
+  ${toast.action && html`<${Button} onClick=${() => { onClose(); toast.action.run(); }}>${toast.action.text}</${Button}>`}<${Button} kind="quiet" label="Close" onClick=${onClose}>✕</${Button}></div>`}</div>`;
+
+const words = (text) => text.split(",").map((word) => word.trim()).filter(Boolean);
+
+/** Edit one run, or tags of several. @param {{ids: string[], facts?: any, onClose: () => void, onDone: (text: string) => void}} props */
+export function EditRuns({ ids, facts, onClose, onDone }) {
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const [known, setKnown] = useState(facts);
+  const isOne = ids.length === 1;
+  useEffect(() => {
+    if (isOne && !facts) source.get(`/containers/${encodeURIComponent(ids[0])}`).then(setKnown, setError);
+  }, []);
+  const save = async (event) => {
+    event.preventDefault();
+    const form = new FormData(event.target);
+    const text = (name) => String(form.get(name) ?? "");
+    try {
+      for (const id of ids) {
+        const change = isOne
+          ? { name: text("name"), description: text("description"), tags: { add: words(text("tags")).filter((tag) => !known.tags.includes(tag)), remove: known.tags.filter((tag) => !words(text("tags")).includes(tag)) } }
+          : { tags: { add: words(text("add")), remove: words(text("remove")) } };
+        await source.change("PATCH", `/containers/${encodeURIComponent(id)}`, change);
+      }
+      onDone(`${counted(ids.length, "run")} changed.`);
+    } catch (failure) {
+      setError(failure);
+    }
+  };
+  return html`<${Dialog} title=${isOne ? `Edit ${ids[0]}` : `Edit ${ids.length} runs`} onClose=${onClose}>
+    ${error && html`<${Failure} error=${error} />`}
+    ${(known || !isOne) && html`<form onSubmit=${save}>${isOne ? html`
+        <label class="field">Name <input class="input" name="name" value=${known.name ?? ""} /></label>
+        <label class="field">Description <textarea class="input" name="description" rows="4" value=${known.description ?? ""}></textarea></label>
+        <label class="field">Tags, separated by commas <input class="input" name="tags" value=${known.tags.join(", ")} /></label>`
+      : html`<label class="field">Add tags, separated by commas <input class="input" name="add" /></label><label class="field">Remove tags <input class="input" name="remove" /></label>`}
+      <div class="actions"><${Button} onClick=${onClose}>Cancel</${Button}><button class="button primary">Save</button></div></form>`}
+  </${Dialog}>`;
+}
+
+/** @param {{project: string, url: string, onClose: () => void, onDone: () => void}} props */
+export function SaveView({ project, url, onClose, onDone }) {
+  const [error, setError] = useState(/** @type {any} */ (null));
+  const save = async (event) => {
+    event.preventDefault();
+    const name = String(new FormData(event.target).get("name") ?? "").trim();
+    if (!name) return;
+    try {
+      await source.change("PUT", "/views", { project, name, url });
+      onDone();
+    } catch (failure) {
+      setError(failure);
+    }
+  };
+  return html`<${Dialog} title="Save this view" onClose=${onClose}>${error && html`<${Failure} error=${error} />`}
+    <form onSubmit=${save}><label class="field">Name <input class="input" name="name" required maxlength="100" /></label>
+      <p class="faint">Its columns, filters, order and charts are kept as a field of the project.</p>
+      <div class="actions"><${Button} onClick=${onClose}>Cancel</${Button}><button class="button primary">Save</button></div></form></${Dialog}>`;
+}

@@ -60,7 +60,10 @@ export function Chart(props) {
   }, []);
 
   const stale = useRef(false);
+  const drawn = useRef(props.version);
   useEffect(() => {
+    if (drawn.current === props.version) return; // the first one is being loaded already
+    drawn.current = props.version;
     stale.current = true;
     if (isSeen && (isVisible.current || state.isLoading)) setTurn((n) => n + 1);
   }, [props.version]);

@@ -1,7 +1,6 @@
 /** Source text with line numbers and colours, and differences of texts with the changed words marked. */
 import { html, cls, useMemo, useState } from "../lib/html.js";
-import { lines, language } from "../lib/highlight.js";
-import { changed } from "../lib/patch.js";
+import { lines, language, changed } from "../lib/code.js";
 import { counted, visible } from "../lib/format.js";
 import { Button, Copy, Empty } from "./controls.js";
 
@@ -23,7 +22,7 @@ export function Code({ text, name, downloadUrl }) {
   </section>`;
 }
 
-/** @param {{name: string, hunks: import("../lib/patch.js").Hunk[], left?: string, right?: string}} props */
+/** @param {{name: string, hunks: import("../lib/code.js").Hunk[], left?: string, right?: string}} props */
 export function Diff({ name, hunks, left = "before", right = "after" }) {
   const added = hunks.reduce((sum, hunk) => sum + hunk.lines.filter(([sign]) => sign === "+").length, 0);
   const removed = hunks.reduce((sum, hunk) => sum + hunk.lines.filter(([sign]) => sign === "-").length, 0);

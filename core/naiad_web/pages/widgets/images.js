@@ -60,6 +60,22 @@ function Tile({ picture, onOpen, frame, onFrame, pixelated }) {
   </figure>`;
 }
 
+/** The pixel of an image under a pointer: its place, and its value as the browser decodes it, 8 bits a channel.
+ * @param {HTMLImageElement} img @param {{clientX: number, clientY: number}} at */
+export function pixel(img, at) {
+  const { left, top, width, height } = img.getBoundingClientRect();
+  const { naturalWidth: w, naturalHeight: h } = img;
+  const scale = Math.min(width / w, height / h); // the image lies in the middle of its element, whole
+  const x = Math.floor((at.clientX - left - (width - w * scale) / 2) / scale), y = Math.floor((at.clientY - top - (height - h * scale) / 2) / scale);
+  if (!(x >= 0 && y >= 0 && x < w && y < h)) return "";
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 1;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.drawImage(img, x, y, 1, 1, 0, 0, 1, 1);
+  const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
+  return `x ${x}, y ${y}: ${r === g && g === b ? r : `${r} ${g} ${b}`}${a < 255 ? `, alpha ${a}` : ""}`;
+}
+
 /** One picture that zooms with the wheel and moves by dragging; `frame` is shared by the views that move together. */
 export function View({ picture, frame, onFrame, pixelated = false, height }) {
   const [url, setUrl] = useState("");
@@ -103,14 +119,19 @@ export function View({ picture, frame, onFrame, pixelated = false, height }) {
     element.addEventListener("pointermove", moved);
     element.addEventListener("pointerup", () => element.removeEventListener("pointermove", moved), { once: true });
   };
+  const [under, setUnder] = useState("");
+  const look = (event) => {
+    const img = box.current.querySelector("img");
+    if (img?.complete && img.naturalWidth) setUnder(pixel(img, event));
+  };
   const zoomed = now.scale > 1;
-  return html`<div class="view" ref=${box} onPointerDown=${drag} style=${height ? { height } : undefined}>
+  return html`<div class="view" ref=${box} onPointerDown=${drag} onPointerMove=${look} onPointerLeave=${() => setUnder("")} style=${height ? { height } : undefined}>
     ${picture.isMissing ? html`<span class="faint">nothing at this step</span>` : error ? html`<span class="bad-text">${error}</span>`
       : url ? html`<img src=${url} alt=${picture.caption || picture.title} draggable=${false} class=${cls((pixelated || (real && Math.max(real.w, real.h) <= 64) || now.scale >= 4) && "pixelated")}
         onLoad=${(event) => setReal({ w: event.target.naturalWidth, h: event.target.naturalHeight })}
         onError=${() => setError("The browser cannot show this image.")}
         style=${zoomed ? { transform: `translate(${now.x * 100}%, ${now.y * 100}%) scale(${now.scale})` } : undefined} />`
-      : html`<${Skeleton} lines=${2} label="Loading image" />`}
+      : html`<${Skeleton} lines=${2} label="Loading image" />`}${under && html`<output class="pixel number">${under}</output>`}
   </div>`;
 }
 

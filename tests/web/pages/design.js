@@ -1,18 +1,18 @@
 /** The design page: every widget in every state, in both themes. The tests look at it, and so should whoever changes one. */
-import { html, useCallback, useMemo, useState } from "../lib/html.js";
-import { HUES, color } from "../lib/color.js";
-import { plain } from "../lib/ansi.js";
-import { parsed } from "../lib/patch.js";
-import { short, visible } from "../lib/format.js";
-import { Button, Choice, Copy, Empty, Failure, Menu, Path, Popover, STATES, Skeleton, State, Swatch, Tag, Toggle } from "../widgets/controls.js";
-import { ColumnPicker, Table, nextSort } from "../widgets/table.js";
-import { Chart, Sparkline } from "../widgets/chart.js";
-import { Tree } from "../widgets/tree.js";
-import { Log } from "../widgets/log.js";
-import { FrameControls, ImageGrid, StepSlider, Swipe } from "../widgets/images.js";
-import { Code, Diff } from "../widgets/code.js";
-import { Parallel, Scatter } from "../widgets/spread.js";
-import { Json, Markdown, Sheet } from "../widgets/document.js";
+import { html, render, useCallback, useMemo, useState } from "../../../core/naiad_web/pages/lib/html.js";
+import { HUES, color } from "../../../core/naiad_web/pages/lib/color.js";
+import { plain, Log } from "../../../core/naiad_web/pages/widgets/log.js";
+import { usePlace } from "../../../core/naiad_web/pages/lib/place.js";
+import { themed } from "../../../core/naiad_web/pages/screens/shell.js";
+import { parsed } from "../../../core/naiad_web/pages/lib/code.js";
+import { short, visible } from "../../../core/naiad_web/pages/lib/format.js";
+import { Button, Choice, Copy, Empty, Failure, Menu, Path, Popover, STATES, Skeleton, State, Swatch, Tag, Toggle } from "../../../core/naiad_web/pages/widgets/controls.js";
+import { ColumnPicker, Table, nextSort, Tree } from "../../../core/naiad_web/pages/widgets/lists.js";
+import { Chart, Sparkline } from "../../../core/naiad_web/pages/widgets/chart.js";
+import { FrameControls, ImageGrid, StepSlider, Swipe } from "../../../core/naiad_web/pages/widgets/images.js";
+import { Code, Diff } from "../../../core/naiad_web/pages/widgets/code.js";
+import { Parallel, Scatter } from "../../../core/naiad_web/pages/widgets/spread.js";
+import { Json, Markdown, Sheet } from "../../../core/naiad_web/pages/widgets/document.js";
 
 /** A repeatable stream of numbers from 0 to 1. @param {number} seed */
 function random(seed) {
@@ -198,11 +198,15 @@ const PARTS = [
   ["Parallel coordinates and scatter", SampleSpread],
 ];
 
-/** @param {{place: any}} props */
-export function Design({ place }) {
-  const parts = PARTS.filter(([name]) => !place.params.m || String(name).startsWith(place.params.m));
+/** The page: every part, or that which the address names, as `/design?m=Table`. */
+function Design() {
+  const { m } = usePlace().params;
+  const parts = PARTS.filter(([name]) => !m || String(name).startsWith(m));
   return html`<div class="page"><div class="page-head"><h1>Design</h1><span class="faint">Every widget in every state, light and dark.</span></div>
     ${parts.map(([name, Part]) => html`<section key=${name} aria-label=${name} class="section"><h2>${name}</h2>
       <div class="design-pair">${["light", "dark"].map((theme) => html`<div key=${theme} data-theme=${theme} class="design-grid" role="group" aria-label=${`${name}, ${theme}`}><${Part} /></div>`)}</div></section>`)}
   </div>`;
 }
+
+themed();
+render(html`<main class="main" id="main"><${Design} /></main>`, /** @type {HTMLElement} */ (document.getElementById("app")));
