@@ -188,7 +188,8 @@ def test_another_project_does_not_exist(scene: Scene, method: str, path: str) ->
     assert reply.status not in (401, 500)
     for secret in (SECRET, scene.uid, scene.id, '"hidden"'):
         told = reply.body.decode("utf-8", "replace")
-        assert secret not in told.replace(f"{{{secret}}}", "") or reply.status == 404
+        # an answer may repeat the name that it was asked for, as that of a missing run
+        assert secret not in told or reply.status == 404 or '"type":"RunNotFound"' in told
     if method != "GET" and path in (
         "/runs",
         "/trash",
@@ -290,7 +291,7 @@ def test_none_makes_a_token_above_its_own_role(scene: Scene) -> None:
 
 
 def test_token_is_in_no_file_and_no_message(scene: Scene) -> None:
-    secrets = {text.rsplit("_", 1)[-1].encode() for text in scene.tokens.values()}
+    secrets = {text[-43:].encode() for text in scene.tokens.values()}
     bad = scene.server.send("GET", "/api/v1", token=scene.tokens["viewer"][:-1] + "A")
     listed = subprocess.run(
         [*COMMAND, "server", "--store", str(scene.server.store), "token", "list"], check=True, capture_output=True
