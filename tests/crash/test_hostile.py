@@ -195,6 +195,18 @@ def odd_payloads() -> Iterator[tuple[str, Files]]:
     )
 
 
+def odd_own_fields() -> Iterator[tuple[str, Files]]:
+    """Fields at the paths of naiad's own that are of another kind."""
+    values = {"int": 5, "float": 0.5, "string": "x", "bool": True, "datetime": 1_700_000_000_000_000, "artifact": "{}"}
+    for name in ("tags", "creation_time", "state", "name", "trashed", "id", "size", "custom_run_id"):
+        path = f"sys/{name}"
+        for kind, value in values.items():
+            yield f"{path} {kind}", journal(pack([["assign", path, kind, value, 1.7e9]]))
+        yield f"{path} files", journal(pack([["strings", path, ["a"], [0], [1.7e9], False, 1.7e9, "file_series"]]))
+        yield f"{path} tags", journal(pack([["tags", path, ["a"], [], False, 1.7e9]]))
+        yield f"{path} points", journal(pack([["define", 1, path, False, 1.7e9]]))
+
+
 def odd_frames() -> Iterator[tuple[str, Files]]:
     """Frames with odd lengths and sequences, and headers of no ops file."""
     whole = encode_frame(2, pack([OPS[3]]))
@@ -526,6 +538,7 @@ def odd_rows() -> Iterator[tuple[str, Files]]:
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
     "ops": odd_ops,
     "payloads": odd_payloads,
+    "own fields": odd_own_fields,
     "frames": odd_frames,
     "records": odd_records,
     "sums": odd_sums,

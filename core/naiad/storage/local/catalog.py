@@ -479,7 +479,7 @@ def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
     for state, _facts in shown:
-        if state.path.startswith("sys/") and state.kind in kinds.ATOMS:
+        if state.kind in kinds.ATOMS and SYS.get(state.path) == state.kind:
             values[state.path] = _plain(state.value)
     number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
     project = _stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))

@@ -147,7 +147,8 @@ def sort_order(
 def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
     """The fields at a path that some container of the kind in the project has."""
     found = all_fields(connection, both([_AT_PATH(path=path), _scope(kind, project)]))
-    return sorted(((number, each) for number, _path, each in found), key=lambda each: each[1])
+    own = SYS.get(path)  # a field of another kind at a path of naiad's own is of a hostile run
+    return sorted(((number, each) for number, _path, each in found if own in (None, each)), key=lambda each: each[1])
 
 
 def _scope(kind: ContainerKind, project: str | None) -> Clause:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
-from naiad.kinds import PARENT, PARENT_UID
+from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.base import Changes, Summary
@@ -40,7 +40,7 @@ def summaries(
         conditions.append(OF_PROJECT(project=project))
     if state is not None:
         conditions.append(_IN_STATE(state=state))
-    names = {number: path for number, path, _kind in fields(connection, _IN_SYS())}
+    names = _names(connection)
     return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=both(conditions)))]
 
 
@@ -51,7 +51,7 @@ def changes(connection: Connection, since: str | None) -> Changes:
     mark = f"{made}-{revision}"
     if before != made or not number.isdigit():
         return Changes(mark, since is not None, [], frozenset(), [])
-    names = {each: path for each, path, _kind in fields(connection, _IN_SYS())}
+    names = _names(connection)
     found = [_summary(row, names) for row in shown(connection, _LATER(since=int(number)))]
     new = (uid for (uid,) in connection.run(_BEGUN, since=int(number)))
     removed = connection.run(_GONE_SINCE, since=int(number))
@@ -99,6 +99,12 @@ IN_TRASH = _statement(
         .where(t.field.c.path == sql.literal_column("'sys/trashed'"), t.cell.c.num == sql.literal_column("1"))
     ),
 )
+
+
+def _names(connection: Connection) -> dict[int, str]:
+    """Return the paths of naiad's own fields by number; one of another kind at such a path is not naiad's."""
+    found = fields(connection, _IN_SYS())
+    return {number: path for number, path, kind in found if SYS.get(path, kind) == kind}
 
 
 def _summary(row: Shown, names: dict[int, str]) -> Summary:
