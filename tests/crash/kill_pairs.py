@@ -251,6 +251,7 @@ class Harness:
             return  # killed before there was a run
         with naiad.init_run(with_id=run_id(str(self.store)), project="kill", mode="read-only", store=self.store) as run:
             both = self.steps(run, "both", [])
+            begun: list[tuple[Model, Model]] = []
             for name, model in self.models.items():
                 later = Model(**{key: list(v) if isinstance(v, list) else v for key, v in vars(model).items()})
                 if name in under_way:
@@ -262,7 +263,10 @@ class Harness:
                     self.note("lost", f"{name}/value is {value} and not {model.value}")
                 model.value = value
                 self.compare_file(run, name, model, later)
-                self.both(both, model, later)
+                self.returned(both, model)
+                begun.append((model, later))
+            for model, later in begun:  # of equal calls of two writers, the one that returned is surely there
+                self.under_way(both, model, later)
             self.note("doubled", f"both: {Counter(both)}", sum(Counter(both).values()))
 
     def compare_file(self, run: Any, name: str, model: Model, later: Model) -> None:
@@ -272,8 +276,8 @@ class Harness:
             self.note("lost", f"{name}/file has {found[:20]!r} and not call {model.file}")
         model.file = known.get(found, model.file)
 
-    def both(self, found: list[int], model: Model, later: Model) -> None:
-        """Take what is of one writer out of the series that all of them write; what is left at last is too much."""
+    def returned(self, found: list[int], model: Model) -> None:
+        """Take the calls of one writer out of the series that all of them write; what is left at last is too much."""
         rest = Counter(found)
         for call in model.both:
             if rest[call] < 1:
@@ -281,8 +285,11 @@ class Harness:
             else:
                 rest[call] -= 1
                 found.remove(call)
+
+    def under_way(self, found: list[int], model: Model, later: Model) -> None:
+        """Take out the call of one writer that may have happened."""
         for call in later.both[len(model.both) :]:
-            if rest[call] > 0:
+            if call in found:
                 found.remove(call)
                 model.both.append(call)
 
