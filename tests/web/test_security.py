@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import re
@@ -399,3 +400,23 @@ def test_requests_that_are_too_large_are_refused(server: Server) -> None:
     assert server.send("GET", target("/table", query="x" * 31_000)).status == 400
     assert server.send("POST", "/api/v1/table", b"[" * 100_000).status == 400
     assert server.send("POST", "/api/v1/chart", {"run": [f"A-{n}" for n in range(300)], "path": ["a"]}).status == 400
+
+
+def test_host_and_allowed_host_are_served_and_no_other(demo: Path, tmp_path: Path) -> None:
+    """`--host` names where to listen, and is a name of the server then, beside those of `--allowed-host`."""
+    server = start(demo, tmp_path, "--host", "127.0.0.2", "--allowed-host", "Train.example")
+
+    def status(host: str, token: str = server.token) -> int:
+        connection = http.client.HTTPConnection("127.0.0.2", server.port, timeout=60)
+        connection.request("GET", "/api/v1", headers={"Host": host, "Authorization": f"Bearer {token}"})
+        found = connection.getresponse().status
+        connection.close()
+        return found
+
+    assert server.url == f"http://127.0.0.2:{server.port}"
+    assert [200] * 4 == [status(host) for host in ("127.0.0.2", "train.example:80", "TRAIN.example", "localhost")]
+    assert [421] * 2 == [status(host) for host in ("other.example", "127.0.0.3")]
+    assert 401 == status("train.example", "x" * 43)
+    with pytest.raises(ConnectionRefusedError):
+        http.client.HTTPConnection("127.0.0.1", server.port, timeout=60).connect()
+    server.stop()

@@ -109,7 +109,7 @@ def _of_contents(names: Sequence[str], contents: Sequence[bytes]) -> Json:
     if any(b"\0" in each for each in contents):
         return {"form": "binary", "is_equal": is_equal, "sizes": sizes}
     left, right = (each.decode("utf-8", "replace").splitlines() for each in contents)
-    # matching is quadratic in the worst case, and most of two files is the same
+    # only the middle is matched, since most of two files is the same
     first = _common(left, right)
     last = _common(left[first:][::-1], right[first:][::-1])
     if max(len(left), len(right)) - first - last > MOST_LINES:

@@ -444,7 +444,7 @@ def compare(site: Site, takes: CompareWanted) -> Json:
 def _listed(site: Site, runs: Sequence[RunId]) -> dict[RunId, dict[tuple[str, str], Any]]:
     """The cells of containers, as the catalog has them."""
     found: dict[RunId, dict[tuple[str, str], Any]] = {}
-    # reading the folder of each takes 17 ms a run, the catalog 0.5 ms, and 20 ms for 10,000 fields of the store
+    # for 50 runs 0.1 s of CPU from the catalog, and 0.9 s from the folders
     for kind in {run.kind for run in runs}:
         names = tuple(sorted({site.id_of(run) for run in runs if run.kind is kind}))
         listed = site.catalog.search(kind, None, OneOf(FieldName("sys/id", SYS["sys/id"]), names))
