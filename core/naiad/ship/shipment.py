@@ -178,7 +178,12 @@ class Shipment:
             outbox.unmark(self.folder)  # the server was set back, and may have lost what it had confirmed
         if self._knows_positions:
             return
-        answer = self.client.get(f"runs/{self.remote.uid}/journal")
+        try:
+            answer = self.client.get(f"runs/{self.remote.uid}/journal")
+        except RunNotFound:  # the server was set back to a time before this run
+            self._forget_registration()
+            self.register()
+            answer = self.client.get(f"runs/{self.remote.uid}/journal")
         self.positions = {name: int(upto) for name, upto in answer["upto"].items()}
         self.sealed = set(answer["sealed"])
         self._knows_positions = True
@@ -186,6 +191,13 @@ class Shipment:
             self._note(epoch=self.client.epoch)
         for name in self.sealed:
             outbox.mark_sent(self.folder, name)
+
+    def _forget_registration(self) -> None:
+        """Begin anew with a server that does not have this run, whatever it has confirmed before."""
+        self._note(uid="", id="")
+        self.positions, self.sealed, self._knows_positions = {}, set(), False
+        self._sent_blobs.clear()
+        outbox.unmark(self.folder)
 
     def _send(self, parts: Sequence[Part], seals: Sequence[list[object]], has_more: bool) -> Round:
         uid = self.remote.uid
@@ -200,7 +212,7 @@ class Shipment:
         try:
             answer = self.client.post("journal", request)
         except RunNotFound:
-            self._note(uid="", id="")
+            self._forget_registration()
             raise
         self._take(answer)
         size = sum(len(part.data) for part in parts)
@@ -219,7 +231,7 @@ class Shipment:
                 outbox.mark_sent(self.folder, name)
         for uid, name, reason, detail in answer.get("refused", ()):  # type: ignore[attr-defined]  # likewise
             if reason == "RunNotFound":
-                self._note(uid="", id="")
+                self._forget_registration()
                 raise RunNotFound(f"The server {self.client.url} does not know the run {uid}. {detail}", run_id=uid)
             if reason == "NewerFormat":
                 raise NewerFormat(f"The server {self.client.url} is older than this program: {detail}")

@@ -100,6 +100,35 @@ def test_offline_runs_arrive_complete(url: str, cli: Cli, tmp_path: Path) -> Non
     assert "OFFLINE-1" == row["id"]
 
 
+def test_server_that_was_set_back_to_a_backup_gets_everything_again(
+    url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one run the backup has nothing, of the other one only its beginning."""
+    own = Server(tmp_path / "own").start("--init")
+    address = f"http://127.0.0.1:{own.port}"
+    monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+    run = naiad.init_run(store=address, project="before")
+    run["loss"].append(1.0)
+    assert run.sync(remote=True) is None
+    own.stop()
+    shutil.copytree(tmp_path / "own", tmp_path / "backup")
+    own.start()
+    run["loss"].extend([1 / (2 + step) for step in range(99)])
+    run.stop()
+    after = log("after", store=address)
+    own.stop()
+    shutil.rmtree(tmp_path / "own")
+    shutil.copytree(tmp_path / "backup", tmp_path / "own")
+    own.start()
+    result = cli("sync", "--verify", "--json")
+
+    assert (0, [True, True]) == (result.exit_code, [row["confirmed"] for row in rows(result)]), result.output
+    assert WHOLE == facts(address, after._run.uid, "after", tmp_path)
+    with naiad.init_run(store=address, with_id=run._run.uid, mode="read-only") as back:
+        assert 100 == len(back["loss"].fetch_values(progress_bar=False))
+    own.stop()
+
+
 def test_folder_that_was_folded_long_ago_arrives_complete(
     url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
