@@ -43,7 +43,7 @@ _RECORDS: dict[str, Any] = {
     for made in vars(module).values()
     if isinstance(made, type)
     and made.__module__ == module.__name__
-    and (dataclasses.is_dataclass(made) or hasattr(made, "_fields"))
+    and (dataclasses.is_dataclass(made) or hasattr(made, "_fields") or issubclass(made, msgspec.Struct))
 }
 _RECORDS[FileRef.__name__] = FileRef
 _KINDS = {kind.name: kind for kind in KINDS}
@@ -80,7 +80,8 @@ def _packed(value: Any, depth: int) -> Any:
         return _packed_text(value)
     record = _RECORDS.get(type(value).__name__)
     if record is type(value):
-        names = getattr(value, "_fields", None) or [each.name for each in dataclasses.fields(value)]
+        names = getattr(value, "_fields", None) or getattr(value, "__struct_fields__", None)
+        names = names or [each.name for each in dataclasses.fields(value)]
         members = [getattr(value, name) for name in names]
         return _extension(RECORD, [type(value).__name__, *(_packed(each, depth + 1) for each in members)])
     if isinstance(value, list):

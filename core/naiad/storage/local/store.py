@@ -500,12 +500,15 @@ class Store:
         return folder
 
     def _has_id(self, folder: RunDirectory, name: str) -> bool:
-        """Whether a container has an id, or had it before it was moved; True also if that cannot be read."""
+        """Whether a container has an id, or had it before it was moved; True also if that cannot be read.
+
+        One that was begun without a server has its uid for an id, until the id that is registered here is written.
+        """
         reader = Reader(folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening it says so
             try:
-                is_its = reader.value("sys/id") == name or name in reader.tags(FORMER_IDS)
+                is_its = reader.value("sys/id") in (name, folder.uid) or name in reader.tags(FORMER_IDS)
             except MissingField:
                 return "sys/id" not in reader.kinds()
             except (NaiadError, OSError):
