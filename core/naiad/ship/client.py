@@ -1,7 +1,7 @@
 """The client of a server: one connection that is kept open, requests in MessagePack, and errors with the remedy.
 
-The standard library's `http.client` is used: a kept connection of it costs 0.2 ms of CPU a request and nothing to
-install, and it is imported with the first store that is a server.
+The standard library's `http.client` is used: nothing is to be installed for it, and it is imported with the first
+store that is a server.
 """
 
 from __future__ import annotations
