@@ -244,7 +244,12 @@ class Shipper:
             "It goes on and keeps everything in this folder, and naiad tries again. After its end: naiad sync"
         )
         with contextlib.suppress(ServerWarning):  # where warnings are errors, they must not end this thread
-            warn_once((line.shipment.folder.uid, "ship"), message, ServerWarning)
+            warn_once(problem_key(line.shipment.folder.uid, problem), message, ServerWarning)
+
+
+def problem_key(uid: str, problem: NaiadError) -> tuple[str, str, bool]:
+    """Return the key under which a run warns of a problem: once of a server that is away, once of a refused token."""
+    return uid, "ship", isinstance(problem, NotAuthorized)
 
 
 def _may_pass(line: Line) -> bool:

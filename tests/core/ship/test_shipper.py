@@ -299,6 +299,20 @@ def test_shipper_thread_ends_when_there_is_nothing_to_ship(server: JournalServer
     assert shipper.of_process.remote(run._run.uid) is None
 
 
+def test_server_that_is_away_is_one_warning_while_the_run_goes_on(server: JournalServer, store: Path) -> None:
+    """`init_run` gives it, and the thread that ships adds none to it."""
+    server.stop()
+    with pytest.warns(ServerWarning) as caught:
+        run = naiad.init_run(store=server.url)
+        log(run)
+        with pytest.raises(SyncFailed):
+            run.sync(remote=True)
+    with pytest.warns(ServerWarning, match="100 points"):
+        run.stop(seconds=0.5)
+
+    assert 1 == len(caught)
+
+
 def test_wrong_address_is_one_warning_and_training_goes_on(server: JournalServer, store: Path) -> None:
     """Something that is no naiad server answers there."""
     server.fault = lambda _method, _path: 404

@@ -230,7 +230,7 @@ class RemoteStore:
             return answer
         remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
         warn_once(
-            (self.address, "away"),
+            shipper.problem_key(run.uid, problem),
             f"{problem}\nThe {run.kind.noun} is written to {self.local.root}, and goes to the server as soon as that "
             f"takes it. After its end: naiad sync{remedy}",
             ServerWarning,
