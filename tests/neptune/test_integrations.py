@@ -33,6 +33,10 @@ def answer(code: str, folder: Path) -> str:
         ("sklearn", "create_classifier_summary", "naiad_sklearn"),
         ("pytorch_lightning", "NeptuneLogger", "naiad_lightning"),
         ("kedro", "NeptuneFileDataset", "naiad_kedro"),
+        ("lightgbm", "NeptuneCallback", "naiad_lightgbm"),
+        ("optuna", "NeptuneCallback", "naiad_optuna"),
+        ("pytorch", "NeptuneLogger", "naiad_pytorch"),
+        ("xgboost", "NeptuneCallback", "naiad_xgboost"),
     ],
 )
 def test_ours_answers_where_nothing_was_published(

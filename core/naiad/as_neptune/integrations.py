@@ -21,10 +21,14 @@ ELSEWHERE = {
 """Published with the framework itself: the module and the one name that is meant."""
 OURS = {
     "kedro": "naiad.as_neptune.kedro",  # kedro-neptune does not run on Kedro 1
+    "lightgbm": "naiad_lightgbm",
+    "optuna": "naiad_optuna",
     "pytorch": "naiad_pytorch",
     "pytorch_lightning": "naiad_lightning",
     "sklearn": "naiad_sklearn",
     "tensorflow_keras": "naiad_keras",
+    "transformers": "naiad_transformers",
+    "xgboost": "naiad_xgboost",
 }
 LAST_LIGHTNING = Version("2.6.4")
 """From this release on, Lightning's own NeptuneLogger raises."""
@@ -36,11 +40,11 @@ def names_of(framework: str) -> dict[str, Any]:
     Raises:
         MissingPackage: none is installed.
     """
-    problem: ImportError | None = None
+    problem: Exception | None = None
     if _is_published(framework):
         try:
             return _published(framework)
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:  # frameworks remove the loggers that they had
             problem = error
     if framework in OURS:
         return _public(import_module(OURS[framework]))
