@@ -302,11 +302,16 @@ def test_shipper_thread_ends_when_there_is_nothing_to_ship(server: JournalServer
 def test_server_that_is_away_is_one_warning_while_the_run_goes_on(server: JournalServer, store: Path) -> None:
     """`init_run` gives it, and the thread that ships adds none to it."""
     server.stop()
-    with pytest.warns(ServerWarning) as caught:
+
+    def tried() -> naiad.Run:
         run = naiad.init_run(store=server.url)
         log(run)
         with pytest.raises(SyncFailed):
             run.sync(remote=True)
+        return run
+
+    with pytest.warns(ServerWarning) as caught:
+        run = tried()
     with pytest.warns(ServerWarning, match="100 points"):
         run.stop(seconds=0.5)
 
