@@ -471,7 +471,7 @@ tell(said=said)
 
 
 @pytest.mark.parametrize(
-    "module", ["sqlalchemy", "naiad.storage.local.index.fold", "sqlalchemy.dialects.sqlite", "zstandard"]
+    "module", ["sqlite3", "naiad.storage.local.index.fold", "naiad.storage.sql.connection", "zstandard"]
 )
 def test_child_forked_while_the_first_fold_imports_can_read_and_fold(module: str, store: Path, finish: Any) -> None:
     code, output, errors = finish(
