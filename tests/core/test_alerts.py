@@ -81,7 +81,8 @@ def hook() -> Iterator[Hook]:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _soon(store: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """After `store`, which puts all settings away."""
     monkeypatch.setenv("NAIAD_ALERT_LOOK_SECONDS", "0.05")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ def ask(store: Path, *calls: tuple[str, dict[str, Any]], options: tuple[str, ...
                 found.append(text if result.is_error else json.loads(text))
             return found
 
-    return asyncio.run(asyncio.wait_for(talk(), 100))
+    # Playwright leaves a loop running in the thread of a worker's tests, so these have a thread of their own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(asyncio.wait_for(talk(), 100))).result()
 
 
 def test_agent_lists_queries_compares_and_reads(filled: Path) -> None:
