@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from figures import WALL, Figure, folder, in_turns, main
@@ -285,9 +286,9 @@ def count_folds() -> list[float]:
     taken: list[float] = []
     original = Maintenance.fold
 
-    def fold(self: Maintenance, journal: object) -> None:
+    def fold(self: Maintenance, *arguments: Any, **options: Any) -> None:
         began = WALL()
-        original(self, journal)  # type: ignore[arg-type]
+        original(self, *arguments, **options)
         taken.append(WALL() - began)
 
     Maintenance.fold = fold  # type: ignore[method-assign]
