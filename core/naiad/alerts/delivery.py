@@ -1,8 +1,8 @@
-"""Delivery: an alert goes to every target once, whoever notices the event.
+"""Delivery: each alert goes to every target once, also if several processes notice its event.
 
-A run that is watched has a key, which a new session of it replaces. Whoever sends an alert first takes its claim, a
-ticket of the store that one process alone can get: so there are never two, and a claim that was taken by a process
-which died before it had sent is an alert lost.
+A run that is watched has a key, which a new session of it replaces. The process that sends an alert first takes its
+claim, which one process alone can get in a store: an alert is never sent twice, and it is lost if the process that has
+the claim dies before sending.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Records of single values, sets and files, on their way into a run: what is new of them becomes ops."""
+"""Records of single values, sets and files, on their way into a run: new ones become ops."""
 
 from __future__ import annotations
 

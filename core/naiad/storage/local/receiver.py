@@ -429,7 +429,7 @@ class Receiver:
         return folder.journal
 
     def _hold(self, run: RunId, writer: str) -> None:
-        """Let a writer have a lease that is not dead, before its bytes are there.
+        """Give a writer a living lease before its first bytes are there.
 
         Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
         """

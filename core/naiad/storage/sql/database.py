@@ -162,7 +162,7 @@ def _settled_copy(path: Path) -> Path | None:
 
 
 def open_in_memory(begin_with: Path | None = None) -> Database:
-    """A database that lives as long as what is returned; it begins with the content of a private file."""
+    """Open a database in memory, which begins with the content of a private file and ends with the object returned."""
 
     def connect() -> sqlite3.Connection:
         connection = _connect(":memory:")

@@ -331,7 +331,7 @@ def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op
 
 
 def _ops_of(path: str, kind: str, facts: FieldFacts) -> list[Op]:
-    """Return the ops that write the values of a field: a crc only vouches for whoever wrote a row."""
+    """Return the ops that write the values of a field, checked: the CRC of a hostile row is right too."""
     msgspec.convert(path, Path)
     last = facts.last_value
     is_number = last is None or type(last) in (int, float)

@@ -1,4 +1,4 @@
-"""Leases: who is writing a run at this moment, and who is known not to write it any more.
+"""Leases: the writers of a run that live, and those that are proven dead.
 
 A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
 is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
