@@ -62,7 +62,11 @@ class OwnWriter(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether it writes nothing any more."""
+        """Whether it writes nothing any more. Its files may still move: it folds them after that."""
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it does nothing any more: what it wrote is folded, or stays in the journal."""
 
     def final_files(self) -> set[str]:
         """Return the names of files to which no thread adds any more, though the writer goes on."""
@@ -78,7 +82,7 @@ class Round:
     is_whole: bool = True
     """Whether the server has all that was there when the files were read."""
     is_held: bool = False
-    """Whether points wait for a record before them that a thread has reserved and not written yet."""
+    """Whether points wait for a record that a thread has reserved and not written yet, or for a file that moved."""
     after: float = 0.0
     """Seconds that the server wants to rest; 0 if it was not asked."""
 
@@ -320,6 +324,7 @@ class Shipment:
             start = self.positions.get(source.name, source.header)
             part = read_part(source, start, most, is_final=is_final)
         except FileNotFoundError:  # it was retired just now, and is found in the outbox the next time
+            self._is_held = True
             return None
         reached[source.name] = part.end
         return part
@@ -425,9 +430,11 @@ class Shipment:
         found = {}
         for source in list(self._sources()):
             if source.name not in self.sealed:
-                with contextlib.suppress(FileNotFoundError):
-                    start = self.positions.get(source.name, source.header)
+                start = self.positions.get(source.name, source.header)
+                try:
                     found[source.name] = read_part(source, start, WHOLE, is_final=self._is_final(source)).end
+                except FileNotFoundError:  # it was retired just now: only its confirmation shows that it is all there
+                    found[source.name] = sys.maxsize
         return found
 
     def has(self, ends: dict[str, int]) -> bool:

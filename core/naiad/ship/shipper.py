@@ -220,6 +220,7 @@ class Shipper:
         """Return the seconds until the next round, and whether the server has everything."""
         shipment, now = line.shipment, clock.monotonic()
         is_over = all(writer.is_over for writer in line.writers)
+        is_released = all(writer.is_released for writer in line.writers)  # until then files come into the outbox
         done = shipment.step()
         if not done.after and (now - line.sent_at >= BEAT_SECONDS or is_over != line.has_said_over):
             done = shipment.beat()
@@ -230,7 +231,7 @@ class Shipper:
         if now - line.expired_at >= EXPIRE_SECONDS:
             line.expired_at = now
             outbox.remove_sent(shipment.folder, clock.now() - keep_seconds())
-        if is_over and shipment.is_done():
+        if is_released and shipment.is_done():
             outbox.note_shipped(shipment.folder)
             line.is_over = True
         if done.is_held:

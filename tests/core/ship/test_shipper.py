@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 from journal_server import TOKEN, JournalServer
@@ -14,8 +16,14 @@ import naiad
 from naiad.errors import NotAuthorized, ServerWarning, SyncFailed, forget_warnings
 from naiad.refs import FileRef
 from naiad.ship import shipper
+from naiad.ship.client import Client
+from naiad.ship.parts import sources
+from naiad.ship.remote import read_remote
+from naiad.ship.shipment import Shipment
 from naiad.storage.local import outbox
 from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.maintenance import Maintenance
+from naiad.storage.local.outbox import retire_file
 from naiad.storage.local.reader import Reader
 from naiad.types import File
 
@@ -94,6 +102,54 @@ def test_folded_journal_arrives_whole_and_is_marked(
     while not all(name.endswith(outbox.SENT) for name in os.listdir(folder.outbox)) and time.monotonic() < until:
         time.sleep(0.02)
     assert {outbox.SENT} == {os.path.splitext(name)[1] for name in os.listdir(folder.outbox)}
+
+
+def test_files_that_are_folded_after_the_server_confirmed_them_are_marked(
+    server: JournalServer, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last fold of a run may come long after its last byte was shipped: until then its shipment is not over."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 1000)
+    finish = Maintenance.finish
+
+    def late(self: Maintenance, *arguments: Any) -> None:
+        assert shipper.of_process.flush(run._run.uid, 60) is None
+        finish(self, *arguments)
+
+    monkeypatch.setattr(Maintenance, "finish", late)
+    run.stop()
+    folder = folder_of(store)
+    until = time.monotonic() + 60
+    while outbox.unshipped(store) and time.monotonic() < until:
+        time.sleep(0.02)
+
+    assert [] == outbox.unshipped(store)
+    assert {outbox.SENT} == {os.path.splitext(name)[1] for name in os.listdir(folder.outbox)}
+
+
+def test_file_that_moves_to_the_outbox_while_it_is_looked_for_is_not_taken_for_shipped(
+    server: JournalServer, store: Path
+) -> None:
+    """The round in which it was listed in the journal and not found there is no proof that the server has it."""
+    run = naiad.init_run(store=server.url, mode="offline")
+    log(run, 0, 10)
+    run.stop()
+    folder = folder_of(store)
+    remote = read_remote(folder)
+    assert remote is not None
+    shipment = Shipment(folder, remote, Client(server.url), is_whole=True)
+    listed, [segment] = sources(folder), folder.journal.glob("*.seg")
+    with mock.patch("naiad.ship.shipment.sources", return_value=listed):
+        retire_file(segment)
+        ends = shipment.ends()
+        first = shipment.step()
+        has_all = shipment.has(ends)
+    second = shipment.step()
+
+    assert (False, False) == (first.is_whole, has_all)
+    assert (True, True) == (second.is_whole, shipment.has(ends))
+    assert list(range(10)) == steps(server.run(shipment.remote.uid))
 
 
 def test_everything_is_there_after_sync_also_in_a_segment_that_was_just_begun(server: JournalServer) -> None:

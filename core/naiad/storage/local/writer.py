@@ -107,6 +107,8 @@ class Writer:
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf  # a fold that failed is not tried again at once
         self._has_ended = False
+        self.is_released = False
+        """Whether nothing is done any more for this writer: its run is folded and sealed, or left as it is."""
         self._noted_end = ""  # by a signal handler
         self._keeper = Maintenance(folder, self._tuning)
         self._others = PeerWatcher(folder, are_expected=True)
@@ -747,6 +749,7 @@ class Writer:
         with contextlib.suppress(OSError):
             self._let_go()
         close(self._directory)
+        self.is_released = True
 
     def forked(self) -> None:
         """In a forked child: go on as a guest with a journal of its own, made when something is first written."""
