@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from naiad.container_kinds import RUN
+from naiad.container_kinds import RUN, RunId
 from naiad.errors import InvalidArgument
 from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.criteria import children_of, not_trashed
 from naiad.query.tree import And, Exists, FieldName
 from naiad.scalars import unpack_text
-from naiad.storage.base import Change, RunId, Store, Summary, edit, sys_changes
+from naiad.storage.base import Change, Store, edit, sys_changes
+from naiad.storage.catalog import Summary
 
 MOST_PARENTS = 1_000_000
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from naiad import address, clock, lifecycle, paths, scalars
-from naiad.container_kinds import ContainerKind
+from naiad.container_kinds import ContainerKind, RunId
 from naiad.convert import with_article
 from naiad.errors import FieldConflict, InvalidArgument, MissingField, NaiadTypeError, shown
 from naiad.fields.base import Field
@@ -22,7 +22,7 @@ from naiad.kinds import ATOM_OF, DERIVED, PROTECTED, SYS, TAGS
 from naiad.listing import listing
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
-from naiad.storage.base import BEGIN_SECONDS, Reservation, RunId, RunReader, RunWriter, Store
+from naiad.storage.base import BEGIN_SECONDS, Reservation, RunReader, RunWriter, Store
 from naiad.storage.opening import Place, locate, remove_temporary, temporary
 from naiad.tree import lines_of, nested
 

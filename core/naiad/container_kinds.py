@@ -1,9 +1,10 @@
-"""The four kinds of containers: the names, the form of the ids and the errors of each."""
+"""The four kinds of containers: the names, the form of the ids and the errors of each; and the name of one of them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from naiad.errors import (
     ContainerNotFound,
@@ -62,6 +63,15 @@ def _named(name: str) -> ContainerKind:
 
 
 _MODEL_KEY = r"[A-Z0-9_]*[A-Z][A-Z0-9_]*"
+
+
+class RunId(NamedTuple):
+    """The name of a run, or of another container, in its store. Where it lies is known to the back end alone."""
+
+    uid: str
+    kind: ContainerKind
+
+
 RUN = ContainerKind(
     "run", "Run", "runs", "DIGITS-12", RunNotFound, InactiveRun, NeedExistingRun,
     re.compile(r"([^\W_]+)-([0-9]+)\Z"),

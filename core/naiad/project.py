@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from naiad import options
 from naiad.container import Container, first_ops
-from naiad.container_kinds import MODEL, PROJECT, RUN
+from naiad.container_kinds import MODEL, PROJECT, RUN, RunId
 from naiad.errors import ProjectNotFound
-from naiad.storage.base import RunId, Store, Summary
+from naiad.storage.base import Store
+from naiad.storage.catalog import Summary
 from naiad.storage.opening import Place
 from naiad.table import Table, fetch_table
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from naiad import options
-from naiad.container_kinds import RUN
+from naiad.container_kinds import RUN, RunId
 from naiad.errors import MissingField
 from naiad.run import Run, init_run
 from naiad.settings import setting
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 from naiad.storage.opening import locate
 
 

@@ -16,7 +16,8 @@ from naiad.container_kinds import RUN
 from naiad.kinds import ASPECTS, ATOM_OF, KINDS, PARENT_UID, POINTS, SYS
 from naiad.query.criteria import both, not_trashed
 from naiad.query.tree import Exists, FieldName, OneOf
-from naiad.storage.base import Cell, Found, Row, Store, path_and_aspect
+from naiad.storage.base import Store
+from naiad.storage.catalog import Cell, Found, Row, path_and_aspect
 
 HOME = "sys/children"
 COUNT, STATE = f"{HOME}/count", f"{HOME}/state"

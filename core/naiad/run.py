@@ -18,7 +18,7 @@ from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
 from naiad.children import Parent, children, find_parent, require_no_circle
 from naiad.container import Container, first_ops, user_name
-from naiad.container_kinds import RUN
+from naiad.container_kinds import RUN, RunId
 from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, RunIdCollision, shown, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name, new_writer_id
@@ -28,7 +28,8 @@ from naiad.plugins import call_all, guarded
 from naiad.progress import is_notebook
 from naiad.scalars import pack_text
 from naiad.settings import is_quiet, setting
-from naiad.storage.base import STOP_SECONDS, RunId, Store, Summary
+from naiad.storage.base import STOP_SECONDS, Store
+from naiad.storage.catalog import Summary
 from naiad.storage.opening import Place
 
 Names = str | os.PathLike[str]

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from naiad import html
-from naiad.container_kinds import RUN, ContainerKind
+from naiad.container_kinds import RUN, ContainerKind, RunId
 from naiad.errors import (
     DamageWarning,
     FieldConflict,
@@ -31,7 +31,8 @@ from naiad.query.tree import FieldName, OneOf
 from naiad.rollup import is_rolled_up, roll_up, sorted_by, with_rollup
 from naiad.scalars import from_microseconds
 from naiad.session import Session
-from naiad.storage.base import Found, Losses, RunId, Store, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.base import Store
+from naiad.storage.catalog import Found, Losses, Unmatched, column_pattern, path_and_aspect
 from naiad.typing import ProgressBarCallback, ProgressBarType
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from naiad.children import children
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
 from naiad.errors import InvalidArgument, MissingField, NotInTrash
 from naiad.kinds import PROTECTED
-from naiad.storage.base import RunId, Store, edit, protected, sys_changes
+from naiad.storage.base import Store, edit, protected, sys_changes
 
 FLAG = "sys/trashed"
 

@@ -21,10 +21,10 @@ from starlette.responses import Response
 from starlette.routing import Route as PathRoute
 
 from naiad import clock, trash
-from naiad.container_kinds import KINDS, RUN, is_project_key
+from naiad.container_kinds import KINDS, RUN, RunId, is_project_key
 from naiad.errors import ModelKeyTaken, NaiadError, NaiadValueError, NameTaken, NewerFormat, shown
 from naiad.ids import is_uid
-from naiad.storage.base import RECORD, RunId, Store
+from naiad.storage.base import RECORD, Store
 from naiad.storage.receiving import Accepted, Piece, Receiver, Registered, Sealing
 from naiad_server import bodies
 from naiad_server.access import ServerGrant, ServerRules

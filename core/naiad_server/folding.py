@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 
 from naiad import clock
-from naiad.storage.base import RunId
+from naiad.container_kinds import RunId
 from naiad.storage.receiving import Accepted, Receiver
 from naiad_server.metrics import Metrics
 

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from naiad import clock
+from naiad.container_kinds import RunId
 from naiad.errors import NaiadError
-from naiad.storage.base import RunId
 from naiad.storage.receiving import Accepted, Piece, Receiver, Sealing
 from naiad_server.folding import Folding
 from naiad_server.metrics import Metrics

@@ -11,26 +11,13 @@ from contextlib import AbstractContextManager
 from typing import NoReturn
 from urllib.parse import quote
 
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, kind_of_id
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, kind_of_id
 from naiad.errors import ContainerNotFound, MissingField, NeedsServer, ProjectNotFound, shown
 from naiad.ops import Op
 from naiad.query.tree import Node
 from naiad.scalars import unpack_text
-from naiad.storage.base import (
-    Catalog,
-    Cell,
-    Changes,
-    Found,
-    Grid,
-    Groups,
-    ProjectCounts,
-    Reservation,
-    RunId,
-    RunReader,
-    RunWriter,
-    Store,
-    Summary,
-)
+from naiad.storage.base import Reservation, RunReader, RunWriter, Store
+from naiad.storage.catalog import Catalog, Cell, Changes, Found, Grid, Groups, ProjectCounts, Summary
 from naiad.storage.receiving import Receiver
 
 PAGES = {RUN: "runs", MODEL: "models", MODEL_VERSION: "models"}

@@ -6,9 +6,8 @@ import os
 import sys
 import warnings
 
-from naiad.container_kinds import KINDS
+from naiad.container_kinds import KINDS, RunId
 from naiad.errors import NaiadError
-from naiad.storage.base import RunId
 from naiad.storage.opening import receiver
 
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from naiad import clock, ids
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken, NameTaken
 from naiad.errors import ProjectExists as KeyExists
 from naiad.file import File
@@ -32,8 +32,8 @@ from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
-from naiad.storage import base
-from naiad.storage.base import Change, Chart, Last, Points, Reservation, RunId, Texts
+from naiad.storage import base, catalog
+from naiad.storage.base import Change, Chart, Last, Points, Reservation, Texts
 from naiad.storage.sql import grid
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
@@ -70,7 +70,7 @@ class Data:
 
         return [point for number, point in enumerate(self.points) if not is_hidden(number, point[0])]
 
-    def cell(self) -> base.Cell:
+    def cell(self) -> catalog.Cell:
         row, points = KINDS[self.kind], sorted(self.shown(), key=lambda point: point[0])
         if row.aspects and points:
             values = np.array([value for _step, _at, value in points])
@@ -336,15 +336,15 @@ class MemoryCatalog:
         kind: ContainerKind | None = RUN,
         is_trashed: bool | None = False,
         condition: Node | None = None,
-    ) -> list[base.Summary]:
+    ) -> list[catalog.Summary]:
         with self.connect() as connection:
             return summaries(connection, project, tags, state, kind, is_trashed, condition)
 
-    def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> base.Found:
+    def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> catalog.Found:
         with self.connect() as connection:
             return find(connection, *what, **how)
 
-    def grid(self, *what: Any, **how: Any) -> base.Grid:
+    def grid(self, *what: Any, **how: Any) -> catalog.Grid:
         with self.connect() as connection:
             return grid.grid(connection, *what, **how)
 
@@ -356,33 +356,33 @@ class MemoryCatalog:
         with self.connect() as connection:
             return grid.known_fields(connection, *what)
 
-    def common_values(self, *what: Any, **how: Any) -> tuple[int, list[tuple[str, base.Cell, int]]]:
+    def common_values(self, *what: Any, **how: Any) -> tuple[int, list[tuple[str, catalog.Cell, int]]]:
         with self.connect() as connection:
             return grid.common_values(connection, *what, **how)
 
-    def groups(self, *what: Any) -> base.Groups:
+    def groups(self, *what: Any) -> catalog.Groups:
         with self.connect() as connection:
             return grid.groups(connection, *what)
 
-    def projects(self) -> list[base.ProjectCounts]:
+    def projects(self) -> list[catalog.ProjectCounts]:
         with self.connect() as connection:
             return grid.projects(connection)
 
-    def changes(self, since: str | None = None) -> base.Changes:
+    def changes(self, since: str | None = None) -> catalog.Changes:
         """Compare the runs with those of the last call, and remember at which call each had changed."""
         log = self.store.changes
         rows = {row.uid: row for row in self.summaries(kind=None, is_trashed=None)}
         facts = {run.uid: repr(stored.fields) + rows[run.uid].state for run, stored in self.store.runs.items()}
         log.append({uid: facts.get(uid, "") for uid in {*facts, *(log[-1] if log else {})}})
         if since is None or not since.isdigit():
-            return base.Changes(str(len(log) - 1), since is not None, [], frozenset(), [])
+            return catalog.Changes(str(len(log) - 1), since is not None, [], frozenset(), [])
         before = log[int(since)]
         changed = [rows[uid] for uid, fact in log[-1].items() if fact and fact != before.get(uid)]
         new = frozenset(row.uid for row in changed if not before.get(row.uid))
         removed = [(uid, uid) for uid, fact in log[-1].items() if not fact and before.get(uid)]
-        return base.Changes(str(len(log) - 1), False, changed, new, removed)
+        return catalog.Changes(str(len(log) - 1), False, changed, new, removed)
 
-    def cells(self, run: RunId) -> Mapping[tuple[str, str], base.Cell]:
+    def cells(self, run: RunId) -> Mapping[tuple[str, str], catalog.Cell]:
         return self.store.runs[run].entry().cells
 
 

@@ -19,7 +19,8 @@ import pytest
 from server_client import COMMAND, Reply, Server, ship
 
 import naiad
-from naiad.storage.base import Catalog, Store
+from naiad.storage.base import Store
+from naiad.storage.catalog import Catalog
 from naiad_server.app import ROUTES as OWN_ROUTES
 from naiad_server.view import CatalogView, StoreView
 from naiad_web.server.app import ROUTES

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from tests.web.conftest import Server
 
-from naiad.container_kinds import MODEL, RUN
+from naiad.container_kinds import MODEL, RUN, RunId
 from naiad.errors import ContainerNotFound, DamagedData, MissingField
 from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.query.parser import parse
 from naiad.refs import FileRef
 from naiad.ship.client import Client
 from naiad.storage import wire
-from naiad.storage.base import Catalog, RunId, RunReader, Store
+from naiad.storage.base import RunReader, Store
+from naiad.storage.catalog import Catalog
 from naiad.storage.opening import locate
 from naiad.storage.remote.asking import ask
 from naiad.storage.remote.catalog import RemoteCatalog

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from naiad import clock
 from naiad.alert import Alert, Target
 from naiad.alerts.wanted import AlertsWanted
-from naiad.container_kinds import RUN
+from naiad.container_kinds import RUN, RunId
 from naiad.errors import NaiadError, NeedsServer, PluginWarning, StorageError, warn_once
 from naiad.ids import new_uid
 from naiad.kinds import ALERTS, SYS
 from naiad.plugins import results
 from naiad.query.criteria import both
 from naiad.query.tree import Exists, FieldName, OneOf
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0

@@ -13,11 +13,12 @@ from naiad import clock
 from naiad.alert import Alert
 from naiad.alerts.delivery import claim, deliver, ended_alert
 from naiad.alerts.wanted import AlertsWanted
+from naiad.container_kinds import RunId
 from naiad.errors import NaiadError, PluginWarning, warn_once
 from naiad.kinds import POINTS
 from naiad.scalars import unpack_text
 from naiad.settings import number
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 
 LOOK_SECONDS = 10.0
 END_SECONDS = 5.0

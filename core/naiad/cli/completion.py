@@ -13,7 +13,8 @@ from naiad.cli.place import existing_store
 from naiad.cli.text import UNSAFE
 from naiad.container_kinds import RUN
 from naiad.errors import NaiadError
-from naiad.storage.base import Store, Summary
+from naiad.storage.base import Store
+from naiad.storage.catalog import Summary
 
 MOST = 500
 """Items that are offered at once."""

@@ -19,7 +19,7 @@ from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.query.criteria import children_of, top_level
 
 if TYPE_CHECKING:
-    from naiad.storage.base import Summary
+    from naiad.storage.catalog import Summary
 
 HEADER = ("ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS", "CHILDREN")
 RANKS = (0, 1, 4, 6, 2, 5, 3)

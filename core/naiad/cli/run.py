@@ -9,13 +9,14 @@ from typing import Any
 
 from naiad.cli.place import existing_store
 from naiad.cli.values import opened
+from naiad.container_kinds import RunId
 from naiad.convert import with_article
 from naiad.errors import MissingField, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.kinds import SYS
 from naiad.paths import parse
 from naiad.session import Session
-from naiad.storage.base import RunId, RunReader, Store
+from naiad.storage.base import RunReader, Store
 from naiad.tree import Tree
 
 

@@ -32,7 +32,8 @@ from naiad.refs import FileRef, files_text
 from naiad.rollup import children_summary
 
 if TYPE_CHECKING:
-    from naiad.storage.base import RunReader, Summary
+    from naiad.storage.base import RunReader
+    from naiad.storage.catalog import Summary
 
 
 class Shown(NamedTuple):

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
 from naiad.errors import InvalidArgument, StorageError
 from naiad.export import parquet, rows
 from naiad.export.arrow import arrow
 from naiad.export.fields import Fields, Part
 from naiad.scalars import unpack_text
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 
 FORMATS = ("parquet", "csv", "json")
 PART_BYTES = 50 << 20

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from naiad.container_kinds import RunId
 from naiad.errors import InvalidArgument, MissingPackage
 from naiad.export.arrow import arrow
 from naiad.kinds import KINDS, LINES, POINTS
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 
 LIBRARIES = ("pandas", "arrow", "polars")
 

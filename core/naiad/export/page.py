@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from naiad.container_kinds import RunId
 from naiad.errors import MissingPackage, StorageError
 from naiad.plugins import first
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 
 
 @dataclass(frozen=True)

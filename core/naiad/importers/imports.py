@@ -12,7 +12,7 @@ from typing import Any
 from naiad import clock, progress
 from naiad.children import find_parent
 from naiad.container import user_name
-from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, RUN, ContainerKind
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, RUN, ContainerKind, RunId
 from naiad.errors import (
     DamagedData,
     FileWarning,
@@ -32,7 +32,7 @@ from naiad.kinds import ATOM_OF, PARENT_UID, SYS
 from naiad.ops import Assign, Op, Plain, Tags
 from naiad.plugins import results
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.base import Change, Reservation, RunId, RunReader, Store, edit
+from naiad.storage.base import Change, Reservation, RunReader, Store, edit
 from naiad.storage.opening import Place, locate
 from naiad.typing import ProgressBarType
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from naiad import clock
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
 from naiad.errors import BeingWritten, DamagedData, NaiadError, NotAuthorized, ServerError
 from naiad.ops import Dropped
 from naiad.scalars import unpack_text
@@ -27,7 +27,6 @@ from naiad.ship.remote import Remote, read_remote
 from naiad.ship.replay import PREFIX, write_replay
 from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
-from naiad.storage.base import RunId
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.journal.files import list_journal

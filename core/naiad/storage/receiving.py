@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from naiad.storage.base import RunId
+from naiad.container_kinds import RunId
 
 
 class Piece(NamedTuple):

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from naiad import container_kinds
 from naiad.container_kinds import KINDS, ContainerKind
 from naiad.query import tree
 from naiad.refs import FileRef
-from naiad.storage import base
+from naiad.storage import base, catalog
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ FLOATS, INTEGERS, TEXT, KIND, RECORD, TUPLE, SET, PAIRS, NOTHING_THERE = range(1
 
 _RECORDS: dict[str, Any] = {
     made.__name__: made
-    for module in (base, tree)
+    for module in (base, catalog, container_kinds, tree)
     for made in vars(module).values()
     if isinstance(made, type)
     and made.__module__ == module.__name__
@@ -98,7 +99,7 @@ def _packed(value: Any, depth: int) -> Any:
 
 
 def _packed_text(value: str) -> Any:
-    if value is base.ABSENT:
+    if value is catalog.ABSENT:
         return msgspec.msgpack.Ext(NOTHING_THERE, b"")
     try:
         value.encode()
@@ -141,7 +142,7 @@ def _from_extension(code: int, data: memoryview) -> Any:
     if code == TEXT:
         return bytes(data).decode("utf-8", "surrogatepass")
     if code == NOTHING_THERE:
-        return base.ABSENT
+        return catalog.ABSENT
     if code == KIND:
         return _KINDS[bytes(data).decode()]
     content = _decoder.decode(data)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from naiad import clock
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, RunId
 from naiad.errors import (
     BeingWritten,
     ContainerNotFound,
@@ -36,18 +36,8 @@ from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Str
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, FieldName, Not
 from naiad.refs import FileRef, incoming
-from naiad.storage.base import (
-    ABSENT,
-    Change,
-    PointColumns,
-    RunId,
-    RunReader,
-    RunWriter,
-    Store,
-    edit,
-    pack_int,
-    sys_changes,
-)
+from naiad.storage.base import Change, PointColumns, RunReader, RunWriter, Store, edit, pack_int, sys_changes
+from naiad.storage.catalog import ABSENT
 
 ATOMS: dict[str, tuple[str, Plain]] = {
     "a/bool": (ATOM_OF[bool], True),

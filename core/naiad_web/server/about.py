@@ -10,7 +10,7 @@ from naiad.container_kinds import KINDS as CONTAINER_KINDS
 from naiad.errors import NaiadError
 from naiad.kinds import KINDS
 from naiad.query.criteria import both, not_trashed
-from naiad.storage.base import ABSENT
+from naiad.storage.catalog import ABSENT
 from naiad.types import ModelVersionStage
 from naiad_web.server.access import TICKET_SECONDS
 from naiad_web.server.answers import Json, moment

@@ -13,7 +13,8 @@ from naiad.files.tracked import TrackedFile
 from naiad.kinds import KINDS
 from naiad.query.tree import Compare, FieldName, Or
 from naiad.refs import ArtifactRef, FileRef, read_facts
-from naiad.storage.base import ABSENT, RunReader
+from naiad.storage.base import RunReader
+from naiad.storage.catalog import ABSENT
 from naiad_web.server.answers import Json, moment
 from naiad_web.server.fields import fitting, text_of
 from naiad_web.server.parameters import Parameters

@@ -6,13 +6,14 @@ from dataclasses import fields
 from typing import Any
 
 from naiad import clock
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, RunId
 from naiad.errors import MissingField
 from naiad.kinds import KINDS, LINES, PARENT, PARENT_UID, POINTS, PROTECTED, SYS
 from naiad.query.criteria import both, children_of, not_trashed
 from naiad.query.tree import And, Compare, FieldName, Not
 from naiad.scalars import unpack_text
-from naiad.storage.base import ABSENT, Damage, RunId, RunReader
+from naiad.storage.base import Damage, RunReader
+from naiad.storage.catalog import ABSENT
 from naiad_web.server.about import now
 from naiad_web.server.answers import Json, moment, number
 from naiad_web.server.fields import described

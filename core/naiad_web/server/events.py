@@ -26,9 +26,11 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from naiad import clock
+from naiad.container_kinds import RunId
 from naiad.errors import NaiadError
 from naiad.kinds import ATOMS, DERIVED, KINDS, SERIES
-from naiad.storage.base import Changes, RunId, Store, Summary
+from naiad.storage.base import Store
+from naiad.storage.catalog import Changes, Summary
 from naiad_web.server.about import now
 from naiad_web.server.answers import Json, Problem, encoded
 from naiad_web.server.parameters import Parameters

@@ -9,10 +9,11 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 from naiad import clock
-from naiad.container_kinds import PROJECT, ContainerKind
+from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.errors import MissingField, NaiadError
 from naiad.scalars import unpack_text
-from naiad.storage.base import Catalog, RunId, RunReader, Store
+from naiad.storage.base import RunReader, Store
+from naiad.storage.catalog import Catalog
 from naiad_web.server.access import Grant, Rules
 from naiad_web.server.answers import Answer, Problem
 

@@ -11,13 +11,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from naiad.container_kinds import ContainerKind
+from naiad.container_kinds import ContainerKind, RunId
 from naiad.errors import DamagedData, MissingField
 from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.query.tree import AnyKind, FieldName, leaves
 from naiad.refs import ArtifactRef, FileRef
 from naiad.storage import wire
-from naiad.storage.base import RunId, RunReader
+from naiad.storage.base import RunReader
 from naiad_web.server.answers import Answer, Problem
 from naiad_web.server.parameters import Packed
 from naiad_web.server.routes import MSGPACK, Route

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from naiad.container_kinds import KINDS as CONTAINER_KINDS
-from naiad.container_kinds import RUN, ContainerKind
+from naiad.container_kinds import RUN, ContainerKind, RunId
 from naiad.errors import InvalidQuery, NaiadError
 from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, Exists, FieldName, Node, Not, OneOf, Or
 from naiad.scalars import microseconds
-from naiad.storage.base import ABSENT, Grid, RunId, path_and_aspect
+from naiad.storage.catalog import ABSENT, Grid, path_and_aspect
 from naiad_web.server.about import has_arrow, now
 from naiad_web.server.answers import Answer, Json, Problem, Stream, attachment, csv_lines, datum, encoded, number
 from naiad_web.server.completion import complete

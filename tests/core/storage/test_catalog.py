@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import naiad
-from naiad.storage.base import Summary
+from naiad.storage.catalog import Summary
 from naiad.storage.local import catalog as catalog_module
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile

@@ -24,14 +24,14 @@ from typing import Any, TypeVar
 from msgspec import MsgspecError
 
 from naiad import clock, kinds
-from naiad.container_kinds import KINDS, RUN, ContainerKind
+from naiad.container_kinds import KINDS, RUN, ContainerKind, RunId
 from naiad.errors import DamagedData, DamageWarning, NewerFormat, StorageError
 from naiad.kinds import DERIVED, SYS
 from naiad.ops import Plain
 from naiad.progress import showing
 from naiad.query.tree import Node
 from naiad.scalars import unpack_text
-from naiad.storage.base import NO_LOSSES, Cell, Changes, Found, Grid, Groups, Losses, ProjectCounts, RunId, Summary
+from naiad.storage.catalog import NO_LOSSES, Cell, Changes, Found, Grid, Groups, Losses, ProjectCounts, Summary
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED

@@ -11,25 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from naiad import rewinds
+from naiad.container_kinds import RunId
 from naiad.disk import nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
 from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
-from naiad.storage.base import (
-    Chart,
-    Damage,
-    Joining,
-    Last,
-    Losses,
-    Points,
-    Report,
-    RunId,
-    Shadowed,
-    TextPage,
-    Texts,
-)
+from naiad.storage.base import Chart, Damage, Joining, Last, Points, Report, Shadowed, TextPage, Texts
+from naiad.storage.catalog import Losses
 from naiad.storage.local import files
 from naiad.storage.local.blobs import INCOMING, is_incoming
 from naiad.storage.local.index import derived

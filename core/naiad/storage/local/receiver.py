@@ -32,14 +32,14 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad import clock
-from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.disk import sync_folder, write_all
 from naiad.errors import DamagedData, ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat, StorageError, shown
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD, Change, RunId, RunWriter
+from naiad.storage.base import RECORD, Change, RunWriter
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals, sync_names
 from naiad.storage.local.integrity.seal import remove_seal

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from naiad import clock, ids
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, is_project_key, kind_of_id
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
@@ -48,7 +48,8 @@ from naiad.ops import Op, Tags
 from naiad.places import repository, script, working_directory
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, RunId, Summary, edit, sys_changes
+from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, edit, sys_changes
+from naiad.storage.catalog import Summary
 from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_protected, refuse_written, remove_purged
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer

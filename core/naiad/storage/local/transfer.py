@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naiad import ids
-from naiad.container_kinds import kind_of_id
+from naiad.container_kinds import RunId, kind_of_id
 from naiad.disk import replacing, sync_folder
 from naiad.errors import BeingWritten, DamagedData, MissingField, NameTaken, NewerFormat, ProjectExists
 from naiad.kinds import FORMER_IDS
 from naiad.scalars import unpack_text
-from naiad.storage.base import RunId, edit, sys_changes
+from naiad.storage.base import edit, sys_changes
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.gc import census

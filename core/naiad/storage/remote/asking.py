@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from naiad.container_kinds import RunId
 from naiad.ship.client import Client
 from naiad.storage import wire
-from naiad.storage.base import RunId
 
 
 def ask(client: Client, of: str, call: str, arguments: Mapping[str, Any], run: RunId | None = None) -> Any:

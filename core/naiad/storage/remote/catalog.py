@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from naiad.container_kinds import RUN, ContainerKind
+from naiad.container_kinds import RUN, ContainerKind, RunId
 from naiad.query.tree import Node
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.storage.base import Catalog, Cell, Changes, Found, Grid, Groups, ProjectCounts, RunId, Summary
+from naiad.storage.catalog import Catalog, Cell, Changes, Found, Grid, Groups, ProjectCounts, Summary
 from naiad.storage.remote.asking import ask
 
 FLUSH_SECONDS = 5.0
@@ -17,7 +17,7 @@ FLUSH_SECONDS = 5.0
 
 
 class RemoteCatalog(Catalog):
-    """The values of all containers that the token may see. See `naiad.storage.base.Catalog`."""
+    """The values of all containers that the token may see. See `naiad.storage.catalog.Catalog`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client

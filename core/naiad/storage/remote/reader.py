@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from naiad.container_kinds import PROJECT, RUN
+from naiad.container_kinds import PROJECT, RUN, RunId
 from naiad.disk import nothing, replacing, write_all
 from naiad.errors import DamagedData, MissingField
 from naiad.kinds import FILES, KINDS, MEMBERS, SYS, TEXTS
@@ -19,19 +19,7 @@ from naiad.ops import Plain
 from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.storage.base import (
-    Chart,
-    Damage,
-    Joining,
-    Last,
-    Points,
-    Report,
-    RunId,
-    RunReader,
-    Shadowed,
-    TextPage,
-    Texts,
-)
+from naiad.storage.base import Chart, Damage, Joining, Last, Points, Report, RunReader, Shadowed, TextPage, Texts
 from naiad.storage.remote.asking import ask
 from naiad.storage.wire import CONTENT
 

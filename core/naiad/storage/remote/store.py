@@ -20,7 +20,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import msgspec
 
 from naiad import address, clock
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.errors import (
     ContainerNotFound,
     NeedsServer,
@@ -35,7 +35,8 @@ from naiad.settings import number
 from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.ship.remote import Remote, read_remote
-from naiad.storage.base import FIRST, Catalog, Joining, Reservation, RunId, RunReader, RunWriter, Store
+from naiad.storage.base import FIRST, Joining, Reservation, RunReader, RunWriter, Store
+from naiad.storage.catalog import Catalog
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.remote.asking import ask
 from naiad.storage.remote.catalog import RemoteCatalog

@@ -14,7 +14,7 @@ from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node
-from naiad.storage.base import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
+from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
 from naiad.storage.sql.connection import Connection, Statement
 from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
 from naiad.storage.sql.search import conditions, search

@@ -10,7 +10,7 @@ from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument, NaiadWarning, warn_once
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import Node, leaves
-from naiad.storage.base import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
+from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.connection import Clause, Connection, Statement, both
 from naiad.storage.sql.search import Sort, in_scope, search
 from naiad.storage.sql.values import ALL, fields_at, losses_of, shown, shown_cells

@@ -9,7 +9,7 @@ from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
-from naiad.storage.base import Changes, Summary
+from naiad.storage.catalog import Changes, Summary
 from naiad.storage.sql.connection import Connection, Statement, both, negated
 from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
 from naiad.storage.sql.translate import condition, field_numbers, narrowed

@@ -19,7 +19,7 @@ import msgspec
 
 from naiad.errors import DamagedData
 from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
-from naiad.storage.base import MOST_DAMAGED, NO_LOSSES, Cell, Losses
+from naiad.storage.catalog import MOST_DAMAGED, NO_LOSSES, Cell, Losses
 from naiad.storage.sql.connection import Clause, Connection, Statement
 
 INDEXED_TEXT = 200

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from naiad.container_kinds import RunId
 from naiad.errors import NeedsServer, forget_warnings
 from naiad.ship import shipper
-from naiad.storage.base import RunId, RunReader, Store
+from naiad.storage.base import RunReader, Store
 from naiad.storage.local.store import Store as Folder
 from naiad.storage.opening import locate, receiver
 from naiad.storage.remote.store import RemoteStore
