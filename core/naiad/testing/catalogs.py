@@ -1,0 +1,227 @@
+"""Conformance tests for the catalog of a store. They need pytest."""
+
+from __future__ import annotations
+
+import pytest
+
+from naiad.container_kinds import MODEL, RUN
+from naiad.kinds import ATOM_OF, LINES, POINTS, TAGS
+from naiad.ops import Plain, Strings, Tags
+from naiad.query.parser import parse
+from naiad.query.tree import Compare, Contains, FieldName, Not
+from naiad.storage.base import Change, RunReader, RunWriter, Store
+from naiad.storage.catalog import ABSENT
+from naiad.testing.runs import SERIES, StoreFixtures, assign, begin, new_series
+
+
+class CatalogTests(StoreFixtures):
+    """The tests of `Catalog`; see `naiad.testing.storage`."""
+
+    # Catalog
+
+    def test_summaries_show_the_facts_of_runs(self, store: Store) -> None:
+        """The newest first; those of a project, with tags, in a state, of a kind."""
+        run, writer = begin(store, name="one")
+        writer.write([Change("sys/tags", TAGS, (Tags("sys/tags", ["x", "y"], [], clear=False),))])
+        writer.stop("failed")
+        _run, second = begin(store, "other", name="two")
+        catalog = store.catalog()
+        [one] = catalog.summaries("digits")
+
+        assert (run, "DIGITS-1", "digits", "one", "failed") == (one.run, one.id, one.project, one.name, one.state)
+        assert (one.tags, one.owner, one.trashed) == (("x", "y"), "me", False)
+        assert [each.name for each in catalog.summaries(state="running")] == ["two"]
+        assert [each.name for each in catalog.summaries(tags=["x"])] == ["one"]
+        assert catalog.summaries(kind=MODEL) + catalog.summaries(is_trashed=True) == []
+        second.stop()
+
+    def test_search_filters_sorts_and_limits(self, store: Store) -> None:
+        """By values of atoms, tags and series; runs without a value to sort by come last."""
+        for lr in (0.1, 0.3, 0.2):
+            _run, writer = begin(store)
+            writer.write([assign("lr", ATOM_OF[float], lr)])
+            writer.points(new_series(writer), [lr, lr / 2], [0, 1], [1.0, 1.0])
+            writer.write([Change("t", TAGS, (Tags("t", ["all", str(lr)], [], clear=False),))])
+            writer.stop()
+        begin(store)[1].stop()
+        catalog, lr_name = store.catalog(), FieldName("lr", ATOM_OF[float])
+
+        def ids(*what: object, **how: object) -> list[str]:
+            return [row.id for row in catalog.search(RUN, "digits", *what, **how).rows]  # type: ignore[arg-type]  # as given
+
+        by_rate = {"sort_by": "lr", "is_ascending": True}
+        assert ids(None, **by_rate) == ["DIGITS-1", "DIGITS-3", "DIGITS-2", "DIGITS-4"]
+        assert ids(Compare(lr_name, "<", 0.25), **by_rate) == ["DIGITS-1", "DIGITS-3"]
+        assert ids(Not(Compare(lr_name, ">", 0.0))) == ["DIGITS-4"]
+        assert ids(Contains(FieldName("t", TAGS), "0.3")) == ["DIGITS-2"]
+        assert ids(None, sort_by="loss:min", limit=2) == ["DIGITS-2", "DIGITS-3"]
+        assert catalog.search(RUN, "elsewhere", None).rows == []
+
+    def test_search_without_types_and_fields_that_cannot_match(self, store: Store) -> None:
+        """A clause without a type matches each kind that it can; one that cannot match is reported and never raises."""
+        values: tuple[Plain, ...] = (0.1, 3, "x")
+        for value in values:
+            _run, writer = begin(store)
+            writer.write([assign("lr", ATOM_OF[type(value)], value)])
+            writer.stop()
+        _run, writer = begin(store)
+        writer.points(new_series(writer, "lr"), [0.5, 2.0], [0, 1], [1.0, 1.0])
+        writer.stop()
+        catalog = store.catalog()
+
+        def found(query: str, **how: object) -> tuple[list[str], list[tuple[str, dict[str, int]]]]:
+            result = catalog.search(RUN, "digits", parse(query), sort_by="sys/id", is_ascending=True, **how)  # type: ignore[arg-type]  # as given
+            return [row.id for row in result.rows], [(each.path, dict(each.kinds)) for each in result.unmatched]
+
+        text = [("lr", {ATOM_OF[str]: 1})]
+        assert found("lr >= 2") == (["DIGITS-2", "DIGITS-4"], text)
+        assert found("lr IN (0.1, 3, x)") == (["DIGITS-1", "DIGITS-2", "DIGITS-3"], [])
+        assert found("lr BETWEEN 0 AND 2") == (["DIGITS-1", "DIGITS-4"], text)
+        assert found("lr EXISTS AND NOT lr = x") == (["DIGITS-1", "DIGITS-2", "DIGITS-4"], [])
+        assert found("absent > 1") == ([], [("absent", {})])
+        unsorted = catalog.search(RUN, "digits", None, sort_by="nothing")
+        assert [row.id for row in unsorted.rows] == [f"DIGITS-{number}" for number in (4, 3, 2, 1)]
+        assert [each.path for each in unsorted.unmatched] == ["nothing"]
+        empty = catalog.search(RUN, "digits", parse("lr > 9"), columns=["l*", "sys/id"])
+        assert {path for path, _kind in empty.fields.values()} == {"lr", "sys/id"}
+
+    def test_found_rows_have_the_cells_that_were_asked_for(self, store: Store) -> None:
+        """Of a series all aspects, in the order of `ASPECTS`."""
+        run, writer = begin(store)
+        writer.points(new_series(writer), [1.0, 3.0], [0, 1], [1.0, 1.0])
+        writer.write([assign("n", ATOM_OF[int], 2**53 + 1)])
+        writer.stop()
+        catalog = store.catalog()
+        found = catalog.search(RUN, None, None, columns=["loss:min", "n"])
+
+        assert [(run.uid, "DIGITS-1")] == [(row.uid, row.id) for row in found.rows]
+        cells = {key: found.rows[0].cells[number] for number, key in found.fields.items()}
+        assert cells == {("loss", POINTS): [3.0, 1.0, 3.0, 2.0, 1.0], ("n", ATOM_OF[int]): 2**53 + 1}
+        assert cells.items() <= dict(catalog.cells(run)).items()
+
+    @pytest.fixture
+    def many(self, store: Store) -> Store:
+        """Seven finished runs: of three rates and two tags, the last without a rate; and one of another project."""
+        for number in range(7):
+            _run, writer = begin(store, name=f"n{number}")
+            if number < 6:
+                writer.write([assign("lr", ATOM_OF[float], (0.1, 0.3, 0.2)[number % 3])])
+            writer.write([Change("t", TAGS, (Tags("t", ["all", f"t{number % 2}"], [], clear=False),))])
+            writer.points(new_series(writer), [float(number), number / 2], [0, 1], [1.0, 1.0])
+            writer.stop()
+        begin(store, "other")[1].stop()
+        return store
+
+    def test_grid_is_sorted_by_several_columns_and_paged(self, many: Store) -> None:
+        """Pages join without a gap, also past the runs that have a value to sort by."""
+        catalog = many.catalog()
+
+        def ids(sort: list[tuple[str, bool]], limit: int | None = None, offset: int = 0) -> list[str]:
+            found = catalog.grid(RUN, "digits", None, sort=sort, limit=limit, offset=offset)
+            return [each.partition("-")[2] for each in found.ids]
+
+        by_rate = [("lr", True), ("loss:min", False)]
+        assert ids(by_rate) == ["4", "1", "6", "3", "5", "2", "7"]
+        for sort in (by_rate, [("lr", True)], [("loss:max", False)], []):
+            assert [each for at in range(0, 8, 2) for each in ids(sort, 2, at)] == ids(sort)
+            assert len(set(ids(sort))) == 7
+
+    def test_grid_has_a_cell_for_each_container(self, many: Store) -> None:
+        """By path and kind; `ABSENT` where there is no such field."""
+        found = many.catalog().grid(RUN, "digits", None, sort=[("sys/id", True)], columns=["lr", "loss:min", "nothing"])
+
+        assert found.columns.keys() == {("lr", ATOM_OF[float]), ("loss", POINTS)}
+        assert found.columns["lr", ATOM_OF[float]][:6] == [0.1, 0.3, 0.2] * 2
+        assert found.columns["lr", ATOM_OF[float]][6] is ABSENT
+        assert found.columns["loss", POINTS][4][:3] == [2.0, 2.0, 4.0]
+        assert (set(found.projects), set(found.states)) == ({"digits"}, {"finished"})
+
+    def test_containers_are_counted(self, many: Store) -> None:
+        """With and without a condition, in one project or all; those in the trash apart."""
+        catalog = many.catalog()
+        _run, writer = begin(many)
+        writer.write([assign("sys/trashed", ATOM_OF[bool], True)])
+        writer.stop()
+        high = Compare(FieldName("lr", ATOM_OF[float]), ">", 0.15)
+
+        assert [catalog.count(RUN, *what) for what in (("digits", None), (None, None), ("digits", high))] == [8, 9, 4]
+        [first, second] = sorted(catalog.projects())
+        assert (first.name, dict(first.counts), first.trashed, first.latest) == ("digits", {"run": 7}, 1, 1_000_000)
+        assert (second.name, dict(second.counts), second.trashed) == ("other", {"run": 1}, 0)
+
+    def test_fields_of_a_project_are_listed(self, many: Store) -> None:
+        """Not those that only other projects have."""
+        catalog = many.catalog()
+
+        assert {("lr", ATOM_OF[float]), ("loss", POINTS), ("t", TAGS)} <= set(catalog.fields(RUN, "digits"))
+        assert "lr" not in {path for path, _kind in catalog.fields(RUN, "other")}
+        assert catalog.fields(MODEL, None) == []
+
+    def test_common_values_come_with_their_number(self, many: Store) -> None:
+        """The most frequent first; each string of a set by itself."""
+        catalog = many.catalog()
+
+        assert catalog.common_values(RUN, "digits", "lr") == (
+            3,
+            [(ATOM_OF[float], 0.1, 2), (ATOM_OF[float], 0.2, 2), (ATOM_OF[float], 0.3, 2)],
+        )
+        assert catalog.common_values(RUN, "digits", "t", limit=2) == (3, [(TAGS, "all", 7), (TAGS, "t0", 4)])
+        assert catalog.common_values(RUN, "digits", "t", "T1") == (1, [(TAGS, "t1", 3)])
+        assert catalog.common_values(RUN, "digits", "nothing") == (0, [])
+
+    def test_containers_are_grouped(self, many: Store) -> None:
+        """By several columns, with the extremes and the mean of others; by string sets as a whole."""
+        catalog = many.catalog()
+        found = catalog.groups(RUN, "digits", None, ["lr"], ["loss:max"])
+        by_tags = catalog.groups(RUN, "digits", None, ["t", "lr"], ["loss:max"], 1)
+
+        assert found.total == 4
+        assert sorted(zip(found.keys, found.counts, strict=True), key=str) == [
+            ((0.1,), 2), ((0.2,), 2), ((0.3,), 2), ((None,), 1),
+        ]  # fmt: skip
+        assert found.numbers["loss:max"][found.keys.index((0.1,))] == (2, 0.0, 3.0, 1.5)
+        assert (by_tags.total, by_tags.counts) == (7, [1])
+        assert by_tags.keys[0][0] in {("all", "t0"), ("all", "t1")}
+
+    def test_changes_since_a_mark_are_told(self, store: Store) -> None:
+        """New, changed and deleted containers, each once; after a mark without a meaning all may have changed."""
+        run, writer = begin(store, name="one")
+        other, quiet = begin(store, name="two")
+        quiet.stop()
+        catalog = store.catalog()
+        mark = catalog.changes().mark
+        nothing = catalog.changes(mark)
+        writer.write([assign("x", ATOM_OF[int], 1)])
+        changed = catalog.changes(nothing.mark)
+        third, last = begin(store, name="three")
+        last.stop()
+        writer.stop()
+        store.delete([("DIGITS-2", other)])
+        later = catalog.changes(changed.mark)
+
+        assert (nothing.is_all, [*nothing.rows], [*nothing.removed]) == (False, [], [])
+        assert ([row.uid for row in changed.rows], changed.new) == ([run.uid], frozenset())
+        assert {row.uid: row.state for row in later.rows} == {run.uid: "finished", third.uid: "finished"}
+        assert (later.new, [uid for uid, _id in later.removed]) == (frozenset([third.uid]), [other.uid])
+        assert {row.uid for row in catalog.changes(mark).rows} == {run.uid, third.uid}
+        assert catalog.changes("elsewhere").is_all
+
+    def test_points_of_all_series_are_counted(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Of numbers and of texts, by path."""
+        reader, writer = run
+        writer.points(new_series(writer), [1.0, 2.0], [0, 1], [1.0, 1.0])
+        writer.write([Change("log", LINES, (Strings("log", ["a"], [0], [1.0], fresh=True),))])
+
+        assert reader.counts() == {SERIES: 2, "log": 1}
+
+    def test_catalog_follows_later_writes(self, store: Store) -> None:
+        """Each call sees the runs as they are then."""
+        run, writer = begin(store, name="before")
+        catalog = store.catalog()
+        names = [each.name for each in catalog.summaries()]
+        writer.write([assign("sys/name", ATOM_OF[str], "after")])
+        names += [each.name for each in catalog.summaries()]
+        writer.stop()
+        store.delete([("DIGITS-1", run)])
+
+        assert (names, catalog.summaries()) == (["before", "after"], [])
