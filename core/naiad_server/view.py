@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, kind_of_id
 from naiad.errors import ContainerNotFound, MissingField, NeedsServer, ProjectNotFound, shown
 from naiad.ops import Op
-from naiad.query.tree import Node
 from naiad.scalars import unpack_text
 from naiad.storage.base import Reservation, RunReader, RunWriter, Store
-from naiad.storage.catalog import Catalog, Cell, Changes, Found, Grid, Groups, ProjectCounts, Summary
+from naiad.storage.catalog import Catalog, Cell, Changes, ProjectCounts
 from naiad.storage.receiving import Receiver
 
 PAGES = {RUN: "runs", MODEL: "models", MODEL_VERSION: "models"}
@@ -233,84 +232,10 @@ class CatalogView(Catalog):
     def _own(self, project: str | None) -> str:
         return self._store._own(self._project if project is None else project)
 
-    def summaries(
-        self,
-        project: str | None = None,
-        tags: Sequence[str] = (),
-        state: str | None = None,
-        *,
-        kind: ContainerKind | None = RUN,
-        is_trashed: bool | None = False,
-        condition: Node | None = None,
-    ) -> list[Summary]:
-        """Return the containers of the project."""
-        own = self._own(project)
-        return self._catalog.summaries(own, tags, state, kind=kind, is_trashed=is_trashed, condition=condition)
-
-    def search(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        *,
-        sort_by: str = "sys/creation_time",
-        is_ascending: bool = False,
-        limit: int | None = None,
-        columns: Sequence[str] | None = None,
-        progress_bar: bool | None = False,
-    ) -> Found:
-        """Find the containers of the project for which a condition holds."""
-        return self._catalog.search(
-            kind,
-            self._own(project),
-            condition,
-            sort_by=sort_by,
-            is_ascending=is_ascending,
-            limit=limit,
-            columns=columns,
-            progress_bar=progress_bar,
-        )
-
-    def grid(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        *,
-        sort: Sequence[tuple[str, bool]] = (),
-        limit: int | None = None,
-        offset: int = 0,
-        columns: Sequence[str] = (),
-    ) -> Grid:
-        """Find containers of the project, and return the cells of some columns."""
-        own = self._own(project)
-        return self._catalog.grid(kind, own, condition, sort=sort, limit=limit, offset=offset, columns=columns)
-
-    def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
-        """Return how many containers of the project a condition holds for."""
-        return self._catalog.count(kind, self._own(project), condition)
-
-    def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
-        """Return path and kind of every field that some container of the project has."""
-        return self._catalog.fields(kind, self._own(project))
-
-    def common_values(
-        self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
-    ) -> tuple[int, list[tuple[str, Cell, int]]]:
-        """Return how many values a field has in the project, and the most frequent ones."""
-        return self._catalog.common_values(kind, self._own(project), path, search, limit)
-
-    def groups(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        by: Sequence[str],
-        columns: Sequence[str] = (),
-        limit: int = 1000,
-    ) -> Groups:
-        """Group the containers of the project for which a condition holds."""
-        return self._catalog.groups(kind, self._own(project), condition, by, columns, limit)
+    def answer(self, call: str, **arguments: Any) -> Any:
+        """Return the result of a call in the project; those without one are methods of their own below."""
+        arguments["project"] = self._own(arguments["project"])
+        return getattr(self._catalog, call)(**arguments)
 
     def projects(self) -> list[ProjectCounts]:
         """Return the one project."""

@@ -27,18 +27,15 @@ from naiad.file import File
 from naiad.integers import EXACT
 from naiad.kinds import ATOMS, DERIVED, FILES, FORMER_IDS, KINDS, LINES, MEMBERS, POINTS, PROTECTED, SERIES, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
-from naiad.query.tree import Node
 from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
 from naiad.storage import base, catalog
 from naiad.storage.base import Change, Chart, Last, Points, Reservation, Texts
-from naiad.storage.sql import grid
+from naiad.storage.sql.catalog import SqlCatalog, T
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
-from naiad.storage.sql.rows import find
-from naiad.storage.sql.summaries import summaries
 from naiad.storage.sql.values import TABLES, Entry, Stamp, put
 
 STORES: dict[str, MemoryStore] = {}
@@ -314,59 +311,18 @@ class MemoryWriter(base.RunWriter):
             self.is_active, self.end = False, state
 
 
-class MemoryCatalog:
+class MemoryCatalog(SqlCatalog):
     """The catalog of a store, made anew for each call."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
 
-    def connect(self) -> AbstractContextManager[Connection]:
+    def read(self, read: Callable[[Connection], T]) -> T:
         engine = open_in_memory()
         with engine.begin() as connection:
             connection.make(TABLES)
             put(connection, [run.entry() for run in self.store.runs.values()])
-        return engine.begin()
-
-    def summaries(
-        self,
-        project: str | None = None,
-        tags: Sequence[str] = (),
-        state: str | None = None,
-        *,
-        kind: ContainerKind | None = RUN,
-        is_trashed: bool | None = False,
-        condition: Node | None = None,
-    ) -> list[catalog.Summary]:
-        with self.connect() as connection:
-            return summaries(connection, project, tags, state, kind, is_trashed, condition)
-
-    def search(self, *what: Any, progress_bar: bool | None = False, **how: Any) -> catalog.Found:
-        with self.connect() as connection:
-            return find(connection, *what, **how)
-
-    def grid(self, *what: Any, **how: Any) -> catalog.Grid:
-        with self.connect() as connection:
-            return grid.grid(connection, *what, **how)
-
-    def count(self, *what: Any) -> int:
-        with self.connect() as connection:
-            return grid.count(connection, *what)
-
-    def fields(self, *what: Any) -> list[tuple[str, str]]:
-        with self.connect() as connection:
-            return grid.known_fields(connection, *what)
-
-    def common_values(self, *what: Any, **how: Any) -> tuple[int, list[tuple[str, catalog.Cell, int]]]:
-        with self.connect() as connection:
-            return grid.common_values(connection, *what, **how)
-
-    def groups(self, *what: Any) -> catalog.Groups:
-        with self.connect() as connection:
-            return grid.groups(connection, *what)
-
-    def projects(self) -> list[catalog.ProjectCounts]:
-        with self.connect() as connection:
-            return grid.projects(connection)
+            return read(connection)
 
     def changes(self, since: str | None = None) -> catalog.Changes:
         """Compare the runs with those of the last call, and remember at which call each had changed."""

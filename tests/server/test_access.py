@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import inspect
 import json
 import os
 import sqlite3
@@ -151,6 +152,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def test_view_has_every_method_of_the_interface(view: type, protocol: type) -> None:
     """One that is missing would answer for all projects, or with nothing."""
     wanted = {name for name in vars(protocol) if not name.startswith("_")} - {"waits_in"}
+    if protocol is Catalog:  # `answer` narrows each call that names a project, and raises for every other
+        wanted = {name for name in wanted if "project" not in inspect.signature(getattr(protocol, name)).parameters}
 
     assert set() == wanted - vars(view).keys()
 

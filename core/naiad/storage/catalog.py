@@ -179,7 +179,13 @@ def path_and_aspect(column: str) -> tuple[str, str]:
 
 
 class Catalog(Protocol):
-    """The values of all containers of a store, to be listed and searched. Each call sees them as they are then."""
+    """The values of all containers of a store, to be listed and searched. Each call sees them as they are then.
+
+    A back end implements `answer`: each other method is a call by its name, with all of its arguments.
+    """
+
+    def answer(self, call: str, **arguments: Any) -> Any:
+        """Return the result of the method `call` for its arguments by name."""
 
     def summaries(
         self,
@@ -195,6 +201,10 @@ class Catalog(Protocol):
 
         `is_trashed` chooses those in the trash instead; None both. `condition` is a further one.
         """
+        found: list[Summary] = self.answer(
+            "summaries", project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition
+        )
+        return found
 
     def search(
         self,
@@ -217,6 +227,18 @@ class Catalog(Protocol):
         Raises:
             InvalidArgument: nothing can be sorted by that column.
         """
+        found: Found = self.answer(
+            "search",
+            kind=kind,
+            project=project,
+            condition=condition,
+            sort_by=sort_by,
+            is_ascending=is_ascending,
+            limit=limit,
+            columns=columns,
+            progress_bar=progress_bar,
+        )
+        return found
 
     def grid(
         self,
@@ -243,12 +265,27 @@ class Catalog(Protocol):
         Raises:
             InvalidArgument: nothing can be sorted by one of the columns.
         """
+        found: Grid = self.answer(
+            "grid",
+            kind=kind,
+            project=project,
+            condition=condition,
+            sort=sort,
+            limit=limit,
+            offset=offset,
+            columns=columns,
+        )
+        return found
 
     def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
         """Return how many containers of a kind in a project, or in all, a condition holds for."""
+        found: int = self.answer("count", kind=kind, project=project, condition=condition)
+        return found
 
     def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
         """Return path and kind of every field that some container of a kind in a project has, sorted."""
+        found: list[tuple[str, str]] = self.answer("fields", kind=kind, project=project)
+        return found
 
     def common_values(
         self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
@@ -257,6 +294,10 @@ class Catalog(Protocol):
 
         Of a string set each string counts by itself. `search` is a part of the value's text, in any case.
         """
+        found: tuple[int, list[tuple[str, Cell, int]]] = self.answer(
+            "common_values", kind=kind, project=project, path=path, search=search, limit=limit
+        )
+        return found
 
     def groups(
         self,
@@ -272,15 +313,25 @@ class Catalog(Protocol):
         Raises:
             InvalidArgument: one of the columns has no values to group by.
         """
+        found: Groups = self.answer(
+            "groups", kind=kind, project=project, condition=condition, by=by, columns=columns, limit=limit
+        )
+        return found
 
     def projects(self) -> list[ProjectCounts]:
         """Return the projects that have containers, the one with the latest first."""
+        found: list[ProjectCounts] = self.answer("projects")
+        return found
 
     def changes(self, since: str | None = None) -> Changes:
         """Return the changes since a mark of an earlier call; without one only the mark of this moment.
 
         That a run lives on is no change. A change may come twice, and none is left out.
         """
+        found: Changes = self.answer("changes", since=since)
+        return found
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""
+        found: Mapping[tuple[str, str], Cell] = self.answer("cells", run=run)
+        return found

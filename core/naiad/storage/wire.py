@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from naiad import container_kinds
-from naiad.container_kinds import KINDS, ContainerKind
+from naiad.container_kinds import KINDS, ContainerKind, RunId
 from naiad.query import tree
 from naiad.refs import FileRef
 from naiad.storage import base, catalog
@@ -40,13 +39,13 @@ FLOATS, INTEGERS, TEXT, KIND, RECORD, TUPLE, SET, PAIRS, NOTHING_THERE = range(1
 
 _RECORDS: dict[str, Any] = {
     made.__name__: made
-    for module in (base, catalog, container_kinds, tree)
+    for module in (base, catalog, tree)
     for made in vars(module).values()
     if isinstance(made, type)
     and made.__module__ == module.__name__
     and (dataclasses.is_dataclass(made) or hasattr(made, "_fields") or issubclass(made, msgspec.Struct))
 }
-_RECORDS[FileRef.__name__] = FileRef
+_RECORDS |= {FileRef.__name__: FileRef, RunId.__name__: RunId}
 _KINDS = {kind.name: kind for kind in KINDS}
 _PLAIN = (bool, int, float, bytes, type(None))
 

@@ -20,6 +20,7 @@ from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
 from naiad.storage.local.store import Store
+from naiad.storage.sql import catalog as sql_catalog
 from naiad.storage.sql.values import INDEXED_TEXT
 
 
@@ -325,15 +326,15 @@ def _checkpoint(file: Path) -> None:
 def test_damage_found_while_listing_makes_it_anew(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make()
     expected = place.catalog().summaries()
-    summaries = catalog_module.summaries
+    summaries = sql_catalog._CALLS["summaries"]
     failures = iter([True])
 
-    def fail_once(*given: Any) -> Any:
+    def fail_once(*given: Any, **named: Any) -> Any:
         if next(failures, False):
             raise catalog_module.DatabaseError("select", None, Exception("database disk image is malformed"))
-        return summaries(*given)
+        return summaries(*given, **named)
 
-    monkeypatch.setattr(catalog_module, "summaries", fail_once)
+    monkeypatch.setitem(sql_catalog._CALLS, "summaries", fail_once)
     assert expected == place.catalog().summaries()
 
 

@@ -15,7 +15,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
@@ -24,14 +24,13 @@ from typing import Any, TypeVar
 from msgspec import MsgspecError
 
 from naiad import clock, kinds
-from naiad.container_kinds import KINDS, RUN, ContainerKind, RunId
+from naiad.container_kinds import KINDS, RunId
 from naiad.errors import DamagedData, DamageWarning, NewerFormat, StorageError
 from naiad.kinds import DERIVED, SYS
 from naiad.ops import Plain
 from naiad.progress import showing
-from naiad.query.tree import Node
 from naiad.scalars import unpack_text
-from naiad.storage.catalog import NO_LOSSES, Cell, Changes, Found, Grid, Groups, Losses, ProjectCounts, Summary
+from naiad.storage.catalog import NO_LOSSES, Cell, Losses
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED
@@ -39,11 +38,9 @@ from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql import grid
+from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import is_refusal, open_in_memory
-from naiad.storage.sql.rows import BY_DEFAULT, find
-from naiad.storage.sql.summaries import changes, summaries
 from naiad.storage.sql.values import (
     LAST_CONTAINER,
     LIST,
@@ -87,132 +84,17 @@ class _Own(threading.local):
 _own = _Own()
 
 
-class Catalog:
+class Catalog(SqlCatalog):
     """The catalog of one store: an index of its folders, under the ids of its register."""
 
     def __init__(self, layout: Layout, ids: Register) -> None:
         self._layout = layout
         self._ids = ids
         self._file = CatalogFile(layout.root / "catalog.db")
-        self.progress_bar: bool | None = False
-        """Whether to show a bar while many runs are read; as users say it."""
         self._made = ""
         """Which catalog was brought up to date."""
         self._is_file = True
         """Whether others read what is noted here: only then may a mark go."""
-
-    def summaries(
-        self,
-        project: str | None = None,
-        tags: Sequence[str] = (),
-        state: str | None = None,
-        *,
-        kind: ContainerKind | None = RUN,
-        is_trashed: bool | None = False,
-        condition: Node | None = None,
-    ) -> list[Summary]:
-        """The runs of the store as they are now, newest first; those of a project, with all the tags, in a state.
-
-        Args:
-            project: of this one only.
-            tags: with all of these.
-            state: in this one.
-            kind: models, versions or projects instead; None for containers of every kind.
-            is_trashed: those in the trash instead; None for both.
-            condition: a further one.
-        """
-        return self.read(lambda connection: summaries(connection, project, tags, state, kind, is_trashed, condition))
-
-    def search(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        *,
-        sort_by: str = BY_DEFAULT,
-        is_ascending: bool = False,
-        limit: int | None = None,
-        columns: Sequence[str] | None = None,
-        progress_bar: bool | None = False,
-    ) -> Found:
-        """Find the containers of a kind in a project, or in all, for which a condition holds.
-
-        Raises:
-            InvalidArgument: nothing can be sorted by that column.
-        """
-        self.progress_bar = progress_bar
-        return self.read(
-            lambda connection: find(
-                connection,
-                kind,
-                project,
-                condition,
-                sort_by=sort_by,
-                is_ascending=is_ascending,
-                limit=limit,
-                columns=columns,
-            )
-        )
-
-    def grid(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        *,
-        sort: Sequence[tuple[str, bool]] = (),
-        limit: int | None = None,
-        offset: int = 0,
-        columns: Sequence[str] = (),
-    ) -> Grid:
-        """Find containers, and return the cells of some columns.
-
-        Raises:
-            InvalidArgument: nothing can be sorted by one of the columns.
-        """
-        return self.read(
-            lambda connection: grid.grid(
-                connection, kind, project, condition, sort=sort, limit=limit, offset=offset, columns=columns
-            )
-        )
-
-    def count(self, kind: ContainerKind, project: str | None, condition: Node | None) -> int:
-        """How many containers of a kind in a project, or in all, a condition holds for."""
-        return self.read(lambda connection: grid.count(connection, kind, project, condition))
-
-    def fields(self, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
-        """Path and kind of every field that some container of a kind in a project has, sorted."""
-        return self.read(lambda connection: grid.known_fields(connection, kind, project))
-
-    def common_values(
-        self, kind: ContainerKind, project: str | None, path: str, search: str = "", limit: int = 100
-    ) -> tuple[int, list[tuple[str, Cell, int]]]:
-        """How many values a field has, and the most frequent ones."""
-        return self.read(lambda connection: grid.common_values(connection, kind, project, path, search, limit))
-
-    def groups(
-        self,
-        kind: ContainerKind,
-        project: str | None,
-        condition: Node | None,
-        by: Sequence[str],
-        columns: Sequence[str] = (),
-        limit: int = 1000,
-    ) -> Groups:
-        """Group the containers for which a condition holds by the values of some columns.
-
-        Raises:
-            InvalidArgument: one of the columns has no values to group by.
-        """
-        return self.read(lambda connection: grid.groups(connection, kind, project, condition, by, columns, limit))
-
-    def projects(self) -> list[ProjectCounts]:
-        """The projects that have containers, the one with the latest first."""
-        return self.read(grid.projects)
-
-    def changes(self, since: str | None = None) -> Changes:
-        """The changes since a mark of an earlier call."""
-        return self.read(lambda connection: changes(connection, since))
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""
