@@ -207,11 +207,11 @@ class Series(Value):
     def __len__(self) -> int:
         return len(self.values)  # type: ignore[arg-type]  # a tuple once it was taken
 
-    def _take(self, **columns: Iterable[Any] | None) -> None:
+    def __post_init__(self) -> None:
         """Keep the values and the columns beside them, each absent or as long as the values."""
         values = _many("values", self.values)
-        object.__setattr__(self, "values", values)
-        for name, column in columns.items():
+        object.__setattr__(self, "values", values)  # the dataclasses that derive from this one are frozen
+        for name, column in (("timestamps", self.timestamps), ("steps", self.steps)):
             kept = None if column is None else _many(name, column)
             if kept is not None and len(kept) != len(values):
                 problem = f"{len(values)} values came with {len(kept)} {name}."
@@ -234,10 +234,6 @@ class FloatSeries(Series):
     timestamps: Iterable[Any] | None = None
     steps: Iterable[Any] | None = None
 
-    def __post_init__(self) -> None:
-        """Check the columns."""
-        self._take(timestamps=self.timestamps, steps=self.steps)
-
 
 @dataclass(frozen=True)
 class StringSeries(Series):
@@ -247,10 +243,6 @@ class StringSeries(Series):
     values: Iterable[Any]  # a tuple, whatever was given
     timestamps: Iterable[Any] | None = None
     steps: Iterable[Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the columns."""
-        self._take(timestamps=self.timestamps, steps=self.steps)
 
 
 @dataclass(frozen=True)
@@ -264,10 +256,6 @@ class FileSeries(Series):
     name: str | None = None
     description: str | None = None
 
-    def __post_init__(self) -> None:
-        """Check the columns."""
-        self._take(timestamps=self.timestamps, steps=self.steps)
-
 
 @dataclass(frozen=True)
 class HistogramSeries(Series):
@@ -277,10 +265,6 @@ class HistogramSeries(Series):
     values: Iterable[Any]  # a tuple, whatever was given
     timestamps: Iterable[Any] | None = None
     steps: Iterable[Any] | None = None
-
-    def __post_init__(self) -> None:
-        """Check everything that needs no path."""
-        self._take(timestamps=self.timestamps, steps=self.steps)
 
 
 @dataclass(frozen=True)
