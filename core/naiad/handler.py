@@ -1,25 +1,20 @@
 """The handler: a path bound to a run, offering every verb, whether a field is there or not.
 
 Appending a float to a known series is the hot path of the whole library, so it is written out in `Handler.append`: no
-lock, no call that is not needed, nothing allocated. Every unusual call goes to `_append_slowly`.
+lock, no call that is not needed, nothing allocated. NumPy scalars, other steps and dicts go through `packing`, every
+other call to `_append_slowly`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from itertools import islice
-from math import floor
-from operator import methodcaller
-from struct import Struct
+from collections.abc import Iterator
 from struct import error as struct_error
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from naiad import paths
 from naiad.clock import now
-from naiad.convert import EARLIEST, LATEST
 from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
 from naiad.fields.artifact import track
 from naiad.fields.atoms import String
@@ -28,11 +23,11 @@ from naiad.fields.file import StoredFile, as_file, take
 from naiad.fields.file_set import FileEntry, take_files
 from naiad.fields.float_series import FloatSeries
 from naiad.files.tracked import ArtifactFileData
-from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.listing import listing
+from naiad.packing import SeriesBelow, append_quickly, give_back, is_exact, remember_class
 from naiad.refs import incoming
 from naiad.session import Session
-from naiad.storage.base import FLOAT_STEP, RECORD, RECORD_FORM, Page, PointLog, pack_float, pack_int
+from naiad.storage.base import pack_int
 from naiad.tree import nested
 from naiad.typing import ProgressBarType
 
@@ -41,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler"]
 
-NUMPY_NUMBERS = frozenset(["float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32"])
-"""Scalars of NumPy that a float64 holds exactly."""
-LEAST_GROUP = 16
-"""Keys of a dict from which on one call that packs all records is cheaper than a call for each."""
 UNBOUND = FloatSeries(None, "")  # type: ignore[arg-type]  # it is never asked for its session
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
 
@@ -109,16 +100,14 @@ class Handler(Source):
     >>> train.append({"loss": 0.6, "accuracy": 0.8}, step=1)
     """
 
-    __slots__ = ("__weakref__", "_below", "_container", "_group", "_known", "_path", "_removals", "_series")
+    __slots__ = ("__weakref__", "_below", "_below_series", "_container", "_path", "_series")
     __iter__ = None  # brackets take paths, so without this a loop over a handler would never end
 
     def __init__(self, container: Root, path: str) -> None:
         self._container = container
         self._path = path
         self._series = UNBOUND  # else a series whose points may be packed without further questions
-        self._known: dict[str, FloatSeries] = {}  # the same for the keys of dicts given to append
-        self._group: _Group | None = None
-        self._removals = 0  # fields that had been removed when those were looked up
+        self._below_series: SeriesBelow | None = None  # the same for the keys of dicts given to append
         self._below: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
@@ -210,7 +199,7 @@ class Handler(Source):
         fid = series.fid
         if (
             fid
-            and (value.__class__ is float or _is_exact(value))
+            and (value.__class__ is float or is_exact(value))
             and timestamp is None
             and wait is False
             and name is None
@@ -226,7 +215,7 @@ class Handler(Source):
                 try:
                     pack_int(page, at, place, value, now(), fid, at)
                 except (struct_error, ValueError, TypeError):  # page full or closed, step too large
-                    _give_back(page, at)
+                    give_back(page, at)
                     series.put(value, place, None, is_taken=step is None)
                 else:
                     if step is not None:
@@ -236,7 +225,12 @@ class Handler(Source):
             if fid:
                 if self._append_number(series, value, step, timestamp):
                     return
-            elif type(value) is dict and timestamp is None and self._append_floats(value, step):
+            elif (
+                type(value) is dict
+                and timestamp is None
+                and self._below_series is not None
+                and self._below_series.append(value, step)
+            ):
                 return
         self._append_slowly(value, step, timestamp, wait, name, description)
 
@@ -550,7 +544,7 @@ class Handler(Source):
 
     def _append_number(self, series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
         """Append to a series that is known; False, and nothing done, if the value needs a warning."""
-        if _append_quickly(series, value, step, timestamp):
+        if append_quickly(series, value, step, timestamp):
             return True
         try:
             series.put(value, step, timestamp)
@@ -559,70 +553,8 @@ class Handler(Source):
         except (NaiadTypeError, NaiadValueError):
             self._container._session.require_active()  # that a run was stopped matters more than what it is given
             raise
-        if value.__class__ not in _cheap:
-            _learn(value.__class__)
+        remember_class(value.__class__)
         return True
-
-    def _append_floats(self, values: dict[Any, Any], step: Any) -> bool:
-        """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
-        if [*map(type, values.values())].count(float) < len(values) and not all(map(_is_exact, values.values())):
-            return False
-        if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
-            return False
-        session = self._container._session
-        if self._removals != session.removals:  # one of the series may be gone
-            return False
-        known = self._known
-        if not values.keys() <= known.keys():
-            return False
-        time = now()
-        point_log = session.writer.point_log
-        if len(values) >= LEAST_GROUP:
-            self._append_group(values, step, time, point_log)
-            return True
-        reserve, page = point_log.slot
-        place = step
-        for key, value in values.items():
-            series = known[key]
-            if step is None:
-                place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
-            series.last = place
-            at = reserve()
-            try:
-                pack_int(page, at, place, value, time, series.fid, at)
-            except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
-                series.put(value, place, time, is_taken=step is None)
-                reserve, page = point_log.slot
-        return True
-
-    def _append_group(self, values: dict[str, float], step: int | None, time: float, point_log: PointLog) -> None:
-        """Append many floats by one call of `pack_into`, which takes half the time of one for each."""
-        keys, count = [*values], len(values)
-        if self._group is None or self._group.keys != keys:
-            self._group = _Group(keys, [self._known[key] for key in keys])
-        series = self._group.series
-        places = [step] * count if step is not None else [each.last + 1 for each in series]  # type: ignore[operator]
-        for each, place in zip(series, places, strict=True):
-            each.last = place
-        reserve, page = point_log.slot
-        offsets = [*islice(reserve.__self__, count)]  # type: ignore[attr-defined]  # in C, so that no thread comes between
-        records: list[float] = [*places, *places, *places, *places, *places]
-        records[1::5], records[2::5] = values.values(), [time] * count
-        records[0::5], records[3::5], records[4::5] = places, [each.fid for each in series], offsets
-        try:
-            if offsets[-1] - offsets[0] != RECORD * (count - 1):
-                raise ValueError  # the last ones are beyond the page, or it is no page at all
-            self._group.pack(page, offsets[0], *records)
-        except (struct_error, ValueError, TypeError):
-            left = iter(offsets)
-            for each, place, value in zip(series, places, values.values(), strict=True):
-                at = next(left)
-                try:
-                    pack_int(page, at, place, value, time, each.fid, at)
-                except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
-                    each.put(value, place, time, is_taken=step is None)
-                    reserve, page = point_log.slot
-                    left = iter(reserve, None)
 
     def _append_slowly(self, value: Any, step: Any, timestamp: Any, wait: bool, name: Any, description: Any) -> None:
         self._container._session.transact(
@@ -637,93 +569,12 @@ class Handler(Source):
         if isinstance(field, FloatSeries) and field.is_hot:
             self._series = field
         elif type(value) is dict:
-            self._group = None
-            if self._removals != self._container._session.removals:
-                self._known.clear()
-                self._removals = self._container._session.removals
-            base = f"{self._path}/" if self._path else ""
-            for key in value:
-                below = tree.get(base + key) if type(key) is str else None
-                if isinstance(below, FloatSeries) and below.is_hot:
-                    self._known[key] = below
+            if self._below_series is None:
+                self._below_series = SeriesBelow(self._container._session, self._path)
+            self._below_series.remember(value)
 
     def _existing(self) -> Any:
         return self._container._session.existing(self._path)
-
-
-class _Group:
-    """The series of a dict with many keys, and a call that packs a record for each."""
-
-    __slots__ = ("keys", "pack", "series")
-
-    def __init__(self, keys: list[str], series: list[FloatSeries]) -> None:
-        self.keys = keys
-        self.series = series
-        self.pack = Struct(f"@{RECORD_FORM * len(keys)}").pack_into
-
-
-_cheap: dict[type, Callable[[Any], Any]] = {}
-"""By class, how the number of a scalar of NumPy or a tensor is had at once; known once one was appended."""
-
-
-def _learn(of_class: type) -> None:
-    """Remember a class of numbers that need no judgement."""
-    module, name = of_class.__module__, of_class.__name__
-    if module == "numpy" and name in NUMPY_NUMBERS:
-        _cheap[of_class] = float
-    elif module == "torch" and name == "Tensor":
-        _cheap[of_class] = methodcaller("item")
-
-
-def _append_quickly(series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
-    """Pack a point that differs a little from the usual one; False, and nothing done, if it has to be looked at."""
-    if value.__class__ in _cheap:
-        try:
-            value = _cheap[value.__class__](value)
-        except (RuntimeError, TypeError, ValueError):  # a tensor of several elements, or without data
-            return False
-    if not (value.__class__ is float or _is_exact(value)):
-        return False
-    if timestamp is None:
-        time = now()
-    elif timestamp.__class__ is float and EARLIEST <= timestamp <= LATEST:
-        time = timestamp
-    else:
-        return False
-    pack, number, last, place = pack_int, series.fid, step, step
-    if step is None:
-        last = place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
-    elif step.__class__ is float and SMALLEST <= step <= LARGEST:
-        last = floor(step)
-        if last != step:
-            pack, number = pack_float, number | FLOAT_STEP
-        elif -EXACT < last < EXACT:
-            place = last
-        else:
-            return False
-    elif step.__class__ is not int:
-        return False
-    reserve, page = series.point_log.slot  # type: ignore[union-attr]  # a bound series has one
-    at = reserve()
-    try:
-        pack(page, at, place, value, time, number, at)
-    except (struct_error, ValueError, TypeError):  # page full or closed, step too large
-        _give_back(page, at)
-        return False
-    series.last = last
-    return True
-
-
-def _give_back(page: Page, at: int) -> None:
-    """Fill a reserved record without a point by an empty one, so that the fold does not wait for it."""
-    with suppress(struct_error, ValueError, TypeError):  # on a full page there is nothing to fill
-        pack_int(page, at, 0, 0.0, 0.0, 0, at)
-
-
-def _is_exact(value: object) -> bool:
-    """Whether packing a value as a float loses nothing and needs no word."""
-    made_of = type(value)  # and no isinstance(), which asks the object, and that may raise
-    return issubclass(made_of, float) or (made_of is int and -EXACT <= value <= EXACT)  # type: ignore[operator]  # an int
 
 
 def _restored(container: Root, path: str) -> Handler:

@@ -21,8 +21,8 @@ LAYERS = [
     "ship storage.remote",
     "storage.opening",
     "fields convert attributes",
-    "children alerts guard names reservation watch handler rollup tree session transaction options lifecycle container "
-    "run project model trash moves management table capture listing utils export",
+    "children alerts guard names reservation watch packing handler rollup tree session transaction options lifecycle "
+    "container run project model trash moves management table capture listing utils export",
     "importers",
     "cli testing as_neptune integrations",
 ]
