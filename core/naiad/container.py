@@ -70,12 +70,15 @@ class Container:
 
     def _enter(self, reservation: Reservation, ops: Sequence[Op], given: Mapping[str, Any]) -> None:
         """Begin the reserved container, or resume it if another process has begun it."""
+        # The id existed. Either its run is complete, or the process that took the id was killed before its first ops:
+        # then this process becomes the one that begins it.
         if not reservation.is_new and self._is_begun(reservation.run):
             self._go_on(reservation.run, None, given)  # its id is that of the moment when it was named
             return
         try:
             self._attach(reservation.run, reservation.id, "owner", ops)
         except BaseException:  # only to clean up: whatever it is goes on
+            # An id that was reserved and never begun would be an empty run in every listing.
             if reservation.is_new:
                 self._store.release(reservation)
             raise
@@ -103,11 +106,13 @@ class Container:
         """Open reader and writer; the first ops, those of a new container, are all that is in it then."""
         self._run = run
         self._is_new = bool(ops)
+        # The writer first: what the reader then finds are the ops that it has written.
         opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
         reader = self._store.reader(run)
         self._id = name or self._id_in(reader)
         session = self._session_of(run.uid, reader, writer, opener)
+        # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
         if ops:
             session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
             session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
@@ -290,6 +295,7 @@ class Container:
         if not isinstance(path, str):
             raise NaiadTypeError(f"exists() takes a path as a str, not {shown(path)}.")
         place = paths.parse_or_root(path)
+        # A writer's own fields are in its tree; a reader's may have been removed elsewhere, so it looks again.
         if self._session.is_read_only or not self._session.tree.has(place):
             self._session.refresh()
         return self._session.tree.has(place)
@@ -383,6 +389,8 @@ class Container:
         """
         if not (seconds is None or _is_duration(seconds)):
             raise InvalidArgument(f"seconds= takes a number that is not negative, or None, not {shown(seconds)}.")
+        # A second thread that calls `stop()` waits here until the run is on disk, and then returns: its caller may
+        # exit.
         with self._stopping:
             if self._state != "started":
                 return
@@ -390,17 +398,20 @@ class Container:
             try:
                 self._end(seconds)
             finally:
+                # Also after an error, or the end of the process would try to stop it once more.
                 self._state = "stopped"
                 lifecycle.end(self)
 
     def _end(self, seconds: float | None) -> None:
         """Raise on every call from now on, and stop writing."""
+        # First, so that verbs of other threads raise instead of waiting for a writer that will not take them.
         self._session.is_stopped = True
         self._by_text.clear()
         try:
             if self._session.has_writer:
                 self._session.writer.stop(self._end_state, seconds)
         finally:
+            # A forked child must not remove the store that its parent still writes.
             if self._is_temporary and not self._is_inherited:
                 remove_temporary(self._store)
 

@@ -81,6 +81,7 @@ def into(kind: str, path: str, value: object) -> Scalar:
     3
     """
     atom = ATOMS[kind]
+    # Only a String takes the mark as a wish for text. A number that was marked still fits an Integer as a number.
     is_written = atom is String and isinstance(value, StringifyValue)
     found = _written(path, value) if is_written else _read(path, value)
     try:
@@ -110,6 +111,7 @@ def series_kind_of(path: str, value: object) -> str:
     if type(value) is float:
         return POINTS
     found = _read(path, value)
+    # A moment is no number, whatever its seconds are; a marked one is wanted as text.
     if isinstance(found, datetime) and not isinstance(value, StringifyValue):
         raise unsupported(path, value)
     return LINES if isinstance(found, str | datetime) else POINTS
@@ -180,6 +182,7 @@ def step(path: str, value: object) -> int | float:
             path=path,
             value=value,
         )
+    # Beyond 2**53 a float with a whole value may stand for any of several whole numbers, so it stays a float.
     is_whole = isinstance(found, int) or (-EXACT < found < EXACT and found.is_integer())
     return int(found) if is_whole else found
 
@@ -223,6 +226,7 @@ def collection(path: str, values: object) -> list[Any]:
             "Flatten it, or extend one series for each column.",
             path=path,
         )
+    # Before anything is iterated: iterating a 0-d array raises, and a text would become its characters.
     if shape == () or isinstance(values, str | bytes | bytearray | Mapping | type):
         return [values]
     if shape and hasattr(values, "numpy") and not hasattr(values, "tolist"):  # tensorflow
@@ -279,6 +283,7 @@ def _beyond(path: str, value: object) -> NaiadValueError:
 
 
 def _warn_if_inexact(path: str, given: Scalar, kept: Scalar) -> None:
+    # Python compares an int with a float exactly, without rounding the int first.
     if type(given) is int and type(kept) is float and given != kept:
         message = f'"{path}" keeps {shown(given)} as {kept!r}: whole numbers are exact up to 2**53.'
         warn_once(("inexact", path), message, LimitWarning)
@@ -316,6 +321,7 @@ def plain_or_none(value: object) -> Scalar | None:
 def _written(path: str, value: object) -> str:
     """Return the text of anything that `stringify_unsupported` has marked."""
     marked = value.value if isinstance(value, StringifyValue) else value
+    # Python 3.11 raises for more than 4,300 digits, because the conversion takes quadratic time.
     if isinstance(marked, int) and marked.bit_length() > 10_000:
         return hex(marked)  # Python refuses to write that many decimal digits
     written = read(lambda: str(marked))
@@ -331,6 +337,7 @@ def _written(path: str, value: object) -> str:
 
 def _checked(path: str, value: str) -> str:
     """Return a text that is not too long."""
+    # No character has more than four bytes of UTF-8, so most texts need not be encoded to be measured.
     if len(value) * 4 <= LONGEST_TEXT:
         return value
     if len(value) <= LONGEST_TEXT and len(value.encode("utf-8", "surrogatepass")) <= LONGEST_TEXT:

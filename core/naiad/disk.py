@@ -52,12 +52,14 @@ def open_file(path: str | os.PathLike[str]) -> int:
     name = os.fspath(path)
     try:
         _refuse_others(name, os.stat(name))  # before opening, since even that has effects on some devices
+        # O_NONBLOCK: opening a pipe that replaced the file in between would wait for its other end, and never return.
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise
         raise _refusal(name, error) from error
     try:
+        # Again for the descriptor: another file may have come to the name after `stat`.
         _refuse_others(name, os.fstat(fd))
     except UnsupportedFile:
         os.close(fd)
@@ -105,6 +107,7 @@ def copy(source: int, target: int, report: Report = nothing) -> int:
         if reached < end:  # it was cut meanwhile
             os.ftruncate(target, reached)
             return reached
+    # A hole at the end was skipped, so the target is shorter than the source until here.
     os.ftruncate(target, found.st_size)
     return found.st_size
 
@@ -124,6 +127,7 @@ def _extents(fd: int, found: os.stat_result) -> Iterator[tuple[int, int, bool]]:
 
     Only a file with fewer blocks than bytes is searched for holes.
     """
+    # Blocks are of 512 bytes in `stat`, whatever the block size of the file system.
     at, size = 0, found.st_size
     if found.st_blocks * 512 >= size or not hasattr(os, "SEEK_DATA"):
         yield 0, size, False
@@ -216,6 +220,8 @@ def replacing(destination: Path) -> Iterator[int]:
 
     An existing file is replaced; of a link, the link itself and not its target.
     """
+    # In the same folder, since a rename is atomic only inside one file system; random, since two processes may write
+    # the same destination.
     hidden = destination.with_name(f".naiad-{os.urandom(8).hex()}.part")
     fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
@@ -235,6 +241,7 @@ def new_file(directory: int, name: str, flags: int = 0) -> Iterator[int]:
     Raises:
         OSError: nothing is left behind.
     """
+    # Not exclusive: a file that a killed process left under this name is truncated and used again.
     hidden = f".{name}.new"
     fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_TRUNC | flags, 0o666, dir_fd=directory)
     try:
@@ -253,6 +260,8 @@ def save(directory: int, name: str, data: bytes, flags: int = 0) -> int:
     Raises:
         OSError: nothing of that name is left changed.
     """
+    # The sync precedes the rename (which the `with` does at its end): else a power cut may leave the name with no
+    # content.
     with new_file(directory, name, flags) as fd:
         write_all(fd, data)
         os.fsync(fd)
@@ -265,6 +274,7 @@ def allocate(fd: int, size: int) -> None:
     Raises:
         OSError: there is none.
     """
+    # A sparse file would be cheaper, but a full disk then ends the program by SIGBUS at the first store to a page.
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
         return
@@ -388,6 +398,7 @@ def file_system(path: Path) -> str:
     """Return the kernel's name for the file system of a path, or "" if it is unknown."""
     while not path.exists():
         path = path.parent
+    # Both, since the number of a device is given again after its file system was unmounted.
     device = os.stat(path).st_dev, os.statvfs(path).f_fsid
     if device not in _types:
         _types[device] = _look_up(path)

@@ -232,6 +232,7 @@ class File(Value):
 def _converted(value: object, options: Mapping[str, object]) -> File | None:
     """Return the file that plugins make of an object, the most particular first, or None if none does."""
     forget_problem()
+    # Options are for the page of a chart, so a plugin that makes something else of it is not asked.
     own = None if options else first("naiad_convert", value=value)
     if isinstance(own, File):
         return own
@@ -244,6 +245,7 @@ def _converted(value: object, options: Mapping[str, object]) -> File | None:
 def _page(value: object, options: Mapping[str, object]) -> File | None:
     """Return the page that plugins make of an object, or that it makes of itself for notebooks, or None."""
     body: str | None = first("naiad_html", subject=value, options=options)
+    # A class has the method too, and it would be called without an object.
     if body is None and not isinstance(value, type) and not _is_ours(value):
         show = getattr(value, "_repr_html_", None)
         body = _shown_page(value, show) if callable(show) else None

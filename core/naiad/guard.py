@@ -26,6 +26,7 @@ def place(adapter: str, run: Any, base_namespace: str = "") -> Place:
     Raises:
         NaiadTypeError: `run` is neither a container nor a handler.
     """
+    # The class is asked, because a mock and a lazy object answer to every name.
     if not hasattr(type(run), "get_root_object"):
         remedy = 'Give it a run, run = naiad.init_run(), or a namespace of one, run["fold/1"].'
         raise NaiadTypeError(f"{adapter} cannot log to {shown(run)}.\n{remedy}", value=run)

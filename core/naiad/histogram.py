@@ -65,6 +65,7 @@ class Histogram(PointValue):
         for number, height in enumerate(heights):
             if height < 0:
                 raise NaiadValueError(f"{name}[{number}] is {height!r}, and cannot be below 0.", value=height)
+        # Whole counts stay ints, because a float loses the last digits beyond 2**53.
         kept = heights if name == "counts" and all(type(each) is int for each in heights) else map(float, heights)
         object.__setattr__(self, name, tuple(kept))
 
@@ -146,6 +147,7 @@ def skyline(edges: Sequence[float], heights: Sequence[float], columns: int) -> l
     half, span = edges[0] / 2, edges[-1] / 2 - edges[0] / 2  # halves, because the whole may be beyond float64
     places = [(edge / 2 - half) / span * columns for edge in edges]
     for (start, end), height in zip(pairwise(places), heights, strict=True):
+        # An edge on the border of two columns is off by a rounding error, which would draw a bar one column too wide.
         first = min(math.floor(start + 1e-9), columns - 1)
         for column in range(first, max(first + 1, min(math.ceil(end - 1e-9), columns))):
             found[column] = max(found[column], float(height))
@@ -200,6 +202,7 @@ def _range(numbers: Any, bins: int) -> tuple[float, float]:
     """Return the range of some values; it is wide enough for as many bins even where they are all equal."""
     low, high = (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 0.5)
     middle = low / 2 + high / 2
+    # Edges have to increase: bins narrower than the distance of two floats at that place would have equal edges.
     narrowest = max(abs(middle) * NARROWEST, 0.5) if low == high else bins * max(abs(middle) * 1e-15, 1e-300)
     if high - low < narrowest:
         low, high = middle - narrowest / 2, middle + narrowest / 2

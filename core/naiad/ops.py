@@ -50,6 +50,9 @@ Incoming = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16}\Z")]
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 
+# Arrays instead of maps: field names would be most of a small frame. New fields of an op may only be added at the
+# end, with a default: older files lack them, and older releases skip those that follow. `gc=False`, since an op can
+# be part of no cycle and a long journal makes millions of them.
 class _Op(msgspec.Struct, frozen=True, array_like=True, tag_field="op", gc=False):
     """Base of all ops: immutable and encoded as an array whose first item is the tag."""
 
@@ -171,6 +174,8 @@ Op: TypeAlias = (
     Open | End | Define | Assign | Configure | Strings | Printed | Tags | Members | Stored | Delete | Dropped
 )
 
+# One encoder and one decoder for the process: making one compiles the types of all ops, which takes longer than most
+# frames.
 encode_ops: Callable[[Sequence[Op]], bytes] = msgspec.msgpack.Encoder().encode
 """Return the payload of one frame."""
 
@@ -187,6 +192,8 @@ PLAIN: dict[Held, tuple[type, ...]] = {
 """The types of stored atoms; documents are texts."""
 ASSIGNED = {row.name: PLAIN.get(row.holds, (str,)) for row in KINDS.values() if row.shape in ("atom", "document")}
 """The types that the value of an `Assign` may have, by the kind of the field."""
+# A run that a later release wrote stays readable: fields of kinds that this one lacks are kept as they are, not
+# shown.
 ASSIGNED_LATER = (bool, int, float, str, bytes)
 """The same of a kind of a later release."""
 MOMENTS = {row.name for row in KINDS.values() if row.shape == "atom" and row.holds == "moment"}

@@ -42,8 +42,11 @@ def parse_or_root(path: object) -> str:
     ''
     """
     text = path if type(path) is str else _text(path)
+    # Before anything that takes time in proportion to the length: a path may be a text that was put in brackets by
+    # mistake.
     if len(text) > _LONGEST_RAW:
         raise _too_long(text)
+    # The pattern allows ASCII only, so that characters and bytes are the same number here.
     if len(text) <= LONGEST and _NORMAL(text):
         return text
     found = parts(text)
@@ -52,6 +55,7 @@ def parse_or_root(path: object) -> str:
         raise _refusal(path, "has a control character or a lone surrogate in it", "Leave it out.")
     if "." in found or ".." in found:
         raise _refusal(path, 'has a part "." or ".."', "Write the whole path from the root of the run.")
+    # Only after surrogates are refused, which `encode` raises for.
     if len(normal.encode()) > LONGEST:
         raise _too_long(text)
     if found and "".join(found).isspace():

@@ -40,6 +40,7 @@ def plain(value: Any) -> Scalar | None:
     >>> plain(Fraction(1, 4)), plain([1])
     (0.25, None)
     """
+    # A dict look-up settles nearly every value; the walk over classes below is for subclasses and frameworks.
     convert = _EXACT.get(type(value))
     if convert is not None:
         return convert(value)
@@ -47,6 +48,7 @@ def plain(value: Any) -> Scalar | None:
         for known, convert in _PLAIN:
             if isinstance(value, known):
                 return convert(value)
+        # A class such as np.float64 has a `dtype` too, and is no value.
         if hasattr(value, "dtype") and not isinstance(value, type):
             return _element(value)
         return _as_number(value)
@@ -141,11 +143,14 @@ _EXACT: dict[type, Callable[[Any], Scalar | None]] = {bool: bool, int: int.__int
 def _element(array: Any) -> Scalar | None:
     """Return the only element of an array or tensor by its kind."""
     kind = getattr(array.dtype, "kind", "")  # numpy's letter; other frameworks have none
+    # A complex number has two parts and a masked element no value: neither is guessed.
     if kind == COMPLEX or _size(array) != 1 or _is_masked(array):
         return None
     if not hasattr(array, "item"):  # tensorflow
         return plain(array.numpy())
     item = array.item() if kind != TIMEDELTA else array.astype("timedelta64[us]").item()
+    # Only scalars, not 0-d arrays, whose class says nothing about their element; and not np.longdouble, whose item is
+    # not plain.
     if kind and kind in NUMBERS and array.dtype.type is type(array) and type(item) in _EXACT:
         _EXACT[type(array)] = operator.methodcaller("item")
     if kind == DATETIME and isinstance(item, int):  # numpy falls back to int for nanoseconds
@@ -162,6 +167,7 @@ def _as_number(value: Any) -> int | float | None:
     if not hasattr(type(value), "__float__"):
         return None
     found = float(value)
+    # A Decimal of 10**400 becomes infinite without an error; a Decimal("Infinity") is infinite by itself.
     if math.isinf(found) and value != found:
         raise OverflowError
     return found

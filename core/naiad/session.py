@@ -133,6 +133,8 @@ class Session:
         """Return the field at a path, refreshing if this process has none there."""
         self.require_active()
         known = self.tree.get(path)
+        # Reading the kinds costs a query, so a path that is known here is not asked for again, though another process
+        # may have removed it since.
         if known is None and not self.tree.is_namespace(path):
             self.refresh()
             known = self.tree.get(path)
@@ -157,9 +159,13 @@ class Session:
         """Load the changes of other processes."""
         with self.lock:
             kinds = self.reader.kinds()
+            # What waits in memory is in the tree and not in the store. Compared with the store it would look removed,
+            # so nothing is taken out of the tree until the disk has it.
             if self._is_waiting():
                 self.add_known((path, kind) for path, kind in kinds.items() if self._has_room(path))
                 return
+            # A field that has another kind now was removed and defined anew elsewhere, or lost against one that was
+            # defined first: its object here would write to a path that is no longer its own.
             gone = []
             for path in self.tree.paths():
                 known = self.tree.get(path)
@@ -168,6 +174,7 @@ class Session:
             for known in gone:
                 self._forget(known)
             self.add_known(kinds.items())
+            # Only after the tree is right, because the warning may be an error and leave by an exception.
             if gone and self._writer is not None:
                 self._say_what_is_shadowed(gone)
 
@@ -218,6 +225,7 @@ class Session:
 
     def add_known(self, kinds: Iterable[tuple[str, str]], *, is_new: bool = False) -> None:
         """Give fields that are stored already their place in the tree."""
+        # Classes are looked up before any field is put: a kind that raises leaves the tree as it was.
         new = dict(kinds)
         for path in [*new]:
             if path in self.tree:
@@ -262,6 +270,8 @@ class Session:
         transaction = Transaction(self, wait, content)
         try:
             with self.lock:
+                # Looked at under the lock: `stop()` takes it too, so that no change is planned on a writer that is
+                # closing.
                 if self.is_stopped:
                     self.require_active()
                 try:
@@ -271,8 +281,12 @@ class Session:
                     transaction.roll_back()
                     raise
         finally:
+            # Outside the lock, and however the block was left: content that no written op names would stay in the
+            # store until gc.
             if transaction.unused:
                 self.writer.drop([*transaction.unused])
+        # Warnings come last, when all is written: where warnings are errors, they raise, and the rest of the call is
+        # kept.
         if transaction.left_out:
             transaction.warn()
         if wait or self.is_sync:
@@ -300,6 +314,7 @@ class Session:
 
     def skip_file(self, path: str, problem: StorageError, wait: bool = False) -> None:
         """Let training go on without a file that the disk does not take; raise if the user wants that, or waits."""
+        # Counted before anything is raised: the run is incomplete whether the user catches the error or not.
         self.writer.count_lost()
         if wait or self.is_sync or self.writer.is_raising:
             raise problem

@@ -32,10 +32,12 @@ def as_mapping(value: object) -> Mapping[Any, Any] | None:
     made_of = type(value)
     if made_of is dict:
         return value  # type: ignore[return-value]  # the line before
+    # Before the test for Mapping: a DictConfig is one, but reading a missing or interpolated key of it raises.
     if made_of.__module__.startswith("omegaconf"):
         return _attempt(lambda: _members_of_config(value), None)
     if isinstance(value, Mapping):
         return value
+    # A dataclass itself, not an object of it, declares the same names and has no values.
     return None if isinstance(value, type) else _attempt(lambda: structure(value), None)
 
 
@@ -45,6 +47,8 @@ def structure(value: object) -> dict[str, Any] | None:
     argparse = sys.modules.get("argparse")  # nobody holds its Namespace without having imported it
     if isinstance(value, SimpleNamespace) or (argparse and isinstance(value, argparse.Namespace)):
         return dict(vars(value))
+    # Values of naiad are dataclasses, and so are arrays of some libraries: taken apart, each would become a
+    # namespace.
     if made_of.__module__.partition(".")[0] == "naiad" or any(hasattr(made_of, name) for name in NUMERIC):
         return None
     names = _names(made_of, value)
@@ -74,6 +78,7 @@ def _names(made_of: type, value: object) -> list[str] | None:
     """Return the names of the members that a class declares, in their order."""
     if dataclasses.is_dataclass(made_of):
         return [field.name for field in dataclasses.fields(made_of)]
+    # Classes are asked, never objects: `getattr` on a proxy or a lazy module runs code of its own.
     own = made_of.__dict__.get("__attrs_attrs__") or getattr(made_of, "__attrs_attrs__", None)
     if isinstance(own, tuple):
         return [field.name for field in own]
@@ -90,6 +95,7 @@ def _names_of_model(made_of: type, value: object) -> list[str] | None:
     fields = getattr(made_of, "__pydantic_fields__", None) or getattr(made_of, "__fields__", None)
     if not isinstance(fields, Mapping):
         return None
+    # Version 1 has no such attribute; there the values that were given besides lie among the others.
     extra = getattr(value, "__pydantic_extra__", None)
     if extra is None and not hasattr(made_of, "__pydantic_fields__"):
         extra = vars(value)
@@ -135,9 +141,11 @@ def _members_of_config(value: Any) -> Mapping[Any, Any] | None:
 
 def _node(config: Any, key: object) -> object:
     """Return a member of a configuration: resolved, or as it is written where that is not possible."""
+    # The node, not the value: it shows whether the value is missing without raising for it.
     node = config._get_node(key)
     if node is not None and node._is_missing():
         return Unreadable(f"it is missing ({MISSING})")
+    # An interpolation may name a key that only a later merge provides; its text is better than nothing.
     found = read(lambda: config[key])
     return str(node._value()) if isinstance(found, Unreadable) else found
 

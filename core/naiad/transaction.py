@@ -121,10 +121,13 @@ class Transaction:
 
     def extend(self, path: str, values: Any, steps: Any, timestamps: Any) -> None:
         """Append several values, or those in each collection of a dict; without values nothing happens."""
+        # Once for all series of a dict: a generator can be read only once.
         steps = None if steps is None else convert.collection(path, steps)
         timestamps = None if timestamps is None else convert.collection(path, timestamps)
         for leaf, item in self._leaves(path, values):
             items = convert.collection(leaf, item)
+            # Several values are all or none, so the first that no field accepts raises. A single one is left out with
+            # a warning, as by `append`.
             if len(items) > 1:
                 self._extend_leaf(leaf, items, steps, timestamps)
             elif items:
@@ -191,8 +194,10 @@ class Transaction:
         self._moved.clear()  # steps of a write that fails are not given again: part of it may have arrived
         writer = session.writer
         written = writer.write(self._changes)
+        # The ops are in the journal, and other processes may have read them: nothing is rolled back any more.
         self._new.clear()
         self._vacated.clear()
+        # Points follow their ops: a fold that meets a record before the `Define` of its number cannot tell its path.
         for change in written:
             self.unused.difference_update(change.content)
             if change.points is not None and change.points.values:
@@ -208,6 +213,8 @@ class Transaction:
             field = self._vacated.pop()
             self._session.tree.put(field.path, field)
         for series, (before, after) in self._moved.items():
+            # Another thread may have appended in between and built on the steps that this plan took. Then they are
+            # left out, since a gap is harmless and a step that is given twice is not.
             if series.mark() == after:
                 series.reset(before)
 
@@ -219,6 +226,7 @@ class Transaction:
         return field, field.plan_assign(convert.written(path, value))
 
     def _plan_assign(self, path: str, known: Field | None, value: Any) -> Planned:
+        # An assigned None is a String that may be replaced by any kind later, as it said nothing about the kind.
         if value is None:
             known = known or self._make(path, String.kind)
         if known is not None:
@@ -285,6 +293,7 @@ class Transaction:
         self, path: str, plan: Callable[Concatenate[str, P], Planned], *arguments: P.args, **options: P.kwargs
     ) -> None:
         """Keep the change that a plan returns. A value that no field accepts is left out with one warning a path."""
+        # The session asks for the rest of the rule; this keeps a call from every write to a user's path.
         if path.startswith("sys/"):
             self._session.require_writable(path)
         try:
@@ -315,6 +324,8 @@ class Transaction:
                 self._vacate(above)
             tree.put(path, field)
             self._new.append(path)
+        # Another thread has removed the field and defined one anew between the look-up and here. Writing to the old
+        # number would put points under a path that belongs to another field.
         elif known is not field:
             raise FieldConflict(
                 f'"{path}" was replaced by another field after it was looked up.\n'
@@ -324,6 +335,7 @@ class Transaction:
         self._fields.append(field)
         self._changes.append(change)
         self.unused.update(change.content)
+        # The state before stays that of the first plan: one verb may plan several changes of one series.
         if field in self._moved:
             self._moved[field] = (self._moved[field][0], field.mark())
 
@@ -350,6 +362,7 @@ class Transaction:
 
     def _leaves(self, path: str, value: Any) -> list[tuple[str, Any]]:
         """Return the values in a dict or structured object, or the value itself, each with its path."""
+        # By far the most frequent values; they skip the search for structures, which asks objects about themselves.
         if type(value) in PLAIN:
             if not path:
                 self._refuse_root(path)
@@ -400,6 +413,8 @@ class Transaction:
 
     def _known(self, path: str) -> Field | None:
         known = self._session.tree.get(path)
+        # Once a transaction: a dict of a thousand new keys would otherwise read the kinds of all peers a thousand
+        # times.
         if known is None and not self._has_refreshed:
             self._has_refreshed = True
             self._session.refresh_before_define()

@@ -54,6 +54,7 @@ class Tree(Generic[T]):
 
     def check(self, path: str) -> None:
         """Raise FieldConflict if a new leaf at the path would lie above or below another leaf."""
+        # Only a new leaf is checked, so what is below the path or above it was there first and stays.
         if path in self._below:
             example = next(self._walk(path))
             raise FieldConflict(

@@ -123,6 +123,8 @@ class Artifact(Field):
     def plan_track(self, files: Iterable[TrackedFile]) -> Change:
         """Return the change that adds tracked files to those that are there; of one path the newer one counts."""
         old = [] if self.is_new else self._files_now()
+        # Sorted by path, since the hash is taken over the files in their order and must not depend on that of the
+        # calls.
         merged = {file.path: file for file in old} | {file.path: file for file in files}
         return self._plan([merged[path] for path in sorted(merged)])
 
@@ -157,6 +159,8 @@ class Artifact(Field):
 
     def _files_now(self) -> Sequence[TrackedFile]:
         """Return the files of the version; those last written, while they wait for the disk."""
+        # While the disk takes nothing, the version is not readable, and files that are tracked now must be added to
+        # it all the same.
         if self._written and self.session.writer.is_degraded:
             return self._written
         return self._files(self._version())

@@ -223,6 +223,7 @@ def current(verb: V) -> V:
     def read(self: Field, *arguments: Any, **options: Any) -> Any:
         try:
             return verb(self, *arguments, **options)
+        # Once, not in a loop: the replacement raises MissingField or FieldConflict by itself if it is gone again.
         except FieldConflict:
             return getattr(self.session.replacement(self), verb.__name__)(*arguments, **options)
 

@@ -227,6 +227,7 @@ def place_for(destination: str | os.PathLike[str] | None, name: str, uid: str, p
     Raises:
         InvalidArgument: it would replace a file of another field, in a folder that both go to.
     """
+    # As text, because a Path drops the slash at the end.
     given = os.path.expanduser(os.fsdecode(destination)) if destination is not None else os.getcwd()
     place = Path(given)
     if given.endswith("/"):
@@ -234,7 +235,10 @@ def place_for(destination: str | os.PathLike[str] | None, name: str, uid: str, p
     if not place.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
+    # The name comes from a path in the run, which may have been written elsewhere and say "..".
     target = safe_join(place, safe_name(name.replace("/", "_")))
+    # "train/model" and "test/model" both become "model.pt". The second download would replace the first without a
+    # word; the same field again may.
     before = _saved.get(str(target.absolute())) if target.exists() else None
     if path and before is not None and before != (uid, path):
         raise InvalidArgument(

@@ -114,6 +114,7 @@ class FileSeries(Series):
         last = self.session.reader.last(self.path, self.kind)
         if last is None:
             raise self._empty()
+        # The index it would have in `download`, without reading the facts of all others.
         index = self.session.reader.count(self.path) - 1
         self._save(index, kept(last.value), self._folder(destination), nothing)
 
@@ -183,6 +184,7 @@ class FileSeries(Series):
         description: str | None = None,
     ) -> Change:
         """Copy files and return the change that adds them; `fresh` removes older ones."""
+        # Steps and times are checked before anything is copied: a refused call should cost no gigabytes.
         given = list(values)
         places = self.steps(steps, len(given))
         times = self.times(timestamps, len(given))

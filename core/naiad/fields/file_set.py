@@ -72,6 +72,7 @@ class FileSet(Field):
         for name in names:
             if there is not None and not _has(there, name):
                 warn_once((self.session.key, self.path, name), f'"{self.path}" has no file {name!r}.', FileWarning)
+        # Names that are not there are written too: another process may have added them since the set was read.
         self.write(wait, self.change, Members(self.path, {}, [stored_name(name) for name in names], False))
 
     @current
@@ -180,6 +181,7 @@ def take_files(
         StorageError: the disk does not take them.
     """
     given = globs.file_globs if isinstance(globs, FileSetValue) else globs
+    # A copy of another set: its content is in a store already, and is linked or copied from there.
     if isinstance(given, dict) and all(isinstance(each, StoredFile) for each in given.values()):
         return _adopted(session, given)
     patterns = [given] if isinstance(given, str | os.PathLike) else _names(path, given)
@@ -187,7 +189,9 @@ def take_files(
         return {}
     for pattern in patterns:
         _require(pattern)
+    # A pattern such as "**" may match the store itself, whose files grow while they are copied.
     found = expand(patterns, excluding=session.writer.own_folder)
+    # Before the copy, whose time of modification would be that of the copy.
     facts = [os.stat(each.path) if os.path.exists(each.path) else None for each in found]
     size = sum(each.st_size for each in facts if each)
     bar = False if progress_bar is None and size < progress.LONG_UPLOAD else progress_bar

@@ -44,6 +44,8 @@ class FloatSeries(Series):
     def forget(self) -> None:
         """Drop the number of the series, whose records belong to removed content."""
         super().forget()
+        # 0 sends the next append of every handler that still holds this object to the slow path, where it is looked
+        # up anew.
         self.fid, self.is_hot = 0, False
         self._axis = NO_AXIS
 
@@ -105,6 +107,8 @@ class FloatSeries(Series):
         steps, values, _times = self.columns()
         if not len(starts):
             return np.empty(0)
+        # `reduceat` sums from each first index to the next one, so the stretches of the chart are found by their
+        # first steps. Sums of infinite values may be NaN, which is no reason for a warning.
         firsts = np.searchsorted(steps, starts)
         counts = np.maximum(np.diff(firsts, append=len(steps)), 1)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -146,6 +146,7 @@ class Series(Field):
                 include_timestamp=include_timestamp, progress_bar=progress_bar, include_rewound=include_rewound
             )
             return frame
+        # The arrays were made for this call, so neither the zone's offset nor the frame copies them.
         columns = {"step": steps, "value": values, **({"timestamp": local_times(times)} if include_timestamp else {})}
         try:
             frame = pd.DataFrame(columns, copy=False)  # the arrays are this frame's alone
@@ -192,6 +193,7 @@ class Series(Field):
         items = convert.collection(self.path, value)
         if not items:
             raise InvalidArgument(f'log() on "{self.path}" was given an empty collection.', path=self.path)
+        # One step for several points would put all of them at one place, which nobody means.
         if len(items) > 1 and (step is not None or timestamp is not None):
             raise InvalidArgument(
                 f'log() on "{self.path}" was given {len(items)} values and one step or timestamp.\n'
@@ -257,6 +259,8 @@ class Series(Field):
 
     def take_steps(self, count: int) -> range:
         """Return the next steps; no other thread gets them too, whether it holds the lock or not."""
+        # Looked up late: reading the last stored step opens the index, which a run that always gives steps never
+        # needs.
         if self.last is None:
             self.last = -1 if self.is_new else self._stored_last()
         if self.last + count > LARGEST:
@@ -282,6 +286,7 @@ class Series(Field):
             self.last, self.newest = -1, None
         if steps is None:
             steps = self.take_steps(len(values))
+        # The last in order of the call, not the largest: after a step back, counting goes on from there.
         elif steps:
             self.last = math.floor(steps[-1])
         if not self.session.has_limits:
@@ -331,6 +336,8 @@ class Series(Field):
         Raises:
             StepOrderError: one of them would not be kept, and the run is in sync mode.
         """
+        # Of a resumed run the newest point is in the store. It is read once, and only if the limits of Neptune are
+        # wanted.
         newest = self.newest or self._stored_newest()
         kept = []
         for place, point in enumerate(zip(steps, times, strict=True)):
@@ -376,10 +383,14 @@ def local_times(milliseconds: Any) -> Any:
     """
     import numpy as np
 
+    # In blocks, so that the temporary arrays stay in the processor's cache and memory does not double for long
+    # series.
     local = np.asarray(milliseconds, dtype="int64")
     for start in range(0, len(local), BLOCK):
         block = local[start : start + BLOCK]
         first, last = int(block.min()) // QUARTER, int(block.max()) // QUARTER
+        # A week has 672 quarters: all of them are looked up. Times that are years apart would make a range of
+        # millions, so there only those that occur are.
         is_short = last - first <= FEW_QUARTERS
         quarters = np.arange(first, last + 1) if is_short else np.unique(block // QUARTER)
         offsets = np.array([time.localtime(at * QUARTER // 1000).tm_gmtoff * 1000 for at in quarters.tolist()])

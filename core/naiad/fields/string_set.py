@@ -86,4 +86,5 @@ def _tags_of(path: str, values: object) -> list[str]:
                 f'"{path}" is a set of tags, so {shown(tag)} cannot be one.\nConvert it with str(...).',
                 path=path,
             )
+    # A member of a str enum is a text of its value, and an op can hold only plain texts.
     return [str.__str__(tag) for tag in found]
