@@ -54,6 +54,8 @@ def registered(store: str, url: str, port: int) -> Iterator[None]:
 
     file = _folder(store) / f"{port}.json"
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A process that looks for servers may remove the file between opening and locking it. The lock would then be on a
+    # file without a name, which is never found: hence the comparison with the file that has the name now.
     while True:
         stream = file.open("a+", encoding="utf-8")
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -93,6 +95,7 @@ def _of_living(file: Path) -> tuple[float, str] | None:
 
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), file.open(encoding="utf-8") as stream:
         try:
+            # Shared, so that two processes that look at once do not take each other for the server.
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             # a home on a network disk is shared by machines, and 127.0.0.1 is not

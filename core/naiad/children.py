@@ -56,6 +56,7 @@ def require_no_circle(store: Store, child: RunId, parent: Parent) -> None:
     Raises:
         InvalidArgument: it would.
     """
+    # `seen` ends the walk where two processes have made a circle at the same moment, which no check can prevent.
     uid, seen = parent.uid, set[str]()
     while uid and uid not in seen:
         if uid == child.uid:

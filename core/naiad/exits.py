@@ -20,6 +20,7 @@ _main: FrameType | None = None
 def watch() -> None:
     """Note from now on each `SystemExit` that is raised by calling `sys.exit`, `exit` or `quit`."""
     global _main
+    # The outermost frame of the main thread is the main program, whichever thread opens the run.
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
@@ -99,6 +100,8 @@ def _raise_of_main() -> SystemExit | None:
         return None
     import dis
 
+    # The bytecode shows the argument, because the exception itself is gone when `atexit` runs. Only a literal can be
+    # told.
     before = [each for each in dis.get_instructions(_main.f_code) if each.offset < _main.f_lasti][-6:]
     names = [place for place, each in enumerate(before) if each.argval == "SystemExit" and "NAME" in each.opname]
     given = [each.argval for each in before[names[-1] + 1 :] if each.opname.startswith("LOAD")] if names else []

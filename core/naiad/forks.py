@@ -60,6 +60,7 @@ _gate = _Gate()
 def holding_forks() -> Iterator[None]:
     """Keep other threads from forking meanwhile. A thread that does already does not wait."""
     gate = _gate
+    # Counted for each thread: one that holds forks back and enters again would wait at the gate for itself.
     depth = getattr(gate.mine, "depth", 0)
     if depth == 0:
         with gate.changed:
@@ -143,6 +144,8 @@ def _before_fork() -> None:
 
 
 def _is_importing() -> bool:
+    # A module that another thread is importing has `_initializing` set. Only naiad's late ones are looked at: a
+    # program's own imports were as unsafe before.
     specs = (getattr(sys.modules.get(name), "__spec__", None) for name in list(sys.modules) if _late(name))
     return any(getattr(spec, "_initializing", False) for spec in specs)
 

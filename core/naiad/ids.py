@@ -58,9 +58,12 @@ def process_start(pid: int) -> str | None:
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name of the program stands in brackets and may itself have spaces and brackets, so the last one
+            # counts.
             state, *fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return "" if _exists(pid) else None
+    # Field 22 of proc(5): two are before the bracket, and the state is the third.
     return None if state in (b"Z", b"X") else fields[18].decode()
 
 

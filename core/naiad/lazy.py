@@ -54,6 +54,7 @@ class _Notice(MetaPathFinder):
     ) -> ModuleSpec | None:
         if name != self._module:
             return None
+        # Before the others are asked, or one of them that goes through the whole list would find this one again.
         sys.meta_path.remove(self)
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path, target)

@@ -111,6 +111,7 @@ def _interrupt() -> None:
 
 
 def _chain_excepthook() -> None:
+    # Chained, not replaced: IPython, Sentry and debuggers have one of their own, which goes on to print the error.
     earlier = sys.excepthook
 
     def mark_failed(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

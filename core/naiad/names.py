@@ -53,6 +53,7 @@ class Names:
         Raises:
             NaiadError: a series does not take its value.
         """
+        # In the usual case names are their paths, and the dict goes through as it is: this is called for every batch.
         if not values.keys() <= self._plain:
             values = {self.path(name): value for name, value in values.items()}
         self._place.append(values if values.__class__ is dict else dict(values), step=step)
@@ -76,6 +77,8 @@ class Names:
         if text not in self._paths:
             self._read_notes()
         if text not in self._paths:
+            # Another rank may have defined a field that is in the way of this name, and both have to choose the same
+            # path.
             self._get_root()._session.refresh_before_define()
             self._keep(self._paths, text, self._free(text, is_for_series=True))
         return self._paths[text]
@@ -175,6 +178,7 @@ def _tree_of(place: Place) -> tuple[Tree[Any], str]:
 
 def _beside(path: str, obstacle_of: Callable[[str], str | None]) -> str:
     """Return the path, or one that looks like it and has nothing in its way."""
+    # Each round gives the path another name at the obstacle, so the loop ends.
     while (obstacle := obstacle_of(path)) is not None:
         path = f"{path}_" if obstacle == path else f"{obstacle}_{path[len(obstacle) + 1 :]}"
     return path

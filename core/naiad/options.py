@@ -33,6 +33,8 @@ LONGEST_ID = 128
 
 _TEXT = (str, type(None))
 _FLAG = (bool, type(None))
+# Checked by hand, since these come from users' programs: an error three layers further down would name none of the
+# arguments.
 _TYPES: dict[str, tuple[type, ...]] = {
     "store": (str, os.PathLike, Store, type(None)),
     "with_id": _TEXT,

@@ -60,6 +60,7 @@ class FileRef(Value):
             DamagedData: it is no such text.
         """
         file = read_facts(text, cls)
+        # An empty file has no blob, and "" is left out of the JSON.
         return file if file.blob or file.content is not None else replace(file, content=b"")
 
     def summary(self) -> str:

@@ -80,6 +80,7 @@ def reserve(
     custom = None
     if given.get("with_id") is None and options.mode_of(given.get("mode")) != "debug":
         custom = given.get("custom_run_id") or setting("CUSTOM_RUN_ID") or custom_run_id()
+    # The place is found now: in another process the working directory may be another one.
     store = locate(given.get("store"), start)
     return ReservedRun({**given, "store": store, **({"custom_run_id": custom} if custom else {})})
 

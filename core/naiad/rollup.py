@@ -100,6 +100,7 @@ class _Group:
 
 def _children(store: Store, uids: Sequence[str], columns: Sequence[str] | None) -> Mapping[str, _Group]:
     name = FieldName(PARENT_UID, SYS[PARENT_UID])
+    # One search for the children of all rows: one for each parent would make the table's time grow with its rows.
     is_its = OneOf(name, tuple(uids)) if len(uids) <= MOST_PARENTS else Exists(name)
     wanted = None
     if columns is not None:
@@ -135,6 +136,7 @@ def _summary(values: Iterable[float]) -> list[float | None]:
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return [None] * len(ASPECTS)
+    # fsum, so that the average does not depend on the order in which children are found.
     mean = math.fsum(finite) / len(finite)
     variance = math.fsum((value - mean) ** 2 for value in finite) / len(finite)
     return [mean, min(finite), max(finite), mean, variance]

@@ -59,6 +59,8 @@ def redacted(text: str) -> str:
     >>> redacted("cannot read https://me:hunter2@host/x.csv?sig=abc: PASSWORD=x, max_tokens=512")
     'cannot read https://***@host/x.csv?sig=***: PASSWORD=***, max_tokens=512'
     """
+    # Addresses first: a password in one may look like a token or an assignment, of which a later rule would mask a
+    # part.
     for pattern, by in _RULES:
         text = pattern.sub(by, text)
     return _ASSIGNED.sub(_without_value, text)
@@ -87,6 +89,7 @@ def masked(arguments: Iterable[str]) -> list[str]:
 
 def _names_secret(option: str) -> bool:
     """Whether an option's name has a word for secrets in it."""
+    # "apiKey" and "api-key" are the same words.
     words = re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", option).lower())
     if not _OPTION_WORDS.isdisjoint(words) or any(
         word.endswith(("apikey", "token", "password", "secret")) for word in words

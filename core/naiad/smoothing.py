@@ -28,6 +28,7 @@ def averaged(values: Reals, weight: float) -> Reals:
     padded[:count] = finite
     powers = weight ** np.arange(BLOCK + 1)
     shape = np.subtract.outer(np.arange(BLOCK), np.arange(BLOCK))
+    # Row i has (1 - w) * w ** (i - j) for each j <= i: the weight of point j in the average at point i.
     mixing = np.where(shape >= 0, powers[np.maximum(shape, 0)], 0.0) * (1 - weight)
     with np.errstate(over="ignore", invalid="ignore"):
         within = padded.reshape(blocks, BLOCK) @ mixing.T
@@ -36,6 +37,8 @@ def averaged(values: Reals, weight: float) -> Reals:
         for block, last in enumerate(within[:, -1].tolist()):
             carried[block] = before
             before = before * decay + last
+        # What the blocks before contribute fades with each point: weight ** 1 for the first of a block, weight ** 2
+        # for the next.
         found = (within + carried[:, None] * powers[1:]).reshape(-1)[:count]
         # 1 - w^n without the rounding that w close to 1 would bring
         bias = -np.expm1(np.arange(1, count + 1) * math.log(weight))

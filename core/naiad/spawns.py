@@ -19,6 +19,8 @@ _counts: dict[int, int] = {}
 def note(uid: str) -> None:
     """Note a run that this process has opened, for its workers."""
     script, line = _place("__main__")
+    # With pid and script, since the variable is inherited by any program that is started from here, also those that
+    # only open runs of their own.
     known = os.environ.get(VARIABLE, "").split("\n")
     runs = known[2:] if known[:2] == [str(os.getpid()), script] else []  # others are inherited
     os.environ[VARIABLE] = "\n".join([str(os.getpid()), script, *runs, f"{line}:{uid}"])

@@ -52,6 +52,7 @@ def with_children(store: Store, items: Iterable[Item], *, is_trashed: bool = Fal
         item = waiting.pop(0)
         if item.run.uid not in found:
             found[item.run.uid] = item
+            # In front of the others, so that each child stands behind its parent; `found` ends circles of parents.
             waiting[:0] = [Item(row.id, row.run) for row in children(store, item.run.uid, is_trashed=is_trashed)]
     return list(found.values())
 
@@ -69,10 +70,12 @@ def move(store: Store, items: Iterable[Item], *, is_out: bool = False) -> None:
         ContainerProtected: one of them is protected; then none is put into the trash.
         StoreNotWritable: the store cannot be changed.
     """
+    # All are looked at before one is changed, so that a protected one leaves the others where they are.
     items = list(items)
     if not is_out:
         require_unprotected(store, items, "put into the trash")
     for item in items:
+        # One that is there already is not written: each write would be one more writer in its journal.
         if _flag(store, item.run, FLAG) is is_out:
             edit(store, item.run, sys_changes({FLAG: not is_out}))
 

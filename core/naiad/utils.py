@@ -158,6 +158,8 @@ def _opened(value: Any) -> tuple[Any, Mapping[Any, Any] | None]:
     """Return a value in plain Python, and its members if any."""
     given = simple(value)
     inner = as_mapping(given)
+    # A dataclass of a library may be what a plugin converts: a plot or a model, which as a dict of its members is of
+    # no use.
     if inner is None or isinstance(given, Mapping | Namespace):
         return given, inner
     answer = first("naiad_convert", value=given)

@@ -29,6 +29,7 @@ def naiad_image(subject: Any) -> bytes | None:
     figure = _figure(subject)
     if figure is None:
         return None
+    # Straight to PNG and not through pyplot: a figure that is drawn in a thread must not become the current one.
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight")
     return file.getvalue()

@@ -36,6 +36,7 @@ def _is_image(value: object) -> bool:
 
 
 def _png(image: Image, autoscale: bool) -> bytes:
+    # Pillow opens 16-bit PNGs in mode "I" of 32 bits; as "I;16" the same pixels are written again.
     if image.mode == "I" and _is_16_bit(image):
         image = image.convert("I;16")
     if image.mode in ("I", "F"):  # numbers, and no colours yet

@@ -34,6 +34,8 @@ def png(array: Array, autoscale: bool) -> bytes:
 
 def _numbers(array: Array) -> Array:
     """Return an array whose dtype is numpy's own; bfloat16 and its like are foreign to it."""
+    # NumPy shows types that it does not know, such as bfloat16, as raw bytes, and a cast is registered for them. A
+    # record has names.
     if array.dtype.kind == "V" and array.dtype.names is None:
         array = array.astype(np.float32)
     if array.dtype.kind not in NUMBERS:
@@ -59,6 +61,7 @@ def _scaled(array: Array) -> Array:
     array([[  0. , 127.5, 255. ]])
     """
     low, high = _extremes(array)
+    # The rule of Neptune's client: values up to 1 are shares of full brightness, beyond that they are taken as bytes.
     if low >= 0 and 1 < high <= 255:
         return array
     if low >= 0 and high <= 1:
@@ -86,6 +89,7 @@ def _bytes(array: Array) -> Array:
         if not np.isfinite(array).all():
             message = "An image has NaN or infinite values, which are drawn as 0."
             warn_once("no number in an image", message, NaiadWarning)
+        # Casting a float that no int64 holds is undefined in C: each machine would draw another picture.
         largest = min(float(np.finfo(array.dtype).max), BEYOND_DOUBT)
         array = np.where(np.abs(array) <= largest, array, 0).astype(np.int64)
     return array.astype(np.uint8)

@@ -50,6 +50,7 @@ def write_zip(members: Iterable[Member], destination: Path, report: Report = not
     entries = sorted([*content, *(f"{folder}/" for folder in folders(content))])
     with (
         replacing(destination) as fd,
+        # A duplicate, since closing the stream closes its descriptor, and `replacing` still needs its own.
         os.fdopen(os.dup(fd), "w+b") as stream,
         zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
     ):
@@ -73,6 +74,7 @@ def _add(archive: zipfile.ZipFile, path: str, member: Member, report: Report) ->
 def _entry(path: str, modified: float, mode: int) -> zipfile.ZipInfo:
     import zipfile
 
+    # UTC, though ZIP means local time: else the bytes of the archive would depend on the machine's zone.
     moment = time.gmtime(min(max(modified, EARLIEST), LATEST))
     entry = zipfile.ZipInfo(path, moment[:6])
     entry.create_system = 3  # Unix, wherever it is made

@@ -55,12 +55,14 @@ def expand(
     found: dict[str, str] = {}
     for match in matches:
         for path in _files(match, outside):
+            # The first match wins: a file that is named outright and matched by a pattern too is stored once.
             found.setdefault(normal(os.path.relpath(path, root)), path)
     return [Found(name, found[name]) for name in sorted(found)]
 
 
 def _matches(pattern: str) -> list[_Match]:
     text = os.path.expanduser(pattern)
+    # A file may really be called "a[1].txt": what exists is no pattern.
     if not glob.has_magic(text) or os.path.lexists(text):
         if os.path.lexists(text):
             return [_Match(os.path.abspath(text), None)]
@@ -108,6 +110,8 @@ def _common_root(paths: list[str]) -> str:
     if not os.path.isdir(root):
         root = os.path.dirname(root)
     here = str(working_directory())
+    # Names relative to the working directory, as the reference has them, do not depend on which files a pattern
+    # matched.
     return here if is_inside(root, here) else root
 
 
@@ -143,6 +147,7 @@ def _walk(
     top: str, root: str | None, excluding: str | None, *, is_hidden_left: bool = False
 ) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Yield each folder and its entries, without links that must not be followed."""
+    # A stack, not recursion, for trees of any depth; `reversed` below keeps the order of names.
     pending, entered = [top], set[str]()
     while pending:
         here = pending.pop()
@@ -167,6 +172,7 @@ def _may_follow(link: str, here: str, root: str | None, entered: set[str]) -> bo
     target = os.path.realpath(link)
     if root is not None and not is_inside(target, root):
         _left_out(link, f"it leads out of {root!r}")
+    # A link to a folder above is a circle; two links into one folder elsewhere would store its files twice.
     elif os.path.isdir(target) and is_inside(os.path.realpath(here), target):
         _left_out(link, "it leads in a circle")
     elif os.path.isdir(target) and target in entered:

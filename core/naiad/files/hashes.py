@@ -49,6 +49,7 @@ def measure(path: str, report: Callable[[int], object]) -> Measured:
     fd = open_file(path)
     try:
         for _attempt in range(ATTEMPTS):
+            # Facts before and after reading: equal ones show that the hash is of one state of the file.
             before = _facts(path, os.fstat(fd))
             sha256, size = digest(fd, report)
             if size == before[1] and before == _facts(path, os.fstat(fd)):
@@ -86,6 +87,8 @@ class HashCache:
     def remember(self, files: Iterable[Measured]) -> None:
         """Keep these for the next time, except those changed just now."""
         now = int(clock.now() * 1e9)
+        # A second change within the clock's tick leaves all facts as they are, and the old hash would count for new
+        # content.
         rows = [one for one in files if max(one.modified, one.changed) < now - FRESH_NS]
         if rows:
             with contextlib.suppress(OSError):
@@ -101,6 +104,7 @@ class HashCache:
         except (UnicodeEncodeError, OverflowError):  # a name that is no UTF-8, an inode above 63 bit: not remembered
             return
         except (sqlite3.Error, OSError) as error:
+            # An OperationalError is a lock or a full disk, which passes. Any other means that the file is damaged.
             if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
                 with contextlib.suppress(OSError):
                     self._file.unlink(missing_ok=True)
@@ -114,6 +118,7 @@ def _is_unchanged(one: Measured) -> bool:
 
 
 def _select(connection: sqlite3.Connection, paths: list[str]) -> Iterator[Measured]:
+    # SQLite takes a limited number of variables in a statement, 999 in its older releases.
     for start in range(0, len(paths), AT_ONCE):
         some = paths[start : start + AT_ONCE]
         marks = ", ".join("?" * len(some))

@@ -53,6 +53,7 @@ class LocalDriver(ArtifactDriver):
 
     def _measured(self, paths: list[str], progress: Progress) -> list[Measured]:
         known = self._cache.known(paths)
+        # Only what has to be read: a bar that counts known files would jump to its end.
         total = sum(os.stat(path).st_size for path in paths if path not in known)
         report = counted(progress, total)
         new = in_threads(lambda path: measure(path, report), [path for path in paths if path not in known])
@@ -68,11 +69,13 @@ class LocalDriver(ArtifactDriver):
         except FileNotFound as error:
             raise OriginalMissing(f"The tracked file {path!r} no longer exists.", path=path) from error
         try:
+            # Downloading to where it was tracked: replacing the file by its own copy would break its hard links.
             if target.exists() and target.samefile(path):
                 _compare(file, path, fd, report)
                 return
             with replacing(target) as copied:
                 copy(fd, copied)
+                # The copy is compared, not the original, which may change between reading it twice.
                 _compare(file, path, copied, report)
         finally:
             os.close(fd)

@@ -50,6 +50,7 @@ def safe_name(name: str, *, on_windows: bool = ON_WINDOWS) -> str:
     >>> safe_name("../../etc/pass\nwd")
     'etc/pass_wd'
     """
+    # Elsewhere a backslash is a character of the name, like any other.
     text = name.replace("\\", "/") if on_windows else name
     parts = [_safe_part(part, on_windows) for part in text.split("/") if part not in ("", ".", "..")]
     path = "/".join(parts) or "_"
@@ -93,6 +94,7 @@ def safe_names(names: Iterable[str], *, case_blind: bool = False, on_windows: bo
     wishes = {name: safe_name(name, on_windows=on_windows) for name in names}
     taken = {_key(folder, case_blind) for folder in folders(wishes.values())}
     paths: dict[str, str] = {}
+    # Names that need no change come first, so that a hostile name can never take the path of a harmless one.
     for name in sorted(wishes, key=lambda name: (wishes[name] != name, name)):
         path = _free(wishes[name], taken, case_blind)
         taken.add(_key(path, case_blind))
@@ -101,6 +103,7 @@ def safe_names(names: Iterable[str], *, case_blind: bool = False, on_windows: bo
 
 
 def _key(path: str, case_blind: bool) -> str:
+    # macOS compares names after normalization: "é" of one and of two code points are one file there.
     return unicodedata.normalize("NFC", path).casefold() if case_blind else path
 
 
@@ -121,6 +124,7 @@ def safe_join(destination: str | os.PathLike[str], name: str) -> Path:
     Raises:
         UnsafeName: a link that lies in the folder would lead out of it.
     """
+    # Links are resolved before the comparison: a link inside the folder is the one way out that a safe name leaves.
     root = os.path.realpath(destination)
     path = os.path.join(root, *safe_name(name).split("/"))
     folder = os.path.realpath(os.path.dirname(path))

@@ -43,6 +43,7 @@ ERRORS = {  # what the packages raise beside OSError
 def naiad_artifact_driver(scheme: str) -> ArtifactDriver | None:
     """All schemes of fsspec, if it is installed."""
     package = PACKAGES.get(scheme, "fsspec")
+    # Asked before fsspec, whose own message for a missing s3fs names no extra of naiad.
     if scheme in PACKAGES and not _is_installed(package):
         raise MissingPackage(
             f"Files at {scheme}:// need {package}, which is not installed.\n"
@@ -70,6 +71,7 @@ class RemoteDriver(ArtifactDriver):
     def track(self, location: str, progress: Progress) -> list[TrackedFile]:
         """The objects below a prefix that ends at a `/`, or the one object."""
         with self._files(location) as (files, top):
+            # One listing has sizes, times and hashes of all objects; asking for each would be a request an object.
             infos = _find(files, top)
             if not infos:
                 raise EmptyLocation(f"There is no file to track at {location!r}.", path=location)
@@ -99,9 +101,11 @@ class RemoteDriver(ArtifactDriver):
         """Copy an object, and make sure that it was the tracked one from beginning to end."""
         with self._files(file.location) as (files, path):
             try:
+                # Before and after the copy: an object that was replaced while it was read would be a mixture of two.
                 self._compare(files, path, file)
                 with replacing(target) as fd:
                     content, _size = _read(files, path, fd, report)
+                    # Only where the storage reports no hash is the content's own compared: an ETag is no SHA-256.
                     if self._compare(files, path, file) is None and content != file.content:
                         raise _changed(file)
             except FileNotFoundError as error:
@@ -126,6 +130,7 @@ class RemoteDriver(ArtifactDriver):
             files, path = url_to_fs(location, **options)
             files.invalidate_cache()  # of listings, which fsspec keeps as long as the process lives
             yield files, path.rstrip("/")
+        # These are OSErrors as well, and already say what is wrong.
         except (EmptyLocation, OriginalMissing, OriginalChanged):
             raise
         except ImportError as error:
@@ -148,6 +153,7 @@ def _find(files: Any, top: str) -> dict[str, dict[str, Any]]:
         found = files.find(top, detail=True)
     except FileNotFoundError:
         return {}
+    # Consoles of storages make empty objects that end in a slash, to show a folder where there is none.
     return {path: info for path, info in found.items() if info.get("type") != "directory" and not path.endswith("/")}
 
 

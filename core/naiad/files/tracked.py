@@ -118,6 +118,7 @@ def _digest(rule: bytes, files: Iterable[TrackedFile], facts: Sequence[str]) -> 
     sha = hashlib.sha256(rule)
     for file in sorted(files, key=lambda file: _bytes(file.path)):
         for name in facts:
+            # Each with its length: without it "ab" + "c" and "a" + "bc" would have one hash.
             data = _bytes(getattr(file, name))
             sha.update(len(data).to_bytes(8, "big") + data)
     return sha.hexdigest()

@@ -90,6 +90,8 @@ def download(files: Iterable[TrackedFile], destination: Path, progress: Progress
     def fetch(file: TrackedFile) -> Path | OriginalError:
         target = safe_join(destination, paths[file.path])
         target.parent.mkdir(parents=True, exist_ok=True)
+        # An original that is gone is a result and no end: in threads, one exception would stop the copies of all
+        # others.
         try:
             driver_for(file.location).fetch(file, target, report)
         except OriginalError as problem:

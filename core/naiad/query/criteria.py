@@ -53,6 +53,7 @@ def top_level(project: str | None) -> Node:
 
 def both(terms: list[Node]) -> Node | None:
     """Return the tree of terms that must all be so; None if there are none."""
+    # Flat, because the search picks the most selective of the terms of one And to begin with.
     flat = [part for term in terms for part in (term.terms if isinstance(term, And) else (term,))]
     return And(tuple(flat)) if flat else None
 

@@ -102,10 +102,13 @@ def readings(sign: Token, token: Token) -> list[Reading]:
     """
     text = _content(token)
     forms: tuple[Compared, ...] = ("moment", "text") if token.quoted else ("boolean", "number", "moment", "text")
+    # Between quotes "-2h" is a text to look for; as a time it is written without them.
     if token.quoted and _relative.fullmatch(text):
         forms = ("text",)
     found = [(form, _READ[form][0](text)) for form in forms]
     right = [Reading(form, value) for form, value in found if value is not None]
+    # A bare word has one meaning, the first that fits. A quoted date may be a text or a moment: fields of both kinds
+    # are asked.
     right = right if token.quoted else right[:1]
     if sign not in ("=", "!="):
         right = [each for each in right if _READ[each.form][1]]
@@ -136,6 +139,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
     if KINDS[kind].compared_as != "text":
         raise Problem(verb, f"{verb.upper()} is for strings")
     pattern = _stored(_content(token))
+    # RE2, not `re`: its time grows with the length of the text alone, so no pattern of a visitor can stop a server.
     options = re2.Options()
     options.log_errors = False
     try:
@@ -215,6 +219,8 @@ def _ago(count: int, unit: str) -> datetime:
             now
             - count * {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(1), "w": timedelta(7)}[unit]
         )
+    # Counted from month 0, so that division and remainder are year and month; the 31st becomes the last day of a
+    # shorter month.
     months = now.year * 12 + now.month - 1 - count * (12 if unit == "y" else 1)
     year, month = months // 12, months % 12 + 1
     return now.replace(year=year, month=month, day=min(now.day, calendar.monthrange(year, month)[1]))

@@ -82,6 +82,7 @@ def parse(query: str) -> Node | None:
         raise NaiadTypeError(f"query= takes a str, not {shown(query)}.", argument="query", value=query)
     if len(query) > LONGEST:
         raise InvalidQuery(f"A query has at most {LONGEST:,} characters, and this one has {len(query):,}.", query=query)
+    # Before parsing: the limits on clauses and depth are known only of a tree, and making it must itself be bounded.
     if query.count("(") > BRACKETS:
         raise InvalidQuery(f'A query has at most {BRACKETS:,} "(", and this one has {query.count("("):,}.', query=query)
     if not query.strip():
@@ -158,6 +159,7 @@ class _Scanner:
         """Raise the problem of this place."""
         sign = self.query[self.place : self.place + 1]
         place = len(self.query.rstrip()) if self.is_at_end else self.place
+        # The most frequent error by far, for which "expected a value" at the quotation mark would be no help.
         if sign and sign in "\"'`" and self.query.count(sign, place) == 1:
             raise Problem(place, f"this {sign} is not closed")
         raise Problem(place, f"expected {wanted}")
@@ -182,6 +184,8 @@ class _Bracket:
 
 
 def _tree(scanner: _Scanner) -> Node:
+    # A stack instead of recursion. OR ends a term of the innermost bracket, which is how AND binds tighter: a term is
+    # all that AND has joined since.
     open_brackets = [_Bracket()]
     while True:
         negated = False
@@ -192,6 +196,7 @@ def _tree(scanner: _Scanner) -> Node:
             continue
         clause = _clause(scanner)
         open_brackets[-1].terms.append(_not(clause) if negated else clause)
+        # A closed bracket is one term of the bracket around it, so that several may close here one after the other.
         while len(open_brackets) > 1 and scanner.mark(")"):
             inside = open_brackets.pop().node()
             open_brackets[-1].terms.append(inside)
@@ -207,6 +212,8 @@ def _tree(scanner: _Scanner) -> Node:
 
 def _any(terms: Iterable[Node]) -> Node:
     """Return the node of OR; comparisons of one text are one clause."""
+    # `id = "A" OR id = "B"`, as programs write it, becomes IN: one look-up in an index for a list, not one for each
+    # term.
     texts: dict[FieldName, list[float | int | str]] = {}
     others = []
     for term in terms:
@@ -223,6 +230,7 @@ def _is_text(node: Node) -> TypeGuard[Compare]:
 
 
 def _not(node: Node) -> Node:
+    # Two negations cancel out, also of a field that is not there: a clause about it is false, and its negation true.
     return node.term if isinstance(node, Not) else Not(node)
 
 
@@ -276,6 +284,7 @@ def _plain_field(scanner: _Scanner) -> _Field:
     if not scanner.mark(":"):
         return _Field(path, SYS.get(path))
     kind = scanner.take(_type) or scanner.fail("the type of the field")
+    # `loss:min` has the form of a type, as Neptune writes it, and names an aspect of a series.
     if kind.lower() in ASPECTS:
         return _Field(path, POINTS, kind.lower())
     return _Field(path, kind_of(kind))
@@ -302,6 +311,8 @@ def _in(name: _Field, verb: Token, scanner: _Scanner) -> Node:
         scanner.fail('"," or ")"')
     equal = Token("=", verb.place)
     if name.kind is not None:
+        # A state is no stored value: "killed" follows from leases at the time of the query, so IN cannot be a list in
+        # SQL.
         if KINDS[name.kind].holds == "state":
             return _any([_compare(name, equal, item) for item in items])
         return OneOf(name.of(name.kind), _once(value_of(name.kind, equal, item) for item in items))
@@ -327,6 +338,7 @@ def _between(name: _Field, verb: Token, scanner: _Scanner) -> Node:
     if name.kind is not None:
         return And(tuple(_compare(name, sign, value) for sign, value in ends))
     lowest, highest = ({each.form: each.value for each in readings(sign, value)} for sign, value in ends)
+    # Without a type, both ends have to be readable as one form: 1 AND "b" fits no field.
     if not lowest.keys() & highest.keys():
         raise Problem(high, "expected a value of the same type as the one before AND")
     return _any_kind(
@@ -377,6 +389,8 @@ def _normal(path: str) -> str:
 
 def _refusal(query: str, place: int, what: str) -> InvalidQuery:
     """Return the error for a place in a query: reason, query, and a caret below the place."""
+    # One character for one character, so that the caret stays below its place; and nothing in a query may control a
+    # terminal.
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", " ", query)
     start, stop = max(0, place - SHOWN_BEFORE), place + SHOWN_AFTER
     before = ("..." if start else "") + line[start:place]
