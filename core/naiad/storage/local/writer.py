@@ -178,6 +178,8 @@ class Writer:
             writer = cls._begin(folder, role, joining.session, max(clock.now(), joining.at), first_ops, on_error)
             writer._others = PeerWatcher(folder, are_expected=False)
             return writer
+        # Under the lock of the folder no other process joins, stops or seals: the session is decided by who is alive
+        # now, and must not be decided twice.
         with folder.lock():
             reader = Reader(folder)
             projection = reader.projection()
@@ -185,10 +187,13 @@ class Writer:
             if not any(each.is_alive for each in derived.writers(projection, folder).values()):
                 session += 1
             session = max(session, joining.session)
+            # Later than every op of the run: the clock of this machine may be behind that of another, and what is
+            # written after a resume must win over what was there.
             at = max([clock.now(), joining.at, *(writer.at for writer in projection.writers.values())])
             writer = cls._begin(folder, role, session, at, first_ops, on_error)
             if reader.folds:
                 writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
+        # Outside the lock, because hashing the files that a killed writer took in may take minutes.
         writer._intake.settle(reader.left_behind())
         return writer
 
@@ -202,8 +207,11 @@ class Writer:
         ops: Sequence[Op],
         on_error: str,
     ) -> Writer:
+        # Raising until it is open: a store that cannot be written is an error of `init_run`, not a warning of the
+        # first verb.
         writer = cls(folder, role, session, at, on_error="raise")
         try:
+            # The lease before any file: files of a writer without one look as if it was dead.
             writer._lease = Lease(writer._directory, writer.journal.directory.writer)
             writer.journal.op_log.reserve.take()
             if folder.seal.exists():  # only now: a run without a seal and without a lease looks damaged
@@ -227,6 +235,7 @@ class Writer:
     def now(self) -> float:
         """Return the time for an op, later than that of every earlier one."""
         with self._lock:
+            # Strictly later, also when the clock is set back: times decide which op of a writer came last.
             self._at = max(clock.now(), math.nextafter(self._at, math.inf))
             return self._at
 
@@ -360,6 +369,7 @@ class Writer:
         Raises:
             DamagedData: its content is missing.
         """
+        # Within one store the content is there already, under its hash: then only a reference is written.
         is_ours = isinstance(reader, Reader) and reader.folder.blobs == self.folder.blobs
         known = reader.resolve(file.blob) if isinstance(reader, Reader) and is_ours else ""
         return self._taking(lambda name: self._intake.adopt(reader, file, name, known))
@@ -471,6 +481,7 @@ class Writer:
             if self._try("folded", self._fold):
                 self._rounds.wake()  # more may have gathered meanwhile
             else:
+                # No brake while no fold is tried: appends would wait for room that nothing makes.
                 self.journal.point_log.brake(math.inf)
                 self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
 
@@ -503,10 +514,12 @@ class Writer:
         self._look_for_lease()
         if self._lease is not None:
             self._lease.sync()
+        # Before the sync: a sync of files that were deleted succeeds, and would confirm what no reader can find.
         self.journal.look_for_files()
         if not self.journal.directory.is_troubled:
             self.journal.sync()
             sync_names()
+        # After the sync, which is what makes a full segment safe to close.
         self.journal.point_log.rest()
 
     def _try(self, what: str, action: Action) -> bool:
@@ -552,6 +565,8 @@ class Writer:
         Raises:
             OSError: there is no such folder.
         """
+        # The folder was deleted and made again, by a restore or a sync tool. The descriptor keeps its number, because
+        # journal, sums and lease have it.
         if is_deleted(self._directory):
             found = os.open(self.folder.journal, os.O_RDONLY | os.O_DIRECTORY)
             os.dup2(found, self._directory, inheritable=False)
@@ -591,6 +606,8 @@ class Writer:
                 remove_seal(self.folder, self.journal.directory.writer)
             self.folder.mark_changed()
         self._session = max(self._session, self._latest_session())
+        # New files first, then the copy of what was taken for final: ops that are added to the old files during the
+        # copy would be missed.
         self.journal.start_over()
         self.journal.put_again(self._keeper.positions())
         self._say_open(())
@@ -684,7 +701,10 @@ class Writer:
 
     def _end(self, state: str, until: float) -> int:
         """Put everything on disk, as far as it goes; how much is lost."""
+        # Nothing raises while there is still something to store: with "raise" one error comes at the end, with the
+        # whole count.
         is_raising, self._on_error = self._on_error == "raise", "warn"
+        # Files first, since the ops that name their place have to come before the end.
         is_settled = self._settle_all(until - SEAL_SECONDS)
         self._has_ended = True
         try:
@@ -694,6 +714,7 @@ class Writer:
                     self.journal.op_log.forget_end()
         finally:
             self._rounds.end()
+            # Both threads end before the journal is closed, so that no sync or fold runs on files that are being cut.
             self._covering.end()
         self._rounds.join(max(0.0, until - clock.monotonic()))
         self._covering.join(max(0.0, until - clock.monotonic()))
@@ -703,6 +724,8 @@ class Writer:
         lost = self._store_rest(until - SEAL_SECONDS)
         self._on_error = "raise" if is_raising else "warn"
         self._try("closed", self.journal.close)
+        # Sealed only if all is stored and no thread of this process may still write: a seal promises that nothing
+        # changes.
         is_alone = not self._rounds.is_running() and not self._covering.is_running()
         if lost == 0 and is_settled and is_alone:
             is_sealed = self._try("sealed", lambda: self._keeper.finish(self.journal, until, self._let_go))
@@ -777,6 +800,8 @@ class Writer:
     # If the child is faster, the parent finds its lease and leaves sealing to it. A child that writes nothing
     # has no lease and delays nobody.
     def _begin_as_guest(self) -> None:
+        # Read before the journal begins anew. The child's handlers hold the parent's numbers, and append with them
+        # under the child's name.
         definitions, (_numbers, last) = self.journal.definitions(), self.journal.numbers()
         name = ids.new_writer_id()
         self.journal.begin(name, self._directory)

@@ -30,6 +30,8 @@ def _shifts() -> dict[int, int]:
     """By the change of the crc: through how many shifts of its register the turned bit went, 1 for the block's last."""
     found, change = {}, 1
     for shifts in range(1, 8 * BLOCK + 1):
+        # crc32 is linear: flipping a bit changes it by the same value whatever the other bits are. That value depends
+        # only on how many bits follow, each of which shifts the register once.
         change = change >> 1 ^ (POLYNOMIAL if change & 1 else 0)
         found[change] = shifts
     return found

@@ -67,6 +67,7 @@ class Coverage:
         """Return missing files, with the loss of each."""
         for name, cover in sorted(self.files.items()):
             upto, is_done = positions.get(name, (0, False))
+            # A file that is not there was either folded, which the index knows, or lost.
             if is_done or (folder.journal / name).exists():
                 continue
             points = cover.points_from(upto)
@@ -103,6 +104,8 @@ class Coverage:
         if folds is None and (self.folds or self.has_index):
             known = f"; {self.points} points and {self.fields} fields were in it" if self.points else ""
             return Damage(name, f"it is missing{known}")
+        # An older `run.db` that was restored from a backup is whole and valid; only the count shows that it is not
+        # the last.
         if folds is not None and 0 <= folds < self.folds:
             return Damage(name, f"it is older than it was: {folds} folds are in it where {self.folds} were made")
         return None
@@ -194,6 +197,7 @@ def _take(writer: str, entry: Entry, found: Coverage, folded: set[str]) -> None:
         cover = found.files.setdefault(_name(writer, entry, "ops"), FileCover())
         cover.size, cover.sequence = max(cover.size, entry.end), max(cover.sequence, wide)
     elif entry.kind == INDEX:
+        # The highest count of any writer: every process that folds notes it, and entries are read in no order.
         if entry.number >= found.folds:
             found.folds, found.fields, found.points = entry.number, entry.start, wide or found.points
     elif entry.kind in (FOLDED_SEGMENT, FOLDED_OPS):

@@ -68,6 +68,8 @@ class LogDirectory:
 
     def _put_on_disk(self, file: File, rewrite: Callable[[File], object]) -> bool:
         try:
+            # fsync reports an error of the kernel once. The next call returns success for pages that it has dropped,
+            # so the file is written anew from memory before another sync of it counts.
             if file.is_doubtful:
                 rewrite(file)
             if file.fd < 0:
@@ -90,6 +92,7 @@ class LogDirectory:
         Raises:
             OSError: the disk reports an error; the next call tries again.
         """
+        # Cleared before the sync: a file that is made while it runs sets the flag again and is not missed.
         has_new, self.has_new_files = self.has_new_files, False
         if has_new:
             try:
@@ -104,6 +107,8 @@ class LogDirectory:
         Raises:
             OSError: the disk reports an error; the old descriptor stays.
         """
+        # Read through the old descriptor, which the page cache still serves, whatever the disk has lost or another
+        # process has deleted.
         fd = save(self.fd, file.name, os.pread(file.fd, size, 0), flags)
         os.close(file.fd)
         file.fd = fd

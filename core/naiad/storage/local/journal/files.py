@@ -129,6 +129,7 @@ def list_journal(folder: Path) -> list[JournalFile]:
     for name in names:
         writer, _, rest = name.partition(".")
         number, _, suffix = rest.partition(".")
+        # Anything else in the folder is no file of a writer: leases, sums, hidden files that are being made.
         if writer and suffix in ("ops", "seg") and number.isascii() and number.isdigit():
             files.append(JournalFile(writer, int(number), suffix, folder / name))
     return sorted(files)
@@ -170,6 +171,7 @@ def read_ops(
             damages += gap_damages(file, item, data)
         upto = item.end
     damages += _missing_sequences(file, found)
+    # Sums say how much was written: only with them a file that was cut at the end of a frame shows that it was.
     if len(data) < known:
         damages.append(Damage(file.place, f"it has {len(data)} bytes where {known} were written", offset=len(data)))
     elif cover is not None and found and upto >= known and found[-1].sequence < cover.sequence:
@@ -181,6 +183,7 @@ def _once(found: list[Frame]) -> list[Frame]:
     """Yield the frames without repeated ones."""
     last, once = -1, []
     for frame in found:
+        # A writer whose disk failed writes its file again; a copy of both by hand leaves the frames twice.
         if frame.sequence > last:
             last = frame.sequence
             once.append(frame)

@@ -91,6 +91,7 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
     while at < len(data):
         frame = _frame_at(data, at)
         if frame is None:
+            # The length of a broken frame cannot be trusted, so the next one is searched for byte by byte.
             after = _next_frame(data, at)
             yield Gap(at, after, is_tail=after == len(data))
             at = after
@@ -126,6 +127,7 @@ def _frame_at(data: bytes, at: int) -> Frame | None:
         return None
     length, crc, sequence = _head.unpack_from(data, at)
     begin = at + _head.size
+    # Cheap tests before the checksum: in damaged bytes this is tried at every offset.
     if length == 0 or length > LARGEST or begin + length > len(data) or sequence >= LAST_SEQUENCE:
         return None
     payload = data[begin : begin + length]

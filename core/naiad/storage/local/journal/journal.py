@@ -78,13 +78,19 @@ class Journal:
         if not ops:
             return
         payload = encode_ops(ops)
+        # Checked before the lock, and before anything is buffered: a frame that no file takes would wait for ever and
+        # keep all later ones waiting.
         if len(payload) > LARGEST:
             raise NaiadValueError(f"One call cannot write {len(payload)} bytes; {LARGEST} are the limit. Use several.")
         with self.directory.lock:
             if self.is_closed or self._begin is not None:
                 self._refuse_if_closed()
+            # Through the queue, though the lock is held: a signal handler that logs in this thread, inside
+            # `append_all`, must find its frame written after this one.
             self.op_log.arrived.append((payload, ops))
             self.op_log.append_all()
+            # Only after the frame is in its place: a definition that is remembered and not written would be given to
+            # a forked child.
             for op in ops:
                 if isinstance(op, Delete):
                     self._definitions.pop(op.path, None)
@@ -99,6 +105,7 @@ class Journal:
         Raises:
             JournalClosed: the writer has stopped.
         """
+        # Before the lock is asked for: if the time runs out, the thread that holds it finds the frame in the queue.
         self.op_log.arrived.append((encode_ops(ops), ops))
         if self.directory.lock.acquire(timeout=LOCK_SECONDS):
             try:
@@ -150,9 +157,13 @@ class Journal:
             OSError: it is not. The files concerned were written anew from memory where the disk allowed it, because
                 a second fdatasync would claim success for pages that the kernel has already given up.
         """
+        # Sums first: the entries so far are about bytes that the syncs below put on the disk, so they count as sure
+        # afterwards.
         self.cover()
         covered = self.directory.sums.position()
         waits = self.directory.is_troubled
+        # Ops before points: after a power cut between the two, points may be missing, and none lacks the definition
+        # of its number.
         self.op_log.sync()
         self.point_log.sync()
         self.directory.sync_names()
@@ -166,8 +177,11 @@ class Journal:
         A disk that does not take them is tried again the next time: the journal itself is as good without.
         """
         with self.directory.lock:
+            # Sizes are taken under the lock, and the bytes summed without it: reading them back may take long beside
+            # a busy disk.
             segments = self.point_log.stored()
             ops = [(file.name, file.size, file.sequence) for file in self.op_log.files]
+            # A segment without any ops file has no definitions yet, so nothing in it can be read.
             if self.directory.is_barred or not ops:
                 return
         with contextlib.suppress(OSError):
@@ -189,6 +203,8 @@ class Journal:
             gone = lost([*self.point_log.segments, *self.op_log.files], self.directory.fd)
             if not gone:
                 return
+            # Barred, because a new file beside a deleted folder would be seen by no reader: the lease has to be there
+            # again first.
             self.directory.is_barred = self.is_displaced = True
             try:
                 self.directory.trouble(FileNotFoundError(errno.ENOENT, "its files were deleted"))
@@ -204,6 +220,8 @@ class Journal:
         """Try to store the buffered data; True if nothing is left."""
         with self.directory.lock:
             try:
+                # The lease comes first: files that appear without one look like those of a dead writer, which another
+                # process may fold and remove.
                 self.on_recovery()
                 self.directory.is_barred = False
                 self.op_log.recover()  # first: the points that follow mean nothing without their definitions
@@ -268,6 +286,8 @@ class Journal:
         """
         try:
             with self.directory.lock:
+                # Under the lock, so that a thread inside `write` has finished its frame: the files are cut to their
+                # ends next.
                 self.is_closed = True
                 self.point_log.close()
         finally:

@@ -121,6 +121,7 @@ class Lease:
             pid, inode = os.getpid(), os.fstat(self._fd).st_ino
             owner = Owner(writer, pid, host_name(), boot_id(), pid_namespace(), process_start(pid) or "", inode)
             os.write(self._fd, json.dumps(asdict(owner)).encode())
+            # Before the rename, see above: no other process ever sees the file without its lock.
             lock(self._fd)
             os.rename(hidden, self.name, src_dir_fd=directory, dst_dir_fd=directory)
         except OSError:
@@ -145,6 +146,7 @@ class Lease:
     def is_gone(self, directory: int) -> bool:
         """Whether it was deleted, renamed or replaced, so that other processes do not see it."""
         try:
+            # By inode: a lease that was renamed by `repair --take-over` still has its lock, and no longer this name.
             return os.stat(self.name, dir_fd=directory).st_ino != os.fstat(self._fd).st_ino
         except FileNotFoundError:
             return True
@@ -221,7 +223,11 @@ def read_lease(
         found = _look_at_lock(fd, path)
         if found == "held":
             return Liveness("alive", is_near=is_near)
+        # `cp -r` of a run copies the lease, and no process holds the copy: its writer lives, if at all, in the other
+        # folder.
         is_copy = owner is not None and is_on_disk and owner.inode not in (0, os.fstat(fd).st_ino)
+        # Three things together: locks that reach every process (a local disk), a lock that is free, and the machine
+        # that pids and boots are of. Without one of them the writer is in doubt, and its files stay.
         is_proof = is_on_disk and found == "free" and owner is not None and owner.host == host_name()
         if owner is not None and is_proof and (is_copy or is_ended or _is_gone(owner)):
             return Liveness("dead", is_copy=is_copy)
@@ -281,8 +287,10 @@ def _has_let_go(journal: str | os.PathLike[str], writer: str, facts: WriterState
     """Whether a writer without a lease is gone: it holds the lock of its ops file for as long as it writes it."""
     if not is_local(Path(journal)) or facts.host != host_name():
         return False
+    # A process of an earlier boot is gone, whatever a file says of it.
     if facts.boot and boot_id() and facts.boot != boot_id():
         return True
+    # The newest file is the one that it holds locked.
     names = sorted(name for name in os.listdir(journal) if name.startswith(writer + ".") and name.endswith(".ops"))
     if not names:
         return False
@@ -305,6 +313,7 @@ def _files(journal: str | os.PathLike[str]) -> dict[str, set[str]]:
         return {}
     found: dict[str, set[str]] = {}
     for name in names:
+        # Files that are being made begin with a dot, and so have no writer here.
         writer, _, rest = name.partition(".")
         suffix = os.path.splitext(name)[1]
         if writer and rest and suffix in (SUFFIX, TAKEN, ".ops", ".seg"):
@@ -332,6 +341,8 @@ def _look_at_lock(fd: int, path: str) -> str:
     except OSError as error:
         return "held" if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN) else "unknown"
     try:
+        # A free lock means something only where locks exclude each other. Some network file systems grant every lock,
+        # so a second one is tried on the same file: it must be refused.
         second = os.open(path, os.O_RDONLY)
     except OSError:
         return "unknown"
@@ -348,6 +359,7 @@ def _look_at_lock(fd: int, path: str) -> str:
 def _owner(fd: int) -> Owner | None:
     try:
         known = json.loads(os.pread(fd, 4096, 0))
+        # Members of later releases are ignored, and those that an earlier one did not write have defaults.
         return Owner(**{name: known[name] for name in Owner.__dataclass_fields__ if name in known})
     except (ValueError, TypeError, RecursionError):
         return None
@@ -362,6 +374,7 @@ def _is_gone(owner: Owner) -> bool:
         return True
     if (owner.boot, owner.pid_ns) != (boot_id(), pid_namespace()):
         return False
+    # The start too, because a pid is given again after some thousands of processes.
     found = process_start(owner.pid)
     return found is None or (bool(found) and bool(owner.started) and found != owner.started)
 
@@ -401,6 +414,8 @@ def _file_system_time(root: Path) -> float | None:
         except OSError:
             return None
         try:
+            # Against the monotonic clock, which cannot be set: between two looks the present is computed and no file
+            # made.
             offset = os.fstat(fd).st_mtime - now
         finally:
             os.close(fd)

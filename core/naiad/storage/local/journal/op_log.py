@@ -76,6 +76,7 @@ class OpsFile(LogFile):
         self.size = FILE_HEADER
         self.weight = 0
         self._pending = 0  # bytes of the frame that is being written
+        # Locked before it has its name: the lock is what shows a living writer whose lease was deleted.
         with new_file(directory, name, os.O_APPEND) as self.fd:
             lock(self.fd)
             write_all(self.fd, file_header(is_summed=is_summed))
@@ -89,9 +90,12 @@ class OpsFile(LogFile):
         if self._pending:
             self.settle()
         frame = encode_frame(self.sequence + 1, payload)
+        # Noted before the write: after an interrupt in between, the size of the file shows whether the frame is
+        # there.
         self._pending = len(frame)
         written = os.write(self.fd, frame)
         if written < self._pending:
+            # A part of a frame would hide the next one from readers until they search for it, and count as damage.
             os.ftruncate(self.fd, self.size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.name)
         self.size += written
@@ -327,6 +331,8 @@ class OpLog:
         for file in lost(self.files, self._directory.fd):
             self._rewrite(file)
         while self.retries.frames:
+            # The sequence of the file, not the return of the call, says whether the frame was written: a signal
+            # handler may raise between the two, and a frame that is written twice would count twice.
             sequence = self._sequence()
             try:
                 frame = self.retries.frames[0]
@@ -371,6 +377,7 @@ class OpLog:
         `points` are missing already; `count` returns how many more are if the meaning of these numbers is lost.
         """
         left = self.retries.vital()
+        # Vital frames are written below or counted there, so they are taken out of the sum here.
         ops = self._unconfirmed() + self.waiting() - sum(frame.weight for frame in left)
         try:
             while left:
@@ -388,6 +395,8 @@ class OpLog:
         Raises:
             OSError: the disk takes no more.
         """
+        # Called by a signal handler, which may interrupt a thread that holds the lock: so a file of its own, and a
+        # sequence above every other, by which it is read last.
         frame = encode_frame(LAST_SEQUENCE - 1, encode_ops([end]))
         name = self._name_of_end()
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666, dir_fd=self._directory.fd)
@@ -462,8 +471,10 @@ class OpLog:
         """The same with the frames that are left, as far as they fit beside the end, which is the last of them."""
         others, end = left[:-1], left[-1:]
         room = RESERVED - FILE_HEADER - LAST_WORDS
+        # The frames are taken in order until one does not fit: a later, smaller one may depend on it.
         sizes = accumulate(len(frame.payload) + FRAME_HEADER for frame in others)
         fits = sum(size <= room for size in sizes)
+        # A definition that is lost takes the points with its number along, though they are on the disk.
         lost_points = points + count(_numbers(others[fits:]))
         lost_ops = ops + sum(frame.weight for frame in others[fits:])
         dropped = [_dropped(lost_points, lost_ops)] if lost_points or lost_ops else []

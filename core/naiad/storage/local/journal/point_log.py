@@ -76,6 +76,7 @@ class PointLog:
     def prepare_spare(self) -> None:
         """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
         with self._directory.lock:
+            # Not before there is a first segment: a run that logs no points shall leave no file of 64 KiB.
             is_wanted = self._spare is None and self.segments and not self._is_closed
             if is_wanted and self._directory.takes_files:
                 with contextlib.suppress(OSError):  # rotating will meet it again, and say so
@@ -88,6 +89,8 @@ class PointLog:
         """
         with self._directory.lock:
             for segment in self.segments:
+                # Retired, so that no thread still holds a slot in it; synced twice at this size, so that nothing is
+                # left to sync.
                 if segment.fd >= 0 and segment.synced is not None and segment.is_retired():
                     segment.rest()
 
@@ -97,6 +100,7 @@ class PointLog:
         Else a fold that makes progress could never catch up. Called by the background thread, with infinity where no
         fold takes them, since waiting would be in vain then.
         """
+        # Computed here, once a round, because `pending` looks at every segment: appends compare two numbers instead.
         self._folded = self._taken - self.pending()
         self._most = most
 
@@ -135,10 +139,13 @@ class PointLog:
         Raises:
             OSError: the disk still reports an error; the rest stays in memory.
         """
+        # The active segment is replaced first. Only a page that no thread packs into any more can be copied whole.
         if self.segments and not self.segments[-1].is_stored:
             spare, self._spare = self._spare, None
             self._install(spare or self._new_segment())
         for segment in self.segments:
+            # In order, and each becomes a file by itself: an error in the middle leaves the rest in memory, for the
+            # next try.
             if not segment.is_stored:
                 segment.shut()
                 segment.store(self._directory.fd)
@@ -176,6 +183,8 @@ class PointLog:
 
     def missing(self) -> int:
         """At the end: points that are in memory, were dropped, or that the disk took and does not confirm."""
+        # At the end each doubtful file is synced once more; one that still does not confirm is counted as lost, not
+        # hoped for.
         unconfirmed = [one for one in self.stored() if one.safe < one.used() and not one.is_confirmed()]
         return self.waiting() + sum(segment.points() - segment.safe_weight for segment in unconfirmed)
 
@@ -197,6 +206,8 @@ class PointLog:
         errors = []
         with self._directory.lock:
             self._is_closed = True
+            # First, so that an append of another thread fails at once and raises that the run was stopped, instead of
+            # packing into a segment that is being cut.
             self.slot = DEAD_SLOT
             for segment in self.segments:
                 segment.retired_at = segment.retired_at or clock.monotonic()
@@ -223,6 +234,8 @@ class PointLog:
 
     def _pack(self, number: int, value: float, step: int | float, time: float) -> Slot | None:
         """Add one point; the slot that had no room for it, if so."""
+        # One read of the attribute: the slot may be swapped at any moment, and page and counter have to belong
+        # together.
         reserve, page = slot = self.slot
         if page.__class__ is bytearray:
             return self._write(slot, record(number, value, step, time))
@@ -240,6 +253,8 @@ class PointLog:
 
     def _make_room(self, full: Slot) -> None:
         with self._directory.lock:
+            # The only check on the way of points whether the writer is open, or a forked child has to begin: it is
+            # met once a segment, not once a point.
             self._admit()
             if self.slot is not full:
                 return  # another thread was faster
@@ -247,6 +262,7 @@ class PointLog:
             is_rotating = not self._open_window(full, excess)
             if is_rotating:
                 self._install(self._replacement())
+        # Outside the lock, or one slow append would hold up those of all threads.
         if excess > 0:
             _wait(min(BRAKE_SECONDS, BRAKE_SECONDS * 4 * excess / self._most))
         if is_rotating and len(self.segments) > 1:  # a run that never fills its first segment needs no spare at once
@@ -260,6 +276,8 @@ class PointLog:
         active = self.segments[-1] if self.segments else None
         if active is None or active.slot is not full:
             return False
+        # Smaller windows bring appends here more often, where they wait: the brake grows with the excess without a
+        # sleep that would take longer than intended.
         records = WINDOW if excess <= 0 else max(4, BRAKED_WINDOW >> int(4 * excess / self._most))
         if not active.allot(records):
             return False
@@ -277,6 +295,7 @@ class PointLog:
             try:
                 put_record(segment, data, at)
             except OSError as error:
+                # The bytes may be there in part. The segment ends before them, so no reader takes them for a record.
                 segment.take_back(at)
                 self._directory.trouble(error)
                 self._install(self._replacement())
@@ -287,6 +306,8 @@ class PointLog:
         now = clock.monotonic()
         if self.segments and self.segments[-1].retired_at is None:
             self.segments[-1].retired_at = now
+        # Doubled only while points come fast: a slow run keeps small files, a fast one changes them a few times a
+        # second.
         if now - self._rotated_at < FAST_ROTATION_SECONDS:
             self._size = min(max(self._size * 2, SEGMENT), LARGEST_SEGMENT)
         self._rotated_at = now
@@ -361,6 +382,7 @@ class PointLog:
         content = old.content(start, old.used())
         whole = range(0, len(content) // RECORD * RECORD, RECORD)
         records = [content[at : at + RECORD] for at in whole]
+        # Only records that were committed: a slot that was reserved by a thread which died holds nothing.
         records = [each for at, each in zip(whole, records, strict=True) if commit_of(each) == start + at]
         if not records:
             return
@@ -370,6 +392,7 @@ class PointLog:
         new.retired_at = clock.monotonic()
         new.shut()
         self._directory.has_new_files = True
+        # Before the active one, since the order of files is the order of points with equal steps.
         self.segments.insert(-1, new)
 
 

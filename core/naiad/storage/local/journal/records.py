@@ -44,6 +44,8 @@ def read_records(
     ranges = [] if cover is None else [one for one in cover.ranges.values() if one.end > start]
     start = max(start, SEGMENT_HEADER)
     with file.open() as stream:
+        # Ranges are finer than the one checksum of the seal: with them a single damaged block costs its own points
+        # only.
         sealed = () if 0 in bad or ranges else _sealed(stream.read(SEGMENT_HEADER), file, of_header)
         is_whole = bool(sealed or bad)
         least = max((one.end for one in ranges), default=0)
@@ -54,12 +56,16 @@ def read_records(
         data, lost = _check_ranges(stream, file, data, start, ranges, damages)
     records = np.frombuffer(data[: len(data) // RECORD * RECORD], RECORD_TYPE)
     offsets = np.arange(start, start + len(records) * RECORD, RECORD, dtype=np.uint32)
+    # The commit word of a record is its own offset, so a record that was moved, copied or half written does not
+    # match.
     is_there = records["commit"] == offsets
     if bad:
         is_there &= ~np.isin(offsets // BLOCK, np.array(bad) // BLOCK)
         damages.append(Damage(file.place, "some of its points are not those that were sealed", offset=bad[0]))
     for one in lost:
         is_there &= (offsets < one.start) | (offsets >= one.end)
+    # A checksum proves that bytes are as written, not that they make sense; a step or time that no calendar has would
+    # break every reader further on.
     are_points = (records["time"] >= EARLIEST) & (records["time"] < LATEST)
     is_float = records["fid"] >= FLOAT_STEP
     if is_float.any():
@@ -69,6 +75,7 @@ def read_records(
         what = f"{len(odd)} points have a step or a time that no point has"
         damages.append(Damage(file.place, what, numbers=(int(odd.min()), int(odd.max()))))
         is_there &= are_points
+    # The position that a fold stores ends before the first hole: a thread may still fill it.
     holes = np.flatnonzero(~is_there)
     contiguous = int(holes[0]) if len(holes) else len(records)
     return (records[is_there] if len(holes) else records), start + contiguous * RECORD, damages
@@ -132,6 +139,8 @@ def mended_range(content: bytes, one: Range) -> bytes | None:
         return mended
     commits = np.frombuffer(mended[first - one.start :], RECORD_TYPE)["commit"]
     offsets = np.arange(first, one.end, RECORD, dtype=np.uint32)
+    # The second check that `correct_single_bit` asks for: where more than one bit is damaged, a commit word most
+    # likely is too.
     return mended if bool(((commits == offsets) | (commits == 0)).all()) else None
 
 

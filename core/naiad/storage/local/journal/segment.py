@@ -76,8 +76,11 @@ class Segment(LogFile):
         end = min(start + records * RECORD, self.size)
         if end <= start or self.is_shut:
             return False
+        # A range's iterator is advanced in C, so that two threads never get one offset, and no lock is needed.
         offsets = iter(range(start, end, RECORD))
         self._window = offsets, end
+        # Beyond its end it gives an offset outside any page, for which packing raises: cheaper for the caller than
+        # StopIteration.
         self.reserve = itertools.chain(offsets, _beyond).__next__
         """Hand out the offset of a record that no other caller gets; one beyond the page when the slot is used up."""
         if self._map is not None:
@@ -108,6 +111,8 @@ class Segment(LogFile):
             OSError: there is no memory either.
         """
         try:
+            # A file without a place on a disk, because it can be read with `pread` beside its mapping, as a stored
+            # one.
             fd = os.memfd_create(name) if hasattr(os, "memfd_create") else _unlinked_file()
         except OSError:  # too many open files
             return cls(name, size, -1, is_stored=False)
@@ -133,6 +138,7 @@ class Segment(LogFile):
 
     def used(self) -> int:
         """The end of the bytes handed out so far."""
+        # `length_hint` is how many offsets are left: the count of records costs appending nothing.
         offsets, end = self._window
         return min(end - RECORD * operator.length_hint(offsets), self.size)
 
@@ -174,6 +180,7 @@ class Segment(LogFile):
         Raises:
             OSError: the disk still reports an error; the segment stays in memory.
         """
+        # Whole, under a hidden name: a reader sees no segment or all of it.
         fd = save(directory, self.name, self.content(0, self.used()))
         self.close()
         self.fd, self.is_stored, self._kept = fd, True, b""
@@ -190,6 +197,8 @@ class Segment(LogFile):
         end = self.used()
         crc = zlib.crc32(self.content(SEGMENT_HEADER, end))
         os.pwrite(self.fd, seal_fields(end, crc), SEAL_AT)
+        # Length and checksum are written before the cut: a reader in between finds a file that is longer than its
+        # seal, which is no damage.
         os.ftruncate(self.fd, end)
 
     def points(self) -> int:
@@ -218,6 +227,7 @@ def put_record(segment: Segment, record: bytes, at: int) -> None:
     Raises:
         OSError: the disk reports an error.
     """
+    # One call, in which the commit word is the last of the bytes: a write cut short leaves it unset.
     if os.pwrite(segment.fd, record[:COMMIT_AT] + at.to_bytes(RECORD - COMMIT_AT, "little"), at) < RECORD:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), segment.name)
 

@@ -184,6 +184,8 @@ class Sums:
     def note_synced(self, position: tuple[int, int]) -> None:
         """Note that all that the entries before `position` are about is on the disk: no power cut has changed it."""
         makes, count = position
+        # The file may have been written anew since the position was taken, and counts of the old one mean nothing in
+        # the new.
         if makes == self._makes and count > self._sure:
             self._new.append(Entry(SYNCED, count))
             self._sure = count + 1  # with this entry; nothing needs to be said of it
@@ -197,6 +199,8 @@ class Sums:
         with self._lock:
             if self.is_marked or not self.is_made:
                 return
+            # The sums are on the disk before any ops file says that they exist. In the other order a power cut would
+            # leave a flag without its file, which is reported as damage.
             os.fsync(self._fd)
             os.fsync(self._directory)
             for name in names:
@@ -246,6 +250,8 @@ class Sums:
             elif entry.kind == INDEX:
                 self._entries[entry.kind,] = entry
         is_lost = self.is_made and os.fstat(self._fd).st_nlink == 0
+        # Mostly entries of files that are folded by now: the file is written anew with those that still hold, instead
+        # of growing with the run.
         is_long = self._size > MOST_BYTES and self._size > 4 * ENTRY * len(self._entries)
         if is_lost or is_long or not self.is_made:
             self._make()
@@ -327,6 +333,7 @@ class _Cover:
 
     def _grow(self, data: bytes, start: int, limit: int) -> Iterator[Entry]:
         last = self._last
+        # The checksum is continued, so that a slow run has one range for 4 KiB and not one for each look.
         if limit == SMALL and last is not None and last.end == start and last.end - last.start < SMALL:
             part = data[: SMALL - (last.end - last.start)]
             low, high = _span(part)
@@ -349,6 +356,8 @@ class _Cover:
 
 def holes(records: bytes) -> list[int]:
     """Offsets of the records without a commit word. Planes of bytes are joined as long integers: no loop in Python."""
+    # The four bytes of all commit words, a long integer for each place. Where their OR has a zero byte, the word is
+    # zero.
     planes = [int.from_bytes(records[at::RECORD], "little") for at in range(RECORD - 4, RECORD)]
     words = functools.reduce(operator.or_, planes).to_bytes(len(records) // RECORD, "little")
     found, at = [], words.find(b"\0")
