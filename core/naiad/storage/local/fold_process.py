@@ -148,7 +148,9 @@ def _start(folder: RunDirectory) -> tuple[int, int]:
     requests, asking = _pipe()
     answers, replies = _pipe()
     program = PROGRAM.format(path=sys.path, folder=os.fspath(folder.path.absolute()), pid=os.getpid())
+    # `-S -s`: no site-packages are searched at the start, since the path of this process is given whole.
     command = [SHELL, "-c", '"$@" &', SHELL, sys.executable, "-S", "-s", "-c", program]
+    # Standard streams are the null device: a program that reads its output to the end must not wait for this process.
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)),
         (os.POSIX_SPAWN_DUP2, requests, REQUESTS),
@@ -161,6 +163,7 @@ def _start(folder: RunDirectory) -> tuple[int, int]:
         os.close(answers)
         raise
     finally:
+        # The ends of the new process are closed here, or the end of the pipe would never be seen when it is gone.
         os.close(requests)
         os.close(replies)
     with contextlib.suppress(ChildProcessError):  # the program's own waiting has come first
@@ -171,6 +174,8 @@ def _start(folder: RunDirectory) -> tuple[int, int]:
 def _pipe() -> tuple[int, int]:
     """Make a pipe on descriptors above those of the new process."""
     pair = os.pipe()
+    # posix_spawn duplicates them one after the other: an end that is itself number 3 or 4 would be overwritten by the
+    # first.
     raised = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, LOWEST) for each in pair]
     for each in pair:
         os.close(each)

@@ -83,6 +83,7 @@ class Maintenance:
     def prepare(self, journal: Journal) -> None:
         """Start the fold process ahead of a large fold; end one without work."""
         if self._process is None:
+            # At half of what makes a fold due, since the process first has to import NumPy.
             if not self._has_no_process and journal.point_log.pending() >= self._tuning.fold_records // 2:
                 self._begin_process(journal)
         elif clock.monotonic() - self._process.used_at > IDLE_SECONDS:
@@ -120,6 +121,8 @@ class Maintenance:
         own = {} if journal is None or journal.directory.is_troubled else _own_files(journal)  # see Writer._go_round
         mine = [Source(file, is_final=own[file.name]) for file in files if file.name in own]
         dead = [Source(file, is_final=True) for file in files if file.writer in free]
+        # Of a living writer on this machine only ops are folded here; it folds its points itself, as far as no thread
+        # holds a slot.
         others = [
             Source(file, is_final=file.name in complete)
             for file in files
@@ -136,6 +139,8 @@ class Maintenance:
                 notes.add(noting.writer)
             self.folds += 1
             held.update(_held(wanted, self._positions))
+            # Files go only after the commit, and a kill in between leaves files whose positions say that they are
+            # folded.
             self._clear(journal, done)
             between()
         self._rests_until = clock.monotonic() + REST * (clock.monotonic() - began)
@@ -193,6 +198,7 @@ class Maintenance:
         lost, self._process = self._process, None
         found = self._folding
         if lost is not None:
+            # What the process had folded is known, so that its files can be removed without reading the index again.
             found.positions = lost.positions
             found.finished |= lost.finished
             lost.close()
@@ -262,6 +268,7 @@ class Maintenance:
 
     def _finish(self, journal: Journal | None, until: float) -> None:
         me = "" if journal is None else journal.directory.writer
+        # Another writer may still write, or is in doubt: the one that comes last seals.
         if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
         if self._folder.index.exists() or not self._is_small():
@@ -269,6 +276,7 @@ class Maintenance:
             self._close_index(until)
         elif journal is not None and journal.directory.sums.is_made:
             journal.cover()
+        # Before the seal, whose checksums would declare damaged bytes to be the right ones.
         self._refuse_damage()
         self._remove_dead_leases({me})
         write_seal(self._folder)
@@ -316,6 +324,8 @@ class Maintenance:
                 own[name].folded = upto
         for file in done:
             if journal is not None and file.name in own:
+                # Folded to its end by this process. If another one did it, it took this writer for dead, and what was
+                # added since has to be written again elsewhere.
                 if file.name in found.finished:
                     journal.forget(own[file.name])
                 else:
@@ -326,6 +336,7 @@ class Maintenance:
     def _remove_dead_leases(self, own: set[str]) -> None:
         """Remove the leases of dead writers that have no files left, and the room that was reserved for their ends."""
         journal = self._folder.journal
+        # A lease goes last: without it, files that are left would look like those of a writer that stopped in order.
         with_files = {file.writer for file in list_journal(journal)} | own
         for suffix, found in ((SUFFIX, read_leases(journal)), (TAKEN, read_taken(journal))):
             for writer, each in found.items():

@@ -397,6 +397,8 @@ class Writer:
     def _say_stored(self, blobs: dict[str, str]) -> bool:
         """Write where content is now; whether that is on disk, so that the names under which it came in may go."""
         try:
+            # Synced below, before the incoming names may go: after a power cut this op would be lost, and with it the
+            # only link from the names that other ops have to the content.
             self.journal.write([Stored(blobs, self.now())])
         except JournalClosed:  # who folds the run finds it out again
             return False

@@ -118,6 +118,7 @@ def encode_integers(values: npt.NDArray[Any], *, is_dense: bool = True) -> Colum
     if len(deltas):
         low, high = int(deltas.min()), int(deltas.max())
         deltas -= low
+    # An upper bound from what is known already; the items themselves are looked at only where it passes the limit.
     reach = abs(first) + len(deltas) * max(abs(low), abs(high))
     flags = WIDE if reach > EXACT and _is_wide(values) else 0
     planes = _shuffle(deltas, _width(high - low))
@@ -138,6 +139,7 @@ def encode_floats(values: npt.NDArray[Any], *, is_dense: bool = True) -> Column:
     if not len(values):
         return _column(FLOATS, [])
     values = np.ascontiguousarray(values.astype(np.float64, casting="safe", copy=False))
+    # Compared as bits: NaN differs from itself, and -0.0 equals 0.0, and both have to come back as they were.
     bits = values.view(np.int64)
     if bits[0] == bits[-1] and (bits == bits[0]).all():
         return _column(FLOATS, [], len(values), int(bits[0]))
@@ -220,6 +222,7 @@ def _column(
     compressor, parts = STORED, planes
     if is_dense and planes:
         packed = [compress(plane) for plane in planes]
+        # One compressor for the column; a plane that does not shrink is stored, and shows it by its full length.
         compressor = max(number for number, _ in packed)
         if compressor != STORED:
             parts = [struct.pack(f"<{len(packed)}I", *(len(part) for _, part in packed))]
@@ -244,6 +247,7 @@ def _as_singles(values: Floats) -> npt.NDArray[np.float32] | None:
     Subnormal singles count as lost: a thread that takes them for zero (torch.set_flush_denormal) reads zeros.
     """
     bits = values.view(np.uint64)
+    # One pass over the bits settles most columns of true doubles, before the two conversions below.
     if np.bitwise_or.reduce(bits) & BELOW_SINGLE:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
@@ -328,6 +332,7 @@ def split_block(data: Buffer, kind: bytes, modes: Sequence[tuple[int, ...]]) -> 
     if len(view) < BLOCK_HEADER.size:
         raise ChunkDamaged(f"A block of {len(view)} bytes is too short to have a header.", what="length")
     found, version, columns, _, crc = BLOCK_HEADER.unpack_from(view)
+    # The checksum before anything else: the version and kind of damaged bytes mean nothing.
     if crc != zlib.crc32(view[BLOCK_HEADER.size :], zlib.crc32(view[:4])):
         raise ChunkDamaged(f"The CRC of a block of {len(view)} bytes does not match them.", what="crc")
     if version > VERSION:
@@ -354,5 +359,6 @@ def _columns(view: memoryview, modes: Sequence[tuple[int, ...]], most: int) -> I
         stored = view[at : at + length]
         yield Column(mode, compressor, width, flags, items, length, first, reference, stored)
         at += length
+    # Bytes behind the last column are covered by the checksum, so a release that writes them has another version.
     if at != len(view):
         raise ChunkDamaged(f"A block of {len(view)} bytes has columns up to {at}.", what="length")

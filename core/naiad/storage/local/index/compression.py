@@ -94,6 +94,7 @@ def _unpack_zstd(stored: Buffer, length: int) -> bytes:
             "Install it with: pip install zstandard"
         )
     try:
+        # Looked at before decompressing: a damaged frame may name any size, and memory for it would be taken.
         size = zstandard.frame_content_size(stored)
         if size not in (length, UNKNOWN_SIZE):
             raise _wrong_length(size, length)

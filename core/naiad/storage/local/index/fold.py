@@ -76,13 +76,18 @@ class Fold:
         try:
             return self._fold(list(sources))
         except sqlite3.Error as error:
+            # SQLite has no errno of the system; the message is the only sign of a full disk, for which another
+            # warning is given.
             number = errno.ENOSPC if "full" in str(error) else errno.EIO
             raise StorageError(f"SQLite cannot write its index {self._folder.index}: {error}", errno=number) from error
 
     def _fold(self, sources: list[Source[File]]) -> list[File]:
+        # Before the transaction, and before the journal is read: sums promise bytes that are there by then.
         coverage = Coverage() if self._folder.seal.exists() else read_coverage(self._folder)
         index = self._open()
         projection, self._projection = self._projection, None  # after a failure it is loaded anew
+        # The write lock is taken here. Head and positions are read under it, so that a fold of another process that
+        # has just ended is seen, and its bytes are not folded twice.
         with index.snapshot() as connection:
             projection, head, positions = self._load(index, connection, projection)
             changes = Changes()
@@ -90,6 +95,7 @@ class Fold:
             done = _absorb(projection, head, sources, positions, changes, coverage.files, read)
             head.is_noted |= bool(coverage.writers)
             index.commit(connection, projection, head, changes)
+        # Only after the commit: a fold that failed leaves these marks, and the projection is loaded anew.
         projection.touched.clear()
         projection.touched_writers.clear()
         self._projection, self._folds = projection, head.folds
@@ -143,6 +149,8 @@ class Fold:
         self, index: Index, connection: Connection, projection: Projection | None
     ) -> tuple[Projection, Head, dict[str, tuple[int, bool]]]:
         head = index.head(connection)
+        # No other process has changed the index since: the projection in memory is that of the index, and loading
+        # 10,000 fields is saved.
         if projection is not None and head.folds == self._folds:
             return projection, head, index.positions(connection, [])
         projection, head, positions, damages = index.load(connection)
@@ -169,7 +177,10 @@ def _absorb(
     for part in parts:
         if part.source.is_final or part.upto > part.start:
             changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
+    # Ops before points: a number that records carry may be defined by a frame of this very fold.
     projection.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
+    # A deletion that arrived late took points that are in chunks already. They are rewritten before new points are
+    # added behind them.
     for state in list(projection.uncertain.values()):
         _settle(projection, head, state, read(state), changes)
     records.sort(key=lambda item: (item[0].writer, item[0].number))
@@ -246,6 +257,8 @@ def _read_segment(source: Source[Any], start: int, cover: FileCover | None) -> _
         size = stream.seek(0, os.SEEK_END)
     records, upto, damages = read_records(source.file, start, cover=cover)
     start = max(start, SEGMENT_HEADER)
+    # No thread can fill a hole in a final file, so all behind it counts. Else the records behind it wait for the next
+    # fold.
     known = records if source.is_final else records[: (upto - start) // RECORD]
     return _Part(source, start, upto, size, damages, known)
 
@@ -264,6 +277,7 @@ def fold_points(projection: Projection, head: Head, records: list[tuple[str, Rec
         states: dict[int, FieldState] = {}
         fields, is_float, raw = _by_field(projection, head, writer, _joined(part), states, changes)
         narrow = fields.astype(np.uint16) if len(fields) and fields.max() <= MOST_NARROW else fields
+        # Stable: the points of a field stay in the order of the records, which is the order of arrival.
         order = np.argsort(narrow, kind="stable")
         order = order[np.searchsorted(fields, 1, sorter=order) :]  # 0: the points of deleted fields
         if len(order):
@@ -287,6 +301,8 @@ def _by_field(
     fields[numbers > len(known)] = 0
     for number in np.flatnonzero(np.bincount(fields)).tolist():
         state = known[number - 1] if number else None
+        # Only at paths where something was deleted do the times of points matter; everywhere else a number means its
+        # field.
         if state is not None and state.path in projection.tombstones:
             state, since = projection.meaning(writer, number)
             if state is not None and since > -math.inf:
@@ -389,6 +405,8 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
     numbers = np.where(finite, values, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         counts, totals = np.add.reduceat(finite, starts, dtype=np.int64), np.add.reduceat(numbers, starts)
+        # The sum of squares is taken around the mean of this part: around zero, the variance of large values that lie
+        # close together would be lost to rounding.
         numbers -= np.repeat(totals / np.maximum(counts, 1), np.diff(bounds))
         columns = (
             ids,
@@ -403,6 +421,7 @@ def _count(states: dict[int, FieldState], ids: Ints, bounds: Ints, points: Colum
             np.add.reduceat(np.where(finite, np.square(numbers), 0.0), starts),
             _last_ranks(points, starts, ends),
         )
+    # `tolist` gives Python numbers, which are faster one by one than scalars of NumPy, and are what the rows hold.
     for field, *facts in zip(*(column.tolist() for column in columns), strict=True):
         states[field].add_points(writer, *facts)
 

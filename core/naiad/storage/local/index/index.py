@@ -97,6 +97,7 @@ class Index:
         if found is None:
             raise damaged("the head row is missing")
         row = HeadRow(*found)
+        # The checksum before the format: a damaged number must not pass for a later release.
         if not is_whole("head", row._asdict()):
             raise damaged("the head row fails its crc")
         refuse_newer(row.format, FORMAT, self.folder.index)
@@ -154,6 +155,7 @@ class Index:
 
     def commit(self, connection: Connection, projection: Projection, head: Head, changes: Changes) -> None:
         """Put a fold into the index, inside the caller's transaction."""
+        # Before the new rows: what is left of a deleted field is among them, under another number.
         self._drop_retired(connection, projection, head)
         new = changes.new_fields
         are_new = set(map(id, new))
@@ -167,8 +169,10 @@ class Index:
         connection.run_each(_ADD["chunk"], changes.chunks)
         connection.run_each(_ADD["pack"], changes.packs)
         self._commit_writers(connection, projection, head)
+        # Removed and added, since an upsert is written differently for each database.
         connection.run_each(_REMOVE_POSITION, [{"name": name} for name in changes.positions])
         connection.run_each(_ADD["position"], [position_row(*item) for item in changes.positions.items()])
+        # Last of all, and in the same transaction: readers compare this number to know whether anything has changed.
         head.folds += 1
         head.fields += len(new)
         head.chunks += len(changes.chunks)
@@ -258,12 +262,14 @@ class Index:
                 damages.append(self._damage(_malformed("field", error), _path_or_none(row.path)))
                 continue
             states[row.id] = state
+        # All values at once, and one by one only if something is wrong: the check is most of the time of loading.
         if not _are_valid(written):
             invalid = {op.path for op in written if isinstance(op, (Assign, Tags)) and not _are_valid([op])}
             damages += [self._damage(_malformed("field", ValueError("a value")), path) for path in sorted(invalid)]
             states = {number: state for number, state in states.items() if state.path not in invalid}
         for state in states.values():
             projection.add(state)
+        # A row that is not found is no error for SQLite; a count that does not agree is the only sign.
         if head.folds != UNKNOWN and len(rows) != head.fields:
             damages.append(self._damage(f"{len(rows)} rows of fields where {head.fields} were written"))
         return states
@@ -415,6 +421,7 @@ def begin_index(folder: RunDirectory) -> None:
     hidden = folder.path / f".{folder.index.name}.{new_writer_id()}"
     try:
         Index(folder, open_for_writing(hidden)).create()
+        # Without its -wal file, which has the hidden name and would not follow the rename.
         make_single_file(hidden)
         _put_in_place(hidden, folder.index)
         sync_folder(folder.path)
@@ -425,6 +432,8 @@ def begin_index(folder: RunDirectory) -> None:
 
 def _put_in_place(hidden: Path, index: Path) -> None:
     try:
+        # A link, not a rename, which would replace the index that another process has just made, and may have folded
+        # into.
         os.link(hidden, index)
     except FileExistsError:
         return

@@ -65,6 +65,7 @@ def split_exact(raw: Columns, is_float: npt.NDArray[np.bool_]) -> list[Columns]:
 def ordered(points: Columns) -> Columns:
     """By step; equal steps stay in order of arrival."""
     steps = points.steps
+    # Nearly always so, and comparing costs a fraction of sorting.
     if len(steps) < 2 or bool((steps[1:] >= steps[:-1]).all()):
         return points
     return points.take(np.argsort(steps, kind="stable"))
@@ -82,10 +83,13 @@ def merged(points: Columns, writers: Ints) -> Columns:
 
     A writer's time is the latest it has given so far to a point of that step, so that its order is never broken.
     """
+    # lexsort is stable, and its last key is the first one compared: by step, then writer, then order of arrival.
     by_writer = np.lexsort((writers, points.steps))
     steps, names = points.steps[by_writer], writers[by_writer]
     is_first = np.concatenate(([True], (steps[1:] != steps[:-1]) | (names[1:] != names[:-1])))
     ranks = np.unique(points.times[by_writer], return_inverse=True)[1].reshape(-1)
+    # A running maximum within each group of one step and writer, for all groups at once: each group's numbers lie
+    # above those of the group before, and the remainder takes that offset off again.
     latest = np.maximum.accumulate(np.cumsum(is_first) * len(ranks) + ranks) % max(1, len(ranks))
     return points.take(by_writer[np.lexsort((names, latest, steps))])
 

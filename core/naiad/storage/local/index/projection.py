@@ -72,6 +72,7 @@ class Projection:
         kinds = self.fields.get(path)
         if not kinds:
             return None
+        # Nearly all runs have no two fields at one path, and pay for conflicts only this test.
         if not self._contested:
             return next(iter(kinds.values()))
         hidden = self.hidden()
@@ -111,6 +112,7 @@ class Projection:
         hidden: dict[tuple[str, str], FieldState] = {}
         shown: dict[str, FieldState] = {}  # by path and by each namespace above it
         leaves: set[str] = set()
+        # In order of seniority, so that each field is compared only with those that win over it.
         for state in sorted(self._conflicts(), key=_seniority):
             above = [*_above(state.path)]
             rival = shown.get(state.path) or next((shown[path] for path in above if path in leaves), None)
@@ -190,6 +192,7 @@ class Projection:
 
     def apply_all(self, frames: Iterable[tuple[str, Frame]]) -> None:
         """Let frames of several writers, each with the name of its own, take effect; those of one in their order."""
+        # By writer and sequence: files may be listed in any order, and the order between writers must not matter.
         for name, frame in sorted(frames, key=lambda item: (item[0], item[1].sequence)):
             self.apply(name, frame.ops)
 
@@ -222,6 +225,7 @@ class Projection:
         grave = self.tombstones.get(state.path) if state is not None else None
         if state is None or grave is None:
             return state, -math.inf
+        # The writer itself has deleted the series under this number. If it goes on, it defines a new one.
         if number <= _deletions(grave).buried.get(writer, 0):
             return None, math.inf
         since = self._since(grave, state.kind, writer)
@@ -279,6 +283,7 @@ class Projection:
         first = (at, writer.name)
         if grave is not None:
             last = _deletions(grave).last(kind, writer.name)
+            # An op that arrives late and was written before the deletion: it may only show that its writer continues.
             if first < last:
                 self._came_before(grave, kind, writer.name, last)
                 return None
@@ -347,6 +352,7 @@ class Projection:
         grave, name = self._grave(path), writer.name
         deletions = _deletions(grave)
         times = deletions.deleted.setdefault(only, {})
+        # The latest deletion of each writer is enough: it removes all that the earlier ones did.
         times[name] = max(at, times.get(name, -math.inf))
         if only in (ANY, POINTS) and (path in self.dead or self.alive(path, POINTS)):
             deletions.buried[name] = len(writer.fields)
@@ -363,6 +369,8 @@ class Projection:
         """Take from a field all that a deletion removes."""
         spans = {}
         for name, (first, last) in state.spans().items():
+            # All of the deleting writer goes, whatever its clock says: within one writer the order of ops counts, not
+            # their times.
             if name == key[1]:
                 continue
             if first < key:
@@ -392,6 +400,8 @@ class Projection:
             self._retire(state)
 
     def _drop_indexed(self, state: FieldState, since: dict[str, float]) -> None:
+        # Part of what is in the index goes. The series gets a new number, and the next fold writes what is left under
+        # it; until then readers take it from the remnant.
         if state.pieces and max(since[name] for name in state.point_writers()) > -math.inf:
             state.remnant = Remnant(state.id, state.series, state.writers_of_pieces(), {})
             self._renumber(state)
@@ -423,6 +433,8 @@ class Projection:
             for deleter, at in _deletions(grave).deleted.get(each, {}).items():
                 if deleter == name:
                     continue
+                # A later session, or a writer that had ended before the deletion: in both cases its points were there
+                # to be deleted.
                 if self.writer_of(deleter).session > writer.session or (writer.state is not None and writer.at <= at):
                     return math.inf
                 since = max(since, at)
@@ -482,6 +494,7 @@ class Projection:
         if op.fresh:
             self._remove(op.path, writer, at, POINTS)
         self.version += 1
+        # Numbers may have gaps: a definition between them can be lost to damage.
         while len(writer.fields) < op.fid:
             writer.fields.append(None)
         state = self._at(op.path, POINTS, writer, at) or self.alive(op.path, POINTS)

@@ -75,13 +75,17 @@ def read_points(
     Raises:
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
     """
+    # All checksums are compared before any array is allocated: damage raises before a gigabyte is taken.
     packed = [_split(state, row, refuse) for row in chunks]
     in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
+    # The field row has its own count. A chunk row that a flipped bit has made invisible shows only here.
     if in_index != state.series.count or len(chunks) + len(shares) != state.pieces:
         raise refuse(state.path, INDEX, f"{in_index} of its {state.series.count} points are there")
     late = [part for _writer, part in tail]
     total = in_index + sum(len(part.values) for part in late)
     are_integers, is_wide = [each.steps.is_integer for each in packed], any(each.steps.is_wide for each in packed)
+    # One array for the whole series, into which each chunk is unpacked: joining arrays afterwards would take twice
+    # the memory.
     steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *late]))
     writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
     names = sorted(set(writers))
@@ -326,6 +330,7 @@ def read_heights(state: FieldState, rows: list[Any], tail: list[Part], buckets: 
     Raises:
         DamagedData: a pyramid is not as it was written.
     """
+    # Part of the series is in packs, which have no pyramid: then the points are read.
     if sum(row.count for row in rows) != state.series.count or len(rows) != state.pieces or not rows:
         return None
     try:
@@ -340,6 +345,7 @@ def read_heights(state: FieldState, rows: list[Any], tail: list[Part], buckets: 
         steps.append(points.steps[heads].astype(np.float64))
         columns.append(_bucketed(points.values, heads))
     joined = np.concatenate(steps)
+    # Chunks that overlap in their steps, as after a step back, cannot be put one behind the other.
     if bool((joined[1:] < joined[:-1]).any()):
         return None
     low, high, total, finite = (np.concatenate(column) for column in zip(*columns, strict=True))

@@ -102,6 +102,7 @@ class Snapshot:
             DamagedData: the index cannot be read at all.
         """
         with self._lock:
+            # Nested calls answer from the outer look: one command must not show two states of a run.
             if self._is_held:
                 yield
                 return
@@ -212,6 +213,8 @@ class Snapshot:
 
     def _again(self, read: Callable[[], T]) -> T:
         """Bring the projection up to date and read; once more whenever a fold came in between."""
+        # Bounded, since each repetition is caused by a fold that ended in between; 50 in a row mean that files are
+        # really missing.
         for attempt in range(ATTEMPTS):
             try:
                 if attempt or not self._is_held:
@@ -237,6 +240,8 @@ class Snapshot:
         if self._seal_stamp is not None and self._folds is not None and _stamp(self.folder) == self._seal_stamp:
             return  # nothing of a sealed run changes, and listing its journal again cost 0.4 ms a call
         self._is_tail_read = False
+        # Listed before the index is read, see above. The sums come in between: they promise files, which are listed
+        # by then or folded.
         self._files = list_journal(self.folder.journal)
         is_sealed = self.folder.seal.exists()
         self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
@@ -276,6 +281,8 @@ class Snapshot:
         index = self._coverage.index_damage(self.folder, folds)
         self._missing = dict(self._coverage.missing_files(self.folder, self._folded))
         sums = [*self._coverage.missing_sums(self.folder, self._files)]
+        # Looks like damage, and may be a fold or a stop in between: it is damage only if nothing has changed
+        # meanwhile.
         if (index or self._missing or sums) and self._has_moved():
             raise _Moved
         found = [*self._coverage.damages, *([index] if index else []), *self._missing.values(), *sums]

@@ -124,6 +124,7 @@ class Tail:
             return {id(state) for state in projection.states()}
         numbers: dict[str, set[int]] = {}
         for file in self._files:
+            # Without the top bit, which says that the step is a float.
             fids = np.unique(self._now[file.name]["fid"] & np.uint32(FLOAT_STEP - 1))
             numbers.setdefault(file.writer, set()).update(fids.tolist())
         return {

@@ -91,7 +91,7 @@ def read_frames(data: bytes, start: int = 0) -> Iterator[Frame | Gap]:
     while at < len(data):
         frame = _frame_at(data, at)
         if frame is None:
-            # The length of a broken frame cannot be trusted, so the next one is searched for byte by byte.
+            # The length in a broken frame cannot be trusted, so the next true one is searched for.
             after = _next_frame(data, at)
             yield Gap(at, after, is_tail=after == len(data))
             at = after
