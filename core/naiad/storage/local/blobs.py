@@ -72,6 +72,7 @@ class Blobs:
         """
         fd = open_file(source)
         try:
+            # The reported size is only a hint: files of /proc say 0, and others grow meanwhile.
             if os.fstat(fd).st_size < few:
                 content = _few_bytes(fd, few)
                 if content is not None:
@@ -119,6 +120,7 @@ class Blobs:
         Raises:
             OSError: the disk reports an error.
         """
+        # By the name of its writer gc finds out whether the op that will name this file may still come.
         name = f"{writer}.{os.urandom(8).hex()}"
         path = self.path(name)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -154,6 +156,7 @@ class Blobs:
             OSError: the disk reports an error; settling again later begins where this ended.
         """
         found = {name: self._settle(name, report) for name in names}
+        # A name is on the disk only after its folder was synced, and the op that has the hash is written after this.
         for folder in sorted({self.path(blob.sha256).parent for blob in found.values()}):
             sync_folder(folder)
         return found
@@ -271,6 +274,7 @@ class Blobs:
             OSError: the destination cannot be written.
         """
         with self.open(name) as stream, replacing(destination) as target:
+            # Copied first and the copy checked: what is compared is what the user gets.
             copy(stream.fileno(), target, nothing if _sha256.match(name) else report)
             self._check(name, target, report)
 
@@ -354,6 +358,7 @@ def _link(path: Path, place: Path, blob: Blob) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT):
             raise
+        # The note is on the disk before the move: a kill in between leaves either name leading to the content.
         _forward_to(path, blob)  # no hard links here, or not to another user's files
         os.replace(path, place)
     else:

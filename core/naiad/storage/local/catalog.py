@@ -198,6 +198,7 @@ class Catalog(SqlCatalog):
 
     def _read_changed(self) -> None:
         self._made = ""
+        # The marks before anything is read: a run that is marked later is read by the next call.
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with self._transaction() as connection:
             is_listed = bool(listed) and self._is_file and connection.value(LISTED) == listed
@@ -269,6 +270,8 @@ class Catalog(SqlCatalog):
         for folder in folders:
             mark = self._layout.root / "changed" / folder.uid
             with contextlib.suppress(OSError):
+                # The mark goes only if the run is sealed and was not marked again. A writer that comes between the
+                # two looks removes the seal first, which the second look sees, and marks it anew.
                 if folder.seal.exists() and mark.stat().st_mtime_ns == marks[folder.uid]:
                     mark.unlink()
                     if not folder.seal.exists():

@@ -91,6 +91,8 @@ class CatalogFile:
             if not self._is_proven(lock):
                 self._mend(lock)
             checked = _read_sum(lock).checked
+            # Emptied before the first change: a kill from here on leaves an empty sum, which means that everything is
+            # to be checked.
             os.ftruncate(lock, 0)
             with self._engine.begin() as connection:
                 yield connection
@@ -262,6 +264,8 @@ class CatalogFile:
             try:
                 is_locked = _flock(lock, how, until)
                 with contextlib.suppress(FileNotFoundError):
+                    # Another process may have removed the store and made it again while this one waited: the lock of
+                    # a file without a name excludes no process.
                     if is_locked and os.path.samestat(os.fstat(lock), os.stat(self._sum_path)):
                         return lock
             except BaseException:  # only to clean up: whatever it is goes on

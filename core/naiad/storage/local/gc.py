@@ -149,10 +149,13 @@ def sweep(
         for file in found.files
         if file.meaning not in referenced and file.writer not in alive and file.modified < found.at - grace
     ]
+    # A settled blob and its incoming name are one inode until the name is released: while the name is in use, the
+    # blob is too.
     kept = {file.inode for file in set(found.files) - set(idle)}
     idle = [file for file in idle if not file.is_blob or file.inode not in kept]
     if is_dry or not idle:
         return idle
+    # Alone, so that no writer is between looking whether a blob is there and renewing its time.
     with blobs.lock(fcntl.LOCK_EX):
         return [file for file in idle if _remove(file)]
 

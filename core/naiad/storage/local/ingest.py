@@ -158,6 +158,7 @@ class Ingest:
         try:
             while names := self._next():
                 found = self._settled(names)
+                # Released only after the op with the hash is on the disk; see the sketch.
                 if self._log({name: blob.sha256 for name, blob in found.items()}):
                     for name in found:
                         self._release(name)

@@ -39,6 +39,8 @@ class PeerWatcher:
         if now < self._alone_until:
             return False
         try:
+            # One `stat` for each new field, instead of a listing: a file that is made or removed changes the time of
+            # the folder.
             time = os.stat(self._journal).st_mtime_ns
             if time == self._alone_at:
                 self._alone_until = now + JOIN_SECONDS
@@ -47,6 +49,7 @@ class PeerWatcher:
         except OSError:  # the folder is gone, which the next sync finds out
             return False
         is_alone = not self._stamp[1]
+        # Else a file that is made within the same tick of the clock would leave the time as it is.
         is_settled = clock.now() - time / 1e9 > SETTLED_SECONDS
         self._alone_at = time if is_alone and is_settled else None
         self._alone_until = now + JOIN_SECONDS if is_alone else 0.0

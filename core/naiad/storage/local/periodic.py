@@ -56,6 +56,7 @@ class PeriodicThread:
     def hand_over(self) -> bool:
         """Leave the rest to the thread; False if it is done, or was never begun."""
         with self._lock:
+            # Under the lock that the thread takes at its end: exactly one of the two finishes the shutdown.
             self._is_late = self.is_running() and not self._is_done
             return self._is_late
 
@@ -81,5 +82,6 @@ class PeriodicThread:
     def _sleep(self) -> None:
         with contextlib.suppress(Empty):
             self._wake.get(timeout=self._seconds)
+            # Several wishes to be woken are one round.
             while True:
                 self._wake.get_nowait()

@@ -229,6 +229,8 @@ class Reader:
             return []
         if not names:
             return []
+        # A copy of a lease belongs to a run in another folder of this store, whose writer may be about to settle the
+        # same content.
         others = {writer for writer, each in self.candidates().items() if each.is_copy or not each.is_dead}
         own = {file.writer for file in list_journal(self.folder.journal)} | set(self.projection().writers)
         return [name for name in names if (writer := name.partition(".")[0]) in own and writer not in others]
@@ -248,6 +250,8 @@ class Reader:
             return []
         from naiad.storage.local.index import series
 
+        # Decoding the rewinds for each of a thousand series would be most of the time of a table; these numbers
+        # change with each new one.
         key = (self.folds, id(self._view.projection), sum(map(len, state.texts.values())), state.series.count)
         if self._known_rewinds[0] != key:
             _steps, texts, times = series.read_texts(state, self._view.rows(state, "chunks"), self._view.damage)
@@ -264,6 +268,7 @@ class Reader:
         def is_hidden(writer: str, steps: Any, times: Any) -> Any:
             session, hidden = projection.writer_of(writer).session, steps != steps
             for rewind, at in found:
+                # Points of earlier sessions are hidden whatever their time: clocks of two machines may differ.
                 if session < rewind.session:
                     hidden = hidden | (steps > rewind.step)
                 elif writer != rewind.writer or not rewind.is_first:
@@ -389,6 +394,8 @@ class Reader:
         from naiad.storage.local.index import series
 
         def draw(state: FieldState) -> Chart:
+            # Pyramids have 256 points an item, so they serve only where a bucket is at least that wide; and they know
+            # of no rewind.
             if state.series.count >= buckets * series.DECODED_PER_BUCKET and self._hidden(state) is None:
                 tail = self._view.tail_of(state)
                 rows = self._view.rows(state, "pyramids")
@@ -436,6 +443,7 @@ class Reader:
 
         def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
             projection, tail = self._view.projection, self._view.tail()
+            # Only series with records in the tail are read: for the others the row in the index is the whole truth.
             late = tail.owners(projection) if tail else set()
             found: list[tuple[FieldState, Series | None]] = []
             damaged = [path for path in self._view.refused if path]
@@ -451,6 +459,8 @@ class Reader:
             return found, derived.values(projection, self.folder), Losses(tuple(damaged), _dropped(projection))
 
         found, values, losses = self._view.read(find)
+        # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
+        # fold.
         if any(state.kind in FILES for state, _facts in found):
             values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
         return found, values, losses

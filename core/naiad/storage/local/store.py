@@ -130,6 +130,7 @@ class Store:
         """
         here = start or working_directory()
         for folder in (here, *here.parents):
+            # Also where it is no folder: a link in /tmp that another user has made must not choose where data goes.
             if os.path.lexists(folder / FOLDER):
                 _refuse_planted(folder / FOLDER)
             if (folder / FOLDER).is_dir():
@@ -146,6 +147,8 @@ class Store:
         if not self._has_format():
             with refusals(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
+                # Before the format file, which makes the folder a store: a `git add` at this moment would take
+                # everything.
                 (self.root / ".gitignore").write_text("*\n")
                 create_exclusively(self.root / "format", f"{FORMAT}\n")
 
@@ -192,6 +195,8 @@ class Store:
             known = custom_run_id is not None and self.register.custom(project, custom_run_id)
             if known:
                 return self._join(RUN, *known)
+            # The number first, then the custom id: if another process has bound that meanwhile, the number is given
+            # back and its run joined.
             own = self._numbered(RUN, self.register.key(project))
             if custom_run_id is None or self.register.take_custom(project, custom_run_id, own.run.uid, own.id):
                 return own
@@ -275,6 +280,8 @@ class Store:
         """
         self.create()
         with refusals(self.root):
+            # The source is bound to a uid before anything is written: two imports of one source meet in one
+            # container.
             uid, name = self.register.source(source) or self.register.take_source(source, ids.new_uid(), wish or "")
             run = RunId(uid, kind)
             if self.exists(run):
@@ -456,6 +463,7 @@ class Store:
             refuse_written(self.directory(run), name)
         for name, run in runs:
             purge(self.layout, self.register, self.directory(run), name)
+        # Also those that an earlier, killed deletion has left.
         remove_purged(self.layout)
         if runs and (self.root / "blobs").is_dir():
             self._free_content()

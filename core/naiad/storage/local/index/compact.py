@@ -54,6 +54,8 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
     try:
         with index.snapshot() as connection:
             head = index.head(connection)
+            # First by the counts alone: loading the projection of a run that needs nothing would be most of the time
+            # of stopping.
             if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
                 return False
             projection, head, _positions, _damages = index.load(connection)
@@ -63,6 +65,7 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
         ) from error
     shared = [state for state in projection.states() if len(state.point_writers()) > 1]
     alone = [state for state in projection.states() if len(state.point_writers()) < 2]
+    # Chunks of several writers stay apart, since a deletion that arrives late may take those of one.
     needed = sum(-(-state.series.count // POINTS_LIMIT) + len(state.point_writers()) for state in shared)
     needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
     short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
@@ -94,6 +97,8 @@ def compact(folder: RunDirectory) -> None:
             _rewrite(folder)
             return
         _require_sound(folder, seal)
+        # The seal goes before the first change: a kill in between leaves a run without a seal, not one that its seal
+        # calls damaged.
         remove_seal(folder, new_writer_id())
         try:
             _rewrite(folder)
@@ -118,6 +123,8 @@ def _rewrite(folder: RunDirectory) -> None:
             projection, head, _positions, damages = index.load(connection)
             if damages:
                 raise _refusal("", damages[0].file, damages[0].what)
+            # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it
+            # was.
             changes = _rewritten(index, connection, projection)
             _empty(connection, head)
             index.commit(connection, projection, head, changes)

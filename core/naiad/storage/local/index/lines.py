@@ -76,8 +76,10 @@ class Lines(msgspec.Struct, array_like=True):
         """
         if not self.rows:
             self.rows.append(Line(number, at, bytearray()))
+        # An escape sequence may be cut by the end of a write; its beginning waits here for the rest.
         data = self.unfinished + data
         if b"\r" in data:
+            # Before the moves are split: an end of line as Windows has it is no return to the start of the row.
             data = data.replace(b"\r\n", b"\n")
         cut = UNFINISHED.search(data) if b"\x1b" in data[-8:] else None
         self.unfinished = data[cut.start() :] if cut else b""
@@ -124,6 +126,8 @@ class Lines(msgspec.Struct, array_like=True):
         return [_run(row) for row in rows]
 
     def _is_done(self, place: int, now: float) -> bool:
+        # A stream that once went up may do so again: its rows stay open for a second, so that bars in several rows
+        # are kept as they looked at last.
         is_old = now - self.rows[place].at >= REST_SECONDS
         return not self.goes_up or is_old or self.cursor - place > MOST_ROWS
 
@@ -136,6 +140,7 @@ class Lines(msgspec.Struct, array_like=True):
         elif part == b"\r":
             self.is_at_start = True
         elif part.startswith(b"\x08"):
+            # Decoded, because a backspace removes a character and not a byte.
             kept = self.rows[self.cursor].text.decode("utf-8", "replace")[: -len(part)]
             self._put(kept.encode(), at)
         else:

@@ -36,6 +36,8 @@ def add_chunks(state: FieldState, points: Columns, changes: Changes, writer: str
 def add_packs(fields: Ints, points: Columns, changes: Changes) -> None:
     """Packs of series that lie one after the other, ids ascending: whole series, some 65,536 points a pack."""
     starts = np.flatnonzero(np.concatenate(([True], fields[1:] != fields[:-1])))
+    # A pack ends where a series ends, the first at or after each limit: a series that lay in two packs would be
+    # decoded from both.
     cuts = np.searchsorted(starts, np.arange(POINTS_LIMIT, len(fields), POINTS_LIMIT))
     edges = [0, *starts[cuts[cuts < len(starts)]].tolist(), len(fields)]
     for low, high in itertools.pairwise(sorted(set(edges))):
@@ -53,6 +55,8 @@ def fold_texts(state: FieldState, changes: Changes) -> None:
         for part in _text_parts([(step, round(time * 1000), as_bytes(text)) for step, time, text in rows]):
             part.sort(key=lambda row: row[0])
             step, time, text = part[-1]
+            # The last text stands in the field's row too, for tables, unless it is long: the row is read with every
+            # opening.
             last = pack_text(text.decode("utf-8", "surrogatepass")) if len(text) <= REMEMBERED_TEXT else None
             rank = max(row[1] for row in part if row[0] == step)
             state.add_points(writer, len(part), 0, 0.0, 0.0, 0.0, step, last, time, rank=rank)

@@ -284,6 +284,7 @@ def position_row(name: str, position: tuple[int, bool]) -> dict[str, Any]:
 def facts_row(state: FieldState) -> dict[str, Any]:
     """Those columns of a field's row that change."""
     s = state.series
+    # An atom that was assigned once is the usual field, and its row stays short.
     is_as_defined = state.defined_at == state.at and state.defined_by == state.writer
     facts = _encode(
         FieldFacts(
@@ -325,6 +326,8 @@ def field_state(number: int, path: str, kind: str, data: bytes, written: list[Op
     elif facts.history is not None or facts.tags or facts.members or facts.config != (None, None, None):
         _give_history(state, facts)
     state.printed = facts.printed
+    # The CRC of a row that someone made by hand is right too: numbers that are used as indexes are checked for
+    # themselves.
     if state.shared is not None and len(state.writers_of_pieces()) != state.pieces:
         raise ValueError(f"{state.pieces} pieces have {len(state.writers_of_pieces())} writers")
     return state
@@ -346,6 +349,7 @@ def _history(state: FieldState) -> History | None:
     """Return the history of a field with several writers; None for one writer, the usual case."""
     if state.shared is None and state.entries is None and state.config_key == NEVER and state.series.last_rank is None:
         return None
+    # Names of writers stand once; keys refer to them by number, as a row may have thousands.
     writers: dict[str, int] = {}
 
     def number(name: str) -> int:

@@ -35,6 +35,7 @@ class Last(msgspec.Struct, array_like=True, gc=False):
 
     def add(self, step: int | float, value: Plain, time: int, rank: int | None) -> None:
         """Take in the last point of a later group."""
+        # Groups arrive in the order of the fold; one with smaller steps leaves the last point as it is.
         if self.step is not None and step < self.step:
             return
         ranks = [time if rank is None else rank]
@@ -103,6 +104,8 @@ class Series(msgspec.Struct, gc=False):
             return None
         if not self.finite:
             return spread
+        # Var(A + B) = Var(A) + Var(B) + (mean A - mean B)^2 * nA * nB / (nA + nB), all as sums of squares: Chan,
+        # Golub and LeVeque 1979.
         apart = total / finite - self.total / self.finite
         return self.spread + spread + apart * apart * (self.finite * finite / (self.finite + finite))
 
@@ -237,6 +240,8 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
 
     def note(self, writer: str, at: float, first: Key) -> bool:
         """Take in an op of a writer, which counts since `first`; whether the field is older than was known."""
+        # One writer is the usual case. Its span follows from two numbers of the field, so that 100,000 fields need no
+        # dict each.
         is_alone = self.shared is None or self.shared.spans is None
         if not is_alone or writer != self.writer:
             spans = self.spans()
@@ -305,11 +310,14 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
             return
         parts = self._share().parts
         if writer not in parts:
+            # With a second writer, each piece so far is known to be of the first.
             if len(parts) == 1:
                 self._share().by = [0] * self.pieces
             parts[writer] = Last()
         parts[writer].add(step, value, time, rank)
         self.series.add(count, finite, low, high, total, step, value, time, spread, rank)
+        # Chosen among the last points of all writers, not the last that was folded: the result must not depend on the
+        # order in which their files come.
         self.series.set_last(max(parts.items(), key=lambda part: (*part[1].order, part[0]))[1])
 
     def add_piece(self, writer: str) -> int:

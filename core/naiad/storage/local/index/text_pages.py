@@ -69,6 +69,8 @@ class TextPages:
                 raise refuse(state.path, INDEX, f"{count} of its {state.series.count} texts are there")
             for waiting in state.tail().values():
                 self._late = [(step, as_text(text), round(time * 1000)) for step, time, text in waiting]
+        # Entries have a number only in their order by step. Where chunks are in that order already, a number leads to
+        # its chunk without decoding the texts of others.
         if len(writers) > 1 or not self._is_in_order():
             self._whole = read_texts(state, chunks, refuse)
         self._counts = np.array([0, *(len(piece.steps) for piece in self._pieces), len(self._late)]).cumsum()
