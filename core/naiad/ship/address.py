@@ -61,6 +61,7 @@ def parse(text: str) -> Address:
             f"{redacted(text)!r} is not the address of a server. Give one such as https://naiad.example.org.",
             argument="store",
         )
+    # An address is printed in messages and stored in `remote.json`, so a password in it would be in both.
     if parts.username is not None or parts.password is not None:
         raise InvalidArgument(
             f"The address {redacted(text)!r} has a user or a password in it, and addresses are stored and printed.\n"
@@ -111,6 +112,7 @@ def token() -> str:
             "There is no token for the server. Ask its owner for one, and set NAIAD_API_TOKEN,\n"
             f"or write it to {path} and run: chmod 600 {path}"
         ) from None
+    # As ssh does with its keys: a token that others can read is refused rather than used.
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise NotAuthorized(f"Other users can read the token file {str(path)!r}. Run: chmod 600 {path}")
     return _checked(text, f"the token file {str(path)!r}")

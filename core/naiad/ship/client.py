@@ -30,6 +30,8 @@ CONNECT_SECONDS = 10.0
 MOST_RAW = 1024
 """Bytes of a body below which compressing it is not worth it."""
 LARGEST_ANSWER = 1 << 30
+# How a kept connection shows that the server has closed it: the request has not been read then, and may be sent
+# again.
 _stale = (http.client.RemoteDisconnected, http.client.CannotSendRequest, BrokenPipeError, ConnectionResetError)
 
 
@@ -130,6 +132,7 @@ class Client:
         """
         headers = {"Accept": MSGPACK, "Content-Type": MSGPACK}
         answer = self._exchange("POST", path, body, headers, seconds)
+        # A proxy answers with a page of HTML and the status 200 when its login has run out.
         if answer.kind != MSGPACK:
             raise self._no_server(answer.status)
         return answer.body
@@ -153,6 +156,7 @@ class Client:
         Raises:
             ServerError: there is no answer, or it is an error.
         """
+        # Of its own: an answer that is read slowly would hold up all other requests on the kept one.
         connection = self._connected(ANSWER_SECONDS)
         try:
             with self._failures():
@@ -181,6 +185,7 @@ class Client:
         return f"{self._address.path}/api/v1/"
 
     def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        # Read anew for each request, so that a token which was renewed in its file is used without a restart.
         secret = self._token or address.token()
         return {"Authorization": f"Bearer {secret}", "naiad-protocol": PROTOCOL, "User-Agent": "naiad", **given}
 
@@ -222,6 +227,8 @@ class Client:
                 content = response.read(LARGEST_ANSWER)
             except _stale:
                 self._drop()
+                # Once, and only if the connection was an old one: a fresh one that breaks is an error. A stream is
+                # read already and cannot be sent again.
                 if is_last or not is_kept or not isinstance(body, bytes):
                     raise
                 continue
@@ -248,6 +255,7 @@ class Client:
             connection.set_tunnel(where.host, where.port)
         with self._failures():
             connection.connect()
+            # Else the last packet of a request may wait 40 ms for the acknowledgement of the one before.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.sock.settimeout(seconds)
         return connection
@@ -293,6 +301,8 @@ class Client:
                 url=self.url,
                 status=answer.status,
             )
+        # The name comes from the network: only classes of naiad's own errors are made of it, and none that a caller
+        # takes for trouble of this machine's disk.
         of_class = getattr(errors, name, None) if problem else None
         if isinstance(of_class, type) and issubclass(of_class, NaiadError) and not issubclass(of_class, OSError):
             if "run" in facts:

@@ -52,6 +52,7 @@ class Part:
         crc = zlib.crc32(self.data)
         if not self.name.endswith(".seg"):
             return [uid, self.name, self.start, 0, crc, self.data]
+        # Bytes of one place are alike from record to record, and compress to a fraction when they lie together.
         planes = b"".join(self.data[place::RECORD] for place in range(RECORD))
         return [uid, self.name, self.start, PLANES, crc, planes]
 
@@ -161,6 +162,7 @@ def _committed(data: bytes, start: int) -> int:
     """Return the bytes before the first record without its commit word."""
     commits = _commits(data)
     offsets = range(start, start + len(data), RECORD)
+    # The usual case in one comparison; only a stretch with a hole is looked at word by word.
     if commits == [*offsets]:
         return len(data)
     return next(place for place, (commit, at) in enumerate(zip(commits, offsets, strict=True)) if commit != at) * RECORD
@@ -170,6 +172,7 @@ def _last_record(data: bytes, start: int) -> int:
     """Return the bytes up to the last record with its commit word."""
     data = data[: len(data) // RECORD * RECORD]
     commits = _commits(data)
+    # From the end, because a segment is allocated whole: most of it may be unwritten.
     for place in range(len(commits) - 1, -1, -1):
         if commits[place] == start + place * RECORD:
             return (place + 1) * RECORD
@@ -202,6 +205,7 @@ def _whole_frames(fd: int, at: int, size: int) -> Iterator[bytes]:
         payload = memoryview(frame)[FRAME_HEADER:]
         if len(frame) < FRAME_HEADER + length:
             return
+        # The frame may be half written at this moment: the next round reads it again.
         if zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence))) != crc:
             return
         yield frame

@@ -86,6 +86,7 @@ def write_replay(folder: RunDirectory) -> list[Path]:
         if damages:
             raise _damaged(folder, str(damages[0]))
         journals = _journals(folder, projection)
+        # In the order of their numbers, by which the replay is the same wherever and whenever it is made.
         states = sorted((*projection.states(), *projection.dead.values()), key=lambda state: (state.id, state.path))
         for state in states:
             chunks = index.chunks(connection, state.id) if state.id else []
@@ -99,6 +100,7 @@ def write_replay(folder: RunDirectory) -> list[Path]:
 
 def _journals(folder: RunDirectory, projection: Projection) -> dict[str, _Journal]:
     """Return an empty journal for each writer; their names sort as those of the writers do."""
+    # Between writers the name decides where times are equal, so the new names sort as the old ones.
     known = sorted(projection.writers)
     names = {
         name: f"{PREFIX}{folder.uid}" + (f"-{number:04d}" if len(known) > 1 else "")
@@ -144,6 +146,7 @@ def _replay(
     elif state.kind in ATOMS or KINDS[state.kind].shape in ("atom", "document", "unknown"):
         value = _moved(projection, state.kind, state.value)
         for name, ((first, by), last) in spans.items():
+            # Two ops: the first one dates the field, which decides conflicts of kinds, the last one has the value.
             if name == by and first < last:
                 journals[name].add(first, 1, Assign(state.path, state.kind, value, first))
             journals[name].add(last, 1, Assign(state.path, state.kind, value, last))
@@ -174,6 +177,7 @@ def _begin(
         journal.state.name in deletions.continuing.get(kind, ()) for kind in (state.kind, ANY)
     )
     if goes_on or by != journal.state.name:
+        # A writer that went on after a deletion must have begun before it, or the deletion would not concern it.
         return min(journal.state.started, last or math.inf)
     return first
 

@@ -53,6 +53,20 @@ Pace = Callable[[int], object]
 """Called with the bytes of each request that was answered; it may wait."""
 
 
+# Ship against receive. Positions are the server's; a client has none of its own that could be wrong:
+#
+#     client                                              server
+#     read segments, then ops, from its last positions
+#     which content do you have? ------------------------> look by hash; renew what is there
+#     PUT what it lacks ---------------------------------> hash it, link it into its place
+#     parts (name, start, crc, bytes), ends, signs ------> a part that continues its file: commit it with the position
+#                                                          a repeat, or one behind a gap: nothing
+#     go on from these <------------- positions of all --- copy into the journal folder; fold later
+#     connection lost anywhere: ask for the positions, and go on from them
+#     `epoch` is another one: the server was set back; take all confirmations back, and ask for the positions
+#     a whole file confirmed by length and crc: <name>.sent, which may be removed after KEEP_SHIPPED
+
+
 class OwnWriter(Protocol):
     """A writer of this process, as far as its shipment needs it."""
 
@@ -176,6 +190,8 @@ class Shipment:
         Raises:
             ServerError: the server cannot be reached.
         """
+        # Every answer has the epoch, so this is noticed with the first request after a restore, before anything that
+        # was confirmed is removed.
         if self.remote.epoch and self.client.epoch not in ("", self.remote.epoch):
             self._knows_positions = False
             self._sent_blobs.clear()
@@ -222,6 +238,8 @@ class Shipment:
         size = sum(len(part.data) for part in parts)
         self.pace(size)
         is_taken = all(self.positions.get(part.name, 0) >= part.end for part in parts)
+        # Only if the answer has moved something: a server that takes nothing would otherwise be asked without a
+        # pause.
         goes_on = (has_more or not is_taken) and self.positions != before
         is_whole = is_taken and not has_more and not self._is_held
         return Round(size, goes_on, is_whole, self._is_held, float(answer.get("after", 1.0)))
@@ -244,6 +262,7 @@ class Shipment:
                     f"The server {self.client.url} has no more room for the project: {detail}",
                     url=self.client.url, status=429, name=reason, retry_after=60.0,
                 )  # fmt: skip
+            # That file alone: everything else of the run goes on, and the bytes stay here.
             self.refused[name] = f"{reason}: {detail}"
             self._warn(
                 f"The server {self.client.url} refuses {name or 'data'} of the run in {self.folder.path}: {detail} "
@@ -260,12 +279,14 @@ class Shipment:
         """Return the next parts, the files that are complete with them, and whether there is more."""
         files = [source for source in self._sources() if not self._is_sealed(source)]
         reached: dict[str, int] = {}
+        # Segments are read first: a number that is in them is defined in the ops that are read afterwards.
         points, has_more = self._points([each for each in files if each.file.suffix == "seg"], reached)
         ops, is_all = self._ops([each for each in files if each.file.suffix == "ops"], reached)
         if not is_all:  # what the points mean may be in the rest
             for part in points:
                 reached.pop(part.name)
             points, has_more = [], True
+        # Before the request: an op must never name content that the server does not have.
         self._send_content(ops)
         seals = [seal for source in files if (seal := self._seal(source, reached)) is not None]
         return [*ops, *points], seals, has_more
@@ -299,6 +320,8 @@ class Shipment:
             if part is not None and part.data:
                 parts.append(part)
                 room -= len(part.data)
+            # A hole, or a record that is being written: later files of this writer wait, so that none of its points
+            # overtakes another.
             if part is None or part.end < (self._end(source) if is_final else _size(source)):
                 waits.add(source.file.writer)
             if room <= 0 or len(parts) >= MOST_PARTS:
@@ -340,6 +363,7 @@ class Shipment:
 
     def _seal(self, source: Source, reached: dict[str, int]) -> list[object] | None:
         """Return the end and CRC of a file that is final and has nothing more to be sent; None of others."""
+        # A copy of a folder has the same writers and may have fewer bytes: its end is not the end of the file.
         if source.name not in reached or not self._is_final(source) or self._is_copied(source.file.writer):
             return None
         end = self._end(source)
@@ -368,6 +392,7 @@ class Shipment:
 
     def _candidates(self) -> dict[str, Liveness]:
         at, found = self._others
+        # Leases are looked at now and then only; a writer that dies is final some seconds later.
         if clock.monotonic() - at >= LOOK_SECONDS:
             found = {} if self.folder.seal.exists() else Reader(self.folder).candidates()
             self._others = (clock.monotonic(), found)
@@ -393,6 +418,7 @@ class Shipment:
         Raises:
             ServerError: the server does not take it.
         """
+        # By pattern, without decoding the ops: a hash too many costs a question, one too few would lose content.
         named = {name for part in ops for name in hashes_in(part.data)} - self._sent_blobs
         blobs = Blobs(self.folder.blobs)
         sizes = {}

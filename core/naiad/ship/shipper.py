@@ -99,6 +99,7 @@ class Shipper:
         self, folder: RunDirectory, remote: Remote, writer: OwnWriter, on_registered: Callable[[str], object] = id
     ) -> None:
         """Ship the files of a writer of this process, and those that dead ones have left in its run."""
+        # Outside the condition, which it takes itself.
         client = self.client(remote.url)
         with self._changed:
             line = self._lines.get(folder.uid)
@@ -107,6 +108,7 @@ class Shipper:
                 line = self._lines[folder.uid] = Line(shipment, clock.monotonic() + FIRST_SECONDS)
             line.shipment.add(writer)
             line.writers.append(writer)
+            # The thread ends when nothing is left to ship; a new run starts another one.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="naiad-ship", daemon=True)
                 self._thread.start()
@@ -125,6 +127,8 @@ class Shipper:
         ends = line.shipment.ends()  # more may come faster than it is shipped, and is not waited for
         with self._changed:
             wanted = self._hurry(line)
+            # A round that began before this call may have read the files before the last write, so a new one is
+            # waited for.
             while line.clean < wanted and not (line.begun >= wanted and line.shipment.has(ends)):
                 left = until - clock.monotonic()
                 if left <= 0 or self._thread is None or not self._thread.is_alive():
@@ -177,6 +181,7 @@ class Shipper:
                     self._changed.wait(wait)
                     continue
                 line.begun += 1
+            # Without the condition: a request may take a minute, and verbs of other threads register runs meanwhile.
             self._go(line)
 
     def _due(self) -> Line | None:
@@ -222,6 +227,8 @@ class Shipper:
         is_over = all(writer.is_over for writer in line.writers)
         is_released = all(writer.is_released for writer in line.writers)  # until then files come into the outbox
         done = shipment.step()
+        # Nothing was sent: then a sign of life goes alone. The end of a writer is told at once, as the state of the
+        # run follows from it.
         if not done.after and (now - line.sent_at >= BEAT_SECONDS or is_over != line.has_said_over):
             done = shipment.beat()
         if done.after:
@@ -269,6 +276,7 @@ def _back_off(problem: NaiadError, failures: int) -> float:
     if isinstance(problem, NotAuthorized) or not isinstance(problem, ServerError):
         return REFUSED_SECONDS
     given = getattr(problem, "retry_after", None)
+    # Full jitter: the clients of a server that was restarted do not come back all at once.
     drawn = random.uniform(LEAST, min(MOST, 2.0**failures))
     return max(drawn, float(given)) if given else drawn
 

@@ -105,6 +105,7 @@ class Sync:
         wanted = set(uids) or (None if self._url or self._verifies else set(outbox.unshipped(self._store.root)))
         found = [folder for folder in self._store.folders() if wanted is None or folder.uid in wanted]
         found = [each for each in found if self._url or each.remote.exists() or uids]
+        # A version is registered under its model, whose id on the server has to be known by then.
         order = {PROJECT: 0, MODEL: 1, MODEL_VERSION: 2}
         return sorted(found, key=lambda folder: (order.get(folder.kind, 3), folder.uid))
 
@@ -123,9 +124,12 @@ class Sync:
             if self._is_dry:
                 return self._compared(shipment)
             shipment.register()
+            # After the registration, since it makes this process a writer of the run, and its ops are to be shipped
+            # too.
             self._settle(folder)
             sent = self._sent(shipment)
             lost = self._account(shipment)
+            # Losses are noted as an op of the run, which has to be shipped as well.
             if any(lost):
                 sent += self._sent(shipment)
             if self._verifies:
@@ -190,6 +194,7 @@ class Sync:
         remote = _facts(folder, self._client(self._url).url)
         if self._is_dry:
             return remote
+        # Under the lock no writer joins: its files would be folded while the replay is made of the index.
         with folder.lock(LOCK_SECONDS):
             if folder.index.exists():
                 reader = Reader(folder)
@@ -201,6 +206,8 @@ class Sync:
                     )
                 if list_journal(folder.journal):
                     Maintenance(folder, Tuning.from_environment()).fold(None)
+                # The replay before the remote: a kill in between leaves files that the next attempt writes again,
+                # byte for byte.
                 write_replay(folder)
             remote.save(folder)
         return remote

@@ -28,6 +28,8 @@ def attach(folder: RunDirectory, remote: bytes) -> None:
     Raises:
         OSError: the disk takes no file.
     """
+    # The mark before the file: a kill in between leaves a mark without a remote, which is looked at once and does no
+    # harm.
     note_unshipped(folder)
     fd = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -71,6 +73,7 @@ def retire(journal: int, name: str) -> None:
     Raises:
         OSError: the disk takes no new name; the file stays in the journal, which does no harm.
     """
+    # Relative to the descriptor: the folder may have been renamed since it was opened.
     if not _exists(journal, f"../{REMOTE}"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=journal)

@@ -138,6 +138,7 @@ class Receiver:
         with refusals(store.root):
             store.create()
             self._folder.mkdir(mode=0o700, exist_ok=True)
+        # Before the database is opened: two servers on one store would each believe their own positions.
         self._held = _taken(self._folder / ".lock", store)
         self._engine = received.open_received(path, is_writing=True)
         with self._transaction() as connection:
@@ -177,6 +178,8 @@ class Receiver:
                 if known.run.kind is not run.kind:
                     raise NameTaken(f"The uid {run.uid} is that of a {known.run.kind.noun}.")
                 return known, False
+            # The id is taken before the row is written. A crash in between leaves an id without a run; the client
+            # asks again under its uid and gets another.
             found, is_new = self._named(run, project, custom_run_id, wish, parent, is_exact)
             if found.run.uid not in self._registered:
                 with self._transaction() as connection:
@@ -211,6 +214,8 @@ class Receiver:
             name = register.take_number(self._parent(parent or "", project), run.uid)
         else:
             name = register.take_number(key, run.uid)
+            # Two machines have registered one custom id at the same moment: the first has it, and this one joins its
+            # run.
             if custom is not None and not register.take_custom(project, custom, run.uid, name):
                 register.release(name)
                 return self._named(run, project, custom, wish, parent, is_exact)
@@ -314,12 +319,15 @@ class Receiver:
             StorageError: the disk takes nothing; nothing is accepted.
         """
         with self._lock, refusals(self._store.root):
+            # Committed pieces are not in their files yet: they go first, or a hole would stay where they belong.
             if self._behind:
                 self._replay()
             group = _Group(self._positions)
             taken = [piece for piece in pieces if group.take(piece)]
             for sealing in sealings:
                 group.seal(sealing)
+            # The promise is kept here: bytes and positions are in one transaction on the disk before the answer. The
+            # copy into the journal is made up for after a crash.
             self._commit(taken, group.changed)
             self._copy(taken, group.changed)
             # a writer lives as long as its client says so with its bytes: of one that is over, nothing need be said
@@ -378,6 +386,8 @@ class Receiver:
                 hold_remote(self._make(run), writer)
             elif journal.is_dir() and remote_state(journal, writer) != "dead":
                 own = [each for file, each in self._positions(run).items() if _writer(file) == writer]
+                # Dead only with all files: a fold takes the files of a dead writer for final, and would end them
+                # before the rest arrives.
                 is_complete = bool(own) and all(each.is_sealed for each in own)
                 hold_remote(journal, writer, "dead" if is_complete else "ended")
                 if is_complete:
@@ -389,6 +399,7 @@ class Receiver:
     def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
         """Return which content a project has sent, of some SHA-256 with their sizes, and keep it from being freed."""
         with self._transaction() as connection:
+            # By project: that another project has sent this content gives no right to it.
             sent = received.sent(connection, project, [sha256 for sha256, _size in wanted])
         found = []
         for sha256, size in wanted:
@@ -459,6 +470,7 @@ class Receiver:
             except FileNotFoundError:
                 return  # it was folded and removed: this is a copy of what is in the index
             self._files[path] = fd
+            # The least recently used first; a server of a thousand runs must not run out of descriptors.
             while len(self._files) > MOST_OPEN:
                 self._shut(next(iter(self._files)))
             if is_new:
@@ -488,6 +500,7 @@ class Receiver:
         """
         with self._lock:
             with self._transaction() as connection:
+                # Taken before the syncs: what is committed while they run keeps its copy until the next time.
                 upto = received.newest(connection)
             unsynced, self._unsynced = self._unsynced, {}
         if not upto or self._behind:
@@ -555,6 +568,8 @@ class Receiver:
                 position = known.get(name)
                 upto, is_done = folded.get(name, (0, False))
                 if name in files:
+                    # The file is shorter than what was received: it was set back with its folder. What is there
+                    # counts, and the client sends the rest again.
                     if position is None or files[name].path.stat().st_size < position.upto:
                         position = _measured(files[name])
                     found[name] = position
@@ -674,6 +689,7 @@ class _Group:
         if known.is_sealed:
             self.mismatched.add(key)
             return False
+        # The checksum goes on with each piece, so that a whole file can be compared without reading it again.
         self.changed[key] = Position(known.upto + len(piece.data), zlib.crc32(piece.data, known.crc), False)
         return True
 

@@ -285,12 +285,14 @@ class _Content(io.RawIOBase):
         """
         view = memoryview(buffer).cast("B")
         start, piece = self._piece
+        # One piece is remembered: BufferedReader asks for less than a request brings.
         if not start <= self._at < start + len(piece) and self._at < self._size:
             start, piece = self._piece = self._at, self._ask(self._at)
         data = piece[self._at - start : self._at - start + len(view)]
         view[: len(data)] = data
         self._at += len(data)
         self._sha.update(data)
+        # At the end of the file, and only if it was read in order: the hash is that of the whole.
         if not data and self._wanted and self._is_in_order and self._sha.hexdigest() != self._wanted:
             what = "it is not the content that was stored"
             raise DamagedData(f"The stored file {self._wanted} is damaged: {what}.", file="", offset=0, what=what)

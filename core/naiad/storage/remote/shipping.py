@@ -37,6 +37,7 @@ class RunShipping:
 
             def take_id(name: str) -> None:
                 with contextlib.suppress(NaiadError):  # it has stopped meanwhile; the server shows its id anyway
+                    # One process writes the id: of several, each would add an op, and a guest may have ended.
                     if writer.is_active and writer.role == "owner" and remote.began:
                         writer.write([Change(ID, SYS[ID], (Assign(ID, SYS[ID], name),))])
 

@@ -196,6 +196,7 @@ class RemoteStore:
             self.address, project, clock.now(), custom_run_id=custom_run_id, wish=wish, parent=parent, began=True
         )
         answer = self._registered(own.run, remote)
+        # The run begins under its uid and is registered by the shipper, as soon as the server answers.
         if answer is None:
             self.begun.add(own.run.uid)
             self._pending[own.run.uid] = remote
@@ -208,6 +209,7 @@ class RemoteStore:
         self._pending[run.uid] = remote
         if is_new:
             self.begun.add(run.uid)
+        # The server knows the custom id as that of another run: the next process here must join it too.
         if run != own.run and custom_run_id is not None:
             self.local.bind_custom(project, custom_run_id, own.run, run)
         return Reservation(run, answer["id"], is_new)
