@@ -61,6 +61,8 @@ class ServerRules:
 
     def admitted(self, ticket: str, target: str) -> ServerGrant | None:
         """Return the permissions of a ticket; None if it or its token is over, or it is for another target."""
+        # The id of the token stands before the ticket, so that it ends with its token: revoked means that no ticket
+        # works any more.
         name, _, mark = ticket.partition(DOT)
         known = self._tokens.find(name)
         if known is None or not known.is_valid or not is_ticket(known.secret_sha256, mark, target):

@@ -113,6 +113,8 @@ def application(store: Store, receiver: Receiver, tokens: Tokens, hosts: frozens
         try:
             yield
         finally:
+            # The loops first, then the rest of the queue: what was accepted but not committed would be lost to
+            # clients that wait for their answers.
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -148,6 +150,7 @@ class _Counted:
         async def send_counted(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], (b"naiad-epoch", epoch)]
+                # By route, not by path: a label for each run or blob would make a series of Prometheus for each.
                 route = getattr(scope.get("route"), "path", "") or scope["path"][:1]
                 metrics.requests.labels(route, str(message["status"])).inc()
                 if message["status"] == 401:
@@ -155,6 +158,7 @@ class _Counted:
             await send(message)
 
         version = headers.get(b"naiad-protocol", b"1").decode("latin-1")
+        # Before any body is read: a client of another version sends what this one would misread.
         if version not in map(str, bodies.PROTOCOLS) and scope["path"].startswith(API):
             what = f"This server speaks versions {list(bodies.PROTOCOLS)} of the protocol, not {version[:20]!r}."
             problem = Problem(426, "UpgradeRequired", what, protocols=list(bodies.PROTOCOLS))
@@ -191,6 +195,7 @@ class Endpoint:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         grant = None
         if scheme.lower() == "bearer" and token:
+            # In a thread, as a token that is not in the cache costs a query of the database.
             grant = await anyio.to_thread.run_sync(self._server.rules.grant, token.strip())
         if grant is None:
             raise Problem(401, "Unauthorized", "A valid token is needed: Authorization: Bearer naiad_...")
@@ -268,6 +273,7 @@ async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
     if kind is None:
         raise Problem(400, "BadRequest", f"There is no kind {shown(takes.kind)}.", argument="kind")
     project = server.project(takes.project, grant)
+    # A uid of another project is answered as one that does not exist: a 403 would say that it does.
     known = server.receiver.find(takes.uid)
     if known is not None and grant.project not in (None, known.project):
         raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
@@ -305,6 +311,8 @@ class _Checked:
 
 async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
     """Take bytes of journal files."""
+    # The room is asked for before the body is read: a server that is behind refuses a request while it is still
+    # small.
     length = request.headers.get("content-length", "0")
     server.intake.require_room(int(length) if length.isdigit() else bodies.LARGEST)
     takes = await _body(request, JournalBody, is_binary=True)
@@ -333,6 +341,8 @@ def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked
         run = run_of(uid)
         if run is not None and is_uid(writer):  # the same letters
             found.writers[run, writer] = is_alive
+    # A file with a broken part gets none of the parts behind it: they would be refused anyway, as they do not
+    # continue it.
     broken: set[tuple[str, str]] = set()
     for uid, file, start, codec, crc, data in takes.parts:
         run = run_of(uid)
@@ -413,6 +423,8 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
         raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is no SHA-256 in hexadecimal.")
     project = server.project(request.query_params.get("project"), grant)
     size = 0
+    # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
+    # removes the file.
     with contextlib.ExitStack() as stack:
         try:
             content = stack.enter_context(server.receiver.content(project, sha256))
@@ -462,6 +474,7 @@ async def add_token(server: Server, request: Request, grant: ServerGrant) -> Any
     project = takes.project
     if grant.role != "admin":
         project = server.project(takes.project, grant)
+    # An owner makes no admin: a token never gives more than it has.
     if takes.role in ROLES and ROLES.index(takes.role) > ROLES.index(grant.role):
         raise Problem(403, "Forbidden", grant.refusal)
     token, text = await anyio.to_thread.run_sync(

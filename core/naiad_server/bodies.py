@@ -81,6 +81,8 @@ async def received(request: Request, largest: int = LARGEST) -> bytes:
     Raises:
         Problem: it has more bytes than that.
     """
+    # By the header first, so that a body which is too large is not read at all; then by the bytes, as the header may
+    # lie or be absent.
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > largest:
         raise too_large(largest)

@@ -58,8 +58,10 @@ def server(
     context.obj = place
     if context.invoked_subcommand is not None:
         return
+    # Before anything is made: an error in the options must leave no store and no token.
     _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
     serve, tokens = _tools(place, is_new=init)
+    # The socket is open before the token is printed: its address is in the line that is to be copied.
     listener = _listen(host, port)
     address = url or _address(host, listener.getsockname()[1], is_tls=tls_cert is not None)
     lines = _first_token(tokens, address) if init else []
@@ -73,6 +75,8 @@ def server(
             click.echo(line)
         sys.stdout.flush()
 
+    # On this machine alone, other names in `Host` mean a page of another site that was rebound to 127.0.0.1. A server
+    # of a network is known by any name.
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and url is None else None
     serve(
         folder(place),
@@ -191,6 +195,7 @@ def _address(host: str, port: int, *, is_tls: bool) -> str:
 
 def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    # A restart must not wait a minute for connections of the process before.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

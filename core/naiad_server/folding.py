@@ -61,6 +61,8 @@ class Folding:
         now = clock.monotonic()
         for run, size in accepted.grown.items():
             self._due.setdefault(run, Due(now)).size += size
+        # A run that ended is finished at once, as people look at it then; a run whose id the client claims is shown
+        # wrongly until its fold.
         for run in accepted.ended | accepted.claimed:
             self._due.setdefault(run, Due(now)).is_urgent = True
 
@@ -77,6 +79,7 @@ class Folding:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _fold(self, run: RunId) -> None:
+        # Taken out before the fold: bytes that arrive meanwhile make a new entry, and are not lost with this one.
         due = self._due.pop(run)
         with self._metrics.fold_seconds.time():
             problem = await self._asked(run)
@@ -96,6 +99,7 @@ class Folding:
     async def _asked(self, run: RunId) -> str:
         """Let the process fold a run; return why it has not."""
         process = self._process
+        # One that has died is replaced. It has either committed its fold or not begun it.
         if process is None or process.returncode is not None:
             program = PROGRAM.format(path=sys.path, store=self._store)
             pipe = asyncio.subprocess.PIPE

@@ -77,6 +77,7 @@ class Intake:
         Raises:
             Problem: they do not.
         """
+        # Refused, not queued: memory is bounded, and a client that gets 503 keeps its bytes and comes back.
         if self._queued + size > MOST_QUEUED:
             raise Problem(503, "Busy", "The server has more to store than it can; try again soon.")
 
@@ -100,6 +101,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         idle_since = clock.monotonic()
         while True:
+            # The time limit is for the checkpoint, which is due without any request too.
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._is_wanted.wait(), CHECKPOINT_SECONDS)
             group = self._next_group()
@@ -107,6 +109,8 @@ class Intake:
             if group:
                 await loop.run_in_executor(self._pool, self._commit, group, loop)
             took = clock.monotonic() - began
+            # An exponential average over some seconds, weighted by the time that passed: rounds may take a
+            # millisecond or half a minute.
             passed = max(clock.monotonic() - idle_since, 1e-6)
             self._busy += (1 - math.exp(-passed / BUSY_SECONDS)) * (took / passed - self._busy)
             idle_since = clock.monotonic()
@@ -130,6 +134,7 @@ class Intake:
     def _next_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
         parts = size = 0
+        # A group ends at the limit, and has at least one request, however large that is.
         for each in self._waiting:
             parts, size = parts + len(each.pieces), size + each.size
             if group and (parts > MOST_PARTS or size > MOST_BYTES):
@@ -147,6 +152,7 @@ class Intake:
         try:
             with self._metrics.commit_seconds.time():
                 accepted = self._receiver.accept(pieces, sealings, writers)
+        # All of the group fail together, since they share one transaction. Each client sends its parts again.
         except (NaiadError, OSError) as error:
             for each in group:
                 loop.call_soon_threadsafe(_fail, each, error)
@@ -161,6 +167,7 @@ class Intake:
     def _tell(self, group: list[_Waiting], accepted: Accepted) -> None:
         self._folding.note(accepted)
         for each in group:
+            # The client may have hung up; what it sent is committed all the same.
             if not each.answer.done():
                 each.answer.set_result(accepted)
 

@@ -59,6 +59,7 @@ def serve(
             ssl_certfile=certificate,
             ssl_keyfile=key,
             proxy_headers=bool(proxies),
+            # Only from these addresses: any client could name another scheme or address otherwise.
             forwarded_allow_ips=[*proxies],
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its orderly end

@@ -133,12 +133,14 @@ class Tokens:
         now = clock.monotonic()
         with self._lock:
             until, token = self._cache.get(name, (0.0, None))
+        # Also that there is none: a client that tries unknown tokens asks the database once for each id.
         if now < until:
             return token
         with self._engine.connect() as connection:
             row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
         token = None if row is None else Token(**row._asdict())
         with self._lock:
+            # Emptied as a whole; so many different ids come only from someone who guesses.
             if len(self._cache) >= MOST_CACHED:
                 self._cache.clear()
             self._cache[name] = now + CACHE_SECONDS, token
@@ -168,6 +170,7 @@ class Tokens:
 
     def _note_use(self, token: Token) -> None:
         today = date.today().isoformat()
+        # By day: a row that is written with each request would be the busiest of the server.
         if token.last_used != today:
             with self._engine.begin() as connection:
                 connection.execute(update(token_table).where(token_table.c.id == token.id).values(last_used=today))
@@ -179,6 +182,7 @@ def open_tokens(folder: Path) -> Tokens:
     """Open the tokens of a folder's server, in a file that its user alone may read."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "tokens.db"
+    # Made with its mode before SQLite opens it, which would make it readable under the usual umask.
     path.touch(mode=0o600)
     engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30})
     return Tokens(engine)

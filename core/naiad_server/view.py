@@ -249,6 +249,7 @@ class CatalogView(Catalog):
         return found._replace(
             rows=rows,
             new=found.new & {row.uid for row in rows},
+            # A removed container has no project any more; its id still has the key of one.
             removed=[(uid, name) for uid, name in found.removed if name.partition("-")[0] in keys],
         )
 

@@ -119,12 +119,14 @@ def is_ticket(key: str, ticket: str, target: str) -> bool:
         return False
     data = base64.urlsafe_b64decode(ticket)
     until, mark = data[:6], data[6:]
+    # The upper limit too: a clock that was set back must not make a ticket valid for years.
     return hmac.compare_digest(mark, _mark(key, until, target)) and (
         clock.now() * 1000 < int.from_bytes(until, "big") <= (clock.now() + TICKET_SECONDS + 1) * 1000
     )
 
 
 def _mark(key: str, until: bytes, target: str) -> bytes:
+    # A key of its own, derived from the token: a mark never reveals anything that serves as the token.
     own = hashlib.sha256(b"naiad ticket 1\0" + key.encode()).digest()
     return hmac.digest(own, until + target.encode("utf-8", "surrogateescape"), "sha256")[:18]
 

@@ -138,11 +138,14 @@ def application(
             PathRoute("/healthz", alive),
             PathRoute(f"{API}/openapi.json", openapi),
             *served,
+            # Before the pages, which answer every other path: an unknown route of the interface must not be a page
+            # with the status 200.
             PathRoute("/api/{rest:path}", nothing, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
             PathRoute("/{rest:path}", page, methods=["GET", "HEAD"]),
         ],
         lifespan=living,
     )
+    # Around everything, so that no route can be added without its checks and headers.
     app.add_middleware(Gate, access=access)
     return app
 
@@ -178,9 +181,13 @@ class Gate:
         await answer(scope, receive, send_safely)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Problem | None:
+        # DNS rebinding: a page of another site may give its own name the address 127.0.0.1, but the browser still
+        # sends that name.
         host = headers.get("host", "")
         if not self._access.serves(host):
             return Problem(421, "Misdirected", f"This server is not known as {host[:200]!r}; see --allowed-host.")
+        # Browsers send this by themselves, and no page can change it. "same-site" is another port of localhost:
+        # another program.
         is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if is_foreign and scope["path"].startswith("/api/"):
             return Problem(403, "Forbidden", "A page of another site may not ask.")
@@ -234,6 +241,8 @@ class _Endpoint:
         query = request.scope["query_string"].decode("latin-1")
         # of the raw query: two spellings of one parameter are two targets
         target, found, ticket = query.rpartition("ticket=")
+        # Tickets are for links and images, which send no header; they stand in URLs and logs, so they never permit a
+        # change.
         if found and request.method in ("GET", "HEAD") and not route.is_change:
             path = request.scope.get("raw_path", request.scope["path"].encode()).decode("latin-1")
             whole = f"{path}?{target[:-1]}" if target else path
@@ -302,6 +311,7 @@ def _sent(answer: Answer, request: Request | None = None, *, is_gzipped: bool = 
     headers = dict(answer.headers)
     body = answer.body
     if request is not None and answer.status == 200 and request.method in ("GET", "HEAD", "POST"):
+        # Of the body before compression, whose bytes differ from one release of zlib to the next.
         tag = headers.setdefault("ETag", etag(body))
         if tag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers={"ETag": tag})

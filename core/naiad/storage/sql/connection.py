@@ -78,6 +78,8 @@ class Statement:
 
     def __call__(self, **parameters: object) -> Clause:
         """A clause with parameters under names that no other clause has."""
+        # Each clause has its own names, because one statement may hold the same clause several times with different
+        # values.
         end = f"_{next(_numbers)}"
         text = self.text
         clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
@@ -113,6 +115,7 @@ class Clause(NamedTuple):
             assert isinstance(values, (list, tuple))
             named = {f"{found[1]}_{place}": value for place, value in enumerate(values)}
             parameters.update(named)
+            # `IN ()` is no SQL; this is a list without members.
             return ", ".join(f":{name}" for name in named) or "SELECT NULL WHERE 1 != 1"
 
         return Clause(_listed(members, self.text), parameters)

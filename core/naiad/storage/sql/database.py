@@ -38,6 +38,8 @@ def open_for_writing(path: Path) -> Database:
         case_matters(connection)
         return connection
 
+    # IMMEDIATE takes the write lock at the start. A transaction that reads first and then writes would fail with
+    # "locked" at that point, whatever its timeout.
     return Database(connect, "BEGIN IMMEDIATE", is_kept=False)
 
 
@@ -67,6 +69,8 @@ def open_for_reading(path: Path, *, is_final: bool) -> Database:
     place, is_alone = path, is_final
     if not is_final and not _is_shared(path):
         place, is_alone = _readable_copy(path)
+    # immutable: SQLite takes no lock and makes no file, so that a finished run is read from media that cannot be
+    # written.
     mode = "mode=ro&immutable=1" if is_alone else "mode=ro"
     target = f"file:{quote(os.fsencode(place))}?{mode}"
 
@@ -194,9 +198,12 @@ def make_single_file(path: Path, seconds: float = BUSY_SECONDS) -> None:
     copy.unlink(missing_ok=True)
     with holding_forks():
         _copy_without_log(path, copy, seconds)
+    # The copy is on the disk before it takes the place of the index: a rename may reach the disk before the content.
     with copy.open("rb") as stream:
         os.fsync(stream.fileno())
     copy.replace(path)
+    # After the rename: readers of the old file keep its log open, and a new reader would take the old log for that of
+    # the new file.
     for log in ("-wal", "-shm"):
         path.with_name(path.name + log).unlink(missing_ok=True)
 
@@ -205,6 +212,7 @@ def _leave_log(path: Path) -> bool:
     """Write the log into the file; False if it is in use, or a copy would be smaller."""
     connection = _connect(str(path))
     try:
+        # Not waited for: if a reader has the file, the copy below serves as well.
         connection.execute("PRAGMA busy_timeout=0")
         synchronous(connection)
         pages, unused = (
@@ -255,7 +263,10 @@ def _connect(target: str) -> sqlite3.Connection:
     return sqlite3.connect(
         target,
         timeout=BUSY_SECONDS,
+        # Transactions are begun by hand: the module would begin one before the first change, and not before the first
+        # read.
         isolation_level=None,
+        # A reader is used by several threads, one after the other, under a lock of its own.
         check_same_thread=False,
         uri=target.startswith("file:"),
         factory=_Connection,

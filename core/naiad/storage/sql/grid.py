@@ -108,6 +108,7 @@ def groups(
         InvalidArgument: one of the columns has no values to group by.
     """
     keys = [_resolved(connection, column) for column in by]
+    # A set is no single cell: joined with its tags, a container would count once for each of them.
     if any(each == TAGS for key, _aspect in keys for _number, each in key):
         return _decoded_groups(connection, kind, project, tree, by, columns, limit)
     sums = [_resolved(connection, column) for column in columns]
@@ -119,6 +120,7 @@ def groups(
     wanted = conditions(connection, kind, project, tree)
     total = 0
     found = []
+    # All groups are counted, and only the first ones kept: the total is shown beside them.
     for row in connection.run(_grouped_by(*shape), where=wanted, **fields):
         total += 1
         if total <= limit:

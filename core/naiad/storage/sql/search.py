@@ -63,6 +63,8 @@ def search(
     tree = tree and narrowed(tree, numbers)
     wanted = in_scope(kind, project)
     rare = _rarest(connection, tree, numbers)
+    # Walking along the sorted index stops at the limit. With a selective clause it would pass over nearly all of the
+    # index, so its few rows are sorted instead.
     is_walked = limit is not None and rare is None and len(sort.fields) == 1 and sort.aspect == "last" and not then
     among = both([*wanted, *([condition(tree, numbers, SORTED if is_walked else NUMBER)] if tree is not None else [])])
     if rare is not None:
@@ -77,6 +79,7 @@ def search(
         return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=among, limit=limit, offset=offset)
     field = sort.numbers[0]
     found = _page(connection, _WALK[how], field=field, where=among, limit=limit, offset=offset)
+    # The walk passes only containers that have the value; those without one come last, in their usual order.
     if len(found) < limit:
         passed = offset if offset and not found else 0
         if passed:

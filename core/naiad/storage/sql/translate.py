@@ -28,6 +28,8 @@ def field_numbers(connection: Connection, tree: Node) -> Numbers:
 def narrowed(node: Node, numbers: Numbers) -> Node:
     """Leave out of clauses the kinds that no container has."""
     if isinstance(node, AnyKind):
+        # `lr > 0.1` means five kinds, and a catalog mostly has one of them: each of the others would be a test for
+        # every row.
         known = tuple(term for term in node.terms if _is_known(term, numbers))
         return node.terms[0] if not known else known[0] if len(known) == 1 else AnyKind(known)
     if isinstance(node, (And, Or)):
@@ -48,6 +50,7 @@ def condition(node: Node, numbers: Numbers, container: Clause) -> Clause:
     if isinstance(node, Not):
         return negated(condition(node.term, numbers, container))
     number = numbers.get((node.field.path, node.field.kind))
+    # No container has the field: the clause is false, and its negation true, without a look at any row.
     if number is None:
         return either(())
     return _HAS[_is_of_tags(node)](field=number, container=container, test=_test(node))
@@ -97,11 +100,14 @@ def _comparison(leaf: Compare) -> Clause:
         return _is_text(sign, value)
     if KINDS[kind].holds not in EXACT:
         return _COMPARED[COLUMNS.get(leaf.field.aspect, leaf.field.aspect), sign](value=float(value))
+    # Two conditions: the first, by float, uses the index and is true of a little more; the second is exact beyond
+    # 2**53.
     return _EXACTLY[sign](nearly=float(value), value=value)
 
 
 def _is_one_of(leaf: OneOf) -> Clause:
     texts = [value for value in leaf.values if isinstance(value, str)]
+    # The index holds the beginning of a text, so a long one needs its whole beside it.
     if any(len(text) > INDEXED_TEXT for text in texts):
         return either(_is_text("=", text) for text in texts)
     if texts or not leaf.values:

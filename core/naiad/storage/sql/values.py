@@ -249,6 +249,8 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         packed = _encode(cells)
         row = {"number": number, **facts, "stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": packed}
         row["crc"] = _crc(packed, number, *facts.values())
+        # Only cells that differ are written: a run of a thousand fields in which one metric grew touches one row of
+        # the index.
         changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
         # a sign of life alone would make every page that is open load again
         has_news = changed.keys() - signs or before.keys() - cells.keys()
@@ -274,6 +276,7 @@ def forget(connection: Connection, uids: list[str]) -> None:
     connection.run_each(_REMOVE_CONTAINER, [{"number": number} for number, _cells in known.values()])
     if facts:
         revision = (connection.value(REVISION) or 0) + 1
+        # A container that was restored and removed again is listed once, with the later revision.
         connection.run_each(_NOT_GONE, facts)
         connection.run_each(_GONE, [{**each, "revision": revision} for each in facts])
         connection.run(_SET_REVISION, revision=revision)
