@@ -57,6 +57,7 @@ class Console:
             self._read_back()
             self._listeners[listener] = frozenset(relayed)
             self._begin()
+            # A stream's buffer may hold text that was printed before; it is written later, and is not this run's.
             earlier = self._watch.kept_back()
             self._earlier.update({(listener, number): len(data) for number, data in earlier.items() if data})
             self._told = (*self._told, listener)
@@ -206,6 +207,8 @@ class Console:
         for file in [*self._files.values()]:
             self._record_noted()
             with file.lock:  # nothing is recorded inside: a thread that prints waits for it and holds its stream
+                # Bytes that are noted and not recorded yet would be taken for those of others: they are recorded
+                # first, the next time.
                 end = None if self._watch.noted else file.reach()
             for part in file.read(end) if end is not None else ():
                 self._tell(*part)

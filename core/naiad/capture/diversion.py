@@ -108,6 +108,8 @@ class Diversion:
                 self._relay = wires.start_relay(found, self._nonce)
                 self._wires = {wire.number: wire for wire in found}
                 self._reading.listen_to(self._relay)
+                # The descriptors are led to the relay only after it has answered: a helper that never starts must
+                # swallow no output.
                 self._ask_all(clock.monotonic() + READY_SECONDS, READY_SECONDS)
             except OSError as error:
                 why = f"a helper cannot be started: {error}"
@@ -150,6 +152,7 @@ class Diversion:
 
     def _before(self, number: int) -> None:
         """Mark a change of streams for the relay, so that all earlier output comes first."""
+        # Only at a change between the two streams: a mark for each line would double the system calls of printing.
         latest, self._latest = self._latest, number
         if latest != number and latest in self._wires and number in self._wires:
             name = b"%08x%08x" % (os.getpid() & 0xFFFFFFFF, next(self._numbers) & 0xFFFFFFFF)

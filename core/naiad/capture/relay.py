@@ -53,6 +53,7 @@ class Telling:
         self.waiting: deque[bytes] = deque()
         self.size = 0
         self.left_out = {1: 0, 2: 0}
+        # Passing output on has priority: a program that does not listen must never hold it up.
         os.set_blocking(descriptor, False)
 
     def say(self, number: int, what: int, content: bytes) -> None:
@@ -135,6 +136,7 @@ class Stream:
         """Return the length of the held bytes that cannot begin a mark."""
         if at >= 0:
             return at
+        # The longest end of the output that could be the beginning of a mark waits for the rest of it.
         for length in range(min(len(self._begin) - 1, len(self.held)), 0, -1):
             if self._begin.startswith(self.held[-length:]):
                 return len(self.held) - length
@@ -229,6 +231,7 @@ def relay(streams: list[Stream], telling: Telling) -> None:
             each.copy_size()
             if each.is_open and each.source in ready and not each.waits_for:
                 each.take(each.read(), telling)
+        # Nothing came for as long as a mark takes: what looked like its beginning was output.
         if not ready:
             for each in streams:
                 each.give_up_holding(telling)
@@ -255,6 +258,8 @@ def main(nonce: str) -> None:
     """Leave the program's session, so that signals for its group stay there, and relay."""
     import signal
 
+    # Ctrl-C and a closed terminal signal the whole group: the relay outlives them, to pass on the last words of the
+    # program.
     os.setsid()
     _close_all_above(LOG)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE, signal.SIGTTOU):

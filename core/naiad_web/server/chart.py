@@ -98,6 +98,7 @@ def draw_heights(heights: Heights, start: float, stop: float, buckets: int, show
     columns = _empty(buckets)
     columns["min"][places] = np.minimum.reduceat(low, starts)
     columns["max"][places] = np.maximum.reduceat(high, starts)
+    # Means are weighted by their number of points, since the last stretch of a chunk may be short.
     finite = heights.finite[inside].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = np.add.reduceat(heights.mean[inside] * finite, starts)
@@ -141,6 +142,7 @@ def band(curves: Sequence[Curve], start: float, stop: float, buckets: int, how: 
 def _spread(rows: Reals, how: str) -> dict[str, Array]:
     masked = np.where(np.isfinite(rows), rows, np.nan)
     n = np.isfinite(masked).sum(axis=0)
+    # NumPy warns of columns without any value, and such columns are usual at the edges.
     is_there = n > 0
     mean, low, high = (np.full(masked.shape[1], np.nan) for _ in range(3))
     some = masked[:, is_there]
@@ -185,6 +187,7 @@ def _starts(x: Reals, start: float, stop: float, buckets: int) -> tuple[Array, A
 
 def _first(values: Reals, starts: Array, extreme: Any) -> Array:
     """Where in each stretch its extreme is met first."""
+    # The extreme of each stretch, repeated over its points; where a value equals it, and first so, is its place.
     best = np.repeat(extreme.reduceat(values, starts), np.diff(starts, append=len(values)))
     places = np.flatnonzero(values == best)
     at = np.searchsorted(places, starts, "left")

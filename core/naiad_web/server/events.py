@@ -73,6 +73,8 @@ class Subscription:
         with contextlib.suppress(asyncio.QueueFull):
             self.waiting.put_nowait((kind, data, mark))
             return
+        # What waited is of no use any more: the browser reconnects with its last id, and gets everything since in one
+        # event.
         while not self.waiting.empty():
             self.waiting.get_nowait()
         self.waiting.put_nowait(STOP)
@@ -112,6 +114,7 @@ class Watcher:
         loop, changed_at = asyncio.get_running_loop(), 0.0
         while True:
             await self._is_wanted.wait()
+            # One thread for all streams of a project: a hundred open tabs cost one look at the store.
             looked = await loop.run_in_executor(self._pool, self._look)
             if self._tell(looked):
                 changed_at = clock.monotonic()
@@ -168,6 +171,7 @@ class Watcher:
             seen = self._read(run)
             if seen is not None:
                 self._seen.setdefault(run, seen)
+            # Compared with nothing: which points the browser has is not known here, so each series counts as grown.
             if since and seen is not None and (found.is_all or run in touched):
                 event = self._of_fields(run, Seen(), seen)
                 missed.append(("fields", _for(stream, event)))
@@ -182,6 +186,7 @@ class Watcher:
             touched = {RunId(row.uid, row.kind) for row in found.rows}
             events = []
             for run in {run for stream in [*self.streams] for run in stream.runs}:
+                # The catalog says which runs have changed; the others are not opened, however many are watched.
                 if run in touched or run not in self._seen or found.is_all:
                     seen, before = self._read(run), self._seen.get(run)
                     if seen is None:
@@ -312,6 +317,7 @@ async def response(site: Site, takes: EventsWanted, request: Request) -> Streami
     mark, missed = await watcher.join(own, since)
     hello = {"now": now(), "server": watcher.name, "resumed": bool(since)}
     first = [_event("hello", hello, mark), *(_event(kind, data, mark) for kind, data in missed)]
+    # nginx would gather the stream until its buffer is full, and deliver nothing for minutes.
     headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(watcher, own, first), 200, headers, "text/event-stream")
 
@@ -330,6 +336,7 @@ async def _sent(watcher: Watcher, own: Subscription, first: Sequence[bytes]) -> 
             try:
                 event = await asyncio.wait_for(own.waiting.get(), ALIVE_SECONDS)
             except asyncio.TimeoutError:
+                # Proxies close connections without traffic, and only a write shows that a browser has gone.
                 yield b": alive\n\n"
                 continue
             if event is STOP or not event[0]:

@@ -140,6 +140,7 @@ def content(site: Site, takes: FileWanted, headers: Mapping[str, str]) -> Answer
     digest = found.reader.digest(found.file)
     sent = _headers(found.extension, found.name, takes)
     sent["Accept-Ranges"] = "bytes"
+    # Content has its hash as its tag once it is hashed; before that it has none, as its name will change.
     if len(digest) == 64:
         sent["ETag"] = f'"{digest}"'
         if digest in headers.get("if-none-match", ""):
@@ -187,6 +188,8 @@ def _parts(stream: IO[bytes], start: int, stop: int) -> Iterator[bytes]:
 def _headers(extension: str, name: str, takes: FileWanted) -> dict[str, str]:
     """Type, policy and name of logged content. Only harmless content comes under its own type."""
     shown = shown_as(extension, name)
+    # Logged content is foreign code: an HTML page or SVG of a run would otherwise act in the name of the user who
+    # opens it. Browsers show no PDF inside a sandbox, hence its own policy.
     policy = PDF if shown == "pdf" else SANDBOX
     sent = {"Content-Security-Policy": policy, "Cache-Control": "private, no-cache"}
     if takes.as_ == "text" or shown in AS_TEXT:
@@ -272,6 +275,7 @@ def _zipped(reader: RunReader, found: Mapping[str, FileRef]) -> Iterator[bytes]:
             ):
                 while data := source.read(CHUNK):
                     target.write(data)
+                    # Sent while it is made: an archive of gigabytes is never whole in memory.
                     yield sink.taken()
     yield sink.taken()
 

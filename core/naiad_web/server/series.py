@@ -181,6 +181,8 @@ class _PointCache:
             if known is not None and known[0] == mark_text:
                 self._known.move_to_end(key)
                 return known[1]
+        # Outside the lock, since decoding may take a second; two requests that come at once both decode, and the
+        # later result stays.
         found = reader.points(path)
         with self._lock:
             before = self._known.pop(key, None)
@@ -248,6 +250,7 @@ def _csv_rows(site: Site, found: Sequence[Pair], takes: SeriesWanted) -> Iterato
             continue
         name = pair.head(site)["run"]
         points, _total = _within(pair.reader.points(pair.path), takes, None)
+        # In pieces: the Python objects of a million rows would take a hundred times the memory of the columns.
         for start in range(0, len(points.values), 10_000):
             rows = slice(start, start + 10_000)
             columns = (points.steps[rows].tolist(), points.times[rows].tolist(), points.values[rows].tolist())
@@ -332,6 +335,7 @@ def _drawn(site: Site, pair: Pair, takes: ChartWanted, start: float, stop: float
         one = _one(pair.reader, pair.path, curve, takes, start, stop)
     except (DamagedData, MissingField, FieldConflict) as error:
         return drawing.Drawn({**pair.head(site), "error": _described(error)})
+    # A stretch is known by its first step; the curve ends at the last one.
     if one.facts["source"] == "pyramid" and facts["last_step"] is not None:
         one.facts["last"] = min(stop, float(facts["last_step"]))
     one.facts = {**pair.head(site), **facts, **one.facts}
@@ -343,6 +347,7 @@ def _one(reader: RunReader, path: str, curve: Any, takes: ChartWanted, start: fl
 
     if isinstance(curve, drawing.Heights):
         is_inside = (curve.x >= start) & (curve.x <= stop)
+        # Zoomed in, the stretches become wider than the buckets: then the points themselves are drawn.
         if int(is_inside.sum()) >= drawing.FINER * takes.buckets:
             return drawing.draw_heights(curve, start, stop, takes.buckets, int(curve.finite[is_inside].sum()))
         curve = _curve(reader, path, takes)
@@ -361,6 +366,8 @@ def _loaded(reader: RunReader, path: str, takes: ChartWanted) -> tuple[Any, dict
         stretches = known.count // 256
         if stretches >= drawing.FINER * takes.buckets:
             found = drawing.Heights(*reader.chart(path, stretches))
+            # Stretches do not say where their values that are not finite lie, so such a series is drawn from its
+            # points.
             if int(found.finite.sum()) == known.count:
                 return found, facts
     return _curve(reader, path, takes, known), facts
@@ -395,6 +402,7 @@ def curve_of(reader: RunReader, points: Points, x: str, smooth: Any = None) -> C
         own = points.times / 1000 - (created / 1e6 if isinstance(created, int) else 0.0)
     elif x.startswith("series:"):
         other = _cache.points(reader, x.removeprefix("series:"))
+        # The last value of the other series at or before each step: two series seldom have the same steps.
         at = np.searchsorted(other.steps, points.steps, "right") - 1
         own = (
             np.where(at >= 0, other.values[np.maximum(at, 0)], np.nan) if len(other.values) else np.full(len(y), np.nan)

@@ -56,6 +56,8 @@ class Register:
     def take_number(self, prefix: str, uid: str) -> str:
         """Let the next free id `PREFIX-N` mean this folder, and return it."""
         folder = self.root / "ids" / prefix
+        # From the hint upwards until a file can be created: of several processes each gets a number of its own,
+        # without a lock.
         number = _hint(folder) + 1
         while not create_exclusively(folder / str(number), uid):
             number += 1
@@ -124,6 +126,7 @@ class Register:
                 known = self.known_key(project)  # another one than its name would give, if it was made with one
                 if known:
                     return known
+                # If another process was faster, the file has its project, which may be this one.
                 owner = project if create_exclusively(folder / key, project) else _owner(folder / key)
             if owner == project:
                 return key
@@ -207,6 +210,7 @@ class Register:
     def _custom_place(self, project: str, custom_run_id: str) -> Path:
         import hashlib  # like difflib elsewhere, it would cost each start some milliseconds
 
+        # A hash, because users' ids may have any characters and any length, and file names may not.
         name = hashlib.sha256(f"{project}\0{custom_run_id}".encode("utf-8", "surrogatepass")).hexdigest()
         return self.root / "custom" / name
 
@@ -275,6 +279,7 @@ def sync_names(*are_synced: Path) -> None:
     """
     paths = list(_unsynced)
     folders = dict.fromkeys(path.parent for path in paths)
+    # A new folder has a name of its own in the folder above, which has to reach the disk as well.
     new = {parent for folder in folders for parent in (folder, *folder.parents[:2]) if parent not in _lasting}
     for path in [*(path for path in paths if path not in are_synced), *folders, *(folder.parent for folder in new)]:
         with contextlib.suppress(FileNotFoundError, PermissionError):  # it was removed, or lies above what is ours
@@ -290,10 +295,13 @@ def create_exclusively(path: Path, text: str) -> bool:
     hidden = path.with_name(f".{path.name}.{ids.new_writer_id()}")
     try:
         hidden.write_bytes(text.encode("utf-8", "surrogatepass"))
+        # A link fails if the name exists, and the file has its whole content from the first moment: `O_EXCL` alone
+        # would show it empty.
         os.link(hidden, path)
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
+        # The disk is full, which is no reason to try without links.
         if not hidden.exists() or hidden.stat().st_size < len(text):
             raise
         if not _create(path, text):

@@ -29,6 +29,7 @@ def free_pages(data: bytes) -> set[int] | None:
         return None
     trunk, count = struct.unpack_from(">II", data, 32)
     found: set[int] = set()
+    # A damaged list may lead in a circle or beyond the file.
     while trunk and trunk not in found and trunk * size <= len(data):
         at = (trunk - 1) * size
         found.add(trunk)
@@ -69,6 +70,7 @@ class _Pages:
         at = start + (100 if number == 1 else 0)  # the first page begins with the header of the file
         if self._data[at] != LEAF:
             return
+        # Damaged numbers are limited by what a page can hold, before anything is read by them.
         count = min(int.from_bytes(self._data[at + 3 : at + 5], "big"), self._usable // 4)
         for (offset,) in struct.iter_unpack(">H", self._data[at + 8 : at + 8 + 2 * count]):
             try:
@@ -89,6 +91,8 @@ class _Pages:
         if length <= usable - 35:
             return self._data[at : at + length]
         least = (usable - 12) * 32 // 255 - 23
+        # Section 1.6 of the format: so much of a long payload lies on the page itself that its last overflow page is
+        # full.
         local = least + (length - least) % (usable - 4)
         local = local if local <= usable - 35 else least
         if at + local + 4 > end:

@@ -130,9 +130,12 @@ def _repair(folder: RunDirectory) -> Repair:
         kept = _keep(folder, _content(folder))
         Maintenance(folder, Tuning.from_environment()).fold(None)
     else:
+        # All work is done on a copy. The run itself changes only by the renames at the end, so a kill leaves it as it
+        # was.
         with _copied(folder) as copy:
             losses.expected = _expected_fields(copy)
             _mend(copy, found, losses, _silent(folder))
+            # The originals get their second names before anything takes their place.
             kept = _keep(folder, _content(folder))
             _keep_blobs(folder, kept, losses)
             _put_in_place(folder, copy)
@@ -307,6 +310,8 @@ def _put_in_place(folder: RunDirectory, copy: RunDirectory) -> None:
         os.replace(_apart(copy.index), folder.index)
     left = [file.place for file in list_journal(copy.journal)] + _sums(copy)
     for place in left:
+        # A silent writer may have the file open: a new file of the name would take away its place to write, so bytes
+        # are corrected where they are.
         if _writer_of(place) in silent:
             _overwrite(folder.path / place, (copy.path / place).read_bytes())
         else:
@@ -355,11 +360,13 @@ def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collectio
     if isinstance(seal, Seal):
         _turn_back(copy, seal)
     _turn_ranges_back(copy, coverage)
+    # Flipped bits were all that was wrong, and nothing has to be left out.
     if not _beyond_seal(copy):
         return
     _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses, silent)
     if not found.is_stopped and not found.is_ended:
         _note_index(copy)
+    # Examined once more as `naiad verify` would: a repair never hands out a run that is still damaged.
     rest = _beyond_seal(copy)
     if rest:
         raise DamagedData(
@@ -457,6 +464,8 @@ def _rebuild(
         salvage(copy, new, losses)
     before = _points(new)
     positions = _positions(new)
+    # If the positions cannot be read, files count as folded: better that points are missing than that they are there
+    # twice.
     unknown = (0, not _knows_positions(copy))
     sequences = Sequences()
     for file in list_journal(copy.journal):
@@ -471,6 +480,7 @@ def _rebuild(
     losses.points += _missing_records(copy, seal)
     missing = {name: coverage.files[name] for name, _damage in coverage.missing_files(copy, positions)}
     losses.points += _missing_points(copy, coverage, positions, before, missing if unknown == (0, False) else {})
+    # Before the fold, which would drop points whose number means no field.
     _name_the_nameless(new, sequences)
     _drop_damaged_files(new, losses, sequences)
     files = list_journal(new.journal)
@@ -646,6 +656,7 @@ def _whole_frames(file: JournalFile, upto: int, sequences: Sequences) -> bytes:
     sequences[file.writer] = max([sequences[file.writer], *folded])
     for item in read_frames(data, at):
         if isinstance(item, Frame):
+            # Numbered anew without gaps: a missing number would be reported as a lost frame for ever.
             sequences[file.writer] += 1
             parts.append(encode_frame(sequences[file.writer], data[at + FRAME_HEADER : item.end]))
         at = item.end

@@ -63,6 +63,7 @@ def write_seal(folder: RunDirectory) -> None:
     Raises:
         OSError: the disk reports an error; the run stays unsealed.
     """
+    # Each file is synced while it is read, so that the seal speaks of what is on the disk.
     files = {name: _measure(folder.path / name) for name in _content(folder)}
     records = {name: _count_records(folder.path / name) for name in files if name.endswith(".seg")}
     body = {"format": FORMAT, "block": BLOCK, "files": files, "records": records}
@@ -75,6 +76,7 @@ def write_seal(folder: RunDirectory) -> None:
     hidden.replace(folder.seal)
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
+    # Last: until the seal is on the disk, the sums are all by which damage shows.
     _remove_sums(folder)
 
 
@@ -114,6 +116,8 @@ def remove_seal(folder: RunDirectory, writer: str) -> None:
     """Remove the seal before a change. A writer keeps it with its sums, as a record of the files."""
     folder.journal.mkdir(exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
+        # Renamed, not removed: it still tells which files there were, with their checksums, until a new seal replaces
+        # it.
         folder.seal.rename(folder.journal / (writer + BASE))
     for directory in (folder.journal, folder.path):
         sync_folder(directory)
@@ -165,6 +169,7 @@ def seal_damages(folder: RunDirectory, seal: Seal, name: str, blocks: list[int] 
         return [Damage(name, "it is missing")]
     damages = [] if found == size else [_size_damage(folder, name, size)]
     stretches: list[list[int]] = []
+    # Neighbouring blocks are one stretch: a damaged megabyte is one line of a report, not 256.
     for at in blocks:
         if at >= found:
             break  # said by the size
