@@ -333,6 +333,7 @@ class Run(Container):
 
     def _end(self, seconds: float | None) -> None:
         until = clock.monotonic() + (STOP_SECONDS if seconds is None else seconds)
+        # A forked child stops its own part only: captures and plugins belong to the process that opened the run.
         captures = None if self._is_inherited else self._captures
         try:
             if captures is not None:
@@ -403,6 +404,7 @@ class Run(Container):
         if isinstance(error, SystemExit):
             self._exit(exits.code_of(error))
         if self._fail_on_exception:
+            # SIGTERM came first: the exception is only how the program leaves because of it.
             self._end_state = "terminated" if self._end_state == "terminated" else state
             self._session.write(Assign("sys/failed", SYS["sys/failed"], True))
         if self._capture_traceback:

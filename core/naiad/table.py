@@ -181,6 +181,7 @@ class Table:
             [(number, kind)] = kinds.items()
             plain = [cells.get(number) for cells in self._cells]
             holds = KINDS[kind].holds if kind in ATOMS else ""
+            # Columns of one kind, the usual case, become arrays at once, without a call for each cell.
             if holds == "moment":
                 return np.array([np.datetime64("NaT", "us") if at is None else at for at in plain], "datetime64[us]")
             if holds == "number":
@@ -368,6 +369,7 @@ def fetch_table(
     names = _columns(columns)
     asked = None if query is None else parse(query)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
+    # Id and sort column are fetched in any case: the one names the rows, the other orders them after a roll-up.
     shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
     if rollup and shown_names is not None:
         shown_names = with_rollup(shown_names)

@@ -60,6 +60,7 @@ class Config:
             if found is not None:
                 config = cls._parse(config.project_path, name, found)
                 break
+        # Kedro gives no context to the hook that makes the catalog, which follows in this thread.
         _here.set(config)
         return config
 

@@ -98,6 +98,7 @@ class NaiadHooks:
         source = RunDataset.of(catalog)
         if source is None or not source.is_enabled:
             return
+        # Before the run is opened: a mistake in a mark is an error of the project, and leaves no run.
         plan = Plan.of(pipeline, catalog, source.marked)
         log = source.log
         if log is None:
@@ -131,6 +132,7 @@ class NaiadHooks:
         if log is None or execution is None:
             return
         atexit.unregister(execution.leave)
+        # Steps of nodes that failed have no end of their own, and the identity of a node's object may be given again.
         for key in [key for key, step in self._steps.items() if step.log is log]:
             del self._steps[key]
         with _attempt(log, f"log {event}"):

@@ -103,6 +103,7 @@ class Checkpoints:
             if self._upload(model, f"{base}checkpoints/{each.name}", each.path):
                 self._describe(model, f"{base}checkpoints_info/{each.name}", callback, each, moment)
             self._say(model, f"{base}checkpoints_info/{each.name}/aliases", each.aliases)
+        # After the uploads: a kill in between leaves a checkpoint too many rather than one too few.
         self._drop(model, label, base, {each.name for each in kept})
         score = getattr(callback, "best_model_score", None)
         self._say(model, f"{base}best_model_path", getattr(callback, "best_model_path", None) or None)
@@ -129,6 +130,7 @@ class Checkpoints:
         if not os.path.isfile(path):
             warn_once(("checkpoint", path), f"{path} is a folder, so it was not uploaded.", FileWarning)
             return False
+        # Callbacks report all of their files after each save; without this each would be uploaded again every time.
         stamp = (path, status.st_mtime_ns, status.st_size)
         if self._stamps.get(place) == stamp:
             return False

@@ -38,6 +38,7 @@ def next_run(environment: Environment = os.environ) -> str | None:
         _runs = os.getpid(), launch(environment), count(1)
     _, name, numbers = _runs
     number = next(numbers)
+    # Lightning's launcher starts the other ranks from this environment, so that they find the name there.
     if name and rank_of(environment) == 0:
         environment[VARIABLE] = name
     return name and f"lightning-{name}-{number}"
@@ -85,6 +86,7 @@ def _of_job(environment: Environment) -> str | None:
         try:
             if _is_taken(ticket):
                 continue
+            # Of a process that has ended without being done: the requeued job takes its number, and with it its run.
             ticket.unlink(missing_ok=True)
             with ticket.open("x") as stream:
                 stream.write(str(os.getpid()))

@@ -121,6 +121,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         """The run or namespace that was given; above rank 0, an object that ignores every verb."""
         if rank_zero_only.rank > 0:
             return SILENCE
+        # Opened late: Lightning builds loggers on every rank, and some programs build trainers that never fit.
         if self._run is None and self._reserved is not None:
             self._run = self._reserved.open()
             self._names = _names(self._run)
@@ -180,6 +181,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
     @guarded
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Append each metric to its series. Steps may repeat and go back."""
+        # Lightning adds the epoch to each call; the same point of it twice is left out.
         epoch = metrics.get("epoch")
         if epoch is not None:
             known, self._epoch = self._epoch, (step, epoch)
@@ -213,6 +215,8 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         look = {path: str(leaf) for path, leaf in flatten({"value": wanted}, "")}
         if self._hyperparameters.get(name) == look:  # fit, validate, test and predict all bring them
             return
+        # What an earlier process wrote there may have other kinds or names, so it is cleared once, before the first
+        # value.
         first = f"{self.PARAMETERS_KEY}/{parse(name).partition('/')[0]}"
         if first not in self._cleared:
             self._cleared.add(first)
@@ -252,6 +256,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
             with suppress(FieldConflict):  # there is none of an earlier attempt
                 del self.place["exception"]
         self._log_end()
+        # A program often ends right after the trainer: what was logged is on the disk by then.
         _root(self._run).wait()
 
     def _log_exception(self, error: BaseException) -> None:

@@ -61,6 +61,7 @@ def missed(store: Store, wanted: AlertsWanted) -> int:
     for row in found.rows:
         cells = {found.fields[number][0]: cell for number, cell in row.cells.items() if number in found.fields}
         run, key = RunId(row.uid, RUN), str(cells[ALERTS])
+        # The claim before the delivery: of several processes that find the run, one sends.
         if claim(store, run, key, "ended"):
             deliver(ended_alert(store, run, row.id, cells), wanted.targets)
             count += 1

@@ -65,6 +65,8 @@ def _from_file(path: Path) -> AlertsWanted | None:
         facts, text = path.stat(), path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+    # The file names commands that are run as this user: a file that others can write would let them choose the
+    # commands.
     if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         message = f"Alerts are off: others can write {path}, whose commands would be run.\nRun: chmod 600 {path}"
         warn_once(("alerts", str(path)), message, NaiadWarning)

@@ -64,6 +64,7 @@ class Captures:
 
     def start(self) -> None:
         """Begin: the console at once, the rest in a thread."""
+        # Looked up before the console is watched: the first line that is printed may define the series.
         new = {name for name in self._streams.values() if not self._has(f"{self._place}/{name}")}
         if self._wanted.is_monitored:
             self._name_process(new)
@@ -78,6 +79,7 @@ class Captures:
     def stop(self, seconds: float) -> None:
         """Log the last of it, within so many seconds."""
         until = clock.monotonic() + seconds
+        # A queue in C, as in PeriodicThread: an Event that Ctrl-C interrupts while it is set stays locked.
         self._end.put(None)
         try:
             self._is_captured.get(timeout=min(seconds, SOURCE_SECONDS))
@@ -144,6 +146,7 @@ class Captures:
 
     def _log(self, figures: dict[str, float]) -> None:
         new = [name for name in figures if not self._has(f"{self._place}/{name}")]
+        # Defined with unit and limits before the first point, which would make a series without them.
         if new:
             self._run[self._place] = {name: _empty_series(unit_of(name)) for name in new}
         self._run[self._place].append(figures)

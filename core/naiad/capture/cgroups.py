@@ -24,6 +24,7 @@ class Cgroup:
         if self.memory is None:
             return None
         version_2, version_1 = self.memory / "memory.current", self.memory / "memory.usage_in_bytes"
+        # The files of both versions of cgroups are tried; a machine has those of one.
         used = _number(version_2) or _number(version_1)
         return None if used is None else used - (_entry(self.memory / "memory.stat", "inactive_file") or 0)
 

@@ -106,6 +106,8 @@ class Git:
             commit: the one to compare with; submodules are compared with the commit that is checked out in them.
             below: the folder of this repository in the outer one, with a slash at its end.
         """
+        # Excluded by name before git makes the patch: a checkpoint of gigabytes would be encoded whole, only to be
+        # cut.
         large = self._large_binaries(commit)
         where = [":(top)"] + [f":(top,exclude,literal){name}" for name in large]
         prefixes = f"--src-prefix=a/{below}", f"--dst-prefix=b/{below}"
@@ -116,6 +118,7 @@ class Git:
             found, left_out = found + inner.text, left_out + inner.left_out
         if len(found) <= LARGEST_PATCH:
             return Patch(found, False, left_out)
+        # Cut at the end of a line, so that what is left reads as a patch.
         return Patch(found[:LARGEST_PATCH].rpartition(b"\n")[0] + b"\n", True, left_out)
 
     def complaint(self) -> str:
@@ -196,6 +199,7 @@ class Git:
         latest = ""
         for name in sorted(names)[:MOST_BRANCHES]:
             shared = self._maybe("merge-base", "HEAD", name)
+            # Latest by descent: `latest` is an ancestor of `shared`. The dates of commits may lie.
             if shared and (not latest or self._maybe("merge-base", latest, shared) == latest):
                 latest = shared
         return latest
@@ -213,6 +217,7 @@ class Git:
         self, *arguments: str, limit: int = LARGEST_PATCH, seconds: float = math.inf, is_complaint: bool = False
     ) -> bytes:
         """Run git and return its output; with `is_complaint` its errors too."""
+        # Trials of a search open runs in a loop: of one repository they get one answer, as long as it is fresh.
         key = (self._folder, arguments, limit, is_complaint)
         now = clock.monotonic()
         at, known = _answers.get(key, (-math.inf, None))
@@ -236,6 +241,8 @@ class Git:
 
         command = ["git", *OPTIONS, *arguments]
         until = min(self._until, clock.monotonic() + seconds)
+        # A program that a git hook has started has that repository in its environment, and every question would be
+        # about it.
         environment = {name: value for name, value in os.environ.items() if name not in FOREIGN} | QUIET
         errors = STDOUT if is_complaint else DEVNULL
         with Popen(command, cwd=self._folder, env=environment, stdin=DEVNULL, stdout=PIPE, stderr=errors) as asked:

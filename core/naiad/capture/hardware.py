@@ -55,6 +55,7 @@ class Hardware:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._at = clock.monotonic()
         self._before: dict[str, float] = {}
+        # Rates need two readings; this one only begins them.
         self.read()
 
     def read(self) -> dict[str, float]:
@@ -65,12 +66,15 @@ class Hardware:
         totals = self._totals()
         seconds, used = self._process_tree()
         found["process_memory"] = used / GB
+        # In percent of all processors, as `cpu` is, so that both can be drawn in one chart.
         totals["process_cpu"] = seconds * 100 / self._processors
         for name, total in totals.items():
             before = self._before.get(name)
             if before is not None and elapsed > 0:
+                # The sum over processes falls when one of them ends before its parent has taken over its time.
                 found[name] = max(0.0, (total - before) / elapsed)
         if "cpu" in found:
+            # Counters are in ticks, so that a short interval may show more than there is.
             found["cpu"] = min(100.0, found["cpu"])
         self._before = totals
         return found
@@ -130,12 +134,14 @@ def _stat(process: int) -> tuple[float, float] | None:
         text = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     except OSError:
         return None  # it has ended meanwhile
+    # The name of the program, in brackets, may have spaces and brackets of its own.
     numbers = text[text.rindex(")") + 2 :].split()
     return sum(map(float, numbers[11:15])), float(numbers[21])
 
 
 def _tree(process: int) -> Iterator[int]:
     waiting = [process]
+    # Bounded: a program with thousands of workers must not make each look take a second.
     for _ in range(MOST_PROCESSES):
         if not waiting:
             return

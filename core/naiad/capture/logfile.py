@@ -42,6 +42,8 @@ class LogFile:
         self.number = number  # of the stream that gets what is read back: 1 if both lead here
         self.lock = threading.RLock()
         self._descriptor = descriptor
+        # Through /proc, so that a file which was renamed or deleted since can still be read, and with a position of
+        # its own.
         found = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         self._reader = fcntl.fcntl(found, fcntl.F_DUPFD_CLOEXEC, LOWEST)
         os.close(found)
@@ -58,6 +60,7 @@ class LogFile:
 
     def follows(self, size: int, end: int, count: int) -> bool:
         """Note that Python wrote so many bytes up to a place; False if they do not follow the bytes before."""
+        # The usual case: no other program has written since, so nothing is read back.
         if end - size != self._upto or self._is_in_child:
             return False
         self._move_to(end)

@@ -39,6 +39,7 @@ class SourceCode:
             "source_code/requirements": self._requirements,
             "source_code/git": self._repository,
         }
+        # Each by itself: a repository that is broken must not cost the list of packages.
         for self.doing, step in steps.items():
             try:
                 step()

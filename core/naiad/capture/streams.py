@@ -98,6 +98,8 @@ class Watch:
         It may be called again: who replaces the `write` of an object for a while, as IPython does during each cell,
         puts back the one from before that.
         """
+        # Other descriptors pass a relay now, where their bytes are seen: watched here as well, they would be recorded
+        # twice.
         if self._without != frozenset(without):
             self.end()
         self._without = frozenset(without)
@@ -117,6 +119,7 @@ class Watch:
 
     def end(self) -> None:
         """Give each object its own methods back."""
+        # In reverse, so that an object that was hooked twice gets back the method that it had first.
         for hook in reversed(self._hooks):
             hook.remove()
         self._hooks = []
@@ -181,6 +184,8 @@ class _Raw(_Hook):
         note = self._noting(method, watch) if self._file is None else self._noting_place(method, watch, self._file)
 
         def write(data: Any) -> Any:
+            # A buffer is being emptied, and this call is made under its lock: bytes are only noted here, and recorded
+            # when the buffer's method has returned.
             if seen.is_inside:
                 peek, watch.peek = watch.peek, None
                 if peek is not None:  # as is said in `kept_back`
@@ -223,6 +228,8 @@ class _Raw(_Hook):
 
         def write(data: Any) -> Any:
             results: list[Any] = []
+            # Number, write and place under one lock: a write of another thread in between would give this one a wrong
+            # place.
             with file.lock:
                 try:
                     results.extend(map(_call, (count, partial(method, data), place)))
@@ -250,6 +257,7 @@ class _Buffer(_Hook):
         raw, seen, noted, held = self._raw, watch.seen, watch.noted, watch.held
 
         def call(*args: Any) -> Any:
+            # The former value is put back, since a signal handler may print while its thread is inside.
             was_inside, seen.is_inside, seen.by = seen.is_inside, True, self
             try:
                 return method(*args)
@@ -295,6 +303,8 @@ class _Text(_Hook):
         number, seen = self._number, watch.seen
 
         def write(text: Any, *args: Any, **named: Any) -> Any:
+            # If a stream of Python takes the text further down, it sets this to itself, and the bytes are noted
+            # there.
             seen.by = None
             result = method(text, *args, **named)
             if seen.by is None and isinstance(text, str):

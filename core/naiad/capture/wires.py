@@ -37,6 +37,7 @@ class Wire:
 
     def connect(self) -> None:
         """Lead the descriptor through the relay from now on."""
+        # dup2 replaces the descriptor in one step: no output of another thread falls between closing and opening it.
         os.dup2(self.inner, self.number)
         if self.is_dead:  # the thread that learns it has learned it just now
             self.disconnect()

@@ -197,6 +197,7 @@ class _Checked:
         """Read on; at the end, compare."""
         data = self._stream.read(size)
         self._sha256.update(data)
+        # Content that has no hash yet has a dot in its name, and nothing to be compared with.
         if (not data or size < 0) and "." not in self._name and self._sha256.hexdigest() != self._name:
             raise damaged(self._name, "it is not the content that was stored")
         return data
@@ -220,6 +221,7 @@ def _found(reader: Reader, file: FileRef, read: Callable[[Blobs, str], T]) -> T:
         _require_size(blobs, name, file)
         return read(blobs, name)
     except DamagedData:
+        # Between resolving the name and opening it, the content may have been settled under its hash.
         reader.refresh()
         moved = reader.resolve(file.blob)
         if moved == name:

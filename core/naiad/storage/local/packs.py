@@ -58,6 +58,7 @@ def take_all(
             if size > LARGEST_PACK:
                 _pack(blobs, taken, small, writer)
                 small, size = [], 0
+        # Fewer bytes than that travel in ops, so no pack is made for them.
         if size >= INLINE:
             _pack(blobs, taken, small, writer)
     except BaseException:  # only to clean up: whatever it is goes on

@@ -86,6 +86,8 @@ def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -
             reader = Reader(folder)
             if reader.state() in ("running", "unknown"):
                 raise BeingWritten(f"{folder.kind.title} {name} is being written.\nStop it first.", run_id=name)
+            # Content before the folder that refers to it: a kill in between leaves files that gc frees, not
+            # references to nothing.
             files, size = _copy_content(reader, folder.blobs, there.blobs)
             shutil.copytree(folder.path, hidden, ignore=shutil.ignore_patterns(".lock"))
         project = _text(reader, "sys/project") or target.default_project()
@@ -97,6 +99,7 @@ def _copy(folder: RunDirectory, target: Store, name: str, is_renumbered: bool) -
         custom = _text(reader, "sys/custom_run_id")
         if custom:
             target.register.take_custom(project, custom, folder.uid, new)
+        # The mark before the rename: a listing between the two finds no folder, and looks again.
         there.mark_changed()
         hidden.rename(there.path)
         sync_folder(there.path.parent)
