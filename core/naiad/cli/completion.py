@@ -24,11 +24,13 @@ SILENT = (NaiadError, OSError)
 
 
 def runs(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the ids of runs, models and versions, with their names."""
+    """Offer the ids of runs, models and versions with their names, and the custom ids that begin alike."""
     with contextlib.suppress(*SILENT):
         found = _store(ctx).catalog().summaries(kind=None, is_trashed=None)
         taken = set(_runs(ctx))
-        return _items(((row.id, _help(row)) for row in found if row.id not in taken), incomplete)
+        names = ((row.id, row) for row in found if row.id not in taken)
+        custom = ((row.custom_run_id, row) for row in found if incomplete and row.custom_run_id)
+        return _items(((name, _help(row)) for name, row in [*names, *custom] if name), incomplete)
     return []
 
 

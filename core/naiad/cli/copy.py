@@ -10,6 +10,7 @@ from naiad.children import rename_parent
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
+from naiad.cli.place import find_run
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.container_kinds import PROJECT
@@ -45,7 +46,7 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
         rows = source.catalog().summaries(kind=None, is_trashed=None)
         found = [row.run for row in reversed(rows) if row.kind is not PROJECT]
     else:
-        found = list(dict.fromkeys(source.find(run) for run in runs))
+        found = list(dict.fromkeys(find_run(source, run) for run in runs))
     copied = list(copy_all(source, other, found, is_renumbered=renumber))
     for each in copied:
         if each.target != each.source:

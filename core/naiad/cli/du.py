@@ -9,6 +9,7 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
+from naiad.cli.place import find_run
 from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.terminal import is_terminal, print_note
 from naiad.refs import size_text
@@ -32,7 +33,7 @@ def du(store: Path | None, runs: tuple[str, ...], limit: int | None, is_json: bo
     Example: naiad du -n 10
     """
     place = existing_folder(store)
-    wanted = {place.find(run) for run in runs}
+    wanted = {find_run(place, run) for run in runs}
     found = disk(place)
     chosen = [each for each in found.runs if not wanted or each.run in wanted][:limit]
     if is_json:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from naiad.cli.document import json_option, print_document
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, find_run
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
 from naiad.export.page import export_page
@@ -31,7 +31,7 @@ def export(store: Path | None, runs: tuple[str, ...], destination: Path, format:
     Example: naiad export DIGITS-1 DIGITS-2 --to exports --format parquet
     """
     place = existing_store(store)
-    found = [place.find(name) for name in runs]
+    found = [find_run(place, name) for name in runs]
     if format == "html":
         written = [export_page(place, found, destination)]
     else:

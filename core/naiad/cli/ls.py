@@ -11,7 +11,7 @@ import click
 from naiad.children import state_counts, states_text
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, find_run
 from naiad.cli.rows import Cell, Column, print_rows
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
@@ -83,7 +83,7 @@ def ls(
     place = existing_store(store)
     condition = None
     if parent is not None:
-        condition = children_of(place.find(parent, RUN).uid)
+        condition = children_of(find_run(place, parent, RUN).uid)
     elif kind is RUN and not (are_all or tags or state or is_trashed):
         condition = top_level(project)
     found = place.catalog().summaries(

@@ -8,7 +8,7 @@ import click
 
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, known_names
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.moves import move as move_runs
@@ -30,7 +30,7 @@ def move(store: Path | None, runs: tuple[str, ...], project: str, with_children:
     Example: naiad move DIGITS-3 --to archive
     """
     place = existing_store(store)
-    moved = move_runs(place, runs, project, children=with_children)
+    moved = move_runs(place, known_names(place, runs), project, children=with_children)
     if is_json:
         print_document([{"id": old, "new_id": new, "moved": old != new} for old, new in moved])
     else:

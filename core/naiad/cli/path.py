@@ -9,6 +9,7 @@ import click
 
 from naiad.cli import completion as complete
 from naiad.cli.folder import existing_folder
+from naiad.cli.place import find_run
 from naiad.cli.terminal import is_terminal
 from naiad.cli.text import clean
 
@@ -21,5 +22,6 @@ def path(store: Path | None, run: str) -> None:
 
     Example: cd "$(naiad path DIGITS-3)"
     """
-    folder = os.path.abspath(existing_folder(store).find_directory(run).path)
+    place = existing_folder(store)
+    folder = os.path.abspath(place.directory(find_run(place, run)).path)
     click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

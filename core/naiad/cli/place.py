@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from naiad.errors import StorageError
-from naiad.storage.base import Store
+from naiad.container_kinds import ContainerKind
+from naiad.errors import ContainerNotFound, InvalidArgument, StorageError
+from naiad.storage.base import RunId, Store
 from naiad.storage.opening import locate
 
 
@@ -22,3 +24,37 @@ def existing_store(path: Path | None) -> Store:
             "The first run creates one. To use another store, pass --store PATH or set NAIAD_STORE."
         )
     return store
+
+
+def find_run(store: Store, name: str, kind: ContainerKind | None = None) -> RunId:
+    """Return the container with this id or uid, else the run with this custom id.
+
+    Raises:
+        ContainerNotFound: there is none; the message names ids that look alike.
+        InvalidArgument: runs of several projects have the custom id.
+    """
+    try:
+        return store.find(name, kind)
+    except ContainerNotFound:
+        found = {run for each in store.projects().values() if (run := store.find_custom(each, name)) is not None}
+        if not found:
+            raise
+    if len(found) > 1:
+        ids = ", ".join(sorted(store.id_of(run) for run in found))
+        raise InvalidArgument(
+            f"Several runs have the custom id {name!r}: {ids}.\nName one of them by its id.", argument="run", value=name
+        )
+    return found.pop()
+
+
+def known_names(store: Store, names: Iterable[str]) -> list[str]:
+    """Return names that `Store.find` takes: those given, and ids in the place of custom ids."""
+    return [name if _is_known(store, name) else store.id_of(find_run(store, name)) for name in names]
+
+
+def _is_known(store: Store, name: str) -> bool:
+    try:
+        store.find(name)
+    except ContainerNotFound:
+        return False
+    return True

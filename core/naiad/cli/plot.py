@@ -13,7 +13,7 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.curve import MARKS, Curve, Line, Piece, draw, draw_bars, plain_lines
 from naiad.cli.document import json_option, print_document
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, find_run
 from naiad.cli.run import OpenRun, open_run, stored_field
 from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_note, size, styled
 from naiad.cli.text import clean
@@ -86,7 +86,7 @@ def _runs_and_paths(store: Path | None, words: Sequence[str]) -> tuple[list[Open
 
 def _is_run(place: Store, word: str) -> bool:
     with contextlib.suppress(NaiadError):
-        place.find(word)
+        find_run(place, word)
         return True
     return False
 

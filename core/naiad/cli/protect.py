@@ -8,7 +8,7 @@ import click
 
 from naiad import trash
 from naiad.cli import completion as complete
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 
@@ -25,6 +25,6 @@ def protect(store: Path | None, runs: tuple[str, ...], is_off: bool) -> None:
     Example: naiad protect DIGITS-3
     """
     place = existing_store(store)
-    items = trash.find(place, runs)
+    items = trash.find(place, known_names(place, runs))
     trash.protect(place, items, is_off=is_off)
     print_note(f"{counted(items)} {'no longer protected' if is_off else 'protected'} against deletion.")

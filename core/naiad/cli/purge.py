@@ -9,7 +9,7 @@ import click
 
 from naiad import trash
 from naiad.cli import completion as complete
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 from naiad.refs import size_text
@@ -28,7 +28,7 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
     Example: naiad purge DIGITS-3 --yes
     """
     place = existing_store(store)
-    items = trash.find(place, runs) if runs else trash.in_trash(place)
+    items = trash.find(place, known_names(place, runs)) if runs else trash.in_trash(place)
     trash.require_in_trash(place, items)
     trash.require_unprotected(place, items)
     if not items:

@@ -10,6 +10,7 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
+from naiad.cli.place import find_run
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
@@ -44,7 +45,8 @@ def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over:
         return
     from naiad.storage.local.integrity.repair import repair
 
-    done = repair(existing_folder(store).find_directory(run), is_taken_over=is_taken_over)
+    place = existing_folder(store)
+    done = repair(place.directory(find_run(place, run)), is_taken_over=is_taken_over)
     if done.taken and not is_json:
         print_lines([f"Silent writers of {clean(run)} that were declared dead: {done.taken}."])
     if is_json:

@@ -8,7 +8,7 @@ import click
 
 from naiad import trash
 from naiad.cli import completion as complete
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 from naiad.cli.trash import counted
 
@@ -23,7 +23,7 @@ def restore(store: Path | None, runs: tuple[str, ...], with_children: bool) -> N
     Example: naiad restore DIGITS-3
     """
     place = existing_store(store)
-    items = trash.find(place, runs)
+    items = trash.find(place, known_names(place, runs))
     items = trash.with_children(place, items, is_trashed=True) if with_children else items
     trash.move(place, items, is_out=True)
     print_note(f"{counted(items)} listed again.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, find_run
 from naiad.cli.values import opened
 from naiad.container_kinds import RunId
 from naiad.convert import with_article
@@ -58,13 +58,13 @@ def stored_field(run: OpenRun, path: str, kind: str) -> Any:
 
 
 def open_run(path: Path | None, run: str) -> OpenRun:
-    """Return the run of this id or uid.
+    """Return the run of this id, uid or custom id.
 
     Raises:
         RunNotFound: there is none; the message names ids that look alike.
     """
     store = existing_store(path)
-    found = store.find(run)
+    found = find_run(store, run)
     reader = store.reader(found)
     name = opened(SYS["sys/id"], reader.values("sys").get("sys/id"))
     return OpenRun(str(name) if name else found.uid, found, reader, store)

@@ -11,6 +11,7 @@ import click
 
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
+from naiad.cli.place import find_run
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_lines, print_note
 from naiad.cli.text import clean
@@ -118,7 +119,7 @@ def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str
         raise StorageError(
             f"There is no store at {str(place)!r}.\nName the folder of one, such as: naiad sync path/to/.naiad"
         )
-    return place, [*uids, *(place.find_directory(run).uid for run in runs)]
+    return place, [*uids, *(find_run(place, run).uid for run in runs)]
 
 
 def _print(results: Sequence[Result], is_json: bool) -> None:

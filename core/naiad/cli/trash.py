@@ -8,7 +8,7 @@ import click
 
 from naiad import trash as bin_
 from naiad.cli import completion as complete
-from naiad.cli.place import existing_store
+from naiad.cli.place import existing_store, known_names
 from naiad.cli.terminal import print_note
 
 
@@ -25,7 +25,7 @@ def trash(store: Path | None, runs: tuple[str, ...], with_children: bool) -> Non
     Example: naiad trash DIGITS-3 DIGITS-4
     """
     place = existing_store(store)
-    given = bin_.find(place, runs)
+    given = bin_.find(place, known_names(place, runs))
     items = bin_.with_children(place, given)
     left = len(items) - len(given)
     items = items if with_children else given

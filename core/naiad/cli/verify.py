@@ -9,6 +9,7 @@ import click
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.folder import existing_folder
+from naiad.cli.place import find_run
 from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.cli.text import clean
@@ -74,7 +75,7 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
     from naiad.storage.local.integrity.verify import examine, examine_store
 
     if run is not None:
-        return [(run, examine(store.find_directory(run)))]
+        return [(run, examine(store.directory(find_run(store, run))))]
     findings = examine_store(store.layout)  # before a listing makes a damaged catalog anew
     ids = {row.uid: row.id for row in store.catalog().summaries(kind=None, is_trashed=None)}
     return [(_name(folder, store, ids), found) for folder, found in findings.items()]
