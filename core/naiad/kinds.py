@@ -35,6 +35,8 @@ class Kind:
     """The meaning of a stored value. `file` and `facts` are JSON texts; a `moment` is microseconds since 1970 UTC."""
     fact: str = ""
     """Of `facts`: the member of the JSON that a catalog keeps and queries compare."""
+    second: str = ""
+    """Of `facts`: a further member, which tables and queries have beside the value, as `dataset:content`."""
     keeps: Literal["file", "manifest", ""] = ""
     """The content that a stored value refers to: itself, or as the list of an artifact's files."""
     drawn_as: Literal["curve", "bars", ""] = ""
@@ -106,7 +108,7 @@ KINDS: Final = _Kinds(
         Kind("file", "file", "document", "file", keeps="file"),
         Kind("file_set", "fileSet", "members", "file", keeps="file"),
         Kind("file_series", "imageSeries", "texts", "file", keeps="file", words=("fileSeries",)),
-        Kind("artifact", "artifact", "document", "facts", fact="hash", keeps="manifest"),
+        Kind("artifact", "artifact", "document", "facts", fact="hash", second="content", keeps="manifest"),
         Kind("git_ref", "gitRef", "document", "facts", fact="commit_id"),
     )
 )
@@ -118,6 +120,8 @@ SERIES: Final = frozenset(kind.name for kind in KINDS.values() if kind.is_series
 """Kinds with values over steps."""
 TEXTS: Final = frozenset(kind.name for kind in KINDS.values() if kind.shape == "texts")
 """Series whose points are texts, written by the op `Strings`."""
+SECONDS: Final = frozenset(kind.second for kind in KINDS.values() if kind.second)
+"""Members of facts that stand in tables beside the value of their field, under its path, a colon and their name."""
 FILES: Final = frozenset(kind.name for kind in KINDS.values() if kind.keeps)
 """Kinds that refer to content in `blobs/`."""
 

@@ -3,7 +3,7 @@
     query:  clause, joined by AND, OR, NOT and brackets; AND binds tighter than OR, NOT tighter than both
     clause: field SIGN value | field [NOT] IN (value, ...) | field [NOT] BETWEEN value AND value
             | field [NOT] CONTAINS value | field [NOT] MATCHES value | field [NOT] EXISTS
-    field:  name | name:type | name:aspect | aspect(name) | aspect(name:type)
+    field:  name | name:type | name:aspect | name:content | aspect(name) | aspect(name:type)
     name:   a path, between backticks if it has spaces or signs
     value:  a word, or a text between quotes
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from naiad.errors import InvalidQuery, NaiadTypeError, shown
-from naiad.kinds import ASPECTS, KINDS, POINTS, SYS
+from naiad.kinds import ASPECTS, ATOM_OF, KINDS, POINTS, SECONDS, SYS
 from naiad.query.literals import (
     Problem,
     Token,
@@ -287,6 +287,8 @@ def _plain_field(scanner: _Scanner) -> _Field:
     # `loss:min` has the form of a type, as Neptune writes it, and names an aspect of a series.
     if kind.lower() in ASPECTS:
         return _Field(path, POINTS, kind.lower())
+    if kind.lower() in SECONDS:
+        return _Field(f"{path}:{kind.lower()}", ATOM_OF[str])
     return _Field(path, kind_of(kind))
 
 

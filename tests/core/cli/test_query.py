@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,27 @@ def test_terminal_shows_nothing_that_steers_it(terminal: Callable[..., str]) -> 
 
     assert ["id", "state", "name", "lr"] == shown.splitlines()[0].split()
     assert "\x1b" not in shown
+
+
+def test_content_of_data_that_was_touched_is_found_shown_and_not_different(
+    cli: Cli, store: Path, tmp_path: Path
+) -> None:
+    """`dataset` is another version where the time of a file differs; `dataset:content` is the same."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for text, time in (("1,2", 1_000), ("1,2", 2_000), ("3,4", 2_000)):
+        (data / "a.csv").write_text(text)
+        os.utime(data / "a.csv", (time, time))
+        with naiad.init_run(project="p") as run:
+            run["dataset"].track_files(str(data))
+    content = naiad.init_run(with_id="P-1", mode="read-only")["dataset"].fetch().content_hash
+    found = cli("query", f"dataset:content = {content}", "--columns", "dataset:content")
+
+    assert f"P-2\t{content}\nP-1\t{content}\n" == found.stdout
+    assert {"dataset"} == _changed(cli("compare", "P-1", "P-2"))
+    assert {"dataset", "dataset:content"} == _changed(cli("compare", "P-1", "P-3"))
+    assert 'No run has the field "dataset:content".' not in found.stderr
+
+
+def _changed(result: Result) -> set[str]:
+    return {path for path in (line.split("\t")[0] for line in result.stdout.splitlines()) if path.startswith("dataset")}

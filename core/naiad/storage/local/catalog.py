@@ -358,6 +358,8 @@ def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     for state, facts in shown:
         try:
             cells[_stored(state.path), state.kind] = _cell(state, facts, reader)
+            if second := kinds.KINDS[state.kind].second:
+                cells[f"{_stored(state.path)}:{second}", kinds.ATOM_OF[str]] = _plain(state.value, second) or None
         except DamagedData:
             losses = losses._replace(damaged=(*losses.damaged, state.path))
     values = {path: _plain(value) for path, value in derived.items()}

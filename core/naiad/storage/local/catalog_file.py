@@ -33,7 +33,7 @@ from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import open_locked
 from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
 
-FORMAT = 7
+FORMAT = 8
 WHOLE_BYTES = 64 * 1024 * 1024
 """Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
 PROVEN_SECONDS = 60.0
