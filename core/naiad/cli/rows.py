@@ -1,13 +1,14 @@
 """Rows: an aligned table on a terminal; in a pipe one line each, with tabs between the cells for `cut`.
 
 A table never shrinks its first column, the key. Where a terminal is too narrow, texts are cut; columns for which there
-is no room then are left out, and a line below the table names them.
+is no room then are left out, and a line below the table names them. Where there is room for the key alone, the cells of
+each row are listed below it.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_pages, size, styled
@@ -58,11 +59,14 @@ def table_lines(
         for number, found in enumerate(natural)
     ]
     shown = _chosen(columns, least, room)
+    mark = "..." if ascii else "\N{HORIZONTAL ELLIPSIS}"
+    if cells and len(shown) == 1 < len(columns):
+        return [line for row in cells for line in _stacked(columns, row, room, colour, mark)]
     widths = _fitted([natural[number] for number in shown], [least[number] for number in shown], room)
     is_right = [all(row[number].is_number or not row[number].text for row in cells) and bool(cells) for number in shown]
     titles = [Cell(columns[number].title, "bold") for number in shown]
     lines = [
-        _line(line, widths, is_right, colour, "..." if ascii else "\N{HORIZONTAL ELLIPSIS}")
+        _line(line, widths, is_right, colour, mark)
         for line in [titles, *([row[number] for number in shown] for row in cells)]
     ]
     left_out = [columns[number].title for number in range(len(columns)) if number not in shown]
@@ -70,6 +74,17 @@ def table_lines(
         notes = textwrap.wrap(f"No room for: {clean(', '.join(left_out))}.", max(room, NARROWEST))
         lines += [styled(note, "dim") if colour else note for note in notes]
     return lines
+
+
+def _stacked(columns: Sequence[Column], row: Sequence[Cell], room: int, colour: bool, mark: str) -> Iterator[str]:
+    """Yield a key, and below it the titles and texts of the cells that are not empty."""
+    yield styled(row[0].text, row[0].style) if colour else row[0].text
+    indent = max(width(column.title) for column in columns[1:]) + GAP
+    for column, cell in zip(columns[1:], row[1:], strict=True):
+        if cell.text:
+            text = cell.text if cell.is_number else cut(cell.text, max(room - GAP - indent, NARROWEST), mark)
+            title = column.title + " " * (indent - width(column.title))
+            yield " " * GAP + (styled(title, "dim") + styled(text, cell.style) if colour else title + text)
 
 
 def _least(number: int, cells: Sequence[Sequence[Cell]], natural: int) -> int:

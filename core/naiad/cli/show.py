@@ -12,6 +12,7 @@ from naiad.children import children
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.ls import STATE_STYLES
+from naiad.cli.rows import NARROWEST
 from naiad.cli.run import OpenRun, open_run
 from naiad.cli.terminal import (
     has_any_character,
@@ -181,11 +182,11 @@ def _goes_on(names: list[tuple[str, ...]], path: tuple[str, ...]) -> bool:
 
 
 def _painted(guides: str, label: list[tuple[str, str]], room: int, has_styles: bool) -> str:
-    """Return a line that fits, with its styles."""
+    """Return a line with its styles, cut to fit; its name is whole, and of its value at least a few characters are."""
     mark = "..." if not has_any_character() else "\N{HORIZONTAL ELLIPSIS}"
     left, line = room - width(guides), styled(guides, "dim") if has_styles else guides
-    for text, style in label:
-        shown = cut(text, max(left, 0), mark)
+    for place, (text, style) in enumerate(label):
+        shown = cut(text, max(left, (width(text), NARROWEST, 0)[min(place, 2)]), mark)
         line += styled(shown, style) if has_styles else shown
         left -= width(shown)
         if shown != text:

@@ -34,6 +34,10 @@ def rows(count: int) -> list[list[Cell]]:
 @given(room=st.integers(10, 220), count=st.integers(0, 20), ascii=st.booleans())
 def test_table_fits_keeps_its_key_and_names_what_is_left_out(room: int, count: int, ascii: bool) -> None:
     header, *lines = table_lines(COLUMNS, rows(count), room, ascii=ascii)
+    if count and header == "DIGITS-0":  # no room for a second column: a list for each row
+        assert [f"DIGITS-{n}" for n in range(count)] == [line for line in [header, *lines] if line[0] != " "]
+        assert all(any(line.split()[0] == each.title for line in lines) for each in COLUMNS[1:])
+        return
     shown = [column.title for column in COLUMNS if column.title in header.split()]
     left_out = [column.title for column in COLUMNS if column.title not in shown]
 
@@ -45,16 +49,17 @@ def test_table_fits_keeps_its_key_and_names_what_is_left_out(room: int, count: i
 
 
 def test_columns_of_high_rank_are_left_out_first() -> None:
-    headers = [table_lines(COLUMNS, rows(3), room)[0].split() for room in (80, 45, 36, 20, 10)]
+    headers = [table_lines(COLUMNS, rows(3), room)[0].split() for room in (80, 45, 36, 20)]
 
-    assert [5, 4, 3, 2, 1] == list(map(len, headers))
+    assert [5, 4, 3, 2] == list(map(len, headers))
     assert all(header == [column.title for column in COLUMNS[: len(header)]] for header in headers)
 
 
 def test_long_key_is_whole_in_any_terminal() -> None:
-    lines = table_lines([Column("ID"), Column("NAME")], [[Cell("K" * 90), Cell("name")]], 40)
+    columns = [Column("ID"), Column("NAME"), Column("TAGS")]
+    lines = table_lines(columns, [[Cell("K" * 90), Cell("n" * 50), Cell("")], [Cell("L"), Cell("name"), Cell("a")]], 40)
 
-    assert ["ID", "K" * 90, "No room for: NAME."] == lines
+    assert ["K" * 90, f"  NAME  {'n' * 31}\N{HORIZONTAL ELLIPSIS}", "L", "  NAME  name", "  TAGS  a"] == lines
 
 
 def test_wide_characters_are_aligned() -> None:

@@ -1,4 +1,4 @@
-"""Screens of the terminal at 60, 80, 100 and 200 columns, compared with those that are stored beside this file.
+"""Screens of the terminal at 40 to 200 columns, with colour and in pipes, compared with those stored beside this file.
 
 After a change that is meant, write them anew: python -m pytest -n0 tests/core/cli/test_screens.py, with
 WRITE_SCREENS=1, and look at them.
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 import naiad
 
@@ -25,9 +26,13 @@ COMMANDS = {
 }
 
 
+WIDTHS = {"40": 40, "60": 60, "80": 80, "100": 100, "200": 200, "colour": 80, "pipe": 0}
+"""The columns of each screen; a pipe has none."""
+
+
 @pytest.fixture
 def runs(store: Path) -> None:
-    """Four runs with names that are long, wide, and hostile."""
+    """Four runs with names that are long, wide, and hostile, and one whose parameter is of another kind."""
     names = ["baseline", "a long name of a run that says what was tried", "模型 resnet \U0001f680", "\x1b[31mred\ttab"]
     for number, name in enumerate(names, 1):
         facts = {"name": name, "tags": ["good", "sweep-7"], "git_ref": False, "source_files": []}
@@ -43,24 +48,28 @@ def normal(screen: str) -> str:
     kept = [
         line
         for line in screen.splitlines()
-        if not re.search(r"(_time|hostname|owner|size|sys/pid|tid|m/)  |source_code|entrypoint", line)
+        if not re.search(r"(_time|hostname|owner|size|sys/pid|tid|m/)(\x1b\[0m)?(  |\t)|source_code|entrypoint", line)
     ]
-    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2024-02-06 05:00:00", "\n".join(kept)) + "\n"
+    without_moments = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+Z)?", "2024-02-06 05:00:00", "\n".join(kept))
+    return without_moments.replace("\x1b[", "<").replace("<0m", "<>") + "\n"
 
 
 @pytest.mark.usefixtures("runs")
-@pytest.mark.parametrize("columns", [60, 80, 100, 200])
-def test_screens_are_those_that_were_looked_at(terminal: Callable[..., str], columns: int) -> None:
-    screens = [
-        f"$ naiad {' '.join(command)}\n{normal(terminal(*command, columns=columns, NO_COLOR='1'))}"
-        for command in COMMANDS.values()
-    ]
-    text, file = "\n".join(screens), FOLDER / f"{columns}.txt"
-    if IS_WRITING:
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+def test_screens_are_those_that_were_looked_at(terminal: Callable[..., str], cli: Callable[..., Result]) -> None:
+    for name, columns in WIDTHS.items():
+        settings = {} if name == "colour" else {"NO_COLOR": "1"}
+        screens = [
+            normal(terminal(*command, columns=columns, **settings) if columns else cli(*command).output)
+            for command in COMMANDS.values()
+        ]
+        headed = [
+            f"$ naiad {' '.join(words)}\n{screen}" for words, screen in zip(COMMANDS.values(), screens, strict=True)
+        ]
+        text, file = "\n".join(headed), FOLDER / f"{name}.txt"
+        if IS_WRITING:
+            file.write_text(text, encoding="utf-8")
 
-    assert file.read_text(encoding="utf-8") == text
+        assert file.read_text(encoding="utf-8") == text
 
 
 def test_colours_are_alone_what_colour_adds(runs: None, terminal: Callable[..., str]) -> None:
