@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from naiad.container_kinds import ContainerKind
+from naiad.container_kinds import ContainerKind, RunId
 from naiad.errors import ContainerNotFound, InvalidArgument, StorageError
-from naiad.storage.base import RunId, Store
+from naiad.storage.base import Store
 from naiad.storage.opening import locate
 
 
