@@ -43,6 +43,7 @@ class AliasLoader(Loader):
         """Fill the module with its names; modules below it are imported on first access."""
         names = self._module.names()
         vars(module).update(names)
+        # The one name with underscores that belongs to the public API.
         vars(module)["__all__"] = sorted(name for name in names if name == "__version__" or not name.startswith("_"))
         vars(module)["__doc__"] = f"{module.__name__}, answered by naiad."
 
@@ -76,12 +77,14 @@ class AliasFinder(MetaPathFinder):
         if module is None:
             return None
         spec = ModuleSpec(fullname, AliasLoader(module), origin="naiad", is_package=module.is_package)
+        # The module gets no `__file__`: there is no file that would be it.
         spec.has_location = False
         return spec
 
     def find_distributions(self, context: Any = None) -> Iterable[Any]:
         """Yield the distribution of the client, or all installed ones."""
         name = getattr(context, "name", None)
+        # None asks for all distributions, as pip's list does; ours is one of them.
         if name is None or name.lower() == PACKAGE:
             yield import_module("naiad.as_neptune.distribution").Client()  # late: it loads much that few processes need
 
@@ -92,6 +95,7 @@ def install() -> None:
     Raises:
         AliasTooLate: another package of that name has been imported.
     """
+    # Imported again, by sitecustomize and then by the program: a second finder would only cost time.
     if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         return
     # Objects of the real client would live on in the modules that imported it, and half of a program would log

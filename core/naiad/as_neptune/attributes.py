@@ -101,6 +101,7 @@ def shown(field: Any) -> Any:
     made_of = SHOWN.get(type(field))
     if made_of is None:
         return field
+    # A copy, since the field itself is cached by its session, where naiad's own API finds it too.
     twin = copy.copy(field)
     twin.__class__ = made_of
     twin.original = field
@@ -172,6 +173,7 @@ class NamespaceBuilder:
 
 BY_TYPE: dict[str, type[Attribute]] = {
     **{KINDS[name].neptune: made_of for name, made_of in FIELDS.items()},
+    # Not in naiad's table of kinds: only Neptune's extension of Jupyter ever wrote one.
     "notebookRef": NotebookRef,
 }
 

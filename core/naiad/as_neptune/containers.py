@@ -91,6 +91,7 @@ class MetadataContainer(Container):
 
     def __getattr__(self, name: str) -> Any:
         """Raise for a method of Neptune's API before 1.0."""
+        # Asked only where nothing else answers, so these names cost the methods of today nothing.
         if name in self.LEGACY_METHODS:
             raise legacy_usage(f"{name}()")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -115,6 +116,7 @@ class MetadataContainer(Container):
     def _say_where(self) -> None:
         """Print where the data goes if the place has changed since the program began."""
         if self._mode != "debug":
+            # The address of a project is the store; that of others is two levels below it.
             folder = Path(unquote(urlsplit(self._address()).path))
             announce(str(folder if self.container_type is ContainerType.PROJECT else folder.parents[1]))
 
@@ -147,6 +149,7 @@ class Project(MetadataContainer, naiad.Project):
 
     @_like(naiad.Project.__init__)
     def __init__(self, project: str | None = None, **options: Any) -> None:
+        # Before the base class opens it, which raises where there is no project.
         views.make_project(project, options.get("mode"), options.get("store"))
         super().__init__(project, **options)
         self._say_where()

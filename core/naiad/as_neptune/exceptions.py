@@ -160,7 +160,9 @@ class PlotlyIncompatibilityException(Exception):
     """Plotly cannot draw figures of this version of Matplotlib. It is no NeptuneException in the client either."""
 
 
+# Names of naiad's own, which `neptune.exceptions` does not have.
 _OTHERS = {"ContainerNotFound", "LegacyUsage", "MissingField", "NaiadError", "Unraised", "AccountError"}
+# The client has this one in `neptune.common.exceptions` alone.
 _OF_COMMON = {"NeptuneAuthTokenExpired"}
 __all__ = [
     name

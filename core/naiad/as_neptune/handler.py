@@ -58,6 +58,7 @@ class Handler(NaiadHandler, SupportsNamespaces):
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Save the files here; the archive of a set gets the entry "/"."""
+        # Only the archive of a set differs; any other content is saved as naiad saves it.
         if not isinstance(self.container._session.field(self._path), FileSet):
             super().download(destination, progress_bar)
             return
@@ -69,6 +70,7 @@ class Handler(NaiadHandler, SupportsNamespaces):
         self, value: Any, *, step: float | None = None, timestamp: Any = None, wait: bool = False, **kwargs: Any
     ) -> None:
         """Add a point to a series; `name` and `description` are for files."""
+        # Only then: most points have no further option, and this is called for each of them.
         if kwargs:
             kwargs = self._for_files(kwargs)
         append(self, value, step=step, timestamp=timestamp, wait=wait, **kwargs)
@@ -88,10 +90,12 @@ class Handler(NaiadHandler, SupportsNamespaces):
             super().extend(values, steps=steps, timestamps=timestamps, wait=wait)
             return
         if isinstance(values, Mapping):
+            # Each key is a series of its own, which gets the same name and description.
             for path, below in values.items():
                 self[path].extend(below, steps=steps, timestamps=timestamps, wait=wait, **known)
             return
         items = list(values)
+        # naiad's extend() has no name for files, so that these are appended one by one.
         columns = [[None] * len(items) if column is None else list(column) for column in (steps, timestamps)]
         for item, step, timestamp in zip(items, *columns, strict=True):
             append(self, item, step=step, timestamp=timestamp, wait=wait, **known)

@@ -41,6 +41,7 @@ def names_of(framework: str) -> dict[str, Any]:
         MissingPackage: none is installed.
     """
     problem: Exception | None = None
+    # The published package first: its signatures are those that the program was written for.
     if _is_published(framework):
         try:
             return _published(framework)
@@ -58,6 +59,7 @@ def names_of(framework: str) -> dict[str, Any]:
 def _is_published(framework: str) -> bool:
     if framework == "kedro":
         return False
+    # Whether the others still run is found out by importing them.
     if framework != "pytorch_lightning":
         return True
     try:
@@ -74,6 +76,7 @@ def _published(framework: str) -> dict[str, Any]:
 
 
 def _public(module: ModuleType) -> dict[str, Any]:
+    # A published package may have no `__all__`.
     names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
     return {name: getattr(module, name) for name in names}
 

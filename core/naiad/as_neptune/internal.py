@@ -78,6 +78,7 @@ def verify_type(var_name: str, var: Any, expected_type: type | tuple[type | None
         TypeError: it is of another type.
     """
     wanted = expected_type if isinstance(expected_type, tuple) else (expected_type,)
+    # Packages pass `(str, None)` for an optional text, which isinstance() does not take.
     kinds = tuple(type(None) if each is None else each for each in wanted)
     if not isinstance(var, kinds):
         names = " or ".join(each.__name__ for each in kinds)

@@ -17,6 +17,7 @@ def _refuse(*_arguments: Any, **_options: Any) -> NoReturn:
 NAMES: dict[str, Any] = {
     "Handler": handler.Handler,
     "NeptunePossibleLegacyUsageException": NeptunePossibleLegacyUsageException,
+    # Under the old package name the functions of the API before 1.0 exist, and only calling them raises.
     **dict.fromkeys(LEGACY_FUNCTIONS, _refuse),
     **{name: getattr(containers, name) for name in containers.__all__ if name not in ("LEGACY_FUNCTIONS",)},
 }

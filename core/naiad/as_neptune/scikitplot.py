@@ -25,6 +25,7 @@ def plot_learning_curve(
     from sklearn.model_selection import LearningCurveDisplay
 
     sizes = np.linspace(0.1, 1.0, 5) if options.get("train_sizes") is None else options["train_sizes"]
+    # scikit-plot's further options are of size and colour, for which scikit-learn has other names.
     known = {name: options[name] for name in ("shuffle", "random_state", "n_jobs", "scoring") if name in options}
     place = _axes(ax, title)
     LearningCurveDisplay.from_estimator(clf, X, y, cv=cv, train_sizes=sizes, ax=place, score_type="both", **known)
@@ -40,6 +41,7 @@ def plot_precision_recall(
 
     labels, probas = np.asarray(y_true), np.asarray(y_probas)
     classes = np.unique(labels)
+    # One column for each class, true where a sample is of it: the form in which classes can be flattened together.
     is_class = labels[:, None] == classes
     place = _axes(ax, title)
     for column, name in enumerate(classes):

@@ -50,6 +50,7 @@ class StandInLoader(Loader):
         """Load the real package, or its stand-in."""
         try:
             self._real.exec_module(module)
+        # Only this error: the real package fails while it imports a name that SciPy no longer has.
         except ImportError as problem:
             self._fill(module)
             message = f"scikit-plot cannot be imported ({problem}). naiad draws the charts that are asked of it."

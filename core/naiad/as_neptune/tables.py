@@ -94,6 +94,7 @@ class Table:
 
     @property
     def _table(self) -> Any:
+        # Raised late, as the client does: programs wrap the loop over the rows and not the call in `try`.
         if isinstance(self._found, InvalidQuery):
             raise self._found
         return self._found
@@ -107,6 +108,7 @@ class Table:
         try:
             return next(self._rows)
         except StopIteration:
+            # Ready for the next loop: a table may be read from the start again.
             self._rows = None
             raise
 
@@ -129,6 +131,7 @@ class Table:
         if STATE in frame:
             frame[STATE] = frame[STATE].map(views.state, na_action="ignore")
         for name in frame.select_dtypes("datetime"):
+            # Down, as `in_milliseconds` cuts: rounding up would give a moment that no row has.
             frame[name] = frame[name].dt.floor("ms")
         return frame
 
@@ -141,6 +144,7 @@ def as_neptune(fetch: Callable[..., Any], options: dict[str, Any]) -> Table:
         return Table(problem)
     column = options.get("sort_by", BY_DEFAULT)
     if column != BY_DEFAULT:
+        # Without the limit and the query: the client refuses by what is in the project, not by what is found.
         everywhere = fetch(columns=[column])
         views.refuse_mixed(column, _kinds(everywhere, column))
     return Table(found)
@@ -181,6 +185,7 @@ def prepare_nql_query(
         (ids, "`sys/id`:string = {}", " OR "),
         (states, "`sys/state`:experimentState = {}", " OR "),
         (owners, "`sys/owner`:string = {}", " OR "),
+        # Tags alone are joined with AND: a container has many of them, and one id, state and owner.
         (tags, "`sys/tags`:stringSet CONTAINS {}", " AND "),
     ):
         if given:
@@ -189,5 +194,6 @@ def prepare_nql_query(
 
 
 def _quoted(text: str) -> str:
+    # Backslashes first: otherwise those that escape quotes would be doubled too.
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

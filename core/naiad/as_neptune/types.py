@@ -117,6 +117,7 @@ class ValueVisitor(Generic[T]):
         Raises:
             AttributeError: there is none.
         """
+        # The client's visitors have these methods under other names than naiad's kinds.
         name = {Integer.kind: "integer", Boolean.kind: "boolean", types.FileSeries.kind: "image_series"}.get(
             value.kind, value.kind
         )
@@ -148,6 +149,7 @@ def cast_value(value: Any) -> Value | None:
         return ValueCopy(given)
     if isinstance(given, argparse.Namespace | Mapping):
         return Namespace(vars(given) if isinstance(given, argparse.Namespace) else given)
+    # The narrowest first: True is an int to Python, and an int would be taken by Float too.
     for made_of in (Boolean, Integer, Float, String, Datetime):
         if _fits(made_of, given):
             return made_of(given)
@@ -169,6 +171,7 @@ def cast_value_for_extend(values: Any) -> Series | Namespace | None:
         return given
     if isinstance(given, Mapping):
         return Namespace(given)
+    # The first item decides, as it does when a series is extended.
     first = next(iter(given))
     if isinstance(first, File) or File.is_convertable(first):
         return FileSeries(given)

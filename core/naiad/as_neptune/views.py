@@ -50,6 +50,7 @@ class View(NamedTuple):
 
 def make_project(name: str | None, mode: str | None, store: Any) -> None:
     """Create the project of `init_project`, unless it exists or the mode is read-only."""
+    # In the order in which the container itself looks its mode up afterwards.
     found = mode or os.environ.get("NAIAD_MODE") or os.environ.get("NEPTUNE_MODE") or "async"
     if name and found in ("async", "sync") and name not in get_project_list(store=store):
         with suppress(ProjectExists):  # several ranks may ask for it at once
@@ -86,6 +87,7 @@ def without(value: Any, path: tuple[str, ...]) -> Any:
 def archive_of(path: str, destination: str | os.PathLike[str] | None) -> Path:
     """Return where the archive of a file set goes."""
     place = Path.cwd() if destination is None else Path(os.path.expanduser(os.fsdecode(destination)))
+    # A folder gets a file named by the last part of the path; anything else is the name of the archive.
     return place / f"{path.rpartition('/')[2]}.zip" if place.is_dir() else place
 
 
