@@ -61,6 +61,7 @@ class NaiadTracker(GeneralTracker):
         self._place: Place | None = None
         if run is None:
             self._reserved = reserve("NaiadTracker", {"project": run_name, **run_arguments})
+        # They would be ignored in silence otherwise, since the run exists.
         elif run_arguments:
             raise InvalidArgument(
                 f"run= is open already, so {', '.join(sorted(run_arguments))} cannot be given beside it."
@@ -76,6 +77,7 @@ class NaiadTracker(GeneralTracker):
     @on_main_process
     def start(self) -> None:
         """Open the run; Accelerate calls this in `init_trackers`."""
+        # Here and not before: Accelerate makes trackers on every process, and only the main one starts them.
         if self._place is None and self._reserved is not None:
             self._enter(self._reserved.open())
         with self._attempt("log the version"):
@@ -90,6 +92,7 @@ class NaiadTracker(GeneralTracker):
     @on_main_process
     def log(self, values: Mapping[str, Any], step: float | None = None) -> None:
         """Append each value to its series; dicts make namespaces."""
+        # One by one, so that a value that cannot be logged takes no other with it.
         self._names.append_each(dict(flatten(values, "")), step, self._attempt)
 
     @on_main_process

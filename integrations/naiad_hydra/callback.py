@@ -79,12 +79,14 @@ class NaiadCallback(Callback):
             self._describe(run, config.hydra)
             self._base(run)["hydra/sweep_dir"] = os.path.abspath(config.hydra.sweep.dir)
         self._outer = os.environ.get(PARENT)
+        # By the environment, which the processes of a launcher inherit.
         os.environ[PARENT] = run["sys/id"].fetch()
 
     def on_job_start(self, config: Any, **_: Any) -> None:
         """Open the run of a job."""
         global _current
         facts = HydraConfig.get()
+        # Of a job alone Hydra leaves the number missing, and reading it would raise.
         is_sweep = "num" in facts.job and not OmegaConf.is_missing(facts.job, "num")
         _current = run = self._open(f"{facts.job.name} {facts.job.num}" if is_sweep else facts.job.name)
         with self._attempt(run, "log the job"):
@@ -93,6 +95,7 @@ class NaiadCallback(Callback):
             if is_sweep:
                 base["hydra/job/num"] = int(facts.job.num)
             base["hydra/output_dir"] = facts.runtime.output_dir
+            # Hydra's own part is hundreds of settings that are the same for all jobs.
             own = OmegaConf.masked_copy(config, [name for name in config if name != "hydra"])
             base["hydra/config"].upload(File.from_content(OmegaConf.to_yaml(own), extension="yaml"))
             replace(base["config"], stringify_unsupported(OmegaConf.to_container(own, resolve=True)))
@@ -100,6 +103,7 @@ class NaiadCallback(Callback):
     def on_job_end(self, config: Any, job_return: Any, **_: Any) -> None:  # noqa: ARG002 (of the hook)
         """Stop the run of a job; the job's exception fails it."""
         global _current
+        # Taken first: whatever fails below, the next job must not log to this run.
         run, _current = _current, None
         if run is None:
             return
@@ -107,6 +111,7 @@ class NaiadCallback(Callback):
             self._base(run)["hydra/status"] = job_return.status.name
             if job_return.status == JobStatus.FAILED:
                 lifecycle.fail(run, job_return._return_value)
+            # What a sweeper optimizes; objects of other kinds are the program's own business.
             elif isinstance(job_return._return_value, int | float):
                 self._base(run)["hydra/return_value"] = Float(job_return._return_value)
         run.stop()
@@ -117,6 +122,7 @@ class NaiadCallback(Callback):
             self._sweep.stop()
             with suppress(KeyError):
                 del os.environ[PARENT]
+            # A sweep within the job of another one: the outer is the parent again.
             if self._outer is not None:
                 os.environ[PARENT] = self._outer
 

@@ -72,6 +72,7 @@ class NaiadLogger(BaseLogger):
             raise InvalidArgument(
                 f"run= is open already, so {', '.join(sorted(run_arguments))} cannot be given beside it."
             )
+        # After the checks, so that a mistake is an error on every rank.
         if self._is_silent:
             return
         self.experiment = reserve("NaiadLogger", arguments).open() if run is None else run
@@ -215,6 +216,7 @@ class NaiadSaver(BaseSaveHandler):
             return
         with self._logger.attempt("keep a checkpoint"), TemporaryDirectory(prefix="naiad-") as folder:
             file = Path(folder, filename)
+            # The name may hold folders: Checkpoint puts its prefix before it.
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.save(checkpoint, file)
             self._logger.base[filename].upload(str(file), progress_bar=False)
@@ -243,5 +245,6 @@ def _tagged(tag: str | None, name: str) -> str:
 
 def _tensors(handler: _ScalarHandler | _HistHandler) -> Iterator[tuple[str, Any]]:
     for name, parameter in handler.weights:
+        # Frozen parameters, and those that no loss has reached yet, have nothing to show.
         if parameter.grad is not None:
             yield name.replace(".", "/"), parameter.grad if handler.what == GRADS else parameter.detach()

@@ -154,6 +154,7 @@ class NaiadCallback(keras.callbacks.Callback):
         if getattr(model, "compiled", False):
             with self._attempt("log how the model was compiled"):
                 replace(self._base["model/compile_config"], descriptions.compile_config(model))
+        # None in a model that is not compiled, where the hooks are called by hand.
         if getattr(model, "optimizer", None) is not None:
             with self._attempt("log the optimizer's configuration"):
                 replace(self._base["model/optimizer_config"], descriptions.optimizer_config(model))
@@ -161,6 +162,7 @@ class NaiadCallback(keras.callbacks.Callback):
                 self._trained.start(_updates(model.optimizer) or last_step(self._base["train/batch/loss"]) or 0)
         with self._attempt("keep checkpoints"):
             self._checkpoints.begin_fit(model)
+        # A model that is built by its first batch has no layers to describe yet; on_train_end does it then.
         self._is_described = bool(getattr(model, "built", False))
         if self._is_described:
             self._describe(model)
@@ -230,6 +232,8 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Log the metrics of an evaluation."""
+        # Made by another callback in the middle of an epoch: in the validation curve it would look like an epoch's
+        # own.
         if self._is_within:
             self._append("evaluation/within_fit", logs, self._epochs.latest)
             self._is_within = False
@@ -301,6 +305,7 @@ def split(logs: Logs, validated: Collection[str] = (), is_by_hand: bool = False)
 def _is_fitted_now(model: Any) -> bool:
     """Whether the code that runs was called by the fit of this model; after a fit that failed it was not."""
     frame = sys._getframe(1)
+    # By the stack: Keras gives a callback no sign of who calls its hooks, and a fit that failed ends without one.
     while frame.f_back is not None:
         frame = frame.f_back
         if frame.f_code.co_name == "fit" and model is not None and frame.f_locals.get("self") is model:

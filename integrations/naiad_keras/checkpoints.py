@@ -64,6 +64,7 @@ class Checkpoints:
         """Keep the model after an epoch, if it is one to keep."""
         if self._saver is None or (self._policy == "best" and not self._is_comparable(logs)):
             return
+        # Saved beside the run and uploaded: ModelCheckpoint writes whole files, and decides by itself whether to.
         with TemporaryDirectory(prefix="naiad-") as folder:
             file = Path(folder, "model.keras")
             self._saver.filepath = str(file)

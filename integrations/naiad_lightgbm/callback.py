@@ -42,6 +42,7 @@ class NaiadCallback:
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
         """Log an iteration; LightGBM calls this after each."""
+        # LightGBM has no hook for the start; an iteration that continues a model does not count from 0.
         if env.iteration == env.begin_iteration:
             self._begin(env)
         with self._attempt("log an iteration"):
@@ -54,6 +55,7 @@ class NaiadCallback:
     def _begin(self, env: lightgbm.callback.CallbackEnv) -> None:
         with self._attempt("log the settings of the training"):
             self._base.get_root_object()["source_code/integrations/neptune-lightgbm"] = __version__
+            # Objectives and metrics may be functions, which no field has.
             params = {name: value for name, value in env.params.items() if not callable(value) and value is not None}
             replace(self._base["params"], params)
         if isinstance(env.model, lightgbm.Booster):  # cross-validation makes several

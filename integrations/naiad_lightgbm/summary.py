@@ -77,6 +77,7 @@ def _importances(booster: lightgbm.Booster) -> dict[str, dict[str, float]]:
 
 
 def _importance_charts(booster: lightgbm.Booster, most: int | None) -> dict[str, File]:
+    # LightGBM raises where it has no bar to draw.
     if importlib.util.find_spec("matplotlib") is None or not booster.feature_importance().any():
         return {}
     from matplotlib.figure import Figure

@@ -117,9 +117,11 @@ class NaiadCallback:
         """
         if trial.number not in self._open:
             root: Any = self._base.get_root_object()
+            # A frozen trial, which the callback gets, does not know its study; the callback has noted the name.
             own = f"{root['sys/id'].fetch()}-{trial.study.study_name if hasattr(trial, 'study') else self._study}"
             self._open[trial.number] = init_run(
                 parent=root,
+                # A custom id, so that a process which goes on with the trial finds the same run.
                 custom_run_id=f"{own}-{trial.number}",
                 name=f"trial {trial.number}",
                 capture_stdout=False,
@@ -137,6 +139,7 @@ class NaiadCallback:
         if self._trials == "runs":
             with self._attempt("log the run of a trial"):
                 self._log_run(trial, names)
+        # The runs of trials are apart; the study is one place for all threads.
         with self._lock:
             if self._trials == "namespaces":
                 with self._attempt("log a trial"):
@@ -191,6 +194,7 @@ class NaiadCallback:
             replace(run["trial"], {"number": trial.number, **_facts(trial, names, has_points=False)})
             for step, value in sorted(trial.intermediate_values.items()):
                 run["trial/intermediate_values"].append(value, step=step)
+        # Also if logging failed: the run must not stay open, nor the trial be taken for one that is going on.
         finally:
             if trial.state == FAIL:
                 lifecycle.fail(run, RuntimeError("The objective of the trial raised an exception."))
@@ -215,6 +219,7 @@ class NaiadCallback:
     def _log_best(self, study: Any, names: list[str]) -> None:
         """Log the best, and look again: meanwhile another worker may have found and logged a better one."""
         written = None
+        # Compared by numbers: trials are new objects at each look.
         while (best := _best_of(study)) and [each.number for each in best] != written:
             written = [each.number for each in best]
             if len(names) == 1:
@@ -287,6 +292,7 @@ def load_study_from_run(run: Place, storage: Any = None) -> Any:
         run: the run of the study, or the namespace in it.
         storage: of the study; needed if its address is not in the run, or has a password.
     """
+    # The database has more than the run: trials that are going on, and those of other callbacks.
     if run["study/storage_type"].fetch() != "InMemoryStorage":
         address = run["study/storage_url"].fetch() if storage is None else storage
         return optuna.load_study(study_name=run["study/study_name"].fetch(), storage=address)
@@ -367,6 +373,7 @@ def _best_of(study: Any) -> list[Any]:
 
 
 def _keep(base: Place, study: Any) -> None:
+    # A study in memory ends with its process, so that the run keeps it; of a database the address is enough.
     storage = getattr(study._storage, "_backend", study._storage)  # a cache may be around it
     base["study/storage_type"] = type(storage).__name__
     if type(storage).__name__ == "InMemoryStorage":
@@ -381,6 +388,7 @@ def _is_drawable(plot: str, study: Any) -> bool:
     """Whether a plot has something to show; Optuna warns or raises for the others."""
     complete = study.get_trials(deepcopy=False, states=(COMPLETE,))
     names = {name for each in complete for name in each.params}
+    # A contour needs two parameters; all plots need two trials.
     return len(complete) > 1 and len(names) > (plot == "contour")
 
 

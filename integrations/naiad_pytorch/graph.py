@@ -43,6 +43,7 @@ def dot(output: Any, parameters: Mapping[str, torch.Tensor]) -> str:
     ends = [each.grad_fn for each in _tensors(output) if each.grad_fn is not None]
     numbers: dict[Any, int] = {}
     lines = ["digraph {", "rankdir=LR"]
+    # With a list instead of recursion: the graph of a deep net is deeper than Python's stack.
     while ends:
         node = ends.pop()
         if node in numbers:
@@ -52,6 +53,7 @@ def dot(output: Any, parameters: Mapping[str, torch.Tensor]) -> str:
             raise NaiadValueError(f"its graph has more than {MOST_NODES:,} nodes, and is not drawn.")
         ends += _before(node)
     for node, number in numbers.items():
+        # Only the nodes that accumulate gradients have one: they are the parameters.
         variable = getattr(node, "variable", None)
         label = node.name().removesuffix("0") if variable is None else names.get(id(variable), "tensor")
         lines.append(f"n{number} [label={json.dumps(label)}{'' if variable is None else ', shape=box'}]")

@@ -77,8 +77,10 @@ class NaiadLogger:
         self._attempt = partial(Attempt, "NaiadLogger", self._base)
         self._watch: Watch | None = None
         self._drawing: Any = None
+        # After the checks, so that a mistake is an error on every rank.
         if not _logs_here():
             return
+        # The hooks go on the module inside, which runs whether the user calls it or the wrapper.
         inner = _unwrapped(model)
         with self._attempt("log the version"):
             self._base.get_root_object()["source_code/integrations/neptune-pytorch"] = __version__
@@ -88,6 +90,7 @@ class NaiadLogger:
         if log_model_diagram:
             self._drawing = inner.register_forward_hook(self._draw)
         if log_gradients or log_parameters or log_learning_rate:
+            # Both are walked through together, since one pass over the parameters serves both.
             log: What | None = "all" if log_gradients and log_parameters else None
             log = log or ("gradients" if log_gradients else "parameters" if log_parameters else None)
             series = _Series(self._base, log, bins, log_learning_rate, initial_step)
@@ -131,6 +134,7 @@ class NaiadLogger:
     def _draw(self, module: torch.nn.Module, _inputs: Any, output: Any) -> None:
         with self._attempt("draw the model"):
             if graph.is_differentiable(output):
+                # Before drawing: if that fails, it would fail again for each batch.
                 self._stop_drawing()
                 image = graph.png(output, dict(module.named_parameters()))
                 self._base["model/visualization"].upload(File.from_content(image, extension="png"))
@@ -190,6 +194,7 @@ class _Series:
     def _name_of(self, optimizer: Any) -> str:
         if id(optimizer) not in self._optimizers:
             name = type(optimizer).__name__
+            # A GAN has two of one class, whose curves must not be one.
             same = sum(each.partition("-")[0] == name for each in self._optimizers.values())
             self._optimizers[id(optimizer)] = f"{name}-{same}" if same else name
         return self._optimizers[id(optimizer)]

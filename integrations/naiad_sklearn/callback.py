@@ -80,6 +80,7 @@ class NaiadCallback:
         if not self._fits:  # what a failed fit has not ended
             self._tasks.clear()
             self._series.clear()
+        # A fit that succeeds ends by its own task, where its time is logged.
         if began is not None and error is not None:
             with Attempt("naiad_sklearn", self._place, "log the end of a fit"):
                 fits.fail(self._place, error, perf_counter() - began)
@@ -132,6 +133,7 @@ class NaiadCallback:
         if known is None:
             known = self._series[context.parent] = {}
         name = task_name(context)
+        # A handler costs more than a point, and a search may have thousands of tasks with one name.
         if name not in known:
             known[name] = self._place[f"fit/tasks/{task_path(context)}"]
         known[name].append(values, step=context.task_id)
@@ -166,6 +168,7 @@ def task_path(context: Any) -> str:
     """
     parts = [task_name(context)]
     parent = context.parent
+    # The outermost task is the fit itself, which is `fit` in every path already.
     while parent.parent is not None:
         name = task_name(parent)
         parts += [name] if _is_one_of_its_kind(name) else [str(parent.task_id), name]

@@ -41,6 +41,7 @@ def create_classification_report_chart(
         true = targets(y_test)
         labels = unique_labels(true, predicted)
         columns = precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
+        # Support as a share, so that all four columns have one scale of colours; the text in the cell is the count.
         shares = np.column_stack([*columns[:3], columns[3] / len(predicted)])
         image = axes.imshow(shares, cmap="YlGn", vmin=0, vmax=1, aspect="auto")
         axes.figure.colorbar(image, ax=axes)
@@ -116,6 +117,7 @@ def create_class_prediction_error_chart(
         rows = _most_frequent(table.sum(axis=1), MOST_BARS)
         columns = _most_frequent(table[rows].sum(axis=0), MOST_BARS)
         parts = [(str(labels[j]), table[rows, j]) for j in columns]
+        # The bars stay as high as their classes are frequent.
         if len(columns) < len(labels):
             parts.append(("others", table[rows].sum(axis=1) - table[np.ix_(rows, columns)].sum(axis=1)))
         below = np.zeros(len(rows))
@@ -147,11 +149,13 @@ def _scores(classifier: Any, X: Any) -> Any:
 def _one_against_rest(classifier: Any, y: Any, scores: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, truth and scores: once for two classes, else per frequent class."""
     true, classes = targets(y), np.asarray(classifier.classes_)
+    # One curve: that of the other class is its mirror image.
     if len(classes) == 2:
         yield str(classes[1]), true == classes[1], scores if scores.ndim == 1 else scores[:, 1]
         return
     counts = np.array([(true == label).sum() for label in classes])
     for i in _most_frequent(counts, MOST_CURVES):
+        # Of a class without a sample neither curve is defined.
         if counts[i]:
             yield str(classes[i]), true == classes[i], scores[:, i]
 

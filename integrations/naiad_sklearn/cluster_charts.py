@@ -28,6 +28,7 @@ def create_kelbow_chart(model: Any, X: Any, **kwargs: Any) -> File | None:
     most = kwargs.pop("n_clusters", 10)
 
     def draw(axes: Any) -> None:
+        # No more clusters than samples, which KMeans refuses.
         counts = np.arange(2, min(most, len(X)) + 1)
         far = np.array([unfitted(model, **kwargs, n_clusters=int(k)).fit(X).inertia_ for k in counts])
         elbow = counts[_elbow(far)]
@@ -53,6 +54,7 @@ def create_silhouette_chart(model: Any, X: Any, **kwargs: Any) -> FileSeries:
     most = unfitted(model, **kwargs).get_params()["n_clusters"]
     samples = np.asarray(X)
     if len(samples) > SILHOUETTE_ROWS:
+        # A fixed seed: the same model gives the same chart again.
         samples = samples[np.random.default_rng(0).choice(len(samples), SILHOUETTE_ROWS, replace=False)]
     charts = (_silhouette(model, X, samples, kwargs | {"n_clusters": k}) for k in range(2, most + 1))
     return FileSeries([chart for chart in charts if chart is not None])

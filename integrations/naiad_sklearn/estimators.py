@@ -55,6 +55,7 @@ def describe_estimator(estimator: Any) -> dict[str, Any]:
 
 def without_callbacks(estimator: T) -> T:
     """Return the estimator, or a shallow copy without its callbacks."""
+    # A callback holds the run, which neither a pickle nor a copy should take along.
     if not hasattr(estimator, "_skl_callbacks"):
         return estimator
     bare: T = copy.copy(estimator).set_callbacks()  # type: ignore[attr-defined]  # who has callbacks has it
@@ -84,6 +85,7 @@ def targets(values: Any) -> Any:
     (array([1, 0]), 'U')
     """
     array = np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+    # A frame with one column means one output, and metrics take two dimensions for several.
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype == object:  # as frames hold texts and numbers that may be missing

@@ -30,6 +30,7 @@ def end(place: Place, estimator: Any, seconds: float) -> None:
 
 def fail(place: Place, error: BaseException, seconds: float) -> None:
     """Log the exception that ended the fit."""
+    # Ctrl-C in a long search is a decision and no defect.
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     exception = {
         "type": type(error).__name__,

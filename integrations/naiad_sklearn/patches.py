@@ -141,6 +141,7 @@ def _patch_all() -> None:
     for kind in _subclasses(BaseEstimator):
         _patch(kind)
 
+    # Classes of packages that are imported later, or of the program itself, are defined after this.
     def watch(cls: type[Any], /, **kwargs: Any) -> None:
         super(BaseEstimator, cls).__init_subclass__(**kwargs)
         _patch(cls)
@@ -153,6 +154,7 @@ def _restore_all() -> None:
     del BaseEstimator.__init_subclass__
     while _replaced:
         kind, name, method, ours = _replaced.pop()
+        # Another tool that patched the method after naiad keeps its patch, which calls ours; ours then does nothing.
         if vars(kind).get(name) is ours:
             setattr(kind, name, method)
 
@@ -160,6 +162,7 @@ def _restore_all() -> None:
 def _patch(kind: type) -> None:
     for name in METHODS:
         method = vars(kind).get(name)
+        # In the class itself: an inherited method is patched where it is defined, and once.
         if inspect.isfunction(method):
             ours = _watched(method)
             setattr(kind, name, ours)
@@ -182,7 +185,9 @@ def _watched(method: Method) -> Method:
         if not _active or not is_watched():
             return method(self, *args, **kwargs)
         logs = [] if _has_callback(self) else list(_active)
+        # Before the call, since the size of the data is logged with its start.
         data = _data(method, self, args, kwargs)
+        # Fits within it, of a pipeline or a search, are part of this one.
         with unwatched():
             places = [log.begin(self, data.samples) for log in logs]
             began = perf_counter()

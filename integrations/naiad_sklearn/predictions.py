@@ -30,6 +30,7 @@ def get_test_preds(estimator: Any, X_test: Any, y_test: Any, y_pred: Any = None,
     _require_count(nrows)
     predicted = targets(estimator.predict(X_test) if y_pred is None else y_pred)
     true = targets(y_test)
+    # The index of the true values, with which rows are found again in the user's own table.
     if predicted.ndim == 1:
         index = y_test.index if isinstance(y_test, pd.Series | pd.DataFrame) else None
         return _page(pd.DataFrame({"y_true": true, "y_pred": predicted}, index=index), nrows)

@@ -30,6 +30,7 @@ def create_learning_curve_chart(regressor: Any, X_train: Any, y_train: Any) -> F
 
     def draw(axes: Any) -> None:
         true = targets(y_train)
+        # Both shares as counts: as fractions they would be of all the rows, and not of a thousand.
         rows = min(len(true), LEARNING_ROWS)
         folds = ShuffleSplit(3, train_size=int(0.8 * rows), test_size=rows - int(0.8 * rows), random_state=0)
         LearningCurveDisplay.from_estimator(
@@ -49,6 +50,7 @@ def create_feature_importance_chart(regressor: Any, X_train: Any, y_train: Any) 
 
     def draw(axes: Any) -> None:
         weights, names, label = _importances(regressor, X_train, y_train)
+        # Ascending, since barh draws from the bottom up and the most important belongs on top.
         order = np.argsort(weights)[-MOST_FEATURES:]
         axes.barh(range(len(order)), weights[order])
         axes.set_yticks(range(len(order)), [str(names[i]) for i in order])
@@ -86,6 +88,7 @@ def create_cooks_distance_chart(regressor: Any, X_train: Any, y_train: Any) -> F
     def draw(axes: Any) -> None:
         samples = X_train.toarray() if hasattr(X_train, "toarray") else X_train
         distances = _cooks_distances(np.asarray(samples, float), targets(y_train).astype(float))
+        # The usual threshold for samples that are worth a look.
         limit = 4 / len(distances)
         axes.vlines(range(len(distances)), 0, distances, linewidth=0.8)
         axes.axhline(limit, linestyle="--", color="C3", label=f"{(distances > limit).mean():.1%} above 4/n")
@@ -127,6 +130,7 @@ def _importances(regressor: Any, X: Any, y: Any) -> tuple[Any, Any, str]:
     sizes = getattr(last, "coef_", None)
     if sizes is not None:
         dense = sizes.toarray() if hasattr(sizes, "toarray") else sizes
+        # The mean over outputs, each of which has a row of coefficients.
         return np.abs(np.atleast_2d(dense)).mean(axis=0), names, "size of the coefficient"
     from sklearn.inspection import permutation_importance
 
@@ -150,6 +154,7 @@ def _predictor(regressor: Any, X: Any) -> tuple[Any, Any]:
         else:
             break
     names = getattr(regressor, "feature_names_in_", None)
+    # Steps before the predictor may make and drop features, so that the names of X fit no more.
     if names is None and steps:
         with suppress(AttributeError, ValueError):  # not every transformer can say
             names = steps[-1].get_feature_names_out()
@@ -168,6 +173,7 @@ def _cooks_distances(samples: Any, values: Any) -> Any:
     orthonormal = orthonormal[:, diagonal > 1e-10 * diagonal.max()]  # columns that add nothing have no direction
     freedom = orthonormal.shape[1]
     residuals = (values - orthonormal @ (orthonormal.T @ values)).reshape(len(samples), -1)
+    # Below 1: a sample that determines a column alone would divide by zero.
     leverage = np.clip((orthonormal**2).sum(axis=1), 0, 1 - 1e-12)
     variance = (residuals**2).sum(axis=0) / max(len(samples) - freedom, 1)
     return ((residuals**2 / (freedom * variance)).mean(axis=1) * leverage) / (1 - leverage) ** 2

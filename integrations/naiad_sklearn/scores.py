@@ -65,6 +65,7 @@ def get_metrics(estimator: Any, X: Any, y: Any, y_pred: Any = None, *, sample_we
     require(estimator, "get_metrics", "a classifier or regressor", is_model)
     true, predicted = targets(y), targets(estimator.predict(X) if y_pred is None else y_pred)
     weights = None if sample_weight is None else targets(sample_weight)
+    # The four of them take several outputs as they are, as the mean over them.
     if not is_classifier(estimator):
         return {name: float(getattr(metrics, name)(true, predicted, sample_weight=weights)) for name in ERRORS}
     if _has_many_outputs(true, predicted):
@@ -104,6 +105,7 @@ def _classes_by_output(classifier: Any, predicted: Any) -> Any:
 
 def _by_class(classes: Any, true: Any, predicted: Any) -> dict[str, dict[str, float]]:
     """Return the scores of each class, taken from the data if the estimator has none."""
+    # Data with classes that the estimator never saw are scored by their own; in its numbering they would be missing.
     labels = None if classes is None or set(unique_labels(true)) - set(classes) else classes
     columns = metrics.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0)
     names = ("precision", "recall", "fbeta_score", "support")
@@ -118,11 +120,13 @@ def _of_odds(classifier: Any, X: Any, true: Any, weights: Any) -> dict[str, floa
     classes = getattr(classifier, "classes_", None)
     if not hasattr(classifier, "predict_proba") or not isinstance(classes, np.ndarray) or true.ndim > 1:
         return {}
+    # There are no odds for a class that it does not know.
     if set(unique_labels(true)) - set(classes):
         return {}
     odds = classifier.predict_proba(X)
     found = {"log_loss": float(metrics.log_loss(true, odds, labels=classes, sample_weight=weights))}
     if len(unique_labels(true)) == len(classes) > 1:  # else no curve can be drawn for the class that is missing
+        # Of two classes roc_auc_score takes one column, that of the second.
         scores = odds[:, 1] if len(classes) == 2 else odds
         auc = metrics.roc_auc_score(true, scores, average="weighted", multi_class="ovr", sample_weight=weights)
         found["roc_auc_score"] = float(auc)

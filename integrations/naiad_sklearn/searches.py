@@ -33,6 +33,7 @@ def create_search_summary(search: Any, candidates: int = 5) -> dict[str, Any]:
         "cv_results_table": File.as_html(table),
         "candidates": {str(i): _candidate(table.iloc[i]) for i in _best(search, table)[:candidates]},
     }
+    # Not there with `refit=False` and several scores, where the search has chosen none.
     for name in ("best_index", "best_score"):
         if hasattr(search, f"{name}_"):
             found[name] = getattr(search, f"{name}_")
@@ -47,6 +48,7 @@ def is_search(subject: object) -> bool:
 
 
 def _best(search: Any, table: pd.DataFrame) -> list[int]:
+    # With several scores `refit` names the one that the search goes by; with one its column has a fixed name.
     ranks = [f"rank_test_{getattr(search, 'refit', '')}", "rank_test_score", *table.filter(regex="^rank_test_").columns]
     by = next((name for name in ranks if name in table), None)
     return list(range(len(table))) if by is None else [int(i) for i in np.argsort(table[by], kind="stable")]

@@ -109,11 +109,13 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
         **kwargs: parameters to change in the copy.
     """
     require(model, "create_kmeans_summary", "a KMeans", is_kmeans)
+    # The copy's fit belongs to the summary; autolog would log it as one of the program's.
     with unseen():
         fitted = unfitted(model, **kwargs).fit(X)
     silhouettes = cluster_charts.create_silhouette_chart(model, X, **kwargs)
     charts = _charts(
         kelbow=cluster_charts.create_kelbow_chart(model, X, **kwargs),
+        # An empty series has no kind of file, and could not be assigned.
         silhouette=silhouettes if silhouettes.values else None,
     )
     return _head(fitted) | {"cluster_labels": label_table(fitted.labels_, nrows)} | charts
@@ -135,6 +137,7 @@ def log_estimator(
     found = _head(estimator, pickled=is_model(estimator) or is_kmeans(estimator))
     if X is not None and y is not None and is_model(estimator):
         found |= _test(estimator, X, y, nrows, sample_weight)
+    # One by one: `replace` clears what an earlier call left at each, and nothing beside them.
     for path, values in found.items():
         replace(place[path], values)
 
@@ -159,6 +162,7 @@ def _test(model: Any, X: Any, y: Any, nrows: int, weights: Any = None) -> dict[s
     """Return test predictions and scores; nothing for an estimator that cannot predict."""
     if not hasattr(model, "predict"):
         return {}
+    # A pipeline that is not fitted has `predict` all the same.
     try:
         predicted = model.predict(X)
     except NotFittedError:

@@ -64,6 +64,7 @@ class NaiadCallback(Callback):
         """Check the arguments; skorch calls this when a net is initialized."""
         base = place("NaiadCallback", self.run, self.base_namespace.rstrip("/"))
         given = [self.keys_ignored] if isinstance(self.keys_ignored, str) else self.keys_ignored
+        # The rows of batches are nested in that of their epoch, and are logged by themselves.
         self._ignored = {"batches", *(given or ())}
         self._base = base
         self._attempt = partial(Attempt, "NaiadCallback", base)
@@ -89,6 +90,7 @@ class NaiadCallback(Callback):
 
     def on_batch_end(self, net: Any, **_: Any) -> None:
         """Log a batch."""
+        # skorch numbers no batches over epochs; without a step the points are counted by the series itself.
         if self.log_on_batch_end:
             self._log(net.history[-1]["batches"][-1], "batch")
 
@@ -148,6 +150,7 @@ def best_of(history: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, float]
     """
     found = {}
     for row in history:
+        # The later one replaces the earlier: skorch marks each epoch that was the best so far.
         for name in row:
             if name.endswith("_best") and row[name]:
                 metric = name.removesuffix("_best")

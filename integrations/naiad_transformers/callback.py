@@ -127,6 +127,7 @@ class NaiadCallback(TrainerCallback):
         """Open the run, and describe training and model."""
         if not state.is_world_process_zero:
             return
+        # Opened by an evaluation before the training, it is fresh and is used; of an earlier training it has ended.
         if self._own is not None and not self._is_fresh:
             self._own.stop()
             self._own = self._place = None
@@ -170,10 +171,12 @@ class NaiadCallback(TrainerCallback):
         """Keep a checkpoint."""
         if self._policy is None or not state.is_world_process_zero:
             return
+        # The trainer sets this before it saves, so that the checkpoint is the best if the steps are equal.
         if self._policy == "best" and state.best_global_step != state.global_step:
             return
         with self._attempt("keep a checkpoint"):
             folder = os.path.join(args.output_dir, f"checkpoint-{state.global_step}")
+            # All of them in one set, by the names of their files; of the others the set is replaced.
             if self._policy == "same":
                 self._base()["checkpoints"].upload_files(folder, progress_bar=False)
             else:
@@ -214,6 +217,8 @@ class NaiadCallback(TrainerCallback):
     def _log(self, metrics: Mapping[str, Any], step: int, args: Any) -> None:
         base = self._base(args)
         found = {metric_path(name): value for name, value in metrics.items()}
+        # The trainer adds it to every log, a fraction that depends on the step alone: one value says as much as a
+        # curve.
         epoch = found.pop("train/epoch", None)
         if epoch is not None:
             with self._attempt("log the epoch"):

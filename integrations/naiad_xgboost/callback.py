@@ -134,6 +134,7 @@ NeptuneCallback = NaiadCallback
 
 def _checked(log_tree: Iterable[int] | None) -> list[int]:
     numbers: list[Any] = list(log_tree or ())
+    # A negative number would count from the end, and be logged under a name that no tree has.
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise InvalidArgument(f"log_tree= takes the numbers of trees from 0, not {shown(log_tree)}.")
     return numbers
@@ -158,6 +159,7 @@ def _typed(config: Any) -> Any:
     if isinstance(config, Mapping):
         return {name: _typed(value) for name, value in config.items()}
     if isinstance(config, str):
+        # int first: float would take each of them, and depths would be 6.0.
         for number in (int, float):
             try:
                 return number(config)
@@ -170,6 +172,7 @@ def _latest(evals_log: Log) -> Iterable[tuple[str, float]]:
     """Yield path and value of the last entry of each metric; of a cross-validation its mean and deviation."""
     for data, metrics in evals_log.items():
         for metric, values in metrics.items():
+            # Only cross-validation gives pairs: mean and deviation over the folds.
             if isinstance(values[-1], tuple):
                 yield f"{data}/{metric}/mean", float(values[-1][0])
                 yield f"{data}/{metric}/std", float(values[-1][1])
@@ -185,6 +188,7 @@ def _learning_rate(config: Any) -> float | None:
     """
     if not isinstance(config, Mapping):
         return None
+    # Releases and boosters differ in the name, and in where it stands.
     for name in ("learning_rate", "eta"):
         if isinstance(config.get(name), str):
             return float(config[name])

@@ -36,11 +36,13 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
     """
     if len(runs) < 2:
         raise click.UsageError("Give two runs or more.")
+    # The catalog has the values of every run, so that no journal is read; the runs are opened for their packages.
     place = existing_store(store)
     found = [open_run(store, run) for run in runs]
     facts = [dict(_facts(place, run)) for run in found]
     paths = sorted({path for each in facts for path in each}, key=_place)
     everything = {path: [each.get(path) for each in facts] for path in paths}
+    # Compared as texts in full: lists cannot be put in a set, and NaN would differ from itself.
     differing = {path: values for path, values in everything.items() if len(set(map(_text, values))) > 1}
     if is_json:
         names = [run.id for run in found]
@@ -60,6 +62,7 @@ def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:
             continue
         if path == REQUIREMENTS and kind == File.kind:
             yield from _packages(run)
+        # Of a series the catalog has several figures; the first is the last value.
         elif KINDS[kind].aspects:
             yield path, None if value is None else value[0]
         elif not KINDS[kind].is_series:
@@ -70,6 +73,7 @@ def _packages(run: OpenRun) -> Iterator[tuple[str, object]]:
     """The version of each package that a run has noted."""
     content: bytes = stored_field(run, REQUIREMENTS, File.kind).fetch_content()
     for line in content.decode("utf-8", "replace").splitlines():
+        # As pip freezes them. A line of another form, such as a URL, is compared whole.
         name, is_exact, version = line.partition("==")
         if line.strip() and not line.startswith("#"):
             yield f"{REQUIREMENTS}: {name.strip()}", version.strip() if is_exact else line.strip()

@@ -54,6 +54,7 @@ def columns(ctx: click.Context, _param: click.Parameter, incomplete: str) -> lis
     with contextlib.suppress(*SILENT):
         found = _store(ctx).catalog().search(RUN, None, None, limit=1)
         known = sorted({path for path, _kind in found.fields.values()})
+        # The shell replaces the whole word, so each offer repeats what stands before the last comma.
         return _items(((f"{before}{comma}{path}", "") for path in known), f"{before}{comma}{last}")
     return []
 
@@ -72,6 +73,7 @@ def _store(ctx: click.Context) -> Store:
 
 def _runs(ctx: click.Context) -> list[str]:
     """Return the runs that stand in the line already."""
+    # The nearest first: `artifact diff` completes the path after RUN_B by that run, not by RUN_A.
     given = (ctx.params.get(name) for name in ("run", "runs", "run_b", "run_a", "words"))
     return [run for each in given if each for run in ([each] if isinstance(each, str) else each)]
 

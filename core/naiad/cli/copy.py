@@ -40,15 +40,18 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
     if are_all == bool(runs):
         raise click.UsageError("Name the runs, or give --all.")
     source, other = existing_folder(store), Store.locate(target)
+    # By inode, so that a link or another spelling of the path is seen through.
     if other.root.exists() and other.root.samefile(source.root):
         raise click.UsageError("--to names the store that the runs are in.")
     if are_all:
         rows = source.catalog().summaries(kind=None, is_trashed=None)
+        # The oldest first, so that runs which get new ids keep their order.
         found = [row.run for row in reversed(rows) if row.kind is not PROJECT]
     else:
         found = list(dict.fromkeys(find_run(source, run) for run in runs))
     copied = list(copy_all(source, other, found, is_renumbered=renumber))
     for each in copied:
+        # Its children, also those that were copied before, name their parent by the new id.
         if each.target != each.source:
             rename_parent(other, other.find(each.target).uid, each.target)
     if is_json:

@@ -93,6 +93,7 @@ def draw_bars(
     columns = max(SMALLEST[0], width - len(labels[0]) - 2)
     canvas = Canvas(columns, rows, marks)
     for x, each in enumerate(skyline(edges, heights, canvas.size[0])):
+        # An empty bin has no bar; a dot at its foot would look like a small count.
         if each:
             canvas.line((x, 0), (x, up.place(each, canvas.size[1])), 0)
     return _framed(canvas, labels, _ends(f"{edges[0]:.6g}", f"{edges[-1]:.6g}", columns), [name])
@@ -174,6 +175,7 @@ def _trace(canvas: Canvas, number: int, curve: Curve, across: Range, up: Range) 
         if point is None:
             before = None
             continue
+        # The line to the mean first, then the bar: a single point has no line and still shows.
         step, low, mean, high = point
         x, here = across.place(step, width), (across.place(step, width), up.place(mean, height))
         canvas.line(before or here, here, number)
@@ -184,6 +186,7 @@ def _trace(canvas: Canvas, number: int, curve: Curve, across: Range, up: Range) 
 def _labels(up: Range, rows: int) -> list[str]:
     """Return the labels left of each row: distinct numbers at the top, middle and bottom."""
     numbers = [up.high, up.low / 2 + up.high / 2, up.low]
+    # 17 digits tell any two float64 apart, so the loop ends with distinct texts.
     for digits in range(3, 18):
         texts = [f"{number:.{digits}g}" for number in numbers]
         if len(set(texts)) == len(set(numbers)):

@@ -51,6 +51,7 @@ class _Pages(http.server.SimpleHTTPRequestHandler):
     def send_head(self) -> Any:
         """Answer a request for this machine, and reject others."""
         host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host")
+        # A page elsewhere whose name was bound to this address would otherwise read the answers.
         if host not in ("127.0.0.1", "localhost"):
             self.send_error(421)
             return None

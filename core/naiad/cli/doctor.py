@@ -69,6 +69,7 @@ def _installation() -> Iterator[Fact]:
     system = platform.system()
     yield Fact("system", platform.platform(), "" if system == "Linux" else f"naiad is not tested on {system}.")
     for plugin in sorted(installed(), key=lambda each: each.name):
+        # Of naiad's own plugins only those that are not loaded are news.
         if plugin.state != "loaded" or plugin.distribution != "naiad":
             problem = f"It failed {plugin.problem}" if plugin.problem else ""
             yield Fact(f"plugin {plugin.name}", f"{plugin.distribution} {plugin.version}, {plugin.state}", problem)
@@ -102,6 +103,7 @@ def _place(store: Path | None) -> Iterator[Fact]:
         return
     else:
         yield Fact("store", f"{place}, by {origin}")
+    # A store that is not made yet will lie on the disk of the first folder above it that exists.
     existing = next(each for each in (place, *place.absolute().parents) if each.exists())
     yield from _disk(existing)
 
@@ -136,5 +138,6 @@ def _locks(existing: Path) -> Fact:
 
 def _settings() -> Iterator[Fact]:
     for name, text in sorted(os.environ.items()):
+        # Reports are pasted into tickets, so a token must not be in one.
         if name.startswith(("NAIAD_", "NEPTUNE_")):
             yield Fact(name, "(set, not shown)" if SECRET.search(name) else text)

@@ -42,6 +42,7 @@ def as_document(value: object, *, indent: int | None = 2, is_ascii: bool = False
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
+        # They come from file names that are no UTF-8, and other parsers of JSON refuse them.
         return LONE_SURROGATE.sub("\ufffd", value)
     if isinstance(value, float):
         return value if math.isfinite(value) else _NOT_FINITE[str(value)]
@@ -54,6 +55,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):
+        # Sorted, so that the same set prints the same text each time.
         return [_plain(item) for item in sorted(value)]
     return value
 

@@ -46,6 +46,7 @@ def du(store: Path | None, runs: tuple[str, ...], limit: int | None, is_json: bo
         print_document({"runs": items, "store": whole})
         return
     print_rows(HEADER, map(_cells, chosen))
+    # Each file once, as the disk has it; the sum of the column FILES would count shared ones again.
     everything = sum(each.folder for each in found.runs) + found.content + found.rest
     print_note(
         f"The store {place} takes {size_text(everything)}: {size_text(found.content)} of files, "

@@ -58,6 +58,7 @@ def _paths(run: OpenRun, path: str | None) -> list[str]:
     if path is None:
         return sorted(each for each, kind in kinds.items() if kind in FILES)
     parsed = parse(path)
+    # A field cannot also be a namespace, so that what lies below is all that the path means.
     inside = sorted(each for each, kind in kinds.items() if each.startswith(f"{parsed}/") and kind in FILES)
     return inside or [run.field(parsed, FILES, "listed")[0]]
 

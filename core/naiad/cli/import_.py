@@ -93,6 +93,7 @@ def _callback(importer: Importer) -> Any:
     ) -> None:
         from naiad.importers.imports import import_runs  # late, as above
 
+        # Options not given are left out, so that the importer's own defaults hold.
         given = {name: value for name, value in options.items() if value not in (None, ())}
         report = import_runs(
             importer.name, path, store=store, project=project, into=into, is_dry=is_dry, workers=workers,

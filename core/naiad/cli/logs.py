@@ -85,6 +85,8 @@ def _ordered(run: OpenRun, path: str) -> list[Line]:
         steps, texts, times = run.reader.texts(path)
     except MissingField:  # removed since
         return []
+    # Clocks of machines may step back; within a stream the order of its steps is right, and the merge needs sorted
+    # input.
     rising = list(times)
     for place, (before, after) in enumerate(pairwise(times), 1):
         rising[place] = max(rising[place - 1], before, after)
@@ -113,11 +115,13 @@ def _growth(run: OpenRun, streams: Sequence[str], count: int | None) -> Iterator
         new = []
         for path in _paths(run, streams):
             known = seen.get(path, 0)
+            # The count is cheap; the lines are read only when there are more.
             if run.reader.count(path) != known:
                 found = _ordered(run, path)
                 new += found[known:]
                 seen[path] = len(found)
         yield sorted(new, key=lambda line: line.time)
+        # No pause after the last look, so that the command ends with the run.
         if is_running:
             clock.sleep(POLL_SECONDS)
 

@@ -84,6 +84,7 @@ def ls(
     condition = None
     if parent is not None:
         condition = children_of(find_run(place, parent, RUN).uid)
+    # A selected child is what was asked for; hidden behind its parent the selection would look empty.
     elif kind is RUN and not (are_all or tags or state or is_trashed):
         condition = top_level(project)
     found = place.catalog().summaries(
@@ -97,6 +98,7 @@ def ls(
         titles = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
         header = [Column(title, rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)]
         rows = [[*_cells(row, is_local), Cell(states_text(counts.get(row.uid, {})))] for row in found]
+        # A pipe has the same columns in any case, since programs count them; a terminal spares one that is empty.
         width = len(HEADER) if kind is RUN and (not is_local or any(row[-1].text for row in rows)) else len(HEADER) - 1
         print_rows(header[:width], (row[:width] for row in rows))
 
@@ -126,6 +128,7 @@ def _marks(row: Summary) -> list[str]:
 
 
 def _style(row: Summary) -> str:
+    # One colour for the cell: that of the worst word in it.
     state = DAMAGED if row.losses.damaged else UNKNOWN if row.losses.dropped else "" if row.stage else row.state
     return STATE_STYLES.get(state, "")
 

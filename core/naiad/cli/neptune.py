@@ -30,7 +30,9 @@ def neptune(store: os.PathLike[str] | None, module: str | None, arguments: tuple
     if store is not None:
         os.environ["NAIAD_STORE"] = os.path.abspath(store)
     os.environ[ANNOUNCED] = ""  # the program says where its data goes, because its own folder counts
+    # Imported for its effect on the environment alone, which the program inherits.
     import_module(ALIAS)  # by name: commands do not depend on it
     del os.environ[ANNOUNCED]
     program = [] if module is None else ["-m", module]
+    # In place of this process: signals, the exit status and the terminal are the program's own.
     os.execv(sys.executable, [sys.executable, *program, *arguments])

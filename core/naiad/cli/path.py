@@ -24,4 +24,5 @@ def path(store: Path | None, run: str) -> None:
     """
     place = existing_folder(store)
     folder = os.path.abspath(place.directory(find_run(place, run)).path)
+    # A pipe gets the bytes of the name, which `cd` needs; a terminal what is safe to show.
     click.echo(clean(folder) if is_terminal() else os.fsencode(folder))

@@ -49,6 +49,7 @@ def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: 
         raise click.UsageError("Name a run, and the path of a series.")
     runs, paths = _runs_and_paths(store, words)
     series = [(run, path) for path in paths for run in runs]
+    # One run that lacks the path is an error; of several the others are drawn.
     if len(runs) == 1:
         found = [(run, *run.field(path, DRAWN, "plotted")) for run, path in series]
     else:
@@ -79,6 +80,7 @@ def _runs_and_paths(store: Path | None, words: Sequence[str]) -> tuple[list[Open
     while count < len(words) and _is_run(place, words[count]):
         count += 1
     paths = list(dict.fromkeys(words[count:]))
+    # Every word names a run: a series may be called like one, but must come after the first path.
     if not paths:
         raise click.UsageError("Name the path of a series after the runs.")
     return [open_run(store, word) for word in dict.fromkeys(words[:count])], paths

@@ -93,6 +93,7 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load a command."""
+        # Own names first: a plugin cannot replace a command, and calling one loads no plugin.
         if cmd_name in COMMANDS:
             name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
             found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), name)
@@ -111,6 +112,7 @@ class Program(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the selected command."""
         with warnings.catch_warnings():
+            # Python shows a warning once for each line of source, and several runs may have the same problem.
             warnings.simplefilter("always", NaiadWarning)
             warnings.showwarning = _show_warning
             try:
@@ -118,6 +120,8 @@ class Program(click.Group):
             except NaiadError as error:
                 message = str(error)
             except (OSError, TimeoutError) as error:
+                # A full disk or a missing permission is the user's matter, and a traceback would hide the one line
+                # that says it.
                 if error.errno == errno.EPIPE:  # the reader of our output has seen enough; click ends quietly
                     raise
                 message = _about(error)
@@ -140,6 +144,7 @@ def program() -> None:
 
 def _write_anything(stream: TextIO) -> None:
     """Escape characters that the encoding of a stream lacks, instead of failing."""
+    # Streams that replace standard output, as in tests and notebooks, may lack it.
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure:
         reconfigure(errors="backslashreplace")

@@ -29,6 +29,7 @@ def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
     """
     place = existing_store(store)
     items = trash.find(place, known_names(place, runs)) if runs else trash.in_trash(place)
+    # Both checks before anything is deleted: all of the runs go, or none.
     trash.require_in_trash(place, items)
     trash.require_unprotected(place, items)
     if not items:

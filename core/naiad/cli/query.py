@@ -62,6 +62,7 @@ def query(
         raise InvalidArgument("Give --csv or --json, not both.")
     place = existing_store(store)
     wanted = None if columns == "*" else columns.split(",") if columns else [*ALWAYS, *_named(nql)]
+    # Shown too, since a table that is sorted by a hidden column looks unsorted.
     if wanted is not None and sort_by and not columns:
         wanted.append(sort_by)
     found = fetch_table(
@@ -79,6 +80,7 @@ def query(
     if wanted is None:
         names = found.column_names
     else:
+        # In the order of --columns; each name once, also where a pattern means it again.
         names = list(dict.fromkeys(name for column in [ALWAYS[0], *wanted] for name in found.expanded(column)))
     if is_json:
         print_document([{name: _value(found, row, name) for name in names} for row in range(len(found))])
@@ -125,6 +127,7 @@ def _as_csv(found: Table, names: list[str]) -> str:
     lines = [names, *([_text(found, row, name) for name in names] for row in range(len(found)))]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
+        # A file gets texts as they are, since CSV can hold any; a terminal must not be steered by them.
         [[clean(cell) for cell in line] for line in lines] if is_terminal() else lines
     )
     return text.getvalue().removesuffix("\n")

@@ -76,6 +76,7 @@ def _lost(done: Repair) -> str:
 
 def _rebuild(store: Store, is_json: bool) -> None:
     """Throw the catalog away, which loses nothing, and read all folders again."""
+    # Everything in the catalog comes from the folders of the runs.
     catalog = store.catalog()
     catalog.rebuild()
     count = len(catalog.summaries(kind=None, is_trashed=None))

@@ -97,6 +97,7 @@ def _chosen(columns: Sequence[Column], least: Sequence[int], room: int) -> list[
     """Return the columns for which there is room; always the first."""
     shown = list(range(len(columns)))
     while len(shown) > 1 and sum(least[number] for number in shown) + GAP * (len(shown) - 1) > room:
+        # From [1:], since the key in the first column says what a row is.
         shown.remove(max(shown[1:], key=lambda number: (columns[number].rank, number)))
     return shown
 
@@ -110,6 +111,7 @@ def _fitted(natural: Sequence[int], least: Sequence[int], room: int) -> list[int
         if not wide:
             break  # the key alone is too wide, and is never cut
         widest = max(wide, key=lambda number: widths[number])
+        # Down to the next widest at most, so that long columns become equal before short ones lose anything.
         others = [widths[number] for number in wide if widths[number] < widths[widest]]
         down_to = max([least[widest], *others])
         widths[widest] -= min(sum(widths) - free, max(1, widths[widest] - down_to))

@@ -88,6 +88,7 @@ def _fields(run: OpenRun) -> Iterator[Shown]:
         elif kind in SERIES:
             yield _series(reader, path, kind)
         elif shape in ("document", "members"):
+            # A damaged document spoils its own line, and not the whole output.
             try:
                 yield Shown(path, kind, _summary(reader, path, kind))
             except DamagedData as error:
@@ -122,6 +123,7 @@ def _line(field: Shown) -> str:
 def _text(field: Shown, *, is_local: bool = False) -> str:
     if field.kind == TAGS:
         return tags_text(field.value)  # type: ignore[arg-type]  # the kind says it is a set
+    # An empty series has no last value, and None would be printed as a word.
     if field.damage or field.points == 0:
         return field.damage
     return value_text(field.value, is_local=is_local)

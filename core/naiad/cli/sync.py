@@ -108,9 +108,11 @@ def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str
     runs = [each for each in targets if not Path(each).is_dir()]
     uids = []
     named = store or (None if named_server() else setting("STORE"))
+    # Where a server is the store, runs that wait for it lie in the waiting room of this user.
     place = Store.locate(named) if named else waiting_room()
     for folder in folders:
         own = folder.absolute()
+        # The name of the folder alone proves nothing: a store may itself lie in a folder called `runs`.
         if own.parent.name in ("runs", "models", "versions", "projects") and (own.parent.parent / "format").exists():
             uids.append(own.name)
             own = own.parent.parent

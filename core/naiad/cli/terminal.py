@@ -74,10 +74,12 @@ def _page(lines: Sequence[str]) -> bool:
     assert pager.stdin is not None
     try:
         text = "\n".join(lines) + "\n"
+        # In the encoding of the terminal, since the pager passes the bytes on as they are.
         pager.stdin.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
         pager.stdin.close()
     except BrokenPipeError:  # the reader has seen enough
         pass
+    # The pager has the terminal in raw mode: ending before it would leave that behind, and two readers of the keys.
     while True:
         try:
             pager.wait()

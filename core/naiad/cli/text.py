@@ -33,6 +33,7 @@ def width(text: str) -> int:
 
 
 def _width(character: str) -> int:
+    # These draw over the character before them.
     if unicodedata.combining(character) or unicodedata.category(character) in ("Cf", "Me", "Mn"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
@@ -50,6 +51,7 @@ def cut(text: str, room: int, mark: str = "...") -> str:
     taken = 0
     for place, character in enumerate(text):
         taken += _width(character)
+        # Counted in columns: a wide character that would stand half inside is left out.
         if taken > left:
             return text[:place] + mark[: max(0, room)]
     return text

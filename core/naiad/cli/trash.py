@@ -26,6 +26,7 @@ def trash(store: Path | None, runs: tuple[str, ...], with_children: bool) -> Non
     """
     place = existing_store(store)
     given = bin_.find(place, known_names(place, runs))
+    # Found in any case, in order to say how many stay behind.
     items = bin_.with_children(place, given)
     left = len(items) - len(given)
     items = items if with_children else given

@@ -46,6 +46,7 @@ def short_number(value: float) -> str:
     """
     if isinstance(value, int) or value != value or value in (float("inf"), float("-inf")):
         return number_text(value)
+    # `g` drops the point of a whole number, and 3.0 would look like an int.
     text = f"{value:.{DIGITS}g}"
     return f"{text}.0" if text.lstrip("-").isdigit() else text
 

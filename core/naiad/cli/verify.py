@@ -45,6 +45,7 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     """
     store = existing_folder(ctx.obj)
     findings = _findings(store, run)
+    # Torn ends are notes below and no damage: a kill leaves one, and the exit code must not be 1 for it.
     damages = [(name, found.damages) for name, found in findings]
     found = [Damaged(name, damage) for name, its_own in damages for damage in its_own]
     if is_json:
