@@ -20,6 +20,7 @@ def server(store: Store, *, is_editable: bool = False) -> MCPServer:
     """Return the server of a store."""
     tools = Tools(store)
     found = MCPServer("naiad", version=__version__, instructions=INSTRUCTIONS.format(store=store), log_level="ERROR")
+    # Without the option the tool that edits is not offered, rather than refused.
     for tool in (*tools.reading(), *([tools.edit_run] if is_editable else [])):
         found.tool(structured_output=False)(_worded(tool))
     return found
@@ -38,6 +39,7 @@ def _worded(tool: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]
         try:
             return tool(*args, **named)
         except (NaiadError, OSError) as error:
+            # As an answer, since the text says what to do, and a failed call may be shown without it.
             return {"error": type(error).__name__, "text": str(error)[:2_000]}
 
     return call

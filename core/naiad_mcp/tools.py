@@ -110,7 +110,9 @@ class Tools:
         count = bounded(limit, MOST_POINTS)
         if kind == POINTS:
             steps, values, _times = reader.points(parsed)
+            # Rounded up, so that there are no more than were asked for.
             chosen = range(0, len(steps), max(1, -(-len(steps) // count)))
+            # The last point in any case: it is what a question about a series is mostly after.
             places = sorted({*chosen, *([len(steps) - 1] if len(steps) else [])})
             points = [[plain(steps[at].item()), plain(values[at].item())] for at in places]
             return answer(points, columns=["step", "value"], total=len(steps))
@@ -141,6 +143,7 @@ class Tools:
         with reader.open_file(file) as stream:
             stream.seek(max(0, offset))
             data = stream.read(MOST_FILE)
+        # Model weights as text would fill the answer with nothing that can be read.
         if b"\0" in data:
             raise InvalidArgument(f'"{parsed}" is no text: {file.size:,} bytes.')
         return answer([data.decode("utf-8", "replace")], offset=max(0, offset), bytes=file.size)
@@ -185,6 +188,7 @@ class Tools:
 def answer(logged: Sequence[Any], **facts: Any) -> dict[str, Any]:
     """Return an answer whose JSON is bounded: a list that is too long is cut at its end, which `left_out` counts."""
     shown = list(logged)
+    # Halved: the size of items is not known, and a list of many is measured a few times only.
     while len(shown) > 1 and len(json.dumps(shown)) > MOST_BYTES:
         shown = shown[: len(shown) // 2]
     left_out = len(logged) - len(shown)

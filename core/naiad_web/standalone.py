@@ -50,6 +50,7 @@ class Record:
 
     def bytes(self, path: str, query: Query = (), name: str | None = None) -> bytes:
         """Return the body of one answer."""
+        # The functions behind the routes: the file shows what the server would answer, and cannot differ from it.
         route = self._routes["GET", path]
         takes = from_query(route.takes, list(query))
         arguments = (self._site, takes) if name is None else (self._site, name, takes)
@@ -74,10 +75,12 @@ class Record:
             if field["kind"] == POINTS
             for aspect in ("min", "max")
         ]
+        # The page compares two or more; a single run is compared with itself.
         both = self._uids if len(self._uids) > 1 else self._uids * 2
         about = self.json("")
         series = [path for path, field in sorted(fields.items()) if field["kind"] == POINTS]
         return {
+            # The file is mailed to others: it must not say where the store is, nor offer to edit.
             "about": {**about, "store": "", "address": "", "is_editable": False},
             "projects": self.json("/projects"),
             "columns": {"total": len(fields), "columns": [_brief(field) for field in fields.values()]},
@@ -140,6 +143,7 @@ class Record:
             content = self.bytes("/file", query)
         except Problem:
             return  # damaged, or gone: the page says that it is not kept
+        # A text of any kind as plain text, so that nothing in a run becomes a script of this page.
         media = file["media"] if shown in ("image", "svg") else "text/plain"
         self._files["\n".join((uid, path, index, entry))] = f"data:{media};base64,{base64.b64encode(content).decode()}"
 
@@ -172,10 +176,12 @@ def page(store: Store, runs: Sequence[str], *, image_limit: int = 2_000_000) -> 
     start = f"/p/{_quoted(project)}/runs/{_quoted(ids[0])}" if len(ids) == 1 else f"/p/{_quoted(project)}/runs"
     imports = json.dumps({"imports": dict(_modules())})
     boot = f"location.hash||history.replaceState(null,'','#{start}');import('{PREFIX}app.js');"
+    # Only the scripts whose hashes stand here run, and nothing is fetched from elsewhere.
     policy = (
         "default-src 'none'; img-src data: blob:; media-src data: blob:; connect-src data:; style-src 'unsafe-inline'; "
         f"script-src data: {_hash(imports)} {_hash(boot)}; base-uri 'none'; form-action 'none'"
     )
+    # Without "<", so that no text of a run can close the element and begin a script.
     data = json.dumps(kept, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c")
     styles = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in STYLES)
     return (

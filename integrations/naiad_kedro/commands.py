@@ -44,6 +44,7 @@ def init(metadata: Any, project: str, base_namespace: str, config: str, dependen
     """Enable logging in this Kedro project by writing naiad.yml."""
     folder = Path(metadata.project_path) / settings.CONF_SOURCE / config
     for name in FILES:
+        # Also a `neptune.yml`, which counts as the configuration: a second file beside it would be ignored.
         for known in sorted(folder.glob(f"{name}.y*ml")):
             click.echo(f"{known} already exists; it was not changed.")
             return

@@ -80,6 +80,7 @@ class Config:
             values["source_files"] = values.pop("upload_source_files")
         for key in values:
             _refuse_unknown(key, name)
+        # The template leaves settings empty, and a variable that is not set is an empty text: both mean the default.
         given = {key: value for key, value in values.items() if value not in (None, "", [])}
         return cls(project_path, True, is_enabled, base or "", given)
 
@@ -94,6 +95,7 @@ class Config:
             given["dependencies"] = self._inside(given["dependencies"])
         if given.get("store"):
             given["store"] = self._inside(given["store"])
+        # A run that is gone on with has a project already.
         if "with_id" not in given and not setting("PROJECT"):
             given.setdefault("project", _name_of(self.project_path))
         return reserve("naiad.yml", given, start=self.project_path).open()
@@ -115,6 +117,7 @@ class Config:
 def _without_secrets(patterns: list[str]) -> list[str]:
     """Return patterns of files as they are, or if some of the files have a secret in them, the names of the others."""
     found = dict.fromkeys(file for pattern in patterns for file in glob.iglob(pattern, recursive=True))
+    # By their content: a project may keep its credentials in any file of conf/.
     secret = [file for file in found if file.endswith(SETTINGS) and os.path.isfile(file) and _has_secret(file)]
     if not secret:
         return patterns
@@ -144,6 +147,7 @@ def _loaded(loader: Any, name: str) -> Mapping[str, Any] | None:
     """
     patterns = getattr(loader, "config_patterns", None)
     if patterns is not None:
+        # A loader refuses names whose patterns it does not have; a project that set some keeps its own.
         patterns.setdefault(name, [f"{name}*", f"{name}*/**"])
     try:
         found: Mapping[str, Any] = loader[name]

@@ -26,8 +26,10 @@ class _Hiding(logging.Filter):
         safe = self._secrets.text(text)
         if record.exc_info and record.exc_info[1] is not None:
             trace = "".join(traceback.format_exception(record.exc_info[1]))
+            # The handler would format the exception by itself, from the object; so it gets the text in its place.
             if (hidden := self._secrets.text(trace)) != trace:
                 safe, record.exc_info, record.exc_text = f"{safe}\n{hidden}", None, None
+        # The text is complete, so that the handler must not put arguments into it again.
         if safe != text:
             record.msg, record.args = safe, None
         return True
@@ -35,6 +37,7 @@ class _Hiding(logging.Filter):
 
 def hide(secrets: Secrets) -> list[tuple[logging.Handler, logging.Filter]]:
     """Add a masking filter to every handler of this process; return the added pairs."""
+    # Handlers are filtered and not loggers: a logger's filter does not see what its children log.
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     handlers = dict.fromkeys(handler for logger in loggers for handler in logger.handlers)
     known = [each for each in handlers if not any(isinstance(filter, _Hiding) for filter in each.filters)]

@@ -110,8 +110,10 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
             raise DatasetError("No metric was saved yet.")
         if self._place is None:
             return self._value
+        # The notes of renamed values are naiad's own, and no part of what was saved.
         fields = [each for each in self._place.sources().items() if not each[0].startswith(f"{RENAMED}/")]
         found = {rest: field.fetch_last() if self._is_series else field.fetch() for rest, field in fields}
+        # A single number is at the path itself; a dict has its numbers below.
         return found[""] if "" in found else nested(found)
 
     def save(self, data: Any) -> None:

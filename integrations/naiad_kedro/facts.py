@@ -38,6 +38,7 @@ _OBJECT = re.compile(r"<(?:[\w.]+\.)?(\w+) object at 0x[0-9a-f]+>")
 
 def command(run_params: Mapping[str, Any], secrets: Secrets = NO_SECRETS) -> str:
     """Return the command that started the pipeline, or an equivalent `kedro run`."""
+    # A session in a notebook or a program has no command; then one is made that does the same.
     if Path(sys.argv[0]).name == "kedro":
         return shlex.join(["kedro", *map(secrets.text, sys.argv[1:])])
     words = ["kedro", "run"]
@@ -104,6 +105,7 @@ def location(dataset: Any) -> str | None:
     inner = getattr(dataset, "_dataset", None)  # of a dataset around another one
     if inner is not None and not isinstance(inner, str | dict | type):
         return location(inner)
+    # The path of the version, since that without it is a folder of all versions.
     if isinstance(dataset, AbstractVersionedDataset):
         path = str(dataset._get_load_path())
     else:

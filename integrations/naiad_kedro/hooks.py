@@ -107,6 +107,7 @@ class NaiadHooks:
         console.__enter__()
         execution = Execution(log, plan, clock.monotonic(), os.getpid(), console)
         self._executions[id(log)] = execution
+        # Kedro calls no hook for Ctrl-C, and the run would look killed.
         atexit.register(execution.leave)
         with _attempt(log, "log before_pipeline_run"):
             log.begin(run_params, pipeline, plan.datasets)
@@ -148,10 +149,13 @@ class NaiadHooks:
     @hook_impl(tryfirst=True)
     def before_node_run(self, node: Any, catalog: Any, inputs: dict[str, Any]) -> None:
         """Log that a node begins, with its parameters and how long its inputs took to load."""
+        # Taken out in any case: without a log they would be kept for ever, and the identity of a node may be given
+        # again.
         loads = {name: self._loads.pop((id(node), name), 0.0) for name in inputs}
         log = _log_of(catalog)
         if log is None:
             return
+        # The worker has its own console, and its copy of this object knows no pipeline that began elsewhere.
         if id(log) not in self._executions:
             hide(log.secrets)  # this is a worker of ParallelRunner, and ends with the pipeline
         with _attempt(log, "log before_node_run"):
@@ -206,6 +210,7 @@ class NaiadHooks:
         if step is None or dataset is None:
             return
         saving = step.saving[dataset_name]
+        # Added up, since a node that yields saves the same dataset once for each piece.
         saving.seconds += clock.monotonic() - saving.began
         with _attempt(step.log, "log after_dataset_saved"):
             step.log.saved(dataset_name, dataset, data, saving)

@@ -86,6 +86,7 @@ def as_metrics(value: Any) -> Any:
 
 def _put_file(place: Handler, dataset: Any, _data: Any) -> None:
     path = _location(dataset)
+    # Through the dataset's own file system, which has its credentials.
     if "://" in path:
         with dataset._fs.open(path.partition("://")[2], "rb") as stream:
             place.upload(File.from_stream(stream, extension=PurePosixPath(path).suffix[1:]))

@@ -64,8 +64,10 @@ class PipelineLog:
         for name, dataset in datasets.items():
             if isinstance(dataset, NaiadMetricDataset):
                 dataset.bind(name, self.base)
+        # Of the whole pipeline, also where a part is run, so that a node has one path in all runs.
         self._ambiguous = facts.ambiguous_names(pipeline, run_params)
         self.base.container["source_code/integrations/kedro-neptune"] = naiad.__version__
+        # A run may see several pipelines, and an error of an earlier one is none of this.
         self._replace("error", {})
         self.base.assign(
             {
@@ -75,6 +77,7 @@ class PipelineLog:
             }
         )
         self._replace("run_params", facts.run_facts(run_params, self.secrets))
+        # Sorted, so that the same pipeline is the same file, which the store keeps once.
         structure = json.dumps(json.loads(pipeline.to_json()), indent=4, sort_keys=True)
         self.base["structure"].upload(File.from_content(structure, extension="json"))
         for name, dataset in datasets.items():
@@ -83,6 +86,7 @@ class PipelineLog:
     def keep_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Log the parameters: as Neptune did, and with each nested one by itself."""
         safe = self.secrets.hidden(parameters)
+        # A parameter `a` beside `a/b` cannot have the path `a`, so names are given out here.
         names = Names(self.base)
         self._replace("catalog/parameters", {})
         for name, value in facts.plain_parameters(safe).items():
@@ -133,6 +137,7 @@ class PipelineLog:
         """A dataset that is kept somewhere was saved, or one more piece of it; rows and seconds are those of all."""
         sizes = facts.size_facts(dataset, data)
         saving.rows += sizes.get("rows", 0)
+        # Bytes are those of the file as it is now, and are not added up.
         if "rows" in sizes:
             sizes["rows"] = saving.rows
         self.base[f"catalog/datasets/{name}"].assign({"save_seconds": saving.seconds, **sizes})

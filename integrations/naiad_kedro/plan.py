@@ -32,10 +32,13 @@ class Plan:
             InvalidArgument: a mark has an unknown value.
         """
         used = pipeline.datasets()
+        # A name with braces is a pattern of the catalog, and no dataset.
         beside = kept(catalog, (name for name in marked if name not in used and "{" not in name))
         inner = kept(catalog, sorted(used))
+        # Looked at for its error alone: a mark that nothing uses is checked too.
         for name, dataset in (inner | beside).items():
             Mark.of(name, dataset)
+        # `model@naiad` and `model` are one file by two entries, of which the pipeline makes the other one.
         made = {_plain(name) for name in pipeline.all_outputs()}
         late = {name: dataset for name, dataset in beside.items() if _plain(name) in made}
         read = {name: dataset for name, dataset in inner.items() if name in pipeline.inputs()}

@@ -60,6 +60,7 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
         self.is_enabled = config.is_enabled
         self._config = config
         self._secrets = secrets
+        # Taken now: nodes may run in other threads, which do not have the context of this one.
         self._given = _given.get()
         self._is_open = False
         self._log: PipelineLog | None = None
@@ -91,6 +92,7 @@ class RunDataset(AbstractDataset[Mapping[str, Any], Any]):
         Raises:
             NaiadError: the user's arguments are invalid, such as the id of a run that does not exist.
         """
+        # Marked before it is tried: a run that cannot be opened is not tried again for each node.
         if not self._is_open:
             self._is_open = True
             if self.is_enabled:

@@ -117,6 +117,7 @@ class _Run:
         written: list[Path] = []
         waiting = parquet.tables(pa, self._project, self._id, parts)
         table = next(waiting, None)
+        # A run without fields still gets a file, so that the dump shows that it exists.
         while table is not None or not written:
             place = self._data / f"{stem}_part_{len(written)}.parquet"
             with (

@@ -196,11 +196,13 @@ def _or_empty(part: Part) -> Part:
     """Give a series without points one row without a value, so that it is not lost."""
     if part.count:
         return part
+    # Its unit and limits are known before its first point.
     note = part.facts[0] if part.facts else None
     return Part(part.path, part.kind, 1, None, None, None, None, [note])
 
 
 def _steps(steps: list[int | float]) -> Column:
+    # Whole steps stay whole, since other tools show 3.0 where 3 was logged.
     if all(isinstance(step, int) for step in steps):
         return np.array(steps, np.int64)
     # Float64 cannot hold these, and a column of both would round them.

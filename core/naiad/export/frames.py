@@ -133,6 +133,7 @@ class _Gathered:
             for title, codes, categories in self._coded()
         }
         kind = pa.string() if self._kind == LINES else pa.float64()
+        # from_pandas would make nulls of NaN, which is a value that was logged.
         columns |= {"step": pa.array(steps), "value": pa.array(values, kind, from_pandas=False)}
         if include_timestamp:
             columns["timestamp"] = pa.array(times, pa.int64()).cast(pa.timestamp("ms", "UTC"))

@@ -40,6 +40,7 @@ def export_page(store: Store, runs: Sequence[RunId], destination: Path) -> Path:
             package="starlette",
         )
     file = Path(os.path.expanduser(destination))
+    # Named by the uid, since an id may be that of another run in another store.
     if file.is_dir():
         file /= f"{runs[0].uid}.html"
     try:

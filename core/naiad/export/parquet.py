@@ -107,6 +107,7 @@ class _Table:
         """Return the table."""
         pa = self._pa
         paths, kinds, counts = zip(*self._parts, strict=True)
+        # Each text is made once, and rows refer to it by number.
         rows = pa.array(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
         columns = {
             "project_id": _same(pa, project, self.count),
@@ -143,6 +144,7 @@ def _arrays(pa: Any, form: Any, part: Part) -> dict[str, Any]:
 def _value_columns(pa: Any, form: Any, name: str, part: Part) -> dict[str, Any]:
     kind = form.field(name).type
     if name == "datetime_value":
+        # The exporter's column has milliseconds; what they cut off is in naiad's own.
         exact = pa.array(part.values, pa.int64()).cast(form.field("naiad_time").type)
         return {name: exact.cast(kind, safe=False), "naiad_time": exact}
     if name == "histogram_value":
@@ -174,10 +176,12 @@ def _step_columns(pa: Any, steps: Any) -> dict[str, Any]:
         reals, exact = steps.astype(np.float64), pa.array(steps, pa.int64())
     else:
         reals = steps
+        # Above 2**53 float64 has whole numbers only, and which of them was meant is not known.
         is_whole = (np.floor(steps) == steps) & (np.abs(steps) < 2.0**53)
         exact = pa.array(np.where(is_whole, steps, 0).astype(np.int64), pa.int64(), mask=~is_whole)
     is_near = np.abs(reals) < LARGEST
     scaled = np.rint(np.where(is_near, reals, 0.0) * 1e6).astype(np.int64)
+    # Only if six digits give the step back; others are null there, and exact in naiad's column.
     fits = is_near & (scaled / 1e6 == reals)
     # The bytes of the decimals themselves: two words each, the high one only the sign. Arrow makes them from Python's
     # Decimal otherwise, at about 1 us a step.

@@ -40,6 +40,7 @@ def write_csv(parts: Iterable[Part], project: str, run: str, stream: IO[str]) ->
             begin = _line(same)
             stream.writelines([f"{begin},{step},{time},{value},,\n" for step, time, value in points])
         else:
+            # CSV needs all of its cells, empty ones too.
             columns = (repeat(None) if column is None else map(_cell, column) for column in _columns(part))
             writer.writerows(zip(*(repeat(text, part.count) for text in same), *columns, strict=False))
 
@@ -55,6 +56,7 @@ def write_json(parts: Iterable[Part], project: str, run: str, stream: IO[str]) -
     """Write the fields of a run as JSON, an object a line without its nulls."""
     for part in _pieces(parts):
         same = {"project_id": project, "run_id": run, "attribute_path": part.path, "attribute_type": part.kind}
+        # Without the closing brace: the members of the row follow.
         begin = json.dumps(same)[:-1]
         if (points := _points(part)) is not None:
             stream.writelines(
@@ -79,6 +81,7 @@ def _points(part: Part) -> Iterator[tuple[str, str, str]] | None:
     """
     if part.steps is None or not isinstance(part.values, np.ndarray) or any(part.facts):
         return None
+    # JSON has no NaN; such rows take the slower way, which writes it as text.
     if not (_is_finite(part.steps) and _is_finite(part.values)):
         return None
     return zip(_encoded(part.steps), _moments(part.times), _encoded(part.values), strict=True)

@@ -178,6 +178,7 @@ def _place(project: str, workspace: str | None, api_token: str | None, store: Pl
 
 def _items(store: Store, project: str, ids: str | Iterable[str]) -> list[Item]:
     items = trash.find(store, _names(ids))
+    # All of them are checked before any is touched, so that an error leaves everything as it was.
     for name, run in items:
         home = store.reader(run).values("sys").get("sys/project")
         if home != project:

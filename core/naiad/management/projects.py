@@ -78,6 +78,7 @@ def create_project(
             value=key,
         )
     place = locate(store)
+    # For the message; the reservation below decides, since another process may make it in between.
     if full in known_projects(place):
         raise ProjectExists(f"Store {place} has a project {full!r} already.", project=full)
     _begin(place, full, key, description, visibility)
@@ -111,8 +112,10 @@ def delete_project(
     existing_project(place, name)
     key = next((key for key, project in place.projects().items() if project == name), "")
     rows = place.catalog().summaries(kind=None, is_trashed=None)
+    # A damaged run may have lost its field `sys/project`; the key in its id still says where it belongs.
     its_own = [row for row in rows if row.project == name or (not row.project and row.id.partition("-")[0] == key)]
     delete(place, [Item(row.id, row.run) for row in its_own])
+    # After its runs: if deleting fails, the project is still there to be deleted again.
     place.forget_project(name)
 
 

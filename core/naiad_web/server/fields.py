@@ -89,6 +89,7 @@ def tree(site: Site, name: str, takes: TreeWanted) -> Json:
             else:
                 own.append((path, kind))
     namespaces = [{"name": part, "path": inside + part, "fields": count} for part, count in sorted(spaces.items())]
+    # One list of both, so that a page may end among namespaces and the next go on with fields.
     items: list[tuple[str, Any]] = [
         *(("namespaces", each) for each in namespaces),
         *(("fields", e) for e in sorted(own)),
@@ -112,6 +113,7 @@ def fields(site: Site, name: str, takes: FieldsWanted) -> Json:
         for path, kind in reader.kinds().items()
         if path.startswith(inside) and (not wanted or kind in wanted) and fits(path)
     )
+    # Details read the run once for each field, so that a page of them is smaller.
     page = found[takes.offset : takes.offset + (min(takes.limit, 5_000) if takes.details else takes.limit)]
     if takes.details:
         return {"total": len(found), "fields": [described(reader, *each) for each in page]}
@@ -205,6 +207,7 @@ def _details(reader: RunReader, path: str, kind: str, longest: int | None) -> di
         return {"value": sorted(reader.tags(path))}
     if row.shape == "points":
         last = reader.last(path)
+        # The first aspect is the last value, which is given with its step beside them.
         low_and_high = dict(zip(ASPECTS[1:], map(number, reader.aspects(path)[1:]), strict=True)) if last else {}
         return {"count": reader.count(path), "last": _last(last), **low_and_high, "unit": reader.config(path)[2]}
     if row.shape == "texts":
@@ -295,6 +298,7 @@ def _modified(nanoseconds: int | None) -> str | None:
     if nanoseconds is None:
         return None
     try:
+        # Of a hostile or damaged reference the number may be any.
         moment = datetime.fromtimestamp(nanoseconds / 1e9, timezone.utc)
     except (ValueError, OverflowError, OSError):
         return None

@@ -112,6 +112,7 @@ def table(site: Site, takes: TableWanted) -> Answer | Stream | Json:
     """A page of a table, or an export of it."""
     if takes.format == "json":
         page: Answer = site.fresh(("table", encoded(takes)), lambda: Answer(encoded(_page(site, takes))))
+        # The page may be a kept answer; the time by which it is shown is that of this one.
         return Answer(b'{"now":%s,%s' % (encoded(now()), page.body[1:]))
     if takes.format == "csv":
         names = _columns(site, takes)
@@ -131,6 +132,7 @@ def _page(site: Site, takes: TableWanted) -> Json:
     grid = catalog.grid(kind, takes.project, tree, sort=_sort(takes), limit=limit, offset=takes.offset, columns=names)
     site.note_ids(kind, grid.uids, grid.ids)
     count = len(grid.uids)
+    # A first page that is not full has everything, and nothing needs to be counted.
     is_all = takes.offset == 0 and count < limit
     return {
         "kind": takes.kind,
@@ -161,6 +163,7 @@ def _columns(site: Site, takes: TableWanted) -> list[str]:
         if "*" not in name:
             found[name] = None
             continue
+        # Once for all patterns, and not at all where there is none: of a large store this reads every field.
         if known is None:
             known = site.catalog.fields(kind_named(takes.kind), takes.project)
         found.update(dict.fromkeys(_matching(name, known)))
@@ -179,6 +182,7 @@ def _matching(pattern: str, known: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _cells(grid: Grid, name: str) -> tuple[str, str, list[tuple[str, list[Any]]]]:
     """Path and aspect of a column, and its cells by kind."""
+    # The whole name first: a path may itself end in `:min`.
     path, aspect = name, "last"
     found = [(kind, cells) for (each, kind), cells in grid.columns.items() if each == path]
     if not found:
@@ -200,12 +204,14 @@ def _column(grid: Grid, name: str) -> dict[str, Json]:
         "kinds": kinds,
         "values": _values(found, aspect, len(grid.uids)),
     }
+    # Files and the like have no value to show, so the page is told where there is one.
     if any(not KINDS[kind].has_value for kind in kinds):
         column["present"] = [any(cells[row] is not ABSENT for _kind, cells in found) for row in range(len(grid.uids))]
     return column
 
 
 def _values(found: Sequence[tuple[str, list[Any]]], aspect: str, count: int) -> list[Json]:
+    # A column of one kind, the usual case, needs no look at each cell for which kind has it.
     at = ASPECTS.index(aspect)
     if len(found) == 1:
         [(kind, cells)] = found
@@ -231,6 +237,7 @@ def _rows(site: Site, takes: TableWanted, names: Sequence[str], *, with_id: bool
             yield [*own, *(column[row] for column in columns)]
         at += len(grid.uids)
         left = None if left is None else left - len(grid.uids)
+        # By offset: containers that appear while the export runs may shift its rows, but end it in any case.
         if len(grid.uids) < size:
             return
 
@@ -239,6 +246,7 @@ def _records(site: Site, takes: TableWanted) -> Iterator[bytes]:
     names = _columns(site, takes)
     before = b"["
     for row in _rows(site, takes, names):
+        # The comma goes before each record but the first, since which one is the last is not known.
         yield before + encoded(dict(zip(names, row, strict=True)))
         before = b",\n"
     yield b"]" if before != b"[" else b"[]"
@@ -255,6 +263,7 @@ def _arrow(site: Site, takes: TableWanted) -> Iterator[bytes]:
         column = [row[place] for row in rows]
         try:
             arrays.append(pa.array([_special(each) for each in column]))
+        # A field may be a number in one run and a text in another, and an Arrow column has one type.
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             arrays.append(pa.array([None if each is None else str(each) for each in column]))
     batch = pa.record_batch(arrays, names=names)
@@ -273,6 +282,7 @@ def _special(value: Json) -> Json:
 
 
 def _sort(takes: TableWanted) -> list[tuple[str, bool]]:
+    # More than are needed: columns without an order of their own are sorted in descending order.
     orders = [*takes.order, *["desc"] * len(takes.sort)]
     return [(column, order == "asc") for column, order in zip(takes.sort, orders, strict=False)]
 
@@ -284,6 +294,7 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
         InvalidQuery: its query is none.
     """
     terms: list[Node] = []
+    # By id, which the catalog has an index for; a uid or an old id is resolved first.
     if takes.id:
         ids = {site.id_of(site.find(each)) for each in takes.id}
         terms.append(OneOf(FieldName("sys/id", SYS["sys/id"]), tuple(sorted(ids))))
@@ -316,6 +327,7 @@ def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
     """The condition that a column has this value."""
     path, aspect = path_and_aspect(column)
     kinds = {kind for each, kind in site.catalog.fields(kind_named(takes.kind), takes.project) if each == path}
+    # The group of those that lack the column, by whatever kind it is found at.
     if value is None:
         return Not(Or(tuple(Exists(FieldName(path, kind)) for kind in sorted(kinds)))) if kinds else Not(Or(()))
     found: list[Node] = []
@@ -329,6 +341,7 @@ def _is_in_group(site: Site, takes: Wanted, column: str, value: Json) -> Node:
             found.append(Compare(name, "=", value))
         elif row.compared_as == "moment" and isinstance(value, str):
             found.append(Compare(name, "=", _moment(value)))
+        # JavaScript rounds integers above 2**53, so that these come as texts.
         elif row.compared_as == "number" and isinstance(value, str) and value.lstrip("-").isdigit():
             found.append(Compare(name, "=", int(value)))
     return Or(tuple(found))
@@ -430,6 +443,7 @@ def compare(site: Site, takes: CompareWanted) -> Json:
         own: dict[tuple[str, str], Any] = listed.get(run, {})
         try:
             own = own or dict(site.catalog.cells(run))
+        # One that cannot be read has an empty column that says why; the others are compared all the same.
         except (NaiadError, OSError) as error:
             head["error"] = {"type": type(error).__name__, "detail": str(error)}
         plain = {path: value for (path, _kind), value in own.items()}
@@ -471,6 +485,7 @@ def _compared(cells: Sequence[dict[tuple[str, str], Any]], takes: CompareWanted)
             continue
         found = kinds[path]
         values = [datum(found[n], cells[n][path, found[n]]) if n in found else None for n in range(len(cells))]
+        # As JSON, since lists and dicts cannot be members of a set.
         differs = len({json.dumps(each) for each in values}) > 1 or len(found) not in (0, len(cells))
         if takes.differs and not differs:
             continue
@@ -491,6 +506,7 @@ def _aspect(cells: Sequence[dict[tuple[str, str], Any]], path: str, kinds: dict[
 
 
 def _spread(values: Sequence[Json]) -> Json:
+    # True is an int to Python, and the spread of two booleans means nothing.
     plain = [each for each in values if isinstance(each, int | float) and not isinstance(each, bool)]
     return number(max(plain) - min(plain)) if len(plain) > 1 else None
 

@@ -93,14 +93,17 @@ def _search(reader: RunReader, takes: LinesWanted) -> Json:
     total = None
     find = _finder(takes)
     while total is None or at < total:
+        # In pages, so that a log of any length is searched in the same memory, and within the time.
         page = reader.text_page(takes.path, at, SEARCHED, LINES)
         total, at = page.total, page.start
         places = find(page.texts)
         found += len(places)
+        # Those beyond the limit are counted and not sent.
         for place in places[: most - len(matches)]:
             matches.append(at + place)
             shown.append((page.steps[place], page.times[place], page.texts[place]))
         at += len(page.texts)
+        # A page without texts is the end, also where lines were removed since the first one was read.
         if not page.texts or clock.monotonic() > until:
             break
     return {
@@ -116,6 +119,7 @@ def _finder(takes: LinesWanted) -> Callable[[Sequence[str]], list[int]]:
         fits = matching(takes.regex, ignores_case=not takes.case)
         return lambda texts: [place for place, text in enumerate(texts) if fits(text)]
     part = takes.search if takes.case else takes.search.lower()
+    # What has the separator in it would match across two lines.
     if not part or SEPARATOR in part:
         return lambda texts: [n for n, text in enumerate(texts) if part in (text if takes.case else text.lower())]
 
@@ -133,6 +137,7 @@ def _finder(takes: LinesWanted) -> Callable[[Sequence[str]], list[int]]:
         while at >= 0:
             place = bisect.bisect_right(ends, at)
             places.append(place)
+            # On from the end of this line: a second match in it is no second line.
             at = whole.find(part, ends[place])
         return places
 
@@ -182,6 +187,7 @@ def histograms(site: Site, takes: HistogramsWanted) -> Json:
         if (takes.from_ is None or step >= takes.from_) and (takes.to is None or step <= takes.to)
     ]  # fmt: skip
     total = len(places)
+    # Rounded places may coincide, and each histogram is sent once.
     if total > takes.limit:
         places = [places[at] for at in np.unique(np.linspace(0, total - 1, takes.limit).round().astype(int)).tolist()]
     return {

@@ -106,6 +106,7 @@ class Clause(NamedTuple):
 
     def final(self) -> Clause:
         """The same with a parameter for each member of a list."""
+        # Most statements have no list, and this runs for each of them.
         if "POSTCOMPILE" not in self.text:
             return self
         parameters = dict(self.parameters)
@@ -171,6 +172,7 @@ class Database:
         with self._opened() as raw:
             raw.execute(self._begin)
             yield Connection(raw)
+            # Only here: after an error the `finally` below finds the transaction open, and rolls it back.
             raw.commit()
 
     @contextlib.contextmanager
@@ -246,6 +248,7 @@ class Connection:
         Raises:
             sqlite3.Error: the disk reports an error.
         """
+        # One by one: sqlite3's executescript() would commit the transaction first.
         for step in tables.text.split(";\n"):
             self.raw.execute(step)
 
@@ -261,6 +264,7 @@ class Connection:
         compiled = expression.compile(
             dialect=dialect, column_keys=list(every[0]) if every else None, compile_kwargs={"render_postcompile": True}
         )
+        # executemany() gives no rows back, so a single one goes through execute().
         if isinstance(rows, Mapping) or not every:
             return Rows(self.raw.execute(str(compiled), compiled.construct_params(every[0] if every else {})))
         return Rows(self.raw.executemany(str(compiled), [compiled.construct_params(row) for row in every]))

@@ -46,6 +46,7 @@ def grid(
     orders = [sort_order(connection, kind, project, column, is_ascending) for column, is_ascending in sort]
     known = [each for each in orders if each.fields] or [sort_order(connection, kind, project, *NEWEST)]
     rows = search(connection, kind, project, tree, known[0], limit, then=known[1:], offset=offset)
+    # Both readings of a column: as a path that ends in `:min`, and as an aspect of a series.
     paths = {path for column in columns for path in (column, path_and_aspect(column)[0])}
     wanted = {number: key for key, number in fields_at(connection, paths).items()}
     unmatched = unmatched_fields(connection, kind, project, tree)
@@ -59,6 +60,7 @@ def grid(
         found.projects.append(row.project or "")
         found.states.append(row.state)
         cells = shown_cells(row)
+        # A cell for every row, so that all columns have one length.
         for number, key in wanted.items():
             found.columns[key].append(cells.get(number, ABSENT))
     return found
@@ -86,6 +88,7 @@ def common_values(
         statement = _VALUES["tag" if each == TAGS else "cell", bool(search)]
         given = {"search": search.lower()} if search else {}
         wanted = conditions(connection, kind, project, None)
+        # Counted here, since the rows are read anyway and come sorted.
         for place, row in enumerate(connection.run(statement, field=number, where=wanted, **given)):
             total += 1
             if place < limit:
@@ -144,6 +147,7 @@ def projects(connection: Connection) -> list[ProjectCounts]:
     for project, folder, number, created in connection.run(_PROJECTS, where=ALL):
         kinds.setdefault(project or "", Counter())[BY_FOLDER[folder].name] += number
         latest[project or ""] = max(latest.get(project or "") or 0, created or 0) or None
+    # What is in the trash is counted apart: a project that has nothing else is still listed.
     for project, folder, number, _created in connection.run(_PROJECTS, where=IN_TRASH()):
         kinds[project or ""][BY_FOLDER[folder].name] -= number
         trashed[project or ""] += number
@@ -171,6 +175,7 @@ def _resolved(connection: Connection, column: str) -> tuple[Numbered, str]:
 
 
 def _numbers(key: Numbered) -> list[int]:
+    # No field has the number 0, so that the join finds nothing, and SQL needs no other shape.
     return [number for number, _kind in key] or [0]
 
 
@@ -280,6 +285,7 @@ def _grouped(sql: Any, t: Any, keys: tuple[str, ...], sums: tuple[str, ...]) -> 
         joined = joined.outerjoin(of, _is_its(sql, t, of, f"sum{place}"))
         number = of.c.num if aspect == "last" else of.c[aspect]
         facts += [sql.func.count(number), sql.func.min(number), sql.func.max(number), sql.func.avg(number)]
+    # distinct, since a path with two kinds in one container would join it twice.
     rows = sql.select(*values, sql.func.count(t.container.c.number.distinct()).label("times"), *facts)
     rows = rows.select_from(joined).where(sql.text("({where})")).group_by(*values)
     return rows.order_by(sql.func.count().desc(), *values)

@@ -39,10 +39,12 @@ def find(
     """
     unmatched = unmatched_fields(connection, kind, project, tree)
     sort = sort_order(connection, kind, project, sort_by, is_ascending)
+    # A misspelt column sorts by time, and is named in a warning rather than an error.
     if not sort.fields and sort_by != BY_DEFAULT:
         unmatched.append(Unmatched(sort_by, {}, nearby(connection, sort_by)))
         sort = sort_order(connection, kind, project, BY_DEFAULT, is_ascending)
     rows = search(connection, kind, project, tree, sort, limit)
+    # Without a row there is nothing to show; the fields then are those that could have been asked for.
     found = _fields(connection, columns, None if rows else _scope(kind, project))
     asked = {leaf.field.path for leaf, _depth in leaves(tree)} if tree else set()
     lost = _losses(
@@ -86,6 +88,7 @@ def unmatched_fields(
     """The fields of a tree that no container has, or that some have of a kind that the tree does not look at."""
     asked: dict[str, set[str]] = {}
     for leaf, _depth in leaves(tree) if tree else ():
+        # Fields of naiad's own exist by definition, also in a store that has none of them yet.
         if leaf.field.path not in SYS:
             asked.setdefault(leaf.field.path, set()).add(leaf.field.kind)
     found = []

@@ -177,6 +177,7 @@ def shown_cells(row: Any) -> Mapping[int, Cell]:
     Raises:
         DamagedData: the row differs from the one written.
     """
+    # Large rows are not remembered: a few of them would push out all others.
     if len(row.cells or b"") > SMALL_BYTES:
         return decode_cells(whole_cells(row))
     return _small_cells(*row)
@@ -231,6 +232,7 @@ def _damaged(table: str, number: int) -> DamagedData:
 def put(connection: Connection, entries: list[Entry]) -> None:
     """Update the facts of some containers, touching only rows that differ."""
     known = _known(connection, [entry.uid for entry in entries])
+    # Numbers are given here and not by the database, because the crc of a row covers its own.
     last = connection.value(LAST_CONTAINER) or 0
     numbers = _field_numbers(connection, {key for entry in entries for key in entry.cells})
     kinds = {number: kind for (_path, kind), number in numbers.items()}
@@ -363,8 +365,10 @@ def columns_of(kind: str, value: Cell) -> dict[str, Any]:
     if kind == POINTS and value is not None:
         return {**_EMPTY, "num": value[0], **dict(zip(ASPECTS[1:], value[1:], strict=True))}
     if isinstance(value, str):
+        # An index holds the text as it is: with whole documents it would be larger than the table.
         is_long = len(value) > INDEXED_TEXT
         return {**_EMPTY, "txt": value[:INDEXED_TEXT], "whole": value if is_long else None}
+    # A float to compare with others; an int also exactly, as a float has only 53 bits.
     if isinstance(value, (bool, int, float)):
         return {**_EMPTY, "num": float(value), "integer": value if type(value) is int else None}
     return _EMPTY

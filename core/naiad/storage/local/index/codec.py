@@ -106,6 +106,7 @@ class Pack(NamedTuple):
 
     def slice_of(self, series: int) -> slice:
         """Return where the points of a series are; an empty slice where the pack has none of it."""
+        # The ids ascend, which `encode_pack` has checked.
         at = int(np.searchsorted(self.ids, series))
         if at == len(self.ids) or self.ids[at] != series:
             return slice(0, 0)
@@ -121,6 +122,7 @@ def encode_points(steps: Numbers, values: Floats, times: Integers) -> bytes:
         ValueError: too many points, or columns of different lengths.
         TypeError: steps that int64 or float64 cannot hold, times that are no integers.
     """
+    # Readers refuse a block with more items, since they allocate by that number.
     if len(values) > POINTS_LIMIT:
         raise ValueError(f"A chunk holds {POINTS_LIMIT} points, and {len(values)} were given.")
     _require_equal_lengths(steps, values, times)
@@ -206,6 +208,7 @@ def encode_texts(steps: Numbers, times: Integers, texts: Sequence[bytes]) -> byt
         TypeError: steps that int64 or float64 cannot hold, times that are no integers.
     """
     _require_equal_lengths(steps, times, texts)
+    # One more than texts, so that the end of the last needs no case of its own.
     starts = np.zeros(len(texts) + 1, np.int64)
     np.cumsum([len(text) for text in texts], out=starts[1:])
     if starts[-1] >= 2**32:

@@ -249,6 +249,7 @@ def typed(rows: Iterable[Any], types: Types) -> list[Any]:
         DatabaseError: something in them is of another type.
     """
     found = list(rows)
+    # SQLite itself enforces no types, and code further up would fail far from the cause.
     if not all(_is_typed(row, types) for row in found):
         raise damaged("a row holds something of another type")
     return found
@@ -454,6 +455,7 @@ def _field_crc(number: int, path: str, kind: str, facts: bytes) -> int:
 
 def _swapped(numbers: array.array[int]) -> array.array[int]:
     """The ids of fields, little-endian; 0 stands for a number whose definition was lost to damage."""
+    # The file is little-endian, so that a store can be moved between machines.
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers

@@ -123,6 +123,7 @@ def shown_points(
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
     """
     read_points(state, [*chunks], shares, tail, refuse)  # to look whether all is there
+    # By writer, since a rewind hides the points of each by its own times.
     indexed = points_by_writer(state, chunks, shares) if state.pieces else {}
     parts = [(writer, part) for writer, pieces in indexed.items() for part in pieces] + tail
     shown = [(writer, part.take(~is_hidden(writer, part.steps, part.times))) for writer, part in parts]
@@ -230,6 +231,7 @@ def as_they_came(chunks: list[Any], shares: list[Columns]) -> list[Any]:
     pieces: list[Any] = []
     waiting = deque(shares)
     for row in chunks:
+        # A gap in the numbers of chunks is where a share of a pack came in between.
         while waiting and len(pieces) < row.key & ((1 << FIELD_SHIFT) - 1):
             pieces.append(waiting.popleft())
         pieces.append(row)
@@ -290,6 +292,7 @@ def _merged_texts(by_writer: dict[str, list[TextRow]]) -> list[TextRow]:
         return sorted((row for rows in by_writer.values() for row in rows), key=lambda row: row[0])
     ranked = []
     for name, rows in by_writer.items():
+        # A writer's points at one step keep their order, also if its clock has stepped back.
         latest: dict[int | float, int] = {}
         for row in rows:
             latest[row[0]] = max(row[1], latest.get(row[0], row[1]))
@@ -307,11 +310,14 @@ def with_tail(state: FieldState, parts: list[Part]) -> Series:
 
 def facts_of(points: Columns) -> Facts:
     """Return the arguments of `Series.add` for points in order."""
+    # Extremes and means are of finite values: a single NaN would spoil those of the whole series.
     finite = points.values[np.isfinite(points.values)]
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(finite.sum())
+        # Around the mean of these points: a sum of squares would lose the digits of a small variance.
         spread = float(np.square(finite - total / max(len(finite), 1)).sum())
     extremes = (float(finite.min()), float(finite.max()), total) if len(finite) else (0.0, 0.0, 0.0)
+    # The latest time at the last step: by it the last points of several writers are compared.
     rank = int(points.times[points.steps == points.steps[-1]].max())
     last = (points.steps[-1].item(), float(points.values[-1]), int(points.times[-1]))
     return len(points.values), len(finite), *extremes, *last, spread, rank
@@ -349,6 +355,7 @@ def read_heights(state: FieldState, rows: list[Any], tail: list[Part], buckets: 
     if bool((joined[1:] < joined[:-1]).any()):
         return None
     low, high, total, finite = (np.concatenate(column) for column in zip(*columns, strict=True))
+    # Equal ones once: reduceat would give a bucket without points the value of its first place.
     starts = np.unique(np.linspace(0, len(joined), min(buckets, len(joined)), endpoint=False, dtype=np.int64))
     return _reduce(joined[starts], _or(low, np.inf), _or(high, -np.inf), total, finite, starts)
 
@@ -367,6 +374,7 @@ def _bucketed(values: Reals, starts: Ints) -> list[npt.NDArray[Any]]:
 
 def _heights_of(values: Reals) -> tuple[Reals, Reals, Reals, Ints]:
     finite = np.isfinite(values)
+    # The usual case shares one array for three columns, and makes none.
     if finite.all():
         return values, values, values, np.ones(len(values), np.int64)
     return (

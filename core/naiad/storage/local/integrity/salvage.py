@@ -100,6 +100,7 @@ def _from_pages(data: bytes, free: set[int]) -> Iterator[Row]:
     for key, values in leaf_rows(data, free):
         for table in TABLES:
             columns = table.columns.keys()
+            # Tables are told apart by the number and types of their columns; the crc of each row decides in the end.
             if len(columns) == len(values):
                 row = dict(zip(columns, values, strict=True))
                 first = columns[0]
@@ -108,6 +109,7 @@ def _from_pages(data: bytes, free: set[int]) -> Iterator[Row]:
 
 
 def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
+    # Without its first page SQLite does not know which tables there are, and reads nothing of an intact rest.
     if not _is_readable(old.index):
         _give_first_page(old.index)
     engine = open_for_reading(old.index, is_final=True)
@@ -147,6 +149,7 @@ def _give_first_page(path: Path) -> None:
         fresh = RunDirectory(Path(folder))
         begin_index(fresh)
         page = bytearray(fresh.index.read_bytes()[:PAGE])
+    # The size in the header must be that of this file, or SQLite ignores the pages beyond it.
     page[28:32] = struct.pack(">I", path.stat().st_size // PAGE)
     page[32:40] = bytes(8)  # no list of free pages
     with path.open("r+b") as stream:
@@ -183,6 +186,7 @@ def _copy(rows: Iterable[Row], connection: Connection) -> int:
             folds = max(folds, decode_head(row["facts"]).folds)
             continue
         key = (table.name, next(iter(row.values())))
+        # A page that was copied before it was freed may have the same row again.
         if key in seen:
             continue
         seen.add(key)

@@ -120,6 +120,7 @@ def examine(folder: RunDirectory) -> Findings:
         before = _stamp(folder)
         try:
             found = _examine(folder)
+            # A fold between the look at the index and that at the journal would show points twice, or not at all.
             if _stamp(folder) == before:
                 found.damages += damaged_files(Snapshot(folder))
                 return found
@@ -144,6 +145,7 @@ def examine(folder: RunDirectory) -> Findings:
 def _examine(folder: RunDirectory) -> Findings:
     found = Findings()
     seal = read_seal(folder)
+    # Where the seal has found damage; the journal's own reader is told, and does not report it again.
     bad: dict[str, list[int]] = {}
     if isinstance(seal, Damage):
         found.damages.append(seal)
@@ -206,6 +208,7 @@ def _stamp(folder: RunDirectory) -> object:
 def _check_files(folder: RunDirectory, seal: Seal, found: Findings) -> dict[str, list[int]]:
     """Compare every block of every file with the seal; the damaged ones by file."""
     bad = {}
+    # Of a file that is missing (None), all blocks count as damaged.
     for name, (_size, crcs) in seal.files.items():
         blocks = damaged_blocks(folder, seal, name)
         if blocks is None or blocks:
@@ -265,6 +268,7 @@ def _pack_damages(index: Index, connection: Connection, head: Head, shares: dict
         except ChunkDamaged as error:
             yield Damage(file, f"pack {row.id}: {error}")
             continue
+        # How many points each series has in packs, to be compared with the count in its own row.
         for number, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
             shares.setdefault(number, []).append(stop - start)
 
@@ -329,6 +333,7 @@ def _check_journal(
     coverage: Coverage,
     found: Findings,
 ) -> None:
+    # Ops before segments: only they say which field the numbers of points mean.
     frames = []
     for file in _open_files(folder, positions, "ops"):
         start = positions.get(file.name, (0, False))[0]
@@ -367,12 +372,14 @@ def _check_segment(
         found.damages += damages
         for damage in damages:
             found.damages += _damaged_fields(damage, projection)
+    # The bit FLOAT_STEP says that the step is fractional, and is no part of the number.
     numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
     there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
     for number, count in there.items():
         if number and projection.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
             lost = Damage(file.place, f"{count} points have the number {number}, which no op defines")
             (found.damages if found.is_stopped else found.torn).append(lost)
+    # The seal has counted the points of each field, so that missing ones are named with their path.
     for number, count in sealed.items():
         if there.get(number, 0) != count:
             owner = projection.owner_of(file.writer, number)
@@ -384,6 +391,7 @@ def _damaged_fields(damage: Damage, projection: Projection) -> Iterator[Damage]:
     """One damage for each series that may have lost points by damage in a segment."""
     name = damage.file.rpartition("/")[2].partition(".")[0]
     fields = projection.writers[name].fields if name in projection.writers else []
+    # Which series is not known in detail: those whose numbers were being written, or all of the writer.
     low, high = damage.numbers or (0, len(fields))
     for number in range(max(low, 1), min(high, len(fields)) + 1):
         state = fields[number - 1]
@@ -428,6 +436,7 @@ def _wrong_ids(store: Layout, own: dict[str, str]) -> Iterator[Damage]:
     register = Register(store.root)
     for name in register.ids():
         uid = register.uid(name)
+        # Of a run that is gone or cannot be read, nothing is said here.
         if own.get(uid, "") not in ("", name):
             place = register.place(name)
             assert place is not None, name
