@@ -178,6 +178,7 @@ class File(Value):
 
         try:
             return File(content=pickle.dumps(obj), extension="pkl")
+        # pickle raises any of these for an object that it cannot take.
         except (pickle.PicklingError, AttributeError, TypeError, RecursionError) as problem:
             remedy = "Define it at the top of a module, or write a file of your own and upload that."
             raise NaiadTypeError(f"{shown(obj)} cannot be pickled: {problem}.\n{remedy}", value=obj) from problem
@@ -201,6 +202,7 @@ class File(Value):
         if isinstance(value, bytes | bytearray | memoryview):
             return File.from_content(value)
         found = _converted(value, kwargs)
+        # After the plugins: an object of a library may have a `read` and be more than a stream.
         if found is None and _is_stream(value):
             return File.from_stream(value)
         if found is None:
@@ -262,6 +264,7 @@ def _shown_page(value: object, show: Callable[[], object]) -> str | None:
         ) from problem
     if not isinstance(body, str):
         return None
+    # A fragment, as notebooks show it, has no character set of its own, and a browser would guess one.
     return body if "<html" in body[:1000].lower() else page(body)
 
 

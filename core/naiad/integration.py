@@ -119,6 +119,7 @@ class Integration:
 
     def installed(self) -> dict[str, str]:
         """Return the versions of the distributions that are installed."""
+        # Here, since a plugin is described at each start, and asked for versions almost never.
         from importlib.metadata import PackageNotFoundError, version
 
         found = {}
@@ -144,6 +145,7 @@ class Integration:
             yield
         except ModuleNotFoundError as problem:
             missing = (problem.name or "").partition(".")[0]
+            # Some other package is missing, such as one that the framework itself needs: its own error says it best.
             if missing not in self.packages:
                 raise
             raise MissingPackage(
@@ -181,6 +183,7 @@ def _pattern(template: str, base: str) -> re.Pattern[str]:
     pieces = _PLACE.split(template if base else template.removeprefix("{base}/"))  # literal, word, ":path", literal...
     found = [re.escape(pieces[0])]
     for word, spans, literal in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
+        # The base may have slashes; it stands as a whole.
         place = re.escape(base) if word == "base" else ".+" if spans else "[^/]+"
         found += [place, re.escape(literal)]
     return re.compile("".join(found))
@@ -188,5 +191,6 @@ def _pattern(template: str, base: str) -> re.Pattern[str]:
 
 def _vagueness(template: str) -> tuple[int, int, int]:
     """How much a template leaves open: long places, then all places, then how little of it is literal."""
+    # The base is the same for all rows, and tells none apart.
     places = [spans for _, spans in _PLACE.findall(template.replace("{base}", ""))]
     return sum(map(bool, places)), len(places), -len(_PLACE.sub("", template))

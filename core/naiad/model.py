@@ -180,6 +180,7 @@ class ModelVersion(Container):
         options.project_name(project)
         if model is not None:
             options.model_id(model)
+            # The id of a version begins with that of its model.
             options.require_agreement(with_id, "model", model, with_id is None or with_id.rpartition("-")[0] == model)
         place = self._open_store(store)
         if with_id is not None and self._mode != "debug":
@@ -218,6 +219,7 @@ class ModelVersion(Container):
             raise InvalidArgument(
                 f"There is no stage {shown(stage)}.\nThe stages are {stages}.", argument="stage", value=stage
             ) from None
+        # Both ops in one frame, so that no reader sees a stage without its entry in the history.
         self._session.write(*stage_ops(wanted.value), wait=True)
 
 

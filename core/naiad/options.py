@@ -103,6 +103,7 @@ def warn_without_effect(**arguments: Any) -> None:
 def refuse_unknown(caller: str, unknown: Mapping[str, object]) -> None:
     """Raise for arguments that do not exist, with a word about those of Neptune's first API."""
     for name in unknown:
+        # Named apart, since the message can say what has taken their place.
         if name in ("project_qualified_name", "backend"):
             raise LegacyUsage(
                 f"{name}= belongs to Neptune's API before 1.0, which naiad does not support.\n"
@@ -186,6 +187,7 @@ def model_id(model: str) -> str:
         InvalidArgument: it is the id of something else.
     """
     kind = kind_of_id(model)
+    # An id of no known form is not refused here: the store finds it, or names those that look alike.
     if kind in (RUN, MODEL_VERSION):
         raise InvalidArgument(
             f"model= takes the id of a model, such as {MODEL.example!r}, not of a {kind.noun}: {shown(model)}.",
@@ -265,6 +267,7 @@ def tags_of(tags: object) -> list[str]:
     """Return `tags=` as a list: one tag, or a collection of them."""
     if tags is None:
         return []
+    # A str is a collection of characters, and is meant as one tag.
     found = [tags] if isinstance(tags, str) or not isinstance(tags, Iterable) else list(tags)
     wrong = [tag for tag in found if not isinstance(tag, str)]
     if wrong:

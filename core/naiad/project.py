@@ -74,6 +74,7 @@ class Project(Container):
         options.refuse_offline(PROJECT, self._mode)
         self._open_store(store)
         self._name = options.project_name(project) or self._store.default_project()
+        # Only a name that was given: the default project is made by its first run.
         if project and self._mode != "debug":
             existing_project(self._store, project)
         self._begin()
@@ -253,6 +254,7 @@ def existing_project(store: Store, name: str) -> None:
     Raises:
         ProjectNotFound: it has none of this name; the message names those it has.
     """
+    # The short way first: known_projects() reads the catalog.
     if name in store.projects().values():
         return
     known = known_projects(store)
@@ -267,6 +269,7 @@ def existing_project(store: Store, name: str) -> None:
 
 def known_projects(store: Store) -> set[str]:
     """The names of all projects that were made in a store or have runs or models in it."""
+    # Runs copied in from another store have a project without a key here.
     rows = store.catalog().summaries(kind=None, is_trashed=None) if store.has_begun() else []
     return {*store.projects().values(), *(row.project for row in rows if row.project)}
 

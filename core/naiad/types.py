@@ -116,6 +116,7 @@ class Float(Atom):
             raise ValueError("it is not a number") from None
         except OverflowError:
             raise ValueError("it is too large") from None
+        # float("1e999") is inf without an error: digits that overflow are no infinity that was meant.
         if isinstance(value, str) and math.isinf(found) and "inf" not in value.lower():
             raise ValueError("it is too large")
         return found
@@ -132,6 +133,7 @@ class Integer(Atom):
         """Return a whole number, or the one that a text writes out."""
         if isinstance(value, datetime):
             raise TypeError("it is not a number")
+        # int() would cut the fraction off, and say nothing.
         if isinstance(value, float) and not value.is_integer():
             raise ValueError("it is not a whole number")
         try:

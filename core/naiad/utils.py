@@ -86,6 +86,7 @@ def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
     [('params/lr', 0.1), ('params/data/train/size', 5), ('params/data/1', 'a')]
     """
     found = leaves(value, path)
+    # One warning for all of them, with the first reason: an object may have hundreds.
     refused = [leaf for leaf in found if isinstance(leaf[1], Unreadable)]
     if not refused:
         return found
@@ -134,6 +135,7 @@ def _marked(value: Any, expand: bool, above: tuple[int, ...]) -> Any:
 
 def _collect(value: Any, path: str, above: tuple[int, ...], found: dict[str, Any]) -> None:
     """Add the leaves of a value to those that were found."""
+    # The usual leaf, by its exact type: a dict of ten thousand parameters takes this way for each.
     if type(value) in PLAIN and path not in found:
         found[path] = value
         return
@@ -151,6 +153,7 @@ def _collect(value: Any, path: str, above: tuple[int, ...], found: dict[str, Any
         if paths.parse_or_root(key):
             _collect(item, paths.join(path, key), around, found)
         else:
+            # setdefault: a value that has this path in earnest must not be lost to one without a name.
             found.setdefault(path, Unreadable(f"its key is {key!r}, so it has no name: {shown(item)}"))
 
 

@@ -52,6 +52,7 @@ class StoreView(Store):
             except MissingField:
                 return ""
             found = unpack_text(own) if isinstance(own, str | bytes) else ""
+            # Emptied as a whole, since what is asked for most is soon there again.
             if len(self._projects) >= MOST_REMEMBERED:
                 self._projects.clear()
             self._projects[run] = found
@@ -69,6 +70,7 @@ class StoreView(Store):
 
     def _missing(self, name: str, kind: ContainerKind | None = None) -> Exception:
         found = kind or kind_of_id(name) or RUN
+        # A name alone has the form of a project's key too, and a run is what is mostly meant.
         found = RUN if found is PROJECT and kind is None else found
         return found.not_found(f"There is no {found.noun} {shown(name)}.", run_id=name)
 
@@ -203,6 +205,7 @@ class StoreView(Store):
             ContainerNotFound: one of them is of another project.
             BeingWritten: one of them is being written; then nothing is deleted.
         """
+        # All of them are looked at before the first is deleted.
         self._store.delete([(name, self._seen(run)) for name, run in runs])
         for _name, run in runs:
             self._receiver.forget(run)

@@ -83,6 +83,7 @@ class Rows:
                 progress(size * rows // total)
 
     def _span(self, pa: Any, file: Any, path: str, groups: Sequence[int]) -> Iterator[Record]:
+        # Small row groups are read together, since each call of Arrow has a price of its own.
         if len(groups) > 1:
             try:
                 table = file.read_row_groups(groups, columns=filled(file, groups)).combine_chunks()

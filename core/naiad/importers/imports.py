@@ -147,6 +147,7 @@ class _Import:
             found = known.get(each.parent)
             own = store.find_source(each.identity)
             its = None if found is None or found is each else store.find_source(found.identity)
+            # Reserved and never begun, as after an import that was killed.
             if own is None or own.is_new:
                 continue
             if its is None or its.is_new:
@@ -156,6 +157,7 @@ class _Import:
 
     def _each(self, containers: Sequence[Foreign], size: int, count: int | None, tell: Progress) -> Iterator[RunReport]:
         wanted = count if count is not None else (os.cpu_count() or 1) if size >= WORTH_WORKERS else 1
+        # Workers open the store by its name, which must mean the same store there.
         is_shared = self._importer.container is not None and str(locate(str(self._job.store))) == str(self._job.store)
         wanted = min(wanted, len(containers)) if is_shared else 1
         # Models come before their versions, so that a version finds its model.
@@ -273,6 +275,7 @@ class _Container:
         self._describe(reservation, None if is_new else reader)
         if not is_new and self._into is None and self._is_left_alone(reader, tell):
             return
+        # The writer is opened by the first new record: a run to which nothing is added stays untouched.
         opener = None if self._job.is_dry else self._opener(reservation, is_new, state == IMPORTING)
         target = Target(
             reader,
@@ -287,6 +290,8 @@ class _Container:
         destination = Destination(target)
         try:
             self._read(destination, tell)
+            # Series that differ from an earlier import are taken once more, point by point. Progress was counted in the
+            # first pass.
             if destination.begin_second_pass():
                 self._read(destination, int)
             if is_new and not self._job.is_dry:
@@ -308,6 +313,7 @@ class _Container:
         except DamagedData as error:
             facts = error.facts
             self._report.skip(Reason(str(facts.get("path") or ""), "", str(error), where=str(facts.get("file") or "")))
+        # The disk of the store: no other record could be written either.
         except StorageError:
             raise
         except (NaiadError, OSError) as error:

@@ -168,6 +168,7 @@ def _is_database(path: Path) -> bool:
 @contextlib.contextmanager
 def _connected(path: Path) -> Iterator[sqlite3.Connection]:
     try:
+        # Read-only, so that SQLite neither makes a journal beside the source nor changes it.
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
             yield connection
@@ -195,6 +196,7 @@ def _runs_of_database(path: Path) -> Iterator[Container]:
             )
         known = _columns(connection, "runs")
         wanted = COLUMNS
+        # Earlier releases lack some of the columns.
         chosen = ", ".join(name if name in known else f"NULL AS {name}" for name in wanted)
         experiments = dict(connection.execute("SELECT experiment_id, name FROM experiments"))
         projects: dict[str, str] = {}
@@ -332,6 +334,7 @@ def _runs_of_folder(root: Path, problems: list[Skipped]) -> Iterator[Container]:
     projects: dict[str, str] = {}
     for experiment in sorted(each for each in _folders(root) if (each / "meta.yaml").is_file()):
         title = str(_yaml(experiment / "meta.yaml").get("name") or experiment.name)
+        # The folder named is an experiment and no store: its folders are runs.
         if "run_id" in _yaml(experiment / "meta.yaml") or "run_uuid" in _yaml(experiment / "meta.yaml"):
             yield _run_of_folder(experiment, "")
             continue
@@ -396,6 +399,7 @@ def scalar(text: str) -> Any:
     """
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
+    # Double quotes have the escapes of JSON; single ones have none but the doubled quote.
     if len(text) >= 2 and text[0] == text[-1] == '"':
         try:
             return json.loads(text)

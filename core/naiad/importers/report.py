@@ -82,6 +82,7 @@ class RunReport:
             self.of(reason.kind).skipped += reason.count
         if reason.is_loss:
             self.lost += reason.count
+        # Bounded: a damaged file of a million points has a million reasons, and the report crosses between processes.
         if len(self.skipped) < MOST_REASONS:
             self.skipped.append(reason)
         else:

@@ -96,6 +96,7 @@ def _container(path: Path) -> Container | Skipped:
     from naiad.importers import proto  # it needs NumPy
 
     for number, (_where, data) in enumerate(_log(str(path), int)):
+        # The head itself is wrong, and nothing behind it can be read.
         if isinstance(data, Skipped) and number == 0:
             return data
         if number > FACTS:
@@ -128,6 +129,7 @@ def _log(path: str, progress: Progress) -> Iterator[tuple[str, bytes | Note | Sk
         place, parts = 7, b""
         while True:
             left = BLOCK - place % BLOCK
+            # LevelDB fills the end of a block in which no header has room.
             if left < 7:
                 stream.read(left)
                 place += left
@@ -142,9 +144,11 @@ def _log(path: str, progress: Progress) -> Iterator[tuple[str, bytes | Note | Sk
             data = stream.read(size)
             place += 7 + len(data)
             progress(7 + len(data))
+            # Zeros are space that the file system has given before the data came.
             if len(data) < size or (not kind and not crc):
                 yield where, Note(f"{path} ends within a record, as files do while they are written.")
                 return
+            # The sum is over kind and data, as in LevelDB, but plain and not masked.
             if zlib.crc32(data, zlib.crc32(bytes([kind]))) != crc:
                 yield where, Skipped("", "", "a block of the log is damaged", where=where)
                 parts = b""
@@ -152,6 +156,7 @@ def _log(path: str, progress: Progress) -> Iterator[tuple[str, bytes | Note | Sk
                 stream.read(rest)  # the next block begins anew
                 place += rest
                 continue
+            # A record that is longer than what is left of a block goes on in the next ones.
             parts = data if kind in (FULL, FIRST) else parts + data
             if kind in (FULL, LAST):
                 yield where, parts
@@ -219,6 +224,7 @@ class _Reading:
 
     def _config(self, config: dict[int, list[Any]]) -> None:
         for path, value in _items(config.get(1, [])):
+            # W&B's own notes about its version and its settings.
             if path.split("/")[0] != "_wandb":
                 self._flatten(f"config/{path}", value)
 
@@ -245,6 +251,7 @@ class _Reading:
 
         found = dict(_items(history.get(1, [])))
         step = found.pop("_step", None)
+        # The record has the step in a member of its own too.
         if not isinstance(step, int | float):
             step = proto.signed(proto.inner(history, 2).get(1, [0])[-1])
         time = found.pop("_timestamp", None)
@@ -265,6 +272,7 @@ class _Reading:
                 columns.histogram(path, _histogram(value), step, time)
             except (ValueError, KeyError, TypeError) as error:
                 yield Skipped(path, "", f"the histogram cannot be kept: {error}", where=where)
+        # One medium, whose file lies beside the log.
         elif isinstance(value, dict) and isinstance(value.get("path"), str):
             content = self._file(value["path"], value.get("caption"))
             if content is None:
@@ -272,6 +280,7 @@ class _Reading:
                 yield Skipped(path, FileSeries.kind, reason, where=where)
             else:
                 columns.file(path, content, step, time)
+        # Several media of one step, as of a list of images.
         elif isinstance(value, dict) and isinstance(value.get("filenames"), list):
             given = value.get("captions")
             captions: list[Any] = given if isinstance(given, list) else []
@@ -290,6 +299,7 @@ class _Reading:
     def _file(self, name: str, caption: object) -> Content | None:
         place = os.path.join(self._folder, name)
         root = os.path.realpath(self._folder) + os.sep
+        # The name comes out of the log, and may lead anywhere.
         if zips.is_hostile(name) or not os.path.realpath(place).startswith(root) or not os.path.isfile(place):
             return None
         self._media.add(os.path.realpath(place))
@@ -301,6 +311,7 @@ class _Reading:
         yield from self._columns.flush()
         for path, value in self._values.items():
             kind = ATOM_OF[type(value)]
+            # JSON has integers of any size, and a field 64 bits of them.
             if isinstance(value, int) and not isinstance(value, bool) and not -(1 << 63) <= value < 1 << 63:
                 kind, value = ATOM_OF[str], str(value)
             yield Value(path, kind, value)
@@ -356,6 +367,7 @@ def _gathered(found: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in found.items():
         for separator in ("/", "."):
             base, _, part = key.rpartition(separator)
+            # A flattened dict: only the part `_type` says that the others belong together.
             if base and f"{base}{separator}_type" in found:
                 gathered.setdefault(base, {})[part] = value
                 break

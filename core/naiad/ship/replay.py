@@ -84,6 +84,7 @@ def write_replay(folder: RunDirectory) -> list[Path]:
     with index.view() as connection:
         projection, _head, _positions, damages = index.load(connection)
         if damages:
+            # Nothing is shipped of a damaged index: the server would take what is left for the whole run.
             raise _damaged(folder, str(damages[0]))
         journals = _journals(folder, projection)
         # In the order of their numbers, by which the replay is the same wherever and whenever it is made.
@@ -125,6 +126,7 @@ def _replay(
     spans = state.spans() if state.retired_at is None else {}
     if state.kind == POINTS:
         found = points_by_writer(state, chunks, read_shares(state, packs, refuse)) if state.pieces else {}
+        # Writers with a span first: their definitions date the field; others may have points alone.
         for name in [*spans, *(name for name in found if name not in spans)]:
             _replay_points(projection, journals[name], state, spans, found.get(name, []))
         if state.config_key != NEVER:
@@ -320,7 +322,9 @@ def _write(folder: RunDirectory, journal: _Journal) -> Iterator[Path]:
     records = np.frombuffer(b"".join(journal.records), RECORD_TYPE)
     for number, start in enumerate(range(0, len(records), SEGMENT_RECORDS), 1):
         part = records[start : start + SEGMENT_RECORDS].copy()
+        # From the numbers in which fields were replayed to those in the order of their definitions.
         part["fid"] = numbers[part["fid"] & (FLOAT_STEP - 1)] | (part["fid"] & FLOAT_STEP)
+        # The commit word of a record is its own offset, as a writer would have packed it.
         part["commit"] = np.arange(SEGMENT_HEADER, SEGMENT_HEADER + len(part) * RECORD, RECORD)
         yield _save(folder.outbox / f"{journal.name}.{number:06d}.seg", with_header(part.tobytes()))
 
@@ -336,6 +340,7 @@ def _numbered(ops: list[Op]) -> tuple[list[Op], npt.NDArray[np.uint32]]:
 
 
 def _save(path: Path, data: bytes) -> Path:
+    # Hidden until it is whole: the shipper takes every file that has its name in the outbox.
     hidden = path.with_name(f".{path.name}.new")
     hidden.write_bytes(data)
     hidden.replace(path)

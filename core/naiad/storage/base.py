@@ -60,6 +60,7 @@ Slot = tuple[Callable[[], int], Page]
 The offset is also the record's commit word, which is packed last: a record without it does not exist.
 """
 
+# An empty page refuses every record by itself, so that `append` needs no question for a back end without one.
 DEAD_SLOT: Slot = (itertools.count().__next__, bytearray())
 """A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`.
 
@@ -582,6 +583,7 @@ def edit(store: Store, run: RunId, changes: Sequence[Change]) -> None:
 
 def sys_changes(values: Mapping[str, str | bool]) -> list[Change]:
     """Return the changes that assign fields of `sys`, by their paths."""
+    # Packed, since a name or a tag may hold lone surrogates, which no op takes as text.
     packed = {path: pack_text(value) if isinstance(value, str) else value for path, value in values.items()}
     return [Change(path, SYS[path], (Assign(path, SYS[path], value),)) for path, value in packed.items()]
 

@@ -91,6 +91,7 @@ def encoded(value: Json) -> bytes:
 
 def compressed(body: bytes) -> bytes:
     """A body as gzip has it."""
+    # Without the time, so that equal bodies stay equal, and at the level that costs least: most of them are numbers.
     return gzip.compress(body, compresslevel=1, mtime=0)
 
 

@@ -96,6 +96,7 @@ def users(site: Site, takes: UsersWanted) -> Json:
                     "name": _cell(cells, "sys/name", row) or "",
                     "created": moment(_cell(cells, "sys/creation_time", row)),
                 }  # fmt: skip
+                # A container may have several of the artifacts searched for, and only some at this version.
                 found += [{**facts, "path": path} for path in columns if _cell(cells, path, row) == takes.hash]
     return {"users": found}
 

@@ -65,6 +65,7 @@ def change(site: Site, name: str, takes: ContainerToChange) -> Json:
             what = f"There is no stage {takes.stage[:100]!r}; the stages are {', '.join(stages)}."
             raise Problem(400, "InvalidArgument", what, argument="stage")
         planned += [Change(op.path, op.kind, (op,)) for op in stage_ops(takes.stage)]
+    # One write for all of them, so that readers never see half of a change.
     if planned:
         writer = site.store.writer(run, role="guest", on_error="raise")  # a guest's end says nothing about a run
         try:

@@ -81,6 +81,7 @@ def monitoring(site: Site, name: str, _takes: None_) -> Json:
     processes: dict[str, dict[str, Any]] = {}
     for path, kind in sorted(reader.kinds().items()):
         parts = path.split("/")
+        # Two parts are a field that a user put there: what naiad captures is one level deeper, below the process.
         if parts[0] != MONITORING or len(parts) < 3:
             continue
         place = "/".join(parts[:2])
@@ -124,6 +125,7 @@ def versions(site: Site, name: str, _takes: None_) -> Json:
     model = site.find(name, MODEL)
     own = FieldName("sys/model_id", SYS["sys/model_id"])
     is_trashed = Compare(FieldName("sys/trashed", SYS["sys/trashed"]), "=", True)
+    # By id, since a version names its model by that.
     tree = And((Compare(own, "=", site.id_of(model)), Not(is_trashed)))
     paths = ("name", "stage", "creation_time", "modification_time", "owner", "tags", "description")
     grid = site.catalog.grid(MODEL_VERSION, None, tree, columns=[f"sys/{path}" for path in paths])

@@ -49,6 +49,7 @@ def diff(site: Site, takes: DiffWanted) -> Json:
     if not kinds:
         raise MissingField(f'Neither {takes.left} nor {takes.right} has a field "{paths[0]}".', path=paths[0])
     has_files = any(kind == MEMBERS or KINDS[kind].keeps == "manifest" for kind in kinds)
+    # With an entry, one file of each set is compared, by its lines.
     if has_files and takes.entry is None:
         return _of_files(*(_listed(side) for side in sides))
     contents = [_content(side, takes.entry) for side in sides]
@@ -100,6 +101,7 @@ def _content(side: _Side, entry: str | None) -> bytes:
     if file is None:
         return b""
     if file.size > LARGEST:
+        # Too large to be read: zeros of its size make it count as binary, by the sizes alone.
         return b"\0" * file.size if file.size < 64 * LARGEST else b"\0" * 64 * LARGEST
     return side.reader.read_file(file)
 

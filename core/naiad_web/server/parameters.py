@@ -48,6 +48,7 @@ def from_query(kind: type[T], pairs: Sequence[tuple[str, str]]) -> T:
         else:
             given[name] = text
     try:
+        # Not strict: everything in an address is text, of which numbers are made here.
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise _wrong(error) from None

@@ -49,6 +49,7 @@ class Sites:
                 store = self.access.view(self._store, grant)
                 known = self._by_project[grant.project] = Site(store, self.access, grant)
             self._by_project.move_to_end(grant.project)
+            # The project that was asked for longest ago goes first.
             while len(self._by_project) > MOST_SITES:
                 self._by_project.popitem(last=False)
         return known.seen_by(grant)
@@ -78,6 +79,7 @@ class Site:
         """Return this site, with the same readers and answers, for a request with these permissions."""
         if grant == self.grant:
             return self
+        # A shallow copy: readers, answers and the lock are those of the project, and the permissions its own.
         found = copy.copy(self)
         found.grant = grant
         return found
@@ -157,6 +159,8 @@ class Site:
         mark = self._marked()
         with self._lock:
             known = self._answers.get(key)
+            # Made in this slot and outside the lock, so that a slow answer blocks those who want the same, and no
+            # others.
             if known is None or known.mark != mark or known.is_over():
                 known = self._answers[key] = _Made(mark, LASTING_SECONDS)
             self._answers.move_to_end(key)
@@ -200,6 +204,7 @@ class _Made:
             if self._made is None:
                 try:
                     self._made = (make(),)
+                # Also after an error, so that those who wait do not all try again at once.
                 finally:
                     self._until = clock.monotonic() + self._seconds
                 self.size = len(self._made[0].body) if isinstance(self._made[0], Answer) else 0

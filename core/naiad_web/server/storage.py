@@ -63,6 +63,7 @@ def content(site: Site, takes: Packed) -> Answer:
         raise _wrong("content needs path, file and start")
     of_run = _reader(site, run)
     known: set[tuple[Any, ...]] = site.fresh(("content", run, path), lambda: set(_places(of_run, path)))
+    # A guessed hash would otherwise open the files of runs that the request may not see.
     if (file.blob, file.start, file.size) not in known:
         raise MissingField(f'The field "{path}" does not refer to this content.', path=path)
     with of_run.open_file(file) as stream:
@@ -83,6 +84,7 @@ def _request(takes: Packed, calls: frozenset[str]) -> tuple[RunId | None, str, d
     if not isinstance(asked, dict):
         raise _wrong("it is no request")
     run, call, arguments = (asked.get(name) for name in ("run", "call", "arguments"))
+    # A fixed list and no getattr for any name: attributes beside it are no part of the interface.
     if not isinstance(call, str) or call not in calls:
         raise Problem(404, "NotFound", f"There is no call {str(call)[:100]!r} here.")
     if not (run is None or isinstance(run, RunId)) or not isinstance(arguments, dict):
@@ -92,6 +94,7 @@ def _request(takes: Packed, calls: frozenset[str]) -> tuple[RunId | None, str, d
             _check_condition(value)
         elif not isinstance(value, _TYPES.get(name, ())):
             raise _wrong(f"the argument {str(name)[:100]!r} is not known or has a wrong type")
+    # They become parameters of SQL, or are split as texts, and any other type would fail deep inside.
     for name in ("tags", "kinds", "by", "columns"):
         if not all(isinstance(each, str) for each in arguments.get(name) or ()):
             raise _wrong(f"{name} has to be a list of texts")
@@ -128,6 +131,7 @@ def _answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Answer:
     given = dict(arguments)
     kinds = given.pop("kinds", ())
     try:
+        # Bound before the call: a TypeError from within it is a fault of ours, and not of the request.
         bound = inspect.signature(call).bind(**given)
     except TypeError as error:
         raise _wrong(str(error)) from None

@@ -56,6 +56,11 @@ class Register:
     def take_number(self, prefix: str, uid: str) -> str:
         """Let the next free id `PREFIX-N` mean this folder, and return it."""
         folder = self.root / "ids" / prefix
+        # Two processes that take a number at once:
+        #
+        #     A   hint 11 -> link ids/KEY/12 ........ made -> 12, hint 12
+        #     B   hint 11 -> link ids/KEY/12 .. taken -> link ids/KEY/13 .. made -> 13, hint 13
+        #     a kill after the link: the number stays taken, and is a gap in the ids, never an id of two runs
         # From the hint upwards until a file can be created: of several processes each gets a number of its own,
         # without a lock.
         number = _hint(folder) + 1
@@ -205,6 +210,7 @@ class Register:
         place = self._custom_place("", source)
         hidden = place.with_name(f".{place.name}.{ids.new_writer_id()}")
         hidden.write_text(json.dumps({"uid": uid, "id": name}))
+        # Replaced in one step: a reader finds the former id or the new one, and never a torn file.
         os.replace(hidden, place)
 
     def _custom_place(self, project: str, custom_run_id: str) -> Path:

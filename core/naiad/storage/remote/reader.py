@@ -176,6 +176,7 @@ class RemoteReader(RunReader):
 
     def _content(self, file: FileRef, start: int) -> bytes:
         """Return a piece of a file."""
+        # Usually known: the reference was read from a field a moment ago.
         path = self._fields.get(file.blob) or self._field_of(file.blob)
         piece: bytes = ask(self._client, "content", "read", {"path": path, "file": file, "start": start}, self.run)
         return piece
@@ -188,6 +189,7 @@ class RemoteReader(RunReader):
         """
         for path, kind in self.kinds().items():
             if KINDS[kind].keeps or kind in FILES:
+                # Reading a field notes its content, which is all that this is for.
                 if kind in TEXTS:
                     self.texts(path, kind)
                 elif kind == MEMBERS:
@@ -205,6 +207,7 @@ class RemoteReader(RunReader):
 
     def _note(self, path: str, kind: str, texts: Any) -> None:
         """Remember the field at a path as one that refers to the content in these texts."""
+        # Texts of users are not looked at: one that resembles a reference would give no right to content.
         if kind not in FILES and not KINDS[kind].keeps:
             return
         for text in texts:

@@ -171,6 +171,7 @@ class RemoteStore:
         Raises:
             ProjectExists: the key wished for belongs to another project.
         """
+        # Asked early for the message; without an answer the registration decides.
         if key is not None and not self.is_offline:
             with contextlib.suppress(ServerError):
                 other = self.projects().get(key, project)
@@ -290,6 +291,7 @@ class RemoteStore:
         remote = self._pending.pop(run.uid, None) or self._remote(run)
         if remote is None:
             remote = self._found(run)
+        # All of a run that began here is in the folder; of another one the server knows which ops came before.
         joining = FIRST if first_ops or run.uid in self.begun or self.is_offline else self._joining(run)
         return self.local.writer(
             run,
@@ -340,6 +342,7 @@ class RemoteStore:
             ServerError: the server does not answer, and the folder here does not have it either.
         """
         here = self._here(name)
+        # The folder first: a run that was begun without the server is not there yet.
         if here is not None and (kind is None or here.kind is kind):
             return here
         if self.is_offline:
@@ -439,6 +442,7 @@ class RemoteStore:
         try:
             return ask()
         except ServerError as error:
+            # A missing token is mended otherwise than a missing server, and its message says how.
             if isinstance(error, NotAuthorized):
                 raise
             raise type(error)(

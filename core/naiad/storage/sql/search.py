@@ -69,6 +69,7 @@ def search(
     among = both([*wanted, *([condition(tree, numbers, SORTED if is_walked else NUMBER)] if tree is not None else [])])
     if rare is not None:
         among = both([among, _IN(rows=rare)])
+    # Only the order of one column has an index to walk along.
     if then:
         return _sorted_by_several(connection, among, [sort, *then], limit, offset)
     how = sort.order, sort.is_ascending
@@ -81,6 +82,7 @@ def search(
     found = _page(connection, _WALK[how], field=field, where=among, limit=limit, offset=offset)
     # The walk passes only containers that have the value; those without one come last, in their usual order.
     if len(found) < limit:
+        # Where the page lies past those with a value, the offset counts on among those without one.
         passed = offset if offset and not found else 0
         if passed:
             passed = connection.value(_WALKED[sort.order], field=field, where=among, most=offset, offset=0)
@@ -123,11 +125,13 @@ def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Clau
         return None
     terms = tree.terms if isinstance(tree, And) else (tree,)
     total = connection.value(LAST_CONTAINER) or 0
+    # Of a small store a tenth of it, below which the index of the clause is worth more than that of the order.
     few = min(FEW, max(total // 10, 100))
     best, fewest = None, few
     for term in terms:
         if isinstance(term, (Compare, OneOf)) or (isinstance(term, Contains) and term.field.kind == TAGS):
             chosen = holders(term, numbers)
+            # Counted up to the best so far: how many more there are does not matter.
             count = connection.value(_COUNT_UP_TO, rows=chosen, most=fewest)
             if count < fewest:
                 best, fewest = chosen, count
