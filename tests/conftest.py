@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The machines are shared: how long an example takes says nothing.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+SOURCES = [Path(__file__).parent.with_name(name) for name in ("core", "integrations")]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the source once where Python may not keep what it compiles: thousands of processes would do it again."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        for folder in SOURCES:
+            compileall.compile_dir(str(folder), quiet=2)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking again and again at the frameworks that the collection has imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

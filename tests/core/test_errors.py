@@ -131,9 +131,9 @@ class Unprintable:
     ids=lambda value: type(value).__name__,
 )
 def test_shown_values_are_short_and_quick(value: object) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     text = shown(value)
-    took = time.perf_counter() - start
+    took = time.thread_time() - start
 
     assert len(text) <= 90
     assert "\n" not in text

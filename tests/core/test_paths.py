@@ -153,10 +153,10 @@ def test_longer_path_is_refused(path: str) -> None:
 )
 def test_huge_path_is_refused_in_a_millisecond(path: object) -> None:
     took = []
-    for _ in range(5):  # the best of five: another process may have had the processor
-        start = time.perf_counter()
+    for _ in range(5):  # the best of five: a collection of garbage may have come in between
+        start = time.thread_time()
         with pytest.raises(NaiadPathError):
             paths.parse(path)
-        took.append(time.perf_counter() - start)
+        took.append(time.thread_time() - start)
 
     assert min(took) < 0.001

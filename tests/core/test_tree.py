@@ -69,11 +69,11 @@ def test_near_paths_are_found_for_a_typing_error() -> None:
 
 def test_near_paths_are_found_quickly_among_many() -> None:
     tree = tree_of(*(f"metrics/layer_{i}/weight" for i in range(50_000)))
-    began = time.perf_counter()
+    began = time.thread_time()
 
     tree.near("metrics/layer_x/weight")
 
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_completions_are_relative_and_contain_namespaces() -> None:

@@ -205,7 +205,7 @@ def test_stop_on_a_failing_disk_warns_and_loses_nothing(
         writer.stop(seconds=1)
     reader = Reader(folder)
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8  # and not the 10 of a stop without a limit
     assert {StorageWarning} >= {warning.category for warning in said}
     assert "finished" == reader.state()
     assert list(range(100)) == reader.points("x").steps.tolist()

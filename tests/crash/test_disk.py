@@ -252,7 +252,7 @@ def assert_refused(store: Path, place: Path) -> None:
     with pytest.raises(StoreNotWritable) as caught:
         naiad.init_run(store=store)
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert str(store) in str(caught.value)
     assert "NAIAD_STORE" in str(caught.value)
     assert before == sorted(place.rglob("*"))

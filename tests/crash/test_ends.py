@@ -86,9 +86,9 @@ def test_signal_loses_nothing(number: signal.Signals, store: Path, start: Any) -
     child.stdout.readline()
     began = time.monotonic()
     os.kill(child.pid, number)
-    code = child.wait(10)
+    code = child.wait(60)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # of the 60 that it would have slept
     assert -number == code
     assert ("killed" if number == signal.SIGHUP else "terminated") == the_run(store).state()
     assert_whole(store)
@@ -252,7 +252,7 @@ def test_state_of_a_killed_run_is_seen_at_once(store: Path, start: Any) -> None:
     began = time.monotonic()
 
     assert "killed" == reader.state()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10  # a silent one takes 60
 
 
 def test_stopped_process_is_running_and_not_killed(store: Path, start: Any) -> None:

@@ -536,6 +536,15 @@ def odd_rows() -> Iterator[tuple[str, Files]]:
         yield f"pack: {name}", hostile_index("pack", "1", data=data)
 
 
+def odd_counts() -> Iterator[tuple[str, Files]]:
+    """A head that counts to 2**53, and each page damaged beside it: rows are then looked for one by one."""
+    facts = msgspec.msgpack.decode(true_row("head", "1")["facts"])
+    index = hostile_index("head", "1", facts=pack([facts[0], 2**53, 2**53, *facts[3:]]))["run.db"]
+    size = int.from_bytes(index[16:18], "big")
+    for start in range(size, len(index), size):
+        yield f"page {start // size + 1}", {"run.db": index[:start] + b"\x55" * 40 + index[start + 40 :]}
+
+
 GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
     "ops": odd_ops,
     "payloads": odd_payloads,
@@ -548,6 +557,7 @@ GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
     "names": odd_names,
     "facts": odd_facts,
     "rows": odd_rows,
+    "counts": odd_counts,
 }
 
 

@@ -172,7 +172,7 @@ def test_a_git_that_hangs_delays_neither_begin_nor_end(repository: Path, store: 
     began = time.monotonic()
     run = run_of(repository, store, environment={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"})
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # it hangs for 60 s; a busy machine takes some to start a process
     assert 1 == run.errors.count("there was no time for it")  # type: ignore[attr-defined]
     assert "finished" == run["sys/state"].fetch()
 

@@ -36,7 +36,7 @@ def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
         open_file(tmp_path / "pipe")
 
     assert (str(tmp_path / "pipe"), "a pipe (FIFO)") == (caught.value.path, caught.value.what)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20  # else it waits for ever
 
 
 def test_pipe_that_takes_the_place_of_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

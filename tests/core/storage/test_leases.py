@@ -73,7 +73,7 @@ def test_lease_of_a_killed_process_is_dead_at_once(tmp_path: Path) -> None:
         began = time.monotonic()
 
         assert {"1-a": "dead"} == states(tmp_path)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10  # a silent one is in doubt for 60
 
 
 def test_forgetting_an_inherited_lease_leaves_the_parents(directory: int, tmp_path: Path) -> None:

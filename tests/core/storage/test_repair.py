@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import zlib
 from pathlib import Path
 
@@ -248,6 +249,39 @@ def test_a_killed_run_with_a_torn_end_is_folded_and_stays_killed(short: RunDirec
     assert ["killed", 2 * POINTS + 202] == [Reader(short).state(), done.points]
     assert not short.seal.exists()
     assert [] == verify(short)
+
+
+def test_folds_that_only_the_log_of_the_index_has_survive_a_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log stays as long as a reader has the index open, and after a kill. One bit of a segment is flipped."""
+    monkeypatch.setenv("NAIAD_SEGMENT_BYTES", "4096")
+    child = os.fork()
+    if not child:
+        writer = begun(tmp_path / "store")
+        keeper = Maintenance(writer.folder, Tuning.from_environment())
+        keeper.fold(writer.journal)
+        reader = sqlite3.connect(writer.folder.index)
+        reader.execute("SELECT count(*) FROM head").fetchone()
+        later = writer.bind("later")
+        for start in (0, 1000):
+            writer.points(later, [0.5] * 1000, range(start, start + 1000), [1e9] * 1000)
+            keeper.fold(writer.journal) if not start else writer.wait()
+        writer.journal.cover()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [folder] = Store.locate(tmp_path / "store").folders()
+    segment = sorted(folder.journal.glob("*.seg"))[-2]  # full, and not folded
+    data = bytearray(segment.read_bytes())
+    data[SEGMENT_HEADER + 5 * RECORD + 3] ^= 4
+    segment.write_bytes(data)
+    assert folder.index.with_name("run.db-wal").stat().st_size > PAGE
+
+    done = repair(folder)
+
+    assert [] == verify(folder)
+    assert (0, True) == (done.lost, bool(done.damages))
+    assert list(range(2000)) == Reader(folder).points("later").steps.tolist()
 
 
 def test_a_damaged_killed_run_is_repaired_and_stays_killed(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_classifier_fills_its_rows(run: naiad.Run, flowers: Any) -> None:
     assert "done" == run["DecisionTreeClassifier/fit/status"].fetch()
     expected = model.score(flowers.x_train, flowers.y_train)
     assert expected == run["DecisionTreeClassifier/train/metrics/accuracy_score"].fetch()
-    assert run["DecisionTreeClassifier/fit/seconds"].fetch() < 10
+    assert run["DecisionTreeClassifier/fit/seconds"].fetch() < 60
 
 
 def test_search_fills_its_rows(run: naiad.Run, flowers: Any) -> None:

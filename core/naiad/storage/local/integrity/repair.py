@@ -362,6 +362,7 @@ def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collectio
     _turn_ranges_back(copy, coverage)
     # Flipped bits were all that was wrong, and nothing has to be left out.
     if not _beyond_seal(copy):
+        _absorb_log(copy)
         return
     _rebuild(copy, seal if isinstance(seal, Seal) else None, coverage, losses, silent)
     if not found.is_stopped and not found.is_ended:
@@ -373,6 +374,20 @@ def _mend(copy: RunDirectory, found: Findings, losses: Losses, silent: Collectio
             f"The run in {copy.path} cannot be repaired: {rest[0]}.",
             file=rest[0].file, offset=0, what=rest[0].what,
         )  # fmt: skip
+
+
+def _absorb_log(copy: RunDirectory) -> None:
+    """Write the log of the index into the index itself, the one file that is put in place.
+
+    A killed writer leaves such a log; folds may be in it alone, as long as a reader had the index open beside them.
+
+    Raises:
+        StorageError: the disk reports an error.
+    """
+    log = copy.index.with_name(copy.index.name + "-wal")
+    if log.exists():
+        make_single_file(copy.index)
+        log.unlink(missing_ok=True)
 
 
 def _expected_fields(copy: RunDirectory) -> int:
@@ -460,8 +475,8 @@ def _rebuild(
     """
     new = RunDirectory(copy.path.with_name("new"))
     new.journal.mkdir(parents=True)
-    if copy.index.exists():
-        salvage(copy, new, losses)
+    if copy.index.exists() or coverage.folds:
+        salvage(copy, new, losses, coverage.folds)
     before = _points(new)
     positions = _positions(new)
     # If the positions cannot be read, files count as folded: better that points are missing than that they are there

@@ -11,7 +11,7 @@ import sqlite3
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -52,19 +52,23 @@ NAMELESS = "recovered"
 TABLES = (schema.head, schema.writer, schema.position, schema.field, schema.chunk, schema.pack)
 BATCH_BYTES = 8 * 1024 * 1024
 PAGE = 4096
+LEAST_ROW = 16
+"""Bytes that any row takes in a file."""
 
 Row = tuple[Table, dict[str, Any]]
 
 
-def salvage(old: RunDirectory, new: RunDirectory, losses: Losses) -> None:
-    """Build an index in `new` of all intact rows in `old`, and note the losses.
+def salvage(old: RunDirectory, new: RunDirectory, losses: Losses, folds: int) -> None:
+    """Build an index in `new` of all intact rows in `old`, if it has one, and note the losses.
 
-    `old` is a copy for this call alone: it may be changed.
+    `old` is a copy for this call alone: it may be changed. `folds` were made at least, by the sums of its writers: an
+    index with fewer would look older than it was, beside the sums of a silent writer, which stay.
     """
     begin_index(new)
     index = Index(new, open_for_writing(new.index))
     with index.snapshot() as connection:
-        folds = _copy(_rows(old, losses), connection)
+        rows = _rows(old, losses) if old.index.exists() else ()
+        folds = max(folds, _copy(rows, connection))
         index.put_head(connection, _counted(connection, folds))
         projection, head, _positions, _damages = index.load(connection)
         changes = Changes()
@@ -118,10 +122,12 @@ def _through_sqlite(old: RunDirectory) -> Iterator[Row]:
         with index.view() as connection:
             projection, head, _positions, _damages = index.load(connection)
             series = [state for state in projection.states() if state.pieces]
+            chunks = (chunk_key(state.id, n) for state in series for n in range(state.pieces))
+            most = old.index.stat().st_size // LEAST_ROW  # each hostile row counts to 2**24
             keys = {
                 schema.field: range(1, head.next_field),
                 schema.pack: range(1, head.next_pack),
-                schema.chunk: sorted(chunk_key(state.id, n) for state in series for n in range(state.pieces)),
+                schema.chunk: sorted(islice(chunks, most)),
             }
             for table in TABLES:
                 for row in index.all_rows(connection, table.name, keys.get(table, ()), []):
