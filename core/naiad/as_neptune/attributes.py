@@ -190,4 +190,5 @@ def create_attribute_from_type(attribute_type: Any, container: Any, path: list[s
             f"There is no type {name!r}.\nThe types are {', '.join(BY_TYPE)}.", argument="attribute_type"
         )
     make: Callable[..., Attribute] = BY_TYPE[name]
+    # Made and not looked up: Neptune's function gives a field for a path at which nothing is yet.
     return make(container._session, "/".join(path))

@@ -25,6 +25,7 @@ class Module(NamedTuple):
     def names(self) -> dict[str, Any]:
         """Return the names of a module with their objects."""
         home = import_module(self.home)
+        # By getattr, so that a name that the home has lost raises here, and not in the user's program later.
         return {name: getattr(home, name) for name in self.wanted or home.__all__}
 
     def imported(self) -> None:
@@ -220,4 +221,5 @@ MODULES: dict[str, Module | Integration] = {
 
 def module_of(fullname: str) -> Module | Integration | None:
     """Return the module of this name; None if Neptune's client has no such module, or naiad does not answer it."""
+    # The own row first: some modules of `neptune.new` have names that `neptune` has lost.
     return MODULES.get(fullname) or MODULES.get(fullname.replace("neptune.new.", "neptune.", 1))

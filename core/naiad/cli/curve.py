@@ -191,6 +191,7 @@ def _labels(up: Range, rows: int) -> list[str]:
         texts = [f"{number:.{digits}g}" for number in numbers]
         if len(set(texts)) == len(set(numbers)):
             break
+    # Three labels, since more would stand closer than their numbers differ.
     places = dict(zip((0, (rows - 1) // 2, rows - 1), texts, strict=True))
     if up.low == up.high:
         places = {(rows - 1) // 2: texts[0]}

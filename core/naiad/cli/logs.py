@@ -76,6 +76,7 @@ def _paths(run: OpenRun, streams: Sequence[str]) -> list[str]:
 
 
 def _lines(run: OpenRun, streams: Sequence[str]) -> list[Line]:
+    # Merged and not sorted, so that lines of one stream with one time keep their order.
     return list(heapq.merge(*(_ordered(run, path) for path in _paths(run, streams)), key=lambda line: line.time))
 
 

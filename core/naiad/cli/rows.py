@@ -63,6 +63,7 @@ def table_lines(
     if cells and len(shown) == 1 < len(columns):
         return [line for row in cells for line in _stacked(columns, row, room, colour, mark)]
     widths = _fitted([natural[number] for number in shown], [least[number] for number in shown], room)
+    # A column of numbers is aligned at their ends; an empty cell in it is no reason against that.
     is_right = [all(row[number].is_number or not row[number].text for row in cells) and bool(cells) for number in shown]
     titles = [Cell(columns[number].title, "bold") for number in shown]
     lines = [
@@ -96,6 +97,7 @@ def _least(number: int, cells: Sequence[Sequence[Cell]], natural: int) -> int:
 def _chosen(columns: Sequence[Column], least: Sequence[int], room: int) -> list[int]:
     """Return the columns for which there is room; always the first."""
     shown = list(range(len(columns)))
+    # By the least widths: a column goes only when all others are as narrow as they can be.
     while len(shown) > 1 and sum(least[number] for number in shown) + GAP * (len(shown) - 1) > room:
         # From [1:], since the key in the first column says what a row is.
         shown.remove(max(shown[1:], key=lambda number: (columns[number].rank, number)))

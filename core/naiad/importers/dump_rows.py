@@ -122,6 +122,7 @@ class Rows:
         if not batch.num_rows:
             return
         columns = {name: batch.column(place) for place, name in enumerate(batch.schema.names)}
+        # A dump that was put together by hand may mix runs; their points must not end in one series.
         foreign = self._foreign(pa, columns)
         if foreign is not None:
             count = int(np.count_nonzero(foreign))
@@ -164,6 +165,7 @@ class Rows:
     def _rows(self, view: View, path: str, kind: str, start: int, end: int, where: str) -> Iterator[Record]:
         own = view.texts("naiad_kind", start, end)[0] if self._is_ours else None
         where = f"{where}, rows {start} to {end - 1}"
+        # naiad's own column has kinds that the exporter lacks; its type is a text there.
         kind = own or kind
         if kind in ("float_series", "string_series", "histogram_series"):
             yield from self._series(view, path, kind, start, end, where)
@@ -194,6 +196,7 @@ class Rows:
         if not values:
             yield _phantom(path, name, where)
             return
+        # The last row, as a field that was assigned again has several.
         yield Value(path, name, values[-1])
 
     def _other(self, view: View, path: str, kind: str, start: int, end: int, where: str) -> Iterator[Record]:
@@ -232,6 +235,7 @@ class Rows:
                 return
         steps = self._steps(view, start, end)[is_there]
         times = view.seconds("timestamp", start, end)[is_there]
+        # Times of the exporter may be off by the zone of its machine, which the whole dump has in common.
         shift = self._clock.shift(times)
         if kind == "float_series":
             yield Points(path, view.floats(column, start, end)[is_there], steps, times, shift=shift)
@@ -266,6 +270,7 @@ class Rows:
         if not whole.any():
             return steps
         exact = view.plain("naiad_whole_step", start, end)
+        # Objects, because neither type of numbers holds both fractions and integers above 2**53.
         return np.array([a if a is not None else b for a, b in zip(exact, steps.tolist(), strict=True)], object)
 
     def _file_entries(self, view: View, path: str, start: int, end: int, where: str) -> None:
@@ -276,6 +281,7 @@ class Rows:
         entries = self._entries.setdefault(path, [])
         for place, name in enumerate(paths):
             step = steps[place]
+            # NaN, which is how a null comes out of a column of floats.
             step = None if isinstance(step, float) and step != step else step
             time = None if times[place] != times[place] else float(times[place])
             if name is None:

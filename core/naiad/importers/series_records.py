@@ -93,6 +93,7 @@ class SeriesRecords:
             for place, text in enumerate(texts)
             if len(text) * 4 > LONGEST_TEXT and len(text.encode("utf-8", "surrogatepass")) > LONGEST_TEXT
         ]
+        # From the end, so that the numbers of those that are still to go stay right.
         for place in reversed(long):
             self._target.skip(record.path, record.kind, "the text is longer than 16 MiB")
             for column in (texts, steps, times):
@@ -127,6 +128,7 @@ class SeriesRecords:
         counts = self._target.report.of(kind)
         size = len(contents)
         counts.found += size
+        # Counted on all the same, since the ledger's count is of the source.
         if state.is_removed:
             self._target.report.skip(Reason(path, kind, "it was removed in naiad", size, False)) if size else None
             state.count += size
@@ -157,6 +159,7 @@ class SeriesRecords:
         counts.imported += fresh
         if not fresh and series.exists:
             return
+        # Chosen before steps are given: a point without one follows the last that is written.
         if fresh < size:
             chosen = np.flatnonzero(is_new)
             values = values[chosen] if isinstance(values, np.ndarray) else [values[each] for each in chosen]
@@ -241,6 +244,7 @@ class SeriesRecords:
         if isinstance(steps, np.ndarray) and steps.dtype.kind in "iu":
             return steps, np.zeros(size, bool)
         if not isinstance(steps, np.ndarray):
+            # One mark for both kinds of unknown steps, absent and not a number.
             listed = [math.nan if each is None else each for each in steps]
             if all(type(each) is int and -LARGEST <= each <= LARGEST for each in listed):
                 return np.array(listed, np.int64), np.zeros(size, bool)
@@ -274,6 +278,7 @@ class SeriesRecords:
             return np.arange(first, series.last + 1, dtype=np.int64)
         placed: list[int | float] = []
         for step, is_unknown in zip(steps.tolist(), unknown.tolist(), strict=True):
+            # Down, so that the next one without a step comes behind a fractional one, and not with it.
             series.last = series.last + 1 if is_unknown else math.floor(step)
             placed.append(series.last if is_unknown else step)
         return np.array(placed, np.float64 if steps.dtype.kind != "O" else object)
@@ -305,6 +310,7 @@ class SeriesRecords:
             packed = [scalars.pack_text(text) for text in texts[start:end]]
             op = Strings(place, packed, places[start:end], times[start:end], False, kind=series.kind)
             self._target.write(Change(place, series.kind, (op,), content=tuple(content)))
+            # Named once: the content is kept from the first op that refers to it.
             content = []
             self._target.flush()
 
@@ -332,6 +338,7 @@ class SeriesRecords:
         for part, place in self.diverged:
             old = self._parts[part, place]
             counts = self._target.report.of(old.kind)
+            # The first pass has counted them, and the second will again.
             counts.found -= old.count
             counts.present -= old.count
             old.count = old.source = 0
@@ -382,6 +389,7 @@ def _pieces(texts: Sequence[Any]) -> Iterable[tuple[int, int]]:
     """Yield the bounds of pieces that one op each can hold."""
     start, size = 0, 0
     for place, text in enumerate(texts):
+        # Bytes of an op are about its characters; the limit is far below what a frame may hold.
         size += len(text)
         if place + 1 - start >= MOST_TEXTS or size >= MOST_BYTES:
             yield start, place + 1

@@ -127,11 +127,13 @@ class SingleRecords:
         # The source has changed. If the run still has the earlier value nobody edited it, and it follows the source.
         if known is not None:
             return (True, "") if now == known.store else (False, "it was changed in naiad")
+        # Values that the run has from its own begin, such as its name, give way to those of the source.
         if self._target.is_new or self._target.is_resumed or is_newer:
             return True, ""
         return False, "the run has a later value"
 
     def _stored(self, place: str, kind: str) -> int:
+        # What waits to be written is not in the run yet, and would be compared with an earlier value.
         for change in self._target.waiting:
             if change.path == place:
                 self._target.flush()
@@ -157,6 +159,7 @@ class SingleRecords:
         manifest = json.dumps([astuple(file) for file in record.files]).encode()
         digest = hashlib.sha256(manifest).hexdigest()
         size = sum(file.size for file in record.files)
+        # A mark stands for the record where its files may change or be gone by the next import.
         source = fingerprint.of_one(record.mark) if record.mark else fingerprint.of_one(record.hash, digest)
         if not self._is_wanted(record.path, place, kind, source, 0):
             return
@@ -176,6 +179,7 @@ class SingleRecords:
         place = self._target.place(record.path, POINTS)
         if place is None or (record.low, record.high, record.unit) == (None, None, None):
             return
+        # A name that no path has, since the entry of the series itself is at its path.
         axis = f"{place}\0axis"
         known = self._target.ledger.entries.get(("", axis))
         source = fingerprint.of_one(record.low, record.high, record.unit)
@@ -196,6 +200,7 @@ class SingleRecords:
         place = self._target.place(record.path, TAGS)
         if place is None:
             return
+        # Each once: a set that names a tag twice would be counted as two, and one would be missing.
         texts = list(dict.fromkeys(record.texts))
         counts = self._target.report.of(TAGS)
         counts.fields += 1
@@ -276,6 +281,7 @@ class SingleRecords:
         there = self._members(place) if is_there and not self._target.is_new else {}
         add: dict[str, str] = {}
         content: list[str] = []
+        # The earlier files stay in the ledger: a source that has lost one does not remove it here.
         tokens = dict(earlier)
         has_new = False
         for name, each in record.files.items():

@@ -87,6 +87,7 @@ def create_project(
 
 def _begin(store: Store, name: str, key: str | None, description: str | None, visibility: str) -> None:
     reservation = store.reserve_project(name, key)
+    # Reserving joins what is there, and this function promises to make.
     if not reservation.is_new:
         raise ProjectExists(f"Another process has just made project {name!r} in store {store}.", project=name)
     try:

@@ -93,6 +93,7 @@ def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
     while waiting:
         found, depth = waiting.pop()
         if isinstance(found, (And, Or)):
+            # Reversed, since the last is taken first: clauses come in the order in which they were written.
             waiting += [(term, depth + 1) for term in reversed(found.terms)]
         elif isinstance(found, Not):
             waiting.append((found.term, depth + 1))

@@ -162,6 +162,7 @@ def column_pattern(column: str) -> re.Pattern[str] | None:
     >>> bool(column_pattern("metrics/*:min").fullmatch("metrics/train/loss"))
     True
     """
+    # Only `*` has a meaning: paths may hold the other characters of patterns.
     if "*" not in column:
         return None
     path, _aspect = path_and_aspect(column)
@@ -175,6 +176,7 @@ def path_and_aspect(column: str) -> tuple[str, str]:
     (('train/loss', 'min'), ('train/loss', 'last'))
     """
     path, _, aspect = column.rpartition(":")
+    # Only a known aspect is split off: a path may have colons of its own.
     return (path, aspect) if path and aspect in ASPECTS else (column, "last")
 
 

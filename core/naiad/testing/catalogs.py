@@ -43,6 +43,7 @@ class CatalogTests(StoreFixtures):
             writer.points(new_series(writer), [lr, lr / 2], [0, 1], [1.0, 1.0])
             writer.write([Change("t", TAGS, (Tags("t", ["all", str(lr)], [], clear=False),))])
             writer.stop()
+        # A run without the field, to come last.
         begin(store)[1].stop()
         catalog, lr_name = store.catalog(), FieldName("lr", ATOM_OF[float])
 

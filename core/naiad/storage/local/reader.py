@@ -126,6 +126,7 @@ class Reader:
                 for path, state in projection.visible(inside).items()
                 if state.kind in ATOMS and path not in self._view.refused
             }
+            # Derived fields need the leases, so that they are looked at only where the namespace has them.
             own = derived.values(projection, self.folder) if "sys/".startswith(inside) else {}
             return {**atoms, **{path: (DERIVED[path], value) for path, value in own.items()}}
 
@@ -198,6 +199,7 @@ class Reader:
         """Return session and time of a writer that comes now."""
         with self._view.current() as projection:
             session = max((writer.session for writer in projection.writers.values()), default=0)
+            # A writer that joins others goes on with their session; one that comes after them begins the next.
             is_alive = any(each.is_alive for each in derived.writers(projection, self.folder).values())
             at = max((writer.at for writer in projection.writers.values()), default=0.0)
         return Joining(session if is_alive else session + 1, at)
@@ -294,6 +296,7 @@ class Reader:
         """
 
         def find(state: FieldState) -> Points:
+            # Asked here too: a run without rewinds, as nearly all are, reads its points by the short way.
             if rewinds.PATH in self._view.projection.fields:
                 return Points(*self._points(state, include_rewound))
             from naiad.storage.local.index import series
@@ -454,6 +457,7 @@ class Reader:
                     found.append((state, self._known_facts(state, late) if state.kind in SERIES else None))
                 except DamagedData:
                     damaged.append(path)
+            # Damage of which the field is not known may concern any of them.
             if self._view.damages and not damaged:
                 damaged.append("")
             return found, derived.values(projection, self.folder), Losses(tuple(damaged), _dropped(projection))
@@ -501,6 +505,7 @@ class Reader:
         from naiad.storage.local.index.series import read_shares
 
         chunks = self._view.rows(state, "chunks")
+        # A series in chunks alone, the usual long one, needs no look at the packs, which hold others too.
         is_all = sum(map(attrgetter("count"), chunks)) == state.series.count
         shares = [] if is_all else read_shares(state, self._view.rows(state, "packs"), self._view.damage)
         return state, chunks, shares, self._view.tail_of(state), self._view.damage

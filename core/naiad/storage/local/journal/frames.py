@@ -105,6 +105,7 @@ def has_crc(data: bytes, at: int) -> bool:
     if at + _head.size > len(data):
         return False
     length, crc, sequence = _head.unpack_from(data, at)
+    # Cut in two steps, since the length of a damaged frame may lead far beyond the data.
     payload = data[at + _head.size :][:length]
     return len(payload) == length > 0 and zlib.crc32(payload, zlib.crc32(_counts.pack(length, sequence))) == int(crc)
 
@@ -117,6 +118,7 @@ def paths_in(data: bytes) -> list[str]:
         size = short[0] & 0x1F if short else int.from_bytes(one or two, "big")
         path = data[match.end() : match.end() + size]
         with contextlib.suppress(UnicodeDecodeError, NaiadPathError):
+            # Only what is a path as it stands: in damaged bytes much looks like the begin of an op.
             if len(path) == size and paths.parse(path.decode()) == path.decode():
                 found[path.decode()] = None
     return list(found)
@@ -150,6 +152,7 @@ def are_valid(ops: Iterable[Op]) -> bool:
         texts: Sequence[Any] = ()
         if type(op) is Assign:
             value = op.value
+            # A kind that is not known is of a later release: its values are kept, and checked as far as any are.
             types = ASSIGNED.get(op.kind) or (() if op.kind in KINDS else ASSIGNED_LATER)
             if not op.kind or (value is not None and type(value) not in types) or (value is None and not types):
                 return False
@@ -175,6 +178,7 @@ def are_valid(ops: Iterable[Op]) -> bool:
 
 def _next_frame(data: bytes, at: int) -> int:
     """The start of the first true frame after a damaged one at `at`; the end of the data when none follows."""
+    # The usual damage is in one payload, and then the length still leads to the next frame.
     following = _following(data, at)
     if following is not None:
         return following
@@ -191,4 +195,5 @@ def _following(data: bytes, at: int) -> int | None:
     length, _crc, sequence = _head.unpack_from(data, at)
     after: int = at + _head.size + length
     frame = _frame_at(data, after)
+    # The next sequence in particular, or a frame that lies within a payload could pass for it.
     return after if frame is not None and frame.sequence == sequence + 1 else None
