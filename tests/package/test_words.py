@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = [file for root in ("core", "integrations") for file in sorted((ROOT / root).rglob("*.py"))]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-FEWEST_COMMENTS = 18.5
-"""For each thousand lines; raise it when the figure rises. The aim is 35."""
+FEWEST_COMMENTS = 35.0
+"""For each thousand lines. A comment states a reason that the code does not show."""
 LONGEST = 12
 """Words of a first line."""
 
