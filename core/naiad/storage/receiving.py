@@ -30,6 +30,14 @@ class Sealing(NamedTuple):
     crc: int
 
 
+class Position(NamedTuple):
+    """How far a file is there, with the crc32 of the bytes behind its header."""
+
+    upto: int
+    crc: int
+    is_sealed: bool
+
+
 class Received(NamedTuple):
     """How many bytes of a journal file a store has, its header counted, and whether that is all of it."""
 

@@ -19,11 +19,10 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from naiad import clock
 from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.disk import sync_folder, write_all
-from naiad.errors import DamagedData, ModelKeyTaken, NaiadValueError, NameTaken, NewerFormat, StorageError, shown
+from naiad.errors import DamagedData, ModelKeyTaken, NaiadValueError, NameTaken, StorageError, shown
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign
 from naiad.scalars import pack_text, unpack_text
@@ -43,8 +42,9 @@ from naiad.storage.base import RECORD, Change, RunWriter
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals, sync_names
 from naiad.storage.local.integrity.seal import remove_seal
+from naiad.storage.local.journal.arrivals import HEADERS, Group, as_received, checked, name_form, suffix_of, writer_of
 from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_newer
-from naiad.storage.local.journal.frames import FILE_HEADER, Frame, file_header, has_crc, read_frames
+from naiad.storage.local.journal.frames import FILE_HEADER, Frame, file_header, read_frames
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.segment import SEAL_AT, open_header, seal_fields
@@ -52,10 +52,9 @@ from naiad.storage.local.journal.sums import lone_sums
 from naiad.storage.local.layout import Layout, RunDirectory, open_lock
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
-from naiad.storage.receiving import Accepted, Piece, Received, Registered, Sealing
+from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
 from naiad.storage.sql import received
 from naiad.storage.sql.database import open_for_reading
-from naiad.storage.sql.received import Position
 
 FORMAT = 1
 """The version of `received.db`."""
@@ -66,9 +65,6 @@ MOST_KNOWN = 4_096
 """Runs of which the positions stay in memory."""
 FINISH_SECONDS = 120.0
 TEXT = ATOM_OF[str]
-CLAIMED = ("sys/id", "sys/project")
-_name = re.compile(r"(?P<writer>[A-Za-z0-9_-]{1,64})\.(?P<number>[0-9]{1,9})\.(?P<suffix>seg|ops)\Z")
-_header_of = {"seg": SEGMENT_HEADER, "ops": FILE_HEADER}
 
 
 class Store(Protocol):
@@ -275,7 +271,7 @@ class Receiver:
 
     def is_name(self, file: str) -> bool:
         """Whether a journal file can have a name."""
-        return _name.match(file) is not None
+        return name_form.match(file) is not None
 
     def checked(self, run: RunId, file: str, start: int, data: bytes) -> Piece:
         """Check bytes of a journal file.
@@ -284,23 +280,7 @@ class Receiver:
             NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
             NewerFormat: they hold ops of a later release.
         """
-        suffix = _suffix(file)
-        if suffix == "seg":
-            if start % RECORD or len(data) % RECORD or start < SEGMENT_HEADER or not data:
-                raise NaiadValueError(f"A part of {file} has to be whole records of {RECORD} bytes, from {start}.")
-            return Piece(run, file, start, data)
-        if start < FILE_HEADER or not data:
-            raise NaiadValueError(f"A part of {file} has to be whole frames, and {start} is no offset of one.")
-        claims: dict[str, str] = {}
-        for item in read_frames(data):
-            if not isinstance(item, Frame):
-                if has_crc(data, item.start):
-                    raise NewerFormat(f"{file} holds ops that this server does not know: a later release wrote them.")
-                raise NaiadValueError(f"Bytes {start + item.start} and following of {file} are no frame.")
-            for op in item.ops:
-                if type(op) is Assign and op.path in CLAIMED and isinstance(op.value, str | bytes):
-                    claims[op.path] = unpack_text(op.value)
-        return Piece(run, file, start, data, claims)
+        return checked(run, file, start, data)
 
     def received(self, run: RunId) -> Mapping[str, Received]:
         """Return how far each journal file was received, by name."""
@@ -322,7 +302,7 @@ class Receiver:
             # Committed pieces are not in their files yet: they go first, or a hole would stay where they belong.
             if self._behind:
                 self._replay()
-            group = _Group(self._positions)
+            group = Group(self._positions)
             taken = [piece for piece in pieces if group.take(piece)]
             for sealing in sealings:
                 group.seal(sealing)
@@ -331,14 +311,14 @@ class Receiver:
             self._commit(taken, group.changed)
             self._copy(taken, group.changed)
             # a writer lives as long as its client says so with its bytes: of one that is over, nothing need be said
-            named = {(piece.run, _writer(piece.file)) for piece in taken}
-            named |= {(each.run, _writer(each.file)) for each in sealings}
+            named = {(piece.run, writer_of(piece.file)) for piece in taken}
+            named |= {(each.run, writer_of(each.file)) for each in sealings}
             ended = self._note({**dict.fromkeys(named, False), **(writers or {})})
             grown: dict[RunId, int] = {}
             for piece in taken:
                 grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
             asked = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
-            files = {key: _shown(group.position(*key)) for key in asked}
+            files = {key: as_received(group.position(*key)) for key in asked}
             claimed = {piece.run for piece in taken if self._is_claimed(piece)}
             points = sum(len(piece.data) // RECORD for piece in taken if piece.file.endswith(".seg"))
             mismatched = frozenset(group.mismatched)
@@ -366,7 +346,7 @@ class Receiver:
     def _copy(self, taken: Sequence[Piece], changed: Mapping[tuple[RunId, str], Position]) -> None:
         """Copy committed pieces into their files. A failed copy is made up for before the next group."""
         try:
-            for run, writer in dict.fromkeys((piece.run, _writer(piece.file)) for piece in taken):
+            for run, writer in dict.fromkeys((piece.run, writer_of(piece.file)) for piece in taken):
                 self._hold(run, writer)
                 self._unseal(run, writer)
             for piece in taken:
@@ -385,7 +365,7 @@ class Receiver:
             if is_alive:
                 hold_remote(self._make(run), writer)
             elif journal.is_dir() and remote_state(journal, writer) != "dead":
-                own = [each for file, each in self._positions(run).items() if _writer(file) == writer]
+                own = [each for file, each in self._positions(run).items() if writer_of(file) == writer]
                 # Dead only with all files: a fold takes the files of a dead writer for final, and would end them
                 # before the rest arrives.
                 is_complete = bool(own) and all(each.is_sealed for each in own)
@@ -459,12 +439,12 @@ class Receiver:
         folder.mark_changed()
 
     def _write(self, run: RunId, file: str, start: int, data: bytes) -> None:
-        suffix = _suffix(file)
+        suffix = suffix_of(file)
         path = self._store.directory(run).journal / file
         fd = self._files.get(path, -1)
         if fd < 0:
             self._make(run)
-            is_new = start == _header_of[suffix]
+            is_new = start == HEADERS[suffix]
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if is_new else 0), 0o666)
             except FileNotFoundError:
@@ -483,7 +463,7 @@ class Receiver:
     def _end(self, run: RunId, file: str, position: Position) -> None:
         path = self._store.directory(run).journal / file
         fd = self._files.get(path, -1)
-        if fd >= 0 and _suffix(file) == "seg":
+        if fd >= 0 and suffix_of(file) == "seg":
             os.pwrite(fd, seal_fields(position.upto, position.crc), SEAL_AT)
         self._shut(path)
 
@@ -535,7 +515,7 @@ class Receiver:
             if folded[row.uid].get(row.name, (0, False))[1]:
                 continue
             if not _has_bytes(folder.journal / row.name, row.start + len(row.data)):
-                self._unseal(known.run, _writer(row.name))
+                self._unseal(known.run, writer_of(row.name))
             self._write(known.run, row.name, row.start, row.data)
             position = positions[row.uid].get(row.name)
             if position is not None and position.is_sealed and position.upto == row.start + len(row.data):
@@ -564,7 +544,7 @@ class Receiver:
         folded = {} if files.keys() >= known.keys() and not folder.index.exists() else _folded(folder)
         found: dict[str, Position] = {}
         for name in {*known, *files, *folded}:
-            if _name.match(name):
+            if name_form.match(name):
                 position = known.get(name)
                 upto, is_done = folded.get(name, (0, False))
                 if name in files:
@@ -667,46 +647,6 @@ class _Content:
         return self._hash.hexdigest()
 
 
-class _Group:
-    """The new positions of files after a group of pieces."""
-
-    def __init__(self, positions: Callable[[RunId], dict[str, Position]]) -> None:
-        self._positions = positions
-        self.changed: dict[tuple[RunId, str], Position] = {}
-        self.mismatched: set[tuple[RunId, str]] = set()
-
-    def position(self, run: RunId, file: str) -> Position:
-        """How far a file will be."""
-        found = self.changed.get((run, file)) or self._positions(run).get(file)
-        return found if found is not None else Position(_header_of[_suffix(file)], 0, False)
-
-    def take(self, piece: Piece) -> bool:
-        """Whether a piece continues its file; a repeat does not, and neither does one behind a gap."""
-        key = piece.run, piece.file
-        known = self.position(*key)
-        if piece.start != known.upto:
-            return False
-        if known.is_sealed:
-            self.mismatched.add(key)
-            return False
-        # The checksum goes on with each piece, so that a whole file can be compared without reading it again.
-        self.changed[key] = Position(known.upto + len(piece.data), zlib.crc32(piece.data, known.crc), False)
-        return True
-
-    def seal(self, sealing: Sealing) -> None:
-        """Let a file get nothing more, if all of it is there."""
-        key = sealing.run, sealing.file
-        known = self.position(*key)
-        is_same = (known.upto, known.crc) == (sealing.end, sealing.crc)
-        if known.is_sealed:
-            if known.upto != sealing.end or (known.crc and known.crc != sealing.crc):
-                self.mismatched.add(key)
-        elif is_same:
-            self.changed[key] = known._replace(is_sealed=True)
-        elif known.upto >= sealing.end:
-            self.mismatched.add(key)
-
-
 def _taken(path: Path, store: Store) -> int:
     """Lock the store for one server.
 
@@ -726,21 +666,6 @@ def _taken(path: Path, store: Store) -> int:
     except OSError:
         pass  # a file system without locks
     return fd
-
-
-def _suffix(file: str) -> str:
-    found = _name.match(file)
-    if found is None:
-        raise NaiadValueError(f"{shown(file)} is no name of a journal file.")
-    return found["suffix"]
-
-
-def _writer(file: str) -> str:
-    return file.partition(".")[0]
-
-
-def _shown(position: Position) -> Received:
-    return Received(position.upto, position.is_sealed)
 
 
 def _kind(name: str) -> ContainerKind:

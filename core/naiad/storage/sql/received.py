@@ -19,6 +19,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import StaticPool
 
 from naiad.disk import is_network
+from naiad.storage.receiving import Position
 from naiad.storage.sql.database import BUSY_SECONDS, journal_mode, synchronous
 
 metadata = MetaData()
@@ -62,14 +63,6 @@ content = Table(
     Column("project", Text, primary_key=True),
     Column("sha256", Text, primary_key=True),  # content that the project has sent: of others it must not learn
 )
-
-
-class Position(NamedTuple):
-    """How far a file is there."""
-
-    upto: int
-    crc: int
-    is_sealed: bool
 
 
 class Row(NamedTuple):
