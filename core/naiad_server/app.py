@@ -34,6 +34,7 @@ from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
 from naiad_server.tokens import ROLES, Token, Tokens
 from naiad_server.view import StoreView
+from naiad_server.workers import Worker
 from naiad_web.server.answers import PROBLEM, Problem
 from naiad_web.server.answers import encoded as as_json
 from naiad_web.server.app import application as pages_application
@@ -63,7 +64,7 @@ class Server:
     tokens: Tokens
     metrics: Metrics
     intake: Intake
-    folding: Folding
+    folding: Folding | Worker
     rules: ServerRules
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
@@ -85,7 +86,14 @@ class Server:
         return found
 
 
-def application(store: Store, receiver: Receiver, tokens: Tokens, hosts: frozenset[str] | None, url: str) -> Any:
+def application(
+    store: Store,
+    receiver: Receiver,
+    tokens: Tokens,
+    hosts: frozenset[str] | None,
+    url: str,
+    worker: Callable[[Metrics], Worker] | None = None,
+) -> Any:
     """Make the application that takes runs for a store and serves them.
 
     Args:
@@ -94,9 +102,10 @@ def application(store: Store, receiver: Receiver, tokens: Tokens, hosts: frozens
         tokens: the tokens of the server.
         hosts: the names by which it is known; None: any.
         url: its address.
+        worker: makes the worker of a database; without one, runs are in a folder.
     """
     metrics = Metrics()
-    folding = Folding(str(store), metrics)
+    folding = Folding(str(store), metrics) if worker is None else worker(metrics)
     intake = Intake(receiver, folding, metrics)
     rules = ServerRules(
         tokens,
@@ -213,12 +222,14 @@ class _Plain:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await self._serve(self._server)(scope, receive, send)
+        await (await anyio.to_thread.run_sync(self._serve, self._server))(scope, receive, send)
 
 
 def _ready(server: Server) -> Response:
     if not server.store.has_begun():
         return Response("the store is gone\n", 503, media_type="text/plain")
+    if problem := server.receiver.problem():
+        return Response(f"{problem}\n", 503, media_type="text/plain")
     return Response("ok", media_type="text/plain")
 
 

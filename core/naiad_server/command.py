@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from naiad.errors import MissingPackage, StorageError
+from naiad.settings import setting
 from naiad.storage.opening import folder, locate
 
 if TYPE_CHECKING:
+    from naiad_server.database import Database
     from naiad_server.tokens import Tokens
 
 PORT = 8128
@@ -34,6 +38,9 @@ ROLES = ("viewer", "contributor", "owner", "admin")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key.")
 @click.option("--trusted-proxy", multiple=True, metavar="CIDR", help="A proxy that ends TLS; others are not believed.")
 @click.option("--insecure-http", is_flag=True, help="Serve other machines without TLS: tokens and data are readable.")
+@click.option("--database", "database", help="Keep runs in PostgreSQL instead: postgresql://... For many replicas.")
+@click.option("--objects", help="Where a database's large content goes: s3://bucket/prefix, or file:///folder.")
+@click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", help="Of one with a database.")
 @click.pass_context
 def server(
     context: click.Context,
@@ -46,6 +53,9 @@ def server(
     tls_key: Path | None,
     trusted_proxy: tuple[str, ...],
     insecure_http: bool,
+    database: str | None,
+    objects: str | None,
+    role: str,
 ) -> None:
     r"""Take runs of other machines into a store, and serve them.
 
@@ -53,13 +63,18 @@ def server(
     naiad server --store /data/naiad --init        the first time: prints a token and a line for others
     naiad server --store /data/naiad               serves until Ctrl-C
     naiad server token add ana --role contributor  makes a token for ana
+    naiad server --database postgresql://db/naiad --objects s3://bucket/naiad      one of many replicas
     """
-    place = own or context.obj
+    place: Any = _database(own, database, objects, role) or own or context.obj
     context.obj = place
     if context.invoked_subcommand is not None:
         return
+    if role == "worker":
+        _work(place)
+        return
     # Before anything is made: an error in the options must leave no store and no token.
     _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
+    is_shared = not (place is None or isinstance(place, Path))
     serve, tokens = _tools(place, is_new=init)
     # The socket is open before the token is printed: its address is in the line that is to be copied.
     listener = _listen(host, port)
@@ -68,7 +83,7 @@ def server(
     is_open = host not in LOOPBACK and tls_cert is None and not trusted_proxy
 
     def started() -> None:
-        click.echo(f"naiad server: {locate(place)} at {address}")
+        click.echo(f"naiad server: {place if is_shared else locate(place)} at {address}")
         if is_open:
             click.echo("--insecure-http: tokens and data cross the network as plain text, readable to all between.")
         for line in lines:
@@ -79,7 +94,7 @@ def server(
     # of a network is known by any name.
     hosts = frozenset({*LOOPBACK, "[::1]"}) if host in LOOPBACK and url is None else None
     serve(
-        folder(place),
+        place if is_shared else folder(place),
         tokens,
         listener,
         hosts,
@@ -102,7 +117,7 @@ def token() -> None:
 @click.option("--project", help="For this project alone; else for all.")
 @click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid; else until revoked.")
 @click.pass_obj
-def add(place: Path | None, principal: str, role: str, project: str | None, days: float | None) -> None:
+def add(place: Any, principal: str, role: str, project: str | None, days: float | None) -> None:
     """Make a token for PRINCIPAL, a person or program, and print it. It cannot be shown again.
 
     Example: naiad server --store /data/naiad token add ana --role contributor --project digits --days 90
@@ -114,7 +129,7 @@ def add(place: Path | None, principal: str, role: str, project: str | None, days
 
 @token.command("list")
 @click.pass_obj
-def list_(place: Path | None) -> None:
+def list_(place: Any) -> None:
     """List the tokens: id, principal, role, project, last use, end, and whether it was revoked.
 
     Example: naiad server --store /data/naiad token list
@@ -134,7 +149,7 @@ def list_(place: Path | None) -> None:
 @token.command("revoke")
 @click.argument("name", metavar="ID")
 @click.pass_obj
-def revoke(place: Path | None, name: str) -> None:
+def revoke(place: Any, name: str) -> None:
     """End the token with an ID, within 30 seconds also for a server that runs.
 
     Example: naiad server --store /data/naiad token revoke ab12cd34
@@ -144,14 +159,71 @@ def revoke(place: Path | None, name: str) -> None:
         raise click.ClickException(f"There is no token {name!r}. List them with: naiad server token list")
 
 
-def _tools(place: Path | None, *, is_new: bool) -> tuple[Callable[..., None], Tokens]:
+@server.command()
+@click.pass_obj
+def migrate(place: Any) -> None:
+    """Bring the tables of a database up to date. Replicas may serve meanwhile.
+
+    Example: naiad server --database postgresql://db/naiad --objects s3://bucket/naiad migrate
+    """
+    if place is None or isinstance(place, Path):
+        raise click.UsageError("A folder needs no migration: name a database with --database.")
+    click.echo(f"{place}: version {place.migrate()}")
+
+
+def _database(own: Path | None, url: str | None, objects: str | None, role: str) -> Database | None:
+    """The database that the options name; None for a folder."""
+    url = url or setting("SERVER_DATABASE")
+    objects = objects or setting("SERVER_OBJECTS")
+    if url is None or own is not None:
+        if role != "all" or (objects is not None and own is None):
+            raise click.UsageError("--objects and --role belong to a --database.")
+        if url is not None and own is not None:
+            raise click.UsageError("Give --store or --database, not both.")
+        return None
+    if objects is None:
+        raise click.UsageError("A database needs a place for large content: --objects s3://bucket/prefix")
+    try:
+        from naiad_server.database import Database
+    except ModuleNotFoundError as error:
+        raise _missing(error, "server") from error
+    found = Database(url, objects, role)
+    try:
+        found.open()[1].close()
+    except ModuleNotFoundError as error:
+        raise _missing(error, "server-postgres") from error
+    return found
+
+
+def _missing(error: ModuleNotFoundError, extra: str) -> MissingPackage:
+    return MissingPackage(
+        f'naiad server needs {error.name}.\nInstall it with: pip install "naiad[{extra}]"', package=str(error.name)
+    )
+
+
+def _work(place: Any) -> None:
+    """Fold due runs until a signal ends that."""
+    from naiad_server.workers import fold_due
+
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_given: ended.set())
+    click.echo(f"naiad server: folding for {place}")
+    sys.stdout.flush()
+    fold_due(place.url, place.objects, ended.is_set, lambda problem: click.echo(problem) if problem else None)
+
+
+def _tools(place: Any, *, is_new: bool) -> tuple[Callable[..., None], Tokens]:
+    if place is not None and not isinstance(place, Path):
+        from naiad_server.serving import serve as serve_database
+
+        if is_new:
+            place.migrate()
+        return serve_database, place.tokens()
     try:
         from naiad_server.serving import serve
         from naiad_server.tokens import open_tokens
     except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f'naiad server needs {error.name}.\nInstall it with: pip install "naiad[server]"', package=str(error.name)
-        ) from error
+        raise _missing(error, "server") from error
     root = folder(place)
     if not is_new and not (root / "server").is_dir():
         raise StorageError(

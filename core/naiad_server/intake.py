@@ -23,6 +23,7 @@ from naiad.errors import NaiadError
 from naiad.storage.receiving import Accepted, Piece, Receiver, Sealing
 from naiad_server.folding import Folding
 from naiad_server.metrics import Metrics
+from naiad_server.workers import Worker
 from naiad_web.server.answers import Problem
 
 MOST_QUEUED = 64 * 1024 * 1024
@@ -54,7 +55,7 @@ class _Waiting:
 class Intake:
     """Takes checked requests and lets a receiver accept them, many at once."""
 
-    def __init__(self, receiver: Receiver, folding: Folding, metrics: Metrics) -> None:
+    def __init__(self, receiver: Receiver, folding: Folding | Worker, metrics: Metrics) -> None:
         self._receiver = receiver
         self._folding = folding
         self._metrics = metrics

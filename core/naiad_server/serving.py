@@ -11,6 +11,7 @@ import uvicorn
 
 from naiad.storage.opening import locate, receiver
 from naiad_server.app import application
+from naiad_server.database import Database
 from naiad_server.tokens import Tokens
 from naiad_web.serving import Listening
 
@@ -18,7 +19,7 @@ STOP_SECONDS = 8
 
 
 def serve(
-    place: Path,
+    place: Path | Database,
     tokens: Tokens,
     listener: socket.socket,
     hosts: frozenset[str] | None,
@@ -29,10 +30,10 @@ def serve(
     key: Path | None = None,
     proxies: Sequence[str] = (),
 ) -> None:
-    """Take runs for the store in a folder, and serve it, until a signal ends that.
+    """Take runs for the store in a folder or a database, and serve it, until a signal ends that.
 
     Args:
-        place: the folder.
+        place: the folder, or the addresses of the database.
         tokens: the tokens of the server.
         listener: a socket that listens.
         hosts: the names by which the server is known; None: any.
@@ -45,9 +46,13 @@ def serve(
     Raises:
         StorageError: another process takes runs for this store.
     """
-    receiving = receiver(place)
+    if isinstance(place, Database):
+        store, receiving = place.open()
+        worker = place.worker
+    else:
+        store, receiving, worker = locate(place), receiver(place), None
     try:
-        app = application(locate(place), receiving, tokens, hosts, url)
+        app = application(store, receiving, tokens, hosts, url, worker)
         config = uvicorn.Config(
             app,
             ws="none",

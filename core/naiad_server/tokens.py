@@ -21,10 +21,11 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, MetaData, Table, Text, insert, select, update
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from naiad import clock
-from naiad.errors import InvalidArgument
+from naiad.errors import InvalidArgument, StorageError
 
 ROLES = ("viewer", "contributor", "owner", "admin")
 """Each may do all that the ones before it may."""
@@ -88,11 +89,13 @@ class Token:
 class Tokens:
     """The tokens of a server, in a database; looked up ones are remembered for some seconds."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, is_made: bool = False) -> None:
+        """Use a database; its tables are made if need be, unless a migration makes them."""
         self._engine = engine
         self._lock = threading.Lock()
         self._cache: dict[str, tuple[float, Token | None]] = {}
-        metadata.create_all(engine)
+        if not is_made:
+            metadata.create_all(engine)
 
     def add(
         self, principal: str, role: str, project: str | None = None, days: float | None = None, *, by: str = "command"
@@ -136,8 +139,11 @@ class Tokens:
         # Also that there is none: a client that tries unknown tokens asks the database once for each id.
         if now < until:
             return token
-        with self._engine.connect() as connection:
-            row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
+        try:
+            with self._engine.connect() as connection:
+                row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
+        except SQLAlchemyError as error:
+            raise StorageError("The tokens cannot be looked up now: their database is away.") from error
         token = None if row is None else Token(**row._asdict())
         with self._lock:
             # Emptied as a whole; so many different ids come only from someone who guesses.

@@ -8,7 +8,7 @@ from pathlib import Path
 from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
-from naiad.storage.receiving import Receiver
+from naiad.storage.receiving import Receiver, RunFolder
 
 SERVERS = ("https://", "http://")
 """The beginning of a store's name that is the address of a server."""
@@ -83,6 +83,39 @@ def receiver(place: str | os.PathLike[str], *, is_writing: bool = True) -> Recei
     from naiad.storage.local.receiver import Receiver as LocalReceiver  # SQLAlchemy, which no program that logs needs
 
     return LocalReceiver(local.Store.locate(place), is_writing=is_writing)
+
+
+def database(url: str, objects: str) -> tuple[Store, Receiver]:
+    """Open a database and its objects, for a server: the store, and its receiving end. Nothing is connected yet.
+
+    Args:
+        url: `postgresql://...`.
+        objects: `s3://bucket/prefix`, or `file:///folder` for one host.
+
+    Raises:
+        StorageError: one of them is no such address.
+    """
+    from naiad.storage.postgres.connection import open_database  # psycopg and obstore, which only a server needs
+    from naiad.storage.postgres.objects import Objects
+    from naiad.storage.postgres.receiver import Receiver as DatabaseReceiver
+    from naiad.storage.postgres.store import PostgresStore
+
+    engine, place = open_database(url), Objects(objects)
+    receiving = DatabaseReceiver(engine, place)
+    return PostgresStore(engine, place, receiving), receiving
+
+
+def database_folder(url: str, objects: str) -> RunFolder:
+    """Open the folds of a database, for a worker.
+
+    Raises:
+        StorageError: one of the addresses is none.
+    """
+    from naiad.storage.postgres.connection import open_database
+    from naiad.storage.postgres.folding import Folder
+    from naiad.storage.postgres.objects import Objects
+
+    return Folder(open_database(url), Objects(objects))
 
 
 def temporary() -> Store:

@@ -183,5 +183,31 @@ class Receiver(Protocol):
     def forget(self, run: RunId) -> None:
         """Drop the knowledge of a container that was deleted."""
 
+    def migrate(self) -> str:
+        """Bring the tables of a database up to date, and return their version; a folder needs none, and has none."""
+        return ""
+
+    def problem(self) -> str:
+        """Return why nothing can be taken now; nothing if all is well."""
+        return ""
+
     def close(self) -> None:
         """Give the store back."""
+
+
+class RunFolder(Protocol):
+    """The folds of a database: any process may have one."""
+
+    def due(self) -> Sequence[int]:
+        """Return the numbers of runs that are due, the most urgent first.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+
+    def fold(self, number: int) -> str:
+        """Fold a run; return why that was not possible, or nothing, also if another process is folding it.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing has changed.
+        """

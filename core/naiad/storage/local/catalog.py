@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import MsgspecError
 
@@ -334,7 +334,7 @@ def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
-            return _entry(ids, folder, stamp)
+            return entry_of(Reader(folder), ids, stamp)
     except PermissionError:
         return _unreadable(ids, folder, stamp, "unreadable")
     except NewerFormat:
@@ -351,8 +351,23 @@ def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -
     return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells, losses)
 
 
-def _entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
-    reader = Reader(folder)
+class Names(Protocol):
+    """The registered names of containers, for one that has none in its fields."""
+
+    def id_of(self, uid: str) -> str:
+        """Return the id of a container; empty if there is none."""
+
+    def projects(self) -> Mapping[str, str]:
+        """Return the projects by key."""
+
+
+def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
+    """Summarize a container; id and project are those of its own fields, if it has them.
+
+    Raises:
+        DamagedData, NewerFormat, OSError: it cannot be read.
+    """
+    folder = reader.folder
     shown, derived, losses = reader.shown()
     cells: dict[tuple[str, str], Cell] = {}
     for state, facts in shown:

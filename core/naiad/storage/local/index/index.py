@@ -86,7 +86,15 @@ class Index:
         """Make the tables of a new index."""
         with self.snapshot() as connection:
             connection.make(_TABLES)
-            connection.run(_ADD["head"], **head_row(Head()))
+            self.begin(connection)
+
+    def begin(self, connection: Connection) -> None:
+        """Give tables without rows their head."""
+        connection.run(_ADD["head"], **head_row(Head()))
+
+    def has_begun(self, connection: Connection) -> bool:
+        """Whether the tables have a head."""
+        return connection.run(_ALL["head"]).fetchone() is not None
 
     def head(self, connection: Connection) -> Head:
         """The counts.

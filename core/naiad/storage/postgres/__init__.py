@@ -1,0 +1,1 @@
+"""A back end over PostgreSQL and an object store, for servers of many replicas."""

@@ -1,0 +1,188 @@
+"""Connections to PostgreSQL that run the statements of `naiad.storage.sql`, compiled for SQLite ahead of time.
+
+The texts are the same in both but for the form of parameters and the operator of regular expressions. Parameters keep
+the meaning that they have in SQLite: NaN is null, and a text ends in no zero byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from psycopg import sql
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad.errors import StorageError
+from naiad.storage.sql.connection import Clause, Connection, Database, Row, Statement
+
+RUN, CATALOG = "naiad_run", "naiad_catalog"
+"""The schemas with the tables of one run's index, and of the catalog."""
+STATEMENT_SECONDS = 5
+"""How long one statement of a reader may take."""
+CONNECT_SECONDS = 5
+POOL = 8
+DIFFERENT = (
+    ("%", "%%"),
+    (" REGEXP ", " ~ "),
+    ("NOT IN (SELECT NULL WHERE 1 != 1)", "!= ALL ('{}')"),  # an empty list: NULL would have the type of a text
+    ("IN (SELECT NULL WHERE 1 != 1)", "= ANY ('{}')"),
+)
+"""The parts of a text for SQLite that PostgreSQL and psycopg write otherwise."""
+ZERO = "\N{SYMBOL FOR NULL}"
+_named = re.compile(r"(?<![:\w]):(\w+)").sub
+
+
+def open_database(url: str) -> Engine:
+    """Open a pool of connections. Nothing is connected before the first transaction.
+
+    Raises:
+        StorageError: this is no address of a PostgreSQL database.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise StorageError(f"--database has to be postgresql://..., not {parts.scheme or 'a text without a scheme'}.")
+    own = urllib.parse.urlunsplit(parts._replace(scheme="postgresql+psycopg"))
+    return sqlalchemy.create_engine(
+        own,
+        pool_size=POOL,
+        max_overflow=POOL,
+        pool_pre_ping=True,
+        # of a pooler between (PgBouncer), prepared statements would be lost
+        connect_args={"connect_timeout": CONNECT_SECONDS, "prepare_threshold": None},
+    )
+
+
+@contextlib.contextmanager
+def transaction(engine: Engine, *, is_read_only: bool = False) -> Iterator[psycopg.Connection[Any]]:
+    """Begin a transaction, committed at the end of the block.
+
+    Raises:
+        StorageError: the database cannot be reached, or reports an error.
+    """
+    try:
+        with engine.connect() as connection, connection.begin():
+            raw: Any = connection.connection.driver_connection
+            if is_read_only:
+                raw.execute(f"set local statement_timeout = '{STATEMENT_SECONDS}s'")
+            yield raw
+    except (psycopg.Error, SQLAlchemyError) as error:
+        raise refusal(error) from error
+
+
+def refusal(error: Exception) -> StorageError:
+    """Return the error for trouble of the database."""
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())
+    return StorageError(f"The database cannot do that now: {reason[:300]}")
+
+
+class PostgresConnection(Connection):
+    """One transaction in one schema; its statements are those of `naiad.storage.sql`."""
+
+    def __init__(self, raw: psycopg.Connection[Any], schema: str, run: int = 0) -> None:
+        """Choose the schema for the rest of the transaction, and the number of the run whose rows it shows."""
+        self.own = raw
+        raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
+
+    def run(self, statement: Statement | Clause, **parameters: object) -> Any:
+        """Run one statement."""
+        clause = Clause(statement.text) if isinstance(statement, Statement) else statement
+        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
+        plain = {name: value for name, value in parameters.items() if name not in clauses}
+        filled = clause._replace(parameters={**clause.parameters, **plain}).filled(clauses).final()
+        return self.own.execute(_translated(filled.text), _bound(filled.parameters))
+
+    def run_each(self, statement: Statement, rows: Sequence[Row]) -> int:
+        """Run one statement for each row of parameters; how many rows of the database that touched."""
+        if not rows:
+            return 0
+        with self.own.cursor() as cursor:
+            cursor.executemany(_translated(statement.text), [_bound(row) for row in rows])
+            return cursor.rowcount
+
+    def execute(self, expression: Any, rows: Row | Sequence[Row] = ()) -> Any:
+        """Run an expression of SQLAlchemy, which is compiled now."""
+        assert not rows
+        compiled = expression.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
+        return _Rows(self.own.execute(_translated(str(compiled)), _bound(compiled.construct_params())))
+
+
+class _Rows:
+    """The rows that an expression selected."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def scalars(self) -> Iterator[Any]:
+        """The first value of every row."""
+        return (row[0] for row in self._cursor)
+
+
+class RunDatabase(Database):
+    """The index of one run, as `naiad.storage.local.index.index` opens it."""
+
+    def __init__(self, engine: Engine, run: int) -> None:
+        self._engine = engine
+        self._run = run
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Begin a transaction that shows the rows of the run."""
+        with transaction(self._engine, is_read_only=True) as raw:
+            yield PostgresConnection(raw, RUN, self._run)
+
+    connect = begin
+
+    def dispose(self) -> None:
+        """Do nothing: the connections are of the pool."""
+
+
+class OpenRunDatabase(Database):
+    """The same inside a transaction that is open already, and is committed by its owner."""
+
+    def __init__(self, raw: psycopg.Connection[Any], run: int) -> None:
+        self._raw = raw
+        self._run = run
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """Return the transaction."""
+        yield PostgresConnection(self._raw, RUN, self._run)
+
+    connect = begin
+
+    def dispose(self) -> None:
+        """Do nothing: the transaction is its owner's."""
+
+
+def _dialect() -> Any:
+    from sqlalchemy.dialects.postgresql import psycopg as dialects
+
+    made: Any = dialects.PGDialect_psycopg
+    return made(paramstyle="named")
+
+
+@lru_cache(maxsize=1024)
+def _translated(text: str) -> Any:
+    """Return a text for SQLite as psycopg takes it."""
+    for written, meant in DIFFERENT:
+        text = text.replace(written, meant)
+    return sql.SQL(_named(r"%(\1)s", text))
+
+
+def _bound(parameters: Mapping[str, object]) -> dict[str, object]:
+    return {name: _parameter(value) for name, value in parameters.items()}
+
+
+def _parameter(value: object) -> object:
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, str) and "\0" in value:
+        return value.replace("\0", ZERO)
+    return int(value) if value.__class__ is bool else value

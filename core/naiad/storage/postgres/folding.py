@@ -1,0 +1,224 @@
+"""Folding a run in PostgreSQL: everything in one transaction, which one worker at a time does for a run.
+
+    advisory lock of the run -- lay out its tail -- fold into its rows -- sys/id as registered
+    -- its line in the catalog -- drop folded rows of the inbox -- next look -- commit
+
+A worker that dies has done nothing; one that finds the lock taken leaves the run to its holder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import psycopg
+from sqlalchemy.engine import Engine
+
+from naiad import clock
+from naiad.container_kinds import KINDS, PROJECT, RunId
+from naiad.errors import DamageWarning, NaiadError
+from naiad.ids import new_writer_id
+from naiad.kinds import ATOM_OF
+from naiad.ops import Assign, End, Op, Open, encode_ops
+from naiad.scalars import pack_text, unpack_text
+from naiad.storage.local.catalog import entry_of
+from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.journal.arrivals import HEADERS
+from naiad.storage.local.journal.files import JournalFile, Source, list_journal
+from naiad.storage.local.journal.frames import encode_frame
+from naiad.storage.local.layout import Layout
+from naiad.storage.postgres.connection import CATALOG, OpenRunDatabase, PostgresConnection, transaction
+from naiad.storage.postgres.objects import Objects
+from naiad.storage.postgres.reader import Place, PostgresReader
+from naiad.storage.postgres.scratch import make_scratch
+from naiad.storage.sql.values import Stamp, forget, put
+
+RUN_LOCKS, CATALOG_LOCK = 7_230_002, 7_230_003
+"""The first key of the advisory locks of runs, and the key of the one of the catalog, whose numbers are counted."""
+SILENT_SECONDS = 65
+"""After the last sign of life of a writer its run is looked at again, since it may be over."""
+MOST_FAILURES = 3
+RETRY_SECONDS = 10
+
+FACTS = "select uid, kind, id, project from naiad.run where number = %s"
+DROP_ROWS = "delete from naiad.inbox where run = %s and file = %s and start = %s"
+BYTES = """
+update naiad.run set failures = 0, problem = null, bytes =
+    (select coalesce(sum(octet_length(data)), 0) from naiad.run_chunk where run = %(run)s)
+    + (select coalesce(sum(octet_length(data)), 0) from naiad.run_pack where run = %(run)s)
+where number = %(run)s
+"""
+NEXT = """
+update naiad.due set waiting = greatest(0, waiting - %(size)s), at = case
+    when waiting > %(size)s then now() + interval '1 second'
+    else coalesce((select max(seen_at) + make_interval(secs => %(silent)s) from naiad.writer
+                   where run = %(run)s and state = 'alive'), 'infinity') end
+where run = %(run)s
+"""
+FAILED = "update naiad.run set failures = failures + 1, problem = %s where number = %s returning failures"
+LATER = (
+    "update naiad.due set at = case when %s then 'infinity' else now() + make_interval(secs => %s) end where run = %s"
+)
+DUE = "select run from naiad.due where at <= now() order by at limit 20"
+BOUND = "select set_config('statement_timeout', '60s', true), set_config('lock_timeout', '10s', true)"
+
+
+class Registry(NamedTuple):
+    """The registered names of one container; see `naiad.storage.local.catalog.Names`."""
+
+    id: str
+    project: str
+
+    def id_of(self, uid: str) -> str:  # noqa: ARG002 (it is of one)
+        """Return its id."""
+        return self.id
+
+    def projects(self) -> dict[str, str]:
+        """Return its project by the key in its id."""
+        return {self.id.partition("-")[0]: self.project}
+
+
+class OpenFold(Fold):
+    """The fold of a run inside a transaction that is open already."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.folder)
+        self._database = OpenRunDatabase(place.raw, place.number)
+
+    def _open(self) -> Index:
+        index = Index(self._folder, self._database)
+        with index.view() as connection:
+            if not index.has_begun(connection):
+                index.begin(connection)
+        return index
+
+
+class Folder:
+    """Folds runs of one database."""
+
+    def __init__(self, engine: Engine, objects: Objects) -> None:
+        self._engine = engine
+        self._objects = objects
+
+    def due(self) -> list[int]:
+        """Return the numbers of runs that are due, the most urgent first."""
+        with transaction(self._engine) as raw:
+            return [number for (number,) in raw.execute(DUE)]
+
+    def fold(self, number: int, *, is_waiting: bool = False) -> str:
+        """Fold a run; return why that was not possible, or nothing.
+
+        Args:
+            number: of the run.
+            is_waiting: whether to wait for another process that is folding it.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing has changed.
+        """
+        how = "pg_advisory_xact_lock" if is_waiting else "pg_try_advisory_xact_lock"
+        problem = ""
+        with transaction(self._engine) as raw:
+            raw.execute(BOUND)
+            row = raw.execute(f"select {how}(%s, %s)", [RUN_LOCKS, number % (1 << 31)]).fetchone()
+            if not is_waiting and row is not None and row[0] is False:
+                return ""
+            with tempfile.TemporaryDirectory(prefix="naiad-fold-") as root, warnings.catch_warnings():
+                warnings.simplefilter("ignore", DamageWarning)
+                try:
+                    with raw.transaction():
+                        self._fold(raw, number, Path(root))
+                except (NaiadError, msgspec.MsgspecError) as error:
+                    problem = " ".join(str(error).split())[:1000]
+                    self._set_back(raw, number, problem)
+        return problem
+
+    def _set_back(self, raw: psycopg.Connection[Any], number: int, problem: str) -> None:
+        """Try a run again later; set it aside after the third failure, so that it delays no other."""
+        row = raw.execute(FAILED, [problem, number]).fetchone()
+        raw.execute(LATER, [row is not None and row[0] >= MOST_FAILURES, RETRY_SECONDS, number])
+
+    def _fold(self, raw: psycopg.Connection[Any], number: int, root: Path) -> None:
+        facts = raw.execute(FACTS, [number]).fetchone()
+        if facts is None:
+            raw.execute("delete from naiad.due where run = %s", [number])
+            return
+        uid, kind, name, project = facts
+        run = RunId(uid, next(each for each in KINDS if each.name == kind))
+        make_scratch(root)
+        place = Place(self._engine, self._objects, Layout(root), run, number, raw)
+        place.scratch.update(raw)
+        fold = OpenFold(place)
+        taken = place.scratch.laid
+        files = list_journal(place.folder.journal)
+        if taken or any(file.name in place.scratch.sealed for file in files):
+            fold.fold([Source(file, is_final=file.name in place.scratch.sealed) for file in files])
+        for file, start, upto in taken:
+            known, is_done = fold.positions.get(file, (0, False))
+            if is_done or known >= upto:
+                raw.execute(DROP_ROWS, [number, file, start])
+        reader = PostgresReader(place)
+        if self._correct(raw, place, fold, reader, name, project):
+            reader = PostgresReader(place)
+        entry = entry_of(reader, Registry(name, project), Stamp("", ""))
+        raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
+        put(PostgresConnection(raw, CATALOG), [entry])
+        raw.execute("select set_config('search_path', 'public', true)")
+        raw.execute(BYTES, {"run": number})
+        size = sum(upto - start for _file, start, upto in taken)
+        raw.execute(NEXT, {"run": number, "size": size, "silent": SILENT_SECONDS})
+
+    def _correct(
+        self, raw: psycopg.Connection[Any], place: Place, fold: Fold, reader: PostgresReader, name: str, project: str
+    ) -> bool:
+        """Let `sys/id` and `sys/project` be the registered ones, in place of those of the client."""
+        own = {"sys/id": name} | ({} if place.run.kind is PROJECT else {"sys/project": project})
+        shown = reader.atoms("sys")
+        wrong = {path: text for path, text in own.items() if path in shown and unpack_text(str(shown[path][1])) != text}
+        if not wrong:
+            return False
+        joining = reader.joining()
+        at = max(joining.at + 1e-6, clock.now())
+        text = ATOM_OF[str]
+        ops: list[Op] = [Assign(path, text, pack_text(value), at) for path, value in wrong.items()]
+        file = write_ops(raw, place.number, ops, joining.session, at)
+        place.scratch.update(raw)
+        fold.forget()
+        fold.fold([Source(JournalFile(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
+        raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
+        return True
+
+
+def write_ops(raw: psycopg.Connection[Any], run: int, ops: Sequence[Op], session: int, at: float) -> str:
+    """Write ops as the only frame of a journal file of a writer of their own, which is complete; return its name."""
+    start = HEADERS["ops"]
+    writer = new_writer_id()
+    opened = Open(writer, 0, "", "", session, "guest", at)  # a guest's end says nothing about a run
+    data = encode_frame(1, encode_ops([opened, *ops, End("finished", at)]))
+    file = f"{writer}.0.ops"
+    raw.execute(
+        "insert into naiad.received (run, file, upto, crc, is_sealed) values (%s, %s, %s, 0, true)",
+        [run, file, start + len(data)],
+    )
+    raw.execute(
+        "insert into naiad.inbox (run, file, start, upto, data) values (%s, %s, %s, %s, %s)",
+        [run, file, start, start + len(data), data],
+    )
+    return file
+
+
+def drop(raw: psycopg.Connection[Any], run: int, uid: str) -> None:
+    """Delete all rows of a run, with its line in the catalog."""
+    raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, run % (1 << 31)])
+    for table in ("head", "writer", "position", "field", "chunk", "pack"):
+        raw.execute(f"delete from naiad.run_{table} where run = %s", [run])
+    for table in ("received", "inbox", "writer", "due"):
+        raw.execute(f"delete from naiad.{table} where run = %s", [run])
+    raw.execute("delete from naiad.run where number = %s", [run])
+    raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
+    forget(PostgresConnection(raw, CATALOG), [uid])
+    raw.execute("select set_config('search_path', 'public', true)")

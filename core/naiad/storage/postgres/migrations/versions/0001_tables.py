@@ -1,0 +1,120 @@
+"""Make the tables.
+
+Schema `naiad` has what is received and registered, `naiad_catalog` the tables of `naiad.storage.sql.tables`, and
+`naiad_run` the tables of `naiad.storage.local.index.schema` for one run: views of the partitioned tables in `naiad`
+that show and change the rows of the run whose number is set as `naiad.run`.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+PARTITIONS = 16
+RUN = "run bigint not null default current_setting('naiad.run')::bigint"
+TABLES = """
+create schema naiad_catalog;
+create table public.token (id text primary key, secret_sha256 text not null, principal text not null,
+    role text not null, project text, created double precision not null, expires double precision,
+    last_used text not null, is_revoked boolean not null);
+create table public.audit (number bigserial primary key, at double precision not null, principal text not null,
+    action text not null, subject text not null);
+create schema naiad_run;
+create table naiad.about (one int primary key check (one = 1), epoch text not null);
+create table naiad.project (key text primary key, name text not null unique);
+create table naiad.counter (prefix text primary key, last bigint not null);
+create table naiad.run (
+    number bigserial primary key, uid text not null unique, kind text not null, id text not null unique,
+    project text not null, custom text, created timestamptz not null default now(), failures int not null default 0,
+    problem text, bytes bigint not null default 0, unique (project, custom)
+);
+create table naiad.due (run bigint primary key, at timestamptz not null, waiting bigint not null default 0);
+create index due_at on naiad.due (at);
+create table naiad.writer (
+    run bigint not null, name text not null, state text not null, seen_at timestamptz not null,
+    primary key (run, name)
+);
+create table naiad.content (project text not null, sha256 text not null, size bigint not null,
+    made_at timestamptz not null default now(), primary key (project, sha256));
+create table naiad.received (
+    run bigint not null, file text not null, upto bigint not null, crc bigint not null, is_sealed boolean not null,
+    primary key (run, file)
+) partition by hash (run);
+create sequence naiad.inbox_id;
+create table naiad.inbox (
+    run bigint not null, file text not null, start bigint not null, upto bigint not null,
+    at timestamptz not null default now(), data bytea, object text, place bigint, crc bigint,
+    primary key (run, file, start)
+) partition by hash (run);
+create table naiad.run_head ({run}, id int not null, format int not null, facts bytea not null, crc bigint not null,
+    primary key (run));
+create table naiad.run_writer ({run}, name text not null, facts bytea not null, fields bytea not null,
+    crc bigint not null, primary key (run, name));
+create table naiad.run_position ({run}, file text not null, upto bigint not null, is_done int not null,
+    crc bigint not null, primary key (run, file)) partition by hash (run);
+create table naiad.run_field ({run}, id int not null, path text not null, kind text not null, facts bytea not null,
+    crc bigint not null, primary key (run, id)) partition by hash (run);
+create table naiad.run_chunk ({run}, key bigint not null, count int not null, crc bigint not null, pyramid bytea,
+    data bytea not null, primary key (run, key)) partition by hash (run);
+create table naiad.run_pack ({run}, id int not null, first_field int not null, last_field int not null,
+    count int not null, crc bigint not null, data bytea not null, primary key (run, id)) partition by hash (run);
+create table naiad_catalog.about (format int primary key, listed text not null, made text not null,
+    revision bigint not null);
+create table naiad_catalog.container (
+    number int primary key, uid text not null unique, kind text not null, id text, project text, state text not null,
+    created bigint, losses text not null, stamp text not null, seal text not null, cells bytea not null,
+    crc bigint not null, begun bigint not null, revision bigint not null
+);
+create index container_created on naiad_catalog.container (created);
+create index container_project on naiad_catalog.container (kind, project, created);
+create index container_revision on naiad_catalog.container (revision);
+create index container_id on naiad_catalog.container (id);
+create index container_losses on naiad_catalog.container (losses) where losses != '';
+create table naiad_catalog.gone (uid text primary key, id text, revision bigint not null);
+create index gone_revision on naiad_catalog.gone (revision);
+create table naiad_catalog.field (number int primary key, path text not null, kind text not null, crc bigint not null);
+create unique index field_path on naiad_catalog.field (path, kind);
+create table naiad_catalog.cell (
+    field int not null, container int not null, num double precision, integer bigint, txt text, whole text,
+    min double precision, max double precision, average double precision, variance double precision,
+    primary key (field, container)
+);
+create index cell_num on naiad_catalog.cell (field, num, integer, container);
+create index cell_txt on naiad_catalog.cell (field, txt, container) where txt is not null;
+create table naiad_catalog.tag (field int not null, tag text not null, container int not null,
+    primary key (field, tag, container));
+alter table naiad_catalog.field alter column path set statistics 1000;
+create statistics naiad_catalog.cell_txt_values (mcv, dependencies) on field, txt from naiad_catalog.cell;
+create statistics naiad_catalog.cell_num_values (mcv, dependencies) on field, num from naiad_catalog.cell
+"""
+PARTITIONED = ("received", "inbox", "run_position", "run_field", "run_chunk", "run_pack")
+VIEWS = {
+    "head": "id, format, facts, crc",
+    "writer": "name, facts, fields, crc",
+    "position": "file, upto, is_done, crc",
+    "field": "id, path, kind, facts, crc",
+    "chunk": "key, count, crc, pyramid, data",
+    "pack": "id, first_field, last_field, count, crc, data",
+}
+
+
+def upgrade() -> None:
+    """Make them."""
+    for statement in TABLES.format(run=RUN).split(";\n"):
+        op.execute(statement)
+    for table in PARTITIONED:
+        for number in range(PARTITIONS):
+            op.execute(
+                f"create table naiad.{table}_{number} partition of naiad.{table} "
+                f"for values with (modulus {PARTITIONS}, remainder {number})"
+            )
+    for number in range(PARTITIONS):  # blocks and journal bytes are compressed already
+        op.execute(f"alter table naiad.inbox_{number} alter column data set storage external")
+        op.execute(f"alter table naiad.run_chunk_{number} alter column data set storage external")
+        op.execute(f"alter table naiad.run_pack_{number} alter column data set storage external")
+    for name, columns in VIEWS.items():
+        own = "where run = current_setting('naiad.run')::bigint"
+        op.execute(f"create view naiad_run.{name} as select {columns} from naiad.run_{name} {own}")
+    op.execute("insert into naiad.about values (1, md5(random()::text || clock_timestamp()::text))")
+    op.execute("insert into naiad_catalog.about values (7, '', md5(random()::text || clock_timestamp()::text), 0)")

@@ -1,0 +1,158 @@
+"""Objects: content that never changes, in an S3-compatible store or a folder, under names with its hash."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.store import LocalStore, S3Store
+
+from naiad.errors import DamagedData, StorageError
+
+PRESIGNED_SECONDS = 300
+"""How long the address of an object is valid that a client is sent to."""
+PIECE = 8 * 1024 * 1024
+
+
+class Objects:
+    """A place for objects: `s3://bucket/prefix`, or `file:///folder` for one host."""
+
+    def __init__(self, url: str) -> None:
+        """Open it, without a request.
+
+        S3 is configured by the environment, as AWS documents it: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
+        AWS_ENDPOINT_URL.
+
+        Raises:
+            StorageError: it is no address of a place for objects.
+        """
+        parts = urllib.parse.urlsplit(url)
+        self.url = url
+        self._prefix = ""
+        if parts.scheme == "s3" and parts.netloc:
+            endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+            options: dict[str, Any] = {"client_options": {"allow_http": endpoint.startswith("http://")}}
+            if endpoint:
+                options["endpoint"] = endpoint
+            self._store: Any = S3Store(parts.netloc, **options)
+            self._prefix = parts.path.strip("/")
+        elif url.startswith("file:///"):
+            self._store = LocalStore(parts.path, mkdir=True)
+        else:
+            raise StorageError(f"--objects has to be s3://bucket/prefix or file:///folder, not {url!r}.")
+
+    def _place(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        """Store content under a name; a name that has content already keeps it or gets the same again.
+
+        Raises:
+            StorageError: the store of objects takes nothing.
+        """
+        try:
+            obstore.put(self._store, self._place(name), content)
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return content, or a part of it.
+
+        Raises:
+            DamagedData: it is missing.
+            StorageError: the store of objects does not answer.
+        """
+        try:
+            if length is None:
+                return bytes(obstore.get(self._store, self._place(name)).bytes())
+            return bytes(obstore.get_range(self._store, self._place(name), start=start, length=length))
+        except (obstore.exceptions.NotFoundError, FileNotFoundError) as error:
+            raise DamagedData(
+                f"The object {name} is missing in {self.url}.", file=name, offset=0, what="missing"
+            ) from error
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Copy content into a new file, which appears whole or not at all.
+
+        Raises:
+            DamagedData, StorageError: as by `get`.
+        """
+        hidden = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with hidden.open("wb") as stream:
+                for start in range(0, max(1, self.size(name)), PIECE):
+                    stream.write(self.get(name, start, min(PIECE, self.size(name) - start)) if self.size(name) else b"")
+            hidden.replace(path)
+        finally:
+            hidden.unlink(missing_ok=True)
+
+    def size(self, name: str) -> int:
+        """Return the bytes of an object.
+
+        Raises:
+            DamagedData, StorageError: as by `get`.
+        """
+        try:
+            return int(obstore.head(self._store, self._place(name))["size"])
+        except (obstore.exceptions.NotFoundError, FileNotFoundError) as error:
+            raise DamagedData(
+                f"The object {name} is missing in {self.url}.", file=name, offset=0, what="missing"
+            ) from error
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
+
+    def delete(self, names: list[str]) -> None:
+        """Remove objects; those that are not there are passed over.
+
+        Raises:
+            StorageError: the store of objects does not answer.
+        """
+        try:
+            obstore.delete(self._store, [self._place(name) for name in names])
+        except (obstore.exceptions.NotFoundError, FileNotFoundError):
+            return
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
+
+    def all(self, folder: str) -> Iterator[tuple[str, int, datetime.datetime]]:
+        """Yield name, bytes and time of the objects below a folder.
+
+        Raises:
+            StorageError: the store of objects does not answer.
+        """
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        try:
+            for page in obstore.list(self._store, self._place(folder)):
+                for each in page:
+                    yield str(each["path"])[cut:], int(each["size"]), each["last_modified"]
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
+
+    def address(self, name: str, seconds: float = PRESIGNED_SECONDS) -> str | None:
+        """Return an address that reads an object for some seconds without further rights; None for a folder."""
+        if isinstance(self._store, LocalStore):
+            return None
+        return str(obstore.sign(self._store, "GET", self._place(name), datetime.timedelta(seconds=seconds)))
+
+
+def blob_name(sha256: str) -> str:
+    """Return the name of the object with the content of a file."""
+    return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def hash_of(data: bytes) -> str:
+    """Return the SHA-256 of content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _unusable(url: str, error: Exception) -> StorageError:
+    return StorageError(f"The objects in {url} cannot be used now: {' '.join(str(error).split())[:300]}")

@@ -1,0 +1,168 @@
+"""Reading a run of PostgreSQL: its index in the database, with the tail laid out in a folder of this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from sqlalchemy.engine import Engine
+
+from naiad.container_kinds import RunId
+from naiad.disk import nothing
+from naiad.ops import Plain
+from naiad.refs import FileRef
+from naiad.storage.base import Damage, Report
+from naiad.storage.catalog import Losses
+from naiad.storage.local.blobs import Blobs, is_incoming
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.index.projection import Projection
+from naiad.storage.local.index.snapshot import Snapshot
+from naiad.storage.local.index.states import FieldState, Series
+from naiad.storage.local.layout import Layout
+from naiad.storage.local.reader import SIZE, Reader
+from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
+from naiad.storage.postgres.objects import Objects, blob_name
+from naiad.storage.postgres.scratch import Scratch
+from naiad.storage.sql.connection import Connection, Database
+
+BYTES = "select bytes from naiad.run where number = %s"
+
+
+class Place:
+    """The place of one run: its number, the database, and the files of it that this process has."""
+
+    def __init__(
+        self, engine: Engine, objects: Objects, layout: Layout, run: RunId, number: int, raw: Any = None
+    ) -> None:
+        """Name the place.
+
+        Args:
+            engine: the database.
+            objects: the objects.
+            layout: the folders of this process.
+            run: the run.
+            number: its number in the database.
+            raw: a transaction to read in, of a fold; else each look has its own.
+        """
+        self.engine = engine
+        self.objects = objects
+        self.run = run
+        self.number = number
+        self.raw = raw
+        self.folder = layout.folder(run.uid, run.kind)
+        self.scratch = Scratch(self.folder, number, objects)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """Return a transaction to read in."""
+        if self.raw is not None:
+            yield self.raw
+        else:
+            with transaction(self.engine, is_read_only=True) as raw:
+                yield raw
+
+    @property
+    def index(self) -> Database:
+        """The index of the run."""
+        if self.raw is not None:
+            return OpenRunDatabase(self.raw, self.number)
+        return RunDatabase(self.engine, self.number)
+
+
+class PostgresSnapshot(Snapshot):
+    """The snapshot of a run: first its tail is laid out, then the index is read. See `Snapshot` for the order."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        super().__init__(place.folder)
+
+    def _update(self) -> None:
+        with self._place.transaction() as raw:
+            self._place.scratch.update(raw)
+        super()._update()
+
+    def _load(self) -> None:
+        with self._snapshot() as (index, connection):
+            has_begun = index.has_begun(connection)
+            folds = index.folds(connection) if has_begun else 0
+            if folds == self._folds:
+                return
+            projection, damages = Projection(), list[Damage]()
+            positions: dict[str, tuple[int, bool]] = {}
+            if has_begun:
+                projection, _head, positions, damages = index.load(connection)
+        self.projection, self._folded = projection, positions
+        self._read = {name: upto for name, (upto, _is_done) in positions.items()}
+        self._seen, self._tail, self.left, self.refused = {}, None, {}, {}
+        self._folds = folds
+        self._note(damages)
+
+    def _has_moved(self) -> bool:
+        return False
+
+    @contextlib.contextmanager
+    def _snapshot(self, *, is_final: bool = False, path: str = "") -> Iterator[tuple[Index, Connection]]:  # noqa: ARG002 (of a folder's)
+        index = Index(self._place.folder, self._place.index)
+        with index.view() as connection:
+            yield index, connection
+
+
+class PostgresReader(Reader):
+    """One run, read. See `naiad.storage.base.RunReader`."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.folder)
+        self._place = place
+        self._view = PostgresSnapshot(place)
+
+    def digest(self, file: FileRef) -> str:
+        """The SHA-256 of the content of a stored file; the name under which it came in while it was not hashed yet."""
+        self._resolved(file)
+        return super().digest(file)
+
+    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
+        """Open the content of a stored file, which this process keeps a copy of from then on."""
+        self._fetch(file)
+        return super().open_file(file, is_checked=is_checked)
+
+    def read_file(self, file: FileRef) -> bytes:
+        """Return the content of a stored file, checked."""
+        self._fetch(file)
+        return super().read_file(file)
+
+    def copy_file(self, file: FileRef, destination: Any, report: Report = nothing) -> None:
+        """Make a file with the content of a stored one, checked."""
+        self._fetch(file)
+        super().copy_file(file, destination, report)
+
+    def _fetch(self, file: FileRef) -> None:
+        name = self._resolved(file)
+        if name and not is_incoming(name):
+            path = Blobs(self.folder.blobs).path(name)
+            if not path.exists():
+                self._place.objects.fetch(blob_name(name), path)
+
+    def _resolved(self, file: FileRef) -> str:
+        """The name of content; one that came in unhashed may have been hashed since the last look."""
+        name = self._view.resolve(file.blob) if file.blob else ""
+        if name and is_incoming(name):
+            self.refresh()
+            name = self._view.resolve(file.blob)
+        return name
+
+    def shown(self) -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
+        """All fields that are shown, and the values of derived ones; the size with that of the index."""
+        found, values, losses = super().shown()
+        values[SIZE] = float(str(values[SIZE])) + self._stored_bytes()
+        return found, values, losses
+
+    def _derived(self, path: str = SIZE) -> dict[str, Plain]:
+        found = super()._derived(path)
+        found[SIZE] = float(str(found[SIZE])) + self._stored_bytes()
+        return found
+
+    def _stored_bytes(self) -> int:
+        with self._place.transaction() as raw:
+            row = raw.execute(BYTES, [self._place.number]).fetchone()
+        return 0 if row is None else int(row[0])

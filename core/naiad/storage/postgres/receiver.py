@@ -1,0 +1,507 @@
+"""Receiver: journals of other machines, taken into PostgreSQL by any number of replicas, exactly once.
+
+    a group of pieces -- one transaction -- received: how far each file is, its row locked, in the order of the keys
+                                            inbox: the bytes; of a group of 1 MiB and more the place in one object
+                                            due: when the run is to be folded
+    answer <------------ committed
+
+A file is locked by its row until the commit, so two replicas that get the same bytes store them once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from naiad import clock, ids
+from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, RunId
+from naiad.errors import ModelKeyTaken, NaiadValueError, NameTaken, ProjectExists, StorageError, shown
+from naiad.storage.base import RECORD
+from naiad.storage.local.journal.arrivals import HEADERS, Group, as_received, checked, name_form, suffix_of, writer_of
+from naiad.storage.postgres import migrating
+from naiad.storage.postgres.connection import refusal, transaction
+from naiad.storage.postgres.folding import Folder
+from naiad.storage.postgres.objects import Objects, blob_name
+from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
+
+OBJECT_BYTES = 1024 * 1024
+"""A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
+URGENT_BYTES = 1024 * 1024
+FOLD_SECONDS = 10
+MOST_KNOWN = 100_000
+
+BEGIN = """
+insert into naiad.received (run, file, upto, crc, is_sealed)
+select run, file, upto, 0, false from unnest(%s::bigint[], %s::text[], %s::bigint[]) as new (run, file, upto)
+order by run, file on conflict do nothing
+"""
+LOCK = """
+select r.run, r.file, r.upto, r.crc, r.is_sealed
+from naiad.received r join unnest(%s::bigint[], %s::text[]) as asked (run, file)
+    on r.run = asked.run and r.file = asked.file
+order by r.run, r.file for update of r
+"""
+ADVANCE = """
+update naiad.received r set upto = new.upto, crc = new.crc, is_sealed = new.is_sealed
+from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
+    as new (run, file, upto, crc, is_sealed)
+where r.run = new.run and r.file = new.file
+"""
+STORE = """
+insert into naiad.inbox (run, file, start, upto, data, object, place, crc) values (%s, %s, %s, %s, %s, %s, %s, %s)
+"""
+SIGNS = """
+insert into naiad.writer (run, name, state, seen_at)
+select run, name, state, now() from unnest(%s::bigint[], %s::text[], %s::text[]) as new (run, name, state)
+order by run, name
+on conflict (run, name) do update set state = excluded.state, seen_at = excluded.seen_at
+"""
+LET_DUE = """
+insert into naiad.due (run, at, waiting)
+select run, now() + make_interval(secs => seconds), size
+from unnest(%s::bigint[], %s::bigint[], %s::float8[]) as new (run, size, seconds) order by run
+on conflict (run) do update set waiting = due.waiting + excluded.waiting,
+    at = case when due.waiting + excluded.waiting >= %s then now() else least(due.at, excluded.at) end
+"""
+FIND = "select number, uid, kind, id, project from naiad.run where uid = %s"
+ADD = "insert into naiad.run (uid, kind, id, project, custom) values (%s, %s, %s, %s, %s) returning number"
+COUNT = """
+insert into naiad.counter (prefix, last) values (%s, 1)
+on conflict (prefix) do update set last = counter.last + 1 returning last
+"""
+KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+class Receiver:
+    """The receiving end of a database; see `naiad.storage.receiving`."""
+
+    def __init__(self, engine: Engine, objects: Objects) -> None:
+        self._engine = engine
+        self._objects = objects
+        self._folder = Folder(engine, objects)
+        self._known: dict[str, tuple[int, Registered]] = {}
+        self._epoch = ""
+
+    @property
+    def epoch(self) -> str:
+        """A text that changes when the database was set back; empty while it has not been reached yet."""
+        if not self._epoch:
+            with contextlib.suppress(OSError), transaction(self._engine) as raw:
+                row = raw.execute("select epoch from naiad.about").fetchone()
+                self._epoch = "" if row is None else row[0]
+        return self._epoch
+
+    # Containers
+
+    def register(
+        self,
+        run: RunId,
+        project: str,
+        *,
+        custom_run_id: str | None = None,
+        wish: str | None = None,
+        parent: str | None = None,
+        is_exact: bool = False,
+    ) -> tuple[Registered, bool]:
+        """Register a container, and return the one that is meant with whether it is new.
+
+        Raises:
+            ModelKeyTaken, ContainerNotFound, NameTaken, StorageError: as in the protocol.
+        """
+        with transaction(self._engine) as raw:
+            # one registration of a uid at a time, whichever replica it comes to
+            raw.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [run.uid])
+            known = _row(raw.execute(FIND, [run.uid]).fetchone())
+            if known is not None and known[1].run.kind is not run.kind:
+                raise NameTaken(f"The uid {run.uid} is that of a {known[1].run.kind.noun}.")
+            is_new = known is None
+            if known is None:
+                known, is_new = self._named(raw, run, project, custom_run_id, wish, parent, is_exact)
+        self._remember(known)
+        return known[1], is_new
+
+    def _named(
+        self,
+        raw: psycopg.Connection[Any],
+        run: RunId,
+        project: str,
+        custom: str | None,
+        wish: str | None,
+        parent: str | None,
+        is_exact: bool,
+    ) -> tuple[tuple[int, Registered], bool]:
+        key = self._key(raw, project)
+        # of a project one at a time: its ids and custom ids are taken in order
+        raw.execute("select pg_advisory_xact_lock(hashtextextended(%s, 2))", [key])
+        if run.kind is RUN and custom is not None:
+            asked = "select number, uid, kind, id, project from naiad.run where project = %s and custom = %s"
+            found = _row(raw.execute(asked, [project, custom]).fetchone())
+            if found is not None:
+                return found, False
+        if run.kind is PROJECT:
+            found = _row(raw.execute(FIND.replace("uid = %s", "id = %s"), [key]).fetchone())
+            if found is not None:
+                return found, False
+            name = key
+        elif run.kind is MODEL:
+            name = self._model(raw, project, f"{key}-{_model_key(wish)}", is_exact)
+        else:
+            prefix = key if run.kind is RUN else self._parent(raw, parent or "", project)
+            row = raw.execute(COUNT, [prefix]).fetchone()
+            assert row is not None
+            name = f"{prefix}-{row[0]}"
+        added = raw.execute(ADD, [run.uid, run.kind.name, name, project, custom]).fetchone()
+        assert added is not None
+        return (added[0], Registered(run, name, project)), True
+
+    def _model(self, raw: psycopg.Connection[Any], project: str, name: str, is_exact: bool) -> str:
+        """An id of a model that no other had: counted like a prefix, so that it is never given again."""
+        number, found = 1, name
+        while True:
+            taken = "insert into naiad.counter (prefix, last) values (%s, 0) on conflict do nothing"
+            if raw.execute(taken, [found]).rowcount:
+                return found
+            if is_exact:
+                own = name.partition("-")[2]
+                raise ModelKeyTaken(f"Project {project!r} has a model {name} already.", key=own, model_id=name)
+            number += 1
+            found = f"{name}_{number}"
+
+    def _parent(self, raw: psycopg.Connection[Any], parent: str, project: str) -> str:
+        asked = "select id from naiad.run where kind = 'model' and project = %s and (id = %s or uid = %s)"
+        row = raw.execute(asked, [project, parent, parent]).fetchone()
+        if row is None:
+            raise MODEL.not_found(f"Project {project!r} has no model {shown(parent)}.", run_id=parent)
+        return str(row[0])
+
+    def _key(self, raw: psycopg.Connection[Any], project: str, wish: str | None = None) -> str:
+        wanted, number, key = wish or ids.project_key(project), 1, wish or ids.project_key(project)
+        while True:
+            raw.execute("insert into naiad.project (key, name) values (%s, %s) on conflict do nothing", [key, project])
+            row = raw.execute("select key from naiad.project where name = %s", [project]).fetchone()
+            if row is not None:
+                return str(row[0])
+            if wish is not None:
+                raise ProjectExists(f"The key {wish!r} belongs to another project.")
+            number += 1
+            key = f"{wanted}{number}"
+
+    def find(self, uid: str) -> Registered | None:
+        """Return a container that was registered and not deleted; None if there is none."""
+        found = self._numbered(uid)
+        return None if found is None else found[1]
+
+    def _numbered(self, uid: str) -> tuple[int, Registered] | None:
+        known = self._known.get(uid)
+        if known is None:
+            with transaction(self._engine) as raw:
+                known = _row(raw.execute(FIND, [uid]).fetchone())
+            if known is not None:
+                self._remember(known)
+        return known
+
+    def number_of(self, uid: str) -> int | None:
+        """Return the number of a container in the database."""
+        found = self._numbered(uid)
+        return None if found is None else found[0]
+
+    def _remember(self, known: tuple[int, Registered]) -> None:
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        self._known[known[1].run.uid] = known
+
+    def forget(self, run: RunId) -> None:
+        """Drop the knowledge of a container that was deleted."""
+        self._known.pop(run.uid, None)
+
+    def add_project(self, project: str, key: str | None = None) -> str:
+        """Make a project, if it is not there, and return its key.
+
+        Raises:
+            ProjectExists: the key belongs to another one.
+        """
+        with transaction(self._engine) as raw:
+            return self._key(raw, project, key)
+
+    # Bytes
+
+    def is_name(self, file: str) -> bool:
+        """Whether a journal file can have a name."""
+        return name_form.match(file) is not None
+
+    def checked(self, run: RunId, file: str, start: int, data: bytes) -> Piece:
+        """Check bytes of a journal file.
+
+        Raises:
+            NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
+            NewerFormat: they hold ops of a later release.
+        """
+        return checked(run, file, start, data)
+
+    def received(self, run: RunId) -> Mapping[str, Received]:
+        """Return how far each journal file was received, by name."""
+        number = self.number_of(run.uid)
+        with transaction(self._engine) as raw:
+            rows = raw.execute("select file, upto, is_sealed from naiad.received where run = %s", [number]).fetchall()
+        return {file: Received(upto, is_sealed) for file, upto, is_sealed in rows}
+
+    def accept(
+        self,
+        pieces: Sequence[Piece],
+        sealings: Sequence[Sealing] = (),
+        writers: Mapping[tuple[RunId, str], bool] | None = None,
+    ) -> Accepted:
+        """Store the pieces that continue their files, in one transaction, and note which writers live or have ended.
+
+        Raises:
+            StorageError: the database cannot be used now; nothing is accepted.
+        """
+        asked = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
+        living = dict(writers or {})
+        numbers: dict[RunId, int] = {}
+        for run in {*(run for run, _file in asked), *(run for run, _writer in living)}:
+            number = self.number_of(run.uid)
+            if number is not None:
+                numbers[run] = number
+        new = {(each.run, each.file) for each in pieces if each.start == HEADERS[suffix_of(each.file)]}
+        with transaction(self._engine) as raw:
+            self._drop_deleted(raw, numbers)
+            known = self._locked(raw, numbers, asked, new)
+            group = Group(lambda run: known.get(run, {}))
+            taken = [piece for piece in pieces if piece.run in numbers and group.take(piece)]
+            for sealing in sealings:
+                group.seal(sealing)
+            self._store(raw, numbers, taken, group)
+            ended = self._note(raw, numbers, taken, sealings, living)
+            claimed = frozenset(piece.run for piece in taken if self._is_claimed(piece))
+            grown: dict[RunId, int] = {}
+            for piece in taken:
+                grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
+            sealed = {run for (run, _file), position in group.changed.items() if position.is_sealed}
+            self._let_due(raw, numbers, grown, urgent=ended | claimed | sealed)
+        files = {key: as_received(group.position(*key)) for key in asked if key[0] in numbers}
+        points = sum(len(piece.data) // RECORD for piece in taken if piece.file.endswith(".seg"))
+        return Accepted(files, frozenset(group.mismatched), grown, len(taken), points, frozenset(ended), claimed)
+
+    def _drop_deleted(self, raw: psycopg.Connection[Any], numbers: dict[RunId, int]) -> None:
+        """Leave out runs that another replica has deleted; the others are not deleted before the commit."""
+        there = "select number from naiad.run where number = any(%s) order by number for key share"
+        known = {number for (number,) in raw.execute(there, [[*numbers.values()]])}
+        for run in [run for run, number in numbers.items() if number not in known]:
+            del numbers[run]
+            self.forget(run)
+
+    def _locked(
+        self,
+        raw: psycopg.Connection[Any],
+        numbers: Mapping[RunId, int],
+        asked: set[tuple[RunId, str]],
+        new: set[tuple[RunId, str]],
+    ) -> dict[RunId, dict[str, Position]]:
+        """Lock the rows of files in the order of their keys, and return their positions."""
+        if new:
+            rows = [(numbers[run], file, HEADERS[suffix_of(file)]) for run, file in new if run in numbers]
+            raw.execute(BEGIN, [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], []])
+        keys = sorted((numbers[run], file) for run, file in asked if run in numbers)
+        runs = {number: run for run, number in numbers.items()}
+        found: dict[RunId, dict[str, Position]] = {}
+        for number, file, upto, crc, is_sealed in raw.execute(
+            LOCK, [[number for number, _file in keys], [file for _number, file in keys]]
+        ):
+            found.setdefault(runs[number], {})[file] = Position(upto, crc, is_sealed)
+        return found
+
+    def _store(
+        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], taken: Sequence[Piece], group: Group
+    ) -> None:
+        if group.changed:
+            rows = sorted(
+                (numbers[run], file, position.upto, position.crc, position.is_sealed)
+                for (run, file), position in group.changed.items()
+            )
+            raw.execute(ADVANCE, [list(column) for column in zip(*rows, strict=True)])
+        if not taken:
+            return
+        whole = (
+            b"".join(piece.data for piece in taken) if sum(len(each.data) for each in taken) >= OBJECT_BYTES else b""
+        )
+        name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}" if whole else None
+        if name is not None:
+            self._objects.put(name, whole)  # before the rows that refer to it
+        stored, place = [], 0
+        for piece in taken:
+            data = piece.data if name is None else None
+            upto = piece.start + len(piece.data)
+            at = None if name is None else place
+            crc = None if name is None else zlib.crc32(piece.data)
+            stored.append((numbers[piece.run], piece.file, piece.start, upto, data, name, at, crc))
+            place += len(piece.data)
+        with raw.cursor() as cursor:
+            cursor.executemany(STORE, stored)
+
+    def _note(
+        self,
+        raw: psycopg.Connection[Any],
+        numbers: Mapping[RunId, int],
+        taken: Sequence[Piece],
+        sealings: Sequence[Sealing],
+        living: Mapping[tuple[RunId, str], bool],
+    ) -> set[RunId]:
+        """Note the signs of life of writers; return the runs of which one has ended, with all its files there."""
+        named = {(piece.run, writer_of(piece.file)) for piece in taken}
+        named |= {(each.run, writer_of(each.file)) for each in sealings}
+        ended: set[RunId] = set()
+        signs: list[tuple[int, str, str]] = []
+        for (run, writer), is_alive in {**dict.fromkeys(named, False), **living}.items():
+            if run not in numbers:
+                continue
+            state = "alive"
+            if not is_alive:
+                rows = raw.execute(
+                    "select is_sealed from naiad.received where run = %s and starts_with(file, %s)",
+                    [numbers[run], f"{writer}."],
+                ).fetchall()
+                is_complete = bool(rows) and all(is_sealed for (is_sealed,) in rows)
+                state = "dead" if is_complete else "ended"
+                if is_complete:
+                    ended.add(run)
+            signs.append((numbers[run], writer, state))
+        if signs:
+            raw.execute(SIGNS, [list(column) for column in zip(*sorted(signs), strict=True)])
+        return ended
+
+    def _is_claimed(self, piece: Piece) -> bool:
+        known = self.find(piece.run.uid)
+        own = {} if known is None else {"sys/id": known.id, "sys/project": known.project}
+        return any(own.get(path, text) != text for path, text in piece.claims.items())
+
+    def _let_due(
+        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], grown: Mapping[RunId, int], urgent: set[RunId]
+    ) -> None:
+        runs = {*grown, *urgent}
+        rows = sorted((numbers[run], grown.get(run, 0), 0.0 if run in urgent else FOLD_SECONDS) for run in runs)
+        if rows:
+            raw.execute(LET_DUE, [*(list(column) for column in zip(*rows, strict=True)), URGENT_BYTES])
+
+    # Content of files
+
+    def content_of(self, project: str, wanted: Sequence[tuple[str, int]]) -> list[str]:
+        """Return which content a project has sent, of some SHA-256 with their sizes."""
+        with transaction(self._engine) as raw:
+            rows = raw.execute(
+                "update naiad.content set made_at = now() where project = %s and sha256 = any(%s) "
+                "returning sha256, size",
+                [project, [sha256 for sha256, _size in wanted]],
+            ).fetchall()
+        known = dict(rows)
+        return [sha256 for sha256, size in wanted if known.get(sha256) == size]
+
+    @contextlib.contextmanager
+    def content(self, project: str, sha256: str) -> Iterator[_Content]:
+        """Take in content. It is there when the block ends, and is not when it raises.
+
+        Raises:
+            NaiadValueError: another content was written than that of the hash.
+            StorageError: the objects or the database cannot be used now.
+        """
+        with tempfile.NamedTemporaryFile(prefix="naiad-blob-") as stream:
+            content = _Content(stream)
+            yield content
+            stream.flush()
+            if content.hash.hexdigest() != sha256:
+                raise NaiadValueError(f"The content has the SHA-256 {content.hash.hexdigest()}, not {sha256}.")
+            self._objects.put(blob_name(sha256), Path(stream.name))
+        with transaction(self._engine) as raw:
+            raw.execute(
+                "insert into naiad.content (project, sha256, size) values (%s, %s, %s) "
+                "on conflict (project, sha256) do update set made_at = now(), size = excluded.size",
+                [project, sha256, content.size],
+            )
+
+    # Folding
+
+    def fold(self, run: RunId) -> None:
+        """Fold the received bytes of a run.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now; nothing is lost.
+        """
+        number = self.number_of(run.uid)
+        if number is not None:
+            self._folder.fold(number, is_waiting=True)
+
+    def waiting(self) -> Sequence[RunId]:
+        """Return nothing: due runs are listed in the database."""
+        return ()
+
+    def checkpoint(self) -> None:
+        """Do nothing: everything committed is safe."""
+
+    def migrate(self) -> str:
+        """Bring the tables up to date, and return their version.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        try:
+            return migrating.migrate(self._engine)
+        except (psycopg.Error, SQLAlchemyError) as error:
+            raise refusal(error) from error
+
+    def problem(self) -> str:
+        """Return why nothing can be taken now: the database is away, has other tables, or could hide damage."""
+        try:
+            with transaction(self._engine, is_read_only=True) as raw:
+                known = raw.execute("select to_regclass('naiad.alembic_version')").fetchone()
+                row = None
+                if known is not None and known[0] is not None:
+                    row = raw.execute("select version_num from naiad.alembic_version").fetchone()
+                sums = raw.execute("show data_checksums").fetchone()
+        except StorageError as error:
+            return str(error)
+        if row is None or row[0] not in migrating.SERVED:
+            return "The database has other tables than this release needs: naiad server migrate"
+        if sums is None or sums[0] != "on":
+            return "The database has no data checksums, without which damage would be served: initdb --data-checksums"
+        return ""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+
+class _Content:
+    """Content on its way, hashed meanwhile."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        self._stream.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+
+
+def _row(row: Any) -> tuple[int, Registered] | None:
+    if row is None:
+        return None
+    number, uid, kind, name, project = row
+    return number, Registered(RunId(uid, KINDS_BY_NAME[kind]), name, project)
+
+
+def _model_key(wish: str | None) -> str:
+    found = MODEL.id_form.match(wish) if wish else None
+    return found[2] if found else "MODEL"

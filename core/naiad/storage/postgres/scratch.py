@@ -1,0 +1,113 @@
+"""The unfolded tail of a run, laid out as files of a journal in a folder of this process.
+
+The bytes of the inbox lie at their offsets in sparse files, so that everything that reads a journal reads them; the
+signs of life of writers are their leases, with the times of the database. Nothing is lost with such a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from naiad import clock
+from naiad.errors import DamagedData
+from naiad.storage.local.journal.arrivals import HEADERS, suffix_of
+from naiad.storage.local.journal.frames import file_header
+from naiad.storage.local.journal.leases import SUFFIX, hold_remote, remote_state
+from naiad.storage.local.journal.segment import open_header
+from naiad.storage.local.layout import FORMAT, RunDirectory
+from naiad.storage.postgres.objects import Objects
+
+RECEIVED = """
+select r.file, r.upto, r.crc, r.is_sealed, coalesce(p.upto, 0), coalesce(p.is_done, 0)
+from naiad.received r left join naiad.run_position p on p.run = r.run and p.file = r.file where r.run = %s
+"""
+ROWS = "select file, start, upto, extract(epoch from at)::float8 from naiad.inbox where run = %s order by file, start"
+DATA = "select data, object, place, crc from naiad.inbox where run = %s and file = %s and start = %s"
+WRITERS = "select name, state, extract(epoch from now() - seen_at)::float8 from naiad.writer where run = %s"
+
+
+def make_scratch(root: Path) -> None:
+    """Make a folder for the tails of many runs."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "format").write_text(f"{FORMAT}\n")
+
+
+class Scratch:
+    """The tail of one run."""
+
+    def __init__(self, folder: RunDirectory, run: int, objects: Objects) -> None:
+        self.folder = folder
+        self._run = run
+        self._objects = objects
+        self._sizes: dict[str, int] = {}
+        self.sealed: set[str] = set()
+        """The files that get nothing more."""
+        self.laid: list[tuple[str, int, int]] = []
+        """File, start and end of the rows of the inbox that were seen last."""
+
+    def update(self, raw: psycopg.Connection[Any]) -> None:
+        """Bring it up to date. Positions are read before rows, so that no row of a sealed file is missed."""
+        journal = self.folder.journal
+        journal.mkdir(parents=True, exist_ok=True)
+        received = raw.execute(RECEIVED, [self._run]).fetchall()
+        rows = raw.execute(ROWS, [self._run]).fetchall()
+        self.sealed = {file for file, _upto, _crc, is_sealed, _folded, _is_done in received if is_sealed}
+        for file, _upto, _crc, _is_sealed, folded, is_done in received:
+            if is_done:
+                self._drop(file)
+            else:
+                self._begin(file, folded)
+        self.laid = []
+        for file, start, upto, at in rows:
+            self.laid.append((file, start, upto))
+            self._lay(raw, file, start, upto, at)
+        for name, state, age in raw.execute(WRITERS, [self._run]).fetchall():
+            if remote_state(journal, name) != state:
+                hold_remote(journal, name, state, is_reopened=True)
+            seen = clock.now() - age
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(journal / (name + SUFFIX), (seen, seen))
+
+    def _begin(self, file: str, folded: int) -> None:
+        path = self.folder.journal / file
+        if file not in self._sizes:
+            _write(path, file_header() if suffix_of(file) == "ops" else open_header(), 0)
+            self._sizes[file] = HEADERS[suffix_of(file)]
+        if folded > self._sizes[file]:
+            os.truncate(path, folded)
+            self._sizes[file] = folded
+
+    def _lay(self, raw: psycopg.Connection[Any], file: str, start: int, upto: int, at: float) -> None:
+        if upto <= self._sizes.get(file, 1 << 62):
+            return
+        found = raw.execute(DATA, [self._run, file, start]).fetchone()
+        if found is None:
+            return  # folded meanwhile: the index has it
+        data, name, place, crc = found
+        if data is None:
+            data = self._objects.get(name, place, upto - start)
+            if zlib.crc32(data) != crc:
+                what = f"its bytes from {place} are not those that were received"
+                raise DamagedData(f"The object {name} is damaged: {what}.", file=name, offset=place, what=what)
+        path = self.folder.journal / file
+        _write(path, data, start)
+        os.utime(path, (at, at))
+        self._sizes[file] = upto
+
+    def _drop(self, file: str) -> None:
+        if self._sizes.pop(file, None) is not None:
+            (self.folder.journal / file).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, at: int) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(fd, data, at)
+    finally:
+        os.close(fd)

@@ -1,0 +1,63 @@
+"""A server over PostgreSQL and objects: its addresses, and opening them. Nothing connects before the first call."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+
+import sqlalchemy
+
+from naiad.storage.base import Store
+from naiad.storage.opening import database
+from naiad.storage.receiving import Receiver
+from naiad_server.metrics import Metrics
+from naiad_server.tokens import Tokens
+from naiad_server.workers import NoWorker, Worker
+
+
+@dataclass(frozen=True)
+class Database:
+    """The addresses of a database and of the objects beside it."""
+
+    url: str
+    objects: str
+    role: str = "all"
+    """`all`, `web`: without a worker, or `worker`: nothing else."""
+
+    def __str__(self) -> str:
+        """The address of the database without its password."""
+        parts = urllib.parse.urlsplit(self.url)
+        return f"postgresql://{parts.hostname or ''}{parts.path}"
+
+    def open(self) -> tuple[Store, Receiver]:
+        """Open the store and its receiving end.
+
+        Raises:
+            StorageError: one of the addresses is none.
+        """
+        return database(self.url, self.objects)
+
+    def tokens(self) -> Tokens:
+        """Open the tokens, which every replica sees."""
+        own = urllib.parse.urlunsplit(urllib.parse.urlsplit(self.url)._replace(scheme="postgresql+psycopg"))
+        options = {"connect_timeout": 5, "prepare_threshold": None}
+        return Tokens(
+            sqlalchemy.create_engine(own, pool_size=2, pool_pre_ping=True, connect_args=options), is_made=True
+        )
+
+    def migrate(self) -> str:
+        """Bring the tables up to date, and return their version.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
+        _store, receiver = self.open()
+        try:
+            return receiver.migrate()
+        finally:
+            receiver.close()
+
+    def worker(self, metrics: Metrics) -> Worker:
+        """Return the worker of a replica."""
+        kind = NoWorker if self.role == "web" else Worker
+        return kind(self.url, self.objects, metrics)

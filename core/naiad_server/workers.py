@@ -1,0 +1,114 @@
+"""Folding for a database: a process that folds the runs that are due, whichever replica has taken their bytes.
+
+replica 1 ---.                        .--- worker of replica 1
+replica 2 ---+--- due, in the database ---+--- worker of replica 2      a run is locked by the one that folds it
+'                        '--- naiad server --role worker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from naiad.errors import StorageError
+from naiad.storage.opening import database_folder
+from naiad.storage.receiving import Accepted, Receiver
+from naiad_server.metrics import Metrics
+
+LOOK_SECONDS = 0.5
+BACK_OFF_SECONDS = 5.0
+STOP_SECONDS = 8.0
+DATABASE, OBJECTS = "NAIAD_SERVER_DATABASE", "NAIAD_SERVER_OBJECTS"
+"""Where a worker finds its addresses: a command line would show the password to all of the machine."""
+PROGRAM = "import sys; sys.path[:] = {path!r}\nfrom naiad_server.workers import main; main()"
+_log = logging.getLogger("naiad_server")
+
+
+class Worker:
+    """The worker process of a replica, begun again when it ends."""
+
+    def __init__(self, database: str, objects: str, metrics: Metrics) -> None:
+        self._environment = {**os.environ, DATABASE: database, OBJECTS: objects}
+        self._metrics = metrics
+        self._process: asyncio.subprocess.Process | None = None
+
+    def begin(self, receiver: Receiver) -> None:
+        """Do nothing: due runs are listed in the database."""
+
+    def note(self, accepted: Accepted) -> None:
+        """Do nothing: due runs were listed by the commit."""
+
+    async def fold_runs(self) -> None:
+        """Keep a worker alive, for ever, and count its folds."""
+        while True:
+            pipe = asyncio.subprocess.PIPE
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", PROGRAM.format(path=sys.path), stdin=pipe, stdout=pipe, env=self._environment
+            )
+            assert self._process.stdout is not None
+            while line := await self._process.stdout.readline():
+                self._metrics.folds.labels("failed" if line.strip() else "done").inc()
+                if problem := line.decode().strip():
+                    _log.warning("A fold has failed: %s", problem)
+            await self._process.wait()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def end(self) -> None:
+        """Let the process end."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except asyncio.TimeoutError:  # a fold happens whole or not at all
+            process.kill()
+            await process.wait()
+
+
+class NoWorker(Worker):
+    """For a replica of the role `web`: workers run elsewhere."""
+
+    async def fold_runs(self) -> None:
+        """Do nothing."""
+
+
+def main() -> None:
+    """Fold due runs until the standard input ends: one line for each fold, with the problem if there is one."""
+    import threading
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while sys.stdin.buffer.read(4096):
+                pass
+        ended.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    fold_due(os.environ[DATABASE], os.environ[OBJECTS], ended.is_set, lambda problem: print(problem, flush=True))
+
+
+def fold_due(database: str, objects: str, is_over: Callable[[], bool], told: Callable[[str], None]) -> None:
+    """Fold the runs of a database that are due, until it is over."""
+    folder = database_folder(database, objects)
+    while not is_over():
+        try:
+            due = folder.due()
+            for number in due:
+                if is_over():
+                    return
+                told(folder.fold(number))
+            if not due:
+                time.sleep(LOOK_SECONDS)
+        except StorageError as error:  # the database is away: it is asked again until it is back
+            _log.warning("%s", error)
+            until = time.monotonic() + BACK_OFF_SECONDS
+            while time.monotonic() < until and not is_over():
+                time.sleep(LOOK_SECONDS)

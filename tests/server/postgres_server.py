@@ -1,0 +1,294 @@
+"""PostgreSQL, an S3 server and replicas of `naiad server`, each as a program that a test may kill."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+SECONDS = 60
+USERS = ("postgres", "nobody")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for(is_there: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    until = time.monotonic() + seconds
+    while not is_there():
+        assert time.monotonic() < until, f"{what} did not happen within {seconds:g} s"
+        time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def postgres_folder() -> Path:
+    """The programs of PostgreSQL; a test that needs them is skipped where they are not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    if on_path is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    return Path(on_path).parent
+
+
+class Postgres:
+    """A database server of a test's own, run by an unprivileged user, since it refuses root."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = postgres_folder()
+        self.port = free_port()
+        self.data = folder / "data"
+        self.log = folder / "postgres.log"
+        self.user = next((name for name in USERS if name in {each.pw_name for each in pwd.getpwall()}), None)
+        self.as_user = (
+            {"user": self.user, "group": pwd.getpwnam(self.user).pw_gid, "extra_groups": []}
+            if (os.geteuid() == 0 and self.user)
+            else {}
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir()
+        if self.as_user:
+            shutil.chown(self.data, self.user)
+            for parent in self.data.parents:
+                if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        self.run("initdb", "-D", str(self.data), "-U", "naiad", "-A", "trust", "-k", "--no-sync", "-E", "UTF8")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://naiad@127.0.0.1:{self.port}/postgres"
+
+    def run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self.bin / program, *arguments],
+            check=True,
+            capture_output=True,
+            cwd="/",
+            **self.as_user,  # type: ignore[call-overload]
+        )
+
+    def start(self, *options: str) -> Postgres:
+        """Start it; once more while processes of a killed one still hold its memory."""
+        wait_for(lambda: self._is_started(options), "PostgreSQL's start")
+        return self
+
+    def _is_started(self, options: Sequence[str]) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [self.bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", "", "-h", "127.0.0.1",
+                     "-c", "shared_buffers=64MB", "-c", "fsync=off",  # kills leave the cache of the system whole
+                     "-c", "max_connections=60", *options],
+                    stdout=log, stderr=log, cwd="/", **self.as_user,
+                )  # fmt: skip
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.Error:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once, without a checkpoint."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(SECONDS)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(SECONDS)
+
+
+class Moto:
+    """An S3 server with one bucket."""
+
+    bucket = "naiad"
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "naiad",
+            "AWS_SECRET_ACCESS_KEY": "naiad-secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    url = f"s3://{bucket}/test"
+
+    def start(self) -> Moto:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_for(lambda: answers(self.port), "the start of moto")
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.bucket}", method="PUT")
+        urllib.request.urlopen(asked, timeout=SECONDS).close()
+        return self
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(SECONDS)
+
+
+class Replica:
+    """One process of `naiad server --database`."""
+
+    def __init__(self, database: str, objects: str, environment: Mapping[str, str], folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / f"replica-{self.port}.log"
+        self._command: list[str | Path] = [
+            Path(sys.executable).with_name("naiad"), "server", "--objects", objects, "--port", str(self.port),
+        ]  # fmt: skip
+        self._environment = {**os.environ, **environment, "NAIAD_SERVER_DATABASE": database}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str, is_ready: bool = True) -> Replica:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*self._command, *options], stdout=log, stderr=log, env=self._environment, start_new_session=True
+            )
+        wait_for(lambda: self.process is None or self.process.poll() is not None or answers(self.port), "its start")
+        assert self.process.poll() is None, self.log.read_text()
+        if is_ready:
+            wait_for(self.is_ready, f"readiness ({self.log.read_text()})")
+        return self
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(SECONDS)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(SECONDS)
+
+
+class Nginx:
+    """A proxy before several replicas that sends each request to the next one."""
+
+    def __init__(self, ports: list[int], folder: Path) -> None:
+        found = shutil.which("nginx") or "/usr/sbin/nginx"
+        if not Path(found).exists():
+            pytest.skip("nginx is not installed: apt-get install nginx-light")
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        servers = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
+        self.configuration = folder / "nginx.conf"
+        self.configuration.write_text(
+            f"""daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
+            {"user root;" if os.geteuid() == 0 else ""}
+            events {{ worker_connections 512; }}
+            http {{
+                access_log off; client_max_body_size 0; proxy_request_buffering off; proxy_buffering off;
+                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+                fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+                upstream replicas {{ {servers} }}
+                server {{
+                    listen 127.0.0.1:{self.port};
+                    location / {{
+                        proxy_pass http://replicas; proxy_http_version 1.1; proxy_set_header Host $http_host;
+                        proxy_next_upstream error timeout non_idempotent; proxy_connect_timeout 2s;
+                    }}
+                }}
+            }}"""
+        )
+        self._command = [found, "-p", str(folder), "-c", str(self.configuration)]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Nginx:
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: answers(self.port), "the start of nginx")
+        return self
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(SECONDS)
+
+
+@dataclass
+class Cluster:
+    """A database, objects, two replicas and a proxy before them."""
+
+    folder: Path
+    postgres: Postgres
+    objects: Moto
+    replicas: list[Replica]
+    proxy: Nginx
+    token: str
+
+    @property
+    def url(self) -> str:
+        return self.proxy.url
+
+    @classmethod
+    def start(cls, folder: Path, replicas: int = 2) -> Cluster:
+        postgres = Postgres(folder / "postgres").start()
+        objects = Moto().start()
+        own = [Replica(postgres.url, objects.url, objects.environment, folder) for _ in range(replicas)]
+        proxy = Nginx([each.port for each in own], folder)
+        own[0].start("--init", "--url", proxy.url)
+        for each in own[1:]:
+            each.start("--url", proxy.url)
+        [line] = [line for line in own[0].log.read_text().splitlines() if "Your token" in line]
+        return cls(folder, postgres, objects, own, proxy.start(), line.split()[-1])
+
+    def ask(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Ask the database itself."""
+        with psycopg.connect(self.postgres.url) as connection:
+            cursor = connection.execute(statement, parameters)  # type: ignore[arg-type]  # a test's own text
+            return cursor.fetchall() if cursor.description else []
+
+    def empty(self) -> None:
+        """Delete everything but the tokens."""
+        tables = self.ask(
+            "select schemaname || '.' || tablename from pg_tables where schemaname in ('naiad', 'naiad_catalog') "
+            "and tablename not in ('about', 'alembic_version') and tablename !~ '_[0-9]+$'"
+        )
+        self.ask(f"truncate {', '.join(name for (name,) in tables)}")
+
+    def stop(self) -> None:
+        self.proxy.stop()
+        for each in self.replicas:
+            each.stop()
+        self.postgres.stop()
+        self.objects.stop()

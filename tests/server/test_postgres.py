@@ -1,0 +1,245 @@
+"""A server of two replicas over PostgreSQL and S3: programs log through nginx, and parts of the server are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from postgres_server import Cluster, wait_for
+
+import naiad
+from naiad.container_kinds import RUN
+from naiad.errors import forget_warnings
+from naiad.ids import new_uid
+from naiad.ship import shipper
+from naiad.storage.local.store import Store as Folder
+from naiad.storage.remote.store import RemoteStore
+
+QUIET = {
+    "capture_hardware_metrics": False, "capture_stdout": False, "capture_stderr": False, "capture_traceback": False,
+    "git_ref": False, "source_files": [],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    found = Cluster.start(tmp_path_factory.mktemp("cluster"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(autouse=True)
+def token(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("NAIAD_API_TOKEN", cluster.token)
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(tmp_path / "local"))
+    forget_warnings()
+    yield
+    shipper.of_process.close()
+    forget_warnings()
+
+
+def ask(cluster: Cluster, path: str, body: object = None, replica: int | None = None) -> Any:
+    """Ask one replica, or through the proxy; return the JSON of the answer."""
+    place = cluster.url if replica is None else cluster.replicas[replica].url
+    data = None if body is None else msgspec.msgpack.encode(body)
+    headers = {"Authorization": f"Bearer {cluster.token}", "Content-Type": "application/msgpack"}
+    asked = urllib.request.Request(f"{place}{path}", data, headers)
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_run_is_logged_and_read_through_any_replica(cluster: Cluster, tmp_path: Path) -> None:
+    """Points, values, tags and a file; while it is written and after; in tables, charts and the pages' routes."""
+    content = bytes(range(256)) * 8_000
+    (tmp_path / "model.bin").write_bytes(content)
+    run = naiad.init_run(store=cluster.url, project="line", **QUIET)
+    name = run["sys/id"].fetch()
+    for step in range(2_000):
+        run["train/loss"].append(1 / (step + 1), step=step)
+    run["lr"] = 0.25
+    run["sys/tags"].add("first")
+    run["model"].upload(str(tmp_path / "model.bin"))
+    run.sync(remote=True)
+    readers = [RemoteStore(each.url, Folder(tmp_path / "empty")) for each in cluster.replicas]
+    for store in readers:
+        found = store.reader(store.find(name))
+        assert (2_000, 0.25, "running") == (found.count("train/loss"), found.value("lr"), found.state())
+    run.stop()
+    for store in readers:
+        again = store.reader(store.find(name))
+        assert "finished" == again.state()
+        assert [1 / (step + 1) for step in range(2_000)] == again.points("train/loss").values.tolist()
+        [row] = store.catalog().search(RUN, "line", None, columns=["lr", "sys/tags"]).rows
+        assert name == row.id
+    there = naiad.init_run(store=cluster.url, project="line", with_id=name, mode="read-only", **QUIET)
+    there["model"].download(str(tmp_path / "copy"))
+    assert content == (tmp_path / "copy").read_bytes()
+    assert 200 == status(f"{cluster.url}/p/line/runs/{name}")
+    assert name == ask(cluster, f"/api/v1/containers/{name}")["id"]
+
+
+def test_offline_folder_arrives_whole(cluster: Cluster, tmp_path: Path) -> None:
+    run = naiad.init_run(store=tmp_path / "store", project="offline", mode="offline", **QUIET)
+    run["loss"].extend([float(each) for each in range(50_000)])
+    run.stop()
+    command = [Path(sys.executable).with_name("naiad"), "sync", tmp_path / "store", "--to", cluster.url, "--verify"]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+    store = RemoteStore(cluster.url, Folder(tmp_path / "empty"))
+    [row] = store.catalog().summaries("offline")
+
+    assert (50_000, "finished") == (store.reader(row.run).count("loss"), row.state)
+
+
+def test_bytes_that_come_to_two_replicas_at_once_are_stored_once(cluster: Cluster) -> None:
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "twice", "created": 1.0})
+    records = bytes(32 * 1_000)
+    part = [uid, "writer.0.seg", 64, 0, zlib.crc32(records), records]
+    body = {"sent": 0.0, "writers": [], "parts": [part], "sealed": []}
+    answers: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda at=at: answers.append(ask(cluster, "/api/v1/journal", body, at % 2)))
+        for at in range(8)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+
+    assert [[[uid, "writer.0.seg", 64 + 32_000, False]]] * 8 == [each["upto"] for each in answers]
+    query = "select count(*), sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = %s"
+    assert [(1, 32_000)] == cluster.ask(query, uid)
+
+
+def test_large_group_goes_to_one_object_before_its_rows(cluster: Cluster, tmp_path: Path) -> None:
+    """So that the write-ahead log stays small; the points are read from there, and then from the index."""
+    cluster.ask("update naiad.due set at = now() + interval '1 hour'")
+    run = naiad.init_run(store=cluster.url, project="large", **QUIET)
+    run["loss"].extend([float(each) for each in range(200_000)])
+    run.sync(remote=True)
+    store = RemoteStore(cluster.replicas[1].url, Folder(tmp_path / "empty"))
+
+    assert 200_000 == len(store.reader(store.find(run["sys/id"].fetch())).points("loss").values)
+    run.stop()
+
+
+def test_password_is_in_no_process_listing(cluster: Cluster) -> None:
+    """The worker of a replica gets the address by its environment."""
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+    assert "postgresql://" not in listing
+
+
+PROGRAM = """
+    import sys, time, naiad
+    run = naiad.init_run(store=sys.argv[1], project="killed", custom_run_id=sys.argv[2], capture_stdout=False,
+        capture_stderr=False, capture_hardware_metrics=False, capture_traceback=False, git_ref=False, source_files=[])
+    begin, step = time.monotonic(), 0
+    while time.monotonic() < begin + float(sys.argv[3]):
+        for _ in range(50):
+            run["loss"].append(float(step), step=step)
+            step += 1
+        time.sleep(0.01)
+    run["steps"] = step
+    run.stop()
+
+    print(step)
+"""
+
+
+def test_killed_replica_worker_and_database_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """Three programs log while each part is killed once; every point is there, once, with the value it had."""
+    kill_parts(cluster, tmp_path, rounds=1, seconds=6.0)
+
+
+@pytest.mark.slow  # ten minutes, 50 kills of each part: pytest -m slow tests/server/test_postgres.py -k many
+@pytest.mark.timeout(1500)
+def test_many_kills_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    for each in range(10):
+        kill_parts(cluster, tmp_path / str(each), rounds=5, seconds=25.0)
+
+
+def kill_parts(cluster: Cluster, folder: Path, rounds: int, seconds: float) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "program.py").write_text(textwrap.dedent(PROGRAM))
+    customs = [new_uid() for _ in range(3)]
+    programs = [
+        subprocess.Popen(
+            [sys.executable, folder / "program.py", cluster.url, custom, str(seconds)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for custom in customs
+    ]  # fmt: skip
+    store = RemoteStore(cluster.url, Folder(folder / "empty"))
+    wait_for(lambda: len(cluster.ask("select 1 from naiad.run where custom = any(%s)", customs)) == 3, "registering")
+    for _ in range(rounds):
+        for replica in cluster.replicas:
+            wait_for(lambda: workers(cluster) != [], "the start of a worker")
+            subprocess.run(["kill", "-9", workers(cluster)[0]], check=False)
+            replica.kill()
+            replica.start("--url", cluster.url)
+        cluster.postgres.kill()
+        cluster.postgres.start()
+        for replica in cluster.replicas:
+            wait_for(replica.is_ready, "a replica's recovery")
+    steps = []
+    for program in programs:
+        out, err = program.communicate(timeout=120 + seconds)
+        assert program.returncode == 0, err
+        steps.append(int(out.split()[-1]))
+    sync = [Path(sys.executable).with_name("naiad"), "sync", os.environ["NAIAD_LOCAL_STORE"], "--verify"]
+    done = subprocess.run(sync, check=False, capture_output=True, text=True, timeout=240)
+    assert 0 == done.returncode, (done.stdout, done.stderr, [each.log.read_text() for each in cluster.replicas])
+    for custom, step in zip(customs, steps, strict=True):
+        run = store.find_custom("killed", custom)
+        assert run is not None
+        points = store.reader(run).points("loss")
+        assert list(range(step)) == points.values.tolist() == points.steps.tolist()
+        assert step == store.reader(run).value("steps")
+
+
+def workers(cluster: Cluster) -> list[str]:
+    """The processes that fold for the replicas."""
+    found = []
+    for replica in cluster.replicas:
+        assert replica.process is not None
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(replica.process.pid)], capture_output=True, text=True, check=False
+        )
+        found += listed.stdout.split()
+    return found
+
+
+def test_replica_without_its_database_lives_and_recovers(cluster: Cluster) -> None:
+    """`/healthz` answers, `/readyz` does not, requests get 503; all without a restart."""
+    cluster.postgres.stop()
+    try:
+        for replica in cluster.replicas:
+            assert (200, 503) == (status(f"{replica.url}/healthz"), status(f"{replica.url}/readyz"))
+            with pytest.raises(urllib.error.HTTPError, match="503"):
+                ask(cluster, "/api/v1/runs", {"uid": new_uid(), "kind": "run", "project": "p", "created": 1.0})
+    finally:
+        cluster.postgres.start()
+    for replica in cluster.replicas:
+        wait_for(replica.is_ready, "recovery")
