@@ -196,9 +196,8 @@ class Handler(Source):
             description: the description of a file.
         """
         series = self._series
-        fid = series.fid
         if (
-            fid
+            (fid := series.fid)
             and (value.__class__ is float or is_exact(value))
             and timestamp is None
             and wait is False
