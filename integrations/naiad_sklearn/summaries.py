@@ -115,7 +115,7 @@ def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) 
     silhouettes = cluster_charts.create_silhouette_chart(model, X, **kwargs)
     charts = _charts(
         kelbow=cluster_charts.create_kelbow_chart(model, X, **kwargs),
-        # An empty series has no kind of file, and could not be assigned.
+        # None where no chart could be drawn: an empty series would be a field that promises one.
         silhouette=silhouettes if silhouettes.values else None,
     )
     return _head(fitted) | {"cluster_labels": label_table(fitted.labels_, nrows)} | charts
