@@ -132,7 +132,7 @@ def _chain_excepthook() -> None:
 #
 #     still ours            restore the default and raise the signal again: the process ends as without naiad
 #     chained by others     return: whoever chained it, as Lightning does, decides how the program goes on
-#     in a forked child     the default is back, or nothing happens if it was chained
+#     in a forked child     the default is back, or nothing happens if it was chained; a signal meanwhile waits for it
 
 
 def watch_termination() -> None:
@@ -162,12 +162,34 @@ def _restore_termination() -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+# Python forgets the signals that arrive in a child before its own work after a fork is done, where the system's default
+# would end the child. So SIGTERM waits while the handler is there that the child is going to remove.
+
+
+def _hold_termination() -> None:
+    """Before a fork: keep a SIGTERM for the child waiting until the child has the default again."""
+    if signal.getsignal(signal.SIGTERM) is _on_termination:
+        _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_termination() -> None:
+    """After a fork: let SIGTERM come, as before."""
+    mask = getattr(_held, "mask", None)
+    if mask is not None:
+        _held.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+_held = threading.local()  # of the thread that forks: the signals that it had blocked
+
+
 def _disown() -> None:
     """Keep a forked child's uncaught exceptions from marking the parent's runs."""
     _restore_termination()
+    _release_termination()
     for container in open_containers():
         container._disown()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_disown)
+    os.register_at_fork(before=_hold_termination, after_in_parent=_release_termination, after_in_child=_disown)

@@ -220,6 +220,27 @@ def test_pools_of_workers_are_terminated_as_ever(tmp_path: Path, method: str) ->
 
 
 @pytest.mark.usefixtures("store")
+def test_child_that_is_terminated_at_once_ends(tmp_path: Path) -> None:
+    code = """
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)  # should it miss the signal
+                while True:
+                    time.sleep(60)
+            os.kill(child, signal.SIGTERM)
+            ended = os.waitpid(child, 0)[1]
+            assert ended == signal.SIGTERM, ended
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        os.kill(os.getpid(), signal.SIGTERM)
+    """
+    done = program(tmp_path, code)
+
+    assert -signal.SIGTERM == done.returncode, done.stderr
+    assert ("terminated", None) == ended()
+
+
+@pytest.mark.usefixtures("store")
 def test_first_process_of_a_container_keeps_its_default(tmp_path: Path) -> None:
     code = "os.getpid = lambda: 1\nnaiad.init_run(project='two')\n"
     code += "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL\n"
