@@ -1,4 +1,4 @@
-"""An untidy project: two outputs, metrics that collide, a fit that fails and a run that goes on; as a whole."""
+"""An untidy project: colliding metrics, a fit that fails, and a run that is rewound and goes on; as a whole."""
 
 from __future__ import annotations
 
@@ -38,20 +38,21 @@ def made() -> Any:
 
 class Fails(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        raise RuntimeError("out of memory")
+        if epoch == 1:
+            raise RuntimeError("out of memory")
 
 
 METRICS = ("loss", "mask_loss", "score_loss", "mask_acc", "mask_acc_top", "score_size")
 
 
-def test_failing_fit_and_the_one_that_goes_on_are_stored_as_a_whole(store: Path) -> None:
+def test_failing_fit_and_the_one_that_goes_on_in_a_rewound_run_are_stored_as_a_whole(store: Path) -> None:
     x, y = np.ones((8, 3)), {"mask": np.ones((8, 1)), "score": np.ones((8, 1))}
     with naiad.init_run(project="p") as run:
         failing = [NaiadCallback(run["fold/0"], log_architecture=True), Fails()]
         with pytest.raises(RuntimeError, match="out of memory"):
             made().fit(x, y, validation_data=(x, y), epochs=3, verbose=0, callbacks=failing)
 
-    with naiad.init_run(with_id="P-1") as run:
+    with naiad.init_run(with_id="P-1", rewind_to=0) as run:
         ours, model = NaiadCallback(run["fold/0"], log_predict_calls=True), made()
         evaluate = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: model.evaluate(x, y, verbose=0, callbacks=[ours])
@@ -87,6 +88,8 @@ def test_failing_fit_and_the_one_that_goes_on_are_stored_as_a_whole(store: Path)
         )
     }
     assert [[0, 1, 2], [0, 1, 2], [1, 2], [0, 1, 2]] == list(steps.values())
+    everything = run["fold/0/training/train/epoch/loss"].fetch_values(include_rewound=True)
+    assert [0, 1, 1, 2] == list(everything["step"])
     assert ("done", 8) == (
         run["fold/0/training/status"].fetch(),
         run["fold/0/training/prediction/samples"].fetch_last(),

@@ -1,4 +1,4 @@
-"""An untidy project, shaped like a public template: what it leaves when it fails and goes on, as a whole."""
+"""An untidy project, shaped like a public template: as a whole, after it failed, was rewound and went on."""
 
 from __future__ import annotations
 
@@ -112,7 +112,9 @@ RENAMED = {
 }
 
 
-def test_failing_run_that_is_gone_on_with_is_stored_as_a_whole(lightning: Any, workplace: Path, tmp_path: Path) -> None:
+def test_failing_run_that_is_rewound_and_gone_on_with_is_stored_as_a_whole(
+    lightning: Any, workplace: Path, tmp_path: Path
+) -> None:
     first = NaiadLogger(project="p", tags=CONFIG["tags"])
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
         fit(lightning, first, model_of(lightning)(fails_at=3), tmp_path / "kept")
@@ -120,7 +122,7 @@ def test_failing_run_that_is_gone_on_with_is_stored_as_a_whole(lightning: Any, w
     assert "failed" == first.run["training/status"].fetch()
     first.run.stop()
 
-    second = NaiadLogger(with_id="P-1")
+    second = NaiadLogger(with_id="P-1", rewind_to=1)
     fit(lightning, second, model_of(lightning)(), tmp_path / "kept", ckpt_path=str(tmp_path / "kept/last.ckpt"))
     second.run.stop()
 
@@ -140,12 +142,13 @@ def test_failing_run_that_is_gone_on_with_is_stored_as_a_whole(lightning: Any, w
         assert name == run[f"training/integration/renamed/{path}"].fetch()
     steps = {path: list(run[f"training/{path}"].fetch_values()["step"]) for path in SERIES}
     assert {
-        "loss": [0, 1, 2, 2, 3],
-        "status_": [0, 1, 2, 2, 3],
-        "acc/top": [0, 1, 2, 2, 3],
+        "loss": [0, 1, 2, 3],
+        "status_": [0, 1, 2, 3],
+        "acc/top": [0, 1, 2, 3],
         "acc_": [1, 3],
         "loss_dataloader_idx_0": [1, 3],
         "loss_dataloader_idx_1": [1, 3],
     } == {path: found for path, found in steps.items() if path != "epoch"}
+    assert [0, 1, 2, 2, 3] == list(run["training/loss"].fetch_values(include_rewound=True)["step"])
     assert "success" == run["training/status"].fetch()
     assert {"dev", "mnist"} == run["sys/tags"].fetch()

@@ -1,4 +1,4 @@
-"""An untidy project: frames, a pipeline within a search, a fit that fails, a run that is gone on with; as a whole."""
+"""An untidy project: frames, a search that fails, a run that is rewound and gone on with; as a whole."""
 
 from __future__ import annotations
 
@@ -33,13 +33,17 @@ def search_of(columns: Any) -> GridSearchCV:
     )
 
 
-def test_failing_fit_and_the_search_that_goes_on_are_stored_as_a_whole(store: Path) -> None:
+def test_failing_fit_and_the_search_that_goes_on_in_a_rewound_run_are_stored_as_a_whole(store: Path) -> None:
     x, y = load_iris(return_X_y=True, as_frame=True)
     data = train_test_split(x, y.to_frame(), random_state=0)
-    with naiad.init_run(project="p") as run, autolog(run["fits"]), pytest.raises(ValueError, match="no such column"):
-        search_of(["no such column"]).set_params(error_score="raise").fit(data[0], data[2].values.ravel())
+    with naiad.init_run(project="p") as run:
+        run["folds/score"].extend([0.5, 0.6, 0.7])
+        failing = search_of(["no such column"]).set_params(error_score="raise")
+        with autolog(run["fits"]), pytest.raises(ValueError, match="no such column"):
+            failing.fit(data[0], data[2].values.ravel())
 
-    with naiad.init_run(with_id="P-1") as run:
+    with naiad.init_run(with_id="P-1", rewind_to=0) as run:
+        run["folds/score"].append(0.8, step=1)
         search = search_of(x.columns)
         with autolog(run["fits"]):
             search.fit(data[0], data[2].values.ravel())
@@ -82,7 +86,11 @@ def test_failing_fit_and_the_search_that_goes_on_are_stored_as_a_whole(store: Pa
     scores = ("precision", "recall", "fbeta_score", "support")
     expected |= {f"report/test/scores/class_{i}/{name}": "float" for i in range(3) for name in scores}
     expected["source_code/integrations/scikit-learn"] = "string"
+    expected["folds/score"] = "float_series"
     assert expected == rest
+    assert [[0.5, 0.8], [0.5, 0.6, 0.8, 0.7]] == [
+        list(run["folds/score"].fetch_values(include_rewound=each)["value"]) for each in (False, True)
+    ]
     assert {"acc": "accuracy", "acc_f1": "f1_macro"} == run["report/all_params/scoring"].fetch()
     statuses = [run[f"fits/{name}/fit/status"].fetch() for name in ("GridSearchCV", "GridSearchCV_2")]
     assert ["failed", "done"] == statuses
