@@ -175,6 +175,7 @@ def _database(own: Path | None, url: str | None, objects: str | None, role: str)
     """The database that the options name; None for a folder."""
     url = url or setting("SERVER_DATABASE")
     objects = objects or setting("SERVER_OBJECTS")
+    # A folder that was named counts more than a database in the environment.
     if url is None or own is not None:
         if role != "all" or (objects is not None and own is None):
             raise click.UsageError("--objects and --role belong to a --database.")
@@ -189,6 +190,7 @@ def _database(own: Path | None, url: str | None, objects: str | None, role: str)
         raise _missing(error, "server") from error
     found = Database(url, objects, role)
     try:
+        # Opened once, so that a missing package or a wrong address is an error here, and not of the first request.
         found.open()[1].close()
     except ModuleNotFoundError as error:
         raise _missing(error, "server-postgres") from error

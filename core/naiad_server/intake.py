@@ -62,6 +62,7 @@ class Intake:
         self._waiting: list[_Waiting] = []
         self._queued = 0
         self._is_wanted = asyncio.Event()
+        # One thread, so that groups are committed in the order in which they came.
         self._pool = ThreadPoolExecutor(1, "naiad-commit")
         self._busy = 0.0
         self._uncopied = 0
@@ -127,6 +128,7 @@ class Intake:
     async def end(self) -> None:
         """Commit the rest of the queue, and stop."""
         loop = asyncio.get_running_loop()
+        # Requests that were taken are answered, also while the server ends.
         while group := self._next_group():
             await loop.run_in_executor(self._pool, self._commit, group, loop)
         self._pool.shutdown(wait=True)

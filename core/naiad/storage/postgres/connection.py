@@ -69,6 +69,7 @@ def transaction(engine: Engine, *, is_read_only: bool = False) -> Iterator[psyco
     try:
         with engine.connect() as connection, connection.begin():
             raw: Any = connection.connection.driver_connection
+            # A reader's question may be any; without a limit a few of them would hold every connection.
             if is_read_only:
                 raw.execute(f"set local statement_timeout = '{STATEMENT_SECONDS}s'")
             yield raw
@@ -88,6 +89,7 @@ class PostgresConnection(Connection):
     def __init__(self, raw: psycopg.Connection[Any], schema: str, run: int = 0) -> None:
         """Choose the schema for the rest of the transaction, and the number of the run whose rows it shows."""
         self.own = raw
+        # Local to the transaction (true): the connection goes back to a pool that all runs share.
         raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
 
     def run(self, statement: Statement | Clause, **parameters: object) -> Any:
@@ -108,6 +110,7 @@ class PostgresConnection(Connection):
 
     def execute(self, expression: Any, rows: Row | Sequence[Row] = ()) -> Any:
         """Run an expression of SQLAlchemy, which is compiled now."""
+        # A reader's statements alone are compiled here; those that write are in `compiled.json`.
         assert not rows
         compiled = expression.compile(dialect=_dialect(), compile_kwargs={"render_postcompile": True})
         return _Rows(self.own.execute(_translated(str(compiled)), _bound(compiled.construct_params())))
@@ -171,6 +174,7 @@ def _dialect() -> Any:
 @lru_cache(maxsize=1024)
 def _translated(text: str) -> Any:
     """Return a text for SQLite as psycopg takes it."""
+    # In their order: percent signs are doubled before any of psycopg's own are put in.
     for written, meant in DIFFERENT:
         text = text.replace(written, meant)
     return sql.SQL(_named(r"%(\1)s", text))
@@ -185,4 +189,5 @@ def _parameter(value: object) -> object:
         return None
     if isinstance(value, str) and "\0" in value:
         return value.replace("\0", ZERO)
+    # The columns are numbers, as in SQLite, and PostgreSQL takes no boolean for one.
     return int(value) if value.__class__ is bool else value

@@ -125,11 +125,13 @@ class Folder:
         with transaction(self._engine) as raw:
             raw.execute(BOUND)
             row = raw.execute(f"select {how}(%s, %s)", [RUN_LOCKS, number % (1 << 31)]).fetchone()
+            # Another worker has the run; nothing is lost, and no worker waits behind it.
             if not is_waiting and row is not None and row[0] is False:
                 return ""
             with tempfile.TemporaryDirectory(prefix="naiad-fold-") as root, warnings.catch_warnings():
                 warnings.simplefilter("ignore", DamageWarning)
                 try:
+                    # A savepoint: a fold that fails is undone, and the failure itself is noted and committed.
                     with raw.transaction():
                         self._fold(raw, number, Path(root))
                 except (NaiadError, msgspec.MsgspecError) as error:
@@ -155,15 +157,18 @@ class Folder:
         fold = OpenFold(place)
         taken = place.scratch.laid
         files = list_journal(place.folder.journal)
+        # A file may be sealed after its last bytes were folded; then only that it is done is to be noted.
         if taken or any(file.name in place.scratch.sealed for file in files):
             fold.fold([Source(file, is_final=file.name in place.scratch.sealed) for file in files])
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
+            # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
             if is_done or known >= upto:
                 raw.execute(DROP_ROWS, [number, file, start])
         reader = PostgresReader(place)
         if self._correct(raw, place, fold, reader, name, project):
             reader = PostgresReader(place)
+        # Made before the lock of the catalog is taken, which all folds share until they commit.
         entry = entry_of(reader, Registry(name, project), Stamp("", ""))
         raw.execute("select pg_advisory_xact_lock(%s)", [CATALOG_LOCK])
         put(PostgresConnection(raw, CATALOG), [entry])
@@ -178,10 +183,12 @@ class Folder:
         """Let `sys/id` and `sys/project` be the registered ones, in place of those of the client."""
         own = {"sys/id": name} | ({} if place.run.kind is PROJECT else {"sys/project": project})
         shown = reader.atoms("sys")
+        # Only where the client has said something: a run that has not begun has no id to correct.
         wrong = {path: text for path, text in own.items() if path in shown and unpack_text(str(shown[path][1])) != text}
         if not wrong:
             return False
         joining = reader.joining()
+        # Later than every op that is there, or the value of the client would win.
         at = max(joining.at + 1e-6, clock.now())
         text = ATOM_OF[str]
         ops: list[Op] = [Assign(path, text, pack_text(value), at) for path, value in wrong.items()]
@@ -213,6 +220,7 @@ def write_ops(raw: psycopg.Connection[Any], run: int, ops: Sequence[Op], session
 
 def drop(raw: psycopg.Connection[Any], run: int, uid: str) -> None:
     """Delete all rows of a run, with its line in the catalog."""
+    # After a fold that is going on, whose rows would otherwise appear behind the deletion.
     raw.execute("select pg_advisory_xact_lock(%s, %s)", [RUN_LOCKS, run % (1 << 31)])
     for table in ("head", "writer", "position", "field", "chunk", "pack"):
         raw.execute(f"delete from naiad.run_{table} where run = %s", [run])

@@ -40,6 +40,7 @@ def version_of(connection: Connection) -> str | None:
 def migrate(engine: Engine) -> str:
     """Bring the schema up to date, and return its version. Others that call it at the same time wait."""
     with engine.connect() as connection:
+        # A lock of the session and not of a transaction, because a migration may need several of them.
         connection.execute(text("select pg_advisory_lock(:key)"), {"key": LOCK})
         connection.commit()
         try:
@@ -48,6 +49,7 @@ def migrate(engine: Engine) -> str:
                 config = _config()
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+        # Unlocked by hand: the connection goes back to the pool, and would keep the lock.
         finally:
             connection.execute(text("select pg_advisory_unlock(:key)"), {"key": LOCK})
             connection.commit()

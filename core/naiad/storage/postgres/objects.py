@@ -38,6 +38,8 @@ class Objects:
         if parts.scheme == "s3" and parts.netloc:
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
             options: dict[str, Any] = {"client_options": {"allow_http": endpoint.startswith("http://")}}
+            # obstore reads the other settings by itself; plain HTTP, as of a store in the same rack, it has to be
+            # allowed.
             if endpoint:
                 options["endpoint"] = endpoint
             self._store: Any = S3Store(parts.netloc, **options)
@@ -89,6 +91,7 @@ class Objects:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with hidden.open("wb") as stream:
+                # In pieces, so that a checkpoint of gigabytes takes no more memory than one of them.
                 for start in range(0, max(1, self.size(name)), PIECE):
                     stream.write(self.get(name, start, min(PIECE, self.size(name) - start)) if self.size(name) else b"")
             hidden.replace(path)
@@ -129,6 +132,7 @@ class Objects:
         Raises:
             StorageError: the store of objects does not answer.
         """
+        # Names come without the prefix, as all other methods take them.
         cut = len(self._prefix) + 1 if self._prefix else 0
         try:
             for page in obstore.list(self._store, self._place(folder)):
@@ -139,6 +143,7 @@ class Objects:
 
     def address(self, name: str, seconds: float = PRESIGNED_SECONDS) -> str | None:
         """Return an address that reads an object for some seconds without further rights; None for a folder."""
+        # A client elsewhere cannot read a folder of this machine; the server passes its content on.
         if isinstance(self._store, LocalStore):
             return None
         return str(obstore.sign(self._store, "GET", self._place(name), datetime.timedelta(seconds=seconds)))

@@ -86,6 +86,7 @@ class PostgresSnapshot(Snapshot):
         with self._snapshot() as (index, connection):
             has_begun = index.has_begun(connection)
             folds = index.folds(connection) if has_begun else 0
+            # Loading a projection reads every field; between folds only the tail grows.
             if folds == self._folds:
                 return
             projection, damages = Projection(), list[Damage]()
@@ -140,6 +141,7 @@ class PostgresReader(Reader):
         name = self._resolved(file)
         if name and not is_incoming(name):
             path = Blobs(self.folder.blobs).path(name)
+            # Content never changes under its hash, so that one copy serves for as long as there is room.
             if not path.exists():
                 self._place.objects.fetch(blob_name(name), path)
 

@@ -273,6 +273,8 @@ class Receiver:
             number = self.number_of(run.uid)
             if number is not None:
                 numbers[run] = number
+        # Only the first piece of a file makes its row: one from the middle of an unknown file is refused by its
+        # position.
         new = {(each.run, each.file) for each in pieces if each.start == HEADERS[suffix_of(each.file)]}
         with transaction(self._engine) as raw:
             self._drop_deleted(raw, numbers)
@@ -325,6 +327,7 @@ class Receiver:
         self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], taken: Sequence[Piece], group: Group
     ) -> None:
         if group.changed:
+            # Sorted by key: two replicas that update rows in different orders would block each other for ever.
             rows = sorted(
                 (numbers[run], file, position.upto, position.crc, position.is_sealed)
                 for (run, file), position in group.changed.items()
@@ -366,6 +369,7 @@ class Receiver:
             if run not in numbers:
                 continue
             state = "alive"
+            # The end of a writer counts once all of its files are complete: pieces of one may still be on their way.
             if not is_alive:
                 rows = raw.execute(
                     "select is_sealed from naiad.received where run = %s and starts_with(file, %s)",
@@ -403,6 +407,7 @@ class Receiver:
                 "returning sha256, size",
                 [project, [sha256 for sha256, _size in wanted]],
             ).fetchall()
+        # The size too, since a client that names a hash with another size does not have that content.
         known = dict(rows)
         return [sha256 for sha256, size in wanted if known.get(sha256) == size]
 
@@ -414,6 +419,8 @@ class Receiver:
             NaiadValueError: another content was written than that of the hash.
             StorageError: the objects or the database cannot be used now.
         """
+        # On disk and not in memory, since content may be larger than that; its hash decides before anything is
+        # stored.
         with tempfile.NamedTemporaryFile(prefix="naiad-blob-") as stream:
             content = _Content(stream)
             yield content
@@ -469,6 +476,7 @@ class Receiver:
                 sums = raw.execute("show data_checksums").fetchone()
         except StorageError as error:
             return str(error)
+        # Checked by each replica: one of another release must not write into tables that it does not know.
         if row is None or row[0] not in migrating.SERVED:
             return "The database has other tables than this release needs: naiad server migrate"
         if sums is None or sums[0] != "on":

@@ -58,6 +58,7 @@ class Scratch:
         received = raw.execute(RECEIVED, [self._run]).fetchall()
         rows = raw.execute(ROWS, [self._run]).fetchall()
         self.sealed = {file for file, _upto, _crc, is_sealed, _folded, _is_done in received if is_sealed}
+        # A file whose content is all in the index is dropped, or its points would be read twice.
         for file, _upto, _crc, _is_sealed, folded, is_done in received:
             if is_done:
                 self._drop(file)
@@ -70,6 +71,7 @@ class Scratch:
         for name, state, age in raw.execute(WRITERS, [self._run]).fetchall():
             if remote_state(journal, name) != state:
                 hold_remote(journal, name, state, is_reopened=True)
+            # As an age, by the clock of the database, since those of two machines may differ.
             seen = clock.now() - age
             with contextlib.suppress(FileNotFoundError):
                 os.utime(journal / (name + SUFFIX), (seen, seen))
@@ -79,6 +81,7 @@ class Scratch:
         if file not in self._sizes:
             _write(path, file_header() if suffix_of(file) == "ops" else open_header(), 0)
             self._sizes[file] = HEADERS[suffix_of(file)]
+        # Longer without bytes: what is folded is a hole, which takes no room and is never read.
         if folded > self._sizes[file]:
             os.truncate(path, folded)
             self._sizes[file] = folded
@@ -97,6 +100,7 @@ class Scratch:
                 raise DamagedData(f"The object {name} is damaged: {what}.", file=name, offset=place, what=what)
         path = self.folder.journal / file
         _write(path, data, start)
+        # The time at which the bytes came, from which the tail of a dead writer is judged.
         os.utime(path, (at, at))
         self._sizes[file] = upto
 

@@ -140,6 +140,7 @@ class PostgresStore(Store):
         number = self._number(run)
         made = PostgresReader(Place(self._engine, self._objects, self._layout, run, number))
         with self._lock:
+            # Made outside the lock, so that of two threads the first counts: readers share what they have loaded.
             found = self._readers.setdefault(run, made)
             while len(self._readers) > MOST_READERS:
                 self._readers.popitem(last=False)
@@ -238,6 +239,7 @@ class PostgresStore(Store):
                 )
         numbers = {run: self._number(run) for _name, run in runs}
         with transaction(self._engine) as raw:
+            # In the order of their numbers, in which every other transaction locks them too.
             for run in sorted(numbers, key=lambda each: numbers[each]):
                 drop(raw, numbers[run], run.uid)
         for run in numbers:
@@ -254,6 +256,7 @@ class PostgresStore(Store):
         with transaction(self._engine) as raw:
             raw.execute(
                 "delete from naiad.project p where name = %s "
+                # A run that another replica has registered meanwhile keeps the project and its key.
                 "and not exists (select from naiad.run r where r.project = p.name)",
                 [project],
             )
@@ -266,6 +269,7 @@ class PostgresStore(Store):
         """Fold the runs with something new, if they are few."""
         with transaction(self._engine) as raw:
             found = [number for (number,) in raw.execute(WAITING, [FEW + 1])]
+        # A read then sees everything that was accepted before it; with many it would wait for the workers' work.
         if len(found) <= FEW:
             for number in found:
                 self._folder.fold(number, is_waiting=True)
@@ -317,6 +321,7 @@ class PostgresWriter(RunWriter):
         """Write the ops of all changes, all or none; they are safe afterwards."""
         joining = self._reader.joining()
         at = max(clock.now(), joining.at + 1e-6)
+        # One time for all of them, later than any that is there, as a writer in a folder stamps them.
         ops: list[Any] = [msgspec.structs.replace(op, at=at) for change in changes for op in change.ops]
         with transaction(self._engine) as raw:
             write_ops(raw, self._number, ops, joining.session, at)
