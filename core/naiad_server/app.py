@@ -234,6 +234,12 @@ def _ready(server: Server) -> Response:
 
 
 def _metrics(server: Server) -> Response:
+    backlog = server.receiver.backlog()
+    if backlog is not None:
+        server.metrics.inbox.set(backlog.size)
+        server.metrics.fold_wait.set(backlog.age)
+        server.metrics.fold_runs.set(backlog.runs)
+        server.metrics.set_aside.set(backlog.set_aside)
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 

@@ -171,6 +171,21 @@ def migrate(place: Any) -> None:
     click.echo(f"{place}: version {place.migrate()}")
 
 
+@server.command()
+@click.pass_obj
+def restored(place: Any) -> None:
+    """Let clients send the bytes again that a database lost when it was set back to a backup.
+
+    Run it after the restore. Clients keep the bytes for 7 days by default (NAIAD_KEEP_SHIPPED).
+
+    Example: naiad server --database postgresql://db/naiad --objects s3://bucket/naiad restored
+    """
+    if place is None or isinstance(place, Path):
+        raise click.UsageError("For a folder, use naiad sync --verify where runs are made; or name a --database.")
+    place.upkeep().renew_epoch()
+    click.echo("Clients send again the bytes that are missing here.")
+
+
 def _database(own: Path | None, url: str | None, objects: str | None, role: str) -> Database | None:
     """The database that the options name; None for a folder."""
     url = url or setting("SERVER_DATABASE")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy
 
 from naiad.storage.base import Store
-from naiad.storage.opening import database
-from naiad.storage.receiving import Receiver
+from naiad.storage.opening import database, database_upkeep
+from naiad.storage.receiving import Receiver, Upkeep
 from naiad_server.metrics import Metrics
 from naiad_server.tokens import Tokens
 from naiad_server.workers import NoWorker, Worker
@@ -56,6 +56,14 @@ class Database:
             return receiver.migrate()
         finally:
             receiver.close()
+
+    def upkeep(self) -> Upkeep:
+        """Open database and objects for their upkeep.
+
+        Raises:
+            StorageError: one of the addresses is none.
+        """
+        return database_upkeep(self.url, self.objects)
 
     def worker(self, metrics: Metrics) -> Worker:
         """Return the worker of a replica."""

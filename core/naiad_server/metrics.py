@@ -23,6 +23,7 @@ class Metrics:
         self.queue = gauge("naiad_queue_bytes", "Bytes that wait to be committed")
         self.fold_wait = gauge("naiad_fold_wait_seconds", "Age of what waits longest to be folded")
         self.fold_runs = gauge("naiad_fold_runs_waiting", "Runs that wait to be folded")
+        self.inbox = gauge("naiad_inbox_bytes", "Bytes in the database that wait to be folded, for all replicas")
         self.folds = counter("naiad_folds", "Folds, by outcome", "outcome")
         self.set_aside = gauge("naiad_runs_set_aside", "Runs whose fold has failed three times")
         self.fold_seconds = self._histogram("naiad_fold_seconds", "Duration of a fold")

@@ -117,6 +117,14 @@ class Postgres:
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(SECONDS)
 
+    def put_back(self, backup: Path) -> None:
+        """Set its files back to a copy of them; it is stopped."""
+        shutil.rmtree(self.data)
+        shutil.copytree(backup, self.data, symlinks=True)
+        if self.as_user:
+            for path in [self.data, *self.data.rglob("*")]:
+                shutil.chown(path, self.user)
+
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -144,15 +152,16 @@ class Moto:
 
     url = f"s3://{bucket}/test"
 
-    def start(self) -> Moto:
+    def begin(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+
+    def make_bucket(self) -> None:
         wait_for(lambda: answers(self.port), "the start of moto")
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.bucket}", method="PUT")
         urllib.request.urlopen(asked, timeout=SECONDS).close()
-        return self
 
     def stop(self) -> None:
         if self.process is not None:
@@ -173,16 +182,19 @@ class Replica:
         self._environment = {**os.environ, **environment, "NAIAD_SERVER_DATABASE": database}
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str, is_ready: bool = True) -> Replica:
+    def start(self, *options: str) -> Replica:
+        """Start it, and return when it is ready."""
+        self.begin(*options)
+        wait_for(lambda: self.process is None or self.process.poll() is not None or self.is_ready(), "readiness")
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()
+        return self
+
+    def begin(self, *options: str) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._command, *options], stdout=log, stderr=log, env=self._environment, start_new_session=True
             )
-        wait_for(lambda: self.process is None or self.process.poll() is not None or answers(self.port), "its start")
-        assert self.process.poll() is None, self.log.read_text()
-        if is_ready:
-            wait_for(self.is_ready, f"readiness ({self.log.read_text()})")
-        return self
 
     def is_ready(self) -> bool:
         try:
@@ -262,13 +274,18 @@ class Cluster:
 
     @classmethod
     def start(cls, folder: Path, replicas: int = 2) -> Cluster:
-        postgres = Postgres(folder / "postgres").start()
-        objects = Moto().start()
+        objects = Moto()
+        objects.begin()
+        postgres = Postgres(folder / "postgres")
         own = [Replica(postgres.url, objects.url, objects.environment, folder) for _ in range(replicas)]
         proxy = Nginx([each.port for each in own], folder)
+        for each in own[1:]:  # they wait for the tables
+            each.begin("--url", proxy.url)
+        postgres.start()
         own[0].start("--init", "--url", proxy.url)
+        objects.make_bucket()
         for each in own[1:]:
-            each.start("--url", proxy.url)
+            wait_for(each.is_ready, "readiness")
         [line] = [line for line in own[0].log.read_text().splitlines() if "Your token" in line]
         return cls(folder, postgres, objects, own, proxy.start(), line.split()[-1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,8 @@ from naiad.errors import forget_warnings
 from naiad.ids import new_uid
 from naiad.ship import shipper
 from naiad.storage.local.store import Store as Folder
+from naiad.storage.opening import database_upkeep
+from naiad.storage.receiving import Upkeep
 from naiad.storage.remote.store import RemoteStore
 
 QUIET = {
@@ -243,3 +246,66 @@ def test_replica_without_its_database_lives_and_recovers(cluster: Cluster) -> No
         cluster.postgres.start()
     for replica in cluster.replicas:
         wait_for(replica.is_ready, "recovery")
+
+
+@pytest.fixture
+def upkeep(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Upkeep:
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    return database_upkeep(cluster.postgres.url, cluster.objects.url)
+
+
+def test_everything_is_verified_and_content_without_a_run_is_freed(
+    cluster: Cluster, upkeep: Upkeep, tmp_path: Path
+) -> None:
+    cluster.empty()
+    upkeep.collect(0)  # of the tests before
+    (tmp_path / "model.bin").write_bytes(bytes(100_000))
+    run = naiad.init_run(store=cluster.url, project="kept", **QUIET)
+    run["model"].upload(str(tmp_path / "model.bin"))
+    run["loss"].extend([0.5] * 1_000)
+    run.sync(remote=True)
+    name = run["sys/id"].fetch()
+    run.stop()
+    wait_for(lambda: [(0,)] == cluster.ask("select count(*) from naiad.inbox"), "the fold")
+    assert ([], []) == (list(upkeep.verify()), upkeep.collect(0))
+    [content] = cluster.ask("select sha256 from naiad.content")
+    for table in ("run_chunk", "run_pack"):
+        cluster.ask(f"update naiad.{table} set data = data || '\\x00'::bytea")
+
+    damages = list(upkeep.verify())
+    assert damages
+    assert {each for each, _what in damages} == {name}
+    cluster.ask("delete from naiad.run where id = %s", name)
+    assert [content[0]] == [place.rpartition("/")[2] for place, _size in upkeep.collect(0, is_dry=True)]
+    assert [100_000] == [size for _place, size in upkeep.collect(0)]
+    assert [] == upkeep.collect(0)
+
+
+@pytest.mark.slow  # stops every part twice: pytest -m slow tests/server/test_postgres.py -k restored
+def test_clients_send_again_what_a_restored_database_lost(cluster: Cluster, tmp_path: Path) -> None:
+    """The run goes on meanwhile; another is stopped and sent again by `naiad sync`."""
+    store = RemoteStore(cluster.url, Folder(tmp_path / "empty"))
+    run = naiad.init_run(store=cluster.url, project="restored", **QUIET)
+    run["loss"].extend([float(each) for each in range(100)])
+    run.sync(remote=True)
+    cluster.postgres.stop()
+    shutil.copytree(cluster.postgres.data, tmp_path / "backup", symlinks=True)
+    cluster.postgres.start()
+    run["loss"].extend([float(each) for each in range(100, 5_000)])
+    run.sync(remote=True)
+    assert 5_000 == store.reader(store.find(run["sys/id"].fetch())).count("loss")
+    cluster.postgres.stop()
+    cluster.postgres.put_back(tmp_path / "backup")
+    cluster.postgres.start()
+    command = [Path(sys.executable).with_name("naiad"), "server", "restored"]
+    told = {"NAIAD_SERVER_DATABASE": cluster.postgres.url, "NAIAD_SERVER_OBJECTS": cluster.objects.url}
+    subprocess.run(command, check=True, env={**os.environ, **cluster.objects.environment, **told}, timeout=60)
+    for replica in cluster.replicas:
+        replica.stop()
+        replica.start("--url", cluster.url)
+    run["loss"].extend([float(each) for each in range(5_000, 5_100)])
+    run.sync(remote=True)
+
+    assert list(range(5_100)) == store.reader(store.find(run["sys/id"].fetch())).points("loss").values.tolist()
+    run.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
-from naiad.storage.receiving import Receiver, RunFolder
+from naiad.storage.receiving import Receiver, RunFolder, Upkeep
 
 SERVERS = ("https://", "http://")
 """The beginning of a store's name that is the address of a server."""
@@ -116,6 +116,22 @@ def database_folder(url: str, objects: str) -> RunFolder:
     from naiad.storage.postgres.objects import Objects
 
     return Folder(open_database(url), Objects(objects))
+
+
+def database_upkeep(url: str, objects: str) -> Upkeep:
+    """Open a database and its objects for their upkeep.
+
+    Raises:
+        StorageError: one of the addresses is none.
+    """
+    from naiad.storage.postgres.connection import open_database
+    from naiad.storage.postgres.objects import Objects
+    from naiad.storage.postgres.receiver import Receiver as DatabaseReceiver
+    from naiad.storage.postgres.store import PostgresStore
+    from naiad.storage.postgres.upkeep import Upkeep as DatabaseUpkeep
+
+    engine, place = open_database(url), Objects(objects)
+    return DatabaseUpkeep(PostgresStore(engine, place, DatabaseReceiver(engine, place)), engine, place)
 
 
 def temporary() -> Store:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -69,6 +69,19 @@ class Registered(NamedTuple):
     run: RunId
     id: str
     project: str
+
+
+class Backlog(NamedTuple):
+    """The work that waits in a database."""
+
+    size: int
+    """Bytes of journal files that are not folded."""
+    age: float
+    """Seconds since the oldest of them came."""
+    runs: int
+    """Runs with some of them."""
+    set_aside: int
+    """Runs whose fold has failed three times."""
 
 
 class Content(Protocol):
@@ -191,8 +204,38 @@ class Receiver(Protocol):
         """Return why nothing can be taken now; nothing if all is well."""
         return ""
 
+    def backlog(self) -> Backlog | None:
+        """Return the work that waits in a database, for all replicas; None of a folder, or if it is away."""
+        return None
+
     def close(self) -> None:
         """Give the store back."""
+
+
+class Upkeep(Protocol):
+    """The upkeep of a database and its objects."""
+
+    def verify(self) -> Iterator[tuple[str, str]]:
+        """Read every block and every stored file; yield the id of a container and each damage in it.
+
+        Raises:
+            StorageError: the database or the objects cannot be used now.
+        """
+
+    def collect(self, days: float, *, is_dry: bool = False) -> list[tuple[str, int]]:
+        """Free objects of some days and older to which nothing refers; return their names and sizes.
+
+        Raises:
+            DamagedData: a container cannot be read, so that its files are not known; nothing is freed.
+            StorageError: the database or the objects cannot be used now.
+        """
+
+    def renew_epoch(self) -> None:
+        """Give the database a new epoch, after which every client sends again the bytes that are missing.
+
+        Raises:
+            StorageError: the database cannot be used now.
+        """
 
 
 class RunFolder(Protocol):

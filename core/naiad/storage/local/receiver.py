@@ -620,6 +620,9 @@ class Receiver:
         """Return nothing: a folder that takes nothing raises with each group."""
         return ""
 
+    def backlog(self) -> None:
+        """Return None: waiting runs are counted where a folder is folded."""
+
     def close(self) -> None:
         """Give the store back."""
         with self._lock:

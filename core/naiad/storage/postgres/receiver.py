@@ -15,7 +15,7 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from naiad.storage.postgres import migrating
 from naiad.storage.postgres.connection import refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
-from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
+from naiad.storage.receiving import Accepted, Backlog, Piece, Position, Received, Registered, Sealing
 
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
@@ -79,6 +79,15 @@ COUNT = """
 insert into naiad.counter (prefix, last) values (%s, 1)
 on conflict (prefix) do update set last = counter.last + 1 returning last
 """
+BACKLOG = """
+select coalesce(sum(upto - start), 0)::bigint, coalesce(extract(epoch from now() - min(at)), 0)::float8,
+    count(distinct run), (select count(*) from naiad.run where failures >= 3) from naiad.inbox
+"""
+FOREIGN = """
+select distinct sha256 from naiad.content where sha256 = any(%s)
+except select sha256 from naiad.content where project = %s
+"""
+LARGEST_PART = 900 * 1024 * 1024
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -482,6 +491,35 @@ class Receiver:
         if sums is None or sums[0] != "on":
             return "The database has no data checksums, without which damage would be served: initdb --data-checksums"
         return ""
+
+    def backlog(self) -> Backlog | None:
+        """Return the work that waits, for all replicas; None while the database is away."""
+        try:
+            with transaction(self._engine, is_read_only=True) as raw:
+                row = raw.execute(BACKLOG).fetchone()
+        except StorageError:
+            return None
+        return None if row is None else Backlog(*row)
+
+    def content_bytes(self, project: str, sha256: str) -> bytes:
+        """Return content that a project has sent.
+
+        Raises:
+            NaiadValueError: it has not, or it is larger than a part of a journal can be.
+        """
+        with transaction(self._engine) as raw:
+            asked = "select size from naiad.content where project = %s and sha256 = %s"
+            row = raw.execute(asked, [project, sha256]).fetchone()
+        if row is None or row[0] > LARGEST_PART:
+            what = "was not sent" if row is None else f"is larger than {LARGEST_PART:,} bytes"
+            raise NaiadValueError(f"The content {sha256} {what}, so it is no part of a journal.")
+        return self._objects.get(blob_name(sha256))
+
+    def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
+        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        with transaction(self._engine) as raw:
+            rows = raw.execute(FOREIGN, [[*names], project]).fetchall()
+        return [sha256 for (sha256,) in rows]
 
     def close(self) -> None:
         """Close the connections."""

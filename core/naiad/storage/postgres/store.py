@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -52,8 +54,9 @@ class PostgresStore(Store):
         self._objects = objects
         self._receiver = receiver
         self._folder = Folder(engine, objects)
-        self._scratch = tempfile.TemporaryDirectory(prefix="naiad-server-")
-        self._layout = Layout(Path(self._scratch.name))
+        scratch = tempfile.mkdtemp(prefix="naiad-server-")
+        self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
+        self._layout = Layout(Path(scratch))
         make_scratch(self._layout.root)
         self._readers: OrderedDict[RunId, PostgresReader] = OrderedDict()
         self._lock = threading.Lock()
@@ -263,7 +266,7 @@ class PostgresStore(Store):
 
     def close(self) -> None:
         """Remove the files of this process."""
-        self._scratch.cleanup()
+        self._clean()
 
     def fold_waiting(self) -> None:
         """Fold the runs with something new, if they are few."""
