@@ -130,7 +130,7 @@ class Container:
     def _writer_of(self, run: RunId, role: str, ops: Sequence[Op]) -> RunWriter:
         if not ops and not self._store.exists(run):  # or opening would make an empty one
             name = getattr(self, "_id", run.uid)
-            raise self._kind.not_found(f"{self._kind.title} {name} was deleted meanwhile.", run_id=name)
+            raise self._kind.not_found(f"{self._kind.title} {name} has been deleted in the meantime.", run_id=name)
         role = "guest" if self._is_inherited else role
         return self._store.writer(run, role=role, first_ops=ops, on_error=self._settings["on_error"])
 
@@ -255,7 +255,7 @@ class Container:
         handler = self[path]
         known = self._session.field(paths.parse(path))
         if known is not None:
-            raise FieldConflict(f'"{known.path}" exists already; it is {with_article(known)}.', path=known.path)
+            raise FieldConflict(f'"{known.path}" already exists; it is {with_article(known)}.', path=known.path)
         handler.assign(value, wait=wait)
         return self._session.existing(paths.parse(path))
 
@@ -388,7 +388,7 @@ class Container:
             seconds: how long a disk that does not answer may delay this; 10 if None.
         """
         if not (seconds is None or _is_duration(seconds)):
-            raise InvalidArgument(f"seconds= takes a number that is not negative, or None, not {shown(seconds)}.")
+            raise InvalidArgument(f"seconds= must be a number that is not negative, or None, not {shown(seconds)}.")
         # A second thread that calls `stop()` waits here until the run is on disk, and then returns: its caller may
         # exit.
         with self._stopping:

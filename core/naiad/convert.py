@@ -222,7 +222,7 @@ def collection(path: str, values: object) -> list[Any]:
     shape = dimensions(values)
     if shape is not None and len(shape) > 1:
         raise InvalidArgument(
-            f'"{path}" was given an array of shape {shape}, and a series takes one dimension.\n'
+            f'"{path}" was given an array of shape {shape}, but a series has one dimension.\n'
             "Flatten it, or extend one series for each column.",
             path=path,
         )
@@ -328,7 +328,7 @@ def _written(path: str, value: object) -> str:
     if isinstance(written, Unreadable):
         raise UnsupportedValue(
             f'"{path}" cannot hold the text of a {type(marked).__name__}: {written.reason}.\n'
-            "Store its members one by one, or leave it out.",
+            "Store its members one by one, or do not log it.",
             path=path,
             value=value,
         )

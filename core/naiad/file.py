@@ -260,7 +260,7 @@ def _shown_page(value: object, show: Callable[[], object]) -> str | None:
     except Exception as problem:  # code of any library, whose error is the answer to the user
         name = type(value).__name__
         raise NaiadTypeError(
-            f"A {name} cannot be converted to a page, because its _repr_html_() failed: {problem!r}.", value=value
+            f"A {name} cannot be converted to HTML, because its _repr_html_() failed: {problem!r}.", value=value
         ) from problem
     if not isinstance(body, str):
         return None

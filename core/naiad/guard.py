@@ -88,7 +88,7 @@ class Attempt:
         message = f"{self._adapter} could not {self._doing}: {cause}"
         with suppress(NaiadError, OSError):  # the run itself may be what fails
             self._place[ERRORS].append(message)
-        said = f"{message}\nThe program goes on. This is warned about once, and logged at {ERRORS!r}."
+        said = f"{message}\nThe program continues. This warning is given once; errors are logged at {ERRORS!r}."
         warn_once((*about, self._doing, cause), said, PluginWarning)
 
 

@@ -64,7 +64,7 @@ class Histogram(PointValue):
             )
         for number, height in enumerate(heights):
             if height < 0:
-                raise NaiadValueError(f"{name}[{number}] is {height!r}, and cannot be below 0.", value=height)
+                raise NaiadValueError(f"{name}[{number}] is {height!r}, and must not be below 0.", value=height)
         # Whole counts stay ints, because a float loses the last digits beyond 2**53.
         kept = heights if name == "counts" and all(type(each) is int for each in heights) else map(float, heights)
         object.__setattr__(self, name, tuple(kept))
@@ -84,7 +84,9 @@ class Histogram(PointValue):
         import numpy as np
 
         if not 0 < bins <= MOST_BINS:
-            raise InvalidArgument(f"bins= is a number from 1 to {MOST_BINS:,}, not {shown(bins)}.", argument="bins")
+            raise InvalidArgument(
+                f"bins= must be a number from 1 to {MOST_BINS:,}, not {shown(bins)}.", argument="bins"
+            )
         array = np.asarray(_on_cpu(values))
         if array.dtype.names is not None or array.dtype.kind not in "fiubV":  # V: bfloat16 of JAX
             raise NaiadTypeError(f"A histogram counts numbers; {shown(values)} contains other values.", value=values)
@@ -159,7 +161,9 @@ def _numbers(name: str, values: Any) -> list[int | float]:
     given = values.numpy() if hasattr(values, "numpy") and not hasattr(values, "tolist") else values  # tensorflow
     items = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(items, str | bytes) or not isinstance(items, Iterable):
-        raise NaiadTypeError(f"`{name}` is a list, an array or a tensor of numbers, not {shown(values)}.", value=values)
+        raise NaiadTypeError(
+            f"`{name}` must be a list, an array or a tensor of numbers, not {shown(values)}.", value=values
+        )
     numbers = list(items)
     if len(numbers) > MOST_BINS + 1:
         raise InvalidArgument(f"A Histogram has at most {MOST_BINS:,} bins, not {len(numbers) - 1:,}.", argument=name)
@@ -182,7 +186,7 @@ def _number(name: str, number: int, item: object) -> int | float:
 
 def _require_increasing(edges: Sequence[float]) -> None:
     if len(edges) < 2:
-        raise InvalidArgument(f"`bin_edges` has {len(edges)} items, and a bin has two edges.", argument="bin_edges")
+        raise InvalidArgument(f"`bin_edges` has {len(edges)} items, but a bin needs two edges.", argument="bin_edges")
     for number, (low, high) in enumerate(pairwise(edges)):
         if low >= high:
             raise NaiadValueError(

@@ -73,8 +73,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 
 _NO_EFFECT = {
     "proxies": "no network is used",
-    "async_lag_callback": "data is on disk when the logging call returns, so there is no lag",
-    "async_no_progress_callback": "data is on disk when the logging call returns, so there is no lag",
+    "async_lag_callback": "a logging call has stored its data when it returns, so there is no lag",
+    "async_no_progress_callback": "a logging call has stored its data when it returns, so there is no lag",
 }
 
 
@@ -174,7 +174,7 @@ def model_key(key: str) -> str:
     hint = f" Try {key.upper()!r}." if is_model_key(key.upper()) else ""
     raise InvalidArgument(
         f"{shown(key)} cannot be the key of a model.\n"
-        f"A key has capital letters, digits and _, at most {LONGEST_KEY}, and at least one letter.{hint}",
+        f"A key has at most {LONGEST_KEY} capital letters, digits and _, at least one of them a letter.{hint}",
         argument="key",
         value=key,
     )
@@ -221,7 +221,7 @@ def custom_id(given: str | None) -> str | None:
     ):
         raise NaiadPathError(
             f"{shown(given)} cannot be a custom run id.\n"
-            f"Give one of at most {LONGEST_ID} characters without slashes and control characters.",
+            f"Give an id of at most {LONGEST_ID} characters, without slashes and control characters.",
             path=given,
         )
     return given
@@ -249,7 +249,7 @@ def refuse_name(given: str) -> NoReturn:
     """
     raise NaiadPathError(
         f"{shown(given)} cannot be the name of a project.\n"
-        f'Give one of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
+        f'Give a name of at most {LONGEST_ID} characters, such as "digits" or "workspace/digits".',
         path=given,
     )
 

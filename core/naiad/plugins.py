@@ -48,7 +48,7 @@ class Plugin:
         """Note that something went wrong, and warn the first time it does."""
         what = f"{doing}: {format_problem(problem)}"
         self.state, self.problem = "failed", self.problem or what
-        remedy = f"naiad goes on; NAIAD_PLUGINS=-{self.name} disables it."
+        remedy = f"naiad continues without it; NAIAD_PLUGINS=-{self.name} disables it."
         warn_once(("plugin", self.key), f"The plugin {self.name!r} failed {what}\n{remedy}", PluginWarning)
 
 
@@ -156,7 +156,7 @@ def guarded(who: str, doing: str) -> Iterator[None]:
     except NaiadWarning:  # where the user made warnings errors
         raise
     except Exception as problem:  # noqa: BLE001 (the plugin guard: foreign code may fail in any way)
-        message = f"{who} failed {doing}: {format_problem(problem)}\nnaiad goes on without it."
+        message = f"{who} failed {doing}: {format_problem(problem)}\nnaiad continues without it."
         warn_once((who, doing), message, PluginWarning)
 
 

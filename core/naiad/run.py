@@ -358,8 +358,8 @@ class Run(Container):
         if others:
             warn_once(
                 ("open runs",),
-                f"{self._id} is open beside {', '.join(others[:5])}, which this notebook has not stopped.\n"
-                "End a run with run.stop(), or use `with`, before a cell that opens one is run again.",
+                f"{self._id} is open at the same time as {', '.join(others[:5])}, which was not stopped.\n"
+                "Stop a run with run.stop(), or use `with`, before you execute a cell that opens a run again.",
             )
 
     def _announce(self, word: str) -> None:

@@ -101,9 +101,7 @@ class Session:
     def require_active(self) -> None:
         """Raise if the container was stopped."""
         if self.is_stopped:
-            raise self._inactive(
-                f"{self.title} was stopped and cannot be used any more.\nOpen it again to go on with it."
-            )
+            raise self._inactive(f"{self.title} was stopped and can no longer be used.\nOpen it again to continue it.")
 
     def require_writable(self, path: str) -> None:
         """Raise ProtectedPath for paths that naiad itself writes."""
@@ -203,7 +201,7 @@ class Session:
         self.refresh()
         found = self.existing(field.path)
         if found.kind == field.kind:
-            raise FieldConflict(f'"{field.path}" is not {with_article(field)} in the store any more.', path=field.path)
+            raise FieldConflict(f'"{field.path}" is no longer {with_article(field)} in the store.', path=field.path)
         return found
 
     def _has_room(self, path: str) -> bool:
@@ -369,7 +367,7 @@ class Session:
         """
         with self.lock:
             if self.field(path) is None and not self.tree.is_namespace(path):
-                raise FieldConflict(f"{self.missing(path)}\nSo there is nothing to remove.", path=path)
+                raise FieldConflict(f"{self.missing(path)}\nThere is nothing to remove.", path=path)
             gone = self.tree.paths(path)
             for each in gone:
                 self.require_removable(each)

@@ -208,7 +208,7 @@ class Table:
 
     def _existing(self, row: int, path: str) -> tuple[str, Any]:
         if not isinstance(path, str):
-            raise NaiadTypeError(f"A cell is found by the path of its field, not by {shown(path)}.", value=path)
+            raise NaiadTypeError(f"A cell is selected by the path of its field, not by {shown(path)}.", value=path)
         found = self.cell(row, path)
         if found is None:
             uid, run_id = self._found.rows[row][:2]
@@ -287,7 +287,7 @@ class TableEntry:
         kind, _value = self.table._existing(self.number, path)
         if kind not in kinds:
             wanted = " or ".join(kinds)
-            raise FieldConflict(f'"{path}" is of kind {kind}, and was to be downloaded as a {wanted}.', path=path)
+            raise FieldConflict(f'"{path}" is of kind {kind}, so it cannot be downloaded as a {wanted}.', path=path)
         self.table._field(self.number, path).download(destination, progress_bar=progress_bar)
 
 
@@ -358,7 +358,9 @@ def fetch_table(
     """
     others = criteria(id, state, owner, tag)
     if query is not None and any(given is not None for given in (id, state, owner, tag)):
-        raise InvalidArgument("query= cannot be given together with id=, state=, owner= or tag=; put them into it.")
+        raise InvalidArgument(
+            "query= cannot be given together with id=, state=, owner= or tag=; put those conditions into the query."
+        )
     _check(limit=limit, sort_by=sort_by, ascending=ascending, trashed=trashed, progress_bar=progress_bar, rollup=rollup)
     if parent is not None:
         uids = tuple(store.find(name, RUN).uid for name in texts("parent", parent) or ())
@@ -441,7 +443,7 @@ def _check(**given: object) -> None:
             raise NaiadTypeError(f"{name}= takes {wanted}, not {shown(value)}.", argument=name, value=value)
     limit = given["limit"]
     if limit is not None and not 0 < operator.index(limit) < 2**63:  # type: ignore[arg-type]  # checked above
-        raise InvalidArgument(f"limit= takes a number above 0, not {shown(limit)}.", argument="limit", value=limit)
+        raise InvalidArgument(f"limit= must be a number above 0, not {shown(limit)}.", argument="limit", value=limit)
 
 
 def _place(column: str) -> tuple[int, str]:

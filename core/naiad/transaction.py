@@ -328,8 +328,7 @@ class Transaction:
         # number would put points under a path that belongs to another field.
         elif known is not field:
             raise FieldConflict(
-                f'"{path}" was replaced by another field after it was looked up.\n'
-                f"Write to it through the run: run[{path!r}].",
+                f'"{path}" was replaced by another field in the meantime.\nWrite to it through the run: run[{path!r}].',
                 path=path,
             )
         self._fields.append(field)
@@ -442,9 +441,7 @@ class Transaction:
 
     def _refuse_root(self, path: str) -> None:
         if not path:
-            raise NaiadTypeError(
-                f"Only a dict can be written to the root of {self._session.title}.\nGive a path as well."
-            )
+            raise NaiadTypeError(f"Only a dict can be written to the root of {self._session.title}.\nGive a path too.")
 
 
 def _called(

@@ -35,8 +35,8 @@ def find(store: Store, names: Iterable[str]) -> list[Item]:
         run = store.find(name)
         if run.kind is PROJECT:
             raise InvalidArgument(
-                f"{name!r} is a project, and there is no trash for projects.\n"
-                "naiad.management.delete_project() deletes one with everything in it.",
+                f"{name!r} is a project, and projects have no trash.\n"
+                "naiad.management.delete_project() deletes a project with everything in it.",
                 argument="ids",
                 value=name,
             )

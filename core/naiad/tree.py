@@ -59,7 +59,7 @@ class Tree(Generic[T]):
             example = next(self._walk(path))
             raise FieldConflict(
                 f'"{path}" is a namespace, so no value can be stored there: "{example}" exists.\n'
-                f'Store it below, or remove the namespace first with run.pop("{path}").',
+                f'Store the value below it, or remove the namespace first with run.pop("{path}").',
                 path=path,
             )
         for above in _above(path):

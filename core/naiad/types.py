@@ -93,7 +93,7 @@ class Atom(Value):
         Raises:
             TypeError, ValueError: the kind cannot hold it without loss; with the reason.
         """
-        raise TypeError(f"{cls.__name__} holds no {type(value).__name__}")
+        raise TypeError(f"its type is {type(value).__name__}")
 
     def _refusal(self, value: object, problem: Exception) -> str:
         return f"{type(self).__name__} cannot hold {shown(value)}: {problem}."

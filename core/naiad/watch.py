@@ -73,11 +73,11 @@ class Watch:
 def check(log: str, log_freq: int, bins: int = 0) -> None:
     """Raise InvalidArgument for arguments that no watch has."""
     if log not in ("gradients", "parameters", "all"):
-        raise InvalidArgument(f"log= is 'gradients', 'parameters' or 'all', not {shown(log)}.")
+        raise InvalidArgument(f"log= must be 'gradients', 'parameters' or 'all', not {shown(log)}.")
     if log_freq < 1:
-        raise InvalidArgument(f"log_freq= is a number of steps above 0, not {shown(log_freq)}.")
+        raise InvalidArgument(f"log_freq= must be a number of steps above 0, not {shown(log_freq)}.")
     if not 0 <= bins <= MOST_BINS:
-        raise InvalidArgument(f"bins= is a number from 0 to {MOST_BINS:,}, not {shown(bins)}.")
+        raise InvalidArgument(f"bins= must be a number from 0 to {MOST_BINS:,}, not {shown(bins)}.")
 
 
 def watched(parameters: Mapping[str, Any], log: What) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -145,7 +145,7 @@ class Tools:
             data = stream.read(MOST_FILE)
         # Model weights as text would fill the answer with nothing that can be read.
         if b"\0" in data:
-            raise InvalidArgument(f'"{parsed}" is no text: {file.size:,} bytes.')
+            raise InvalidArgument(f'"{parsed}" is not a text: {file.size:,} bytes.')
         return answer([data.decode("utf-8", "replace")], offset=max(0, offset), bytes=file.size)
 
     def edit_run(

@@ -80,7 +80,9 @@ class Server:
         """
         found = name or grant.project
         if found is None:
-            raise Problem(400, "BadRequest", "Name the project: this token is for all of them.", argument="project")
+            raise Problem(
+                400, "BadRequest", "Name the project: this token is valid for all projects.", argument="project"
+            )
         if grant.project not in (None, found):
             raise Problem(404, "ProjectNotFound", f"There is no project {shown(found)}.")
         return found
@@ -285,7 +287,7 @@ async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
         what = f"This server reads runs up to format {FORMAT}, and this one has format {takes.format}."
         raise Problem(426, "NewerFormat", what)
     if not is_uid(takes.uid):
-        raise Problem(400, "BadRequest", f"{shown(takes.uid)} is no uid.", argument="uid")
+        raise Problem(400, "BadRequest", f"{shown(takes.uid)} is not a uid.", argument="uid")
     kind = next((each for each in KINDS if each.name == takes.kind), None)
     if kind is None:
         raise Problem(400, "BadRequest", f"There is no kind {shown(takes.kind)}.", argument="kind")
@@ -367,7 +369,7 @@ def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked
             continue
         try:
             if not server.receiver.is_name(file):
-                raise Problem(400, "BadName", f"{shown(file)} is no name of a journal file.")
+                raise Problem(400, "BadName", f"{shown(file)} is not the name of a journal file.")
             found.pieces.append(server.receiver.checked(run, file, start, _undone(data, codec, crc, file)))
         except (Problem, NaiadValueError, NewerFormat) as error:
             kind = error.kind if isinstance(error, Problem) else "BadPart"
@@ -394,7 +396,7 @@ def _undone(data: bytes, codec: int, crc: int, file: str) -> bytes:
     elif codec != 0:
         raise NaiadValueError(f"A part of {shown(file)} has codec {codec} and {len(data)} bytes.")
     if zlib.crc32(data) != crc:
-        raise NaiadValueError(f"The CRC of a part of {shown(file)} is not that of its bytes.")
+        raise NaiadValueError(f"The CRC of a part of {shown(file)} does not match its bytes.")
     return data
 
 
@@ -437,7 +439,7 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     """Take in content."""
     sha256 = request.path_params["sha256"]
     if not SHA256.fullmatch(sha256):
-        raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is no SHA-256 in hexadecimal.")
+        raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is not a SHA-256 in hexadecimal.")
     project = server.project(request.query_params.get("project"), grant)
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
@@ -516,7 +518,7 @@ async def add_project(server: Server, request: Request, grant: ServerGrant) -> A
     """Make a project."""
     takes = await _body(request, ProjectBody)
     if takes.key is not None and not is_project_key(takes.key):
-        raise Problem(400, "BadRequest", f"{shown(takes.key)} is no key of a project.", argument="key")
+        raise Problem(400, "BadRequest", f"{shown(takes.key)} is not a key of a project.", argument="key")
     key = await anyio.to_thread.run_sync(server.receiver.add_project, takes.name, takes.key)
     server.tokens.note(grant.principal, "project.add", takes.name)
     return {"name": takes.name, "key": key}

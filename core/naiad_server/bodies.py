@@ -115,7 +115,7 @@ def unpacked(body: bytes, encoding: str) -> bytes:
         else:
             raise Problem(415, "UnsupportedMediaType", f"Content-Encoding may be zstd or gzip, not {encoding[:50]!r}.")
     except (OSError, EOFError, ValueError, zlib.error, zstd_error()) as error:
-        raise Problem(400, "BadRequest", f"The body is not what its Content-Encoding says: {error}.") from None
+        raise Problem(400, "BadRequest", f"The body does not match its Content-Encoding: {error}.") from None
     if len(found) > LARGEST_UNPACKED:
         raise too_large(LARGEST_UNPACKED)
     return found
@@ -147,9 +147,9 @@ def decoded(body: bytes, media: str, kind: type[T], *, is_binary: bool = False) 
         if own == JSON and not is_binary:
             return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, "BadRequest", f"The body is not as it should be: {error}.") from None
+        raise Problem(400, "BadRequest", f"The body is malformed: {error}.") from None
     wanted = MSGPACK if is_binary else f"{MSGPACK} or {JSON}"
-    raise Problem(415, "UnsupportedMediaType", f"The body has to be {wanted}, not {own[:100] or 'nothing'}.")
+    raise Problem(415, "UnsupportedMediaType", f"The body must be {wanted}, not {own[:100] or 'nothing'}.")
 
 
 def encoded(value: Any, accept: str) -> tuple[bytes, str]:

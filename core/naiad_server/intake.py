@@ -81,7 +81,7 @@ class Intake:
         """
         # Refused, not queued: memory is bounded, and a client that gets 503 keeps its bytes and comes back.
         if self._queued + size > MOST_QUEUED:
-            raise Problem(503, "Busy", "The server has more to store than it can; try again soon.")
+            raise Problem(503, "Busy", "The server is busy. Try again soon.")
 
     async def accept(
         self, pieces: Sequence[Piece], sealings: Sequence[Sealing], writers: Mapping[tuple[RunId, str], bool]

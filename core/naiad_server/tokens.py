@@ -106,10 +106,10 @@ class Tokens:
             InvalidArgument: there is no such role.
         """
         if role not in ROLES:
-            raise InvalidArgument(f"There is no role {role!r}; the roles are {', '.join(ROLES)}.", argument="role")
+            raise InvalidArgument(f"There is no role {role!r}. The roles are {', '.join(ROLES)}.", argument="role")
         # It may make tokens and delete projects, which no single project can limit.
         if role == "admin" and project is not None:
-            raise InvalidArgument("An admin is one of all projects: leave the project out.", argument="project")
+            raise InvalidArgument("An admin token is for all projects: leave out the project.", argument="project")
         # The id is no secret: it stands in lists and in the audit.
         name = "".join(secrets.choice(_letters) for _ in range(8))
         secret = secrets.token_urlsafe(32)

@@ -26,12 +26,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help=f"Default: {PORT}, or the next one that is free. 0: any.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; another one lets others ask.")
-@click.option("--allowed-host", multiple=True, metavar="NAME", help="A further name by which the server is known.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help=f"Port; default: {PORT}, or the next free one; 0 picks any."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 accepts other machines."
+)
+@click.option("--allowed-host", multiple=True, metavar="NAME", help="Another host name to accept in requests.")
 @click.option("--edit", is_flag=True, help="Allow changes: names, tags, trash, saved views.")
-@click.option("--new-token", is_flag=True, help="Replace the token; addresses that were given away end.")
-@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--new-token", is_flag=True, help="Replace the token; addresses with the old one stop working.")
+@click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 @click.pass_obj
 def ui(
     store: Path | None,
@@ -44,7 +48,9 @@ def ui(
 ) -> None:
     """Show the runs of a store in the browser.
 
-    It prints one address, with a token in it that is yours alone, and serves until Ctrl-C.
+    Prints an address that contains your personal token, opens it, and serves until Ctrl-C.
+
+    Example: naiad ui --port 8127
     """
     try:
         from naiad_web.serving import serve
@@ -83,7 +89,7 @@ def _open(place: Path | None) -> Store:
     if not store.has_begun():
         raise StorageError(
             f"There is no store at {store}.\n"
-            "Run this in the folder of your project, or name one: naiad --store PATH ui",
+            "Run this command in the folder of your project, or name the store: naiad --store PATH ui",
             errno=errno.ENOENT,
             filename=str(store),
         )
@@ -91,7 +97,7 @@ def _open(place: Path | None) -> Store:
         root = folder(place)
         if root.stat().st_uid != os.geteuid():
             raise NotPermitted(
-                f"The store {root} belongs to another user, so it is not shown unasked.\n"
+                f"The store {root} belongs to another user, so it is not shown by default.\n"
                 f"If you trust it, name it: naiad --store {root} ui",
                 errno=errno.EPERM,
                 filename=str(root),
@@ -117,10 +123,10 @@ def _listen(host: str, port: int | None) -> socket.socket:
             listener.close()
             if error.errno == errno.EADDRINUSE and port is None:
                 continue
-            raise click.ClickException(f"It cannot listen on {host}, port {each}: {error.strerror or error}.") from None
+            raise click.ClickException(f"Cannot listen on {host}, port {each}: {error.strerror or error}.") from None
         listener.listen(128)
         return listener
-    raise click.ClickException(f"No port from {PORT} on is free on {host}; name one with --port.")
+    raise click.ClickException(f"No port from {PORT} on is free on {host}. Choose a port with --port.")
 
 
 def _browse(url: str) -> None:

@@ -64,7 +64,7 @@ class NaiadTracker(GeneralTracker):
         # They would be ignored in silence otherwise, since the run exists.
         elif run_arguments:
             raise InvalidArgument(
-                f"run= is open already, so {', '.join(sorted(run_arguments))} cannot be given beside it."
+                f"run= is already open, so it cannot be combined with {', '.join(sorted(run_arguments))}."
             )
         else:
             self._enter(run)

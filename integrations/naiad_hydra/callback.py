@@ -66,7 +66,9 @@ class NaiadCallback(Callback):
             for name, each in run_arguments.items()
         }
         if "parent" in given:
-            raise InvalidArgument(f"The parent of the jobs is their sweep. Of a job alone, {PARENT} names one.")
+            raise InvalidArgument(
+                f"parent= cannot be set: the parent of the jobs is their sweep. For a single job, set {PARENT}."
+            )
         self._base_namespace = base_namespace
         self._reserved = reserve("NaiadCallback", given)  # now, since jobs may change the working directory
         self._sweep: Run | None = None

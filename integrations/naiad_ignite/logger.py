@@ -70,7 +70,7 @@ class NaiadLogger(BaseLogger):
         self.experiment: Any = SILENCE
         if run is not None and any(value is not None for value in run_arguments.values()):
             raise InvalidArgument(
-                f"run= is open already, so {', '.join(sorted(run_arguments))} cannot be given beside it."
+                f"run= is already open, so it cannot be combined with {', '.join(sorted(run_arguments))}."
             )
         # After the checks, so that a mistake is an error on every rank.
         if self._is_silent:

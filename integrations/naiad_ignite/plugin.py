@@ -18,7 +18,7 @@ INTEGRATION = Integration(
             "source_code/integrations/pytorch-ignite",
             "string",
             "assign",
-            "its version, on the run itself",
+            "the version of Ignite, on the run itself",
         ),
         Row(
             "OutputHandler",
@@ -55,7 +55,7 @@ INTEGRATION = Integration(
                 f"{{base}}/{what}_histogram/{{parameter:path}}",
                 "histogram_series",
                 "append",
-                f"how the {meaning} are distributed",
+                f"the distribution of the {meaning}",
                 when=name,
             )
             for what, meaning, name in (

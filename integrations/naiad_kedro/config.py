@@ -68,7 +68,7 @@ class Config:
     def _parse(cls, project_path: Path, name: str, found: Mapping[str, Any]) -> Config:
         if not set(found) <= {name} or not isinstance(found.get(name) or {}, Mapping):
             raise InvalidArgument(
-                f'{name}.yml holds one key, "{name}", with the settings below it; not {shown(found)}.'
+                f'{name}.yml must have one key, "{name}", with the settings below it, not {shown(found)}.'
             )
         values = {key: _expanded(value) for key, value in (found.get(name) or {}).items()}
         values.pop("api_token", None)  # a store needs none
@@ -170,6 +170,6 @@ def _refuse_unknown(key: str, name: str) -> None:
     if key not in known or key == "unknown":
         near = difflib.get_close_matches(key, known, 1)
         raise InvalidArgument(
-            f'{name}.yml has a setting "{key}", which neither the integration nor init_run knows.'
+            f'{name}.yml has a setting "{key}", which neither the integration nor init_run has.'
             + (f' Did you mean "{near[0]}"?' if near else "")
         )

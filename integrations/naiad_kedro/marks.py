@@ -98,8 +98,8 @@ def _put_artifact(place: Handler, dataset: Any, _data: Any) -> None:
     path = _location(dataset)
     if redacted(path) != path:
         raise NaiadValueError(
-            f"The address {redacted(path)} has a secret in it, and the files of an artifact are kept with theirs.\n"
-            "Put it into credentials.yml."
+            f"The address {redacted(path)} contains a secret, and an artifact stores the addresses of its files.\n"
+            "Put the secret into credentials.yml."
         )
     place.track_files(path)
 
@@ -127,7 +127,7 @@ def _apart(place: Handler, data: Any) -> list[tuple[Handler, Any]]:
 def _location(dataset: Any) -> str:
     path = location(dataset)
     if path is None:
-        raise NaiadValueError(f"A {type(dataset).__name__} has no file, so none can be logged.")
+        raise NaiadValueError(f"A {type(dataset).__name__} has no file that could be logged.")
     return os.fspath(path)
 
 

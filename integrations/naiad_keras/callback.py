@@ -332,9 +332,7 @@ def _named(predictions: object) -> Mapping[str, Any]:
     if predictions is None:
         return {}
     if not isinstance(predictions, Mapping):
-        raise NaiadTypeError(
-            f"log_predictions= has to return a dict of what to log, and returned {shown(predictions)}."
-        )
+        raise NaiadTypeError(f"log_predictions= must return a dict of values to log, not {shown(predictions)}.")
     return predictions
 
 

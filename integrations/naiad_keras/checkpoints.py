@@ -80,7 +80,7 @@ class Checkpoints:
         saver, self._saver = self._saver, None
         if saver is not None and self._seen and self._monitor not in self._seen:
             names = ", ".join(sorted(self._seen))
-            raise InvalidArgument(f"monitor={self._monitor!r} is none of the metrics of this fit, which are {names}.")
+            raise InvalidArgument(f"monitor={self._monitor!r} is not a metric of this fit. The metrics are {names}.")
 
     def _is_comparable(self, logs: Mapping[str, Any]) -> bool:
         """Whether there is a number to compare; a NaN taken for the best would never be beaten."""

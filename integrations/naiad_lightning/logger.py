@@ -85,7 +85,7 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         super().__init__()
         if log_model_checkpoints not in (True, False, None, "all"):
             raise InvalidArgument(
-                f"log_model_checkpoints= is True, False or 'all', not {shown(log_model_checkpoints)}."
+                f"log_model_checkpoints= takes True, False or 'all', not {shown(log_model_checkpoints)}."
             )
         arguments = {"api_token": api_key, "project": project, "name": name, **init_run_options}
         self._prefix = prefix
@@ -437,7 +437,7 @@ def _check_alone(run: object, arguments: Mapping[str, object]) -> None:
         raise InvalidArgument(f"run= takes a run or a namespace of one, such as run['fold1'], not {shown(run)}.")
     besides = sorted(name for name, value in arguments.items() if value is not None)
     if besides:
-        raise InvalidArgument(f"run= is open already, so {', '.join(besides)} cannot be given beside it.")
+        raise InvalidArgument(f"run= is already open, so it cannot be combined with {', '.join(besides)}.")
 
 
 def _summary(model: Any, max_depth: int) -> str:
@@ -447,7 +447,7 @@ def _summary(model: Any, max_depth: int) -> str:
     from torch.nn import Module
 
     if not isinstance(model, Module):
-        raise InvalidArgument(f"A summary is made of a module of torch, not of {shown(model)}.")
+        raise InvalidArgument(f"A summary needs a torch module, not {shown(model)}.")
     counts = [(each.numel(), each.requires_grad) for each in model.parameters()]
     trained = sum(count for count, is_trained in counts if is_trained)
     others = sum(count for count, _ in counts) - trained

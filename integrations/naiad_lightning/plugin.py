@@ -27,26 +27,74 @@ INTEGRATION = Integration(
             "the version of Lightning, on the run itself",
         ),
         Row("log_hyperparams", "{base}/hyperparams/{name:path}", "atom", "assign", "the hyperparameters"),
-        Row("log_metrics", "{base}/{metric:path}", "float_series", "append", "metrics at the step Lightning gives"),
+        Row(
+            "log_metrics",
+            "{base}/{metric:path}",
+            "float_series",
+            "append",
+            "the metrics, at the step that Lightning passes",
+        ),
         Row("log_metrics", "{base}/epoch", "float_series", "append", "the epoch of each step"),
-        Row(SAVED, "{base}/model/checkpoints/{name:path}", "file", "upload", "the files kept now", when=CHECKPOINTS),
-        Row(SAVED, "{base}/model/best_model_path", "string", "assign", "where the best is", when=CHECKPOINTS),
-        Row(SAVED, "{base}/model/best_model_score", "float", "assign", "its score", when=SCORED),
+        Row(
+            SAVED,
+            "{base}/model/checkpoints/{name:path}",
+            "file",
+            "upload",
+            "the checkpoint files that are kept now",
+            when=CHECKPOINTS,
+        ),
+        Row(
+            SAVED,
+            "{base}/model/best_model_path",
+            "string",
+            "assign",
+            "the path of the best checkpoint",
+            when=CHECKPOINTS,
+        ),
+        Row(SAVED, "{base}/model/best_model_score", "float", "assign", "the score of the best checkpoint", when=SCORED),
         *(
             Row(SAVED, f"{{base}}/model/checkpoints_info/{{name:path}}/{fact}", kind, "assign", meaning, when=when)
             for fact, kind, meaning, when in (
-                ("aliases", "string", "`best`, `last`, both or nothing", CHECKPOINTS),
-                ("epoch", "int", "when it was saved", CHECKPOINTS),
-                ("step", "int", "when it was saved", CHECKPOINTS),
-                ("monitor", "string", "the metric that ranks it", SCORED),
+                ("aliases", "string", "`best`, `last`, both or empty", CHECKPOINTS),
+                ("epoch", "int", "the epoch or step at which the checkpoint was saved", CHECKPOINTS),
+                ("step", "int", "the epoch or step at which the checkpoint was saved", CHECKPOINTS),
+                ("monitor", "string", "the metric that ranks the checkpoints", SCORED),
                 ("mode", "string", "`min` or `max`", SCORED),
-                ("score", "float", "how good it is", SCORED),
+                ("score", "float", "the score of the checkpoint", SCORED),
             )
         ),
-        Row(SAVED, "{base}/model/{callback}/checkpoints/{name:path}", "file", "upload", "its files", when=SEVERAL),
-        Row(SAVED, "{base}/model/{callback}/checkpoints_info/{name:path}", "atom", "assign", "as above", when=SEVERAL),
-        Row(SAVED, "{base}/model/{callback}/best_model_path", "string", "assign", "as above", when=SEVERAL),
-        Row(SAVED, "{base}/model/{callback}/best_model_score", "float", "assign", "as above", when=SEVERAL_SCORED),
+        Row(
+            SAVED,
+            "{base}/model/{callback}/checkpoints/{name:path}",
+            "file",
+            "upload",
+            "the checkpoint files of a further callback",
+            when=SEVERAL,
+        ),
+        Row(
+            SAVED,
+            "{base}/model/{callback}/checkpoints_info/{name:path}",
+            "atom",
+            "assign",
+            "as for the first callback",
+            when=SEVERAL,
+        ),
+        Row(
+            SAVED,
+            "{base}/model/{callback}/best_model_path",
+            "string",
+            "assign",
+            "as for the first callback",
+            when=SEVERAL,
+        ),
+        Row(
+            SAVED,
+            "{base}/model/{callback}/best_model_score",
+            "float",
+            "assign",
+            "as for the first callback",
+            when=SEVERAL_SCORED,
+        ),
         Row(
             "log_graph",
             "{base}/model/summary",
@@ -58,15 +106,19 @@ INTEGRATION = Integration(
         Row("finalize", "{base}/status", "string", "assign", "`success`, `failed`, `interrupted` or `finished`"),
         *(
             Row("finalize", f"{{base}}/exception/{fact}", "string", "assign", meaning, when="exception")
-            for fact, meaning in (("type", "its class"), ("message", "its text"), ("traceback", "where it was"))
+            for fact, meaning in (
+                ("type", "the class of the exception"),
+                ("message", "the message of the exception"),
+                ("traceback", "the traceback of the exception"),
+            )
         ),
         *(
             Row(
                 "finalize", f"{{base}}/early_stopping/{{metric}}/{fact}", kind, "assign", meaning, when="early stopping"
             )
             for fact, kind, meaning in (
-                ("epoch", "int", "when it stopped"),
-                ("best_score", "float", "the best there was"),
+                ("epoch", "int", "the epoch at which the training stopped"),
+                ("best_score", "float", "the best score"),
             )
         ),
         *(
@@ -86,7 +138,7 @@ INTEGRATION = Integration(
                 f"{{base}}/{what}/{{parameter}}/histogram",
                 "histogram_series",
                 "append",
-                f"how the {what} are distributed",
+                f"the distribution of the {what}",
                 when=f"watch {what} and bins",
             )
             for what in ("gradients", "parameters")
@@ -99,7 +151,7 @@ INTEGRATION = Integration(
             "{base}/integration/errors",
             "string_series",
             "append",
-            "errors of logging",
+            "errors of logging, with their reasons",
             when="trouble",
         ),
         Row(

@@ -89,7 +89,7 @@ class NaiadCallback:
             )
         unknown = sorted(set(plots) - set(PLOTS))
         if unknown:
-            raise InvalidArgument(f"plots= has no {', '.join(unknown)}; there are {', '.join(PLOTS)}.")
+            raise InvalidArgument(f"plots= does not accept {', '.join(unknown)}. The plots are {', '.join(PLOTS)}.")
         self._trials = trials
         self._plots = tuple(plots)
         self._plots_every = _every("plots_update_freq", plots_update_freq)
@@ -185,7 +185,9 @@ class NaiadCallback:
         if self._targets is None:
             return ["objective_value"] if count == 1 else [f"objective_{index}" for index in range(count)]
         if len(self._targets) != count:
-            raise InvalidArgument(f"target_names= has {len(self._targets)} names, and the study {count} objectives.")
+            raise InvalidArgument(
+                f"target_names= has {len(self._targets)} names, but the study has {count} objectives."
+            )
         return self._targets
 
     def _log_run(self, trial: Any, names: list[str]) -> None:

@@ -7,12 +7,12 @@ from naiad.integration import TROUBLE, Integration, Row
 
 TRIAL = (
     ("state", "string", "COMPLETE, PRUNED or FAIL"),
-    ("params/{name:path}", "atom", "its parameters"),
-    ("user_attrs/{name:path}", "atom", "attributes that the objective has set"),
-    ("distributions/{name:path}", "string", "where each parameter was drawn from"),
-    ("datetime_start", "datetime", "when it began"),
-    ("datetime_complete", "datetime", "when it ended"),
-    ("duration", "float", "seconds"),
+    ("params/{name:path}", "atom", "the parameters of the trial"),
+    ("user_attrs/{name:path}", "atom", "attributes that the objective set"),
+    ("distributions/{name:path}", "string", "the distribution of each parameter"),
+    ("datetime_start", "datetime", "the start of the trial"),
+    ("datetime_complete", "datetime", "the end of the trial"),
+    ("duration", "float", "the duration of the trial, in seconds"),
 )
 
 
@@ -36,14 +36,18 @@ INTEGRATION = Integration(
             "the version of naiad, on the run itself",
         ),
         _row("trial", "{base}/study/study_name", "string", "the name of the study"),
-        _row("trial", "{base}/study/direction", "string", "minimize or maximize", "one objective"),
-        _row("trial", "{base}/study/directions", "string", "of each objective", "several objectives"),
+        _row("trial", "{base}/study/direction", "string", "`minimize` or `maximize`", "one objective"),
+        _row("trial", "{base}/study/directions", "string", "the direction of each objective", "several objectives"),
         _row("trial", "{base}/study/user_attrs/{name:path}", "atom", "attributes of the study", "user_attrs"),
         _row("trial", "{base}/study/distributions/{name:path}", "string", "the distributions of the last trial"),
         _row("trial", "{base}/study/storage_type", "string", "the class of its storage", "study_update_freq"),
         _row("trial", "{base}/study/storage_url", "string", "the database, without its password", "database"),
         _row(
-            "trial", "{base}/study/study", "file", "a study without a storage, as JSON", "study_update_freq and memory"
+            "trial",
+            "{base}/study/study",
+            "file",
+            "the study, if it has no storage, as JSON",
+            "study_update_freq and memory",
         ),
         _row(
             "trial", "{base}/trials/values", "float_series", "the value of each trial, at its number", "one objective"
@@ -71,7 +75,7 @@ INTEGRATION = Integration(
             "trial",
             "{base}/visualizations/{objective}/{plot}",
             "file",
-            "the same of each objective",
+            "a plot of Optuna for each objective, as a page",
             "plots and several objectives",
         ),
         _row(
@@ -86,10 +90,24 @@ INTEGRATION = Integration(
             for path, kind, meaning in TRIAL
             for when in ["trial run and user_attrs" if path.startswith("user") else "trial run"]
         ),
-        Row("trial", "trial/number", "int", "assign", "its number", "trial run"),
-        Row("trial", "trial/value", "float", "assign", "its value", "trial run and value"),
-        Row("trial", "trial/values/{objective}", "float", "assign", "its values", "trial run and several objectives"),
-        Row("report", "trial/intermediate_values", "float_series", "append", "reported values", "trial run and report"),
+        Row("trial", "trial/number", "int", "assign", "the number of the trial", "trial run"),
+        Row("trial", "trial/value", "float", "assign", "the value of the trial", "trial run and value"),
+        Row(
+            "trial",
+            "trial/values/{objective}",
+            "float",
+            "assign",
+            "the values of the trial",
+            "trial run and several objectives",
+        ),
+        Row(
+            "report",
+            "trial/intermediate_values",
+            "float_series",
+            "append",
+            "the values that the trial reported",
+            "trial run and report",
+        ),
         *TROUBLE,
     ),
 )

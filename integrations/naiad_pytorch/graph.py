@@ -50,7 +50,7 @@ def dot(output: Any, parameters: Mapping[str, torch.Tensor]) -> str:
             continue
         numbers[node] = len(numbers)
         if len(numbers) > MOST_NODES:
-            raise NaiadValueError(f"its graph has more than {MOST_NODES:,} nodes, and is not drawn.")
+            raise NaiadValueError(f"its graph has more than {MOST_NODES:,} nodes, too many to draw.")
         ends += _before(node)
     for node, number in numbers.items():
         # Only the nodes that accumulate gradients have one: they are the parameters.

@@ -27,7 +27,7 @@ INTEGRATION = Integration(
             "{base}/model/num_parameters",
             "int",
             "assign",
-            "the number of its parameters",
+            "the number of parameters",
             when="log_summary",
         ),
         Row(
@@ -35,7 +35,7 @@ INTEGRATION = Integration(
             "{base}/model/num_trainable_parameters",
             "int",
             "assign",
-            "how many of them have gradients",
+            "the number of parameters that have gradients",
             when="log_summary",
         ),
         Row(
@@ -71,7 +71,7 @@ INTEGRATION = Integration(
                     f"{{base}}/histograms/{what}/{{parameter:path}}",
                     "histogram_series",
                     "append",
-                    f"how the {what} are distributed",
+                    f"the distribution of the {what}",
                     when=f"log_{what} and bins",
                 ),
             )

@@ -65,7 +65,7 @@ def get_test_preds_proba(
     if y_pred_proba is None:
         if not hasattr(classifier, "predict_proba"):
             name = type(classifier).__name__
-            warn_once(("no probabilities", name), f"A {name} like this one gives no probabilities.", NaiadWarning)
+            warn_once(("no probabilities", name), f"This {name} has no probabilities.", NaiadWarning)
             return None
         y_pred_proba = classifier.predict_proba(X_test)
     return _page(_odds(y_pred_proba, classifier.classes_), nrows)

@@ -14,13 +14,21 @@ INTEGRATION = Integration(
     adapter="naiad_skorch.callback:NaiadCallback",
     base="training",
     rows=(
-        Row("on_train_begin", "source_code/integrations/skorch", "string", "assign", "its version, on the run itself"),
+        Row(
+            "on_train_begin",
+            "source_code/integrations/skorch",
+            "string",
+            "assign",
+            "the version of skorch, on the run itself",
+        ),
         Row("on_train_begin", "{base}/status", "string", "assign", '"running"; "done" after training'),
         Row("on_train_begin", "{base}/model/model_type", "string", "assign", "the class of the module"),
-        Row("on_train_begin", "{base}/model/summary", "file", "upload", "its modules, as text"),
+        Row("on_train_begin", "{base}/model/summary", "file", "upload", "the modules of the network, as text"),
         Row("on_train_begin", "{base}/config/{setting}", "atom", "assign", "optimizer, criterion, lr, epochs, ..."),
         Row("on_epoch_end", "{base}/epoch", "float_series", "append", "the number of each epoch"),
-        Row("on_epoch_end", "{base}/epoch_duration", "float_series", "append", "seconds of each epoch"),
+        Row(
+            "on_epoch_end", "{base}/epoch_duration", "float_series", "append", "the duration of each epoch, in seconds"
+        ),
         Row("on_epoch_end", "{base}/train/epoch/{metric:path}", "float_series", "append", "`train_*` of the history"),
         Row(
             "on_epoch_end",
@@ -51,7 +59,7 @@ INTEGRATION = Integration(
             "{base}/train/batch/{metric:path}",
             "float_series",
             "append",
-            "loss and size of each batch",
+            "the loss and the size of each training batch",
             when="log_on_batch_end",
         ),
         Row(
@@ -59,7 +67,7 @@ INTEGRATION = Integration(
             "{base}/validation/batch/{metric:path}",
             "float_series",
             "append",
-            "the same of validation",
+            "the loss and the size of each validation batch",
             when="log_on_batch_end and train_split",
         ),
         Row(

@@ -26,7 +26,7 @@ INTEGRATION = Integration(
             "{base}/status",
             "string",
             "assign",
-            '"running"; "done" when a training has come to its end',
+            "`running`, then `done` at the end of the training",
         ),
         Row(
             "on_train_begin",
@@ -65,7 +65,7 @@ INTEGRATION = Integration(
             "{base}/model/num_parameters",
             "int",
             "assign",
-            "the number of its parameters",
+            "the number of parameters",
             when="log_parameters",
         ),
         Row(
@@ -73,7 +73,7 @@ INTEGRATION = Integration(
             "{base}/model/num_trainable_parameters",
             "int",
             "assign",
-            "how many of them have gradients",
+            "the number of parameters that have gradients",
             when="log_parameters",
         ),
         Row(
@@ -84,7 +84,7 @@ INTEGRATION = Integration(
             "{base}/trial_params/{name:path}",
             "atom",
             "assign",
-            "its parameters",
+            "the parameters of the trial",
             when="hyperparameter_search",
         ),
         Row(
@@ -116,7 +116,7 @@ INTEGRATION = Integration(
             "{base}/gradients/{parameter}/{statistic}",
             "float_series",
             "append",
-            "`norm`, `mean` and `std` of the gradients that the optimizer has used",
+            "`norm`, `mean` and `std` of the gradients that the optimizer used",
             when="watch gradients",
         ),
         Row(
@@ -132,7 +132,7 @@ INTEGRATION = Integration(
             "{base}/gradients/{parameter}/histogram",
             "histogram_series",
             "append",
-            "how the gradients are distributed",
+            "the distribution of the gradients",
             when="watch gradients and bins",
         ),
         Row(
@@ -140,7 +140,7 @@ INTEGRATION = Integration(
             "{base}/parameters/{parameter}/histogram",
             "histogram_series",
             "append",
-            "how the weights are distributed",
+            "the distribution of the weights",
             when="watch parameters and bins",
         ),
         Row(
@@ -167,8 +167,8 @@ INTEGRATION = Integration(
             "the checkpoint with the best metric",
             when="log_checkpoints=best",
         ),
-        Row("on_train_end", "{base}/result/global_step", "int", "assign", "the steps that were made"),
-        Row("on_train_end", "{base}/result/is_stopped_early", "bool", "assign", "whether more steps were planned"),
+        Row("on_train_end", "{base}/result/global_step", "int", "assign", "the number of steps made"),
+        Row("on_train_end", "{base}/result/is_stopped_early", "bool", "assign", "True if more steps were planned"),
         Row(
             "on_train_end",
             "{base}/result/best_metric",

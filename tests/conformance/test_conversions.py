@@ -81,7 +81,7 @@ def test_array_of_bytes_comes_back_as_it_was(name: str, autoscale: bool) -> None
 def test_array_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     array = np.zeros(shape)
 
-    with pytest.raises(NaiadValueError, match="cannot be an image"):
+    with pytest.raises(NaiadValueError, match="cannot be converted to an image"):
         File.as_image(array)
     assert not File.is_convertable(array)
 
@@ -94,7 +94,7 @@ def test_empty_array_is_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", ["complex128", "U1", "O", "datetime64[s]", [("r", "u1")]], ids=str)
 def test_array_of_something_else_is_refused(dtype: Any) -> None:
-    with pytest.raises(NaiadTypeError, match="cannot be an image"):
+    with pytest.raises(NaiadTypeError, match="cannot be converted to an image"):
         File.as_image(np.zeros((5, 7), dtype=dtype))
 
 
@@ -221,7 +221,7 @@ def test_torch_tensor_that_is_sparse_or_a_view(torch: Any) -> None:
 
 
 def test_torch_tensor_with_channels_first_is_refused_with_a_remedy(torch: Any) -> None:
-    with pytest.raises(NaiadValueError, match=r"shape \(3, 5, 7\) cannot be an image(.|\n)*permute"):
+    with pytest.raises(NaiadValueError, match=r"shape \(3, 5, 7\) cannot be converted to an image(.|\n)*permute"):
         File.as_image(torch.zeros(3, 5, 7))
 
 

@@ -454,7 +454,7 @@ def test_file_that_vanishes_while_a_set_is_taken_in_is_refused(run: naiad.Run, s
     assert [] == list((store / "blobs").glob("incoming/*"))
 
 
-@pytest.mark.filterwarnings("ignore:.*is empty at this moment:naiad.errors.FileWarning")  # it is meant to be
+@pytest.mark.filterwarnings("ignore:.*is empty at the moment:naiad.errors.FileWarning")  # it is meant to be
 def test_file_that_grows_while_it_is_read_is_some_snapshot_with_its_own_hash(run: naiad.Run, given: Path) -> None:
     done = threading.Event()
     path = given / "growing"
@@ -482,7 +482,7 @@ def test_file_that_grows_while_it_is_read_is_some_snapshot_with_its_own_hash(run
         assert (LARGE * (size // len(LARGE) + 1)).startswith(content)
 
 
-@pytest.mark.filterwarnings("ignore:.*is empty at this moment:naiad.errors.FileWarning")  # it is meant to be
+@pytest.mark.filterwarnings("ignore:.*is empty at the moment:naiad.errors.FileWarning")  # it is meant to be
 @pytest.mark.parametrize("size", [0, 2**30], ids=["empty", "sparse"])
 def test_file_of_any_size_is_taken_with_bounded_memory(run: naiad.Run, given: Path, size: int) -> None:
     if size:

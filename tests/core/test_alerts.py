@@ -233,7 +233,7 @@ def test_status_of_a_webhook_is_in_the_warning_and_it_is_tried_again(
     monkeypatch.setattr("naiad.alerts.delivery.PAUSE_SECONDS", 0.01)
     hook.status = 503
     event = alert.Alert("failed", "Run P-1 failed.", "P-1", "uid", "p", "", "", 0.0)
-    with pytest.warns(PluginWarning, match="did not reach target 1: the webhook answered with status 503"):
+    with pytest.warns(PluginWarning, match="could not be sent to target 1: the webhook answered with status 503"):
         deliver(event, [hook.address])
     assert 3 == len(hook.posted)
 

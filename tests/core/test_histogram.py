@@ -54,16 +54,16 @@ def test_whole_counts_stay_whole_and_weights_stay_floats() -> None:
         ([0, 2, 1], [1, 1], NaiadValueError, r"bin_edges\[2\] is 1.0, and must be above"),
         ([0, 1, math.inf], [1, 1], NaiadValueError, r"bin_edges\[2\] is inf, and must be finite"),
         ([0, math.nan, 1], [1, 1], NaiadValueError, r"bin_edges\[1\] is nan, and must be finite"),
-        ([0, 1, 2], [1, -1], NaiadValueError, r"counts\[1\] is -1, and cannot be below 0"),
+        ([0, 1, 2], [1, -1], NaiadValueError, r"counts\[1\] is -1, and must not be below 0"),
         ([0, 1, 2], [math.nan, 1], NaiadValueError, r"counts\[0\] is nan, and must be finite"),
         ([0, 1, 2], [1, 2**64], NaiadValueError, r"counts\[1\] is 18446744073709551616, which has more than 64 bits"),
         ([0, 1, 2], [1, "2"], NaiadTypeError, r"counts\[1\] is '2', which is not a number"),
         ([0, 1, 2], [True, 1], NaiadTypeError, r"counts\[0\] is True, which is not a number"),
         ([0, 1, 2], [[1], [2]], NaiadTypeError, r"counts\[0\] is \[1\], which is not a number"),
-        ([0, 1, 2], "12", NaiadTypeError, "`counts` is a list, an array or a tensor of numbers, not '12'"),
-        (5, [1], NaiadTypeError, "`bin_edges` is a list, an array or a tensor of numbers, not 5"),
+        ([0, 1, 2], "12", NaiadTypeError, "`counts` must be a list, an array or a tensor of numbers, not '12'"),
+        (5, [1], NaiadTypeError, "`bin_edges` must be a list, an array or a tensor of numbers, not 5"),
         ([0, 1, 2], [1], InvalidArgument, "3 bin_edges came with 1 counts.\nGive one of the counts for each bin."),
-        ([0], [], InvalidArgument, "`bin_edges` has 1 items, and a bin has two edges"),
+        ([0], [], InvalidArgument, "`bin_edges` has 1 items, but a bin needs two edges"),
         ([0, 1], None, InvalidArgument, "takes either counts= or densities="),
         (range(MOST_BINS + 2), [], InvalidArgument, "at most 100,000 bins, not 100,001"),
     ],
@@ -163,7 +163,7 @@ def test_of_refuses_what_it_cannot_count() -> None:
         with pytest.raises(NaiadTypeError, match="A histogram counts numbers"):
             Histogram.of(values)
     for bins in (0, -1, MOST_BINS + 1):
-        with pytest.raises(InvalidArgument, match="bins= is a number from 1 to 100,000"):
+        with pytest.raises(InvalidArgument, match="bins= must be a number from 1 to 100,000"):
             Histogram.of([1], bins)
 
 

@@ -92,7 +92,7 @@ def test_versions_made_by_eight_processes_at_once_have_ids_of_their_own(model: s
 
 
 def test_key_of_another_model_is_taken(model: str) -> None:
-    with pytest.raises(ModelKeyTaken, match=r"has a model DIGITS-CNN already\.\nOpen it with") as problem:
+    with pytest.raises(ModelKeyTaken, match=r"already has a model DIGITS-CNN\.\nOpen it with") as problem:
         naiad.init_model(key="CNN", project="digits")
 
     assert ("CNN", model) == (problem.value.key, problem.value.model_id)  # type: ignore[attr-defined]  # facts

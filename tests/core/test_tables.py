@@ -237,7 +237,7 @@ def test_entry_gives_values_types_and_files(project: naiad.Project, tmp_path: Pa
     for refused in (row["model"].get, row["lr"].download):
         with pytest.raises(MetadataInconsistency):
             refused()
-    with pytest.raises(MetadataInconsistency, match="of kind file, and was to be downloaded as a file_set"):
+    with pytest.raises(MetadataInconsistency, match="of kind file, so it cannot be downloaded as a file_set"):
         row.download_file_set_attribute("model")
     with pytest.raises(ValueError, match='Run P-2 has no field "only"'):
         row.get_attribute_value("only")
@@ -309,17 +309,17 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"state": "sleeping"}, ValueError, "state= takes .* not 'sleeping'"),
     ({"columns": "lr"}, TypeError, "columns= takes a list of str"),
     ({"columns": ["lr", 1]}, TypeError, "columns= takes a list of str, not 1"),
-    ({"limit": 0}, ValueError, "limit= takes a number above 0"),
+    ({"limit": 0}, ValueError, "limit= must be a number above 0"),
     ({"limit": -1}, ValueError, "above 0"),
     ({"limit": 2**70}, ValueError, "limit="),
     ({"limit": True}, TypeError, "limit= takes an int"),
     ({"limit": np.True_}, TypeError, "limit= takes an int"),
     ({"limit": 1.5}, TypeError, "limit= takes an int"),
     ({"sort_by": None}, TypeError, "sort_by= takes a str"),
-    ({"sort_by": "lr:min"}, ValueError, '"lr" is no series'),
-    ({"sort_by": "sys/tags"}, ValueError, "cannot be sorted by"),
-    ({"sort_by": "model"}, ValueError, "cannot be sorted by"),
-    ({"sort_by": "train/log"}, ValueError, "cannot be sorted by"),
+    ({"sort_by": "lr:min"}, ValueError, '"lr" is not a series'),
+    ({"sort_by": "sys/tags"}, ValueError, "cannot be used for sorting"),
+    ({"sort_by": "model"}, ValueError, "cannot be used for sorting"),
+    ({"sort_by": "train/log"}, ValueError, "cannot be used for sorting"),
     ({"ascending": "yes"}, TypeError, "ascending= takes True or False"),
     ({"trashed": 1}, TypeError, "trashed= takes True, False or None"),
     ({"progress_bar": 3}, TypeError, "progress_bar= takes"),

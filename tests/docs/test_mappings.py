@@ -17,7 +17,7 @@ OURS = {each.name: each for each in results("naiad_integration") if each.adapter
 
 
 def section(integration: Integration) -> str:
-    """What the page says of an integration."""
+    """Return the section of the page about an integration."""
     distributions = " or ".join(f"`{name}`" for name in sorted(integration.packages.values()))
     base = f' The default namespace is "{integration.base}".' if integration.base else ""
     rows = [
@@ -30,7 +30,7 @@ def section(integration: Integration) -> str:
             "",
             f'`pip install "naiad[{integration.extra}]"`, for {distributions} {integration.versions}.{base}',
             "",
-            "| path | kind | verb | event | when | what |",
+            "| path | kind | verb | event | when | meaning |",
             "|---|---|---|---|---|---|",
             *rows,
             "",

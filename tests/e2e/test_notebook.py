@@ -72,7 +72,7 @@ def test_notebook_of_a_training(tmp_path: Path) -> None:
     paths = re.findall(r"<tr><td[^>]*>([^<]*)</td>", pages["run"])
     assert ["images", "params/lr", "params/optimizer", "picture", "train/loss", "weights"] == paths[:6]
     told = ["".join(each.text for each in found if each.get("name") == "stderr") for found in outputs]
-    assert ["P-2 is open beside P-1" in each for each in told].count(True) == 1
+    assert ["P-2 is open at the same time as P-1" in each for each in told].count(True) == 1
     assert "KeyboardInterrupt" in [each.get("ename") for each in outputs[cells.index(INTERRUPTED)]]
     with naiad.init_run(with_id="P-2", mode="read-only", store=tmp_path / "store") as run:
         assert (1, "finished") == (run["after"].fetch(), run["sys/state"].fetch())

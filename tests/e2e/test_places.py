@@ -209,7 +209,7 @@ def test_workers_join_the_runs_of_the_script(tmp_path: Path, method: str) -> Non
 
 def test_file_that_is_empty_at_the_call_warns(run: naiad.Run, tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
-    with pytest.warns(FileWarning, match=r"a\.json' is empty at this moment"):
+    with pytest.warns(FileWarning, match=r"a\.json' is empty at the moment"):
         run["a"].upload(tmp_path / "a.json")
     run["b"].upload(File.from_content(""))
 

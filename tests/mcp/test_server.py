@@ -123,7 +123,7 @@ def test_mistakes_are_answered_in_words(filled: Path) -> None:
     )
 
     assert ["RunNotFound", "InvalidQuery", "WrongVerb", "InvalidArgument"] == [each["error"] for each in answers]
-    assert "is no text" in answers[-1]["text"]
+    assert "is not a text" in answers[-1]["text"]
 
 
 def test_changes_need_edit(filled: Path) -> None:

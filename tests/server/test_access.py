@@ -351,7 +351,7 @@ def test_store_is_served_by_one_server(scene: Scene) -> None:
     second = start(scene.server.store.parent)
 
     assert 1 == second.returncode
-    assert "Another naiad server takes runs for the store" in second.stderr
+    assert "Another naiad server serves the store" in second.stderr
 
 
 def test_store_without_a_server_names_the_first_step(tmp_path: Path) -> None:

@@ -289,4 +289,4 @@ def test_port_that_is_taken_is_said(store: Path, live: Server) -> None:
     )  # fmt: skip
 
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1, port {live.port}" in done.stderr
+    assert f"Cannot listen on 127.0.0.1, port {live.port}" in done.stderr

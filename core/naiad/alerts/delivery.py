@@ -48,7 +48,9 @@ def deliver(alert: Alert, targets: Sequence[Target], until: float = float("inf")
             clock.sleep(PAUSE_SECONDS)
         if problem:
             key = ("alert", alert.uid, alert.event, alert.path, number)
-            warn_once(key, f"The alert about {alert.id} did not reach target {number}: {problem}.", PluginWarning)
+            warn_once(
+                key, f"The alert about {alert.id} could not be sent to target {number}: {problem}.", PluginWarning
+            )
 
 
 def missed(store: Store, wanted: AlertsWanted) -> int:

@@ -76,28 +76,28 @@ def _from_file(path: Path) -> AlertsWanted | None:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise InvalidArgument(f"{path} holds no JSON object with {_keys()}.")
+        raise InvalidArgument(f"{path} does not contain a JSON object with {_keys()}.")
     return _checked(found, str(path))
 
 
 def _checked(given: Mapping[str, Any], source: str) -> AlertsWanted | None:
     unknown = sorted(str(key) for key in given if key not in KEYS)
     if unknown:
-        raise InvalidArgument(f"{source} has {unknown[0]!r}, and takes {_keys()}.", argument="alerts")
+        raise InvalidArgument(f"{source} has an unknown setting {unknown[0]!r}. It takes {_keys()}.", argument="alerts")
     webhooks = given.get("webhooks") or []
     webhooks = [webhooks] if isinstance(webhooks, str) else webhooks
     if not _are_texts(webhooks) or not all(each.startswith(("http://", "https://")) for each in webhooks):
-        raise InvalidArgument(f"webhooks of {source} take addresses that begin with https:// or http://.")
+        raise InvalidArgument(f"webhooks of {source} must be addresses that begin with https:// or http://.")
     commands = given.get("commands") or []
     if _are_texts(commands) and commands:
         commands = [commands]  # one command, as its words
     if not isinstance(commands, Sequence) or not all(_are_texts(each) and each for each in commands):
         raise InvalidArgument(
-            f'commands of {source} take lists of words, such as [["notify-send", "naiad"]]: no shell splits a text.'
+            f'commands of {source} must be lists of words, such as [["notify-send", "naiad"]]: no shell is used.'
         )
     seconds = given.get("stall_seconds")
     if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0):
-        raise InvalidArgument(f"stall_seconds of {source} takes a number above 0, not {shown(seconds)}.")
+        raise InvalidArgument(f"stall_seconds of {source} must be a number above 0, not {shown(seconds)}.")
     targets: tuple[Target, ...] = (*webhooks, *(tuple(each) for each in commands))
     return AlertsWanted(targets, seconds) if targets else None
 

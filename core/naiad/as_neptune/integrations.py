@@ -50,7 +50,7 @@ def names_of(framework: str) -> dict[str, Any]:
     if framework in OURS:
         return _public(import_module(OURS[framework]))
     raise MissingPackage(
-        f"neptune.integrations.{framework} needs the package behind it, and importing it failed: {problem}.\n"
+        f"neptune.integrations.{framework} needs its package, and importing it failed: {problem}.\n"
         f"Install it with: pip install {_distribution(framework)}",
         package=_distribution(framework),
     ) from problem

@@ -103,7 +103,7 @@ def verify_optional_callable(var_name: str, var: Any) -> None:
         TypeError: it is neither.
     """
     if var is not None and not callable(var):
-        raise NaiadTypeError(f"{var_name} must be callable, and {shown(var)} is not.", argument=var_name, value=var)
+        raise NaiadTypeError(f"{var_name} must be callable, not {shown(var)}.", argument=var_name, value=var)
 
 
 def verify_collection_type(var_name: str, var: Any, expected_type: type | tuple[type | None, ...]) -> None:

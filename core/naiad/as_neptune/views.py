@@ -106,8 +106,8 @@ def refuse_mixed(column: str, kinds: Iterable[str]) -> None:
     found = set(kinds)
     if len(found) > 1 and not found <= SINGLE:
         raise InvalidArgument(
-            f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(sorted(found))}.\n'
-            "Sort by one that has single values only.",
+            f'Column "{column}" cannot be used for sorting: it has fields of kind {", ".join(sorted(found))}.\n'
+            "Sort by a column that has single values only.",
             argument="sort_by",
         )
 
@@ -118,13 +118,18 @@ def missing(problem: MissingField) -> FetchAttributeNotFoundException:
 
 
 VIEWS = (
-    View("init_project() of an unknown name", "raises ProjectNotFound", "makes the project", make_project),
+    View("init_project() of an unknown name", "raises ProjectNotFound", "creates the project", make_project),
     View('"sys/state"', "running, finished, failed, terminated, killed", "Active or Inactive", state),
     View("a fetched datetime", "to the microsecond", "to the millisecond", in_milliseconds),
-    View("a query that is no NQL", "raises in the call", "raises when the table is first used", "Table"),
-    View("next() of a table", "a table is no iterator", "gives the next row", "Table"),
-    View("the archive of a file set", "the files and their folders", 'an entry "/" beside them', with_root),
+    View("a malformed query", "raises in the call", "raises when the table is first read", "Table"),
+    View("next() of a table", "raises TypeError", "returns the next row", "Table"),
+    View("the archive of a file set", "the files and their folders", 'also an entry "/"', with_root),
     View("sort_by= of single values and series at one path", "sorts", "raises ValueError", refuse_mixed),
-    View("reading where nothing is", "MissingField", "an error that MetadataInconsistency catches too", missing),
+    View(
+        "reading a field that does not exist",
+        "MissingField",
+        "an error that MetadataInconsistency catches too",
+        missing,
+    ),
 )
 """Every view."""

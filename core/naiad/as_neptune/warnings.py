@@ -37,5 +37,6 @@ def warn_once(message: str, *, exception: type[Warning] = NeptuneDeprecationWarn
 def warn_about_unsupported_type(type_str: str) -> None:
     """Warn of values of a type that no field accepts."""
     warn_once(
-        f"Values of type {type_str} were left out, because no field accepts them.", exception=NeptuneUnsupportedType
+        f"Values of type {type_str} were left out, because no kind of field accepts them.",
+        exception=NeptuneUnsupportedType,
     )

@@ -126,7 +126,7 @@ class Git:
         said = self._run("rev-parse", "--verify", "HEAD", limit=4096, is_complaint=True).decode("utf-8", "replace")
         if "dubious ownership" in said or "unsafe repository" in said:
             return (
-                f"git refuses the repository {str(self._folder)!r}, because another user owns it (dubious ownership).\n"
+                f"git rejects the repository {str(self._folder)!r}, because another user owns it (dubious ownership).\n"
                 f"Allow it with: git config --global --add safe.directory {shlex.quote(str(self._folder))}"
             )
         if "not a git repository" in said:

@@ -21,7 +21,7 @@ HEADER = ("CHANGE", "FILE", "WHAT")
 
 @click.group()
 def artifact() -> None:
-    """Look at artifacts: versions of files that were tracked and not stored.
+    """Compare artifacts, which record the files that a run used.
 
     Example: naiad artifact diff DIGITS-3 dataset DIGITS-7 dataset
     """

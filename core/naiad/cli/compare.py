@@ -30,12 +30,13 @@ REQUIREMENTS = "source_code/requirements"
 def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
     """Compare runs: parameters, last values of metrics, tags, commits, versions of packages.
 
-    In a pipe the columns are the path and a value for each run, empty where a run has none.
+    Only fields that differ are shown. In a pipe, the columns are the path and one value per run, empty if the run has
+    none.
 
     Example: naiad compare DIGITS-3 DIGITS-7
     """
     if len(runs) < 2:
-        raise click.UsageError("Give two runs or more.")
+        raise click.UsageError("Give at least two runs.")
     # The catalog has the values of every run, so that no journal is read; the runs are opened for their packages.
     place = existing_store(store)
     found = [open_run(store, run) for run in runs]

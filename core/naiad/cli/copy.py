@@ -23,17 +23,19 @@ HEADER = ("RUN", "THERE", "FILES", "BYTES", "STATE")
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option("--to", "target", required=True, type=click.Path(path_type=Path), metavar="STORE", help="The target.")
-@click.option("--all", "are_all", is_flag=True, help="All runs, models and versions, to merge two stores.")
-@click.option("--renumber", is_flag=True, help="Give them the next free ids there, instead of their own.")
+@click.option(
+    "--to", "target", required=True, type=click.Path(path_type=Path), metavar="STORE", help="The target store."
+)
+@click.option("--all", "are_all", is_flag=True, help="Copy all runs, models and versions, to merge two stores.")
+@click.option("--renumber", is_flag=True, help="Give the copies the next free ids of the target.")
 @json_option
 @click.pass_obj
 def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool, renumber: bool, is_json: bool) -> None:
     """Copy runs with their files into another store.
 
-    The store is made if need be. The runs keep their ids; if one is taken there by another run, nothing is copied,
-    and --renumber gives new ids. A run that is there already is left as it is. In a pipe the columns are the id
-    here, the id there, files, bytes and whether it was copied.
+    The target is created if it does not exist. The runs keep their ids; if an id is taken there by another run, nothing
+    is copied unless --renumber gives new ids. A run that is in the target already is left as it is. In a pipe, the
+    columns are the id here, the id there, files, bytes and whether the run was copied.
 
     Example: naiad copy DIGITS-3 DIGITS-7 --to /mnt/share/.naiad
     """
@@ -42,7 +44,7 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
     source, other = existing_folder(store), Store.locate(target)
     # By inode, so that a link or another spelling of the path is seen through.
     if other.root.exists() and other.root.samefile(source.root):
-        raise click.UsageError("--to names the store that the runs are in.")
+        raise click.UsageError("--to is the store that the runs are already in.")
     if are_all:
         rows = source.catalog().summaries(kind=None, is_trashed=None)
         # The oldest first, so that runs which get new ids keep their order.

@@ -23,14 +23,12 @@ SOURCES = Path(__file__).parents[2] / "mkdocs.yml"
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port; 0 (default) takes a free one.")
-@click.option("--no-browser", is_flag=True, help="Print the address and open nothing.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0, the default, picks a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address and open no browser.")
 def docs(port: int, no_browser: bool) -> None:
-    r"""Show the documentation in a browser, from this machine, until Ctrl-C.
+    """Show the documentation in a browser; it is served from this machine until Ctrl-C.
 
-    \b
-    Example:
-      naiad docs --port 8010
+    Example: naiad docs --port 8010
     """
     if not (SITE / "index.html").is_file() or _is_older():
         _build()

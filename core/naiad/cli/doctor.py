@@ -41,14 +41,11 @@ class Fact(NamedTuple):
 @json_option
 @click.pass_obj
 def doctor(store: Path | None, is_json: bool) -> None:
-    r"""Report the installation, the store and its disk, and their problems.
+    """Report the installation, the store and its disk, and problems with them.
 
-    The exit code is 1 if there is a problem. In a pipe the columns are subject, finding and problem.
+    The exit code is 1 if there is a problem. In a pipe, the columns are subject, finding and problem.
 
-    \b
-    Example:
-      naiad doctor
-      naiad doctor --json
+    Example: naiad doctor
     """
     facts = [*_installation(), *_place(store), *_settings()]
     problems = [fact for fact in facts if fact.problem]

@@ -18,7 +18,7 @@ from naiad.cli.values import moment_text
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
-json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON; NaN is written as a string.")
+json_option = click.option("--json", "is_json", is_flag=True, help="Print JSON. NaN and infinities are strings.")
 
 
 def print_document(value: object, *, indent: int | None = 2) -> None:

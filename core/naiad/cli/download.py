@@ -17,10 +17,10 @@ from naiad.kinds import FILES
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 @click.pass_obj
 def download(store: Path | None, run: str, path: str, destination: Path | None) -> None:
-    """Save a file of a run, all files of a series in a folder, a set as a ZIP, or the originals of an artifact.
+    """Save files of a run: one file, a series as a folder, a file set as a ZIP, or the files of an artifact.
 
-    DESTINATION is a folder, or of a single file or a set the name to save it under; by default the working directory,
-    and for a series `neptune/<name>`. Nothing is written outside it.
+    DESTINATION is a folder or, for a single file or a file set, the name to save it under. The default is the working
+    directory, and `neptune/<name>` for a series. Nothing is written outside DESTINATION.
 
     Example: naiad download DIGITS-3 model weights.pt
     """

@@ -20,15 +20,15 @@ HEADER = (Column("RUN"), Column("TOTAL"), Column("FREED", 1), Column("FILES", 2)
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many, the largest.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many, the largest.")
 @json_option
 @click.pass_obj
 def du(store: Path | None, runs: tuple[str, ...], limit: int | None, is_json: bool) -> None:
-    """Show how much of the disk each run takes, the largest first.
+    """Show the disk usage of each run, largest first.
 
-    Models, versions and the trash count too. TOTAL is FOLDER (journal and index) and FILES together. FREED is what
-    deleting the run would free: files that it shares with other runs stay. The last lines say what the store takes,
-    and what naiad gc can free. In a pipe the columns are the id and these four in bytes.
+    Models, versions and the trash are included. TOTAL is the sum of FOLDER (journal and index) and FILES. FREED is the
+    space that deleting the run would free: files that other runs use too are not deleted. The last lines show the usage
+    of the store, and how much naiad gc can free. In a pipe, the columns are the id and these four in bytes.
 
     Example: naiad du -n 10
     """

@@ -17,16 +17,18 @@ FORMATS = ("parquet", "csv", "json", "html")
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--to", "destination", required=True, type=click.Path(path_type=Path), help="A folder; of html a file.")
-@click.option("--format", "format", type=click.Choice(FORMATS), default="parquet", help="The form of the rows.")
+@click.option("--to", "destination", required=True, type=click.Path(path_type=Path), help="A folder; for html a file.")
+@click.option(
+    "--format", "format", type=click.Choice(FORMATS), default="parquet", help="Output format.", show_default=True
+)
 @json_option
 @click.pass_obj
 def export(store: Path | None, runs: tuple[str, ...], destination: Path, format: str, is_json: bool) -> None:
-    """Write runs, models or versions to a folder: their fields as rows, and their files beside.
+    """Write runs, models or versions to a folder: their fields as rows, and their files beside them.
 
-    parquet is the form of Neptune's exporter, with exact steps, times and kinds in columns of naiad's own; naiad import
-    neptune-export reads it back. csv and json have one row a point. html is one file with charts, values and images,
-    to be mailed: it opens without a server or a network. In a pipe each line is a file that was written.
+    parquet has the columns of Neptune's exporter, and additional columns with exact steps, times and kinds; naiad
+    import neptune-export reads it back. csv and json have one row per point. html is one file with charts, values and
+    images, which opens without a server or a network. In a pipe, each line is a file that was written.
 
     Example: naiad export DIGITS-1 DIGITS-2 --to exports --format parquet
     """

@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None:
     """List the files of a run, or those at or below a path.
 
-    In a pipe the columns are field, file, bytes and sha256. Files of an artifact are listed as they were tracked.
+    In a pipe, the columns are field, file, bytes and sha256. The files of an artifact are listed as they were tracked.
 
     Example: naiad files DIGITS-3
     """

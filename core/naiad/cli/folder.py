@@ -17,5 +17,5 @@ def existing_folder(path: Path | None) -> Store:
     """
     store = existing_store(path)
     if not isinstance(store, Store):
-        raise StorageError(f"The store {store} is not a folder, and this command works on folders only.")
+        raise StorageError(f"The store {store} is not a folder. This command works only on a store in a folder.")
     return store

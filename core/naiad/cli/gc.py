@@ -15,15 +15,17 @@ from naiad.storage.local.gc import GRACE_SECONDS, collect
 
 
 @click.command()
-@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; only print how much would be freed.")
-@click.option("--now", "is_now", is_flag=True, help="Also content used in the last ten minutes, if no run is written.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; print how much would be freed.")
+@click.option(
+    "--now", "is_now", is_flag=True, help="Also free content used in the last ten minutes; no run may be written now."
+)
 @json_option
 @click.pass_obj
 def gc(store: Path | None, is_dry: bool, is_now: bool, is_json: bool) -> None:
     """Delete stored files that no run refers to, and print how much space is freed.
 
-    Content used in the last ten minutes stays, because a run may be about to refer to it; a line says how much that is
-    and when it can be freed. In a pipe the columns are name and bytes.
+    Content that was used in the last ten minutes is kept, because a run may be about to refer to it. The output says
+    how much that is and when it can be freed. In a pipe, the columns are name and bytes.
 
     Example: naiad gc --dry-run
     """

@@ -44,11 +44,11 @@ def _importers() -> dict[str, Importer]:
 def import_() -> None:
     """Import runs of other tools.
 
-    Importing again adds only new data of the source: runs are recognised, and anything that was edited or removed in
-    naiad, or is in the trash, is left alone. The source is never changed. Runs keep their ids unless they are taken.
+    Importing again adds only data that is new in the source. Anything that was edited or removed in naiad, or is in the
+    trash, is left as it is. The source is never changed. Runs keep their ids unless the ids are taken.
 
-    The report counts found, imported, present and skipped items, with reasons, and compares checksums of
-    the store with those of the source. The exit status is not 0 if anything was lost.
+    The report counts found, imported, present and skipped items, with reasons, and compares checksums of the store with
+    those of the source. The exit code is not 0 if anything was lost.
 
     Examples: naiad import neptune-offline .neptune; naiad import neptune-export ./exports --dry-run
     """
@@ -63,10 +63,14 @@ def _command(importer: Importer) -> click.Command:
         click.Argument(["path"], type=click.Path(path_type=Path)),
         store_option(),
         *options,
-        click.Option(["--project"], help="The project of runs whose source names none."),
-        click.Option(["--into"], metavar="RUN", help="Add everything to this run, without doubling equal points."),
-        click.Option(["--dry-run", "is_dry"], is_flag=True, help="Write nothing; print what would be done."),
-        click.Option(["--workers"], type=click.IntRange(min=1), help="How many processes read."),
+        click.Option(["--project"], help="Project for runs whose source does not name one."),
+        click.Option(
+            ["--into"],
+            metavar="RUN",
+            help="Add everything to this run; points that it has already are not added again.",
+        ),
+        click.Option(["--dry-run", "is_dry"], is_flag=True, help="Write nothing; print the report."),
+        click.Option(["--workers"], type=click.IntRange(min=1), help="Number of processes that read."),
     ]
     command = click.Command(
         importer.name,

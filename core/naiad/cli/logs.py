@@ -37,18 +37,20 @@ class Line(NamedTuple):
 
 @click.command()
 @click.argument("run", shell_complete=complete.runs)
-@click.option("-n", "--lines", "count", type=click.IntRange(min=0), help="Only the last so many lines.")
-@click.option("-f", "--follow", is_flag=True, help="Go on while the run is running.")
-@click.option("--stream", "streams", type=click.Choice(STREAMS), multiple=True, help="Only this; repeatable.")
+@click.option("-n", "--lines", "count", type=click.IntRange(min=0), help="Only the last lines, this many.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the run stops.")
+@click.option(
+    "--stream", "streams", type=click.Choice(STREAMS), multiple=True, help="Only this stream; can be repeated."
+)
 @json_option
 @click.pass_context
 def logs(
     ctx: click.Context, run: str, count: int | None, follow: bool, streams: tuple[str, ...], is_json: bool
 ) -> None:
-    """Print the output of a run, and the traceback that ended it, in the order of time.
+    """Print the output of a run, and the traceback that ended it, ordered by time.
 
-    The lines of all its processes are put together. In a pipe they come as they were printed; with --json each has its
-    time, stream, path and step. With --follow, JSON is one object a line instead of one list.
+    The lines of all processes of the run are merged. In a pipe, lines are as they were printed. With --json, each line
+    has its time, stream, path and step; with --follow, --json prints one object per line instead of a list.
 
     Example: naiad logs DIGITS-3 -n 20
     """

@@ -45,9 +45,9 @@ STATE_STYLES = {
 @click.option("--tag", "tags", multiple=True, help="Only items with this tag; repeat it to require several.")
 @click.option("--state", type=click.Choice(STATES), help="Only items in this state.")
 @click.option("--parent", metavar="RUN", help="Only the children of this run.", shell_complete=complete.runs)
-@click.option("--all", "are_all", is_flag=True, help="Also runs that belong to a parent, each in a line.")
+@click.option("--all", "are_all", is_flag=True, help="Also list the children of runs, each in a line.")
 @click.option("--trashed", "is_trashed", is_flag=True, help="List the trash instead.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many.")
 @json_option
 @click.pass_obj
 def ls(
@@ -62,20 +62,20 @@ def ls(
     limit: int | None,
     is_json: bool,
 ) -> None:
-    """List runs, newest first. WHAT selects models or versions instead.
+    """List runs, newest first. WHAT lists models or versions instead.
 
-    The columns are id, state, time of creation, project, name, tags and children; of versions the stage is in the place
-    of the state.
+    The columns are id, state, creation time, project, name, tags and children. For versions, the stage replaces the
+    state.
 
-    Runs that belong to a parent are counted in its line, by their states. They have lines of their own with --parent,
-    --all, --trashed, or where --tag or --state selects them.
+    The children of a run are counted in its line, by state. They have lines of their own with --parent, --all and
+    --trashed, and if --tag or --state selects them.
 
     A run that is written on another machine or in a container is "running" while its last sign of life is less than a
-    minute old by the clock of the file system, and "unknown since" then. If you are sure that its writer is gone,
-    declare it with: naiad repair RUN --take-over
+    minute old, and "unknown since" after that. If you are sure that its process is gone, run: naiad repair RUN
+    --take-over
 
-    Behind the state of a run stands "damaged" if some of its bytes are not as they were written, which naiad verify RUN
-    lists, and "incomplete" if some of what it logged could not be stored, which naiad show RUN counts.
+    "damaged" after the state means that some bytes are not as they were written; naiad verify RUN lists them.
+    "incomplete" means that some logged values could not be stored; naiad show RUN counts them.
 
     Example: naiad ls --state failed --tag sweep -n 20
     """

@@ -16,16 +16,18 @@ from naiad.moves import move as move_runs
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
-@click.option("--to", "project", required=True, metavar="PROJECT", help="Its name.", shell_complete=complete.projects)
-@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
+@click.option(
+    "--to", "project", required=True, metavar="PROJECT", help="Name of the project.", shell_complete=complete.projects
+)
+@click.option("--children", "with_children", is_flag=True, help="Also move the children of the runs.")
 @json_option
 @click.pass_obj
 def move(store: Path | None, runs: tuple[str, ...], project: str, with_children: bool, is_json: bool) -> None:
-    """Move runs into another project of the store, which is made if need be.
+    """Move runs to another project of the store, which is created if it does not exist.
 
-    A moved run gets the next id of that project. Its old id still finds it, and its custom id means it in both
-    projects. A run that is being written is not moved. A move that was interrupted is finished by the same command. In
-    a pipe the columns are the old and the new id.
+    A moved run gets the next id of that project. Its old id still finds it, and its custom id finds it in both
+    projects. A run that is being written is not moved. If the command is interrupted, run it again. In a pipe, the
+    columns are the old and the new id.
 
     Example: naiad move DIGITS-3 --to archive
     """

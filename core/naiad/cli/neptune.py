@@ -19,9 +19,9 @@ ANNOUNCED = "NAIAD_AS_NEPTUNE"
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT] [ARGS]...")
 @click.pass_obj
 def neptune(store: os.PathLike[str] | None, module: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a program written for Neptune, and log to the store.
+    """Run a program that was written for Neptune, and log to the store.
 
-    `import neptune` and all modules below it find naiad, in the program and in the processes that it starts.
+    `import neptune` and all modules below it resolve to naiad, in the program and in the processes that it starts.
 
     Examples: naiad neptune train.py --lr 0.1; naiad neptune -m package.train --lr 0.1
     """

@@ -32,16 +32,16 @@ DRAWN = tuple(kind.name for kind in KINDS.values() if kind.drawn_as)
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="RUN... PATH...", shell_complete=complete.runs_and_paths)
-@click.option("--width", type=click.IntRange(min=20), help="Width in columns; by default that of the terminal.")
-@click.option("--height", type=click.IntRange(min=6), help="Height in lines; by default as many as fit the terminal.")
+@click.option("--width", type=click.IntRange(min=20), help="Width in columns; default: that of the terminal.")
+@click.option("--height", type=click.IntRange(min=6), help="Height in lines; default: as many as fit the terminal.")
 @json_option
 @click.pass_obj
 def plot(store: Path | None, words: tuple[str, ...], width: int | None, height: int | None, is_json: bool) -> None:
     """Draw series of one or several runs in one chart.
 
-    The first word is a run, and so is each one after it that names a run, up to the first path. A run that lacks a
-    path is named on stderr. Where there are more points than columns the curve is their mean, and the bars around it
-    reach from their minimum to their maximum. NaN and infinite values are gaps. A histogram is a chart of its own.
+    Give the runs first, then the paths. A run that lacks a path is named on stderr. If there are more points than
+    columns, the curve is the mean of the points in a column, and bars show their minimum and maximum. NaN and infinite
+    values are gaps. A histogram is drawn as a chart of its own.
 
     Example: naiad plot DIGITS-1 DIGITS-2 DIGITS-3 train/loss
     """

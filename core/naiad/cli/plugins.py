@@ -23,10 +23,11 @@ STATE_STYLES = {"failed": "red", "disabled": "dim"}
 def plugins(name: str | None, is_json: bool) -> None:
     """List the installed plugins, or the fields that the integration NAME writes.
 
-    The columns are name, distribution, its version, state, the framework it connects and the hooks it has. What made
-    a plugin fail is said in a warning. NAIAD_PLUGINS=-NAME,-NAME disables plugins.
+    The columns of the list are name, distribution, its version, state, the framework with its version, and the hooks. A
+    plugin that failed to load causes a warning with the reason. NAIAD_PLUGINS=-NAME,-NAME disables plugins.
 
-    Of an integration: path, kind of the field, verb, the event of the framework, what else it takes, and the meaning.
+    The columns of an integration are path, kind of the field, verb, the event of the framework, the condition under
+    which the field is written, and the meaning.
 
     Example: naiad plugins lightning
     """
@@ -45,7 +46,7 @@ def _named(name: str, integrations: dict[str, Integration]) -> Integration:
     if name in integrations:
         return integrations[name]
     known = ", ".join(sorted(integrations)) or "none is installed"
-    raise click.BadParameter(f"There is no integration {name!r}; there are: {known}.", param_hint="NAME")
+    raise click.BadParameter(f"There is no integration {name!r}. The integrations are: {known}.", param_hint="NAME")
 
 
 def _framework(integration: Integration | None) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def store_option() -> click.Option:
         type=click.Path(path_type=Path),
         expose_value=False,
         callback=_take_store,
-        help="The store folder; else NAIAD_STORE, else the nearest .naiad here or above.",
+        help="The store; default: NAIAD_STORE, else the nearest .naiad here or above.",
     )
 
 
@@ -132,11 +132,13 @@ class Program(click.Group):
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="naiad %(version)s")
 def program() -> None:
-    """Look at the runs of a store, and mend them.
+    """Inspect, compare, export and repair the runs of a store.
 
-    RUN is an id such as DIGITS-3, or the name of the run's folder; models (DIGITS-CNN) and their versions
-    (DIGITS-CNN-2) are named alike. On a terminal output is made for reading;
-    in a pipe each line is one item, with tabs between columns and no header. --json gives everything exactly.
+    RUN is the id of a run, such as DIGITS-3, of a model (DIGITS-CNN) or of a model version (DIGITS-CNN-2); the name of
+    its folder is accepted too. On a terminal, output is formatted for reading. In a pipe, each item is one line, with
+    tabs between the columns and no header. --json prints exact values.
+
+    Start with: naiad ls
     """
     for stream in (sys.stdout, sys.stderr):
         _write_anything(stream)

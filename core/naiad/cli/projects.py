@@ -20,9 +20,10 @@ HEADER = ("KEY", "PROJECT", "RUNS", "MODELS")
 @json_option
 @click.pass_obj
 def projects(store: Path | None, is_json: bool) -> None:
-    """List projects by name, with how many runs and models they have beside those in the trash.
+    """List projects by name, with their numbers of runs and models.
 
-    The columns are key, name, runs and models. Projects copied in from another store may have no key here.
+    The columns are key, name, runs and models. Items in the trash are not counted. A project that was copied from
+    another store may have no key.
 
     Example: naiad projects
     """

@@ -18,9 +18,9 @@ from naiad.cli.trash import counted
 @click.option("--off", "is_off", is_flag=True, help="Lift the protection.")
 @click.pass_obj
 def protect(store: Path | None, runs: tuple[str, ...], is_off: bool) -> None:
-    """Protect runs against deletion by trash, purge and pages, until the protection is lifted.
+    """Protect runs against deletion until the protection is lifted.
 
-    Models and model versions can be protected too. Everything else can be done with them as before.
+    Trash, purge and the pages reject a protected run, model or model version. It can still be written and edited.
 
     Example: naiad protect DIGITS-3
     """

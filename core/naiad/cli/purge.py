@@ -17,13 +17,13 @@ from naiad.refs import size_text
 
 @click.command()
 @click.argument("runs", metavar="[RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def purge(store: Path | None, runs: tuple[str, ...], yes: bool) -> None:
-    """Delete runs that are in the trash, for good; without a RUN, everything in it.
+    """Delete runs in the trash for good; without RUN, everything in the trash.
 
-    A model is deleted with all its versions. One that is being written or is protected is not deleted. Ids are never
-    given again.
+    Deleting a model deletes all its versions. Runs that are being written, and protected ones, are not deleted. The id
+    of a deleted run is never used again. naiad gc frees the space of its files.
 
     Example: naiad purge DIGITS-3 --yes
     """

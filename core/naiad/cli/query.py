@@ -30,13 +30,15 @@ NEWEST_FIRST = "sys/creation_time"
 @click.option("--project", help="Only runs of this project.", shell_complete=complete.projects)
 @click.option(
     "--columns",
-    help="Paths, separated by commas; also :min, :max, :average, :variance, and '*'.",
+    help="Paths, separated by commas; also with :min, :max, :average, :variance; '*' is a wildcard.",
     shell_complete=complete.columns,
 )
-@click.option("--sort", "sort_by", help="The column to sort by, in descending order.", shell_complete=complete.columns)
-@click.option("--ascending", is_flag=True, help="The smallest first.")
-@click.option("-n", "--limit", type=click.IntRange(min=1), help="Only so many.")
-@click.option("--csv", "is_csv", is_flag=True, help="Print CSV, with a header.")
+@click.option(
+    "--sort", "sort_by", help="The column to sort by; the largest value first.", shell_complete=complete.columns
+)
+@click.option("--ascending", is_flag=True, help="Sort the smallest value first.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many.")
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV with a header.")
 @json_option
 @click.pass_obj
 def query(
@@ -52,9 +54,9 @@ def query(
 ) -> None:
     """Find runs by a query such as 'lr > 0.1 AND sys/tags CONTAINS "good"'.
 
-    Without --columns it shows id, state and name, and the fields that the query and --sort name. In columns "*" stands
-    for any characters: --columns 'sys/name,metrics/*'. Fields that no run has, and runs whose field is of another type
-    than the query means, are counted on stderr.
+    Without --columns, the columns are id, state, name and the fields that the query and --sort name. In a column, "*"
+    matches any characters: --columns 'sys/name,metrics/*'. Fields that no run has, and runs whose field has another
+    type than the query expects, are counted on stderr.
 
     Example: naiad query 'lr > 0.01 AND min(val/loss) < 0.5' --sort val/loss:min --ascending -n 5
     """

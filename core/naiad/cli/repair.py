@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", required=False, shell_complete=complete.runs)
-@click.option("--catalog", "is_catalog", is_flag=True, help="Rebuild the table of all runs from their folders.")
-@click.option("--take-over", "is_taken_over", is_flag=True, help="Declare silent writers of the run dead.")
+@click.option(
+    "--catalog", "is_catalog", is_flag=True, help="Rebuild the catalog, the table of all runs, from the run folders."
+)
+@click.option("--take-over", "is_taken_over", is_flag=True, help="Mark a run whose state is unknown as killed.")
 @json_option
 @click.pass_obj
 def repair(store: Path | None, run: str | None, is_catalog: bool, is_taken_over: bool, is_json: bool) -> None:
-    """Rebuild a damaged run from its intact parts. The originals are kept beside it.
+    """Rebuild a damaged run from its intact parts, and keep the originals beside it.
 
-    It says what was found, how many fields and points the run has now, and which fields and files and how many points
-    are known to be lost. What a killed writer of an intact run left in its journal is folded into its index.
+    The report says what was damaged, how many fields and points the run has now, and which fields, files and points are
+    lost. If the run is intact but its process was killed, what it left in the journal is folded into the index.
 
-    A run whose state is unknown has a writer that is silent and not proven dead: on another machine, in a container.
-    With --take-over the run counts as killed from then on. Should the writer come back after all, it goes on
-    in files of its own, and nothing is lost.
+    A run is unknown if its process may still be alive on another machine or in a container. --take-over marks such a
+    run as killed. If the process comes back after all, it continues in new files, and nothing is lost.
 
     Example: naiad repair DIGITS-3
     """

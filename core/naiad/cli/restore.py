@@ -15,10 +15,10 @@ from naiad.cli.trash import counted
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
-@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
+@click.option("--children", "with_children", is_flag=True, help="Also restore the children of the runs.")
 @click.pass_obj
 def restore(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
-    """Take runs out of the trash again.
+    """Restore runs from the trash.
 
     Example: naiad restore DIGITS-3
     """

@@ -54,10 +54,10 @@ class Shown(NamedTuple):
 @json_option
 @click.pass_obj
 def show(store: Path | None, run: str, is_json: bool) -> None:
-    """Show the fields of a run with their values; of a series its last value and how many points it has.
+    """Show the fields of a run with their values; for a series, the last value and the number of points.
 
-    Of a run with children their number, their states and the average of each of their numbers stand below
-    `sys/children`. In a pipe the columns are path, kind, value and, of a series, the number of points.
+    If the run has children, `sys/children` holds their number, their states and the mean of each numeric field. In a
+    pipe, the columns are path, kind, value and, for a series, the number of points.
 
     Example: naiad show DIGITS-3
     """

@@ -30,10 +30,10 @@ _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 @click.command()
 @click.argument("targets", metavar="[FOLDER|RUN...]", nargs=-1, shell_complete=complete.runs)
-@click.option("--to", "url", metavar="URL", help="The server for runs that have none.")
-@click.option("--watch", "is_watching", is_flag=True, help="Go on until Ctrl-C, also with runs that are being written.")
-@click.option("--limit", metavar="RATE", help="At most so much a second, such as 20MB/s.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Ship nothing; only print how much the server lacks.")
+@click.option("--to", "url", metavar="URL", help="The server for runs that were started without one.")
+@click.option("--watch", "is_watching", is_flag=True, help="Repeat until Ctrl-C, also for runs that are being written.")
+@click.option("--limit", metavar="RATE", help="Limit the rate, for example to 20MB/s.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Send nothing; print how much the server lacks.")
 @click.option("--verify", "verifies", is_flag=True, help="Compare counts and checksums of everything with the server.")
 @json_option
 @click.pass_obj
@@ -47,14 +47,14 @@ def sync(
     verifies: bool,
     is_json: bool,
 ) -> None:
-    """Ship runs to a server: all of a store that the server may lack, or those named.
+    """Send runs to a server: those named, or everything in a store that the server may lack.
 
-    FOLDER is a store (`.naiad`) or the folder of a run. Runs that were logged offline, also those that were folded long
-    ago, arrive complete; nothing arrives twice, whatever was shipped before and from wherever. A run that was begun
-    with a server goes to that one. The token is read from NAIAD_API_TOKEN, or from a file of mode 600.
+    FOLDER is a store (`.naiad`) or the folder of a run. Runs that were logged offline are sent completely. Nothing is
+    stored twice, however often you repeat the command. A run that was started with a server is sent to that server. The
+    token is read from NAIAD_API_TOKEN, or from a file with mode 600.
 
-    The exit code is 0 only if the server has confirmed everything. In a pipe the columns are the run here, its id
-    there, bytes shipped, bytes that wait, and the state.
+    The exit code is 0 only if the server has confirmed everything. In a pipe, the columns are the run here, its id
+    there, bytes sent, bytes still to send, and the state.
 
     Example: naiad sync .naiad --to https://naiad.example.org
     """
@@ -94,7 +94,7 @@ def rate(text: str) -> float:
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?(?:/s)?", text.strip().lower())
     if found is None or float(found[1]) <= 0:
-        raise click.BadParameter(f"{text!r} is no rate. Give one such as 20MB/s.", param_hint="--limit")
+        raise click.BadParameter(f"{text!r} is not a rate. Give a rate such as 20MB/s.", param_hint="--limit")
     return float(found[1]) * _UNITS[found[2]]
 
 
@@ -119,7 +119,7 @@ def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str
         place = Store.locate(own if (own / "format").exists() or own.name == ".naiad" else own / ".naiad")
     if not place.has_begun():
         raise StorageError(
-            f"There is no store at {str(place)!r}.\nName the folder of one, such as: naiad sync path/to/.naiad"
+            f"There is no store at {str(place)!r}.\nName the folder of a store, for example: naiad sync path/to/.naiad"
         )
     return place, [*uids, *(find_run(place, run).uid for run in runs)]
 

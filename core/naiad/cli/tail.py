@@ -37,14 +37,14 @@ Columns: TypeAlias = "Points | Texts"
 @click.command()
 @click.argument("run", shell_complete=complete.runs)
 @click.argument("path", shell_complete=complete.paths)
-@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="How many points.")
-@click.option("-f", "--follow", is_flag=True, help="Follow the series while the run is running.")
+@click.option("-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Number of points.")
+@click.option("-f", "--follow", is_flag=True, help="Print new points until the run stops.")
 @json_option
 @click.pass_context
 def tail(ctx: click.Context, run: str, path: str, lines: int, follow: bool, is_json: bool) -> None:
-    """Print the last points of a series: step, value and time, or only the text if it is a series of texts.
+    """Print the last points of a series: step, value and time. For a series of texts, print only the text.
 
-    With --follow, JSON is one object a line instead of one list.
+    With --follow, --json prints one object per line instead of a list.
 
     Example: naiad tail DIGITS-3 train/loss -f
     """

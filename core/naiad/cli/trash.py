@@ -14,13 +14,13 @@ from naiad.cli.terminal import print_note
 
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, shell_complete=complete.runs)
-@click.option("--children", "with_children", is_flag=True, help="Also all runs that belong to them.")
+@click.option("--children", "with_children", is_flag=True, help="Also move the children of the runs to the trash.")
 @click.pass_obj
 def trash(store: Path | None, runs: tuple[str, ...], with_children: bool) -> None:
-    """Put runs into the trash: listings leave them out, and nothing of them is deleted.
+    """Move runs to the trash: listings leave them out, and nothing is deleted.
 
-    Models and model versions can be thrown away too. Children of a run stay where they are, each in a line of its own
-    in listings, unless --children is given.
+    Models and model versions can be moved to the trash too. The children of a run stay, each in a line of its own in
+    listings, unless --children is given.
 
     Example: naiad trash DIGITS-3 DIGITS-4
     """

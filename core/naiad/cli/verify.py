@@ -39,7 +39,7 @@ class Damaged(NamedTuple):
 def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     """Check every byte of a run, or of all runs, and name file and field of each damage.
 
-    The exit code is 1 if anything is damaged. In a pipe the columns are run, file, byte, field and damage.
+    The exit code is 1 if anything is damaged. In a pipe, the columns are run, file, byte, field and damage.
 
     Example: naiad verify
     """

@@ -39,7 +39,9 @@ def _numbers(array: Array) -> Array:
     if array.dtype.kind == "V" and array.dtype.names is None:
         array = array.astype(np.float32)
     if array.dtype.kind not in NUMBERS:
-        raise NaiadTypeError(f"An array of {array.dtype} cannot be an image.\nUse real numbers.", value=array)
+        raise NaiadTypeError(
+            f"An array of {array.dtype} cannot be converted to an image.\nUse real numbers.", value=array
+        )
     return array
 
 
@@ -48,7 +50,7 @@ def _plane(array: Array) -> Array:
     shape = array.shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in CHANNELS):
         remedy = "Give (height, width), with 1, 3 or 4 channels last; bring them there with transpose or permute."
-        raise NaiadValueError(f"An array of shape {shape} cannot be an image.\n{remedy}", value=array)
+        raise NaiadValueError(f"An array of shape {shape} cannot be converted to an image.\n{remedy}", value=array)
     if not array.size:
         raise NaiadValueError(f"An array of shape {shape} has no pixels.", value=array)
     return array[:, :, 0] if len(shape) == 3 and shape[2] == 1 else array

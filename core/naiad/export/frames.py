@@ -30,7 +30,7 @@ def fetch_series(
         raise InvalidArgument(f"There is no library {library!r}.\nGive one of {', '.join(LIBRARIES)}.", argument="to")
     wanted = [paths] if isinstance(paths, str) else list(paths)
     if not wanted:
-        raise InvalidArgument("fetch_series() was given no path.", argument="paths")
+        raise InvalidArgument("fetch_series() needs at least one path.", argument="paths")
     gathered = _Gathered()
     for name, run in runs:
         reader = store.reader(run)
@@ -74,8 +74,8 @@ class _Gathered:
         if self._kind not in (None, kind):
             noun = "texts" if kind == LINES else "numbers"
             raise InvalidArgument(
-                f'"{path}" of {name} is a series of {noun}, and the others are not.\n'
-                "Fetch numbers and texts by calls of their own.",
+                f'"{path}" of {name} is a series of {noun}, but the others are not.\n'
+                "Fetch numbers and texts in separate calls.",
                 argument="paths",
             )
         self._kind = kind

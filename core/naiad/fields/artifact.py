@@ -112,7 +112,7 @@ class Artifact(Field):
         if not isinstance(value, ArtifactValue):
             raise NaiadTypeError(
                 f'"{self.path}" is an Artifact and cannot hold {shown(value)}.\n'
-                "Assign what fetch() of another artifact returns, or use track_files().",
+                "Assign the result of fetch() of another artifact, or use track_files().",
                 path=self.path,
                 value=value,
             )
@@ -152,8 +152,8 @@ class Artifact(Field):
                 if version.hash == digest:
                     return self._files(version)
         raise ArtifactNotFound(
-            f'"{self.path}" cannot become version {digest}: no artifact of this run has it.\n'
-            "Assign what fetch() of the other field returns.",
+            f'"{self.path}" cannot become version {digest}, because no artifact of this run has that version.\n'
+            "Assign the result of fetch() of the other field.",
             path=self.path,
         )
 
@@ -168,7 +168,7 @@ class Artifact(Field):
     def _version(self) -> ArtifactRef:
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
-            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
+            raise FieldConflict(f'"{self.path}" is now of kind {kind}.', path=self.path)
         return ArtifactRef.from_text(str(text))
 
     def _files(self, version: ArtifactRef) -> list[TrackedFile]:

@@ -142,7 +142,7 @@ class File(Field):
     def _file(self) -> FileRef:
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
-            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
+            raise FieldConflict(f'"{self.path}" is now of kind {kind}.', path=self.path)
         return kept(text)
 
 
@@ -155,7 +155,7 @@ def as_file(value: object, **options: Any) -> FileValue | FileRef:
     """
     if options and isinstance(value, FileRef | FileValue | str | os.PathLike | bytes | bytearray | memoryview):
         raise InvalidArgument(
-            f"upload() was given {', '.join(options)}=, which only charts and tables accept; {shown(value)} is neither."
+            f"upload() was given {', '.join(options)}=, which only charts and tables accept. {shown(value)} is neither."
         )
     if isinstance(value, FileRef):
         return value
@@ -181,7 +181,7 @@ def take(session: FieldSession, value: object, progress_bar: ProgressBarType | N
     if size == 0 and file.path is not None and os.path.isfile(os.path.expanduser(file.path)):
         warn_once(
             (session.key, "empty", file.path),
-            f"{shown(file.path)} is empty at this moment, and that is what is stored.\n"
+            f"{shown(file.path)} is empty at the moment, and is stored as an empty file.\n"
             "If it is still being written, close or flush it before upload().",
             FileWarning,
         )

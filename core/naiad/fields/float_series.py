@@ -76,13 +76,13 @@ class FloatSeries(Series):
         """
         if type(buckets) is not int or not 1 <= buckets <= MOST_BUCKETS:
             raise InvalidArgument(
-                f"buckets={shown(buckets)} is no number of rows. Give an int from 1 to {MOST_BUCKETS:,}.",
+                f"buckets= must be an int from 1 to {MOST_BUCKETS:,}.",
                 argument="buckets",
             )
         weight = convert.number(self.path, smooth)
         if not 0 <= weight < 1:
             raise InvalidArgument(
-                f"smooth={shown(smooth)} is no weight. Give a number from 0 (as it is) to below 1.", argument="smooth"
+                f"smooth= must be a number from 0 (not smoothed) to below 1, not {shown(smooth)}.", argument="smooth"
             )
         import pandas as pd
 

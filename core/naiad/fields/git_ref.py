@@ -28,7 +28,7 @@ class GitRef(Field):
         """Return the state."""
         kind, text = self.session.reader.atom(self.path)
         if kind != self.kind:
-            raise FieldConflict(f'"{self.path}" is of kind {kind} now.', path=self.path)
+            raise FieldConflict(f'"{self.path}" is now of kind {kind}.', path=self.path)
         return read_facts(str(text), GitRefValue)
 
     @classmethod

@@ -47,4 +47,4 @@ def field_class(kind: str) -> type[Field]:
     try:
         return FIELDS[kind]
     except KeyError:
-        raise NewerFormat(f"The run has a field of kind {kind!r}, which this release of naiad does not know.") from None
+        raise NewerFormat(f"The run has a field of kind {kind!r}, which needs a later release of naiad.") from None

@@ -221,7 +221,7 @@ class Series(Field):
         if name is not None or description is not None:
             warn_once(
                 (self.session.key, self.path, "captions"),
-                f'"{self.path}" keeps no name= and description=, because only files have them.',
+                f'"{self.path}" does not store name= and description=, because only files have them.',
             )
 
     def require_many(self, value: object) -> None:
@@ -265,7 +265,7 @@ class Series(Field):
             self.last = -1 if self.is_new else self._stored_last()
         if self.last + count > LARGEST:
             raise NaiadValueError(
-                f'"{self.path}" has reached the largest step, {LARGEST}, so there is no next one.\nGive a step.',
+                f'"{self.path}" has reached the largest step, {LARGEST}, so there is no next step.\nGive a step.',
                 path=self.path,
             )
         self.last = end = self.last + count  # nothing is called in between, so that this line is atomic

@@ -124,7 +124,7 @@ def _files(match: _Match, excluding: str | None) -> Iterator[str]:
     elif root is None or os.path.isfile(path):
         yield path  # a path named outright that is no file is refused, by its kind, when it is opened
     else:
-        _left_out(path, "it is no file")
+        _left_out(path, "it is not a file")
 
 
 def files_below(folder: str, root: str | None, excluding: str | None = None) -> Iterator[str]:
@@ -140,7 +140,7 @@ def files_below(folder: str, root: str | None, excluding: str | None = None) -> 
             if entry.is_file():
                 yield entry.path
             elif not entry.is_dir():
-                _left_out(entry.path, "it is no file")
+                _left_out(entry.path, "it is not a file")
 
 
 def _walk(
@@ -178,7 +178,7 @@ def _may_follow(link: str, here: str, root: str | None, entered: set[str]) -> bo
     elif os.path.isdir(target) and target in entered:
         _left_out(link, f"the folder {target!r} was entered through another link")
     elif not os.path.exists(target):
-        _left_out(link, "it leads to nothing")
+        _left_out(link, "it is a broken link")
     else:
         entered.add(target)
         return True

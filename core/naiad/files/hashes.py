@@ -56,7 +56,9 @@ def measure(path: str, report: Callable[[int], object]) -> Measured:
                 return Measured(*before, sha256)
     finally:
         os.close(fd)
-    raise OriginalChanged(f"{path!r} changed while it was read. Track it when it is complete.", path=path)
+    raise OriginalChanged(
+        f"{path!r} changed while it was being read. Track it after it has been written completely.", path=path
+    )
 
 
 def _facts(path: str, found: os.stat_result) -> tuple[str, int, int, int, int]:

@@ -37,8 +37,8 @@ def track(
     place = os.fspath(location)
     if "*" in place and not os.path.exists(place):
         raise UnsupportedLocation(
-            f"{place!r} has a wildcard, and artifacts track files and whole folders only.\n"
-            "Name the folder, or use upload_files() to store what a wildcard matches.",
+            f"{place!r} has a wildcard, but artifacts track only files and whole folders.\n"
+            "Name the folder, or use upload_files() to store the files that it matches.",
             location=place,
         )
     prefix = _prefix(destination)

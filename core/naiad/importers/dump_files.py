@@ -90,7 +90,7 @@ class DumpFiles:
         except FileNotFoundError:
             return Skipped(path, kind, f"the file {place!r} is not in the dump", where=where)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return Skipped(path, kind, f"{place} is no list of files ({error!r})", where=where)
+            return Skipped(path, kind, f"{place} is not a list of files ({error!r})", where=where)
         given = facts.get("hash")
         return Artifact(path, given if isinstance(given, str) else neptune_hash(entries), files)
 

@@ -42,7 +42,7 @@ def opened(path: str) -> Any:
 def damaged(path: str, error: object, row_group: int | None = None) -> DamagedData:
     """Return the error for a part, or a row group of it, that cannot be read."""
     where = "" if row_group is None else f", row group {row_group}"
-    what = f"it is no parquet that can be read ({error})"
+    what = f"it is not a readable parquet file ({error})"
     return DamagedData(f"{path}{where} is damaged: {what}.", file=path, offset=0, what=what)
 
 

@@ -84,7 +84,9 @@ def import_runs(
     unknown = given.keys() - importer.options.keys()
     if unknown:
         known = ", ".join(importer.options) or "none"
-        raise InvalidArgument(f"The importer {format!r} has no option {sorted(unknown)[0]!r}.\nIt has: {known}.")
+        raise InvalidArgument(
+            f"The importer {format!r} has no option {sorted(unknown)[0]!r}.\nIts options are: {known}."
+        )
     place = Path(path).expanduser()
     if not os.path.lexists(place):
         raise ImportRefused(f"There is nothing at {str(place)!r} to import.", path=str(place))
@@ -95,7 +97,7 @@ def import_runs(
 def _importer(name: str) -> Importer:
     known = importers()
     if name not in known:
-        raise InvalidArgument(f"There is no importer {name!r}.\nThere are: {', '.join(known) or 'none'}.")
+        raise InvalidArgument(f"There is no importer {name!r}.\nThe importers are: {', '.join(known) or 'none'}.")
     return known[name]
 
 
@@ -178,7 +180,7 @@ class _Import:
         run = store.find(str(self._into))
         if len(containers) != 1:
             raise InvalidArgument(
-                f"{self._report.path!r} holds {len(containers)} runs, and into= takes one.\nName the folder of one run."
+                f"{self._report.path!r} contains {len(containers)} runs, but into= takes one. Name one run folder."
             )
         for each in containers:
             known = store.find_source(each.identity)
@@ -339,7 +341,7 @@ class _Container:
         wish = self._foreign.id
         report.is_renumbered = bool(wish) and self._into is None and reservation is not None and report.id != wish
         if report.is_renumbered:
-            report.note(f"The id {wish} is taken, so it became {report.id}.")
+            report.note(f"The id {wish} is taken, so the run got the id {report.id}.")
 
     def _is_left_alone(self, reader: RunReader, tell: Progress) -> bool:
         """Whether the run is in the trash, and so takes nothing."""

@@ -88,7 +88,7 @@ class Ledger:
             }
             return cls(entries, dict(found["renamed"]), dict(found["facts"]))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            what = f"it is no ledger of imports ({error})"
+            what = f"it is not a ledger of imports ({error})"
             raise DamagedData(f'"{LEDGER}" is damaged: {what}.', file=LEDGER, offset=0, what=what) from error
 
 

@@ -140,8 +140,8 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
     containers += _runs_of_folder(folder, problems)
     if not containers and not databases and not problems:
         raise ImportRefused(
-            f"{str(path)!r} holds no store of MLflow: neither a database nor experiments with a meta.yaml.\n"
-            "Name mlruns, mlflow.db or the folder with one of them.",
+            f"{str(path)!r} contains no MLflow store: neither a database nor experiments with a meta.yaml.\n"
+            "Name mlruns, mlflow.db or a folder that contains one of them.",
             path=str(path),
         )
     home = path.parent if folder == path and not databases else path
@@ -175,7 +175,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        what = f"it is no database that can be read ({error})"
+        what = f"it is not a readable database ({error})"
         raise DamagedData(f"{path} is damaged: {what}.", file=str(path), offset=0, what=what) from error
 
 
@@ -192,7 +192,7 @@ def _runs_of_database(path: Path) -> Iterator[Container]:
         missing = set(NEEDED) - _tables(connection)
         if missing:
             raise ImportRefused(
-                f"{str(path)!r} is no database of MLflow: it has no table {sorted(missing)[0]!r}.", path=str(path)
+                f"{str(path)!r} is not a database of MLflow: it has no table {sorted(missing)[0]!r}.", path=str(path)
             )
         known = _columns(connection, "runs")
         wanted = COLUMNS
@@ -432,7 +432,7 @@ def _of_folder(folder: str) -> Iterator[Record]:
                 rows.append((key, float(parts[1]), int(parts[0]), int(parts[2]) if len(parts) > 2 else None))
             except (ValueError, IndexError):
                 yield Skipped(
-                    f"metrics/{key}", "", f"the line {line!r:.60} is no metric", where=f"{path} line {number}"
+                    f"metrics/{key}", "", f"the line {line!r:.60} is not a metric", where=f"{path} line {number}"
                 )
         yield from _metrics(iter(rows))
 

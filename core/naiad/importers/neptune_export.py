@@ -133,7 +133,9 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
 
         zone_of(zone)
     if path.is_file() and not _PART.match(path.name):
-        raise ImportRefused(f"{str(path)!r} is no part of a dump: those are called ..._part_0.parquet.", path=str(path))
+        raise ImportRefused(
+            f"{str(path)!r} is not a part of a dump: such files are named ..._part_0.parquet.", path=str(path)
+        )
     groups: dict[tuple[str, str], list[tuple[int, str]]] = {}
     unfinished: set[tuple[str, str]] = set()
     for place in [path] if path.is_file() else _parquet_files(path):
@@ -156,8 +158,8 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
     ]
     if not groups and not problems:
         raise ImportRefused(
-            f"{str(path)!r} holds no dump of Neptune's exporter: there is no file ..._part_0.parquet.\n"
-            "Name the folder with data/ and files/ in it.",
+            f"{str(path)!r} contains no dump of Neptune's exporter: there is no file ..._part_0.parquet.\n"
+            "Name the folder that contains data/ and files/.",
             path=str(path),
         )
     containers = [
@@ -265,7 +267,7 @@ def naiad_importer() -> Importer:
         Container,
         {
             "source-timezone": "The time zone of the computer that ran the exporter for 2.x; inferred if not given.",
-            "files": "The folder of files, if it does not lie beside the data folder.",
-            "errors": f"The file {ERRORS}, if it does not lie in the dump.",
+            "files": "The folder of files, if it is not next to the data folder.",
+            "errors": f"The file {ERRORS}, if it is not in the dump.",
         },
     )

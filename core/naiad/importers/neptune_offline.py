@@ -105,8 +105,8 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
         facts.setdefault(identity, {}).update({key: value for key, value in meta.items() if key not in facts[identity]})
     if not found and not problems:
         raise ImportRefused(
-            f"{str(path)!r} holds no data of Neptune's client: there is no folder with a data-*.log in it.\n"
-            "Name the folder .neptune, or one below it.",
+            f"{str(path)!r} contains no data of Neptune's client: there is no folder with a file data-*.log.\n"
+            "Name the folder .neptune, or a folder below it.",
             path=str(path),
         )
     readable = roots.of(_home(root), options)

@@ -41,7 +41,7 @@ class NamedFiles:
         if op.type == "UploadFileContent":
             data = decoded(op.facts.get("file_content"))
             if data is None:
-                return Skipped(op.path, FileRef.kind, "its content is no base64", where=op.where)
+                return Skipped(op.path, FileRef.kind, "its content is not valid base64", where=op.where)
             return Content(data=data, extension=extension)
         name = op.facts.get("tmp_file_name")
         given = op.facts.get("file_path")

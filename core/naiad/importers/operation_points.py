@@ -99,7 +99,7 @@ def _image(value: Any) -> Content:
         raise ValueError("the client stored no content, as it did with images of more than 32 MiB")
     data = decoded(facts["data"])
     if data is None:
-        raise ValueError("its content is no base64")
+        raise ValueError("its content is not valid base64")
     name, description = facts.get("name"), facts.get("description")
     return Content(
         data=data,
@@ -111,13 +111,13 @@ def _image(value: Any) -> Content:
 
 def _number_of(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"the value {value!r:.40} is no number")
+        raise ValueError(f"the value {value!r:.40} is not a number")
     return float(value)
 
 
 def _text_of(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"the value {value!r:.40} is no text")
+        raise ValueError(f"the value {value!r:.40} is not a text")
     return value
 
 

@@ -141,7 +141,7 @@ def _slowly(path: str, line: bytes, start: int, is_end: bool) -> Iterator[tuple[
         if begin < 0:
             rest = text[place:].strip()
             if rest:
-                yield f"{path} at byte {start + place}", f"these bytes are no record: {rest[:40]!r}", is_end
+                yield f"{path} at byte {start + place}", f"these bytes are not a record: {rest[:40]!r}", is_end
             return
         where = f"{path} at byte {start + len(text[:begin].encode())}"
         if text[place:begin].strip():
@@ -167,4 +167,4 @@ def _operation(folder: Folder, found: Any, at: float, where: str) -> Operation |
         moment = float(moment) if isinstance(moment, int | float) and math.isfinite(moment) else at
         return Operation(folder, str(facts["type"]), path, facts, int(found["version"]), moment, where)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        return Skipped("", "", f"the record is no operation of Neptune's client ({error!r})", where=where)
+        return Skipped("", "", f"the record is not an operation of Neptune's client ({error!r})", where=where)

@@ -102,7 +102,7 @@ def _imported(worker: subprocess.Popen[bytes], foreign: Foreign, done: queue.Sim
         pass
     code = worker.wait()
     _close(worker)
-    error = f"the process that imported it has died (exit status {code}); import again to go on with it"
+    error = f"the process that imported it has died (exit status {code}); import again to continue"
     return RunReport("", "", foreign.kind, status="failed", error=error, lost=1)
 
 

@@ -136,7 +136,7 @@ class Replay:
         elif name == "CopyAttribute":
             self._copy(order, op)
         else:
-            self._refused[order] = f"{name!r} is no operation that this release knows"
+            self._refused[order] = f"{name!r} is not an operation that this release supports"
 
     def _at(self, order: int, op: Operation, kind: str) -> State | None:
         """Return the state of a path that is of this kind, a new one if there is none."""

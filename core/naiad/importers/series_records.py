@@ -232,7 +232,7 @@ class SeriesRecords:
                 is_bad = ~((seconds > EARLIEST) & (seconds < LATEST))
             if is_bad.any():
                 self._target.report.note(
-                    f'"{path}": {int(is_bad.sum()):,} points have no time, and got that of the run.'
+                    f'"{path}": {int(is_bad.sum()):,} points have no time; they got the time of the run.'
                 )
                 seconds = np.where(is_bad, self._target.default_time, seconds)
         return seconds, fingerprint.milliseconds(seconds)

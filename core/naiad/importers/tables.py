@@ -78,7 +78,7 @@ class Container:
                 # texts.
                 is_number = kinds.setdefault(column, as_number is not None)
                 if is_number and as_number is None:
-                    reason = f"the value {value!r:.60} is no number, and those above are"
+                    reason = f"the value {value!r:.60} is not a number, but those above are"
                     yield Skipped(path, "", reason, where=f"{self.path} row {number}")
                 elif is_number:
                     columns.number(path, float(as_number or 0.0), step, time)
@@ -112,7 +112,7 @@ def find(form: str) -> Callable[[Path, Mapping[str, Any]], Source]:
 
     def look(path: Path, options: Mapping[str, Any]) -> Source:
         if not path.is_file():
-            raise ImportRefused(f"{str(path)!r} is no file.\nName one file of {form}.", path=str(path))
+            raise ImportRefused(f"{str(path)!r} is not a file.\nName one file of {form}.", path=str(path))
         names = _header(form, path)
         run, step, time = (
             _column(names, options.get(f"{title}-column"), usual)
@@ -147,7 +147,8 @@ def _paths(names: Sequence[str], taken: set[str], mapping: Iterable[str]) -> dic
         column, sign, path = each.rpartition("=")
         if not sign or column not in names:
             raise InvalidArgument(
-                f"map {each!r} names no column.\nGive COLUMN=PATH; the columns are {', '.join(names)}.", argument="map"
+                f"map {each!r} does not name a column.\nGive COLUMN=PATH; the columns are {', '.join(names)}.",
+                argument="map",
             )
         paths[column] = path
     return {column: path for column, path in paths.items() if path}
@@ -162,7 +163,7 @@ def _header(form: str, path: Path) -> list[str]:
         try:
             names = list(pa.parquet.read_schema(path).names)
         except (OSError, pa.ArrowException, ValueError) as error:
-            raise ImportRefused(f"{str(path)!r} is no parquet that can be read: {error}.", path=str(path)) from error
+            raise ImportRefused(f"{str(path)!r} is not a readable parquet file: {error}.", path=str(path)) from error
     if not names:
         raise ImportRefused(f"{str(path)!r} has no columns.", path=str(path))
     return names

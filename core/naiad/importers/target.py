@@ -109,7 +109,7 @@ class Target:
         if known is None:
             known = self.places[path] = self.ledger.renamed.get(path) or self._free(path)
             if known != path and not self._is_displaced(path):
-                self.report.note(f'"{path}" stands at "{known}", because its own path cannot be used.')
+                self.report.note(f'"{path}" is stored at "{known}", because its own path cannot be used.')
         # A field of another kind is never converted: the source would be in the store as something that it was not.
         there = self.kinds.get(known)
         if there is not None and there != kind:

@@ -75,7 +75,7 @@ def find(path: Path, _options: Mapping[str, Any]) -> Source:
             found[folder] = [os.path.join(folder, name) for name in events]
     if not found:
         raise ImportRefused(
-            f"{str(path)!r} holds no data of TensorBoard: no file has {MARK!r} in its name.", path=str(path)
+            f"{str(path)!r} contains no data of TensorBoard: no file has {MARK!r} in its name.", path=str(path)
         )
     root = path if path.is_dir() else path.parent
     return Source([_container(root, Path(folder), files) for folder, files in found.items()])

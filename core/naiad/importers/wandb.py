@@ -88,7 +88,9 @@ def find(path: Path, options: Mapping[str, Any]) -> Source:
         else:
             containers.append(replace(found, roots=readable))
     if not containers and not problems:
-        raise ImportRefused(f"{str(path)!r} holds no offline run of W&B: there is no file run-*.wandb.", path=str(path))
+        raise ImportRefused(
+            f"{str(path)!r} contains no offline run of W&B: there is no file run-*.wandb.", path=str(path)
+        )
     return Source(containers, problems)
 
 
@@ -124,7 +126,7 @@ def _log(path: str, progress: Progress) -> Iterator[tuple[str, bytes | Note | Sk
     with open(path, "rb") as stream:
         head = stream.read(7)
         if len(head) < 7 or head[:4] != HEAD or struct.unpack("<H", head[4:6])[0] != 0xBEE1:
-            yield path, Skipped("", "", "the file is no log of W&B", where=path)
+            yield path, Skipped("", "", "the file is not a log of W&B", where=path)
             return
         place, parts = 7, b""
         while True:

@@ -114,13 +114,13 @@ def _content(found: zipfile.ZipFile, entry: zipfile.ZipInfo, place: str, left: i
         if entry.file_size <= IN_MEMORY:
             data = stream.read(limit + 1)
             if len(data) > limit:
-                raise ValueError("it is longer than it promises")
+                raise ValueError("it is longer than its header says")
             return Content(data=data, extension=extension, modified=modified), len(data)
         size = 0
         with open(place, "wb") as target:
             while chunk := stream.read(1 << 20):
                 size += len(chunk)
                 if size > limit:
-                    raise ValueError("it is longer than it promises")
+                    raise ValueError("it is longer than its header says")
                 target.write(chunk)
     return Content(place, extension=extension, modified=modified), size

@@ -80,7 +80,7 @@ def create_project(
     place = locate(store)
     # For the message; the reservation below decides, since another process may make it in between.
     if full in known_projects(place):
-        raise ProjectExists(f"Store {place} has a project {full!r} already.", project=full)
+        raise ProjectExists(f"Store {place} already has a project {full!r}.", project=full)
     _begin(place, full, key, description, visibility)
     return full
 
@@ -128,11 +128,13 @@ def full_name(project: object, workspace: str | None) -> str:
         NaiadPathError: this cannot be the name of a project.
     """
     if not isinstance(project, str):
-        raise NaiadTypeError(f"A project is named by a str, not {shown(project)}.", argument="project", value=project)
+        raise NaiadTypeError(
+            f"The name of a project must be a str, not {shown(project)}.", argument="project", value=project
+        )
     given, slash, _name = project.rpartition("/")
     if workspace and slash and given != workspace:
         raise InvalidArgument(
-            f"{project!r} is not in workspace {workspace!r}.\nLeave workspace= out, or the part before the slash.",
+            f"{project!r} is not in workspace {workspace!r}.\nLeave out workspace=, or the part before the slash.",
             argument="workspace",
             value=workspace,
         )

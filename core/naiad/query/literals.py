@@ -113,7 +113,7 @@ def readings(sign: Token, token: Token) -> list[Reading]:
     if sign not in ("=", "!="):
         right = [each for each in right if _READ[each.form][1]]
     if not right:
-        raise Problem(token, "expected a number or a moment, which have an order; a text is compared by = and !=")
+        raise Problem(token, "expected a number or a time; compare a text with = or !=")
     return right
 
 
@@ -148,7 +148,7 @@ def pattern_of(kind: str, verb: Token, token: Token) -> str:
         reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
         raise Problem(token, f"this is not a valid regular expression ({reason[:80]})") from None
     if size > LARGEST_PATTERN:
-        raise Problem(token, "this regular expression is too large; repeat fewer times")
+        raise Problem(token, "this regular expression is too large; use fewer repetitions")
     return pattern
 
 

@@ -58,22 +58,22 @@ def parse(text: str) -> Address:
         parts, port = urlsplit(""), None
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidArgument(
-            f"{redacted(text)!r} is not the address of a server. Give one such as https://naiad.example.org.",
+            f"{redacted(text)!r} is not the address of a server. Give an address such as https://naiad.example.org.",
             argument="store",
         )
     # An address is printed in messages and stored in `remote.json`, so a password in it would be in both.
     if parts.username is not None or parts.password is not None:
         raise InvalidArgument(
-            f"The address {redacted(text)!r} has a user or a password in it, and addresses are stored and printed.\n"
-            "Put the token into the environment as NAIAD_API_TOKEN, or into a file that NAIAD_API_TOKEN_FILE names.",
+            f"The address {redacted(text)!r} contains a user or a password, but addresses are stored and printed.\n"
+            "Set NAIAD_API_TOKEN to the token, or NAIAD_API_TOKEN_FILE to a file that contains it.",
             argument="store",
         )
     is_tls = parts.scheme.lower() == "https"
     found = Address(is_tls, parts.hostname, port or (443 if is_tls else 80), parts.path.rstrip("/"))
     if not is_tls and not _is_loopback(found.host) and not _allows_http():
         raise InvalidArgument(
-            f"{found.url} has no TLS, so everybody on the way could read the token and the data. Use https://.\n"
-            "If the network between here and there is safe, set NAIAD_ALLOW_HTTP=1.",
+            f"{found.url} has no TLS, so others on the network could read the token and the data. Use https://.\n"
+            "If you trust the network, set NAIAD_ALLOW_HTTP=1.",
             argument="store",
         )
     return found
@@ -127,5 +127,5 @@ def token_file() -> Path:
 def _checked(text: str, source: str) -> str:
     found = text.strip()
     if not found.startswith(TOKEN) or not found.isascii() or not found.isprintable() or " " in found:
-        raise NotAuthorized(f"{source} holds no token of a naiad server: they begin with {TOKEN!r}.")
+        raise NotAuthorized(f"{source} contains no token of a naiad server. Tokens begin with {TOKEN!r}.")
     return found

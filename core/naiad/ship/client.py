@@ -275,7 +275,7 @@ class Client:
         except ssl.SSLCertVerificationError as error:
             raise ServerUnreachable(
                 f"The certificate of {self.url} is not accepted: {error.verify_message}.\n"
-                "If your site has its own authority, name its file with SSL_CERT_FILE.",
+                "If your site has its own certificate authority, set SSL_CERT_FILE to its file.",
                 url=self.url,
             ) from error
         except (OSError, http.client.HTTPException) as error:
@@ -296,8 +296,8 @@ class Client:
         facts = {key: value for key, value in problem.items() if key not in ("type", "title", "status", "detail")}
         if answer.status in (401, 403):
             raise NotAuthorized(
-                f"The server {self.url} refuses the token: {detail or 'it is unknown, revoked or expired'}\n"
-                "Ask the owner of the server for another one, and set NAIAD_API_TOKEN.",
+                f"The server {self.url} rejects the token: {detail or 'it is unknown, revoked or expired'}\n"
+                "Ask the owner of the server for a new token, and set NAIAD_API_TOKEN.",
                 url=self.url,
                 status=answer.status,
             )
@@ -311,7 +311,7 @@ class Client:
         if not name and answer.status not in (408, 429, 500, 502, 503, 504):
             raise self._no_server(answer.status)
         raise ServerError(
-            f"The server {self.url} answers {answer.status}: {detail or name or 'without a reason'}",
+            f"The server {self.url} answered {answer.status}: {detail or name or 'without a reason'}",
             url=self.url, status=answer.status, name=name, retry_after=answer.retry_after,
         )  # fmt: skip
 

@@ -265,7 +265,7 @@ class Shipment:
             # That file alone: everything else of the run goes on, and the bytes stay here.
             self.refused[name] = f"{reason}: {detail}"
             self._warn(
-                f"The server {self.client.url} refuses {name or 'data'} of the run in {self.folder.path}: {detail} "
+                f"The server {self.client.url} rejects {name or 'data'} of the run in {self.folder.path}: {detail} "
                 f"({reason})\nThe data stays here. Everything else is shipped."
             )
 

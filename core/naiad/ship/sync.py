@@ -200,8 +200,8 @@ class Sync:
                 reader = Reader(folder)
                 if any(not each.is_dead for each in reader.candidates().values()):
                     raise BeingWritten(
-                        f"The run in {folder.path} is being written, and was folded before it had a server.\n"
-                        "Ship it after its end.",
+                        f"The run in {folder.path} is being written, and part of it was folded before it had a server.\n"
+                        "Send it after it has stopped.",
                         run_id=folder.uid,
                     )
                 if list_journal(folder.journal):
@@ -283,7 +283,7 @@ def verify(shipment: Shipment) -> None:
     if different:
         shown = ", ".join(sorted(different)[:5])
         raise DamagedData(
-            f"The server {remote.url} has other data of the run {remote.id}: {shown}",
+            f"The server {remote.url} has different data of the run {remote.id}: {shown}",
             file=str(folder.path), offset=0, what=shown,
         )  # fmt: skip
 

@@ -68,7 +68,7 @@ def decode(data: bytes) -> Any:
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, TypeError, KeyError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"these bytes are no value of the storage interface: {error}") from error
+        raise ValueError(f"these bytes are not a value of the storage interface: {error}") from error
 
 
 def _packed(value: Any, depth: int) -> Any:

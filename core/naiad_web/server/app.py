@@ -249,9 +249,9 @@ class _Endpoint:
             granted = access.admitted(ticket, whole) if target[-1:] in ("", "&") else None
             if granted is not None:
                 return granted
-            raise Problem(401, "Unauthorized", "The ticket is over, or it is for another target.")
+            raise Problem(401, "Unauthorized", "The ticket has expired, or is for another target.")
         raise Problem(
-            401, "Unauthorized", "A token is needed: Authorization: Bearer TOKEN, as the server has printed it."
+            401, "Unauthorized", "A token is needed: Authorization: Bearer TOKEN. The server printed it at its start."
         )
 
     def _require_edit(self, request: Request, route: Route, grant: Grant) -> None:
@@ -274,7 +274,7 @@ class _Endpoint:
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         wanted = MSGPACK if route.packs else JSON
         if media != wanted:
-            raise Problem(415, "UnsupportedMediaType", f"The body has to be {wanted}, not {media[:100] or 'nothing'}.")
+            raise Problem(415, "UnsupportedMediaType", f"The body must be {wanted}, not {media[:100] or 'nothing'}.")
         body = bytearray()
         async for part in request.stream():
             body += part

@@ -51,7 +51,7 @@ def version_of(reader: RunReader, path: str) -> tuple[ArtifactRef, list[TrackedF
     """
     kind, stored = reader.atom(path)
     if KINDS[kind].keeps != "manifest":
-        raise FieldConflict(f'"{path}" is of kind {kind}, and no artifact.', path=path)
+        raise FieldConflict(f'"{path}" is of kind {kind}, not an artifact.', path=path)
     version = ArtifactRef.from_text(text_of(stored))
     content = reader.read_file(FileRef.from_text(version.manifest))
     return version, [TrackedFile(*each) for each in read_facts(content, Manifest)]

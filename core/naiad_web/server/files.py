@@ -126,7 +126,7 @@ def locate(site: Site, run: str, path: str, index: int | None, entry: str | None
             raise Problem(404, "NotFound", f'"{path}" has no entry {index}; it has {page.total}.', path=path)
         file, name = FileRef.from_text(page.texts[0]), f"{name}-{page.start}"
     else:
-        raise FieldConflict(f'"{path}" is of kind {kind}, which holds no files.', path=path)
+        raise FieldConflict(f'"{path}" is of kind {kind}, which has no files.', path=path)
     if file.extension and not name.endswith(f".{file.extension}"):
         name = f"{name}.{file.extension}"
     return Located(reader, file, name)
@@ -168,7 +168,9 @@ def _asked_range(given: str, size: int) -> tuple[int, int, int]:
     else:
         start, stop = max(0, size - int(last or 0)), size
     if start >= stop:
-        raise Problem(416, "RangeNotSatisfiable", f"The file has {size:,} bytes, and {given[:100]!r} has none of them.")
+        raise Problem(
+            416, "RangeNotSatisfiable", f"The file has {size:,} bytes, and {given[:100]!r} contains none of them."
+        )
     return start, stop, 206
 
 

@@ -113,7 +113,7 @@ def pairs(
     """
     if len(runs) > LIMITS["runs"] or len(runs) * len(paths) > LIMITS["series"]:
         most = f"{LIMITS['runs']} runs and {LIMITS['series']:,} series"
-        raise Problem(400, "InvalidArgument", f"At most {most} can be asked for at once.", argument="run")
+        raise Problem(400, "InvalidArgument", f"At most {most} can be requested at once.", argument="run")
     found: list[Pair] = []
     for name in dict.fromkeys(runs):
         try:

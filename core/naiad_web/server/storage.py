@@ -82,7 +82,7 @@ def _request(takes: Packed, calls: frozenset[str]) -> tuple[RunId | None, str, d
     except ValueError as error:
         raise _wrong(str(error)) from None
     if not isinstance(asked, dict):
-        raise _wrong("it is no request")
+        raise _wrong("it is not a request")
     run, call, arguments = (asked.get(name) for name in ("run", "call", "arguments"))
     # A fixed list and no getattr for any name: attributes beside it are no part of the interface.
     if not isinstance(call, str) or call not in calls:
@@ -114,12 +114,12 @@ def _check_condition(condition: Any) -> None:
     try:
         for leaf, depth in leaves(condition):
             if depth > wire.DEEPEST or isinstance(leaf, AnyKind) or type(leaf).__module__ != FieldName.__module__:
-                raise _wrong("the condition is no query")
+                raise _wrong("the condition is not a query")
             field = getattr(leaf, "field", None)
             if field is not None and not (isinstance(field, FieldName) and isinstance(field.path, str)):
-                raise _wrong("the condition is no query")
+                raise _wrong("the condition is not a query")
     except (TypeError, AttributeError) as error:
-        raise _wrong("the condition is no query") from error
+        raise _wrong("the condition is not a query") from error
 
 
 def _answer(call: Callable[..., Any], arguments: Mapping[str, Any]) -> Answer:

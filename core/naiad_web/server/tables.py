@@ -352,7 +352,7 @@ def _moment(text: str) -> int:
     try:
         return microseconds(datetime.fromisoformat(text.replace("Z", "+00:00")))
     except ValueError:
-        raise Problem(400, "BadRequest", f"{text[:100]!r} is no moment.", argument="group") from None
+        raise Problem(400, "BadRequest", f"{text[:100]!r} is not a time.", argument="group") from None
 
 
 def groups(site: Site, takes: GroupsWanted) -> Json:
@@ -420,7 +420,7 @@ def values(site: Site, takes: ValuesWanted) -> Json:
 
 
 def query(site: Site, takes: QueryWanted) -> Json:
-    """Whether a query is valid, and how it may go on at a place."""
+    """Whether a query is valid, and how it may continue at a place."""
     answer: dict[str, Json] = {"is_valid": True}
     try:
         parse(takes.query)

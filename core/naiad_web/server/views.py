@@ -57,7 +57,9 @@ def views(site: Site, takes: ViewsWanted) -> Json:
 def save(site: Site, takes: ViewToSave) -> Json:
     """Save a view, or replace it."""
     if not takes.url.startswith("/") or takes.url.startswith("//"):
-        raise Problem(400, "InvalidArgument", "The address of a view begins with one slash.", argument="url")
+        raise Problem(
+            400, "InvalidArgument", "The address of a view must begin with exactly one slash.", argument="url"
+        )
     path = _path(takes.name)
     text = json.dumps({"url": takes.url, "name": takes.name})
     _write(site, takes.project, Change(path, TEXT, (Assign(path, TEXT, pack_text(text)),)))
@@ -75,7 +77,9 @@ def delete(site: Site, takes: ViewToDelete) -> Json:
 
 def _path(name: str) -> str:
     if "/" in name or name.strip() in ("", ".", ".."):
-        raise Problem(400, "InvalidArgument", "The name of a view has no slash, and is not empty.", argument="name")
+        raise Problem(
+            400, "InvalidArgument", "The name of a view must not be empty or contain a slash.", argument="name"
+        )
     return paths.parse(f"{NAMESPACE}/{name}")
 
 

@@ -272,7 +272,7 @@ def test_frame_of_nothing_has_its_columns(store: Path, several: list[str], to: s
 
 def test_texts_are_fetched_by_themselves(store: Path, several: list[str]) -> None:
     assert ["text 0", "text 1", "text 2"] == fetched(store, "log")["value"].tolist()
-    with pytest.raises(InvalidArgument, match="texts, and the others are not"):
+    with pytest.raises(InvalidArgument, match="texts, but the others are not"):
         fetched(store, ["train/loss", "log"])
     with pytest.raises(InvalidArgument, match="no library"):
         fetched(store, "log", to="excel")

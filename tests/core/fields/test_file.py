@@ -36,7 +36,7 @@ def incoming(store: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.exists() else []
 
 
-@pytest.mark.filterwarnings("ignore:.*is empty at this moment:naiad.errors.FileWarning")  # it is meant to be
+@pytest.mark.filterwarnings("ignore:.*is empty at the moment:naiad.errors.FileWarning")  # it is meant to be
 @pytest.mark.parametrize("content", [b"", FEW, b"x" * 4095, b"x" * 4096, MANY], ids=len)
 def test_path_is_stored_with_content_and_extension(run: naiad.Run, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sample.tar.gz").write_bytes(content)

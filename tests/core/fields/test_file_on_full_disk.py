@@ -56,7 +56,7 @@ def test_file_that_the_disk_does_not_take_is_a_warning_and_counts(full: naiad.Ru
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_who_waits_for_a_file_is_told_that_it_was_not_stored(full: naiad.Run, verb: str) -> None:
-    with pytest.raises(StorageError, match="cannot take the file"):
+    with pytest.raises(StorageError, match="cannot store the file"):
         VERBS[verb](full, wait=True)
 
     assert not full.exists("new")

@@ -235,7 +235,7 @@ def test_other_mixes_are_sorted_as_text_with_a_warning(connection: Connection) -
 def test_what_has_no_order_cannot_be_sorted_by(connection: Connection, kind: str) -> None:
     fill(connection, [{("w", kind): [] if kind == "string_set" else None}])
 
-    with pytest.raises(InvalidArgument, match='"w" cannot be sorted by'):
+    with pytest.raises(InvalidArgument, match='"w" cannot be used for sorting'):
         find(connection, RUN, "p", None, sort_by="w")
 
 

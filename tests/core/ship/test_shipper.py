@@ -209,7 +209,7 @@ def test_stop_without_a_server_warns_with_the_remedy(
     said = [str(each.message) for each in caught if "90 points" in str(each.message)]
 
     assert 1 == len(said)
-    assert f"wait for {server.url}.\nThey are safe here. Ship them with: naiad sync {store}" in said[0]
+    assert f"are not on {server.url} yet.\nThey are stored here. Send them with: naiad sync {store}" in said[0]
     assert list(range(100)) == steps(folder_of(store))
     assert [run._run.uid] == outbox.unshipped(store)
 
@@ -237,7 +237,7 @@ def test_refused_token_is_said_once_and_training_goes_on(server: JournalServer, 
     run.sync(remote=True)
     server.fault = lambda _method, _path: 401
     log(run, 10, 10)
-    with pytest.raises(SyncFailed, match="refuses the token") as caught:
+    with pytest.raises(SyncFailed, match="rejects the token") as caught:
         run.sync(remote=True)
     assert isinstance(caught.value.__cause__, NotAuthorized)
     assert TOKEN not in str(caught.value)

@@ -133,7 +133,9 @@ def test_what_is_no_file_is_left_out_of_folders(here: Path) -> None:
     with pytest.warns(FileWarning) as given:
         assert WHOLE == names("data")
 
-    assert ["it leads to nothing.", "it is no file."] == [str(one.message).partition("left out: ")[2] for one in given]
+    assert ["it is a broken link.", "it is not a file."] == [
+        str(one.message).partition("left out: ")[2] for one in given
+    ]
 
 
 def test_pipe_named_outright_is_left_to_the_one_who_opens_it(here: Path) -> None:

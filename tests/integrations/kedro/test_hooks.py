@@ -302,7 +302,7 @@ def test_neptunes_file_is_understood(bare: Any, monkeypatch: pytest.MonkeyPatch)
     ("text", "words"),
     [
         ("naiad: {base_namspace: x}", 'Did you mean "base_namespace"?'),
-        ("project: x", 'naiad.yml holds one key, "naiad"'),
+        ("project: x", 'naiad.yml must have one key, "naiad"'),
         ("naiad: {base_namespace: 3}", "takes a text, not 3"),
     ],
 )

@@ -95,7 +95,7 @@ def test_configuration_with_a_secret_is_not_kept_as_a_source_file(project: Any) 
 def test_artifact_is_not_tracked_by_an_address_with_a_secret(run: naiad.Run) -> None:
     dataset = CSVDataset(filepath=f"https://me:{SECRET}@host/x.csv", metadata={"naiad": "artifact"})
 
-    with pytest.raises(NaiadValueError, match=r"@host/x.csv has a secret in it") as caught:
+    with pytest.raises(NaiadValueError, match=r"@host/x.csv contains a secret") as caught:
         Mark("artifact", "a").put(run["kedro"], dataset)
 
     assert SECRET not in str(caught.value)

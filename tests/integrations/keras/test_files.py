@@ -107,9 +107,7 @@ def test_best_checkpoint_is_that_of_the_best_epoch_of_all_fits(
 
 
 def test_best_of_a_metric_that_is_not_there_costs_a_warning(run: Run, model: Any, fit: Fit) -> None:
-    with pytest.warns(
-        PluginWarning, match="monitor='val_loss' is none of the metrics of this fit, which are loss, mae"
-    ):
+    with pytest.warns(PluginWarning, match="monitor='val_loss' is not a metric of this fit. The metrics are loss, mae"):
         fit(model, NaiadCallback(run, log_checkpoints="best"), epochs=2, validation=False)
 
     assert not run.exists("training/model/checkpoints")

@@ -93,7 +93,7 @@ def test_wrong_arguments_raise_at_once(arguments: dict[str, Any], error: type[Ex
 
 
 def test_run_is_given_alone(run: naiad.Run) -> None:
-    with pytest.raises(InvalidArgument, match="run= is open already, so name, tags cannot be given beside it"):
+    with pytest.raises(InvalidArgument, match="run= is already open, so it cannot be combined with name, tags"):
         NaiadLogger(run=run, name="n", tags=["t"])
 
 

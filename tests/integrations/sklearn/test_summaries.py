@@ -214,7 +214,7 @@ def test_best_candidates_are_listed_by_the_score_the_search_went_by(flowers: Any
 def test_classifier_without_probabilities_costs_one_warning(flowers: Any) -> None:
     forget_warnings()
     model = LinearSVC().fit(flowers.x_train, flowers.y_train)
-    with pytest.warns(NaiadWarning, match="LinearSVC like this one gives no probabilities"):
+    with pytest.warns(NaiadWarning, match="This LinearSVC has no probabilities"):
         found = leaves(create_classifier_summary(model, *flowers, log_charts=False))
 
     assert "test/preds_proba" not in found

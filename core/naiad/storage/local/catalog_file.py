@@ -122,7 +122,7 @@ class CatalogFile:
             return self._damages_of_copy()
         try:
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
-                return ["it is no file"]
+                return ["it is not a file"]
             known = _read_sum(lock)
             if known.size and known.format != FORMAT:
                 return []

@@ -103,7 +103,7 @@ def collect(
         writers = {writer for writer, each in reader.candidates().items() if not each.is_dead}
         if writers and is_alone:
             raise BeingWritten(
-                f"{folder.kind.title} {folder.uid} is being written, or may be, so recent files have to wait.\n"
+                f"{folder.kind.title} {folder.uid} is being written, or may be, so recent files cannot be freed.\n"
                 "Run naiad gc without --now, or stop the run first.",
                 run_id=folder.uid,
             )
@@ -186,8 +186,8 @@ def refuse_written(folder: RunDirectory, name: str, verb: str = "deleted") -> No
         )
     if may_be_written(known):
         raise BeingWritten(
-            f"{folder.kind.title} {name} may still be written: its writer is silent and not proven dead.\n"
-            f"If you know that it is, say so with: naiad repair {name} --take-over",
+            f"{folder.kind.title} {name} may still be written: its process is not proven dead.\n"
+            f"If you know that the process is gone, run: naiad repair {name} --take-over",
             run_id=name,
         )
 

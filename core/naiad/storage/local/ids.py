@@ -167,8 +167,8 @@ class Register:
         known = read_ticket(text)
         if known is None:
             raise DamagedData(
-                f"{place} does not name the run with custom_run_id {shown(custom_run_id)} any more: it is damaged.\n"
-                "Open the run with with_id=...; or remove the file, and the custom id is free for a new run.",
+                f"{place} is damaged: it no longer names the run with custom_run_id {shown(custom_run_id)}.\n"
+                "Open the run with with_id=..., or remove the file to free the custom id for a new run.",
                 file=str(place), offset=0, what="no name of a run",
             )  # fmt: skip
         return known
@@ -346,7 +346,7 @@ def refusals(root: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreNotWritable(
             f"The store {root} is not writable: {os.strerror(error.errno) if error.errno else error}.\n"
-            "Free space or grant permission there, or name another folder with init_run(store=...) or NAIAD_STORE.",
+            "Free space or grant permission there, or choose another folder with init_run(store=...) or NAIAD_STORE.",
             errno=error.errno,
             filename=str(error.filename or root),
         ) from error

@@ -169,7 +169,7 @@ class Maintenance:
     def _folded(self, sources: list[Source[JournalFile]], me: str, until: float) -> list[JournalFile]:
         """Fold one piece; by this thread where the process is lost."""
         if clock.monotonic() > until:
-            raise TimeoutError(errno.ETIMEDOUT, "there was no time to fold all of its journal")
+            raise TimeoutError(errno.ETIMEDOUT, "there was not enough time to fold its whole journal")
         if self._process is not None:
             try:
                 return self._process.fold(sources, me, until)
@@ -289,7 +289,7 @@ class Maintenance:
         if damage is not None:
             raise DamagedData(
                 f"The run in {self._folder.path} is damaged: {damage}.\n"
-                f"Save what is whole with: naiad repair {self._folder.uid}",
+                f"Save its intact parts with: naiad repair {self._folder.uid}",
                 file=damage.file, offset=damage.offset or 0, what=damage.what,
             )  # fmt: skip
 

@@ -277,7 +277,7 @@ class Receiver:
         """Check bytes of a journal file.
 
         Raises:
-            NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
+            NaiadValueError: they are not whole records or frames, or this is not the name of a journal file.
             NewerFormat: they hold ops of a later release.
         """
         return checked(run, file, start, data)
@@ -339,7 +339,7 @@ class Receiver:
                 received.put_positions(connection, ((run.uid, file, each) for (run, file), each in changed.items()))
         except SQLAlchemyError as error:
             reason = getattr(error, "orig", error)
-            raise StorageError(f"The store {self._store} takes nothing: {reason}.", errno=errno.EIO) from error
+            raise StorageError(f"The store {self._store} cannot be written: {reason}.", errno=errno.EIO) from error
         for (run, file), each in changed.items():
             self._positions(run)[file] = each
 
@@ -670,7 +670,7 @@ def _taken(path: Path, store: Store) -> int:
     except BlockingIOError:
         os.close(fd)
         raise StorageError(
-            f"Another naiad server takes runs for the store {store}.\nStop it first, or serve another store.",
+            f"Another naiad server serves the store {store}.\nStop it first, or serve another store.",
             errno=errno.EBUSY,
             filename=str(store),
         ) from None

@@ -242,8 +242,8 @@ class Store:
             found = self._named(MODEL, f"{self.register.key(project)}-{key}")
         if not found.is_new:
             raise ModelKeyTaken(
-                f"Project {project!r} has a model {found.id} already.\n"
-                f'Open it with: naiad.init_model(with_id="{found.id}"). Or give the new one another key.',
+                f"Project {project!r} already has a model {found.id}.\n"
+                f'Open it with: naiad.init_model(with_id="{found.id}"). Or give the new model another key.',
                 key=key,
                 model_id=found.id,
             )
@@ -531,7 +531,7 @@ class Store:
         if len(uids) > 1:
             raise kind.not_found(
                 f"Store {self.root} has several {kind.noun}s {name!r}, copied from other stores: "
-                f"{', '.join(uids)}.\nGive one of these names instead.",
+                f"{', '.join(uids)}.\nUse one of these names instead.",
                 run_id=name,
             )
 
@@ -643,14 +643,14 @@ def _place(named: object) -> Path:
         place = Path(cast("str", named)).expanduser().absolute()
         os.stat(place)
     except TypeError as error:
-        raise NaiadTypeError(f"A store must be named by a str or a path, not by {shown(named)}.") from error
+        raise NaiadTypeError(f"A store must be given as a str or a path, not as {shown(named)}.") from error
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # it may be made, or the first who uses it says so
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(
-            f"No store can be at {shown(str(named))}: {reason}.\n"
-            "Name another folder by init_run(store=...), NAIAD_STORE or naiad --store.",
+            f"There can be no store at {shown(str(named))}: {reason}.\n"
+            "Choose another folder with init_run(store=...), NAIAD_STORE or naiad --store.",
             errno=getattr(error, "errno", None) or errno.EINVAL,
             filename=str(named),
         ) from error
@@ -674,8 +674,8 @@ def _refuse_planted(place: Path) -> None:
     """
     if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
         raise NotPermitted(
-            f"The store {place} belongs to another user and lies where anybody may put one: it is not used unasked.\n"
-            "If you trust it, name it by init_run(store=...), NAIAD_STORE or naiad --store; else name another folder.",
+            f"The store {place} belongs to another user, in a folder that every user may write, so it is not used by default.\n"
+            "If you trust it, name it with init_run(store=...), NAIAD_STORE or naiad --store.",
             errno=errno.EPERM,
             filename=str(place),
         )

@@ -66,8 +66,8 @@ def copy_all(source: Store, target: Store, runs: Sequence[RunId], *, is_renumber
         taken = [name for run, name in names.items() if target.register.uid(name) not in ("", run.uid)]
         if taken:
             raise NameTaken(
-                f"The store {target} has other runs with the ids {', '.join(taken[:10])}.\n"
-                "Copy them with --renumber, which gives them new ids there."
+                f"The store {target} already has other runs with the ids {', '.join(taken[:10])}.\n"
+                "Copy them with --renumber, which gives the copies new ids."
             )
     for run, name in names.items():
         yield _copy(source.directory(run), target, name, is_renumbered)

@@ -356,7 +356,7 @@ class Writer:
             raise
         except OSError as error:
             raise StorageError(
-                f"The store of the run in {self.folder.path} cannot take the file: {error}", errno=error.errno
+                f"The store of the run in {self.folder.path} cannot store the file: {error}", errno=error.errno
             ) from error
 
     def drop(self, content: Sequence[str]) -> None:
@@ -425,8 +425,7 @@ class Writer:
         """Warn once that a field of this process is hidden."""
         warn_once(
             (self.folder.uid, shadowed.path, "shadowed"),
-            f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. What was written to the other one "
-            "is kept but not shown; use another path for it.",
+            f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. The other one is stored but hidden; use another path for it.",
             FieldWarning,
         )
 

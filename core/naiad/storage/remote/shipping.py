@@ -52,7 +52,7 @@ class RunShipping:
         problem = shipper.of_process.flush(self._folder.uid, seconds)
         if problem is not None:
             raise SyncFailed(
-                f"The server does not have all of the run in {self._folder.path}: {problem}\nIt is kept in this folder."
+                f"The server does not have all of the run in {self._folder.path}: {problem}\nThe run is stored in this folder."
             ) from problem
 
     def finish(self, seconds: float) -> None:
@@ -65,7 +65,7 @@ class RunShipping:
         with contextlib.suppress(ServerWarning):  # where warnings are errors, the run has ended all the same
             warn_once(
                 (self._folder.uid, "rest"),
-                f"{points:,} points ({size:,} bytes) of the run in {self._folder.path} wait for {url}.\n"
-                f"They are safe here. Ship them with: naiad sync {self._folder.path.parent.parent}",
+                f"{points:,} points ({size:,} bytes) of the run in {self._folder.path} are not on {url} yet.\n"
+                f"They are stored here. Send them with: naiad sync {self._folder.path.parent.parent}",
                 ServerWarning,
             )

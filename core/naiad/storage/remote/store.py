@@ -235,8 +235,7 @@ class RemoteStore:
         remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
         warn_once(
             shipper.problem_key(run.uid, problem),
-            f"{problem}\nThe {run.kind.noun} is written to {self.local.root}, and goes to the server as soon as that "
-            f"takes it. After its end: naiad sync{remedy}",
+            f"{problem}\nThe {run.kind.noun} is written to {self.local.root}, and sent to the server as soon as the server accepts it. After the program has ended, run: naiad sync{remedy}",
             ServerWarning,
         )
         return None
@@ -273,7 +272,7 @@ class RemoteStore:
 
     def _refuse_import(self, *_source: object) -> NoReturn:
         raise NeedsServer(
-            f"Nothing can be imported into {self.address} directly. Import it into a folder, and ship that:\n"
+            f"Nothing can be imported into {self.address} directly. Import into a folder, and send that:\n"
             f"naiad --store FOLDER import ..., then: naiad sync FOLDER --to {self.address}"
         )
 
@@ -409,8 +408,8 @@ class RemoteStore:
     def move(self, run: RunId, project: str) -> NoReturn:  # noqa: ARG002 (the interface passes it)
         """Raise NeedsServer: projects and ids of a server's runs are given by it alone."""
         raise NeedsServer(
-            f"{self.id_of(run)} cannot be moved to another project of {self.address}: its server gives the ids.\n"
-            "Move runs in a folder, before they are shipped."
+            f"{self.id_of(run)} cannot be moved to another project of {self.address}: its server assigns the ids.\n"
+            "Move runs in a folder, before they are sent."
         )
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
@@ -446,7 +445,6 @@ class RemoteStore:
             if isinstance(error, NotAuthorized):
                 raise
             raise type(error)(
-                f"{error}\nReading needs the server. Runs that were written here are in {self.local.root}: "
-                "read them with store= and that folder.",
+                f"{error}\nReading needs the server. Runs that were written on this machine are in {self.local.root}; to read them, pass that folder as store=.",
                 **error.facts,
             ) from error

@@ -233,7 +233,7 @@ def _copy_without_log(path: Path, copy: Path, seconds: float) -> None:
         connection.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
         is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         if is_busy:
-            raise StorageError(f"its index {path} is locked by readers all the time", errno=errno.EBUSY)
+            raise StorageError(f"its index {path} has been locked by readers for too long", errno=errno.EBUSY)
         connection.execute("VACUUM INTO ?", (_made(copy),))
     except sqlite3.Error as error:
         raise StorageError(f"SQLite cannot use its index {path}: {error}", errno=errno.EIO) from error

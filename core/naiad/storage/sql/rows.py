@@ -127,13 +127,14 @@ def sort_order(
         fields = [(number, each) for number, each in fields if aspect in KINDS[each].aspects]
         if not fields:
             raise InvalidArgument(
-                f'Column "{column}" cannot be sorted by: "{path}" is no series of numbers.', argument="sort_by"
+                f'Column "{column}" cannot be used for sorting: "{path}" is not a series of numbers.',
+                argument="sort_by",
             )
     found = {each for _number, each in fields}
     unsortable = sorted(each for each in found if not KINDS[each].sorted_as)
     if unsortable:
         raise InvalidArgument(
-            f'Column "{column}" cannot be sorted by: it has fields of kind {", ".join(unsortable)}.\n'
+            f'Column "{column}" cannot be used for sorting: it has fields of kind {", ".join(unsortable)}.\n'
             "Sort by a single value, or by the last, min, max, average or variance of a series of numbers.",
             argument="sort_by",
         )

@@ -175,9 +175,9 @@ def _refuse_if_written(folder: RunDirectory, *, may_be_silent: bool) -> None:
     if silent and not may_be_silent:
         seen = datetime.fromtimestamp(max(silent)).astimezone().isoformat(sep=" ", timespec="seconds")
         raise StorageError(
-            f"The run in {folder.path} may still be in use: its last sign of life was at {seen}, and nothing proves "
-            "that its writer is gone.\n"
-            f"If you know that it is, say so with: naiad repair {folder.uid} --take-over",
+            f"The run in {folder.path} may still be in use: its last sign of life was at {seen}, and its process "
+            "is not proven dead.\n"
+            f"If you know that the process is gone, run: naiad repair {folder.uid} --take-over",
             errno=errno.EBUSY,
             filename=str(folder.path),
         )

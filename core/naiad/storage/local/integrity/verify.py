@@ -130,8 +130,7 @@ def examine(folder: RunDirectory) -> Findings:
             raise
         except MALFORMED as error:
             raise DamagedData(
-                f"The run in {folder.path} cannot be verified: its bytes fit their checksums, and are not what any "
-                f"release of naiad writes ({error!r}).",
+                f"The run in {folder.path} cannot be verified: its bytes match their checksums, but no release of naiad writes such content ({error!r}).",
                 file=str(folder.path), offset=0, what=f"it has content that no release writes: {str(error)[:200]}",
             ) from error  # fmt: skip
     raise DamagedData(
@@ -162,7 +161,7 @@ def _examine(folder: RunDirectory) -> Findings:
         is_cut_short = not coverage.is_empty() or bool(read_leases(folder.journal))
         found.is_stopped = found.is_ended and not is_cut_short
         if head is not None and head.is_noted and coverage.is_empty() and not found.is_stopped:
-            what = "the sums of its writers are missing, so what may be missing beside them cannot be told"
+            what = "the sums of its writers are missing, so missing journal files cannot be detected"
             found.damages.append(Damage(folder.journal.name, what))
     _check_journal(folder, projection, positions, seal, bad, coverage, found)
     found.shadowed = projection.shadowed()

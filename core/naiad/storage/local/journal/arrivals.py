@@ -31,16 +31,16 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
     suffix = suffix_of(file)
     if suffix == "seg":
         if start % RECORD or len(data) % RECORD or start < SEGMENT_HEADER or not data:
-            raise NaiadValueError(f"A part of {file} has to be whole records of {RECORD} bytes, from {start}.")
+            raise NaiadValueError(f"A part of {file} must consist of whole records of {RECORD} bytes, from {start}.")
         return Piece(run, file, start, data)
     if start < FILE_HEADER or not data:
-        raise NaiadValueError(f"A part of {file} has to be whole frames, and {start} is no offset of one.")
+        raise NaiadValueError(f"A part of {file} must consist of whole frames, and {start} is not the offset of one.")
     claims: dict[str, str] = {}
     for item in read_frames(data):
         if not isinstance(item, Frame):
             if has_crc(data, item.start):
-                raise NewerFormat(f"{file} holds ops that this server does not know: a later release wrote them.")
-            raise NaiadValueError(f"Bytes {start + item.start} and following of {file} are no frame.")
+                raise NewerFormat(f"{file} has ops that this server does not support: a later release wrote them.")
+            raise NaiadValueError(f"Bytes {start + item.start} and following of {file} are not a frame.")
         for op in item.ops:
             if type(op) is Assign and op.path in CLAIMED and isinstance(op.value, str | bytes):
                 claims[op.path] = unpack_text(op.value)
@@ -94,7 +94,7 @@ def suffix_of(file: str) -> str:
     """
     found = name_form.match(file)
     if found is None:
-        raise NaiadValueError(f"{shown(file)} is no name of a journal file.")
+        raise NaiadValueError(f"{shown(file)} is not the name of a journal file.")
     return found["suffix"]
 
 

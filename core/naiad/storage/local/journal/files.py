@@ -192,7 +192,7 @@ def _once(found: list[Frame]) -> list[Frame]:
 
 def gap_damages(file: JournalSource, gap: Gap, data: bytes) -> list[Damage]:
     """One damage for each field that lost bytes seem to be about, or one that names none."""
-    what = f"{gap.end - gap.start} bytes are no ops"
+    what = f"{gap.end - gap.start} bytes are not ops"
     named: list[str | None] = [*paths_in(data[gap.start : gap.end])]
     return [Damage(file.place, what, path, gap.start) for path in named or [None]]
 
