@@ -230,7 +230,7 @@ class Container:
         self[""].extend(values, steps=steps, timestamps=timestamps, wait=wait)
 
     def log(self, value: Any, *, step: float | None = None, timestamp: Any = None, wait: bool = False) -> None:
-        """The old name of `append` and `extend`."""
+        """Append or extend; the old name of both."""
         self[""].log(value, step=step, timestamp=timestamp, wait=wait)
 
     def pop(self, path: str, *, wait: bool = False) -> None:
@@ -247,7 +247,7 @@ class Container:
         return values
 
     def define(self, path: str, value: Any, *, wait: bool = False) -> Field:
-        """Store a value at a path where nothing is yet, and return the new field.
+        """Store a value at a path where no field exists, and return the new field.
 
         Raises:
             FieldConflict: something is stored there.
@@ -266,13 +266,13 @@ class Container:
 
     @property
     def id(self) -> str:
-        """Its id, such as `DIGITS-3`: what `with_id=` and the commands take."""
+        """The id, such as `DIGITS-3`; `with_id=` and the commands take it."""
         return self._id
 
     def get_url(self) -> str:
-        """Return the address of its page while `naiad ui` shows the store, or with NAIAD_UI_URL; else of its folder.
+        """Return the address of its page if `naiad ui` shows the store or NAIAD_UI_URL is set, else of its folder.
 
-        A token is never in it.
+        The address never contains a token.
         """
         base = None if self._is_temporary else address.pages(self._store.url())
         return address.page(base, *self._page()) if base else self._address()
@@ -291,7 +291,7 @@ class Container:
     # What exists
 
     def exists(self, path: str) -> bool:
-        """Whether a field or namespace is at a path, also of other processes."""
+        """Return whether a field or namespace exists at a path, including those written by other processes."""
         if not isinstance(path, str):
             raise NaiadTypeError(f"exists() takes a path as a str, not {shown(path)}.")
         place = paths.parse_or_root(path)
@@ -325,54 +325,54 @@ class Container:
     # Life
 
     def get_state(self) -> str:
-        """Return how far this object is: started, stopping or stopped."""
+        """Return the state of this object: started, stopping or stopped."""
         return self._state
 
     def lock(self) -> threading.RLock:  # type: ignore[valid-type,unused-ignore]  # a function before Python 3.13
-        """Return the lock that keeps other threads from changing the tree."""
+        """Return the lock that prevents other threads from changing the tree."""
         return self._session.lock
 
     def start(self) -> None:
-        """Do nothing: opening has started everything. Neptune has this method."""
+        """Do nothing: the container is started when it is opened. Neptune has this method."""
 
     def ping(self) -> None:
-        """Do nothing: that this process lives is shown by itself. Neptune has this method."""
+        """Do nothing: naiad sends signs of life by itself. Neptune has this method."""
 
     def wait(self, *, disk_only: bool = False) -> None:  # noqa: ARG002 (Neptune has it)
         """Return when everything logged before is on disk, safe against a power cut.
 
         Args:
-            disk_only: makes no difference; there is nothing but the disk.
+            disk_only: no effect: everything is written to disk.
 
         Raises:
-            SyncFailed: the disk did not take it.
+            SyncFailed: the data could not be written to disk.
         """
         self._session.require_active()
         if self._session.has_writer:
             self._session.writer.wait()
 
     def protect(self, is_protected: bool = True) -> None:
-        """Protect it against deletion by trash, purge and pages, until `protect(False)`.
+        """Protect the container against deletion by trash, purge and pages, until `protect(False)`.
 
-        It can be written as before. On disk when the call returns.
+        It can still be written. The protection is on disk when the call returns.
 
         Raises:
             NaiadTypeError: the argument is neither True nor False.
-            SyncFailed: the disk did not take it.
+            SyncFailed: the data could not be written to disk.
         """
         if not isinstance(is_protected, bool):
             raise NaiadTypeError(f"protect() takes True or False, not {shown(is_protected)}.", value=is_protected)
         self._session.write(Assign(PROTECTED, SYS[PROTECTED], is_protected), wait=True)
 
     def sync(self, *, wait: bool = True, remote: bool = False) -> None:
-        """Store everything on disk and load the fields of other processes.
+        """Write everything to disk, and load the fields of other processes.
 
         Args:
-            wait: only learn, when False.
-            remote: where the store is a server, also return no sooner than the server has everything logged before.
+            wait: False only loads the fields of other processes.
+            remote: if the store is a server, also wait until it has everything that was logged before.
 
         Raises:
-            SyncFailed: the disk did not take it, or the server cannot.
+            SyncFailed: the data could not be written to disk, or sent to the server.
         """
         if wait:
             self.wait()
@@ -382,10 +382,10 @@ class Container:
         self._session.refresh()
 
     def stop(self, *, seconds: float | None = None) -> None:
-        """Write down everything and end. Stopping again does nothing.
+        """Write everything and end. Stopping again does nothing.
 
         Args:
-            seconds: how long a disk that does not answer may delay this; 10 if None.
+            seconds: the longest time to wait for a disk that does not answer; 10 if None.
         """
         if not (seconds is None or _is_duration(seconds)):
             raise InvalidArgument(f"seconds= must be a number that is not negative, or None, not {shown(seconds)}.")

@@ -31,13 +31,13 @@ class FileType(Enum):
 class File(Value):
     """A file to upload: `run["data"].upload(File("data.csv"))`.
 
-    A path is only kept here. The file there is read when it is uploaded, not before and not later; the
-    other ways to make a `File` take the content at once, so the object may change afterwards.
+    A path is only stored here: the file is read when it is uploaded. The other ways to create a `File` read the content
+    immediately, so the object may change afterwards.
 
     Args:
-        path: where the file is.
-        content: the bytes of the file, where there is no path.
-        extension: of the stored file, exactly as given; that of the path, or nothing, if it is None.
+        path: the path of the file.
+        content: the bytes of the file, if there is no path.
+        extension: the extension of the stored file; None takes that of the path, or none.
     """
 
     kind: ClassVar[str] = "file"
@@ -78,7 +78,7 @@ class File(Value):
 
     @staticmethod
     def from_path(path: PathLike, *, extension: str | None = None) -> File:
-        """Make a file of the content a path will have when it is uploaded.
+        """Create a file from a path, which is read when the file is uploaded.
 
         >>> File.from_path("data/train.csv").extension, File.from_path("weights", extension="pt").extension
         ('csv', 'pt')
@@ -87,7 +87,7 @@ class File(Value):
 
     @staticmethod
     def from_content(content: Content, *, extension: str | None = None) -> File:
-        """Make a file of a text, which is encoded as UTF-8, or of bytes.
+        """Create a file from a text, which is encoded as UTF-8, or from bytes.
 
         Args:
             content: text or bytes.
@@ -106,11 +106,11 @@ class File(Value):
 
     @staticmethod
     def from_stream(stream: Any, *, seek: int | None = 0, extension: str | None = None) -> File:
-        """Make a file of a stream of text or bytes, which is read to its end now and not closed.
+        """Create a file from a stream of text or bytes, which is read to its end now and is not closed.
 
         Args:
             stream: anything with a `read()`.
-            seek: go to this place first, where the stream can; None reads on from where it is.
+            seek: go to this position first, if the stream can; None reads from the current position.
             extension: "txt" for text and "bin" for bytes, if it is None.
         """
         if not hasattr(stream, "read"):
@@ -127,15 +127,15 @@ class File(Value):
     def as_image(image: Any, autoscale: bool = True) -> File:
         """Draw an object as a PNG: a picture, a figure, an array or a tensor.
 
-        An array has the shape (height, width), with 1, 3 or 4 channels as its last dimension if at all.
+        An array has the shape (height, width), optionally with a last dimension of 1, 3 or 4 channels.
 
         Args:
             image: the object to draw.
             autoscale: multiply values by 255 if all of them are between 0 and 1.
 
         Raises:
-            NaiadTypeError: this is nothing that can be drawn.
-            NaiadValueError: an array that is empty, or of another shape.
+            NaiadTypeError: the object cannot be drawn.
+            NaiadValueError: the array is empty, or its shape is not that of an image.
 
         >>> import numpy as np
         >>> File.as_image(np.zeros((28, 28))).extension
@@ -149,17 +149,17 @@ class File(Value):
 
     @staticmethod
     def as_html(chart: Any, **kwargs: Any) -> File:
-        """Write an object as a page that needs no internet: an interactive chart, a data frame, a figure.
+        """Convert an object to a page that works offline: an interactive chart, a data frame, a figure.
 
-        An object that no plugin converts is written as notebooks show it, if it has a `_repr_html_()`.
+        If no plugin converts the object, its `_repr_html_()` is used, as in notebooks.
 
         Args:
-            chart: the object to write.
-            **kwargs: for the library of the chart; `include_plotlyjs="cdn"` makes plotly's page small, and in
-                need of internet.
+            chart: the object to convert.
+            **kwargs: options of the chart's library; `include_plotlyjs="cdn"` makes a page of plotly small, but it then
+                needs internet.
 
         Raises:
-            NaiadTypeError: this is nothing that can be written as HTML.
+            NaiadTypeError: the object cannot be converted to HTML.
         """
         forget_problem()
         page = _page(chart, kwargs)
@@ -169,10 +169,10 @@ class File(Value):
 
     @staticmethod
     def as_pickle(obj: Any) -> File:
-        """Pickle an object. naiad never unpickles: load the file yourself, if you trust where it comes from.
+        """Pickle an object. naiad never unpickles a file: load it yourself, if you trust its origin.
 
         Raises:
-            NaiadTypeError: it cannot be pickled, as a lambda or an open file.
+            NaiadTypeError: the object, such as a lambda or an open file, cannot be pickled.
         """
         import pickle
 
@@ -185,15 +185,15 @@ class File(Value):
 
     @staticmethod
     def create_from(value: Any, **kwargs: Any) -> File:
-        """Make a file of anything that can be uploaded; a text is a path.
+        """Create a file from any object that can be uploaded; a text is a path.
 
         Args:
             value: a path, bytes, a stream, or an object for `as_image` or `as_html`.
             **kwargs: for `as_html`.
 
         Raises:
-            NaiadTypeError: this is nothing that a file can be made of.
-            NaiadValueError: an array that is empty, or no image by its shape.
+            NaiadTypeError: the object cannot be converted to a file.
+            NaiadValueError: the array is empty, or its shape is not that of an image.
         """
         if isinstance(value, File):
             return value

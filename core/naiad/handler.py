@@ -90,10 +90,10 @@ class Root(Protocol):
 
 
 class Handler(Source):
-    """A place in a run: a field, a namespace, or nothing yet.
+    """A path in a run: a field, a namespace, or nothing yet.
 
-    The first verb decides its kind: `append(0.5)` makes a FloatSeries, `assign("x")` a String. A handler
-    of a namespace takes relative paths in brackets, and dicts in `assign`, `append` and `extend`.
+    The first verb determines the kind of the field: `append(0.5)` creates a FloatSeries, `assign("x")` a String. A
+    handler of a namespace takes relative paths in brackets, and dicts in `assign`, `append` and `extend`.
 
     >>> train = run["train"]
     >>> train["loss"].append(0.7)
@@ -147,11 +147,11 @@ class Handler(Source):
 
     @property
     def container(self) -> Root:
-        """The run or project this place belongs to."""
+        """The run or project that this path belongs to."""
         return self._container
 
     def get_root_object(self) -> Root:
-        """Return the run or project this place belongs to."""
+        """Return the run or project that this path belongs to."""
         return self._container
 
     # Writing
@@ -159,8 +159,8 @@ class Handler(Source):
     def assign(self, value: Any, *, wait: bool = False) -> None:
         """Store a value: `run[path] = value`. A dict is merged below the path, all or nothing.
 
-        The first value decides the kind of the field; later ones must fit it without loss. A handler or field given as
-        the value is copied, from another run too.
+        The first value determines the kind of the field; later values must fit it without loss. If the value is a
+        handler or field, its data is copied, also from another run.
 
         Args:
             value: a number, text, boolean, datetime, dict, argparse.Namespace, handler, or a value of `naiad.types`.
@@ -168,7 +168,7 @@ class Handler(Source):
 
         Raises:
             NaiadTypeError, NaiadValueError: the field at the path cannot hold the value.
-            FieldConflict: the path lies above or below another field.
+            FieldConflict: the path is above or below another field.
         """
         self._container._session.transact(lambda tx: tx.assign(self._path, value), wait)
 
@@ -184,12 +184,12 @@ class Handler(Source):
     ) -> None:
         """Add a point to a series; with a dict, one to each series below.
 
-        The first value decides: a number makes a FloatSeries, a text a StringSeries, and a file-like value
-        (a `File`, a figure, an image, an array, a `pathlib.Path`) a FileSeries. Steps may come in any order.
+        The first value determines the kind: a number creates a FloatSeries, a text a StringSeries, and a file (a
+        `File`, a figure, an image, an array, a `pathlib.Path`) a FileSeries. Steps may be in any order.
 
         Args:
             value: a number, text or file, or a dict of them.
-            step: any number; the one after the last point's if None.
+            step: any number; None takes the step after that of the last point.
             timestamp: seconds since 1970 or a datetime; now if None.
             wait: return when the point is on disk, safe against a power cut.
             name: the name of a file.
@@ -237,13 +237,13 @@ class Handler(Source):
         """Add several points to a series, all or none; with a dict of collections, to each series below.
 
         Args:
-            values: any iterable (list, generator, array, Series), or a dict of them; without values nothing happens.
+            values: any iterable (list, generator, array, Series), or a dict of them; an empty one stores nothing.
             steps: one for each value.
             timestamps: one for each value, in seconds since 1970 or as datetimes.
             wait: return when the points are on disk, safe against a power cut.
 
         Raises:
-            InvalidArgument: not as many steps or timestamps as values.
+            InvalidArgument: the number of steps or timestamps differs from that of the values.
         """
         self._container._session.transact(lambda tx: tx.extend(self._path, values, steps, timestamps), wait)
 
@@ -257,17 +257,17 @@ class Handler(Source):
         name: str | None = None,
         description: str | None = None,
     ) -> None:
-        """Add a point, or several given as a collection. The old name of `append` and `extend`."""
+        """Add a point, or several given as a collection; the old name of `append` and `extend`."""
         self._container._session.transact(
             lambda tx: tx.log(self._path, value, step, timestamp, name, description), wait
         )
 
     def add(self, values: Any, *, wait: bool = False) -> None:
-        """Add a tag or several; for `sys/tags` and `sys/group_tags` only."""
+        """Add one or more tags; for `sys/tags` and `sys/group_tags` only."""
         self._container._session.transact(lambda tx: tx.add_tags(self._path, values), wait)
 
     def remove(self, values: Any, *, wait: bool = False) -> None:
-        """Remove a tag or several; those that are not there are no error."""
+        """Remove one or more tags; tags that do not exist are ignored."""
         self._existing().remove(values, wait=wait)
 
     def clear(self, *, wait: bool = False) -> None:
@@ -282,24 +282,24 @@ class Handler(Source):
         unit: str | None = None,
         wait: bool = False,
     ) -> None:
-        """Describe the axis on which a FloatSeries is drawn; its points are not limited by it."""
+        """Describe the axis on which a FloatSeries is drawn; it does not limit the points."""
         self._container._session.transact(lambda tx: tx.configure(self._path, min, max, unit), wait)
 
     def truncate(self, step: float, *, wait: bool = False) -> None:
         """Hide the points above a step of the series here, or of all series below, that were logged before this call.
 
-        Charts, tables and fetches do not show them any more, and the next point without a step follows those that are
-        left. Nothing is removed: `fetch_values(include_rewound=True)` returns all. Series below `monitoring/` stay as
-        they are. Points of earlier sessions of the run are hidden at any time, those of this one if their time
-        is not after this call.
+        Charts, tables and fetches leave them out, and the next point without a step follows the remaining ones. Nothing
+        is deleted: `fetch_values(include_rewound=True)` returns all points. Series below `monitoring/` are not changed.
+        Points of earlier sessions are hidden whatever their time, points of this session if their time is not after
+        this call.
 
         Args:
-            step: the last step that stays.
+            step: the last step to keep.
             wait: return when this is on disk, safe against a power cut.
 
         Raises:
             MissingField: nothing is stored here.
-            WrongVerb: it is no series.
+            WrongVerb: the field is not a series.
 
         >>> run["train"].truncate(1000)
         """
@@ -313,7 +313,7 @@ class Handler(Source):
         session.rewind(self._path, step, wait=wait)
 
     def pop(self, path: str | None = None, *, wait: bool = False) -> None:
-        """Remove the field here, or at a path below; of a namespace, all fields in it.
+        """Remove the field here, or at a path below; for a namespace, all fields in it.
 
         Raises:
             FieldConflict: there is nothing to remove.
@@ -326,19 +326,19 @@ class Handler(Source):
     def upload(
         self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None, **options: Any
     ) -> None:
-        """Store a file as it is now. A field that holds one already gets the new content.
+        """Store a file as it is now, in place of the file that the field has.
 
-        The call returns when there is a copy in the store, and the original may change or go from then on.
+        When the call returns, the store has a copy, and the original may be changed or deleted.
 
         Args:
             value: a path, a `File`, bytes, a stream, a figure, chart, image, array, tensor or table.
             wait: return when the file is on disk, safe against a power cut.
-            progress_bar: of files above 64 MiB; False for none, or a class of your own.
+            progress_bar: for files above 64 MiB; False for none, or a class of your own.
             **options: for `File.as_html`.
 
         Raises:
-            FileNotFound, UnreadableFile, UnsupportedFile: it is no file that can be read.
-            NaiadTypeError, NaiadValueError: no file can be made of it.
+            FileNotFound, UnreadableFile, UnsupportedFile: the file cannot be read.
+            NaiadTypeError, NaiadValueError: the value cannot be converted to a file.
         """
         session = self._container._session
         session.require_active()
@@ -349,21 +349,21 @@ class Handler(Source):
             session.transact(lambda tx: tx.upload(self._path, stored), wait, incoming([stored]))
 
     def upload_files(self, value: Any, *, wait: bool = False, progress_bar: ProgressBarType | None = None) -> None:
-        """Add files to a set, as they are now; one of a name that is there is replaced.
+        """Add files to a set, as they are now; a file of the same name is replaced.
 
-        A folder that may not be read, a link that leads out or to nothing and a pattern that matches nothing are left
-        out with a warning.
+        An unreadable folder, a link that leads outside or is broken, and a pattern without a match are left out with a
+        warning.
 
-        Names are relative to a folder common to all of them: to the working directory if they lie in it, else to the
-        deepest folder that holds all.
+        Names are relative to the working directory if all files are in it, else to the deepest folder that contains all
+        of them.
 
         Args:
             value: a file, a folder, a pattern (`*`, `?`, `[ab]`, `**` for any folders), or a list of them.
             wait: return when the files are on disk, safe against a power cut.
-            progress_bar: of more than 64 MiB; False for none, or a class of your own.
+            progress_bar: for more than 64 MiB; False for none, or a class of your own.
 
         Raises:
-            FileNotFound: a path without wildcard is not there; nothing was added.
+            FileNotFound: a path without a wildcard does not exist; nothing was added.
             FileError: one of the files cannot be read; nothing was added.
         """
         session = self._container._session

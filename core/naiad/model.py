@@ -31,23 +31,26 @@ class Model(Container):
     """A model: fields that its versions share.
 
     Args:
-        with_id: the id of a model to go on with, such as "DIGITS-CNN", or the name of its folder.
-        name: shown beside the id.
-        key: of a new model, unique in its project: capital letters, digits and _. Its id is that of the project, `-`
-            and the key.
-        project: the project that a new model belongs to; else NAIAD_PROJECT, else the folder that holds the store.
-        api_token: not needed.
-        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
-        flush_period: no effect, as data does not wait to be sent.
+        with_id: the id of an existing model, such as "DIGITS-CNN", or the name of its folder.
+        name: a name, shown beside the id.
+        key: the key of a new model, unique in its project: capital letters, digits and _. The id of the model is the
+            key of the project, `-` and this key.
+        project: the project of a new model; by default NAIAD_PROJECT, else the name of the folder that holds the store.
+        api_token: not needed, and ignored.
+        mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
+            only.
+        flush_period: no effect, because a call has stored its data when it returns.
         proxies: no effect.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
-        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
-        on_error: "warn" goes on when the disk fails; "raise" raises.
+        store: a folder or the address of a server. Default: NAIAD_STORE, else the nearest `.naiad` in or above the
+            working directory.
+        strict: raise for values that no field accepts, instead of leaving them out with a warning. Default:
+            NAIAD_STRICT.
+        limits: "neptune" cuts long texts and rejects steps that do not increase, as Neptune did.
+        on_error: "warn" continues if the disk fails; "raise" raises.
 
     Raises:
         MissingParameter: neither `with_id` nor `key` was given.
@@ -121,22 +124,25 @@ class ModelVersion(Container):
     """One version of a model, and its stage.
 
     Args:
-        with_id: the id of a version to go on with, such as "DIGITS-CNN-3", or the name of its folder.
-        name: shown beside the id.
-        model: of a new version, the id of its model, such as "DIGITS-CNN".
-        project: not needed: the version belongs to the project of its model.
-        api_token: not needed.
-        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
-        flush_period: no effect, as data does not wait to be sent.
+        with_id: the id of an existing version, such as "DIGITS-CNN-3", or the name of its folder.
+        name: a name, shown beside the id.
+        model: for a new version, the id of its model, such as "DIGITS-CNN".
+        project: not needed: a version belongs to the project of its model.
+        api_token: not needed, and ignored.
+        mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
+            only.
+        flush_period: no effect, because a call has stored its data when it returns.
         proxies: no effect.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
-        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
-        on_error: "warn" goes on when the disk fails; "raise" raises.
+        store: a folder or the address of a server. Default: NAIAD_STORE, else the nearest `.naiad` in or above the
+            working directory.
+        strict: raise for values that no field accepts, instead of leaving them out with a warning. Default:
+            NAIAD_STRICT.
+        limits: "neptune" cuts long texts and rejects steps that do not increase, as Neptune did.
+        on_error: "warn" continues if the disk fails; "raise" raises.
 
     Raises:
         MissingParameter: neither `with_id` nor `model` was given.
@@ -203,7 +209,7 @@ class ModelVersion(Container):
     def change_stage(self, stage: str) -> None:
         """Set the stage of the version. It is on disk when this returns.
 
-        `version["sys/stage_history"].fetch_values()` returns the stages it was given, with their times.
+        `version["sys/stage_history"].fetch_values()` returns all stages that were set, with their times.
 
         Args:
             stage: "none", "staging", "production" or "archived".

@@ -25,22 +25,25 @@ class Project(Container):
     """The runs and models of one project in a store, and metadata of the project itself.
 
     Args:
-        project: its name; else NAIAD_PROJECT, else the name of the folder that holds the store.
-        api_token: not needed.
-        mode: "async" (also NAIAD_MODE), "sync", "read-only" or "debug", as of a run; "offline" is for runs alone.
-        flush_period: no effect, as data does not wait to be sent.
+        project: the name of the project; by default NAIAD_PROJECT, else the name of the folder that holds the store.
+        api_token: not needed, and ignored.
+        mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
+            only.
+        flush_period: no effect, because a call has stored its data when it returns.
         proxies: no effect.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
-        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
-        on_error: "warn" goes on when the disk fails; "raise" raises.
+        store: a folder or the address of a server. Default: NAIAD_STORE, else the nearest `.naiad` in or above the
+            working directory.
+        strict: raise for values that no field accepts, instead of leaving them out with a warning. Default:
+            NAIAD_STRICT.
+        limits: "neptune" cuts long texts and rejects steps that do not increase, as Neptune did.
+        on_error: "warn" continues if the disk fails; "raise" raises.
 
     Raises:
-        ProjectNotFound: the store has no project of the name given.
+        ProjectNotFound: the store has no project of this name.
 
     >>> with init_project() as project:
     ...     project["datasets/train/version"] = 3
@@ -103,7 +106,7 @@ class Project(Container):
         return self._name
 
     def runs(self) -> Iterator[Summary]:
-        """Yield the catalog's facts of each run outside the trash, newest first.
+        """Yield the facts of each run outside the trash, newest first.
 
         `init_run(with_id=run.id, ...)` opens one.
         """
@@ -127,33 +130,35 @@ class Project(Container):
         parent: str | Sequence[str] | None = None,
         rollup: bool = False,
     ) -> Table:
-        """Find runs of this project, the newest first.
+        """Find runs of this project, by default the newest first.
 
         Args:
-            query: the condition they meet, in NQL: `"lr > 0.1 AND sys/tags CONTAINS 'good'"`. A field may have a type,
-                as in `lr:float`; without one, numbers match Integer, Float and the last value of a FloatSeries, texts
-                String and StringSeries, true and false Boolean, ISO dates Datetime. Beside `=`, `!=`, `<` and the
-                like there are `IN (1, 2)`, `BETWEEN 1 AND 5`, `CONTAINS`, `MATCHES` and `EXISTS`, each also with NOT.
-            id: any of these ids; like the next three not together with `query`.
-            state: running, finished, failed, terminated, killed or unknown; any of these.
+            query: a condition in the query language: `"lr > 0.1 AND sys/tags CONTAINS 'good'"`. Without a type, a
+                number matches Integer, Float and the last value of a FloatSeries; a text matches String and
+                StringSeries; true and false match Boolean; an ISO date matches Datetime. `lr:float` selects a type.
+                Besides comparisons there are `IN (1, 2)`, `BETWEEN 1 AND 5`, `CONTAINS`, `MATCHES` and `EXISTS`, each
+                also with NOT.
+            id: any of these ids. This and the next three arguments cannot be combined with `query`.
+            state: any of these states: running, finished, failed, terminated, killed or unknown.
             owner: any of these users.
             tag: all of these tags.
-            columns: only these fields; with `:min`, `:max`, `:average`, `:variance` after the path of a series. `*`
-                stands for any characters, as in `"metrics/*"`.
-            trashed: False leaves out runs in the trash, True shows only that, None shows both.
-            limit: at most so many.
-            sort_by: a column; runs that lack it come last. One that no run has is warned about, and sorts nothing.
-            ascending: the smallest first.
-            progress_bar: a class of your own is called when the table has been read.
-            parent: only children of this run; of any of several.
-            rollup: leave out children and sum them up in the row of their parent: `sys/children/count`,
-                `sys/children/state`, and of each field of numbers, such as `val/acc`, the average of the children's
-                values as `sys/children/val/acc`, with `:min`, `:max` and `:variance` as of a series. `query` and the
-                other conditions choose the rows, not the children.
+            columns: only these fields; a path of a series may be followed by `:min`, `:max`, `:average` or `:variance`.
+                `*` matches any characters, as in `"metrics/*"`.
+            trashed: False excludes the trash, True returns only the trash, None returns both.
+            limit: the largest number of rows.
+            sort_by: a column; runs without a value come last. If no run has one, there is a warning, and the order is
+                unchanged.
+            ascending: sort the smallest value first.
+            progress_bar: a class of your own, called when the table has been read.
+            parent: only children of this run, or of any of these runs.
+            rollup: leave out children, and aggregate them in the row of their parent: `sys/children/count`,
+                `sys/children/state`, and for each numeric field, such as `val/acc`, the mean of the children's values
+                as `sys/children/val/acc`, also with `:min`, `:max` and `:variance`. `query` and the other conditions
+                select parents, not children.
 
         Raises:
-            InvalidQuery: `query` is no query.
-            InvalidArgument: another argument makes no sense, or nothing can be sorted by that column.
+            InvalidQuery: `query` is malformed.
+            InvalidArgument: another argument is invalid, or the table cannot be sorted by that column.
             RunNotFound: there is no run `parent`.
         """
         self._session.require_active()
@@ -189,20 +194,20 @@ class Project(Container):
         to: str = "pandas",
         include_timestamp: bool = True,
     ) -> Any:
-        """Return the points of series of many runs as one long frame: run, path, step, value and timestamp (UTC).
+        """Return series of many runs as one table: run, path, step, value and timestamp (UTC).
 
-        Runs that lack a series have no rows of it.
+        A run without a series has no rows for it.
 
         Args:
-            paths: of series of numbers, or of texts; `*` stands for any characters.
-            runs: a query as in `fetch_runs_table`, or ids; all runs outside the trash if None.
+            paths: paths of series of numbers, or of texts; `*` matches any characters.
+            runs: a query as in `fetch_runs_table`, or ids; None for all runs outside the trash.
             to: "pandas", "arrow" (a pyarrow Table) or "polars".
-            include_timestamp: leave the column out when False.
+            include_timestamp: False leaves out that column.
 
         Raises:
-            InvalidQuery: `runs` is no query.
-            RunNotFound: there is no run of an id.
-            InvalidArgument: there is no such library, or numbers and texts are mixed.
+            InvalidQuery: `runs` is a malformed query.
+            RunNotFound: there is no run with one of the ids.
+            InvalidArgument: the library is unknown, or numbers and texts are mixed.
             MissingPackage: the library is not installed.
 
         >>> frame = init_project().fetch_series("train/loss", runs="lr > 0.1")
@@ -217,12 +222,12 @@ class Project(Container):
         """Write runs to a folder, and return the files with their rows; see `naiad export`.
 
         Args:
-            destination: a folder, which is made if need be.
+            destination: a folder, which is created if it does not exist.
             format: "parquet", which `naiad import neptune-export` reads back, "csv" or "json".
-            runs: a query as in `fetch_runs_table`, or ids; all runs outside the trash if None.
+            runs: a query as in `fetch_runs_table`, or ids; None for all runs outside the trash.
 
         Raises:
-            InvalidArgument: there is no such format.
+            InvalidArgument: the format is unknown.
             StorageError: the folder cannot be written.
             MissingPackage: parquet without pyarrow.
         """

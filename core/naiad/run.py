@@ -42,60 +42,61 @@ LONGEST_CAPTURE = 5.0
 class Run(Container):
     """One execution of a program and everything logged about it.
 
-    Opening makes a new run, or goes on with the one that `with_id` or `custom_run_id` names; going on changes nothing
-    by itself, and several processes may do it at once. Where a spawned worker imports the script of its parent again,
-    it joins the run that the script opens. Every argument of Neptune's `init_run` is accepted.
+    Opening creates a run, or resumes the run that `with_id` or `custom_run_id` names. Resuming changes nothing by
+    itself, and several processes may do it at the same time. If a spawned worker imports the script of its parent
+    again, it joins the run that the script opens. Every argument of Neptune's `init_run` is accepted.
 
     Args:
-        with_id: the id of a run to go on with, such as "RUN-12", or the name of its folder.
-        project: the project that a new run belongs to; else NAIAD_PROJECT, else the folder that holds the store.
-        api_token: not needed.
+        with_id: the id of a run to resume, such as "RUN-12", or the name of its folder.
+        project: the project of a new run; by default NAIAD_PROJECT, else the name of the folder that holds the store.
+        api_token: not needed, and ignored.
         alerts: where alerts go when the run fails, a value is not finite or a metric stalls, as a dict:
             `{"webhooks": ["https://..."], "commands": [["notify-send", "naiad"]], "stall_seconds": 600}`; else
             NAIAD_ALERT_WEBHOOK and NAIAD_ALERT_COMMAND, else `~/.config/naiad/alerts.json`. False for none.
-        rewind_to: hide the points of this run above a step, so that a job that goes on from a checkpoint leaves one
-            curve. Nothing is removed: `fetch_values(include_rewound=True)` returns all. `monitoring/` stays.
-        custom_run_id: a name of your own for the run; processes that give the same one write the same run. Else
+        rewind_to: hide the points of this run above a step, so that a job that continues from a checkpoint leaves one
+            curve. Nothing is deleted: `fetch_values(include_rewound=True)` returns all points. Series below
+            `monitoring/` are not rewound.
+        custom_run_id: an id of your own. Processes that pass the same one write the same run. Default:
             NAIAD_CUSTOM_RUN_ID.
-        mode: "async" (also NAIAD_MODE), "offline", which is the same but asks no server, "sync" (each call returns
-            when its data is on disk, or raises), "read-only", or "debug" (a store in a temporary folder, removed at
-            the end; `with_id` is not looked for).
-        name: shown beside the id.
-        description: a longer text.
-        tags: one or several.
-        parent: the run that this one belongs to, or its id: a search has its trials as children, a cross-validation
-            its folds. The parent may run in another process, or have ended. Else, for a new run, NAIAD_PARENT. Store
-            and project are the parent's unless they are given.
-        source_files: files, folders and patterns of code to keep; the running script by default, [] for nothing.
-        capture_stdout: keep the output, a point a line. On by default, but in notebooks off. The output itself is
-            only watched. Where it goes to a file, everything is kept that this program, its libraries and the programs
-            that it starts print; where it goes to a pipe or terminal, what Python prints here and in forked processes.
-            "fd" puts a helper process between the program and a pipe or terminal, to keep the rest too; then what is
-            printed depends on that process, and programs that set their terminal, as curses does, do not work.
+        mode: "async" (default, or NAIAD_MODE); "offline", the same without contacting a server; "sync", in which each
+            call returns when its data is on disk, or raises; "read-only"; or "debug", a store in a temporary folder
+            that is removed at the end and in which `with_id` is ignored.
+        name: a name, shown beside the id.
+        description: a description.
+        tags: a tag, or a list of tags.
+        parent: the run that this one is a child of, or its id; for a new run, NAIAD_PARENT by default. The parent may
+            run in another process, or have ended. Store and project default to those of the parent.
+        source_files: files, folders and patterns of code to store; by default the running script, [] for nothing.
+        capture_stdout: store the printed output, one point per line; on by default, except in notebooks. Output to a
+            file is captured completely, including that of libraries and child processes. On a pipe or terminal, the
+            output of Python in this and in forked processes is captured; "fd" captures all of it through a helper
+            process, with which programs that configure their terminal, such as curses, do not work.
         capture_stderr: the same for standard error.
-        capture_hardware_metrics: look at processor, memory, disk, network and cards every ten seconds
-            (NAIAD_HARDWARE_SECONDS). On by default, but in notebooks off.
-        fail_on_exception: mark the run as failed if an exception ends the program or the `with` block, or `sys.exit`
-            or `exit` with another code than 0. In a notebook an exception ends a cell, not the run, and Python tells
-            nobody of a `raise SystemExit(...)` in a function: both leave it finished, unless `with` is used.
-        monitoring_namespace: where naiad itself logs; `monitoring/<hash>` by default.
-        flush_period: no effect, as data does not wait to be sent.
+        capture_hardware_metrics: store CPU, memory, disk, network and GPU usage every ten seconds
+            (NAIAD_HARDWARE_SECONDS); on by default, except in notebooks.
+        fail_on_exception: mark the run as failed if an exception, or `sys.exit` with another code than 0, ends the
+            program or the `with` block. An exception in a notebook cell, and `raise SystemExit(...)` in a function, are
+            detected only with `with`.
+        monitoring_namespace: the namespace of captured output and hardware; `monitoring/<hash>` by default.
+        flush_period: no effect, because a call has stored its data when it returns.
         proxies: no effect.
-        capture_traceback: keep the traceback of that exception.
-        git_ref: keep commit and uncommitted changes of the repository of the script, or of `GitRef(path)`; False or
-            `GitRef.DISABLED` for not.
-        dependencies: "infer" keeps the versions of all installed packages, a path keeps that file.
+        capture_traceback: store the traceback of that exception.
+        git_ref: store the commit and the uncommitted changes of the script's repository, or of that of `GitRef(path)`;
+            False or `GitRef.DISABLED` stores neither.
+        dependencies: "infer" stores the versions of all installed packages; a path stores that file.
         async_lag_callback: no effect.
         async_lag_threshold: no effect.
         async_no_progress_callback: no effect.
         async_no_progress_threshold: no effect.
-        store: the folder to keep runs in, the address of a server (`https://...`), or a store of another back end
-            (`naiad.storage.base.Store`); else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one: at
-            the root of the git repository here, else in the folder of the script if here is below it, else here. The
-            runs of a server are first written to the folder that is chosen without store= and NAIAD_STORE.
-        strict: raise for values that no field accepts instead of leaving them out with a warning. Else NAIAD_STRICT.
-        limits: "neptune" cuts long texts and rejects steps that do not grow, as Neptune did.
-        on_error: "warn" keeps training going when the disk fails; "raise" raises.
+        store: a folder, the address of a server (`https://...`), or an object of another back end
+            (`naiad.storage.base.Store`). Default: NAIAD_STORE, else the nearest `.naiad` in or above the working
+            directory, else a new one: at the root of the git repository, else in the folder of the script if the
+            working directory is below it, else in the working directory. Runs for a server are first written to the
+            folder that is chosen without store= and NAIAD_STORE.
+        strict: raise for values that no field accepts, instead of leaving them out with a warning. Default:
+            NAIAD_STRICT.
+        limits: "neptune" cuts long texts and rejects steps that do not increase, as Neptune did.
+        on_error: "warn" continues if the disk fails; "raise" raises.
 
     Raises:
         RunNotFound: the store has no run `with_id`, or no run `parent`.
@@ -268,18 +269,18 @@ class Run(Container):
 
     @property
     def custom_run_id(self) -> str | None:
-        """Its own name, if it was given one."""
+        """The custom id of the run, or None."""
         if not self.exists("sys/custom_run_id"):
             return None
         return str(self["sys/custom_run_id"].fetch())
 
     @property
     def parent(self) -> str | None:
-        """The id of the run that this one belongs to; None of a run without a parent."""
+        """The id of the parent run; None if there is none."""
         return str(self["sys/parent"].fetch()) if self.exists("sys/parent") else None
 
     def children(self) -> Iterator[Summary]:
-        """Yield the catalog's facts of each run that has this one as its parent, outside the trash, newest first.
+        """Yield the facts of each child run outside the trash, newest first.
 
         `init_run(with_id=child.id, ...)` opens one.
         """
@@ -321,7 +322,7 @@ class Run(Container):
 
     @property
     def monitoring_namespace(self) -> str:
-        """Where naiad itself logs for this process and thread."""
+        """The namespace of captured output and hardware of this process and thread."""
         if self._monitoring_namespace is None:
             import hashlib  # loads OpenSSL, which a run without monitoring does not need
 

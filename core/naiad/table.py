@@ -49,7 +49,7 @@ SHOWN_COLUMNS = 20
 
 
 class Table:
-    """A table of found containers, as of the fetch. It can be read more than once.
+    """A table of containers, as of the time of the fetch. It can be read more than once.
 
     >>> from naiad import init_project
     >>> table = init_project().fetch_runs_table(columns=["lr", "train/loss:min"], sort_by="train/loss:min")
@@ -92,11 +92,11 @@ class Table:
         return [TableEntry(self, number) for number in range(len(self))]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a DataFrame with a row for each run and a column for each field that some run has.
+        """Return a DataFrame with a row for each run and a column for each field that at least one run has.
 
-        `sys/*` comes first and `monitoring/*` last, each in alphabetical order. A cell has the value of a field: of a
-        series the last one, of tags one text with commas, of a moment UTC without a time zone. Files have no column.
-        Columns that were requested by name are there in any case.
+        `sys/*` comes first and `monitoring/*` last, each in alphabetical order. A cell has the value of the field: the
+        last value of a series, the tags as one text separated by commas, a datetime in UTC without a time zone. Files
+        have no column. Columns that were requested by name are always included.
         """
         import pandas as pd
 
@@ -244,11 +244,11 @@ class TableEntry:
         return KINDS[kind].neptune
 
     def get_attribute_value(self, path: str) -> Any:
-        """Return the value of a field; of a series the last one, or the aspect after the path, such as `:min`.
+        """Return the value of a field; for a series the last value, or the aspect after the path, such as `:min`.
 
         Raises:
             NaiadValueError: the run has no such field.
-            FieldConflict: it is a file, which can be downloaded.
+            FieldConflict: the field is a file; download it instead.
         """
         kind, value = self.table._existing(self.number, path)
         if not KINDS[kind].has_value:

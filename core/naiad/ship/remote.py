@@ -72,6 +72,6 @@ def read_remote(folder: RunDirectory) -> Remote | None:
         return msgspec.json.decode(data, type=Remote)
     except msgspec.MsgspecError as error:
         raise DamagedData(
-            f"{folder.remote} is damaged: {error}.\nThe data is intact; connect the run again with: naiad sync --to URL",
+            f"{folder.remote} is damaged: {error}.\nIts data is intact; connect it again with: naiad sync --to URL",
             file=str(folder.remote), offset=0, what=str(error),
         ) from error  # fmt: skip

@@ -249,7 +249,7 @@ class Shipper:
         """Warn once in a run."""
         message = (
             f"The run in {line.shipment.folder.path} is not shipped: {problem}\n"
-            "The run continues, everything is stored in this folder, and naiad tries again. After the program has ended, run: naiad sync"
+            "The run continues in this folder, and naiad tries again. After the program has ended: naiad sync"
         )
         with contextlib.suppress(ServerWarning):  # where warnings are errors, they must not end this thread
             warn_once(problem_key(line.shipment.folder.uid, problem), message, ServerWarning)

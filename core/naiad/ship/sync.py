@@ -200,7 +200,7 @@ class Sync:
                 reader = Reader(folder)
                 if any(not each.is_dead for each in reader.candidates().values()):
                     raise BeingWritten(
-                        f"The run in {folder.path} is being written, and part of it was folded before it had a server.\n"
+                        f"The run in {folder.path} is being written, and was partly folded before it had a server.\n"
                         "Send it after it has stopped.",
                         run_id=folder.uid,
                     )

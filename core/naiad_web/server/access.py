@@ -179,7 +179,8 @@ def _read(file: Path) -> str:
         found = os.fstat(stream.fileno())
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             raise NotPermitted(
-                f"The token in {file} can be read by other users, so it is not used.\nReplace it with: naiad ui --new-token",
+                f"The token in {file} can be read by other users, so it is not used.\n"
+                "Replace it with: naiad ui --new-token",
                 errno=13,
                 filename=str(file),
             )

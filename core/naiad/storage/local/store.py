@@ -674,7 +674,8 @@ def _refuse_planted(place: Path) -> None:
     """
     if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
         raise NotPermitted(
-            f"The store {place} belongs to another user, in a folder that every user may write, so it is not used by default.\n"
+            f"The store {place} belongs to another user, in a folder that every user may write, so it is not "
+            "used by default.\n"
             "If you trust it, name it with init_run(store=...), NAIAD_STORE or naiad --store.",
             errno=errno.EPERM,
             filename=str(place),

@@ -425,7 +425,8 @@ class Writer:
         """Warn once that a field of this process is hidden."""
         warn_once(
             (self.folder.uid, shadowed.path, "shadowed"),
-            f"In run folder {self.folder.path} {shadowed}.\nThe first one is shown. The other one is stored but hidden; use another path for it.",
+            f"In run folder {self.folder.path} {shadowed}.\n"
+            "The first one is shown. The other one is stored but hidden; use another path for it.",
             FieldWarning,
         )
 

@@ -52,7 +52,8 @@ class RunShipping:
         problem = shipper.of_process.flush(self._folder.uid, seconds)
         if problem is not None:
             raise SyncFailed(
-                f"The server does not have all of the run in {self._folder.path}: {problem}\nThe run is stored in this folder."
+                f"The server does not have all of the run in {self._folder.path}: {problem}\n"
+                "The run is stored in this folder."
             ) from problem
 
     def finish(self, seconds: float) -> None:

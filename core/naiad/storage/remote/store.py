@@ -235,7 +235,9 @@ class RemoteStore:
         remedy = "" if isinstance(problem, NotAuthorized) else "\nThe server is asked again in the background."
         warn_once(
             shipper.problem_key(run.uid, problem),
-            f"{problem}\nThe {run.kind.noun} is written to {self.local.root}, and sent to the server as soon as the server accepts it. After the program has ended, run: naiad sync{remedy}",
+            f"{problem}\n"
+            f"The {run.kind.noun} is written to {self.local.root}, and sent to the server as soon as the server "
+            f"accepts it. After the program has ended, run: naiad sync{remedy}",
             ServerWarning,
         )
         return None
@@ -445,6 +447,8 @@ class RemoteStore:
             if isinstance(error, NotAuthorized):
                 raise
             raise type(error)(
-                f"{error}\nReading needs the server. Runs that were written on this machine are in {self.local.root}; to read them, pass that folder as store=.",
+                f"{error}\n"
+                f"Reading needs the server. Runs that were written on this machine are in {self.local.root}; to "
+                "read them, pass that folder as store=.",
                 **error.facts,
             ) from error

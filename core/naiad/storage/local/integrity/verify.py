@@ -130,7 +130,8 @@ def examine(folder: RunDirectory) -> Findings:
             raise
         except MALFORMED as error:
             raise DamagedData(
-                f"The run in {folder.path} cannot be verified: its bytes match their checksums, but no release of naiad writes such content ({error!r}).",
+                f"The run in {folder.path} cannot be verified: its bytes match their checksums, "
+                f"but no release of naiad writes such content ({error!r}).",
                 file=str(folder.path), offset=0, what=f"it has content that no release writes: {str(error)[:200]}",
             ) from error  # fmt: skip
     raise DamagedData(
