@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 class NaiadTracker(GeneralTracker):
-    """Logs what `accelerator.log` is given to a run, or to a namespace of one. Only the main process logs.
+    """Logs the values of `accelerator.log` to a run or a namespace. Only the main process logs.
 
-    A run that is given is never stopped; one that is opened here is stopped by `accelerator.end_training()`.
+    A run that you pass is never stopped; a run that the tracker opens is stopped by `accelerator.end_training()`.
 
     Args:
-        run_name: the project of a new run; Accelerate gives the name of `init_trackers` here.
+        run_name: the project of a new run; Accelerate passes the name given to `init_trackers`.
         run: a run, or a handler of a namespace in it.
-        base_namespace: where all of it goes, below the run; "" for the run itself.
-        run_arguments: arguments of `init_run` for a new run, such as `tags=`, or `with_id=` to go on with one.
+        base_namespace: the namespace to log to, below the run; "" for the run itself.
+        run_arguments: arguments of `init_run` for a new run, such as `tags=`, or `with_id=` to resume a run.
 
     Raises:
         MissingPackage: Accelerate is not installed.
         NaiadTypeError: `run` is neither a container nor a handler.
-        InvalidArgument: `run` comes with arguments for a new run.
+        InvalidArgument: `run` is combined with arguments for a new run.
 
     >>> accelerator = Accelerator(log_with=NaiadTracker(run=run))  # or log_with="naiad", after import naiad_accelerate
     >>> accelerator.init_trackers("digits", config={"lr": 0.1})

@@ -41,11 +41,11 @@ def current_run() -> Any:
 class NaiadCallback(Callback):
     """Opens a run for each job of Hydra and stops it after; `current_run()` is that run.
 
-    A sweep (`--multirun`) has a run of its own, and those of its jobs are children of it, also where a launcher
-    executes them in other processes. No error of logging raises into a job.
+    A sweep (`--multirun`) has a run of its own, and the runs of its jobs are children of it, also if a launcher
+    executes them in other processes. An error of logging never raises into a job.
 
     Args:
-        base_namespace: where configuration and facts go in the runs; "" for the run itself.
+        base_namespace: the namespace of the configuration and other facts; "" for the run itself.
         run_arguments: arguments of `init_run`, such as `project` and `tags`.
 
     Raises:

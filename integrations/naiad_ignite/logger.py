@@ -34,20 +34,20 @@ WEIGHTS, GRADS = "weights", "grads"
 class NaiadLogger(BaseLogger):
     """Logs engines of Ignite to a run, or to a namespace of one. Only rank 0 logs, others may call everything.
 
-    `close()`, or leaving the `with` block, stops a run that was opened here; one that is given is never stopped. Verbs
-    of the run work on the logger too: `logger["seed"] = 7`.
+    `close()`, or leaving the `with` block, stops a run that the logger opened; a run that you pass is never stopped.
+    Verbs of the run work on the logger too: `logger["seed"] = 7`.
 
     Args:
         api_token: not needed.
         project: the project of a new run.
         run: a run, or a handler of a namespace in it.
-        base_namespace: where all of it goes, below the run; "" for the run itself.
-        run_arguments: arguments of `init_run` for a new run, such as `tags=`, or `with_id=` to go on with one.
+        base_namespace: the namespace to log to, below the run; "" for the run itself.
+        run_arguments: arguments of `init_run` for a new run, such as `tags=`, or `with_id=` to resume a run.
 
     Raises:
         MissingPackage: Ignite is not installed.
         NaiadTypeError: `run` is neither a container nor a handler.
-        InvalidArgument: `run` comes with arguments for a new run.
+        InvalidArgument: `run` is combined with arguments for a new run.
 
     >>> logger = NaiadLogger(run=run)
     >>> logger.attach_output_handler(

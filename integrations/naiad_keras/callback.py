@@ -39,22 +39,22 @@ Logs = Mapping[str, Any] | None
 class NaiadCallback(keras.callbacks.Callback):
     """Logs fits, evaluations and predictions to a run or to a namespace of one.
 
-    Put it behind callbacks that change the learning rate. One object may serve several fits, and several objects one
-    run: curves go on where the fit before ended, and the description of the model is replaced. The run is never
-        stopped.
+    Put it after callbacks that change the learning rate. One object may serve several fits, and several objects one
+    run: curves continue where the fit before ended, and the description of the model is replaced. The run is never
+    stopped.
 
     Args:
         run: the run, or a handler of a namespace in it.
-        base_namespace: where all of it goes, below `run`; "" for `run` itself.
-        log_model_diagram: draw the model as an image; a warning if pydot or graphviz, which do it, are not here.
-        log_on_batch: log each batch too; a number n logs every n-th. Keras gives means since the epoch began.
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
+        log_model_diagram: draw the model as an image; a warning if pydot or graphviz is missing.
+        log_on_batch: log each batch too; a number n logs every n-th. Keras reports means since the start of the epoch.
         log_model_summary: log the text of `model.summary()`.
-        log_architecture: keep the model's architecture as JSON.
-        log_checkpoints: keep models after epochs: "last", "best" or "all" of them.
+        log_architecture: store the architecture of the model as JSON.
+        log_checkpoints: store models after epochs: "last", "best" or "all" of them.
         monitor: the metric by which the best model is chosen.
-        mode: whether the best has the lowest ("min") or the highest ("max") value; "auto" is right for Keras' own
-            metrics.
-        log_final_model: keep the model at the end of a fit.
+        mode: whether the best model has the lowest ("min") or the highest ("max") value; "auto" is correct for the
+            metrics of Keras.
+        log_final_model: store the model at the end of a fit.
         log_predictions: called as `log_predictions(model, epoch)` after each epoch; returns values to append below
             `predictions`, by name: numbers, texts, or objects that convert to files, such as figures and data frames.
         log_predict_calls: log samples, batches and seconds of each `predict()`.

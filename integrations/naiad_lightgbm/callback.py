@@ -23,7 +23,7 @@ class NaiadCallback:
 
     Args:
         run: the run, or a handler of a namespace in it.
-        base_namespace: where all of it goes, below `run`; "" for `run` itself.
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
 
     Raises:
         MissingPackage: LightGBM is not installed.

@@ -44,16 +44,16 @@ FAIL = optuna.trial.TrialState.FAIL
 class NaiadCallback:
     """Logs a study to a run, or to a namespace of one, and each trial to a child run of it.
 
-    Workers of one study may be threads or processes; each process opens the same run by its `custom_run_id`, and makes
-    a callback of its own. A study that is gone on with continues the curves. The run is never stopped.
+    Workers of one study may be threads or processes; each process opens the same run by its `custom_run_id`, and
+    creates a callback of its own. Continuing a study continues its curves. The run is never stopped.
 
     Args:
         run: the run of the study, or a handler of a namespace in it.
-        base_namespace: where all of the study goes, below `run`; "" for `run` itself.
-        trials: "runs" for a child run for each trial, which `trial_run` opens in the objective; "namespaces" for
-            namespaces of the run of the study, as Neptune's callback had them; None for curves alone.
-        plots_update_freq: draw the plots again after so many trials, or "never"; `log_plots(study)` draws the last.
-        study_update_freq: keep a study that has no storage again after so many trials, or "never".
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
+        trials: "runs" for a child run per trial, which `trial_run` opens in the objective; "namespaces" for namespaces
+            in the run of the study, as in Neptune's callback; None for curves only.
+        plots_update_freq: redraw the plots after this many trials, or "never"; `log_plots(study)` draws the last ones.
+        study_update_freq: store a study that has no storage again after this many trials, or "never".
         visualization_backend: "plotly" or "matplotlib".
         plots: the plots, without `plot_`; all by default.
         target_names: a name for each objective.
@@ -110,7 +110,7 @@ class NaiadCallback:
         self._lock = threading.Lock()
 
     def trial_run(self, trial: Any) -> Run:
-        """Open the run of a trial, to be logged to in the objective; the callback stops it when the trial ends.
+        """Open the run of a trial, to log to it in the objective; the callback stops it when the trial ends.
 
         >>> def objective(trial):
         ...     callback.trial_run(trial)["train/loss"].append(0.5)

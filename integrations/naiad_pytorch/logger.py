@@ -33,20 +33,21 @@ class NaiadLogger:
 
     Args:
         run: the run, or a handler of a namespace in it.
-        model: the model; of one that is compiled or distributed, the module inside is described.
-        base_namespace: where all of it goes, below `run`; "" for `run` itself.
-        log_model_diagram: draw the graph of the first forward pass; a warning if graphviz is not installed.
+        model: the model; for a compiled or distributed model, the module inside it is described.
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
+        log_model_diagram: draw the graph of the first forward pass; a warning if graphviz is missing.
         log_gradients: log the norm of the gradients of each parameter.
         log_parameters: log the norm of each parameter.
-        log_freq: how many steps of an optimizer lie between two points.
-        bins: also log histograms with so many bins of all tensors whose norms are logged; each is copied to the CPU.
+        log_freq: the number of optimizer steps between two points.
+        bins: also log histograms with this many bins of all tensors whose norms are logged; each tensor is copied to
+            the CPU.
         log_learning_rate: log the learning rate of each group of parameters.
         log_summary: describe the model.
-        initial_step: the steps that were made before, if the training is continued: curves go on from there.
+        initial_step: the number of steps made before, if the training is continued; the curves continue from there.
 
     Raises:
         MissingPackage: PyTorch is not installed.
-        NaiadTypeError: `run` is neither a container nor a handler, or `model` is no module.
+        NaiadTypeError: `run` is neither a container nor a handler, or `model` is not a module.
         InvalidArgument: `log_freq` or `bins` are out of range.
 
     >>> logger = NaiadLogger(run, model=model, log_gradients=True, log_freq=10, bins=64)
@@ -105,9 +106,9 @@ class NaiadLogger:
         """Upload the state of the model, or another one.
 
         Args:
-            checkpoint_name: its name, without `.pt`; else they are numbered, on from those that the run has.
-            state: an object for `torch.save` in place of `model.state_dict()`, such as a dict with that of the
-                optimizer beside it.
+            checkpoint_name: its name, without `.pt`; by default checkpoints are numbered, continuing those of the run.
+            state: an object for `torch.save` instead of `model.state_dict()`, such as a dict that also has the state of
+                the optimizer.
         """
         if _logs_here():
             with self._attempt("upload a checkpoint"):
@@ -120,7 +121,7 @@ class NaiadLogger:
                 self._save(f"model/{model_name or 'model'}.pt", None)
 
     def remove(self) -> None:
-        """Log nothing more by itself. This happens too when the model is gone."""
+        """Stop logging gradients, weights and learning rates; this also happens when the model is deleted."""
         if self._watch is not None:
             self._watch.remove()
         self._stop_drawing()

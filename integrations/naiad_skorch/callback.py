@@ -25,15 +25,16 @@ KINDS = {"valid": "validation"}
 class NaiadCallback(Callback):
     """Logs the history of a net, epoch by epoch, to a run or to a namespace of one.
 
-    Put it last, so that it sees what other callbacks record. `partial_fit` and further fits continue the curves. Nets
-    that a search clones, also into other processes, log to the same namespace; give each its own where that matters.
+    Put it last, so that it gets the values of other callbacks. `partial_fit` and further fits continue the curves. Nets
+    that a search clones, also into other processes, log to the same namespace; give each a namespace of its own to keep
+    them apart.
 
     Args:
         run: the run, or a handler of a namespace in it.
         log_on_batch_end: log each batch too.
-        close_after_train: stop the run after training. skorch's own NeptuneLogger does so unless told otherwise.
+        close_after_train: stop the run after training, as skorch's own NeptuneLogger does by default.
         keys_ignored: a key or keys of the history to leave out, besides `event_*` and `*_best`.
-        base_namespace: where all of it goes, below `run`; "" for `run` itself.
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
         log_model: upload the state of the module after training.
 
     Raises:

@@ -36,16 +36,16 @@ class NaiadCallback(TrainerCallback):
     Args:
         api_token: not needed.
         project: the project of new runs.
-        name: the name of new runs; else `run_name` of the training arguments.
-        base_namespace: where all of it goes, below the run; "" for the run itself.
+        name: the name of new runs; by default `run_name` of the training arguments.
+        base_namespace: the namespace to log to, below the run; "" for the run itself.
         run: a run, or a handler of a namespace in it.
         log_parameters: log the training arguments, the configuration of the model and its modules.
         log_checkpoints: keep the checkpoints that the trainer saves: "same" for all of them, "last", or "best", which
             needs `load_best_model_at_end` or `metric_for_best_model`.
-        watch: log norm, mean and deviation of "gradients", "parameters" or "all" of them.
-        watch_freq: how many steps lie between two points of them.
-        bins: also log histograms of them with so many bins.
-        run_arguments: arguments of `init_run` for new runs, such as `tags=`, or `with_id=` to go on with one.
+        watch: log norm, mean and standard deviation of "gradients", "parameters" or "all".
+        watch_freq: the number of steps between two of these points.
+        bins: also log histograms with this many bins.
+        run_arguments: arguments of `init_run` for a new run, such as `tags=`, or `with_id=` to resume a run.
 
     Raises:
         MissingPackage: Transformers is not installed.

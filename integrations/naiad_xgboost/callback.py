@@ -30,16 +30,16 @@ class NaiadCallback(xgboost.callback.TrainingCallback):
 
     Args:
         run: the run, or a handler of a namespace in it.
-        base_namespace: where all of it goes, below `run`; "" for `run` itself.
+        base_namespace: the namespace to log to, below `run`; "" for `run` itself.
         log_model: upload the booster after training.
-        log_importance: log the gain of each feature after training, and a chart where matplotlib is installed.
+        log_importance: log the gain of each feature after training, and a chart if matplotlib is installed.
         max_num_features: the number of features in the chart; all of them if None.
         log_tree: the numbers of the trees to upload as text.
 
     Raises:
         MissingPackage: XGBoost is not installed.
         NaiadTypeError: `run` is neither a container nor a handler.
-        InvalidArgument: `log_tree` holds something else than numbers from 0.
+        InvalidArgument: `log_tree` contains something other than numbers from 0.
 
     >>> xgboost.train(parameters, data, evals=[(data, "train")], callbacks=[NaiadCallback(run)])
     """

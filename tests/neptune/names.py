@@ -20,10 +20,10 @@ Signature = list[list[Any]]
 
 LEFT_OUT = {
     "accept": "chose a method of the client's visitor; `ValueVisitor.visit(value)` does",
-    "callback_name": "a part of the client's message; the class says which kind was asked for",
+    "callback_name": "a part of the client's message; the class of the error tells the kind",
     "code": "a part of an answer of the server",
     "container_id": "a part of the client's message; the id is the attribute `run_id`",
-    "container_type": "a part of the client's message; the class says which kind it is",
+    "container_type": "a part of the client's message; the class of the error tells the kind",
     "copy": "of namespaces; `run[a] = run[b]` copies one",
     "create_assignment_operation": "a step of the client's assignments",
     "description": "a part of an answer of the server",
@@ -38,7 +38,7 @@ LEFT_OUT = {
     "operation_cls": "a step of the client's requests",
     "process_assignment": "a step of the client's assignments",
     "resume_info": "a part of the client's message",
-    "set_attribute": "changed the client's copy of the structure, which naiad does not have",
+    "set_attribute": "changed the client's copy of the structure; naiad has no such copy",
     "supports_copy": "a step of the client's assignments; every kind can be copied",
     "truncated": "texts are not cut",
 }
@@ -46,33 +46,33 @@ LEFT_OUT = {
 DIFFERENT = {"copy() takes other arguments": "`copy(path)` stores the value at another path too"}
 """Why a member takes something else."""
 CONSTRUCTED = {
-    "neptune.attributes": "fields are made by `create_attribute_from_type()` and by writing to a path",
-    "neptune.metadata_containers": "it is the base of the four containers and is not opened itself",
-    "neptune.table": "tables are made by the functions that fetch them",
+    "neptune.attributes": "fields are created by `create_attribute_from_type()` or by writing to a path",
+    "neptune.metadata_containers": "the base class of the four containers; it cannot be opened itself",
+    "neptune.table": "tables are created by the functions that fetch them",
     "neptune.types": "the second argument of `File()` was an object of the client's own; use `File.from_content()`",
 }
 """Why a class of a module is constructed otherwise."""
 BETTER = {
     "Artifact": "any change of a file changes the hash; versions can be compared; gs:// and every fsspec scheme work",
-    "Boolean": "a value that is not 0, 1, True or False is refused instead of becoming True",
+    "Boolean": "a value that is not 0, 1, True or False is rejected instead of becoming True",
     "Datetime": "kept to the microsecond",
     "File": "takes bytes, streams, frames, arrays, tensors and paths as they are; no size limit",
-    "FileSeries": "holds files of any kind and size, not images alone",
-    "FileSet": "the content is that of the moment of the call; single files can be read",
+    "FileSeries": "stores files of any kind and size, not only images",
+    "FileSet": "stores the content at the moment of the call; single files can be read",
     "Float": "NaN and Inf are kept bit for bit",
     "FloatSeries": "NaN, Inf and steps in any order are kept; points are fetched ordered by step",
-    "GitRef": "kept in every mode, also without network",
-    "Handler": "keeps NaN, the kinds of NumPy scalars, any iterable; a refused call leaves nothing",
-    "Integer": "64 bits; a value that would lose something is refused instead of cut",
+    "GitRef": "stored in every mode, also without a network",
+    "Handler": "keeps NaN and the kinds of NumPy scalars, accepts any iterable; a rejected call leaves nothing behind",
+    "Integer": "64 bits; a value that cannot be stored without loss is rejected instead of cut",
     "Model": "needs no network",
     "ModelVersion": "needs no network",
-    "NeptuneHandler": "a message that comes from keeping one does not loop",
+    "NeptuneHandler": "a log record that is created while one is stored does not loop",
     "NeptuneMissingRequiredInitParameter": "also a ValueError",
     "Project": "needs no network; a query sees what was logged a moment ago",
-    "Run": "survives kill -9 with all that was logged; resuming changes nothing; a fork writes to the same run",
-    "String": "kept whole up to 16 MiB",
-    "StringSeries": "kept whole up to 16 MiB an entry; steps may come in any order",
-    "Table": "can be read again, and knows its length",
+    "Run": "survives kill -9 with everything logged; resuming changes nothing; a fork writes to the same run",
+    "String": "stored whole up to 16 MiB",
+    "StringSeries": "stored whole up to 16 MiB per entry; steps may come in any order",
+    "Table": "can be read more than once, and has a length",
     "init_model": "as `Model`",
     "init_model_version": "as `ModelVersion`",
     "init_project": "as `Project`",
@@ -83,14 +83,14 @@ BETTER = {
 
 
 OTHERWISE = {
-    "as_html": "`File.as_html()` of what is no chart: a TypeError instead of a ValueError",
-    "assign tags": "one text assigned to `sys/tags`: it is one tag",
-    "artifact hash": "`Artifact()` of what is no hash: a ValueError instead of an AssertionError",
-    "dict root": "what is no dict assigned to the root: a TypeError instead of an AttributeError",
+    "as_html": "`File.as_html()` of an object that is not a chart: a TypeError instead of a ValueError",
+    "assign tags": "one text assigned to `sys/tags`: stored as one tag",
+    "artifact hash": "`Artifact()` of a text that is not a hash: a ValueError instead of an AssertionError",
+    "dict root": "a value other than a dict assigned to the root: a TypeError instead of an AttributeError",
     "exists below leaf": "`exists()` of a path below a field: False",
-    "extend empty": "`extend([])` to a new path: nothing happens; the client stumbled over it",
-    "int list into str": "a list assigned to a String: kept as text, as everywhere",
-    "none into float": "None appended to a FloatSeries: left out with a warning, as everywhere",
+    "extend empty": "`extend([])` to a new path: stores nothing",
+    "int list into str": "a list assigned to a String: stored as text",
+    "none into float": "None appended to a FloatSeries: left out with a warning",
     "str into float series": "a text appended to a FloatSeries: a TypeError instead of a ValueError",
 }
 """Calls that the client refuses with an error that is not raised here: `refusals.py` makes them."""
@@ -217,13 +217,13 @@ def page() -> str:
     counts = {verdict: sum(1 for each in found if each.verdict == verdict) for verdict in ("same", "better", "differs")}
     members = {name for each in found for name in re.findall(r"`(\w+)`", each.why.partition("without ")[2])}
     parts = [
-        "# Neptune's names under `naiad.as_neptune`",
+        "# Every name of Neptune's client",
         "",
-        "Every public name of `neptune==1.14.0.post2`, read from the installed client, and what answers it here.",
-        "*Same*: every call of the client's is accepted, and the classes derive from each other as the client's do.",
-        "*Better*: naiad keeps or allows more. *Differs*: it takes something else, and why. Members that are not",
-        "there are named beside the verdict and explained at the end. Made by `tests/neptune/names.py`; a test",
-        "compares it with both.",
+        "Every public name of `neptune==1.14.0.post2`, read from the installed client, and its counterpart in naiad.",
+        "*Same*: every call that the client accepts is accepted, and classes derive from each other in the same way.",
+        "*Better*: naiad stores or accepts more. *Differs*: the reason is given. Members that do not exist are named",
+        "after *without*, and explained at the end. `tests/neptune/names.py` generates this page; a test compares it",
+        "with both packages.",
         "",
         f"Of {len(found)} names {counts['same']} are the same, {counts['better']} better, {counts['differs']} differ.",
         "",
@@ -232,10 +232,13 @@ def page() -> str:
         parts += [f"## `{module}`", "", "| name | verdict | why |", "|---|---|---|"]
         parts += [f"| `{each.name}` | {each.verdict} | {each.why} |" for each in found if each.module == module]
         parts.append("")
-    parts += ["## Members that are not there", "", "| member | why |", "|---|---|"]
+    parts += ["## Members that do not exist", "", "| member | why |", "|---|---|"]
     parts += [f"| `{name}` | {LEFT_OUT[name]} |" for name in sorted(members, key=str.lower)]
-    parts += ["", "## Refused calls", ""]
-    parts += ["Calls that the client refuses raise here what its `except` clauses catch, apart from these:", ""]
+    parts += ["", "## Rejected calls", ""]
+    parts += [
+        "A call that the client rejects raises an error here that the same `except` clause catches, except for:",
+        "",
+    ]
     parts += [f"- {what}" for what in OTHERWISE.values()]
     return "\n".join([*parts, ""])
 
