@@ -670,7 +670,7 @@ def test_command_says_which_integrations_there_are() -> None:
 
     assert 2 == result.exit_code
     there = ", ".join(sorted(each.name for each in plugins.results("naiad_integration")))
-    assert f"no integration 'numpy'; there are: {there}." in result.stderr
+    assert f"no integration 'numpy'. The integrations are: {there}." in result.stderr
 
 
 def test_command_says_when_a_framework_is_too_old_or_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ VIEWS: dict[str, tuple[str, Any]] = {
         """,
         [123_000] * 6,
     ),
-    "a query that is no NQL": (
+    "a malformed query": (
         """
         neptune.init_run(project="queries").stop()
         project = neptune.init_project("queries", mode="read-only")
@@ -140,7 +140,7 @@ VIEWS: dict[str, tuple[str, Any]] = {
         """,
         [0.5, 1.0, "refused"],
     ),
-    "reading where nothing is": (
+    "reading a field that does not exist": (
         """
         run = neptune.init_run()
         answer = []

@@ -380,7 +380,7 @@ def test_field_above_a_field_has_another_path(store: Path, dump: Dump) -> None:
 
     with opened(store, "SAN-1") as run:
         assert [2.0] == run["loss_val"].fetch_values()["value"].tolist()
-    assert any('"loss/val" stands at "loss_val"' in note for note in only(report).notes)
+    assert any('"loss/val" is stored at "loss_val"' in note for note in only(report).notes)
     assert "unchanged" == only(imported(dump.root, store)).status
 
 
