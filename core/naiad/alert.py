@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from naiad.deferred import dataclass
 
 Target: TypeAlias = str | tuple[str, ...]
 """Where alerts go: an address such as `https://...`, or a command as its words."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from naiad.errors import (
     ContainerNotFound,
@@ -24,8 +25,7 @@ from naiad.errors import (
 )
 
 
-@dataclass(frozen=True)
-class ContainerKind:
+class ContainerKind(Struct, frozen=True, eq=False):
     """A kind of container. `name` is the one that data has for it, `title` the one that people read."""
 
     name: str
@@ -35,8 +35,13 @@ class ContainerKind:
     not_found: type[ContainerNotFound]
     inactive: type[InactiveContainer]
     need_existing: type[NeedExisting]
-    id_form: re.Pattern[str] = field(repr=False)
-    """How its ids are written: the id they are counted below, and the name below that."""
+    form: str
+    """How its ids are written: the id they are counted below, and the name below that, as a pattern."""
+
+    @property
+    def id_form(self) -> re.Pattern[str]:
+        """The pattern, compiled when it is first needed."""
+        return re.compile(self.form)
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         """Cross to another process by name: there is one object of each kind in a process."""
@@ -74,19 +79,19 @@ class RunId(NamedTuple):
 
 RUN = ContainerKind(
     "run", "Run", "runs", "DIGITS-12", RunNotFound, InactiveRun, NeedExistingRun,
-    re.compile(r"([^\W_]+)-([0-9]+)\Z"),
+    r"([^\W_]+)-([0-9]+)\Z",
 )  # fmt: skip
 MODEL = ContainerKind(
     "model", "Model", "models", "DIGITS-CNN", ModelNotFound, InactiveModel, NeedExistingModel,
-    re.compile(rf"([^\W_]+)-({_MODEL_KEY})\Z"),
+    rf"([^\W_]+)-({_MODEL_KEY})\Z",
 )  # fmt: skip
 MODEL_VERSION = ContainerKind(
     "model_version", "Model version", "versions", "DIGITS-CNN-3", ModelVersionNotFound, InactiveModelVersion,
-    NeedExistingModelVersion, re.compile(rf"([^\W_]+-{_MODEL_KEY})-([0-9]+)\Z"),
+    NeedExistingModelVersion, rf"([^\W_]+-{_MODEL_KEY})-([0-9]+)\Z",
 )  # fmt: skip
 PROJECT = ContainerKind(
     "project", "Project", "projects", "DIGITS", ProjectNotFound, InactiveProject, NeedExisting,
-    re.compile(r"([^\W_]+)\Z"),
+    r"([^\W_]+)\Z",
 )  # fmt: skip
 
 KINDS = (RUN, MODEL, MODEL_VERSION, PROJECT)

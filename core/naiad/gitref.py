@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from naiad.deferred import dataclass, field
 from naiad.places import script
 from naiad.value import Value
 
 DISABLED = "DISABLED"
 
 
-def _script_folder() -> str:
+def script_folder() -> str:
+    """Return the folder of the running script, or the working directory."""
     found = script()
     return "." if found is None else str(found)
 
@@ -30,7 +31,7 @@ class GitRef(Value):
     DISABLED: ClassVar[str] = DISABLED
     """Given as `git_ref=`, it keeps a run from looking."""
 
-    repository_path: str = field(default_factory=_script_folder)
+    repository_path: str = field(default_factory=script_folder)
     commit_id: str | None = None
     message: str | None = None
     author_name: str | None = None

@@ -7,10 +7,10 @@ import math
 import struct
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from naiad.deferred import dataclass
 from naiad.errors import DamagedData, InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.integers import LARGEST, SMALLEST
 from naiad.refs import read_facts

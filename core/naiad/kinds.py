@@ -6,10 +6,11 @@ test says so. Other modules look at the row of a kind, or use the sets and roles
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 Shape: TypeAlias = Literal["atom", "document", "points", "texts", "tags", "members", "derived", "unknown"]
 Held: TypeAlias = Literal["boolean", "integer", "number", "text", "moment", "state", "file", "facts", "unknown"]
@@ -20,8 +21,7 @@ ASPECTS = ("last", "min", "max", "average", "variance")
 """The numbers that a catalog keeps of a series of points, in this order."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Struct, frozen=True, dict=True):
     """One kind of field."""
 
     name: str

@@ -11,12 +11,12 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
+from naiad.deferred import dataclass
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
 from naiad.settings import setting
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, ClassVar, TypeVar
 
 import msgspec
@@ -20,8 +19,7 @@ BlobName = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64}|[A-Za-z0-9_-]{1,
 """A sha256, an incoming name, or nothing: never anything that could become another path."""
 
 
-@dataclass(frozen=True)
-class FileRef(Value):
+class FileRef(Value, msgspec.Struct, frozen=True):
     """The facts of one stored file. Assigned to a path, it makes a File field there.
 
     Its bytes are `content` if they are few, else the blob, or `size` bytes of the blob from `start`. A blob is named by
@@ -46,7 +44,7 @@ class FileRef(Value):
 
     def to_text(self) -> str:
         """Return the reference as JSON, without unknown facts."""
-        known = {each.name: getattr(self, each.name) for each in fields(self)}
+        known = msgspec.structs.asdict(self)
         content = None if self.content is None else base64.b64encode(self.content).decode()
         return json.dumps(
             {name: value for name, value in {**known, "content": content}.items() if value not in (None, "")}
@@ -61,7 +59,7 @@ class FileRef(Value):
         """
         file = read_facts(text, cls)
         # An empty file has no blob, and "" is left out of the JSON.
-        return file if file.blob or file.content is not None else replace(file, content=b"")
+        return file if file.blob or file.content is not None else msgspec.structs.replace(file, content=b"")
 
     def summary(self) -> str:
         """Its extension and size, for a person."""
@@ -69,7 +67,7 @@ class FileRef(Value):
 
     def moved(self, blob: str) -> FileRef:
         """The same file in another blob."""
-        return replace(self, blob=blob)
+        return msgspec.structs.replace(self, blob=blob)
 
     def digest(self) -> str:
         """Its sha256 as far as it is known: empty for a blob that is not hashed yet."""
@@ -85,8 +83,7 @@ def incoming(files: Iterable[FileRef]) -> list[str]:
     return list(dict.fromkeys(file.blob for file in files if "." in file.blob))
 
 
-@dataclass(frozen=True)
-class ArtifactRef:
+class ArtifactRef(msgspec.Struct, frozen=True):
     """A reference to one version of an artifact. The facts of its files are in a stored file, `manifest`."""
 
     hash: str
@@ -98,7 +95,7 @@ class ArtifactRef:
 
     def to_text(self) -> str:
         """The JSON of it."""
-        return json.dumps(asdict(self))
+        return json.dumps(msgspec.structs.asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> ArtifactRef:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from naiad.errors import InvalidArgument
 
@@ -40,8 +41,7 @@ def number(name: str, default: float, least: float = 0) -> float:
     return number
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Struct, frozen=True):
     """How a writer spends memory, disk and time. Read once when a writer opens."""
 
     journal: str = "auto"
@@ -72,14 +72,15 @@ class Tuning:
     @classmethod
     def from_environment(cls) -> Tuning:
         """The defaults, changed by `NAIAD_JOURNAL`, `NAIAD_SEGMENT_BYTES`, `NAIAD_FOLD_RECORDS`, ..."""
-        journal = os.environ.get("NAIAD_JOURNAL") or cls.journal
+        default = cls()
+        journal = os.environ.get("NAIAD_JOURNAL") or default.journal
         if journal not in ("auto", "mmap", "write"):
             raise InvalidArgument(f"NAIAD_JOURNAL must be 'auto', 'mmap' or 'write', not {journal!r}.")
         return cls(
             journal=journal,
-            segment_bytes=int(number("SEGMENT_BYTES", cls.segment_bytes)),
-            fold_records=int(number("FOLD_RECORDS", cls.fold_records, least=1)),
-            small_run_records=int(number("SMALL_RUN_RECORDS", cls.small_run_records)),
-            sync_seconds=number("SYNC_SECONDS", cls.sync_seconds, least=0.001),
-            memory_bytes=int(number("MEMORY_BYTES", cls.memory_bytes)),
+            segment_bytes=int(number("SEGMENT_BYTES", default.segment_bytes)),
+            fold_records=int(number("FOLD_RECORDS", default.fold_records, least=1)),
+            small_run_records=int(number("SMALL_RUN_RECORDS", default.small_run_records)),
+            sync_seconds=number("SYNC_SECONDS", default.sync_seconds, least=0.001),
+            memory_bytes=int(number("MEMORY_BYTES", default.memory_bytes)),
         )

@@ -6,12 +6,12 @@ cannot be read is `Unreadable`, with the reason.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeVar
+
+from naiad.deferred import dataclass
 
 T = TypeVar("T")
 MISSING = "???"
@@ -76,7 +76,9 @@ def items(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]] | Unreadable:
 
 def _names(made_of: type, value: object) -> list[str] | None:
     """Return the names of the members that a class declares, in their order."""
-    if dataclasses.is_dataclass(made_of):
+    if hasattr(made_of, "__dataclass_fields__"):
+        import dataclasses  # it is loaded, or the class could not be one
+
         return [field.name for field in dataclasses.fields(made_of)]
     # Classes are asked, never objects: `getattr` on a proxy or a lazy module runs code of its own.
     own = made_of.__dict__.get("__attrs_attrs__") or getattr(made_of, "__attrs_attrs__", None)

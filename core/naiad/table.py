@@ -5,13 +5,13 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from naiad import html
 from naiad.container_kinds import RUN, ContainerKind, RunId
+from naiad.deferred import dataclass
 from naiad.errors import (
     DamageWarning,
     FieldConflict,

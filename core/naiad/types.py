@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar
 
 from naiad import structures
+from naiad.deferred import dataclass, field
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
 from naiad.files.tracked import Changes, TrackedFile, content_hash, diff

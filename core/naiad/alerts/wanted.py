@@ -7,11 +7,11 @@ import os
 import shlex
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from naiad.alert import Target
+from naiad.deferred import dataclass
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadWarning, shown, warn_once
 from naiad.settings import number
 

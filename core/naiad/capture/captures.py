@@ -22,10 +22,12 @@ from naiad.capture.source_code import SECONDS, SourceCode
 from naiad.capture.wanted import FD, Wanted
 from naiad.errors import NaiadError, NaiadWarning, warn_once
 from naiad.ids import host_name
+from naiad.kinds import LINES
+from naiad.ops import Strings
 from naiad.places import working_directory
 from naiad.secrets import masked
 from naiad.session import Session
-from naiad.types import FloatSeries, StringSeries
+from naiad.types import FloatSeries
 
 FIRST_LOOK_SECONDS = 1.0
 """A run that ends before that says nothing of the hardware, and does not pay for looking."""
@@ -110,7 +112,11 @@ class Captures:
             "python": sys.version.split()[0],
             "working_directory": os.fsencode(working_directory()).decode("utf-8", "replace"),
         }
-        self._run[self._place] = facts | {name: StringSeries([]) for name in self._streams.values() if name in new}
+        self._run[self._place] = facts
+        empty = [f"{self._place}/{name}" for name in self._streams.values() if name in new]
+        if empty:
+            self._run._session.write(*(Strings(path, [], [], [], fresh=True) for path in empty))
+            self._run._session.add_known([(path, LINES) for path in empty], is_new=True)
 
     def _listen(self, new: set[str]) -> None:
         for number, name in self._streams.items():

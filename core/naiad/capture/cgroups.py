@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from naiad.deferred import dataclass
 
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED = 2**60

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from naiad.errors import InvalidArgument, NaiadTypeError, shown
-from naiad.gitref import GitRef
+from naiad.gitref import GitRef, script_folder
 from naiad.settings import number, setting
 
 FD = "fd"
@@ -17,8 +16,7 @@ FD = "fd"
 FLAGS = ("capture_stdout", "capture_stderr", "capture_hardware_metrics")
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The captures of one run."""
 
     stdout: bool | str
@@ -39,8 +37,7 @@ class Wanted:
 
     def when_resumed(self) -> Wanted:
         """Return the options for an existing run: its source only where the user names it again."""
-        return replace(
-            self,
+        return self._replace(
             has_script=self.has_script and self.source_files is not None,
             repository=self.repository if self.is_repository_given else None,
         )
@@ -97,7 +94,7 @@ def _files(given: object) -> tuple[str, ...] | None:
 
 def _repository(given: object) -> str | None:
     if given is None or given is True:
-        return GitRef().repository_path
+        return script_folder()
     if given is False or given == GitRef.DISABLED:
         return None
     if isinstance(given, GitRef):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from naiad.fields.artifact import tracked_files
@@ -189,7 +190,7 @@ class Fields:
             target = self._files / place
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(json.dumps(entries).encode())
-        return Part(path, kind, 1, files=[place], facts=[_json({**asdict(version), "manifest": None})])
+        return Part(path, kind, 1, files=[place], facts=[_json({**msgspec.structs.asdict(version), "manifest": None})])
 
 
 def _or_empty(part: Part) -> Part:

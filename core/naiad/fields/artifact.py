@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
 from pathlib import Path
 
 from naiad import html, progress
+from naiad.deferred import astuple
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take

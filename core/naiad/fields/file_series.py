@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from naiad import html, progress
 from naiad.disk import nothing
@@ -209,7 +210,7 @@ class FileSeries(Series):
                         path=self.path,
                         value=value,
                     )
-                files.append(replace(take(self.session, value), **captions))  # type: ignore[arg-type]  # both are texts
+                files.append(replace(take(self.session, value), **captions))
         except BaseException:  # only to clean up: whatever it is goes on
             self._drop(files)
             raise

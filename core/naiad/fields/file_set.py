@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from glob import has_magic
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec.structs import replace
+
 from naiad import html, progress
+from naiad.deferred import dataclass
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept, place_for

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 
+from naiad.deferred import asdict
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.gitref import GitRef as GitRefValue

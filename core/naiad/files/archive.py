@@ -10,10 +10,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from naiad.deferred import dataclass
 from naiad.disk import nothing, replacing
 from naiad.files.names import folders, safe_names
 from naiad.storage.base import Report

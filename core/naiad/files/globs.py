@@ -12,23 +12,21 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from naiad.errors import FileWarning, warn_once
 from naiad.files.names import normal
 from naiad.places import working_directory
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A file, and the name it gets in the set."""
 
     name: str
     path: str
 
 
-@dataclass(frozen=True)
-class _Match:
+class _Match(NamedTuple):
     path: str
     root: str | None  # what a link must stay inside of; None: the user named this very path
 

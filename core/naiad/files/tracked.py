@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+
+from naiad.deferred import dataclass
 
 Progress = Callable[[int, int], object]
 """Told how many more bytes are done, and how many there are in all."""
@@ -128,7 +129,7 @@ def _bytes(fact: str | int) -> bytes:
     return str(fact).encode("utf-8", "surrogatepass")
 
 
-FACTS = tuple(field.name for field in fields(TrackedFile))
+FACTS = ("path", "content", "size", "modified", "storage", "location")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
+from naiad.deferred import replace
 from naiad.errors import InvalidArgument, OriginalError, UnsupportedLocation
 from naiad.files.names import is_case_blind, normal, safe_join, safe_names
 from naiad.files.progress import counted, quiet

@@ -13,9 +13,11 @@ import mmap
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from naiad.container_kinds import ContainerKind, RunId
 from naiad.errors import ContainerProtected
@@ -82,8 +84,7 @@ class PointColumns(NamedTuple):
     times: Sequence[float]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """A checked change of one field, not yet written.
 
     Ops carry no time; the writer stamps them. A series that has no number yet has a `Define` with the number 0 among

@@ -17,10 +17,10 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from naiad.deferred import dataclass
 from naiad.disk import copy, digest, nothing, open_file, replacing, sync_folder, write_all
 from naiad.errors import DamagedData
 from naiad.storage.base import Report

@@ -21,11 +21,11 @@ import fcntl
 import os
 import warnings
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 from pathlib import Path
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, PROJECT, RUN
+from naiad.deferred import dataclass
 from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat
 from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text

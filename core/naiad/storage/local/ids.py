@@ -14,9 +14,10 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from naiad import ids
 from naiad.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
@@ -29,8 +30,7 @@ OWN = "project"
 """The name of a project itself among its ids; no model key is written in small letters."""
 
 
-@dataclass(frozen=True)
-class Register:
+class Register(Struct, frozen=True, dict=True):
     """The ids, keys and custom ids of one store; nothing of it needs to exist yet."""
 
     root: Path

@@ -22,7 +22,8 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from naiad import clock
 from naiad.disk import nothing

@@ -9,9 +9,10 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from naiad import clock
 from naiad.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
@@ -25,8 +26,7 @@ REMOTE = "remote.json"
 UNSHIPPED = "unshipped"
 
 
-@dataclass(frozen=True)
-class RunDirectory:
+class RunDirectory(Struct, frozen=True, dict=True):
     """The folder of one run, or of another container; nothing in it needs to exist yet."""
 
     path: Path
@@ -117,8 +117,7 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough for a `flock`
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(Struct, frozen=True, dict=True):
     """Where the containers of a store lie: each in a folder named by its uid, below the folder of its kind."""
 
     root: Path

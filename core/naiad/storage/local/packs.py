@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from naiad.deferred import dataclass
 from naiad.disk import nothing, write_all
 from naiad.storage.base import Report
 from naiad.storage.local.blobs import INLINE, Blobs, Incoming, damaged

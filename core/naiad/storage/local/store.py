@@ -19,10 +19,11 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
@@ -65,8 +66,7 @@ SOURCE_SECONDS = 24 * 3600.0
 """How long an import waits for another one of the same source."""
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(Struct, frozen=True, dict=True):
     """A folder of runs and other containers; nothing of it needs to exist yet. See `naiad.storage.base.Store`."""
 
     root: Path

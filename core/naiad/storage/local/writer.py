@@ -13,7 +13,6 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -277,7 +276,7 @@ class Writer:
                     ops.append(Define(number, op.path, op.fresh, at))
                 else:
                     ops.append(msgspec.structs.replace(op, at=at))
-            numbered.append(replace(change, number=number))
+            numbered.append(msgspec.structs.replace(change, number=number))
         if content:
             ops.append(Stored(dict.fromkeys(content, ""), at))
         return ops, numbered

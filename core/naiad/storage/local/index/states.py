@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -340,8 +339,7 @@ class FieldState(msgspec.Struct, eq=False, gc=False):
         return self.shared
 
 
-@dataclass(slots=True)
-class WriterState:
+class WriterState(msgspec.Struct):
     """One writer of the run and the series of its numbers."""
 
     name: str
@@ -355,8 +353,8 @@ class WriterState:
     state: str | None = None  # how it ended; None while it lives and when it was killed
     dropped_points: int = 0
     dropped_ops: int = 0
-    blobs: dict[str, str] = field(default_factory=dict)  # sha256 by incoming name, empty until it is known
-    fields: list[FieldState | None] = field(default_factory=list)  # by field number - 1
+    blobs: dict[str, str] = msgspec.field(default_factory=dict)  # sha256 by incoming name, empty until it is known
+    fields: list[FieldState | None] = msgspec.field(default_factory=list)  # by field number - 1
 
 
 def copy_series(series: Series) -> Series:

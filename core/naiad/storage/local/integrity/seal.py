@@ -11,12 +11,12 @@ import json
 import os
 import zlib
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
+from naiad.deferred import dataclass
 from naiad.disk import sync_folder
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.journal.bit_errors import BLOCK

@@ -6,8 +6,9 @@ import contextlib
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from naiad.storage.base import Damage
 from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
@@ -35,8 +36,7 @@ from naiad.storage.local.layout import RunDirectory
 Positions = Mapping[str, tuple[int, bool]]
 
 
-@dataclass
-class Coverage:
+class Coverage(msgspec.Struct):
     """The combined sums of a run; empty for a sealed one, whose seal replaces them.
 
     Attributes:
@@ -48,16 +48,16 @@ class Coverage:
         torn: sums that were being written when their writer was killed.
     """
 
-    files: dict[str, FileCover] = field(default_factory=dict)
-    writers: set[str] = field(default_factory=set)
-    sealed: set[str] = field(default_factory=set)
+    files: dict[str, FileCover] = msgspec.field(default_factory=dict)
+    writers: set[str] = msgspec.field(default_factory=set)
+    sealed: set[str] = msgspec.field(default_factory=set)
     has_base: bool = False
     has_index: bool = False
     folds: int = 0
     points: int = 0
     fields: int = 0
-    damages: list[Damage] = field(default_factory=list)
-    torn: list[Damage] = field(default_factory=list)
+    damages: list[Damage] = msgspec.field(default_factory=list)
+    torn: list[Damage] = msgspec.field(default_factory=list)
 
     def is_empty(self) -> bool:
         """Whether there are no sums at all."""

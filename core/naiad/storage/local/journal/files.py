@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, Generic, Protocol, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec import Struct, field
 
 from naiad.errors import NewerFormat
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
@@ -17,8 +16,7 @@ from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_hea
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Bytes of a segment with a known crc32, and the field numbers that their records may have."""
 
     start: int
@@ -33,8 +31,7 @@ class Range:
         return max(0, self.end - max(self.start, SEGMENT_HEADER)) // RECORD
 
 
-@dataclass
-class FileCover:
+class FileCover(Struct):
     """The coverage of one journal file: least size, last sequence of an ops file, ranges of a segment."""
 
     size: int = 0
@@ -76,43 +73,45 @@ class JournalSource(Protocol):
     def place(self) -> str:
         """The name that damages use for it."""
 
-    @property
-    def open(self) -> Callable[[], BinaryIO]:
-        """Called to open its bytes for reading; FileNotFoundError: it was folded and removed."""
+    def open(self) -> BinaryIO:
+        """Open its bytes for reading.
+
+        Raises:
+            FileNotFoundError: it was folded and removed.
+        """
 
 
 File = TypeVar("File", bound=JournalSource)
 
 
-@dataclass(frozen=True)
-class Source(Generic[File]):
+class Source(Struct, Generic[File], frozen=True):
     """A journal file to fold, wherever its bytes lie; `is_final` when no process will ever write to it again."""
 
     file: File
     is_final: bool
 
 
-@dataclass(frozen=True, order=True)
-class JournalFile:
+class JournalFile(NamedTuple):
     """One file of the journal; sorted, the files of a writer are in the order in which it wrote them."""
 
     writer: str
     number: int
     suffix: str  # "ops" or "seg"
     path: Path
-    name: str = field(init=False, compare=False)
-    """Its file name, which is also its key among the positions."""
-    place: str = field(init=False, compare=False)
-    """Its path in the run's folder, by which the seal and damages name it."""
 
-    open: Callable[[], BinaryIO] = field(init=False, compare=False, repr=False)
-    """Opens its bytes for reading."""
+    @property
+    def name(self) -> str:
+        """Its file name, which is also its key among the positions."""
+        return self.path.name
 
-    def __post_init__(self) -> None:
-        """Derive fields from the path."""
-        object.__setattr__(self, "name", self.path.name)
-        object.__setattr__(self, "place", f"{self.path.parent.name}/{self.path.name}")
-        object.__setattr__(self, "open", functools.partial(self.path.open, "rb", buffering=0))
+    @property
+    def place(self) -> str:
+        """Its path in the run's folder, by which the seal and damages name it."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    def open(self) -> BinaryIO:
+        """Open its bytes for reading."""
+        return self.path.open("rb", buffering=0)
 
     def __str__(self) -> str:
         """Its path, for messages."""

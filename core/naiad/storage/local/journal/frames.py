@@ -12,8 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -40,8 +39,7 @@ _named = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """Ops that belong together; `end` is the offset of the byte after them."""
 
     sequence: int
@@ -49,8 +47,7 @@ class Frame:
     end: int
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(NamedTuple):
     """Bytes between `start` and `end` that are no frame. At the end of a file it may be a write cut short."""
 
     start: int

@@ -42,8 +42,9 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import msgspec
 
 from naiad import clock
 from naiad.clock import monotonic
@@ -59,8 +60,7 @@ TIME_SECONDS = 10.0
 """How long the difference between the file system's clock and this process's own is remembered."""
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """The process that took a lease, and the inode it made for it: a copy of the file has another."""
 
     writer: str
@@ -74,8 +74,7 @@ class Owner:
     """Of a writer on another machine: `alive`, `ended` or `dead`, as the server that receives its journal has it."""
 
 
-@dataclass(frozen=True)
-class Liveness:
+class Liveness(msgspec.Struct, frozen=True):
     """The knowledge about one writer.
 
     Attributes:
@@ -120,7 +119,7 @@ class Lease:
         try:
             pid, inode = os.getpid(), os.fstat(self._fd).st_ino
             owner = Owner(writer, pid, host_name(), boot_id(), pid_namespace(), process_start(pid) or "", inode)
-            os.write(self._fd, json.dumps(asdict(owner)).encode())
+            os.write(self._fd, json.dumps(msgspec.structs.asdict(owner)).encode())
             # Before the rename, see above: no other process ever sees the file without its lock.
             lock(self._fd)
             os.rename(hidden, self.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -252,7 +251,7 @@ def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened
         return
     owner = Owner(writer, 0, "", "", remote=state)
     with replacing(path) as fd:
-        os.write(fd, json.dumps(asdict(owner)).encode())
+        os.write(fd, json.dumps(msgspec.structs.asdict(owner)).encode())
 
 
 def remote_state(journal: Path, writer: str) -> str:
@@ -360,7 +359,7 @@ def _owner(fd: int) -> Owner | None:
     try:
         known = json.loads(os.pread(fd, 4096, 0))
         # Members of later releases are ignored, and those that an earlier one did not write have defaults.
-        return Owner(**{name: known[name] for name in Owner.__dataclass_fields__ if name in known})
+        return Owner(**{name: known[name] for name in Owner.__struct_fields__ if name in known})
     except (ValueError, TypeError, RecursionError):
         return None
 
