@@ -12,8 +12,6 @@ from typing import NamedTuple
 from naiad.container_kinds import RUN, RunId
 from naiad.errors import InvalidArgument
 from naiad.kinds import PARENT, PARENT_UID, SYS
-from naiad.query.criteria import children_of, not_trashed
-from naiad.query.tree import And, Exists, FieldName
 from naiad.scalars import unpack_text
 from naiad.storage.base import Change, Store, edit, sys_changes
 from naiad.storage.catalog import Summary
@@ -74,6 +72,8 @@ def require_no_circle(store: Store, child: RunId, parent: Parent) -> None:
 
 def children(store: Store, uid: str, *, is_trashed: bool | None = False) -> list[Summary]:
     """Return the children of a run, newest first."""
+    from naiad.query.criteria import children_of
+
     return store.catalog().summaries(is_trashed=is_trashed, condition=children_of(uid)) if store.has_begun() else []
 
 
@@ -86,6 +86,9 @@ def rename_parent(store: Store, uid: str, name: str) -> None:
 
 def state_counts(store: Store) -> dict[str, dict[str, int]]:
     """Return how many children each parent has, by its uid and their states; those in the trash are left out."""
+    from naiad.query.criteria import not_trashed
+    from naiad.query.tree import And, Exists, FieldName
+
     is_child = Exists(FieldName(PARENT_UID, SYS[PARENT_UID]))
     by = (PARENT_UID, "sys/state")
     found = store.catalog().groups(RUN, None, And((is_child, *not_trashed(False))), by, limit=MOST_PARENTS)

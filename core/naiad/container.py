@@ -109,8 +109,8 @@ class Container:
         # The writer first: what the reader then finds are the ops that it has written.
         opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
-        reader = self._store.reader(run)
-        self._id = name or self._id_in(reader)
+        reader = functools.cache(functools.partial(self._store.reader, run))
+        self._id = name or self._id_in(reader())
         session = self._session_of(run.uid, reader, writer, opener)
         # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
         if ops:
@@ -137,14 +137,14 @@ class Container:
     def _session_of(
         self,
         key: str,
-        reader: RunReader,
+        open_reader: Callable[[], RunReader],
         writer: RunWriter | None = None,
         open_writer: Callable[[], RunWriter] | None = None,
     ) -> Session:
         return Session(
             f"{self._kind.title} {self._id}",
             key,
-            reader,
+            open_reader,
             writer,
             is_strict=self._settings["strict"],
             has_limits=self._settings["limits"] == "neptune",

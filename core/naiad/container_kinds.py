@@ -105,7 +105,7 @@ def kind_of_id(name: str) -> ContainerKind | None:
     >>> kind_of_id("DIGITS-CNN").name
     'model'
     """
-    return next((kind for kind in KINDS if kind.id_form.match(name)), None)
+    return next((kind for kind in KINDS if re.match(kind.form, name)), None)
 
 
 def is_model_key(key: str) -> bool:

@@ -65,7 +65,7 @@ else:
             self.options = options
 
     class _Members:
-        """Stands for `__dataclass_fields__`, so that whoever looks at the class finds a dataclass."""
+        """Stands for `__dataclass_fields__`, so that a look at the class finds a dataclass."""
 
         def __init__(self, complete):
             self._complete = complete
@@ -128,7 +128,7 @@ else:
                 delattr(made, name)
 
     def _frozen(made):
-        """Return the methods by which an instance refuses changes."""
+        """Return the methods that keep an instance from being changed."""
 
         def is_barred(self, name):
             return type(self) is made or name in made.__dataclass_fields__

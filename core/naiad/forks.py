@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging  # noqa: F401 - its own fork hooks have to be there before ours, so that its lock is taken after our wait
 import os
 import re
 import sys
@@ -28,6 +27,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from naiad import clock
+from naiad.lazy import when_imported
 
 FORK_SECONDS = 5.0
 IMPORT_SECONDS = 5.0
@@ -155,3 +155,7 @@ _late = re.compile(
 ).match
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork)  # after the gate's: it is waited for before that
+
+# `logging` takes its lock in a hook of its own. A thread that holds the gate may need that lock, so the gate is closed
+# before it: what is registered last comes first. Closing it twice is closing it once.
+when_imported("logging", lambda _logging: os.register_at_fork(before=_close))

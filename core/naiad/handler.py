@@ -16,13 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from naiad import paths
 from naiad.clock import now
 from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
-from naiad.fields.artifact import track
 from naiad.fields.atoms import String
 from naiad.fields.base import Field, Source
-from naiad.fields.file import StoredFile, as_file, take
-from naiad.fields.file_set import FileEntry, take_files
 from naiad.fields.float_series import FloatSeries
-from naiad.files.tracked import ArtifactFileData
 from naiad.listing import listing
 from naiad.packing import SeriesBelow, append_quickly, give_back, is_exact, remember_class
 from naiad.refs import incoming
@@ -33,6 +29,10 @@ from naiad.typing import ProgressBarType
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from naiad.fields.file import StoredFile  # these are loaded by the first field that has files
+    from naiad.fields.file_set import FileEntry
+    from naiad.files.tracked import ArtifactFileData
 
 __all__ = ["Handler"]
 
@@ -342,6 +342,8 @@ class Handler(Source):
         """
         session = self._container._session
         session.require_active()
+        from naiad.fields.file import as_file, take
+
         file = as_file(value, **options)
         self._require_verb("upload")
         stored = session.ingest(self._path, wait, take, file, progress_bar)
@@ -369,6 +371,8 @@ class Handler(Source):
         session = self._container._session
         session.require_active()
         self._require_verb("upload_files")
+        from naiad.fields.file_set import take_files
+
         files = session.ingest(self._path, wait, take_files, self._path, value, progress_bar)
         if files is not None:
             content = incoming(files.values())
@@ -401,6 +405,8 @@ class Handler(Source):
         """
         session = self._container._session
         session.require_active()
+        from naiad.fields.artifact import track
+
         files = track(path, destination, progress_bar)
         session.transact(lambda tx: tx.track_files(self._path, files), wait)
 

@@ -7,7 +7,6 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from html import escape
 
 MOST_BYTES = 30_000
 ROOM = 1_000
@@ -26,6 +25,8 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
     '&lt;b&gt;'
     """
     whole = str(value)
+    from html import escape  # it loads the names of all characters
+
     return escape(whole if len(whole) <= longest else whole[: longest - 1] + "…")
 
 

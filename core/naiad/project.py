@@ -94,7 +94,7 @@ class Project(Container):
             self._run = RunId("", PROJECT)
             reader = self._store.project_reader(self._name)
             self._id = str(reader.values("sys").get("sys/id", self._name))
-            self._open(self._session_of(f"{self._store} {self._name}", reader))
+            self._open(self._session_of(f"{self._store} {self._name}", lambda: reader))
             self._session.refresh()
 
     def __repr__(self) -> str:

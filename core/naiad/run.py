@@ -8,13 +8,11 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from naiad import clock, exits, lifecycle, options, paths, spawns
 from naiad.alerts.wanted import AlertsWanted, alerts_wanted
-from naiad.alerts.watch import AlertWatch
 from naiad.background import Capture, Loggable
-from naiad.capture.captures import Captures
 from naiad.capture.wanted import Wanted, wanted
 from naiad.children import Parent, children, find_parent, require_no_circle
 from naiad.container import Container, first_ops, user_name
@@ -31,6 +29,10 @@ from naiad.settings import is_quiet, setting
 from naiad.storage.base import STOP_SECONDS, Store
 from naiad.storage.catalog import Summary
 from naiad.storage.opening import Place
+
+if TYPE_CHECKING:
+    from naiad.alerts.watch import AlertWatch  # loaded by runs that are watched or captured
+    from naiad.capture.captures import Captures
 
 Names = str | os.PathLike[str]
 ERROR = 2
@@ -308,11 +310,17 @@ class Run(Container):
 
     def _capture(self, wanted: Wanted) -> None:
         """Begin the captures that the options select."""
+        if wanted.is_nothing:
+            return
+        from naiad.capture.captures import Captures
+
         self._own_captures = Captures(self, wanted if self._is_new else wanted.when_resumed())
         self._own_captures.start()
 
     def _watch(self, wanted: AlertsWanted) -> None:
         """Begin to watch for alerts; the key lets others notice that this session was killed."""
+        from naiad.alerts.watch import AlertWatch
+
         key = new_writer_id()
         self._session.write(Assign(ALERTS, SYS[ALERTS], pack_text(key)))
         self._alerts = AlertWatch(self._store, self._run, key, wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -50,7 +51,7 @@ class Session:
         self,
         title: str,
         key: str,
-        reader: RunReader,
+        open_reader: Callable[[], RunReader],
         writer: RunWriter | None,
         *,
         is_strict: bool = False,
@@ -62,7 +63,7 @@ class Session:
     ) -> None:
         self.title = title
         self.key = key
-        self.reader = reader
+        self._open_reader = open_reader
         self.is_strict = is_strict
         self.has_limits = has_limits
         self.is_sync = is_sync
@@ -77,6 +78,11 @@ class Session:
         self._inactive = inactive
         self._writable = writable
         _sessions.add(self)
+
+    @functools.cached_property
+    def reader(self) -> RunReader:
+        """The only door to reading the run; opened when it is first used."""
+        return self._open_reader()
 
     @property
     def has_writer(self) -> bool:

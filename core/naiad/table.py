@@ -6,7 +6,7 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from naiad import html
@@ -219,7 +219,7 @@ class Table:
         """The field behind a cell, to download its content."""
         uid, run_id = self._found.rows[row][:2]
         title, run = f"{self._kind.title} {run_id or uid}", RunId(uid, self._kind)
-        session = Session(title, uid, self._store.reader(run), None)
+        session = Session(title, uid, partial(self._store.reader, run), None)
         session.refresh()
         return session.existing(path)
 

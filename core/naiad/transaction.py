@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any, Concatenate, NoReturn, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from naiad import convert, paths
+from naiad import convert, paths, types
 from naiad.convert import with_article
 from naiad.errors import (
     FieldConflict,
@@ -18,12 +18,8 @@ from naiad.errors import (
     UnsupportedValueWarning,
     warn_once,
 )
-from naiad.fields.artifact import Artifact
 from naiad.fields.atoms import String
 from naiad.fields.base import Field, FieldSession, Source
-from naiad.fields.file import File as FileField
-from naiad.fields.file_series import FileSeries
-from naiad.fields.file_set import FileSet
 from naiad.fields.float_series import FloatSeries
 from naiad.fields.registry import FIELDS
 from naiad.fields.series import Series, check_lengths
@@ -160,17 +156,17 @@ class Transaction:
 
     def upload(self, path: str, file: FileRef) -> None:
         """Replace the content of a file field, which may be a new one."""
-        field = self._field(path, FileField, "upload")
+        field = self._field(path, FIELDS[FileRef.kind], "upload")
         self.add(field, field.plan_assign, file)
 
     def upload_files(self, path: str, files: dict[str, FileRef]) -> None:
         """Add files to a set, which may be a new one."""
-        field = self._field(path, FileSet, "upload_files")
+        field: Any = self._field(path, FIELDS[types.FileSet.kind], "upload_files")
         self.add(field, field.plan_upload, files)
 
     def track_files(self, path: str, files: Iterable[TrackedFile]) -> None:
         """Add tracked files to an artifact, which may be a new one."""
-        field = self._field(path, Artifact, "track_files")
+        field: Any = self._field(path, FIELDS[types.Artifact.kind], "track_files")
         self.add(field, field.plan_track, files)
 
     def add(self, field: Field, plan: Callable[P, Change], *arguments: P.args, **options: P.kwargs) -> None:
@@ -455,12 +451,12 @@ def _series_kind(path: str, first: Any) -> str:
     if isinstance(first, PointValue):
         return first.kind
     if isinstance(first, File | FileRef | PurePath):
-        return FileSeries.kind
+        return types.FileSeries.kind
     try:
         return convert.series_kind_of(path, first)
     except UnsupportedValue:
         if File.is_convertable(first):
-            return FileSeries.kind
+            return types.FileSeries.kind
         raise
 
 

@@ -14,8 +14,8 @@ from memory_store import MemoryStore
 import naiad
 from naiad import trash
 from naiad.errors import NaiadTypeError
-from naiad.fields.registry import FIELDS
 from naiad.histogram import Histogram
+from naiad.kinds import KINDS
 from naiad.storage.base import Store
 from naiad.storage.opening import locate
 from naiad.testing.storage import StoreTests
@@ -70,7 +70,7 @@ def test_every_kind_of_field_is_read_back(place: Store, tmp_path: Path) -> None:
         run["model"].download(str(tmp_path / "copy.bin"))
         run["files"].download(str(tmp_path / "files.zip"))
 
-        assert FIELDS.keys() == kinds
+        assert KINDS.keys() == kinds
         assert {"lr": 0.1, "layers": 3, "is_deep": True, "at": MOMENT, "text": "x"} == run["params"].fetch()
         assert [0.5, 0.75, 0.25] == run["loss"].fetch_values()["value"].tolist()
         assert ["one", "two"] == run["log"].fetch_values()["value"].tolist()

@@ -23,6 +23,18 @@ def test_import_loads_no_other_module_of_naiad() -> None:
     assert {"naiad"} == {name for name in modules_after("import naiad") if name.split(".")[0] == "naiad"}
 
 
+def test_run_of_numbers_loads_no_module_of_files_queries_and_reading(store: Path) -> None:
+    """Each of them would cost the start of every script some of its 40 ms, and `dataclasses` more than all of them."""
+    code = "import naiad; run = naiad.init_run(); run['loss'].append(0.5); run['lr'] = 0.1; run.stop()"
+    parts = ("alerts.watch", "capture.captures", "fields.file", "query", "storage.local.blobs", "storage.local.reader")
+
+    loaded = modules_after(f"import os; os.environ['NAIAD_CAPTURES'] = 'off'; {code}")
+
+    assert [] == [name for name in loaded if name.startswith(tuple(f"naiad.{part}" for part in parts))]
+    assert set() == {"dataclasses", "logging", "numpy", "pluggy", "sqlite3", "html.entities"} & loaded
+    assert 95 >= len([name for name in loaded if name.startswith("naiad")])
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -80,6 +80,8 @@ def run(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         run["before"].append(0.5)  # makes the first segment, which is no part of any journey
         time.sleep(0.05)  # until the clock of the folder has moved on: only then is a writer sure to be alone
         run["before it"] = 1
+        run._session.reader
+        run._session.writer._begin_intake()  # type: ignore[attr-defined]  # of a folder
         yield run
 
 

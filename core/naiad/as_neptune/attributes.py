@@ -28,7 +28,7 @@ from naiad.attributes import (
     StringSet,
 )
 from naiad.errors import InvalidArgument
-from naiad.fields.registry import FIELDS
+from naiad.fields.registry import field_class
 from naiad.kinds import KINDS
 
 __all__ = [
@@ -172,7 +172,7 @@ class NamespaceBuilder:
 
 
 BY_TYPE: dict[str, type[Attribute]] = {
-    **{KINDS[name].neptune: made_of for name, made_of in FIELDS.items()},
+    **{row.neptune: field_class(name) for name, row in KINDS.items()},
     # Not in naiad's table of kinds: only Neptune's extension of Jupyter ever wrote one.
     "notebookRef": NotebookRef,
 }

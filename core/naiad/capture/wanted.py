@@ -35,6 +35,12 @@ class Wanted(NamedTuple):
     is_repository_given: bool
     has_script: bool = True
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing at all is captured."""
+        is_code = self.has_script or bool(self.source_files) or self.repository is not None
+        return not (self.stdout or self.stderr or self.hardware or self.is_monitored or is_code or self.dependencies)
+
     def when_resumed(self) -> Wanted:
         """Return the options for an existing run: its source only where the user names it again."""
         return self._replace(

@@ -53,7 +53,7 @@ class OpenRun:
 
 def stored_field(run: OpenRun, path: str, kind: str) -> Any:
     """Return a field that is there, with the verbs of its kind."""
-    session = Session(f"Run {run.id}", run.run.uid, run.reader, None)
+    session = Session(f"Run {run.id}", run.run.uid, lambda: run.reader, None)
     return field_class(kind)(session, path, is_new=False)
 
 

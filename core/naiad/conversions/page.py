@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable
-from html import escape
 
 STYLE = "body{font:14px sans-serif} table{border-collapse:collapse} td,th{padding:2px 8px} img{max-width:100%}"
 
@@ -38,4 +37,6 @@ def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _row(tag: str, cells: Iterable[object]) -> str:
+    from html import escape  # it loads the names of all characters
+
     return f"<tr>{''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)}</tr>"

@@ -1,41 +1,32 @@
-"""The field class of each kind. A new kind is one class, one line here, one value class and one row in `kinds.py`."""
+"""The field class of each kind: the atoms in `atoms.py`, each other one in the module that has the kind's name.
+
+A class is imported when a field of its kind is first met, since a run of numbers and texts needs few of them.
+"""
 
 from __future__ import annotations
 
-from naiad.errors import NewerFormat
-from naiad.fields.artifact import Artifact
-from naiad.fields.atoms import Boolean, Datetime, Float, Integer, String
-from naiad.fields.base import Field
-from naiad.fields.file import File
-from naiad.fields.file_series import FileSeries
-from naiad.fields.file_set import FileSet
-from naiad.fields.float_series import FloatSeries
-from naiad.fields.git_ref import GitRef
-from naiad.fields.histogram_series import HistogramSeries
-from naiad.fields.run_state import RunState
-from naiad.fields.string_series import StringSeries
-from naiad.fields.string_set import StringSet
+from importlib import import_module
 
-FIELDS: dict[str, type[Field]] = {
-    each.kind: each
-    for each in (
-        Artifact,
-        Boolean,
-        Datetime,
-        File,
-        FileSeries,
-        FileSet,
-        Float,
-        FloatSeries,
-        GitRef,
-        HistogramSeries,
-        Integer,
-        RunState,
-        String,
-        StringSeries,
-        StringSet,
-    )
-}
+from naiad.errors import NewerFormat
+from naiad.fields.base import Field
+from naiad.kinds import ATOMS, KINDS
+
+
+class _Classes(dict[str, type[Field]]):
+    """Field classes by their kinds, as far as they were needed."""
+
+    def __missing__(self, kind: str) -> type[Field]:
+        if kind not in KINDS:
+            raise KeyError(kind)
+        home = import_module(f"naiad.fields.{'atoms' if kind in ATOMS else kind}")
+        for each in vars(home).values():
+            if isinstance(each, type) and issubclass(each, Field) and getattr(each, "kind", None) == kind:
+                self[kind] = each
+                return each
+        raise KeyError(kind)
+
+
+FIELDS = _Classes()
 
 
 def field_class(kind: str) -> type[Field]:

@@ -115,8 +115,7 @@ STOP_SECONDS = 10.0
 """How long `RunWriter.stop` may take if no other time is given."""
 
 
-@dataclass(frozen=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """Damage of stored data: its place, a description, and the path of the field if that is known."""
 
     file: str

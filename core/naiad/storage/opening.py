@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from naiad.settings import setting
 from naiad.storage.base import Store
 from naiad.storage.local import store as local
-from naiad.storage.receiving import Receiver, RunFolder, Upkeep
+
+if TYPE_CHECKING:
+    from naiad.storage.receiving import Receiver, RunFolder, Upkeep  # only servers need it
 
 SERVERS = ("https://", "http://")
 """The beginning of a store's name that is the address of a server."""

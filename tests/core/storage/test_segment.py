@@ -12,7 +12,7 @@ import pytest
 
 from naiad.disk import save
 from naiad.storage.base import DEAD_SLOT, FLOAT_STEP, RECORD, pack_float, pack_int
-from naiad.storage.local.journal.files import JournalFile
+from naiad.storage.local.journal.files import journal_file
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import RECORD_TYPE, read_header, read_records
 from naiad.storage.local.journal.segment import Segment, whole_records
@@ -35,7 +35,7 @@ def put(segment: Segment, *steps: int) -> None:
 
 
 def steps_in(path: Path) -> list[int]:
-    records, _upto, damages = read_records(JournalFile("1-a", 1, "seg", path), SEGMENT_HEADER)
+    records, _upto, damages = read_records(journal_file("1-a", 1, "seg", path), SEGMENT_HEADER)
     assert [] == damages
     steps: list[int] = records["step"].tolist()
     return steps
@@ -102,7 +102,7 @@ def test_a_record_without_its_commit_word_does_not_exist(directory: int, tmp_pat
     at = segment.slot[0]()
     segment.slot[1][at : at + 28] = struct.pack("<qddI", 2, 0.5, 0.5, 7)
     put(segment, 3)
-    records, upto, _damages = read_records(JournalFile("1-a", 1, "seg", tmp_path / segment.name), SEGMENT_HEADER)
+    records, upto, _damages = read_records(journal_file("1-a", 1, "seg", tmp_path / segment.name), SEGMENT_HEADER)
 
     assert [1, 3] == records["step"].tolist()
     assert SEGMENT_HEADER + RECORD == upto

@@ -20,32 +20,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+
 from naiad.disk import copy, digest, nothing, open_file, replacing, sync_folder, write_all
 from naiad.errors import DamagedData
 from naiad.storage.base import Report
-from naiad.storage.local.layout import open_lock
+from naiad.storage.local.layout import INCOMING, open_lock
 
 INLINE = 4 * 1024
 """Content below this travels in the op itself: a file of its own would take a block of the disk."""
 
-INCOMING = "incoming"
 CHUNK = 1024 * 1024
 _sha256 = re.compile(r"[0-9a-f]{64}\Z")
 _incoming = re.compile(r"[A-Za-z0-9_-]{1,64}\.[0-9a-f]{16}\Z")
 FORWARD = ".to"  # a note beside an incoming name, where the file system has no hard links
 
 
-@dataclass(frozen=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """Content that was taken in and waits to be settled."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(Struct, frozen=True):
     """Content in its place."""
 
     sha256: str

@@ -15,7 +15,7 @@ from naiad.errors import DamagedData, NaiadError, NewerFormat
 from naiad.storage.local.fold_process import REPLIES, REQUESTS, receive, send
 from naiad.storage.local.index.compact import finish_index
 from naiad.storage.local.index.fold import Fold
-from naiad.storage.local.journal.files import JournalFile, Source
+from naiad.storage.local.journal.files import Source, journal_file
 from naiad.storage.local.layout import RunDirectory
 
 ORPHAN_SECONDS = 30.0
@@ -62,7 +62,8 @@ def _answer(folder: RunDirectory, fold: Fold, request: str, content: Any) -> tup
 def _folded(fold: Fold, wanted: list[tuple[tuple[str, int, str, str], bool]], writer: str) -> tuple[Any, ...]:
     known = set(fold.finished)
     files = [
-        (JournalFile(name, number, suffix, Path(path)), is_final) for (name, number, suffix, path), is_final in wanted
+        (journal_file(writer, number, suffix, Path(path)), is_final)
+        for (writer, number, suffix, path), is_final in wanted
     ]
     done = fold.fold([Source(file, is_final) for file, is_final in files])
     shadowed = [tuple(each) for each in fold.shadowed(writer)]

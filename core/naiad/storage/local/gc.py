@@ -30,11 +30,11 @@ from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField,
 from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text
 from naiad.storage.base import protected
-from naiad.storage.local.blobs import FORWARD, INCOMING, Blobs, is_incoming
+from naiad.storage.local.blobs import FORWARD, Blobs, is_incoming
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal.leases import may_be_written, read_taken
-from naiad.storage.local.layout import Layout, RunDirectory
+from naiad.storage.local.layout import INCOMING, Layout, RunDirectory
 from naiad.storage.local.reader import Reader
 
 GRACE_SECONDS = 600.0

@@ -21,6 +21,7 @@ from naiad.ids import is_uid
 FORMAT = 1
 """The version of the layout, which a store says in its file `format`."""
 LOCK_POLL_SECONDS = 0.005
+INCOMING = "incoming"
 OUTBOX = "outbox"
 REMOTE = "remote.json"
 UNSHIPPED = "unshipped"
@@ -70,6 +71,14 @@ class RunDirectory(Struct, frozen=True, dict=True):
     def blobs(self) -> Path:
         """Content of the files of all runs of the store; see `naiad.storage.local.blobs`."""
         return self.path.parent.parent / "blobs"
+
+    def has_incoming(self) -> bool:
+        """Whether the store has content that no process has put into its place yet."""
+        try:
+            with os.scandir(self.blobs / INCOMING) as entries:
+                return next(entries, None) is not None
+        except FileNotFoundError:
+            return False
 
     def mark_changed(self) -> None:
         """Let the catalog look at the container again.

@@ -20,9 +20,6 @@ from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.storage.base import RECORD, Shadowed
 from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost, can_start
-from naiad.storage.local.index import derived
-from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, Source, list_journal
@@ -229,7 +226,7 @@ class Maintenance:
         taken, leases = read_taken(journal), read_leases(journal)
         loose = {file.writer for file in files}.difference(taken, leases, (me,))
         if loose:  # they stopped in order and wait to be folded, or somebody deleted their leases
-            leases = derived.writers(_projection(self._folder), self._folder)
+            leases = _writers(self._folder)
         known = {writer: each for writer, each in {**taken, **leases}.items() if writer != me}
         free = loose.difference(known).union(writer for writer, each in known.items() if each.is_dead)
         return known, free
@@ -405,11 +402,15 @@ def _held(sources: list[Source[JournalFile]], positions: Mapping[str, tuple[int,
             yield source.file.writer
 
 
-def _projection(folder: RunDirectory) -> Projection:
+def _writers(folder: RunDirectory) -> dict[str, Liveness]:
+    """Return the writers that have no end in the run; reading it is not worth loading for a run that ends alone."""
+    from naiad.storage.local.index import derived
+    from naiad.storage.local.index.snapshot import Snapshot
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
         with Snapshot(folder).current() as projection:
-            return projection
+            return derived.writers(projection, folder)
 
 
 def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:

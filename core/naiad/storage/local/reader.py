@@ -21,14 +21,14 @@ from naiad.rewinds import Dated
 from naiad.storage.base import Chart, Damage, Joining, Last, Points, Report, Shadowed, TextPage, Texts
 from naiad.storage.catalog import Losses
 from naiad.storage.local import files
-from naiad.storage.local.blobs import INCOMING, is_incoming
+from naiad.storage.local.blobs import is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState, Series, with_texts
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import INCOMING, RunDirectory
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.points import Columns, Part

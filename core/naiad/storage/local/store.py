@@ -50,16 +50,15 @@ from naiad.places import repository, script, working_directory
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, edit, sys_changes
-from naiad.storage.catalog import Summary
-from naiad.storage.local.gc import GRACE_SECONDS, collect, purge, refuse_protected, refuse_written, remove_purged
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
-from naiad.storage.local.reader import BlankProject, Reader
 from naiad.storage.local.writer import Shipping, Writer
 
 if TYPE_CHECKING:
+    from naiad.storage.catalog import Summary
     from naiad.storage.local.catalog import Catalog
+    from naiad.storage.local.reader import Reader  # loaded by the first read: a script that logs needs none
 
 FOLDER = ".naiad"
 SOURCE_SECONDS = 24 * 3600.0
@@ -394,10 +393,14 @@ class Store(Struct, frozen=True, dict=True):
 
     def reader(self, run: RunId) -> Reader:
         """Read a container, which need not be begun yet."""
+        from naiad.storage.local.reader import Reader
+
         return self._readers.pop(run, None) or Reader(self.directory(run))
 
     def project_reader(self, project: str) -> Reader:
         """Read a project to which nothing was written."""
+        from naiad.storage.local.reader import BlankProject
+
         return BlankProject(self.folder("", PROJECT), self.register.known_key(project), project)
 
     def writer(
@@ -437,6 +440,8 @@ class Store(Struct, frozen=True, dict=True):
                     run_id=name,
                 )
             if _text(values.get("sys/project")) != project:
+                from naiad.storage.local.gc import refuse_written
+
                 refuse_written(self.directory(run), name, "moved")
                 with refusals(self.root):
                     former, name = name, self.register.take_number(self.register.key(project), run.uid)
@@ -458,6 +463,8 @@ class Store(Struct, frozen=True, dict=True):
             BeingWritten: one of them is being written; then nothing is deleted.
             StoreNotWritable: the store cannot be changed.
         """
+        from naiad.storage.local.gc import purge, refuse_protected, refuse_written, remove_purged
+
         for name, run in runs:
             refuse_protected(self.directory(run), name)
             refuse_written(self.directory(run), name)
@@ -469,6 +476,8 @@ class Store(Struct, frozen=True, dict=True):
             self._free_content()
 
     def _free_content(self) -> None:
+        from naiad.storage.local.gc import collect
+
         try:
             collect(self.layout)
         except DamagedData as problem:
@@ -480,6 +489,8 @@ class Store(Struct, frozen=True, dict=True):
         Content that a deleted container used last looks like content that another one is about to refer to, so it waits
         as well.
         """
+        from naiad.storage.local.gc import GRACE_SECONDS, collect
+
         try:
             left = collect(self.layout, grace=-1.0, is_dry=True) if (self.root / "blobs").is_dir() else []
         except DamagedData:  # said when the content was to be freed
@@ -513,6 +524,8 @@ class Store(Struct, frozen=True, dict=True):
 
         One that was begun without a server has its uid for an id, until the id that is registered here is written.
         """
+        from naiad.storage.local.reader import Reader
+
         reader = Reader(folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # opening it says so
@@ -548,6 +561,8 @@ class Store(Struct, frozen=True, dict=True):
 
     def id_of(self, run: RunId) -> str:
         """The id of a container; one that is registered for it if its own cannot be read, else its uid."""
+        from naiad.storage.local.reader import Reader
+
         with contextlib.suppress(DamagedData, NewerFormat, OSError):
             own = _text(Reader(self.directory(run)).values("sys").get("sys/id"))
             if own and self.register.uid(own) == run.uid:
@@ -623,6 +638,8 @@ def _mend(folder: RunDirectory) -> None:
     """
     if not folder.seal.exists():
         return
+    from naiad.storage.local.reader import Reader
+
     reader = Reader(folder)
     reader.refresh()
     if reader.damages and folder.seal.exists():

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
@@ -38,10 +38,7 @@ from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
 from naiad.storage.base import FIRST, STOP_SECONDS, Change, Joining, PointLog, Report, RunReader, Shadowed
-from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
-from naiad.storage.local.index import derived
-from naiad.storage.local.ingest import Ingest
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
@@ -50,7 +47,9 @@ from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
-from naiad.storage.local.reader import Reader
+
+if TYPE_CHECKING:
+    from naiad.storage.local.ingest import Ingest  # loaded by the first file, as the reader is by the first read
 
 T = TypeVar("T")
 GUEST_SECONDS = 5.0
@@ -111,7 +110,7 @@ class Writer:
         self._noted_end = ""  # by a signal handler
         self._keeper = Maintenance(folder, self._tuning)
         self._others = PeerWatcher(folder, are_expected=True)
-        self._intake = Ingest(Blobs(folder.blobs), self._say_stored, self._warn_of_files)
+        self._ingest: Ingest | None = None
         directory = os.open(folder.journal, os.O_RDONLY | os.O_DIRECTORY)
         self._directory = directory
         self.journal = Journal(directory, ids.new_writer_id(), self._tuning, is_mapped=self._is_mapped())
@@ -180,6 +179,9 @@ class Writer:
         # Under the lock of the folder no other process joins, stops or seals: the session is decided by who is alive
         # now, and must not be decided twice.
         with folder.lock():
+            from naiad.storage.local.index import derived
+            from naiad.storage.local.reader import Reader
+
             reader = Reader(folder)
             projection = reader.projection()
             session = max((writer.session for writer in projection.writers.values()), default=0)
@@ -193,7 +195,9 @@ class Writer:
             if reader.folds:
                 writer.journal.directory.sums.note_index(reader.folds, 0, len(projection.fields))
         # Outside the lock, because hashing the files that a killed writer took in may take minutes.
-        writer._intake.settle(reader.left_behind())
+        left = reader.left_behind()
+        if left:
+            writer._begin_intake().settle(left)
         return writer
 
     @classmethod
@@ -248,20 +252,25 @@ class Writer:
         for change in changes:
             content += change.content
         if content:
-            self._intake.own(content)
+            (self._ingest or self._begin_intake()).own(content)
         try:
             with self.journal.directory.lock:  # so that times and numbers grow in the order of the frames
                 ops, written = self._stamped(changes, content)
                 self.journal.write(ops)
         except JournalClosed:
-            self._intake.disown(content)
+            self._disown(content)
             raise self._inactive() from None
         except NaiadError:
-            self._intake.disown(content)
+            self._disown(content)
             raise
         if content:
-            self._intake.settle(content)
+            (self._ingest or self._begin_intake()).settle(content)
         return written
+
+    def _disown(self, content: Sequence[str]) -> None:
+        """Take back that an op names content, because the op was not written."""
+        if content:
+            (self._ingest or self._begin_intake()).disown(content)
 
     def _stamped(self, changes: Sequence[Change], content: Sequence[str]) -> tuple[list[Op], list[Change]]:
         """Return the ops of changes with their time, and the changes with the numbers that their series get."""
@@ -340,11 +349,21 @@ class Writer:
             StorageError: the disk does not take it.
             InactiveContainer: the writer has stopped.
         """
-        return self._taking(lambda name: self._intake.take(file, name, report))
+        return self._taking(lambda name: (self._ingest or self._begin_intake()).take(file, name, report))
 
     def ingest_all(self, paths: Sequence[str], report: Report = nothing) -> list[FileRef]:
         """The same for many files, all or none; small ones share a blob."""
-        return self._taking(lambda name: self._intake.take_all(paths, name, report))
+        return self._taking(lambda name: (self._ingest or self._begin_intake()).take_all(paths, name, report))
+
+    def _begin_intake(self) -> Ingest:
+        """Return the intake of files, made for the first one."""
+        with self._lock:
+            if self._ingest is None:
+                from naiad.storage.local.blobs import Blobs
+                from naiad.storage.local.ingest import Ingest
+
+                self._ingest = Ingest(Blobs(self.folder.blobs), self._say_stored, self._warn_of_files)
+            return self._ingest
 
     def _taking(self, take: Callable[[str], T]) -> T:
         try:
@@ -360,7 +379,7 @@ class Writer:
 
     def drop(self, content: Sequence[str]) -> None:
         """Give up content that came in and no op names."""
-        self._intake.drop(content)
+        (self._ingest or self._begin_intake()).drop(content)
 
     def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
         """Take in a file of some run, as `ingest` does.
@@ -368,10 +387,12 @@ class Writer:
         Raises:
             DamagedData: its content is missing.
         """
+        from naiad.storage.local.reader import Reader
+
         # Within one store the content is there already, under its hash: then only a reference is written.
         is_ours = isinstance(reader, Reader) and reader.folder.blobs == self.folder.blobs
         known = reader.resolve(file.blob) if isinstance(reader, Reader) and is_ours else ""
-        return self._taking(lambda name: self._intake.adopt(reader, file, name, known))
+        return self._taking(lambda name: (self._ingest or self._begin_intake()).adopt(reader, file, name, known))
 
     def count_lost(self) -> None:
         """Note that something could not be stored: the run is incomplete."""
@@ -438,7 +459,8 @@ class Writer:
         try:
             if self._lease is not None:
                 self._lease.sync()
-            self._intake.wait()
+            if self._ingest is not None:
+                self._ingest.wait()
             self.journal.sync()
             sync_names()
         except OSError as error:
@@ -472,7 +494,7 @@ class Writer:
         if self.journal.directory.is_troubled and is_time("free", FREE_SECONDS):
             free(self.folder)
         if self.journal.directory.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
-            self._intake.settle(())
+            self._settle_again()
         self._keeper.prepare(self.journal)
         # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
         is_whole = not self.journal.directory.is_troubled and not self.journal.is_displaced
@@ -485,6 +507,11 @@ class Writer:
                 # No brake while no fold is tried: appends would wait for room that nothing makes.
                 self.journal.point_log.brake(math.inf)
                 self._fold_after = clock.monotonic() + FOLD_AGAIN_SECONDS
+
+    def _settle_again(self) -> None:
+        """Put files into their places that the disk refused before."""
+        if self._ingest is not None:
+            self._ingest.settle(())
 
     def _tend(self) -> None:
         """Do all that cannot wait for a long fold: a spare segment, a sync, a sign of life."""
@@ -614,6 +641,8 @@ class Writer:
         self._say_open(())
 
     def _latest_session(self) -> int:
+        from naiad.storage.local.reader import Reader
+
         with contextlib.suppress(NaiadError), warnings.catch_warnings():
             warnings.simplefilter("ignore", DamageWarning)  # reading the run says it
             return max((each.session for each in Reader(self.folder).projection().writers.values()), default=0)
@@ -656,15 +685,21 @@ class Writer:
         found = Rewind(
             step, path, self.journal.name(), self._session, is_first, tuple(dict.fromkeys([MONITORING, *but]))
         )
-        if is_first and any(
-            each.rewind.is_first and (each.rewind.session, each.rewind.step) == (self._session, step)
-            for each in Reader(self.folder).rewinds()
-        ):
+        if is_first and self._has_rewound(step):
             return
         at = self.now()
         self.log([Strings(rewinds.PATH, [rewinds.encode(found)], [round(at * 1e6)], [at], False, at)])
         if not is_first:  # times are kept in milliseconds, and points that follow must be later than this
             clock.sleep(MILLISECOND)
+
+    def _has_rewound(self, step: int | float) -> bool:
+        """Whether this session began with the same rewind in another process."""
+        from naiad.storage.local.reader import Reader
+
+        return any(
+            each.rewind.is_first and (each.rewind.session, each.rewind.step) == (self._session, step)
+            for each in Reader(self.folder).rewinds()
+        )
 
     def note_end(self, state: str) -> None:
         """Write the end to an ops file of its own; see `RunWriter.note_end`."""
@@ -736,9 +771,13 @@ class Writer:
 
     def _settle_all(self, until: float) -> bool:
         """Put the content of files into its place, that of dead writers too; whether all of it is."""
+        if self._ingest is None and not self.folder.has_incoming():
+            return True
+        from naiad.storage.local.reader import Reader
+
         with contextlib.suppress(OSError, NaiadError):
-            self._intake.settle(Reader(self.folder).left_behind())
-        is_settled = self._intake.finish(until)
+            (self._ingest or self._begin_intake()).settle(Reader(self.folder).left_behind())
+        is_settled = (self._ingest or self._begin_intake()).finish(until)
         if not is_settled:
             self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))
         return is_settled
@@ -780,7 +819,8 @@ class Writer:
         self._lock = threading.RLock()  # a signal handler may log while its thread is inside
         self._rounds, self._covering = self._new_rounds()
         self._fold_after = -math.inf
-        self._intake.forget()
+        if self._ingest is not None:
+            self._ingest.forget()
         self._has_ended, self._noted_end = False, ""
         self.role = "guest"
         self._keeper = Maintenance(self.folder, self._tuning)

@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from naiad.deferred import dataclass
 from naiad.disk import sync_folder
 from naiad.storage.base import FLOAT_STEP, RECORD, Damage
 from naiad.storage.local.journal.bit_errors import BLOCK
@@ -33,8 +32,7 @@ WORDS, NUMBER_AT, COMMIT_AT = RECORD // 4, 6, 7
 """A record as numbers of four bytes: how many there are, and the places of its field number and its commit word."""
 
 
-@dataclass(frozen=True)
-class Seal:
+class Seal(msgspec.Struct, frozen=True):
     """The files of a sealed run: name -> (bytes, crc32 of each block); of segments also records by field number."""
 
     files: dict[str, tuple[int, list[int]]]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
+from io import FileIO
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
@@ -73,12 +76,9 @@ class JournalSource(Protocol):
     def place(self) -> str:
         """The name that damages use for it."""
 
-    def open(self) -> BinaryIO:
-        """Open its bytes for reading.
-
-        Raises:
-            FileNotFoundError: it was folded and removed.
-        """
+    @property
+    def open(self) -> Callable[[], BinaryIO]:
+        """Called to open its bytes for reading; FileNotFoundError: it was folded and removed."""
 
 
 File = TypeVar("File", bound=JournalSource)
@@ -98,24 +98,22 @@ class JournalFile(NamedTuple):
     number: int
     suffix: str  # "ops" or "seg"
     path: Path
-
-    @property
-    def name(self) -> str:
-        """Its file name, which is also its key among the positions."""
-        return self.path.name
-
-    @property
-    def place(self) -> str:
-        """Its path in the run's folder, by which the seal and damages name it."""
-        return f"{self.path.parent.name}/{self.path.name}"
-
-    def open(self) -> BinaryIO:
-        """Open its bytes for reading."""
-        return self.path.open("rb", buffering=0)
+    name: str
+    """Its file name, which is also its key among the positions."""
+    place: str
+    """Its path in the run's folder, by which the seal and damages name it."""
+    open: Callable[[], BinaryIO]
+    """Opens its bytes for reading."""
 
     def __str__(self) -> str:
         """Its path, for messages."""
         return str(self.path)
+
+
+def journal_file(writer: str, number: int, suffix: str, path: Path) -> JournalFile:
+    """Return the file at a path."""
+    place = f"{path.parent.name}/{path.name}"
+    return JournalFile(writer, number, suffix, path, path.name, place, partial(FileIO, path))
 
 
 def list_journal(folder: Path) -> list[JournalFile]:
@@ -130,7 +128,7 @@ def list_journal(folder: Path) -> list[JournalFile]:
         number, _, suffix = rest.partition(".")
         # Anything else in the folder is no file of a writer: leases, sums, hidden files that are being made.
         if writer and suffix in ("ops", "seg") and number.isascii() and number.isdigit():
-            files.append(JournalFile(writer, int(number), suffix, folder / name))
+            files.append(journal_file(writer, int(number), suffix, folder / name))
     return sorted(files)
 
 

@@ -43,6 +43,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -50,7 +51,9 @@ from naiad import clock
 from naiad.clock import monotonic
 from naiad.disk import is_local, replacing
 from naiad.ids import boot_id, host_name, pid_namespace, process_start
-from naiad.storage.local.index.states import WriterState
+
+if TYPE_CHECKING:
+    from naiad.storage.local.index.states import WriterState  # of a run that was read; taking a lease reads none
 
 SUFFIX = ".lease"
 TAKEN = ".taken"
