@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 
 def fetched(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -42,8 +43,11 @@ def when_imported(module: str, act: Callable[[ModuleType], None]) -> None:
         sys.meta_path.insert(0, _Notice(module, act))
 
 
-class _Notice(MetaPathFinder):
-    """Lets the other finders find one module, and acts after it was executed."""
+class _Notice:
+    """Lets the other finders find one module, and acts after it was executed.
+
+    It is a finder without the base class of finders, whose module would load twenty others.
+    """
 
     def __init__(self, module: str, act: Callable[[ModuleType], None]) -> None:
         self._module = module

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from naiad.cli.place import existing_store, find_run
 from naiad.cli.values import opened
 from naiad.container_kinds import RunId
 from naiad.convert import with_article
+from naiad.deferred import dataclass
 from naiad.errors import MissingField, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.kinds import SYS

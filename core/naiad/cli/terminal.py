@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -63,7 +61,9 @@ def print_pages(lines: Sequence[str]) -> None:
 
 def _page(lines: Sequence[str]) -> bool:
     """Show lines in the pager; False if there is none."""
-    import subprocess  # takes longer than printing a table, and is needed for long ones only
+    import shlex  # these take longer than printing a table, and are needed for long ones only
+    import shutil
+    import subprocess
 
     named = os.environ.get("NAIAD_PAGER", os.environ.get("PAGER", PAGER))
     command = shlex.split(named)
@@ -95,5 +95,7 @@ def print_note(text: str) -> None:
 
 def size() -> tuple[int, int]:
     """Return columns and lines: COLUMNS and LINES, else those of the terminal, else 80 by 24."""
+    import shutil  # of no use to output that is no table
+
     columns, lines = shutil.get_terminal_size()
     return columns, lines

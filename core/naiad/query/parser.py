@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeGuard
 
+from naiad.deferred import dataclass, field
 from naiad.errors import InvalidQuery, NaiadTypeError, shown
 from naiad.kinds import ASPECTS, ATOM_OF, KINDS, POINTS, SECONDS, SYS
 from naiad.query.literals import (

@@ -10,34 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from msgspec import MsgspecError
 
-from naiad import clock, kinds
+from naiad import clock
 from naiad.container_kinds import KINDS, RunId
-from naiad.errors import DamagedData, DamageWarning, NewerFormat, StorageError
-from naiad.kinds import DERIVED, SYS
-from naiad.ops import Plain
+from naiad.errors import DamagedData, StorageError
 from naiad.progress import showing
-from naiad.scalars import unpack_text
-from naiad.storage.catalog import NO_LOSSES, Cell, Losses
+from naiad.storage.catalog import Cell
 from naiad.storage.local.catalog_file import CatalogFile, begin
 from naiad.storage.local.ids import Register
-from naiad.storage.local.index.rows import MALFORMED
-from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.journal.leases import SUFFIX, read_writers
 from naiad.storage.local.layout import Layout, RunDirectory
-from naiad.storage.local.reader import Reader
 from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import is_refusal, open_in_memory
@@ -48,7 +39,6 @@ from naiad.storage.sql.values import (
     MADE,
     Entry,
     Stamp,
-    as_stored,
     forget,
     put,
     stamps,
@@ -98,6 +88,8 @@ class Catalog(SqlCatalog):
 
     def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
         """Return the cells of one container by path and kind, without looking at the others."""
+        from naiad.storage.local.entries import read_entry
+
         return read_entry(self._ids, self._layout.folder(run.uid, run.kind), Stamp("", "")).cells
 
     def refresh(self) -> None:
@@ -175,6 +167,8 @@ class Catalog(SqlCatalog):
         """Return a catalog in memory, filled from the one on disk and kept for further queries."""
         engine = _own.engines.get(self._layout.root)
         if engine is None:
+            import tempfile  # loads twenty modules, for a store that cannot be written
+
             with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
                 copy = self._file.copy(Path(folder))
                 engine = open_in_memory(copy)
@@ -215,8 +209,7 @@ class Catalog(SqlCatalog):
         stale = list(self._stale(looked, marks, known))
         is_long = len(stale) > BATCH
         with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
-            for start in range(0, max(len(stale), 1), BATCH):
-                entries = [read_entry(self._ids, folder, stamp) for folder, stamp in stale[start : start + BATCH]]
+            for entries in self._read_in_batches(stale):
                 if gone or entries:
                     with self._transaction(is_writing=True) as connection:
                         forget(connection, gone)
@@ -230,6 +223,20 @@ class Catalog(SqlCatalog):
             if not is_listed or is_due:
                 _looked[self._layout.root] = began
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
+
+    def _read_in_batches(self, stale: list[tuple[RunDirectory, Stamp]]) -> Iterator[list[Entry]]:
+        """Yield the entries of containers that have changed, so many as are put in one transaction; at least once."""
+        batch: list[Entry] = []
+        if stale:
+            from naiad.storage.local.entry_processes import read_entries
+
+            for entries in read_entries(self._ids, stale):
+                batch += entries
+                if len(batch) >= BATCH:
+                    yield batch
+                    batch = []
+        if batch or not stale:
+            yield batch
 
     def _stale(
         self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]
@@ -327,116 +334,3 @@ def seal_stamp(folder: RunDirectory) -> str:
     except OSError:
         return ""
     return f"{stat.st_size}:{stat.st_mtime_ns}"
-
-
-def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
-    """Summarize a container for the catalog; an unreadable one by its id and the reason."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DamageWarning)  # opening the run says it; a listing need not
-            return entry_of(Reader(folder), ids, stamp)
-    except PermissionError:
-        return _unreadable(ids, folder, stamp, "unreadable")
-    except NewerFormat:
-        return _unreadable(ids, folder, stamp, "newer")
-    except (OSError, *MALFORMED):  # DamagedData too: one run is never the end of a table
-        return _unreadable(ids, folder, stamp, "damaged")
-
-
-def _unreadable(ids: Register, folder: RunDirectory, stamp: Stamp, state: str) -> Entry:
-    number = ids.id_of(folder.uid) or folder.uid
-    project = ids.projects().get(number.partition("-")[0], "")
-    cells = {("sys/id", SYS["sys/id"]): number, ("sys/state", DERIVED["sys/state"]): state}
-    losses = Losses(("",)) if state == "damaged" else NO_LOSSES
-    return Entry(folder.uid, folder.kind.folder, number, project, state, None, stamp._replace(seal=""), cells, losses)
-
-
-class Names(Protocol):
-    """The registered names of containers, for one that has none in its fields."""
-
-    def id_of(self, uid: str) -> str:
-        """Return the id of a container; empty if there is none."""
-
-    def projects(self) -> Mapping[str, str]:
-        """Return the projects by key."""
-
-
-def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
-    """Summarize a container; id and project are those of its own fields, if it has them.
-
-    Raises:
-        DamagedData, NewerFormat, OSError: it cannot be read.
-    """
-    folder = reader.folder
-    shown, derived, losses = reader.shown()
-    cells: dict[tuple[str, str], Cell] = {}
-    for state, facts in shown:
-        try:
-            cells[_stored(state.path), state.kind] = _cell(state, facts, reader)
-            if second := kinds.KINDS[state.kind].second:
-                cells[f"{_stored(state.path)}:{second}", kinds.ATOM_OF[str]] = _plain(state.value, second) or None
-        except DamagedData:
-            losses = losses._replace(damaged=(*losses.damaged, state.path))
-    values = {path: _plain(value) for path, value in derived.items()}
-    for path, kind in DERIVED.items():
-        cells[path, kind] = values[path]
-    for state, _facts in shown:
-        if state.kind in kinds.ATOMS and SYS.get(state.path) == state.kind:
-            values[state.path] = _plain(state.value)
-    number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
-    project = _stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
-    created = values.get("sys/creation_time")
-    return Entry(
-        folder.uid,
-        folder.kind.folder,
-        _stored(number),
-        project,
-        str(values["sys/state"]),
-        created if isinstance(created, int) else None,
-        stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
-        cells,
-        losses,
-    )
-
-
-def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
-    kind = kinds.KINDS[state.kind]
-    if not kind.has_value or (facts is not None and not facts.count):
-        return None
-    if kind.shape == "tags":
-        return sorted({str(_plain(tag)) for tag in state.tags})
-    if facts is None:
-        return _plain(state.value, kind.fact)
-    if kind.shape == "texts":
-        last = facts.last_value  # None: too long to be remembered in its field's row
-        return _plain(last if last is not None else reader.text_page(state.path, -1, 1).texts[0], kind.fact)
-    variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
-    return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
-
-
-def _fact(text: str, name: str) -> str | None:
-    """One member of a JSON text."""
-    with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
-        facts = json.loads(text)
-        found = facts.get(name) if isinstance(facts, dict) else None
-        return found if isinstance(found, str) else None
-    return None
-
-
-def _counted(reader: Reader, path: str) -> float:
-    """Return the variance of a series from its points, for an index without it."""
-    import numpy as np
-
-    values = reader.points(path).values
-    return float(np.var(values[np.isfinite(values)]))
-
-
-def _plain(value: Plain, fact: str = "") -> Any:
-    """A stored value as a table shows it; of a JSON text with facts, this one."""
-    text = unpack_text(value) if isinstance(value, bytes) else value
-    found = _fact(str(text), fact) if fact else text
-    return _stored(found) if isinstance(found, str) else found
-
-
-def _stored(text: str) -> str:
-    return text if text.isascii() else as_stored(text)  # a run has many texts, and few have anything to replace

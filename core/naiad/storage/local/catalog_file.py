@@ -17,10 +17,8 @@ import contextlib
 import fcntl
 import functools
 import os
-import shutil
 import sqlite3
 import stat
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -135,6 +133,8 @@ class CatalogFile:
             _unlock(lock)
 
     def _damages_of_copy(self) -> list[str]:
+        import tempfile  # loads twenty modules, for what is done now and then
+
         try:
             with tempfile.TemporaryDirectory(prefix="naiad-") as folder:
                 return self._damages_of(_copied(self.path, Path(folder)))
@@ -221,6 +221,8 @@ class CatalogFile:
 
     def _check_now_and_then(self) -> None:
         """Check a copy of a large file in all respects, so that no process waits for it."""
+        import tempfile  # as above
+
         with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix="naiad-") as folder:
             lock = self._lock(fcntl.LOCK_EX)
             try:
@@ -311,6 +313,8 @@ def _unlock(lock: int) -> None:
 
 
 def _copied(path: Path, folder: Path) -> Path:
+    import shutil  # as above
+
     copy = folder / path.name
     shutil.copyfile(path, copy)
     with contextlib.suppress(FileNotFoundError):

@@ -15,19 +15,9 @@ It writes to the index alone. If it dies the writer folds in its own thread: a f
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import math
 import os
-import re
-import select
-import struct
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from naiad import clock
 from naiad.errors import DamagedData, NaiadError, NewerFormat, StorageError
@@ -35,18 +25,10 @@ from naiad.forks import holding_forks
 from naiad.storage.base import Shadowed
 from naiad.storage.local.journal.files import JournalFile, Source
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.processes import receive, send, start
 
-SHELL = "/bin/sh"
-REQUESTS, REPLIES = 3, 4
-"""The descriptors that it is started with."""
-LOWEST = 64
-PROGRAM = """import sys; sys.path[:] = {path!r}
-from naiad.storage.local.fold_program import main; main({folder!r}, {pid})"""
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Folding multiplies no matrix: threads for that would only take memory."""
 START_SECONDS = 60.0
 """Longest wait for an answer, beyond which the process counts as lost: a fold takes a bounded piece."""
-_length = struct.Struct("<Q")
 
 
 class FoldProcessLost(OSError):
@@ -73,7 +55,8 @@ class FoldProcess:
         self.used_at = clock.monotonic()
         self._shadowed: list[Shadowed] = []
         with holding_forks():  # a child that inherits half of a pipe would keep it open
-            self._requests, self._replies = _start(folder)
+            call = f"main({os.fspath(folder.path.absolute())!r}, {os.getpid()})"
+            self._requests, self._replies = start("naiad.storage.local.fold_program", call)
 
     def fold(self, sources: Sequence[Source[JournalFile]], writer: str, until: float) -> list[JournalFile]:
         """Fold the sources as `Fold.fold` does, for this writer.
@@ -131,89 +114,6 @@ class FoldProcess:
         if not is_done:
             raise _error(*found)
         return found
-
-
-def can_start() -> bool:
-    """Whether there is an interpreter to run it."""
-    name = Path(sys.executable or "").name
-    is_interpreter = re.fullmatch(r"(python|pypy)[\d.]*[a-z]*", name) is not None and not getattr(sys, "frozen", False)
-    return is_interpreter and hasattr(os, "posix_spawn") and os.path.exists(__file__)
-
-
-def _start(folder: RunDirectory) -> tuple[int, int]:
-    """Start it by a shell that ends at once.
-
-    A program that waits for any child of its own must never get this one.
-    """
-    requests, asking = _pipe()
-    answers, replies = _pipe()
-    program = PROGRAM.format(path=sys.path, folder=os.fspath(folder.path.absolute()), pid=os.getpid())
-    # `-S -s`: no site-packages are searched at the start, since the path of this process is given whole.
-    command = [SHELL, "-c", '"$@" &', SHELL, sys.executable, "-S", "-s", "-c", program]
-    # Standard streams are the null device: a program that reads its output to the end must not wait for this process.
-    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
-        *((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)),
-        (os.POSIX_SPAWN_DUP2, requests, REQUESTS),
-        (os.POSIX_SPAWN_DUP2, replies, REPLIES),
-    ]
-    try:
-        starter = os.posix_spawn(SHELL, command, {**os.environ, **ONE_THREAD}, file_actions=actions)
-    except OSError:
-        os.close(asking)
-        os.close(answers)
-        raise
-    finally:
-        # The ends of the new process are closed here, or the end of the pipe would never be seen when it is gone.
-        os.close(requests)
-        os.close(replies)
-    with contextlib.suppress(ChildProcessError):  # the program's own waiting has come first
-        os.waitpid(starter, 0)
-    return asking, answers
-
-
-def _pipe() -> tuple[int, int]:
-    """Make a pipe on descriptors above those of the new process."""
-    pair = os.pipe()
-    # posix_spawn duplicates them one after the other: an end that is itself number 3 or 4 would be overwritten by the
-    # first.
-    raised = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, LOWEST) for each in pair]
-    for each in pair:
-        os.close(each)
-    return raised[0], raised[1]
-
-
-def send(fd: int, content: object) -> None:
-    """Write a message to a pipe."""
-    data = msgspec.msgpack.encode(content)
-    view = memoryview(_length.pack(len(data)) + data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def receive(fd: int, until: float) -> Any:
-    """Return the next message; None at the end of the pipe.
-
-    Raises:
-        TimeoutError: there was none for so long.
-    """
-    head = _read(fd, _length.size, until)
-    data = head and _read(fd, _length.unpack(head)[0], until)
-    return msgspec.msgpack.decode(data) if data else None
-
-
-def _read(fd: int, size: int, until: float) -> bytes:
-    data = bytearray()
-    waiting = select.poll()
-    waiting.register(fd, select.POLLIN)
-    while len(data) < size:
-        left = until - clock.monotonic()
-        if left <= 0 or not waiting.poll(None if left == math.inf else left * 1000):
-            raise TimeoutError("the fold process does not answer")
-        part = os.read(fd, size - len(data))
-        if not part:
-            return b""
-        data += part
-    return bytes(data)
 
 
 def _error(name: str, message: str, facts: dict[str, object]) -> NaiadError:

@@ -19,7 +19,7 @@ from naiad.errors import DamagedData, DamageWarning
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
 from naiad.storage.base import RECORD, Shadowed
-from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost, can_start
+from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.files import JournalFile, Source, list_journal
@@ -31,6 +31,7 @@ from naiad.storage.local.journal.sums import SUFFIX as SUMS
 from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.outbox import retire_file
+from naiad.storage.local.processes import can_start
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.fold import Fold

@@ -25,7 +25,7 @@ from naiad.storage.local.blobs import is_incoming
 from naiad.storage.local.index import derived
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
-from naiad.storage.local.index.states import FieldState, Series, with_texts
+from naiad.storage.local.index.states import FieldState, Series, with_points, with_texts
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
 from naiad.storage.local.layout import INCOMING, RunDirectory
@@ -445,9 +445,7 @@ class Reader:
         """
 
         def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
-            projection, tail = self._view.projection, self._view.tail()
-            # Only series with records in the tail are read: for the others the row in the index is the whole truth.
-            late = tail.owners(projection) if tail else set()
+            projection, late = self._view.projection, self._owners()
             found: list[tuple[FieldState, Series | None]] = []
             damaged = [path for path in self._view.refused if path]
             for path, state in projection.visible().items():
@@ -468,6 +466,14 @@ class Reader:
         if any(state.kind in FILES for state, _facts in found):
             values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
         return found, values, losses
+
+    def _owners(self) -> set[int]:
+        """The field states that may have points in the tail, by their identity."""
+        short = self._view.short_tail()
+        if short is not None:
+            return short.owners()
+        tail = self._view.tail()
+        return tail.owners(self._view.projection) if tail else set()
 
     def counts(self) -> dict[str, int]:
         """How many points each series has, by path."""
@@ -517,6 +523,9 @@ class Reader:
 
             return shown_facts(self._points(state)) if state.kind == POINTS else shown_text_facts(*self._texts(state))
         if state.kind == POINTS:
+            short = self._view.short_tail()
+            if short is not None:
+                return with_points(state, short.facts(state))
             parts = self._view.tail_of(state)
             if not parts:
                 return state.series

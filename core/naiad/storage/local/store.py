@@ -53,12 +53,12 @@ from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservatio
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
-from naiad.storage.local.writer import Shipping, Writer
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary
     from naiad.storage.local.catalog import Catalog
     from naiad.storage.local.reader import Reader  # loaded by the first read: a script that logs needs none
+    from naiad.storage.local.writer import Shipping, Writer  # loaded by the first writer: commands that list need none
 
 FOLDER = ".naiad"
 SOURCE_SECONDS = 24 * 3600.0
@@ -417,6 +417,8 @@ class Store(Struct, frozen=True, dict=True):
         """Write a container, new or not; `first_ops` are in it from its first moment. See `Writer.open`."""
         folder = self.directory(run)
         _mend(folder)
+        from naiad.storage.local.writer import Writer
+
         return Writer.open(
             folder, role=role, first_ops=first_ops, on_error=on_error, remote=remote, joining=joining, shipping=shipping
         )

@@ -7,9 +7,7 @@ import contextlib
 import errno
 import functools
 import os
-import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -110,6 +108,8 @@ def _readable_copy(path: Path) -> tuple[Path, bool]:
     log = path.with_name(path.name + "-wal")
     if not log.exists() or log.stat().st_size == 0:
         return path, True
+    import shutil  # loads the formats of archives; few indexes are copied
+
     folder = _folder_for_copies()
     for file in (path, log):
         shutil.copy(file, folder)
@@ -118,6 +118,8 @@ def _readable_copy(path: Path) -> tuple[Path, bool]:
 
 def _folder_for_copies() -> Path:
     """Make a folder that goes with this process; a child forked from it leaves the folder alone."""
+    import tempfile  # as above
+
     folder = Path(tempfile.mkdtemp(prefix="naiad-"))
     atexit.register(_remove_own, folder, os.getpid())
     return folder
@@ -125,6 +127,8 @@ def _folder_for_copies() -> Path:
 
 def _remove_own(folder: Path, owner: int) -> None:
     if os.getpid() == owner:
+        import shutil  # as above
+
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -149,6 +153,8 @@ def _connect_settled(path: Path, target: str) -> sqlite3.Connection:
 
 def _settled_copy(path: Path) -> Path | None:
     """Copy an index and its logs, and bring the copy to its last complete state; None if they change meanwhile."""
+    import shutil  # as above
+
     folder = _folder_for_copies()
     files = [file for end in ("", "-wal", "-journal") if (file := path.with_name(path.name + end)).exists()]
     copy = folder / path.name

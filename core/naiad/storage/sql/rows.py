@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from functools import partial
 
@@ -163,6 +162,8 @@ def _scope(kind: ContainerKind, project: str | None) -> Clause:
 def nearby(connection: Connection, column: str) -> tuple[str, ...]:
     """Paths of fields that look like a column."""
     known = [path for (path,) in connection.run(_PATHS, most=MOST_NEARBY, offset=0)]
+    import difflib  # only for this message
+
     return tuple(difflib.get_close_matches(path_and_aspect(column)[0][:200], known, 3, 0.6))
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from naiad.container_kinds import ContainerKind
+from naiad.deferred import dataclass
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.sql.connection import Clause, Connection, Statement, both

@@ -11,7 +11,6 @@ import functools
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -132,8 +131,7 @@ class Stamp(NamedTuple):
     seal: str
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """The catalog's facts of one container; `cells` by path and kind."""
 
     uid: str

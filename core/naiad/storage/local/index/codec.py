@@ -23,12 +23,12 @@ The steps, values and times of a block have an item for each point or text, in o
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from naiad.deferred import dataclass
 from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,

@@ -14,12 +14,12 @@ import math
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from naiad.deferred import dataclass
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
 from naiad.storage.base import RECORD, Damage, Shadowed

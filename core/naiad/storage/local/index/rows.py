@@ -7,11 +7,11 @@ import sqlite3
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from naiad.deferred import dataclass, field
 from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
 from naiad.storage.local.index.last_writer import NEVER

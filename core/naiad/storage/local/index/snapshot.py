@@ -40,6 +40,7 @@ from naiad.storage.local.layout import RunDirectory
 if TYPE_CHECKING:
     from naiad.storage.local.index.index import Index
     from naiad.storage.local.index.points import Columns, Part
+    from naiad.storage.local.index.short_tail import ShortTail
     from naiad.storage.local.index.tail import Tail
     from naiad.storage.local.journal.files import JournalFile
     from naiad.storage.sql.connection import Connection
@@ -79,6 +80,8 @@ class Snapshot:
         self._files: list[JournalFile] = []
         self._tail: Tail | None = None  # once a series was read
         self._is_tail_read = False  # since the last look at the folder
+        self._short: ShortTail | None = None  # the same, of a run with few points
+        self._is_short_read = False
         self.left: dict[int, list[Part]] = {}  # by identity of a series: what a deletion left of it in the index
 
     @contextmanager
@@ -168,13 +171,27 @@ class Snapshot:
 
         return self.read(find)
 
+    def short_tail(self) -> ShortTail | None:
+        """The same as `tail`, read without numpy; None where it is too long, or only `tail` can read it."""
+        if not self._is_short_read:
+            self._is_short_read, self._short = True, None
+            segments = self._segments()
+            places = {file.place for file in segments}
+            is_odd = self._tail is not None or self._missing or self._bad or self.left or self.damages
+            if not is_odd and (self._seal is None or self._seal.records.keys() <= places):
+                from naiad.storage.local.index.short_tail import read_short_tail
+
+                self._short = read_short_tail(segments, self._folded, self._coverage.files, self.projection)
+        return self._short
+
+    def _segments(self) -> list[JournalFile]:
+        return [file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]]
+
     def tail(self) -> Tail | None:
         """The records that are not in the index, if there are any."""
         from naiad.storage.local.index.tail import Tail
 
-        segments = [
-            file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
-        ]
+        segments = self._segments()
         if not segments and not self._missing and not (self._seal and self._seal.records):
             return None
         if self._tail is None:
@@ -239,7 +256,7 @@ class Snapshot:
             self._inherited = inherited  # never closed here: that would drop the parent's locks on the database
         if self._seal_stamp is not None and self._folds is not None and _stamp(self.folder) == self._seal_stamp:
             return  # nothing of a sealed run changes, and listing its journal again cost 0.4 ms a call
-        self._is_tail_read = False
+        self._is_tail_read = self._is_short_read = False
         # Listed before the index is read, see above. The sums come in between: they promise files, which are listed
         # by then or folded.
         self._files = list_journal(self.folder.journal)

@@ -371,6 +371,16 @@ def copy_facts(state: FieldState) -> FieldState:
     return msgspec.structs.replace(state, series=copy_series(state.series), shared=shared)
 
 
+def with_points(state: FieldState, parts: list[tuple[str, Any]]) -> Series:
+    """The facts of a float series with those of points that are not in the index yet, by writer."""
+    if not parts:
+        return state.series
+    whole = copy_facts(state)
+    for writer, facts in parts:
+        whole.add_points(writer, *facts)
+    return whole.series
+
+
 def with_texts(state: FieldState) -> Series:
     """The facts of a series of texts with those that are not in the index yet."""
     tail = state.tail()

@@ -1,0 +1,132 @@
+"""Reading entries in several processes, for a catalog of many containers that is made anew.
+
+catalog                                   a process for each core
+-------                                   -----------------------
+send 64 containers to each ------------>  read_entry of each
+the next 64 to the first that answers <-  their entries
+put entries in the order of containers
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator, Sequence
+
+from naiad.forks import holding_forks
+from naiad.storage.catalog import Losses
+from naiad.storage.local.entries import read_entry
+from naiad.storage.local.ids import Register
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.processes import can_start, receive, send, start
+from naiad.storage.sql.values import Entry, Stamp
+
+Stale = tuple[RunDirectory, Stamp]
+LEAST = 1_000
+"""Containers from which on starting processes takes less time than they save."""
+PIECE = 64
+"""Containers of one request."""
+MOST = 8
+LONGEST_READ = 60.0
+"""Seconds that one request may take before this process reads the containers itself."""
+
+
+def read_entries(register: Register, stale: Sequence[Stale]) -> Iterator[list[Entry]]:
+    """Yield the entries of containers, in their order and in pieces."""
+    pieces = [stale[start : start + PIECE] for start in range(0, len(stale), PIECE)]
+    count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, MOST)
+    if len(stale) >= LEAST and count > 1 and can_start():
+        yield from _Processes(register, pieces, count).entries()
+        return
+    for piece in pieces:
+        yield _read(register, piece)
+
+
+def _read(register: Register, piece: Sequence[Stale]) -> list[Entry]:
+    return [read_entry(register, folder, stamp) for folder, stamp in piece]
+
+
+class _Processes:
+    """The processes of one reading, and the pieces that they are at."""
+
+    def __init__(self, register: Register, pieces: list[Sequence[Stale]], count: int) -> None:
+        self._register = register
+        self._pieces = pieces
+        self._waiting = list(reversed(range(len(pieces))))
+        self._at: dict[int, tuple[int, int]] = {}  # by the descriptor for replies: that for requests, and the piece
+        self._found: dict[int, list[Entry]] = {}
+        self._poll = select.poll()
+        call = f"main({os.fspath(register.root.absolute())!r}, {os.getpid()})"
+        with holding_forks():  # a child that inherits half of a pipe would keep it open
+            for _number in range(count):
+                try:
+                    requests, replies = start("naiad.storage.local.entry_program", call)
+                except OSError:
+                    break
+                self._poll.register(replies, select.POLLIN)
+                self._at[replies] = requests, -1
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """Yield the entries of each piece; this process reads those that a process fails to read."""
+        try:
+            for replies in list(self._at):
+                self._ask(replies)
+            for number, piece in enumerate(self._pieces):
+                while number not in self._found and any(at == number for _requests, at in self._at.values()):
+                    self._wait()
+                yield self._found.pop(number) if number in self._found else _read(self._register, piece)
+                if number in self._waiting:
+                    self._waiting.remove(number)
+        finally:
+            for replies in list(self._at):
+                self._close(replies)
+
+    def _ask(self, replies: int) -> None:
+        """Send a process the next piece that waits."""
+        requests, _at = self._at[replies]
+        if not self._waiting:
+            self._at[replies] = requests, -1
+            return
+        number = self._waiting.pop()
+        content = [(folder.uid, folder.kind.folder, *stamp) for folder, stamp in self._pieces[number]]
+        try:
+            send(requests, content)
+        except OSError:
+            self._close(replies)
+        else:
+            self._at[replies] = requests, number
+
+    def _wait(self) -> None:
+        """Take in the next answers, and keep the processes busy."""
+        ready = self._poll.poll(LONGEST_READ * 1000)
+        for replies, _event in ready:
+            _requests, number = self._at[replies]
+            try:
+                answer = receive(replies, float("inf"))
+            except OSError:
+                answer = None
+            if answer is None:
+                self._close(replies)
+                continue
+            self._ask(replies)
+            self._found[number] = list(map(_entry, answer))
+        if not ready:  # they stand still, as on a disk that does not answer
+            for replies in list(self._at):
+                self._close(replies)
+
+    def _close(self, replies: int) -> None:
+        requests, _at = self._at.pop(replies)
+        self._poll.unregister(replies)
+        os.close(requests)
+        os.close(replies)
+
+
+def _entry(packed: list[object]) -> Entry:
+    *facts, cells = packed
+    entry = Entry._make(facts)
+    damaged, dropped = entry.losses
+    return entry._replace(
+        stamp=Stamp(*entry.stamp),
+        losses=Losses(tuple(damaged), dropped),
+        cells={(path, kind): cell for path, kind, cell in cells},  # type: ignore[attr-defined]  # as they were packed
+    )

@@ -1,0 +1,30 @@
+"""The program of the processes that read entries for a catalog; see `entry_processes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from naiad.container_kinds import BY_FOLDER
+from naiad.storage.local.entries import read_entry
+from naiad.storage.local.ids import Register
+from naiad.storage.local.layout import Layout
+from naiad.storage.local.processes import serve
+from naiad.storage.sql.values import Entry, Stamp
+
+Request = list[tuple[str, str, str, str]]
+"""Of each container its uid, the folder of its kind, and the two texts of its stamp."""
+
+
+def main(root: str, program: int) -> None:
+    """Read the entries that the program asks for, until it closes the pipe or is gone."""
+    layout, register = Layout(Path(root)), Register(Path(root))
+    serve(program, lambda request: [_packed(_read(layout, register, *each)) for each in request])
+
+
+def _read(layout: Layout, register: Register, uid: str, kind: str, files: str, seal: str) -> Entry:
+    return read_entry(register, layout.folder(uid, BY_FOLDER[kind]), Stamp(files, seal))
+
+
+def _packed(entry: Entry) -> list[object]:
+    """Return an entry without the tuples among its keys, which MessagePack does not have."""
+    return [*entry._replace(cells={}), [(*key, cell) for key, cell in entry.cells.items()]]
