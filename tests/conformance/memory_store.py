@@ -11,12 +11,13 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 
 from naiad import clock, ids
@@ -260,7 +261,9 @@ class MemoryWriter(base.RunWriter):
                 self.stored.apply(op)
             self.stored.modified = clock.now()
             numbers = {path: number for number, path in enumerate(self.numbers)}
-        return [replace(change, number=change.number or numbers.get(change.path, 0)) for change in changes]
+        return [
+            msgspec.structs.replace(change, number=change.number or numbers.get(change.path, 0)) for change in changes
+        ]
 
     def require_active(self) -> None:
         if not self.is_active:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from tests.web.conftest import Server
@@ -119,7 +119,7 @@ def test_hash_alone_gives_no_right_to_content(pair: tuple[RunReader, RunReader],
     with pytest.raises(MissingField):
         ask(client, "content", "read", {"path": path, "file": file, "start": 0}, near.run)
     with pytest.raises(DamagedData, match="no field of the run refers to it"):
-        far.read_file(dataclasses.replace(file, blob="ab" * 32))
+        far.read_file(msgspec.structs.replace(file, blob="ab" * 32))
 
 
 def test_catalog_finds_the_same(client: Client, here: Store) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import zipfile
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import naiad
@@ -396,7 +396,7 @@ def test_files_are_deleted_by_path_objects_too(run: naiad.Run) -> None:
 
 @pytest.mark.parametrize(("seconds", "year"), [(2**38, 9999), (-(2**37), 1)])
 def test_time_that_no_datetime_holds_is_shown_as_the_nearest(run: naiad.Run, seconds: int, year: int) -> None:
-    odd = replace(FileRef.of_bytes(b"x"), modified=seconds * 10**9)
+    odd = msgspec.structs.replace(FileRef.of_bytes(b"x"), modified=seconds * 10**9)
     run._session.transact(lambda tx: tx.upload_files("set", {"odd": odd}))
 
     assert [year] == [each.mtime.year for each in run["set"].list_fileset_files()]
