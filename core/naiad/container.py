@@ -112,6 +112,8 @@ class Container:
         reader = functools.cache(functools.partial(self._store.reader, run))
         self._id = name or self._id_in(reader())
         session = self._session_of(run.uid, reader, writer, opener)
+        if name is None:
+            session.reader = reader()  # it is open
         # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
         if ops:
             session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)

@@ -110,7 +110,7 @@ def kind_of_id(name: str) -> ContainerKind | None:
 
 def is_model_key(key: str) -> bool:
     """Whether a model may have this key: capital letters, digits and _, with at least one letter."""
-    return len(key) <= LONGEST_KEY and MODEL.id_form.match(f"P-{key}") is not None
+    return len(key) <= LONGEST_KEY and re.match(MODEL.form, f"P-{key}") is not None
 
 
 def is_project_key(key: str) -> bool:

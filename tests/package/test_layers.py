@@ -41,9 +41,11 @@ LATE = {
     "naiad.storage.local.blobs": "a run with files",
     "naiad.storage.local.gc": "deleting",
     "naiad.storage.local.index.derived": "reading",
+    "naiad.storage.local.index.short_tail": "a short run that is read",
     "naiad.storage.local.index.snapshot": "reading",
     "naiad.storage.local.ingest": "a run with files",
     "naiad.storage.local.reader": "reading",
+    "naiad.storage.local.writer": "writing",
 }
 """Modules that are imported where they are first needed, though they are light: no start of a script waits for them."""
 LEVELS_OF_STORAGE = 12

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from naiad.container_kinds import RUN, ContainerKind, RunId
+from naiad.deferred import dataclass
 from naiad.kinds import ASPECTS
 
 if TYPE_CHECKING:

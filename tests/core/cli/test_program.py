@@ -144,6 +144,16 @@ def test_full_disk_is_one_line(digits: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["ls", "show {run}", "compare {run} {run}", "query `lr`:float>0"])
+def test_short_runs_are_shown_without_numpy(digits: str, command: str) -> None:
+    """Importing it takes longer than all else that these commands do."""
+    words = command.format(run=digits).split()
+    code = f"import sys; from naiad.cli import main; main({words!r}, standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+
+    assert set() == {"numpy", "sqlalchemy", "tempfile"} & set(done.stdout.splitlines()[-1].split())
+
+
 def test_start_loads_nothing_heavy() -> None:
     code = "import sys, naiad.cli; print(*sys.modules)"
     loaded = set(

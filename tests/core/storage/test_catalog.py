@@ -16,6 +16,7 @@ import pytest
 import naiad
 from naiad.storage.catalog import Summary
 from naiad.storage.local import catalog as catalog_module
+from naiad.storage.local import entries, entry_processes, processes
 from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.ids import Register
@@ -35,6 +36,35 @@ def make(project: str = "p", **given: Any) -> str:
         run["loss"].extend([0.5, 0.25])
         run["log"].append("begun")
         return run["sys/id"].fetch()
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["", "one of them is killed"])
+def test_catalog_made_by_several_processes_is_that_of_one(
+    place: Store, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    for number in range(6):
+        make(tags=["a"] if number else [], name=f"n{number}")
+    place.catalog().rebuild()
+    alone = tables(place)
+    monkeypatch.setattr(catalog_module, "MANY", 2)
+    monkeypatch.setattr(catalog_module, "BATCH", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2}, raising=False)
+    if is_killed:
+        monkeypatch.setattr(entry_processes, "start", start_and_end)
+    else:
+        monkeypatch.setattr(entries, "read_entry", refuse_to_read)
+    place.catalog().rebuild()
+
+    assert alone == tables(place)
+
+
+def refuse_to_read(*_arguments: object) -> None:
+    raise AssertionError("this process has to read nothing itself")
+
+
+def start_and_end(module: str, call: str) -> tuple[int, int]:
+    """Start a process that ends at its first request."""
+    return processes.start(module, f"import os; os.read(3, 1); os._exit(1); {call}")
 
 
 def refuse(_file: CatalogFile, _how: int) -> int:
@@ -281,7 +311,7 @@ def test_sealed_runs_are_not_opened_again(place: Store, monkeypatch: pytest.Monk
     for _ in range(3):
         make()
     place.catalog().refresh()
-    monkeypatch.setattr(catalog_module, "Reader", None)
+    monkeypatch.setattr(entries, "Reader", None)
 
     assert 3 == len(place.catalog().summaries())
 
@@ -360,13 +390,13 @@ def test_store_that_cannot_be_written_is_not_read_anew_for_each_query(
 
     monkeypatch.setattr(CatalogFile, "_lock", refuse)
     read: list[str] = []
-    read_entry = catalog_module.read_entry
+    read_entry = entries.read_entry
 
     def noted(register: Register, folder: Any, stamp: Any) -> Any:
         read.append(register.id_of(folder.uid))
         return read_entry(register, folder, stamp)
 
-    monkeypatch.setattr(catalog_module, "read_entry", noted)
+    monkeypatch.setattr(entries, "read_entry", noted)
     assert ["P-2", "P-1"] == ids(place.catalog().summaries())
     assert ["P-2"] == read  # the other one is known from the catalog on disk
     assert ["P-2", "P-1"] == ids(place.catalog().summaries())
@@ -429,7 +459,7 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
     run = naiad.init_run(project="p")
     run["loss"].append(0.5)
     run["x"] = 1
-    shown = catalog_module.Reader.shown
+    shown = entries.Reader.shown
 
     def change_after(reader: Any) -> Any:
         found = shown(reader)
@@ -438,7 +468,7 @@ def test_fields_removed_while_a_run_is_read_are_no_trouble(place: Store, monkeyp
             run["new"] = 2
         return found
 
-    monkeypatch.setattr(catalog_module.Reader, "shown", change_after)
+    monkeypatch.setattr(entries.Reader, "shown", change_after)
     assert ["P-1"] == ids(place.catalog().summaries())
     run.stop()
 

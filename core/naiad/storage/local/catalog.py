@@ -48,6 +48,8 @@ SEAL = "seal.json"
 T = TypeVar("T")
 ATTEMPTS = 3
 """How often a catalog is made anew, or another one is tried, before an error of it is raised."""
+MANY = 1_000
+"""Runs from which on starting processes to read them takes less time than it saves."""
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
 SETTLED_SECONDS = 2.0
@@ -55,6 +57,7 @@ SETTLED_SECONDS = 2.0
 LOOK_SECONDS = 60.0
 """A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
 _looked: dict[Path, float] = {}
+NO_BAR = contextlib.nullcontext()
 ALL = (0, 0)
 LOOK_FOLDERS = 2_000
 """Up to so many folders are looked at together; of more, the next so many at each look, so that no look is long."""
@@ -207,15 +210,25 @@ class Catalog(SqlCatalog):
         gone = [uid for uid in known if uid not in folders]
         looked = (folder for uid, folder in folders.items() if uid not in trusted)
         stale = list(self._stale(looked, marks, known))
-        is_long = len(stale) > BATCH
-        with showing(self.progress_bar if is_long else False, "Reading runs", len(stale), unit=" runs") as report:
-            for entries in self._read_in_batches(stale):
+        bar = showing(self.progress_bar, "Reading runs", len(stale), unit=" runs") if len(stale) > BATCH else NO_BAR
+        with bar as report:
+            many = self._read_many(stale) if len(stale) >= MANY else None
+            for start in range(0, max(len(stale), 1), BATCH):
+                if many is not None:
+                    entries = next(many)
+                elif stale:
+                    from naiad.storage.local.entries import read_entry
+
+                    entries = [read_entry(self._ids, *each) for each in stale[start : start + BATCH]]
+                else:
+                    entries = []
                 if gone or entries:
                     with self._transaction(is_writing=True) as connection:
                         forget(connection, gone)
                         put(connection, entries)
                     gone = []
-                report(len(entries))
+                if report is not None:
+                    report(len(entries))
         if not is_listed and listed:
             with self._transaction(is_writing=True) as connection:
                 connection.run(LIST, listed=listed)
@@ -224,19 +237,12 @@ class Catalog(SqlCatalog):
                 _looked[self._layout.root] = began
             self._unmark([folders[uid] for uid in marks if uid in folders], marks)
 
-    def _read_in_batches(self, stale: list[tuple[RunDirectory, Stamp]]) -> Iterator[list[Entry]]:
-        """Yield the entries of containers that have changed, so many as are put in one transaction; at least once."""
-        batch: list[Entry] = []
-        if stale:
-            from naiad.storage.local.entry_processes import read_entries
+    def _read_many(self, stale: list[tuple[RunDirectory, Stamp]]) -> Iterator[list[Entry]]:
+        """Read entries with all cores, in pieces of the size of a batch."""
+        from naiad.storage.local.entries import read_entry
+        from naiad.storage.local.entry_processes import read_entries
 
-            for entries in read_entries(self._ids, stale):
-                batch += entries
-                if len(batch) >= BATCH:
-                    yield batch
-                    batch = []
-        if batch or not stale:
-            yield batch
+        return read_entries(self._ids, stale, BATCH, read_entry)
 
     def _stale(
         self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]

@@ -2,8 +2,8 @@
 
 catalog                                   a process for each core
 -------                                   -----------------------
-send 64 containers to each ------------>  read_entry of each
-the next 64 to the first that answers <-  their entries
+send some containers to each------------>  read_entry of each
+more to the first one that answers <-  their entries
 put entries in the order of containers
 """
 
@@ -11,46 +11,39 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from naiad.forks import holding_forks
 from naiad.storage.catalog import Losses
-from naiad.storage.local.entries import read_entry
 from naiad.storage.local.ids import Register
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.processes import can_start, receive, send, start
 from naiad.storage.sql.values import Entry, Stamp
 
 Stale = tuple[RunDirectory, Stamp]
-LEAST = 1_000
-"""Containers from which on starting processes takes less time than they save."""
-PIECE = 64
-"""Containers of one request."""
+Read = Callable[[Register, RunDirectory, Stamp], Entry]
 MOST = 8
 LONGEST_READ = 60.0
 """Seconds that one request may take before this process reads the containers itself."""
 
 
-def read_entries(register: Register, stale: Sequence[Stale]) -> Iterator[list[Entry]]:
-    """Yield the entries of containers, in their order and in pieces."""
-    pieces = [stale[start : start + PIECE] for start in range(0, len(stale), PIECE)]
+def read_entries(register: Register, stale: Sequence[Stale], size: int, read: Read) -> Iterator[list[Entry]]:
+    """Yield the entries of containers, in their order and in pieces of a size."""
+    pieces = [stale[start : start + size] for start in range(0, len(stale), size)]
     count = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, MOST)
-    if len(stale) >= LEAST and count > 1 and can_start():
-        yield from _Processes(register, pieces, count).entries()
+    if count > 1 and can_start():
+        yield from _Processes(register, pieces, count, read).entries()
         return
     for piece in pieces:
-        yield _read(register, piece)
-
-
-def _read(register: Register, piece: Sequence[Stale]) -> list[Entry]:
-    return [read_entry(register, folder, stamp) for folder, stamp in piece]
+        yield [read(register, *each) for each in piece]
 
 
 class _Processes:
     """The processes of one reading, and the pieces that they are at."""
 
-    def __init__(self, register: Register, pieces: list[Sequence[Stale]], count: int) -> None:
+    def __init__(self, register: Register, pieces: list[Sequence[Stale]], count: int, read: Read) -> None:
         self._register = register
+        self._read = read
         self._pieces = pieces
         self._waiting = list(reversed(range(len(pieces))))
         self._at: dict[int, tuple[int, int]] = {}  # by the descriptor for replies: that for requests, and the piece
@@ -74,7 +67,8 @@ class _Processes:
             for number, piece in enumerate(self._pieces):
                 while number not in self._found and any(at == number for _requests, at in self._at.values()):
                     self._wait()
-                yield self._found.pop(number) if number in self._found else _read(self._register, piece)
+                found = self._found.pop(number, None)
+                yield [self._read(self._register, *each) for each in piece] if found is None else found
                 if number in self._waiting:
                     self._waiting.remove(number)
         finally:

@@ -16,7 +16,7 @@ Request = list[tuple[str, str, str, str]]
 
 
 def main(root: str, program: int) -> None:
-    """Read the entries that the program asks for, until it closes the pipe or is gone."""
+    """Read entries on request, until the program closes the pipe or is gone."""
     layout, register = Layout(Path(root)), Register(Path(root))
     serve(program, lambda request: [_packed(_read(layout, register, *each)) for each in request])
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -98,7 +99,7 @@ class Register(Struct, frozen=True, dict=True):
     def place(self, name: str) -> Path | None:
         """Return the file of an id, or None if the name is not an id."""
         for kind in KINDS:
-            found = kind.id_form.match(name)
+            found = re.match(kind.form, name)
             if found is not None:
                 return self.root / "ids" / found[1] / (OWN if kind is PROJECT else found[2])
         return None

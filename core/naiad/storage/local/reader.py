@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
@@ -445,7 +446,10 @@ class Reader:
         """
 
         def find() -> tuple[list[tuple[FieldState, Series | None]], dict[str, Plain], Losses]:
-            projection, late = self._view.projection, self._owners()
+            projection = self._view.projection
+            short = None if "numpy" in sys.modules else self._view.short_tail()
+            tail = self._view.tail() if short is None else None
+            late = short.owners() if short else tail.owners(projection) if tail else set()
             found: list[tuple[FieldState, Series | None]] = []
             damaged = [path for path in self._view.refused if path]
             for path, state in projection.visible().items():
@@ -466,14 +470,6 @@ class Reader:
         if any(state.kind in FILES for state, _facts in found):
             values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
         return found, values, losses
-
-    def _owners(self) -> set[int]:
-        """The field states that may have points in the tail, by their identity."""
-        short = self._view.short_tail()
-        if short is not None:
-            return short.owners()
-        tail = self._view.tail()
-        return tail.owners(self._view.projection) if tail else set()
 
     def counts(self) -> dict[str, int]:
         """How many points each series has, by path."""
@@ -523,7 +519,7 @@ class Reader:
 
             return shown_facts(self._points(state)) if state.kind == POINTS else shown_text_facts(*self._texts(state))
         if state.kind == POINTS:
-            short = self._view.short_tail()
+            short = None if "numpy" in sys.modules else self._view.short_tail()  # which is as fast as it is loaded
             if short is not None:
                 return with_points(state, short.facts(state))
             parts = self._view.tail_of(state)

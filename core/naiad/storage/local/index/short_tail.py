@@ -26,14 +26,12 @@ from naiad.storage.local.journal.files import FileCover, JournalFile
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
 
-LONGEST, LONGEST_BESIDE_NUMPY = 1024 * 1024, 32 * 1024
-"""Bytes of all files that are read like this, and where numpy is imported already, which is faster beyond that."""
+LONGEST = 1024 * 1024
+"""Bytes of all files that are read like this."""
 EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0  # years 1 to 9999
 BLOCK = 128
 """Numbers that numpy adds up in eight sums; of more it adds up the halves."""
 
-Binding = tuple[str, int, float]
-"""A writer, a number of its records, and the time from which on they belong to a field."""
 Facts = tuple[int, int, float, float, float, int | float, float, int, float, int]
 """The arguments of `Series.add`."""
 
@@ -56,22 +54,18 @@ class Columns(NamedTuple):
 class ShortTail:
     """The points of all segments that are not folded yet, by writer and number."""
 
-    def __init__(self, files: list[tuple[str, Columns]], bindings: dict[int, list[Binding]]) -> None:
+    def __init__(self, files: list[tuple[str, Columns]], numbers: dict[int, dict[str, int]]) -> None:
         self._files = files  # in the order in which they were written
-        self._bindings = bindings
+        self._numbers = numbers
 
     def owners(self) -> set[int]:
         """The field states that have points here, by their identity."""
-        numbers = {(writer, number) for writer, columns in self._files for number in columns.rows}
-        return {
-            state
-            for state, bindings in self._bindings.items()
-            if any((writer, number) in numbers for writer, number, _since in bindings)
-        }
+        found = {(writer, number) for writer, columns in self._files for number in columns.rows}
+        return {state for state, numbers in self._numbers.items() if not found.isdisjoint(numbers.items())}
 
     def facts(self, state: FieldState) -> list[tuple[str, Facts]]:
         """The facts of the points of a float series, by writer, of one file after the other."""
-        numbers = {writer: number for writer, number, _since in self._bindings.get(id(state), [])}
+        numbers = self._numbers.get(id(state), {})
         wanted = ((writer, columns, numbers.get(writer)) for writer, columns in self._files)
         return [(writer, _facts_of(columns, number)) for writer, columns, number in wanted if number in columns.rows]
 
@@ -87,14 +81,10 @@ def read_short_tail(
     Raises:
         FileNotFoundError: one of them was folded meanwhile.
     """
-    meanings = bindings(projection)
-    if any(since != -math.inf for each in meanings.values() for _writer, _number, since in each):
+    numbers = _numbers(projection)
+    if numbers is None or sys.byteorder != "little":
         return None
-    if sys.byteorder != "little" or any(
-        len(each) != len({writer for writer, *_ in each}) for each in meanings.values()
-    ):
-        return None  # several numbers of one writer, whose points would have to be merged
-    left = LONGEST_BESIDE_NUMPY if "numpy" in sys.modules else LONGEST
+    left = LONGEST
     columns: dict[str, Columns] = {}
     for file in reversed(files):  # as `Tail.update` does
         with file.open() as stream:
@@ -104,19 +94,20 @@ def read_short_tail(
         if found is None:
             return None
         columns[file.name] = found
-    return ShortTail([(file.writer, columns[file.name]) for file in sorted(files)], meanings)
+    return ShortTail([(file.writer, columns[file.name]) for file in sorted(files)], numbers)
 
 
-def bindings(projection: Projection) -> dict[int, list[Binding]]:
-    """Which numbers of which writers mean a field state, by its identity."""
-    found: dict[int, list[Binding]] = {}
+def _numbers(projection: Projection) -> dict[int, dict[str, int]] | None:
+    """The number by which each writer means a field state, by its identity; None where that may have changed."""
+    found: dict[int, dict[str, int]] = {}
     for writer in projection.writers.values():
         for number, state in enumerate(writer.fields, 1):
-            since = -math.inf
-            if state is not None and state.path in projection.tombstones:
-                state, since = projection.meaning(writer.name, number)
-            if state is not None:
-                found.setdefault(id(state), []).append((writer.name, number, since))
+            if state is None:
+                continue
+            numbers = found.setdefault(id(state), {})
+            if state.path in projection.tombstones or writer.name in numbers:
+                return None
+            numbers[writer.name] = number
     return found
 
 

@@ -78,6 +78,7 @@ class Snapshot:
         self._missing: dict[str, Damage] = {}  # journal files that are not there, by name
         self.refused: dict[str, Damage] = {}  # what is known to be damaged, by path
         self._files: list[JournalFile] = []
+        self._segments: list[JournalFile] = []  # those that are not folded whole
         self._tail: Tail | None = None  # once a series was read
         self._is_tail_read = False  # since the last look at the folder
         self._short: ShortTail | None = None  # the same, of a run with few points
@@ -172,34 +173,29 @@ class Snapshot:
         return self.read(find)
 
     def short_tail(self) -> ShortTail | None:
-        """The same as `tail`, read without numpy; None where it is too long, or only `tail` can read it."""
+        """The same as `tail`, read without numpy; None where only `tail` can read it."""
         if not self._is_short_read:
             self._is_short_read, self._short = True, None
-            segments = self._segments()
-            places = {file.place for file in segments}
+            places = {file.place for file in self._segments}
             is_odd = self._tail is not None or self._missing or self._bad or self.left or self.damages
             if not is_odd and (self._seal is None or self._seal.records.keys() <= places):
                 from naiad.storage.local.index.short_tail import read_short_tail
 
-                self._short = read_short_tail(segments, self._folded, self._coverage.files, self.projection)
+                self._short = read_short_tail(self._segments, self._folded, self._coverage.files, self.projection)
         return self._short
-
-    def _segments(self) -> list[JournalFile]:
-        return [file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]]
 
     def tail(self) -> Tail | None:
         """The records that are not in the index, if there are any."""
         from naiad.storage.local.index.tail import Tail
 
-        segments = self._segments()
-        if not segments and not self._missing and not (self._seal and self._seal.records):
+        if not self._segments and not self._missing and not (self._seal and self._seal.records):
             return None
         if self._tail is None:
             self._tail = Tail(self._folded, self._bad, self._seal.records if self._seal else {})
         elif self._is_tail_read:
             return self._tail
         self._is_tail_read = True
-        damages = self._tail.update(segments, self._coverage.files, self._missing)
+        damages = self._tail.update(self._segments, self._coverage.files, self._missing)
         if damages:
             self._note(damages)
         return self._tail
@@ -263,6 +259,9 @@ class Snapshot:
         is_sealed = self.folder.seal.exists()
         self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
         self._load()
+        self._segments = [
+            file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
+        ]
         self._check_coverage()
         frames: list[tuple[str, Frame]] = []
         for file in self._files:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 from naiad.storage.base import FLOAT_STEP, Damage
 from naiad.storage.local.index.points import Columns, Part, from_records, is_after, split_exact
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.short_tail import Binding, bindings
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import FileCover, JournalFile
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import NOBODY, Records, read_records
+
+Binding = tuple[str, int, float]
+"""A writer, a number of its records, and the time from which on they belong to a field."""
 
 
 class Tail:
@@ -154,5 +156,13 @@ class Tail:
     def _bindings(self, projection: Projection) -> dict[int, list[Binding]]:
         """Which numbers of which writers mean a field state, by its identity."""
         if self._numbers[0] != projection.version:
-            self._numbers = (projection.version, bindings(projection))
+            found: dict[int, list[Binding]] = {}
+            for writer in projection.writers.values():
+                for number, state in enumerate(writer.fields, 1):
+                    since = -math.inf
+                    if state is not None and state.path in projection.tombstones:
+                        state, since = projection.meaning(writer.name, number)
+                    if state is not None:
+                        found.setdefault(id(state), []).append((writer.name, number, since))
+            self._numbers = (projection.version, found)
         return self._numbers[1]
