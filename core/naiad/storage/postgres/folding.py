@@ -25,11 +25,11 @@ from naiad.ids import new_writer_id
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.local.catalog import entry_of
+from naiad.storage.local.entries import entry_of
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal.arrivals import HEADERS
-from naiad.storage.local.journal.files import JournalFile, Source, list_journal
+from naiad.storage.local.journal.files import Source, journal_file, list_journal
 from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres.connection import CATALOG, OpenRunDatabase, PostgresConnection, transaction
@@ -195,7 +195,7 @@ class Folder:
         file = write_ops(raw, place.number, ops, joining.session, at)
         place.scratch.update(raw)
         fold.forget()
-        fold.fold([Source(JournalFile(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
+        fold.fold([Source(journal_file(file.partition(".")[0], 0, "ops", place.folder.journal / file), is_final=True)])
         raw.execute("delete from naiad.inbox where run = %s and file = %s", [place.number, file])
         return True
 

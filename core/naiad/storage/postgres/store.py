@@ -25,7 +25,7 @@ from naiad.refs import FileRef
 from naiad.settings import setting
 from naiad.storage.base import DEAD_SLOT, Change, Report, Reservation, RunReader, RunWriter, Shadowed, Store, protected
 from naiad.storage.catalog import Catalog, Cell
-from naiad.storage.local.catalog import entry_of
+from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.reader import BlankProject
 from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
