@@ -153,13 +153,9 @@ class Run(Container):
         on_error: str = "warn",
         **unknown: Any,
     ) -> None:
-        given = dict(locals())
+        given = {key: value for key, value in locals().items() if key not in ("self", "unknown")}
         options.refuse_unknown("Run", unknown)
-        options.check(**{key: value for key, value in given.items() if key not in ("self", "unknown", "given")})
-        if with_id is not None and custom_run_id is not None:
-            raise RunIdCollision(
-                f"with_id={with_id!r} and custom_run_id={custom_run_id!r} both name a run.\nGive one of them."
-            )
+        _check(given)
         self._fail_on_exception = fail_on_exception
         self._capture_traceback = capture_traceback
         named = monitoring_namespace or setting("MONITORING_NAMESPACE")
@@ -173,10 +169,6 @@ class Run(Container):
         options.warn_without_effect(**given)
         asked_for = wanted(given)
         alerted = None if alerts is None else alerts_wanted(alerts)
-        if not isinstance(parent, Run | str | None):
-            raise NaiadTypeError(
-                f"parent= takes a run or its id, not {shown(parent)}.", argument="parent", value=parent
-            )
         facts["parent"] = parent
         if isinstance(parent, Run) and store is None:
             store = parent._store
@@ -188,16 +180,19 @@ class Run(Container):
         if rewind_to is not None and not self._is_new and not self._is_inherited:
             self._session.rewind("", rewind_to, is_first=True, but=filter(None, [self._monitoring_namespace]))
         if not self._session.is_read_only and not self._is_inherited:
-            self._announce("continues" if not self._is_new else "begins")
-            spawns.note(self._run.uid)
-            lifecycle.watch_termination()
-            self._tell_of_others()
-            self._capture(asked_for)
-            alerted = alerts_wanted() if alerts is None else alerted
-            if alerted is not None:
-                self._watch(alerted)
-            hidden = ("self", "unknown", "given", "api_token", "alerts")  # addresses of webhooks are secrets
+            self._start(asked_for, alerts_wanted() if alerts is None else alerted)
+            hidden = ("api_token", "alerts")  # addresses of webhooks are secrets
             self._captures = _notify_started(self, {name: given[name] for name in given if name not in hidden})
+
+    def _start(self, captured: Wanted, alerted: AlertsWanted | None) -> None:
+        """Begin everything that goes on beside the program while the run is open."""
+        self._announce("continues" if not self._is_new else "begins")
+        spawns.note(self._run.uid)
+        lifecycle.watch_termination()
+        self._tell_of_others()
+        self._capture(captured)
+        if alerted is not None:
+            self._watch(alerted)
 
     def _begin(
         self,
@@ -434,6 +429,23 @@ class Run(Container):
 
 init_run = Run
 """Open a run; the same as the class."""
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Check the arguments of a run by themselves and together.
+
+    Raises:
+        NaiadTypeError, InvalidArgument: one of them is of a wrong type or value.
+        RunIdCollision: two of them name a run.
+    """
+    options.check(**given)
+    with_id, custom_run_id, parent = map(given.get, ("with_id", "custom_run_id", "parent"))
+    if with_id is not None and custom_run_id is not None:
+        raise RunIdCollision(
+            f"with_id={with_id!r} and custom_run_id={custom_run_id!r} both name a run.\nGive one of them."
+        )
+    if not isinstance(parent, Run | str | None):
+        raise NaiadTypeError(f"parent= takes a run or its id, not {shown(parent)}.", argument="parent", value=parent)
 
 
 def _notify_started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
