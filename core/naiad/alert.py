@@ -25,6 +25,8 @@ class Alert:
     store: str
     time: float
     """Seconds since 1970 UTC when it was noticed."""
+    key: str = ""
+    """The same whenever this alert is sent again, because a process died while it was sent."""
     path: str | None = None
     """The series that it is about."""
     step: float | None = None

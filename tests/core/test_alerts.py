@@ -135,6 +135,28 @@ def test_killed_run_is_told_once_by_whoever_sees_it(store: Path, hook: Hook, mon
     assert SECRET.encode() not in all_bytes(store)
 
 
+def test_alert_of_a_process_that_dies_while_it_sends_is_sent_by_the_next(
+    store: Path, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim ends; until then it is left to it, and after the next one has sent it there is no third."""
+    monkeypatch.setenv("NAIAD_ALERT_WEBHOOK", hook.address)
+    subprocess.run([sys.executable, "-c", KILLED, str(store)], check=False)
+    deadly = {"NAIAD_ALERT_WEBHOOK": "", "NAIAD_ALERT_COMMAND": "sh -c 'kill -9 $PPID'"}
+    dying = subprocess.run(
+        [sys.executable, "-c", OBSERVER, str(store)], input=b"\n", env=os.environ | deadly, check=False
+    )
+    place, wanted = Store.locate(store), AlertsWanted((hook.address,))
+
+    assert (-signal.SIGKILL, 0) == (dying.returncode, missed(place, wanted))
+    now = time.time()
+    monkeypatch.setattr("naiad.clock.now", lambda: now + 60)
+    assert [1, 0, 0] == [missed(place, wanted) for _ in range(3)]
+    monkeypatch.setattr("naiad.clock.now", lambda: now + 3600)
+    assert 0 == missed(place, wanted)
+    assert ["killed"] == hook.events()
+    assert hook.posted[0]["key"].startswith(hook.posted[0]["uid"])
+
+
 def test_runs_that_were_never_watched_alert_nobody(store: Path, hook: Hook) -> None:
     """A store full of old killed runs makes no noise when alerts are first configured."""
     environment = {key: text for key, text in os.environ.items() if not key.startswith("NAIAD_ALERT")}

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from naiad import clock
 from naiad.alert import Alert
-from naiad.alerts.delivery import claim, deliver, ended_alert
+from naiad.alerts.delivery import claim, deliver, ended_alert, finish
 from naiad.alerts.wanted import AlertsWanted
 from naiad.container_kinds import RunId
 from naiad.errors import NaiadError, PluginWarning, warn_once
+from naiad.ids import new_uid
 from naiad.kinds import POINTS
 from naiad.scalars import unpack_text
 from naiad.settings import number
@@ -61,13 +62,11 @@ class AlertWatch:
 
     def _fail(self, until: float) -> None:
         sys = self._sys()
-        if claim(self._store, self._run, self._key, "ended"):
+        if claim(self._store, self._run, self._key, "ended", len(self._wanted.targets)):
             facts = {**sys, "sys/state": "failed"}
-            deliver(
-                ended_alert(self._store, self._run, sys.get("sys/id", self._run.uid), facts),
-                self._wanted.targets,
-                until,
-            )
+            alert = ended_alert(self._store, self._run, sys.get("sys/id", self._run.uid), facts, self._key)
+            if deliver(alert, self._wanted.targets, until):
+                finish(self._store, self._run, self._key, "ended")
 
     def _work(self) -> None:
         while not self._end.wait(self._seconds):
@@ -121,7 +120,7 @@ class AlertWatch:
         name = sys.get("sys/id", self._run.uid)
         return Alert(
             event, f"Run {name}: {what}.", name, self._run.uid, sys.get("sys/project", ""), sys.get("sys/name", ""),
-            str(self._store), clock.now(), path, step, value,
+            str(self._store), clock.now(), new_uid(), path, step, value,
         )  # fmt: skip
 
     def _sys(self) -> Mapping[str, str]:
