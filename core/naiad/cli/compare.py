@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -40,11 +40,7 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
     # The catalog has the values of every run, so that no journal is read; the runs are opened for their packages.
     place = existing_store(store)
     found = [open_run(store, run) for run in runs]
-    facts = [dict(_facts(place, run)) for run in found]
-    paths = sorted({path for each in facts for path in each}, key=_place)
-    everything = {path: [each.get(path) for each in facts] for path in paths}
-    # Compared as texts in full: lists cannot be put in a set, and NaN would differ from itself.
-    differing = {path: values for path, values in everything.items() if len(set(map(_text, values))) > 1}
+    differing = differences(place, found)
     if is_json:
         names = [run.id for run in found]
         print_document({path: dict(zip(names, values, strict=True)) for path, values in differing.items()})
@@ -54,6 +50,15 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
             [Cell(path, "bold"), *(_cell(value, is_local) for value in values)] for path, values in differing.items()
         )
         print_rows(["FIELD", *(run.id for run in found)], rows)
+
+
+def differences(place: Store, runs: Sequence[OpenRun]) -> dict[str, list[object]]:
+    """Return the facts in which runs differ: a value for each of them by path, None where a run has none."""
+    facts = [dict(_facts(place, run)) for run in runs]
+    paths = sorted({path for each in facts for path in each}, key=_place)
+    everything = {path: [each.get(path) for each in facts] for path in paths}
+    # Compared as texts in full: lists cannot be put in a set, and NaN would differ from itself.
+    return {path: values for path, values in everything.items() if len(set(map(_text, values))) > 1}
 
 
 def _facts(place: Store, run: OpenRun) -> Iterator[tuple[str, object]]:

@@ -99,6 +99,30 @@ def draw_bars(
     return _framed(canvas, labels, _ends(f"{edges[0]:.6g}", f"{edges[-1]:.6g}", columns), [name])
 
 
+def draw_panel(curves: Sequence[Curve], width: int, height: int, *, marks: str = "", margin: int = 0) -> list[Line]:
+    """Return a small chart without a legend; the steps stand at both ends of its lower axis.
+
+    The arguments are those of `draw`; `margin` is how many columns the labels take at least, so that charts above each
+    other have their axes in one column.
+    """
+    across, up = _ranges(curves)
+    rows = max(SMALLEST[1], height - 1)
+    first, last = _short_step(across.low), _short_step(across.high)
+    labels = [label.rjust(margin) for label in _labels(up, rows)]
+    labels = [label.rjust(len(first)) for label in labels]
+    columns = max(SMALLEST[0], width - len(labels[0]) - 2)
+    canvas = Canvas(columns, rows, marks)
+    for number, curve in enumerate(curves):
+        _trace(canvas, number, curve, across, up)
+    tick, side, corner, floor = "||+-" if marks else "┤│└─"
+    lines = [
+        [Piece(f"{label} {tick if label.strip() else side}"), *canvas.row(row)] for row, label in enumerate(labels)
+    ]
+    end = "" if first == last else f" {last}"
+    axis = f"{first:>{len(labels[0])}} {corner}{floor * max(0, columns - len(end))}{end}"
+    return [*lines, [Piece(axis)]]
+
+
 def _framed(canvas: Canvas, labels: Sequence[str], ends: str, names: Sequence[str]) -> list[Line]:
     """Return a drawing with its axes around it and a legend below."""
     tick, side, corner, floor = "||+-" if canvas.marks else "┤│└─"

@@ -24,6 +24,7 @@ COMMANDS = {
     "projects": "projects",
     "show": "show",
     "plot": "plot",
+    "top": "top.command",
     "tail": "tail",
     "logs": "logs",
     "files": "files",

@@ -1,0 +1,1 @@
+"""`naiad top`: the runs of a store, live, on a terminal."""
