@@ -20,6 +20,7 @@ from naiad.fields.string_set import TAG_PATHS
 from naiad.handler import Handler
 from naiad.kinds import ATOM_OF, DERIVED, PROTECTED, SYS, TAGS
 from naiad.listing import listing
+from naiad.notebook.live import show
 from naiad.ops import Assign, Op, Tags
 from naiad.session import WRITABLE_IN_SYS, Session
 from naiad.storage.base import BEGIN_SECONDS, Reservation, RunReader, RunWriter, Store
@@ -179,6 +180,11 @@ class Container:
         if error is not None:
             self._fail(error)
         self.stop()
+
+    def _ipython_display_(self) -> None:
+        """Show live curves in a notebook that has anywidget; IPython takes the static form where this raises."""
+        if not show(self._session, "", repr(self)):
+            raise NotImplementedError
 
     def _repr_html_(self) -> str:
         """Return all fields for a notebook."""

@@ -20,6 +20,7 @@ from naiad.fields.atoms import String
 from naiad.fields.base import Field, Source
 from naiad.fields.float_series import FloatSeries
 from naiad.listing import listing
+from naiad.notebook.live import show
 from naiad.packing import SeriesBelow, append_quickly, give_back, is_exact, remember_class
 from naiad.refs import incoming
 from naiad.session import Session
@@ -117,6 +118,11 @@ class Handler(Source):
             return repr(field)
         kind = "Namespace" if self._container._session.tree.is_namespace(self._path) else "Unassigned"
         return f'<{kind} field at "{self._path}">'
+
+    def _ipython_display_(self) -> None:
+        """Show live curves in a notebook that has anywidget; IPython takes the static form where this raises."""
+        if not show(self._container._session, self._path, repr(self)):
+            raise NotImplementedError
 
     def _repr_html_(self) -> str:
         """Return HTML for a notebook: the field, or a listing of the namespace."""

@@ -13,18 +13,44 @@ from naiad.kinds import KINDS
 from naiad.session import Session
 
 MOST_FIELDS = 200
+STRETCHES = 100
+"""Parts of a series that is drawn above a table; both together stay small."""
 OWN = {"sys": 1, "source_code": 2, "monitoring": 3}
 """Namespaces that naiad fills, after all others."""
 
 
-def listing(session: Session, path: str, title: str) -> str:
-    """Return the field at a path as HTML, or a table of all below it. It raises nothing, even after the end."""
+def listing(session: Session, path: str, title: str, *, curves: int = 0) -> str:
+    """Return the field at a path as HTML, or a table of all below it. It raises nothing, even after the end.
+
+    Above the table so many series of numbers are drawn.
+    """
     with contextlib.suppress(NaiadError, OSError):  # then what is known already is shown
         session.refresh()
     field = session.tree.get(path) if path else None
     if field is not None:
         return field._repr_html_()
-    return html.block(title, html.grid(("path", "type", "value"), _rows(session, path)))
+    drawn = list(_curves(session, path, curves))
+    room = html.MOST_BYTES - 2 * html.ROOM - sum(map(len, drawn))
+    return html.block(title, *drawn, html.grid(("path", "type", "value"), _rows(session, path), room))
+
+
+def _curves(session: Session, path: str, most: int) -> Iterator[str]:
+    """Yield charts of the first series of numbers, with their paths."""
+    paths = [each for each in session.tree.paths(path) if _is_curve(session.tree.get(each))]
+    for each in sorted(paths, key=_place)[:most]:
+        with contextlib.suppress(NaiadError, OSError):  # a series that is damaged, or removed since
+            found = session.reader.chart(each, STRETCHES)
+            steps, low, high = found.steps.tolist(), found.minimum.tolist(), found.maximum.tolist()
+            last = session.reader.last(each)
+            if last is not None and not isinstance(last.value, str):  # a stretch begins before the last point
+                steps, low, high = [*steps, last.step], [*low, last.value], [*high, last.value]
+            drawn = html.chart(steps, low, high)
+            if drawn:
+                yield f'<div style="display:inline-block">{html.text(each)}<br>{drawn}</div>'
+
+
+def _is_curve(field: Any) -> bool:
+    return field is not None and KINDS[field.kind].drawn_as == "curve"
 
 
 def _place(path: str) -> tuple[int, str]:

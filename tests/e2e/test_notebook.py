@@ -39,7 +39,8 @@ for step in range(200, 100_000):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the notebook's own packages
-def test_notebook_of_a_training(tmp_path: Path) -> None:
+def test_notebook_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAIAD_NOTEBOOK", "static")  # live views have tests of their own
     nbclient = pytest.importorskip("nbclient", reason="notebooks are run by nbclient")
     nbformat = pytest.importorskip("nbformat", reason="notebooks are made by nbformat")
     pytest.importorskip("ipykernel", reason="notebooks need a kernel")

@@ -23,7 +23,7 @@ LAYERS = [
     "storage.opening",
     "fields convert attributes",
     "children alerts guard names reservation watch packing handler rollup tree session transaction options lifecycle "
-    "container run project model trash moves management table capture listing utils export",
+    "container run project model trash moves management table capture listing notebook utils export",
     "importers",
     "cli testing as_neptune integrations",
 ]
@@ -77,7 +77,7 @@ HEAVY = {
     "sqlite3",
     "tqdm",
 }  # what test_import.py keeps unloaded
-HEAVY |= {"anyio", "mcp", "starlette", "uvicorn"}
+HEAVY |= {"anyio", "anywidget", "mcp", "starlette", "uvicorn"}
 HEAVY |= {"alembic", "obstore", "prometheus_client", "psycopg"}  # of a server alone
 HEAVY |= {"http", "ssl"}  # of those whose store is a server; nobody else waits for them
 HEAVY |= {"accelerate", "hydra", "ignite", "optuna", "skorch", "transformers"}
