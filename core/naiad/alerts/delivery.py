@@ -47,6 +47,7 @@ def claim(store: Store, run: RunId, key: str, event: str, targets: int = 1) -> b
             until = f"{clock.now() + targets * CLAIM_SECONDS:.3f}"
             if store.bind_source(own, RunId(new_uid(), RUN), until):  # one uid wins
                 return True
+            # Bound by another process: it is done, or under way, or died.
             if store.find_source(f"{source} done") or not _has_ended(store, own):
                 return False
     except NeedsServer:

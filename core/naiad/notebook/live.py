@@ -97,11 +97,12 @@ class _LiveView:
     def _work(self) -> None:
         with contextlib.suppress(NaiadError, OSError):  # deleted, or its disk is gone: the last values stay
             self._follow(self._session.reader)
+        # JupyterLab shows an error in the place of a widget whose kernel is gone.
         self._output.update(self._static(), raw=True)
         self._widget.close()
 
     def _follow(self, reader: RunReader) -> None:
-        """Send what has changed until the run has ended."""
+        """Send the charts that have changed until the run has ended."""
         next_look = 0.0
         while not self._session.is_stopped:
             began = clock.monotonic()
@@ -113,6 +114,7 @@ class _LiveView:
 
     def _send(self, reader: RunReader) -> str:
         """Send the charts if one of them has changed, and return the state of the run."""
+        # One moment for all: a state of running would be sent with the values of a run that has ended.
         with reader.moment():
             state, sys_values, counts, kinds = reader.state(), reader.values("sys"), reader.counts(), reader.kinds()
             paths = sorted(
@@ -128,6 +130,7 @@ class _LiveView:
             "id": _text(sys_values.get("sys/id")), "name": _text(sys_values.get("sys/name")), "state": state,
             "more": len(paths) - len(shown),
         }  # fmt: skip
+        # The whole state, since a view that is opened later gets nothing else.
         if changed or {key: self._widget.shown.get(key) for key in facts} != facts:
             self._widget.shown = {**facts, "series": [self._charts[each] for each in shown]}
         return state

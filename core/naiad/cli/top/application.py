@@ -85,7 +85,7 @@ class Page(Protocol):
 
 
 class Application:
-    """What is on the screen, and how keys change it."""
+    """The pages on the screen, and how keys change them."""
 
     def __init__(self, store: Store, screen: Surface, selection: Selection, seconds: float = LOOK_SECONDS) -> None:
         self.message = ""
@@ -107,6 +107,7 @@ class Application:
         """Show the store until the user leaves."""
         next_look = next_age = 0.0
         is_due = True
+        # The first look reads every run of a store that was never listed, which takes seconds for thousands of them.
         self._screen.show([[Span(" naiad top", "bold")], [], [span(f"  Reading {self._store}")]])
         while not self._is_ended:
             now = clock.monotonic()
@@ -118,6 +119,7 @@ class Application:
             if is_due or now >= next_age:
                 self.draw()
                 next_age = now + AGE_SECONDS
+            # Sparklines fill in between keys, so that scrolling through many runs never waits for them.
             is_due = not self._is_lost and bool(self._attempt(lambda: self._page.fill(FILL_SECONDS)))
             key = self._screen.key(0 if is_due else max(0.0, next_look - clock.monotonic()))
             if key is not None:
@@ -137,6 +139,7 @@ class Application:
         """Look whether the store has changed, and read again if so; True if the screen is to be drawn."""
         was_lost, self._is_lost = self._is_lost, False
         try:
+            # Asked first: the catalog of a folder that has gone would be made anew.
             if not self._store.has_begun():
                 self._is_lost, self._changes_mark = True, None
                 return not was_lost
@@ -148,6 +151,7 @@ class Application:
         except (NaiadError, OSError) as error:
             self.say(_first_line(error))
             return True
+        # Only the page on top is read again; the others are when one goes back to them.
         everything = is_first or was_lost or changes.is_all
         self._attempt(lambda: self._page.changed(None if everything else uids))
         return True
@@ -265,6 +269,7 @@ class Application:
             page.filter = text
         else:
             self._board.selection.text = text
+        # A query is checked by running it; the one before it stays where it is none.
         try:
             page.refresh()
         except NaiadError as error:
@@ -340,6 +345,7 @@ class Application:
         elif self._has_help:
             body = _help(rows - 2)
         else:
+            # Charts are read while they are drawn, so that drawing can meet damage or a run that was deleted.
             found = self._attempt(lambda: self._page.lines(columns, rows - 2))
             body = found if isinstance(found, list) else [[]]
         body = [*body[: rows - 2], *([[]] * (rows - 2 - len(body)))]
@@ -358,6 +364,7 @@ class Application:
         left: Line = []
         for key, meaning in hints:
             part = [Span(f" {key} ", "bold cyan"), Span(f"{meaning} ", "dim")]
+            # A hint is shown whole or not at all; the last ones are those one needs least.
             if length([*left, *part, *place]) >= columns:
                 break
             left += part

@@ -73,6 +73,7 @@ class Selection:
 
 def filter_terms(text: str) -> list[Node]:
     """Return the conditions of a filter: a query if it has signs of one, else words."""
+    # A word such as `sgd` is no query, and a query has a sign or a verb in capitals.
     if IS_QUERY.search(text):
         tree = parse(text)
         return [tree] if tree else []
@@ -153,6 +154,7 @@ class Board:
         found = catalog.groups(RUN, project, condition, ["sys/state"])
         self._counts = {str(key[0]): count for key, count in zip(found.keys, found.counts, strict=True)}
         self._children = state_counts(self._store)
+        # New runs come in at the top: the cursor stays on its run, unless it is on the first line.
         before = self.current
         self._paths = self.selection.columns or self._frequent()
         self._cursor = min(self._cursor, max(0, self.total - 1))
@@ -182,6 +184,7 @@ class Board:
     def _frequent(self) -> list[str]:
         """Return the metrics that most of the newest runs have, those about quality first."""
         catalog, project = self._store.catalog(), self.selection.project
+        # Of thousands of paths a part is enough to find a few columns, and keeps the query small.
         known = [path for path in self.paths(project) if not path.startswith(("monitoring/", "sys/"))][:MOST_PATHS]
         newest = catalog.grid(RUN, project, self.selection.condition(), limit=LOOKED_AT, columns=known)
         counts: dict[str, int] = {}

@@ -55,6 +55,7 @@ def top(
     sweeper = Sweeper(place, wanted) if wanted is not None else None
     with opened_screen() as screen, warnings.catch_warnings():
         application = Application(place, screen, selection, seconds)
+        # A warning on stderr would be drawn over the screen.
         warnings.showwarning = lambda message, *_where, **_more: application.say(str(message).partition("\n")[0])
         if sweeper:
             sweeper.start()

@@ -38,6 +38,7 @@ class Comparison:
         self._is_ascii = is_ascii
         self._has_colour = has_colour
         self._mark = "..." if is_ascii else "…"
+        # The marks of the board may change while this page is open.
         self._runs = [
             OpenRun(name, RunId(uid, RUN), store.reader(RunId(uid, RUN)), store) for uid, name in runs.items()
         ]

@@ -83,6 +83,7 @@ class Facts:
         last = self._reader.last(path)
         if last is None:
             return [note]
+        # The list is as long as the screen, so that a look at each series is cheap.
         key = (self._reader.run.uid, path)
         self._sparks.fill([key], 1.0)
         text = number(float(last.value), 9, is_even=True)

@@ -43,9 +43,11 @@ class Lines:
             total += page.total
             stream, latest, lines = path.rpartition("/")[2], 0, []
             for step, text, time in zip(page.steps, page.texts, page.times, strict=True):
+                # Clocks go back; within a stream the order of lines counts.
                 latest = max(latest, time)
                 lines += [Printed(latest, stream, path, step, part) for part in text.removesuffix("\n").split("\n")]
             found.append(lines)
+        # Lines that arrive below do not move those that are being read.
         if self._above_end:
             self._above_end += max(0, total - self._total)
         self._total = total

@@ -66,6 +66,7 @@ class Panels:
         self._down = max(1, min(wanted, rows // LOWEST))
         height = max(min(LOWEST, rows), min(HIGHEST, rows // self._down))
         many = self._across * self._down
+        # Pages of panels, not single rows, so that a chart stays in its place while the cursor moves.
         start = self.chosen // many * many
         found: list[Line] = []
         for first in range(start, min(start + many, len(self.paths)), self._across):

@@ -16,6 +16,7 @@ class Picker:
         self.chosen = list(chosen)
         self.is_done = False
         self._title = title
+        # Those that are chosen stand first, in their order, however many names there are.
         self._names = [*chosen, *(name for name in names if name not in chosen)] if are_several else list(names)
         self._are_several = are_several
         self._is_ascii = is_ascii

@@ -54,6 +54,7 @@ class RunPage:
     def refresh(self) -> None:
         """Read the run and the tab that is shown."""
         require(self._store, self._reader.run)
+        # Charts are read when they are drawn, so that only those on the screen are.
         self._drawn.clear()
         self._sparks.forget(None)
         with self._reader.moment():

@@ -64,6 +64,7 @@ class Screen:
             curses.use_default_colors()
             for number in range(1, len(COLOURS)):
                 curses.init_pair(number, number, -1)
+        # Escape is a key of its own: curses would wait a second for the rest of a sequence.
         for change in (lambda: curses.curs_set(0), lambda: curses.set_escdelay(25)):
             with contextlib.suppress(curses.error):  # a terminal that always shows its cursor
                 change()
@@ -76,6 +77,7 @@ class Screen:
     def show(self, lines: Sequence[Sequence[Span]]) -> None:
         """Draw the screen; lines and columns for which there is no room are left out."""
         columns, rows = self.size()
+        # Everything is drawn, and curses sends the cells that differ from those on the terminal.
         self._window.erase()
         for y, line in enumerate(lines[:rows]):
             x = 0
@@ -142,7 +144,9 @@ def opened_screen() -> Iterator[Screen]:
     if not can_move:
         term = os.environ.get("TERM", "")
         raise NaiadError(f"naiad top cannot draw on a terminal of the type {term!r}.\nUse: naiad ls, or naiad query")
+    # Without it curses takes every character beyond ASCII for bytes.
     locale.setlocale(locale.LC_ALL, "")
+    # Ended by a signal the program would leave the terminal without echo and without lines.
     before = {each: signal.signal(each, _leave) for each in (signal.SIGTERM, signal.SIGHUP)}
     window = curses.initscr()
     try:

@@ -19,7 +19,7 @@ Line: TypeAlias = list[Span]
 
 
 def span(text: object, style: str = "") -> Span:
-    """Return a span of any text; what could steer a terminal is escaped."""
+    """Return a span of any text, in which controls of terminals are escaped."""
     return Span(clean(str(text)), style)
 
 

@@ -32,6 +32,7 @@ class Sparks:
 
     def forget(self, uids: Collection[str] | None) -> None:
         """Have those of some runs read again, or all. They are shown as they were until then."""
+        # Removed ones would flicker: an old line stays until the new one is there.
         self._stale |= {key for key in self._found if uids is None or key[0] in uids}
         if len(self._found) > MOST:
             self._found.clear()
@@ -44,6 +45,7 @@ class Sparks:
         for key in keys:
             if key in self._found and key not in self._stale:
                 continue
+            # At least one a call, so that a slow store makes progress too.
             if has_read and clock.monotonic() > until:
                 break
             self._found[key] = self._read(key, readers)
