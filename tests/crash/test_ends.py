@@ -113,9 +113,10 @@ done = dict(loss=0, text=0, many=0)
 interrupts, is_in_cell = 0, False
 
 def interrupt(*_):
-    global interrupts
+    global interrupts, is_in_cell
     if is_in_cell:
         interrupts += 1
+        is_in_cell = False  # or a second one could come before the cell has caught this one
         raise KeyboardInterrupt
 
 signal.signal(signal.SIGALRM, interrupt)
