@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -33,6 +34,8 @@ MEDIA = {
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
+_COMMENTS = re.compile(rb"^[ \t]*(?:/\*(?s:.*?)\*/[ \t]*|//[^\n]*)\n", re.MULTILINE)
+"""Comments that have their lines to themselves."""
 MISSING = b"<!doctype html><title>naiad</title><p>The pages are not installed. The interface is at /api/v1.</p>"
 
 
@@ -106,10 +109,16 @@ class Pages:
             mark = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
             known = self._known.get(file)
             if known is None or known.mark != mark:
-                known = self._known[file] = _File.of(file.read_bytes(), MEDIA[file.suffix], mark)
+                known = self._known[file] = _File.of(self._body(file), MEDIA[file.suffix], mark)
         except OSError:
             return None
         return known
+
+    def _body(self, file: Path) -> bytes:
+        """The bytes of a file as they are sent: a tenth less of our scripts and styles, by their comments."""
+        found = file.read_bytes()
+        is_ours = file.suffix in (".js", ".css") and "vendor" not in file.relative_to(self._folder).parts
+        return _COMMENTS.sub(b"", found) if is_ours else found
 
     def _page(self) -> _File | None:
         """The one page, with the version in the addresses of its files, so that a browser loads each of them once."""

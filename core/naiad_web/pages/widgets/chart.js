@@ -3,7 +3,6 @@ import { html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from
 import { dashes, faded, resolved } from "../lib/color.js";
 import { clipped, csv, extremes, sentence, spoken, svg } from "../lib/chartdata.js";
 import { duration, moment, short, visible, whole } from "../lib/format.js";
-import { Plot } from "./plot.js";
 import { Button, Copy, Empty, Failure, Menu, Path, Skeleton, copied, saved, useSize } from "./controls.js";
 
 /** @typedef {import("../lib/chartdata.js").ChartData} ChartData */
@@ -39,6 +38,9 @@ export function Chart(props) {
   const [hover, setHover] = useState(/** @type {any} */ (null));
   const [asTable, setAsTable] = useState(false);
   const [turn, setTurn] = useState(0);
+  const [Plot, setPlot] = useState(/** @type {any} */ (null));
+
+  useEffect(() => void import("./plot.js").then((found) => setPlot(() => found.Plot)), []); // a table without charts needs none of it
 
   useEffect(() => {
     if (isSeen || !card.current) return undefined;
@@ -88,7 +90,7 @@ export function Chart(props) {
   const dark = useTheme();
 
   useLayoutEffect(() => {
-    if (!data || isEmpty || asTable || !canvas.current || width < 40) return;
+    if (!Plot || !data || isEmpty || asTable || !canvas.current || width < 40) return;
     const look = { xKind, logX, logY, sync: props.sync ?? "", zoom, yRange: logY ? null : clip?.range ?? null, width: Math.floor(width), height, axes: true };
     const events = {
       onZoom: (range) => props.onZoom?.(range),
@@ -104,7 +106,7 @@ export function Chart(props) {
       plot.current?.destroy();
       plot.current = Object.assign(new Plot(canvas.current, data, paint, look, events), { theme: dark });
     }
-  }, [data, paint, xKind, logX, logY, width, height, clip, asTable, isEmpty, dark, zoom?.[0], zoom?.[1]]);
+  }, [Plot, data, paint, xKind, logX, logY, width, height, clip, asTable, isEmpty, dark, zoom?.[0], zoom?.[1]]);
 
   useEffect(() => {
     if (!asTable && !isEmpty) return;
