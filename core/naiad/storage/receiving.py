@@ -237,6 +237,9 @@ class Upkeep(Protocol):
             StorageError: the database cannot be used now.
         """
 
+    def close(self) -> None:
+        """Close the connections."""
+
 
 class RunFolder(Protocol):
     """The folds of a database: any process may have one."""

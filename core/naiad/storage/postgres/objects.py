@@ -18,6 +18,8 @@ from naiad.errors import DamagedData, StorageError
 PRESIGNED_SECONDS = 300
 """How long the address of an object is valid that a client is sent to."""
 PIECE = 8 * 1024 * 1024
+RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
+"""A request waits for these tries; the client's own ones follow."""
 
 
 class Objects:
@@ -37,7 +39,8 @@ class Objects:
         self._prefix = ""
         if parts.scheme == "s3" and parts.netloc:
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-            options: dict[str, Any] = {"client_options": {"allow_http": endpoint.startswith("http://")}}
+            client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": "3s", "timeout": "60s"}
+            options: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
             # obstore reads the other settings by itself; plain HTTP, as of a store in the same rack, it has to be
             # allowed.
             if endpoint:

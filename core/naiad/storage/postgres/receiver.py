@@ -79,6 +79,7 @@ COUNT = """
 insert into naiad.counter (prefix, last) values (%s, 1)
 on conflict (prefix) do update set last = counter.last + 1 returning last
 """
+INLINE = "select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
 BACKLOG = """
 select coalesce(sum(upto - start), 0)::bigint, coalesce(extract(epoch from now() - min(at)), 0)::float8,
     count(distinct run), (select count(*) from naiad.run where failures >= 3) from naiad.inbox
@@ -87,6 +88,8 @@ FOREIGN = """
 select distinct sha256 from naiad.content where sha256 = any(%s)
 except select sha256 from naiad.content where project = %s
 """
+MOST_INLINE = 1024 * 1024 * 1024
+"""Bytes that the database keeps at most while the objects are away; then nothing more is accepted."""
 LARGEST_PART = 900 * 1024 * 1024
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 
@@ -349,7 +352,13 @@ class Receiver:
         )
         name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}" if whole else None
         if name is not None:
-            self._objects.put(name, whole)  # before the rows that refer to it
+            try:
+                self._objects.put(name, whole)  # before the rows that refer to it
+            except StorageError:
+                row = raw.execute(INLINE).fetchone()
+                if row is not None and row[0] + len(whole) > MOST_INLINE:
+                    raise
+                name = None  # the objects are away: the database takes the bytes for a while
         stored, place = [], 0
         for piece in taken:
             data = piece.data if name is None else None

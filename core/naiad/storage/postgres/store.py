@@ -43,7 +43,9 @@ MOST_READERS = 256
 FEW = 16
 """Up to so many runs with something new are folded before the catalog is read; of more, the workers fold them."""
 BY_NAME = "select uid, kind from naiad.run where id = %s or uid = %s"
-WAITING = "select run from naiad.due where waiting > 0 order by run limit %s"
+WAITING = """
+select run from naiad.due join naiad.run on number = run where waiting > 0 and failures < 3 order by run limit %s
+"""
 
 
 class PostgresStore(Store):

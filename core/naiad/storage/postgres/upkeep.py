@@ -103,6 +103,10 @@ class Upkeep:
         with transaction(self._engine) as raw:
             raw.execute("update naiad.about set epoch = md5(random()::text || clock_timestamp()::text)")
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
 
 def _damages(reader: PostgresReader) -> Iterator[str]:
     try:
