@@ -2,7 +2,7 @@
 
     python tests/crash/kill.py 1000
 
-runs a thousand kills and prints the figures; the normal suite runs forty of them (`test_kill.py`). A child process logs
+runs a thousand kills and prints the figures; the normal suite runs some twenty (`test_kill.py`). A child process logs
 through the public API, with one or four threads, segments of 126 points and a fold every few hundred. After each call
 that returned, its thread stores the number of calls so far into shared memory, by one aligned store. The parent kills
 it while the run is opened, while it logs or while it stops, reads the run through the public API, and compares with

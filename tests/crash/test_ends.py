@@ -99,7 +99,7 @@ def test_handler_of_sigterm_that_exits_finishes_the_run(store: Path, start: Any)
     child.stdout.readline()
     os.kill(child.pid, signal.SIGTERM)
 
-    assert 0 == child.wait(10)
+    assert 0 == child.wait(60)
     assert "finished" == the_run(store).state()
     assert_whole(store)
 

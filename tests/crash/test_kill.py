@@ -15,8 +15,8 @@ HARNESS = Path(__file__).with_name("kill.py")
 @pytest.mark.parametrize(
     ("kills", "journal"),
     [
-        pytest.param(32, "mmap", id="mmap", marks=pytest.mark.timeout(600)),  # 100 s on two busy cores
-        pytest.param(8, "write", id="write"),
+        pytest.param(16, "mmap", id="mmap", marks=pytest.mark.timeout(600)),  # 50 s on two busy cores
+        pytest.param(6, "write", id="write"),
         pytest.param(1000, "mmap", id="a-thousand", marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
     ],
 )

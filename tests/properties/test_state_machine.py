@@ -1,6 +1,6 @@
 """Random verbs, writers, deaths and openings against a plain model: whatever happened, readers show what was said.
 
-    pytest tests/properties                                a few dozen examples, in the normal suite
+    pytest tests/properties                                fifteen examples, in the normal suite
     pytest tests/properties --hypothesis-profile=slow      10,000, for hours
 
 A failure prints the steps that led to it; running it again begins with them.
@@ -521,7 +521,7 @@ clock_of_machine = clock.now
 TestRun = RunMachine.TestCase
 if settings.get_current_profile_name() != "slow":
     TestRun.settings = settings(
-        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
     )
 TestRun.pytestmark = [  # type: ignore[attr-defined]  # how pytest marks a class
     pytest.mark.filterwarnings(f"ignore::{LimitWarning.__module__}.{LimitWarning.__qualname__}"),

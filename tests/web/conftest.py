@@ -85,7 +85,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(10)
+        self.process.wait(60)
         self.reading.join(5)
         if self.process.stdout is not None:
             self.process.stdout.close()

@@ -122,6 +122,21 @@ def test_server_that_lost_data_gets_confirmed_files_again(folder: RunDirectory) 
     assert kept == names(folder.outbox)
 
 
+def test_disk_that_lists_nothing_frees_nothing_and_ends_no_thread(
+    folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an XFS disk that died: the thread that would free something also stores what waits in memory."""
+    Writer.open(folder, remote=REMOTE).stop()
+
+    def refuse(path: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+
+        assert 0 == outbox.free(folder)
+
+
 def test_full_disk_frees_what_a_server_has_and_keeps_the_rest(
     folder: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import os
 import random
 import shutil
@@ -10,15 +13,19 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import naiad
+from naiad.cli import main
 from naiad.storage.local import catalog_file
 from naiad.storage.local.catalog_file import CatalogFile
+from naiad.storage.sql import values
 
 SHOWN = ["sys/id", "sys/name", "sys/tags", "n", "text", "loss:min"]
 RUNS = 12
@@ -110,6 +117,71 @@ def test_file_that_is_not_what_was_written_is_made_anew(
 
     assert table(original) == table(damaged)
     assert [] == CatalogFile(file).damages()
+
+
+COLUMNS = {
+    "container": ("number", "uid", "kind", "id", "project", "state", "created", "losses", "stamp", "seal", "cells"),
+    "field": ("number", "path", "kind"),
+    "cell": ("num", "integer", "txt", "whole", "min"),
+    "about": ("listed", "made", "revision"),
+}
+OWN_CRC = {
+    "container": ("number", "uid", "kind", "id", "project", "state", "created", "losses"),
+    "field": ("number", "path", "kind"),
+}
+ODD = [-(2**63), 2**53 + 1, "[" * 100_000, "\x1b[2J\0", b"\xff\xfe", b"\x91" * 100_000 + b"\xc0", float("inf")]
+
+
+def put_odd(folder: Path, table: str, column: str, value: object, *, is_true: bool) -> bool:
+    """Put a value into a row as no release would, below a sum that fits; `is_true`: with the crc that belongs to it."""
+    path = folder / "catalog.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        row = dict(connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone())
+        keys = [name for name in ("number", "field", "container", "format") if name in row]
+        new = {**row, column: value}
+        if is_true:
+            cells = new.get("cells", b"")
+            new["crc"] = values._crc(
+                cells if isinstance(cells, bytes) else b"", *(new[each] for each in OWN_CRC[table])
+            )
+        names = ", ".join(f"{name} = :{name}" for name in new if new[name] is not row[name])
+        where = " AND ".join(f"{name} IS :old_{name}" for name in keys)
+        try:
+            connection.execute(
+                f"UPDATE {table} SET {names} WHERE {where}", new | {f"old_{name}": row[name] for name in keys}
+            )
+            connection.commit()
+        except sqlite3.IntegrityError:  # such as a text for a number that is a key
+            return False
+    content = path.read_bytes()
+    known = catalog_file.Sum(catalog_file.FORMAT, len(content), zlib.crc32(content), round(time.time()))
+    (folder / "catalog.sum").write_text(" ".join(map(str, known)))
+    catalog_file._proven.clear()
+    return True
+
+
+@pytest.mark.parametrize("table_name", COLUMNS)
+def test_odd_values_below_a_sum_that_fits_end_no_listing(original: Path, damaged: Path, table_name: str) -> None:
+    """A row that fails its own crc is shown as it was or not at all, and commands end as always."""
+
+    def listed() -> list[dict[str, Any]]:
+        done = CliRunner().invoke(main, ["--store", str(damaged), "ls", "--json"])
+        assert 0 == done.exit_code, (column, value, done.exception)
+        rows: list[dict[str, Any]] = json.loads(done.stdout)
+        return rows
+
+    column, value = "", object()
+    good, turn = listed(), itertools.cycle(ODD)
+    for column in COLUMNS[table_name]:
+        for is_true in (False, True) if table_name in OWN_CRC else (False,):
+            value = next(turn)
+            again(original, damaged)
+            if put_odd(damaged, table_name, column, value, is_true=is_true):
+                done = CliRunner().invoke(main, ["--store", str(damaged), "verify"])
+                assert isinstance(done.exception, SystemExit | None), (column, value, done.exception)
+                found = listed()
+                assert is_true or all(row in good for row in found), (column, value)
 
 
 @pytest.mark.parametrize("with_sum", [True, False])

@@ -184,12 +184,12 @@ def test_large_file_does_not_hold_up_the_points(run: naiad.Run, monkeypatch: pyt
 
     def slowly(self: Blobs, found: list[str]) -> Any:  # stands for a file of many gigabytes
         held.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return settle_all(self, found)
 
     monkeypatch.setattr(Blobs, "settle_all", slowly)
     run["file"].upload(File.from_content(DATA))
-    held.wait(10)
+    held.wait(60)
     run["loss"].append(1.0)
     journal = run._session.writer.journal
     journal.sync()

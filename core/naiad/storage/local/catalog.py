@@ -22,7 +22,7 @@ from msgspec import MsgspecError
 
 from naiad import clock
 from naiad.container_kinds import KINDS, RunId
-from naiad.errors import DamagedData, StorageError
+from naiad.errors import DamagedData, NaiadError, StorageError
 from naiad.progress import showing
 from naiad.storage.catalog import Cell
 from naiad.storage.local.catalog_file import CatalogFile, begin
@@ -56,6 +56,8 @@ SETTLED_SECONDS = 2.0
 """A folder that was changed more recently may change again within one tick of its file system's clock."""
 LOOK_SECONDS = 60.0
 """A process looks at every folder when it begins, and so often: one that was copied over shows from its inside only."""
+ODD = (MsgspecError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""Exceptions from reading rows that fit their checksum and that no release writes; `DamagedData` is a ValueError."""
 _looked: dict[Path, float] = {}
 NO_BAR = contextlib.nullcontext()
 ALL = (0, 0)
@@ -118,9 +120,13 @@ class Catalog(SqlCatalog):
                 continue
             except OSError:
                 self._is_file = False
-            except (DatabaseError, MsgspecError, DamagedData) as error:
+            except DamagedData:
+                self._discard()
+            except NaiadError:
+                raise  # what was asked for cannot be answered, such as a column without an order
+            except (DatabaseError, *ODD) as error:
                 if isinstance(error, OperationalError) and not self._is_damaged():
-                    raise  # what was asked for cannot be answered
+                    raise  # the same
                 self._discard()
         self._update()
         return self._read(read)
@@ -139,7 +145,7 @@ class Catalog(SqlCatalog):
                     self._is_file = False
             except MadeAnew:
                 continue
-            except (DatabaseError, MsgspecError, DamagedData):  # nothing is lost by that
+            except (DatabaseError, *ODD):  # nothing is lost by that
                 self._discard()
         self._read_changed()
 

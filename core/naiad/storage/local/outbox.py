@@ -115,8 +115,8 @@ def unmark(folder: RunDirectory) -> None:
 
 
 def sent(folder: RunDirectory) -> Iterator[Path]:
-    """Yield the confirmed files of the outbox."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder.outbox) as entries:
+    """Yield the confirmed files of the outbox; none where the disk does not even list them."""
+    with contextlib.suppress(OSError), os.scandir(folder.outbox) as entries:
         for entry in entries:
             if entry.name.endswith(SENT):
                 yield Path(entry.path)
@@ -136,8 +136,10 @@ def free(folder: RunDirectory) -> int:
     It is called when the disk is full. Unconfirmed files stay.
     """
     freed = 0
-    store = folder.path.parent.parent
-    for path in [*sent(folder), *store.glob(f"*/*/{OUTBOX}/*{SENT}")]:
+    found = [*sent(folder)]
+    with contextlib.suppress(OSError):
+        found += folder.path.parent.parent.glob(f"*/*/{OUTBOX}/*{SENT}")
+    for path in found:
         with contextlib.suppress(OSError):
             size = path.stat().st_blocks * 512
             path.unlink()
