@@ -197,7 +197,7 @@ tell(code=done.exit_code, said=done.output)
 def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
     does_resume: bool, store: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    first = start(WRITES + "run.stop()", "a", 3000, 0.001, **SETTINGS)
+    first = start(WRITES + "await_parent(); run.stop()", "a", 3000, 0.001, **SETTINGS)
     for _ in range(12):
         heard(first, "acknowledged")
     suspend(first)
@@ -216,8 +216,9 @@ def test_suspended_writer_comes_back_after_a_take_over_and_nothing_is_lost(
         assert ([1, 101], "") == ended(start(elsewhere + WRITES + "run.stop()", "b", 200, 0.0, **SETTINGS))
         assert "finished" == heard(start(elsewhere + tells), "state")
     os.kill(first.pid, signal.SIGCONT)
-    time.sleep(2)
-    assert "running" == heard(start(elsewhere + tells), "state")
+    until = time.monotonic() + 60
+    while "running" != heard(start(elsewhere + tells), "state"):  # at its next sync it finds out
+        assert time.monotonic() < until
     errors = ended(first)[1]
     run = the_run(store)
 
@@ -361,7 +362,13 @@ def test_writer_whose_journal_was_folded_and_removed_goes_on_in_a_new_one(
     journal: str, store: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     """As an earlier release did with a run on a shared folder: all points are kept, none is there twice."""
-    first = start(WRITES + "run.stop()", "a", 4500, 0.001, **{**SETTINGS, "JOURNAL": journal, "FOLD_RECORDS": 3000})
+    first = start(
+        WRITES + "await_parent(); run.stop()",
+        "a",
+        4500,
+        0.001,
+        **{**SETTINGS, "JOURNAL": journal, "FOLD_RECORDS": 3000},
+    )
     for _ in range(3):
         for _ in range(12):
             heard(first, "acknowledged")
