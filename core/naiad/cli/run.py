@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from naiad.cli.place import existing_store, find_run
 from naiad.cli.values import opened
 from naiad.container_kinds import RunId
 from naiad.convert import with_article
-from naiad.deferred import dataclass
 from naiad.errors import MissingField, WrongVerb
 from naiad.fields.registry import field_class
 from naiad.kinds import SYS
@@ -20,8 +19,7 @@ from naiad.storage.base import RunReader, Store
 from naiad.tree import Tree
 
 
-@dataclass(frozen=True)
-class OpenRun:
+class OpenRun(NamedTuple):
     """A run, its title, its reader, and the store that it is in."""
 
     id: str

@@ -17,7 +17,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeGuard
 
-from naiad.deferred import dataclass, field
+from msgspec import Struct, field
+
 from naiad.errors import InvalidQuery, NaiadTypeError, shown
 from naiad.kinds import ASPECTS, ATOM_OF, KINDS, POINTS, SECONDS, SYS
 from naiad.query.literals import (
@@ -165,8 +166,7 @@ class _Scanner:
         raise Problem(place, f"expected {wanted}")
 
 
-@dataclass
-class _Bracket:
+class _Bracket(Struct):
     """The state inside a bracket: terms before the last OR, terms since, whether NOT stands before it."""
 
     negated: bool = False
@@ -234,8 +234,7 @@ def _not(node: Node) -> Node:
     return node.term if isinstance(node, Not) else Not(node)
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(Struct, frozen=True):
     """A field as a query names it; `kind` is None without a type."""
 
     path: str

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from naiad.container_kinds import RUN, ContainerKind, RunId
-from naiad.deferred import dataclass
 from naiad.kinds import ASPECTS
 
 if TYPE_CHECKING:
@@ -61,8 +62,7 @@ class Found(NamedTuple):
     sorted by is damaged."""
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """One run, or other container, as a listing shows it; `state` is also `damaged` or `newer` if it cannot be read.
 
     `seen` is the last sign of life of its writers.

@@ -151,7 +151,7 @@ def test_short_runs_are_shown_without_numpy(digits: str, command: str) -> None:
     code = f"import sys; from naiad.cli import main; main({words!r}, standalone_mode=False); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
-    assert set() == {"numpy", "sqlalchemy", "tempfile"} & set(done.stdout.splitlines()[-1].split())
+    assert set() == {"numpy", "sqlalchemy", "tempfile", "dataclasses"} & set(done.stdout.splitlines()[-1].split())
 
 
 def test_start_loads_nothing_heavy() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from msgspec import Struct
+
 from naiad.container_kinds import ContainerKind
-from naiad.deferred import dataclass
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.sql.connection import Clause, Connection, Statement, both
@@ -18,8 +19,7 @@ FEW = 10_000
 """Containers that are looked at one by one without a second thought."""
 
 
-@dataclass(frozen=True)
-class Sort:
+class Sort(Struct, frozen=True):
     """A sort order: the fields at one path, which may differ in kind, and the aspect of a series."""
 
     fields: tuple[tuple[int, str], ...]  # number and kind of each
