@@ -12,6 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).parent
 ALONE = {
+    "bench_postgres.py",
     "bench_codec.py",
     "bench_importers.py",
     "bench_pages.py",

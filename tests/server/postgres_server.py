@@ -277,7 +277,7 @@ class Cluster:
         return self.proxy.url
 
     @classmethod
-    def start(cls, folder: Path, replicas: int = 2) -> Cluster:
+    def start(cls, folder: Path, *settings: str, replicas: int = 2) -> Cluster:
         objects = Moto()
         objects.begin()
         postgres = Postgres(folder / "postgres")
@@ -285,7 +285,7 @@ class Cluster:
         proxy = Nginx([each.port for each in own], folder)
         for each in own[1:]:  # they wait for the tables
             each.begin("--url", proxy.url)
-        postgres.start()
+        postgres.start(*(option for each in settings for option in ("-c", each)))
         own[0].start("--init", "--url", proxy.url)
         objects.make_bucket()
         for each in own[1:]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import urllib.parse
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from obstore.store import LocalStore, S3Store
 
 from naiad.errors import DamagedData, StorageError
 
-PRESIGNED_SECONDS = 300
-"""How long the address of an object is valid that a client is sent to."""
 PIECE = 8 * 1024 * 1024
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
 """A request waits for these tries; the client's own ones follow."""
@@ -144,22 +141,10 @@ class Objects:
         except (obstore.exceptions.BaseError, OSError) as error:
             raise _unusable(self.url, error) from error
 
-    def address(self, name: str, seconds: float = PRESIGNED_SECONDS) -> str | None:
-        """Return an address that reads an object for some seconds without further rights; None for a folder."""
-        # A client elsewhere cannot read a folder of this machine; the server passes its content on.
-        if isinstance(self._store, LocalStore):
-            return None
-        return str(obstore.sign(self._store, "GET", self._place(name), datetime.timedelta(seconds=seconds)))
-
 
 def blob_name(sha256: str) -> str:
     """Return the name of the object with the content of a file."""
     return f"blobs/{sha256[:2]}/{sha256}"
-
-
-def hash_of(data: bytes) -> str:
-    """Return the SHA-256 of content."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _unusable(url: str, error: Exception) -> StorageError:
