@@ -76,7 +76,7 @@ def _command(importer: Importer) -> click.Command:
         importer.name,
         params=common,
         callback=_callback(importer),
-        help=f"Import {importer.title}.",
+        help=f"Import {importer.title}.\n\nExample: naiad import {importer.name} PATH --dry-run",
         short_help=importer.title,
     )
     return json_option(command)

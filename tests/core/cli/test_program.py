@@ -37,6 +37,11 @@ def test_help_of_every_command_has_an_example(cli: Cli, command: str) -> None:
     assert f"naiad {command}" in text.partition("Example")[2]
 
 
+def test_help_of_every_format_of_an_import_has_an_example(cli: Cli) -> None:
+    for name in ("csv", "mlflow", "neptune-export", "neptune-offline", "parquet", "tensorboard", "wandb"):
+        assert f"Example: naiad import {name} " in cli("import", name, "--help").stdout
+
+
 def test_store_works_anywhere_in_the_line(cli: Cli, digits: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_STORE", str(store / "none"))
     place = ["--store", str(store)]
