@@ -80,6 +80,8 @@ def test_moved_run_has_a_new_id_and_is_found_by_both(store: Path, place: Store) 
     for project in ("p", "archive"):
         with begin(store, project=project, custom_run_id="job") as resumed:
             assert "ARCHIVE-2" == resumed.id
+    verified = call("verify")
+    assert (0, "") == (verified.exit_code, verified.stdout)  # its former id is no damage
     with begin(store) as new:
         assert "P-2" == new.id  # an id is never given twice
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from naiad import ids
 from naiad.errors import DamagedData, NaiadError, NewerFormat
-from naiad.kinds import SERIES, TEXTS
+from naiad.kinds import FORMER_IDS, SERIES, TEXTS
 from naiad.ops import End
+from naiad.scalars import unpack_text
 from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.files import damaged_files
@@ -75,7 +76,7 @@ def examine_store(store: Layout) -> dict[RunDirectory, Findings]:
         except OSError as error:
             what = f"it cannot be verified: {error.strerror or error}".splitlines()[0]
             found[folder] = Findings(damages=[Damage(_place(folder, error), what)])
-    own.damages += _wrong_ids(store, {folder.uid: findings.id for folder, findings in found.items()})
+    own.damages += _wrong_ids(store, {folder.uid: findings for folder, findings in found.items()})
     return found
 
 
@@ -98,6 +99,7 @@ class Findings:
         is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
         dropped: so many points and ops could not be stored: the run is incomplete, be it sealed or not.
         id: the run's own `sys/id`; empty where it cannot be read.
+        former: ids that it had before it was moved, which go on to mean it.
     """
 
     damages: list[Damage] = field(default_factory=list)
@@ -107,6 +109,7 @@ class Findings:
     is_ended: bool = False
     dropped: int = 0
     id: str = ""
+    former: frozenset[str] = frozenset()
 
 
 def examine(folder: RunDirectory) -> Findings:
@@ -168,6 +171,9 @@ def _examine(folder: RunDirectory) -> Findings:
     found.shadowed = projection.shadowed()
     state = projection.at("sys/id")
     found.id = state.value if state is not None and isinstance(state.value, str) else ""
+    former = projection.at(FORMER_IDS)
+    if former is not None:
+        found.former = frozenset(map(unpack_text, former.tags))
     found.dropped = sum(writer.dropped_points + writer.dropped_ops for writer in projection.writers.values())
     if found.is_ended and not found.dropped:  # a disk that was full to the end took no seal
         _note_missing_seal(folder, found)
@@ -431,16 +437,17 @@ def _store_damages(store: Layout) -> Iterator[Damage]:
             yield Damage(f"custom/{path.name}", "it does not name a run")
 
 
-def _wrong_ids(store: Layout, own: dict[str, str]) -> Iterator[Damage]:
-    """Compare each registered id with the `sys/id` of the run it means; `own` has those by uid."""
+def _wrong_ids(store: Layout, found: dict[str, Findings]) -> Iterator[Damage]:
+    """Compare each registered id with those of the run it means; `found` has the findings by uid."""
     register = Register(store.root)
     for name in register.ids():
         uid = register.uid(name)
-        # Of a run that is gone or cannot be read, nothing is said here.
-        if own.get(uid, "") not in ("", name):
+        run = found.get(uid)
+        # The ids of a run before it was moved go on to mean it.
+        if run is not None and run.id not in ("", name) and name not in run.former:
             place = register.place(name)
             assert place is not None, name
-            what = f"it names {uid}, whose own id is {own[uid]}"
+            what = f"it names {uid}, whose own id is {run.id}"
             yield Damage(str(place.relative_to(store.root)), what)
 
 
