@@ -9,6 +9,7 @@ from naiad.lazy import fetched
 if TYPE_CHECKING:
     from naiad_sklearn.callback import NaiadCallback, NeptuneCallback
     from naiad_sklearn.classifier_charts import (
+        create_calibration_chart,
         create_class_prediction_error_chart,
         create_classification_report_chart,
         create_confusion_matrix_chart,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from naiad_sklearn.summaries import (
         create_classifier_summary,
         create_kmeans_summary,
+        create_permutation_importance,
         create_regressor_summary,
         log_estimator,
     )
@@ -40,6 +42,7 @@ __all__ = [
     "NaiadCallback",
     "NeptuneCallback",
     "autolog",
+    "create_calibration_chart",
     "create_class_prediction_error_chart",
     "create_classification_report_chart",
     "create_classifier_summary",
@@ -49,6 +52,7 @@ __all__ = [
     "create_kelbow_chart",
     "create_kmeans_summary",
     "create_learning_curve_chart",
+    "create_permutation_importance",
     "create_precision_recall_chart",
     "create_prediction_error_chart",
     "create_regressor_summary",
@@ -69,8 +73,9 @@ __all__ = [
 HOMES = {
     "patches": "Autolog autolog",
     "callback": "NaiadCallback NeptuneCallback",
-    "classifier_charts": "create_class_prediction_error_chart create_classification_report_chart "
-    "create_confusion_matrix_chart create_precision_recall_chart create_roc_auc_chart",
+    "classifier_charts": "create_calibration_chart create_class_prediction_error_chart "
+    "create_classification_report_chart create_confusion_matrix_chart create_precision_recall_chart "
+    "create_roc_auc_chart",
     "cluster_charts": "create_kelbow_chart create_silhouette_chart",
     "estimators": "get_estimator_params get_pickled_model",
     "predictions": "get_cluster_labels get_test_preds get_test_preds_proba",
@@ -78,7 +83,8 @@ HOMES = {
     "create_prediction_error_chart create_residuals_chart",
     "scores": "get_metrics get_scores",
     "searches": "create_search_summary",
-    "summaries": "create_classifier_summary create_kmeans_summary create_regressor_summary log_estimator",
+    "summaries": "create_classifier_summary create_kmeans_summary create_permutation_importance "
+    "create_regressor_summary log_estimator",
 }
 
 if not TYPE_CHECKING:

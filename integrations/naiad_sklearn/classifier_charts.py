@@ -25,6 +25,7 @@ MOST_WRITTEN = 30
 MOST_CURVES = 10
 MOST_BARS = 30
 MOST_TICKS = 60
+CALIBRATION_BINS = 10
 
 # Neptune's functions take the training data too, because yellowbrick did; a fitted classifier knows its classes.
 # ruff: noqa: ARG001
@@ -102,6 +103,32 @@ def create_precision_recall_chart(classifier: Any, X_test: Any, y_test: Any, y_p
         axes.legend()
 
     return drawn("Precision and recall", draw)
+
+
+def create_calibration_chart(classifier: Any, X_test: Any, y_test: Any, y_pred_proba: Any = None) -> File | None:
+    """Draw how often a class occurs over the probability that was predicted; of the ten most frequent classes.
+
+    A classifier whose probabilities can be trusted lies on the diagonal. Below it they are too high, above too low.
+
+    Args:
+        classifier: a fitted classifier with `predict_proba`.
+        X_test: the samples, which it was not fitted to.
+        y_test: their classes.
+        y_pred_proba: the probabilities of their classes, if they are known already.
+    """
+    require(classifier, "create_calibration_chart", "a classifier", is_classifier)
+
+    def draw(axes: Any) -> None:
+        from sklearn.calibration import CalibrationDisplay  # loads much that no other chart needs
+
+        # Decisions of a classifier without probabilities are no numbers from 0 to 1, so that nothing could be drawn.
+        odds = classifier.predict_proba(X_test) if y_pred_proba is None else np.asarray(y_pred_proba)
+        for name, true, scores in _one_against_rest(classifier, y_test, odds):
+            CalibrationDisplay.from_predictions(true, scores, n_bins=CALIBRATION_BINS, name=name, ax=axes)
+        axes.set(xlabel="predicted probability", ylabel="share of samples")
+        axes.legend()
+
+    return drawn("Calibration", draw)
 
 
 def create_class_prediction_error_chart(

@@ -25,6 +25,7 @@ from naiad_sklearn.estimators import (
     require,
     unfitted,
 )
+from naiad_sklearn.importances import permutation_importances
 from naiad_sklearn.predictions import get_test_preds, get_test_preds_proba, is_kmeans, label_table
 from naiad_sklearn.scores import get_metrics, get_scores, is_model
 from naiad_sklearn.searches import create_search_summary, is_search
@@ -97,6 +98,28 @@ def create_regressor_summary(
             cooks_distance=regressor_charts.create_cooks_distance_chart(regressor, X_train, y_train),
         )
     return found
+
+
+def create_permutation_importance(
+    estimator: Any, X_test: Any, y_test: Any, n_repeats: int = 5, nrows: int = 1000
+) -> dict[str, Any]:
+    """Return by how much the score of an estimator falls when the values of a feature are permuted, and a chart.
+
+    Unlike importances of trees it is about data that the estimator was not fitted to, and works for any estimator with
+    a score. It takes a prediction for each feature and repeat.
+
+    Args:
+        estimator: a fitted classifier or regressor, or a pipeline or search that ends in one.
+        X_test: the test data.
+        y_test: the true values.
+        n_repeats: how often each feature is permuted.
+        nrows: how many rows to use, taken at random; the same ones each time.
+
+    Returns:
+        `mean/{feature}` and `std/{feature}` over the repeats, and `chart`, to be assigned to a path.
+    """
+    require(estimator, "create_permutation_importance", "a classifier or regressor", is_model)
+    return permutation_importances(estimator, X_test, y_test, n_repeats, nrows)
 
 
 def create_kmeans_summary(model: Any, X: Any, nrows: int = 1000, **kwargs: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sklearn.preprocessing import PolynomialFeatures
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+import naiad
 import naiad_sklearn as ns
 from naiad.errors import NaiadWarning
 from naiad.types import File
@@ -159,3 +160,36 @@ def test_chart_without_matplotlib_is_a_warning(classifier: Any, flowers: Any, mo
 
     with pytest.warns(NaiadWarning, match="'Confusion matrix' was left out. ModuleNotFoundError: .*matplotlib"):
         assert ns.create_confusion_matrix_chart(classifier, *flowers) is None
+
+
+def test_calibration_chart_of_two_and_of_many_classes(classifier: Any, flowers: Any) -> None:
+    odds = classifier.predict_proba(flowers.x_test)
+    many = ns.create_calibration_chart(classifier, flowers.x_test, flowers.y_test)
+    given = ns.create_calibration_chart(classifier, flowers.x_test, flowers.y_test, y_pred_proba=odds)
+    model = DecisionTreeClassifier(max_depth=2).fit(flowers.x_train, flowers.y_train == 1)
+
+    assert 10 < ink(many)
+    assert many is not None
+    assert given is not None
+    assert many.content == given.content
+    assert 10 < ink(ns.create_calibration_chart(model, flowers.x_test, flowers.y_test == 1))
+
+
+def test_calibration_chart_without_probabilities_is_left_out_with_a_warning(flowers: Any) -> None:
+    model = LinearSVC().fit(flowers.x_train, flowers.y_train)
+
+    with pytest.warns(NaiadWarning, match="'Calibration' was left out"):
+        assert ns.create_calibration_chart(model, flowers.x_test, flowers.y_test) is None
+
+
+def test_permutation_importance_has_the_feature_that_decides_on_top(run: naiad.Run) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 3))
+    model = LinearRegression().fit(x[:200], 5 * x[:200, 1] + 0.1 * x[:200, 2])
+    true = 5 * x[200:, 1] + 0.1 * x[200:, 2]
+
+    run["importance"] = ns.create_permutation_importance(model, x[200:], true)
+
+    means = {name: run[f"importance/mean/{name}"].fetch() for name in ("x0", "x1", "x2")}
+    assert means["x1"] > 1 > means["x2"] > means["x0"]
+    assert run["importance/std/x1"].fetch() > 0
+    assert "png" == run["importance/chart"].fetch_extension()
