@@ -153,7 +153,7 @@ def test_file_that_does_not_hold_still_is_refused(data: Path, monkeypatch: pytes
 
     monkeypatch.setattr("naiad.files.hashes.digest", grown_meanwhile)
 
-    with pytest.raises(OriginalChanged, match="changed while it was read"):
+    with pytest.raises(OriginalChanged, match="changed while it was being read"):
         track(data / "a.csv")
 
 

@@ -394,7 +394,7 @@ def test_metadata_may_be_missing_or_damaged(store: Path, tmp_path: Path) -> None
 
 def test_place_without_such_data_is_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(ImportRefused, match="no folder with a data"):
+    with pytest.raises(ImportRefused, match="no folder with a file data"):
         imported(tmp_path, store)
     with pytest.raises(ImportRefused, match="nothing at"):
         imported(tmp_path / "no", store)
