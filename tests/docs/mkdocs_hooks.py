@@ -18,6 +18,11 @@ def on_page_markdown(markdown: str, **_more: Any) -> str:
     return INCLUDE.sub(lambda found: _included(found[1], found[2]), markdown)
 
 
+def on_page_content(html: str, **_more: Any) -> str:
+    """Leave out the default of options that have none; mkdocs-click prints click's own marker for it."""
+    return re.sub(r"<code>Sentinel\.UNSET</code>", "", html)
+
+
 def _included(form: str, name: str) -> str:
     if form == "mapping":
         _, _, rest = TABLES.read_text(encoding="utf-8").partition(f"\n## {name}\n")

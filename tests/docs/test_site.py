@@ -100,6 +100,7 @@ def test_every_command_and_setting_has_an_entry(site: Path) -> None:
     settings = (ROOT / "core/docs/reference/settings.md").read_text(encoding="utf-8")
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "core/naiad").rglob("*.py"))
 
+    assert "Sentinel" not in commands  # click's marker for an option without a default
     assert [] == [
         name
         for name in main.list_commands(main.make_context("naiad", [], resilient_parsing=True))
@@ -119,6 +120,10 @@ def test_the_search_of_the_documentation_answers(question: str, site: Path) -> N
     found = [match["ref"] for match in index.search(question)][:5]
 
     assert any(place.startswith(QUESTIONS[question]) for place in found), found
+    page = (ROOT / "core/docs" / f"{QUESTIONS[question]}.md").read_text(encoding="utf-8")
+    assert re.search(r"^```(?:python|console)", page, re.MULTILINE), (
+        "the page has no snippet, which test_snippets.py would run"
+    )
 
 
 def test_no_page_asks_for_anything_from_elsewhere(site: Path) -> None:

@@ -148,9 +148,7 @@ def test_predictions_of_any_kind_become_series(run: Run, model: Any, fit: Fit, d
     assert not run.exists("training/prediction")
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"), [([1, 2], "not \\[1, 2\\]"), (ZeroDivisionError("a"), "ZeroDivision")]
-)
+@pytest.mark.parametrize(("answer", "words"), [([1, 2], "not \\[1, 2\\]"), (ZeroDivisionError("a"), "ZeroDivision")])
 def test_predictions_that_go_wrong_cost_a_warning(run: Run, model: Any, fit: Fit, answer: Any, words: str) -> None:
     def predictions(model: Any, epoch: int) -> Any:
         if isinstance(answer, Exception):
