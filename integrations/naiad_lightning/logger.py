@@ -28,7 +28,7 @@ from naiad_lightning.bases import classes, namespaces, version
 from naiad_lightning.checkpoints import Checkpoints
 from naiad_lightning.guard import SILENCE, guarded
 from naiad_lightning.plugin import RESERVED
-from naiad_lightning.samples import captions, frame, image, page, texts
+from naiad_lightning.samples import captions, frame, image, page, recording, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -321,6 +321,43 @@ class NaiadLogger(*classes("loggers", "Logger")):  # type: ignore[misc]  # which
         """
         for each, caption in zip(images, captions(len(images), options), strict=True):
             self.place[self._metrics.path(key)].append(image(each), step=step, description=caption)
+
+    @guarded
+    def log_audio(
+        self,
+        key: str,
+        audios: Sequence[Any],
+        step: int | None = None,
+        *,
+        sample_rate: Sequence[int] | None = None,
+        **options: Sequence[str],
+    ) -> None:
+        """Append sounds to a series of files.
+
+        Args:
+            key: the path below the prefix.
+            audios: paths, bytes of WAV files, or arrays and tensors of numbers from -1 to 1, with the channels last.
+            step: of all of them.
+            sample_rate: samples a second, one for each sound; needed for numbers.
+            options: `caption=`, one for each sound.
+        """
+        rates = [None] * len(audios) if sample_rate is None else list(sample_rate)
+        notes = captions(len(audios), options, "log_audio")
+        for each, rate, caption in zip(audios, rates, notes, strict=True):
+            self.place[self._metrics.path(key)].append(recording(each, "wav", rate), step=step, description=caption)
+
+    @guarded
+    def log_video(self, key: str, videos: Sequence[Any], step: int | None = None, **options: Sequence[str]) -> None:
+        """Append films to a series of files.
+
+        Args:
+            key: the path below the prefix.
+            videos: paths, or bytes of MP4 files; frames are not encoded.
+            step: of all of them.
+            options: `caption=`, one for each film.
+        """
+        for each, caption in zip(videos, captions(len(videos), options, "log_video"), strict=True):
+            self.place[self._metrics.path(key)].append(recording(each, "mp4"), step=step, description=caption)
 
     @guarded
     def log_table(

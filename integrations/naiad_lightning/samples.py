@@ -34,18 +34,58 @@ def page(value: Any) -> File:
     return File(value) if isinstance(value, os.PathLike) else File.as_html(value)
 
 
-def captions(count: int, options: Mapping[str, Sequence[str]]) -> list[str | None]:
-    """Return a caption for each image, or None; they are the one option there is.
+def recording(value: Any, extension: str, sample_rate: int | None = None) -> File:
+    """Return a sound or a film as a file: a path, its bytes, or numbers of a sound from -1 to 1.
 
     Raises:
-        TypeError, InvalidArgument: another option, or not as many captions as images.
+        InvalidArgument: numbers came without a sample rate, or for a film, which would have to be encoded.
+    """
+    if isinstance(value, File):
+        return value
+    if isinstance(value, str | os.PathLike):
+        return File(value)
+    if isinstance(value, bytes):
+        return File.from_content(value, extension=extension)
+    if extension != "wav" or not sample_rate:
+        raise InvalidArgument(
+            f"A sound or film is a path, bytes or a File, not {shown(value)}.\n"
+            "Numbers are taken by log_audio(..., sample_rate=[16000]) alone."
+        )
+    return File.from_content(_wave(value, sample_rate), extension="wav")
+
+
+def _wave(value: Any, sample_rate: int) -> bytes:
+    """Return numbers as a WAV file of 16 bits; of two dimensions the second one is the channels."""
+    import io
+    import wave
+
+    import numpy as np
+
+    numbers = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=float)
+    # One beyond the range would come back as one of the other sign.
+    samples = (np.clip(numbers, -1, 1) * 32767).astype("<i2")
+    sink = io.BytesIO()
+    with wave.open(sink, "wb") as opened:
+        opened.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        opened.setsampwidth(2)
+        opened.setframerate(sample_rate)
+        opened.writeframes(samples.tobytes())
+    return sink.getvalue()
+
+
+def captions(count: int, options: Mapping[str, Sequence[str]], verb: str = "log_image") -> list[str | None]:
+    """Return a caption for each sample, or None; they are the one option there is.
+
+    Raises:
+        TypeError, InvalidArgument: another option, or not as many captions as samples.
     """
     unknown = options.keys() - {"caption"}
     if unknown:
-        raise TypeError(f"log_image() got an unexpected keyword argument {min(unknown)!r}")
+        raise TypeError(f"{verb}() got an unexpected keyword argument {min(unknown)!r}")
     given = options.get("caption")
     if given is not None and len(given) != count:
-        raise InvalidArgument(f"There are {count} images and {len(given)} captions.\nGive one for each image.")
+        what = {"log_image": "images", "log_audio": "sounds"}.get(verb, "films")
+        raise InvalidArgument(f"There are {count} {what} and {len(given)} captions.\nGive one for each.")
     return [None] * count if given is None else list(given)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,8 @@ def test_helpers_make_series_of_images_texts_and_tables() -> None:
     [
         lambda logger: logger.log_image("i", [[[0.0]]], caption=["a", "b"]),
         lambda logger: logger.log_image("i", [[[0.0]]], colour=["a"]),
+        lambda logger: logger.log_audio("a", [[0.0]]),
+        lambda logger: logger.log_video("v", [[0.0]], caption=["a", "b"]),
         lambda logger: logger.log_table("t"),
         lambda logger: logger.log_text("t", dataframe=[1]),
         lambda logger: logger.log_html("h", object()),
@@ -474,3 +477,25 @@ def test_stopped_run_of_a_logger_leaves_no_thread(lightning: Any, batches: Any, 
     logger.experiment.stop()
 
     assert set() == set(threading.enumerate()) - before
+
+
+def test_sounds_and_films_are_kept_as_files(tmp_path: Path) -> None:
+    import numpy as np
+    import torch
+
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    logger = NaiadLogger()
+    tone = np.sin(np.arange(800) / 8)
+    stereo = torch.stack([torch.ones(8), -2 * torch.ones(8)], dim=1)
+    logger.log_audio("sounds", [tone, stereo], step=3, sample_rate=[8000, 16000], caption=["tone", "stereo"])
+    logger.log_video("films", [tmp_path / "film.mp4", b"bytes"], step=4)
+    logger.run["training/sounds"].download(str(tmp_path / "sounds"))
+    logger.run["training/films"].download(str(tmp_path / "films"))
+
+    sounds = sorted((tmp_path / "sounds").iterdir())
+    assert {".wav"} == {each.suffix for each in sounds}
+    with wave.open(str(sounds[0])) as first, wave.open(str(sounds[1])) as second:
+        assert (1, 8000, 800) == (first.getnchannels(), first.getframerate(), first.getnframes())
+        assert (2, 16000, 8) == (second.getnchannels(), second.getframerate(), second.getnframes())
+        assert [32767, -32767] == np.frombuffer(second.readframes(1), "<i2").tolist()
+    assert [b"film", b"bytes"] == [each.read_bytes() for each in sorted((tmp_path / "films").iterdir())]
