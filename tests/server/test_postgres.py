@@ -25,10 +25,12 @@ from naiad.container_kinds import RUN
 from naiad.errors import forget_warnings
 from naiad.ids import new_uid
 from naiad.ship import shipper
+from naiad.storage.local.index import schema as run_tables
 from naiad.storage.local.store import Store as Folder
 from naiad.storage.opening import database_upkeep
 from naiad.storage.receiving import Upkeep
 from naiad.storage.remote.store import RemoteStore
+from naiad.storage.sql import tables as catalog_tables
 
 QUIET = {
     "capture_hardware_metrics": False, "capture_stdout": False, "capture_stderr": False, "capture_traceback": False,
@@ -146,6 +148,15 @@ def test_large_group_goes_to_one_object_before_its_rows(cluster: Cluster, tmp_pa
 
     assert 200_000 == len(store.reader(store.find(run["sys/id"].fetch())).points("loss").values)
     run.stop()
+
+
+@pytest.mark.parametrize(("schema", "tables"), [("naiad_catalog", catalog_tables), ("naiad_run", run_tables)])
+def test_migrations_make_the_columns_that_the_statements_use(cluster: Cluster, schema: str, tables: Any) -> None:
+    """A column that a release adds to a folder needs a migration for databases."""
+    asked = "select table_name, column_name from information_schema.columns where table_schema = %s"
+    found = {(table, column) for table, column in cluster.ask(asked, schema)}
+
+    assert {(name, column.name) for name, table in tables.metadata.tables.items() for column in table.columns} == found
 
 
 def test_password_is_in_no_process_listing(cluster: Cluster) -> None:

@@ -37,7 +37,8 @@ from naiad.storage.receiving import Accepted, Backlog, Piece, Position, Received
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
 URGENT_BYTES = 1024 * 1024
-FOLD_SECONDS = 10
+FOLD_SECONDS = 60
+"""The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
 MOST_KNOWN = 100_000
 
 BEGIN = """

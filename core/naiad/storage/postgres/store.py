@@ -43,6 +43,11 @@ MOST_READERS = 256
 FEW = 16
 """Up to so many runs with something new are folded before the catalog is read; of more, the workers fold them."""
 BY_NAME = "select uid, kind from naiad.run where id = %s or uid = %s"
+SOON = """
+update naiad.due set at = now() + interval '10 seconds'
+where run in (select run from naiad.due where waiting > 0 and at > now() + interval '10 seconds'
+              order by run for update skip locked)
+"""
 WAITING = """
 select run from naiad.due join naiad.run on number = run where waiting > 0 and failures < 3 order by run limit %s
 """
@@ -271,9 +276,11 @@ class PostgresStore(Store):
         self._clean()
 
     def fold_waiting(self) -> None:
-        """Fold the runs with something new, if they are few."""
+        """Fold the runs with something new, if they are few; let workers fold many of them within seconds."""
         with transaction(self._engine) as raw:
             found = [number for (number,) in raw.execute(WAITING, [FEW + 1])]
+            if len(found) > FEW:
+                raw.execute(SOON)
         # A read then sees everything that was accepted before it; with many it would wait for the workers' work.
         if len(found) <= FEW:
             for number in found:
