@@ -675,7 +675,7 @@ def test_interrupt_inside_a_verb_leaves_it_done_or_undone(run: naiad.Run, verb: 
 
     The point is whole or absent, and the next call works, from another thread too, since no lock is left behind.
     """
-    do, acknowledged, cuts, until = INTERRUPTED[verb], {-1}, 0, time.monotonic() + 10
+    do, acknowledged, cuts, until = INTERRUPTED[verb], {-1}, 0, time.monotonic() + 40
     run["x"].append(-1.0, step=-1)
     run["d"].append({"x": -1.0}, step=-1)
     run["t"].append("-1", step=-1)
@@ -685,7 +685,7 @@ def test_interrupt_inside_a_verb_leaves_it_done_or_undone(run: naiad.Run, verb: 
                 break
             if interrupt.cuts(lambda number=number: do(run, number)):
                 cuts += 1
-                other.submit(do, run, -2 - number).result(10)
+                other.submit(do, run, -2 - number).result(60)
                 acknowledged.add(-2 - number)
             else:
                 acknowledged.add(number)

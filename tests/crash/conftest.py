@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-HARD_LIMIT = 60
+HARD_LIMIT = 100
 PRELUDE = """
 import faulthandler, json, os, signal, sys, threading, time, warnings
 faulthandler.register(signal.SIGUSR1, all_threads=True)

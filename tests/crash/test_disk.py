@@ -52,7 +52,7 @@ tell(p99=took[len(took) * 99 // 100], longest=took[-1], done=done, said=said)
 """
 STOPS_WHEN_STORED = """
 await_parent()
-until = time.monotonic() + 15
+until = time.monotonic() + 60
 while True:
     try:
         run.wait()

@@ -140,7 +140,7 @@ run.stop()
 tell(interrupts=interrupts, said=said, **done)
 """
     child = start(program, SEGMENT_BYTES=4096, FOLD_RECORDS=500, SYNC_SECONDS=0.05)
-    output, errors = child.communicate(timeout=40)
+    output, errors = child.communicate(timeout=100)
     assert 0 == child.returncode, errors
     facts = json.loads(output)
     reader = the_run(store)
@@ -228,7 +228,7 @@ threads = [threading.Thread(target=log, args=(k,)) for k in range(4)]
 for thread in threads: thread.start()
 time.sleep(0.4)
 run.stop()
-for thread in threads: thread.join(10)
+for thread in threads: thread.join(60)
 tell(counts=counts, ends=sorted(ends), said=said)
 """
     code, output, errors = finish(program, SEGMENT_BYTES=65536)

@@ -45,7 +45,7 @@ time.sleep(1.5)
 tell(said=said)
 await_parent()
 if sys.argv[3] == "whole":
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while True:
         try:
             run.wait()

@@ -96,7 +96,7 @@ for k in range(25):
     time.sleep(0.01)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(20)
+        signal.alarm(80)
         for step in range(40):
             run[f"child{k}"].append(float(step))
             run["text"].append(f"{k} {step}")
@@ -283,7 +283,7 @@ tell(id=run._id, said=said)
     if how == "with_id":
         assert 0 == start("naiad.init_run(project='proc').stop()").wait(30)
     children = [start(program, k, how, SEGMENT_BYTES=16384, FOLD_RECORDS=1000, SYNC_SECONDS=0.05) for k in range(8)]
-    results = [child.communicate(timeout=40) for child in children]
+    results = [child.communicate(timeout=100) for child in children]
     assert [0] * 8 == [child.returncode for child in children], results
     facts = [json.loads(output) for output, _errors in results]
     reader = the_run(store)
@@ -310,7 +310,7 @@ for i in range(5):
         run["x"] = i
 """
     children = [start(program) for _ in range(8)]
-    results = [child.communicate(timeout=40) for child in children]
+    results = [child.communicate(timeout=100) for child in children]
 
     assert [0] * 8 == [child.returncode for child in children], results
     runs = [Reader(folder) for folder in Store(store).folders()]
@@ -338,7 +338,7 @@ run.stop()
     facts = json.loads(child.stdout.readline())
     assert {"state": "running", "count": 5} == facts
     assert "running" == the_run(store).state()
-    child.communicate("go on\n", timeout=30)
+    child.communicate("go on\n", timeout=100)
 
     assert "finished" == the_run(store).state()
     assert the_run(store).value("sys/failed") is False
@@ -368,7 +368,7 @@ code = os.waitpid(pid, 0)[1]
 tell(code=code, stopped=stopped, said=said)
 """
     child = start(program, SEGMENT_BYTES=4096, FOLD_RECORDS=300, SYNC_SECONDS=0.05)
-    output, errors = child.communicate(timeout=40)
+    output, errors = child.communicate(timeout=100)
     assert 0 == child.returncode, errors
     facts = json.loads(output)
     reader = the_run(store)
@@ -397,7 +397,7 @@ os.waitpid(pid, 0)
     child.wait()
     assert "running" == the_run(store).state()
     os.kill(grandchild, 9)
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while the_run(store).state() == "running" and time.monotonic() < until:
         time.sleep(0.01)
 
@@ -430,7 +430,7 @@ run.stop()
 """
     disk = mount("1m")
     child = start(program, disk / "s", disk / "filler")
-    output, errors = child.communicate(timeout=40)
+    output, errors = child.communicate(timeout=100)
     assert 0 == child.returncode, errors
     reader = the_run(disk / "s")
 

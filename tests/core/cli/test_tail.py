@@ -74,7 +74,7 @@ def test_following_shows_every_point_until_the_run_stops(run: naiad.Run) -> None
     rest = process.stdout.read()
     process.stdout.close()
 
-    assert 0 == process.wait(timeout=20)
+    assert 0 == process.wait(timeout=60)
     values = [float(line.split("\t")[1]) for line in [first, *rest.splitlines()]]
     assert sorted([0.5, *map(float, range(200))]) == sorted(values)
 
@@ -90,7 +90,7 @@ def test_interrupt_ends_following_quietly(run: naiad.Run) -> None:
 
     process.send_signal(signal.SIGINT)
 
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=60)
     assert (130, b"", b"") == (process.returncode, output, errors)
 
 

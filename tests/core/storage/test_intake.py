@@ -56,7 +56,7 @@ def test_name_stays_when_the_log_is_closed(blobs: Blobs) -> None:
     name = take(intake)
     intake.settle([name])
 
-    assert intake.finish(clock.monotonic() + 10)
+    assert intake.finish(clock.monotonic() + 60)
     assert [name] == names(blobs)
 
 
