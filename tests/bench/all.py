@@ -32,6 +32,7 @@ NAMES = (
     "frameworks",
     "capture",
     "server",
+    "top",
 )
 
 
