@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -61,7 +62,9 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self.bin = postgres_folder()
         self.port = free_port()
-        self.data = folder / "data"
+        # not below the folder of the test: other runs of pytest close that of the user to other users again
+        self._home = Path(tempfile.mkdtemp(prefix="naiad-postgres-"))
+        self.data = self._home / "data"
         self.log = folder / "postgres.log"
         self.user = next((name for name in USERS if name in {each.pw_name for each in pwd.getpwall()}), None)
         self.as_user = (
@@ -72,10 +75,8 @@ class Postgres:
         folder.mkdir(parents=True, exist_ok=True)
         self.data.mkdir()
         if self.as_user:
-            shutil.chown(self.data, self.user)
-            for parent in self.data.parents:
-                if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-                    parent.chmod(parent.stat().st_mode | 0o011)
+            for place in (self._home, self.data):
+                shutil.chown(place, self.user)
         self.run("initdb", "-D", str(self.data), "-U", "naiad", "-A", "trust", "-k", "--no-sync", "-E", "UTF8")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -117,6 +118,11 @@ class Postgres:
         assert self.process is not None
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(SECONDS)
+
+    def remove(self) -> None:
+        """Stop it for good."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def put_back(self, backup: Path) -> None:
         """Set its files back to a copy of them; it is stopped."""
@@ -311,5 +317,5 @@ class Cluster:
         self.proxy.stop()
         for each in self.replicas:
             each.stop()
-        self.postgres.stop()
+        self.postgres.remove()
         self.objects.stop()
