@@ -36,7 +36,7 @@ class Model(Container):
         key: the key of a new model, unique in its project: capital letters, digits and _. The id of the model is the
             key of the project, `-` and this key.
         project: the project of a new model; by default NAIAD_PROJECT, else the name of the folder that holds the store.
-        api_token: not needed, and ignored.
+        api_token: of a server, `naiad_...`; a folder needs none.
         mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
             only.
         flush_period: no effect, because a call has stored its data when it returns.
@@ -128,7 +128,7 @@ class ModelVersion(Container):
         name: a name, shown beside the id.
         model: for a new version, the id of its model, such as "DIGITS-CNN".
         project: not needed: a version belongs to the project of its model.
-        api_token: not needed, and ignored.
+        api_token: of a server, `naiad_...`; a folder needs none.
         mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
             only.
         flush_period: no effect, because a call has stored its data when it returns.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
+from naiad import api_tokens
 from naiad.container_kinds import (
     LONGEST_KEY,
     MODEL,
@@ -79,11 +80,12 @@ _NO_EFFECT = {
 
 
 def check(**arguments: object) -> None:
-    """Check the types of arguments by their names.
+    """Check the types of arguments by their names; a token for a server is remembered for it.
 
     Raises:
         NaiadTypeError, InvalidArgument: one of them is of a wrong type or value.
     """
+    api_tokens.remember(arguments.get("api_token"), arguments.get("store"))
     for name, value in arguments.items():
         if name in _TYPES and not isinstance(value, _TYPES[name]):
             wanted = " or ".join("None" if each is type(None) else each.__name__ for each in _TYPES[name])

@@ -26,7 +26,7 @@ class Project(Container):
 
     Args:
         project: the name of the project; by default NAIAD_PROJECT, else the name of the folder that holds the store.
-        api_token: not needed, and ignored.
+        api_token: of a server, `naiad_...`; a folder needs none.
         mode: "async" (default, or NAIAD_MODE), "sync", "read-only" or "debug", as for a run; "offline" is for runs
             only.
         flush_period: no effect, because a call has stored its data when it returns.

@@ -51,7 +51,7 @@ class Run(Container):
     Args:
         with_id: the id of a run to resume, such as "RUN-12", or the name of its folder.
         project: the project of a new run; by default NAIAD_PROJECT, else the name of the folder that holds the store.
-        api_token: not needed, and ignored.
+        api_token: of a server, `naiad_...`; a folder needs none.
         alerts: where alerts go when the run fails, a value is not finite or a metric stalls, as a dict:
             `{"webhooks": ["https://..."], "commands": [["notify-send", "naiad"]], "stall_seconds": 600}`; else
             NAIAD_ALERT_WEBHOOK and NAIAD_ALERT_COMMAND, else `~/.config/naiad/alerts.json`. False for none.

@@ -38,7 +38,7 @@ def trash_objects(
         ids: one id, such as "DIGITS-12", or several.
         children: also all runs that belong to them, of whatever project; else children stay where they are.
         workspace: stands before the name of the project.
-        api_token: not needed.
+        api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
 
     Raises:
@@ -66,7 +66,7 @@ def restore_objects(
         ids: one id, or several.
         children: also all trashed runs that belong to them.
         workspace: stands before the name of the project.
-        api_token: not needed.
+        api_token: of a server, `naiad_...`; a folder needs none.
         store: as of `trash_objects`.
 
     Raises:
@@ -118,7 +118,7 @@ def move_runs(
         to: the name of the other project, which is made if need be.
         children: also all runs that belong to them, of whatever project.
         workspace: stands before the names of both projects.
-        api_token: not needed.
+        api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
 
     Raises:

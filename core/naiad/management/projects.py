@@ -33,7 +33,7 @@ def get_project_list(*, api_token: str | None = None, store: Place = None) -> li
     """Return the names of all projects of the store, sorted.
 
     Args:
-        api_token: not needed.
+        api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
     """
     options.check(api_token=api_token, store=store)
@@ -58,7 +58,7 @@ def create_project(
         workspace: stands before the name.
         visibility: kept as `sys/visibility`; who may see a folder is the business of the file system.
         description: kept as `sys/description`.
-        api_token: not needed.
+        api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to make it in; else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one.
 
     Raises:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from naiad import api_tokens
+from naiad.api_tokens import FORM
 from naiad.errors import InvalidArgument, NotAuthorized
 from naiad.secrets import redacted
 from naiad.settings import setting
-
-TOKEN = "naiad_"
-"""The beginning of every token: one of another service is never sent to a server."""
 
 
 class Address(NamedTuple):
@@ -92,12 +91,18 @@ def _allows_http() -> bool:
     return (setting("ALLOW_HTTP") or "").lower() in ("1", "true", "yes", "on")
 
 
-def token() -> str:
-    """Return the token of NAIAD_API_TOKEN, else of the file that NAIAD_API_TOKEN_FILE names or `~/.config/naiad/token`.
+def token(url: str = "") -> str:
+    """Return the token for a server.
+
+    That is the one the program gave as `api_token=` with this address, else NAIAD_API_TOKEN, else the content of the
+    file that NAIAD_API_TOKEN_FILE names or `~/.config/naiad/token`.
 
     Raises:
         NotAuthorized: there is none, it has another form, or other users can read the file.
     """
+    own = api_tokens.given(url)
+    if own:
+        return _checked(own, "api_token=")
     given = os.environ.get("NAIAD_API_TOKEN")
     if given:
         return _checked(given, "NAIAD_API_TOKEN")
@@ -126,6 +131,6 @@ def token_file() -> Path:
 
 def _checked(text: str, source: str) -> str:
     found = text.strip()
-    if not found.startswith(TOKEN) or not found.isascii() or not found.isprintable() or " " in found:
-        raise NotAuthorized(f"{source} contains no token of a naiad server. Tokens begin with {TOKEN!r}.")
+    if not found.startswith(FORM) or not found.isascii() or not found.isprintable() or " " in found:
+        raise NotAuthorized(f"{source} contains no token of a naiad server. Tokens begin with {FORM!r}.")
     return found

@@ -186,7 +186,7 @@ class Client:
 
     def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
         # Read anew for each request, so that a token which was renewed in its file is used without a restart.
-        secret = self._token or address.token()
+        secret = self._token or address.token(self.url)
         return {"Authorization": f"Bearer {secret}", "naiad-protocol": PROTOCOL, "User-Agent": "naiad", **given}
 
     def _exchange(
