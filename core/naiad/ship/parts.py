@@ -8,26 +8,31 @@ with the holes before it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from naiad.storage.base import RECORD
-from naiad.storage.local.journal.files import JournalFile, list_journal
+from naiad.ops import Define
+from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.storage.local.journal.files import JournalFile, journal_file, list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, Frame, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory
-from naiad.storage.local.outbox import SENT
+from naiad.storage.local.outbox import SENT, sent
 
-WORDS, COMMIT_AT = RECORD // 4, 7
-"""A record as numbers of four bytes: how many there are, and the place of its commit word."""
-PLANES = 1
-"""The codec of a part whose records are transposed: all first bytes, all second bytes and so on."""
+WORDS, FID_AT, COMMIT_AT = RECORD // 4, 6, 7
+"""A record as numbers of four bytes: how many there are, and the places of its series and its commit word."""
+PLANES, CONTENT = 1, 2
+"""Codecs of a part: records that are transposed, all first bytes, all second bytes and so on; and bytes that were sent
+as content before, in whose place their SHA-256 stands."""
+LARGEST_PART = 8 * 1024 * 1024
+"""Bytes of a part that travel in a request; a larger one, which is one huge value, goes as content."""
 READ = 1024 * 1024
 _counts = struct.Struct("<IQ")
 _head = struct.Struct("<IIQ")
@@ -47,9 +52,38 @@ class Part:
         """The offset of the byte after them."""
         return self.start + len(self.data)
 
+    @property
+    def is_huge(self) -> bool:
+        """Whether it is too large for a request."""
+        return len(self.data) > LARGEST_PART
+
+    def without(self, names: Collection[str]) -> Part:
+        """Return the frames before the first one that names some content, of a part of an ops file."""
+        at = 0
+        while at < len(self.data):
+            end = at + FRAME_HEADER + int.from_bytes(self.data[at : at + 4], "little")
+            if not hashes_in(self.data[at:end]).isdisjoint(names):
+                break
+            at = end
+        return Part(self.name, self.start, self.data[:at])
+
+    def numbers(self) -> set[int]:
+        """Return the numbers that series get in a part of an ops file."""
+        frames = [item for item in read_frames(self.data) if isinstance(item, Frame)]
+        return {op.fid for frame in frames for op in frame.ops if type(op) is Define}
+
+    def before(self, numbers: Collection[int]) -> Part:
+        """Return the records before the first one of some series, of a part of a segment."""
+        with memoryview(self.data) as view, view.cast("I") as words:
+            fids = words[FID_AT::WORDS].tolist()
+        end = next((place for place, fid in enumerate(fids) if fid & (FLOAT_STEP - 1) in numbers), len(fids))
+        return Part(self.name, self.start, self.data[: end * RECORD])
+
     def encoded(self, uid: str) -> list[object]:
         """Return the part as it stands in a request."""
         crc = zlib.crc32(self.data)
+        if self.is_huge:
+            return [uid, self.name, self.start, CONTENT, crc, hashlib.sha256(self.data).digest()]
         if not self.name.endswith(".seg"):
             return [uid, self.name, self.start, 0, crc, self.data]
         # Bytes of one place are alike from record to record, and compress to a fraction when they lie together.
@@ -66,13 +100,13 @@ class Source(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its file name."""
-        return self.file.name
+        """Its file name in the journal."""
+        return self.file.name.removesuffix(SENT)
 
     @property
     def header(self) -> int:
         """The bytes before the first that is shipped."""
-        return header_of(self.file.name)
+        return header_of(self.name)
 
 
 def header_of(name: str) -> int:
@@ -88,6 +122,15 @@ def sources(folder: RunDirectory) -> list[Source]:
     found = {file.name: Source(file, is_retired=False) for file in list_journal(folder.journal)}
     found.update({file.name: Source(file, is_retired=True) for file in list_journal(folder.outbox)})
     return sorted(found.values(), key=lambda source: source.file)
+
+
+def confirmed_sources(folder: RunDirectory) -> list[Source]:
+    """Return the files of the outbox that a server has confirmed, for comparing them once more."""
+    found = []
+    for path in sent(folder):
+        writer, number, suffix = path.name.removesuffix(SENT).split(".")
+        found.append(Source(journal_file(writer, int(number), suffix, path), is_retired=True))
+    return sorted(found, key=lambda source: source.file)
 
 
 def confirmed(folder: RunDirectory) -> set[str]:

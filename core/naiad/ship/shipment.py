@@ -5,12 +5,14 @@
 Ops are read after the segments and sent before them, so the number of each point is defined when the point arrives. The
 answer to a request is how far the server has each file, and this goes on from there: the server's
 memory counts. Segments of a writer go one after the other, so that none of its points overtakes
-another.
+another. Large content goes beside that; see `uploads.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from naiad.ship.parts import (
     Part,
     Source,
     confirmed,
+    confirmed_sources,
     crc_of,
     final_end,
     hashes_in,
@@ -34,6 +37,7 @@ from naiad.ship.parts import (
     sources,
 )
 from naiad.ship.remote import Remote
+from naiad.ship.uploads import SMALL, Uploads
 from naiad.storage.base import RECORD
 from naiad.storage.local import outbox
 from naiad.storage.local.blobs import Blobs
@@ -97,6 +101,8 @@ class Round:
     """Whether the server has all that was there when the files were read."""
     is_held: bool = False
     """Whether points wait for a record that a thread has reserved and not written yet, or for a file that moved."""
+    is_uploading: bool = False
+    """Whether ops wait for content that is on its way."""
     after: float = 0.0
     """Seconds that the server wants to rest; 0 if it was not asked."""
 
@@ -133,6 +139,8 @@ class Shipment:
     _sent_blobs: set[str] = field(default_factory=set)
     _ends: dict[str, int] = field(default_factory=dict)
     _is_held: bool = False
+    _is_uploading: bool = False
+    _uploads: Uploads | None = None
 
     def add(self, writer: OwnWriter) -> None:
         """Ship the files of a writer of this process too."""
@@ -172,7 +180,8 @@ class Shipment:
         self.learn_positions()
         parts, seals, has_more = self._next()
         if not parts and not seals:
-            return Round(is_held=self._is_held, is_whole=not self._is_held)
+            is_whole = not self._is_held and not self._is_uploading
+            return Round(is_whole=is_whole, is_held=self._is_held, is_uploading=self._is_uploading)
         return self._send(parts, seals, has_more)
 
     def beat(self) -> Round:
@@ -241,8 +250,9 @@ class Shipment:
         # Only if the answer has moved something: a server that takes nothing would otherwise be asked without a
         # pause.
         goes_on = (has_more or not is_taken) and self.positions != before
-        is_whole = is_taken and not has_more and not self._is_held
-        return Round(size, goes_on, is_whole, self._is_held, float(answer.get("after", 1.0)))
+        is_whole = is_taken and not has_more and not self._is_held and not self._is_uploading
+        after = float(answer.get("after", 1.0))
+        return Round(size, goes_on, is_whole, self._is_held, self._is_uploading, after)
 
     def _take(self, answer: dict[str, object]) -> None:
         """Note how far the server has each file."""
@@ -287,9 +297,41 @@ class Shipment:
                 reached.pop(part.name)
             points, has_more = [], True
         # Before the request: an op must never name content that the server does not have.
-        self._send_content(ops)
+        coming = self._send_content(ops)
+        self._is_uploading = bool(coming)
+        if coming:
+            ops, points = self._held_back(ops, points, coming, reached)
+        for part in ops:
+            if part.is_huge:
+                self._send_huge(part)
         seals = [seal for source in files if (seal := self._seal(source, reached)) is not None]
         return [*ops, *points], seals, has_more
+
+    def _held_back(
+        self, ops: Sequence[Part], points: Sequence[Part], coming: set[str], reached: dict[str, int]
+    ) -> tuple[list[Part], list[Part]]:
+        """Return the ops before those that name content on its way, and the points that need none of the rest."""
+        rest: dict[str, set[int]] = {}
+        kept: list[Part] = []
+        for part in ops:
+            writer = part.name.partition(".")[0]
+            own = Part(part.name, part.start, b"") if writer in rest else part.without(coming)
+            reached[part.name] = own.end
+            if own.end < part.end:
+                later = Part(part.name, own.end, part.data[len(own.data) :])
+                rest[writer] = rest.get(writer, set()) | later.numbers()
+            kept += [own] if own.data else []
+        stopped: set[str] = set()
+        sent: list[Part] = []
+        for part in points:
+            writer = part.name.partition(".")[0]
+            own = part.before(rest.get(writer, ()))
+            own = Part(part.name, part.start, b"") if writer in stopped else own
+            reached[part.name] = own.end
+            if own.end < part.end:
+                stopped.add(writer)
+            sent += [own] if own.data else []
+        return kept, sent
 
     def _is_sealed(self, source: Source) -> bool:
         """Whether the server has confirmed a file, which may have been retired after that."""
@@ -412,14 +454,15 @@ class Shipment:
 
     # Content of files
 
-    def _send_content(self, ops: Sequence[Part]) -> None:
-        """Send the content that ops name, which has to be there before them.
+    def _send_content(self, ops: Sequence[Part]) -> set[str]:
+        """Send the content that ops name, which has to be there before them; return content on its way.
 
         Raises:
             ServerError: the server does not take it.
         """
+        coming = self._uploads.pending() if self._uploads is not None else set()
         # By pattern, without decoding the ops: a hash too many costs a question, one too few would lose content.
-        named = {name for part in ops for name in hashes_in(part.data)} - self._sent_blobs
+        named = {name for part in ops for name in hashes_in(part.data)} - self._sent_blobs - coming
         blobs = Blobs(self.folder.blobs)
         sizes = {}
         for name in sorted(named):
@@ -431,11 +474,38 @@ class Shipment:
             asked = {"project": self.remote.project, "blobs": [[name, sizes[name]] for name in some]}
             have = set(self.client.post("blobs", asked)["have"])
             for name in some:
-                if name not in have:
-                    with blobs.open(name) as stream:
-                        self.client.put_file(f"blobs/{name}", stream, sizes[name], {"project": self.remote.project})
-                    self.pace(sizes[name])
-        self._sent_blobs |= named
+                if name in have:
+                    continue
+                if sizes[name] <= SMALL or self.is_whole:
+                    self._put(self.client, name, sizes[name])
+                else:
+                    self._in_background().add(name, sizes[name])
+                    coming.add(name)
+        self._sent_blobs |= named - coming
+        return coming
+
+    def _in_background(self) -> Uploads:
+        if self._uploads is None:
+            apart = Client(self.client.url)
+            self._uploads = Uploads(lambda name, size: self._put(apart, name, size), apart.close)
+        return self._uploads
+
+    def _put(self, client: Client, name: str, size: int) -> None:
+        with Blobs(self.folder.blobs).open(name) as stream:
+            client.put_file(f"blobs/{name}", stream, size, {"project": self.remote.project})
+        self.pace(size)
+
+    def _send_huge(self, part: Part) -> None:
+        """Send the bytes of a part that is too large for a request, to which it refers then.
+
+        Raises:
+            ServerError: the server does not take them.
+        """
+        name = hashlib.sha256(part.data).hexdigest()
+        asked = {"project": self.remote.project, "blobs": [[name, len(part.data)]]}
+        if name not in self.client.post("blobs", asked)["have"]:
+            project = {"project": self.remote.project}
+            self.client.put_file(f"blobs/{name}", io.BytesIO(part.data), len(part.data), project)
 
     # The state
 
@@ -496,15 +566,15 @@ class Shipment:
     def differing_files(self) -> list[str]:
         """Return the final files here of which the server has other bytes, or fewer.
 
-        Those that it confirmed, and that are only kept for a while, were compared then.
+        Files that it confirmed long ago are among them: it may have been set back to a copy since, and the files here
+        may have been damaged.
 
         Raises:
             ServerError: the server cannot be reached.
         """
         different = dict(self.refused)
-        ready = [
-            each for each in sources(self.folder) if self._is_final(each) and not self._is_copied(each.file.writer)
-        ]
+        found = [*sources(self.folder), *confirmed_sources(self.folder)]
+        ready = [each for each in found if self._is_final(each) and not self._is_copied(each.file.writer)]
         for start in range(0, len(ready), MOST_PARTS):
             ends = {each.name: self._end(each) for each in ready[start : start + MOST_PARTS]}
             some = ready[start : start + MOST_PARTS]

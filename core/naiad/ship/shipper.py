@@ -30,6 +30,8 @@ from naiad.storage.local.layout import RunDirectory
 FIRST_SECONDS = 0.2
 HELD_SECONDS = 0.1
 """Until the next look at a record that was reserved and not written yet."""
+UPLOAD_SECONDS = 0.25
+"""Until the next look at a large upload."""
 IDLE_SECONDS = 1.0
 """Between two looks at the files while there is nothing to send."""
 LEAST, MOST = 1.0, 60.0
@@ -243,6 +245,8 @@ class Shipper:
             line.is_over = True
         if done.is_held:
             return HELD_SECONDS, False
+        if done.is_uploading:
+            return max(done.after, UPLOAD_SECONDS), False
         return done.after or IDLE_SECONDS, done.is_whole
 
     def _warn(self, line: Line, problem: NaiadError) -> None:

@@ -117,6 +117,8 @@ class JournalServer:
             if codec == 1:
                 count = len(data) // 32
                 data = b"".join(bytes(data[plane * count + i] for plane in range(32)) for i in range(count))
+            if codec == 2:
+                data = self.blobs[data.hex()]
             touched[uid, name] = True
             self.order.append(name)
             if zlib.crc32(data) != crc:

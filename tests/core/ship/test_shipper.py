@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,6 +14,7 @@ import pytest
 from journal_server import TOKEN, JournalServer
 
 import naiad
+from naiad import api_tokens
 from naiad.errors import NotAuthorized, ServerWarning, SyncFailed, forget_warnings
 from naiad.refs import FileRef
 from naiad.ship import shipper
@@ -246,6 +248,77 @@ def test_refused_token_is_said_once_and_training_goes_on(server: JournalServer, 
     run.stop()
 
     assert list(range(30)) == steps(server.run(run._run.uid))
+
+
+def test_large_upload_delays_no_point_of_a_series_that_is_known(
+    server: JournalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upload stands still; points go on, and the file follows when it is done."""
+    monkeypatch.setattr("naiad.ship.shipment.SMALL", 1000)
+    goes_on = threading.Event()
+
+    def wait(method: str, _path: str) -> None:
+        if method == "PUT":
+            assert goes_on.wait(60)
+
+    run = naiad.init_run(store=server.url)
+    log(run, 0, 10)
+    run.sync(remote=True)
+    server.fault = wait
+    run["model"].upload(File.from_content(b"m" * 10_000, extension="bin"))
+    log(run, 10, 10)
+    run["later"].append(0.5)
+    wait_until(lambda: list(range(20)) == steps(server.run(run._run.uid)))
+    before = [*server.blobs]
+    goes_on.set()
+    run.stop()
+    after = Reader(server.run(run._run.uid))
+
+    assert [] == before
+    assert (list(range(20)), 1, "finished") == (steps(server.run(run._run.uid)), after.count("later"), after.state())
+    assert b"m" * 10_000 in server.blobs.values()
+
+
+def test_large_upload_that_fails_is_tried_again(server: JournalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("naiad.ship.shipment.SMALL", 1000)
+    answers = iter([503])
+    server.fault = lambda method, _path: next(answers, None) if method == "PUT" else None
+    run = naiad.init_run(store=server.url)
+
+    def upload() -> None:
+        run["model"].upload(File.from_content(b"m" * 10_000, extension="bin"))
+        run.sync(remote=True)
+
+    with pytest.warns(ServerWarning, match="503"):
+        upload()
+    run.stop()
+
+    assert b"m" * 10_000 in server.blobs.values()
+    assert "finished" == Reader(server.run(run._run.uid)).state()
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_token_that_the_program_gives_goes_to_its_server_alone(
+    server: JournalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`api_token=` comes before the environment, for the store of the same call."""
+    monkeypatch.delenv("NAIAD_API_TOKEN")
+    monkeypatch.setenv("NAIAD_API_TOKEN_FILE", os.devnull)
+    monkeypatch.setattr(api_tokens, "_given", {})
+    with naiad.init_run(store=server.url, api_token=TOKEN) as run:
+        log(run, 0, 10)
+    with pytest.raises(NotAuthorized) as caught:
+        naiad.init_run(store=f"{server.url}/other", with_id="X-1", api_token="eyJhcGk-of-another-service")
+
+    assert list(range(10)) == steps(server.run(run._run.uid))
+    assert not any(TOKEN in text for text in (str(caught.value), repr(run), repr(run._store)))
+    assert {TOKEN} == {headers["Authorization"].split()[1] for _method, _path, headers in server.requests}
 
 
 def test_busy_server_is_asked_again(server: JournalServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -313,3 +314,38 @@ def test_what_is_no_rate_is_refused(cli: Cli, text: str, tmp_path: Path) -> None
     (tmp_path / "s").mkdir()
 
     assert 2 == cli("sync", str(tmp_path / "s"), "--limit", text).exit_code
+
+
+def test_verify_compares_confirmed_files_of_the_outbox_too(
+    url: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the only copy beside the server's, and one that is damaged is no copy."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "0")
+    run = log("verified", 3000, store=url)
+    folder = Layout(Path(os.environ["NAIAD_LOCAL_STORE"])).find(run._run.uid)
+    assert folder is not None
+    place = str(folder.path.parent.parent)
+    assert 0 == cli("sync", place, "--verify").exit_code
+    (segment, *_rest) = sorted(folder.outbox.glob("*.seg.sent"))
+    data = bytearray(segment.read_bytes())
+    data[64 + 8] ^= 1
+    segment.write_bytes(data)
+
+    found = cli("sync", place, "--verify")
+
+    assert (1, True) == (found.exit_code, segment.name.removesuffix(".sent") in found.output), found.output
+
+
+def test_value_larger_than_a_request_arrives(url: str, served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call whose texts cannot be compressed enough: its frame goes as content. 30 MB of them take 12 s."""
+    monkeypatch.setattr("naiad.ship.parts.LARGEST_PART", 100_000)
+    texts = [base64.b64encode(os.urandom(75_000)).decode() for _ in range(3)]
+    with naiad.init_run(store=url, project="huge", capture_hardware_metrics=False, git_ref=False) as run:
+        run["before"] = 1
+        run["text"].extend(texts)
+        run["loss"].extend([1.0, 2.0])
+        run.sync(remote=True)
+        name = run.id
+    with naiad.init_run(store=url, with_id=name, mode="read-only") as found:
+        assert texts == found["text"].fetch_values()["value"].tolist()
+        assert (1, 2) == (found["before"].fetch(), len(found["loss"].fetch_values()))
