@@ -1,9 +1,22 @@
-"""Access: the permissions of a token, and the store as it shows it."""
+"""Access: the permissions of a token or of a person that a trusted proxy names, and the store as they show it.
+
+    browser --- cookie ---> oauth2-proxy, ingress --- X-Forwarded-User: ana ---> server
+                            (signs in, by OIDC)       X-Forwarded-Groups: a,b    from --trusted-proxy alone
+
+A request of a proxy gets a mark in place of a token, which only this process can make, so that all that follows
+handles tokens alone. A person has the role of their membership; there are no passwords and no sessions here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import base64
+import hmac
+import ipaddress
+import json
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from naiad.storage.base import Store
 from naiad_server.tokens import Token, Tokens
@@ -11,6 +24,36 @@ from naiad_server.view import StoreView
 from naiad_web.server.access import Grant, is_ticket, make_ticket
 
 DOT = "."
+MARK = "proxied."
+LONGEST_NAME = 500
+_log = logging.getLogger("naiad_server")
+
+
+class Proxies:
+    """The proxies that may name the person behind a request."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        """`networks`: addresses or networks, as in 10.0.0.0/8.
+
+        Raises:
+            ValueError: one of them is none.
+        """
+        self._networks = [ipaddress.ip_network(each, strict=False) for each in networks]
+        self._ignored: set[str] = set()
+
+    def has(self, peer: str) -> bool:
+        """Whether a request from an address comes from one of them."""
+        try:
+            place = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(place in network for network in self._networks)
+
+    def note_forged(self, peer: str) -> None:
+        """Log an address that names a person and is none of them, once."""
+        if peer not in self._ignored and len(self._ignored) < 1000:
+            self._ignored.add(peer)
+            _log.warning("X-Forwarded-User from %s is ignored: it is no --trusted-proxy.", peer)
 
 
 @dataclass(frozen=True)
@@ -19,6 +62,8 @@ class ServerGrant(Grant):
 
     role: str = "viewer"
     principal: str = ""
+    is_proxied: bool = False
+    """Whether a browser sends it with every request, whoever makes the browser do so."""
 
 
 class ServerRules:
@@ -43,6 +88,7 @@ class ServerRules:
         self._hosts = hosts
         self._view = view
         self._facts = facts
+        self._key = secrets.token_bytes(32)
 
     def serves(self, host: str) -> bool:
         """Whether a `Host` header names this server; the port may be any."""
@@ -51,8 +97,33 @@ class ServerRules:
 
     def grant(self, token: str) -> ServerGrant | None:
         """Return the permissions of a token; None if it is not known or over."""
+        if token.startswith(MARK):
+            return self._proxied(token)
         known = self._tokens.known(token)
         return None if known is None else self._granted(known)
+
+    def is_at_hand(self, token: str) -> bool:
+        """Whether `grant` needs no database for a token."""
+        return self._tokens.is_at_hand(token)
+
+    def mark(self, user: str, groups: Sequence[str]) -> str:
+        """Return the mark of a request that a trusted proxy has made for a person."""
+        text = base64.urlsafe_b64encode(json.dumps([user[:LONGEST_NAME], *groups[:100]]).encode()).decode()
+        return f"{MARK}{text}{DOT}{self._signed(text)}"
+
+    def _signed(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), "sha256").hexdigest()
+
+    def _proxied(self, mark: str) -> ServerGrant | None:
+        text, _, signature = mark.removeprefix(MARK).partition(DOT)
+        if not hmac.compare_digest(self._signed(text).encode(), signature.encode("utf-8", "replace")):
+            return None
+        user, *groups = json.loads(base64.urlsafe_b64decode(text))
+        member = self._tokens.member(user, groups)
+        if member is None:
+            return None
+        token = Token("", secrets.token_hex(16), user, member.role, member.project, 0.0, None, "", False)
+        return replace(self._granted(token), is_proxied=True)
 
     def ticket(self, target: str, grant: Grant) -> str:
         """Return a ticket for a target. It ends with the token that it was made with."""

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import re
+import shutil
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as PathRoute
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from naiad import clock, trash
 from naiad.container_kinds import KINDS, RUN, RunId, is_project_key
@@ -27,11 +31,12 @@ from naiad.ids import is_uid
 from naiad.storage.base import RECORD, Store
 from naiad.storage.receiving import Accepted, Piece, Receiver, Registered, Sealing
 from naiad_server import bodies
-from naiad_server.access import ServerGrant, ServerRules
-from naiad_server.bodies import BlobsBody, JournalBody, ProjectBody, RunBody, TokenBody
+from naiad_server.access import Proxies, ServerGrant, ServerRules
+from naiad_server.bodies import BlobsBody, JournalBody, MemberBody, ProjectBody, RunBody, TokenBody
 from naiad_server.folding import Folding
 from naiad_server.intake import Intake
 from naiad_server.metrics import Metrics
+from naiad_server.quotas import LOOK_SECONDS, Exceeded, Quotas
 from naiad_server.tokens import ROLES, Token, Tokens
 from naiad_server.view import StoreView
 from naiad_server.workers import Worker
@@ -46,12 +51,20 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Serve = Callable[["Server", Request, ServerGrant], Awaitable[Any]]
 
+CONTENT = 2
+"""The codec of a part whose bytes are content, named by its SHA-256."""
 FORMAT = 1
 """The newest version of core/FORMAT.md that is accepted."""
 SMALL = 256 * 1024
 """Bytes that are checked at once; more would keep other requests waiting, and are checked in a thread."""
+REFERENCE = re.compile(rb'\\?"blob\\?": ?\\?"([0-9a-f]{64})(?![0-9a-f])')
+"""A reference to content, as it stands in ops."""
+LEAST_FREE = 16 * 1024 * 1024
+"""Free bytes of the disk below which the server is not ready: a group may not fit."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
-RETRY_SECONDS = {429: "10", 503: "1"}
+RETRY_SECONDS = {503: "1"}
+LONGEST_RETRY = 60.0
+"""Seconds after which a client asks again at the latest: a quota may have been raised."""
 _log = logging.getLogger("naiad_server")
 
 
@@ -66,6 +79,8 @@ class Server:
     intake: Intake
     folding: Folding | Worker
     rules: ServerRules
+    proxies: Proxies
+    quotas: Quotas
 
     def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
         """Return a container that a token may write; None if there is none."""
@@ -95,6 +110,7 @@ def application(
     hosts: frozenset[str] | None,
     url: str,
     worker: Callable[[Metrics], Worker] | None = None,
+    proxies: Sequence[str] = (),
 ) -> Any:
     """Make the application that takes runs for a store and serves them.
 
@@ -105,6 +121,7 @@ def application(
         hosts: the names by which it is known; None: any.
         url: its address.
         worker: makes the worker of a database; without one, runs are in a folder.
+        proxies: addresses or networks of the proxies whose X-Forwarded headers are believed.
     """
     metrics = Metrics()
     folding = Folding(str(store), metrics) if worker is None else worker(metrics)
@@ -115,12 +132,13 @@ def application(
         lambda of, project: StoreView(of, receiver, project, url),
         lambda token: {"server": _facts(token, receiver)},
     )
-    server = Server(store, receiver, tokens, metrics, intake, folding, rules)
+    trusted, quotas = Proxies(proxies), Quotas(tokens.engine, is_made=tokens.is_made)
+    server = Server(store, receiver, tokens, metrics, intake, folding, rules, trusted, quotas)
 
     @contextlib.asynccontextmanager
     async def life() -> AsyncIterator[None]:
         folding.begin(receiver)
-        tasks = [asyncio.create_task(each) for each in (intake.commit_groups(), folding.fold_runs())]
+        tasks = [asyncio.create_task(each) for each in (intake.commit_groups(), folding.fold_runs(), _follow(quotas))]
         try:
             yield
         finally:
@@ -131,6 +149,8 @@ def application(
             await asyncio.gather(*tasks, return_exceptions=True)
             await intake.end()
             await folding.end()
+            with contextlib.suppress(SQLAlchemyError):
+                quotas.save()
 
     own = [PathRoute(path, Endpoint(server, serve, role), methods=[method]) for method, path, serve, role in ROUTES]
     operation = [
@@ -138,7 +158,21 @@ def application(
         PathRoute("/metrics", _Plain(_metrics, server), methods=["GET", "HEAD"]),
     ]
     app: Starlette = pages_application(store, rules, first=[*operation, *own], life=life)
-    return _Counted(app, server)
+    counted: Any = _Counted(app, server)
+    if proxies:
+        counted = ProxyHeadersMiddleware(counted, [*proxies])
+    return _Peer(counted)
+
+
+class _Peer:
+    """Middleware that keeps the address of a request's sender, which the headers of a proxy may replace."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await self._app({**scope, "naiad.peer": str((scope.get("client") or ("", 0))[0])}, receive, send)
 
 
 class _Counted:
@@ -155,8 +189,7 @@ class _Counted:
         epoch = self._server.receiver.epoch.encode()
         metrics = self._server.metrics
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if headers.get(b"x-forwarded-user"):
-            metrics.forged.inc()
+        scope = self._named(scope, headers)
 
         async def send_counted(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -177,6 +210,24 @@ class _Counted:
             return
         await self._app(scope, receive, send_counted)
 
+    def _named(self, scope: Scope, headers: dict[bytes, bytes]) -> Scope:
+        """Return a request with the mark of the person that a trusted proxy names; of others the name is ignored."""
+        user = headers.get(b"x-forwarded-user", b"").decode("utf-8", "replace").strip()
+        if not user:
+            return scope
+        peer = scope["naiad.peer"]
+        if not self._server.proxies.has(peer):
+            self._server.metrics.forged.inc()
+            self._server.proxies.note_forged(peer)
+            return scope
+        # A program behind the proxy has a token of its own; the pages send an empty one if they have none.
+        if headers.get(b"authorization", b"").strip().lower() not in (b"", b"bearer"):
+            return scope
+        names = headers.get(b"x-forwarded-groups", b"").decode("utf-8", "replace").split(",")
+        mark = self._server.rules.mark(user, [name.strip() for name in names if name.strip()])
+        others = [(name, value) for name, value in scope["headers"] if name.lower() != b"authorization"]
+        return {**scope, "headers": [*others, (b"authorization", f"Bearer {mark}".encode())]}
+
 
 class Endpoint:
     """One route of the server: its token, its role, and its answer. An instance is an ASGI application."""
@@ -191,11 +242,16 @@ class Endpoint:
         request = Request(scope, receive)
         try:
             grant = await self._granted(request)
+            self._server.quotas.require_rate(grant.key)
             found = await self._serve(self._server, request, grant)
             body, media = bodies.encoded(found, request.headers.get("accept", ""))
             response = Response(body, media_type=media)
         except Problem as problem:
             response = _refused(problem)
+        except Exceeded as exceeded:
+            self._server.metrics.over_quota.labels(exceeded.kind).inc()
+            response = _refused(Problem(429, exceeded.kind, str(exceeded)))
+            response.headers["Retry-After"] = str(max(1, math.ceil(min(exceeded.seconds, LONGEST_RETRY))))
         except NewerFormat as error:
             response = _refused(Problem(426, "NewerFormat", str(error)))
         except (NaiadError, OSError) as error:
@@ -207,12 +263,28 @@ class Endpoint:
         grant = None
         if scheme.lower() == "bearer" and token:
             # In a thread, as a token that is not in the cache costs a query of the database.
-            grant = await anyio.to_thread.run_sync(self._server.rules.grant, token.strip())
+            rules, text = self._server.rules, token.strip()
+            # A thread costs more than all of the check, if the token is in memory.
+            grant = rules.grant(text) if rules.is_at_hand(text) else await anyio.to_thread.run_sync(rules.grant, text)
         if grant is None:
             raise Problem(401, "Unauthorized", "A valid token is needed: Authorization: Bearer naiad_...")
         if ROLES.index(grant.role) < ROLES.index(self._role):
             raise Problem(403, "Forbidden", grant.refusal)
+        if grant.is_proxied and request.method not in ("GET", "HEAD"):
+            _require_own_origin(request)
         return grant
+
+
+def _require_own_origin(request: Request) -> None:
+    """Raise if a page of another site may have made the browser send a request.
+
+    Raises:
+        Problem: it may.
+    """
+    origin = request.headers.get("origin")
+    own = {f"{scheme}://{request.headers.get('host', '')}" for scheme in ("http", "https")}
+    if not (origin in own if origin is not None else request.headers.get("sec-fetch-site") == "same-origin"):
+        raise Problem(403, "Forbidden", "A change needs Sec-Fetch-Site: same-origin, or the server's own Origin.")
 
 
 class _Plain:
@@ -232,7 +304,18 @@ def _ready(server: Server) -> Response:
         return Response("the store is gone\n", 503, media_type="text/plain")
     if problem := server.receiver.problem():
         return Response(f"{problem}\n", 503, media_type="text/plain")
+    disk = _disk(server.store)
+    if disk is not None and disk.free < LEAST_FREE:
+        return Response("the disk of the store is full\n", 503, media_type="text/plain")
     return Response("ok", media_type="text/plain")
+
+
+def _disk(store: Store) -> Any:
+    """Return size and free bytes of the disk of a store; None if it is no folder."""
+    try:
+        return shutil.disk_usage(str(store))
+    except OSError:
+        return None
 
 
 def _metrics(server: Server) -> Response:
@@ -242,6 +325,10 @@ def _metrics(server: Server) -> Response:
         server.metrics.fold_wait.set(backlog.age)
         server.metrics.fold_runs.set(backlog.runs)
         server.metrics.set_aside.set(backlog.set_aside)
+    disk = _disk(server.store)
+    if disk is not None:
+        server.metrics.disk.set(disk.total)
+        server.metrics.disk_free.set(disk.free)
     return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
@@ -280,6 +367,14 @@ async def _body(request: Request, kind: type[bodies.T], *, is_binary: bool = Fal
     return read() if len(body) < SMALL and not encoding else await anyio.to_thread.run_sync(read)
 
 
+async def _follow(quotas: Quotas) -> None:
+    """Look at the quotas every few seconds. While the database is away, those known before count."""
+    while True:
+        with contextlib.suppress(SQLAlchemyError):
+            await anyio.to_thread.run_sync(quotas.look)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
     """Register a container."""
     takes = await _body(request, RunBody)
@@ -298,6 +393,8 @@ async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
         raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
 
     def made() -> tuple[Registered, bool]:
+        if known is None and server.quotas.most(project, "runs") is not None:
+            server.quotas.require(project, "runs", 1, server.receiver.count(project))
         return server.receiver.register(
             RunId(takes.uid, kind),
             project,
@@ -311,7 +408,8 @@ async def register(server: Server, request: Request, grant: ServerGrant) -> Any:
         found, is_new = await anyio.to_thread.run_sync(made)
     except NameTaken as error:
         kind_of_error = "ModelKeyTaken" if isinstance(error, ModelKeyTaken) else "Conflict"
-        raise Problem(409, kind_of_error, str(error)) from None
+        facts = {name: fact for name, fact in error.facts.items() if isinstance(fact, str)}
+        raise Problem(409, kind_of_error, str(error), **facts) from None
     if grant.project not in (None, found.project):  # it lay in the folder already
         raise Problem(404, "RunNotFound", f"There is no {kind.noun} {takes.uid}.")
     names = {"uid": found.run.uid, "id": found.id, "kind": found.run.kind.name, "project": found.project}
@@ -336,11 +434,21 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
     server.intake.require_room(int(length) if length.isdigit() else bodies.LARGEST)
     takes = await _body(request, JournalBody, is_binary=True)
     size = sum(len(part[5]) for part in takes.parts)
-    if size < SMALL:
+    if size < SMALL and not any(part[3] == CONTENT for part in takes.parts):
         checked = _checked(server, grant, takes)
     else:
         checked = await anyio.to_thread.run_sync(_checked, server, grant, takes)
+    points: dict[str, int] = {}
+    for piece in checked.pieces:
+        known = server.receiver.find(piece.run.uid)
+        if known is not None and piece.file.endswith(".seg"):
+            points[known.project] = points.get(known.project, 0) + len(piece.data) // RECORD
+    for project, count in points.items():
+        server.quotas.require(project, "points-per-day", count)
     accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)
+    if accepted.parts:  # a repeat counts as little as it stores
+        for project, count in points.items():
+            server.quotas.add(project, "points-per-day", count)
     server.metrics.parts.labels("refused").inc(len(checked.refused))
     return _answer(server, grant, takes, checked, accepted)
 
@@ -370,7 +478,11 @@ def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked
         try:
             if not server.receiver.is_name(file):
                 raise Problem(400, "BadName", f"{shown(file)} is not the name of a journal file.")
-            found.pieces.append(server.receiver.checked(run, file, start, _undone(data, codec, crc, file)))
+            if codec == CONTENT:
+                data, codec = _content(server, uid, grant, data), 0
+            data = _undone(data, codec, crc, file)
+            _require_own_content(server, uid, grant, file, data)
+            found.pieces.append(server.receiver.checked(run, file, start, data))
         except (Problem, NaiadValueError, NewerFormat) as error:
             kind = error.kind if isinstance(error, Problem) else "BadPart"
             kind = "NewerFormat" if isinstance(error, NewerFormat) else kind
@@ -381,6 +493,28 @@ def _checked(server: Server, grant: ServerGrant, takes: JournalBody) -> _Checked
         if run is not None and (uid, file) not in broken and server.receiver.is_name(file):
             found.sealings.append(Sealing(run, file, end, crc))
     return found
+
+
+def _content(server: Server, uid: str, grant: ServerGrant, sha256: bytes) -> bytes:
+    """The bytes of a part that was sent as content, because it is larger than a request may be.
+
+    Raises:
+        NaiadValueError: the project has no such content.
+    """
+    known = server.registered(uid, grant)
+    return server.receiver.content_bytes("" if known is None else known.project, sha256.hex())
+
+
+def _require_own_content(server: Server, uid: str, grant: ServerGrant, file: str, data: bytes) -> None:
+    """Raise if ops refer to content of another project, which they would make readable: a hash gives no right to it.
+
+    Raises:
+        Problem: they do.
+    """
+    names = {match.decode() for match in REFERENCE.findall(data)} if file.endswith(".ops") else set()
+    known = server.registered(uid, grant) if names else None
+    if known is not None and server.receiver.foreign_content(known.project, names):
+        raise Problem(400, "BadPart", f"{shown(file)} refers to content that this project has not sent.")
 
 
 def _undone(data: bytes, codec: int, crc: int, file: str) -> bytes:
@@ -441,6 +575,10 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
     if not SHA256.fullmatch(sha256):
         raise Problem(400, "BadRequest", f"{shown(sha256[:100])} is not a SHA-256 in hexadecimal.")
     project = server.project(request.query_params.get("project"), grant)
+    length = request.headers.get("content-length", "0")
+    await anyio.to_thread.run_sync(
+        server.quotas.require, project, "content-bytes", int(length) if length.isdigit() else 0
+    )
     size = 0
     # The context ends in a thread, because its end hashes, syncs and links. Left by an error, it ends here and
     # removes the file.
@@ -455,6 +593,7 @@ async def take_blob(server: Server, request: Request, grant: ServerGrant) -> Any
         except NaiadValueError as error:
             raise Problem(422, "Mismatch", str(error)) from None
     server.metrics.blobs.inc(size)
+    server.quotas.add(project, "content-bytes", size)
     return {"sha256": sha256, "size": size}
 
 
@@ -514,6 +653,40 @@ async def revoke_token(server: Server, request: Request, grant: ServerGrant) -> 
     return {"id": name}
 
 
+async def list_members(server: Server, _request: Request, _grant: ServerGrant) -> Any:
+    """The people and groups that have a role."""
+    members = await anyio.to_thread.run_sync(server.tokens.members)
+    return {"members": [{"name": each.name, "role": each.role, "project": each.project} for each in members]}
+
+
+async def set_member(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """Give a person or a group a role."""
+    takes = await _body(request, MemberBody)
+    member = await anyio.to_thread.run_sync(
+        lambda: server.tokens.set_member(takes.name, takes.role, takes.project, by=grant.principal)
+    )
+    return {"name": member.name, "role": member.role, "project": member.project}
+
+
+async def remove_member(server: Server, request: Request, grant: ServerGrant) -> Any:
+    """End a membership."""
+    name = request.path_params["name"]
+    if not await anyio.to_thread.run_sync(lambda: server.tokens.remove_member(name, by=grant.principal)):
+        raise Problem(404, "NotFound", f"There is no member {name[:100]!r}.")
+    return {"name": name}
+
+
+async def list_audit(server: Server, _request: Request, _grant: ServerGrant) -> Any:
+    """The latest changes of tokens, members, projects and the trash."""
+    entries = await anyio.to_thread.run_sync(server.tokens.audit)
+    return {
+        "entries": [
+            {"at": each.at, "principal": each.principal, "action": each.action, "subject": each.subject}
+            for each in entries
+        ]
+    }
+
+
 async def add_project(server: Server, request: Request, grant: ServerGrant) -> Any:
     """Make a project."""
     takes = await _body(request, ProjectBody)
@@ -548,6 +721,10 @@ ROUTES: tuple[tuple[str, str, Serve, str], ...] = (
     ("POST", f"{API}/tokens", add_token, "owner"),
     ("DELETE", f"{API}/tokens/{{id}}", revoke_token, "owner"),
     ("POST", f"{API}/projects", add_project, "admin"),
+    ("GET", f"{API}/members", list_members, "admin"),
+    ("POST", f"{API}/members", set_member, "admin"),
+    ("DELETE", f"{API}/members/{{name}}", remove_member, "admin"),
+    ("GET", f"{API}/audit", list_audit, "admin"),
     ("DELETE", f"{API}/containers/{{id}}", delete_container, "owner"),
 )
 """Method, path, function and least role of each route that the server adds."""

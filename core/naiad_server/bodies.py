@@ -68,6 +68,14 @@ class TokenBody(msgspec.Struct, kw_only=True, frozen=True):
     days: Annotated[float, msgspec.Meta(gt=0, le=36_500)] | None = None
 
 
+class MemberBody(msgspec.Struct, kw_only=True, frozen=True):
+    """A person or a group, and its role."""
+
+    name: Name
+    role: str
+    project: Name | None = None
+
+
 class ProjectBody(msgspec.Struct, kw_only=True, frozen=True):
     """A project to make."""
 

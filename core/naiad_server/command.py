@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from naiad.errors import MissingPackage, StorageError
+from naiad import trash
+from naiad.errors import BeingWritten, ContainerProtected, MissingPackage, StorageError
 from naiad.settings import setting
-from naiad.storage.opening import folder, locate
+from naiad.storage.opening import folder, folder_upkeep, locate
+from naiad.storage.receiving import Upkeep
 
 if TYPE_CHECKING:
     from naiad_server.database import Database
+    from naiad_server.quotas import Quotas
     from naiad_server.tokens import Tokens
 
 PORT = 8128
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROLES = ("viewer", "contributor", "owner", "admin")
+OBJECT_DAYS = 7
+"""The age of an object that nothing refers to before it is deleted: a backup of the database may refer to it."""
+QUOTAS = ("runs", "points-per-day", "content-bytes", "requests-per-second")
 
 
 @click.group(invoke_without_command=True)
@@ -159,6 +167,182 @@ def revoke(place: Any, name: str) -> None:
         raise click.ClickException(f"There is no token {name!r}. List them with: naiad server token list")
 
 
+@server.group()
+def member() -> None:
+    """Give roles to people that a trusted proxy names (OIDC): users, groups, or all."""
+
+
+@member.command("set")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True)
+@click.option("--project", help="For this project alone; else for all.")
+@click.pass_obj
+def set_member(place: Any, name: str, role: str, project: str | None) -> None:
+    """Give NAME a role: a user as the proxy names it, group:GROUP, or * for all that the proxy lets in.
+
+    A user's own role comes before those of their groups. It counts within 30 seconds.
+
+    Example: naiad server --store /data/naiad member set ana@example.org --role contributor
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    tokens.set_member(name, role, project)
+
+
+@member.command("remove")
+@click.argument("name")
+@click.pass_obj
+def remove_member(place: Any, name: str) -> None:
+    """Take the role of NAME away, within 30 seconds also for a server that runs.
+
+    Example: naiad server --store /data/naiad member remove ana@example.org
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    if not tokens.remove_member(name):
+        raise click.ClickException(f"There is no member {name!r}. List them with: naiad server member list")
+
+
+@member.command("list")
+@click.pass_obj
+def list_members(place: Any) -> None:
+    """List the members: name, role and project.
+
+    Example: naiad server --store /data/naiad member list
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    for each in tokens.members():
+        click.echo(f"{each.name}\t{each.role}\t{each.project or '*'}")
+
+
+@server.group()
+def quota() -> None:
+    """Limit the runs, points and files of projects, and the requests of tokens."""
+
+
+@quota.command("set")
+@click.argument("kind", type=click.Choice(QUOTAS))
+@click.argument("most", type=click.FloatRange(min=0))
+@click.option(
+    "--project", default="*", show_default=True, help="For this one; * for each that has no quota of its own."
+)
+@click.pass_obj
+def set_quota(place: Any, kind: str, most: float, project: str) -> None:
+    """Set a quota. It counts within 5 seconds. Who is over it keeps the data and ships it later.
+
+    Example: naiad server --store /data/naiad quota set points-per-day 1e9 --project digits
+    """
+    if kind == "requests-per-second" and project != "*":
+        raise click.UsageError("requests-per-second is for every token: leave --project out.")
+    _quotas(place).set(project, kind, most)
+
+
+@quota.command("remove")
+@click.argument("kind", type=click.Choice(QUOTAS))
+@click.option("--project", default="*", show_default=True)
+@click.pass_obj
+def remove_quota(place: Any, kind: str, project: str) -> None:
+    """End a quota.
+
+    Example: naiad server --store /data/naiad quota remove points-per-day --project digits
+    """
+    _quotas(place).set(project, kind, None)
+
+
+@quota.command("list")
+@click.pass_obj
+def list_quotas(place: Any) -> None:
+    """List the quotas: project, kind, limit, and how much of it is used.
+
+    Example: naiad server --store /data/naiad quota list
+    """
+    for project, kind, most, used in _quotas(place).all():
+        click.echo(f"{project}\t{kind}\t{most:.0f}\t{used}")
+
+
+@server.command("audit")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="So many of the latest.")
+@click.pass_obj
+def audit(place: Any, limit: int) -> None:
+    """List the changes of tokens, members, projects and the trash: time, principal, change, subject.
+
+    Example: naiad server --store /data/naiad audit --limit 20
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    for each in tokens.audit(limit):
+        at = datetime.fromtimestamp(each.at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        click.echo(f"{at}\t{each.principal}\t{each.action}\t{each.subject}")
+
+
+@server.command("verify")
+@click.pass_context
+def verify(context: click.Context) -> None:
+    """Read every block and every file that is stored, and name each damage. Exit code 1 if there is any.
+
+    The server may run meanwhile.
+
+    Example: naiad server --store /data/naiad verify
+    """
+    damaged = [*_upkeep(context.obj).verify()]
+    for name, damage in damaged:
+        click.echo(f"{name}\t{damage}")
+    click.echo(f"{len(damaged):,} damaged places." if damaged else "Everything was read, and is whole.")
+    context.exit(1 if damaged else 0)
+
+
+@server.command("gc")
+@click.option(
+    "--trash-days", type=click.FloatRange(min=0), help="Delete for good what lies in the trash unchanged so long."
+)
+@click.option("--project", help="Of this project alone.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; only print.")
+@click.pass_obj
+def gc(place: Any, trash_days: float | None, project: str | None, is_dry: bool) -> None:
+    """Free the content of files that nothing refers to; with --trash-days also empty the trash of old items.
+
+    Nothing is deleted by age without this command. Content used in the last ten minutes stays. The server may
+    run meanwhile; runs in the trash that are protected or being written stay.
+
+    Example: naiad server --store /data/naiad gc --trash-days 30
+    """
+    _serve, tokens = _tools(place, is_new=False)
+    upkeep = _upkeep(place)
+    if trash_days is not None:
+        store = place.open()[0] if _is_database(place) else locate(folder(place))
+        before = datetime.now(timezone.utc) - timedelta(days=trash_days)
+        for row in store.catalog().summaries(project, kind=None, is_trashed=True):
+            if row.modified is None or row.modified > before:
+                continue
+            try:
+                gone = [trash.Item(row.id, row.run)] if is_dry else trash.delete(store, [trash.Item(row.id, row.run)])
+            except (BeingWritten, ContainerProtected) as error:
+                click.echo(str(error), err=True)
+                continue
+            for item in gone:
+                click.echo(f"deleted\t{item.id}")
+                if not is_dry:
+                    tokens.note("command", "container.delete", item.id)
+    for name, size in upkeep.collect(days=OBJECT_DAYS, is_dry=is_dry):
+        click.echo(f"freed\t{name}\t{size}")
+
+
+def _upkeep(place: Any) -> Upkeep:
+    if _is_database(place):
+        found: Upkeep = place.upkeep()
+        return found
+    _tools(place, is_new=False)
+    return folder_upkeep(folder(place))
+
+
+def _quotas(place: Any) -> Quotas:
+    from naiad_server.quotas import Quotas
+
+    _serve, tokens = _tools(place, is_new=False)
+    return Quotas(tokens.engine, is_made=tokens.is_made)
+
+
+def _is_database(place: Any) -> bool:
+    return place is not None and not isinstance(place, Path)
+
+
 @server.command()
 @click.pass_obj
 def migrate(place: Any) -> None:
@@ -268,6 +452,13 @@ def _require_secure(
     host: str, certificate: Path | None, key: Path | None, proxies: Sequence[str], insecure: bool
 ) -> None:
     """Raise if other machines could connect without TLS, unless an option permits it."""
+    for each in proxies:
+        try:
+            ipaddress.ip_network(each, strict=False)
+        except ValueError:
+            raise click.UsageError(
+                f"--trusted-proxy takes an address or a network, as 10.0.0.5 or 10.0.0.0/8, not {each!r}."
+            ) from None
     if (certificate is None) != (key is None):
         raise click.UsageError("--tls-cert and --tls-key belong together.")
     if host not in LOOPBACK and certificate is None and not proxies and not insecure:

@@ -10,6 +10,7 @@ import sqlalchemy
 from naiad.storage.base import Store
 from naiad.storage.opening import database, database_upkeep
 from naiad.storage.receiving import Receiver, Upkeep
+from naiad_server import quotas, tokens
 from naiad_server.metrics import Metrics
 from naiad_server.tokens import Tokens
 from naiad_server.workers import NoWorker, Worker
@@ -53,7 +54,12 @@ class Database:
         """
         _store, receiver = self.open()
         try:
-            return receiver.migrate()
+            version = receiver.migrate()
+            engine = self.tokens().engine
+            for each in (tokens.metadata, quotas.metadata):
+                each.create_all(engine)
+            engine.dispose()
+            return version
         finally:
             receiver.close()
 

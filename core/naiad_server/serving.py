@@ -52,7 +52,7 @@ def serve(
     else:
         store, receiving, worker = locate(place), receiver(place), None
     try:
-        app = application(store, receiving, tokens, hosts, url, worker)
+        app = application(store, receiving, tokens, hosts, url, worker, proxies)
         config = uvicorn.Config(
             app,
             ws="none",
@@ -63,9 +63,7 @@ def serve(
             timeout_graceful_shutdown=STOP_SECONDS,
             ssl_certfile=certificate,
             ssl_keyfile=key,
-            proxy_headers=bool(proxies),
-            # Only from these addresses: any client could name another scheme or address otherwise.
-            forwarded_allow_ips=[*proxies],
+            proxy_headers=False,  # the application does that, from the trusted addresses alone
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again after its orderly end
             Listening(config, started).run([listener])

@@ -13,13 +13,27 @@ import hmac
 import re
 import secrets
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timezone
 from datetime import datetime as DateTime
 from pathlib import Path
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Float, MetaData, Table, Text, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -62,6 +76,34 @@ audit_table = Table(
 )
 
 
+member_table = Table(
+    "member",
+    metadata,
+    Column("name", Text, primary_key=True),  # of a person, as the proxy names it; "group:NAME"; "*" for everybody
+    Column("role", Text, nullable=False),
+    Column("project", Text),  # null: all projects
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A person or a group that a trusted proxy names, and its role."""
+
+    name: str
+    role: str
+    project: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the audit."""
+
+    at: float
+    principal: str
+    action: str
+    subject: str
+
+
 @dataclass(frozen=True)
 class Token:
     """One token, without its secret."""
@@ -94,8 +136,17 @@ class Tokens:
         self._engine = engine
         self._lock = threading.Lock()
         self._cache: dict[str, tuple[float, Token | None]] = {}
+        self._members: dict[str, Member] = {}
+        self._members_until = 0.0
+        self.is_made = is_made
+        """Whether its tables are made elsewhere."""
         if not is_made:
             metadata.create_all(engine)
+
+    @property
+    def engine(self) -> Engine:
+        """The database of the tokens, which has the quotas too."""
+        return self._engine
 
     def add(
         self, principal: str, role: str, project: str | None = None, days: float | None = None, *, by: str = "command"
@@ -105,11 +156,7 @@ class Tokens:
         Raises:
             InvalidArgument: there is no such role.
         """
-        if role not in ROLES:
-            raise InvalidArgument(f"There is no role {role!r}. The roles are {', '.join(ROLES)}.", argument="role")
-        # It may make tokens and delete projects, which no single project can limit.
-        if role == "admin" and project is not None:
-            raise InvalidArgument("An admin token is for all projects: leave out the project.", argument="project")
+        _require_role(role, project)
         # The id is no secret: it stands in lists and in the audit.
         name = "".join(secrets.choice(_letters) for _ in range(8))
         secret = secrets.token_urlsafe(32)
@@ -132,6 +179,12 @@ class Tokens:
             return None
         self._note_use(token)
         return token
+
+    def is_at_hand(self, text: str) -> bool:
+        """Whether `known` needs no database for a text."""
+        found = _form.match(text)
+        until, token = self._cache.get(found[1], (0.0, None)) if found else (0.0, None)
+        return token is not None and clock.monotonic() < until and token.last_used == date.today().isoformat()
 
     def find(self, name: str) -> Token | None:
         """Return the token with an id, valid or not, as it was some seconds ago at the earliest."""
@@ -176,6 +229,58 @@ class Tokens:
         with self._engine.begin() as connection:
             _note(connection, principal, action, subject)
 
+    def audit(self, limit: int = 1000) -> list[Entry]:
+        """Return the latest changes, the newest first."""
+        wanted = select(audit_table).order_by(audit_table.c.number.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            rows = connection.execute(wanted)
+            return [Entry(row.at, row.principal, row.action, row.subject) for row in rows]
+
+    # People, as a trusted proxy names them
+
+    def members(self) -> list[Member]:
+        """Return all members, by name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(member_table).order_by(member_table.c.name))
+            return [Member(row.name, row.role, row.project) for row in rows]
+
+    def set_member(self, name: str, role: str, project: str | None = None, *, by: str = "command") -> Member:
+        """Give a person or a group a role, in place of the one before.
+
+        Raises:
+            InvalidArgument: there is no such role, or it is for one project where it is of all.
+        """
+        _require_role(role, project)
+        with self._engine.begin() as connection:
+            connection.execute(delete(member_table).where(member_table.c.name == name))
+            connection.execute(insert(member_table), {"name": name, "role": role, "project": project})
+            _note(connection, by, "member.set", f"{role} {project or '*'} {name}")
+        self._forget_members()
+        return Member(name, role, project)
+
+    def remove_member(self, name: str, *, by: str = "command") -> bool:
+        """End a membership; False if there is none. Other processes notice within `CACHE_SECONDS`."""
+        with self._engine.begin() as connection:
+            changed = connection.execute(delete(member_table).where(member_table.c.name == name))
+            _note(connection, by, "member.remove", name)
+        self._forget_members()
+        return bool(changed.rowcount)
+
+    def member(self, user: str, groups: Sequence[str]) -> Member | None:
+        """Return the membership that counts for a person: their own, else the highest of their groups, else `*`."""
+        now = clock.monotonic()
+        if now >= self._members_until:
+            self._members = {each.name: each for each in self.members()}
+            self._members_until = now + CACHE_SECONDS
+        own = self._members.get(user)
+        if own is not None:
+            return own
+        found = [each for name in groups if (each := self._members.get(f"group:{name}")) is not None]
+        return max(found, key=lambda each: ROLES.index(each.role), default=self._members.get("*"))
+
+    def _forget_members(self) -> None:
+        self._members_until = 0.0
+
     def _note_use(self, token: Token) -> None:
         today = date.today().isoformat()
         # By day: a row that is written with each request would be the busiest of the server.
@@ -194,6 +299,14 @@ def open_tokens(folder: Path) -> Tokens:
     path.touch(mode=0o600)
     engine = sqlalchemy.create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 30})
     return Tokens(engine)
+
+
+def _require_role(role: str, project: str | None) -> None:
+    if role not in ROLES:
+        raise InvalidArgument(f"There is no role {role!r}. The roles are {', '.join(ROLES)}.", argument="role")
+    # An admin may make tokens and delete projects, which no single project can limit.
+    if role == "admin" and project is not None:
+        raise InvalidArgument("An admin is one of all projects: leave out the project.", argument="project")
 
 
 def _note(connection: Connection, principal: str, action: str, subject: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import inspect
 import json
@@ -17,11 +18,14 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from server_client import COMMAND, Reply, Server, ship
+from server_client import COMMAND, Reply, Server, part, ship
 
 import naiad
+from naiad.ops import Assign, Open, encode_ops
+from naiad.refs import FileRef
 from naiad.storage.base import Store
 from naiad.storage.catalog import Catalog
+from naiad.storage.local.journal.frames import encode_frame
 from naiad_server.app import ROUTES as OWN_ROUTES
 from naiad_server.view import CatalogView, StoreView
 from naiad_web.server.app import ROUTES
@@ -82,6 +86,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("DELETE", "/tokens/{id}"): None,
     ("DELETE", "/containers/{id}"): None,
     ("POST", "/projects"): {"name": "hidden"},
+    ("POST", "/members"): {"name": "x", "role": "viewer"},
+    ("DELETE", "/members/{name}"): None,
 }
 """A change of something of another project, by each route that makes one."""
 HIDDEN_CHANGES = ("/runs", "/trash", "/restore", "/containers/{id}", "/tokens/{id}", "/blobs", "/views")
@@ -359,3 +365,22 @@ def test_store_without_a_server_names_the_first_step(tmp_path: Path) -> None:
 
     assert 1 == found.returncode
     assert "--init" in found.stderr
+
+
+def test_content_of_another_project_is_not_had_by_naming_its_hash(scene: Scene) -> None:
+    """A run of one's own that refers to it would make it readable."""
+    secret = SECRET.encode() * 1000
+    name = hashlib.sha256(secret).hexdigest()
+    assert 200 == scene.server.send("PUT", f"/api/v1/blobs/{name}?project=hidden", secret).status
+    token = scene.tokens["contributor"]
+    scene.server.register("thief-1", "own", token=token)
+    now = time.time()
+    ref = FileRef(len(secret), "txt", blob=name)
+    ops = [Open("9-thief", 1, "h", "b", 1, "owner", now), Assign("stolen", "file", ref.to_text(), now)]
+    data = encode_frame(0, encode_ops(ops))
+
+    reply = scene.server.journal(parts=[part("thief-1", "9-thief.000001.ops", 16, data)], token=token)
+    read = scene.server.send("GET", "/api/v1/file?run=thief-1&path=stolen", token=token)
+
+    assert ["BadPart"] == [each[2] for each in reply.data["refused"]]
+    assert SECRET.encode() not in read.body

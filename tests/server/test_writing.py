@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -587,3 +588,59 @@ def test_deleted_run_takes_nothing_more(server: Server, logged: Log) -> None:
     assert (409, "NotInTrash") == kind_of(kept)
     assert 200 == deleted.status
     assert ["RunNotFound"] == [each[2] for each in reply.data["refused"]]
+
+
+def test_part_that_was_sent_as_content_is_taken_like_any_other(server: Server, logged: Log) -> None:
+    """Only content of the run's own project, and with the CRC of its bytes."""
+    folder = logged()
+    uid = folder.name
+    server.register(uid)
+    name, start, data = next(each for each in journal_files(folder) if each[0].endswith(".ops"))
+    digest = hashlib.sha256(data).digest()
+    reference = [uid, name, start, 2, zlib.crc32(data), digest]
+    unknown = server.journal(parts=[reference]).data
+    server.send("PUT", f"/api/v1/blobs/{digest.hex()}?project=another", data)
+    foreign = server.journal(parts=[reference]).data
+    server.send("PUT", f"/api/v1/blobs/{digest.hex()}?project=p", data)
+    broken = server.journal(parts=[[*reference[:4], 1, digest]]).data
+    taken = server.journal(parts=[reference]).data
+
+    assert ["BadPart"] * 3 == [each["refused"][0][2] for each in (unknown, foreign, broken)]
+    assert ([], [[uid, name, start + len(data), False]]) == (taken["refused"], taken["upto"])
+
+
+def test_run_that_is_moved_stays_in_its_project(server: Server, logged: Log) -> None:
+    """By `naiad move` on the server's machine: neither a fold nor what its client sends later undoes it."""
+    folder = logged()
+    uid = folder.name
+    server.register(uid, "first")
+    ship(server, folder)
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+    done = subprocess.run(
+        [*COMMAND, "--store", str(server.store), "move", uid, "--to", "second"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert 0 == done.returncode, done.stdout + done.stderr
+    ops = encode_ops([Open("88-late", 1, "h", "b", 1, "owner", time.time()), Assign("late", "int", 1, time.time())])
+    data = encode_frame(0, ops)
+    server.journal(
+        parts=[part(uid, "88-late.000001.ops", 16, data)],
+        sealed=[[uid, "88-late.000001.ops", 16 + len(data), zlib.crc32(data)]],
+        writers=[[uid, "88-late", False]],
+    )
+    until = time.monotonic() + 60
+    while True:
+        facts = server.send("GET", f"/api/v1/containers/{uid}").data
+        if (
+            facts["project"] == "second"
+            and server.send("GET", f"/api/v1/containers/{uid}/value?path=late").status == 200
+        ):
+            break
+        assert time.monotonic() < until, facts
+        time.sleep(0.1)
+    sealed(server, uid)
+    after = server.send("GET", f"/api/v1/containers/{uid}").data
+
+    assert ("second", "SECOND-1") == (after["project"], after["id"])
+    assert "second" == server.register(uid, "first").data["project"]

@@ -121,6 +121,13 @@ def database_folder(url: str, objects: str) -> RunFolder:
     return Folder(open_database(url), Objects(objects))
 
 
+def folder_upkeep(place: str | os.PathLike[str]) -> Upkeep:
+    """Open the store in a folder, which a server may serve, for its upkeep."""
+    from naiad.storage.local.upkeep import FolderUpkeep
+
+    return FolderUpkeep(local.Store.locate(place).layout)
+
+
 def database_upkeep(url: str, objects: str) -> Upkeep:
     """Open a database and its objects for their upkeep.
 

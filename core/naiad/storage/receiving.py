@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from naiad.container_kinds import RunId
+
+LARGEST_PART = 900 * 1024 * 1024
+"""Bytes of a part of a journal file at most; SQLite and PostgreSQL take a little more in one value."""
 
 
 class Piece(NamedTuple):
@@ -135,6 +138,9 @@ class Receiver(Protocol):
     def find(self, uid: str) -> Registered | None:
         """Return a container that was registered and not deleted; None if there is none."""
 
+    def count(self, project: str) -> int:
+        """Return how many runs, models and versions of a project were registered and not deleted."""
+
     def add_project(self, project: str, key: str | None = None) -> str:
         """Make a project, if it is not there, and return its key.
 
@@ -185,6 +191,16 @@ class Receiver(Protocol):
         Raises:
             NaiadValueError: another content was written than that of the hash.
             StorageError: the disk takes nothing.
+        """
+
+    def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
+        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+
+    def content_bytes(self, project: str, sha256: str) -> bytes:
+        """Return content that a project has sent.
+
+        Raises:
+            NaiadValueError: it has not, or it is larger than a part of a journal can be.
         """
 
     def waiting(self) -> Sequence[RunId]:

@@ -25,6 +25,8 @@ INCOMING = "incoming"
 OUTBOX = "outbox"
 REMOTE = "remote.json"
 UNSHIPPED = "unshipped"
+SERVER = "server"
+"""The folder in a store of what a server that takes runs into it keeps."""
 
 
 class RunDirectory(Struct, frozen=True, dict=True):

@@ -22,7 +22,7 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -45,24 +45,31 @@ from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.arrivals import HEADERS, Group, as_received, checked, name_form, suffix_of, writer_of
 from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_newer
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, file_header, read_frames
-from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
+from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state, touch_remote
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.segment import SEAL_AT, open_header, seal_fields
 from naiad.storage.local.journal.sums import lone_sums
-from naiad.storage.local.layout import Layout, RunDirectory, open_lock
+from naiad.storage.local.layout import SERVER, Layout, RunDirectory, open_lock
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
-from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
+from naiad.storage.receiving import LARGEST_PART, Accepted, Piece, Position, Received, Registered, Sealing
 from naiad.storage.sql import received
 from naiad.storage.sql.database import open_for_reading
 
 FORMAT = 1
 """The version of `received.db`."""
-FOLDER = "server"
+FOLDER = SERVER
 MOST_OPEN = 256
 """Journal files that stay open between two groups."""
 MOST_KNOWN = 4_096
 """Runs of which the positions stay in memory."""
+MOVED = "moved"
+"""A file that is touched when containers have got another id or project."""
+SIGN_SECONDS = 5.0
+"""The time for which the state in a writer's lease is not read again."""
+MOST_ALIVE = 100_000
+LOOK_SECONDS = 1.0
+"""Between two looks at it."""
 FINISH_SECONDS = 120.0
 TEXT = ATOM_OF[str]
 
@@ -126,6 +133,9 @@ class Receiver:
         """Whether something is committed that is not in its file yet, because the disk has refused it."""
         self._held = -1
         self._epoch = ""
+        self._looked_at, self._moved_at = -1e9, 0
+        self._alive: dict[tuple[RunId, str], float] = {}
+        """The writers whose lease was written lately, so that touching it is enough."""
         path = self._folder / "received.db"
         self._engine: Engine
         if not is_writing:
@@ -139,11 +149,9 @@ class Receiver:
         self._engine = received.open_received(path, is_writing=True)
         with self._transaction() as connection:
             version, self._epoch = received.begin(connection, FORMAT, os.urandom(8).hex())
-            rows = received.containers(connection)
-        if version > FORMAT:
-            refuse_newer(version, FORMAT, path)
-        for uid, kind, name, project in rows:
-            self._registered[uid] = Registered(RunId(uid, _kind(kind)), name, project)
+            if version > FORMAT:
+                refuse_newer(version, FORMAT, path)
+            self._take_containers(connection)
         self._replay()
 
     @property
@@ -244,7 +252,33 @@ class Receiver:
 
     def find(self, uid: str) -> Registered | None:
         """Return a container that was registered and not deleted; None if there is none."""
+        if clock.monotonic() - self._looked_at >= LOOK_SECONDS:
+            self._follow_moves()
         return self._registered.get(uid)
+
+    def _follow_moves(self) -> None:
+        """Learn of the containers that commands have moved to another project, or deleted."""
+        self._looked_at = clock.monotonic()
+        with contextlib.suppress(FileNotFoundError):
+            mark = (self._folder / MOVED).stat().st_mtime_ns
+            if mark != self._moved_at:
+                with self._transaction() as connection:
+                    self._take_containers(connection)
+                self._moved_at = mark
+
+    def _take_containers(self, connection: Connection) -> None:
+        rows = received.containers(connection)
+        self._registered = {
+            uid: Registered(RunId(uid, _kind(kind)), name, project) for uid, kind, name, project in rows
+        }
+        for uid in self._known.keys() - self._registered.keys():
+            del self._known[uid]
+
+    def count(self, project: str) -> int:
+        """Return how many runs, models and versions of a project were registered and not deleted."""
+        return sum(
+            1 for each in [*self._registered.values()] if each.project == project and each.run.kind is not PROJECT
+        )
 
     def forget(self, run: RunId) -> None:
         """Drop the knowledge of a container that was deleted."""
@@ -253,6 +287,7 @@ class Receiver:
                 received.forget(connection, run.uid)
             self._registered.pop(run.uid, None)
             self._known.pop(run.uid, None)
+            self._alive.clear()
             for path in [path for path in self._files if path.parent.parent.name == run.uid]:
                 self._shut(path)
 
@@ -360,10 +395,18 @@ class Receiver:
     def _note(self, writers: Mapping[tuple[RunId, str], bool]) -> set[RunId]:
         """Hold the leases of living writers; return the runs of which one has ended, with all its files there."""
         ended: set[RunId] = set()
+        now = clock.monotonic()
         for (run, writer), is_alive in writers.items():
+            is_known = now < self._alive.get((run, writer), -1e9) + SIGN_SECONDS
+            if is_alive and is_known and touch_remote(self._store.directory(run).journal, writer):
+                continue
+            self._alive.pop((run, writer), None)
             journal = self._store.directory(run).journal
             if is_alive:
                 hold_remote(self._make(run), writer)
+                if len(self._alive) >= MOST_ALIVE:
+                    self._alive.clear()
+                self._alive[run, writer] = now
             elif journal.is_dir() and remote_state(journal, writer) != "dead":
                 own = [each for file, each in self._positions(run).items() if writer_of(file) == writer]
                 # Dead only with all files: a fold takes the files of a dead writer for final, and would end them
@@ -407,6 +450,28 @@ class Receiver:
         with self._transaction() as connection:
             received.note_sent(connection, project, sha256)
 
+    def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
+        """Return which content is here, of some SHA-256, that another project has sent and this one has not."""
+        with self._transaction() as connection:
+            sent = received.sent(connection, project, [*names])
+        return [name for name in names if name not in sent and self._blobs.path(name).exists()]
+
+    def content_bytes(self, project: str, sha256: str) -> bytes:
+        """Return content that a project has sent.
+
+        Raises:
+            NaiadValueError: it has not, or it is larger than a part of a journal can be.
+        """
+        with self._transaction() as connection:
+            is_sent = bool(received.sent(connection, project, [sha256]))
+        try:
+            if is_sent and self._blobs.path(sha256).stat().st_size <= LARGEST_PART:
+                return self._blobs.path(sha256).read_bytes()
+        except (FileNotFoundError, DamagedData):
+            is_sent = False
+        what = f"is larger than {LARGEST_PART:,} bytes" if is_sent else "was not sent"
+        raise NaiadValueError(f"The content {sha256} {what}, so it is no part of a journal.")
+
     # Files
 
     def _make(self, run: RunId) -> Path:
@@ -424,6 +489,8 @@ class Receiver:
 
         Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
         """
+        if clock.monotonic() < self._alive.get((run, writer), -1e9) + SIGN_SECONDS:
+            return
         journal = self._make(run)
         if remote_state(journal, writer) in ("", "dead"):
             hold_remote(journal, writer, "ended", is_reopened=True)
@@ -637,6 +704,39 @@ class Receiver:
     def _transaction(self) -> Iterator[Connection]:
         with self._lock, self._engine.begin() as connection:
             yield connection
+
+
+def note_moved(store: Path, run: RunId, name: str, project: str) -> None:
+    """Note the id that a container got in another project for the server of the store, which may run."""
+    _change(store, lambda connection: received.move(connection, run.uid, name, project))
+
+
+def note_deleted(store: Path, runs: Sequence[RunId]) -> None:
+    """Let the server of a store, which may run, forget deleted containers, so that no client brings them back."""
+
+    def forget(connection: Connection) -> None:
+        for run in runs:
+            received.forget(connection, run.uid)
+
+    _change(store, forget)
+
+
+def renew_epoch(store: Path) -> None:
+    """Give the server of a store another epoch, which it has from its next start."""
+    _change(store, lambda connection: received.renew_epoch(connection, os.urandom(8).hex()))
+
+
+def _change(store: Path, change: Callable[[Connection], None]) -> None:
+    path = store / FOLDER / "received.db"
+    if not path.exists():
+        return
+    engine = received.open_received(path, is_writing=True)
+    try:
+        with engine.begin() as connection:
+            change(connection)
+    finally:
+        engine.dispose()
+    (store / FOLDER / MOVED).touch()
 
 
 class _Content:

@@ -52,7 +52,7 @@ from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, edit, sys_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
-from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, open_lock, take_lock
+from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary
@@ -449,6 +449,10 @@ class Store(Struct, frozen=True, dict=True):
                     former, name = name, self.register.take_number(self.register.key(project), run.uid)
                 was = Change(FORMER_IDS, TAGS, (Tags(FORMER_IDS, [pack_text(former)], [], False),))
                 edit(self, run, [*sys_changes({"sys/id": name, "sys/project": project}), was])
+                if (self.root / SERVER).is_dir():
+                    from naiad.storage.local.receiver import note_moved  # SQLAlchemy
+
+                    note_moved(self.root, run, name, project)
             if custom:
                 with refusals(self.root):
                     self.register.take_custom(project, custom, run.uid, name)
@@ -472,6 +476,10 @@ class Store(Struct, frozen=True, dict=True):
             refuse_written(self.directory(run), name)
         for name, run in runs:
             purge(self.layout, self.register, self.directory(run), name)
+        if (self.root / SERVER).is_dir():
+            from naiad.storage.local.receiver import note_deleted  # SQLAlchemy
+
+            note_deleted(self.root, [run for _name, run in runs])
         # Also those that an earlier, killed deletion has left.
         remove_purged(self.layout)
         if runs and (self.root / "blobs").is_dir():

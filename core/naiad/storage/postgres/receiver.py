@@ -32,7 +32,7 @@ from naiad.storage.postgres import migrating
 from naiad.storage.postgres.connection import refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
-from naiad.storage.receiving import Accepted, Backlog, Piece, Position, Received, Registered, Sealing
+from naiad.storage.receiving import LARGEST_PART, Accepted, Backlog, Piece, Position, Received, Registered, Sealing
 
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
@@ -91,7 +91,6 @@ except select sha256 from naiad.content where project = %s
 """
 MOST_INLINE = 1024 * 1024 * 1024
 """Bytes that the database keeps at most while the objects are away; then nothing more is accepted."""
-LARGEST_PART = 900 * 1024 * 1024
 KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 
 
@@ -455,6 +454,14 @@ class Receiver:
             )
 
     # Folding
+
+    def count(self, project: str) -> int:
+        """Return how many runs, models and versions of a project were registered and not deleted."""
+        with transaction(self._engine) as raw:
+            row = raw.execute(
+                "select count(*) from naiad.run where project = %s and kind <> %s", [project, PROJECT.name]
+            ).fetchone()
+        return 0 if row is None else int(row[0])
 
     def fold(self, run: RunId) -> None:
         """Fold the received bytes of a run.

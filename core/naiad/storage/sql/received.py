@@ -13,7 +13,20 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, delete, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import StaticPool
@@ -113,6 +126,11 @@ def register(connection: Connection, uid: str, kind: str, name: str, project: st
     connection.execute(insert(registered).on_conflict_do_nothing(), row)
 
 
+def move(connection: Connection, uid: str, name: str, project: str) -> None:
+    """Note another id and project of a container."""
+    connection.execute(update(registered).where(registered.c.uid == uid).values(id=name, project=project))
+
+
 def forget(connection: Connection, uid: str) -> None:
     """Drop all that is known of a container."""
     for table in (registered, position, inbox):
@@ -167,6 +185,11 @@ def sent(connection: Connection, project: str, wanted: Sequence[str]) -> set[str
     for start in range(0, len(wanted), 500):  # SQLite takes a bounded number of parameters
         found.update(connection.execute(own.where(content.c.sha256.in_(wanted[start : start + 500]))).scalars())
     return found
+
+
+def renew_epoch(connection: Connection, epoch: str) -> None:
+    """Set another epoch."""
+    connection.execute(update(about).values(epoch=epoch))
 
 
 def newest(connection: Connection) -> int:

@@ -257,6 +257,15 @@ def hold_remote(journal: Path, writer: str, state: str = "alive", *, is_reopened
         os.write(fd, json.dumps(msgspec.structs.asdict(owner)).encode())
 
 
+def touch_remote(journal: Path, writer: str) -> bool:
+    """Note a sign of life of a writer with a living lease; False if it has none."""
+    try:
+        os.utime(journal / (writer + SUFFIX))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def remote_state(journal: Path, writer: str) -> str:
     """Return `alive`, `ended` or `dead` of a writer on another machine; empty if it has no lease here."""
     try:

@@ -1,0 +1,406 @@
+"""Running a server: people behind a proxy, quotas, the audit, verify and gc, TLS, and clients in trouble.
+
+Trouble is one clear warning: training goes on, nothing is lost, and `naiad sync` repairs it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+from server_client import COMMAND, Reply, Server, environment, ship
+from test_network import certificate
+from test_writing import sealed, values, wait_for
+
+import naiad
+from naiad.errors import ServerWarning, forget_warnings
+from naiad.ship import shipper
+from naiad.storage.local.layout import Layout
+
+Log = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that believes the proxies of this machine."""
+    own = Server(tmp_path_factory.mktemp("operation") / "store").start("--init", "--trusted-proxy", "127.0.0.0/8")
+    yield own
+    own.stop()
+
+
+@pytest.fixture
+def url(server: Server, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of the server; what is shipped lies in the test's own folder."""
+    monkeypatch.delenv("NAIAD_STORE")
+    monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
+    monkeypatch.setenv("NAIAD_API_TOKEN", server.token)
+    forget_warnings()
+    yield f"http://127.0.0.1:{server.port}"
+    shipper.of_process.close()
+    forget_warnings()
+
+
+def command(server: Server, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [*COMMAND, "server", "--store", str(server.store), *arguments], check=False, capture_output=True, text=True
+    )
+    assert code == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+def sync(store: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    settings = {**environment(), **more}
+    return subprocess.run(
+        [*COMMAND, "sync", str(store)], check=False, capture_output=True, text=True, env=settings, timeout=100
+    )
+
+
+# People behind a proxy
+
+
+def as_person(
+    server: Server, user: str, groups: str = "", *, method: str = "GET", path: str = "", **more: str
+) -> Reply:
+    """A request as the proxy sends it for somebody whom it has signed in."""
+    body = more.pop("body", None)
+    data = msgspec.json.encode(body) if body is not None else None
+    headers = {"X_Forwarded_User": user, "X_Forwarded_Groups": groups, **more}
+    if data is not None:
+        headers["Content_Type"] = "application/json"
+    return server.send(method, f"/api/v1{path}", data, token=None, **headers)
+
+
+def test_person_has_the_role_of_the_membership(server: Server, logged: Log) -> None:
+    """Their own before that of a group, and the highest of the groups; a project's member sees that project alone."""
+    folder = logged("seen")
+    server.register(folder.name, "seen")
+    ship(server, folder)
+    own = f"http://127.0.0.1:{server.port}"
+    for name, role, project in (
+        ("group:lab", "viewer", None),
+        ("group:boss", "owner", None),
+        ("ana", "contributor", "seen"),
+        ("ben", "viewer", "other"),
+    ):
+        body = {"name": name, "role": role, "project": project}
+        assert 200 == server.send("POST", "/api/v1/members", body).status
+
+    def role(user: str, groups: str = "") -> object:
+        reply = as_person(server, user, groups)
+        return reply.data["server"]["role"] if reply.status == 200 else reply.status
+
+    assert (401, "viewer", "owner", "contributor") == (
+        role("eve"), role("eve", "lab"), role("eve", "lab, boss"), role("ana", "boss"),
+    )  # fmt: skip
+    without = as_person(server, "ana", Authorization="Bearer ")  # as the pages ask if they have no token
+    assert (200, "contributor") == (without.status, without.data["server"]["role"])
+    place = f"/containers/{folder.name}"
+    assert [200, 404] == [as_person(server, user, path=place).status for user in ("ana", "ben")]
+    changes = {"method": "PATCH", "path": place, "body": {"name": "x"}, "Origin": own}
+    assert [200, 403] == [
+        as_person(server, user, group, **changes).status for user, group in (("ana", ""), ("e", "lab"))
+    ]
+    assert "ana\tcontributor\tseen" in command(server, "member", "list")
+    assert 200 == server.send("DELETE", "/api/v1/members/ben").status
+    assert 401 == role("ben")
+
+
+def test_page_of_another_site_changes_nothing_by_the_browser_of_a_person(server: Server) -> None:
+    """The proxy's cookie goes with every request of the browser, so a change has to come from a page of ours."""
+    server.send("POST", "/api/v1/members", {"name": "root", "role": "admin"})
+    own, foreign = f"http://127.0.0.1:{server.port}", "https://evil.example"
+    wanted = {"method": "POST", "path": "/tokens", "body": {"principal": "x", "role": "viewer"}}
+
+    found = [as_person(server, "root", **wanted, **more).status for more in ({}, {"Origin": foreign}, {"Origin": own})]
+
+    assert [403, 403, 200] == found
+
+
+def test_mark_of_a_person_can_be_made_by_the_server_alone(server: Server) -> None:
+    forged = ["proxied.", "proxied.WyJyb290Il0=.", "proxied.WyJyb290Il0=." + "0" * 64, "proxied.é." + "0" * 64]
+
+    assert [401] * 4 == [server.send("GET", "/api/v1", token=each.encode().decode("latin-1")).status for each in forged]
+
+
+def test_program_behind_the_proxy_keeps_its_own_token(server: Server) -> None:
+    reply = server.send("GET", "/api/v1", token=server.token, X_Forwarded_User="stranger")
+
+    assert "admin" == reply.data["server"]["role"]
+
+
+# Quotas
+
+
+def test_full_quota_is_one_warning_and_sync_repairs_it(server: Server, url: str, store: Path) -> None:
+    command(server, "quota", "set", "points-per-day", "150", "--project", "full")
+    wait_until(lambda: _limits(server, "full"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run = naiad.init_run(store=url, project="full")
+        run["loss"].extend([0.5] * 100)
+        run.sync(remote=True)
+        run["loss"].extend([0.25] * 100)
+        with pytest.raises(naiad.errors.SyncFailed, match="points-per-day"):
+            run.sync(remote=True)
+        run["loss"].extend([0.125] * 100)
+        run.stop(seconds=1)
+    said = [str(each.message) for each in warned if issubclass(each.category, ServerWarning)]
+    assert 1 == sum("150 points-per-day" in text for text in said), said
+    assert 100 == len(values(server, run._run.uid))
+    full = sync(store)
+    command(server, "quota", "remove", "points-per-day", "--project", "full")
+    wait_until(lambda: not _limits(server, "full"))
+    repaired = sync(store)
+
+    assert (1, 0) == (full.returncode, repaired.returncode), full.stdout + repaired.stdout + repaired.stderr
+    assert 300 == len(values(server, run._run.uid))
+
+
+def _limits(server: Server, project: str) -> bool:
+    """Whether the server refuses a point too many of a project, without storing one."""
+    uid = f"probe-{project}"
+    server.register(uid, project)
+    data = b"\0" * 32 * 1000
+    name = "1-probe.000001.seg"
+    # behind a gap: it would not be stored, whatever the quota is
+    return server.journal(parts=[[uid, name, 64 + 32 * 9999, 0, zlib.crc32(data), data]]).status == 429
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_other_quotas_are_429_with_the_time_of_the_next_try(server: Server) -> None:
+    command(server, "quota", "set", "runs", "1", "--project", "small")
+    command(server, "quota", "set", "content-bytes", "10", "--project", "small")
+    data = b"x" * 100
+
+    def put() -> Reply:
+        return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=small", data)
+
+    wait_until(lambda: put().status == 429)
+    many = server.register("many-1", "small"), server.register("many-2", "small")
+
+    assert [200, 429] == [each.status for each in many]
+    assert {"OverQuota"} == {each.data["type"] for each in (put(), many[1])}
+    assert 1 <= int(many[1].headers["retry-after"]) <= 60
+    assert "small\truns\t1" in command(server, "quota", "list")
+
+
+def test_token_that_asks_too_often_is_slowed_down(tmp_path: Path) -> None:
+    """Counted in memory, so it is tried on the class: a server of its own would cost more than it shows."""
+    from naiad_server.quotas import Exceeded, Quotas
+    from naiad_server.tokens import open_tokens
+
+    quotas = Quotas(open_tokens(tmp_path / "server").engine)
+    quotas.set("*", "requests-per-second", 2)
+    for _ in range(20):
+        quotas.require_rate("one")
+    with pytest.raises(Exceeded, match="2 times a second") as caught:
+        quotas.require_rate("one")
+    quotas.require_rate("another")
+
+    assert 0 < caught.value.seconds <= 0.5
+
+
+# Looking after it
+
+
+def test_audit_verify_and_gc(server: Server, logged: Log) -> None:
+    folder = logged("old")
+    uid = folder.name
+    name = server.register(uid, "old").data["id"]
+    ship(server, folder)
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+    assert "is whole" in command(server, "verify")
+    own = f"http://127.0.0.1:{server.port}"
+    asked = msgspec.json.encode({"ids": [uid]})
+    server.send("POST", "/api/v1/trash", asked, Content_Type="application/json", Origin=own)
+
+    kept = command(server, "gc", "--trash-days", "1")
+    would = command(server, "gc", "--trash-days", "0", "--project", "old", "--dry-run")
+    there = (server.store / "runs" / uid).exists()
+    gone = command(server, "gc", "--trash-days", "0", "--project", "old")
+
+    assert (False, True, True) == tuple(f"deleted\t{name}" in text for text in (kept, would, gone))
+    assert (True, False) == (there, (server.store / "runs" / uid).exists())
+    wait_until(lambda: ["RunNotFound"] == [each[2] for each in ship(server, folder).data["refused"]])
+    assert f"container.delete\t{name}" in command(server, "audit")
+    entries = server.send("GET", "/api/v1/audit").data["entries"]
+    assert any((each["action"], each["subject"]) == ("container.delete", name) for each in entries)
+
+
+def test_verify_names_a_damage(server: Server, logged: Log, tmp_path: Path) -> None:
+    folder = logged("broken", points=50)
+    server.register(folder.name, "broken")
+    ship(server, folder)
+    wait_for(server, folder.name, "finished")
+    sealed(server, folder.name)
+    copy = Server(tmp_path / "store")
+    shutil.copytree(server.store, copy.store, ignore=shutil.ignore_patterns(".lock"))
+    (segment, *_rest) = [*(copy.store / "runs" / folder.name / "journal").glob("*.seg")]
+    data = bytearray(segment.read_bytes())
+    data[64 + 9] ^= 1
+    segment.write_bytes(data)
+
+    assert folder.name in command(copy, "verify", code=1)
+
+
+def test_no_token_in_a_process_listing(server: Server, url: str) -> None:
+    assert server.process is not None
+    listed = [server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children(recursive=True))]
+    with naiad.init_run(store=url, project="listed") as run:
+        run["x"] = 1
+        listed.append(os.getpid())
+        lines = [" ".join(psutil.Process(pid).cmdline()) for pid in listed]
+
+    assert not any(server.token[-43:] in line for line in lines)
+
+
+# TLS, and clients in trouble
+
+
+def test_tls_is_served_and_used_and_an_unknown_authority_is_one_warning(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cert, key = certificate(tmp_path)
+    own = Server(tmp_path / "served").start("--init", "--tls-cert", str(cert), "--tls-key", str(key))
+    try:
+        monkeypatch.delenv("NAIAD_STORE")
+        monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
+        monkeypatch.setenv("NAIAD_API_TOKEN", own.token)
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        forget_warnings()
+        url = f"https://127.0.0.1:{own.port}"
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            run = naiad.init_run(store=url, project="safe")
+            run["loss"].extend([0.5] * 100)
+            run.stop(seconds=1)
+        said = [str(each.message) for each in warned if "certificate" in str(each.message)]
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        repaired = sync(store, SSL_CERT_FILE=str(cert))
+        with naiad.init_run(store=url, project="safe") as other:
+            other["x"] = 1
+            other.sync(remote=True)
+        with naiad.init_run(store=url, with_id=run._run.uid, mode="read-only") as found:
+            assert 100 == len(found["loss"].fetch_values())
+        assert (1, 0) == (len(said), repaired.returncode), (said, repaired.stdout)
+        assert "SSL_CERT_FILE" in said[0]
+        assert other.get_url() == f"{url}/p/safe/runs/{other.id}"
+    finally:
+        shipper.of_process.close()
+        forget_warnings()
+        own.stop()
+
+
+def test_newer_server_is_one_warning_and_sync_repairs_it(
+    server: Server, url: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It speaks no version of the protocol that this program speaks."""
+    monkeypatch.setattr("naiad.ship.client.PROTOCOL", "0")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        run = naiad.init_run(store=url, project="later")
+        run["loss"].extend([0.5] * 100)
+        run.stop(seconds=1)
+    said = [str(each.message) for each in warned if "protocol" in str(each.message)]
+    repaired = sync(store)
+
+    assert (1, 0) == (len(said), repaired.returncode), (said, repaired.stdout)
+    assert 100 == len(values(server, run._run.uid))
+
+
+class Relay(threading.Thread):
+    """Passes connections on to a server. Before the answer to a journal comes back, it kills the client."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self._port = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.pid = 0
+        self.journals = 0
+
+    def run(self) -> None:
+        """Take connections until the listener is closed."""
+        while True:
+            try:
+                client, _peer = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
+            while True:
+                ready, _writable, _odd = select.select([client, server], [], [])
+                if client in ready:
+                    asked = client.recv(1 << 20)
+                    if not asked:
+                        return
+                    self.journals += asked.count(b"POST /api/v1/journal")
+                    server.sendall(asked)
+                if server in ready:
+                    answer = server.recv(1 << 20)
+                    if self.journals >= 2 and self.pid:
+                        psutil.Process(self.pid).kill()
+                        return
+                    if not answer:
+                        return
+                    client.sendall(answer)
+
+
+KILLED = """
+import naiad, sys
+run = naiad.init_run(project="killed", capture_hardware_metrics=False, git_ref=False)
+step = 0
+while True:
+    run["loss"].append(float(step), step=step)
+    run["text"].append(str(step), step=step)
+    step += 1
+    if step % 500 == 0:
+        run.sync(remote=True)
+"""
+
+
+def test_client_that_is_killed_between_sending_and_the_answer_doubles_nothing(
+    server: Server, url: str, store: Path
+) -> None:
+    relay = Relay(server.port)
+    relay.start()
+    settings = {**environment(), "NAIAD_STORE": f"http://127.0.0.1:{relay.port}", "NAIAD_LOCAL_STORE": str(store)}
+    process = subprocess.Popen([sys.executable, "-c", KILLED], env=settings, stderr=subprocess.DEVNULL)
+    relay.pid = process.pid
+    try:
+        assert -9 == process.wait(60)
+    finally:
+        process.kill()
+        relay.listener.close()
+    (folder,) = Layout(store).folders()
+    text = folder.remote.read_text()
+    folder.remote.write_text(text.replace(str(relay.port), str(server.port)))  # the relay is gone
+    done = sync(store)
+    found = values(server, folder.uid)
+
+    assert 0 == done.returncode, done.stdout + done.stderr
+    assert [float(step) for step in range(len(found))] == found
+    assert len(found) >= 500
