@@ -106,8 +106,8 @@ TREE = {"few.txt": FEW, "many.bin": MANY}
 
 
 def tree() -> str:
-    """A folder of two files, beside the store."""
-    folder = Path(os.environ["NAIAD_STORE"]).parent / "tree"
+    """A folder of two files, beside the store, or the folder of this machine where a server is the store."""
+    folder = Path(os.environ.get("NAIAD_LOCAL_STORE") or os.environ["NAIAD_STORE"]).parent / "tree"
     folder.mkdir(exist_ok=True)
     for name, content in TREE.items():
         (folder / name).write_bytes(content)

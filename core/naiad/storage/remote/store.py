@@ -23,6 +23,7 @@ from naiad import address, clock
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
 from naiad.errors import (
     ContainerNotFound,
+    ModelKeyTaken,
     NeedsServer,
     NotAuthorized,
     ProjectExists,
@@ -131,7 +132,7 @@ class RemoteStore:
         remote = self._pending.get(run.uid) or self._remote(run)
         project = remote.project if remote is not None else self.default_project()
         name = remote.id if remote is not None and remote.id else run.uid
-        return address.page(self.address, "p", project, run.kind.folder, name)
+        return address.page(self.address, "p", project, *_page(run.kind, name))
 
     def waits_in(self) -> str:
         """Return the folder in which runs are kept until the server has them."""
@@ -228,6 +229,12 @@ class RemoteStore:
         problem: ServerError
         try:
             answer: dict[str, Any] = self._client.post("runs", request, seconds)
+        except ModelKeyTaken as error:
+            taken = getattr(error, "model_id", "")
+            raise ModelKeyTaken(
+                f'{error}\nOpen it with: naiad.init_model(with_id="{taken}"). Or give the new model another key.',
+                **error.facts,
+            ) from None
         except ServerError as error:
             problem = error
         else:
@@ -421,8 +428,11 @@ class RemoteStore:
             BeingWritten: one of them is being written.
             NotInTrash: one of them is not in the trash.
         """
-        for _name, run in runs:
-            self._client.ask("DELETE", f"containers/{run.uid}")
+        models = {name for name, run in runs if run.kind is MODEL}
+        for name, run in runs:
+            # The server deletes versions with their model, which alone has to be in the trash.
+            if run.kind is not MODEL_VERSION or name.rpartition("-")[0] not in models:
+                self._client.ask("DELETE", f"containers/{run.uid}")
 
     def unfreed(self) -> tuple[int, float] | None:
         """Return None: the server frees deleted content by itself."""
@@ -452,3 +462,12 @@ class RemoteStore:
                 "read them, pass that folder as store=.",
                 **error.facts,
             ) from error
+
+
+def _page(kind: ContainerKind, name: str) -> list[str]:
+    """Return the names that follow the project in the address of a container's page."""
+    if kind is PROJECT:
+        return []
+    if kind is MODEL_VERSION and "-" in name:
+        return [MODEL.folder, name.rpartition("-")[0], name]
+    return [MODEL.folder if kind is MODEL_VERSION else kind.folder, name]

@@ -1,0 +1,44 @@
+"""The places where a program may keep its runs: whatever it does, it sees the same in each of them.
+
+A further back end is a further row of PLACES. Its function begins the place for a module and returns it with its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from server_client import Server
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place to keep runs."""
+
+    name: str
+    store: str
+    """As `store=` and NAIAD_STORE name it."""
+    token: str = ""
+
+    @property
+    def is_server(self) -> bool:
+        """Whether runs are shipped to it."""
+        return bool(self.token)
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """The variables of programs that log there; `folder` is for what lies on their own machine."""
+        found = {"NAIAD_STORE": self.store, "NAIAD_LOCAL_STORE": str(folder / ".naiad")}
+        return {**found, "NAIAD_API_TOKEN": self.token} if self.is_server else found
+
+
+def _folder(folder: Path) -> tuple[Place, Callable[[], object]]:
+    return Place("folder", str(folder / "store")), lambda: None
+
+
+def _folder_server(folder: Path) -> tuple[Place, Callable[[], object]]:
+    server = Server(folder / "store").start("--init")
+    return Place("server", f"http://127.0.0.1:{server.port}", server.token), server.stop
+
+
+PLACES = {"folder": _folder, "server": _folder_server}
