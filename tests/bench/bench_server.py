@@ -2,15 +2,23 @@
 
 Writers keep their connection, as the shipper does. CPU time is that of the server and of its process that folds. The
 floor is a server of the same kind (uvicorn, h11) that answers the same requests with an empty body, and keeps nothing.
+
+NAIAD_BENCH_PEERS names an environment that has MLflow or FastTrackML: the same load goes to their servers by their own
+batch call, beside. `python -m venv PEERS && PEERS/bin/pip install mlflow fasttrackml` makes one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import socket
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,14 +78,14 @@ class Connection:
         self._port, self._token = port, token
         self._reader: asyncio.StreamReader | None = None
 
-    async def post(self, path: str, body: bytes, encoding: str = "") -> bytes:
+    async def post(self, path: str, body: bytes, encoding: str = "", media: str = "application/msgpack") -> bytes:
         """Send a request, and return the body of its answer, which has to be 200."""
         if self._reader is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         more = f"content-encoding: {encoding}\r\n" if encoding else ""
         head = (
             f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self._token}\r\n{more}"
-            f"accept: application/msgpack\r\ncontent-type: application/msgpack\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"accept: {media}\r\ncontent-type: {media}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         self._writer.write(head.encode() + body)
         answer = await self._reader.readuntil(b"\r\n\r\n")
@@ -143,13 +151,16 @@ def cpu(process: psutil.Process) -> float:
     return sum(sum(each.cpu_times()[:2]) for each in every)
 
 
-def floor_latencies(writers: int, seconds: float, flush: float) -> list[float]:
-    """The same requests at a server that keeps nothing."""
-    import socket
-
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def floor_latencies(writers: int, seconds: float, flush: float) -> list[float]:
+    """The same requests at a server that keeps nothing."""
+    port = free_port()
     process = subprocess.Popen([sys.executable, "-c", FLOOR % port])
     try:
         took: list[float] = []
@@ -181,37 +192,43 @@ def p99(took: Sequence[float]) -> float:
 def measure(quick: bool) -> list[Figure]:
     """All figures of this file."""
     loads = [(3, 1.0, 0.5)] if quick else [(100, 20.0, 1.0), (1000, 20.0, 2.0)]
-    goals = {100: ("<= 50", "<= 0.25"), 1000: ("<= 100", "<= 0.6")}
     figures: list[Figure] = []
+    costs: dict[str, float] = {}
     with folder() as place:
         for writers, seconds, flush in loads:
-            server = Server(place / f"store-{writers}").start("--init")
-            try:
-                process = psutil.Process(server.process.pid) if server.process else psutil.Process()
-                took: list[float] = []
-                before, began = cpu(process), time.monotonic()
-                port, token = server.port, server.token
-                asyncio.run(
-                    together(
-                        lambda number, took=took, port=port, token=token, of=(seconds, flush): write(
-                            port, token, number, *of, took
-                        ),
-                        writers,
-                    )
-                )
-                cores = (cpu(process) - before) / (time.monotonic() - began)
-            finally:
-                server.stop()
-            goal, most = goals.get(writers, ("", ""))
-            title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
-            beside = {"uvicorn that keeps nothing": [p99(floor_latencies(writers, min(seconds, 5.0), flush))]}
-            figures.append(Figure(f"{title}: p99", "ms", [p99(took)], goal, beside))
-            figures.append(Figure(f"{title}: cores", "cores", [cores], most))
-        figures += shipped_in_bulk(place / "bulk", *((2, 1_000) if quick else (20, 65_536)))
-    return figures
+            figures += under_load(place, writers, seconds, flush, costs)
+        figures += shipped_in_bulk(place / "bulk", *((2, 1_000) if quick else (20, 65_536)), costs)
+        figures += appended(place, *((1, 200) if quick else (20, 50_000)))
+    return [*figures, *modelled(costs)]
 
 
-def shipped_in_bulk(store: Path, pieces: int, points: int) -> list[Figure]:
+def under_load(place: Path, writers: int, seconds: float, flush: float, costs: dict[str, float]) -> list[Figure]:
+    """So many writers at once."""
+    goals = {100: ("<= 50", "<= 0.25"), 1000: ("<= 100", "<= 0.6")}
+    server = Server(place / f"store-{writers}").start("--init")
+    took: list[float] = []
+    try:
+        process = psutil.Process(server.process.pid) if server.process else psutil.Process()
+        port, token = server.port, server.token
+        before, began = cpu(process), time.monotonic()
+        asyncio.run(together(lambda number: write(port, token, number, seconds, flush, took), writers))
+        spent, wall = cpu(process) - before, time.monotonic() - began
+    finally:
+        server.stop()
+    costs["request"] = spent / len(took)
+    goal, most = goals.get(writers, ("", ""))
+    title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
+    beside = {"uvicorn that keeps nothing": [p99(floor_latencies(writers, min(seconds, 5.0), flush))]}
+    for name, latencies in peers(writers, seconds, flush).items():
+        beside[name] = [p99(latencies)]
+    return [
+        Figure(f"{title}: p99", "ms", [p99(took)], goal, beside),
+        Figure(f"{title}: cores", "cores", [spent / wall], most),
+        Figure(f"{title}: CPU a request", "us", [1e6 * costs["request"]]),
+    ]
+
+
+def shipped_in_bulk(store: Path, pieces: int, points: int, costs: dict[str, float]) -> list[Figure]:
     """Two clients ship long runs at once."""
     bodies = [prepared(number, pieces, points) for number in range(2)]
     server = Server(store).start("--init")
@@ -222,11 +239,125 @@ def shipped_in_bulk(store: Path, pieces: int, points: int) -> list[Figure]:
         wall, spent = time.monotonic() - began, cpu(process) - before
     finally:
         server.stop()
-    total = 2 * pieces * points / 1e6
+    count = 2 * pieces * points
+    costs["point"] = spent / count
+    costs["wire"] = sum(len(body) for each in bodies for body in each) / count
     return [
-        Figure("accepted in bulk by 2 clients, folded meanwhile", "M/s", [total / wall], ">= 1.5", is_rate=True),
-        Figure("accepted in bulk, a core-second with that of the fold", "M/s", [total / spent], is_rate=True),
+        Figure("accepted in bulk by 2 clients, folded meanwhile", "M/s", [count / 1e6 / wall], ">= 1.5", is_rate=True),
+        Figure("accepted in bulk, a core-second with that of the fold", "M/s", [count / 1e6 / spent], is_rate=True),
+        Figure("accepted in bulk, on the wire", "B/point", [costs["wire"]], "<= 7"),
     ]
+
+
+def appended(place: Path, pairs: int, points: int) -> list[Figure]:
+    """The latency of an append without a server, and with one to which the points are shipped meanwhile."""
+    import naiad
+
+    server = Server(place / "appended").start("--init")
+    os.environ.update(NAIAD_API_TOKEN=server.token, NAIAD_LOCAL_STORE=str(place / "local"), NAIAD_QUIET="1")
+    os.environ["NAIAD_CAPTURES"] = "off"
+
+    def took(store: str) -> list[float]:
+        found = np.zeros(points)
+        with naiad.init_run(store=store, project="append") as run:
+            series = run["loss"]
+            for step in range(points):
+                began = time.perf_counter()
+                series.append(0.5, step=step)
+                found[step] = time.perf_counter() - began
+        return [1e6 * float(np.quantile(found, share)) for share in (0.5, 0.999)]
+
+    try:
+        places = (str(place / "alone"), f"http://127.0.0.1:{server.port}")
+        rounds = [[took(each) for each in places] for _ in range(pairs)]
+    finally:
+        server.stop()
+    titles = ("append, shipped meanwhile: p50", "append, shipped meanwhile: p99.9")
+    return [
+        Figure(title, "us", [shipped[at] for _alone, shipped in rounds], "<= 5 %",
+               {"without a server": [alone[at] for alone, _shipped in rounds]})
+        for at, title in enumerate(titles)
+    ]  # fmt: skip
+
+
+def modelled(costs: dict[str, float]) -> list[Figure]:
+    """What loads that this machine cannot carry would take, by the costs of a request and of a point above."""
+    rows = ((1_000, 10, 2.0), (1_000, 1_000, 2.0), (10_000, 100, 5.0))
+    found = []
+    for writers, metrics, flush in rows:
+        cores = writers / flush * costs["request"] + writers * metrics * costs["point"]
+        found.append(Figure(f"model: {writers:,} writers x {metrics:,} metrics/s, flush {flush:g} s", "cores", [cores]))
+    return [*found, Figure("model: 10^12 points, on the wire", "TB", [1e12 * costs["wire"] / 1e12])]
+
+
+# Others, by their own batch call
+
+
+def peers(writers: int, seconds: float, flush: float) -> dict[str, list[float]]:
+    """Latencies of the same load at the servers of an environment that NAIAD_BENCH_PEERS names."""
+    named = os.environ.get("NAIAD_BENCH_PEERS")
+    if not named:
+        return {}
+    found: dict[str, list[float]] = {}
+    programs = {
+        "mlflow server": ["mlflow", "server", "--workers", "2", "--backend-store-uri", "sqlite:///{0}/mlflow.db"],
+        "fasttrackml": ["fml", "server", "--database-uri", "sqlite://{0}/fml.db"],
+    }
+    for name, (program, *options) in programs.items():
+        command = Path(named) / "bin" / program
+        if command.exists():
+            with folder() as place:
+                port = free_port()
+                where = ["--port", str(port)] if program == "mlflow" else ["--listen-address", f"127.0.0.1:{port}"]
+                whole = [str(command), *(each.format(place) for each in options), *where]
+                found[name] = batches(whole, port, writers, seconds, flush)
+    return found
+
+
+def batches(command: list[str], port: int, writers: int, seconds: float, flush: float) -> list[float]:
+    """Latencies of `runs/log-batch` of writers that log ten metrics a second; one that fails took a minute."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    took: list[float] = []
+    api, media = "/api/2.0/mlflow", "application/json"
+
+    async def write_batches(number: int) -> None:
+        connection = Connection(port, "")
+        body = json.dumps({"experiment_id": "0", "start_time": round(time.time() * 1000)}).encode()
+        made = json.loads(await connection.post(f"{api}/runs/create", body, media=media))
+        run, step, until = made["run"]["info"]["run_id"], 0, time.monotonic() + seconds
+        await asyncio.sleep(flush * (number % 97) / 97)
+        while time.monotonic() < until:
+            now = round(time.time() * 1000)
+            count = round(flush)
+            metrics = [
+                {"key": f"m{each}", "value": 0.5, "timestamp": now, "step": step + at}
+                for at in range(count) for each in range(METRICS)
+            ]  # fmt: skip
+            step += count
+            began = time.perf_counter()
+            body = json.dumps({"run_id": run, "metrics": metrics}).encode()
+            try:
+                await asyncio.wait_for(connection.post(f"{api}/runs/log-batch", body, media=media), 60)
+                took.append(time.perf_counter() - began)
+            except (AssertionError, OSError, asyncio.TimeoutError, asyncio.IncompleteReadError):
+                took.append(60.0)
+                connection.close()
+                connection = Connection(port, "")
+            await asyncio.sleep(max(0.0, flush - (time.perf_counter() - began)))
+        connection.close()
+
+    try:
+        until = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                break
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        asyncio.run(together(write_batches, writers))
+    finally:
+        process.terminate()
+        process.wait()
+    return took
 
 
 if __name__ == "__main__":
