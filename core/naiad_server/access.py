@@ -51,6 +51,7 @@ class Proxies:
 
     def note_forged(self, peer: str) -> None:
         """Log an address that names a person and is none of them, once."""
+        # Bounded: whoever may connect could fill the memory by as many addresses.
         if peer not in self._ignored and len(self._ignored) < 1000:
             self._ignored.add(peer)
             _log.warning("X-Forwarded-User from %s is ignored: it is no --trusted-proxy.", peer)
@@ -88,6 +89,7 @@ class ServerRules:
         self._hosts = hosts
         self._view = view
         self._facts = facts
+        # Of this process alone: a request is marked and answered by the same one, so no replica has to share it.
         self._key = secrets.token_bytes(32)
 
     def serves(self, host: str) -> bool:

@@ -443,6 +443,7 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
         known = server.receiver.find(piece.run.uid)
         if known is not None and piece.file.endswith(".seg"):
             points[known.project] = points.get(known.project, 0) + len(piece.data) // RECORD
+    # Before the queue, so that nothing of a request over the quota is stored.
     for project, count in points.items():
         server.quotas.require(project, "points-per-day", count)
     accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)

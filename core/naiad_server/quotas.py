@@ -113,6 +113,7 @@ class Quotas:
         most = self.most(project, kind)
         if most is None:
             return
+        # Counted before it is stored: two requests at once may both pass, and are over by one request at most.
         now = self._used_of(project, kind) if used is None else used
         if now + more > most:
             seconds = _left_of_day() if kind == "points-per-day" else 3600.0
@@ -139,6 +140,7 @@ class Quotas:
             return
         now = clock.monotonic()
         with self._lock:
+            # A full bucket is what a token without one gets, so dropping all forgives at most one burst.
             if len(self._buckets) >= MOST_TOKENS:
                 self._buckets.clear()
             left, at = self._buckets.get(token, (rate * BURST_SECONDS, now))
@@ -160,6 +162,7 @@ class Quotas:
                     for key, more in new.items():
                         self._add(connection, key, more)
         except SQLAlchemyError:
+            # Taken back, so that what came while the database was away counts later.
             with self._lock:
                 for key, more in new.items():
                     self._new[key] = self._new.get(key, 0) + more

@@ -52,6 +52,7 @@ class Uploads:
     def add(self, name: str, size: int) -> None:
         """Send content, after the content that waits already."""
         with self._lock:
+            # The ops that name it are read again in every round until it is there.
             if name in self._names:
                 return
             self._names.add(name)
@@ -63,6 +64,7 @@ class Uploads:
     def _run(self) -> None:
         while True:
             with self._lock:
+                # Under the lock, so that `add` either finds a thread that goes on, or starts another one.
                 if not self._waiting:
                     self._thread = None
                     return

@@ -736,6 +736,7 @@ def _change(store: Path, change: Callable[[Connection], None]) -> None:
             change(connection)
     finally:
         engine.dispose()
+    # After the commit: a server that sees the mark finds the change.
     (store / FOLDER / MOVED).touch()
 
 
