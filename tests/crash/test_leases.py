@@ -273,7 +273,7 @@ tell(damages=done.output if done.exit_code else "")
 """
 
 
-@pytest.mark.parametrize("part", [1, 4, 8, 11, None])
+@pytest.mark.parametrize("part", [0, 1, 4, 8, 11, None])
 @pytest.mark.parametrize("moment", ["before the commit", "before closing"])
 def test_index_that_is_damaged_beside_its_log_is_repaired_while_its_writer_is_suspended_in_a_fold(
     moment: str, part: int | None, store: Path, start: Callable[..., subprocess.Popen[str]]

@@ -164,9 +164,9 @@ def _settled_copy(path: Path) -> Path | None:
             shutil.copy(file, folder)
         if before != [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, files)]:
             return None
-        with contextlib.closing(_connect(str(copy))) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-    except (OSError, sqlite3.Error):
+        with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_connect(str(copy))) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE").fetchone()  # of a damaged one every reading says so
+    except OSError:
         return None
     return copy
 
