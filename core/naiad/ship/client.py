@@ -223,8 +223,11 @@ class Client:
                 connection.sock.settimeout(seconds)
             try:
                 connection.request(method, self._prefix + target, body=body or None, headers=dict(headers))
-                response = connection.getresponse()
-                content = response.read(LARGEST_ANSWER)
+                # Closed by hand: an answer with `Connection: close` takes the socket over, and a reading that fails
+                # would leave it open until the collection of garbage.
+                with contextlib.closing(connection.getresponse()) as response:
+                    content = response.read(LARGEST_ANSWER)
+                    is_whole = response.isclosed()
             except _stale:
                 self._drop()
                 # Once, and only if the connection was an old one: a fresh one that breaks is an error. A stream is
@@ -232,7 +235,7 @@ class Client:
                 if is_last or not is_kept or not isinstance(body, bytes):
                     raise
                 continue
-            if response.will_close:
+            if response.will_close or not is_whole:
                 self._drop()
             return Answer(response.status, _headers(response), content)
         raise AssertionError  # the second pass returns or raises
