@@ -5,19 +5,32 @@ python -m pytest tests/server/test_crashes.py -m slow -n 0        50 kills
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from server_client import COMMAND, RECORD, Reply, Server, environment, journal_files, part
 
+from naiad.container_kinds import RUN, RunId
+from naiad.errors import StorageError
+from naiad.storage.local import receiver as receiving
+from naiad.storage.local.integrity.seal import write_seal
+from naiad.storage.local.integrity.verify import verify
+from naiad.storage.local.journal.segment import SEAL_AT
+from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.receiver import Receiver
+from naiad.storage.local.store import Store
 from naiad.storage.opening import locate
+from naiad.storage.receiving import Sealing
 
 RUNS = 2
 POINTS = 20_000
@@ -58,12 +71,17 @@ class Shipper(threading.Thread):
         assert 200 == registered.status, registered.body
         known = self._server.send("GET", f"/api/v1/runs/{uid}/journal").data
         upto = {name: known["upto"].get(name, start) for name, start, _data in journal_files(self._folder)}
-        files = [*journal_files(self._folder)]
+        # Ops first: the number of a series has to be defined when its points arrive, as a fold may come in between.
+        files = sorted(journal_files(self._folder), key=lambda file: (not file[0].endswith(".ops"), file[0]))
         writers = sorted({name.partition(".")[0] for name, _start, _data in files})
         while not all(upto[name] == start + len(data) for name, start, data in files):
-            parts = []
+            parts, are_defined = [], True
             for name, start, data in files:
+                if name.endswith(".seg") and not are_defined:
+                    break
                 piece = self._piece(name, data[upto[name] - start :])
+                if name.endswith(".ops"):
+                    are_defined = are_defined and upto[name] + len(piece) == start + len(data)
                 if piece:
                     parts.append(part(uid, name, upto[name], piece, codec=int(name.endswith(".seg"))))
             reply = self._server.journal(parts=parts, writers=[[uid, writer, True] for writer in writers])
@@ -167,3 +185,188 @@ def test_answer_means_that_the_bytes_outlive_a_kill(tmp_path: Path) -> None:
     server.stop()
     assert {file: n for _uid, file, n, _sealed in reply.data["upto"]} == known
     assert [float(each) for each in range(100)] == values
+
+
+# The process that folds, which outlives its server
+
+
+class Journal:
+    """The journal of a stopped run of 100 points, as a client would send it."""
+
+    def __init__(self, folder: Path, uid: str) -> None:
+        self.run = RunId(uid, RUN)
+        self.files = [*journal_files(folder)]
+        (self.segment,) = [name for name, _start, _data in self.files if name.endswith(".seg")]
+        self.writer = (self.run, self.segment.partition(".")[0])
+
+    def sealings(self) -> list[Sealing]:
+        return [Sealing(self.run, name, start + len(data), zlib.crc32(data)) for name, start, data in self.files]
+
+    def send(self, receiver: Receiver, *, is_over: bool = True) -> None:
+        """Send all of it at once."""
+        pieces = [receiver.checked(self.run, *each) for each in self.files]
+        receiver.accept(pieces, self.sealings() if is_over else (), {self.writer: not is_over})
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a stopped run of 100 points."""
+    store = tmp_path_factory.mktemp("logged")
+    subprocess.run(
+        [sys.executable, "-c", LOG.format(runs=1, store=str(store), points=100)], check=True, env=environment()
+    )
+    (folder,) = (store / "runs").iterdir()
+    return folder
+
+
+@contextlib.contextmanager
+def opened(store: Path, *, is_writing: bool = True) -> Iterator[Receiver]:
+    """A receiver that ends like a killed server: without a checkpoint."""
+    receiver = Receiver(Store(store), is_writing=is_writing)
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+
+
+def content_of(folder: RunDirectory) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.journal.iterdir() if path.suffix in (".seg", ".ops")}
+
+
+def assert_whole(store: Path, folder: RunDirectory) -> None:
+    """The run is sealed, sound, and has what was logged."""
+    assert folder.seal.exists()
+    assert [] == verify(folder)
+    reader = locate(store).reader(RunId(folder.uid, RUN))
+    assert [float(each) for each in range(100)] == reader.points("loss").values.tolist()
+    assert [f"line {step}" for step in range(200)] == reader.texts("text").texts
+    assert "finished" == reader.state()
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def is_open_elsewhere(path: Path) -> bool:
+    """Whether another process has a file open."""
+    for held in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if held.parts[2] != str(os.getpid()) and os.readlink(held) == str(path):
+                return True
+    return False
+
+
+def test_run_that_is_sealed_after_the_kill_stays_as_it_was_sealed(tmp_path: Path, logged: Path) -> None:
+    """The process that folds goes on after its server, and the next server finds the run sealed by it."""
+    journal = Journal(logged, logged.name)
+    server = Server(tmp_path / "store").start("--init")
+    server.register(logged.name)
+    server.journal(parts=[part(logged.name, *each) for each in journal.files])
+    folder = RunDirectory(server.store / "runs" / logged.name)
+    with folder.lock():  # for which the fold waits until the server is gone
+        server.journal(
+            sealed=[[each.run.uid, each.file, each.end, each.crc] for each in journal.sealings()],
+            writers=[[logged.name, journal.writer[1], False]],
+        )
+        wait_until(lambda: is_open_elsewhere(folder.path / ".lock"))
+        server.kill()
+        assert not folder.seal.exists()
+    wait_until(folder.seal.exists)
+    before = content_of(folder)
+
+    server.start()
+    server.stop()
+
+    assert before == content_of(folder)
+    assert_whole(server.store, folder)
+
+
+def test_bytes_that_were_lost_of_a_sealed_run_are_written_again_and_the_run_is_sealed_again(
+    tmp_path: Path, logged: Path
+) -> None:
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        journal.send(receiver)
+        receiver.fold(journal.run)
+        assert folder.seal.exists()
+    with (folder.journal / journal.segment).open("r+b") as stream:
+        stream.truncate(64 + 50 * RECORD)  # as if the rest had not reached the disk
+
+    with opened(tmp_path) as receiver:
+        assert [journal.run] == receiver.waiting()
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+
+
+def test_file_of_which_the_last_bytes_are_still_to_be_copied_is_not_folded_to_its_end(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that folds goes on after a kill between the commit and the copy."""
+    monkeypatch.setenv("NAIAD_SMALL_RUN_RECORDS", "10")
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        journal.send(receiver, is_over=False)
+        receiver.accept([], journal.sealings(), {journal.writer: True})
+    with (folder.journal / journal.segment).open("r+b") as stream:
+        stream.truncate(64 + 50 * RECORD)
+        stream.seek(SEAL_AT)
+        stream.write(bytes(12))  # the seal of the segment comes with its last bytes
+
+    with opened(tmp_path, is_writing=False) as orphan:
+        orphan.fold(journal.run)
+    with opened(tmp_path) as receiver:
+        receiver.accept([], [], {journal.writer: False})
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+
+
+def test_bytes_that_arrive_while_a_run_is_sealed_wait_for_the_seal(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer joins a run of which another process has seen that all its writers have ended."""
+    monkeypatch.setattr(receiving, "LOCK_SECONDS", 0.05)
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        receiver._make(journal.run)
+        with folder.lock():
+            with pytest.raises(StorageError, match="has held the lock"):
+                journal.send(receiver)
+            assert {} == content_of(folder)
+            write_seal(folder)
+        journal.send(receiver)  # again, as the client does
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+
+
+def test_server_starts_while_a_process_of_the_last_one_seals_a_run(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "LOCK_SECONDS", 0.05)
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        journal.send(receiver)
+    with folder.lock():
+        before = content_of(folder)
+        with opened(tmp_path) as receiver:
+            assert before == content_of(folder)
+            write_seal(folder)
+
+    with opened(tmp_path) as receiver:
+        receiver.fold(journal.run)
+
+    assert before == content_of(folder)
+    assert_whole(tmp_path, folder)

@@ -99,10 +99,14 @@ class RunDirectory(Struct, frozen=True, dict=True):
             mark.touch()
 
     @contextlib.contextmanager
-    def lock(self, seconds: float = 30.0) -> Iterator[None]:
+    def lock(self, seconds: float = 30.0, *, is_shared: bool = False) -> Iterator[None]:
         """Keep other processes from beginning, folding, sealing or repairing this run meanwhile.
 
         Writers append without it. It is a `flock`, so it ends with its holder, however that one dies.
+
+        Args:
+            seconds: how long to wait for it.
+            is_shared: whether other processes may hold it shared at the same time.
 
         Raises:
             TimeoutError: another process held it all the time.
@@ -110,7 +114,7 @@ class RunDirectory(Struct, frozen=True, dict=True):
         """
         fd = open_lock(self.path / ".lock")
         try:
-            take_lock(fd, seconds, self.path)
+            take_lock(fd, seconds, self.path, is_shared=is_shared)
             yield
         finally:
             os.close(fd)
@@ -159,8 +163,8 @@ class Layout(Struct, frozen=True, dict=True):
         (self.root / "changed" / uid).unlink(missing_ok=True)
 
 
-def take_lock(fd: int, seconds: float, path: Path) -> None:
-    """Wait for an exclusive lock of a file.
+def take_lock(fd: int, seconds: float, path: Path, *, is_shared: bool = False) -> None:
+    """Wait for a lock of a file, exclusive unless it is shared.
 
     Raises:
         TimeoutError: another process held it all the time.
@@ -168,7 +172,7 @@ def take_lock(fd: int, seconds: float, path: Path) -> None:
     until = clock.monotonic() + seconds
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             if clock.monotonic() > until:
                 raise TimeoutError(f"another process has held the lock of {path} for {seconds:g} s") from None

@@ -261,6 +261,8 @@ class Maintenance:
             DamagedData: the files to seal differ from those written.
         """
         with self._folder.lock(max(0.1, until - clock.monotonic())):
+            if journal is None and self._folder.seal.exists():
+                return  # another process has finished it meanwhile
             self._finish(journal, until)
             let_go()
 

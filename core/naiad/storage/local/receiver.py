@@ -10,6 +10,10 @@
 
 A commit syncs one file, however many runs wrote. A kill between commit and copy loses nothing, and copying twice writes
 the same bytes to the same place. Positions outlive the files, which the fold removes.
+
+The process that folds outlives a killed server by the fold it is at, and seals a run beside the next server. The lock
+of the run's folder keeps them apart: a seal is written under it, a fold shares it, and under it a server gives a lease
+to a writer that has none and copies its inbox again. A run with a living lease is not sealed, so bytes need no lock.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, file_header, read_frames
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state, touch_remote
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.journal.segment import SEAL_AT, open_header, seal_fields
+from naiad.storage.local.journal.segment import SEAL_AT, is_header, open_header, seal_fields
 from naiad.storage.local.journal.sums import lone_sums
 from naiad.storage.local.layout import SERVER, Layout, RunDirectory, open_lock
 from naiad.storage.local.maintenance import Maintenance
@@ -55,6 +59,7 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.receiving import LARGEST_PART, Accepted, Piece, Position, Received, Registered, Sealing
 from naiad.storage.sql import received
 from naiad.storage.sql.database import open_for_reading
+from naiad.storage.sql.received import Row
 
 FORMAT = 1
 """The version of `received.db`."""
@@ -71,6 +76,8 @@ MOST_ALIVE = 100_000
 LOOK_SECONDS = 1.0
 """Between two looks at it."""
 FINISH_SECONDS = 120.0
+LOCK_SECONDS = 10.0
+"""How long a group waits for a run that is being sealed; then it is refused, and the client sends it again."""
 TEXT = ATOM_OF[str]
 
 
@@ -152,7 +159,10 @@ class Receiver:
             if version > FORMAT:
                 refuse_newer(version, FORMAT, path)
             self._take_containers(connection)
-        self._replay()
+        try:
+            self._replay()
+        except TimeoutError:  # a process of the last server is still sealing a run; the first group tries again
+            self._behind = True
 
     @property
     def epoch(self) -> str:
@@ -335,8 +345,7 @@ class Receiver:
         """
         with self._lock, refusals(self._store.root):
             # Committed pieces are not in their files yet: they go first, or a hole would stay where they belong.
-            if self._behind:
-                self._replay()
+            ended = self._replay() if self._behind else set()
             group = Group(self._positions)
             taken = [piece for piece in pieces if group.take(piece)]
             for sealing in sealings:
@@ -348,7 +357,7 @@ class Receiver:
             # a writer lives as long as its client says so with its bytes: of one that is over, nothing need be said
             named = {(piece.run, writer_of(piece.file)) for piece in taken}
             named |= {(each.run, writer_of(each.file)) for each in sealings}
-            ended = self._note({**dict.fromkeys(named, False), **(writers or {})})
+            ended |= self._note({**dict.fromkeys(named, False), **(writers or {})})
             grown: dict[RunId, int] = {}
             for piece in taken:
                 grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
@@ -369,7 +378,7 @@ class Receiver:
             return
         try:
             with self._transaction() as connection:
-                rows = [received.Row(piece.run.uid, piece.file, piece.start, piece.data) for piece in taken]
+                rows = [Row(piece.run.uid, piece.file, piece.start, piece.data) for piece in taken]
                 received.put_inbox(connection, rows)
                 received.put_positions(connection, ((run.uid, file, each) for (run, file), each in changed.items()))
         except SQLAlchemyError as error:
@@ -382,8 +391,8 @@ class Receiver:
         """Copy committed pieces into their files. A failed copy is made up for before the next group."""
         try:
             for run, writer in dict.fromkeys((piece.run, writer_of(piece.file)) for piece in taken):
-                self._hold(run, writer)
-                self._unseal(run, writer)
+                self._hold(run, writer)  # first: a run without seal and lease would look damaged
+                self._unseal(run)
             for piece in taken:
                 self._write(piece.run, piece.file, piece.start, piece.data)
             for (run, file), each in changed.items():
@@ -403,16 +412,15 @@ class Receiver:
             self._alive.pop((run, writer), None)
             journal = self._store.directory(run).journal
             if is_alive:
-                hold_remote(self._make(run), writer)
+                self._sign(run, writer, "alive")
                 if len(self._alive) >= MOST_ALIVE:
                     self._alive.clear()
                 self._alive[run, writer] = now
             elif journal.is_dir() and remote_state(journal, writer) != "dead":
-                own = [each for file, each in self._positions(run).items() if writer_of(file) == writer]
                 # Dead only with all files: a fold takes the files of a dead writer for final, and would end them
-                # before the rest arrives.
-                is_complete = bool(own) and all(each.is_sealed for each in own)
-                hold_remote(journal, writer, "dead" if is_complete else "ended")
+                # before the rest arrives, or is copied.
+                is_complete = not self._behind and _is_complete(self._positions(run), writer)
+                self._sign(run, writer, "dead" if is_complete else "ended")
                 if is_complete:
                     ended.add(run)
         return ended
@@ -484,6 +492,18 @@ class Receiver:
             folder.mark_changed()
         return folder.journal
 
+    def _sign(self, run: RunId, writer: str, state: str, *, is_reopened: bool = False) -> None:
+        """Note the state of a writer. One without a living lease waits for a process that is sealing the run.
+
+        Raises:
+            OSError: the disk reports an error, or the run is sealed for so long.
+        """
+        journal = self._make(run)
+        known = remote_state(journal, writer)
+        is_new = known == "" or (known == "dead" and is_reopened)
+        with self._store.directory(run).lock(LOCK_SECONDS) if is_new else contextlib.nullcontext():
+            hold_remote(journal, writer, state, is_reopened=is_reopened)
+
     def _hold(self, run: RunId, writer: str) -> None:
         """Give a writer a living lease before its first bytes are there.
 
@@ -491,19 +511,15 @@ class Receiver:
         """
         if clock.monotonic() < self._alive.get((run, writer), -1e9) + SIGN_SECONDS:
             return
-        journal = self._make(run)
-        if remote_state(journal, writer) in ("", "dead"):
-            hold_remote(journal, writer, "ended", is_reopened=True)
+        if remote_state(self._make(run), writer) in ("", "dead"):
+            self._sign(run, writer, "ended", is_reopened=True)
 
-    def _unseal(self, run: RunId, writer: str) -> None:
-        """Let a sealed run be written again, as its next writer would."""
+    def _unseal(self, run: RunId) -> None:
+        """Let a sealed run be written again, as its next writer would, which has its lease."""
         folder = self._store.directory(run)
-        if not folder.seal.exists():
-            return
-        self._hold(run, writer)  # a run without seal and lease would look damaged
-        with folder.lock(), lone_sums(folder.journal, has_base=True) as sums:
-            remove_seal(folder, sums.writer)
-        folder.mark_changed()
+        if folder.seal.exists():
+            with folder.lock(LOCK_SECONDS):
+                _remove_seal(folder)
 
     def _write(self, run: RunId, file: str, start: int, data: bytes) -> None:
         suffix = suffix_of(file)
@@ -520,7 +536,8 @@ class Receiver:
             # The least recently used first; a server of a thousand runs must not run out of descriptors.
             while len(self._files) > MOST_OPEN:
                 self._shut(next(iter(self._files)))
-            if is_new:
+            # A copy that is made again leaves the header, which has the time of the first.
+            if is_new and not _has_header(fd, suffix):
                 os.pwrite(fd, file_header() if suffix == "ops" else open_header(), 0)
         self._files.move_to_end(path)
         self._unsynced[path] = None
@@ -566,28 +583,62 @@ class Receiver:
         with self._lock, self._transaction() as connection:
             received.empty_inbox(connection, upto)
 
-    def _replay(self) -> None:
-        """Copy the inbox into its files once more, but for files that were folded and removed since."""
+    def _replay(self) -> set[RunId]:
+        """Copy the inbox into its files once more; return the runs of which a writer has ended with that.
+
+        Raises:
+            TimeoutError: a run is being sealed for so long; the rest of the inbox is still to be copied.
+        """
         with self._transaction() as connection:
             rows = received.read_inbox(connection)
             positions = {uid: received.positions(connection, uid) for uid in {row.uid for _number, row in rows}}
-        folded: dict[str, dict[str, tuple[int, bool]]] = {}
+        by_run: dict[str, list[Row]] = {}
         for _number, row in rows:
-            known = self._registered.get(row.uid)
-            if known is None:
-                continue
-            folder = self._store.directory(known.run)
-            if row.uid not in folded:
-                folded[row.uid] = _folded(folder)
-            if folded[row.uid].get(row.name, (0, False))[1]:
-                continue
-            if not _has_bytes(folder.journal / row.name, row.start + len(row.data)):
-                self._unseal(known.run, writer_of(row.name))
-            self._write(known.run, row.name, row.start, row.data)
-            position = positions[row.uid].get(row.name)
-            if position is not None and position.is_sealed and position.upto == row.start + len(row.data):
-                self._end(known.run, row.name, position)
+            by_run.setdefault(row.uid, []).append(row)
+        ended = set()
+        for uid, own in by_run.items():
+            known = self._registered.get(uid)
+            if known is not None:
+                self._make(known.run)
+                with self._store.directory(known.run).lock(LOCK_SECONDS):
+                    if self._copy_again(known.run, own, positions[uid]):
+                        ended.add(known.run)
         self._behind = False
+        return ended
+
+    def _copy_again(self, run: RunId, rows: Sequence[Row], positions: Mapping[str, Position]) -> bool:
+        """Copy rows of one run, but for files that were folded and removed; return whether a writer has ended.
+
+        Nothing is written into a sealed run that has the bytes.
+        """
+        folder = self._store.directory(run)
+        folded = _folded(folder)
+        for row in rows:
+            path = folder.journal / row.name
+            self._unsynced[path] = None
+            is_there = _has_bytes(path, row)
+            if not is_there and not path.exists():
+                folded = _folded(folder)  # a fold that this process does not wait for may just have removed it
+            if folded.get(row.name, (0, False))[1] or (is_there and folder.seal.exists()):
+                continue
+            if not is_there:
+                if remote_state(folder.journal, writer_of(row.name)) in ("", "dead"):
+                    hold_remote(folder.journal, writer_of(row.name), "ended", is_reopened=True)
+                _remove_seal(folder)
+            self._write(run, row.name, row.start, row.data)
+            position = positions.get(row.name)
+            if position is not None and position.is_sealed and position.upto == row.start + len(row.data):
+                self._end(run, row.name, position)
+        ended = {writer_of(row.name) for row in rows}
+        ended = {writer for writer in ended if remote_state(folder.journal, writer) == "ended"}
+        if ended:
+            # Its client had the answer and says no more. Positions are looked at in the files: the folder may have
+            # been set back.
+            there = self._compared(run, dict(positions))
+            ended = {writer for writer in ended if _is_complete(there, writer)}
+        for writer in ended:
+            hold_remote(folder.journal, writer, "dead")
+        return bool(ended)
 
     # Positions
 
@@ -637,7 +688,7 @@ class Receiver:
         if not folder.journal.is_dir() or folder.seal.exists():
             return
         with self._transaction() as connection:
-            complete = {name for name, each in received.positions(connection, run.uid).items() if each.is_sealed}
+            positions = received.positions(connection, run.uid)
             names = next((row for row in received.containers(connection) if row[0] == run.uid), None)
         if names is not None:
             self._correct(run, names[2], names[3])
@@ -645,9 +696,19 @@ class Receiver:
                 return  # by that writer, the last one
         keeper = Maintenance(folder, Tuning.from_environment())
         try:
-            if may_be_written(read_leases(folder.journal)):
-                keeper.fold(None, complete=complete)
-            else:
+            with folder.lock(FINISH_SECONDS, is_shared=True):
+                if folder.seal.exists():
+                    return  # by a process of another server
+                is_growing = may_be_written(read_leases(folder.journal))
+                if is_growing:
+                    # Its last bytes may be committed and not copied yet.
+                    complete = {
+                        name
+                        for name, each in positions.items()
+                        if each.is_sealed and _size(folder.journal / name) >= each.upto
+                    }
+                    keeper.fold(None, complete=complete)
+            if not is_growing:
                 keeper.finish(None, clock.monotonic() + FINISH_SECONDS)
         finally:
             keeper.close()
@@ -816,11 +877,45 @@ def _measured(file: JournalFile) -> Position:
     return Position(upto, zlib.crc32(data[SEGMENT_HEADER:upto]), False)
 
 
-def _has_bytes(path: Path, size: int) -> bool:
+def _has_bytes(path: Path, row: Row) -> bool:
+    """Whether the bytes of a row are in its file, with the header before the first ones."""
+    suffix = suffix_of(row.name)
     try:
-        return path.stat().st_size >= size
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    try:
+        if row.start == HEADERS[suffix] and not _has_header(fd, suffix):
+            return False
+        return os.pread(fd, len(row.data), row.start) == row.data
+    finally:
+        os.close(fd)
+
+
+def _has_header(fd: int, suffix: str) -> bool:
+    data = os.pread(fd, HEADERS[suffix], 0)
+    return data == file_header() if suffix == "ops" else is_header(data)
+
+
+def _is_complete(positions: Mapping[str, Position], writer: str) -> bool:
+    """Whether all files of a writer are received to their ends."""
+    own = [each for file, each in positions.items() if writer_of(file) == writer]
+    return bool(own) and all(each.is_sealed for each in own)
+
+
+def _remove_seal(folder: RunDirectory) -> None:
+    """Let a sealed run be written again; under the lock of its folder."""
+    if folder.seal.exists():
+        with lone_sums(folder.journal, has_base=True) as sums:
+            remove_seal(folder, sums.writer)
+        folder.mark_changed()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _sync(path: Path) -> None:

@@ -236,6 +236,11 @@ def open_header() -> bytes:
     return HEADER_FORM.pack(MAGIC, VERSION, RECORD, 0, clock.now(), 0, 0).ljust(SEGMENT_HEADER, b"\0")
 
 
+def is_header(data: bytes) -> bool:
+    """Whether a segment that begins with these bytes has its header already."""
+    return len(data) >= SEGMENT_HEADER and data.startswith(struct.pack("<8sII", MAGIC, VERSION, RECORD))
+
+
 def seal_fields(end: int, crc: int) -> bytes:
     """The bytes at `SEAL_AT` of a segment that gets nothing more."""
     return struct.pack("<QI", end, crc)
