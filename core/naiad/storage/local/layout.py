@@ -75,12 +75,14 @@ class RunDirectory(Struct, frozen=True, dict=True):
         return self.path.parent.parent / "blobs"
 
     def has_incoming(self) -> bool:
-        """Whether the store has content that no process has put into its place yet."""
+        """Whether the store has content that no process has settled, or may have on a disk that fails."""
         try:
             with os.scandir(self.blobs / INCOMING) as entries:
                 return next(entries, None) is not None
         except FileNotFoundError:
             return False
+        except OSError:
+            return True
 
     def mark_changed(self) -> None:
         """Let the catalog look at the container again.
