@@ -14,8 +14,8 @@ from naiad.storage.local.reader import Reader
 from naiad.storage.local.store import Store
 
 
-def the_run(store: Path) -> Reader:
-    return Reader(Store(store).find_directory("PROC-1"))
+def the_run(store: Path, run_id: str = "PROC-1") -> Reader:
+    return Reader(Store(store).find_directory(run_id))
 
 
 FORK = """
@@ -286,10 +286,11 @@ tell(id=run._id, said=said)
     results = [child.communicate(timeout=100) for child in children]
     assert [0] * 8 == [child.returncode for child in children], results
     facts = [json.loads(output) for output, _errors in results]
-    reader = the_run(store)
+    run_id = facts[0]["id"]  # of a custom id maybe PROC-2: a process that loses the race for it gives its number back
+    reader = the_run(store, run_id)
     points = reader.points("shared")
 
-    assert [("PROC-1", [])] * 8 == [(each["id"], each["said"]) for each in facts]
+    assert [(run_id, [])] * 8 == [(each["id"], each["said"]) for each in facts]
     assert 1 == len(list((store / "runs").iterdir()))
     assert 16_000 == len(points.values)
     for k in range(8):
