@@ -47,7 +47,7 @@ SAYS: dict[str, tuple[Any, type[Warning]]] = {
 """Argument, a value that asks for something, and the warning that says it does not happen."""
 
 DOCUMENTED = {
-    "api_token": ("ANONYMOUS", "not needed"),
+    "api_token": ("ANONYMOUS", "a folder needs none"),
     "flush_period": (1, "no effect"),
     "async_lag_threshold": (10.0, "no effect"),
     "async_no_progress_threshold": (10.0, "no effect"),

@@ -6,6 +6,7 @@ change makes the journey shorter, and never raise it.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -44,11 +45,13 @@ def journey(call: Callable[[], object]) -> Journey:
         if event == "call" and frame.f_code.co_filename.startswith(ROOT):
             seen.append((frame.f_code, depth_of(frame)))
 
+    gc.disable()  # what is collected of earlier tests may have finalizers of naiad, which are no part of the call
     sys.setprofile(profile)
     try:
         call()
     finally:
         sys.setprofile(None)
+        gc.enable()
     files = [code.co_filename for code, _ in seen]
     changes = sum(one != before for one, before in zip(files, ["", *files], strict=False))
     return Journey(len(set(files)), changes, len({code for code, _ in seen}), max(depth for _, depth in seen))
