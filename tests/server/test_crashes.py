@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from server_client import COMMAND, RECORD, Reply, Server, environment, journal_files, part
 
-from naiad.container_kinds import RUN, RunId
+from naiad.container_kinds import MODEL, RUN, ContainerKind, RunId
 from naiad.errors import StorageError
 from naiad.storage.local import receiver as receiving
 from naiad.storage.local.integrity.seal import write_seal
@@ -370,3 +370,33 @@ def test_server_starts_while_a_process_of_the_last_one_seals_a_run(
 
     assert before == content_of(folder)
     assert_whole(tmp_path, folder)
+
+
+class Killed(BaseException):
+    """The end of a process at some line."""
+
+
+@pytest.mark.parametrize("kind", [RUN, MODEL])
+def test_container_whose_registration_was_killed_gets_one_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: ContainerKind
+) -> None:
+    """The kill comes when the id is taken, and nothing else is written; the client asks again."""
+    container = RunId("a" * 20, kind)
+
+    def kill(*_arguments: object) -> None:
+        raise Killed
+
+    with opened(tmp_path) as receiver:
+        with monkeypatch.context() as patched:
+            patched.setattr(receiving.received, "register", kill)
+            with pytest.raises(Killed):
+                receiver.register(container, "p", wish="P-NET", is_exact=True)
+        assert receiver.find(container.uid) is None
+
+    with opened(tmp_path) as receiver:
+        receiver.register(RunId("b" * 20, RUN), "p")
+        found, is_new = receiver.register(container, "p", wish="P-NET", is_exact=True)
+
+    register = Store(tmp_path).register
+    assert is_new
+    assert [found.id] == [name for name in register.ids() if register.uid(name) == container.uid]

@@ -22,6 +22,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import threading
 import zlib
@@ -35,7 +36,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad import clock
-from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
+from naiad.container_kinds import KINDS, MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, kind_of_id
 from naiad.disk import sync_folder, write_all
 from naiad.errors import DamagedData, ModelKeyTaken, NaiadValueError, NameTaken, StorageError, shown
 from naiad.kinds import ATOM_OF
@@ -68,6 +69,8 @@ MOST_OPEN = 256
 """Journal files that stay open between two groups."""
 MOST_KNOWN = 4_096
 """Runs of which the positions stay in memory."""
+REGISTERING = "registering"
+"""A file with uid, project and custom id of the container that is being registered."""
 MOVED = "moved"
 """A file that is touched when containers have got another id or project."""
 SIGN_SECONDS = 5.0
@@ -159,6 +162,8 @@ class Receiver:
             if version > FORMAT:
                 refuse_newer(version, FORMAT, path)
             self._take_containers(connection)
+        with refusals(store.root):
+            self._release_unused()
         try:
             self._replay()
         except TimeoutError:  # a process of the last server is still sealing a run; the first group tries again
@@ -192,15 +197,39 @@ class Receiver:
                 if known.run.kind is not run.kind:
                     raise NameTaken(f"The uid {run.uid} is that of a {known.run.kind.noun}.")
                 return known, False
-            # The id is taken before the row is written. A crash in between leaves an id without a run; the client
-            # asks again under its uid and gets another.
-            found, is_new = self._named(run, project, custom_run_id, wish, parent, is_exact)
-            if found.run.uid not in self._registered:
-                with self._transaction() as connection:
-                    received.register(connection, found.run.uid, found.run.kind.name, found.id, project)
-                self._registered[found.run.uid] = found
+            # The id is taken before the row is written. A crash in between leaves an id without a row, which the next
+            # start releases: the client has not heard of it, asks again under its uid, and gets one.
+            (self._folder / REGISTERING).write_text(json.dumps([run.uid, project, custom_run_id]))
+            try:
+                found, is_new = self._named(run, project, custom_run_id, wish, parent, is_exact)
+                if found.run.uid not in self._registered:
+                    with self._transaction() as connection:
+                        received.register(connection, found.run.uid, found.run.kind.name, found.id, project)
+                    self._registered[found.run.uid] = found
+            except (OSError, SQLAlchemyError):
+                self._release_unused()
+                raise
+            (self._folder / REGISTERING).unlink()
             sync_names()
             return found, is_new
+
+    def _release_unused(self) -> None:
+        """Release the id of a registration that was begun and not finished."""
+        note = self._folder / REGISTERING
+        try:
+            uid, project, custom = json.loads(note.read_text())
+        except FileNotFoundError:
+            return
+        except ValueError:  # torn: the id was still to be taken
+            uid = ""
+        register = self._store.register
+        if uid and uid not in self._registered and self._store.layout.find(uid) is None:
+            is_known = custom is not None and (register.custom(project, custom) or ("",))[0] == uid
+            name = "" if is_known else register.id_of(uid)  # by its custom id it is found again
+            if name and kind_of_id(name) is not PROJECT:  # that of a project is found again by its key
+                register.release(name)
+        # Removed, or the id of a run that is deleted later would be released by it.
+        note.unlink()
 
     def _named(
         self, run: RunId, project: str, custom: str | None, wish: str | None, parent: str | None, is_exact: bool
