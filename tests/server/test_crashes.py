@@ -252,9 +252,10 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
 
 def is_open_elsewhere(path: Path) -> bool:
     """Whether another process has a file open."""
-    for held in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if held.parts[2] != str(os.getpid()) and os.readlink(held) == str(path):
+    for process in os.listdir("/proc"):
+        with contextlib.suppress(OSError):  # it is none, or has ended meanwhile
+            held = [os.readlink(f"/proc/{process}/fd/{each}") for each in os.listdir(f"/proc/{process}/fd")]
+            if str(path) in held and process not in ("self", "thread-self", str(os.getpid())):
                 return True
     return False
 
@@ -272,7 +273,9 @@ def test_run_that_is_sealed_after_the_kill_stays_as_it_was_sealed(tmp_path: Path
             writers=[[logged.name, journal.writer[1], False]],
         )
         wait_until(lambda: is_open_elsewhere(folder.path / ".lock"))
-        server.kill()
+        assert server.process is not None
+        server.process.kill()
+        server.process.wait()
         assert not folder.seal.exists()
     wait_until(folder.seal.exists)
     before = content_of(folder)
