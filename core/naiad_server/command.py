@@ -65,13 +65,13 @@ def server(
     objects: str | None,
     role: str,
 ) -> None:
-    r"""Take runs of other machines into a store, and serve them.
+    """Take runs of other machines into a store, and serve them until Ctrl-C.
 
-    \b
-    naiad server --store /data/naiad --init        the first time: prints a token and a line for others
-    naiad server --store /data/naiad               serves until Ctrl-C
-    naiad server token add ana --role contributor  makes a token for ana
-    naiad server --database postgresql://db/naiad --objects s3://bucket/naiad      one of many replicas
+    With --init it makes the store first, and prints a token and the line that others need. With --database and
+    --objects, any number of such processes serve the same runs.
+
+    Examples: naiad server --store /data/naiad --init; naiad server --store /data/naiad;
+    naiad server --database postgresql://db/naiad --objects s3://bucket/naiad
     """
     place: Any = _database(own, database, objects, role) or own or context.obj
     context.obj = place
@@ -116,7 +116,10 @@ def server(
 
 @server.group()
 def token() -> None:
-    """Make, list and end the tokens of a server."""
+    """Make, list and end the tokens of a server.
+
+    Example: naiad server --store /data/naiad token list
+    """
 
 
 @token.command("add")
@@ -169,7 +172,10 @@ def revoke(place: Any, name: str) -> None:
 
 @server.group()
 def member() -> None:
-    """Give roles to people that a trusted proxy names (OIDC): users, groups, or all."""
+    """Give roles to people that a trusted proxy names (OIDC): users, groups, or all.
+
+    Example: naiad server --store /data/naiad member set ana@example.org --role contributor
+    """
 
 
 @member.command("set")
@@ -215,7 +221,10 @@ def list_members(place: Any) -> None:
 
 @server.group()
 def quota() -> None:
-    """Limit the runs, points and files of projects, and the requests of tokens."""
+    """Limit the runs, points and files of projects, and the requests of tokens.
+
+    Example: naiad server --store /data/naiad quota set points-per-day 1e9 --project digits
+    """
 
 
 @quota.command("set")

@@ -42,6 +42,17 @@ def test_help_of_every_format_of_an_import_has_an_example(cli: Cli) -> None:
         assert f"Example: naiad import {name} " in cli("import", name, "--help").stdout
 
 
+def test_help_of_each_part_of_the_server_has_an_example(cli: Cli) -> None:
+    parts = ["token", "member", "quota", "audit", "verify", "gc", "migrate", "restored"]
+    lines = [[], *([part] for part in parts), ["token", "add"], ["member", "set"], ["quota", "set"]]
+
+    for line in lines:
+        text = cli("server", *line, "--help").stdout
+        assert "Example" in text
+        assert "naiad server" in text.partition("Example")[2]
+        assert "\\b" not in text
+
+
 def test_store_works_anywhere_in_the_line(cli: Cli, digits: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAIAD_STORE", str(store / "none"))
     place = ["--store", str(store)]
