@@ -76,6 +76,8 @@ def folder(tmp_path: Path) -> Path:
 def run(store: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[naiad.Run]:
     """A run after each journey was made once, by another run, so that all modules of naiad are loaded."""
     monkeypatch.setattr(PeriodicThread, "start", lambda _self: None)  # it would change files
+    # torch loads it in another test of this process; then opening a run asks whether this is a worker that spawned.
+    monkeypatch.delitem(sys.modules, "multiprocessing.spawn", raising=False)
     with naiad.init_run() as warm:
         for _, call in journeys(warm, folder, killed_run()):
             call()
