@@ -84,7 +84,7 @@ class OwnWriter(Protocol):
 
     @property
     def is_released(self) -> bool:
-        """Whether it does nothing any more: what it wrote is folded, or stays in the journal."""
+        """Whether the writer has let go of the run: its files are folded, or stay in the journal."""
 
     def final_files(self) -> set[str]:
         """Return the names of files to which no thread adds any more, though the writer goes on."""

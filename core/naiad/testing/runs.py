@@ -1,4 +1,4 @@
-"""Conformance tests for the runs of a store: writers, readers and what they exchange. They need pytest."""
+"""Conformance tests for the runs of a store: its writers and readers. They need pytest."""
 
 from __future__ import annotations
 

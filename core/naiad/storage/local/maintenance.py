@@ -100,7 +100,7 @@ class Maintenance:
         between: Action = lambda: None,
         complete: Container[str] = (),
     ) -> None:
-        """Fold this process's journal, those of the dead, and what was received from other machines, in pieces.
+        """Fold the journals of this process, of dead writers and of other machines, in pieces.
 
         Args:
             journal: this process's own, if it has one.

@@ -534,7 +534,7 @@ class Receiver:
             hold_remote(journal, writer, state, is_reopened=is_reopened)
 
     def _hold(self, run: RunId, writer: str) -> None:
-        """Give a writer a living lease before its first bytes are there.
+        """Write the lease of a writer before its first bytes arrive.
 
         Whoever folds takes the files of a writer for final if it is dead, or has an end and no lease.
         """

@@ -22,7 +22,7 @@ class RemoteCatalog(Catalog):
         self._client = client
 
     def answer(self, call: str, **arguments: Any) -> Any:
-        """Send a call to the server, after what this process itself has written."""
+        """Send a call to the server, after the data that this process has written."""
         arguments.pop("progress_bar", None)  # one answer has no steps to show
         lists = {name: list(arguments[name]) for name in SEQUENCES if arguments.get(name) is not None}
         shipper.of_process.flush_all(self._client.url, FLUSH_SECONDS)

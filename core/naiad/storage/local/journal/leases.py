@@ -1,4 +1,4 @@
-"""Leases: the writers of a run that live, and those that are proven dead.
+"""Leases of the writers of a run, and the proof that a writer is dead.
 
 A writer holds an exclusive `flock` on `journal/<writer>.lease` for as long as it lives, and touches it every 10 s. It
 is made under another name and renamed once it is locked: there is no moment at which a living writer looks dead. The
