@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+from msgspec.structs import asdict
 
 Target: TypeAlias = str | tuple[str, ...]
 """Where alerts go: an address such as `https://...`, or a command as its words."""
 
 
-@dataclass(frozen=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """One event of one run."""
 
     event: str
@@ -35,4 +35,4 @@ class Alert:
 
     def document(self) -> dict[str, object]:
         """Return its facts for JSON. `text` is where chat services look for the message."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
-from naiad.deferred import dataclass, field
+from msgspec import Struct, field
+
 from naiad.places import script
 from naiad.value import Value
 
@@ -19,8 +20,7 @@ def script_folder() -> str:
     return "." if found is None else str(found)
 
 
-@dataclass(frozen=True)
-class GitRef(Value):
+class GitRef(Value, Struct, frozen=True):
     """A place to look for a repository, and once it was looked at, the commit that was checked out.
 
     Args:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
 from naiad.errors import DamagedData, InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.integers import LARGEST, SMALLEST
 from naiad.refs import read_facts
@@ -23,8 +25,7 @@ LARGEST_HALF = sys.float_info.max / 2
 NARROWEST = 1e-3  # width of the range around values that are all equal, as a share of them
 
 
-@dataclass(frozen=True, repr=False)
-class Histogram(PointValue):
+class Histogram(PointValue, Struct, frozen=True):
     """How many values fall into each bin, or how densely they lie there.
 
     It is kept exactly: whole counts as whole numbers, edges and densities bit for bit.
@@ -52,7 +53,7 @@ class Histogram(PointValue):
         """Check all numbers, and keep them as plain Python has them."""
         edges = tuple(map(float, _numbers("bin_edges", self.bin_edges)))
         _require_increasing(edges)
-        object.__setattr__(self, "bin_edges", edges)
+        force_setattr(self, "bin_edges", edges)
         if (self.counts is None) is (self.densities is None):
             raise InvalidArgument("A Histogram takes either counts= or densities=.")
         name = "counts" if self.densities is None else "densities"
@@ -67,7 +68,7 @@ class Histogram(PointValue):
                 raise NaiadValueError(f"{name}[{number}] is {height!r}, and must not be below 0.", value=height)
         # Whole counts stay ints, because a float loses the last digits beyond 2**53.
         kept = heights if name == "counts" and all(type(each) is int for each in heights) else map(float, heights)
-        object.__setattr__(self, name, tuple(kept))
+        force_setattr(self, name, tuple(kept))
 
     def __repr__(self) -> str:
         return f"Histogram({self.summary()})"
@@ -129,8 +130,7 @@ class Histogram(PointValue):
             raise DamagedData(f"An entry of a run is damaged: {what}.", file="", offset=0, what=what) from error
 
 
-@dataclass(frozen=True)
-class _Facts:
+class _Facts(Struct, frozen=True):
     """The members of the JSON of a histogram."""
 
     bin_edges: str

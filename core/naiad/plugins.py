@@ -16,7 +16,8 @@ from pathlib import Path
 from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+
 from naiad.errors import NaiadError, NaiadWarning, PluginWarning, shown, warn_once
 from naiad.settings import setting
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 GROUP = "naiad"
 
 
-@dataclass
-class Plugin:
+class Plugin(Struct):
     """One plugin, and how it stands."""
 
     name: str

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from naiad.deferred import dataclass
+from msgspec import Struct
 
 MASK = "***"
 
@@ -99,8 +99,7 @@ def _names_secret(option: str) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Secrets:
+class Secrets(Struct, frozen=True, dict=True):
     """Known secret values, masked in any text in addition to recognizable ones."""
 
     known: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from naiad.deferred import dataclass
+from msgspec import Struct
 
 T = TypeVar("T")
 MISSING = "???"
@@ -20,8 +20,7 @@ NUMERIC = ("__float__", "__index__", "__array__")
 """Methods of objects that are numbers or arrays, whatever else they are."""
 
 
-@dataclass(frozen=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """Stands for a member of a structured object that cannot be read."""
 
     reason: str

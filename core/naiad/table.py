@@ -9,9 +9,10 @@ from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from naiad import html
 from naiad.container_kinds import RUN, ContainerKind, RunId
-from naiad.deferred import dataclass
 from naiad.errors import (
     DamageWarning,
     FieldConflict,
@@ -224,8 +225,7 @@ class Table:
         return session.existing(path)
 
 
-@dataclass(frozen=True)
-class TableEntry:
+class TableEntry(Struct, frozen=True):
     """One row of a table."""
 
     table: Table
@@ -291,8 +291,7 @@ class TableEntry:
         self.table._field(self.number, path).download(destination, progress_bar=progress_bar)
 
 
-@dataclass(frozen=True)
-class TableCell:
+class TableCell(Struct, frozen=True):
     """The cell of a row at a path."""
 
     entry: TableEntry

@@ -13,8 +13,10 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar
 
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
 from naiad import structures
-from naiad.deferred import dataclass, field
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadValueError, shown
 from naiad.file import File
 from naiad.files.tracked import Changes, TrackedFile, content_hash, diff
@@ -54,8 +56,7 @@ __all__ = [
 _sha256 = re.compile("[0-9a-f]{64}")
 
 
-@dataclass(frozen=True)
-class StringifyValue:
+class StringifyValue(Struct, frozen=True):
     """A value that is kept as text if no field accepts it as it is; made by `stringify_unsupported`."""
 
     value: Any
@@ -67,11 +68,10 @@ class StringifyValue:
         return repr(self.value)
 
 
-@dataclass(frozen=True)
-class Atom(Value):
+class Atom(Value, Struct, frozen=True):
     """The base of values of which a field holds one."""
 
-    value: Any
+    value: Any  # once it is made, of the type that `fit` returns
 
     def __post_init__(self) -> None:
         """Convert the value to the type of its kind, or raise."""
@@ -80,7 +80,7 @@ class Atom(Value):
             found = plain(given)
             if found is None:
                 raise TypeError("no field accepts such a value")
-            object.__setattr__(self, "value", self.fit(found))
+            force_setattr(self, "value", self.fit(found))
         except TypeError as problem:
             raise NaiadTypeError(self._refusal(given, problem), value=given) from None
         except (ValueError, OverflowError) as problem:
@@ -99,11 +99,10 @@ class Atom(Value):
         return f"{type(self).__name__} cannot hold {shown(value)}: {problem}."
 
 
-class Float(Atom):
+class Float(Atom, frozen=True):
     """A floating-point number."""
 
     kind: ClassVar[str] = "float"
-    value: float
 
     @classmethod
     def fit(cls, value: Scalar) -> float:
@@ -122,11 +121,10 @@ class Float(Atom):
         return found
 
 
-class Integer(Atom):
+class Integer(Atom, frozen=True):
     """A whole number of at most 64 bits."""
 
     kind: ClassVar[str] = "int"
-    value: int
 
     @classmethod
     def fit(cls, value: Scalar) -> int:
@@ -145,11 +143,10 @@ class Integer(Atom):
         return found
 
 
-class Boolean(Atom):
+class Boolean(Atom, frozen=True):
     """True or False."""
 
     kind: ClassVar[str] = "bool"
-    value: bool
 
     @classmethod
     def fit(cls, value: Scalar) -> bool:
@@ -161,16 +158,15 @@ class Boolean(Atom):
         return bool(value)
 
 
-class String(Atom):
+class String(Atom, frozen=True):
     """A text."""
 
     kind: ClassVar[str] = "string"
-    value: str
 
     def __post_init__(self) -> None:
         """Convert a value marked by `stringify_unsupported` to text."""
         if isinstance(self.value, StringifyValue):
-            object.__setattr__(self, "value", str(self.value))
+            force_setattr(self, "value", str(self.value))
         super().__post_init__()
 
     @classmethod
@@ -181,11 +177,10 @@ class String(Atom):
         return value
 
 
-class Datetime(Atom):
+class Datetime(Atom, frozen=True):
     """A moment, kept to the microsecond. Without a time zone it is local time."""
 
     kind: ClassVar[str] = "datetime"
-    value: datetime
 
     @classmethod
     def fit(cls, value: Scalar) -> datetime:
@@ -211,18 +206,12 @@ class Series(Value):
 
     def __post_init__(self) -> None:
         """Keep the values and the columns beside them, each absent or as long as the values."""
-        values = _many("values", self.values)
-        object.__setattr__(self, "values", values)  # the dataclasses that derive from this one are frozen
-        for name, column in (("timestamps", self.timestamps), ("steps", self.steps)):
-            kept = None if column is None else _many(name, column)
-            if kept is not None and len(kept) != len(values):
-                problem = f"{len(values)} values came with {len(kept)} {name}."
-                raise InvalidArgument(f"{problem}\nGive one for each value.")
-            object.__setattr__(self, name, kept)
+        columns = _columns(self.values, self.timestamps, self.steps)
+        for name, column in zip(("values", "timestamps", "steps"), columns, strict=True):
+            force_setattr(self, name, column)  # type: ignore[arg-type]  # each class that gets here is a frozen struct
 
 
-@dataclass(frozen=True)
-class FloatSeries(Series):
+class FloatSeries(Series, Struct, frozen=True):
     """Numbers over steps. Assigned to a field, they replace the points that are there.
 
     `min`, `max` and `unit` describe the axis of a chart; they limit nothing.
@@ -237,8 +226,7 @@ class FloatSeries(Series):
     steps: Iterable[Any] | None = None
 
 
-@dataclass(frozen=True)
-class StringSeries(Series):
+class StringSeries(Series, Struct, frozen=True):
     """Texts over steps. Assigned to a field, they replace the entries that are there."""
 
     kind: ClassVar[str] = "string_series"
@@ -247,20 +235,28 @@ class StringSeries(Series):
     steps: Iterable[Any] | None = None
 
 
-@dataclass(frozen=True)
 class FileSeries(Series):
     """Files over steps. Assigned to a field, they replace the files that are there."""
 
     kind: ClassVar[str] = "file_series"
-    values: Iterable[Any]  # a tuple, whatever was given
-    timestamps: Iterable[Any] | None = None
-    steps: Iterable[Any] | None = None
-    name: str | None = None
-    description: str | None = None
+
+    # No Struct: it calls no `__init__`, and that of `neptune.types.FileSeries` accepts further options.
+    def __init__(
+        self,
+        values: Iterable[Any],
+        timestamps: Iterable[Any] | None = None,
+        steps: Iterable[Any] | None = None,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        self.values, self.timestamps, self.steps = _columns(values, timestamps, steps)
+        self.name, self.description = name, description
+
+    def __repr__(self) -> str:
+        return f"FileSeries({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
-@dataclass(frozen=True)
-class HistogramSeries(Series):
+class HistogramSeries(Series, Struct, frozen=True):
     """Histograms over steps. Assigned to a field, they replace the histograms that are there."""
 
     kind: ClassVar[str] = Histogram.kind
@@ -269,33 +265,36 @@ class HistogramSeries(Series):
     steps: Iterable[Any] | None = None
 
 
-@dataclass(frozen=True)
-class FileSet(Value):
+class FileSet(Value, Struct, frozen=True):
     """Files by name, from a path, a pattern or a list. Assigned to a field, they replace its files."""
 
     kind: ClassVar[str] = "file_set"
     file_globs: Any
 
 
-@dataclass(frozen=True, init=False)
-class Artifact(Value):
+class Artifact(Value, Struct, frozen=True):
     """A version of tracked files, as `fetch()` of an artifact returns it.
 
     It can be made of a hash alone where an artifact of the same run has that version. Without one it tracks no file.
     """
 
     kind: ClassVar[str] = "artifact"
-    hash: str | None
-    files: tuple[TrackedFile, ...] | None = field(repr=False)
+    value: str | None = None
+    files: tuple[TrackedFile, ...] | None = None
 
-    def __init__(
-        self, value: str | None = None, files: tuple[TrackedFile, ...] | None = None, *, hash: str | None = None
-    ) -> None:
-        value = hash if value is None else value  # dataclasses.replace() gives each field by its name
-        if value is not None and not _sha256.fullmatch(str(value)):
-            raise NaiadValueError(f"The hash of an artifact must have 64 hexadecimal digits; {shown(value)} does not.")
-        object.__setattr__(self, "hash", value)
-        object.__setattr__(self, "files", files)
+    def __post_init__(self) -> None:
+        """Check the hash."""
+        if self.value is not None and not _sha256.fullmatch(str(self.value)):
+            problem = f"{shown(self.value)} does not."
+            raise NaiadValueError(f"The hash of an artifact must have 64 hexadecimal digits; {problem}")
+
+    def __repr__(self) -> str:
+        return f"Artifact(hash={self.value!r})"  # an artifact may have a million files
+
+    @property
+    def hash(self) -> str | None:
+        """SHA-256 in hex over the facts of all files."""
+        return self.value
 
     @property
     def content_hash(self) -> str | None:
@@ -312,8 +311,7 @@ class Artifact(Value):
         return diff(self.files or (), newer.files or ())
 
 
-@dataclass(frozen=True)
-class StringSet(Value):
+class StringSet(Value, Struct, frozen=True):
     """Tags. Assigned to a field, they replace the tags that are there."""
 
     kind: ClassVar[str] = "string_set"
@@ -325,11 +323,10 @@ class StringSet(Value):
         for tag in tags:
             if not isinstance(tag, str):
                 raise NaiadTypeError(f"A tag must be a str, not {shown(tag)}.\nConvert it with str(...).")
-        object.__setattr__(self, "values", frozenset(str.__str__(tag) for tag in tags))
+        force_setattr(self, "values", frozenset(str.__str__(tag) for tag in tags))
 
 
-@dataclass(frozen=True)
-class Namespace(Value):
+class Namespace(Value, Struct, frozen=True):
     """Several values below one path; the same as the dict, or the structured object, that it is made of."""
 
     kind: ClassVar[str] = "namespace"
@@ -340,7 +337,7 @@ class Namespace(Value):
         mapping = as_mapping(self.value)
         if mapping is None:
             raise NaiadTypeError(f"Namespace cannot hold {shown(self.value)}.\nGive it a dict.")
-        object.__setattr__(self, "value", mapping)
+        force_setattr(self, "value", mapping)
 
 
 class RunState(str, Enum):
@@ -383,6 +380,21 @@ def as_mapping(value: object) -> Mapping[Any, Any] | None:
         mapping: Mapping[Any, Any] = value.value  # type: ignore[attr-defined]  # the line before
         return mapping
     return structures.as_mapping(value)
+
+
+def _columns(
+    values: Any, timestamps: Any, steps: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...] | None, tuple[Any, ...] | None]:
+    """Return values and the columns beside them as tuples; a column is absent or as long as the values."""
+    points = _many("values", values)
+    columns = []
+    for name, column in (("timestamps", timestamps), ("steps", steps)):
+        kept = None if column is None else _many(name, column)
+        if kept is not None and len(kept) != len(points):
+            problem = f"{len(points)} values came with {len(kept)} {name}."
+            raise InvalidArgument(f"{problem}\nGive one for each value.")
+        columns.append(kept)
+    return points, columns[0], columns[1]
 
 
 def _many(name: str, values: Any) -> tuple[Any, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from msgspec.structs import replace
 
 import naiad
 from naiad.errors import EmptyLocation, OriginalChanged, OriginalMissing

@@ -1,4 +1,4 @@
-"""An extension of griffe, which reads the source for the reference: examples are code, dataclasses are recognised."""
+"""An extension of griffe, which reads the source for the reference: examples are code, structs are recognised."""
 
 from __future__ import annotations
 
@@ -18,9 +18,15 @@ class Examples(griffe.Extension):
         if obj.docstring is not None:
             obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
 
+    def on_class_members(self, *, cls: griffe.Class, **_more: Any) -> None:
+        """Let griffe find the parameters of a `msgspec.Struct`, as those of the dataclass that it resembles."""
+        if any(getattr(base, "canonical_path", "") == "msgspec.Struct" for base in cls.bases):
+            cls.decorators.append(
+                griffe.Decorator(griffe.ExprName("dataclasses.dataclass"), lineno=None, endlineno=None)
+            )
+
     def on_module_members(self, *, mod: griffe.Module, **_more: Any) -> None:
-        """Let griffe find the parameters of a dataclass of `naiad.deferred`: it knows only the decorator's own name."""
-        for name in ("dataclass", "field"):
-            member = mod.members.get(name)
-            if isinstance(member, griffe.Alias) and member.target_path == f"naiad.deferred.{name}":
-                member.target_path = f"dataclasses.{name}"
+        """Let griffe find the default of a member of such a struct."""
+        member = mod.members.get("field")
+        if isinstance(member, griffe.Alias) and member.target_path == "msgspec.field":
+            member.target_path = "dataclasses.field"

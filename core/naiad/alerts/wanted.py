@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from naiad.alert import Target
-from naiad.deferred import dataclass
 from naiad.errors import InvalidArgument, NaiadTypeError, NaiadWarning, shown, warn_once
 from naiad.settings import number
 
 KEYS = ("webhooks", "commands", "stall_seconds")
 
 
-@dataclass(frozen=True)
-class AlertsWanted:
+class AlertsWanted(Struct, frozen=True):
     """Where alerts go, and after how many seconds without a point a metric has stalled; None for never."""
 
     targets: tuple[Target, ...]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from naiad.deferred import dataclass
+from msgspec import Struct
 
 ROOT = Path("/sys/fs/cgroup")
 UNLIMITED = 2**60
 """What the first version of cgroups says where there is no limit is above this."""
 
 
-@dataclass(frozen=True)
-class Cgroup:
+class Cgroup(Struct, frozen=True):
     """One control group with its files; None if this process has no limits."""
 
     memory: Path | None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec.structs import asdict
 
 from naiad.cli import completion as complete
 from naiad.cli.curve import MARKS, Curve, Line, Piece, draw, draw_bars, plain_lines

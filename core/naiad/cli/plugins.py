@@ -6,6 +6,7 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 import click
+import msgspec
 
 from naiad.cli.document import json_option, print_document
 from naiad.cli.rows import Cell, print_rows
@@ -37,7 +38,9 @@ def plugins(name: str | None, is_json: bool) -> None:
         return
     found = sorted(installed(), key=lambda plugin: plugin.name)
     if is_json:
-        print_document([{**asdict(plugin), **_framework(integrations.get(plugin.name))} for plugin in found])
+        print_document(
+            [{**msgspec.structs.asdict(plugin), **_framework(integrations.get(plugin.name))} for plugin in found]
+        )
     else:
         print_rows(HEADER, (_cells(plugin, integrations.get(plugin.name)) for plugin in found))
 

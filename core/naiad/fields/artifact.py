@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from msgspec.structs import astuple
+
 from naiad import html, progress
-from naiad.deferred import astuple
 from naiad.errors import ArtifactNotFound, FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.fields.file import kept, take

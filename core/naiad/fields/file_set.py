@@ -11,10 +11,10 @@ from glob import has_magic
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from naiad import html, progress
-from naiad.deferred import dataclass
 from naiad.errors import FileNotFound, FileNotInSet, FileWarning, MissingField, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.fields.file import StoredFile, adopt, kept, place_for
@@ -33,8 +33,7 @@ _odd = re.compile(r"[\ud800-\udfff]|\\ud[89a-f][0-9a-f]{2}")
 _escape = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(Struct, frozen=True):
     """A file or folder of a set, as `list_fileset_files` shows it."""
 
     name: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from naiad.deferred import asdict
+from msgspec.structs import asdict
+
 from naiad.errors import FieldConflict, NaiadTypeError, shown
 from naiad.fields.base import Field, current
 from naiad.gitref import GitRef as GitRefValue

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+
 from naiad.disk import nothing, replacing
 from naiad.files.names import folders, safe_names
 from naiad.storage.base import Report
@@ -25,8 +26,7 @@ CHUNK = 1024 * 1024
 EARLIEST, LATEST = 315_532_800, 4_354_819_198  # 1980 and 2107, between which ZIP can tell the time
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(Struct, frozen=True):
     """A file of the set. `open` gives its content, when its turn has come."""
 
     name: str

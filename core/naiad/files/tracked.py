@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from naiad.deferred import dataclass
+from msgspec import Struct
 
 Progress = Callable[[int, int], object]
 """Told how many more bytes are done, and how many there are in all."""
@@ -22,8 +22,7 @@ CONTENT_RULE = b"naiad artifact content 1"
 CONTENT_FACTS = ("path", "content")
 
 
-@dataclass(frozen=True)
-class TrackedFile:
+class TrackedFile(Struct, frozen=True):
     """The six facts that make the hash of an artifact, for one file."""
 
     path: str
@@ -50,8 +49,7 @@ class TrackedFile:
         return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-@dataclass(frozen=True)
-class ArtifactFileData:
+class ArtifactFileData(Struct, frozen=True):
     """One file of an artifact. `metadata` has `file_path` (where the original lies) and `last_modified` (local)."""
 
     file_path: str
@@ -132,8 +130,7 @@ def _bytes(fact: str | int) -> bytes:
 FACTS = ("path", "content", "size", "modified", "storage", "location")
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """A file that is in both versions and not the same."""
 
     old: TrackedFile
@@ -145,8 +142,7 @@ class Change:
         return tuple(name for name in FACTS if getattr(self.old, name) != getattr(self.new, name))
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """How one version of an artifact became another; each list in the order of paths. All empty: the hashes agree."""
 
     added: list[TrackedFile]

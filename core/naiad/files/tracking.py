@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from naiad.deferred import replace
+from msgspec.structs import replace
+
 from naiad.errors import InvalidArgument, OriginalError, UnsupportedLocation
 from naiad.files.names import is_case_blind, normal, safe_join, safe_names
 from naiad.files.progress import counted, quiet

@@ -344,7 +344,7 @@ def _exact(values: Sequence[Any], notes: Sequence[Any]) -> list[Any]:
 
 def _git(facts: Mapping[str, Any]) -> GitRef:
     moment = facts.get("commit_date")
-    known = {name: facts[name] for name in GitRef.__dataclass_fields__ if name in facts}
+    known = {name: facts[name] for name in GitRef.__struct_fields__ if name in facts}
     known["commit_date"] = datetime.fromisoformat(moment) if isinstance(moment, str) else None
     known["remotes"] = tuple(facts.get("remotes") or ())
     return GitRef(**known)

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec.structs import asdict, astuple
+
 from naiad import scalars
 from naiad.convert import LONGEST_TEXT
 from naiad.errors import MissingField
@@ -154,7 +156,6 @@ class SingleRecords:
         if not record.hash:
             return
         import json
-        from dataclasses import astuple
 
         manifest = json.dumps([astuple(file) for file in record.files]).encode()
         digest = hashlib.sha256(manifest).hexdigest()
@@ -330,6 +331,5 @@ class SingleRecords:
 def git_text(git: GitRef) -> str:
     """Return a commit as the field stores it."""
     import json
-    from dataclasses import asdict
 
     return json.dumps(asdict(git), default=lambda each: each.isoformat() if hasattr(each, "isoformat") else str(each))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import naiad
 from naiad import types
@@ -125,7 +126,7 @@ def test_hash_changes_with_each_of_the_six_facts_and_with_another_file(run: naia
         run["after"].track_files(str(data / "sub"))
     elif change == "storage":
         (file,) = run["before"].fetch().files
-        run["after"] = types.Artifact("0" * 64, (type(file)(**{**vars(file), "storage": "S3"}),))
+        run["after"] = types.Artifact("0" * 64, (replace(file, storage="S3"),))
 
     (old,), (new, *_) = run["before"].fetch().files, run["after"].fetch().files
     if change != "another file":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from naiad.errors import DamagedData, FileNotFound
@@ -59,7 +59,7 @@ def test_slices_stay_readable_when_the_pack_is_settled(blobs: Blobs, tmp_path: P
 
     sha256 = blobs.settle(parts[0].pack).sha256
     blobs.release(parts[0].pack)
-    parts = [dataclasses.replace(part, pack=sha256) for part in parts]
+    parts = [msgspec.structs.replace(part, pack=sha256) for part in parts]
 
     assert contents == [read_slice(blobs, part) for part in parts]
 

@@ -23,9 +23,10 @@ import warnings
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from msgspec import Struct
+
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, PROJECT, RUN
-from naiad.deferred import dataclass
 from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat
 from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text
@@ -44,8 +45,7 @@ DEAD = ".purged-"
 """What a folder's name begins with from the moment it is gone; nobody lists names with a dot."""
 
 
-@dataclass(frozen=True)
-class StoredFile:
+class StoredFile(Struct, frozen=True):
     """One file below `blobs/` at the census. `size` is the space that removing it would free."""
 
     name: str
@@ -70,8 +70,7 @@ class StoredFile:
         return self.meaning.partition(".")[0] if is_incoming(self.meaning) else ""
 
 
-@dataclass(frozen=True)
-class Census:
+class Census(Struct, frozen=True):
     """All files below `blobs/` at one moment."""
 
     at: float

@@ -9,7 +9,8 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-from naiad.deferred import dataclass
+from msgspec import Struct
+
 from naiad.disk import nothing, write_all
 from naiad.storage.base import Report
 from naiad.storage.local.blobs import INLINE, Blobs, Incoming, damaged
@@ -20,8 +21,7 @@ SMALL = 16 * 1024
 LARGEST_PACK = 8 * 1024 * 1024
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """Content inside a pack: `size` bytes from `start`. `pack` is an incoming name, later the sha256 of the blob."""
 
     pack: str

@@ -27,8 +27,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
-from naiad.deferred import dataclass
 from naiad.storage.local.index.columns import (
     BYTES,
     FLOATS,
@@ -60,8 +60,7 @@ PACK_MODES = ((INTEGERS,), (INTEGERS,), *POINT_MODES)
 TEXT_MODES = (STEP, (INTEGERS,), (INTEGERS,), (BYTES,))
 
 
-@dataclass(frozen=True)
-class PointsHeader:
+class PointsHeader(Struct, frozen=True):
     """The header of a chunk: the room its points need, and their types.
 
     Attributes:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
-from naiad.deferred import dataclass
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
 from naiad.storage.base import RECORD, Damage, Shadowed
@@ -194,8 +194,7 @@ def _absorb(
     return [source.file for source in sources if source.file.name in is_done]
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """The unfolded part of one file: records of a segment, frames of an ops file."""
 
     source: Source[Any]  # of any place: a part is read

@@ -11,7 +11,6 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from naiad.deferred import dataclass, field
 from naiad.kinds import MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Count, Digest, Incoming, Millisecond, Moment, Op, Path, Plain, Step, Tags, Text
 from naiad.storage.local.index.last_writer import NEVER
@@ -185,15 +184,14 @@ class WriterFacts(msgspec.Struct, array_like=True):
     blobs: dict[Incoming, Digest] = {}
 
 
-@dataclass
-class Changes:
+class Changes(msgspec.Struct):
     """The changes of one fold, besides the states that the projection marks as touched."""
 
-    chunks: list[dict[str, Any]] = field(default_factory=list)
-    packs: list[dict[str, Any]] = field(default_factory=list)
-    positions: dict[str, tuple[int, bool]] = field(default_factory=dict)
+    chunks: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    packs: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    positions: dict[str, tuple[int, bool]] = msgspec.field(default_factory=dict)
     points: int = 0
-    new_fields: list[FieldState] = field(default_factory=list)
+    new_fields: list[FieldState] = msgspec.field(default_factory=list)
 
 
 _encode = msgspec.msgpack.Encoder().encode
