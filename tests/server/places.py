@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from postgres_server import Cluster
 from server_client import Server
 
 
@@ -41,4 +42,10 @@ def _folder_server(folder: Path) -> tuple[Place, Callable[[], object]]:
     return Place("server", f"http://127.0.0.1:{server.port}", server.token), server.stop
 
 
-PLACES = {"folder": _folder, "server": _folder_server}
+def _database_server(folder: Path) -> tuple[Place, Callable[[], object]]:
+    cluster = Cluster.start(folder)
+    return Place("database", cluster.url, cluster.token), cluster.stop
+
+
+PLACES = {"folder": _folder, "server": _folder_server, "database": _database_server}
+"""A folder; one process over a folder; two replicas over PostgreSQL and S3, of which a proxy chooses the next."""
