@@ -78,13 +78,11 @@ class Maintenance:
         is_rested = clock.monotonic() >= self._rests_until or pending >= max(most_ops, MOST_OPS_BYTES)
         return journal.point_log.pending() >= wanted or (pending >= most_ops and is_rested)
 
-    def prepare(self, journal: Journal) -> None:
-        """Start the fold process ahead of a large fold; end one without work."""
-        if self._process is None:
-            # At half of what makes a fold due, since the process first has to import NumPy.
-            if not self._has_no_process and journal.point_log.pending() >= self._tuning.fold_records // 2:
-                self._begin_process(journal)
-        elif clock.monotonic() - self._process.used_at > IDLE_SECONDS:
+    def rest(self) -> None:
+        """End a fold process that has had no work for a while."""
+        # It is not started ahead of the first fold: importing NumPy there takes 0.2 s of a core beside the loop that
+        # logs, and what gathers in the journal meanwhile, 32 bytes a point, is far below `Tuning.most_waiting`.
+        if self._process is not None and clock.monotonic() - self._process.used_at > IDLE_SECONDS:
             self.close()
 
     def close(self) -> None:

@@ -495,7 +495,7 @@ class Writer:
             free(self.folder)
         if self.journal.directory.is_troubled and is_time("recover", RETRY_SECONDS) and self.journal.recover():
             self._settle_again()
-        self._keeper.prepare(self.journal)
+        self._keeper.rest()
         # while the disk refuses, what a record's number means may wait in memory, and nothing is folded before that
         is_whole = not self.journal.directory.is_troubled and not self.journal.is_displaced
         is_due = is_whole and clock.monotonic() >= self._fold_after and self._keeper.is_due(self.journal)
