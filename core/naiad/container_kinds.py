@@ -45,7 +45,7 @@ class ContainerKind(Struct, frozen=True, eq=False):
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         """Cross to another process by name: there is one object of each kind in a process."""
-        return _named, (self.name,)
+        return kind_named, (self.name,)
 
     @property
     def opener(self) -> str:
@@ -63,7 +63,8 @@ class ContainerKind(Struct, frozen=True, eq=False):
         return self.title.lower()
 
 
-def _named(name: str) -> ContainerKind:
+def kind_named(name: str) -> ContainerKind:
+    """Return the kind of a name, such as `model_version`."""
     return next(kind for kind in KINDS if kind.name == name)
 
 

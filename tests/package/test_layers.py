@@ -48,10 +48,10 @@ LATE = {
     "naiad.storage.local.writer": "writing",
 }
 """Modules that are imported where they are first needed, though they are light: no start of a script waits for them."""
-LEVELS_OF_STORAGE = 12
+LEVELS_OF_STORAGE = 11
 """The longest chain of imports inside `naiad.storage`, from the interface, two levels, to the opening of a store.
 
-The back end of a database has the last three, over the journal and the index of a folder."""
+The highest is the opening, over the store of a folder and that of a database, which uses its journal and its index."""
 BELOW_BASE = {
     "naiad.cli.folder",  # the store of these commands is a folder
     "naiad.cli.copy",

@@ -22,7 +22,7 @@ from server_client import COMMAND, RECORD, Reply, Server, environment, journal_f
 
 from naiad.container_kinds import MODEL, RUN, ContainerKind, RunId
 from naiad.errors import StorageError
-from naiad.storage.local import receiver as receiving
+from naiad.storage.local import received_files, registrar
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.segment import SEAL_AT
@@ -336,12 +336,12 @@ def test_bytes_that_arrive_while_a_run_is_sealed_wait_for_the_seal(
     tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer joins a run of which another process has seen that all its writers have ended."""
-    monkeypatch.setattr(receiving, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(received_files, "LOCK_SECONDS", 0.05)
     journal = Journal(logged, logged.name)
     folder = RunDirectory(tmp_path / "runs" / logged.name)
     with opened(tmp_path) as receiver:
         receiver.register(journal.run, "p")
-        receiver._make(journal.run)
+        receiver._files.make(journal.run)
         with folder.lock():
             with pytest.raises(StorageError, match="has held the lock"):
                 journal.send(receiver)
@@ -356,7 +356,7 @@ def test_bytes_that_arrive_while_a_run_is_sealed_wait_for_the_seal(
 def test_server_starts_while_a_process_of_the_last_one_seals_a_run(
     tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(received_files, "LOCK_SECONDS", 0.05)
     journal = Journal(logged, logged.name)
     folder = RunDirectory(tmp_path / "runs" / logged.name)
     with opened(tmp_path) as receiver:
@@ -391,7 +391,7 @@ def test_container_whose_registration_was_killed_gets_one_id(
 
     with opened(tmp_path) as receiver:
         with monkeypatch.context() as patched:
-            patched.setattr(receiving.received, "register", kill)
+            patched.setattr(registrar.received, "register", kill)
             with pytest.raises(Killed):
                 receiver.register(container, "p", wish="P-NET", is_exact=True)
         assert receiver.find(container.uid) is None

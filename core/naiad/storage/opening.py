@@ -101,11 +101,12 @@ def database(url: str, objects: str) -> tuple[Store, Receiver]:
     from naiad.storage.postgres.connection import open_database  # psycopg and obstore, which only a server needs
     from naiad.storage.postgres.objects import Objects
     from naiad.storage.postgres.receiver import Receiver as DatabaseReceiver
+    from naiad.storage.postgres.registrar import Registrar
     from naiad.storage.postgres.store import PostgresStore
 
     engine, place = open_database(url), Objects(objects)
-    receiving = DatabaseReceiver(engine, place)
-    return PostgresStore(engine, place, receiving), receiving
+    containers = Registrar(engine)
+    return PostgresStore(engine, place, containers), DatabaseReceiver(engine, place, containers)
 
 
 def database_folder(url: str, objects: str) -> RunFolder:
@@ -136,12 +137,12 @@ def database_upkeep(url: str, objects: str) -> Upkeep:
     """
     from naiad.storage.postgres.connection import open_database
     from naiad.storage.postgres.objects import Objects
-    from naiad.storage.postgres.receiver import Receiver as DatabaseReceiver
+    from naiad.storage.postgres.registrar import Registrar
     from naiad.storage.postgres.store import PostgresStore
     from naiad.storage.postgres.upkeep import Upkeep as DatabaseUpkeep
 
     engine, place = open_database(url), Objects(objects)
-    return DatabaseUpkeep(PostgresStore(engine, place, DatabaseReceiver(engine, place)), engine, place)
+    return DatabaseUpkeep(PostgresStore(engine, place, Registrar(engine)), engine, place)
 
 
 def temporary() -> Store:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from naiad.container_kinds import RunId
+from naiad.container_kinds import MODEL, ContainerKind, RunId
+from naiad.errors import ContainerNotFound, ModelKeyTaken, NaiadValueError, NameTaken, shown
 
 LARGEST_PART = 900 * 1024 * 1024
 """Bytes of a part of a journal file at most; SQLite and PostgreSQL take a little more in one value."""
@@ -73,6 +75,42 @@ class Registered(NamedTuple):
     id: str
     project: str
 
+    def require(self, kind: ContainerKind) -> None:
+        """Check that it is of the kind that a client names under its uid.
+
+        Raises:
+            NameTaken: it is of another one.
+        """
+        if self.run.kind is not kind:
+            raise NameTaken(f"The uid {self.run.uid} is that of a {self.run.kind.noun}.")
+
+
+def model_key(wish: str | None) -> str:
+    """Return the key in the id that a model shall have; `MODEL` without one.
+
+    >>> model_key("DIGITS-CNN"), model_key(None)
+    ('CNN', 'MODEL')
+    """
+    found = MODEL.id_form.match(wish) if wish else None
+    return found[2] if found else "MODEL"
+
+
+def key_taken(project: str, name: str) -> ModelKeyTaken:
+    """Return the error of a model whose id another one has."""
+    key = name.partition("-")[2]
+    return ModelKeyTaken(f"Project {project!r} has a model {name} already.", key=key, model_id=name)
+
+
+def no_model(project: str, parent: str) -> ContainerNotFound:
+    """Return the error of a version whose model is not in its project."""
+    return MODEL.not_found(f"Project {project!r} has no model {shown(parent)}.", run_id=parent)
+
+
+def no_part(sha256: str, *, is_sent: bool) -> NaiadValueError:
+    """Return the error of content that cannot be a part of a journal: it was not sent, or is too large."""
+    what = f"is larger than {LARGEST_PART:,} bytes" if is_sent else "was not sent"
+    return NaiadValueError(f"The content {sha256} {what}, so it is no part of a journal.")
+
 
 class Backlog(NamedTuple):
     """The work that waits in a database."""
@@ -87,11 +125,32 @@ class Backlog(NamedTuple):
     """Runs whose fold has failed three times."""
 
 
-class Content(Protocol):
-    """Content that is being taken in."""
+class Content:
+    """Content that is being taken in, and hashed meanwhile.
+
+    Args:
+        put: stores some bytes at an offset.
+    """
+
+    def __init__(self, put: Callable[[bytes, int], object]) -> None:
+        self._put = put
+        self._hash = hashlib.sha256()
+        self.size = 0
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
+        self._put(data, self.size)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def require(self, sha256: str) -> None:
+        """Check all that was written.
+
+        Raises:
+            NaiadValueError: it has another SHA-256.
+        """
+        if self._hash.hexdigest() != sha256:
+            raise NaiadValueError(f"The content has the SHA-256 {self._hash.hexdigest()}, not {sha256}.")
 
 
 class Receiver(Protocol):

@@ -450,7 +450,7 @@ class Store(Struct, frozen=True, dict=True):
                 was = Change(FORMER_IDS, TAGS, (Tags(FORMER_IDS, [pack_text(former)], [], False),))
                 edit(self, run, [*sys_changes({"sys/id": name, "sys/project": project}), was])
                 if (self.root / SERVER).is_dir():
-                    from naiad.storage.local.receiver import note_moved  # SQLAlchemy
+                    from naiad.storage.local.registrar import note_moved  # SQLAlchemy
 
                     note_moved(self.root, run, name, project)
             if custom:
@@ -477,7 +477,7 @@ class Store(Struct, frozen=True, dict=True):
         for name, run in runs:
             purge(self.layout, self.register, self.directory(run), name)
         if (self.root / SERVER).is_dir():
-            from naiad.storage.local.receiver import note_deleted  # SQLAlchemy
+            from naiad.storage.local.registrar import note_deleted  # SQLAlchemy
 
             note_deleted(self.root, [run for _name, run in runs])
         # Also those that an earlier, killed deletion has left.

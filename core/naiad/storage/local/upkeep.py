@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from naiad.storage.local.gc import GRACE_SECONDS, collect
 from naiad.storage.local.integrity.verify import examine_store
 from naiad.storage.local.layout import SERVER, Layout
-from naiad.storage.local.receiver import renew_epoch
+from naiad.storage.local.registrar import renew_epoch
 
 
 class FolderUpkeep:

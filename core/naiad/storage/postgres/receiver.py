@@ -11,7 +11,6 @@ A file is locked by its row until the commit, so two replicas that get the same 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import zlib
@@ -23,23 +22,34 @@ import psycopg
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from naiad import clock, ids
-from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, RunId
-from naiad.errors import ModelKeyTaken, NaiadValueError, NameTaken, ProjectExists, StorageError, shown
-from naiad.storage.base import RECORD
-from naiad.storage.local.journal.arrivals import HEADERS, Group, as_received, checked, name_form, suffix_of, writer_of
+from naiad import clock
+from naiad.container_kinds import RunId
+from naiad.errors import StorageError
+from naiad.storage.local.journal import arrivals
+from naiad.storage.local.journal.arrivals import HEADERS, Group, suffix_of
 from naiad.storage.postgres import migrating
 from naiad.storage.postgres.connection import refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
-from naiad.storage.receiving import LARGEST_PART, Accepted, Backlog, Piece, Position, Received, Registered, Sealing
+from naiad.storage.postgres.registrar import Registrar
+from naiad.storage.receiving import (
+    LARGEST_PART,
+    Accepted,
+    Backlog,
+    Content,
+    Piece,
+    Position,
+    Received,
+    Registered,
+    Sealing,
+    no_part,
+)
 
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
 URGENT_BYTES = 1024 * 1024
 FOLD_SECONDS = 60
 """The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
-MOST_KNOWN = 100_000
 
 BEGIN = """
 insert into naiad.received (run, file, upto, crc, is_sealed)
@@ -74,12 +84,6 @@ from unnest(%s::bigint[], %s::bigint[], %s::float8[]) as new (run, size, seconds
 on conflict (run) do update set waiting = due.waiting + excluded.waiting,
     at = case when due.waiting + excluded.waiting >= %s then now() else least(due.at, excluded.at) end
 """
-FIND = "select number, uid, kind, id, project from naiad.run where uid = %s"
-ADD = "insert into naiad.run (uid, kind, id, project, custom) values (%s, %s, %s, %s, %s) returning number"
-COUNT = """
-insert into naiad.counter (prefix, last) values (%s, 1)
-on conflict (prefix) do update set last = counter.last + 1 returning last
-"""
 INLINE = "select coalesce(sum(octet_length(data)), 0) from naiad.inbox"
 BACKLOG = """
 select coalesce(sum(upto - start), 0)::bigint, coalesce(extract(epoch from now() - min(at)), 0)::float8,
@@ -91,17 +95,16 @@ except select sha256 from naiad.content where project = %s
 """
 MOST_INLINE = 1024 * 1024 * 1024
 """Bytes that the database keeps at most while the objects are away; then nothing more is accepted."""
-KINDS_BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 class Receiver:
     """The receiving end of a database; see `naiad.storage.receiving`."""
 
-    def __init__(self, engine: Engine, objects: Objects) -> None:
+    def __init__(self, engine: Engine, objects: Objects, containers: Registrar) -> None:
         self._engine = engine
         self._objects = objects
         self._folder = Folder(engine, objects)
-        self._known: dict[str, tuple[int, Registered]] = {}
+        self._containers = containers
         self._epoch = ""
 
     @property
@@ -130,111 +133,15 @@ class Receiver:
         Raises:
             ModelKeyTaken, ContainerNotFound, NameTaken, StorageError: as in the protocol.
         """
-        with transaction(self._engine) as raw:
-            # one registration of a uid at a time, whichever replica it comes to
-            raw.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [run.uid])
-            known = _row(raw.execute(FIND, [run.uid]).fetchone())
-            if known is not None and known[1].run.kind is not run.kind:
-                raise NameTaken(f"The uid {run.uid} is that of a {known[1].run.kind.noun}.")
-            is_new = known is None
-            if known is None:
-                known, is_new = self._named(raw, run, project, custom_run_id, wish, parent, is_exact)
-        self._remember(known)
-        return known[1], is_new
-
-    def _named(
-        self,
-        raw: psycopg.Connection[Any],
-        run: RunId,
-        project: str,
-        custom: str | None,
-        wish: str | None,
-        parent: str | None,
-        is_exact: bool,
-    ) -> tuple[tuple[int, Registered], bool]:
-        key = self._key(raw, project)
-        # of a project one at a time: its ids and custom ids are taken in order
-        raw.execute("select pg_advisory_xact_lock(hashtextextended(%s, 2))", [key])
-        if run.kind is RUN and custom is not None:
-            asked = "select number, uid, kind, id, project from naiad.run where project = %s and custom = %s"
-            found = _row(raw.execute(asked, [project, custom]).fetchone())
-            if found is not None:
-                return found, False
-        if run.kind is PROJECT:
-            found = _row(raw.execute(FIND.replace("uid = %s", "id = %s"), [key]).fetchone())
-            if found is not None:
-                return found, False
-            name = key
-        elif run.kind is MODEL:
-            name = self._model(raw, project, f"{key}-{_model_key(wish)}", is_exact)
-        else:
-            prefix = key if run.kind is RUN else self._parent(raw, parent or "", project)
-            row = raw.execute(COUNT, [prefix]).fetchone()
-            assert row is not None
-            name = f"{prefix}-{row[0]}"
-        added = raw.execute(ADD, [run.uid, run.kind.name, name, project, custom]).fetchone()
-        assert added is not None
-        return (added[0], Registered(run, name, project)), True
-
-    def _model(self, raw: psycopg.Connection[Any], project: str, name: str, is_exact: bool) -> str:
-        """An id of a model that no other had: counted like a prefix, so that it is never given again."""
-        number, found = 1, name
-        while True:
-            taken = "insert into naiad.counter (prefix, last) values (%s, 0) on conflict do nothing"
-            if raw.execute(taken, [found]).rowcount:
-                return found
-            if is_exact:
-                own = name.partition("-")[2]
-                raise ModelKeyTaken(f"Project {project!r} has a model {name} already.", key=own, model_id=name)
-            number += 1
-            found = f"{name}_{number}"
-
-    def _parent(self, raw: psycopg.Connection[Any], parent: str, project: str) -> str:
-        asked = "select id from naiad.run where kind = 'model' and project = %s and (id = %s or uid = %s)"
-        row = raw.execute(asked, [project, parent, parent]).fetchone()
-        if row is None:
-            raise MODEL.not_found(f"Project {project!r} has no model {shown(parent)}.", run_id=parent)
-        return str(row[0])
-
-    def _key(self, raw: psycopg.Connection[Any], project: str, wish: str | None = None) -> str:
-        wanted, number, key = wish or ids.project_key(project), 1, wish or ids.project_key(project)
-        while True:
-            raw.execute("insert into naiad.project (key, name) values (%s, %s) on conflict do nothing", [key, project])
-            row = raw.execute("select key from naiad.project where name = %s", [project]).fetchone()
-            if row is not None:
-                return str(row[0])
-            if wish is not None:
-                raise ProjectExists(f"The key {wish!r} belongs to another project.")
-            number += 1
-            key = f"{wanted}{number}"
+        return self._containers.register(run, project, custom_run_id, wish, parent, is_exact)
 
     def find(self, uid: str) -> Registered | None:
         """Return a container that was registered and not deleted; None if there is none."""
-        found = self._numbered(uid)
-        return None if found is None else found[1]
+        return self._containers.find(uid)
 
-    def _numbered(self, uid: str) -> tuple[int, Registered] | None:
-        known = self._known.get(uid)
-        if known is None:
-            with transaction(self._engine) as raw:
-                known = _row(raw.execute(FIND, [uid]).fetchone())
-            if known is not None:
-                self._remember(known)
-        return known
-
-    def number_of(self, uid: str) -> int | None:
-        """Return the number of a container in the database."""
-        found = self._numbered(uid)
-        return None if found is None else found[0]
-
-    def _remember(self, known: tuple[int, Registered]) -> None:
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[known[1].run.uid] = known
-
-    def forget(self, run: RunId) -> None:
-        """Drop the knowledge of a container that was deleted."""
-        self._known.pop(run.uid, None)
+    def count(self, project: str) -> int:
+        """Return how many runs, models and versions of a project were registered and not deleted."""
+        return self._containers.count(project)
 
     def add_project(self, project: str, key: str | None = None) -> str:
         """Make a project, if it is not there, and return its key.
@@ -242,27 +149,20 @@ class Receiver:
         Raises:
             ProjectExists: the key belongs to another one.
         """
-        with transaction(self._engine) as raw:
-            return self._key(raw, project, key)
+        return self._containers.add_project(project, key)
+
+    def forget(self, run: RunId) -> None:
+        """Drop the knowledge of a container that was deleted."""
+        self._containers.forget(run)
 
     # Bytes
 
-    def is_name(self, file: str) -> bool:
-        """Whether a journal file can have a name."""
-        return name_form.match(file) is not None
-
-    def checked(self, run: RunId, file: str, start: int, data: bytes) -> Piece:
-        """Check bytes of a journal file.
-
-        Raises:
-            NaiadValueError: they are not whole records or frames, or this is no name of a journal file.
-            NewerFormat: they hold ops of a later release.
-        """
-        return checked(run, file, start, data)
+    is_name = staticmethod(arrivals.is_name)
+    checked = staticmethod(arrivals.checked)
 
     def received(self, run: RunId) -> Mapping[str, Received]:
         """Return how far each journal file was received, by name."""
-        number = self.number_of(run.uid)
+        number = self._containers.number_of(run.uid)
         with transaction(self._engine) as raw:
             rows = raw.execute("select file, upto, is_sealed from naiad.received where run = %s", [number]).fetchall()
         return {file: Received(upto, is_sealed) for file, upto, is_sealed in rows}
@@ -278,34 +178,22 @@ class Receiver:
         Raises:
             StorageError: the database cannot be used now; nothing is accepted.
         """
-        asked = {*((piece.run, piece.file) for piece in pieces), *((each.run, each.file) for each in sealings)}
-        living = dict(writers or {})
-        numbers: dict[RunId, int] = {}
-        for run in {*(run for run, _file in asked), *(run for run, _writer in living)}:
-            number = self.number_of(run.uid)
-            if number is not None:
-                numbers[run] = number
+        group = Group(pieces, sealings, writers)
+        found = {run: self._containers.number_of(run.uid) for run in group.runs}
+        numbers = {run: number for run, number in found.items() if number is not None}
         # Only the first piece of a file makes its row: one from the middle of an unknown file is refused by its
         # position.
         new = {(each.run, each.file) for each in pieces if each.start == HEADERS[suffix_of(each.file)]}
         with transaction(self._engine) as raw:
             self._drop_deleted(raw, numbers)
-            known = self._locked(raw, numbers, asked, new)
-            group = Group(lambda run: known.get(run, {}))
-            taken = [piece for piece in pieces if piece.run in numbers and group.take(piece)]
-            for sealing in sealings:
-                group.seal(sealing)
-            self._store(raw, numbers, taken, group)
-            ended = self._note(raw, numbers, taken, sealings, living)
-            claimed = frozenset(piece.run for piece in taken if self._is_claimed(piece))
-            grown: dict[RunId, int] = {}
-            for piece in taken:
-                grown[piece.run] = grown.get(piece.run, 0) + len(piece.data)
+            known = self._locked(raw, numbers, group.asked, new)
+            group.settle(lambda run: known.get(run, {}) if run in numbers else None)
+            self._store(raw, numbers, group)
+            ended = self._note(raw, numbers, group.signs)
+            claimed = group.claimed(self.find)
             sealed = {run for (run, _file), position in group.changed.items() if position.is_sealed}
-            self._let_due(raw, numbers, grown, urgent=ended | claimed | sealed)
-        files = {key: as_received(group.position(*key)) for key in asked if key[0] in numbers}
-        points = sum(len(piece.data) // RECORD for piece in taken if piece.file.endswith(".seg"))
-        return Accepted(files, frozenset(group.mismatched), grown, len(taken), points, frozenset(ended), claimed)
+            self._let_due(raw, numbers, group.grown, urgent=ended | claimed | sealed)
+        return group.accepted(ended, claimed)
 
     def _drop_deleted(self, raw: psycopg.Connection[Any], numbers: dict[RunId, int]) -> None:
         """Leave out runs that another replica has deleted; the others are not deleted before the commit."""
@@ -313,7 +201,7 @@ class Receiver:
         known = {number for (number,) in raw.execute(there, [[*numbers.values()]])}
         for run in [run for run, number in numbers.items() if number not in known]:
             del numbers[run]
-            self.forget(run)
+            self._containers.forget(run)
 
     def _locked(
         self,
@@ -335,9 +223,8 @@ class Receiver:
             found.setdefault(runs[number], {})[file] = Position(upto, crc, is_sealed)
         return found
 
-    def _store(
-        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], taken: Sequence[Piece], group: Group
-    ) -> None:
+    def _store(self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], group: Group) -> None:
+        taken = group.taken
         if group.changed:
             # Sorted by key: two replicas that update rows in different orders would block each other for ever.
             rows = sorted(
@@ -371,19 +258,12 @@ class Receiver:
             cursor.executemany(STORE, stored)
 
     def _note(
-        self,
-        raw: psycopg.Connection[Any],
-        numbers: Mapping[RunId, int],
-        taken: Sequence[Piece],
-        sealings: Sequence[Sealing],
-        living: Mapping[tuple[RunId, str], bool],
+        self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], writers: Mapping[tuple[RunId, str], bool]
     ) -> set[RunId]:
         """Note the signs of life of writers; return the runs of which one has ended, with all its files there."""
-        named = {(piece.run, writer_of(piece.file)) for piece in taken}
-        named |= {(each.run, writer_of(each.file)) for each in sealings}
         ended: set[RunId] = set()
         signs: list[tuple[int, str, str]] = []
-        for (run, writer), is_alive in {**dict.fromkeys(named, False), **living}.items():
+        for (run, writer), is_alive in writers.items():
             if run not in numbers:
                 continue
             state = "alive"
@@ -401,11 +281,6 @@ class Receiver:
         if signs:
             raw.execute(SIGNS, [list(column) for column in zip(*sorted(signs), strict=True)])
         return ended
-
-    def _is_claimed(self, piece: Piece) -> bool:
-        known = self.find(piece.run.uid)
-        own = {} if known is None else {"sys/id": known.id, "sys/project": known.project}
-        return any(own.get(path, text) != text for path, text in piece.claims.items())
 
     def _let_due(
         self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], grown: Mapping[RunId, int], urgent: set[RunId]
@@ -430,7 +305,7 @@ class Receiver:
         return [sha256 for sha256, size in wanted if known.get(sha256) == size]
 
     @contextlib.contextmanager
-    def content(self, project: str, sha256: str) -> Iterator[_Content]:
+    def content(self, project: str, sha256: str) -> Iterator[Content]:
         """Take in content. It is there when the block ends, and is not when it raises.
 
         Raises:
@@ -440,11 +315,10 @@ class Receiver:
         # On disk and not in memory, since content may be larger than that; its hash decides before anything is
         # stored.
         with tempfile.NamedTemporaryFile(prefix="naiad-blob-") as stream:
-            content = _Content(stream)
+            content = Content(lambda data, _start: stream.write(data))
             yield content
             stream.flush()
-            if content.hash.hexdigest() != sha256:
-                raise NaiadValueError(f"The content has the SHA-256 {content.hash.hexdigest()}, not {sha256}.")
+            content.require(sha256)
             self._objects.put(blob_name(sha256), Path(stream.name))
         with transaction(self._engine) as raw:
             raw.execute(
@@ -455,21 +329,13 @@ class Receiver:
 
     # Folding
 
-    def count(self, project: str) -> int:
-        """Return how many runs, models and versions of a project were registered and not deleted."""
-        with transaction(self._engine) as raw:
-            row = raw.execute(
-                "select count(*) from naiad.run where project = %s and kind <> %s", [project, PROJECT.name]
-            ).fetchone()
-        return 0 if row is None else int(row[0])
-
     def fold(self, run: RunId) -> None:
         """Fold the received bytes of a run.
 
         Raises:
             StorageError: the database or the objects cannot be used now; nothing is lost.
         """
-        number = self.number_of(run.uid)
+        number = self._containers.number_of(run.uid)
         if number is not None:
             self._folder.fold(number, is_waiting=True)
 
@@ -528,8 +394,7 @@ class Receiver:
             asked = "select size from naiad.content where project = %s and sha256 = %s"
             row = raw.execute(asked, [project, sha256]).fetchone()
         if row is None or row[0] > LARGEST_PART:
-            what = "was not sent" if row is None else f"is larger than {LARGEST_PART:,} bytes"
-            raise NaiadValueError(f"The content {sha256} {what}, so it is no part of a journal.")
+            raise no_part(sha256, is_sent=row is not None)
         return self._objects.get(blob_name(sha256))
 
     def foreign_content(self, project: str, names: Collection[str]) -> list[str]:
@@ -541,30 +406,3 @@ class Receiver:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
-
-
-class _Content:
-    """Content on its way, hashed meanwhile."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> None:
-        """Add bytes."""
-        self._stream.write(data)
-        self.hash.update(data)
-        self.size += len(data)
-
-
-def _row(row: Any) -> tuple[int, Registered] | None:
-    if row is None:
-        return None
-    number, uid, kind, name, project = row
-    return number, Registered(RunId(uid, KINDS_BY_NAME[kind]), name, project)
-
-
-def _model_key(wish: str | None) -> str:
-    found = MODEL.id_form.match(wish) if wish else None
-    return found[2] if found else "MODEL"

@@ -32,7 +32,7 @@ from naiad.storage.postgres.connection import CATALOG, PostgresConnection, trans
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
-from naiad.storage.postgres.receiver import Receiver
+from naiad.storage.postgres.registrar import Registrar
 from naiad.storage.postgres.scratch import make_scratch
 from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection
@@ -54,12 +54,12 @@ select run from naiad.due join naiad.run on number = run where waiting > 0 and f
 
 
 class PostgresStore(Store):
-    """The containers of one database. Ids are taken by the receiving end; see `naiad.storage.postgres.receiver`."""
+    """The containers of one database. Ids are taken by the receiving end; see `naiad.storage.postgres.registrar`."""
 
-    def __init__(self, engine: Engine, objects: Objects, receiver: Receiver) -> None:
+    def __init__(self, engine: Engine, objects: Objects, containers: Registrar) -> None:
         self._engine = engine
         self._objects = objects
-        self._receiver = receiver
+        self._containers = containers
         self._folder = Folder(engine, objects)
         scratch = tempfile.mkdtemp(prefix="naiad-server-")
         self._clean = weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
@@ -126,7 +126,7 @@ class PostgresStore(Store):
 
     def id_of(self, run: RunId) -> str:
         """Return the id under which a container is registered; its uid if there is none."""
-        known = self._receiver.find(run.uid)
+        known = self._containers.find(run.uid)
         return run.uid if known is None else known.id
 
     def exists(self, run: RunId) -> bool:
@@ -157,7 +157,7 @@ class PostgresStore(Store):
         return found
 
     def _number(self, run: RunId) -> int:
-        number = self._receiver.number_of(run.uid)
+        number = self._containers.number_of(run.uid)
         if number is None:
             raise run.kind.not_found(f"There is no {run.kind.noun} {run.uid}.", run_id=run.uid)
         return number
@@ -253,7 +253,7 @@ class PostgresStore(Store):
             for run in sorted(numbers, key=lambda each: numbers[each]):
                 drop(raw, numbers[run], run.uid)
         for run in numbers:
-            self._receiver.forget(run)
+            self._containers.forget(run)
             with self._lock:
                 self._readers.pop(run, None)
 
@@ -293,7 +293,7 @@ class PostgresStore(Store):
 
     def cells(self, run: RunId) -> dict[tuple[str, str], Cell]:
         """Return the cells of one container as they are now."""
-        known = self._receiver.find(run.uid)
+        known = self._containers.find(run.uid)
         reader = self._reader(run)
         names = Registry(run.uid, "") if known is None else Registry(known.id, known.project)
         return dict(entry_of(reader, names, Stamp("", "")).cells)

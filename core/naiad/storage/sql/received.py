@@ -6,8 +6,10 @@ they were copied into are on the disk themselves.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -78,6 +80,10 @@ content = Table(
 )
 
 
+FILE = "received.db"
+"""The name of the database in the folder of the server's own files."""
+
+
 class Row(NamedTuple):
     """Bytes on their way into a file."""
 
@@ -87,11 +93,26 @@ class Row(NamedTuple):
     data: bytes
 
 
-def open_received(path: Path, *, is_writing: bool) -> Engine:
-    """Open the database of a server, with one connection that stays open.
+class Database:
+    """The database of a server, with one connection that stays open. Its users take turns, under `lock`."""
 
-    Its users take turns: a transaction of one would else be that of all.
-    """
+    def __init__(self, path: Path, *, is_writing: bool) -> None:
+        self.lock = threading.RLock()
+        self._engine = _engine(path, is_writing=is_writing)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction, committed at its end."""
+        # Alone: of one connection, the transaction of one thread would else be that of all.
+        with self.lock, self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
+
+def _engine(path: Path, *, is_writing: bool) -> Engine:
     is_remote = is_network(path)
     mode = "rwc" if is_writing else "ro"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from naiad.container_kinds import RunId
 from naiad.errors import NaiadValueError, NewerFormat, shown
@@ -13,7 +13,7 @@ from naiad.scalars import unpack_text
 from naiad.storage.base import RECORD
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, has_crc, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.receiving import Piece, Position, Received, Sealing
+from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing
 
 CLAIMED = ("sys/id", "sys/project")
 HEADERS = {"seg": SEGMENT_HEADER, "ops": FILE_HEADER}
@@ -47,43 +47,109 @@ def checked(run: RunId, file: str, start: int, data: bytes) -> Piece:
     return Piece(run, file, start, data, claims)
 
 
-class Group:
-    """The new positions of files after a group of pieces."""
+def is_name(file: str) -> bool:
+    """Whether a journal file can have a name."""
+    return name_form.match(file) is not None
 
-    def __init__(self, positions: Callable[[RunId], dict[str, Position]]) -> None:
-        self._positions = positions
+
+class Group:
+    """Pieces and ends of files that are taken together: which of them continue their files, and what follows.
+
+    Its attributes are empty until it is settled.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        sealings: Sequence[Sealing] = (),
+        writers: Mapping[tuple[RunId, str], bool] | None = None,
+    ) -> None:
+        self._pieces, self._sealings = pieces, sealings
+        self._writers = writers or {}
+        self._files: dict[tuple[RunId, str], Position] = {}
+        self.asked = {*((each.run, each.file) for each in pieces), *((each.run, each.file) for each in sealings)}
+        self.taken: list[Piece] = []
         self.changed: dict[tuple[RunId, str], Position] = {}
         self.mismatched: set[tuple[RunId, str]] = set()
 
-    def position(self, run: RunId, file: str) -> Position:
-        """How far a file will be."""
-        found = self.changed.get((run, file)) or self._positions(run).get(file)
-        return found if found is not None else Position(HEADERS[suffix_of(file)], 0, False)
+    @property
+    def runs(self) -> set[RunId]:
+        """The runs that it is about."""
+        return {run for run, _name in (*self.asked, *self._writers)}
 
-    def take(self, piece: Piece) -> bool:
+    def settle(self, positions: Callable[[RunId], Mapping[str, Position] | None]) -> None:
+        """Decide what continues its file.
+
+        Args:
+            positions: how far the files of a run are; None of a run that is not here, of which nothing is taken.
+        """
+        for run, file in self.asked:
+            known = positions(run)
+            if known is not None:
+                self._files[run, file] = known.get(file) or Position(HEADERS[suffix_of(file)], 0, False)
+        self.taken = [piece for piece in self._pieces if self._take(piece)]
+        for sealing in self._sealings:
+            self._seal(sealing)
+
+    def _take(self, piece: Piece) -> bool:
         """Whether a piece continues its file; a repeat does not, and neither does one behind a gap."""
         key = piece.run, piece.file
-        known = self.position(*key)
-        if piece.start != known.upto:
+        known = self._files.get(key)
+        if known is None or piece.start != known.upto:
             return False
         if known.is_sealed:
             self.mismatched.add(key)
             return False
-        self.changed[key] = Position(known.upto + len(piece.data), zlib.crc32(piece.data, known.crc), False)
+        self._change(key, Position(known.upto + len(piece.data), zlib.crc32(piece.data, known.crc), False))
         return True
 
-    def seal(self, sealing: Sealing) -> None:
+    def _seal(self, sealing: Sealing) -> None:
         """Let a file get nothing more, if all of it is there."""
         key = sealing.run, sealing.file
-        known = self.position(*key)
-        is_same = (known.upto, known.crc) == (sealing.end, sealing.crc)
+        known = self._files.get(key)
+        if known is None:
+            return
         if known.is_sealed:
             if known.upto != sealing.end or (known.crc and known.crc != sealing.crc):
                 self.mismatched.add(key)
-        elif is_same:
-            self.changed[key] = known._replace(is_sealed=True)
+        elif (known.upto, known.crc) == (sealing.end, sealing.crc):
+            self._change(key, known._replace(is_sealed=True))
         elif known.upto >= sealing.end:
             self.mismatched.add(key)
+
+    def _change(self, key: tuple[RunId, str], position: Position) -> None:
+        self._files[key] = self.changed[key] = position
+
+    @property
+    def signs(self) -> dict[tuple[RunId, str], bool]:
+        """Whether each writer of whom something was heard lives: as long as its client says so with its bytes."""
+        named = [*((each.run, each.file) for each in self.taken), *((each.run, each.file) for each in self._sealings)]
+        return {**{(run, writer_of(file)): False for run, file in named}, **self._writers}
+
+    @property
+    def grown(self) -> dict[RunId, int]:
+        """The bytes that each run got."""
+        found: dict[RunId, int] = {}
+        for piece in self.taken:
+            found[piece.run] = found.get(piece.run, 0) + len(piece.data)
+        return found
+
+    def claimed(self, find: Callable[[str], Registered | None]) -> frozenset[RunId]:
+        """Return the runs of which a client gave `sys/id` or `sys/project` another value than the store has."""
+        found = set()
+        for piece in self.taken:
+            known = find(piece.run.uid) if piece.claims else None
+            own = {} if known is None else {"sys/id": known.id, "sys/project": known.project}
+            if any(own.get(path, text) != text for path, text in piece.claims.items()):
+                found.add(piece.run)
+        return frozenset(found)
+
+    def accepted(self, ended: Iterable[RunId], claimed: frozenset[RunId]) -> Accepted:
+        """Return the answer, once all of it is safe."""
+        files = {key: Received(each.upto, each.is_sealed) for key, each in self._files.items()}
+        points = sum(len(piece.data) // RECORD for piece in self.taken if suffix_of(piece.file) == "seg")
+        mismatched = frozenset(self.mismatched)
+        return Accepted(files, mismatched, self.grown, len(self.taken), points, frozenset(ended), claimed)
 
 
 def suffix_of(file: str) -> str:
@@ -101,8 +167,3 @@ def suffix_of(file: str) -> str:
 def writer_of(file: str) -> str:
     """Return the writer of a file."""
     return file.partition(".")[0]
-
-
-def as_received(position: Position) -> Received:
-    """Return how far a file is as clients are told."""
-    return Received(position.upto, position.is_sealed)
