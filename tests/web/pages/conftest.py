@@ -262,3 +262,50 @@ class Served:
 def serve() -> type[Served]:
     """Serve a store, as users do."""
     return Served
+
+
+@pytest.fixture(scope="session")
+def served(store: Path, serve: Any) -> Iterator[Any]:
+    """The store, served for reading."""
+    server = serve(store)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def editable(store: Path, serve: Any) -> Iterator[Any]:
+    """The store, served for changes."""
+    server = serve(store, 0, "--edit")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def look(chromium: Any, served: Any, watched: Any) -> Iterator[Any]:
+    """A browser that has the token."""
+    with watched(chromium, served.origin, served.token) as page:
+        yield page
+
+
+@pytest.fixture
+def edit(chromium: Any, editable: Any, watched: Any) -> Iterator[Any]:
+    """A browser before a server that changes things."""
+    with watched(chromium, editable.origin, editable.token) as page:
+        yield page
+
+
+SETTLED = """!!document.querySelector('main .page, .lonely') && !document.querySelector('.skeleton, .busy')
+    && [...document.querySelectorAll('.chart-wait')].every(card => card.getBoundingClientRect().top > innerHeight)"""
+
+
+def settled(page: Any, until: Any) -> None:
+    """Wait until nothing that can be seen waits."""
+    until(page, SETTLED)
+    page.wait_for_timeout(80)
+    until(page, SETTLED)
+
+
+@pytest.fixture(name="settled")
+def settled_page() -> Any:
+    """The wait until a page has all it shows."""
+    return settled

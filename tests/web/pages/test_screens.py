@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,36 +21,6 @@ pytestmark = pytest.mark.browser
 PAGES = Path(__file__).parents[3] / "core/naiad_web/pages"
 RUN_BUDGET = 25
 """U4: requests of the interface when charts of fifty runs are opened."""
-
-
-@pytest.fixture(scope="session")
-def served(store: Path, serve: Any) -> Iterator[Any]:
-    """The store, served for reading."""
-    server = serve(store)
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def editable(store: Path, serve: Any) -> Iterator[Any]:
-    """The store, served for changes."""
-    server = serve(store, 0, "--edit")
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def look(chromium: Any, served: Any, watched: Any) -> Iterator[Any]:
-    """A browser that has the token."""
-    with watched(chromium, served.origin, served.token) as page:
-        yield page
-
-
-@pytest.fixture
-def edit(chromium: Any, editable: Any, watched: Any) -> Iterator[Any]:
-    """A browser before a server that changes things."""
-    with watched(chromium, editable.origin, editable.token) as page:
-        yield page
 
 
 SCREENS = {
@@ -87,19 +56,8 @@ SCREENS = {
 }
 
 
-SETTLED = """!!document.querySelector('main .page, .lonely') && !document.querySelector('.skeleton, .busy')
-    && [...document.querySelectorAll('.chart-wait')].every(card => card.getBoundingClientRect().top > innerHeight)"""
-
-
-def settled(page: Any, until: Any) -> None:
-    """Wait until nothing that can be seen waits."""
-    until(page, SETTLED)
-    page.wait_for_timeout(80)
-    until(page, SETTLED)
-
-
 @pytest.mark.parametrize("screen", SCREENS)
-def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, screen: str) -> None:
+def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, settled: Any, screen: str) -> None:
     """U2, U16, U17: no error, no report, no foreign request, no serious finding; hostile names stay text."""
     page = look.open(SCREENS[screen])
     settled(page, until)
@@ -113,7 +71,7 @@ def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, screen:
 @pytest.mark.parametrize(
     "screen", ["runs", "overview", "charts", "fields", "logs", "side by side", "overlaid", "source", "about"]
 )
-def test_screen_is_accessible_in_the_dark(look: Any, axe: Any, until: Any, screen: str) -> None:
+def test_screen_is_accessible_in_the_dark(look: Any, axe: Any, until: Any, settled: Any, screen: str) -> None:
     look.page.emulate_media(color_scheme="dark")
     page = look.open(SCREENS[screen])
     settled(page, until)
@@ -124,7 +82,7 @@ def test_screen_is_accessible_in_the_dark(look: Any, axe: Any, until: Any, scree
 @pytest.mark.parametrize(
     "screen", ["projects", "runs", "overview", "logs", "images", "side by side", "models", "about"]
 )
-def test_screen_fits_a_phone(look: Any, until: Any, screen: str) -> None:
+def test_screen_fits_a_phone(look: Any, until: Any, settled: Any, screen: str) -> None:
     look.page.set_viewport_size({"width": 380, "height": 760})
     page = look.open(SCREENS[screen])
     settled(page, until)
@@ -133,7 +91,7 @@ def test_screen_fits_a_phone(look: Any, until: Any, screen: str) -> None:
     assert page.evaluate("document.querySelector('main').scrollWidth <= innerWidth + 1")
 
 
-def test_address_is_the_state(look: Any, until: Any) -> None:
+def test_address_is_the_state(look: Any, until: Any, settled: Any) -> None:
     """What is typed and clicked is in the address; pasted, it gives the same picture; back leads back."""
     page = look.open("/p/digits/runs")
     settled(page, until)
@@ -154,108 +112,7 @@ def test_address_is_the_state(look: Any, until: Any) -> None:
     assert "resnet18" == page.get_by_label("Find in rows").input_value()
 
 
-def test_query_is_completed_and_its_error_has_a_caret(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs")
-    settled(page, until)
-    box = page.get_by_role("combobox", name="Query")
-    box.type("params/op")
-    page.locator("[role=option]", has_text="params/optimizer").click()
-    box.type('= "adam"')
-    until(page, "location.search.includes('adam')")
-    optimizers: set[str] = set()
-    for _ in range(100):  # the rows before stay until the new ones are there
-        optimizers = set(page.evaluate(_CELLS, "params/optimizer"))
-        if optimizers == {"adam"}:
-            break
-        page.wait_for_timeout(100)
-    box.fill("params/lr < <")
-    for _ in range(40):
-        page.keyboard.press("Escape")  # the suggestions lie above the caret
-        page.wait_for_timeout(250)
-        if page.locator(".caret-error").count():
-            break
-
-    assert {"adam"} == optimizers
-    assert "^" in page.locator(".caret-error").text_content()
-
-
-_CELLS = """name => {
-    const heads = [...document.querySelectorAll('table[role=grid] th')];
-    const at = heads.findIndex(head => head.title === name);
-    const rows = [...document.querySelectorAll('table[role=grid] tbody tr[role=row]')];
-    return rows.map(row => row.children[at].textContent);
-}"""
-
-
-def test_quick_filter_is_a_condition_of_the_query(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs")
-    settled(page, until)
-    page.get_by_role("button", name="Quick filters").or_(page.get_by_text("Filter", exact=True)).first.click()
-    page.locator(".panel .tag", has_text="failed").locator("button").click()
-    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
-
-    assert 'sys/state = "failed"' in page.get_by_role("combobox", name="Query").input_value()
-
-
-def test_columns_are_chosen_and_drawn_as_lines(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs?cols=sys/id,spark:val/auc,val/auc:max")
-    settled(page, until)
-    until(page, "document.querySelectorAll('svg.spark').length > 10")
-    page.get_by_role("button", name="Columns", exact=True).click()
-    page.get_by_label("Search fields").fill("grad")
-    page.locator(".choices label", has_text="grad/norm:min").locator("input").check()
-    page.keyboard.press("Escape")
-    until(page, "[...document.querySelectorAll('th')].some(th => th.title === 'grad/norm:min')")
-    for _ in range(100):  # the column is empty until its values are there
-        empty = page.evaluate(_CELLS, "grad/norm:min").count("")
-        if empty < 10:
-            break
-        page.wait_for_timeout(100)
-
-    assert empty < 10
-
-
-def test_keys_select_compare_and_walk(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs")
-    settled(page, until)
-    page.locator("tbody td[role=gridcell]").nth(3).focus()
-    for key in ("j", "j", "j", "x", "j", "x", " "):
-        page.keyboard.press(key)
-    page.locator("h1").click()
-    page.keyboard.press("c")
-    until(page, "location.pathname.endsWith('/compare')")
-    page.keyboard.press("?")
-    page.wait_for_selector("dialog[open]")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog", state="detached")
-    page.keyboard.press("g")
-    page.keyboard.press("r")
-    until(page, "location.pathname.endsWith('/runs')")
-
-
-def test_groups_open_and_have_aggregates(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs?group=params/optimizer")
-    settled(page, until)
-    until(page, "document.querySelectorAll('tr.group').length >= 3")
-    page.locator("tr.group button.link").first.click()
-    until(page, "document.querySelectorAll('tbody tr[role=row]:not(.group)').length > 2")
-
-    assert "mean" in page.locator("tr.group").first.text_content()
-
-
-def test_shown_rows_are_exported(look: Any, until: Any) -> None:
-    page = look.open("/p/digits/runs?cols=sys/id,params/%3Dcmd,sys/name&sort=sys/id&find=DIGITS-5")
-    settled(page, until)
-    page.get_by_role("button", name="Export what is shown").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="CSV").click()
-    lines = Path(download.value.path()).read_text().splitlines()
-
-    assert 7 == len(lines)  # the header, DIGITS-5 and 50 to 54
-    assert any("'=1+1" in line for line in lines)
-
-
-def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any) -> None:
+def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any, settled: Any) -> None:
     """U4: at most 25 requests and 2.5 MB for the charts that are seen."""
     page = look.page
     sizes: list[int] = []
@@ -278,7 +135,7 @@ def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any) -> None:
 @pytest.mark.parametrize(
     ("screen", "limit"), [("runs", 72_000), ("runs with charts", 100_000), ("overview", 112_000), ("overlaid", 118_000)]
 )
-def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, screen: str, limit: int) -> None:
+def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, settled: Any, screen: str, limit: int) -> None:
     """U1 by screen: scripts and styles as they are sent, compressed; a table without charts loads no uPlot."""
     page = look.open(SCREENS[screen])
     settled(page, until)
@@ -289,7 +146,7 @@ def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, screen: str, 
     assert total <= limit
 
 
-def test_spikes_of_a_long_series_are_drawn(look: Any, until: Any) -> None:
+def test_spikes_of_a_long_series_are_drawn(look: Any, until: Any, settled: Any) -> None:
     """U8, U9: the two points among 200,000 reach their height, at any zoom; one chart is at most 30 KB a series."""
     page = look.open("/p/digits/runs/DIGITS-51/charts?m=long")
     settled(page, until)
@@ -311,7 +168,7 @@ def _as_table(page: Any) -> list[str]:
     return page.locator("section.chart table.plain tbody").first.locator("td").all_text_contents()
 
 
-def test_zoom_reaches_raw_points(look: Any, until: Any) -> None:
+def test_zoom_reaches_raw_points(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-51/charts?m=long&zooms=long/loss,123400~123500")
     settled(page, until)
     until(page, "document.querySelector('section.chart').textContent.includes('each drawn')")
@@ -319,7 +176,7 @@ def test_zoom_reaches_raw_points(look: Any, until: Any) -> None:
     assert page.get_by_role("button", name="Reset zoom").count() == 1
 
 
-def test_hover_gives_the_stored_value_and_step(look: Any, until: Any) -> None:
+def test_hover_gives_the_stored_value_and_step(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-51/charts?m=odd/one")
     settled(page, until)
     box = page.locator(".u-over").first.bounding_box()
@@ -331,14 +188,14 @@ def test_hover_gives_the_stored_value_and_step(look: Any, until: Any) -> None:
     assert "0.25" in page.locator(".hover-table").text_content()
 
 
-def test_values_that_no_line_shows_are_marked(look: Any, until: Any) -> None:
+def test_values_that_no_line_shows_are_marked(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-51/charts?m=odd/values")
     settled(page, until)
 
     assert "1 NaN (×), 1 +∞ (▲), 1 −∞ (▼) marked." in page.locator("section.chart").text_content()
 
 
-def test_traceback_of_a_failed_run_stands_in_front(look: Any, until: Any) -> None:
+def test_traceback_of_a_failed_run_stands_in_front(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-54")
     settled(page, until)
 
@@ -346,7 +203,7 @@ def test_traceback_of_a_failed_run_stands_in_front(look: Any, until: Any) -> Non
     assert page.locator("details.traceback").bounding_box()["y"] < page.locator(".tabs").bounding_box()["y"]
 
 
-def test_thousands_of_fields_are_searched(look: Any, until: Any) -> None:
+def test_thousands_of_fields_are_searched(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-53/fields")
     settled(page, until)
     page.get_by_label("Search fields").fill("block49 w7 norm")
@@ -357,7 +214,7 @@ def test_thousands_of_fields_are_searched(look: Any, until: Any) -> None:
     assert "73.5" in page.locator(".whole").text_content()
 
 
-def test_logs_are_searched_linked_and_coloured(look: Any, until: Any) -> None:
+def test_logs_are_searched_linked_and_coloured(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-52/logs")
     settled(page, until)
     page.get_by_label("Search the log").fill("epoch 4321 ")
@@ -369,7 +226,7 @@ def test_logs_are_searched_linked_and_coloured(look: Any, until: Any) -> None:
     assert "\x1b" not in page.locator(".log").text_content()
 
 
-def test_page_that_was_logged_runs_in_a_sandbox_only(look: Any, until: Any) -> None:
+def test_page_that_was_logged_runs_in_a_sandbox_only(look: Any, until: Any, settled: Any) -> None:
     """A logged page may run its scripts, in a frame without our origin."""
     look.allowed = ["Blocked script execution"]
     page = look.open("/p/digits/runs/DIGITS-52/files?path=files/report")
@@ -383,7 +240,7 @@ def test_page_that_was_logged_runs_in_a_sandbox_only(look: Any, until: Any) -> N
 
 
 @pytest.mark.parametrize("path", ["notes", "config", "table", "archive", "drawing", "set"])
-def test_files_are_shown_in_their_own_form(look: Any, until: Any, path: str) -> None:
+def test_files_are_shown_in_their_own_form(look: Any, until: Any, settled: Any, path: str) -> None:
     page = look.open(f"/p/digits/runs/DIGITS-52/files?path=files/{path}")
     settled(page, until)
     found = {
@@ -399,7 +256,7 @@ def test_files_are_shown_in_their_own_form(look: Any, until: Any, path: str) -> 
     assert page.evaluate("window.hacked === undefined")
 
 
-def test_images_follow_the_step(look: Any, until: Any) -> None:
+def test_images_follow_the_step(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-52/images?step=10")
     settled(page, until)
     until(page, "document.querySelectorAll('.tile img').length >= 3")
@@ -409,7 +266,7 @@ def test_images_follow_the_step(look: Any, until: Any) -> None:
     assert "digit 15" in page.locator("figcaption").first.text_content()
 
 
-def test_comparison_shows_differences_with_a_reference(look: Any, until: Any) -> None:
+def test_comparison_shows_differences_with_a_reference(look: Any, until: Any, settled: Any) -> None:
     page = look.open(SCREENS["side by side"])
     settled(page, until)
     paths = page.locator("tbody td:first-child").all_text_contents()
@@ -420,7 +277,7 @@ def test_comparison_shows_differences_with_a_reference(look: Any, until: Any) ->
     assert page.locator(".delta").count() > 3
 
 
-def test_artifacts_of_two_runs_differ_by_their_lines(look: Any, until: Any) -> None:
+def test_artifacts_of_two_runs_differ_by_their_lines(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/compare/artifacts?runs=DIGITS-1,DIGITS-2")
     settled(page, until)
     page.wait_for_selector(".diff, .list, .good-text")
@@ -428,14 +285,14 @@ def test_artifacts_of_two_runs_differ_by_their_lines(look: Any, until: Any) -> N
     assert "data/train" in page.locator("main").text_content()
 
 
-def test_artifact_lists_who_used_the_same_hash(look: Any, until: Any) -> None:
+def test_artifact_lists_who_used_the_same_hash(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/artifacts")
     settled(page, until)
     page.locator(".list button.row").first.click()
     until(page, "document.querySelectorAll('.side .tags a').length > 3")
 
 
-def test_edit_controls_are_absent_without_edit(look: Any, until: Any) -> None:
+def test_edit_controls_are_absent_without_edit(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs?runs=DIGITS-1")
     settled(page, until)
     look.page.goto(look.origin + "/p/digits/runs/DIGITS-1")
@@ -444,7 +301,7 @@ def test_edit_controls_are_absent_without_edit(look: Any, until: Any) -> None:
     assert 0 == page.get_by_role("button", name=re.compile("^(Edit|Move to trash|Save this view)")).count()
 
 
-def test_run_is_renamed_tagged_trashed_and_restored(edit: Any, until: Any) -> None:
+def test_run_is_renamed_tagged_trashed_and_restored(edit: Any, until: Any, settled: Any) -> None:
     page = edit.open("/p/digits/runs/DIGITS-4")
     settled(page, until)
     page.get_by_role("button", name="Edit…").click()
@@ -462,7 +319,7 @@ def test_run_is_renamed_tagged_trashed_and_restored(edit: Any, until: Any) -> No
     assert ["first", "second"] == tags
 
 
-def test_view_is_saved_in_the_project_and_opened(edit: Any, until: Any) -> None:
+def test_view_is_saved_in_the_project_and_opened(edit: Any, until: Any, settled: Any) -> None:
     page = edit.open("/p/digits/runs?find=adam&sort=-sys/name")
     settled(page, until)
     page.get_by_text("Views", exact=True).click()
@@ -485,7 +342,9 @@ def test_page_without_a_token_says_what_to_do(chromium: Any, served: Any, watche
         assert "needs a token" in page.locator("h1").text_content()
 
 
-def test_token_in_the_address_is_taken_out_of_it(chromium: Any, served: Any, watched: Any, until: Any) -> None:
+def test_token_in_the_address_is_taken_out_of_it(
+    chromium: Any, served: Any, watched: Any, until: Any, settled: Any
+) -> None:
     with watched(chromium, served.origin, "") as look:
         page = look.open(f"/#token={served.token}")
         settled(page, until)
@@ -506,7 +365,7 @@ for line in sys.stdin:
 
 
 def test_training_is_watched_live_killed_and_the_stream_resumed(
-    chromium: Any, store: Path, watched: Any, until: Any, serve: Any
+    chromium: Any, store: Path, watched: Any, until: Any, settled: Any, serve: Any
 ) -> None:
     """Points arrive in an open page, the killed run turns to killed, and a new server goes on with the same page."""
     server = serve(store)
@@ -538,7 +397,7 @@ def test_training_is_watched_live_killed_and_the_stream_resumed(
         stream.close()
 
 
-def test_tabs_share_one_event_stream(look: Any, until: Any) -> None:
+def test_tabs_share_one_event_stream(look: Any, until: Any, settled: Any) -> None:
     """A browser opens six connections to a server: ten tabs with a stream each would wait for each other for ever."""
     opened: dict[Any, str] = {}
     context = look.page.context
@@ -563,7 +422,7 @@ def test_tabs_share_one_event_stream(look: Any, until: Any) -> None:
     watch(second, 1)
 
 
-def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any) -> None:
+def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-52/images?step=0")
     settled(page, until)
     tile = page.locator(".tile", has=page.locator("figcaption", has_text="samples/input")).first
@@ -581,7 +440,7 @@ def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any) -> 
     until(page, "!document.querySelector('.pixel')")
 
 
-def test_density_is_chosen_and_remembered(look: Any, until: Any) -> None:
+def test_density_is_chosen_and_remembered(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs")
     settled(page, until)
     height = "document.querySelector('tbody tr[role=row]').getBoundingClientRect().height"
@@ -594,7 +453,7 @@ def test_density_is_chosen_and_remembered(look: Any, until: Any) -> None:
     assert page.evaluate(height) > dense
 
 
-def test_stages_of_a_version_are_listed_with_their_times(look: Any, until: Any) -> None:
+def test_stages_of_a_version_are_listed_with_their_times(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/models/DIGITS-CNN/DIGITS-CNN-2")
     settled(page, until)
     history = page.get_by_role("region", name="Stage history")
@@ -603,7 +462,7 @@ def test_stages_of_a_version_are_listed_with_their_times(look: Any, until: Any) 
     assert history.locator("time").get_attribute("datetime").startswith("20")
 
 
-def test_damaged_run_takes_nothing_else_down(look: Any, until: Any) -> None:
+def test_damaged_run_takes_nothing_else_down(look: Any, until: Any, settled: Any) -> None:
     """An address of a run that is not there is one sentence, and the other screens go on."""
     look.allowed = ["404"]
     page = look.open("/p/digits/runs/DIGITS-999")
@@ -614,7 +473,7 @@ def test_damaged_run_takes_nothing_else_down(look: Any, until: Any) -> None:
     assert page.locator("tbody tr[role=row]").count() > 10
 
 
-def test_address_takes_any_text(look: Any, until: Any) -> None:
+def test_address_takes_any_text(look: Any, until: Any, settled: Any) -> None:
     text = "<b>,\\\\ü"
     address = f"/p/digits/runs?find={quote(text)}&zooms=a,1~2&cols=sys/id,{quote('no/such')}&smooth=none"
     page = look.open(address)
