@@ -150,6 +150,22 @@ class Texts(NamedTuple):
     times: list[int]
 
 
+class PointPage(NamedTuple):
+    """Some points of a float series, which has `total` of them; `start` is the number of the first, from 0."""
+
+    total: int
+    start: int
+    points: Points
+
+    @classmethod
+    def of(cls, points: Points, start: int, limit: int) -> PointPage:
+        """Return a page of points that are all there; a negative `start` counts from the end."""
+        total = len(points.values)
+        first = max(0, total + start) if start < 0 else min(start, total)
+        rows = slice(first, first + limit)
+        return cls(total, first, Points(points.steps[rows], points.values[rows], points.times[rows]))
+
+
 class TextPage(NamedTuple):
     """Some entries of a series of texts, which has `total` of them; `start` is the number of the first, from 0."""
 
@@ -385,6 +401,17 @@ class RunReader(Protocol):
 
     def points(self, path: str, *, include_rewound: bool = False) -> Points:
         """Return all points of a float series, those that a rewind hides only with `include_rewound`."""
+
+    def point_page(self, path: str, start: int, limit: int) -> PointPage:
+        """Return some points of a float series by their numbers, as `points` has them, without reading the others.
+
+        A negative `start` counts from the end.
+        """
+        return PointPage.of(self.points(path), start, limit)
+
+    def point_place(self, path: str, step: float, *, is_after: bool = False) -> int:
+        """Return the number of the first point at or after a step, or only after it."""
+        return int(self.points(path).steps.searchsorted(step, "right" if is_after else "left"))
 
     def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """Return all points of a string series; of a file series each text is a file as stored."""

@@ -408,6 +408,29 @@ class RunTests(StoreFixtures):
         if not has_gone_back:
             assert reader.text_place("log", time=100_000) == 100
 
+    @pytest.mark.parametrize("has_gone_back", [False, True])
+    def test_points_are_read_a_page_at_a_time(self, run: tuple[RunReader, RunWriter], *, has_gone_back: bool) -> None:
+        """Pages are parts of all points, in their order and of their types, and places are found by step."""
+        reader, writer = run
+        steps = [n / 2 for n in range(200)] + ([n / 2 for n in range(100, 200)] if has_gone_back else [])
+        number = new_series(writer)
+        for start in range(0, len(steps), 50):
+            rows = steps[start : start + 50]
+            writer.points(number, [step + start / 1000 for step in rows], rows, [float(start)] * len(rows))
+        whole = reader.points(SERIES)
+
+        for start, limit in ((0, 10), (45, 10), (190, 500), (-7, 5), (-1000, 3), (len(steps), 5)):
+            page = reader.point_page(SERIES, start, limit)
+            first = start if start >= 0 else max(0, len(steps) + start)
+            assert (page.total, page.start) == (len(steps), first)
+            for column, own in zip(page.points, whole, strict=True):
+                assert own.dtype == column.dtype
+                assert own[first : first + limit].tolist() == column.tolist()
+        for step in (-1, 0, 49.9, 50, 75.25, 99.5, 1000):
+            for is_after in (False, True):
+                wanted = int(whole.steps.searchsorted(step, "right" if is_after else "left"))
+                assert wanted == reader.point_place(SERIES, step, is_after=is_after)
+
     def test_pages_of_texts_join_those_of_several_writers(self, store: Store) -> None:
         """They are in the order of `texts`."""
         run, first = begin(store)

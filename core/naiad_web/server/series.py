@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 100_000
 """Exact points of one series in a chart."""
+PIECE = 200_000
+"""Points of an export that are decoded at once."""
 CACHED_POINTS = 2_000_000
 """Points that stay decoded: zooming and hovering ask for the same series again and again."""
 
@@ -217,7 +219,11 @@ def _exact(site: Site, pair: Pair, takes: SeriesWanted) -> dict[str, Json]:
     if pair.reader is None:
         return {**head, "error": pair.error}
     try:
-        points, total = _within(pair.reader.points(pair.path), takes, takes.limit)
+        with pair.reader.moment():
+            start, stop = _span(pair.reader, pair.path, takes)
+            total = stop - start
+            first = max(start, stop - takes.limit) if takes.tail else start
+            points = pair.reader.point_page(pair.path, first, min(stop - first, takes.limit)).points
     except (DamagedData, MissingField, FieldConflict) as error:
         return {**head, "error": {"type": type(error).__name__, "detail": str(error)}}
     return {
@@ -231,17 +237,23 @@ def _exact(site: Site, pair: Pair, takes: SeriesWanted) -> dict[str, Json]:
     }
 
 
-def _within(points: Points, takes: SeriesWanted, limit: int | None) -> tuple[Points, int]:
-    """The points within the steps of a request, and how many there are."""
-    import numpy as np
+def _span(reader: RunReader, path: str, takes: SeriesWanted) -> tuple[int, int]:
+    """The numbers of the first point within the steps of a request, and of the one after the last."""
+    start = 0 if takes.from_ is None else reader.point_place(path, takes.from_)
+    stop = reader.count(path) if takes.to is None else reader.point_place(path, takes.to, is_after=True)
+    return start, max(start, stop)
 
-    start = 0 if takes.from_ is None else int(np.searchsorted(points.steps, takes.from_, "left"))
-    stop = len(points.steps) if takes.to is None else int(np.searchsorted(points.steps, takes.to, "right"))
-    total = max(0, stop - start)
-    if limit is not None and total > limit:
-        start, stop = (stop - limit, stop) if takes.tail else (start, start + limit)
-    rows = slice(start, max(start, stop))
-    return Points(points.steps[rows], points.values[rows], points.times[rows]), total
+
+def _pages(reader: RunReader, path: str, takes: SeriesWanted) -> Iterator[Points]:
+    """The points within the steps of a request, a part at a time: any length takes little memory."""
+    with reader.moment():
+        start, stop = _span(reader, path, takes)
+    while start < stop:
+        points = reader.point_page(path, start, min(PIECE, stop - start)).points
+        if not len(points.values):  # some were deleted since
+            return
+        yield points
+        start += len(points.values)
 
 
 def _csv_rows(site: Site, found: Sequence[Pair], takes: SeriesWanted) -> Iterator[list[Json]]:
@@ -249,14 +261,14 @@ def _csv_rows(site: Site, found: Sequence[Pair], takes: SeriesWanted) -> Iterato
         if pair.reader is None:
             continue
         name = pair.head(site)["run"]
-        points, _total = _within(pair.reader.points(pair.path), takes, None)
-        # In pieces: the Python objects of a million rows would take a hundred times the memory of the columns.
-        for start in range(0, len(points.values), 10_000):
-            rows = slice(start, start + 10_000)
-            columns = (points.steps[rows].tolist(), points.times[rows].tolist(), points.values[rows].tolist())
-            for step, time, each in zip(*columns, strict=True):
-                whole = int(step) if isinstance(step, float) and step.is_integer() else step
-                yield [name, pair.path, whole, iso(time), each]
+        for points in _pages(pair.reader, pair.path, takes):
+            # In pieces: the Python objects of all rows would take a hundred times the memory of the columns.
+            for start in range(0, len(points.values), 10_000):
+                rows = slice(start, start + 10_000)
+                columns = (points.steps[rows].tolist(), points.times[rows].tolist(), points.values[rows].tolist())
+                for step, time, each in zip(*columns, strict=True):
+                    whole = int(step) if isinstance(step, float) and step.is_integer() else step
+                    yield [name, pair.path, whole, iso(time), each]
 
 
 def _arrow(site: Site, found: Sequence[Pair], takes: SeriesWanted) -> Iterator[bytes]:
@@ -272,17 +284,17 @@ def _arrow(site: Site, found: Sequence[Pair], takes: SeriesWanted) -> Iterator[b
         for pair in found:
             if pair.reader is None:
                 continue
-            points, _total = _within(pair.reader.points(pair.path), takes, None)
-            count = len(points.values)
-            columns = [
-                pa.array([pair.head(site)["run"]] * count, pa.string()),
-                pa.array([pair.path] * count, pa.string()),
-                pa.array(points.steps.astype(np.float64)),
-                pa.array(points.times, pa.timestamp("ms", tz="UTC")),
-                pa.array(points.values),
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
-            yield sink.taken()
+            for points in _pages(pair.reader, pair.path, takes):
+                count = len(points.values)
+                columns = [
+                    pa.array([pair.head(site)["run"]] * count, pa.string()),
+                    pa.array([pair.path] * count, pa.string()),
+                    pa.array(points.steps.astype(np.float64)),
+                    pa.array(points.times, pa.timestamp("ms", tz="UTC")),
+                    pa.array(points.values),
+                ]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+                yield sink.taken()
     yield sink.taken()
 
 
@@ -473,6 +485,8 @@ def nearest(site: Site, takes: NearestWanted) -> Json:
 def _nearest(reader: RunReader, path: str, takes: NearestWanted) -> dict[str, Json] | None:
     import numpy as np
 
+    if takes.x == "step":
+        return _nearest_step(reader, path, takes.at)
     points = _cache.points(reader, path)
     curve = curve_of(reader, points, takes.x, np.arange(len(points.values), dtype=np.float64))
     if not len(curve.x):
@@ -485,6 +499,19 @@ def _nearest(reader: RunReader, path: str, takes: NearestWanted) -> dict[str, Js
     return {
         "step": steps([points.steps[at].item()])[0], "value": number(float(points.values[at])),
         "time": int(points.times[at]), "x": number(float(curve.x[place])),
+    }  # fmt: skip
+
+
+def _nearest_step(reader: RunReader, path: str, at: float) -> dict[str, Json] | None:
+    place = reader.point_place(path, at)
+    near = reader.point_page(path, max(0, place - 1), 2).points.steps.tolist()
+    if not near:
+        return None
+    step = min(near, key=lambda each: abs(each - at))
+    points = reader.point_page(path, reader.point_place(path, step, is_after=True) - 1, 1).points  # the last logged
+    return {
+        "step": steps(points.steps)[0], "value": number(float(points.values[0])), "time": int(points.times[0]),
+        "x": number(float(points.steps[0])),
     }  # fmt: skip
 
 

@@ -493,6 +493,9 @@ def _compared(cells: Sequence[dict[tuple[str, str], Any]], takes: CompareWanted)
             "path": path, "kinds": sorted(set(found.values())), "aspect": "last", "values": values,
             "differs": differs, "spread": _spread(values),
         }  # fmt: skip
+        # A file has no value here: where some have one and others do not, the values alone would all look the same.
+        if any(values[n] is None for n in found):
+            row["present"] = [n in found for n in range(len(cells))]
         if any(KINDS[kind].aspects for kind in found.values()):
             for at in (1, 2):
                 row[ASPECTS[at]] = [_aspect(cells, path, found, n, at) for n in range(len(cells))]

@@ -187,6 +187,22 @@ def models(store: Path) -> None:
         version.stop()
 
 
+def sweep(store: Path) -> None:
+    """Log a search over a parameter: a run with two children, one of which has a child of its own and a file."""
+    options = {**OFF, "store": str(store), "project": "sweep"}
+    with naiad.init_run(name="search", **options) as search:
+        search["best"] = 0.02
+        for number, rate in enumerate((0.02, 0.1)):
+            with naiad.init_run(name=f"trial {number}", parent=search, **options) as trial:
+                trial["lr"] = rate
+                trial["loss"].extend([1.0, rate], steps=[0, 1])
+                if number:
+                    continue
+                trial["weights"].upload(File.from_content(b"weights", extension="bin"))
+                with naiad.init_run(name="evaluation", parent=trial, **options) as evaluation:
+                    evaluation["loss"].append(0.5, step=0)
+
+
 def build(root: Path, runs: int = RUNS) -> Path:
     """Make the store below a folder, and return it."""
     store = root / ".naiad"
@@ -209,6 +225,7 @@ def build(root: Path, runs: int = RUNS) -> Path:
         deep(store)
         models(store)
         failing(store)
+        sweep(store)
     return store
 
 

@@ -40,6 +40,8 @@ SCREENS = {
     "monitoring": "/p/digits/runs/DIGITS-54/monitoring",
     "side by side": "/p/digits/compare?runs=DIGITS-1,DIGITS-2,DIGITS-8&ref=DIGITS-1&diff=1",
     "overlaid": "/p/digits/compare/charts?runs=DIGITS-1,DIGITS-2,DIGITS-8",
+    "tree": "/p/sweep/runs?tree=1&open=SWEEP-1",
+    "versions side by side": "/p/digits/compare?runs=DIGITS-CNN-1,DIGITS-CNN-3&kind=model_version",
     "parallel": "/p/digits/compare/parallel",
     "scatter": "/p/digits/compare/scatter",
     "compared images": "/p/digits/compare/images?runs=DIGITS-52,DIGITS-1",
@@ -226,6 +228,15 @@ def test_logs_are_searched_linked_and_coloured(look: Any, until: Any, settled: A
     assert "\x1b" not in page.locator(".log").text_content()
 
 
+def test_log_shows_steps_instead_of_times(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/logs")
+    settled(page, until)
+    page.get_by_label("steps").check()
+    until(page, "location.search.includes('mode=steps')")
+
+    assert ["0", "1", "2"] == page.locator(".log-line .time").all_text_contents()[:3]
+
+
 def test_page_that_was_logged_runs_in_a_sandbox_only(look: Any, until: Any, settled: Any) -> None:
     """A logged page may run its scripts, in a frame without our origin."""
     look.allowed = ["Blocked script execution"]
@@ -275,6 +286,38 @@ def test_comparison_shows_differences_with_a_reference(look: Any, until: Any, se
 
     assert "params/lr" in paths
     assert page.locator(".delta").count() > 3
+
+
+def test_comparison_tells_a_file_from_none(look: Any, until: Any, settled: Any) -> None:
+    """Files have no value to show beside each other, but being there is one."""
+    page = look.open("/p/sweep/compare?runs=SWEEP-2,SWEEP-4")
+    settled(page, until)
+    cells = page.locator("tr", has_text="weights").locator("td").all_text_contents()
+
+    assert ["weights", "≠", "file", "–"] == cells
+
+
+def test_times_that_differ_look_different(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/sweep/compare?runs=SWEEP-2,SWEEP-4")
+    settled(page, until)
+    first, second = page.locator("tr", has_text="sys/creation_time").locator("td time").all_text_contents()
+
+    assert first != second
+
+
+def test_versions_of_a_model_are_compared(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/models/DIGITS-CNN")
+    settled(page, until)
+    for version in ("v0", "v2"):
+        page.get_by_label(f"Select DIGITS-CNN-{int(version[1]) + 1}").check()
+    page.get_by_role("button", name="Compare 2 versions").click()
+    until(page, "location.pathname.endsWith('/compare')")
+    settled(page, until)
+    accuracy = page.locator("tr", has_text="accuracy").locator("td").all_text_contents()
+    page.get_by_role("link", name="v2").click()
+    until(page, "location.pathname.endsWith('/models/DIGITS-CNN/DIGITS-CNN-3')")
+
+    assert ["0.94", "0.9"] == accuracy[2:] or ["0.9", "0.94"] == accuracy[2:]
 
 
 def test_artifacts_of_two_runs_differ_by_their_lines(look: Any, until: Any, settled: Any) -> None:

@@ -109,3 +109,134 @@ def test_shown_rows_are_exported(look: Any, until: Any, settled: Any) -> None:
 
     assert 7 == len(lines)  # the header, DIGITS-5 and 50 to 54
     assert any("'=1+1" in line for line in lines)
+
+
+def test_groups_are_not_said_to_be_empty_while_they_load(look: Any, until: Any, settled: Any) -> None:
+    """What is not known yet is shown as loading, never as nothing."""
+    seen: list[str] = []
+
+    def hold(route: Any) -> None:
+        look.page.wait_for_timeout(300)
+        seen.append(look.page.locator("main").inner_text())
+        route.continue_()
+
+    look.page.route("**/api/v1/groups*", hold)
+    page = look.open("/p/digits/runs?group=params/optimizer")
+    until(page, "document.querySelectorAll('tr.group').length >= 3")
+
+    assert seen
+    assert not any("No run matches" in text or "0 groups" in text for text in seen)
+
+
+def test_children_stand_below_their_parents(look: Any, until: Any, settled: Any) -> None:
+    """The tree opens by the arrow keys, says its levels, and is in the address."""
+    page = look.open("/p/sweep/runs")
+    settled(page, until)
+    flat = page.locator("tbody tr[role=row]").count()
+    page.get_by_label("tree").check()
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
+    page.locator("tbody td[role=gridcell]").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 3")
+    page.get_by_role("button", name="1 child of SWEEP-2").click()
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4")
+    page.reload()
+    settled(page, until)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 4")
+    levels = page.locator("tbody tr[role=row]").evaluate_all("rows => rows.map(row => row.ariaLevel)")
+    page.locator("tbody td[role=gridcell]").nth(1).focus()
+    page.keyboard.press("ArrowLeft")
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
+
+    assert 4 == flat
+    assert ["1", "2", "2", "3"] == levels
+
+
+def test_filter_that_hides_a_parent_leaves_its_children(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/sweep/runs?tree=1&find=evaluation")
+    settled(page, until)
+    until(page, "document.querySelectorAll('tbody tr[role=row]').length === 1")
+
+    assert "SWEEP-3" in page.locator("tbody").inner_text()
+
+
+def test_numbers_of_a_column_are_shaded_and_written_as_chosen(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,score&sort=-score&find=adam")
+    settled(page, until)
+    menu = page.get_by_role("button", name="Column score")
+    menu.click()
+    page.get_by_role("button", name="Shade by value").click()
+    until(page, "location.search.includes('scales=score')")
+    menu.click()
+    page.get_by_role("button", name="Numbers: percent").click()
+    until(page, "location.search.includes('formats=score')")
+    cells = page.locator("tbody tr[role=row] td:nth-child(3)")
+    texts = cells.all_text_contents()
+    shades = cells.evaluate_all("cells => cells.map(cell => getComputedStyle(cell).backgroundColor)")
+
+    assert all(text.endswith(" %") for text in texts[:10])
+    assert shades[0] != shades[9]
+
+
+def test_columns_are_moved_pinned_resized_renamed_and_removed(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,sys/name,score,val/auc")
+    settled(page, until)
+    look.page.on("dialog", lambda dialog: dialog.accept("points"))
+
+    def chosen(column: str, action: str) -> None:
+        page.get_by_role("button", name=f"Column {column}", exact=True).click()
+        page.get_by_role("button", name=action).click()
+
+    chosen("score", "Move left")
+    until(page, "location.search.includes('cols=sys%2Fid%2Cscore%2Csys%2Fname')")
+    chosen("score", "Pin to the left")
+    until(page, "/pins=[^&]*score/.test(location.search)")
+    chosen("score", "Wider")
+    until(page, "location.search.includes('widths=score')")
+    chosen("score", "Rename…")
+    until(page, "location.search.includes('titles=score%2Cpoints')")
+    chosen("val/auc", "Remove column")
+    until(page, "!location.search.includes('auc')")
+    heads = page.locator("thead th .title").all_text_contents()
+    page.locator("thead th", has_text="name").drag_to(page.locator("thead th", has_text="points"))
+    until(page, "location.search.indexOf('sys%2Fname') < location.search.indexOf('score')")
+
+    assert ["id", "points", "name"] == heads
+
+
+def test_rows_are_sorted_by_several_columns(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?cols=sys/id,params/optimizer,params/depth")
+    settled(page, until)
+    page.locator("th", has_text="optimizer").locator("button.sort").click()
+    page.locator("th", has_text="depth").locator("button.sort").click(modifiers=["Shift"])
+    until(page, "location.search.includes('sort=params%2Foptimizer%2Cparams%2Fdepth')")
+    rows = page.locator("tbody tr[role=row]").evaluate_all(
+        "rows => rows.slice(0, 20).map(row => [row.children[2].textContent, Number(row.children[3].textContent)])"
+    )
+
+    assert rows == sorted(rows)
+
+
+def test_row_and_curve_are_highlighted_together(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?split=1&m=val/auc&find=DIGITS-1")
+    settled(page, until)
+    until(page, "document.querySelectorAll('.split canvas').length === 1")
+    box = page.locator(".u-over").first.bounding_box()
+    for share in range(1, 20):
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * share / 20)
+        page.wait_for_timeout(40)
+        if page.locator("tr.highlighted").count():
+            break
+
+    assert page.locator("tr.highlighted").count() == 1
+
+
+def test_eye_of_a_row_takes_its_curve_away(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs?split=1&m=val/auc&find=DIGITS-1")
+    settled(page, until)
+    curves = "document.querySelector('section.chart .chart-canvas').ariaLabel.match(/(\\d+) curves/)?.[1]"
+    until(page, f"{curves} === '11'")
+    page.get_by_role("button", name="Hide curves of DIGITS-12").click()
+    until(page, f"{curves} === '10'")
+
+    assert "hidden=DIGITS-12" in page.url

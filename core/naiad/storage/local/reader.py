@@ -19,7 +19,7 @@ from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES,
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
-from naiad.storage.base import Chart, Damage, Joining, Last, Points, Report, Shadowed, TextPage, Texts
+from naiad.storage.base import Chart, Damage, Joining, Last, PointPage, Points, Report, Shadowed, TextPage, Texts
 from naiad.storage.catalog import Losses
 from naiad.storage.local import files
 from naiad.storage.local.blobs import is_incoming
@@ -32,6 +32,7 @@ from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
 from naiad.storage.local.layout import INCOMING, RunDirectory
 
 if TYPE_CHECKING:
+    from naiad.storage.local.index.point_pages import PointPages
     from naiad.storage.local.index.points import Columns, Part
     from naiad.storage.local.index.text_pages import TextPages
 
@@ -49,6 +50,7 @@ class Reader:
         self.folder = folder
         self._view = Snapshot(folder)
         self._known_rewinds: tuple[object, list[Dated]] = (None, [])
+        self._known_extents: dict[tuple[int, int], Any] = {}
 
     @property
     def run(self) -> RunId:
@@ -305,6 +307,41 @@ class Reader:
             return Points(*series.read_points(*self._parts(state)))
 
         return self._series(path, find, POINTS)
+
+    def point_page(self, path: str, start: int, limit: int) -> PointPage:
+        """Some points of a float series by their numbers; a negative one counts from the end.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of them are not as they were written.
+        """
+
+        def find(state: FieldState) -> PointPage:
+            if self._hidden(state) is not None:
+                return PointPage.of(Points(*self._points(state)), start, limit)
+            return self._point_pages(state).page(start, limit)
+
+        return self._series(path, find, POINTS)
+
+    def point_place(self, path: str, step: float, *, is_after: bool = False) -> int:
+        """The number of the first point at or after a step, or only after it.
+
+        Raises:
+            MissingField: there is none at this path.
+            DamagedData: some of its points are not as they were written.
+        """
+
+        def find(state: FieldState) -> int:
+            if self._hidden(state) is not None:
+                return int(self._points(state).steps.searchsorted(step, "right" if is_after else "left"))
+            return self._point_pages(state).place(step, is_after=is_after)
+
+        return self._series(path, find, POINTS)
+
+    def _point_pages(self, state: FieldState) -> PointPages:
+        from naiad.storage.local.index.point_pages import PointPages
+
+        return PointPages(*self._parts(state), known=self._known_extents)
 
     def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """All points of a string series; of a file series each text is a file as stored.

@@ -25,6 +25,18 @@ export function whole(value) {
   return String(value);
 }
 
+/** Formats of the numbers of a column, and what a menu calls them. @type {[string, string][]} */
+export const FORMATS = [["", "automatic"], ["2", "two decimals"], ["4", "four decimals"], ["percent", "percent"], ["exponent", "powers of ten"], ["whole", "as stored"]];
+
+/** A number in one of FORMATS. @param {number} value @param {string} [format] */
+export function written(value, format = "") {
+  if (!format || !Number.isFinite(value)) return short(value);
+  if (format === "percent") return `${short(100 * value)} %`;
+  if (format === "exponent") return minus(value.toExponential(2));
+  if (format === "whole") return whole(value);
+  return /^\d$/.test(format) ? minus(value.toFixed(Number(format))) : short(value);
+}
+
 /** @param {number} bytes */
 export function size(bytes) {
   if (bytes === null || bytes === undefined) return "";

@@ -104,7 +104,7 @@ export class MemorySource {
     const fields = compare.fields.map((row) => {
       const values = at.map((i) => row.values[i] ?? null);
       const numbers = values.filter((value) => typeof value === "number");
-      return { ...row, values, differs: new Set(values.map((value) => JSON.stringify(value))).size > 1, spread: numbers.length > 1 ? Math.max(...numbers) - Math.min(...numbers) : null };
+      return { ...row, values, ...(row.present ? { present: at.map((i) => row.present[i]) } : {}), differs: new Set(values.map((value) => JSON.stringify(value))).size > 1, spread: numbers.length > 1 ? Math.max(...numbers) - Math.min(...numbers) : null };
     }).filter((row) => (!params.differs || row.differs) && row.values.some((value) => value !== null));
     return { ...compare, runs: at.map((i) => compare.runs[i]), fields, total: fields.length };
   }

@@ -197,20 +197,71 @@ function keysOf(column) {
   });
 }
 
+/** Rows as a tree: an open run is followed by its children. A run whose parent is not among the rows stands at the top,
+ * and so does one of a ring of parents, which a store may hold although no program makes it.
+ * @param {number[]} order @param {Rows} rows @param {Set<string>} open ids
+ * @returns {{at: number, depth: number, children: number}[]} */
+export function nested(order, rows, open) {
+  const there = new Map(order.map((at) => [rows.uids[at], at]));
+  /** @type {Map<number, number[]>} */
+  const children = new Map();
+  const tops = [];
+  for (const at of order) {
+    const parent = there.get(rows.value("sys/parent_uid", at));
+    if (parent === undefined || parent === at) tops.push(at);
+    else children.set(parent, [...(children.get(parent) ?? []), at]);
+  }
+  const reached = new Set();
+  const reach = (from) => {
+    const waiting = [from];
+    while (waiting.length) {
+      const at = /** @type {number} */ (waiting.pop());
+      if (reached.has(at)) continue;
+      reached.add(at);
+      waiting.push(...(children.get(at) ?? []));
+    }
+  };
+  tops.forEach(reach);
+  for (const at of order) if (!reached.has(at)) { tops.push(at); reach(at); }
+  const list = [];
+  const listed = new Set();
+  const waiting = tops.reverse().map((at) => ({ at, depth: 0 }));
+  while (waiting.length) {
+    const { at, depth } = /** @type {{at: number, depth: number}} */ (waiting.pop());
+    if (listed.has(at)) continue;
+    listed.add(at);
+    const own = children.get(at) ?? [];
+    list.push({ at, depth, children: own.length });
+    if (open.has(rows.ids[at])) for (const child of [...own].reverse()) waiting.push({ at: child, depth: depth + 1 });
+  }
+  return list;
+}
+
+/** Where a value stands between the least and the greatest of a column, from 0 to 1. The scale is one of powers of ten
+ * where most values lie near the least: one run that went wrong must not make all others look alike.
+ * @param {any[]} values @returns {(value: any) => number|null} */
+export function shares(values) {
+  const is = (value) => typeof value === "number" && Number.isFinite(value);
+  const sorted = values.filter(is).sort((a, b) => a - b);
+  const low = sorted[0], high = sorted[sorted.length - 1], middle = sorted[sorted.length >> 1];
+  const at = low > 0 && high / low >= 100 && middle <= high / 5 ? Math.log : Number;
+  return (value) => (!is(value) ? null : high > low ? (at(value) - at(low)) / (at(high) - at(low)) : 0.5);
+}
+
 const ATTRIBUTES = ["float", "int", "string", "bool"];
 const NAMED = /^(param|hyper|hparam|config|arg|setting|model)/i;
 
 /** Parameters and metrics that most runs of a project have, for a first look: judged by its latest runs.
- * @param {any[]} fields @param {string} project @param {AbortSignal} [signal]
+ * @param {any[]} fields @param {string} project @param {AbortSignal} [signal] @param {string} [kind]
  * @returns {Promise<{params: string[], metrics: string[], all: any[]}>} */
-export async function likely(fields, project, signal) {
+export async function likely(fields, project, signal, kind = "run") {
   const all = fields.filter((field) => !/^(sys|monitoring|source_code|views)\//.test(field.path));
   const depth = (path) => path.split("/").length + (NAMED.test(path) ? -4 : 0);
   const candidates = (kinds, count) => all.filter((field) => kinds.includes(field.kind)).map((field) => field.path)
     .sort((a, b) => depth(a) - depth(b) || (a < b ? -1 : 1)).slice(0, count);
   const params = candidates(ATTRIBUTES, 40), metrics = candidates(["float_series"], 40);
   if (!params.length && !metrics.length) return { params, metrics, all };
-  const table = await source.get("/table", { kind: "run", project, column: [...params, ...metrics], limit: 60 }, signal);
+  const table = await source.get("/table", { kind, project, column: [...params, ...metrics], limit: 60 }, signal);
   const counts = new Map(table.columns.map((column) => [column.name, column.values.filter((value) => value !== null && String(value).length < 80).length]));
   const most = (names, count) => names.map((name, i) => ({ name, i, n: counts.get(name) ?? 0 })).filter(({ n }) => n > 0 && n >= table.count / 4)
     .sort((a, b) => b.n - a.n || a.i - b.i).slice(0, count).map(({ name }) => name);

@@ -9,10 +9,14 @@ export const SCHEMA = {
   pins: { type: "list", initial: [] },
   widths: { type: "record", initial: {} },
   titles: { type: "record", initial: {} },
+  scales: { type: "list", initial: [] },       // columns whose cells are shaded by their value
+  formats: { type: "record", initial: {} },    // how the numbers of a column are written
   group: { type: "list", initial: [] },
+  tree: { type: "flag", initial: false },      // runs below their parents
   open: { type: "list", initial: [] },         // open groups or namespaces
   trash: { type: "flag", initial: false },
   runs: { type: "list", initial: [] },         // selected for comparing
+  kind: { type: "text", initial: "run" },      // of what is compared: run or model_version
   hidden: { type: "list", initial: [] },       // runs without their eye
   ref: { type: "text", initial: "" },          // the reference run
   diff: { type: "flag", initial: false },      // differences only

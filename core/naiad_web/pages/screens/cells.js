@@ -1,7 +1,10 @@
 /** Values of fields in tables: one rule for each kind, the same on every screen. */
 import { html } from "../lib/html.js";
-import { duration, moment, short, size, visible, whole } from "../lib/format.js";
+import { duration, moment, short, size, visible, whole, written } from "../lib/format.js";
 import { State, Tag } from "../widgets/controls.js";
+
+/** Fields of naiad's own, as headers name them. @type {Record<string, string>} */
+export const TITLES = { "sys/id": "id", "sys/name": "name", "sys/state": "state", "sys/creation_time": "created", "sys/running_time": "duration", "sys/tags": "tags", "sys/owner": "owner", "sys/size": "size", "sys/description": "description", "sys/stage": "stage" };
 
 const SPECIAL = {
   "sys/running_time": (value) => duration(Number(value)), "sys/monitoring_time": (value) => duration(Number(value)), "sys/size": (value) => size(Number(value)),
@@ -10,16 +13,18 @@ const SPECIAL = {
 /** Kinds whose values stand at the end of a cell. @param {string|null|undefined} kind */
 export const isNumeric = (kind) => ["int", "float", "float_series"].includes(kind ?? "");
 
-/** A value as nodes. @param {any} value @param {string|null|undefined} kind @param {string} [path] @param {any} [facts] */
+/** A value as nodes. Of a file there is no value in tables: `present` of the facts tells it from nothing. Times are to the
+ * second with `isExact`, so that two that differ look different.
+ * @param {any} value @param {string|null|undefined} kind @param {string} [path] @param {{present?: boolean, age?: number, format?: string, isExact?: boolean}} [facts] */
 export function shown(value, kind, path = "", facts = {}) {
   if (value === null || value === undefined) return facts.present ? html`<span class="faint">${kind === "file_set" ? "files" : "file"}</span>` : "";
   const special = SPECIAL[path];
-  if (special && Number.isFinite(Number(value))) return html`<span title=${whole(value)}>${special(value)}</span>`;
+  if (special && !facts.format && Number.isFinite(Number(value))) return html`<span title=${whole(value)}>${special(value)}</span>`;
   if (path === "sys/state") return html`<${State} state=${value} age=${facts.age} />`;
   if (Array.isArray(value)) return html`<span class="tags">${value.slice(0, 20).map((item) => html`<${Tag} key=${item} text=${String(item)} />`)}</span>`;
-  if (kind === "datetime") return html`<time datetime=${value} title=${value}>${moment(new Date(value))}</time>`;
+  if (kind === "datetime") return html`<time datetime=${value} title=${value}>${moment(new Date(value))}${facts.isExact && `:${String(value).slice(17, 23)}`}</time>`;
   if (kind === "bool" || typeof value === "boolean") return value ? "true" : html`<span class="faint">false</span>`;
-  if (typeof value === "number") return html`<span title=${whole(value)}>${short(value)}</span>`;
+  if (typeof value === "number") return html`<span title=${whole(value)}>${written(value, facts.format)}</span>`;
   if (isNumeric(kind)) return html`<span class=${value === "NaN" || /Infinity/.test(value) ? "warn-text" : undefined} title=${value}>${special ? special(value) : value === "Infinity" ? "∞" : value === "-Infinity" ? "−∞" : value}</span>`;
   if (typeof value === "object") return html`<span class="faint">${value.counts ? `${value.counts.length} bins` : "…"}</span>`;
   const text = String(value);

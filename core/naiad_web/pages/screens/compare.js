@@ -18,14 +18,19 @@ import { shown } from "./cells.js";
 const TABS = [["", "Side by side"], ["charts", "Charts"], ["parallel", "Parallel coordinates"], ["scatter", "Scatter"], ["images", "Images"], ["code", "Code and packages"], ["artifacts", "Artifacts"]];
 const MOST = 100;
 
+/** Where a run, or a version of a model, is shown. */
+const addressOf = (run, project, kind) => (kind === "run" ? { screen: "run", project: run.project || project, id: run.id }
+  : { screen: "model", project: run.project || project, id: run.id.slice(0, run.id.lastIndexOf("-")), tab: run.id });
+
 /** @param {{place: any, about: any}} props */
 export function Compare({ place }) {
   const { project, tab, params } = place;
+  const { kind } = params;
   const key = params.runs.join("\u0000");
   const isSpread = tab === "parallel" || tab === "scatter";
   const found = useLoaded(async (signal) => (params.runs.length || isSpread
-    ? source.get("/table", { kind: "run", project: params.runs.length ? undefined : project, id: params.runs.slice(0, 200), trashed: "all", column: ["sys/id", "sys/name", "sys/state"], limit: params.runs.length ? 200 : 500 }, signal)
-    : { ids: [], uids: [], projects: [], columns: [] }), [key, isSpread, project]);
+    ? source.get("/table", { kind, project: params.runs.length ? undefined : project, id: params.runs.slice(0, 200), trashed: "all", column: ["sys/id", "sys/name", "sys/state"], limit: params.runs.length ? 200 : 500 }, signal)
+    : { ids: [], uids: [], projects: [], columns: [] }), [key, kind, isSpread, project]);
   const runs = useMemo(() => {
     const { ids = [], uids = [], projects = [], columns = [] } = found.data ?? {};
     const value = (name, i) => columns.find((column) => column.name === name)?.values[i];
@@ -36,8 +41,8 @@ export function Compare({ place }) {
   const remove = (id) => change({ runs: params.runs.filter((other) => other !== id), ref: params.ref === id ? "" : params.ref });
   if (params.full && tab === "charts" && found.data) return html`<div class="page"><${Charts} runs=${runs} place=${place} /></div>`;
   return html`<div class=${tab === "" ? "page fixed" : "page"}>
-    <div class="page-head"><h1>Compare</h1><span class="faint">${counted(params.runs.length, "run")}</span><span class="grow"></span><a class="button" href=${href({ screen: "runs", project, params: { runs: params.runs } })}>Choose runs</a></div>
-    ${params.runs.length > 0 && params.runs.length <= 16 && html`<div class="tags" role="group" aria-label="Compared runs">${runs.map((run) => html`<span key=${run.uid} class="tag" style=${{ maxWidth: "260px" }}><${Swatch} id=${run.id} /> <a href=${href({ screen: "run", project: run.project || project, id: run.id })} style=${{ padding: "0 4px" }}>${visible(run.label)}</a>
+    <div class="page-head"><h1>Compare</h1><span class="faint" aria-live="polite">${!found.data ? "…" : isSpread && !params.runs.length ? (runs.length < 500 ? `all ${counted(runs.length, "run")} of the project` : "500 runs of the project") : counted(runs.length, kind === "run" ? "run" : "version")}</span><span class="grow"></span>${kind === "run" && html`<a class="button" href=${href({ screen: "runs", project, params: { runs: params.runs } })}>Choose runs</a>`}</div>
+    ${params.runs.length > 0 && params.runs.length <= 16 && html`<div class="tags" role="group" aria-label="Compared runs">${runs.map((run) => html`<span key=${run.uid} class="tag" style=${{ maxWidth: "260px" }}><${Swatch} id=${run.id} /> <a href=${href(addressOf(run, project, kind))} style=${{ padding: "0 4px" }}>${visible(run.label)}</a>
       ${params.runs.length > 1 && html`<button type="button" class="remove" aria-label=${`Remove ${run.id}`} onClick=${() => remove(run.id)}>×</button>`}</span>`)}</div>`}
     <nav class="tabs" aria-label="Ways to compare">${TABS.map(([name, text]) => html`<a key=${name} href=${href({ ...place, tab: name, params: { ...params, full: "" } })} aria-current=${tab === name ? "page" : undefined}>${text}</a>`)}</nav>
     ${found.error ? html`<${Failure} error=${found.error} onRetry=${found.again} />` : !found.data ? html`<${Skeleton} lines=${8} />`
@@ -77,7 +82,7 @@ function SideBySide({ runs, place }) {
     const kind = row.kinds.length === 1 ? row.kinds[0] : null;
     const base = reference >= 0 && reference !== at ? row.values[reference] : null;
     const delta = typeof value === "number" && typeof base === "number" ? value - base : null;
-    return html`${shown(value, kind, row.path)}${delta !== null && delta !== 0 && html`<span class=${`delta ${delta > 0 ? "up" : "down"}`}>${delta > 0 ? "+" : ""}${short(delta)}</span>`}`;
+    return html`${shown(value, kind, row.path, { present: row.present?.[at], isExact: row.differs }) || html`<span class="faint" title="not in this one">–</span>`}${delta !== null && delta !== 0 && html`<span class=${`delta ${delta > 0 ? "up" : "down"}`}>${delta > 0 ? "+" : ""}${short(delta)}</span>`}`;
   };
   return html`<div class="bar"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.fields.length, "field")}`} aria-label="Search fields" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
       <${Toggle} on=${params.diff} onChange=${(diff) => change({ diff })}>differences only</${Toggle}>
@@ -96,14 +101,14 @@ function relative(row) {
   return Number(row.spread) / most;
 }
 
-/** Fields of the project by kind. */
-function useFields(project) {
-  return useLoaded(async (signal) => (await source.get("/columns", { kind: "run", project, limit: 20_000 }, signal)).columns, [project]);
+/** Fields that containers of a kind have in a project. */
+function useFields(project, kind) {
+  return useLoaded(async (signal) => (await source.get("/columns", { kind, project, limit: 20_000 }, signal)).columns, [project, kind]);
 }
 
 function Charts({ runs, place }) {
   const { params, project } = place;
-  const fields = useFields(project);
+  const fields = useFields(project, params.kind);
   const there = useLoaded((signal) => source.get("/compare", { run: runs.length > 1 ? runs.slice(0, MOST).map((run) => run.uid) : [runs[0].uid, runs[0].uid] }, signal), [runs.map((run) => run.uid).join()]);
   const paths = useMemo(() => (there.data?.fields ?? []).filter((row) => row.kinds.includes("float_series")).map((row) => row.path), [there.data]);
   const live = useLive(runs, "");
@@ -111,7 +116,7 @@ function Charts({ runs, place }) {
   useEffect(() => {
     if (!params.band) return setGroups(null);
     let isGone = false;
-    source.get("/table", { kind: "run", id: runs.map((run) => run.uid), trashed: "all", column: [params.band], limit: 200 }).then((answer) => {
+    source.get("/table", { kind: params.kind, id: runs.map((run) => run.uid), trashed: "all", column: [params.band], limit: 200 }).then((answer) => {
       const found = new Map();
       answer.uids.forEach((uid, i) => {
         const name = String(answer.columns[0].values[i] ?? "none");
@@ -130,29 +135,29 @@ function Charts({ runs, place }) {
     extra=${html`<label class="toggle">group by <select class="input" style=${{ maxWidth: "160px" }} value=${params.band} onChange=${(e) => change({ band: e.target.value })}><option value="">none</option>${by.slice(0, 500).map((field) => html`<option key=${field.path} value=${field.path}>${visible(field.path)}</option>`)}</select></label>`} />`;
 }
 
-/** Axes and their values for all compared runs. @param {any[]} runs @param {string[]} axes */
-function useAxes(runs, axes) {
+/** Axes and their values for all compared runs. @param {any[]} runs @param {string[]} axes @param {string} kind */
+function useAxes(runs, axes, kind) {
   const key = `${runs.map((run) => run.uid).join()} ${axes.join("\u0000")}`;
   return useLoaded(async (signal) => {
     if (!axes.length) return [];
-    const answer = await source.get("/table", { kind: "run", id: runs.map((run) => run.uid), trashed: "all", column: axes, limit: 500 }, signal);
+    const answer = await source.get("/table", { kind, id: runs.map((run) => run.uid), trashed: "all", column: axes, limit: 500 }, signal);
     const at = new Map(answer.uids.map((uid, i) => [uid, i]));
     return axes.map((name) => ({ key: name, values: runs.map((run) => answer.columns.find((column) => column.name === name)?.values[at.get(run.uid)] ?? null) }));
   }, [key]);
 }
 
 /** Fields to start with. */
-const useLikely = (project) => useLoaded(async (signal) => {
-  const { columns } = await source.get("/columns", { kind: "run", project, limit: 20_000 }, signal);
-  return likely(columns, project, signal);
-}, [project]);
+const useLikely = (project, kind) => useLoaded(async (signal) => {
+  const { columns } = await source.get("/columns", { kind, project, limit: 20_000 }, signal);
+  return likely(columns, project, signal, kind);
+}, [project, kind]);
 
 function Coordinates({ runs, place }) {
   const { params, project } = place;
-  const fields = useLikely(project);
+  const fields = useLikely(project, params.kind);
   const start = fields.data ?? { params: [], metrics: [], all: [] };
   const axes = params.axes.length ? params.axes : [...start.params.slice(0, 4), ...start.metrics.slice(0, 2)];
-  const loaded = useAxes(runs, fields.data ? axes : []);
+  const loaded = useAxes(runs, fields.data ? axes : [], params.kind);
   const [at, setAt] = useState(/** @type {string|null} */ (null));
   const items = useMemo(() => runs.map((run) => ({ id: run.id, label: run.label, color: color(run.id) })), [runs]);
   if (fields.error || loaded.error) return html`<${Failure} error=${fields.error ?? loaded.error} onRetry=${() => { fields.again(); loaded.again(); }} />`;
@@ -160,7 +165,7 @@ function Coordinates({ runs, place }) {
   const one = runs.find((run) => run.id === at);
   return html`<div class="section"><div class="bar"><${AxisPicker} fields=${start.all} axes=${axes} />
       <span class="faint" aria-live="polite">${one ? html`<${Swatch} id=${one.id} /> ${visible(one.label)} ${loaded.data.map((axis) => `${axis.key.split("/").pop()} ${formatted(axis.values[runs.indexOf(one)])}`).join(" · ")}` : "Point at a line to read it; click it to open the run."}</span></div>
-    <div class="card card-body"><${Parallel} items=${items} axes=${loaded.data} highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go({ screen: "run", project, id })}
+    <div class="card card-body"><${Parallel} items=${items} axes=${loaded.data} highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go(addressOf({ id }, project, params.kind))}
       onMove=${(from, to) => { const next = [...axes]; const [moved] = next.splice(from, 1); next.splice(to, 0, moved); change({ axes: next }); }} /></div></div>`;
 }
 
@@ -176,10 +181,10 @@ function AxisPicker({ fields, axes }) {
 
 function Dots({ runs, place }) {
   const { params, project } = place;
-  const fields = useLikely(project);
+  const fields = useLikely(project, params.kind);
   const start = fields.data ?? { params: [], metrics: [], all: [] };
   const x = params.xf || start.params[0] || start.metrics[0] || "", y = params.yf || start.metrics[0] || start.params[1] || "";
-  const loaded = useAxes(runs, x && y ? [...new Set([x, y])] : []);
+  const loaded = useAxes(runs, x && y ? [...new Set([x, y])] : [], params.kind);
   const [at, setAt] = useState(/** @type {string|null} */ (null));
   const items = useMemo(() => runs.map((run) => ({ id: run.id, label: run.label, color: color(run.id) })), [runs]);
   if (fields.error || loaded.error) return html`<${Failure} error=${fields.error ?? loaded.error} onRetry=${() => { fields.again(); loaded.again(); }} />`;
@@ -190,7 +195,7 @@ function Dots({ runs, place }) {
   const ready = one(x)?.values.length === runs.length && one(y);
   return html`<div class="section"><div class="bar">${choose("xf", x, "horizontal")}${choose("yf", y, "vertical")}<${Toggle} on=${params.logx} onChange=${(logx) => change({ logx })}>log horizontal</${Toggle}><${Toggle} on=${params.logy} onChange=${(logy) => change({ logy })}>log vertical</${Toggle}></div>
     ${!x || !y ? html`<${Empty} title="No numbers to compare" />` : !ready ? html`<${Skeleton} lines=${8} />` : html`<div class="card card-body"><${Scatter} items=${items} x=${one(x)} y=${one(y)} height=${440} logX=${params.logx || wantsLog(one(x)?.values ?? [])} logY=${params.logy}
-      highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go({ screen: "run", project, id })} /></div>`}</div>`;
+      highlighted=${at} onHighlight=${setAt} onOpen=${(id) => go(addressOf({ id }, project, params.kind))} /></div>`}</div>`;
 }
 
 function Images({ runs, place }) {
@@ -220,6 +225,7 @@ function Images({ runs, place }) {
   return html`<div class="section"><div class="bar"><select class="input" aria-label="Images" value=${path} onChange=${(e) => change({ path: e.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${visible(name)}</option>`)}</select>
       <${StepSlider} steps=${steps} value=${step} onChange=${(next) => change({ step: next }, { replace: true })} /><span class="grow"></span>
       ${there.length === 2 && html`<${Choice} label="Arrangement" value=${params.mode} onChange=${(mode) => change({ mode })} options=${[["", "beside"], ["swipe", "swipe"], ["difference", "difference"]]} />`}<${FrameControls} frame=${frame} onFrame=${setFrame} /></div>
+    ${having.length < few.length && html`<p class="faint">Without it: ${few.filter((run) => !having.includes(run)).map((run) => visible(run.label)).join(", ")}.</p>`}
     ${there.length === 2 && params.mode ? html`<${Swipe} left=${there[0]} right=${there[1]} mode=${params.mode} />` : html`<${ImageGrid} pictures=${pictures} size=${280} frame=${frame} onFrame=${setFrame} />`}</div>`;
 }
 

@@ -70,7 +70,7 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
   if (about.data === undefined) return html`<${Skeleton} lines=${8} />`;
   const { params } = place;
   const isFollowed = params.follow || (params.line < 0 && !params.find && run.state === "running");
-  return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} version=${version} line=${params.line} find=${params.find}
+  return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} showStep=${params.mode === "steps"} onStep=${(on) => change({ mode: on ? "steps" : "" }, { replace: true })} version=${version} line=${params.line} find=${params.find}
     onLine=${(line, value) => { change({ line }); onLine?.(line, value); }} onFind=${(find) => change({ find }, { replace: true })}
     follow=${isFollowed} onFollow=${(follow) => change({ follow, line: -1 }, { replace: true })} />`;
 }

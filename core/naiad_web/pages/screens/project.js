@@ -4,10 +4,10 @@ import { change, href, go } from "../lib/place.js";
 import { KEY_MAP } from "../lib/keys.js";
 import { counted, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Copy, Empty, Failure, Skeleton, useLoaded, Tag, Path } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Skeleton, useLoaded, Tag, Path } from "../widgets/controls.js";
 import { Tree, Table } from "../widgets/lists.js";
 import { FieldView, Artifact } from "./field.js";
-import { brief, isNumeric, shown } from "./cells.js";
+import { TITLES, brief, isNumeric, shown } from "./cells.js";
 import { Toast, useToast } from "./shell.js";
 
 /** @param {{place: any, about: any}} props */
@@ -129,6 +129,7 @@ function History({ model, stage }) {
 function Versions({ model, place }) {
   const { project } = place;
   const loaded = useLoaded((signal) => source.get("/table", { kind: "model_version", model: model.id, column: ["sys/id", "sys/name", "sys/stage", "sys/creation_time", "sys/owner", "*"], limit: 2000 }, signal), [model.uid]);
+  const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
   const [widths, setWidths] = useState(/** @type {Record<string, number>} */ ({}));
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
   if (!loaded.data) return html`<${Skeleton} lines=${4} />`;
@@ -137,8 +138,11 @@ function Versions({ model, place }) {
   const first = ["sys/id", "sys/name", "sys/stage", "sys/creation_time", "sys/owner"];
   const names = [...first, ...columns.map((column) => column.name).filter((name) => !first.includes(name) && !name.startsWith("sys/"))].slice(0, 30);
   const by = new Map(columns.map((column) => [column.name, column]));
-  return html`<h2>${counted(ids.length, "version")}</h2><div style=${{ height: `${Math.min(420, 34 + 29 * ids.length)}px`, display: "flex" }}><${Table} label="Versions" count=${ids.length} row=${(i) => ({ id: ids[i], i })} rowKey=${(row) => row.id}
-    columns=${names.map((name) => ({ key: name, title: name.replace("sys/", ""), width: widths[name] ?? 130, sortable: false, fixed: true, align: isNumeric(by.get(name)?.kind) ? /** @type {"end"} */ ("end") : undefined }))} onColumns=${(next) => setWidths(Object.fromEntries(next.map((c) => [c.key, c.width])))}
+  const select = (id) => setChosen((before) => (before.has(id) ? new Set([...before].filter((other) => other !== id)) : new Set([...before, id])));
+  const compare = () => go({ screen: "compare", project, params: { runs: ids.filter((id) => chosen.has(id)).slice(0, 100), kind: "model_version" } });
+  return html`<div class="bar"><h2>${counted(ids.length, "version")}</h2><span class="grow"></span>${ids.length > 1 && html`<${Button} disabled=${chosen.size < 2} onClick=${compare}>Compare ${chosen.size > 1 ? counted(chosen.size, "version") : "versions"}</${Button}>`}</div><div style=${{ height: `${Math.min(420, 34 + 29 * ids.length)}px`, display: "flex" }}><${Table} label="Versions" count=${ids.length} row=${(i) => ({ id: ids[i], i })} rowKey=${(row) => row.id}
+    columns=${names.map((name) => ({ key: name, title: TITLES[name] ?? name, width: widths[name] ?? 130, sortable: false, fixed: true, align: isNumeric(by.get(name)?.kind) ? /** @type {"end"} */ ("end") : undefined }))} onColumns=${(next) => setWidths(Object.fromEntries(next.map((c) => [c.key, c.width])))}
+    selected=${chosen} onSelect=${select} onSelectAll=${(on) => setChosen(new Set(on ? ids : []))} onKey=${(key) => key === "c" && chosen.size > 1 && (compare(), true)}
     onOpen=${(row) => go({ screen: "model", project, id: model.id, tab: row.id })}
     cell=${(row, column) => (column.key === "sys/id" ? html`<a href=${href({ screen: "model", project, id: model.id, tab: row.id })} tabindex="-1">${visible(row.id)}</a>` : column.key === "sys/stage" ? html`<${Stage} stage=${by.get(column.key)?.values[row.i]} count=${1} />`
       : shown(by.get(column.key)?.values[row.i], by.get(column.key)?.kind, column.key, { present: by.get(column.key)?.present?.[row.i] }))} /></div>`;

@@ -3,9 +3,9 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { color } from "../lib/color.js";
 import { change, go, here, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
-import { Rows, WHOLE, likely } from "../lib/rows.js";
+import { Rows, WHOLE, likely, nested, shares } from "../lib/rows.js";
 import { read as readPlace } from "../lib/url.js";
-import { counted, visible } from "../lib/format.js";
+import { FORMATS, counted, visible } from "../lib/format.js";
 import { curves } from "../lib/chartdata.js";
 import { source } from "../lib/source.js";
 import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, Swatch, Tag, Toggle, copied, saved, useLoaded } from "../widgets/controls.js";
@@ -14,11 +14,10 @@ import { QueryBar, isIn, toggled } from "../widgets/query.js";
 import { Sparkline } from "../widgets/chart.js";
 import { Board, useLive } from "./board.js";
 import { EditRuns, SaveView, Toast, useToast } from "./shell.js";
-import { isNumeric, shown } from "./cells.js";
+import { TITLES, isNumeric, shown } from "./cells.js";
 
 const BASE = ["sys/id", "sys/name", "sys/state", "sys/creation_time", "sys/running_time", "sys/tags"];
 const WIDTHS = { "sys/id": 150, "sys/name": 170, "sys/state": 108, "sys/creation_time": 126, "sys/running_time": 92, "sys/tags": 150, "sys/owner": 90 };
-const TITLES = { "sys/id": "id", "sys/name": "name", "sys/state": "state", "sys/creation_time": "created", "sys/running_time": "duration", "sys/tags": "tags", "sys/owner": "owner", "sys/size": "size", "sys/description": "description" };
 const IN_CHARTS = 50;
 
 /** @param {string} text */
@@ -45,7 +44,8 @@ export function Runs({ place, about }) {
     return [...BASE, ...(first.data ? [...first.data.params, ...first.data.metrics] : [])];
   }, [params.cols, first.data]);
   const sparks = names.filter((name) => name.startsWith("spark:"));
-  const plain = names.filter((name) => !name.startsWith("spark:"));
+  const shownPlain = names.filter((name) => !name.startsWith("spark:"));
+  const plain = params.tree ? [...shownPlain, "sys/parent_uid"] : shownPlain;
   const sort = useMemo(() => (params.sort.length ? params.sort : ["-sys/creation_time"]).map(order), [params.sort]);
   const isPaged = useRef(false);
   const ask = useMemo(() => ({ kind: "run", project, query: params.q || undefined, trashed: params.trash ? "true" : undefined,
@@ -101,7 +101,7 @@ export function Runs({ place, about }) {
     const next = new Set(selected);
     if (isRange && anchor.current >= 0) {
       const [from, to] = [Math.min(anchor.current, index), Math.max(anchor.current, index)];
-      for (let i = from; i <= to; i++) next.add(table.ids[visibleOrder[i]]);
+      for (let i = from; i <= to; i++) if (!rowAt(i).isGroup) next.add(rowAt(i).id);
     } else if (!next.delete(uid)) next.add(uid);
     anchor.current = index;
     choose(next);
@@ -113,8 +113,13 @@ export function Runs({ place, about }) {
   const compare = () => go({ screen: "compare", project, tab: "", params: { runs: [...selected].slice(0, 100) } });
   const groups = useGroups(ask, params.group, names, rows);
   const isGrouped = params.group.length > 0;
-  const listed = isGrouped ? groups.rows : visibleOrder;
-  const rowAt = (index) => (isGrouped ? groups.rows[index] : { id: table.ids[visibleOrder[index]], at: visibleOrder[index], label: table.value("sys/name", visibleOrder[index]) || table.ids[visibleOrder[index]] });
+  const isTree = params.tree && !isGrouped && table.isWhole;
+  const opened = useMemo(() => new Set(params.open), [params.open]);
+  const tree = useMemo(() => (isTree ? nested(visibleOrder, table, opened) : []), [isTree, visibleOrder, table, table.version, opened]);
+  const listed = isGrouped ? groups.rows : isTree ? tree : visibleOrder;
+  const run = (at, facts = {}) => ({ id: table.ids[at], at, label: table.value("sys/name", at) || table.ids[at], ...facts });
+  const rowAt = (index) => (isGrouped ? groups.rows[index] : isTree ? run(tree[index].at, tree[index]) : run(visibleOrder[index]));
+  const twist = (row, isOpen = !opened.has(row.id)) => change({ open: isOpen ? [...opened, row.id] : params.open.filter((id) => id !== row.id) }, { replace: true });
   const lines = useSparks(sparks, useMemo(() => (sparks.length ? visibleOrder.slice(0, 400).map((i) => table.uids[i]) : []), [sparks.length, visibleOrder, table]));
   const openRun = (row) => (row.isGroup ? groups.toggle(row) : go({ screen: "run", project: (row.rows ?? table).projects[row.at] ?? project, id: row.id }));
 
@@ -124,16 +129,26 @@ export function Runs({ place, about }) {
     const { at } = row;
     const value = from.value(column.key, at);
     if (column.key === "sys/id") {
-      return html`<button type="button" class="eye" tabindex="-1" aria-pressed=${String(!hidden.has(row.id))} aria-label=${`${hidden.has(row.id) ? "Show" : "Hide"} curves of ${row.id}`} title="Show or hide the curves (space)"
-        onClick=${() => toggleEye(row.id)}><${Swatch} id=${row.id} hollow=${hidden.has(row.id)} /></button> <a href=${href({ screen: "run", project: from.projects?.[at] ?? project, id: row.id })} tabindex="-1">${visible(row.id)}</a>`;
+      return html`${isTree && html`<span class="indent" style=${{ width: `${14 * Math.min(row.depth, 8)}px` }}></span>${row.children ? html`<button type="button" class="twist" tabindex="-1" aria-expanded=${String(opened.has(row.id))}
+        aria-label=${`${counted(row.children, "child", "children")} of ${row.id}`} onClick=${() => twist(row)}>${opened.has(row.id) ? "▾" : "▸"}</button>` : html`<span class="twist"></span>`}`}<button type="button" class="eye" tabindex="-1" aria-pressed=${String(!hidden.has(row.id))} aria-label=${`${hidden.has(row.id) ? "Show" : "Hide"} curves of ${row.id}`} title="Show or hide the curves (space)"
+        onClick=${() => toggleEye(row.id)}><${Swatch} id=${row.id} hollow=${hidden.has(row.id)} /></button> <a href=${href({ screen: "run", project: from.projects?.[at] ?? project, id: row.id })} tabindex="-1">${visible(row.id)}</a>${isTree && row.children > 0 && html` <span class="faint">${row.children.toLocaleString("en")}</span>`}`;
     }
     if (column.key.startsWith("spark:")) {
       const line = lines.get(`${from.uids[at]} ${column.key.slice(6)}`);
       return line ? html`<${Sparkline} values=${line} color=${color(row.id)} />` : "";
     }
     const held = from.columns.get(column.key);
-    return shown(value, held?.kinds?.length === 1 ? held.kind : held?.kind, column.key, { present: held?.present?.[at] });
+    return shown(value, held?.kinds?.length === 1 ? held.kind : held?.kind, column.key, { present: held?.present?.[at], format: params.formats[column.key] });
   };
+  const scales = useMemo(() => new Map(params.scales.map((name) => [name, shares(table.columns.get(name)?.values ?? [])])), [params.scales, table, table.version]);
+  const shade = (row, column) => {
+    const share = row.isGroup ? null : scales.get(column.key)?.((row.rows ?? table).value(column.key, row.at)) ?? null;
+    return share === null ? undefined : { background: `color-mix(in srgb, var(--accent) ${Math.round(4 + 30 * share)}%, var(--surface))` };
+  };
+  const numberMenu = (column) => (isNumeric(table.columns.get(column.key)?.kind) ? [
+    { text: params.scales.includes(column.key) ? "No shade" : "Shade by value", run: () => change({ scales: toggledItem(params.scales, column.key) }) },
+    ...FORMATS.map(([format, name]) => ({ text: `Numbers: ${name}`, isOn: (params.formats[column.key] ?? "") === format, run: () => change({ formats: { ...without(params.formats, column.key), ...(format ? { [column.key]: format } : {}) } }) })),
+  ] : []);
 
   const shownRuns = useMemo(() => visibleOrder.filter((i) => !hidden.has(table.ids[i])).slice(0, IN_CHARTS)
     .map((i) => ({ id: table.ids[i], uid: table.uids[i], label: table.value("sys/name", i) || table.ids[i] })), [visibleOrder, hidden, table, table.version]);
@@ -141,7 +156,7 @@ export function Runs({ place, about }) {
 
   useKeys({ "/": () => findInput.current?.focus(), c: () => selected.size > 1 && compare(), d: () => change({ split: !here().params.split }) });
   const exported = async (format) => {
-    const wanted = { ...ask, column: plain, sort: sort.map((s) => s.key), order: sort.map((s) => (s.desc ? "desc" : "asc")), format, ...(params.find ? { id: visibleOrder.map((i) => table.uids[i]) } : {}) };
+    const wanted = { ...ask, column: shownPlain, sort: sort.map((s) => s.key), order: sort.map((s) => (s.desc ? "desc" : "asc")), format, ...(params.find ? { id: visibleOrder.map((i) => table.uids[i]) } : {}) };
     try {
       saved(`${project || "runs"}.${format === "csv" ? "csv" : "json"}`, await (await source.send("/table", wanted)).blob());
     } catch (failure) {
@@ -164,16 +179,16 @@ export function Runs({ place, about }) {
   const count = isGrouped ? groups.total : params.find ? visibleOrder.length : table.total;
 
   return html`<div class="page fixed">
-    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${isReady ? isGrouped ? counted(count, "group") : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run") : "…"}${selected.size ? ` · ${selected.size} selected` : ""}</span>
+    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${isReady ? isGrouped ? groups.isLoading ? "…" : counted(count, "group") : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run") : "…"}${selected.size ? ` · ${selected.size} selected` : ""}</span>
       ${live.isLost && html`<span class="badge">not live</span>`}<span class="grow"></span>
       <${Views} views=${views} project=${project} place=${place} say=${say} />
       <${Popover} label="Columns" name="Columns" align="end">${() => html`<${ColumnPicker} columns=${columns} onChange=${setColumns} fields=${choices(fields.data?.columns ?? [])} />`}</${Popover}>
       <${Popover} label=${isGrouped ? `Grouped by ${params.group.length}` : "Group"} name="Group by" align="end"><${GroupPicker} fields=${fields.data?.columns ?? []} group=${params.group} /></${Popover}>
-      <${Menu} label="Export" title="Export what is shown" kind="" items=${[{ text: "CSV", run: () => exported("csv") }, { text: "JSON", run: () => exported("records") }, { text: "Copy as Python", run: () => copied(python(project, params.q, plain, sort)) }, { text: "Copy link", run: () => copied(location.href) }]} />
+      <${Menu} label="Export" title="Export what is shown" kind="" items=${[{ text: "CSV", run: () => exported("csv") }, { text: "JSON", run: () => exported("records") }, { text: "Copy as Python", run: () => copied(python(project, params.q, shownPlain, sort)) }, { text: "Copy link", run: () => copied(location.href) }]} />
       <${Toggle} on=${params.split} onChange=${(split) => change({ split })}>charts</${Toggle}></div>
     <div class="bar"><input class="input" ref=${findInput} type="search" style=${{ flex: "0 1 180px" }} placeholder="Find in rows" aria-label="Find in rows" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
       <${QueryBar} value=${params.q} project=${project} onChange=${(q) => change({ q }, { replace: true })} />
-      <${Quick} q=${params.q} project=${project} />${fields.data?.columns.some((field) => field.path === "sys/parent") && html`<${Toggle} on=${params.group.includes("sys/parent")} onChange=${(on) => change({ group: on ? ["sys/parent"] : [] })}>by parent</${Toggle}>`}<${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}></div>
+      <${Quick} q=${params.q} project=${project} />${fields.data?.columns.some((field) => field.path === "sys/parent") && html`<${Toggle} on=${params.tree} disabled=${rows.total > WHOLE} title=${rows.total > WHOLE ? `A tree is shown of at most ${WHOLE.toLocaleString("en")} runs: narrow the query` : "Each run below its parent"} onChange=${(on) => change({ tree: on, open: [], group: [] })}>tree</${Toggle}>`}<${Toggle} on=${params.trash} onChange=${(on) => { setSelected(new Set()); change({ trash: on, runs: [] }); }}>trash</${Toggle}></div>
     ${selected.size > 0 && html`<div class="bar" role="group" aria-label="Selected runs"><span class="strong">${counted(selected.size, "run")}</span>
       <${Button} kind="primary" disabled=${selected.size < 2} title="Compare (c)" onClick=${compare}>Compare</${Button}>
       ${source.isEditable && !params.trash && html`<${Button} onClick=${() => setEditing(chosen)}>Edit…</${Button}><${Button} kind="danger" onClick=${() => trash(chosen, false)}>Move to trash</${Button}>`}
@@ -188,13 +203,16 @@ export function Runs({ place, about }) {
 run = naiad.init_run(project=${JSON.stringify(project || "demo")})
 run["params/lr"] = 0.01
 run["train/loss"].append(0.9)</pre></${Empty}>`
+        : isGrouped && groups.isLoading ? html`<${Skeleton} lines=${6} label="Loading groups" />`
+        : isGrouped && groups.error ? html`<${Failure} error=${groups.error} onRetry=${groups.again} />`
         : listed.length === 0 && !error ? html`<${Empty} title=${params.trash ? "The trash is empty" : "No run matches"}>${params.q || params.find ? html`<${Button} onClick=${() => change({ q: "", find: "" })}>Show all runs</${Button}>` : ""}</${Empty}>`
-        : html`<${Table} label="Runs" columns=${columns} count=${isGrouped || rows.isWhole || params.find ? listed.length : table.total} row=${(i) => (isGrouped ? rowAt(i) : i < visibleOrder.length && table.ids[visibleOrder[i]] ? rowAt(i) : null)} rowKey=${(row) => row.id} cell=${cell}
+        : html`<${Table} label="Runs" columns=${columns} isTree=${isTree || isGrouped} count=${isGrouped || rows.isWhole || params.find ? listed.length : table.total} row=${(i) => (isGrouped || isTree ? rowAt(i) : i < visibleOrder.length && table.ids[visibleOrder[i]] ? rowAt(i) : null)} rowKey=${(row) => row.id} cell=${cell}
           sort=${sort} onSort=${(key, add) => change({ sort: nextSort(sort, key, add).map(written) })} onColumns=${setColumns} selected=${selected} onSelect=${select}
           onSelectAll=${(on) => choose(on ? new Set(visibleOrder.map((i) => table.ids[i])) : new Set())} onOpen=${openRun} onHover=${(row) => setHighlighted(row && !row.isGroup ? (row.rows ?? table).uids[row.at] : null)}
-          highlighted=${highlighted ? table.ids[table.uids.indexOf(highlighted)] : undefined} onRange=${(first, last) => rows.want(first, last).catch(setError)} rowClass=${(row) => (row.isGroup ? "group" : "")}
+          highlighted=${highlighted ? table.ids[table.uids.indexOf(highlighted)] : undefined} onRange=${(first, last) => rows.want(first, last).catch(setError)} rowClass=${(row) => (row.isGroup ? "group" : "")} cellStyle=${scales.size ? shade : undefined} menu=${numberMenu}
+          level=${(row) => (row.isGroup ? 1 : isGrouped ? 2 : (row.depth ?? 0) + 1)} isOpen=${(row) => (row.isGroup ? groups.isOpen(row) : row.children ? opened.has(row.id) : undefined)} onTwist=${(row, isOpen) => (row.isGroup ? groups.toggle(row) : twist(row, isOpen))}
           onRename=${(column) => { const title = prompt("Title of the column", column.title); if (title !== null) change({ titles: { ...params.titles, [column.key]: title } }); }}
-          onKey=${(key, row) => { if (key === " " && !row.isGroup) { toggleEye(row.id); return true; } if (row.isGroup && (key === "ArrowRight" || key === " ")) { groups.toggle(row); return true; } return false; }} />`}
+          onKey=${(key, row) => { if (key === " " && !row.isGroup) { toggleEye(row.id); return true; } if (row.isGroup && key === " ") { groups.toggle(row); return true; } return false; }} />`}
       </div>
       ${params.split && html`<div class="side"><${Board} runs=${shownRuns} paths=${paths} params=${params} highlighted=${highlighted} onHighlight=${setHighlighted} height=${170}
         groups=${isGrouped && groups.bands.length ? groups.bands : null} extra=${html`<span class="faint">${shownRuns.length < visibleOrder.length ? `the first ${shownRuns.length} rows` : ""}</span>`} /></div>`}
@@ -203,6 +221,9 @@ run["train/loss"].append(0.9)</pre></${Empty}>`
     <${Toast} toast=${toast} onClose=${() => say(null)} />
   </div>`;
 }
+
+const without = (record, key) => Object.fromEntries(Object.entries(record).filter(([name]) => name !== key));
+const toggledItem = (list, item) => (list.includes(item) ? list.filter((other) => other !== item) : [...list, item]);
 
 /** Fields as columns: attributes, and of series of numbers last, minimum, maximum, average and a line. @param {any[]} fields */
 function choices(fields) {
@@ -241,7 +262,8 @@ const thinned = (line) => Array.from(line).filter((value) => value === value);
 
 /** Groups as rows with aggregates; an open one is followed by its runs. */
 function useGroups(ask, by, names, rows) {
-  const [state, setState] = useState(/** @type {any} */ ({ total: 0, groups: [] }));
+  const [state, setState] = useState(/** @type {any} */ ({ total: 0, groups: [], key: "", error: null }));
+  const [turn, setTurn] = useState(0);
   const [open, setOpen] = useState(/** @type {Map<string, any>} */ (new Map()));
   const numeric = names.filter((name) => !name.startsWith("spark:") && isNumeric(rows.columns.get(name)?.kind));
   const key = JSON.stringify([ask, by, numeric, rows.version > 1]);
@@ -255,10 +277,10 @@ function useGroups(ask, by, names, rows) {
         label: by.map((_, k) => String(answer.by[k].values[i] ?? "none")).join(", "),
         facts: new Map(answer.columns.map((c) => [c.name, { min: c.min[i], max: c.max[i], mean: c.mean[i], count: c.counts[i] }])),
       }));
-      setState({ total: answer.total, groups });
-    }, () => undefined);
+      setState({ total: answer.total, groups, key, error: null });
+    }, (error) => stop.signal.aborted || setState({ total: 0, groups: [], key, error }));
     return () => stop.abort();
-  }, [key]);
+  }, [key, turn]);
   const toggle = async (group) => {
     const next = new Map(open);
     if (next.delete(group.id)) return setOpen(next);
@@ -289,7 +311,8 @@ function useGroups(ask, by, names, rows) {
       isGone = true;
     };
   }, [state.groups]);
-  return { rows: list, total: state.total, toggle, cell, bands: filled };
+  return { rows: list, total: state.total, isLoading: !state.groups.length && state.key !== key, error: state.key === key ? state.error : null, again: () => setTurn((n) => n + 1),
+    isOpen: (group) => open.has(group.id), toggle, cell, bands: filled };
 }
 
 /** @param {{fields: any[], group: string[]}} props */

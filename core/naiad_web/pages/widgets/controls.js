@@ -67,7 +67,7 @@ export const Menu = ({ items, label, title, align = "end", kind = "quiet" }) => 
   <${Popover} label=${label} title=${title} align=${align} kind=${kind}>
     ${(close) => html`<ul class="menu">${items.filter(Boolean).map((item) => html`<li key=${item.text}>
       <button type="button" disabled=${item.disabled} onClick=${() => { close(); item.run(); }}>
-        <span>${item.text}</span>${item.keys && html`<kbd>${item.keys}</kbd>`}</button></li>`)}</ul>`}
+        <span>${item.text}</span>${item.isOn && html`<span aria-hidden="true">✓</span><span class="spoken">chosen</span>`}${item.keys && html`<kbd>${item.keys}</kbd>`}</button></li>`)}</ul>`}
   </${Popover}>`;
 
 /** @param {{id: string, name?: string, hollow?: boolean}} props */

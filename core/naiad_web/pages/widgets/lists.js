@@ -13,7 +13,8 @@ import { marks } from "./log.js";
  *   selected?: Set<string>, onSelect?: (key: string, index: number, isRange: boolean) => void, onSelectAll?: (on: boolean) => void,
  *   onOpen?: (row: any) => void, onKey?: (key: string, row: any, event: KeyboardEvent) => boolean|void,
  *   onHover?: (row: any) => void, highlighted?: string, label: string, onRange?: (first: number, last: number) => void,
- *   rowClass?: (row: any) => string, onRename?: (column: Column) => void, menu?: (column: Column) => any[]}} TableProps
+ *   rowClass?: (row: any) => string, cellStyle?: (row: any, column: Column) => Record<string, string>|undefined,
+ *   isTree?: boolean, level?: (row: any) => number, isOpen?: (row: any) => boolean|undefined, onTwist?: (row: any, isOpen: boolean) => void, onRename?: (column: Column) => void, menu?: (column: Column) => any[]}} TableProps
  */
 
 const OVERSCAN = 6;
@@ -115,6 +116,14 @@ export function Table(props) {
       Home: event.ctrlKey ? [0, 0] : [row, 0], End: event.ctrlKey ? [count - 1, ordered.length] : [row, ordered.length],
       j: [row + 1, col], k: [Math.max(0, row - 1), col],
     };
+    const isFirst = ordered[col - (hasSelect ? 1 : 0)] === ordered[0];
+    const isOpen = props.isTree && row >= 0 && isFirst && !event.shiftKey ? props.isOpen?.(props.row(row)) : undefined;
+    if (isOpen === false && event.key === "ArrowRight" || isOpen && event.key === "ArrowLeft") {
+      event.preventDefault();
+      event.stopPropagation();
+      props.onTwist?.(props.row(row), !isOpen);
+      return;
+    }
     if (event.key in moves && (!event.ctrlKey || event.key === "Home" || event.key === "End")) {
       event.preventDefault();
       event.stopPropagation();
@@ -152,7 +161,7 @@ export function Table(props) {
 
   return html`
   <div class="table-scroll" ref=${scroller} onKeyDown=${onKeyDown} style=${{ "--row": `${rowHeight}px` }}>
-    <table class="table" role="grid" aria-label=${label} aria-rowcount=${count + 1} aria-colcount=${ordered.length + (hasSelect ? 1 : 0)}
+    <table class="table" role=${props.isTree ? "treegrid" : "grid"} aria-label=${label} aria-rowcount=${count + 1} aria-colcount=${ordered.length + (hasSelect ? 1 : 0)}
       aria-multiselectable=${hasSelect ? "true" : undefined}
       style=${{ width: `${total}px` }} onMouseLeave=${() => props.onHover?.(null)}>
       <colgroup>
@@ -175,6 +184,7 @@ export function Table(props) {
           const key = row ? props.rowKey(row) : `row ${index}`;
           const isSelected = Boolean(selected?.has(key));
           return html`<tr key=${index} role="row" aria-rowindex=${index + 2} aria-selected=${hasSelect ? String(isSelected) : undefined}
+            aria-level=${props.isTree && row ? props.level?.(row) : undefined} aria-expanded=${props.isTree && row ? flag(props.isOpen?.(row)) : undefined}
             class=${cls(isSelected && "selected", props.highlighted === key && "highlighted", row && props.rowClass?.(row))}
             onMouseEnter=${() => row && props.onHover?.(row)}
             onClick=${(event) => { if (!event.target.closest("a, button, input")) setCursor({ ...cursor, row: index }); }}
@@ -189,7 +199,7 @@ export function Table(props) {
               const isAt = active.row === index && active.col === i + (hasSelect ? 1 : 0);
               return html`<td key=${column.key} role="gridcell" aria-colindex=${i + 1 + (hasSelect ? 1 : 0)}
                 class=${cls(column.align === "end" && "end", column.mono && "mono", column.pinned && "pinned")} tabindex=${isAt ? 0 : -1}
-                data-at=${isAt ? "true" : undefined} style=${column.pinned ? { left: `${lefts[i]}px` } : undefined}
+                data-at=${isAt ? "true" : undefined} style=${column.pinned || props.cellStyle ? { ...(column.pinned ? { left: `${lefts[i]}px` } : {}), ...(row && props.cellStyle?.(row, column)) } : undefined}
                 onFocus=${(event) => event.target === event.currentTarget && !isAt && setCursor({ row: index, col: i + (hasSelect ? 1 : 0) })}
                 >${row ? props.cell(row, column, index) : html`<span class="ghost"></span>`}</td>`;
             })}
@@ -200,6 +210,9 @@ export function Table(props) {
     </table>
   </div>`;
 }
+
+/** @param {boolean|undefined} value */
+const flag = (value) => (value === undefined ? undefined : String(value));
 
 /** @param {any} props */
 function Header({ column, left, width, order, rank, isAt, table, ordered, index }) {

@@ -1,6 +1,6 @@
 /** A log of any number of lines: colours of terminals, follow, search, times. */
 import { html, cls, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
-import { visible } from "../lib/format.js";
+import { visible, whole } from "../lib/format.js";
 import { Button, Copy, Empty, Failure, Toggle } from "./controls.js";
 
 /** @typedef {{text: string, classes: string}} Span */
@@ -86,7 +86,7 @@ export function level(line) {
  * @typedef {{count: number, fetch: (first: number, count: number, signal?: AbortSignal) => Promise<Line[]>,
  *   search: (text: string, signal?: AbortSignal) => Promise<{lines: number[], total: number}>, label: string, height?: number|string,
  *   follow?: boolean, onFollow?: (on: boolean) => void, line?: number, onLine?: (line: number, value: Line) => void, find?: string,
- *   onFind?: (text: string) => void, showTime?: boolean, version?: any, downloadUrl?: string}} LogProps
+ *   onFind?: (text: string) => void, showTime?: boolean, showStep?: boolean, onStep?: (on: boolean) => void, version?: any, downloadUrl?: string}} LogProps
  */
 
 const ROW = 18;
@@ -248,6 +248,7 @@ export function Log(props) {
         <${Button} kind="quiet" label="Next match" disabled=${!found?.lines.length} onClick=${() => step(1)}>↓</${Button}>`}
       <span class="grow"></span>
       <span class="faint">${count.toLocaleString("en")} ${count === 1 ? "line" : "lines"}</span>
+      ${props.onStep && html`<${Toggle} on=${Boolean(props.showStep)} title="Steps instead of times" onChange=${props.onStep}>steps</${Toggle}>`}
       <${Toggle} on=${isWrapped} onChange=${setWrapped}>wrap</${Toggle}>
       ${props.onFollow && html`<${Toggle} on=${follow} onChange=${(on) => { isLinked.current = false; props.onFollow?.(on); }}>follow</${Toggle}>`}
       ${props.downloadUrl && html`<a class="button quiet" href=${props.downloadUrl} download>Download</a>`}
@@ -263,7 +264,7 @@ export function Log(props) {
             return html`<div key=${n} class=${cls("log-line", n === marked && "marked", n === line && "linked", value && level(plain(value.text)))}>
               <button type="button" class="number" tabindex="-1" style=${{ width: `${digits + 2}ch` }} aria-label=${`Link to line ${n + 1}`}
                 onClick=${() => props.onLine?.(n, value)}>${n + 1}</button>
-              ${props.showTime && html`<span class="time">${value?.time === undefined ? "" : clock(value.time)}</span>`}
+              ${props.showStep ? html`<span class="time">${whole(value?.step)}</span>` : props.showTime && html`<span class="time">${value?.time === undefined ? "" : clock(value.time)}</span>`}
               ${value ? html`<span class="text">${shown(value.text, text)}</span>` : html`<span class="ghost"></span>`}
             </div>`;
           })}

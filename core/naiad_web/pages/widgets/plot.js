@@ -167,7 +167,7 @@ export class Plot {
       height: look.height,
       ms: 1, // wall clock is in milliseconds
       legend: { show: false },
-      padding: look.axes ? [8, 10, 0, 0] : [4, 4, 4, 4],
+      padding: look.axes ? [8, 24, 0, 0] : [4, 4, 4, 4], // half a label of the last tick stands beyond it
       series,
       bands,
       focus: { alpha: 1 },

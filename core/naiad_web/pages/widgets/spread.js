@@ -47,7 +47,9 @@ export function wantsLog(values) {
 /** @param {{items: Item[], axes: Axis[], height?: number, highlighted?: string|null, onHighlight?: (id: string|null) => void,
  *   onOpen?: (id: string) => void, onMove?: (from: number, to: number) => void}} props */
 export function Parallel({ items, axes, height = 380, highlighted, onHighlight, onOpen, onMove }) {
-  const [box, { width }] = useSize();
+  const [box, { width: room }] = useSize();
+  const width = room && Math.max(room, 60 + 96 * axes.length); // on a phone it scrolls
+  const lasts = axes.map((axis) => axis.key.split("/").pop());
   const canvas = useRef(null);
   const [brushes, setBrushes] = useState(/** @type {Record<string, [number, number]>} */ ({}));
   const scales = useMemo(() => axes.map((axis) => scaleOf(axis.values, wantsLog(axis.values))), [axes]);
@@ -129,7 +131,7 @@ export function Parallel({ items, axes, height = 380, highlighted, onHighlight, 
   const count = kept.filter(Boolean).length;
   return html`<div class="parallel" ref=${box}>
     <div class="parallel-heads" style=${{ height: "38px" }}>${axes.map((axis, i) => html`<div key=${axis.key} style=${{ left: `${px(i)}px` }} class="parallel-head" title=${axis.key}>
-      <span class="title">${visible(axis.key.split("/").pop())}</span>
+      <span class="title">${visible(lasts.filter((name) => name === lasts[i]).length > 1 ? axis.key : lasts[i])}</span>
       ${onMove && html`<span class="parallel-move"><${Button} kind="quiet tiny" label=${`Move ${axis.key} left`} disabled=${i === 0} onClick=${() => onMove(i, i - 1)}>‹</${Button}>
         <${Button} kind="quiet tiny" label=${`Move ${axis.key} right`} disabled=${i === axes.length - 1} onClick=${() => onMove(i, i + 1)}>›</${Button}></span>`}
     </div>`)}</div>

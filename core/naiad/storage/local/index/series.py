@@ -76,7 +76,7 @@ def read_points(
         DamagedData: a chunk or a pack is not as it was written, or one is missing.
     """
     # All checksums are compared before any array is allocated: damage raises before a gigabyte is taken.
-    packed = [_split(state, row, refuse) for row in chunks]
+    packed = [packed_points(state, row, refuse) for row in chunks]
     in_index = sum(row.count for row in chunks) + sum(len(share.values) for share in shares)
     # The field row has its own count. A chunk row that a flipped bit has made invisible shows only here.
     if in_index != state.series.count or len(chunks) + len(shares) != state.pieces:
@@ -86,7 +86,7 @@ def read_points(
     are_integers, is_wide = [each.steps.is_integer for each in packed], any(each.steps.is_wide for each in packed)
     # One array for the whole series, into which each chunk is unpacked: joining arrays afterwards would take twice
     # the memory.
-    steps = np.empty(total, _step_type(are_integers, is_wide, [*shares, *late]))
+    steps = np.empty(total, step_type(are_integers, is_wide, [*shares, *late]))
     writers = [*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)]
     names = sorted(set(writers))
     has_times = needs_times or len(names) > 1  # by which the points of several writers are ordered
@@ -128,7 +128,7 @@ def shown_points(
     parts = [(writer, part) for writer, pieces in indexed.items() for part in pieces] + tail
     shown = [(writer, part.take(~is_hidden(writer, part.steps, part.times))) for writer, part in parts]
     points = join([part for _writer, part in shown])
-    steps: Any = points.steps.astype(_step_type([], False, [part for _writer, part in shown]))
+    steps: Any = points.steps.astype(step_type([], False, [part for _writer, part in shown]))
     points = points._replace(steps=steps)
     names = sorted({writer for writer, _part in shown})
     if len(names) < 2:
@@ -166,7 +166,11 @@ def decoded(data: bytes) -> Columns:
     Raises:
         ChunkDamaged: they are not as they were written.
     """
-    packed = split_points(data)
+    return unpacked(split_points(data))
+
+
+def unpacked(packed: PackedPoints) -> Columns:
+    """The points of a chunk whose bytes have been checked."""
     count = packed.values.items
     steps: Numbers = np.empty(count, np.int64) if packed.steps.is_integer else np.empty(count)
     points = Columns(steps, np.empty(count), np.empty(count, np.int64))
@@ -400,8 +404,8 @@ def _or(heights: Reals, neutral: float) -> Reals:
     return np.where(np.isnan(heights), neutral, heights)
 
 
-def _step_type(are_integers: list[bool], is_wide: bool, extra: list[Columns]) -> type[np.float64] | type[np.int64]:
-    """float64, the type Neptune gives steps; int64 only where float64 would round one."""
+def step_type(are_integers: list[bool], is_wide: bool, extra: list[Columns]) -> type[np.float64] | type[np.int64]:
+    """The type of steps: float64, the type Neptune gives steps; int64 only where float64 would round one."""
     are_integers = are_integers + [part.steps.dtype == np.int64 for part in extra]
     is_wide = is_wide or any(_is_wide(part.steps) for part in extra)
     return np.int64 if is_wide and all(are_integers) else np.float64
@@ -411,7 +415,12 @@ def _is_wide(steps: Numbers) -> bool:
     return steps.dtype == np.int64 and len(steps) > 0 and bool(((steps > EXACT) | (steps < -EXACT)).any())
 
 
-def _split(state: FieldState, row: Any, refuse: Refusal) -> PackedPoints:
+def packed_points(state: FieldState, row: Any, refuse: Refusal) -> PackedPoints:
+    """The columns of a chunk of a float series, checked and still packed.
+
+    Raises:
+        DamagedData: it is not as it was written.
+    """
     _check(state, row, refuse)
     try:
         return split_points(row.data)

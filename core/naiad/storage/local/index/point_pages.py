@@ -1,0 +1,136 @@
+"""Pages of a float series: some of its points by number, without decoding the others."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from naiad.storage.base import PointPage, Points
+from naiad.storage.local.index.codec import PackedPoints
+from naiad.storage.local.index.columns import read_numbers
+from naiad.storage.local.index.points import Columns, Part, join
+from naiad.storage.local.index.rows import FIELD_SHIFT
+from naiad.storage.local.index.series import INDEX, Refusal, packed_points, read_points, step_type, unpacked
+from naiad.storage.local.index.states import FieldState
+
+
+class Extent(NamedTuple):
+    """Where the steps of a chunk lie, and of what type they are."""
+
+    first: int | float
+    last: int | float
+    is_sorted: bool
+    is_integer: bool
+    is_wide: bool
+
+
+Known = dict[tuple[int, int], Extent]
+"""Extents by key and checksum of their chunk, for those who ask again: a chunk never changes."""
+MOST_KNOWN = 10_000
+
+
+class PointPages:
+    """The points of one series as it is now, to be read by their numbers.
+
+    Of one writer whose steps did not go back, which a training run is, a page decodes the chunks that it lies in, and
+    of each chunk that is met for the first time the steps. Of other series everything is decoded, to be put in order.
+    """
+
+    def __init__(
+        self,
+        state: FieldState,
+        chunks: list[Any],
+        shares: list[Columns],
+        tail: list[Part],
+        refuse: Refusal,
+        *,
+        known: Known,
+    ) -> None:
+        self._chunks, self._refuse, self._state = chunks, refuse, state
+        self._whole: Columns | None = None
+        self._extents: list[Extent] = []
+        self._late = join([part for _writer, part in tail])
+        writers = {*(state.writers_of_pieces() if state.pieces else ()), *(writer for writer, _part in tail)}
+        if len(writers) < 2 and not shares:
+            # The field row has its own count. A chunk row that a flipped bit has made invisible shows only here.
+            count = sum(row.count for row in chunks)
+            if count != state.series.count or len(chunks) != state.pieces:
+                raise refuse(state.path, INDEX, f"{count} of its {state.series.count} points are there")
+            self._extents = [self._extent(row, known) for row in chunks]
+        if len(writers) > 1 or shares or not self._is_in_order():
+            self._whole = read_points(state, [*chunks], shares, tail, refuse)
+        self._counts = np.array([0, *(row.count for row in chunks), len(self._late.values)]).cumsum()
+
+    @property
+    def total(self) -> int:
+        """How many points there are."""
+        return len(self._whole.values) if self._whole is not None else int(self._counts[-1])
+
+    def page(self, start: int, limit: int) -> PointPage:
+        """Return points from a number on; a negative one counts from the end."""
+        total = self.total
+        start = max(0, total + start) if start < 0 else min(start, total)
+        stop = min(total, start + limit)
+        if self._whole is not None:
+            return PointPage.of(Points(*self._whole), start, limit)
+        pieces = []
+        for number in range(len(self._chunks) + 1):
+            first, end = int(self._counts[number]), int(self._counts[number + 1])
+            low, high = max(start, first) - first, min(stop, end) - first
+            if low < high:
+                is_late = number == len(self._chunks)
+                columns = self._late if is_late else unpacked(self._packed(self._chunks[number]))
+                pieces.append(columns.take(slice(low, high)))
+        points = join(pieces or [self._late.take(slice(0, 0))])
+        # As all points together have it, so that a page is a part of them to the type.
+        kinds = [each.is_integer for each in self._extents]
+        late = [self._late] if len(self._late.values) else []
+        steps: Any = points.steps.astype(step_type(kinds, any(each.is_wide for each in self._extents), late))
+        return PointPage(total, start, Points(steps, points.values, points.times))
+
+    def place(self, step: float, *, is_after: bool = False) -> int:
+        """Return the number of the first point at or after a step, or only after it."""
+        side = "right" if is_after else "left"
+        if self._whole is not None:
+            return _place(self._whole.steps, step, side)
+        for number, (row, extent) in enumerate(zip(self._chunks, self._extents, strict=True)):
+            if extent.last > step or (extent.last == step and not is_after):
+                if extent.first > step:
+                    return int(self._counts[number])
+                return int(self._counts[number]) + _place(read_numbers(self._packed(row).steps), step, side)
+        return int(self._counts[len(self._chunks)]) + _place(self._late.steps, step, side)
+
+    def _packed(self, row: Any) -> PackedPoints:
+        return packed_points(self._state, row, self._refuse)
+
+    def _extent(self, row: Any, known: Known) -> Extent:
+        key = (row.key, row.crc)
+        found = known.get(key)
+        if found is None:
+            packed = self._packed(row)
+            steps = read_numbers(packed.steps)
+            if not len(steps):
+                raise self._refuse(self._state.path, INDEX, f"chunk {row.key & ((1 << FIELD_SHIFT) - 1)} is empty")
+            is_sorted = not bool((steps[1:] < steps[:-1]).any())
+            found = Extent(steps[0].item(), steps[-1].item(), is_sorted, packed.steps.is_integer, packed.steps.is_wide)
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            known[key] = found
+        return found
+
+    def _is_in_order(self) -> bool:
+        if not all(each.is_sorted for each in self._extents):
+            return False
+        steps = self._late.steps
+        ends = [(each.first, each.last) for each in self._extents]
+        if len(steps):
+            if bool((steps[1:] < steps[:-1]).any()):
+                return False
+            ends.append((steps[0].item(), steps[-1].item()))
+        return all(before[1] <= after[0] for before, after in pairwise(ends))
+
+
+def _place(steps: Any, step: float, side: Any) -> int:
+    return int(np.searchsorted(steps, step, side))
