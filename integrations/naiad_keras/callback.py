@@ -41,7 +41,8 @@ class NaiadCallback(keras.callbacks.Callback):
 
     Put it after callbacks that change the learning rate. One object may serve several fits, and several objects one
     run: curves continue where the fit before ended, and the description of the model is replaced. The run is never
-    stopped.
+    stopped. In distributed training (`torch.distributed`, `jax.distributed`) only rank 0 logs; all ranks may create the
+    callback, and `log_predictions` is called on each of them.
 
     Args:
         run: the run, or a handler of a namespace in it.
@@ -117,7 +118,9 @@ class NaiadCallback(keras.callbacks.Callback):
             self.on_predict_begin = self._begin_predict
             self.on_predict_batch_end = self._count_predict_batch
             self.on_predict_end = self._log_predict  # type: ignore[method-assign]  # it does the same and more
-        run.get_root_object()["source_code/integrations/neptune-tensorflow-keras"] = __version__
+        # After the checks, so that a mistake is an error on every rank.
+        if _logs_here():
+            run.get_root_object()["source_code/integrations/neptune-tensorflow-keras"] = __version__
 
     def __getstate__(self) -> dict[str, Any]:
         """Cross to another process without the model: the run is opened there when it is first used."""
@@ -148,6 +151,8 @@ class NaiadCallback(keras.callbacks.Callback):
         model = self.model
         self._epochs.begin_fit()
         self._is_fitting = True
+        if not _logs_here():
+            return
         with self._attempt("log the settings of the fit"):
             self._base["status"] = "running"
             self._base["fit_params"] = {name: value for name, value in self._fit_params.items() if value is not None}
@@ -172,6 +177,8 @@ class NaiadCallback(keras.callbacks.Callback):
         self._trained.begin(self._fit_params.get("steps"))
         self._validated = frozenset()
         self._is_within = False  # such an evaluation may have failed
+        if not _logs_here():
+            return
         with self._attempt("log the learning rate"):
             step = self._epochs.begin(epoch)
             if getattr(self.model, "optimizer", None) is not None:
@@ -185,8 +192,10 @@ class NaiadCallback(keras.callbacks.Callback):
         self._append("validation/epoch", validated, step)
         if self._predictions is not None:
             with self._attempt("log predictions"):
+                # On every rank: a model that is spread over processes predicts in all of them or in none.
                 found = _named(self._predictions(self.model, epoch))
-                self._names.append({f"predictions/{name}": value for name, value in found.items()}, step=step)
+                if _logs_here():
+                    self._names.append({f"predictions/{name}": value for name, value in found.items()}, step=step)
         with self._attempt("keep a checkpoint"):
             self._checkpoints.save(step, logs or {})
 
@@ -194,6 +203,8 @@ class NaiadCallback(keras.callbacks.Callback):
         """Log the final state of the fit and the model."""
         model = self.model
         self._is_fitting = False
+        if not _logs_here():
+            return
         if not self._is_described and model is not None:
             self._describe(model)
         history = getattr(model, "history", None)
@@ -215,6 +226,8 @@ class NaiadCallback(keras.callbacks.Callback):
 
     def _append(self, path: str, logs: Logs, step: int | None = None) -> None:
         """Log metrics one by one, so that one that cannot be logged takes no other with it."""
+        if not _logs_here():
+            return
         for name, value in (logs or {}).items():
             with self._attempt(f"log {path}/{name}"):
                 self._base[self._names.path(f"{path}/{name}")].append(value, step=step)
@@ -237,7 +250,7 @@ class NaiadCallback(keras.callbacks.Callback):
         if self._is_within:
             self._append("evaluation/within_fit", logs, self._epochs.latest)
             self._is_within = False
-        elif self._is_separate and self._epochs.current is None:
+        elif self._is_separate and self._epochs.current is None and _logs_here():
             with self._attempt("log an evaluation"):
                 number = self._next_evaluation()
                 for name, value in (logs or {}).items():
@@ -277,6 +290,8 @@ class NaiadCallback(keras.callbacks.Callback):
     def _log_predict(self, logs: Logs = None) -> None:  # noqa: ARG002 (Keras gives it)
         NaiadCallback.on_predict_end(self)
         taken = clock.monotonic() - self._began
+        if not _logs_here():
+            return
         with self._attempt("log a prediction"):
             self._base["prediction"].append({"samples": self._samples, "batches": self._batches, "seconds": taken})
 
@@ -300,6 +315,20 @@ def split(logs: Logs, validated: Collection[str] = (), is_by_hand: bool = False)
     validation = {name[4:] for name in rest if name.startswith("val_") and name[4:] in rest} if is_by_hand else set()
     trained = {name: value for name, value in rest.items() if name[4:] not in validation or not name.startswith("val_")}
     return trained, {name: rest[f"val_{name}"] for name in sorted(validation)}
+
+
+def _logs_here() -> bool:
+    """Whether this process logs: other ranks of a distributed training have the same metrics."""
+    if keras.backend.backend() == "jax":
+        jax = sys.modules["jax"]
+        # Not without the question: the index would start the devices, after which `initialize` is an error. Old
+        # releases lack the question.
+        is_distributed = getattr(jax.distributed, "is_initialized", lambda: False)()
+        return not is_distributed or jax.process_index() == 0
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return True
+    return bool(distributed.get_rank() == 0)
 
 
 def _is_fitted_now(model: Any) -> bool:

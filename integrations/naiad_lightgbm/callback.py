@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
+
+import psutil
 
 from naiad import __version__
 from naiad.guard import Attempt, Place, place
@@ -18,7 +20,8 @@ with INTEGRATION.needed_by("NaiadCallback"):
 class NaiadCallback:
     """Logs `lightgbm.train`, `lightgbm.cv` and the scikit-learn estimators to a run or to a namespace of one.
 
-    The run is never stopped. Training that continues from an earlier model (`init_model=`) continues its curves.
+    The run is never stopped. Training that continues from an earlier model (`init_model=`) continues its curves. Of a
+    training on several machines (`machines=`, Dask) only the first one logs.
     `create_booster_summary` describes the trained model.
 
     Args:
@@ -39,12 +42,18 @@ class NaiadCallback:
         self._base = place("NaiadCallback", run, base_namespace)
         self._attempt = partial(Attempt, "NaiadCallback", self._base)
         self._names = Names(self._base)
+        self._logs_here = True
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
         """Log an iteration; LightGBM calls this after each."""
         # LightGBM has no hook for the start; an iteration that continues a model does not count from 0.
         if env.iteration == env.begin_iteration:
-            self._begin(env)
+            with self._attempt("find the rank of this process"):
+                self._logs_here = _rank(env.params) == 0
+            if self._logs_here:
+                self._begin(env)
+        if not self._logs_here:
+            return
         with self._attempt("log an iteration"):
             rate = env.params.get("learning_rate", 0.1)  # the documented default of LightGBM
             self._base["learning_rate"].append(float(rate), step=env.iteration)
@@ -70,6 +79,26 @@ class NaiadCallback:
 
 NeptuneCallback = NaiadCallback
 """The same class, by the name that Neptune's users know."""
+
+
+def _rank(params: Mapping[str, Any]) -> int:
+    """Return the place of this process among the machines of a distributed training; 0 where it is alone.
+
+    LightGBM has no function for it, and determines it in the same way: by the first machine of the list that has an
+    address of this host and the port to listen at.
+
+    >>> _rank({"machines": "127.0.0.1:12400,127.0.0.1:12401", "local_listen_port": 12401})
+    1
+    """
+    machines = next((params[name] for name in ("machines", "workers", "nodes") if params.get(name)), ())
+    ports = (params[name] for name in ("local_listen_port", "local_port", "port") if params.get(name))
+    port = str(next(ports, 12400))  # LightGBM's default
+    if not machines:
+        return 0
+    own = {address.address for each in psutil.net_if_addrs().values() for address in each}
+    named = machines.split(",") if isinstance(machines, str) else machines
+    found = (each.replace(":", " ").split() for each in named)
+    return next((rank for rank, machine in enumerate(found) if machine[0] in own and machine[1] == port), 0)
 
 
 def _metrics(results: Iterable[Any]) -> Iterable[tuple[str, float]]:

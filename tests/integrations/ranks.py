@@ -1,6 +1,6 @@
 """Two ranks train with each framework and log to one run each. Started by test_ranks.py; one process imports for both.
 
-python ranks.py FOLDER
+python ranks.py FOLDER PORT PORT PORT
 """
 
 from __future__ import annotations
@@ -9,7 +9,12 @@ import os
 import sys
 from typing import Any
 
+os.environ["KERAS_BACKEND"] = "torch"
+
 import accelerate
+import keras
+import lightgbm
+import numpy as np
 import torch
 import torch.multiprocessing
 import transformers
@@ -19,6 +24,8 @@ from lightning.fabric import Fabric
 import naiad
 from naiad_accelerate import NaiadTracker
 from naiad_ignite import NaiadLogger as IgniteLogger
+from naiad_keras import NaiadCallback as KerasCallback
+from naiad_lightgbm import NaiadCallback as LightGBMCallback
 from naiad_lightning import NaiadLogger as LightningLogger
 from naiad_pytorch import NaiadLogger as PyTorchLogger
 from naiad_transformers import NaiadCallback
@@ -92,6 +99,37 @@ def of_fabric() -> None:
     fabric.logger.experiment["seed"] = 7
 
 
+def of_keras() -> None:
+    """A model in each rank, whose callback predicts in both."""
+    predicted = []
+
+    def predictions(model: Any, epoch: int) -> dict[str, float]:
+        predicted.append(epoch)
+        return {"first": float(model.predict(np.ones((1, 3)), verbose=0)[0, 0])}
+
+    with naiad.init_run(project="keras", custom_run_id="keras") as run:
+        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        options = {"log_on_batch": True, "log_checkpoints": "last", "log_final_model": True, "log_predict_calls": True}
+        callback = KerasCallback(run, log_predictions=predictions, separate_evaluate=True, **options)
+        for _ in range(2):
+            model.fit(np.ones((4, 3)), np.ones(4), batch_size=2, epochs=2, verbose=0, callbacks=[callback])
+            model.evaluate(np.ones((4, 3)), np.ones(4), verbose=0, callbacks=[callback])
+        model.predict(np.ones((4, 3)), verbose=0, callbacks=[callback])
+        run[f"calls/{os.environ['RANK']}"] = len(predicted)
+
+
+def of_lightgbm() -> None:
+    """A training on two machines, which are this one."""
+    machines = [f"127.0.0.1:{port}" for port in sys.argv[3:]]
+    x = np.random.default_rng(int(os.environ["RANK"])).normal(size=(100, 2))
+    data = lightgbm.Dataset(x, (x[:, 0] > 0).astype(int))
+    params = {"objective": "binary", "metric": "auc", "num_threads": 1, "verbose": -1, "tree_learner": "data"}
+    params |= {"machines": ",".join(machines), "local_listen_port": int(sys.argv[3 + int(os.environ["RANK"])])}
+    with naiad.init_run(project="lightgbm", custom_run_id="lightgbm") as run:
+        lightgbm.train(params, data, 3, valid_sets=[data], callbacks=[LightGBMCallback(run)])
+
+
 def train(rank: int, port: str, *_: Any) -> None:
     """Be one of two ranks."""
     os.environ.update(
@@ -99,7 +137,7 @@ def train(rank: int, port: str, *_: Any) -> None:
     )
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
-    for each in (of_pytorch, of_ignite, of_accelerate, of_transformers, of_fabric):
+    for each in (of_pytorch, of_ignite, of_accelerate, of_transformers, of_fabric, of_keras, of_lightgbm):
         each()
         torch.distributed.barrier()
     for container in naiad.lifecycle.open_containers():
