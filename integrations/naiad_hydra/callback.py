@@ -11,7 +11,7 @@ from naiad.errors import InvalidArgument
 from naiad.file import File
 from naiad.guard import SILENCE, Attempt, Place
 from naiad.names import replace
-from naiad.reservation import reserve
+from naiad.reservation import ReservedRun, reserve
 from naiad.run import Run
 from naiad.types import Float
 from naiad.utils import stringify_unsupported
@@ -72,6 +72,7 @@ class NaiadCallback(Callback):
         self._base_namespace = base_namespace
         self._reserved = reserve("NaiadCallback", given)  # now, since jobs may change the working directory
         self._sweep: Run | None = None
+        self._parent: str | None = None  # the id of the sweep's run
         self._outer: str | None = None  # the parent before the sweep
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
@@ -81,8 +82,9 @@ class NaiadCallback(Callback):
             self._describe(run, config.hydra)
             self._base(run)["hydra/sweep_dir"] = os.path.abspath(config.hydra.sweep.dir)
         self._outer = os.environ.get(PARENT)
-        # By the environment, which the processes of a launcher inherit.
-        os.environ[PARENT] = run["sys/id"].fetch()
+        # By the environment, for launchers that start programs; and in this object, for those that pickle it and may
+        # send it to a process whose environment is that of an earlier sweep.
+        self._parent = os.environ[PARENT] = run["sys/id"].fetch()
 
     def on_job_start(self, config: Any, **_: Any) -> None:
         """Open the run of a job."""
@@ -122,6 +124,7 @@ class NaiadCallback(Callback):
         """Stop the run of the sweep."""
         if self._sweep is not None:
             self._sweep.stop()
+            self._sweep = self._parent = None
             with suppress(KeyError):
                 del os.environ[PARENT]
             # A sweep within the job of another one: the outer is the parent again.
@@ -133,7 +136,8 @@ class NaiadCallback(Callback):
         return {**vars(self), "_sweep": None}
 
     def _open(self, name: str) -> Run:
-        run = self._reserved.open()
+        parent = {} if self._parent is None else {"parent": self._parent}
+        run = ReservedRun({**self._reserved.arguments, **parent}).open()
         if not self._reserved.arguments.get("name"):
             run["sys/name"] = name
         return run
