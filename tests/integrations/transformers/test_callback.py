@@ -114,6 +114,28 @@ def test_gradients_and_weights_are_watched(run: Run) -> None:
     assert {"classifier.bias", "classifier.weight"} == run.get_structure()["finetuning"]["gradients"].keys()
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # PEFT asks for it
+def test_adapters_of_peft_are_described(run: Run) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed: pip install peft")
+    lora = peft.LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=["query", "value"])
+    model = peft.get_peft_model(model_of(), lora)
+
+    callback = NaiadCallback(run=run, watch="gradients", watch_freq=1, log_checkpoints="last")
+    trainer_of(callback, model=model, save_strategy="steps", save_steps=2).train()
+
+    when = {"log_parameters", "config", "peft", "watch gradients", "log_checkpoints=last"}
+    check_mapping(INTEGRATION, run, when=when)
+    assert (2, 4, "LORA") == tuple(
+        run[f"finetuning/peft_parameters/default/{name}"].fetch() for name in ("r", "lora_alpha", "peft_type")
+    )
+    assert 8 == run["finetuning/model_parameters/vocab_size"].fetch()  # of the model inside
+    trained, _ = model.get_nb_trainable_parameters()
+    assert trained == run["finetuning/model/num_trainable_parameters"].fetch()
+    assert trained < run["finetuning/model/num_parameters"].fetch()
+    files = {each.name for each in run["finetuning/checkpoints/last"].list_fileset_files("out/checkpoint-2")}
+    assert "adapter_model.safetensors" in files
+
+
 def test_each_training_has_its_run(store: Path) -> None:
     trainer = trainer_of(NaiadCallback(project="p"))
     for _ in range(2):
