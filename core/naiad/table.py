@@ -29,7 +29,7 @@ from naiad.kinds import ASPECTS, ATOMS, KINDS, PARENT_UID, POINTS, SYS, TAGS
 from naiad.query.criteria import both, criteria, not_trashed, texts, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import FieldName, OneOf
-from naiad.rollup import is_rolled_up, roll_up, sorted_by, with_rollup
+from naiad.rollup import HOME, is_rolled_up, resolved, roll_up, sorted_by, with_rollup
 from naiad.scalars import from_microseconds
 from naiad.session import Session
 from naiad.storage.base import Store
@@ -368,20 +368,27 @@ def fetch_table(
         others.append(top_level(project))
     count = None if limit is None else operator.index(limit)
     names = _columns(columns)
+    catalog = store.catalog()
     asked = None if query is None else parse(query)
+    unmatched: list[Unmatched] = []
+    if query is not None and HOME in query:
+        asked, unmatched = resolved(catalog, asked)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
     # Id and sort column are fetched in any case: the one names the rows, the other orders them after a roll-up.
     shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
     if rollup and shown_names is not None:
         shown_names = with_rollup(shown_names)
-    is_late = rollup and is_rolled_up(sort_by)  # the order of the children's numbers is known after they are summed up
+    is_late = sort_by.startswith(HOME)  # the order of the children's numbers is known after they are summed up
     is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
-    found = store.catalog().search(
+    found = catalog.search(
         kind, project, tree,
         sort_by=BY_DEFAULT if is_late else sort_by, is_ascending=ascending, limit=None if is_late else count,
         columns=shown_names, progress_bar=is_shown,
     )  # fmt: skip
-    found = roll_up(store, found, shown_names) if rollup else found
+    if unmatched:
+        found = found._replace(unmatched=[*found.unmatched, *unmatched])
+    if rollup or is_late or (shown_names is not None and any(map(is_rolled_up, shown_names))):
+        found = roll_up(store, found, shown_names)
     if is_late:
         found = sorted_by(found, sort_by, ascending)
         found = found._replace(rows=found.rows[:count])

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import naiad
 from naiad import management
 from naiad.cli import main
-from naiad.errors import InvalidArgument, NaiadTypeError, ReadOnlyWarning, RunNotFound
+from naiad.errors import InvalidArgument, NaiadTypeError, NaiadWarning, ReadOnlyWarning, RunNotFound
 from naiad.importers import import_runs
 from naiad.storage.local.store import Store
 
@@ -175,6 +175,56 @@ def test_table_sums_up_children_and_finds_them(store: Path) -> None:
     assert pytest.approx(0.125 / 3) == row["sys/children/val/acc:variance"].get()
     assert {"sys/children/lr", "sys/children/val/acc", "sys/children/count", "sys/children/state"} <= {*wide.columns}
     assert [1.0, 0.75, 0.5] == [*children["val/acc"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sys/children/count > 2", "best"),
+        ("sys/children/count:int = 2", "worse"),
+        ("sys/children/val/acc:max >= 1", "best"),
+        ("max(sys/children/val/acc) < 1", "worse"),
+        ("sys/children/val/acc < 0.5 OR lr = 1", "worse alone"),
+        ("NOT sys/children/count EXISTS", "alone"),
+        ("sys/children/val/acc EXISTS", "best worse"),
+        ("sys/children/val/acc BETWEEN 0.7 AND 0.8", "best"),
+        ("sys/children/count IN (2, 3)", "best worse"),
+        ('sys/children/state = "3 finished"', "best"),
+        ('sys/children/state CONTAINS "finished"', "best worse"),
+        ('sys/children/state MATCHES "^2"', "worse"),
+        ('sys/children/count = "a"', ""),
+        ('sys/children/val/acc < "2026-01-01"', ""),
+    ],
+)
+def test_query_names_what_children_add_up_to(store: Path, query: str, expected: str) -> None:
+    ids = {"best": search(store, [0.5, 0.75, 1.0]), "worse": search(store, [0.25, float("nan")])}
+    with begin(project="p", store=store) as alone:
+        alone["lr"] = 1
+    ids["alone"] = alone.id
+
+    with naiad.init_project("p", store=store, mode="read-only") as project:
+        top = project.fetch_runs_table(query=query, rollup=True)
+        flat = project.fetch_runs_table(query=f"({query}) AND NOT sys/parent EXISTS", columns=["sys/children/count"])
+
+    wanted = {ids[name] for name in expected.split()}
+    assert wanted == {row["sys/id"].get() for row in top}
+    assert wanted == {row["sys/id"].get() for row in flat}
+    counts = {ids["best"]: 3, ids["worse"]: 2}
+    assert {name: counts.get(name) for name in wanted - {alone.id}} == {
+        row["sys/id"].get(): row["sys/children/count"].get() for row in flat if row["sys/id"].get() != alone.id
+    }
+
+
+def test_query_of_what_no_children_have_is_warned_of(store: Path) -> None:
+    search(store, [0.5])
+
+    with (
+        naiad.init_project("p", store=store, mode="read-only") as project,
+        pytest.warns(NaiadWarning, match='No run has the field "sys/children/val/auc"'),
+    ):
+        table = project.fetch_runs_table(query="sys/children/val/auc > 0")
+
+    assert 0 == len(table)
 
 
 def test_children_of_a_deleted_or_trashed_parent_have_rows_of_their_own(store: Path) -> None:

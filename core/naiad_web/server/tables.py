@@ -16,6 +16,7 @@ from naiad.kinds import ASPECTS, KINDS, SYS, TAGS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, Exists, FieldName, Node, Not, OneOf, Or
+from naiad.rollup import resolved
 from naiad.scalars import microseconds
 from naiad.storage.catalog import ABSENT, Grid, path_and_aspect
 from naiad_web.server.about import has_arrow, now
@@ -303,7 +304,7 @@ def _tree(site: Site, takes: Wanted) -> Node | None:
     if takes.parent is not None:
         is_top = takes.parent == "none"
         terms.append(top_level(takes.project) if is_top else children_of(site.find(takes.parent, RUN).uid))
-    asked = parse(takes.query)
+    asked, _unmatched = resolved(site.catalog, parse(takes.query))
     if asked is not None:
         terms.append(asked)
     trashed = {"false": False, "true": True, "all": None}.get(str(takes.trashed).lower())

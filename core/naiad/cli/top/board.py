@@ -25,6 +25,7 @@ from naiad.kinds import KINDS, POINTS, SYS
 from naiad.query.criteria import both, children_of, not_trashed, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import Compare, Contains, FieldName, Matches, Node, Or
+from naiad.rollup import resolved
 from naiad.storage.base import Store
 from naiad.storage.catalog import ABSENT
 
@@ -150,7 +151,7 @@ class Board:
 
     def refresh(self) -> None:
         """Read the window that is shown."""
-        catalog, condition, project = self._store.catalog(), self.selection.condition(), self.selection.project
+        catalog, condition, project = self._store.catalog(), self._condition(), self.selection.project
         found = catalog.groups(RUN, project, condition, ["sys/state"])
         self._counts = {str(key[0]): count for key, count in zip(found.keys, found.counts, strict=True)}
         self._children = state_counts(self._store)
@@ -163,13 +164,17 @@ class Board:
             places = [place for place, row in enumerate(self._rows) if row.uid == before.uid]
             self._cursor = self._start + places[0] if places else self._cursor
 
+    def _condition(self) -> Node | None:
+        """Return the condition of the selection, its clauses on children resolved for the store as it is now."""
+        return resolved(self._store.catalog(), self.selection.condition())[0]
+
     def _read_window(self) -> None:
         self._start = max(0, min(self._start, self._cursor, self.total - 1))
         self._start = max(self._start, self._cursor - self._height + 1)
         found = self._store.catalog().grid(
             RUN,
             self.selection.project,
-            self.selection.condition(),
+            self._condition(),
             sort=[self.selection.sort] if self.selection.sort else (),
             limit=self._height,
             offset=self._start,
@@ -186,7 +191,7 @@ class Board:
         catalog, project = self._store.catalog(), self.selection.project
         # Of thousands of paths a part is enough to find a few columns, and keeps the query small.
         known = [path for path in self.paths(project) if not path.startswith(("monitoring/", "sys/"))][:MOST_PATHS]
-        newest = catalog.grid(RUN, project, self.selection.condition(), limit=LOOKED_AT, columns=known)
+        newest = catalog.grid(RUN, project, self._condition(), limit=LOOKED_AT, columns=known)
         counts: dict[str, int] = {}
         for (path, kind), cells in newest.columns.items():
             if kind == POINTS:
