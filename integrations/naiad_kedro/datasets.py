@@ -12,6 +12,7 @@ from kedro.io import AbstractDataset, DatasetError
 from kedro.io.core import Version, get_filepath_str, get_protocol_and_path
 
 from naiad.errors import MissingField
+from naiad.fields.series import Series
 from naiad.names import RENAMED
 from naiad.tree import nested
 from naiad_kedro.marks import put_metrics, put_series
@@ -80,7 +81,7 @@ NeptuneFileDataset = NaiadFileDataset
 
 
 class NaiadMetricDataset(AbstractDataset[Any, Any]):
-    """A number, or a dict of numbers, that is kept in the run itself and can be read back from there.
+    """A number, a dict of numbers or a curve that is kept in the run itself and can be read back from there.
 
         accuracy:
           type: naiad_kedro.NaiadMetricDataset
@@ -89,13 +90,24 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
 
     Args:
         to: the path below the base namespace; `metrics/<name of the entry>` by default.
-        series: add a point each time, instead of replacing the value.
+        series: add a point each time, instead of replacing the value; the last one is loaded.
+        history: take and return a whole curve, as a dict of values by their steps. A list has the steps 0, 1, ...;
+            saving again adds to the curve.
         metadata: of no concern to naiad.
     """
 
-    def __init__(self, to: str | None = None, series: bool = False, metadata: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        to: str | None = None,
+        series: bool = False,
+        history: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        if series and history:
+            raise DatasetError("A metric dataset takes series: true or history: true, not both.")
         self._to = to
         self._is_series = series
+        self._is_history = history
         self._place: Handler | None = None
         self._value: Any = None
         self.metadata = metadata
@@ -110,6 +122,12 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
             raise DatasetError("No metric was saved yet.")
         if self._place is None:
             return self._value
+        if self._is_history:
+            field = self._place.sources().get("")
+            if not isinstance(field, Series):
+                raise DatasetError(f"{self._place!r} is not a curve.")
+            steps, values, *_ = field.columns()
+            return {_whole(step): value for step, value in zip(steps.tolist(), values.tolist(), strict=True)}
         # The notes of renamed values are naiad's own, and no part of what was saved.
         fields = [each for each in self._place.sources().items() if not each[0].startswith(f"{RENAMED}/")]
         found = {rest: field.fetch_last() if self._is_series else field.fetch() for rest, field in fields}
@@ -118,8 +136,12 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
 
     def save(self, data: Any) -> None:
         """Log the value."""
+        if self._is_history:
+            data = dict(data.items() if isinstance(data, Mapping) else enumerate(data))
         if self._place is None:
-            self._value = data
+            self._value = {**(self._value or {}), **data} if self._is_history else data
+        elif self._is_history:
+            self._place.extend(list(data.values()), steps=list(data))
         elif self._is_series:
             put_series(self._place, data)
         else:
@@ -134,7 +156,7 @@ class NaiadMetricDataset(AbstractDataset[Any, Any]):
             return False
 
     def _describe(self) -> dict[str, Any]:
-        return {"to": self._to, "series": self._is_series}
+        return {"to": self._to, "series": self._is_series, "history": self._is_history}
 
 
 class NaiadArtifactDataset(AbstractDataset[Any, Any]):
@@ -179,6 +201,10 @@ class NaiadArtifactDataset(AbstractDataset[Any, Any]):
         described = self._dataset._describe()
         inner: Mapping[str, Any] = described if isinstance(described, Mapping) else {}
         return {"dataset": type(self._dataset).__name__, **inner}
+
+
+def _whole(step: float) -> float | int:
+    return int(step) if step.is_integer() else step
 
 
 def _made(entry: dict[str, Any], version: Version | None) -> AbstractDataset[Any, Any]:

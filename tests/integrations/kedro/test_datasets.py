@@ -130,6 +130,34 @@ def test_metric_dataset_reads_back_what_it_wrote(series: bool, saved: Any, loade
     assert run.exists("kedro/scores/best")
 
 
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_metric_dataset_keeps_a_history(is_bound: bool, run: naiad.Run) -> None:
+    dataset = NaiadMetricDataset(history=True)
+    if is_bound:
+        dataset.bind("loss", run["kedro"])
+
+    dataset.save([0.9, 0.7])
+    dataset.save({2: 0.5, 2.5: 0.4})
+
+    assert {0: 0.9, 1: 0.7, 2: 0.5, 2.5: 0.4} == dataset.load()
+    if is_bound:
+        assert [0, 1, 2, 2.5] == run["kedro/metrics/loss"].fetch_values()["step"].tolist()
+
+
+def test_metric_dataset_is_a_series_or_a_history() -> None:
+    with pytest.raises(DatasetError, match="not both"):
+        NaiadMetricDataset(series=True, history=True)
+
+
+def test_run_of_a_pipeline_may_be_a_child(project: Any) -> None:
+    with naiad.init_run(project="p", store=project.path / ".naiad") as parent:
+        project.configure("naiad.yml", f"naiad: {{enabled: true, parent: {parent.id}}}")
+        project.run()
+        children = [child.id for child in parent.children()]
+
+    assert 1 == len(children)
+
+
 def test_run_dataset_opens_one_run_when_it_is_first_loaded(store: Path, tmp_path: Path) -> None:
     dataset = RunDataset(Config(tmp_path))
 
