@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,11 +97,19 @@ def ls(
     else:
         is_local = is_terminal()
         titles = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
-        header = [Column(title, rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)]
+        zoned = {"CREATED": f"CREATED ({_zone()})"} if is_local else {}  # for a program each time ends in Z
+        header = [
+            Column(zoned.get(title, title), rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)
+        ]
         rows = [[*_cells(row, is_local), Cell(states_text(counts.get(row.uid, {})))] for row in found]
         # A pipe has the same columns in any case, since programs count them; a terminal spares one that is empty.
         width = len(HEADER) if kind is RUN and (not is_local or any(row[-1].text for row in rows)) else len(HEADER) - 1
         print_rows(header[:width], (row[:width] for row in rows))
+
+
+def _zone() -> str:
+    """Return the name of the local time zone; both of one with a summer time, since runs may be of either."""
+    return "/".join(time.tzname) if time.daylight else time.tzname[0]
 
 
 def _cells(row: Summary, is_local: bool) -> list[Cell]:

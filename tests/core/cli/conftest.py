@@ -40,7 +40,7 @@ def terminal(store: Path) -> Callable[..., str]:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         hidden = {"NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR"}
         inherited = {name: value for name, value in os.environ.items() if name not in hidden}
-        settings = inherited | {"TERM": "xterm-256color", "PYTHONUTF8": "1", "PAGER": "cat"} | environment
+        settings = inherited | {"TERM": "xterm-256color", "TZ": "UTC", "PYTHONUTF8": "1", "PAGER": "cat"} | environment
         command = [*COMMAND, *arguments]
         process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=settings)
         os.close(theirs)

@@ -104,7 +104,7 @@ def test_nothing_stored_steers_the_terminal(
 def test_terminal_gets_an_aligned_table(digits: str, terminal: Callable[..., str]) -> None:
     header, row = terminal("ls", columns=100, NO_COLOR="1").splitlines()
 
-    assert ["ID", "STATE", "CREATED", "PROJECT", "NAME", "TAGS"] == header.split()
+    assert ["ID", "STATE", "CREATED", "(UTC)", "PROJECT", "NAME", "TAGS"] == header.split()
     assert header.index("STATE") == row.index("finished")
     assert "\x1b" not in header + row
 

@@ -80,9 +80,14 @@ def test_colours_are_alone_what_colour_adds(runs: None, terminal: Callable[..., 
     assert "\x1b[1mVISION-1\x1b[0m" in coloured
 
 
+def test_times_of_a_terminal_name_their_zone(runs: None, terminal: Callable[..., str]) -> None:
+    assert "CREATED (IST)" in terminal("ls", TZ="IST-5:30", NO_COLOR="1")
+    assert "CREATED (CET/CEST)" in terminal("ls", TZ="CET-1CEST,M3.5.0,M10.5.0/3", NO_COLOR="1")
+
+
 def test_no_runs_and_one_run(store: Path, terminal: Callable[..., str]) -> None:
     store.mkdir()
-    assert "ID  STATE  CREATED  PROJECT  NAME  TAGS\n" == terminal("ls", NO_COLOR="1")
+    assert "ID  STATE  CREATED (UTC)  PROJECT  NAME  TAGS\n" == terminal("ls", NO_COLOR="1")
     with naiad.init_run(project="vision"):
         pass
     assert 2 == len(terminal("ls", NO_COLOR="1", columns=40).splitlines()[:2])
