@@ -37,21 +37,21 @@ Catch the builtin a careful user would catch, or `NaiadError` for all of them:
       StorageError(OSError)                       the disk failed: errno, filename
         StoreNotWritable, SyncFailed
         NotPermitted(PermissionError)             a run or a store of another user
-      FileError(OSError)                          a file of the user's cannot be taken in: path, errno
+      FileError(OSError)                          a file of the user's that cannot be used: path, errno
         FileNotFound(FileNotFoundError)
           EmptyLocation                           a place to track that holds no file
-          FileNotInSet(KeyError)                  a name that a file set has not
+          FileNotInSet(KeyError)                  a name that the file set does not have
         UnreadableFile(PermissionError)
         UnsupportedFile(ValueError)               a folder, a pipe, a device: what
         OriginalError                             a tracked file has changed
           OriginalMissing(FileNotFoundError), OriginalChanged(ValueError)
         RemoteError                               the storage behind a URL failed
-      ServerError(ConnectionError)                a server that keeps runs refuses a request: url, status
-        ServerUnreachable(TimeoutError)           it gives no answer
-        NotAuthorized(PermissionError)            it refuses the token
+      ServerError(ConnectionError)                a server refuses a request: url, status
+        ServerUnreachable(TimeoutError)           the server does not answer
+        NotAuthorized(PermissionError)            the server refuses the token
       MissingPackage(ImportError)                 an optional package is not installed: package
-      AliasTooLate(ImportError)                   naiad.as_neptune after another package named neptune
-      ImportRefused(ValueError)                   a place that holds nothing of a foreign format: path
+      AliasTooLate(ImportError)                   naiad.as_neptune imported after another package neptune
+      ImportRefused(ValueError)                   nothing there that the importer can read: path
       DamagedData(ValueError)                     bytes that differ from those written: file, offset, what
       NewerFormat(ValueError)                     a store written by a later release
 
@@ -145,7 +145,7 @@ class NeedExistingModelVersion(NeedExisting):
 
 
 class MissingParameter(InvalidArgument):
-    """Nothing new can be made without this argument."""
+    """An argument is missing that a new container needs."""
 
     parameter: str
 
@@ -155,7 +155,7 @@ class LegacyUsage(InvalidArgument):
 
 
 class InvalidQuery(InvalidArgument):
-    """A text that is no query of NQL; `column` counts from 1, and is missing where no single place is to blame."""
+    """A malformed query; `column` counts from 1, and is None if no single place is wrong."""
 
     query: str
     column: int
@@ -180,7 +180,7 @@ class MissingField(NaiadError, AttributeError, KeyError):
 
 
 class WrongVerb(NaiadError, AttributeError, TypeError):
-    """A verb that the field at the path does not have; an AttributeError, for `hasattr`."""
+    """A verb that the field does not have; an AttributeError, so that `hasattr` is False."""
 
     path: str
 
@@ -192,7 +192,7 @@ class FieldConflict(NaiadError, TypeError, ValueError):
 
 
 class EmptySeries(NaiadError, ValueError):
-    """A series without points has no last value."""
+    """The last value of a series that has no points."""
 
     path: str
 
@@ -250,7 +250,7 @@ class InactiveProject(InactiveContainer):
 
 
 class BeingWritten(NaiadError, RuntimeError):
-    """A process is writing the container, so that it cannot be deleted."""
+    """The container cannot be deleted while a process is writing it."""
 
     run_id: str
 
@@ -268,7 +268,7 @@ class NotInTrash(NaiadError, ValueError):
 
 
 class NeedsServer(NaiadError, NotImplementedError):
-    """A function of accounts on a server, which a store in a folder does not have."""
+    """A function that needs accounts on a server; a folder has none."""
 
 
 class ProtectedPath(NaiadError, ValueError):
@@ -282,7 +282,7 @@ class ProtectedStage(ProtectedPath):
 
 
 class StorageError(NaiadError, OSError):
-    """A failure of the machine to store or read data; see `errno` and `filename`."""
+    """The machine failed to store or read data; see `errno` and `filename`."""
 
 
 class StoreNotWritable(StorageError):
@@ -294,7 +294,7 @@ class NotPermitted(StorageError, PermissionError):
 
 
 class SyncFailed(StorageError):
-    """Earlier writes are not known to be on disk."""
+    """A sync failed, so earlier writes may not be on disk."""
 
 
 class FileError(NaiadError, OSError):
@@ -308,7 +308,7 @@ class FileNotFound(FileError, FileNotFoundError):
 
 
 class EmptyLocation(FileNotFound):
-    """There is no file at all in the place that was to be tracked."""
+    """The location to be tracked contains no file."""
 
 
 class UnreadableFile(FileError, PermissionError):
@@ -336,11 +336,11 @@ class OriginalError(FileError):
 
 
 class OriginalMissing(OriginalError, FileNotFoundError):
-    """A tracked file is gone."""
+    """A tracked file no longer exists."""
 
 
 class OriginalChanged(OriginalError, ValueError):
-    """A tracked file has other content than it had when it was tracked."""
+    """The content of a tracked file has changed."""
 
 
 class RemoteError(FileError):
@@ -348,18 +348,18 @@ class RemoteError(FileError):
 
 
 class ServerError(NaiadError, ConnectionError):
-    """A server that keeps runs answers with an error, or is no such server."""
+    """The server answered with an error, or is not a naiad server."""
 
     url: str
     status: int
 
 
 class ServerUnreachable(ServerError, TimeoutError):
-    """A server that keeps runs gives no answer."""
+    """The server does not answer."""
 
 
 class NotAuthorized(ServerError, PermissionError):
-    """A server rejects the token, or there is none."""
+    """The server rejected the token, or no token was given."""
 
 
 class MissingPackage(NaiadError, ImportError):
@@ -373,7 +373,7 @@ class AliasTooLate(NaiadError, ImportError):
 
 
 class ImportRefused(NaiadError, ValueError):
-    """A place that holds nothing that the importer of a format can read."""
+    """The importer found nothing that it can read."""
 
     path: str
 
@@ -399,15 +399,15 @@ class UnsupportedValueWarning(NaiadWarning):
 
 
 class StorageWarning(NaiadWarning):
-    """The machine could not keep something."""
+    """The machine could not store something."""
 
 
 class DamageWarning(NaiadWarning):
-    """Damaged data was met and left out."""
+    """Damaged data was found and left out."""
 
 
 class ReadOnlyWarning(NaiadWarning):
-    """Something was written to a run opened for reading only, and is not kept."""
+    """A write to a read-only run was ignored."""
 
 
 class LimitWarning(NaiadWarning):
@@ -419,15 +419,15 @@ class PluginWarning(NaiadWarning):
 
 
 class FieldWarning(NaiadWarning):
-    """A field is kept but not shown, because another process defined one before it that it cannot be beside."""
+    """A field is stored but not shown: it conflicts with an earlier one of another process."""
 
 
 class FileWarning(NaiadWarning):
-    """A file among many was left out."""
+    """One of several files was left out."""
 
 
 class ServerWarning(NaiadWarning):
-    """Data of a run waits on this machine, because its server does not take it now."""
+    """Data of a run waits on this machine until its server accepts it."""
 
 
 MOST_WARNINGS = 1000
@@ -437,7 +437,7 @@ _given: dict[type[Warning], dict[Hashable, object]] = {}
 def warn_once(key: Hashable, message: str, category: type[Warning] = NaiadWarning) -> None:
     """Give a warning, unless one of this category was given before under the same key.
 
-    It points at the line of the user that led here. After a thousand keys a category falls silent.
+    It points at the user's line. After a thousand keys, a category gives no further warnings.
     """
     if is_first(key, category):
         warnings.warn(message, category, stacklevel=_depth_of_user())

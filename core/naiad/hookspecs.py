@@ -39,8 +39,8 @@ def naiad_convert(value: object) -> Scalar | Mapping[str, object] | Value | None
 def naiad_image(subject: object, autoscale: bool) -> bytes | None:
     """Draw an object as an image and return it as the bytes of a PNG, or return None to pass.
 
-    Called by `File.as_image`. To reject a subject with words for the user, such as an array without pixels, raise an
-    error of naiad's own.
+    Called by `File.as_image`. To reject a subject with a message, such as an array without pixels, raise an error of
+    `naiad.errors`.
 
     Args:
         subject: the user's object.
@@ -100,8 +100,8 @@ def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
     """Return background sources for a run that is being opened, or None. They are started and stopped with the run.
 
     Args:
-        options: the user's arguments of `init_run`, by name; of interest are those about capturing,
-            such as `capture_hardware_metrics`. None where the user gave none.
+        options: the user's arguments of `init_run`, by name, such as `capture_hardware_metrics`; None for those that
+            were not given.
     """
 
 
@@ -109,7 +109,7 @@ def naiad_captures(options: Mapping[str, object]) -> list[Capture] | None:
 def naiad_run_started(run: Loggable) -> None:
     """Do something with a run that this process has just opened to write to, new or not.
 
-    Like the two below it is not called for read-only runs, nor in children that use a run of their parent.
+    Like the next two hooks, it is not called for read-only runs, nor in child processes that use a run of their parent.
     """
 
 
@@ -132,7 +132,8 @@ def naiad_run_stopped(run: Loggable) -> None:
 def naiad_alert(alert: Alert, target: Target) -> str | None:
     """Send an alert to one target: return "" if it was sent, the trouble as a text if not, or None to pass.
 
-    Called by a thread when a run fails, a value is not finite or a metric stalls, and after trouble again, a few times.
+    Called by a thread when a run fails, a value is not finite or a metric stalls. After a failure it is called again, a
+    few times.
     A target is a secret: never log it, nor put it into the text.
 
     Args:

@@ -34,7 +34,7 @@ def stringify_unsupported(value: Any, expand: bool = False) -> Any:
     configuration of OmegaConf, an `argparse.Namespace`.
 
     Values that a field accepts stay unchanged: 0.5 is a Float, and so is NaN. An int beyond 64 bits
-    becomes text, so that no digit is lost; in a series of numbers it is a number still.
+    becomes text, so that no digit is lost; in a series of numbers it stays a number.
 
     Args:
         value: anything, most often a dict of parameters.
@@ -69,8 +69,8 @@ def describe(subject: object) -> dict[str, Any]:
 def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
     """Return the values in a dict or structured object, and in those within it, each with its parsed path.
 
-    Keys that are no str become one, and slashes in keys make namespaces. An empty dict has no values. What an object
-    does not let be read, and the value of an empty key, are left out with one warning.
+    Keys that are not str are converted, and slashes in keys make namespaces. An empty dict has no values. Members that
+    cannot be read, and the value of an empty key, are left out with one warning.
 
     Args:
         value: a mapping, a dataclass, an attrs or pydantic object, an `argparse.Namespace`, a configuration of

@@ -38,7 +38,7 @@ def add_project_member(
 def remove_project_member(
     project: str, username: str, *, workspace: str | None = None, api_token: str | None = None
 ) -> NoReturn:
-    """Take a person's access to a project away. Raises NeedsServer."""
+    """Remove a person's access to a project. Raises NeedsServer."""
     _refuse("members of projects")
 
 
@@ -57,7 +57,7 @@ def add_project_service_account(
 def remove_project_service_account(
     project: str, service_account_name: str, *, workspace: str | None = None, api_token: str | None = None
 ) -> NoReturn:
-    """Take a service account's access to a project away. Raises NeedsServer."""
+    """Remove a service account's access to a project. Raises NeedsServer."""
     _refuse("service accounts")
 
 

@@ -31,12 +31,12 @@ def trash_objects(
     api_token: str | None = None,
     store: Place = None,
 ) -> None:
-    """Put runs, models and model versions into the trash: listings leave them out, everything in them stays.
+    """Put runs, models and model versions into the trash: listings leave them out, and their data stays.
 
     Args:
         project: the project they belong to.
         ids: one id, such as "DIGITS-12", or several.
-        children: also all runs that belong to them, of whatever project; else children stay where they are.
+        children: also all runs that belong to them, of whatever project; otherwise children stay where they are.
         workspace: stands before the name of the project.
         api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to look in; else NAIAD_STORE, else the nearest `.naiad` here or above.
@@ -110,12 +110,12 @@ def move_runs(
 ) -> dict[str, str]:
     """Move runs into another project of the store, and return their new ids by their old ones.
 
-    The old ids go on to find them, and their custom ids mean them in both projects.
+    The old ids still find them, and their custom ids work in both projects.
 
     Args:
         project: the project that they belong to.
         ids: one id, such as "DIGITS-12", or several.
-        to: the name of the other project, which is made if need be.
+        to: the name of the other project, which is created if it does not exist.
         children: also all runs that belong to them, of whatever project.
         workspace: stands before the names of both projects.
         api_token: of a server, `naiad_...`; a folder needs none.

@@ -56,14 +56,14 @@ def create_project(
         name: "digits" or "workspace/digits".
         key: the prefix of the ids of its runs: 1 to 10 capital letters and digits; else made from the name.
         workspace: stands before the name.
-        visibility: kept as `sys/visibility`; who may see a folder is the business of the file system.
+        visibility: stored as `sys/visibility`; the permissions of the folder decide who can read it.
         description: kept as `sys/description`.
         api_token: of a server, `naiad_...`; a folder needs none.
         store: the folder to make it in; else NAIAD_STORE, else the nearest `.naiad` here or above, else a new one.
 
     Raises:
-        ProjectExists: the store has a project of this name or key.
-        NaiadPathError: this cannot be the name of a project.
+        ProjectExists: the store has a project with this name or key.
+        NaiadPathError: the name is not valid for a project.
     """
     options.check(key=key, workspace=workspace, description=description, api_token=api_token, store=store)
     full = full_name(name, workspace)
