@@ -1,10 +1,11 @@
-"""What a logged step costs in frameworks of PyTorch, beside the TensorBoard logger that each of them brings.
+"""What a logged step costs in frameworks, beside the TensorBoard logger that each of them brings.
 
     python tests/bench/bench_frameworks.py [--quick] [--json]
 
 Each framework calls the hook of our adapter and that of its own TensorBoard logger, in turns, with the same two
-metrics; the time of the calling thread is taken. Goal: 100 us, which is 1 % of a small step of 10 ms. Optuna and skorch
-bring no TensorBoard logger with a hook of steps: there the floor is a row in a CSV file.
+metrics; the time of the calling thread is taken. Goal: 100 us, which is 1 % of a small step of 10 ms. XGBoost,
+LightGBM, Optuna and skorch bring no TensorBoard logger with a hook of steps: there the floor is a row in a CSV file.
+Keras, Kedro, Lightning and scikit-learn have benchmarks of their own, and Hydra has no steps.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import accelerate
+import lightgbm
+import numpy as np
 import optuna
 import torch
+import xgboost
 from accelerate.tracking import TensorBoardTracker
 from figures import Figure, folder, main
 from lightning.fabric import Fabric
@@ -33,10 +37,13 @@ from transformers.integrations import TensorBoardCallback
 
 import naiad
 import naiad_accelerate
+import naiad_lightgbm
 import naiad_lightning
 import naiad_optuna
+import naiad_pytorch
 import naiad_skorch
 import naiad_transformers
+import naiad_xgboost
 
 Hook = Callable[[int], object]
 
@@ -140,6 +147,58 @@ def of_skorch(place: Path, run: naiad.Run) -> dict[str, Hook]:
     return {"ours": lambda _step: ours.on_batch_end(Net()), "a row of CSV, flushed": rows_of(place)}
 
 
+def of_pytorch(place: Path, run: naiad.Run) -> dict[str, Hook]:
+    """A step of an optimizer of two groups, whose learning rates are logged, less a step that logs nothing."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(str(place / "pytorch"))
+    loggers = []
+
+    def stepping(is_logged: bool, is_written: bool) -> Hook:
+        model = torch.nn.Linear(2, 1)
+        groups = [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.01}]
+        optimizer = torch.optim.SGD(groups, lr=0.1)
+        model(torch.ones(1, 2)).sum().backward()
+        if is_logged:
+            loggers.append(naiad_pytorch.NaiadLogger(run, model=model, base_namespace="pytorch", log_freq=1))
+
+        def step(number: int) -> None:
+            optimizer.step()
+            if is_written:
+                for place, group in enumerate(optimizer.param_groups):
+                    writer.add_scalar(f"lr/{place}", group["lr"], number)
+
+        return step
+
+    return {
+        "ours": stepping(True, False),
+        "SummaryWriter": stepping(False, True),
+        "the step alone": stepping(False, False),
+    }
+
+
+def of_xgboost(place: Path, run: naiad.Run) -> dict[str, Hook]:
+    """`after_iteration`, with the log of two metrics."""
+    x = np.random.default_rng(7).normal(size=(50, 2))
+    booster = xgboost.train({"max_depth": 1}, xgboost.DMatrix(x, x[:, 0]), 1)
+    ours = naiad_xgboost.NaiadCallback(run, base_namespace="xgboost")
+    log = {"valid": {"loss": [0.5], "auc": [0.9]}}
+    return {"ours": lambda step: ours.after_iteration(booster, step, log), "a row of CSV, flushed": rows_of(place)}
+
+
+def of_lightgbm(place: Path, run: naiad.Run) -> dict[str, Hook]:
+    """The callback, with the results of two metrics."""
+    x = np.random.default_rng(7).normal(size=(50, 2))
+    booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(x, x[:, 0]), 1)
+    ours = naiad_lightgbm.NaiadCallback(run, base_namespace="lightgbm")
+    results = [("valid", "loss", 0.5, False), ("valid", "auc", 0.9, True)]
+
+    def log(step: int) -> None:
+        ours(lightgbm.callback.CallbackEnv(booster, {"learning_rate": 0.1}, step, 0, 100_000, results))
+
+    return {"ours": log, "a row of CSV, flushed": rows_of(place)}
+
+
 def of_optuna(place: Path, run: naiad.Run) -> dict[str, Hook]:
     """The callback for one trial, with its run."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -173,6 +232,9 @@ def measure(quick: bool) -> list[Figure]:
             ("Accelerate", of_accelerate),
             ("Fabric", of_fabric),
             ("Ignite", of_ignite),
+            ("PyTorch", of_pytorch),
+            ("XGBoost", of_xgboost),
+            ("LightGBM", of_lightgbm),
             ("skorch", of_skorch),
             ("Optuna, a trial", of_optuna),
         ):
