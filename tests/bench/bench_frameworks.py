@@ -171,9 +171,9 @@ def of_pytorch(place: Path, run: naiad.Run) -> dict[str, Hook]:
         return step
 
     return {
+        "the step alone": stepping(False, False),
         "ours": stepping(True, False),
         "SummaryWriter": stepping(False, True),
-        "the step alone": stepping(False, False),
     }
 
 

@@ -79,6 +79,8 @@ def public_names() -> Iterator[str]:
         yield f"naiad.{owner}"
         yield from _members(f"naiad.{owner}", getattr(importlib.import_module("naiad"), owner))
     yield from _members("naiad.handler.Handler", importlib.import_module("naiad.handler").Handler)
+    for folder in (ROOT / "integrations").glob("naiad_*"):
+        yield from (f"{folder.name}.{name}" for name in importlib.import_module(folder.name).__all__)
 
 
 def _members(owner: str, cls: Any) -> Iterator[str]:

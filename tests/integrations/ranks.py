@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.multiprocessing
 import transformers
+import xgboost
 from ignite.engine import Engine, Events
 from lightning.fabric import Fabric
 
@@ -29,6 +30,7 @@ from naiad_lightgbm import NaiadCallback as LightGBMCallback
 from naiad_lightning import NaiadLogger as LightningLogger
 from naiad_pytorch import NaiadLogger as PyTorchLogger
 from naiad_transformers import NaiadCallback
+from naiad_xgboost import NaiadCallback as XGBoostCallback
 
 ROWS = [{"input_ids": torch.arange(4) + number % 2, "labels": number % 2} for number in range(8)]
 X = torch.ones(2, 3)
@@ -130,7 +132,19 @@ def of_lightgbm() -> None:
         lightgbm.train(params, data, 3, valid_sets=[data], callbacks=[LightGBMCallback(run)])
 
 
-def train(rank: int, port: str, *_: Any) -> None:
+def of_xgboost(workers: dict[str, Any]) -> None:
+    """A training whose workers share their histograms."""
+    with (
+        xgboost.collective.CommunicatorContext(**workers),
+        naiad.init_run(project="xgboost", custom_run_id="xgb") as run,
+    ):
+        x = np.random.default_rng(xgboost.collective.get_rank()).normal(size=(100, 2))
+        data = xgboost.DMatrix(x, (x[:, 0] > 0).astype(int))
+        params = {"objective": "binary:logistic", "eval_metric": "auc", "nthread": 1, "tree_method": "hist"}
+        xgboost.train(params, data, 3, evals=[(data, "training")], callbacks=[XGBoostCallback(run)])
+
+
+def train(rank: int, port: str, workers: dict[str, Any]) -> None:
     """Be one of two ranks."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, NODE_RANK="0"
@@ -140,6 +154,7 @@ def train(rank: int, port: str, *_: Any) -> None:
     for each in (of_pytorch, of_ignite, of_accelerate, of_transformers, of_fabric, of_keras, of_lightgbm):
         each()
         torch.distributed.barrier()
+    of_xgboost(workers)
     for container in naiad.lifecycle.open_containers():
         container.stop()
     torch.distributed.destroy_process_group()
@@ -147,4 +162,6 @@ def train(rank: int, port: str, *_: Any) -> None:
 
 if __name__ == "__main__":
     os.chdir(sys.argv[1])
-    torch.multiprocessing.start_processes(train, (sys.argv[2],), nprocs=2, start_method="fork")
+    tracker = xgboost.tracker.RabitTracker(host_ip="127.0.0.1", n_workers=2)
+    tracker.start()
+    torch.multiprocessing.start_processes(train, (sys.argv[2], tracker.worker_args()), nprocs=2, start_method="fork")

@@ -27,16 +27,17 @@ FIELDS = {
         "training/prediction/samples": 1,
     },
     "lightgbm": {"training/training/auc": 3, "training/learning_rate": 3},
+    "xgboost": {"training/training/auc": 3, "training/learning_rate": 3},
 }
 
 
-OF_THE_USER = ("pytorch", "keras", "lightgbm")
+OF_THE_USER = ("pytorch", "keras", "lightgbm", "xgboost")
 """Frameworks whose adapters are given a run, which the user opens on each rank."""
 
 
-@pytest.mark.timeout(300)  # seven frameworks, and two ranks on a busy machine
+@pytest.mark.timeout(300)  # eight frameworks, and two ranks on a busy machine
 def test_two_ranks_leave_one_run_each(store: Path, tmp_path: Path) -> None:
-    for package in ("accelerate", "ignite", "keras", "lightgbm", "lightning", "torch", "transformers"):
+    for package in ("accelerate", "ignite", "keras", "lightgbm", "lightning", "torch", "transformers", "xgboost"):
         if (
             importlib.util.find_spec(package) is None
         ):  # importing them takes seconds, and each process does it for itself
