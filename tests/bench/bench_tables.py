@@ -62,7 +62,7 @@ def entries(place: Path, start: int, numbers: np.ndarray[Any, np.dtype[np.float6
     for n, row in enumerate(numbers.tolist(), start):
         cells = {("sys/creation_time", "datetime"): n, **dict(zip(keys, row, strict=True))}
         folder = RunDirectory(place / "runs" / str(n))
-        stamp = Stamp(stamp_of(folder).files, seal_stamp(folder))
+        stamp = Stamp(stamp_of(folder).files, seal_stamp(str(folder.path)))
         yield Entry(f"{n}", "runs", f"B-{n}", "bench", "finished", n, stamp, cells)
 
 

@@ -89,8 +89,8 @@ def ls(
     elif kind is RUN and not (are_all or tags or state or is_trashed):
         condition = top_level(project)
     found = place.catalog().summaries(
-        project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition
-    )[:limit]
+        project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition, limit=limit
+    )
     counts = state_counts(place) if kind is RUN else {}
     if is_json:
         print_document([_summary(row, counts) for row in found])

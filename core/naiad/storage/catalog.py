@@ -198,13 +198,21 @@ class Catalog(Protocol):
         kind: ContainerKind | None = RUN,
         is_trashed: bool | None = False,
         condition: Node | None = None,
+        limit: int | None = None,
     ) -> list[Summary]:
         """Return the containers of a kind, or of all, newest first; those of a project, with all the tags, in a state.
 
         `is_trashed` chooses those in the trash instead; None both. `condition` is a further one.
         """
         found: list[Summary] = self.answer(
-            "summaries", project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition
+            "summaries",
+            project=project,
+            tags=tags,
+            state=state,
+            kind=kind,
+            is_trashed=is_trashed,
+            condition=condition,
+            limit=limit,
         )
         return found
 

@@ -32,6 +32,7 @@ class CatalogTests(StoreFixtures):
         assert (one.tags, one.owner, one.trashed) == (("x", "y"), "me", False)
         assert [each.name for each in catalog.summaries(state="running")] == ["two"]
         assert [each.name for each in catalog.summaries(tags=["x"])] == ["one"]
+        assert [each.name for each in catalog.summaries(limit=1)] == [each.name for each in catalog.summaries()][:1]
         assert catalog.summaries(kind=MODEL) + catalog.summaries(is_trashed=True) == []
         second.stop()
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from naiad.container_kinds import RUN
-from naiad.errors import InvalidArgument, NaiadWarning
+from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS
 from naiad.query.parser import parse
 from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Matches, Node, Not, OneOf, Or
@@ -223,12 +223,16 @@ def test_integers_and_floats_of_one_column_are_sorted_as_numbers(connection: Con
     assert ["u0", "u1", "u2"] == [row[0] for row in find(connection, RUN, "p", None, sort_by="w", limit=3).rows]
 
 
-def test_other_mixes_are_sorted_as_text_with_a_warning(connection: Connection) -> None:
-    fill(connection, [{("mixed", "int"): 2}, {("mixed", "string"): "10"}, {("mixed", "string"): "b"}])
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize(("is_ascending", "numbers", "texts"), [(True, [2, 10], "ab"), (False, [10, 2], "ba")])
+def test_numbers_of_a_mixed_column_are_sorted_as_numbers_and_texts_after_them(
+    connection: Connection, limit: int | None, is_ascending: bool, numbers: list[int], texts: str
+) -> None:
+    fill(connection, [{("w", "int"): 2}, {("w", "string"): "b"}, {("w", "float"): 10.0}, {}, {("w", "string"): "a"}])
+    found = find(connection, RUN, "p", None, sort_by="w", is_ascending=is_ascending, limit=limit)
 
-    with pytest.warns(NaiadWarning, match="sorted as text"):
-        found = find(connection, RUN, "p", None, sort_by="mixed").rows
-    assert ["u2", "u0", "u1"] == [row[0] for row in found]
+    cells = [next((cell for at, cell in row.cells.items() if found.fields[at][0] == "w"), None) for row in found.rows]
+    assert [*numbers, *texts, None] == cells
 
 
 @pytest.mark.parametrize("kind", ["file", "string_set", "string_series"])

@@ -175,6 +175,7 @@ def test_killed_run_is_shown_as_killed_at_once(place: Store) -> None:
     if not child:
         naiad.init_run(project="p")["x"] = 1
         os.write(theirs, b".")
+        signal.alarm(60)  # if the assert below fails, the kill is not reached
         signal.pause()
     os.read(ours, 1)
     assert ["running"] == [row.state for row in catalog.summaries()]
@@ -255,7 +256,7 @@ def test_folders_of_a_large_store_are_looked_at_in_turns(place: Store, monkeypat
     looked: list[str] = []
     seal_stamp = catalog_module.seal_stamp
     monkeypatch.setattr(catalog_module, "LOOK_FOLDERS", 1)
-    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at.uid), seal_stamp(at))[1])
+    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at), seal_stamp(at))[1])
 
     rounds = []
     for minute in range(3):
@@ -267,6 +268,20 @@ def test_folders_of_a_large_store_are_looked_at_in_turns(place: Store, monkeypat
 
     assert [1, 1, 1] == [len(each) for each in rounds]
     assert 3 == len({uid for each in rounds for uid in each})
+
+
+def test_look_of_another_process_that_finds_nothing_new_writes_nothing(
+    place: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+    _settled(place)
+    assert 1 == len(place.catalog().summaries())
+    files = [place.root / "catalog.db", place.root / "catalog.sum"]
+    before = [file.stat().st_mtime_ns for file in files]
+    monkeypatch.setattr(catalog_module, "_looked", {})  # as in another process
+
+    assert 1 == len(place.catalog().summaries())
+    assert before == [file.stat().st_mtime_ns for file in files]
 
 
 def test_new_folder_of_a_large_store_is_found_without_a_look_at_the_others(
@@ -281,7 +296,7 @@ def test_new_folder_of_a_large_store_is_found_without_a_look_at_the_others(
     looked: list[str] = []
     seal_stamp = catalog_module.seal_stamp
     monkeypatch.setattr(catalog_module, "LOOK_FOLDERS", 1)
-    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at.uid), seal_stamp(at))[1])
+    monkeypatch.setattr(catalog_module, "seal_stamp", lambda at: (looked.append(at), seal_stamp(at))[1])
 
     assert 4 == len(place.catalog().summaries())
     assert 2 == len(set(looked))  # the new one, and the one whose turn it is

@@ -21,7 +21,7 @@ from typing import TypeVar
 from msgspec import MsgspecError
 
 from naiad import clock
-from naiad.container_kinds import KINDS, RunId
+from naiad.container_kinds import KINDS, ContainerKind, RunId
 from naiad.errors import DamagedData, NaiadError, StorageError
 from naiad.progress import showing
 from naiad.storage.catalog import Cell
@@ -204,17 +204,17 @@ class Catalog(SqlCatalog):
         # The marks before anything is read: a run that is marked later is read by the next call.
         marks, listed, began = self._marks(), self._listed(), clock.monotonic()
         with self._transaction() as connection:
-            is_listed = bool(listed) and self._is_file and connection.value(LISTED) == listed
+            is_noted = connection.value(LISTED) == listed
+            is_listed = bool(listed) and self._is_file and is_noted
             is_due = began >= _looked.get(self._layout.root, -LOOK_SECONDS) + LOOK_SECONDS
             turn = _next_numbers(connection.value(LAST_CONTAINER) or 0)
             is_listed = is_listed and (turn != ALL or not is_due)
             known = stamps(connection, marks if is_listed else None, turn if is_due else ALL)
             is_some = turn != ALL and not is_listed
             trusted = known.keys() - stamps(connection, marks, turn).keys() if is_some else set()
-        watched = self._directories({*marks, *known}) if is_listed else self._layout.folders()
-        folders = {folder.uid: folder for folder in watched}
-        gone = [uid for uid in known if uid not in folders]
-        looked = (folder for uid, folder in folders.items() if uid not in trusted)
+        watched = dict(self._kinds({*marks, *known}) if is_listed else self._layout.uids())
+        gone = [uid for uid in known if uid not in watched]
+        looked = ((uid, kind) for uid, kind in watched.items() if uid not in trusted)
         stale = list(self._stale(looked, marks, known))
         bar = showing(self.progress_bar, "Reading runs", len(stale), unit=" runs") if len(stale) > BATCH else NO_BAR
         with bar as report:
@@ -235,13 +235,15 @@ class Catalog(SqlCatalog):
                     gone = []
                 if report is not None:
                     report(len(entries))
-        if not is_listed and listed:
+        # A process that looks at every folder mostly finds the list that stands there: writing it again would take two
+        # syncs of the disk and a crc of the whole file.
+        if listed and not is_noted:
             with self._transaction(is_writing=True) as connection:
                 connection.run(LIST, listed=listed)
         if self._is_file:
             if not is_listed or is_due:
                 _looked[self._layout.root] = began
-            self._unmark([folders[uid] for uid in marks if uid in folders], marks)
+            self._unmark([self._layout.folder(uid, watched[uid]) for uid in marks if uid in watched], marks)
 
     def _read_many(self, stale: list[tuple[RunDirectory, Stamp]]) -> Iterator[list[Entry]]:
         """Read entries with all cores, in pieces of the size of a batch."""
@@ -251,13 +253,16 @@ class Catalog(SqlCatalog):
         return read_entries(self._ids, stale, BATCH, read_entry)
 
     def _stale(
-        self, folders: Iterable[RunDirectory], marks: dict[str, int], known: dict[str, Stamp]
+        self, looked: Iterable[tuple[str, ContainerKind]], marks: dict[str, int], known: dict[str, Stamp]
     ) -> Iterator[tuple[RunDirectory, Stamp]]:
         """Return the folders that have changed since they were read."""
-        for folder in folders:
-            before = known.get(folder.uid)
-            if before and before.seal and folder.uid not in marks and before.seal == seal_stamp(folder):
+        root = str(self._layout.root)
+        for uid, kind in looked:
+            before = known.get(uid)
+            # A text, since nearly all runs are sealed, and making a path object takes longer than the look itself.
+            if before and before.seal and uid not in marks and before.seal == seal_stamp(f"{root}/{kind.folder}/{uid}"):
                 continue
+            folder = self._layout.folder(uid, kind)
             stamp = stamp_of(folder)
             if not stamp.files or stamp.files != (before and before.files):
                 yield folder, stamp
@@ -271,10 +276,10 @@ class Catalog(SqlCatalog):
         is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
         return repr(times) if is_settled else ""
 
-    def _directories(self, uids: Iterable[str]) -> Iterator[RunDirectory]:
-        for uid in uids:
-            places = (self._layout.folder(uid, kind) for kind in KINDS)
-            yield from (folder for folder in places if folder.path.is_dir())
+    def _kinds(self, uids: Iterable[str]) -> Iterator[tuple[str, ContainerKind]]:
+        """Those of some uids that have a folder, with the kind it is in."""
+        root = str(self._layout.root)
+        return ((uid, kind) for uid in uids for kind in KINDS if os.path.isdir(f"{root}/{kind.folder}/{uid}"))
 
     def _marks(self) -> dict[str, int]:
         """The runs that may have changed, and when they were marked; each beginning of a run marks it anew."""
@@ -325,7 +330,7 @@ def stamp_of(folder: RunDirectory) -> Stamp:
 
 
 def _stamp(folder: RunDirectory) -> Stamp:
-    seal = seal_stamp(folder)  # first: what comes in after it is not what it seals
+    seal = seal_stamp(str(folder.path))  # first: what comes in after it is not what it seals
     if not seal and any(each.is_alive for each in read_writers(folder.journal, {}).values()):
         return Stamp("", "")
     files = []
@@ -339,10 +344,10 @@ def _stamp(folder: RunDirectory) -> Stamp:
     return Stamp(" ".join(sorted(files)), seal)
 
 
-def seal_stamp(folder: RunDirectory) -> str:
-    """Changes with every seal of the container; empty while it has none."""
+def seal_stamp(folder: str) -> str:
+    """Changes with every seal of the container in a folder; empty while it has none."""
     try:
-        stat = os.stat(f"{folder.path}/{SEAL}")
+        stat = os.stat(f"{folder}/{SEAL}")
     except OSError:
         return ""
     return f"{stat.st_size}:{stat.st_mtime_ns}"

@@ -154,11 +154,14 @@ class Layout(Struct, frozen=True, dict=True):
 
     def folders(self) -> Iterator[RunDirectory]:
         """All containers: the runs, then the other kinds, each the oldest first."""
+        for uid, kind in self.uids():
+            yield self.folder(uid, kind)
+
+    def uids(self) -> Iterator[tuple[str, ContainerKind]]:
+        """The uids of all containers with their kinds, in the order of `folders`."""
         for kind in KINDS:
             with contextlib.suppress(FileNotFoundError):
-                for name in sorted(os.listdir(self.root / kind.folder)):
-                    if is_uid(name):
-                        yield self.folder(name, kind)
+                yield from ((name, kind) for name in sorted(filter(is_uid, os.listdir(self.root / kind.folder))))
 
     def unmark(self, uid: str) -> None:
         """The catalog need not look at this container, which is gone."""

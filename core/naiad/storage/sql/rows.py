@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from naiad.container_kinds import ContainerKind
-from naiad.errors import InvalidArgument, NaiadWarning, warn_once
+from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
@@ -137,14 +137,7 @@ def sort_order(
             "Sort by a single value, or by the last, min, max, average or variance of a series of numbers.",
             argument="sort_by",
         )
-    sort = Sort(tuple(fields), aspect, is_ascending)
-    if sort.is_text and len(found) > 1:
-        warn_once(
-            ("sort_by", column),
-            f'Column "{column}" has fields of several kinds ({", ".join(sorted(found))}), and is sorted as text.',
-            NaiadWarning,
-        )
-    return sort
+    return Sort(tuple(fields), aspect, is_ascending)
 
 
 def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:

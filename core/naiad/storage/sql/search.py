@@ -12,7 +12,7 @@ from naiad.container_kinds import ContainerKind
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.sql.connection import Clause, Connection, Statement, both
-from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed, text_of
+from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed
 from naiad.storage.sql.values import LAST_CONTAINER, Shown, shown_at
 
 FEW = 10_000
@@ -36,12 +36,8 @@ class Sort(Struct, frozen=True):
         """One of `ORDERS`."""
         if self.aspect != "last":
             return self.aspect
-        return "number" if not self.is_text else "text" if len(self.fields) == 1 else "mixed"
-
-    @property
-    def is_text(self) -> bool:
-        """Whether they are sorted as texts: values that are not all numbers have no other order in common."""
-        return not all(KINDS[kind].sorted_as == "number" for _number, kind in self.fields)
+        kinds = {KINDS[kind].sorted_as for _number, kind in self.fields}
+        return "number" if "text" not in kinds else "text" if len(kinds) == 1 else "mixed"
 
 
 def search(
@@ -142,8 +138,7 @@ def _sorted(sql: Any, t: Any, order: str, is_ascending: bool, *, is_page: bool) 
     """All containers, each with its values to sort by; the numbers alone of a page."""
     of = t.cell.alias("sorted")
     is_its = (of.c.container == t.container.c.number) & of.c.field.in_(sql.bindparam("fields", expanding=True))
-    values = _order(sql, of, order)
-    ordered = [values[0].is_(None), *_directed([*values, t.container.c.number], is_ascending)]
+    ordered = [*_ordered(of, order, is_ascending), *_directed([t.container.c.number], is_ascending)]
     shown = [t.container.c.number] if is_page else t.SHOWN
     rows = sql.select(*shown).select_from(t.container.outerjoin(of, is_its)).where(sql.text("({where})"))
     rows = rows.order_by(*ordered)
@@ -154,7 +149,7 @@ def _walk(sql: Any, t: Any, order: str, is_ascending: bool) -> Any:
     """The containers with a value to sort by, along the index: it stops as soon as there are enough."""
     of = t.cell.alias("sorted")
     rows = _walkers(sql, t, of, order)
-    return _paged(sql, rows.order_by(*_directed([*_order(sql, of, order), of.c.container], is_ascending)))
+    return _paged(sql, rows.order_by(*_directed([*_order(of, order), of.c.container], is_ascending)))
 
 
 def _walked(sql: Any, t: Any, order: str) -> Any:
@@ -165,7 +160,7 @@ def _walked(sql: Any, t: Any, order: str) -> Any:
 
 def _walkers(sql: Any, t: Any, of: Any, order: str) -> Any:
     rows = sql.select(t.container.c.number).select_from(of.join(t.container, t.container.c.number == of.c.container))
-    has_value = _order(sql, of, order)[0].is_not(None)
+    has_value = _order(of, order)[0].is_not(None)
     return rows.where(of.c.field == sql.bindparam("field"), has_value, sql.text("({where})"))
 
 
@@ -176,20 +171,23 @@ def _paged(sql: Any, rows: Any) -> Any:
 def _unsorted(sql: Any, t: Any, order: str) -> Any:
     """Condition: the container has no value to sort by."""
     of = t.cell.alias("unsorted")
-    has_value = _order(sql, of, order)[0].is_not(None)
+    has_value = _order(of, order)[0].is_not(None)
     return t.container.c.number.not_in(
         sql.select(of.c.container).where(of.c.field == sql.bindparam("unsorted"), has_value)
     )
 
 
-def _order(sql: Any, of: Any, order: str) -> list[Any]:
-    if order == "number":
-        return [of.c.num, of.c.integer]
-    if order == "text":
-        return [of.c.txt, of.c.whole]
-    if order == "mixed":
-        return [sql.func.coalesce(text_of(of), sql.cast(of.c.num, sql.Text))]
-    return [of.c[order]]
+def _ordered(of: Any, order: str, is_ascending: bool) -> list[Any]:
+    """The order of values in a direction; containers without one come last in both."""
+    # Of numbers and texts the numbers come first in both directions: a run whose rate is "auto" must not push the
+    # largest rate from the top.
+    missing = [of.c.num.is_(None), of.c.txt.is_(None)] if order == "mixed" else [_order(of, order)[0].is_(None)]
+    return [*missing, *_directed(_order(of, order), is_ascending)]
+
+
+def _order(of: Any, order: str) -> list[Any]:
+    numbers, texts = [of.c.num, of.c.integer], [of.c.txt, of.c.whole]
+    return {"number": numbers, "text": texts, "mixed": [*numbers, *texts]}.get(order) or [of.c[order]]
 
 
 def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
@@ -209,8 +207,7 @@ def _sorted_by_several(
     for place, sort in enumerate(sorts):
         of = t.cell.alias(f"sorted{place}")
         joined = joined.outerjoin(of, (of.c.container == t.container.c.number) & of.c.field.in_(sort.numbers))
-        values = _order(sql, of, sort.order)
-        ordered += [values[0].is_(None), *_directed(values, sort.is_ascending)]
+        ordered += _ordered(of, sort.order, sort.is_ascending)
     ordered += _directed([t.container.c.number], sorts[0].is_ascending)
     rows = sql.select(t.container.c.number).select_from(joined).where(where.expression()).order_by(*ordered)
     return shown_at(connection, list(connection.execute(rows.limit(limit).offset(offset)).scalars()))

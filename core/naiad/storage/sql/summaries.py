@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
 from naiad.kinds import PARENT, PARENT_UID, SYS
@@ -13,7 +14,16 @@ from naiad.storage.catalog import Changes, Summary
 from naiad.storage.sql.connection import Connection, Statement, both, negated
 from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
 from naiad.storage.sql.translate import condition, field_numbers, narrowed
-from naiad.storage.sql.values import Shown, as_stored, fields, losses_of, shown, shown_cells
+from naiad.storage.sql.values import (
+    Shown,
+    as_stored,
+    decode_cells,
+    fields,
+    losses_of,
+    shown,
+    shown_at,
+    whole_cells,
+)
 
 TAG_PATHS = ("sys/tags", "sys/group_tags")
 
@@ -26,6 +36,7 @@ def summaries(
     kind: ContainerKind | None,
     is_trashed: bool | None,
     tree: Node | None = None,
+    limit: int | None = None,
 ) -> list[Summary]:
     """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
     conditions = [_TAGGED(tag=as_stored(each)) for each in tags]
@@ -41,7 +52,11 @@ def summaries(
     if state is not None:
         conditions.append(_IN_STATE(state=state))
     names = _names(connection)
-    return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=both(conditions)))]
+    if limit is None:
+        return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=both(conditions)))]
+    # Their numbers come from an index: sorting the rows would read the cells of all.
+    found = connection.run(_NEWEST_PAGE, where=both(conditions), limit=limit, offset=0)
+    return [_summary(row, names) for row in shown_at(connection, [number for (number,) in found])]
 
 
 def changes(connection: Connection, since: str | None) -> Changes:
@@ -58,6 +73,14 @@ def changes(connection: Connection, since: str | None) -> Changes:
     return Changes(mark, False, found, frozenset(new), [(uid, name or uid) for uid, name in removed])
 
 
+def _newest(sql: Any, t: Any, is_page: bool) -> Any:
+    """Containers, the newest first; of a page their numbers alone."""
+    shown_columns = [t.container.c.number] if is_page else t.SHOWN
+    rows = sql.select(*shown_columns).where(sql.text("({where})"))
+    rows = rows.order_by(t.container.c.created.desc(), t.container.c.number.desc())
+    return rows.limit(sql.bindparam("limit")).offset(sql.bindparam("offset")) if is_page else rows
+
+
 _statement = partial(Statement, "naiad.storage.sql.tables")
 _MARK = _statement("about.mark", lambda sql, t: sql.select(t.about.c.made, t.about.c.revision))
 _IN_STATE = _statement("container.in_state", lambda sql, t: t.container.c.state == sql.bindparam("state"))
@@ -72,13 +95,8 @@ _GONE_SINCE = _statement(
     "gone.since", lambda sql, t: sql.select(t.gone.c.uid, t.gone.c.id).where(t.gone.c.revision > sql.bindparam("since"))
 )
 _IN_SYS = _statement("field.in_sys", lambda sql, t: t.field.c.path.like(sql.literal_column("'sys/%'")))
-_NEWEST = _statement(
-    "container.newest",
-    lambda sql, t: (
-        sql.select(*t.SHOWN)
-        .where(sql.text("({where})"))
-        .order_by(t.container.c.created.desc(), t.container.c.number.desc())
-    ),
+_NEWEST, _NEWEST_PAGE = (
+    _statement(f"container.newest{', page' if is_page else ''}", _newest, is_page) for is_page in (False, True)
 )
 _TAGGED = _statement(  # as a tag or as a group tag
     "container.tagged",
@@ -108,7 +126,9 @@ def _names(connection: Connection) -> dict[int, str]:
 
 
 def _summary(row: Shown, names: dict[int, str]) -> Summary:
-    values = {names[at]: value for at, value in shown_cells(row).items() if at in names}
+    # Decoded here and not by `shown_cells`, which would keep all cells of each run: a summary needs a few of them.
+    cells = decode_cells(whole_cells(row))
+    values = {path: cells[at] for at, path in names.items() if at in cells}
     modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
     return Summary(
         uid=row.uid,
