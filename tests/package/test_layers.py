@@ -62,9 +62,7 @@ BELOW_BASE = {
     "naiad.cli.verify",
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
-BELOW_BASE |= {
-    f"naiad.ship.{name}" for name in ("parts", "remote", "replay", "shipment", "shipper", "sync")
-}  # they ship its files
+BELOW_BASE |= {f"naiad.ship.{name}" for name in ("shipment", "shipper", "sync")}  # they ship its files
 INTERFACE = {f"naiad.storage.{name}" for name in ("base", "catalog", "opening", "receiving", "wire")}
 HEAVY = {
     "click",

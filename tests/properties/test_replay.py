@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from tests.properties.test_order_of_arrival import _ops, fold, histories, put_file
 
 from naiad.ops import Define, Delete, Strings
-from naiad.ship.replay import write_replay
 from naiad.storage.local.index.fold import Fold
+from naiad.storage.local.index.replay import write_replay
 from naiad.storage.local.journal.files import Source, list_journal
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader

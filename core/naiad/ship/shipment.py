@@ -23,7 +23,12 @@ import msgspec
 from naiad import clock
 from naiad.errors import NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
-from naiad.ship.parts import (
+from naiad.ship.uploads import SMALL, Uploads
+from naiad.storage.base import RECORD
+from naiad.storage.local import outbox
+from naiad.storage.local.blobs import Blobs
+from naiad.storage.local.journal.leases import Liveness
+from naiad.storage.local.journal.parts import (
     Part,
     Source,
     confirmed,
@@ -36,14 +41,9 @@ from naiad.ship.parts import (
     read_part,
     sources,
 )
-from naiad.ship.remote import Remote
-from naiad.ship.uploads import SMALL, Uploads
-from naiad.storage.base import RECORD
-from naiad.storage.local import outbox
-from naiad.storage.local.blobs import Blobs
-from naiad.storage.local.journal.leases import Liveness
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.remote import Remote
 
 BATCH = 4 * 1024 * 1024
 WHOLE = 1 << 30

@@ -22,10 +22,10 @@ from naiad import clock, forks
 from naiad.errors import NaiadError, NotAuthorized, ServerError, ServerWarning, warn_once
 from naiad.settings import number
 from naiad.ship.client import Client
-from naiad.ship.remote import Remote
 from naiad.ship.shipment import OwnWriter, Shipment
 from naiad.storage.local import outbox
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.remote import Remote
 
 FIRST_SECONDS = 0.2
 HELD_SECONDS = 0.1

@@ -23,16 +23,16 @@ from naiad.ops import Dropped
 from naiad.scalars import unpack_text
 from naiad.settings import Tuning
 from naiad.ship.client import Client
-from naiad.ship.remote import Remote, read_remote
-from naiad.ship.replay import PREFIX, write_replay
 from naiad.ship.shipment import Shipment, Waiting, points_in
 from naiad.ship.shipper import keep_seconds
 from naiad.storage.local import outbox
 from naiad.storage.local.files import stored_files
+from naiad.storage.local.index.replay import PREFIX, write_replay
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.remote import Remote, read_remote
 from naiad.storage.local.writer import Writer
 from naiad.storage.remote.asking import ask
 

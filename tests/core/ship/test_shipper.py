@@ -19,14 +19,14 @@ from naiad.errors import NotAuthorized, ServerWarning, SyncFailed, forget_warnin
 from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.ship.parts import sources
-from naiad.ship.remote import read_remote
 from naiad.ship.shipment import Shipment
 from naiad.storage.local import outbox
+from naiad.storage.local.journal.parts import sources
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.outbox import retire_file
 from naiad.storage.local.reader import Reader
+from naiad.storage.local.remote import read_remote
 from naiad.types import File
 
 

@@ -338,7 +338,7 @@ def test_verify_compares_confirmed_files_of_the_outbox_too(
 
 def test_value_larger_than_a_request_arrives(url: str, served: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call whose texts cannot be compressed enough: its frame goes as content. 30 MB of them take 12 s."""
-    monkeypatch.setattr("naiad.ship.parts.LARGEST_PART", 100_000)
+    monkeypatch.setattr("naiad.storage.local.journal.parts.LARGEST_PART", 100_000)
     texts = [base64.b64encode(os.urandom(75_000)).decode() for _ in range(3)]
     with naiad.init_run(store=url, project="huge", capture_hardware_metrics=False, git_ref=False) as run:
         run["before"] = 1

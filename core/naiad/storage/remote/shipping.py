@@ -9,10 +9,10 @@ from naiad.errors import NaiadError, ServerWarning, SyncFailed, warn_once
 from naiad.kinds import SYS
 from naiad.ops import Assign
 from naiad.ship import shipper
-from naiad.ship.remote import read_remote
 from naiad.ship.shipment import OwnWriter
 from naiad.storage.base import STOP_SECONDS, Change, RunWriter
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.remote import read_remote
 
 ID = "sys/id"
 
