@@ -53,12 +53,10 @@ LEVELS_OF_STORAGE = 11
 
 The highest is the opening, over the store of a folder and that of a database, which uses its journal and its index."""
 BELOW_BASE = {
-    "naiad.cli.folder",  # the store of these commands is a folder
-    "naiad.cli.copy",
+    "naiad.cli.copy",  # the store of these commands is a folder
     "naiad.cli.du",
     "naiad.cli.gc",
     "naiad.cli.repair",
-    "naiad.cli.sync",
     "naiad.cli.verify",
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""

@@ -15,8 +15,8 @@ from naiad.cli.rows import Cell, print_rows
 from naiad.cli.terminal import print_note
 from naiad.container_kinds import PROJECT
 from naiad.refs import size_text
-from naiad.storage.local.store import Store
 from naiad.storage.local.transfer import copy_all
+from naiad.storage.opening import FolderStore
 
 HEADER = ("RUN", "THERE", "FILES", "BYTES", "STATE")
 
@@ -41,7 +41,7 @@ def copy(store: Path | None, runs: tuple[str, ...], target: Path, are_all: bool,
     """
     if are_all == bool(runs):
         raise click.UsageError("Name the runs, or give --all.")
-    source, other = existing_folder(store), Store.locate(target)
+    source, other = existing_folder(store), FolderStore.locate(target)
     # By inode, so that a link or another spelling of the path is seen through.
     if other.root.exists() and other.root.samefile(source.root):
         raise click.UsageError("--to is the store that the runs are already in.")

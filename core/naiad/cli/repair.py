@@ -14,7 +14,7 @@ from naiad.cli.place import find_run
 from naiad.cli.terminal import print_lines
 from naiad.cli.text import clean
 from naiad.cli.verify import damage_item
-from naiad.storage.local.store import Store
+from naiad.storage.opening import FolderStore
 
 if TYPE_CHECKING:
     from naiad.storage.local.integrity.repair import Repair
@@ -75,7 +75,7 @@ def _lost(done: Repair) -> str:
     return ", ".join(part for part in (f"{done.lost:,} points", named, nameless, files) if part)
 
 
-def _rebuild(store: Store, is_json: bool) -> None:
+def _rebuild(store: FolderStore, is_json: bool) -> None:
     """Throw the catalog away, which loses nothing, and read all folders again."""
     # Everything in the catalog comes from the folders of the runs.
     catalog = store.catalog()

@@ -18,8 +18,7 @@ from naiad.cli.text import clean
 from naiad.errors import StorageError
 from naiad.refs import size_text
 from naiad.settings import setting
-from naiad.storage.local.store import Store
-from naiad.storage.opening import named_server, waiting_room
+from naiad.storage.opening import FolderStore, named_server, waiting_room
 
 if TYPE_CHECKING:
     from naiad.ship.sync import Result
@@ -98,7 +97,7 @@ def rate(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str]]:
+def _places(store: Path | None, targets: Sequence[str]) -> tuple[FolderStore, list[str]]:
     """Return the store, and the uids of the runs that are named.
 
     Raises:
@@ -109,14 +108,14 @@ def _places(store: Path | None, targets: Sequence[str]) -> tuple[Store, list[str
     uids = []
     named = store or (None if named_server() else setting("STORE"))
     # Where a server is the store, runs that wait for it lie in the waiting room of this user.
-    place = Store.locate(named) if named else waiting_room()
+    place = FolderStore.locate(named) if named else waiting_room()
     for folder in folders:
         own = folder.absolute()
         # The name of the folder alone proves nothing: a store may itself lie in a folder called `runs`.
         if own.parent.name in ("runs", "models", "versions", "projects") and (own.parent.parent / "format").exists():
             uids.append(own.name)
             own = own.parent.parent
-        place = Store.locate(own if (own / "format").exists() or own.name == ".naiad" else own / ".naiad")
+        place = FolderStore.locate(own if (own / "format").exists() or own.name == ".naiad" else own / ".naiad")
     if not place.has_begun():
         raise StorageError(
             f"There is no store at {str(place)!r}.\nName the folder of a store, for example: naiad sync path/to/.naiad"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from naiad.storage.base import Damage
     from naiad.storage.local.integrity.verify import Findings
     from naiad.storage.local.layout import RunDirectory
-    from naiad.storage.local.store import Store
+    from naiad.storage.opening import FolderStore
 
 HEADER = ("RUN", "FILE", "BYTE", "FIELD", "DAMAGE")
 STORE = "(store)"  # in the place of a run: what is damaged belongs to none
@@ -68,7 +68,7 @@ def damage_item(damage: Damage) -> dict[str, object]:
     return {"file": damage.file, "offset": damage.offset, "field": damage.path, "what": damage.what}
 
 
-def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
+def _findings(store: FolderStore, run: str | None) -> list[tuple[str, Findings]]:
     """Return the findings of one run, or of the whole store, by id or uid.
 
     Copied runs may have the same id as others.
@@ -82,7 +82,7 @@ def _findings(store: Store, run: str | None) -> list[tuple[str, Findings]]:
     return [(_name(folder, store, ids), found) for folder, found in findings.items()]
 
 
-def _name(folder: RunDirectory, store: Store, ids: dict[str, str]) -> str:
+def _name(folder: RunDirectory, store: FolderStore, ids: dict[str, str]) -> str:
     return STORE if folder.path == store.root else ids.get(folder.uid) or folder.uid
 
 

@@ -13,6 +13,8 @@ from naiad.storage.local import store as local
 if TYPE_CHECKING:
     from naiad.storage.receiving import Receiver, RunFolder, Upkeep  # only servers need it
 
+FolderStore = local.Store
+"""The store of a folder, for commands that look at its files."""
 SERVERS = ("https://", "http://")
 """The beginning of a store's name that is the address of a server."""
 
@@ -40,7 +42,7 @@ def locate(place: Place = None, start: Path | None = None, *, is_offline: bool =
         from naiad.storage.remote.store import RemoteStore
 
         return RemoteStore(named, waiting_room(start), is_offline=is_offline)
-    return local.Store.locate(place, start)
+    return FolderStore.locate(place, start)
 
 
 def named_server() -> str | None:
@@ -49,7 +51,7 @@ def named_server() -> str | None:
     return named if named and named.lower().startswith(SERVERS) else None
 
 
-def waiting_room(start: Path | None = None) -> local.Store:
+def waiting_room(start: Path | None = None) -> FolderStore:
     """Return the folder store in which the runs of a server lie until they are shipped.
 
     It is NAIAD_LOCAL_STORE, else the store that a program without a named one has.
@@ -58,7 +60,7 @@ def waiting_room(start: Path | None = None) -> local.Store:
         NotPermitted: the nearest one was put by another user into a folder that every user may write.
     """
     named = setting("LOCAL_STORE")
-    return local.Store.locate(named) if named else local.Store.nearest(start)
+    return FolderStore.locate(named) if named else FolderStore.nearest(start)
 
 
 def folder(place: str | os.PathLike[str] | None = None) -> Path:
@@ -70,7 +72,7 @@ def folder(place: str | os.PathLike[str] | None = None) -> Path:
     named = place or setting("STORE")
     if isinstance(named, str) and named.lower().startswith(SERVERS):
         return waiting_room().root
-    return local.Store.locate(place).root
+    return FolderStore.locate(place).root
 
 
 def receiver(place: str | os.PathLike[str], *, is_writing: bool = True) -> Receiver:
@@ -85,7 +87,7 @@ def receiver(place: str | os.PathLike[str], *, is_writing: bool = True) -> Recei
     """
     from naiad.storage.local.receiver import Receiver as LocalReceiver  # SQLAlchemy, which no program that logs needs
 
-    return LocalReceiver(local.Store.locate(place), is_writing=is_writing)
+    return LocalReceiver(FolderStore.locate(place), is_writing=is_writing)
 
 
 def database(url: str, objects: str) -> tuple[Store, Receiver]:
@@ -126,7 +128,7 @@ def folder_upkeep(place: str | os.PathLike[str]) -> Upkeep:
     """Open the store in a folder, which a server may serve, for its upkeep."""
     from naiad.storage.local.upkeep import FolderUpkeep
 
-    return FolderUpkeep(local.Store.locate(place).layout)
+    return FolderUpkeep(FolderStore.locate(place).layout)
 
 
 def database_upkeep(url: str, objects: str) -> Upkeep:
@@ -149,7 +151,7 @@ def temporary() -> Store:
     """Make a store in a new temporary folder, for `mode="debug"`."""
     import tempfile  # late, like shutil below: they load many modules, for a mode that is rarely used
 
-    return local.Store.locate(tempfile.mkdtemp(prefix="naiad-debug-"))
+    return FolderStore.locate(tempfile.mkdtemp(prefix="naiad-debug-"))
 
 
 def remove_temporary(store: Store) -> None:
