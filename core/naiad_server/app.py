@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio.to_thread
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +25,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from naiad import clock, trash
 from naiad.container_kinds import KINDS, RUN, RunId, is_project_key
-from naiad.errors import ModelKeyTaken, NaiadError, NaiadValueError, NameTaken, NewerFormat, shown
+from naiad.errors import ModelKeyTaken, NaiadError, NaiadValueError, NameTaken, NewerFormat, StorageError, shown
 from naiad.ids import is_uid
 from naiad.storage.base import RECORD, Store
 from naiad.storage.receiving import Accepted, Piece, Receiver, Registered, Sealing
@@ -138,7 +137,9 @@ def application(
     @contextlib.asynccontextmanager
     async def life() -> AsyncIterator[None]:
         folding.begin(receiver)
-        tasks = [asyncio.create_task(each) for each in (intake.commit_groups(), folding.fold_runs(), _follow(quotas))]
+        tasks = [
+            asyncio.create_task(each) for each in (intake.commit_groups(), folding.fold_runs(), _follow(tokens, quotas))
+        ]
         try:
             yield
         finally:
@@ -149,7 +150,7 @@ def application(
             await asyncio.gather(*tasks, return_exceptions=True)
             await intake.end()
             await folding.end()
-            with contextlib.suppress(SQLAlchemyError):
+            with contextlib.suppress(StorageError):
                 quotas.save()
 
     own = [PathRoute(path, Endpoint(server, serve, role), methods=[method]) for method, path, serve, role in ROUTES]
@@ -367,11 +368,12 @@ async def _body(request: Request, kind: type[bodies.T], *, is_binary: bool = Fal
     return read() if len(body) < SMALL and not encoding else await anyio.to_thread.run_sync(read)
 
 
-async def _follow(quotas: Quotas) -> None:
-    """Look at the quotas every few seconds. While the database is away, those known before count."""
+async def _follow(tokens: Tokens, quotas: Quotas) -> None:
+    """Look at tokens and quotas every few seconds. While the database is away, those known before count."""
     while True:
-        with contextlib.suppress(SQLAlchemyError):
-            await anyio.to_thread.run_sync(quotas.look)
+        for each in (tokens, quotas):
+            with contextlib.suppress(StorageError):
+                await anyio.to_thread.run_sync(each.look)
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -161,7 +161,7 @@ def list_(place: Any) -> None:
 @click.argument("name", metavar="ID")
 @click.pass_obj
 def revoke(place: Any, name: str) -> None:
-    """End the token with an ID, within 30 seconds also for a server that runs.
+    """End the token with an ID, within 5 seconds also for a server that runs.
 
     Example: naiad server --store /data/naiad token revoke ab12cd34
     """
@@ -186,7 +186,7 @@ def member() -> None:
 def set_member(place: Any, name: str, role: str, project: str | None) -> None:
     """Give NAME a role: a user as the proxy names it, group:GROUP, or * for all that the proxy lets in.
 
-    A user's own role comes before those of their groups. It counts within 30 seconds.
+    A user's own role comes before those of their groups. It counts within 5 seconds.
 
     Example: naiad server --store /data/naiad member set ana@example.org --role contributor
     """
@@ -198,7 +198,7 @@ def set_member(place: Any, name: str, role: str, project: str | None) -> None:
 @click.argument("name")
 @click.pass_obj
 def remove_member(place: Any, name: str) -> None:
-    """Take the role of NAME away, within 30 seconds also for a server that runs.
+    """Take the role of NAME away, within 5 seconds also for a server that runs.
 
     Example: naiad server --store /data/naiad member remove ana@example.org
     """

@@ -14,10 +14,11 @@ from datetime import datetime, timezone
 
 from sqlalchemy import BigInteger, Column, Connection, Float, MetaData, Table, Text, delete, insert, select, update
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from naiad import clock
-from naiad.errors import InvalidArgument, shown
+from naiad.errors import InvalidArgument, StorageError, shown
+from naiad_server.tokens import connected
 
 KINDS = {
     "runs": "runs, models and versions of a project",
@@ -81,10 +82,11 @@ class Quotas:
 
         Raises:
             InvalidArgument: there is no such quota, or it is below zero.
+            StorageError: the database is away.
         """
         if kind not in KINDS or (most is not None and not most >= 0):
             raise InvalidArgument(f"A quota is a number of {', '.join(KINDS)}, not {shown(kind)} {most}.")
-        with self._engine.begin() as connection:
+        with connected(self._engine) as connection:
             own = (quota_table.c.project == project) & (quota_table.c.kind == kind)
             connection.execute(delete(quota_table).where(own))
             if most is not None:
@@ -92,7 +94,11 @@ class Quotas:
         self.look()
 
     def all(self) -> list[tuple[str, str, float, int]]:
-        """Return project, kind, limit and use of every quota."""
+        """Return project, kind, limit and use of every quota.
+
+        Raises:
+            StorageError: the database is away.
+        """
         self.look()
         return [
             (project, kind, most, self._used.get((project, kind, _day(kind)), 0))
@@ -153,15 +159,19 @@ class Quotas:
             )
 
     def save(self) -> None:
-        """Add the new counts to the database."""
+        """Add the new counts to the database.
+
+        Raises:
+            StorageError: it is away; they are added later.
+        """
         with self._lock:
             new, self._new = self._new, {}
         try:
             if new:
-                with self._engine.begin() as connection:
+                with connected(self._engine) as connection:
                     for key, more in new.items():
                         self._add(connection, key, more)
-        except SQLAlchemyError:
+        except StorageError:
             # Taken back, so that what came while the database was away counts later.
             with self._lock:
                 for key, more in new.items():
@@ -187,10 +197,14 @@ class Quotas:
             return self._used.get(key, 0) + self._new.get(key, 0)
 
     def look(self) -> None:
-        """Read limits and use anew."""
+        """Read limits and use anew.
+
+        Raises:
+            StorageError: the database is away.
+        """
         self.save()
         days = {TOTAL, _day("points-per-day")}
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             limits = connection.execute(select(quota_table)).all()
             used = connection.execute(select(usage_table).where(usage_table.c.day.in_(days))).all()
         self._limits = {(row.project, row.kind): row.most for row in limits}

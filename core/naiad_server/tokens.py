@@ -8,12 +8,13 @@ constant time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timezone
 from datetime import datetime as DateTime
@@ -30,6 +31,7 @@ from sqlalchemy import (
     Table,
     Text,
     delete,
+    func,
     insert,
     select,
     update,
@@ -128,6 +130,20 @@ class Token:
         return not self.is_revoked and (self.expires is None or clock.now() < self.expires)
 
 
+@contextlib.contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """Begin a transaction with tokens and quotas.
+
+    Raises:
+        StorageError: the database is away; a client gets 503 for it and comes back.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StorageError("The tokens and quotas cannot be used now: their database is away.") from error
+
+
 class Tokens:
     """The tokens of a server, in a database; looked up ones are remembered for some seconds."""
 
@@ -138,6 +154,7 @@ class Tokens:
         self._cache: dict[str, tuple[float, Token | None]] = {}
         self._members: dict[str, Member] = {}
         self._members_until = 0.0
+        self._latest: int | None = None
         self.is_made = is_made
         """Whether its tables are made elsewhere."""
         if not is_made:
@@ -163,7 +180,7 @@ class Tokens:
         created = clock.now()
         expires = None if days is None else created + days * DAY
         token = Token(name, _hashed(secret), principal, role, project, created, expires, "", False)
-        with self._engine.begin() as connection:
+        with connected(self._engine) as connection:
             connection.execute(insert(token_table), token.__dict__)
             _note(connection, by, "token.add", f"{name} {role} {project or '*'} {principal}")
         return token, f"naiad_{name}_{secret}"
@@ -194,11 +211,8 @@ class Tokens:
         # Also that there is none: a client that tries unknown tokens asks the database once for each id.
         if now < until:
             return token
-        try:
-            with self._engine.connect() as connection:
-                row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
-        except SQLAlchemyError as error:
-            raise StorageError("The tokens cannot be looked up now: their database is away.") from error
+        with connected(self._engine) as connection:
+            row = connection.execute(select(token_table).where(token_table.c.id == name)).first()
         token = None if row is None else Token(**row._asdict())
         with self._lock:
             # Emptied as a whole; so many different ids come only from someone who guesses.
@@ -212,27 +226,42 @@ class Tokens:
         wanted = select(token_table).order_by(token_table.c.created.desc())
         if project is not None:
             wanted = wanted.where(token_table.c.project == project)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             return [Token(**row._asdict()) for row in connection.execute(wanted)]
 
     def revoke(self, name: str, *, by: str = "command") -> bool:
-        """End a token; False if there is none with this id. Other processes notice within `CACHE_SECONDS`."""
-        with self._engine.begin() as connection:
+        """End a token; False if there is none with this id. Other processes notice at their next `look`."""
+        with connected(self._engine) as connection:
             changed = connection.execute(update(token_table).where(token_table.c.id == name).values(is_revoked=True))
             _note(connection, by, "token.revoke", name)
         with self._lock:
             self._cache.pop(name, None)
         return bool(changed.rowcount)
 
+    def look(self) -> None:
+        """Forget what was looked up if any process has changed tokens or members since the last look.
+
+        Raises:
+            StorageError: the database is away.
+        """
+        # Every change is in the audit, written with it.
+        with connected(self._engine) as connection:
+            latest = connection.execute(select(func.max(audit_table.c.number))).scalar()
+        if latest != self._latest:
+            self._latest = latest
+            with self._lock:
+                self._cache.clear()
+            self._forget_members()
+
     def note(self, principal: str, action: str, subject: str) -> None:
         """Note a change in the audit."""
-        with self._engine.begin() as connection:
+        with connected(self._engine) as connection:
             _note(connection, principal, action, subject)
 
     def audit(self, limit: int = 1000) -> list[Entry]:
         """Return the latest changes, the newest first."""
         wanted = select(audit_table).order_by(audit_table.c.number.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             rows = connection.execute(wanted)
             return [Entry(row.at, row.principal, row.action, row.subject) for row in rows]
 
@@ -240,7 +269,7 @@ class Tokens:
 
     def members(self) -> list[Member]:
         """Return all members, by name."""
-        with self._engine.connect() as connection:
+        with connected(self._engine) as connection:
             rows = connection.execute(select(member_table).order_by(member_table.c.name))
             return [Member(row.name, row.role, row.project) for row in rows]
 
@@ -251,7 +280,7 @@ class Tokens:
             InvalidArgument: there is no such role, or it is for one project where it is of all.
         """
         _require_role(role, project)
-        with self._engine.begin() as connection:
+        with connected(self._engine) as connection:
             connection.execute(delete(member_table).where(member_table.c.name == name))
             connection.execute(insert(member_table), {"name": name, "role": role, "project": project})
             _note(connection, by, "member.set", f"{role} {project or '*'} {name}")
@@ -259,8 +288,8 @@ class Tokens:
         return Member(name, role, project)
 
     def remove_member(self, name: str, *, by: str = "command") -> bool:
-        """End a membership; False if there is none. Other processes notice within `CACHE_SECONDS`."""
-        with self._engine.begin() as connection:
+        """End a membership; False if there is none. Other processes notice at their next `look`."""
+        with connected(self._engine) as connection:
             changed = connection.execute(delete(member_table).where(member_table.c.name == name))
             _note(connection, by, "member.remove", name)
         self._forget_members()
@@ -285,7 +314,7 @@ class Tokens:
         today = date.today().isoformat()
         # By day: a row that is written with each request would be the busiest of the server.
         if token.last_used != today:
-            with self._engine.begin() as connection:
+            with connected(self._engine) as connection:
                 connection.execute(update(token_table).where(token_table.c.id == token.id).values(last_used=today))
             with self._lock:
                 self._cache.pop(token.id, None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from postgres_server import Cluster
-from server_client import Server
+from server_client import AnyServer, Server
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,37 @@ class Place:
         return {**found, "NAIAD_API_TOKEN": self.token} if self.is_server else found
 
 
+StartPlace = Callable[[Path], tuple[Place, Callable[[], object]]]
+StartServer = Callable[..., tuple[AnyServer, Callable[[], object]]]
+
+
 def _folder(folder: Path) -> tuple[Place, Callable[[], object]]:
     return Place("folder", str(folder / "store")), lambda: None
 
 
-def _folder_server(folder: Path) -> tuple[Place, Callable[[], object]]:
-    server = Server(folder / "store").start("--init")
-    return Place("server", f"http://127.0.0.1:{server.port}", server.token), server.stop
+def _over_folder(folder: Path, *options: str) -> tuple[AnyServer, Callable[[], object]]:
+    server = Server(folder / "store").start("--init", *options)
+    return server, server.stop
 
 
-def _database_server(folder: Path) -> tuple[Place, Callable[[], object]]:
-    cluster = Cluster.start(folder)
-    return Place("database", cluster.url, cluster.token), cluster.stop
+def _over_database(folder: Path, *options: str) -> tuple[AnyServer, Callable[[], object]]:
+    cluster = Cluster.start(folder, options=options)
+    return cluster, cluster.stop
 
 
-PLACES = {"folder": _folder, "server": _folder_server, "database": _database_server}
-"""A folder; one process over a folder; two replicas over PostgreSQL and S3, of which a proxy chooses the next."""
+SERVERS = {"server": _over_folder, "database": _over_database}
+"""One process over a folder; two replicas over PostgreSQL and S3, of which a proxy chooses the next."""
+
+
+def _of_server(name: str, start: StartServer) -> StartPlace:
+    def begin(folder: Path) -> tuple[Place, Callable[[], object]]:
+        server, end = start(folder)
+        return Place(name, f"http://127.0.0.1:{server.port}", server.token), end
+
+    return begin
+
+
+PLACES: dict[str, StartPlace] = {
+    "folder": _folder,
+    **{name: _of_server(name, start) for name, start in SERVERS.items()},
+}

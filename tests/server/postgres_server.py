@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -13,15 +14,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
+from server_client import AnyServer
 
 SECONDS = 60
+TABLES = """
+select schemaname || '.' || tablename from pg_tables
+where schemaname in ('naiad', 'naiad_catalog', 'public') and tablename !~ '_[0-9]+$'
+"""
+"""All tables of a server, those of tokens and quotas (public) too; of a partitioned one the whole alone."""
 USERS = ("postgres", "nobody")
 
 
@@ -170,6 +178,15 @@ class Moto:
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.bucket}", method="PUT")
         urllib.request.urlopen(asked, timeout=SECONDS).close()
 
+    def all(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of every object."""
+        place = f"http://127.0.0.1:{self.port}/{self.bucket}"
+        with urllib.request.urlopen(f"{place}?list-type=2", timeout=SECONDS) as answer:
+            names = re.findall(r"<Key>(.*?)</Key>", answer.read().decode())
+        for name in names:
+            with urllib.request.urlopen(f"{place}/{name}", timeout=SECONDS) as answer:
+                yield name, answer.read()
+
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
@@ -268,8 +285,8 @@ class Nginx:
 
 
 @dataclass
-class Cluster:
-    """A database, objects, two replicas and a proxy before them."""
+class Cluster(AnyServer):
+    """A database, objects, two replicas and a proxy before them, which sends each request to the next replica."""
 
     folder: Path
     postgres: Postgres
@@ -282,17 +299,47 @@ class Cluster:
     def url(self) -> str:
         return self.proxy.url
 
+    @property
+    def port(self) -> int:  # type: ignore[override]  # of the proxy, which is what clients know
+        return self.proxy.port
+
+    def place(self) -> tuple[list[str], dict[str, str]]:
+        own = {"NAIAD_SERVER_DATABASE": self.postgres.url, "NAIAD_SERVER_OBJECTS": self.objects.url}
+        return [], {**self.objects.environment, **own}
+
+    def texts(self) -> Iterator[tuple[str, bytes]]:
+        for (name,) in self.ask(TABLES):
+            rows = self.ask(f"select each::text from {name} each")  # bytes are in hexadecimal there
+            yield name, b"".join(text.encode() + _unhexed(text) for (text,) in rows)
+        for name, content in self.objects.all():
+            yield name, content
+        for path in self.folder.rglob("*.log"):
+            said = path.read_text(errors="replace").splitlines()
+            yield str(path), "\n".join(line for line in said if self.token not in line).encode()
+
+    def is_settled(self, uid: str) -> bool:
+        waiting = "select count(*) from naiad.inbox join naiad.run on number = run where uid = %s"
+        return self.has(uid) and [(0,)] == self.ask(waiting, uid)
+
+    def has(self, uid: str) -> bool:
+        return bool(self.ask("select 1 from naiad.run where uid = %s", uid))
+
+    def processes(self) -> list[int]:
+        roots = [each.process for each in (*self.replicas, self.postgres, self.proxy) if each.process is not None]
+        found = [psutil.Process(each.pid) for each in roots]
+        return [each.pid for root in found for each in (root, *root.children(recursive=True))]
+
     @classmethod
-    def start(cls, folder: Path, *settings: str, replicas: int = 2) -> Cluster:
+    def start(cls, folder: Path, *settings: str, replicas: int = 2, options: Sequence[str] = ()) -> Cluster:
         objects = Moto()
         objects.begin()
         postgres = Postgres(folder / "postgres")
         own = [Replica(postgres.url, objects.url, objects.environment, folder) for _ in range(replicas)]
         proxy = Nginx([each.port for each in own], folder)
         for each in own[1:]:  # they wait for the tables
-            each.begin("--url", proxy.url)
+            each.begin("--url", proxy.url, *options)
         postgres.start(*(option for each in settings for option in ("-c", each)))
-        own[0].start("--init", "--url", proxy.url)
+        own[0].start("--init", "--url", proxy.url, *options)
         objects.make_bucket()
         for each in own[1:]:
             wait_for(each.is_ready, "readiness")
@@ -307,11 +354,9 @@ class Cluster:
 
     def empty(self) -> None:
         """Delete everything but the tokens."""
-        tables = self.ask(
-            "select schemaname || '.' || tablename from pg_tables where schemaname in ('naiad', 'naiad_catalog') "
-            "and tablename not in ('about', 'alembic_version') and tablename !~ '_[0-9]+$'"
-        )
-        self.ask(f"truncate {', '.join(name for (name,) in tables)}")
+        kept = ("naiad.about", "naiad_catalog.about", "naiad.alembic_version")
+        tables = [name for (name,) in self.ask(TABLES) if name.startswith("naiad") and name not in kept]
+        self.ask(f"truncate {', '.join(tables)}")
 
     def stop(self) -> None:
         self.proxy.stop()
@@ -319,3 +364,8 @@ class Cluster:
             each.stop()
         self.postgres.remove()
         self.objects.stop()
+
+
+def _unhexed(text: str) -> bytes:
+    """The bytes that a row has, which its text has in hexadecimal."""
+    return b"".join(bytes.fromhex(each) for each in re.findall(r"\\x([0-9a-f]+)", text))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import psutil
 
 RECORD = 32
 HEADER = {"seg": 64, "ops": 16}
@@ -38,9 +39,78 @@ class Reply:
         return msgspec.msgpack.decode(self.body) if is_packed else json.loads(self.body)
 
 
+class AnyServer:
+    """A server over a folder or a database, as its clients and its operator see it."""
+
+    port: int
+    token: str
+
+    def place(self) -> tuple[list[str], dict[str, str]]:
+        """The options and variables that name it to `naiad server`."""
+        raise NotImplementedError
+
+    def texts(self) -> Iterator[tuple[str, bytes]]:
+        """Everything that it has stored and written, with the name of each."""
+        raise NotImplementedError
+
+    def processes(self) -> list[int]:
+        """The processes that it consists of."""
+        raise NotImplementedError
+
+    def is_settled(self, uid: str) -> bool:
+        """Whether everything that it has received of a run that is over is folded and in its place."""
+        raise NotImplementedError
+
+    def has(self, uid: str) -> bool:
+        """Whether it stores anything of a run."""
+        raise NotImplementedError
+
+    def command(self, *arguments: str, code: int = 0) -> str:
+        """The output of a command of `naiad server`, which has to end with a code."""
+        options, variables = self.place()
+        done = subprocess.run(
+            [*COMMAND, "server", *options, *arguments],
+            check=False, capture_output=True, text=True, env={**os.environ, **variables},
+        )  # fmt: skip
+        assert code == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    def add_token(self, role: str, project: str | None = None) -> str:
+        """Make a token by the command."""
+        more = ["--project", project] if project else []
+        return self.command("token", "add", role, "--role", role, *more).strip()
+
+    def send(self, method: str, target: str, body: Any = None, *, token: str | None = "", **headers: str) -> Reply:
+        """Send a request; `token` None: without one, "": with the first one."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token or self.token}")
+        data = body
+        if body is not None and not isinstance(body, bytes):
+            data = msgspec.msgpack.encode(body)
+            sent.setdefault("Content-Type", "application/msgpack")
+        try:
+            connection.request(method, target, data, sent)
+            answer = connection.getresponse()
+            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        finally:
+            connection.close()
+
+    def register(self, uid: str, project: str = "p", *, token: str = "", **more: Any) -> Reply:
+        """Register a run."""
+        body = {"uid": uid, "kind": "run", "project": project, "created": time.time(), "format": 1, **more}
+        return self.send("POST", "/api/v1/runs", body, token=token, Accept="application/msgpack")
+
+    def journal(self, *, token: str = "", **body: Any) -> Reply:
+        """Send parts, signs of life and sealed files."""
+        body.setdefault("sent", time.time())
+        return self.send("POST", "/api/v1/journal", body, token=token, Accept="application/msgpack")
+
+
 @dataclass
-class Server:
-    """A server in a process of its own."""
+class Server(AnyServer):
+    """A server over a folder, in a process of its own."""
 
     store: Path
     process: subprocess.Popen[str] | None = None
@@ -94,43 +164,24 @@ class Server:
         self._reading.join(10)
         return code
 
-    def add_token(self, role: str, project: str | None = None) -> str:
-        """Make a token by the command."""
-        more = ["--project", project] if project else []
-        done = subprocess.run(
-            [*COMMAND, "server", "--store", str(self.store), "token", "add", role, "--role", role, *more],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        return done.stdout.strip()
+    def place(self) -> tuple[list[str], dict[str, str]]:
+        return ["--store", str(self.store)], {}
 
-    def send(self, method: str, target: str, body: Any = None, *, token: str | None = "", **headers: str) -> Reply:
-        """Send a request; `token` None: without one, "": with the first one."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            sent.setdefault("Authorization", f"Bearer {token or self.token}")
-        data = body
-        if body is not None and not isinstance(body, bytes):
-            data = msgspec.msgpack.encode(body)
-            sent.setdefault("Content-Type", "application/msgpack")
-        try:
-            connection.request(method, target, data, sent)
-            answer = connection.getresponse()
-            return Reply(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
+    def texts(self) -> Iterator[tuple[str, bytes]]:
+        for path in self.store.rglob("*"):
+            if path.is_file():
+                yield str(path), path.read_bytes()
+        yield "output", "\n".join(line for line in self.said if self.token not in line).encode()
 
-    def register(self, uid: str, project: str = "p", *, token: str = "", **more: Any) -> Reply:
-        """Register a run."""
-        body = {"uid": uid, "kind": "run", "project": project, "created": time.time(), "format": 1, **more}
-        return self.send("POST", "/api/v1/runs", body, token=token, Accept="application/msgpack")
+    def is_settled(self, uid: str) -> bool:
+        return (self.store / "runs" / uid / "seal.json").exists()
 
-    def journal(self, *, token: str = "", **body: Any) -> Reply:
-        """Send parts, signs of life and sealed files."""
-        body.setdefault("sent", time.time())
-        return self.send("POST", "/api/v1/journal", body, token=token, Accept="application/msgpack")
+    def has(self, uid: str) -> bool:
+        return (self.store / "runs" / uid).exists()
+
+    def processes(self) -> list[int]:
+        assert self.process is not None
+        return [self.process.pid, *(each.pid for each in psutil.Process(self.process.pid).children(recursive=True))]
 
 
 def content(path: Path) -> bytes:
@@ -170,7 +221,7 @@ def journal_files(folder: Path) -> Iterator[tuple[str, int, bytes]]:
             yield path.name, HEADER[path.suffix[1:]], data
 
 
-def ship(server: Server, folder: Path, *, token: str = "", uid: str | None = None) -> Reply:
+def ship(server: AnyServer, folder: Path, *, token: str = "", uid: str | None = None) -> Reply:
     """Send all of a stopped run at once."""
     files = [*journal_files(folder)]
     uid = uid or folder.name

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from server_client import COMMAND, Reply, Server, environment, ship
+from places import SERVERS
+from server_client import COMMAND, AnyServer, Reply, Server, environment, ship
 from test_network import certificate
-from test_writing import sealed, values, wait_for
+from test_writing import sealed, values, wait_for, wait_until
 
 import naiad
 from naiad.errors import ServerWarning, forget_warnings
@@ -34,16 +34,19 @@ from naiad.storage.local.layout import Layout
 Log = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
     """A server that believes the proxies of this machine."""
-    own = Server(tmp_path_factory.mktemp("operation") / "store").start("--init", "--trusted-proxy", "127.0.0.0/8")
+    own, end = SERVERS[request.param](tmp_path_factory.mktemp("operation"), "--trusted-proxy", "127.0.0.0/8")
     yield own
-    own.stop()
+    end()
+
+
+of_a_folder = pytest.mark.parametrize("server", ["server"], indirect=True)
 
 
 @pytest.fixture
-def url(server: Server, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def url(server: AnyServer, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of the server; what is shipped lies in the test's own folder."""
     monkeypatch.delenv("NAIAD_STORE")
     monkeypatch.setenv("NAIAD_LOCAL_STORE", str(store))
@@ -52,14 +55,6 @@ def url(server: Server, store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield f"http://127.0.0.1:{server.port}"
     shipper.of_process.close()
     forget_warnings()
-
-
-def command(server: Server, *arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        [*COMMAND, "server", "--store", str(server.store), *arguments], check=False, capture_output=True, text=True
-    )
-    assert code == done.returncode, done.stdout + done.stderr
-    return done.stdout
 
 
 def sync(store: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -73,7 +68,7 @@ def sync(store: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 
 def as_person(
-    server: Server, user: str, groups: str = "", *, method: str = "GET", path: str = "", **more: str
+    server: AnyServer, user: str, groups: str = "", *, method: str = "GET", path: str = "", **more: str
 ) -> Reply:
     """A request as the proxy sends it for somebody whom it has signed in."""
     body = more.pop("body", None)
@@ -84,7 +79,7 @@ def as_person(
     return server.send(method, f"/api/v1{path}", data, token=None, **headers)
 
 
-def test_person_has_the_role_of_the_membership(server: Server, logged: Log) -> None:
+def test_person_has_the_role_of_the_membership(server: AnyServer, logged: Log) -> None:
     """Their own before that of a group, and the highest of the groups; a project's member sees that project alone."""
     folder = logged("seen")
     server.register(folder.name, "seen")
@@ -100,9 +95,9 @@ def test_person_has_the_role_of_the_membership(server: Server, logged: Log) -> N
         assert 200 == server.send("POST", "/api/v1/members", body).status
 
     def role(user: str, groups: str = "") -> object:
-        reply = as_person(server, user, groups)
-        return reply.data["server"]["role"] if reply.status == 200 else reply.status
+        return role_of(server, user, groups)
 
+    wait_until(lambda: ["contributor"] * 2 == [role("ana") for _replica in range(2)])
     assert (401, "viewer", "owner", "contributor") == (
         role("eve"), role("eve", "lab"), role("eve", "lab, boss"), role("ana", "boss"),
     )  # fmt: skip
@@ -114,14 +109,20 @@ def test_person_has_the_role_of_the_membership(server: Server, logged: Log) -> N
     assert [200, 403] == [
         as_person(server, user, group, **changes).status for user, group in (("ana", ""), ("e", "lab"))
     ]
-    assert "ana\tcontributor\tseen" in command(server, "member", "list")
+    assert "ana\tcontributor\tseen" in server.command("member", "list")
     assert 200 == server.send("DELETE", "/api/v1/members/ben").status
-    assert 401 == role("ben")
+    wait_until(lambda: [401] * 2 == [role("ben") for _replica in range(2)])
 
 
-def test_page_of_another_site_changes_nothing_by_the_browser_of_a_person(server: Server) -> None:
+def role_of(server: AnyServer, user: str, groups: str = "") -> object:
+    reply = as_person(server, user, groups)
+    return reply.data["server"]["role"] if reply.status == 200 else reply.status
+
+
+def test_page_of_another_site_changes_nothing_by_the_browser_of_a_person(server: AnyServer) -> None:
     """The proxy's cookie goes with every request of the browser, so a change has to come from a page of ours."""
     server.send("POST", "/api/v1/members", {"name": "root", "role": "admin"})
+    wait_until(lambda: ["admin"] * 2 == [role_of(server, "root") for _replica in range(2)])
     own, foreign = f"http://127.0.0.1:{server.port}", "https://evil.example"
     wanted = {"method": "POST", "path": "/tokens", "body": {"principal": "x", "role": "viewer"}}
 
@@ -130,13 +131,13 @@ def test_page_of_another_site_changes_nothing_by_the_browser_of_a_person(server:
     assert [403, 403, 200] == found
 
 
-def test_mark_of_a_person_can_be_made_by_the_server_alone(server: Server) -> None:
+def test_mark_of_a_person_can_be_made_by_the_server_alone(server: AnyServer) -> None:
     forged = ["proxied.", "proxied.WyJyb290Il0=.", "proxied.WyJyb290Il0=." + "0" * 64, "proxied.é." + "0" * 64]
 
     assert [401] * 4 == [server.send("GET", "/api/v1", token=each.encode().decode("latin-1")).status for each in forged]
 
 
-def test_program_behind_the_proxy_keeps_its_own_token(server: Server) -> None:
+def test_program_behind_the_proxy_keeps_its_own_token(server: AnyServer) -> None:
     reply = server.send("GET", "/api/v1", token=server.token, X_Forwarded_User="stranger")
 
     assert "admin" == reply.data["server"]["role"]
@@ -145,14 +146,15 @@ def test_program_behind_the_proxy_keeps_its_own_token(server: Server) -> None:
 # Quotas
 
 
-def test_full_quota_is_one_warning_and_sync_repairs_it(server: Server, url: str, store: Path) -> None:
-    command(server, "quota", "set", "points-per-day", "150", "--project", "full")
+def test_full_quota_is_one_warning_and_sync_repairs_it(server: AnyServer, url: str, store: Path) -> None:
+    server.command("quota", "set", "points-per-day", "150", "--project", "full")
     wait_until(lambda: _limits(server, "full"))
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         run = naiad.init_run(store=url, project="full")
         run["loss"].extend([0.5] * 100)
         run.sync(remote=True)
+        wait_until(lambda: _limits(server, "full", 100))  # other replicas count these points some seconds later
         run["loss"].extend([0.25] * 100)
         with pytest.raises(naiad.errors.SyncFailed, match="points-per-day"):
             run.sync(remote=True)
@@ -162,7 +164,7 @@ def test_full_quota_is_one_warning_and_sync_repairs_it(server: Server, url: str,
     assert 1 == sum("150 points-per-day" in text for text in said), said
     assert 100 == len(values(server, run._run.uid))
     full = sync(store)
-    command(server, "quota", "remove", "points-per-day", "--project", "full")
+    server.command("quota", "remove", "points-per-day", "--project", "full")
     wait_until(lambda: not _limits(server, "full"))
     repaired = sync(store)
 
@@ -170,38 +172,32 @@ def test_full_quota_is_one_warning_and_sync_repairs_it(server: Server, url: str,
     assert 300 == len(values(server, run._run.uid))
 
 
-def _limits(server: Server, project: str) -> bool:
-    """Whether the server refuses a point too many of a project, without storing one."""
+def _limits(server: AnyServer, project: str, points: int = 1000) -> bool:
+    """Whether each replica refuses so many points of a project, without storing one."""
     uid = f"probe-{project}"
     server.register(uid, project)
-    data = b"\0" * 32 * 1000
+    data = b"\0" * 32 * points
     name = "1-probe.000001.seg"
     # behind a gap: it would not be stored, whatever the quota is
-    return server.journal(parts=[[uid, name, 64 + 32 * 9999, 0, zlib.crc32(data), data]]).status == 429
+    part = [uid, name, 64 + 32 * 9999, 0, zlib.crc32(data), data]
+    return {429} == {server.journal(parts=[part]).status for _replica in range(4)}
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-
-
-def test_other_quotas_are_429_with_the_time_of_the_next_try(server: Server) -> None:
-    command(server, "quota", "set", "runs", "1", "--project", "small")
-    command(server, "quota", "set", "content-bytes", "10", "--project", "small")
+def test_other_quotas_are_429_with_the_time_of_the_next_try(server: AnyServer) -> None:
+    server.command("quota", "set", "runs", "1", "--project", "small")
+    server.command("quota", "set", "content-bytes", "10", "--project", "small")
     data = b"x" * 100
 
     def put() -> Reply:
         return server.send("PUT", f"/api/v1/blobs/{hashlib.sha256(data).hexdigest()}?project=small", data)
 
-    wait_until(lambda: put().status == 429)
+    wait_until(lambda: [429] * 2 == [put().status for _replica in range(2)])
     many = server.register("many-1", "small"), server.register("many-2", "small")
 
     assert [200, 429] == [each.status for each in many]
     assert {"OverQuota"} == {each.data["type"] for each in (put(), many[1])}
     assert 1 <= int(many[1].headers["retry-after"]) <= 60
-    assert "small\truns\t1" in command(server, "quota", "list")
+    assert "small\truns\t1" in server.command("quota", "list")
 
 
 def test_token_that_asks_too_often_is_slowed_down(tmp_path: Path) -> None:
@@ -223,31 +219,32 @@ def test_token_that_asks_too_often_is_slowed_down(tmp_path: Path) -> None:
 # Looking after it
 
 
-def test_audit_verify_and_gc(server: Server, logged: Log) -> None:
+def test_audit_verify_and_gc(server: AnyServer, logged: Log) -> None:
     folder = logged("old")
     uid = folder.name
     name = server.register(uid, "old").data["id"]
     ship(server, folder)
     wait_for(server, uid, "finished")
     sealed(server, uid)
-    assert "is whole" in command(server, "verify")
+    assert "is whole" in server.command("verify")
     own = f"http://127.0.0.1:{server.port}"
     asked = msgspec.json.encode({"ids": [uid]})
     server.send("POST", "/api/v1/trash", asked, Content_Type="application/json", Origin=own)
 
-    kept = command(server, "gc", "--trash-days", "1")
-    would = command(server, "gc", "--trash-days", "0", "--project", "old", "--dry-run")
-    there = (server.store / "runs" / uid).exists()
-    gone = command(server, "gc", "--trash-days", "0", "--project", "old")
+    kept = server.command("gc", "--trash-days", "1")
+    would = server.command("gc", "--trash-days", "0", "--project", "old", "--dry-run")
+    there = server.has(uid)
+    gone = server.command("gc", "--trash-days", "0", "--project", "old")
 
     assert (False, True, True) == tuple(f"deleted\t{name}" in text for text in (kept, would, gone))
-    assert (True, False) == (there, (server.store / "runs" / uid).exists())
+    assert (True, False) == (there, server.has(uid))
     wait_until(lambda: ["RunNotFound"] == [each[2] for each in ship(server, folder).data["refused"]])
-    assert f"container.delete\t{name}" in command(server, "audit")
+    assert f"container.delete\t{name}" in server.command("audit")
     entries = server.send("GET", "/api/v1/audit").data["entries"]
     assert any((each["action"], each["subject"]) == ("container.delete", name) for each in entries)
 
 
+@of_a_folder
 def test_verify_names_a_damage(server: Server, logged: Log, tmp_path: Path) -> None:
     folder = logged("broken", points=50)
     server.register(folder.name, "broken")
@@ -261,12 +258,11 @@ def test_verify_names_a_damage(server: Server, logged: Log, tmp_path: Path) -> N
     data[64 + 9] ^= 1
     segment.write_bytes(data)
 
-    assert folder.name in command(copy, "verify", code=1)
+    assert folder.name in copy.command("verify", code=1)
 
 
-def test_no_token_in_a_process_listing(server: Server, url: str) -> None:
-    assert server.process is not None
-    listed = [server.process.pid, *(each.pid for each in psutil.Process(server.process.pid).children(recursive=True))]
+def test_no_token_in_a_process_listing(server: AnyServer, url: str) -> None:
+    listed = server.processes()
     with naiad.init_run(store=url, project="listed") as run:
         run["x"] = 1
         listed.append(os.getpid())
@@ -313,7 +309,7 @@ def test_tls_is_served_and_used_and_an_unknown_authority_is_one_warning(
 
 
 def test_newer_server_is_one_warning_and_sync_repairs_it(
-    server: Server, url: str, store: Path, monkeypatch: pytest.MonkeyPatch
+    server: AnyServer, url: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It speaks no version of the protocol that this program speaks."""
     monkeypatch.setattr("naiad.ship.client.PROTOCOL", "0")
@@ -383,7 +379,7 @@ while True:
 
 
 def test_client_that_is_killed_between_sending_and_the_answer_doubles_nothing(
-    server: Server, url: str, store: Path
+    server: AnyServer, url: str, store: Path
 ) -> None:
     relay = Relay(server.port)
     relay.start()

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 import zstandard
-from server_client import COMMAND, RECORD, Server, content, journal_files, part, ship
+from server_client import COMMAND, RECORD, AnyServer, Server, content, journal_files, part, ship
 
 import naiad
 from naiad.ops import Assign, Open, encode_ops
@@ -25,7 +25,7 @@ from naiad.storage.local.journal.frames import encode_frame
 Log = Callable[..., Path]
 
 
-def wait_for(server: Server, uid: str, state: str, seconds: float = 60) -> dict[str, Any]:
+def wait_for(server: AnyServer, uid: str, state: str, seconds: float = 60) -> dict[str, Any]:
     """The facts of a container once it is in a state."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -43,17 +43,17 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def sealed(server: Server, uid: str) -> None:
+def sealed(server: AnyServer, uid: str) -> None:
     """Wait until a run was finished and sealed on the server."""
-    wait_until((server.store / "runs" / uid / "seal.json").exists)
+    wait_until(lambda: server.is_settled(uid))
 
 
-def values(server: Server, uid: str, path: str = "loss") -> list[float]:
+def values(server: AnyServer, uid: str, path: str = "loss") -> list[float]:
     reply = server.send("GET", f"/api/v1/series?run={uid}&path={path}")
     return reply.data["series"][0]["values"] if reply.data["series"] else []
 
 
-def positions(server: Server, uid: str) -> dict[str, int]:
+def positions(server: AnyServer, uid: str) -> dict[str, int]:
     return server.send("GET", f"/api/v1/runs/{uid}/journal").data["upto"]
 
 
