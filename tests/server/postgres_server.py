@@ -321,6 +321,9 @@ class Cluster(AnyServer):
         waiting = "select count(*) from naiad.inbox join naiad.run on number = run where uid = %s"
         return self.has(uid) and [(0,)] == self.ask(waiting, uid)
 
+    def has_folded(self, uid: str) -> bool:
+        return bool(self.ask("select 1 from naiad.run_head join naiad.run on number = run where uid = %s", uid))
+
     def has(self, uid: str) -> bool:
         return bool(self.ask("select 1 from naiad.run where uid = %s", uid))
 

@@ -65,6 +65,10 @@ class AnyServer:
         """Whether it stores anything of a run."""
         raise NotImplementedError
 
+    def has_folded(self, uid: str) -> bool:
+        """Whether there was a fold of a run."""
+        raise NotImplementedError
+
     def command(self, *arguments: str, code: int = 0) -> str:
         """The output of a command of `naiad server`, which has to end with a code."""
         options, variables = self.place()
@@ -175,6 +179,9 @@ class Server(AnyServer):
 
     def is_settled(self, uid: str) -> bool:
         return (self.store / "runs" / uid / "seal.json").exists()
+
+    def has_folded(self, uid: str) -> bool:
+        return (self.store / "runs" / uid / "run.db").exists()
 
     def has(self, uid: str) -> bool:
         return (self.store / "runs" / uid).exists()

@@ -315,6 +315,32 @@ def test_end_that_comes_too_early_loses_nothing(server: Server, logged: Log) -> 
     assert [float(each) for each in range(30_000)] == values(server, uid)
 
 
+def test_points_wait_for_the_ops_that_define_them(server: Server, logged: Log) -> None:
+    """A client that sends segments first breaks the protocol, and loses nothing by it."""
+    send_points_first(server, logged(points=40_000))
+
+
+def send_points_first(server: AnyServer, folder: Path) -> None:
+    """Let a server fold the points of a run before it gets the ops, and look at what it has in the end."""
+    uid = folder.name
+    server.register(uid)
+    files = [*journal_files(folder)]
+    for suffix in (".seg", ".ops"):
+        some = [each for each in files if each[0].endswith(suffix)]
+        reply = server.journal(
+            parts=[part(uid, *each) for each in some],
+            sealed=[[uid, name, start + len(data), zlib.crc32(data)] for name, start, data in some],
+        )
+        assert [] == reply.data["refused"]
+        wait_until(lambda: server.has_folded(uid))
+        if suffix == ".seg":
+            assert not server.is_settled(uid)
+    wait_for(server, uid, "finished")
+
+    assert [float(each) for each in range(40_000)] == values(server, uid)
+    assert 40_000 == server.send("GET", f"/api/v1/containers/{uid}/value?path=loss").data["count"]
+
+
 def test_writer_of_which_no_sign_was_sent_is_not_taken_for_ended(server: Server, logged: Log) -> None:
     """Its ops have its end, and its points are still on the way."""
     folder = logged(points=40_000)

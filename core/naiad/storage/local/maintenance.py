@@ -11,7 +11,8 @@ import contextlib
 import errno
 import math
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from naiad import clock
@@ -96,7 +97,7 @@ class Maintenance:
         journal: Journal | None,
         until: float = math.inf,
         between: Action = lambda: None,
-        complete: Container[str] = (),
+        received: Mapping[str, bool] = MappingProxyType({}),
     ) -> None:
         """Fold the journals of this process, of dead writers and of other machines, in pieces.
 
@@ -104,7 +105,7 @@ class Maintenance:
             journal: this process's own, if it has one.
             until: when to give up, by the monotonic clock.
             between: is called after each piece.
-            complete: the names of received files of which nothing is missing.
+            received: the names of files from other machines, and whether nothing of them is missing.
 
         Raises:
             OSError: the disk or the index reports an error, or it takes too long; pieces that are folded stay so.
@@ -120,7 +121,7 @@ class Maintenance:
         # Of a living writer on this machine only ops are folded here; it folds its points itself, as far as no thread
         # holds a slot.
         others = [
-            Source(file, is_final=file.name in complete)
+            Source(file, is_final=received.get(file.name, False), is_awaited=file.name in received)
             for file in files
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]

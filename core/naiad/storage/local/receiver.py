@@ -42,7 +42,7 @@ from naiad.storage.base import RECORD, Change, RunWriter
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals
-from naiad.storage.local.journal.arrivals import Group, name_form, writer_of
+from naiad.storage.local.journal.arrivals import Group, name_form, suffix_of, writer_of
 from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_newer
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, read_frames
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
@@ -469,12 +469,11 @@ class Receiver:
                 is_growing = may_be_written(read_leases(folder.journal))
                 if is_growing:
                     # Its last bytes may be committed and not copied yet.
-                    complete = {
-                        name
+                    there = {
+                        name: each.is_sealed and _size(folder.journal / name) >= each.upto
                         for name, each in positions.items()
-                        if each.is_sealed and _size(folder.journal / name) >= each.upto
                     }
-                    keeper.fold(None, complete=complete)
+                    keeper.fold(None, received=there)
             if not is_growing:
                 keeper.finish(None, clock.monotonic() + FINISH_SECONDS)
         finally:
@@ -577,9 +576,9 @@ def _measured(file: JournalFile) -> Position:
 
 
 def _is_complete(positions: Mapping[str, Position], writer: str) -> bool:
-    """Whether all files of a writer are received to their ends."""
-    own = [each for file, each in positions.items() if writer_of(file) == writer]
-    return bool(own) and all(each.is_sealed for each in own)
+    """Whether all files of a writer are received to their ends; without ops there is one that has not come yet."""
+    own = {file: each for file, each in positions.items() if writer_of(file) == writer}
+    return any(suffix_of(file) == "ops" for file in own) and all(each.is_sealed for each in own.values())
 
 
 def _size(path: Path) -> int:

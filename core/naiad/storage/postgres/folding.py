@@ -159,7 +159,8 @@ class Folder:
         files = list_journal(place.folder.journal)
         # A file may be sealed after its last bytes were folded; then only that it is done is to be noted.
         if taken or any(file.name in place.scratch.sealed for file in files):
-            fold.fold([Source(file, is_final=file.name in place.scratch.sealed) for file in files])
+            sealed, over = place.scratch.sealed, place.scratch.over
+            fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
             # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.

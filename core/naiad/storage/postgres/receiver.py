@@ -270,10 +270,12 @@ class Receiver:
             # The end of a writer counts once all of its files are complete: pieces of one may still be on their way.
             if not is_alive:
                 rows = raw.execute(
-                    "select is_sealed from naiad.received where run = %s and starts_with(file, %s)",
+                    "select file, is_sealed from naiad.received where run = %s and starts_with(file, %s)",
                     [numbers[run], f"{writer}."],
                 ).fetchall()
-                is_complete = bool(rows) and all(is_sealed for (is_sealed,) in rows)
+                # Every writer has ops: without them there is a file that has not come yet.
+                has_ops = any(suffix_of(file) == "ops" for file, _is_sealed in rows)
+                is_complete = has_ops and all(is_sealed for _file, is_sealed in rows)
                 state = "dead" if is_complete else "ended"
                 if is_complete:
                     ended.add(run)

@@ -46,6 +46,8 @@ class Scratch:
         self._run = run
         self._objects = objects
         self._sizes: dict[str, int] = {}
+        self.over: set[str] = set()
+        """The writers whose files are all here, to their ends."""
         self.sealed: set[str] = set()
         """The files that get nothing more."""
         self.laid: list[tuple[str, int, int]] = []
@@ -68,7 +70,9 @@ class Scratch:
         for file, start, upto, at in rows:
             self.laid.append((file, start, upto))
             self._lay(raw, file, start, upto, at)
-        for name, state, age in raw.execute(WRITERS, [self._run]).fetchall():
+        writers = raw.execute(WRITERS, [self._run]).fetchall()
+        self.over = {name for name, state, _age in writers if state == "dead"}
+        for name, state, age in writers:
             if remote_state(journal, name) != state:
                 hold_remote(journal, name, state, is_reopened=True)
             # As an age, by the clock of the database, since those of two machines may differ.

@@ -16,13 +16,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
-from naiad.storage.base import RECORD, Damage, Shadowed
+from naiad.storage.base import FLOAT_STEP, RECORD, Damage, Shadowed
 from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
@@ -173,12 +174,14 @@ def _absorb(
 ) -> list[File]:
     unfinished = [source for source in sources if not positions.get(source.file.name, (0, False))[1]]
     parts = _read(unfinished, positions, covers)
-    records = [(part.source.file, part.records) for part in parts if part.records is not None]
-    for part in parts:
-        if part.source.is_final or part.upto > part.start:
-            changes.positions[part.source.file.name] = (part.upto, part.source.is_final)
     # Ops before points: a number that records carry may be defined by a frame of this very fold.
     projection.apply_all((part.source.file.writer, frame) for part in parts for frame in part.frames)
+    parts = [*_defined(projection, parts)]
+    records = [(part.source.file, part.records) for part in parts if part.records is not None]
+    for part in parts:
+        is_done = part.source.is_final and not part.is_cut
+        if is_done or part.upto > part.start:
+            changes.positions[part.source.file.name] = (part.upto, is_done)
     # A deletion that arrived late took points that are in chunks already. They are rewritten before new points are
     # added behind them.
     for state in list(projection.uncertain.values()):
@@ -204,6 +207,8 @@ class _Part(Struct, frozen=True):
     damages: list[Damage]
     records: Records | None = None
     frames: Sequence[Frame] = ()
+    is_cut: bool = False
+    """Whether its other records wait for the ops that define their numbers."""
 
 
 def _read(sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], covers: Covers) -> list[_Part]:
@@ -216,6 +221,31 @@ def _read(sources: list[Source[Any]], positions: dict[str, tuple[int, bool]], co
     parts = [*_read_segments(segments, positions, covers), *_each(ops, positions, covers, _read_ops)]
     damaged = {part.source.file.writer for part in parts if part.damages}
     return [part for part in parts if part.source.file.writer not in damaged]
+
+
+def _defined(projection: Projection, parts: list[_Part]) -> Iterator[_Part]:
+    """Yield the parts; the points of a writer whose ops may still come, up to the first without a definition.
+
+    A client should send ops before points. Points of one that does not would otherwise belong to nothing, and be lost.
+    """
+    waiting: set[str] = set()
+    for part in parts:
+        writer = part.source.file.writer
+        if part.records is None or not part.source.is_awaited:
+            yield part
+            continue
+        if writer in waiting:
+            continue  # a late record must not be overtaken
+        known = len(projection.writer_of(writer).fields)
+        beyond = np.flatnonzero((part.records["fid"] & np.uint32(FLOAT_STEP - 1)) > known)
+        if len(beyond):
+            waiting.add(writer)
+            first = int(beyond[0])
+            # The commit word of a record is its offset.
+            upto = int(part.records["commit"][first])
+            yield msgspec.structs.replace(part, records=part.records[:first], upto=upto, is_cut=True)
+        else:
+            yield part
 
 
 def _order(source: Source[Any]) -> tuple[str, int]:

@@ -89,6 +89,8 @@ class Source(Struct, Generic[File], frozen=True):
 
     file: File
     is_final: bool
+    is_awaited: bool = False
+    """Whether ops of its writer may still come from another machine: points that they have to define wait for them."""
 
 
 class JournalFile(NamedTuple):
