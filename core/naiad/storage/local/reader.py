@@ -226,19 +226,27 @@ class Reader:
                 known = read_leases(self.folder.journal)
         return {**read_taken(self.folder.journal), **known}
 
-    def left_behind(self) -> list[str]:
-        """Return the names of content that dead writers of the run took in and did not put in its place."""
+    def left_behind(self, but: str = "") -> list[str]:
+        """Return the names of content that dead writers of the run took in and did not put in its place.
+
+        Args:
+            but: a writer that lives, and puts its own in place.
+        """
         try:
-            names = [name for name in os.listdir(self.folder.blobs / INCOMING) if is_incoming(name)]
+            found = {name: name.partition(".")[0] for name in os.listdir(self.folder.blobs / INCOMING)}
         except FileNotFoundError:
             return []
-        if not names:
+        names = {name: writer for name, writer in found.items() if writer != but and is_incoming(name)}
+        own = {file.writer for file in list_journal(self.folder.journal)}
+        # Without an index the journal has all writers, so that what lies there, nearly always of other runs, is told
+        # apart without reading the run.
+        if not names or (own.isdisjoint(names.values()) and not self.folder.index.exists()):
             return []
         # A copy of a lease belongs to a run in another folder of this store, whose writer may be about to settle the
         # same content.
         others = {writer for writer, each in self.candidates().items() if each.is_copy or not each.is_dead}
-        own = {file.writer for file in list_journal(self.folder.journal)} | set(self.projection().writers)
-        return [name for name in names if (writer := name.partition(".")[0]) in own and writer not in others]
+        own |= set(self.projection().writers)
+        return [name for name, writer in names.items() if writer in own and writer not in others]
 
     def is_incomplete(self) -> int:
         """How many points and ops could not be stored."""

@@ -776,7 +776,7 @@ class Writer:
         from naiad.storage.local.reader import Reader
 
         with contextlib.suppress(OSError, NaiadError):
-            (self._ingest or self._begin_intake()).settle(Reader(self.folder).left_behind())
+            (self._ingest or self._begin_intake()).settle(Reader(self.folder).left_behind(self.name))
         is_settled = (self._ingest or self._begin_intake()).finish(until)
         if not is_settled:
             self._warn_of_files(TimeoutError("stop() had no time for that, so the run is not sealed"))

@@ -33,6 +33,8 @@ BRAKED_WINDOW = 64
 BRAKE_SECONDS = 40e-6
 """Longest wait of an append for the fold; at full brake one in 64 waits, and fewer appends in between if need be."""
 FAST_ROTATION_SECONDS = 0.25
+PIECE = 1024
+"""Points that are packed before the slot is read again."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _numbers = struct.Struct("<24xI4x")
 
@@ -69,9 +71,15 @@ class PointLog:
         Raises:
             JournalClosed: the writer has stopped.
         """
-        for value, step, time in zip(values, steps, times, strict=True):
-            while (full := self._pack(number, value, step, time)) is not None:
-                self._make_room(full)
+        start, count = 0, len(values)
+        while start < count:
+            rows = slice(start, start + PIECE)
+            # One read of the attribute: the slot may be swapped at any moment, and page and counter have to belong
+            # together.
+            slot = self.slot
+            start += self._pack(slot, number, values[rows], steps[rows], times[rows])
+            if start < min(rows.stop, count):
+                self._make_room(slot)
 
     def prepare_spare(self) -> None:
         """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
@@ -232,24 +240,37 @@ class PointLog:
         self.dropped = self._number = 0
         self._most = math.inf
 
-    def _pack(self, number: int, value: float, step: int | float, time: float) -> Slot | None:
-        """Add one point; the slot that had no room for it, if so."""
-        # One read of the attribute: the slot may be swapped at any moment, and page and counter have to belong
-        # together.
-        reserve, page = slot = self.slot
+    def _pack(
+        self,
+        slot: Slot,
+        number: int,
+        values: Sequence[float],
+        steps: Sequence[int | float],
+        times: Sequence[float],
+    ) -> int:
+        """Add points to the page of a slot; how many of the first ones it had room for."""
+        reserve, page = slot
+        points = zip(values, steps, times, strict=True)
+        done = 0
         if page.__class__ is bytearray:
-            return self._write(slot, record(number, value, step, time))
-        at = reserve()
+            for value, step, time in points:
+                if not self._write(slot, record(number, value, step, time)):
+                    break
+                done += 1
+            return done
+        # A call for each point took twice as long as packing it.
         try:
-            if step.__class__ is int:
-                pack_int(page, at, step, value, time, number, at)
-            else:
-                pack_float(page, at, step, value, time, number | FLOAT_STEP, at)
+            for value, step, time in points:
+                at = reserve()
+                if step.__class__ is int:
+                    pack_int(page, at, step, value, time, number, at)
+                else:
+                    pack_float(page, at, step, value, time, number | FLOAT_STEP, at)
+                done += 1
         except (struct.error, ValueError, TypeError):  # the last is what a closed page gives
             if _has_room(page, at):
                 raise  # the point itself fits no record: not to be tried again
-            return slot
-        return None
+        return done
 
     def _make_room(self, full: Slot) -> None:
         with self._directory.lock:
@@ -285,12 +306,12 @@ class PointLog:
         self.slot = active.slot
         return True
 
-    def _write(self, slot: Slot, data: bytes) -> Slot | None:
-        """Add a record by `pwrite()`, where mappings are not coherent: 1.5 us instead of 0.3."""
+    def _write(self, slot: Slot, data: bytes) -> bool:
+        """Add a record by `pwrite()`, if it has room; where mappings are not coherent: 1.5 us instead of 0.3."""
         with self._directory.lock:
             segment = self.segments[-1] if self.segments else None
             if segment is None or self.slot is not slot or slot is DEAD_SLOT or segment.used() >= segment.size:
-                return slot
+                return False
             at = segment.reserve()
             try:
                 put_record(segment, data, at)
@@ -299,8 +320,8 @@ class PointLog:
                 segment.take_back(at)
                 self._directory.trouble(error)
                 self._install(self._replacement())
-                return slot
-        return None
+                return False
+        return True
 
     def _install(self, segment: Segment) -> None:
         now = clock.monotonic()
