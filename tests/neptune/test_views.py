@@ -255,6 +255,41 @@ OTHERS: dict[str, tuple[str, Any]] = {
             "run must be a Run or Handler, not 5.",
         ],
     ),
+    "what is asked of types, roles and loggers has an answer": (
+        """
+        import io, logging, pathlib
+        from enum import Enum
+        from neptune.attributes.atoms.copiable_atom import CopiableAtom
+        from neptune.attributes.series.fetchable_series import FetchableSeries
+        from neptune.attributes.sets.set import Set
+        from neptune.common.exceptions import NeptuneException
+        from neptune.common.utils import IS_WINDOWS
+        from neptune.envs import CUSTOM_RUN_ID_ENV_NAME
+        from neptune.integrations.python_logger import NeptuneHandler
+        from neptune.management import WorkspaceMemberRole
+        from neptune.types import Artifact, File, FileSeries, GitRef
+        from neptune.types.atoms.git_ref import GitRefDisabled
+        from neptune.internal.types.file_types import FileType
+        run = neptune.init_run(monitoring_namespace="watched")
+        logger = logging.getLogger("of a program")
+        logger.addHandler(NeptuneHandler(run=run, level=logging.WARNING))
+        logger.warning("loud")
+        logger.info("quiet")
+        neptune.logging.Logger(run, "notes").log("first")
+        fields = run.get_structure()
+        answer = [
+            run["watched/python_logger"].fetch_last(), run["notes"].fetch_last(),
+            File.from_stream(io.BytesIO(b"a")).file_type is FileType.STREAM,
+            isinstance(WorkspaceMemberRole.ADMIN, Enum), Artifact(None).hash, len(FileSeries([File.from_content("a")])),
+            GitRef.DISABLED == GitRefDisabled("DISABLED"), GitRef(str(pathlib.Path.cwd())).resolve_path(),
+            IS_WINDOWS, CUSTOM_RUN_ID_ENV_NAME, issubclass(neptune.exceptions.RunNotFound, NeptuneException),
+            isinstance(fields["notes"], FetchableSeries), isinstance(fields["sys"]["tags"], Set),
+            isinstance(fields["sys"]["name"], CopiableAtom), run["watched/python_logger"].fetch_values().shape[0],
+        ]
+        answer[7] = pathlib.Path(answer[7]) == pathlib.Path.cwd()
+        """,
+        ["loud", "first", True, True, None, 1, True, True, False, "NEPTUNE_CUSTOM_RUN_ID", *[True] * 4, 1],
+    ),
     "values are cast as the client casts them": (
         """
         from neptune.types import Boolean, Datetime, File, Float, Integer, String, FloatSeries, StringSeries

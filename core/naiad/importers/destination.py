@@ -42,6 +42,11 @@ class Destination:
         """The state of the run at the source; empty if that has none."""
         return self._singles.end_state
 
+    @property
+    def is_failed(self) -> bool:
+        """Whether the source has a value that marks the run as failed."""
+        return self._singles.is_failed
+
     def take(self, record: Record) -> None:
         """Take one record."""
         if isinstance(record, Points):
@@ -63,6 +68,7 @@ class Destination:
 
     def finish(self, more: Iterable[Assign] = ()) -> None:
         """Write the waiting changes, and then the ledger and other ops, together."""
+        self._series.flush()
         self.target.flush()
         self._series.note_entries()
         self._singles.note_entries()

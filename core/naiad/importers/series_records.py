@@ -75,6 +75,7 @@ class SeriesRecords:
         """Parts and paths whose earlier points are others now; a second pass compares each of their points."""
         self._target = target
         self._series: dict[str, _Series] = {}
+        self._waiting: list[tuple[str, _Series, PointColumns]] = []
         self._parts: dict[tuple[str, str], _Part] = {}
 
     def take_points(self, record: Points) -> None:
@@ -315,18 +316,34 @@ class SeriesRecords:
             self._target.flush()
 
     def _write_points(self, place: str, series: _Series, values: Any, steps: Any, times: Any) -> None:
-        # A number is bound once in each session of a writer; the define op must be written before the first point
-        # with it.
-        if not series.number:
-            self._target.flush()
-            define = Change(place, POINTS, (Define(0, place, False),), PointColumns([], [], []))
-            [written] = self._target.writer.write([define])
-            series.number = written.number
+        # They wait for those of other series, so that the define ops of all of them are one frame: of a dump with
+        # short series each frame took longer than the points.
         for start in range(0, len(values), MOST_POINTS):
             end = start + MOST_POINTS
-            self._target.writer.points(series.number, values[start:end], steps[start:end], times[start:end])
+            columns = PointColumns(values[start:end], steps[start:end], times[start:end])
+            self._waiting.append((place, series, columns))
+            if sum(len(each.values) for _place, _series, each in self._waiting) >= MOST_POINTS:
+                self.flush()
+        if not len(values):
+            self._waiting.append((place, series, PointColumns([], [], [])))
+
+    def flush(self) -> None:
+        """Write the points that wait."""
+        waiting, self._waiting = self._waiting, []
+        # A number is bound once in each session of a writer; the define op must be written before the first point
+        # with it.
+        new = {place: series for place, series, _columns in waiting if not series.number}
+        if new:
+            self._target.flush()
+            empty = PointColumns([], [], [])
+            defines = [Change(place, POINTS, (Define(0, place, False),), empty) for place in new]
+            for series, written in zip(new.values(), self._target.writer.write(defines), strict=True):
+                series.number = written.number
+        for _place, series, columns in waiting:
+            self._target.writer.points(series.number, *columns)
 
     def _stocks(self, place: str, kind: str) -> tuple[tuple[Stock, Stock], int]:
+        self.flush()
         full, loose, total = stored.stocks(self._target.reader, place, kind)
         return (full, loose), total
 

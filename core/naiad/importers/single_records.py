@@ -47,6 +47,7 @@ class SingleRecords:
     def __init__(self, target: Target) -> None:
         self.end_state = ""
         """The state of the run at the source, if that has one."""
+        self.is_failed = False
         self.entries: dict[str, Entry] = {}
         """Their entries in the ledger, by place."""
         self._target = target
@@ -57,6 +58,8 @@ class SingleRecords:
         if isinstance(record, Value):
             if record.path == "sys/state" and isinstance(record.value, str):
                 self.end_state = record.value
+            elif record.path == "sys/failed":
+                self.is_failed = bool(record.value)
             self._assign(record.path, record.kind, record.value, record.is_newer)
         elif isinstance(record, Upload):
             self._upload(record)

@@ -237,10 +237,12 @@ class Reader:
         except FileNotFoundError:
             return []
         names = {name: writer for name, writer in found.items() if writer != but and is_incoming(name)}
+        if not names:
+            return []
         own = {file.writer for file in list_journal(self.folder.journal)}
         # Without an index the journal has all writers, so that what lies there, nearly always of other runs, is told
         # apart without reading the run.
-        if not names or (own.isdisjoint(names.values()) and not self.folder.index.exists()):
+        if own.isdisjoint(names.values()) and not self.folder.index.exists():
             return []
         # A copy of a lease belongs to a run in another folder of this store, whose writer may be about to settle the
         # same content.
