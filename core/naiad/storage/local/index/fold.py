@@ -193,8 +193,8 @@ def _absorb(
             _give_id(state, head, changes)
         fold_texts(state, changes)
         fold_lines(state, changes)
-    is_done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
-    return [source.file for source in sources if source.file.name in is_done]
+    done = {name for name, (_upto, is_done) in {**positions, **changes.positions}.items() if is_done}
+    return [source.file for source in sources if source.file.name in done]
 
 
 class _Part(Struct, frozen=True):
