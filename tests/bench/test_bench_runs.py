@@ -17,6 +17,7 @@ ALONE = {
     "bench_importers.py",
     "bench_pages.py",
     "bench_stranger.py",
+    "bench_viewers.py",
 }  # these print tables of their own
 SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name not in ALONE)
 

@@ -271,6 +271,37 @@ def test_first_request_is_answered_soon_and_one_line_printed(store: Path, tmp_pa
     assert min(seconds) < 6.0, seconds
 
 
+SLOW = """
+import sys, time
+from naiad_web.server import tables
+tables._page = lambda *_arguments: time.sleep(6)
+from naiad.cli import main
+main()
+"""
+
+
+def test_request_that_the_end_of_the_server_cuts_off_is_answered(store: Path, tmp_path: Path) -> None:
+    """Who stops a server that is at work sees no stack trace, and the page gets a sentence."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", SLOW, "--store", str(store), "ui", "--port", "0", "--no-browser"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        address, _, token = process.stdout.readline().strip().partition("/#token=")
+        connection = http.client.HTTPConnection(address.rpartition("//")[2], timeout=60)
+        connection.request("GET", "/api/v1/table", headers={"Authorization": f"Bearer {token}"})
+        time.sleep(1)  # until it is being answered
+        process.send_signal(signal.SIGINT)
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+        connection.close()
+        _said, complaints = process.communicate(timeout=60)
+
+    assert (503, "The server is stopping.") == (answer.status, told["detail"])
+    assert "Traceback" not in complaints
+
+
 def test_command_without_a_store_says_what_to_do(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--store", str(tmp_path / "nothing"), "ui", "--no-browser"],

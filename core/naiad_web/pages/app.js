@@ -39,6 +39,7 @@ function App() {
   const [refused, setRefused] = useState(/** @type {any} */ (null));
   const about = useLoaded(() => source.get(""), []);
   const [showsKeys, setShowsKeys] = useState(false);
+  const [repaint, setRepaint] = useState(0);
   const [module, setModule] = useState(/** @type {any} */ ({}));
 
   source.onRefused = setRefused;
@@ -52,6 +53,11 @@ function App() {
   useEffect(() => {
     document.title = [place.id || place.project, "naiad"].filter(Boolean).join(" · ");
   }, [place.id, place.project, place.screen]);
+  useEffect(() => {
+    const again = () => setRepaint((n) => n + 1);
+    addEventListener("naiad-colors", again);
+    return () => removeEventListener("naiad-colors", again);
+  }, []);
   useKeys({
     "?": () => setShowsKeys(true),
     "g r": () => go({ screen: "runs", project: project(place, about.data) }),
@@ -66,7 +72,7 @@ function App() {
     if (about.error) return html`<div class="page"><${Failure} error=${about.error} onRetry=${about.again} /></div>`;
     if (module.error) return html`<div class="page"><${Failure} error="A part of the page could not be loaded. Is naiad ui still running?" onRetry=${() => location.reload()} /></div>`;
     if (!about.data || module.key !== place.screen) return html`<div class="page"><${Skeleton} lines=${8} /></div>`;
-    return html`<${Guard} key=${`${place.screen} ${place.project} ${place.id}`}><${module.Screen} place=${place} about=${about.data} /></${Guard}>`;
+    return html`<${Guard} key=${`${place.screen} ${place.project} ${place.id} ${repaint}`}><${module.Screen} place=${place} about=${about.data} /></${Guard}>`;
   };
   return html`<a class="skip" href="#main">Skip to the content</a>
     <div class="shell" onClick=${follow}>

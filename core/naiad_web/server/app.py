@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
@@ -190,7 +191,7 @@ class Gate:
         # another program.
         is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
         if is_foreign and scope["path"].startswith("/api/"):
-            return Problem(403, "Forbidden", "A page of another site may not ask.")
+            return Problem(403, "Forbidden", "Requests from pages of other sites are refused.")
         return None
 
 
@@ -207,6 +208,9 @@ class _Endpoint:
             response = await self._response(request)
         except Problem as problem:
             response = _refused(problem)
+        except asyncio.CancelledError:
+            # The server ends and waits no longer. Raised on, uvicorn would print it with its stack.
+            response = _refused(Problem(503, "Stopping", "The server is stopping."))
         await response(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
@@ -214,7 +218,7 @@ class _Endpoint:
         if route is None:
             names = ", ".join(sorted(self._by_method))
             return _refused(
-                Problem(405, "MethodNotAllowed", f"{request.method} cannot be used here; {names} can."),
+                Problem(405, "MethodNotAllowed", f"This route takes {names}, not {request.method}."),
                 {"Allow": names},
             )
         grant = self._granted(request, route)
@@ -237,7 +241,7 @@ class _Endpoint:
             granted = access.grant(token.strip()) if scheme.lower() == "bearer" else None
             if granted is not None:
                 return granted
-            raise Problem(401, "Unauthorized", "The token is not one of this server.")
+            raise Problem(401, "Unauthorized", "This token is not valid for this server.")
         query = request.scope["query_string"].decode("latin-1")
         # of the raw query: two spellings of one parameter are two targets
         target, found, ticket = query.rpartition("ticket=")

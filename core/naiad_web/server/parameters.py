@@ -72,7 +72,7 @@ def _unknown(kind: type[Parameters], name: str) -> Problem:
 
 
 def _wrong(error: Exception) -> Problem:
-    return Problem(400, "BadRequest", f"The parameters are not as they should be: {error}.")
+    return Problem(400, "BadRequest", f"The parameters are wrong: {error}.")
 
 
 @functools.cache

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import math
 import random
+import struct
 import sys
 import warnings
 import zipfile
@@ -203,6 +205,27 @@ def sweep(store: Path) -> None:
                     evaluation["loss"].append(0.5, step=0)
 
 
+def media(store: Path) -> None:
+    """Log files of the forms that a browser plays or that a preview lays out."""
+    wave = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 800, b"WAVE", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8, b"data", 800
+    )
+    notebook = {
+        "cells": [{"cell_type": "markdown", "source": [f"# Title {HOSTILE}"]}, {"cell_type": "code", "source": "1 + 1"}]
+    }
+    packed = io.BytesIO()
+    pd.DataFrame({"a": range(50), "b": ["x"] * 50}).to_parquet(packed)
+    with naiad.init_run(store=str(store), project="media", name="media", **OFF) as run:
+        for name, content in (
+            ("sound.wav", wave + bytes([128]) * 800),
+            ("book.ipynb", json.dumps(notebook)),
+            ("table.parquet", packed.getvalue()),
+            ("plain.txt", "one\ntwo\n"),
+        ):
+            path, _, extension = name.partition(".")
+            run[f"files/{path}"].upload(File.from_content(content, extension=extension))
+
+
 def build(root: Path, runs: int = RUNS) -> Path:
     """Make the store below a folder, and return it."""
     store = root / ".naiad"
@@ -226,6 +249,7 @@ def build(root: Path, runs: int = RUNS) -> Path:
         models(store)
         failing(store)
         sweep(store)
+        media(store)
     return store
 
 

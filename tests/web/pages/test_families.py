@@ -49,7 +49,10 @@ def rows(page: Any) -> list[str]:
 
 def test_table_groups_children_by_their_parent(look: Any, axe: Any) -> None:
     page = look.open("/p/digits/runs?cols=sys/id,score")
-    page.get_by_text("by parent", exact=True).click()
+    page.get_by_role("button", name="Group").click()
+    page.get_by_label("Field to group by").fill("sys/parent")
+    page.get_by_role("checkbox", name="sys/parent", exact=True).check()
+    page.keyboard.press("Escape")
     group = page.get_by_role("button", name="DIGITS-1 2")
     group.wait_for()
     assert page.get_by_text("0.5 mean").count() == 1

@@ -135,7 +135,7 @@ def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any, settled: 
 
 
 @pytest.mark.parametrize(
-    ("screen", "limit"), [("runs", 72_000), ("runs with charts", 100_000), ("overview", 112_000), ("overlaid", 118_000)]
+    ("screen", "limit"), [("runs", 74_000), ("runs with charts", 100_000), ("overview", 112_000), ("overlaid", 118_000)]
 )
 def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, settled: Any, screen: str, limit: int) -> None:
     """U1 by screen: scripts and styles as they are sent, compressed; a table without charts loads no uPlot."""
@@ -481,6 +481,27 @@ def test_pixel_under_the_pointer_is_told(look: Any, served: Any, until: Any, set
     assert image.convert("L").getpixel((int(told[1]), int(told[2]))) == int(told[3])
     page.mouse.move(0, 0)
     until(page, "!document.querySelector('.pixel')")
+
+
+def test_color_of_a_run_is_chosen_for_all_screens(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-3")
+    settled(page, until)
+    swatch = "[...document.querySelectorAll('main .swatch')].map(mark => getComputedStyle(mark).color)[0]"
+    before = page.evaluate(swatch)
+    page.get_by_role("button", name="Colour of the run").click()
+    page.locator(".swatches button[aria-pressed=false]").first.click()
+    until(page, f"{swatch} !== '{before}'")
+    chosen = page.evaluate(swatch)
+    look.open("/p/digits/compare?runs=DIGITS-3,DIGITS-4")
+    settled(page, until)
+    elsewhere = page.evaluate(swatch)
+    look.open("/p/digits/runs/DIGITS-3")
+    settled(page, until)
+    page.get_by_role("button", name="Colour of the run").click()
+    page.get_by_role("button", name="By its id again").click()
+    until(page, f"{swatch} === '{before}'")
+
+    assert chosen == elsewhere
 
 
 def test_density_is_chosen_and_remembered(look: Any, until: Any, settled: Any) -> None:

@@ -24,7 +24,7 @@ def test_scripts_and_styles_stay_within_their_budget() -> None:
 
     What a screen loads is measured in test_screens.py.
     """
-    assert sum(map(sent_bytes, SHIPPED)) <= 141_000
+    assert sum(map(sent_bytes, SHIPPED)) <= 142_000
 
 
 def sent_bytes(file: Path) -> int:

@@ -1,4 +1,4 @@
-/** Colours of runs: chosen by the run's id alone, so that a run has one colour on every screen and in every session. */
+/** Colours of runs: by the run's id, so that a run has one colour on every screen and in every session, unless the user chose another. */
 
 export const HUES = 12;
 /** Line dashes, the second channel beside the hue; the first is a full line. */
@@ -18,9 +18,30 @@ export function hash(text) {
   return value >>> 0;
 }
 
-/** Number of a run's hue, 0 to 11. Ids that end in a number step through the hues, so that neighbours differ.
+const CHOSEN = "naiad.colors";
+/** Hues that the user chose, by run, kept in the browser. @type {Record<string, number>} */
+let chosen = {};
+try {
+  chosen = JSON.parse(localStorage.getItem(CHOSEN) ?? "{}");
+} catch { // outside of a browser, or in one that keeps nothing
+}
+
+/** Give a run a hue, or with null that of its id again; screens follow. @param {string} id @param {number|null} to */
+export function choose(id, to) {
+  const { [id]: _, ...rest } = chosen;
+  chosen = to === null ? rest : { ...rest, [id]: to };
+  try {
+    localStorage.setItem(CHOSEN, JSON.stringify(chosen));
+  } catch { // it lasts as long as the page
+  }
+  dispatchEvent(new Event("naiad-colors"));
+}
+
+/** Number of a run's hue, 0 to 11: the chosen one, else by its id. Ids that end in a number step through the hues, so that
+ * neighbours differ.
  * @param {string} id */
 export function hue(id) {
+  if (Object.hasOwn(chosen, id)) return Math.abs(Number(chosen[id]) || 0) % HUES;
   const parts = /^(.*?)(\d{1,9})$/.exec(id);
   if (!parts) return hash(id) % HUES;
   return (hash(parts[1]) + Number(parts[2])) % HUES;

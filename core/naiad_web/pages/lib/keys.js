@@ -5,7 +5,7 @@ import { useEffect } from "./html.js";
 export const KEY_MAP = [
   ["/", "go to the filter or search"], ["j k", "next, previous row"], ["x", "select the row"], ["space", "show or hide the run's curves"], ["enter", "open the row"],
   ["c", "compare the selected runs"], ["g r", "runs"], ["g c", "charts"], ["g m", "models"], ["g p", "projects"], ["[ ]", "previous, next run on the same tab"],
-  ["l", "log of the run"], ["s", "smooth more; shift s, less"], ["d", "differences only"], ["t", "light or dark"], ["?", "this map"], ["esc", "out"],
+  ["l", "log of the run"], ["s", "smooth more; shift s, less"], ["d", "differences only"], ["t", "light or dark"], ["?", "show these keys"], ["esc", "close, or leave a field"],
 ];
 
 /** @type {Set<Record<string, (event: KeyboardEvent) => void>>} */

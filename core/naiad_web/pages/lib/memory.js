@@ -116,7 +116,7 @@ export class MemorySource {
       const matches = held.texts.flatMap((text, i) => (text.toLowerCase().includes(params.search.toLowerCase()) ? [i] : []));
       return { total: held.texts.length, matches, found: matches.length, is_complete: true };
     }
-    const start = Number(params.start ?? 0), end = start + Number(params.limit ?? 200);
+    const wanted = Number(params.start ?? 0), start = wanted < 0 ? Math.max(0, held.texts.length + wanted) : wanted, end = start + Number(params.limit ?? 200);
     return { total: held.texts.length, start, steps: held.steps.slice(start, end), times: held.times.slice(start, end), texts: held.texts.slice(start, end) };
   }
 }

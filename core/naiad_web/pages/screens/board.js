@@ -79,7 +79,7 @@ export function Board(props) {
       ${props.extra}
       <span class="grow"></span><span class="faint" aria-live="polite">${counted(found.length, "chart")}${runs.length > 200 ? "; the first 200 runs" : ""}</span>
     </div>
-    ${found.length === 0 && html`<${Empty} title=${paths.length ? "No metric has this name" : "No series of numbers"}>${paths.length ? "" : "run[\"train/loss\"].append(loss) makes one."}</${Empty}>`}
+    ${found.length === 0 && html`<${Empty} title=${paths.length ? "No metric has this name" : "No series of numbers"}>${paths.length ? "" : "Log one with run[\"train/loss\"].append(loss)."}</${Empty}>`}
     ${parts.map(([name, list], i) => html`<${Section} key=${name} name=${name} list=${list} card=${card} isOpen=${i === 0 || found.length <= OPEN_AT_FIRST || !name.startsWith("monitoring")} />`)}
   </div>`;
 }

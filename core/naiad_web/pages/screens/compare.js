@@ -37,6 +37,8 @@ export function Compare({ place }) {
     const all = ids.map((id, i) => ({ id, uid: uids[i], project: projects[i], label: value("sys/name", i) || id, state: value("sys/state", i) }));
     return params.runs.length ? [...all].sort((a, b) => params.runs.indexOf(a.id) - params.runs.indexOf(b.id)) : all;
   }, [found.data, key]);
+  // Asked for by ids beside the table of them, not after it; of a run that is gone the answer is an error, and Charts asks anew.
+  const early = useMemo(() => (tab === "charts" && params.runs.length > 1 ? source.get("/compare", { run: params.runs.slice(0, MOST) }).catch(() => null) : null), [tab, key]);
   const Body = { "": SideBySide, charts: Charts, parallel: Coordinates, scatter: Dots, images: Images, code: Code, artifacts: Artifacts }[tab];
   const remove = (id) => change({ runs: params.runs.filter((other) => other !== id), ref: params.ref === id ? "" : params.ref });
   if (params.full && tab === "charts" && found.data) return html`<div class="page"><${Charts} runs=${runs} place=${place} /></div>`;
@@ -47,7 +49,7 @@ export function Compare({ place }) {
     <nav class="tabs" aria-label="Ways to compare">${TABS.map(([name, text]) => html`<a key=${name} href=${href({ ...place, tab: name, params: { ...params, full: "" } })} aria-current=${tab === name ? "page" : undefined}>${text}</a>`)}</nav>
     ${found.error ? html`<${Failure} error=${found.error} onRetry=${found.again} />` : !found.data ? html`<${Skeleton} lines=${8} />`
       : runs.length === 0 ? html`<${Empty} title="No runs are chosen"><p>Select runs in the table with <kbd>x</kbd>, then press <kbd>c</kbd>.</p></${Empty}>`
-      : Body ? html`<${Body} runs=${runs} place=${place} />` : html`<${Empty} title="There is no such comparison" />`}
+      : Body ? html`<${Body} runs=${runs} place=${place} early=${early} />` : html`<${Empty} title="There is no such comparison" />`}
   </div>`;
 }
 
@@ -101,15 +103,9 @@ function relative(row) {
   return Number(row.spread) / most;
 }
 
-/** Fields that containers of a kind have in a project. */
-function useFields(project, kind) {
-  return useLoaded(async (signal) => (await source.get("/columns", { kind, project, limit: 20_000 }, signal)).columns, [project, kind]);
-}
-
-function Charts({ runs, place }) {
-  const { params, project } = place;
-  const fields = useFields(project, params.kind);
-  const there = useLoaded((signal) => source.get("/compare", { run: runs.length > 1 ? runs.slice(0, MOST).map((run) => run.uid) : [runs[0].uid, runs[0].uid] }, signal), [runs.map((run) => run.uid).join()]);
+function Charts({ runs, place, early }) {
+  const { params } = place;
+  const there = useLoaded(async (signal) => (await early) ?? source.get("/compare", { run: runs.length > 1 ? runs.slice(0, MOST).map((run) => run.uid) : [runs[0].uid, runs[0].uid] }, signal), [runs.map((run) => run.uid).join()]);
   const paths = useMemo(() => (there.data?.fields ?? []).filter((row) => row.kinds.includes("float_series")).map((row) => row.path), [there.data]);
   const live = useLive(runs, "");
   const [groups, setGroups] = useState(/** @type {any} */ (null));
@@ -130,7 +126,9 @@ function Charts({ runs, place }) {
   }, [params.band, runs]);
   if (there.error) return html`<${Failure} error=${there.error} onRetry=${there.again} />`;
   if (!there.data) return html`<${Skeleton} lines=${8} />`;
-  const by = (fields.data ?? []).filter((field) => ["string", "int", "float", "bool", "string_set"].includes(field.kind) && !field.path.startsWith("monitoring/"));
+  // Of the compared runs' own fields: a project may have thousands that none of them has.
+  const by = there.data.fields.filter((row) => row.kinds.some((kind) => ["string", "int", "float", "bool", "string_set"].includes(kind)) && !row.path.startsWith("monitoring/"))
+    .sort((a, b) => Number(b.differs) - Number(a.differs));
   return html`<${Board} runs=${runs} paths=${paths} params=${params} versions=${live.versions} isLive=${runs.some((run) => run.state === "running")} groups=${params.band ? groups : null}
     extra=${html`<label class="toggle">group by <select class="input" style=${{ maxWidth: "160px" }} value=${params.band} onChange=${(e) => change({ band: e.target.value })}><option value="">none</option>${by.slice(0, 500).map((field) => html`<option key=${field.path} value=${field.path}>${visible(field.path)}</option>`)}</select></label>`} />`;
 }
@@ -212,7 +210,7 @@ function Images({ runs, place }) {
   const entries = useLoaded(async (signal) => (path ? new Map(await Promise.all(having.map(async (run) => [run.uid, await source.get("/entries", { run: run.uid, path, limit: 5000 }, signal)]))) : new Map()), [path, having.map((run) => run.uid).join()]);
   if (loaded.error || entries.error) return html`<${Failure} error=${loaded.error ?? entries.error} onRetry=${() => { loaded.again(); entries.again(); }} />`;
   if (!loaded.data || !entries.data) return html`<${Skeleton} lines=${6} />`;
-  if (!names.length) return html`<${Empty} title="None of these runs has images over steps" />`;
+  if (!names.length) return html`<${Empty} title="None of these runs has a series of images" />`;
   const steps = [...new Set([...entries.data.values()].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
   const step = steps[nearest(steps, params.step)];
   const pictures = having.flatMap((run) => {
@@ -225,7 +223,7 @@ function Images({ runs, place }) {
   return html`<div class="section"><div class="bar"><select class="input" aria-label="Images" value=${path} onChange=${(e) => change({ path: e.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${visible(name)}</option>`)}</select>
       <${StepSlider} steps=${steps} value=${step} onChange=${(next) => change({ step: next }, { replace: true })} /><span class="grow"></span>
       ${there.length === 2 && html`<${Choice} label="Arrangement" value=${params.mode} onChange=${(mode) => change({ mode })} options=${[["", "beside"], ["swipe", "swipe"], ["difference", "difference"]]} />`}<${FrameControls} frame=${frame} onFrame=${setFrame} /></div>
-    ${having.length < few.length && html`<p class="faint">Without it: ${few.filter((run) => !having.includes(run)).map((run) => visible(run.label)).join(", ")}.</p>`}
+    ${having.length < few.length && html`<p class="faint">These runs have no images of this name: ${few.filter((run) => !having.includes(run)).map((run) => visible(run.label)).join(", ")}.</p>`}
     ${there.length === 2 && params.mode ? html`<${Swipe} left=${there[0]} right=${there[1]} mode=${params.mode} />` : html`<${ImageGrid} pictures=${pictures} size=${280} frame=${frame} onFrame=${setFrame} />`}</div>`;
 }
 

@@ -1,10 +1,10 @@
 /** One field in its own form, by its kind: numbers, lines of a console, histograms, images, and files of every type. */
-import { html, useCallback, useMemo, useState, useEffect } from "../lib/html.js";
+import { html, useCallback, useMemo, useRef, useState, useEffect } from "../lib/html.js";
 import { change, href } from "../lib/place.js";
 import { counted, short, size, visible, whole } from "../lib/format.js";
 import { source } from "../lib/source.js";
 import { Copy, Failure, Skeleton, Tag, useLoaded, Button, Empty } from "../widgets/controls.js";
-import { Log } from "../widgets/log.js";
+import { Log, PIECE } from "../widgets/log.js";
 import { ImageGrid, StepSlider, nearest, View } from "../widgets/images.js";
 import { Board } from "./board.js";
 import { shown } from "./cells.js";
@@ -55,12 +55,23 @@ export const GitRef = ({ field }) => html`<dl class="facts">${[["commit", field.
   ["date", field.commit_date], ["uncommitted changes", field.is_dirty === undefined || field.is_dirty === null ? null : field.is_dirty ? "yes" : "none"], ["remotes", Array.isArray(field.remotes) ? field.remotes.join(", ") : field.remotes]]
   .filter(([, value]) => value).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd class=${name === "commit" ? "mono" : undefined}>${visible(value)}</dd>`)}</dl>`;
 
+const linesOf = (page) => page.texts.map((text, i) => ({ text, step: page.steps[i], time: page.times[i] }));
+
 /** Lines of a string series, fetched as they come into view. @param {{run: any, path: string, place: any, height?: any, version?: number, onLine?: (line: number, value: any) => void, count?: number}} props */
 export function RunLog({ run, path, place, height, version = 0, onLine }) {
-  const about = useLoaded(async (signal) => (await source.get("/lines", { run: run.uid, path, start: 0, limit: 1 }, signal)).total, [run.uid, path, version]);
+  const { params } = place;
+  const isFollowed = params.follow || (params.line < 0 && !params.find && run.state === "running");
+  // The answer that says how many lines there are has those that are shown first, so that opening a log is one request.
+  const first = useRef({ start: 0, total: 0, lines: /** @type {any[]} */ ([]) });
+  const about = useLoaded(async (signal) => {
+    const page = await source.get("/lines", { run: run.uid, path, start: isFollowed ? -2 * PIECE : 0, limit: 2 * PIECE }, signal);
+    first.current = { start: page.start, total: page.total, lines: linesOf(page) };
+    return page.total;
+  }, [run.uid, path, version]);
   const fetch = useCallback(async (start, limit) => {
-    const page = await source.get("/lines", { run: run.uid, path, start, limit });
-    return page.texts.map((text, i) => ({ text, step: page.steps[i], time: page.times[i] }));
+    const { start: from, total, lines } = first.current;
+    if (start >= from && Math.min(start + limit, total) <= from + lines.length) return lines.slice(start - from, start - from + limit);
+    return linesOf(await source.get("/lines", { run: run.uid, path, start, limit }));
   }, [run.uid, path]);
   const search = useCallback(async (text, signal) => {
     const answer = await source.get("/lines", { run: run.uid, path, search: text, limit: 10_000 }, signal);
@@ -68,8 +79,6 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
   }, [run.uid, path]);
   if (about.error) return html`<${Failure} error=${about.error} onRetry=${about.again} />`;
   if (about.data === undefined) return html`<${Skeleton} lines=${8} />`;
-  const { params } = place;
-  const isFollowed = params.follow || (params.line < 0 && !params.find && run.state === "running");
   return html`<${Log} key=${path} label=${path} count=${about.data} fetch=${fetch} search=${search} height=${height} showTime=${true} showStep=${params.mode === "steps"} onStep=${(on) => change({ mode: on ? "steps" : "" }, { replace: true })} version=${version} line=${params.line} find=${params.find}
     onLine=${(line, value) => { change({ line }); onLine?.(line, value); }} onFind=${(find) => change({ find }, { replace: true })}
     follow=${isFollowed} onFollow=${(follow) => change({ follow, line: -1 }, { replace: true })} />`;

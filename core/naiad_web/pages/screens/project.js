@@ -17,7 +17,7 @@ export function Projects({ about }) {
   if (loaded.error) return html`<div class="page">${head}<${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
   if (!loaded.data) return html`<div class="page">${head}<${Skeleton} lines=${4} /></div>`;
   const { projects } = loaded.data;
-  if (!projects.length) return html`<div class="page">${head}<${Empty} title="This store is empty">The first run makes its project:<pre>${`import naiad\n\nrun = naiad.init_run(project="demo")\nrun["train/loss"].append(0.9)\nrun.stop()`}</pre></${Empty}></div>`;
+  if (!projects.length) return html`<div class="page">${head}<${Empty} title="This store is empty">A project appears with its first run:<pre>${`import naiad\n\nrun = naiad.init_run(project="demo")\nrun["train/loss"].append(0.9)\nrun.stop()`}</pre></${Empty}></div>`;
   return html`<div class="page">${head}<div class="projects">${projects.map((project) => html`<a key=${project.key} class="card project-card" href=${href({ screen: "runs", project: project.name })}>
     <strong>${visible(project.name)}</strong>${project.description && html`<span class="faint">${visible(project.description)}</span>`}<span>${counted(project.runs, "run")}${project.models ? `, ${counted(project.models, "model")}` : ""}${project.trashed ? html`<span class="faint">, ${project.trashed} in the trash</span>` : ""}</span>
     <span class="faint">${project.modified ? `changed ${moment(new Date(project.modified))}` : ""}</span></a>`)}</div></div>`;
@@ -41,7 +41,7 @@ export function ProjectPage({ place, about }) {
   return html`<div class="page"><div class="page-head"><h1>${visible(project)}</h1><span class="faint">${own.key}</span></div>${own.description && html`<p>${visible(own.description)}</p>`}
     <div class="bar"><a class="button primary" href=${href({ screen: "runs", project })}>${counted(own.runs, "run")}</a><a class="button" href=${href({ screen: "models", project })}>${counted(own.models, "model")}</a><a class="button" href=${href({ screen: "artifacts", project })}>Artifacts</a></div>
     <h2>Fields of the project</h2>
-    ${fields.length === 0 ? html`<${Empty} title="No fields of its own">${"naiad.init_project(...) can keep files and values that belong to all runs."}</${Empty}>` : html`<div class=${params.path ? "split" : ""}>
+    ${fields.length === 0 ? html`<${Empty} title="No fields of its own">${"Values and files of the whole project are logged with naiad.init_project()."}</${Empty}>` : html`<div class=${params.path ? "split" : ""}>
       <${Tree} label="Fields" leaves=${fields} value=${(leaf) => brief(known.get(leaf.path))} open=${new Set(params.open)} onOpen=${(next) => change({ open: [...next] }, { replace: true })} selected=${params.path} onSelect=${(leaf) => change({ path: leaf.path })} height="420px" kindName=${(kind) => about.kinds?.[kind]?.type ?? kind} />
       ${params.path && html`<div class="side"><${FieldView} run=${{ id: project, uid: own.uid, name: project, state: "" }} path=${params.path} place=${place} /></div>`}</div>`}</div>`;
 }
@@ -176,7 +176,7 @@ export function Artifacts({ place }) {
   const head = html`<div class="page-head"><h1>Artifacts</h1>${loaded.data && html`<span class="faint">${counted(loaded.data.length, "version")}</span>`}</div>`;
   if (loaded.error) return html`<div class="page">${head}<${Failure} error=${loaded.error} onRetry=${loaded.again} /></div>`;
   if (!loaded.data) return html`<div class="page">${head}<${Skeleton} lines=${6} /></div>`;
-  if (!loaded.data.length) return html`<div class="page">${head}<${Empty} title="No artifacts yet">run["data/train"].track_files("data/") records files with their hashes.</${Empty}></div>`;
+  if (!loaded.data.length) return html`<div class="page">${head}<${Empty} title="No artifacts yet">Record files and their hashes with run["data/train"].track_files("data/").</${Empty}></div>`;
   const chosen = rows.find((row) => `${row.path} ${row.hash}` === params.entry);
   return html`<div class="page">${head}<input class="input" style=${{ maxWidth: "320px" }} type="search" placeholder="Path or hash" aria-label="Search artifacts" value=${search} onInput=${(e) => setSearch(e.target.value)} />
     <div class=${chosen ? "split" : ""}><ul class="list">${rows.map((row) => html`<li key=${row.path + row.hash}><button type="button" class="row" aria-current=${String(row === chosen)} onClick=${() => change({ entry: row === chosen ? "" : `${row.path} ${row.hash}` })}>

@@ -1,11 +1,12 @@
 /** One run: header, a traceback in front if it failed, and a tab for each way to look at it. */
 import { html, useEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { change, go, href } from "../lib/place.js";
+import { HUES, choose, hue } from "../lib/color.js";
 import { useKeys } from "../lib/keys.js";
 import { parsed } from "../lib/code.js";
 import { counted, duration, moment, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Copy, Empty, Failure, Menu, Skeleton, State, Swatch, Tag, copied, useLoaded } from "../widgets/controls.js";
+import { Button, Copy, Empty, Failure, Menu, Popover, Skeleton, State, Swatch, Tag, copied, useLoaded } from "../widgets/controls.js";
 import { Tree } from "../widgets/lists.js";
 import { Diff } from "../widgets/code.js";
 import { FrameControls, ImageGrid, StepSlider, nearest } from "../widgets/images.js";
@@ -56,7 +57,7 @@ export function Run({ place, about }) {
     ${params.full ? "" : html`<${Troubles} run=${run} />`}
     <nav class="tabs" aria-label="Parts of the run">${TABS.map(([key, name]) => html`<a key=${key} href=${href({ ...place, tab: key, params: { ...params, path: "", find: "", line: -1, entry: "" } })} aria-current=${tab === key ? "page" : undefined}>${name}</a>`)}</nav>
     ${fields.error && html`<${Failure} error=${fields.error} onRetry=${fields.again} />`}
-    ${Body ? html`<${Body} ...${context} />` : html`<${Empty} title="A run has no such part" />`}
+    ${Body ? html`<${Body} ...${context} />` : html`<${Empty} title="A run has no tab of this name" />`}
     ${isEditing && html`<${EditRuns} ids=${[run.id]} facts=${run} onClose=${() => setEditing(false)} onDone=${(text) => { setEditing(false); head.again(); say({ text }); }} />`}
     <${Toast} toast=${toast} onClose=${() => say(null)} /></div>`;
 }
@@ -75,7 +76,7 @@ function Header({ run, place, onEdit, isLost }) {
   const age = run.seen_age === null ? undefined : run.seen_age + (Date.now() - since.current) / 1000;
   const created = new Date(run.created);
   return html`<header class="run-head">
-    <div class="bar"><a class="faint" href=${href({ screen: "runs", project: place.project })}>Runs</a><span class="faint">/</span><${Swatch} id=${run.id} />
+    <div class="bar"><a class="faint" href=${href({ screen: "runs", project: place.project })}>Runs</a><span class="faint">/</span><${Popover} label=${html`<${Swatch} id=${run.id} />`} title="Colour of the run" kind="quiet swatch-button">${(close) => html`<${Colors} id=${run.id} onDone=${close} />`}</${Popover}>
       <h1><bdi>${visible(run.name || run.id)}</bdi></h1>${run.name && run.name !== run.id && html`<span class="faint">${run.id}</span>`}<span class="grow"></span>
       ${isLost && html`<span class="badge">not live</span>`}
       <${Button} kind="quiet" title="Compare with others (c)" onClick=${() => go({ screen: "runs", project: place.project, params: { runs: [run.id] } })}>Compare…</${Button}>
@@ -93,6 +94,11 @@ function Header({ run, place, onEdit, isLost }) {
     ${run.description && html`<p>${visible(run.description)}</p>`}
   </header>`;
 }
+
+/** The colours to choose from. @param {{id: string, onDone: () => void}} props */
+const Colors = ({ id, onDone }) => html`<div class="section"><div class="swatches" role="group" aria-label="Colours">${Array.from({ length: HUES }, (_, i) => html`<button key=${i} type="button" class="button quiet" aria-label=${`Colour ${i + 1}`}
+    aria-pressed=${String(hue(id) === i)} onClick=${() => { onDone(); choose(id, i); }}><span class="swatch" style=${{ color: `var(--run-${i})` }}></span></button>`)}</div>
+  <${Button} kind="quiet" onClick=${() => { onDone(); choose(id, null); }}>By its id again</${Button}></div>`;
 
 /** What went wrong: damage, losses, and the traceback, open in front. */
 function Troubles({ run }) {
@@ -125,7 +131,7 @@ function Overview({ run, fields, place, address, live, isLoading }) {
   if (isLoading || !values.data && !values.error) return html`<${Skeleton} lines=${8} />`;
   return html`<div class=${paths.length ? "overview" : ""}>
     <div class="section">${values.error && html`<${Failure} error=${values.error} onRetry=${values.again} />`}
-      ${rows.length === 0 && html`<${Empty} title="No parameters">run["params/lr"] = 0.01 makes one.</${Empty}>`}
+      ${rows.length === 0 && html`<${Empty} title="No parameters">Log one with run["params/lr"] = 0.01.</${Empty}>`}
       ${[...groups].slice(0, 60).map(([name, items]) => html`<section key=${name} class="card" aria-label=${name || "Values"}><div class="card-head"><h3>${visible(name || "values")}</h3></div>
         <dl class="facts card-body">${items.slice(0, 100).map(([key, [kind, value], path]) => html`<dt key=${path}><a class="plain-link" href=${href({ ...place, tab: "fields", params: { ...place.params, path } })}>${visible(key)}</a></dt><dd>${shown(value, kind, path)}</dd>`)}</dl>
         ${items.length > 100 && html`<p class="faint card-body">and ${items.length - 100} more in Fields</p>`}</section>`)}</div>
@@ -197,7 +203,7 @@ function Images({ run, fields, place, address, live }) {
   if (!loaded.data || series.length > 0 && !entries.data) return html`<${Skeleton} lines=${6} />`;
   const steps = [...new Set([...(entries.data?.values() ?? [])].flatMap((entry) => entry.steps.map(Number)))].sort((a, b) => a - b);
   const step = steps[nearest(steps, params.step)];
-  if (!series.length && !singles.length) return html`<${Empty} title="No images">run["samples"].append(image, step=step) keeps one for each step.</${Empty}>`;
+  if (!series.length && !singles.length) return html`<${Empty} title="No images">Log one for each step with run["samples"].append(image, step=step).</${Empty}>`;
   const isAll = params.mode === "steps";
   const pictures = series.flatMap((field) => {
     const entry = entries.data?.get(field.path);
@@ -223,7 +229,7 @@ function Files({ run, fields, place, address }) {
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
   if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
   const all = loaded.data.fields.filter((field) => !params.find || field.path.toLowerCase().includes(params.find.toLowerCase()));
-  if (!loaded.data.fields.length) return html`<${Empty} title="No files">run["model"].upload("model.pt") stores one.</${Empty}>`;
+  if (!loaded.data.fields.length) return html`<${Empty} title="No files">Store one with run["model"].upload("model.pt").</${Empty}>`;
   const chosen = all.find((field) => field.path === params.path);
   return html`<div class="split"><div class="section"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.total, "field")}`} aria-label="Search files" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
     <ul class="list">${all.map((field) => html`<li key=${field.path}><button type="button" class="row" aria-current=${String(field.path === params.path)} onClick=${() => change({ path: field.path, entry: "" })}><span>${visible(field.path)}</span><span class="faint kind">${field.type}</span><span>${brief(field)}</span></button></li>`)}</ul></div>
@@ -235,7 +241,7 @@ function Source({ run, place, address }) {
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
   if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
   const { git, diffs, files, requirements, entrypoint } = loaded.data;
-  if (!git && !files && !diffs?.length && !requirements) return html`<${Empty} title="No source code was stored">init_run(source_files=["*.py"]) stores it; in a Git repository the commit is noted.</${Empty}>`;
+  if (!git && !files && !diffs?.length && !requirements) return html`<${Empty} title="No source code was stored">Store it with init_run(source_files=["*.py"]). In a Git repository the commit is recorded too.</${Empty}>`;
   return html`<div class="section">${entrypoint && html`<p>Started from <code>${visible(entrypoint)}</code></p>`}
     ${git && html`<div class="card card-body"><${GitRef} field=${git} /></div>`}
     ${(diffs ?? []).map((field) => html`<${Patch} key=${field.path} run=${run} field=${field} />`)}
@@ -256,7 +262,7 @@ function Logs({ run, fields, place, live, isLoading }) {
   const paths = fields.filter((field) => field.kind === "string_series").map((field) => field.path).sort((a, b) => Number(b.endsWith("/stdout")) - Number(a.endsWith("/stdout")) || Number(b.startsWith("monitoring/")) - Number(a.startsWith("monitoring/")));
   const path = paths.includes(params.path) ? params.path : paths[0];
   if (isLoading) return html`<${Skeleton} lines=${8} />`;
-  if (!path) return html`<${Empty} title="No logs">Printed output appears here, and what run["notes"].append("text") keeps.</${Empty}>`;
+  if (!path) return html`<${Empty} title="No logs">This tab shows printed output and series of texts, such as run["notes"].append("text").</${Empty}>`;
   return html`<div class="section" style=${{ flex: 1, minHeight: 0 }}>
     <label class="bar">Series <select class="input" value=${path} onChange=${(e) => change({ path: e.target.value, line: -1 })}>${paths.map((one) => html`<option key=${one} value=${one}>${visible(one)}</option>`)}</select></label>
     <div style=${{ flex: 1, minHeight: 0, display: "flex", flexDirection: "column", paddingBottom: "10px" }} class="log-holder"><${RunLog} key=${path} run=${run} path=${path} place=${place} version=${live.versions.get(path) ?? 0} /></div></div>`;
@@ -270,7 +276,7 @@ function Monitoring({ run, place, address, live, fields }) {
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
   if (!loaded.data) return html`<${Skeleton} lines=${6} />`;
   const { processes } = loaded.data;
-  if (!processes.length) return html`<${Empty} title="Nothing was captured">Hardware and printed output are captured unless that is turned off.</${Empty}>`;
+  if (!processes.length) return html`<${Empty} title="Nothing was captured">A run captures hardware and printed output unless capture_hardware_metrics, capture_stdout and capture_stderr are off.</${Empty}>`;
   const at = { ...place.params, x: "time", m: "" };
   return html`<div class="section">${processes.map((process) => html`<section key=${process.namespace} class="section" aria-label=${process.namespace}>
     <div class="bar"><h2>${visible(process.namespace)}</h2><span class="faint">${Object.entries(process.attributes ?? {}).map(([key, value]) => `${key} ${visible(value)}`).join(" · ")}</span></div>

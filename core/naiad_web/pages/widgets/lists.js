@@ -1,5 +1,5 @@
 /** Lists of any length, of which only what is in view is drawn: a table with a keyboard grid, and a tree of paths. */
-import { html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/html.js";
+import { Component, html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { visible, counted } from "../lib/format.js";
 import { Menu, Empty } from "./controls.js";
 import { marks } from "./log.js";
@@ -146,13 +146,7 @@ export function Table(props) {
     }
   };
 
-  const widths = ordered.map((column) => column.width ?? DEFAULT_WIDTH);
-  const lefts = [];
-  let left = hasSelect ? SELECT_WIDTH : 0;
-  for (const [i, column] of ordered.entries()) {
-    lefts.push(column.pinned ? left : undefined);
-    if (column.pinned) left += widths[i];
-  }
+  const { widths, lefts } = useMemo(() => places(ordered, hasSelect), [ordered, hasSelect]);
   const total = widths.reduce((sum, width) => sum + width, hasSelect ? SELECT_WIDTH : 0);
   const rows = [];
   for (let index = first; index < last; index++) rows.push(index);
@@ -179,36 +173,59 @@ export function Table(props) {
       </tr></thead>
       <tbody>
         ${before > 0 && html`<tr aria-hidden="true" class="space"><td style=${{ height: `${before}px` }}></td></tr>`}
-        ${rows.map((index) => {
-          const row = props.row(index);
-          const key = row ? props.rowKey(row) : `row ${index}`;
-          const isSelected = Boolean(selected?.has(key));
-          return html`<tr key=${index} role="row" aria-rowindex=${index + 2} aria-selected=${hasSelect ? String(isSelected) : undefined}
-            aria-level=${props.isTree && row ? props.level?.(row) : undefined} aria-expanded=${props.isTree && row ? flag(props.isOpen?.(row)) : undefined}
-            class=${cls(isSelected && "selected", props.highlighted === key && "highlighted", row && props.rowClass?.(row))}
-            onMouseEnter=${() => row && props.onHover?.(row)}
-            onClick=${(event) => { if (!event.target.closest("a, button, input")) setCursor({ ...cursor, row: index }); }}
-            onDblClick=${(event) => { if (row && props.onOpen && !event.target.closest("a, button, input")) props.onOpen(row); }}>
-            ${hasSelect && html`<td role="gridcell" class="select pinned" style=${{ left: "0px" }}>${row && !row.isGroup && html`
-              <input type="checkbox" aria-label=${`Select ${visible(row.label ?? key)}`} checked=${isSelected}
-                data-at=${active.row === index && active.col === 0 ? "true" : undefined}
-                tabindex=${active.row === index && active.col === 0 ? 0 : -1}
-                onFocus=${() => setCursor({ row: index, col: 0 })}
-                onClick=${(event) => onSelect?.(key, index, event.shiftKey)} />`}</td>`}
-            ${ordered.map((column, i) => {
-              const isAt = active.row === index && active.col === i + (hasSelect ? 1 : 0);
-              return html`<td key=${column.key} role="gridcell" aria-colindex=${i + 1 + (hasSelect ? 1 : 0)}
-                class=${cls(column.align === "end" && "end", column.mono && "mono", column.pinned && "pinned")} tabindex=${isAt ? 0 : -1}
-                data-at=${isAt ? "true" : undefined} style=${column.pinned || props.cellStyle ? { ...(column.pinned ? { left: `${lefts[i]}px` } : {}), ...(row && props.cellStyle?.(row, column)) } : undefined}
-                onFocus=${(event) => event.target === event.currentTarget && !isAt && setCursor({ row: index, col: i + (hasSelect ? 1 : 0) })}
-                >${row ? props.cell(row, column, index) : html`<span class="ghost"></span>`}</td>`;
-            })}
-          </tr>`;
-        })}
+        ${rows.map((index) => html`<${TableRow} key=${index} index=${index} table=${props} ordered=${ordered} lefts=${lefts} at=${active.row === index ? active.col : -1} setCursor=${setCursor} />`)}
         <tr aria-hidden="true" class="space"><td style=${{ height: `${Math.max(0, height - before - rows.length * rowHeight)}px` }}></td></tr>
       </tbody>
     </table>
   </div>`;
+}
+
+/** Widths of columns, and where the pinned ones stand. @param {Column[]} ordered @param {boolean} hasSelect */
+function places(ordered, hasSelect) {
+  const widths = ordered.map((column) => column.width ?? DEFAULT_WIDTH);
+  const lefts = [];
+  let left = hasSelect ? SELECT_WIDTH : 0;
+  for (const [i, column] of ordered.entries()) {
+    lefts.push(column.pinned ? left : undefined);
+    if (column.pinned) left += widths[i];
+  }
+  return { widths, lefts };
+}
+
+/** One row. While the table scrolls its properties stay the same object, and rows that stay in view are left as they are:
+ * a frame costs the rows that came into view. */
+class TableRow extends Component {
+  shouldComponentUpdate(next) {
+    const now = /** @type {any} */ (this.props);
+    return next.table !== now.table || next.index !== now.index || next.at !== now.at || next.lefts !== now.lefts;
+  }
+
+  render() {
+    const { index, table, ordered, lefts, at, setCursor } = /** @type {any} */ (this.props);
+    const { selected, onSelect } = table;
+    const hasSelect = Boolean(onSelect);
+    const row = table.row(index);
+    const key = row ? table.rowKey(row) : `row ${index}`;
+    const isSelected = Boolean(selected?.has(key));
+    const own = (column, i) => (column.pinned || table.cellStyle ? { ...(column.pinned ? { left: `${lefts[i]}px` } : {}), ...(row && table.cellStyle?.(row, column)) } : undefined);
+    return html`<tr role="row" aria-rowindex=${index + 2} aria-selected=${hasSelect ? String(isSelected) : undefined}
+      aria-level=${table.isTree && row ? table.level?.(row) : undefined} aria-expanded=${table.isTree && row ? flag(table.isOpen?.(row)) : undefined}
+      class=${cls(isSelected && "selected", table.highlighted === key && "highlighted", row && table.rowClass?.(row))}
+      onMouseEnter=${() => row && table.onHover?.(row)}
+      onClick=${(event) => { if (!event.target.closest("a, button, input")) setCursor((cursor) => ({ ...cursor, row: index })); }}
+      onDblClick=${(event) => { if (row && table.onOpen && !event.target.closest("a, button, input")) table.onOpen(row); }}>
+      ${hasSelect && html`<td role="gridcell" class="select pinned" style=${{ left: "0px" }}>${row && !row.isGroup && html`
+        <input type="checkbox" aria-label=${`Select ${visible(row.label ?? key)}`} checked=${isSelected} data-at=${at === 0 ? "true" : undefined} tabindex=${at === 0 ? 0 : -1}
+          onFocus=${() => setCursor({ row: index, col: 0 })} onClick=${(event) => onSelect?.(key, index, event.shiftKey)} />`}</td>`}
+      ${ordered.map((column, i) => {
+        const col = i + (hasSelect ? 1 : 0);
+        const isAt = at === col;
+        return html`<td key=${column.key} role="gridcell" aria-colindex=${col + 1} class=${cls(column.align === "end" && "end", column.mono && "mono", column.pinned && "pinned")} tabindex=${isAt ? 0 : -1}
+          data-at=${isAt ? "true" : undefined} style=${own(column, i)} onFocus=${(event) => event.target === event.currentTarget && !isAt && setCursor({ row: index, col })}
+          >${row ? table.cell(row, column, index) : html`<span class="ghost"></span>`}</td>`;
+      })}
+    </tr>`;
+  }
 }
 
 /** @param {boolean|undefined} value */

@@ -90,7 +90,8 @@ export function level(line) {
  */
 
 const ROW = 18;
-const PIECE = 500;
+/** Lines that are fetched together. */
+export const PIECE = 500;
 const MAX_HEIGHT = 8_000_000;
 
 /** @param {LogProps} props */

@@ -1,0 +1,141 @@
+"""A run and runs beside each other, used by keys and by hand, in a real browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+COPIED = """
+globalThis.copied = "";
+Object.defineProperty(navigator, "clipboard", { value: { writeText: async (text) => { globalThis.copied = text; } } });
+"""
+
+
+def test_keys_of_a_run(look: Any, until: Any, settled: Any) -> None:
+    """`]` and `[` walk the runs on the same tab, `l` shows the log, `g c` the charts, `t` the other theme."""
+    page = look.open("/p/digits/runs/DIGITS-20/charts")
+    settled(page, until)
+    page.keyboard.press("]")
+    until(page, "location.pathname.endsWith('/DIGITS-19/charts')")
+    settled(page, until)
+    page.keyboard.press("[")
+    until(page, "location.pathname.endsWith('/DIGITS-20/charts')")
+    settled(page, until)
+    page.keyboard.press("l")
+    until(page, "location.pathname.endsWith('/DIGITS-20/logs')")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    until(page, "location.pathname.endsWith('/DIGITS-20/charts')")
+    page.keyboard.press("t")
+    until(page, "document.documentElement.dataset.theme === 'dark'")
+
+
+def test_value_is_copied_and_read_back_in_python(look: Any, until: Any, settled: Any) -> None:
+    look.page.context.add_init_script(COPIED)
+    page = look.open("/p/digits/runs/DIGITS-52/fields?path=params/lr&open=params")
+    settled(page, until)
+    page.get_by_role("button", name="Copy value").click()
+    until(page, "copied === '0.003'")
+    page.get_by_role("button", name="Copy as Python").click()
+    until(page, "copied.includes('fetch()')")
+    code = page.evaluate("copied")
+
+    compile(code, "copied", "exec")
+    assert 'run["params/lr"].fetch()' in code
+
+
+def test_all_steps_of_images_are_one_grid_that_zooms_together(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/images")
+    settled(page, until)
+    page.get_by_label("all steps").check()
+    until(page, "document.querySelectorAll('.tile').length > 20")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    until(
+        page,
+        "[...document.querySelectorAll('.tile img')].every(image => image.style.transform.includes('scale(2.25)'))",
+    )
+    page.get_by_role("button", name="Whole images").click()
+    until(page, "[...document.querySelectorAll('.tile img')].every(image => !image.style.transform)")
+
+
+def test_images_are_played(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/runs/DIGITS-52/images?step=0")
+    settled(page, until)
+    page.get_by_role("button", name="Play").click()
+    until(page, "Number(new URLSearchParams(location.search).get('step')) >= 10")
+    page.get_by_role("button", name="Pause").click()
+
+
+def test_images_of_runs_say_who_has_none(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/compare/images?runs=DIGITS-52,DIGITS-1")
+    settled(page, until)
+
+    assert "have no images of this name" in page.locator("main").inner_text()
+
+
+def test_axes_of_parallel_coordinates_are_moved_and_narrowed(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/compare/parallel?axes=params/depth,params/optimizer,val/auc")
+    settled(page, until)
+    page.get_by_role("button", name="Move val/auc left").click(force=True)
+    until(page, "location.search.includes('axes=params%2Fdepth%2Cval%2Fauc%2Cparams%2Foptimizer')")
+    box = page.locator(".parallel-axis").first.bounding_box()
+    x = box["x"] + box["width"] / 2
+    page.mouse.move(x, box["y"] + box["height"] * 0.1)
+    page.mouse.down()
+    page.mouse.move(x, box["y"] + box["height"] * 0.5, steps=4)
+    page.mouse.up()
+    until(page, "!!document.querySelector('.parallel-axis b')")
+    kept = page.locator(".parallel p").inner_text()
+    page.get_by_role("button", name="Keep all").click()
+    until(page, "!document.querySelector('.parallel-axis b')")
+
+    assert not kept.startswith("54 of 54")
+
+
+def test_scatter_opens_the_run_of_a_dot(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/compare/scatter?xf=params/depth&yf=score")
+    settled(page, until)
+    page.locator("main select").nth(1).select_option("val/auc")
+    until(page, "location.search.includes('yf=val%2Fauc')")
+    settled(page, until)
+    page.locator(".scatter circle").first.hover(force=True)
+    page.wait_for_selector(".scatter .hover-table")
+    page.locator(".scatter circle").first.click(force=True)
+    until(page, "location.pathname.includes('/runs/DIGITS-')")
+
+
+def test_code_of_two_runs_is_compared(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/p/digits/compare/code?runs=DIGITS-52,DIGITS-1")
+    settled(page, until)
+    before = page.locator("main").inner_text()
+    page.get_by_role("button", name="Swap").click()
+    until(page, "document.querySelector('main').innerText.includes('1 added')")
+
+    assert "1 removed" in before
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("sound", "audio[controls]"), ("book", ".side h1, .side .code"), ("table", ".sheet td"), ("plain", ".code-line")],
+)
+def test_media_and_tables_are_shown(look: Any, until: Any, settled: Any, path: str, shown: str) -> None:
+    page = look.open(f"/p/media/runs/MEDIA-1/files?path=files/{path}")
+    settled(page, until)
+    page.wait_for_selector(f".side {shown}" if not shown.startswith(".side") else shown)
+
+    assert page.evaluate("window.hacked === undefined")
+    assert 0 == page.locator("[role=alert]").count()
+
+
+def test_project_page_leads_to_its_parts(look: Any, until: Any, settled: Any) -> None:
+    page = look.open("/")
+    settled(page, until)
+    page.get_by_role("link", name="sweep").first.click()
+    until(page, "location.pathname === '/p/sweep/runs'")
+    page.locator("nav.rail a.project").click()
+    until(page, "location.pathname === '/p/sweep'")
+    page.get_by_role("link", name="4 runs").click()
+    until(page, "location.pathname === '/p/sweep/runs'")
