@@ -1,7 +1,7 @@
 """Values that name their own kind: `run["lr"] = Float(1)` makes a Float where 1 alone would make an Integer.
 
-They are plain data. An atom takes what its kind can hold without loss. The points of a series are judged when
-they are written, because only then is there a path to name.
+They are plain data. An atom takes what its kind can hold without loss. The points of a series are checked when
+they are written, because only then is there a path that an error can name.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ class FileSet(Value, Struct, frozen=True):
 class Artifact(Value, Struct, frozen=True):
     """A version of tracked files, as `fetch()` of an artifact returns it.
 
-    It can be made of a hash alone where an artifact of the same run has that version. Without one it tracks no file.
+    It can be made from a hash alone if an artifact of the same run has that version. Without a hash it tracks no file.
     """
 
     kind: ClassVar[str] = "artifact"
@@ -341,7 +341,7 @@ class Namespace(Value, Struct, frozen=True):
 
 
 class RunState(str, Enum):
-    """How a run stands; equal to its plain name, so `run["sys/state"].fetch() == "running"`."""
+    """The state of a run; equal to its plain name, so `run["sys/state"].fetch() == "running"`."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -352,7 +352,7 @@ class RunState(str, Enum):
 
     @property
     def is_active(self) -> bool:
-        """Whether some process still writes the run."""
+        """Whether a process is still writing the run."""
         return self is RunState.RUNNING
 
     def __str__(self) -> str:
@@ -363,7 +363,7 @@ class RunState(str, Enum):
 
 
 class ModelVersionStage(str, Enum):
-    """How far a version of a model has come; equal to its plain name."""
+    """The stage of a model version; equal to its plain name."""
 
     NONE = "none"
     STAGING = "staging"
