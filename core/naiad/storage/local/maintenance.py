@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -267,8 +268,9 @@ class Maintenance:
 
     def _finish(self, journal: Journal | None, until: float) -> None:
         me = "" if journal is None else journal.directory.writer
+        is_alone = self._is_alone(me)
         # Another writer may still write, or is in doubt: the one that comes last seals.
-        if may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
+        if not is_alone and may_be_written(self._standing(list_journal(self._folder.journal), me)[0]):
             return
         if self._folder.index.exists() or not self._is_small():
             self.fold(journal, until)
@@ -277,8 +279,17 @@ class Maintenance:
             journal.cover()
         # Before the seal, whose checksums would declare damaged bytes to be the right ones.
         self._refuse_damage()
-        self._remove_dead_leases({me})
+        if not is_alone:
+            self._remove_dead_leases({me})
         write_seal(self._folder)
+
+    def _is_alone(self, me: str) -> bool:
+        """Whether no other writer has left anything in the journal folder, so that no lease needs to be judged.
+
+        One listing shows it, and most runs end like that; judging leases opens and locks files.
+        """
+        own = (me + ".", ".")  # hidden files are being made, and no writer's yet
+        return bool(me) and all(name.startswith(own) for name in os.listdir(self._folder.journal))
 
     def _refuse_damage(self) -> None:
         """Raise if the sums of a writer show damage, which a seal would hide."""
