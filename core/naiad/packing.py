@@ -121,24 +121,32 @@ class SeriesBelow:
 
     def append(self, values: dict[Any, Any], step: Any) -> bool:
         """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
-        if [*map(type, values.values())].count(float) < len(values) and not all(map(is_exact, values.values())):
-            return False
         if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
             return False
         if self._removals != self._session.removals:  # one of the series may be gone
             return False
         known = self._known
-        if not values.keys() <= known.keys():
-            return False
-        time = now()
-        point_log = self._session.writer.point_log
         if len(values) >= LEAST_GROUP:
-            self._append_group(values, step, time, point_log)
+            if [*map(type, values.values())].count(float) < len(values) and not all(map(is_exact, values.values())):
+                return False
+            if not values.keys() <= known.keys():
+                return False
+            self._append_group(values, step, now(), self._session.writer.point_log)
             return True
+        # All are looked at before the first is packed: a call that is refused leaves no trace. In a step of training
+        # each line meets cold caches, so a few keys take the loops that touch least.
+        found = []
+        for key, value in values.items():
+            if (value.__class__ is not float and not is_exact(value)) or key not in known:
+                return False
+            found.append((known[key], value))
+        time = now()
+        point_log = found[0][0].point_log if found else None
+        if point_log is None:
+            return not found
         reserve, page = point_log.slot
         place = step
-        for key, value in values.items():
-            series = known[key]
+        for series, value in found:
             if step is None:
                 place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
             series.last = place
