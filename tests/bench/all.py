@@ -18,6 +18,7 @@ from figures import Figure, print_table
 NAMES = (
     "append",
     "load",
+    "write",
     "fold",
     "read",
     "small_runs",

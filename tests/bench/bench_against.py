@@ -58,11 +58,11 @@ def stretches(core: Path, place: Path, count: int, part: int) -> list[Stretch]:
 
 
 def compare(ours: Sequence[Stretch], other: Sequence[Stretch]) -> list[Figure]:
-    """Return medians at full and at half speed, where both trees ran at it."""
+    """Return medians of all stretches, and of those at full and at half speed where both trees ran at it."""
     limit = SLOWER * min(middle for middle, _slow in (*ours, *other))
     figures = []
-    for speed, is_slow in (("full", False), ("half", True)):
-        found = [[each for each in side if (each[0] >= limit) == is_slow] for side in (ours, other)]
+    for speed, wanted in (("any", (False, True)), ("full", (False,)), ("half", (True,))):
+        found = [[each for each in side if (each[0] >= limit) in wanted] for side in (ours, other)]
         if not all(found):
             continue
         for at, label, goal in ((0, "p50", "<= 1.03"), (1, "p99", "<= 1.10")):

@@ -1,0 +1,143 @@
+"""What writing costs beyond one append: metrics of a training step, many tags, and the bytes that folds write.
+
+    python tests/bench/bench_write.py [--quick] [--json]
+
+The step is one of a real model, so that its metrics meet the caches as training leaves them; the CSV logger of
+Lightning logs the same beside it. Tags are added one by one: ten times as many may take ten times as long. Bytes
+are those of all writing calls of a run of numbers until it has stopped, over the size of what is kept. Records of
+the journal, 32 bytes a point, go to a mapping and are not among them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from figures import Figure, folder, main, seconds
+
+import naiad
+
+OFF: dict[str, object] = {
+    **dict.fromkeys(
+        ("capture_stdout", "capture_stderr", "capture_traceback", "capture_hardware_metrics", "git_ref"), False
+    ),
+    "source_files": [],
+}
+NAMES = ("loss", "accuracy", "grad_norm", "lr", "epoch")
+WRITTEN = """
+import glob, json, os, random, sys
+import naiad
+from naiad.storage.local import maintenance
+maintenance.can_start = lambda: False  # folded in a thread, so that its bytes are counted with those of this process
+place, count = sys.argv[1], int(sys.argv[2])
+run = naiad.init_run(store=place, capture_stdout=False, capture_stderr=False, capture_hardware_metrics=False,
+                     capture_traceback=False, git_ref=False, source_files=[])
+
+def written():
+    with open("/proc/self/io") as stream:
+        return int(stream.read().partition("wchar: ")[2].split()[0])
+
+handles, draw = [run[f"metric{i}"] for i in range(10)], random.Random(5).random
+before = written()
+for step in range(count // 10):
+    for handle in handles:
+        handle.append(draw(), step=step)
+run.stop()
+bytes_written = written() - before
+kept = sum(os.stat(path).st_size for path in glob.glob(place + "/runs/*/**", recursive=True) if os.path.isfile(path))
+print(json.dumps({"written": bytes_written, "kept": kept}))
+"""
+
+
+def steps_of_torch(place: Path, *, quick: bool) -> list[Figure]:
+    """Return microseconds that five metrics add to a step: by five appends, by one dict, and by the CSV logger."""
+    if not importlib.util.find_spec("torch"):
+        return []
+    import torch
+
+    torch.set_num_threads(1)
+    model = torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    inputs, targets = torch.randn(64, 256), torch.randint(10, (64,))
+    run = naiad.init_run(store=place / "torch", **OFF)  # type: ignore[arg-type]  # options of a test
+    handles, group = [run[f"train/{name}"] for name in NAMES], run["both"]
+
+    def five(step: int, value: float) -> None:
+        for handle in handles:
+            handle.append(value, step=step)
+
+    def one_dict(step: int, value: float) -> None:
+        group.append(dict.fromkeys(NAMES, value), step=step)
+
+    logs: dict[str, Callable[[int, float], object]] = {"five appends": five, "a dict of five": one_dict}
+    if not quick and importlib.util.find_spec("lightning"):
+        from lightning.pytorch.loggers import CSVLogger
+
+        logger = CSVLogger(place / "csv", flush_logs_every_n_steps=10**9)
+        logs["CSVLogger of Lightning"] = lambda step, value: logger.log_metrics(dict.fromkeys(NAMES, value), step)
+    taken: dict[str, list[int]] = {name: [] for name in logs}
+    for step in range(30 if quick else 2_000):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
+        optimizer.step()
+        value = loss.item()
+        # One of them in each step, in turns: the caches are those that training has left.
+        name = [*logs][step % len(logs)]
+        began = time.perf_counter_ns()
+        logs[name](step, value)
+        taken[name].append(time.perf_counter_ns() - began)
+    run.stop()
+    figures = []
+    for share, label, goal in ((50, "p50", "<= 4"), (99, "p99", "<= 12")):
+        at = {name: [sorted(values)[len(values) * share // 100] / 1e3] for name, values in taken.items()}
+        ours = at.pop("five appends")
+        figures.append(Figure(f"five appends in a step of torch, {label}", "us", ours, goal, at))
+    return figures
+
+
+def tags(place: Path, *, quick: bool) -> list[Figure]:
+    """Return CPU seconds of adding tags one by one and of the `stop()` then, and the exponent of their growth."""
+    counts = (20, 200) if quick else (2_000, 20_000)
+    taken: dict[int, list[float]] = {}
+    stops: list[float] = []
+    for count in counts:
+        run = naiad.init_run(store=place / "tags", **OFF)  # type: ignore[arg-type]  # options of a test
+        handle = run["sys/tags"]
+        adding = seconds(lambda handle=handle, count=count: [handle.add(f"tag{n}") for n in range(count)])
+        stops.append(seconds(run.stop))
+        taken[count] = [adding + stops[-1]]
+    growth = math.log(taken[counts[1]][0] / taken[counts[0]][0], counts[1] / counts[0])
+    return [
+        Figure(f"{counts[1]:,} tags one by one, with stop()", "s", taken[counts[1]]),
+        Figure("    its stop()", "s", stops[1:], "<= 1"),
+        Figure("    exponent of growth", "", [growth], "<= 1.1"),
+    ]
+
+
+def amplification(place: Path, *, quick: bool) -> list[Figure]:
+    """Return bytes written by calls, which those into the mapped journal are not, over bytes kept."""
+    figures = []
+    for count in (3_000,) if quick else (1_000_000, 4_000_000):
+        command = [sys.executable, "-c", WRITTEN, str(place / f"written{count}"), str(count)]
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        title = f"bytes written besides the journal over bytes kept, {count:,} points"
+        figures.append(Figure(title, "", [found["written"] / found["kept"]], "<= 2"))
+        figures.append(Figure("    bytes kept a point", "B", [found["kept"] / count]))
+    return figures
+
+
+def measure(quick: bool) -> list[Figure]:
+    """All figures of this file."""
+    with folder() as place:
+        return steps_of_torch(place, quick=quick) + tags(place, quick=quick) + amplification(place, quick=quick)
+
+
+if __name__ == "__main__":
+    main(measure)
