@@ -23,11 +23,14 @@ from naiad.kinds import DERIVED, KINDS, POINTS
 from naiad.ops import Plain
 from naiad.refs import ArtifactRef, FileRef
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.base import RunReader
+from naiad.storage.base import RunReader, TextPage
 
 Column: TypeAlias = Any
 LEFT_OUT = frozenset({"sys/import/ledger", "sys/import/state"})
 """Notes of an import about the run itself."""
+PAGE = 1 << 20
+"""Points that are read at the same time, so that memory does not grow with the longest series."""
+TEXTS = 50_000
 
 
 @dataclass
@@ -77,25 +80,34 @@ class Fields:
         # All single values in one look at the run: a look for each was half the time of a run with many parameters.
         atoms = self._reader.values()
         for path in sorted(kinds):
-            if path not in LEFT_OUT:
+            if path in LEFT_OUT:
+                continue
+            if kinds[path] == POINTS:
+                yield from self._points(path)
+            elif KINDS[kinds[path]].shape == "texts":
+                yield from self._texts(path, kinds[path])
+            else:
                 yield self._part(path, kinds[path], atoms)
+
+    def _points(self, path: str) -> Iterator[Part]:
+        low, high, unit = self._reader.config(path)
+        axis = None if (low, high, unit) == (None, None, None) else _json({"min": low, "max": high, "unit": unit})
+        start, total = 0, 1
+        while start < total:
+            page = self._reader.point_page(path, start, PAGE)
+            steps, values, times = page.points
+            part = Part(path, POINTS, len(values), steps, times, values, facts=[None if start else axis])
+            yield _or_empty(part)
+            start, total = start + PAGE, page.total
 
     def _part(self, path: str, kind: str, atoms: Mapping[str, Plain]) -> Part:
         shape, reader = KINDS[kind].shape, self._reader
-        if kind == POINTS:
-            points = reader.points(path)
-            low, high, unit = reader.config(path)
-            facts = None if (low, high, unit) == (None, None, None) else _json({"min": low, "max": high, "unit": unit})
-            count = len(points.values)
-            return _or_empty(Part(path, kind, count, points.steps, points.times, points.values, facts=[facts]))
-        if shape == "texts":
-            return self._texts(path, kind)
         if shape == "tags":
             return Part(path, kind, 1, values=[sorted(reader.tags(path))], facts=[None])
         if shape == "members":
             return self._members(path, kind)
         if kind == FileRef.kind:
-            name, facts = self._copied(path, kept(reader.value(path)), path)
+            name, facts = self._copied(path, kept(reader.value(path)))
             return Part(path, kind, 1, files=[name], facts=[facts])
         # A derived value is read alone, as the size of a run is whole only there; so is a damaged one, which raises.
         value = atoms[path] if path in atoms and path not in DERIVED else reader.value(path)
@@ -107,23 +119,29 @@ class Fields:
             value = unpack_text(value)
         return Part(path, kind, 1, values=[value], facts=[_exact(value)])
 
-    def _texts(self, path: str, kind: str) -> Part:
-        texts = self._reader.texts(path, kind)
-        count = len(texts.texts)
-        steps = _steps(texts.steps)
-        times = np.array(texts.times, np.int64)
+    def _texts(self, path: str, kind: str) -> Iterator[Part]:
+        start, total = 0, 1
+        while start < total:
+            page = self._reader.text_page(path, start, TEXTS, kind)
+            yield _or_empty(self._text_part(path, kind, page))
+            start, total = start + TEXTS, page.total
+
+    def _text_part(self, path: str, kind: str, page: TextPage) -> Part:
+        count = len(page.texts)
+        steps = _steps(page.steps)
+        times = np.array(page.times, np.int64)
         if KINDS[kind].keeps:
-            copied = [self._copied(f"{path}/{number}", kept(text), path) for number, text in enumerate(texts.texts)]
+            copied = [self._copied(f"{path}/{page.start + at}", kept(text)) for at, text in enumerate(page.texts)]
             files = [name for name, _facts in copied]
             facts: list[str | None] = [each for _name, each in copied]
-            return _or_empty(Part(path, kind, count, steps, times, files=files, facts=facts))
+            return Part(path, kind, count, steps, times, files=files, facts=facts)
         if KINDS[kind].holds == "text":
-            notes: list[str | None] = [_exact(text) for text in texts.texts]
-            return _or_empty(Part(path, kind, count, steps, times, list(texts.texts), facts=notes))
-        histograms = [Histogram.from_text(text) for text in texts.texts]
-        return _or_empty(Part(path, kind, count, steps, times, histograms, facts=list(texts.texts)))
+            notes: list[str | None] = [_exact(text) for text in page.texts]
+            return Part(path, kind, count, steps, times, list(page.texts), facts=notes)
+        histograms = [Histogram.from_text(text) for text in page.texts]
+        return Part(path, kind, count, steps, times, histograms, facts=list(page.texts))
 
-    def _copied(self, wish: str, file: FileRef, path: str) -> tuple[str, str]:
+    def _copied(self, wish: str, file: FileRef) -> tuple[str, str]:
         """Copy a file, and return its place and its facts."""
         extension = file.extension.lstrip(".")
         name = wish if not extension or wish.endswith(f".{extension}") else f"{wish}.{extension}"
@@ -140,7 +158,6 @@ class Fields:
             "sha256": self._reader.digest(file) or None,
             "modified": file.modified,
         }
-        del path
         return place, _json({key: value for key, value in known.items() if value is not None})
 
     def _place(self, wish: str) -> str:

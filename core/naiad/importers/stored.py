@@ -19,25 +19,30 @@ from naiad.storage.base import RunReader
 CHUNK = 1 << 20
 PIECE = 20_000
 """Points whose numbers are made at the same time."""
+PAGE = 1 << 20
+"""Points that are read at the same time: each page looks at all chunks of the series once."""
 
 
 def pieces(reader: RunReader, path: str, kind: str) -> Iterator[tuple[Numbers, Numbers, Any]]:
     """Yield a number for the step and one for the content of each point of a series, and the times, piece by piece.
 
-    Texts are read in pages, as a log of a million lines took 300 MB whole. Points are there at once, in 24 bytes each,
-    but their numbers take ten times that.
+    A series is read in pages: a log of a million lines took 300 MB whole, and points take 24 bytes each. Their numbers
+    take ten times that, so they are made of a piece of a page.
     """
-    if kind == POINTS:
-        points = reader.points(path)
-        for start in range(0, len(points.values), PIECE):
-            rows = slice(start, start + PIECE)
-            yield (
-                fingerprint.of_steps(points.steps[rows]),
-                fingerprint.of_reals(points.values[rows]),
-                points.times[rows],
-            )
-        return
     start, total = 0, 1
+    if kind == POINTS:
+        while start < total:
+            page_of_points = reader.point_page(path, start, PAGE)
+            points = page_of_points.points
+            for first in range(0, len(points.values), PIECE):
+                rows = slice(first, first + PIECE)
+                yield (
+                    fingerprint.of_steps(points.steps[rows]),
+                    fingerprint.of_reals(points.values[rows]),
+                    points.times[rows],
+                )
+            start, total = start + PAGE, page_of_points.total
+        return
     while start < total:
         page = reader.text_page(path, start, PIECE, kind)
         texts = page.texts

@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -557,6 +560,60 @@ def test_several_processes_read_a_dump(store: Path, dump: Dump) -> None:
 
     assert report.is_whole
     assert [f"SAN-{number}" for number in range(1, 7)] == sorted(each.id for each in report.runs)
+
+
+PROGRAM = """
+import sys
+from naiad.importers import import_runs
+report = import_runs("neptune-export", sys.argv[1], store=sys.argv[2], workers=2, progress_bar=False)
+print(*sorted(each.status for each in report.runs))
+"""
+
+
+def started(dump: Dump, store: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, str(dump.root), str(store)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def write_runs(dump: Dump, count: int) -> None:
+    for number in range(1, count + 1):
+        facts = [row("sys/id", "string", string_value=f"SAN-{number}"), FACTS[1]]
+        dump.write(facts, [point("loss", step, step / number) for step in range(2_000)], run=f"SAN-{number}")
+
+
+def are_whole(store: Path, count: int) -> bool:
+    found = []
+    for number in range(1, count + 1):
+        with opened(store, f"SAN-{number}") as run:
+            values = run["loss"].fetch_values()
+            found.append([*values["value"]] == [step / number for step in range(2_000)])
+    return all(found) and count == len(list((store / "runs").iterdir()))
+
+
+def test_two_imports_of_a_dump_at_once_make_each_run_once(store: Path, dump: Dump) -> None:
+    write_runs(dump, 4)
+    processes = [started(dump, store) for _number in range(2)]
+
+    answers = [process.communicate(timeout=100)[0].split() for process in processes]
+
+    assert [*["new"] * 4, *["unchanged"] * 4] == sorted([*answers[0], *answers[1]])
+    assert are_whole(store, 4)
+
+
+def test_killed_import_of_a_dump_is_gone_on_with(store: Path, dump: Dump) -> None:
+    write_runs(dump, 4)
+    process = started(dump, store)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not list(store.glob("runs/*/journal/*.seg")):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+
+    report = imported(dump.root, store)
+
+    assert report.is_whole
+    assert are_whole(store, 4)
+    assert {"unchanged"} == {each.status for each in imported(dump.root, store).runs}
 
 
 def test_source_is_not_changed(store: Path, tmp_path: Path) -> None:
