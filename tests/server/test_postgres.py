@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from postgres_server import Cluster, wait_for
+from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
 from test_writing import send_points_first
 
 import naiad
@@ -346,3 +346,32 @@ def test_bytes_are_accepted_while_the_objects_are_away(cluster: Cluster, tmp_pat
     finally:  # it has forgotten its objects, which no other test reads again
         cluster.objects.begin()
         cluster.objects.make_bucket()
+
+
+def test_newer_database_and_another_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL 18 and SeaweedFS: points through an object, a file, fold, table, verify and gc."""
+    other = Cluster.start(tmp_path, objects=SeaweedFS(tmp_path), programs=newest_postgres_folder())
+    try:
+        monkeypatch.setenv("NAIAD_API_TOKEN", other.token)
+        content = bytes(range(256)) * 8_000
+        with naiad.init_run(store=other.url, project="other", **QUIET) as run:
+            run["loss"].extend([float(each) for each in range(200_000)])
+            run["model"].upload(naiad.types.File.from_content(content))
+            run["lr"] = 0.25
+            run.sync(remote=True)
+            uid, name = run._run.uid, run["sys/id"].fetch()
+        store = RemoteStore(other.url, Folder(tmp_path / "empty"))
+        wait_for(lambda: other.is_settled(uid), "the fold")
+        found = store.reader(store.find(uid))
+        [row] = store.catalog().search(RUN, "other", None, columns=["lr"]).rows
+
+        assert list(range(200_000)) == found.points("loss").values.tolist()
+        with naiad.init_run(store=other.url, with_id=uid, mode="read-only", **QUIET) as again:
+            assert content == again["model"].fetch_content()
+        assert (name, "finished") == (row.id, found.state())
+        assert other.ask("show server_version")[0][0].startswith("18")
+        assert "is whole" in other.command("verify")
+        assert "freed" not in other.command("gc")
+    finally:
+        shipper.of_process.close()
+        other.stop()
