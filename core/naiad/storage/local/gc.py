@@ -20,14 +20,14 @@ import contextlib
 import fcntl
 import os
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from msgspec import Struct
 
 from naiad import clock, ids
-from naiad.container_kinds import MODEL, PROJECT, RUN
-from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat
+from naiad.container_kinds import MODEL, PROJECT, RUN, RunId
+from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat, warn_once
 from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text
 from naiad.storage.base import protected
@@ -35,7 +35,7 @@ from naiad.storage.local.blobs import FORWARD, Blobs, is_incoming
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal.leases import may_be_written, read_taken
-from naiad.storage.local.layout import INCOMING, Layout, RunDirectory
+from naiad.storage.local.layout import INCOMING, SERVER, Layout, RunDirectory
 from naiad.storage.local.reader import Reader
 
 GRACE_SECONDS = 600.0
@@ -75,6 +75,46 @@ class Census(Struct, frozen=True):
 
     at: float
     files: tuple[StoredFile, ...]
+
+
+def delete(layout: Layout, register: Register, runs: Sequence[tuple[str, RunDirectory]]) -> None:
+    """Delete containers for good, each given with the id that errors shall name it by; see `Store.delete`.
+
+    Raises:
+        ContainerProtected: one of them is protected; then nothing is deleted.
+        BeingWritten: one of them is being written; then nothing is deleted.
+        StoreNotWritable: the store cannot be changed.
+    """
+    for name, folder in runs:
+        refuse_protected(folder, name)
+        refuse_written(folder, name)
+    for name, folder in runs:
+        purge(layout, register, folder, name)
+    if (layout.root / SERVER).is_dir():
+        from naiad.storage.local.registrar import note_deleted  # SQLAlchemy
+
+        note_deleted(layout.root, [RunId(folder.uid, folder.kind) for _name, folder in runs])
+    # Also those that an earlier, killed deletion has left.
+    remove_purged(layout)
+    if runs and (layout.root / "blobs").is_dir():
+        try:
+            collect(layout)
+        except DamagedData as problem:
+            warn_once((layout.root, "content"), f"The runs are deleted, but their files are not freed yet. {problem}")
+
+
+def unfreed(layout: Layout) -> tuple[int, float] | None:
+    """Return the bytes that nothing refers to and that were used too recently to be freed, and when they can be.
+
+    Content that a deleted container used last looks like content that another one is about to refer to, so it waits
+    as well.
+    """
+    try:
+        left = collect(layout, grace=-1.0, is_dry=True) if (layout.root / "blobs").is_dir() else []
+    except DamagedData:  # said when the content was to be freed
+        return None
+    size = sum(file.size for file in left)
+    return (size, max(file.modified for file in left) + GRACE_SECONDS) if size else None
 
 
 def collect(

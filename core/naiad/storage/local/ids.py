@@ -21,7 +21,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from naiad import ids
-from naiad.container_kinds import KINDS, PROJECT, ContainerKind, kind_of_id
+from naiad.container_kinds import KINDS, MODEL, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
 from naiad.disk import sync_folder
 from naiad.errors import DamagedData, ProjectExists, StoreNotWritable, shown
 
@@ -77,6 +77,22 @@ class Register(Struct, frozen=True, dict=True):
             number += 1
             found = f"{name}_{number}"
         return found
+
+    def take_wish(self, run: RunId, project: str, wish: str | None, parent: str) -> str:
+        """Let the id wished for mean a container if it is free, else the next one; return it."""
+        found = run.kind.id_form.match(wish) if wish else None
+        key = found[1].partition("-")[0] if found else None
+        if key is not None and is_project_key(key):
+            with contextlib.suppress(ProjectExists):  # then the project has another key, and the id may be free still
+                self.key(project, key)
+        if wish and found and self.take(wish, run.uid):
+            return wish
+        key = self.key(project)
+        if run.kind is MODEL:
+            stem = wish.partition("-")[2] if wish and found else "IMPORTED"
+            return self.take_variant(f"{key}-{stem}", run.uid)
+        prefix = key if run.kind is RUN else parent or (found[1] if found else f"{key}-IMPORTED")
+        return self.take_number(prefix, run.uid)
 
     def release(self, name: str) -> None:
         """Release an id that was not used."""

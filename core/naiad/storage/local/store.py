@@ -16,7 +16,6 @@ import contextlib
 import errno
 import functools
 import os
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 from msgspec import Struct
 
 from naiad import clock, ids
-from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, is_project_key, kind_of_id
+from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId, kind_of_id
 from naiad.errors import (
     ContainerNotFound,
     DamagedData,
@@ -37,22 +36,19 @@ from naiad.errors import (
     NaiadTypeError,
     NameTaken,
     NewerFormat,
-    NotPermitted,
-    ProjectExists,
     StorageError,
     StoreNotWritable,
     shown,
-    warn_once,
 )
 from naiad.kinds import FORMER_IDS, TAGS
 from naiad.ops import Op, Tags
-from naiad.places import repository, script, working_directory
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, edit, sys_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
+from naiad.storage.local.place import FOLDER, nearest_place
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary
@@ -60,7 +56,6 @@ if TYPE_CHECKING:
     from naiad.storage.local.reader import Reader  # loaded by the first read: a script that logs needs none
     from naiad.storage.local.writer import Shipping, Writer  # loaded by the first writer: commands that list need none
 
-FOLDER = ".naiad"
 SOURCE_SECONDS = 24 * 3600.0
 """How long an import waits for another one of the same source."""
 
@@ -127,14 +122,7 @@ class Store(Struct, frozen=True, dict=True):
         Raises:
             NotPermitted: the nearest one was put by another user into a folder that every user may write.
         """
-        here = start or working_directory()
-        for folder in (here, *here.parents):
-            # Also where it is no folder: a link in /tmp that another user has made must not choose where data goes.
-            if os.path.lexists(folder / FOLDER):
-                _refuse_planted(folder / FOLDER)
-            if (folder / FOLDER).is_dir():
-                return cls(folder / FOLDER)
-        return cls(_home_of_new(here) / FOLDER)
+        return cls(nearest_place(start))
 
     def create(self) -> None:
         """Make the folder if it is not there.
@@ -286,25 +274,9 @@ class Store(Struct, frozen=True, dict=True):
             if self.exists(run):
                 return Reservation(run, name, is_new=False)
             if not name or self.register.uid(name) != uid:
-                name = self._id_for(run, project, wish, parent)
+                name = self.register.take_wish(run, project, wish, parent)
                 self.register.rename_source(source, uid, name)
             return Reservation(run, name, is_new=True)
-
-    def _id_for(self, run: RunId, project: str, wish: str | None, parent: str) -> str:
-        """Return the id wished for if it is free, else the next one."""
-        found = run.kind.id_form.match(wish) if wish else None
-        key = found[1].partition("-")[0] if found else None
-        if key is not None and is_project_key(key):
-            with contextlib.suppress(ProjectExists):  # then the project has another key, and the id may be free still
-                self.register.key(project, key)
-        if wish and found and self.register.take(wish, run.uid):
-            return wish
-        key = self.register.key(project)
-        if run.kind is MODEL:
-            stem = wish.partition("-")[2] if wish and found else "IMPORTED"
-            return self.register.take_variant(f"{key}-{stem}", run.uid)
-        prefix = key if run.kind is RUN else parent or (found[1] if found else f"{key}-IMPORTED")
-        return self.register.take_number(prefix, run.uid)
 
     def find_source(self, source: str) -> Reservation | None:
         """Return the container that was made of a source, which may not be begun yet; None if there is none."""
@@ -469,44 +441,15 @@ class Store(Struct, frozen=True, dict=True):
             BeingWritten: one of them is being written; then nothing is deleted.
             StoreNotWritable: the store cannot be changed.
         """
-        from naiad.storage.local.gc import purge, refuse_protected, refuse_written, remove_purged
+        from naiad.storage.local.gc import delete
 
-        for name, run in runs:
-            refuse_protected(self.directory(run), name)
-            refuse_written(self.directory(run), name)
-        for name, run in runs:
-            purge(self.layout, self.register, self.directory(run), name)
-        if (self.root / SERVER).is_dir():
-            from naiad.storage.local.registrar import note_deleted  # SQLAlchemy
-
-            note_deleted(self.root, [run for _name, run in runs])
-        # Also those that an earlier, killed deletion has left.
-        remove_purged(self.layout)
-        if runs and (self.root / "blobs").is_dir():
-            self._free_content()
-
-    def _free_content(self) -> None:
-        from naiad.storage.local.gc import collect
-
-        try:
-            collect(self.layout)
-        except DamagedData as problem:
-            warn_once((self.root, "content"), f"The runs are deleted, but their files are not freed yet. {problem}")
+        delete(self.layout, self.register, [(name, self.directory(run)) for name, run in runs])
 
     def unfreed(self) -> tuple[int, float] | None:
-        """Return the bytes that nothing refers to and that were used too recently to be freed, and when they can be.
+        """Return the bytes that nothing refers to and that were used too recently to be freed, and when they can be."""
+        from naiad.storage.local.gc import unfreed
 
-        Content that a deleted container used last looks like content that another one is about to refer to, so it waits
-        as well.
-        """
-        from naiad.storage.local.gc import GRACE_SECONDS, collect
-
-        try:
-            left = collect(self.layout, grace=-1.0, is_dry=True) if (self.root / "blobs").is_dir() else []
-        except DamagedData:  # said when the content was to be freed
-            return None
-        size = sum(file.size for file in left)
-        return (size, max(file.modified for file in left) + GRACE_SECONDS) if size else None
+        return unfreed(self.layout)
 
     def forget_project(self, project: str) -> None:
         """Free the key of a project whose containers were deleted."""
@@ -660,7 +603,7 @@ def _mend(folder: RunDirectory) -> None:
 
 
 def _place(named: object) -> Path:
-    """The folder that a program names.
+    """Return the folder that a program names.
 
     Raises:
         StorageError: no folder can have this name: it is too long, has a NUL, leads in a circle.
@@ -682,31 +625,6 @@ def _place(named: object) -> Path:
             filename=str(named),
         ) from error
     return place
-
-
-def _home_of_new(here: Path) -> Path:
-    """Return the folder in which a new store is made."""
-    root = repository(here)
-    if root is not None and (root / ".git" / "HEAD").exists() | (root / ".git").is_file() and os.access(root, os.W_OK):
-        return root
-    started = script()
-    return started.parent if started is not None and started.parent in here.parents else here
-
-
-def _refuse_planted(place: Path) -> None:
-    """Raise for a store or link that another user may have planted in a folder like /tmp.
-
-    Raises:
-        NotPermitted: it belongs to another user, and every user may write the folder it is in.
-    """
-    if place.lstat().st_uid != os.geteuid() and place.parent.stat().st_mode & stat.S_IWOTH:
-        raise NotPermitted(
-            f"The store {place} belongs to another user, in a folder that every user may write, so it is not "
-            "used by default.\n"
-            "If you trust it, name it with init_run(store=...), NAIAD_STORE or naiad --store.",
-            errno=errno.EPERM,
-            filename=str(place),
-        )
 
 
 def _kind_for_message(name: str) -> ContainerKind:
