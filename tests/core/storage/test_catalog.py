@@ -48,6 +48,7 @@ def test_catalog_made_by_several_processes_is_that_of_one(
     alone = tables(place)
     monkeypatch.setattr(catalog_module, "MANY", 2)
     monkeypatch.setattr(catalog_module, "BATCH", 1)
+    monkeypatch.setattr(catalog_module, "LARGE_BATCH", 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2}, raising=False)
     if is_killed:
         monkeypatch.setattr(entry_processes, "start", start_and_end)

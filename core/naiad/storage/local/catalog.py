@@ -46,12 +46,16 @@ from naiad.storage.sql.values import (
 
 SEAL = "seal.json"
 T = TypeVar("T")
+Stale = tuple[RunDirectory, Stamp | None]
+"""A container that is to be read, and its stamp if it was looked at already."""
 ATTEMPTS = 3
 """How often a catalog is made anew, or another one is tried, before an error of it is raised."""
 MANY = 1_000
 """Runs from which on starting processes to read them takes less time than it saves."""
 BATCH = 256
 """Runs that are brought up to date in one transaction: others wait for milliseconds, not for the whole store."""
+LARGE_BATCH = 2_048
+"""The same for a catalog of very many runs, which is made in a tenth of the transactions."""
 SETTLED_SECONDS = 2.0
 """A folder that was changed more recently may change again within one tick of its file system's clock."""
 LOOK_SECONDS = 60.0
@@ -218,44 +222,53 @@ class Catalog(SqlCatalog):
         stale = list(self._stale(looked, marks, known))
         bar = showing(self.progress_bar, "Reading runs", len(stale), unit=" runs") if len(stale) > BATCH else NO_BAR
         with bar as report:
+            # Of many runs more go into one transaction: each ends with syncs of the disk and a crc of the file.
+            most = BATCH if len(stale) < MANY else LARGE_BATCH
             many = self._read_many(stale) if len(stale) >= MANY else None
-            for start in range(0, max(len(stale), 1), BATCH):
+            entries: list[Entry] = []
+            for start in range(0, len(stale), BATCH):
                 if many is not None:
-                    entries = next(many)
-                elif stale:
+                    some = next(many)
+                else:
                     from naiad.storage.local.entries import read_entry
 
-                    entries = [read_entry(self._ids, *each) for each in stale[start : start + BATCH]]
-                else:
-                    entries = []
-                if gone or entries:
-                    with self._transaction(is_writing=True) as connection:
-                        forget(connection, gone)
-                        put(connection, entries)
-                    gone = []
+                    part = stale[start : start + BATCH]
+                    some = [read_entry(self._ids, folder, stamp or stamp_of(folder)) for folder, stamp in part]
+                entries += some
+                if len(entries) >= most:
+                    self._write(entries, gone)
+                    entries, gone = [], []
                 if report is not None:
-                    report(len(entries))
+                    report(len(some))
         # A process that looks at every folder mostly finds the list that stands there: writing it again would take two
         # syncs of the disk and a crc of the whole file.
-        if listed and not is_noted:
-            with self._transaction(is_writing=True) as connection:
-                connection.run(LIST, listed=listed)
+        new_list = "" if is_noted else listed
+        if entries or gone or new_list:
+            self._write(entries, gone, new_list)
         if self._is_file:
             if not is_listed or is_due:
                 _looked[self._layout.root] = began
             self._unmark([self._layout.folder(uid, watched[uid]) for uid in marks if uid in watched], marks)
 
-    def _read_many(self, stale: list[tuple[RunDirectory, Stamp]]) -> Iterator[list[Entry]]:
+    def _write(self, entries: list[Entry], gone: list[str], listed: str = "") -> None:
+        with self._transaction(is_writing=True) as connection:
+            if gone:
+                forget(connection, gone)
+            if entries:
+                put(connection, entries)
+            if listed:
+                connection.run(LIST, listed=listed)
+
+    def _read_many(self, stale: list[Stale]) -> Iterator[list[Entry]]:
         """Read entries with all cores, in pieces of the size of a batch."""
-        from naiad.storage.local.entries import read_entry
         from naiad.storage.local.entry_processes import read_entries
 
-        return read_entries(self._ids, stale, BATCH, read_entry)
+        return read_entries(self._ids, stale, BATCH, stamped_entry)
 
     def _stale(
         self, looked: Iterable[tuple[str, ContainerKind]], marks: dict[str, int], known: dict[str, Stamp]
-    ) -> Iterator[tuple[RunDirectory, Stamp]]:
-        """Return the folders that have changed since they were read."""
+    ) -> Iterator[Stale]:
+        """Return the folders that have changed since they were read; a new one is stamped when it is read."""
         root = str(self._layout.root)
         for uid, kind in looked:
             before = known.get(uid)
@@ -263,8 +276,8 @@ class Catalog(SqlCatalog):
             if before and before.seal and uid not in marks and before.seal == seal_stamp(f"{root}/{kind.folder}/{uid}"):
                 continue
             folder = self._layout.folder(uid, kind)
-            stamp = stamp_of(folder)
-            if not stamp.files or stamp.files != (before and before.files):
+            stamp = None if before is None else stamp_of(folder)
+            if before is None or stamp is None or not stamp.files or stamp.files != before.files:
                 yield folder, stamp
 
     def _listed(self) -> str:
@@ -300,6 +313,13 @@ class Catalog(SqlCatalog):
                     mark.unlink()
                     if not folder.seal.exists():
                         mark.touch()
+
+
+def stamped_entry(ids: Register, folder: RunDirectory, stamp: Stamp | None) -> Entry:
+    """Read an entry. It is stamped first, so that a change while it is read shows at the next look."""
+    from naiad.storage.local.entries import read_entry
+
+    return read_entry(ids, folder, stamp or stamp_of(folder))
 
 
 def _next_numbers(last: int) -> tuple[int, int]:

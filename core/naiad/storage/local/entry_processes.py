@@ -20,8 +20,8 @@ from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.processes import can_start, receive, send, start
 from naiad.storage.sql.values import Entry, Stamp
 
-Stale = tuple[RunDirectory, Stamp]
-Read = Callable[[Register, RunDirectory, Stamp], Entry]
+Stale = tuple[RunDirectory, Stamp | None]
+Read = Callable[[Register, RunDirectory, Stamp | None], Entry]
 MOST = 8
 LONGEST_READ = 60.0
 """Seconds that one request may take before this process reads the containers itself."""
@@ -82,7 +82,7 @@ class _Processes:
             self._at[replies] = requests, -1
             return
         number = self._waiting.pop()
-        content = [(folder.uid, folder.kind.folder, *stamp) for folder, stamp in self._pieces[number]]
+        content = [(folder.uid, folder.kind.folder, stamp) for folder, stamp in self._pieces[number]]
         try:
             send(requests, content)
         except OSError:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import StorageError
-from naiad.storage.sql.connection import Clause, Connection, Database, Row, Statement
+from naiad.storage.sql.connection import Clause, Connection, Database, Row, Statement, parameter_names
 
 RUN, CATALOG = "naiad_run", "naiad_catalog"
 """The schemas with the tables of one run's index, and of the catalog."""
@@ -107,6 +107,11 @@ class PostgresConnection(Connection):
         with self.own.cursor() as cursor:
             cursor.executemany(_translated(statement.text), [_bound(row) for row in rows])
             return cursor.rowcount
+
+    def run_rows(self, statement: Statement, rows: Sequence[tuple[object, ...]]) -> None:
+        """Run one statement for each row of values, which are in the order of its parameters."""
+        names = parameter_names(statement.text)
+        self.run_each(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
     def execute(self, expression: Any, rows: Row | Sequence[Row] = ()) -> Any:
         """Run an expression of SQLAlchemy, which is compiled now."""

@@ -40,7 +40,7 @@ def _expected(connection: Connection) -> tuple[int, int]:
         for row in shown(connection)
         for at, value in shown_cells(row).items()
         for each in chain(
-            [("cell", at, row.number, *columns_of(kinds[at], value).values())],
+            [("cell", at, row.number, *columns_of(kinds[at], value))],
             [("tag", at, row.number, text) for text in value] if kinds[at] == TAGS else [],
         )
     )

@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,7 +31,8 @@ MOST_PATHS = 5_000
 MOST_NUMBERS = 500
 """Rows that one statement asks for by their numbers."""
 
-_FACTS = ("number", "uid", "kind", "id", "project", "state", "created", "losses")
+_WRITTEN = ("number", "uid", "kind", "id", "project", "state", "created", "losses", "stamp", "seal", "cells", "crc")
+"""The columns of a container that are written whenever it has changed, in the order of its table."""
 
 ALL = Clause("1 = 1")
 """The condition that holds of everything."""
@@ -80,7 +82,7 @@ _CHANGE_CONTAINER = _statement(
         sql.update(t.container)
         .where(t.container.c.number == sql.bindparam("number"))
         .values(
-            {name: sql.bindparam(name) for name in (*_FACTS[1:], "stamp", "seal", "cells", "crc")}
+            {name: sql.bindparam(name) for name in _WRITTEN[1:]}
             | {"revision": sql.func.coalesce(sql.bindparam("changed"), t.container.c.revision)}
         )
     ),
@@ -238,28 +240,31 @@ def put(connection: Connection, entries: list[Entry]) -> None:
     revision = (connection.value(REVISION) or 0) + 1
     old_keys: list[tuple[int, int]] = []
     new_cells: list[tuple[int, int, Cell]] = []
+    new_rows: list[tuple[object, ...]] = []
+    changed_rows: list[dict[str, object]] = []
     for entry in entries:
         cells = {numbers[key]: value for key, value in entry.cells.items()}
-        number, before = known.get(entry.uid, (None, {}))
-        is_new = number is None
-        if number is None:
-            number = last = last + 1
-        facts = {name: getattr(entry, name) for name in _FACTS[1:]}
-        facts["losses"] = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
+        losses = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
+        facts = (entry.uid, entry.kind, entry.id, entry.project, entry.state, entry.created, losses)
         packed = _encode(cells)
-        row = {"number": number, **facts, "stamp": entry.stamp.files, "seal": entry.stamp.seal, "cells": packed}
-        row["crc"] = _crc(packed, number, *facts.values())
+        if entry.uid not in known:
+            number = last = last + 1
+            row = (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
+            new_rows.append((*row, revision, revision))
+            new_cells += [(at, number, value) for at, value in cells.items()]
+            continue
+        number, before = known[entry.uid]
+        row = (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
         # Only cells that differ are written: a run of a thousand fields in which one metric grew touches one row of
         # the index.
         changed = {at: value for at, value in cells.items() if at not in before or before[at] != value}
         # a sign of life alone would make every page that is open load again
         has_news = changed.keys() - signs or before.keys() - cells.keys()
-        if is_new:
-            connection.run(_ADD_CONTAINER, **row, begun=revision, revision=revision)
-        else:
-            connection.run(_CHANGE_CONTAINER, **row, changed=revision if has_news else None)
+        changed_rows.append({**dict(zip(_WRITTEN, row, strict=True)), "changed": revision if has_news else None})
         old_keys += [(at, number) for at in before if at in changed or at not in cells]
         new_cells += [(at, number, value) for at, value in changed.items()]
+    connection.run_rows(_ADD_CONTAINER, new_rows)
+    connection.run_each(_CHANGE_CONTAINER, changed_rows)
     _remove(connection, old_keys)
     _insert(connection, new_cells, kinds)
     connection.run(_SET_REVISION, revision=revision)
@@ -344,31 +349,26 @@ def _remove(connection: Connection, keys: list[tuple[int, int]]) -> None:
 
 
 def _insert(connection: Connection, cells: list[tuple[int, int, Cell]], kinds: Mapping[int, str]) -> None:
-    rows = [{"field": at, "container": number, **columns_of(kinds[at], value)} for at, number, value in cells]
-    tags = [
-        {"field": at, "container": number, "tag": each}
-        for at, number, value in cells
-        if kinds[at] == TAGS
-        for each in value
-    ]
-    connection.run_each(_ADD_CELL, rows)
-    connection.run_each(_ADD_TAG, tags)
+    # In the order of the key, in which the rows lie: many fall into one page then.
+    cells.sort(key=itemgetter(0, 1))
+    connection.run_rows(_ADD_CELL, [(at, number, *columns_of(kinds[at], value)) for at, number, value in cells])
+    tags = [(at, each, number) for at, number, value in cells if kinds[at] == TAGS for each in value]
+    connection.run_rows(_ADD_TAG, tags)
 
 
-_EMPTY = dict.fromkeys(("num", "integer", "txt", "whole", *ASPECTS[1:]))
+_EMPTY = (None,) * (4 + len(ASPECTS[1:]))
 
 
-def columns_of(kind: str, value: Cell) -> dict[str, Any]:
-    """How a cell is found."""
+def columns_of(kind: str, value: Cell) -> tuple[Any, ...]:
+    """How a cell is found: num, integer, txt, whole, and the aspects of a series but the last value."""
     if kind == POINTS and value is not None:
-        return {**_EMPTY, "num": value[0], **dict(zip(ASPECTS[1:], value[1:], strict=True))}
-    if isinstance(value, str):
-        # An index holds the text as it is: with whole documents it would be larger than the table.
-        is_long = len(value) > INDEXED_TEXT
-        return {**_EMPTY, "txt": value[:INDEXED_TEXT], "whole": value if is_long else None}
+        return (value[0], None, None, None, *value[1:])
     # A float to compare with others; an int also exactly, as a float has only 53 bits.
     if isinstance(value, (bool, int, float)):
-        return {**_EMPTY, "num": float(value), "integer": value if type(value) is int else None}
+        return (float(value), value if type(value) is int else None, *_EMPTY[2:])
+    if isinstance(value, str):
+        # An index holds the text as it is: with whole documents it would be larger than the table.
+        return (None, None, value[:INDEXED_TEXT], value if len(value) > INDEXED_TEXT else None, *_EMPTY[4:])
     return _EMPTY
 
 
