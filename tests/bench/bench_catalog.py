@@ -1,14 +1,17 @@
-"""The catalog: the first look at a store whose runs were all killed.
+"""The catalog: the first look at a store whose runs were all killed, and the reading commands of 1,000 finished runs.
 
     python tests/bench/bench_catalog.py [--quick] [--json]
 
-The 1,000 runs are real; their writers are forked and die without a word. "Cold" is without a catalog.db, wall time; the
-floor reads every file below the runs once.
+The 1,000 runs are real; the writers of the killed ones are forked and die without a word. "Cold" is without a
+catalog.db, wall time; the floor reads every file below the runs once. The commands read runs of 30 parameters and 10
+metrics; theirs is the CPU time of the whole process, interpreter included. Run it from an installed copy with bytecode
+and the required dependencies alone for the figures of a user.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -86,10 +89,56 @@ def killed_runs(place: Path, *, quick: bool) -> list[Figure]:
     ]
 
 
+def finish_runs(store: Path, count: int) -> None:
+    """Runs of 30 parameters and 10 metrics, each of ten points."""
+    for number in range(count):
+        with naiad.init_run(store=store, project="bench", name=f"trial {number}") as run:
+            run["params"] = {f"p{each}": number / (each + 1) for each in range(30)}
+            for each in range(10):
+                run[f"metrics/m{each}"].extend([number / (step + 1) for step in range(10)])
+
+
+def command_cpu(*words: str) -> float:
+    """Milliseconds of CPU of a Python program, its interpreter included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3
+
+
+def commands(place: Path, *, quick: bool) -> list[Figure]:
+    """`naiad ls`, `query`, `show` and `compare` of 1,000 finished runs, the catalog up to date."""
+    count, repeats = (3, 1) if quick else (1_000, 15)
+    store = place / "finished"
+    finish_runs(store, count)
+    ls(store)
+    calls = {
+        "ls": ["ls"],
+        "ls -n 50": ["ls", "-n", "50"],
+        "query": ["query", "metrics/m1 < 10"],
+        "show": ["show", "BENCH-2"],
+        "compare": ["compare", "BENCH-2", "BENCH-3"],
+    }
+    code = "from naiad.cli import main; main()"
+    found = in_turns(
+        repeats,
+        {
+            name: lambda words=words: command_cpu("-c", code, "--store", str(store), *words)
+            for name, words in calls.items()
+        }
+        | {
+            "the interpreter alone": lambda: command_cpu("-c", "pass"),
+            "import numpy": lambda: command_cpu("-c", "import numpy"),
+        },
+    )
+    floors = {name: found[name] for name in ("the interpreter alone", "import numpy")}
+    return [Figure(f"`naiad {name}` of 1,000 runs, CPU", "ms", found[name], "<= 150", floors) for name in calls]
+
+
 def measure(quick: bool) -> list[Figure]:
     """All figures of this file."""
     with folder() as place:
-        return killed_runs(place, quick=quick)
+        return [*killed_runs(place, quick=quick), *commands(place, quick=quick)]
 
 
 if __name__ == "__main__":

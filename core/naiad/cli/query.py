@@ -92,7 +92,12 @@ def query(
         is_local = is_terminal()
         rows = ([_cell(found, row, name, is_local) for name in names] for row in range(len(found)))
         last = (ALWAYS[2], ALWAYS[1]) if not columns else ()  # where there is no room: the state first, then the name
-        ranks = [len(names) + last.index(name) if name in last else place for place, name in enumerate(names)]
+        # What a wildcard found goes before a column that was named.
+        named = set(names) if wanted is None else set(wanted)
+        ranks = [
+            len(names) + last.index(name) if name in last else place + len(names) * (name not in named)
+            for place, name in enumerate(names)
+        ]
         print_rows([Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)], rows)
         if is_local and not len(found) and not found.notes:
             print_note("No run matches.")

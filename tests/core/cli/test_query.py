@@ -85,6 +85,17 @@ def test_wildcards_choose_columns(cli: Cli) -> None:
     assert {"sys/id", "loss:min", "same", "nothing"} <= set(header)
 
 
+def test_columns_that_are_named_outlast_those_of_a_wildcard(store: Path, terminal: Callable[..., str]) -> None:
+    with naiad.init_run(project="p") as run:
+        run["params"] = {f"number{each}": each for each in range(20)}
+        run["loss"] = 0.5
+    lines = terminal("query", "--columns", "params/*,loss", columns=60, NO_COLOR="1").splitlines()
+
+    assert ["id", "loss"] == [lines[0].split()[at] for at in (0, -1)]
+    assert "params/number0" in lines[0]
+    assert "params/number9" in lines[-1]
+
+
 @pytest.mark.usefixtures("three")
 def test_compare_shows_only_what_differs(cli: Cli) -> None:
     lines = [line.split("\t") for line in cli("compare", "P-2", "P-3").stdout.splitlines()]
