@@ -148,7 +148,9 @@ def test_pointer_is_shown_in_all_charts_at_one_step(look: Any, until: Any, settl
 def test_runs_are_grouped_with_mean_and_band(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/compare/charts?m=train/loss&runs=" + ",".join(f"DIGITS-{n}" for n in range(1, 21)))
     settled(page, until)
-    page.get_by_label("group by").select_option("params/optimizer")
+    page.get_by_role("button", name="group by: none").click()
+    page.get_by_label("Field for group by").fill("optim")
+    page.get_by_role("button", name="params/optimizer", exact=True).click()
     until(page, "document.querySelector('section.chart').textContent.includes('the line is their mean')")
 
     assert "20 runs in groups" in chart(page).inner_text()

@@ -98,7 +98,9 @@ def test_axes_of_parallel_coordinates_are_moved_and_narrowed(look: Any, until: A
 def test_scatter_opens_the_run_of_a_dot(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/compare/scatter?xf=params/depth&yf=score")
     settled(page, until)
-    page.locator("main select").nth(1).select_option("val/auc")
+    page.get_by_role("button", name="vertical: score").click()
+    page.get_by_label("Field for vertical").fill("val auc")
+    page.get_by_role("button", name="val/auc", exact=True).click()
     until(page, "location.search.includes('yf=val%2Fauc')")
     settled(page, until)
     page.locator(".scatter circle").first.hover(force=True)
@@ -119,12 +121,12 @@ def test_code_of_two_runs_is_compared(look: Any, until: Any, settled: Any) -> No
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [("sound", "audio[controls]"), ("book", ".side h1, .side .code"), ("table", ".sheet td"), ("plain", ".code-line")],
+    [("sound", "audio[controls]"), ("book", ".markdown pre"), ("table", ".sheet td"), ("plain", ".code-line")],
 )
 def test_media_and_tables_are_shown(look: Any, until: Any, settled: Any, path: str, shown: str) -> None:
     page = look.open(f"/p/media/runs/MEDIA-1/files?path=files/{path}")
     settled(page, until)
-    page.wait_for_selector(f".side {shown}" if not shown.startswith(".side") else shown)
+    page.wait_for_selector(f".side {shown}")
 
     assert page.evaluate("window.hacked === undefined")
     assert 0 == page.locator("[role=alert]").count()

@@ -75,7 +75,7 @@ export function Board(props) {
         <${Toggle} on=${params.clip} onChange=${(clip) => change({ clip })}>clip outliers, with marks</${Toggle}>
         <${Toggle} on=${params.sync} onChange=${(sync) => change({ sync })}>zoom all charts together</${Toggle}>
         <label>horizontal axis from a series <select class="input" value=${params.x.startsWith("series:") ? params.x.slice(7) : ""} onChange=${(e) => change({ x: e.target.value ? `series:${e.target.value}` : "step", zoom: null, zooms: {} })}>
-          <option value="">none</option>${paths.slice(0, 300).map((path) => html`<option key=${path} value=${path}>${visible(path)}</option>`)}</select></label></div></${Popover}>
+          <option value="">none</option>${paths.slice(0, 5000).map((path) => html`<option key=${path} value=${path}>${visible(path)}</option>`)}</select></label></div></${Popover}>
       ${props.extra}
       <span class="grow"></span><span class="faint" aria-live="polite">${counted(found.length, "chart")}${runs.length > 200 ? "; the first 200 runs" : ""}</span>
     </div>

@@ -5,7 +5,7 @@ import { useKeys } from "../lib/keys.js";
 import { color } from "../lib/color.js";
 import { counted, short, size, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Choice, Empty, Failure, Path, Popover, Skeleton, Swatch, Toggle, useLoaded } from "../widgets/controls.js";
+import { Button, Choice, Empty, Failure, FieldSelect, Path, Popover, Skeleton, Swatch, Toggle, useLoaded } from "../widgets/controls.js";
 import { Table, nextSort } from "../widgets/lists.js";
 import { Parallel, Scatter, wantsLog } from "../widgets/spread.js";
 import { FrameControls, ImageGrid, StepSlider, Swipe, nearest } from "../widgets/images.js";
@@ -130,7 +130,7 @@ function Charts({ runs, place, early }) {
   const by = there.data.fields.filter((row) => row.kinds.some((kind) => ["string", "int", "float", "bool", "string_set"].includes(kind)) && !row.path.startsWith("monitoring/"))
     .sort((a, b) => Number(b.differs) - Number(a.differs));
   return html`<${Board} runs=${runs} paths=${paths} params=${params} versions=${live.versions} isLive=${runs.some((run) => run.state === "running")} groups=${params.band ? groups : null}
-    extra=${html`<label class="toggle">group by <select class="input" style=${{ maxWidth: "160px" }} value=${params.band} onChange=${(e) => change({ band: e.target.value })}><option value="">none</option>${by.slice(0, 500).map((field) => html`<option key=${field.path} value=${field.path}>${visible(field.path)}</option>`)}</select></label>`} />`;
+    extra=${html`<${FieldSelect} label="group by" value=${params.band} none="none" names=${by.map((row) => row.path)} onChange=${(band) => change({ band })} />`} />`;
 }
 
 /** Axes and their values for all compared runs. @param {any[]} runs @param {string[]} axes @param {string} kind */
@@ -187,8 +187,8 @@ function Dots({ runs, place }) {
   const items = useMemo(() => runs.map((run) => ({ id: run.id, label: run.label, color: color(run.id) })), [runs]);
   if (fields.error || loaded.error) return html`<${Failure} error=${fields.error ?? loaded.error} onRetry=${() => { fields.again(); loaded.again(); }} />`;
   if (!fields.data || !loaded.data) return html`<${Skeleton} lines=${8} />`;
-  const names = [...new Set([x, y, ...start.params, ...start.metrics.flatMap((path) => [path, `${path}:min`, `${path}:max`]), ...start.all.filter((field) => ["float", "int", "string", "bool", "float_series"].includes(field.kind)).map((field) => field.path)])].filter(Boolean).slice(0, 600);
-  const choose = (name, value, label) => html`<label class="toggle">${label} <select class="input" style=${{ maxWidth: "220px" }} value=${value} onChange=${(e) => change({ [name]: e.target.value })}>${names.map((path) => html`<option key=${path} value=${path}>${visible(path)}</option>`)}</select></label>`;
+  const names = [...new Set([x, y, ...start.params, ...start.metrics.flatMap((path) => [path, `${path}:min`, `${path}:max`]), ...start.all.filter((field) => ["float", "int", "string", "bool", "float_series"].includes(field.kind)).map((field) => field.path)])].filter(Boolean);
+  const choose = (name, value, label) => html`<${FieldSelect} label=${label} value=${value} names=${names} onChange=${(path) => change({ [name]: path })} />`;
   const one = (name) => loaded.data?.find((axis) => axis.key === name);
   const ready = one(x)?.values.length === runs.length && one(y);
   return html`<div class="section"><div class="bar">${choose("xf", x, "horizontal")}${choose("yf", y, "vertical")}<${Toggle} on=${params.logx} onChange=${(logx) => change({ logx })}>log horizontal</${Toggle}><${Toggle} on=${params.logy} onChange=${(logy) => change({ logy })}>log vertical</${Toggle}></div>

@@ -70,6 +70,21 @@ export const Menu = ({ items, label, title, align = "end", kind = "quiet" }) => 
         <span>${item.text}</span>${item.isOn && html`<span aria-hidden="true">✓</span><span class="spoken">chosen</span>`}${item.keys && html`<kbd>${item.keys}</kbd>`}</button></li>`)}</ul>`}
   </${Popover}>`;
 
+const MATCHES = 200;
+
+/** One of many fields, found by typing: a project may have more than a list can show, and those cut off could not be chosen.
+ * @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
+export function FieldSelect({ label, value, names, onChange, none = "" }) {
+  const [text, setText] = useState("");
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = names.filter((name) => words.every((word) => name.toLowerCase().includes(word)));
+  const item = (name, shown, close) => html`<li key=${name}><button type="button" onClick=${() => { close(); setText(""); onChange(name); }}><span>${shown}</span>${name === value && html`<span aria-hidden="true">✓</span>`}</button></li>`;
+  return html`<span class="toggle">${label} <${Popover} label=${html`<bdi>${visible(value || none)}</bdi>`} title=${`${label}: ${value || none}`} name=${label}>${(close) => html`<div style=${{ width: "min(300px, 80vw)" }}>
+    <input class="input" style=${{ width: "100%" }} type="search" placeholder=${`Search ${names.length.toLocaleString("en")} fields`} aria-label=${`Field for ${label}`} value=${text} onInput=${(e) => setText(e.target.value)} />
+    <ul class="menu choices">${none && !words.length && item("", none, close)}${found.slice(0, MATCHES).map((name) => item(name, visible(name), close))}</ul>
+    ${found.length > MATCHES && html`<p class="faint">${(found.length - MATCHES).toLocaleString("en")} more: type a part of the name.</p>`}</div>`}</${Popover}></span>`;
+}
+
 /** @param {{id: string, name?: string, hollow?: boolean}} props */
 export const Swatch = ({ id, hollow = false }) => html`
   <span class=${cls("swatch", hollow && "hollow")} style=${{ color: color(id) }} aria-hidden="true"></span>`;
