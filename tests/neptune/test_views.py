@@ -94,7 +94,7 @@ VIEWS: dict[str, tuple[str, Any]] = {
         table = neptune.init_project("rows", mode="read-only").fetch_runs_table(sort_by="sys/name", ascending=True)
         first = next(table).get_attribute_value("sys/name")
         rest = [row["sys/name"].get() for row in table]
-        again = [row._id for row in table]
+        again = [row._id for row in table if row._container_type is neptune.Run.container_type]
         answer = [first, *rest, len(again), iter(table) is table, len(neptune.integrations.pandas.to_pandas(table))]
         """,
         ["a", "b", "c", 3, True, 3],

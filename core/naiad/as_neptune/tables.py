@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from naiad.as_neptune import views
+from naiad.as_neptune.kinds import ContainerType
 from naiad.errors import InvalidQuery
 from naiad.typing import ProgressBarType
 
@@ -30,6 +31,11 @@ class TableEntry:
     def _id(self) -> str:
         """The id of the container, by the name under which packages look for it."""
         return str(self._row.get_attribute_value("sys/id"))
+
+    @property
+    def _container_type(self) -> ContainerType:
+        """The kind of the container, by the name under which programs compare it."""
+        return ContainerType(self._row.table._kind.name)
 
     def __getitem__(self, path: str) -> LeaderboardHandler:
         return LeaderboardHandler(self, path)
