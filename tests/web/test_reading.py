@@ -16,6 +16,8 @@ import pytest
 from tests.web.conftest import Reply, Server, target
 
 import naiad
+from naiad.storage.local.store import Store
+from naiad_web.server import texts
 
 FULL = "DIGITS-13"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -298,6 +300,26 @@ def test_log_is_paged_searched_and_exported(server: Server) -> None:
     assert server.get("/lines", **log, at_step=100, limit=1)["start"] == 100
     text = server.send("GET", target("/lines", **log, format="text")).body.decode()
     assert text.count("\n") == 5_000
+
+
+def test_search_that_is_cut_off_goes_on_where_it_stopped(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parts have together what the whole has, so that a page need not say "not found" of what it did not see."""
+    store = Store(demo)
+    reader = store.reader(store.find(FULL))
+    whole: Any = texts._search(reader, texts.LinesWanted(run=FULL, path="logs/console", search="line 499"))
+    monkeypatch.setattr(texts, "SEARCH_SECONDS", -1.0)
+    monkeypatch.setattr(texts, "SEARCHED", 1_000)
+    matches, at, parts = [], 0, 0
+    while True:
+        takes = texts.LinesWanted(run=FULL, path="logs/console", search="line 499", start=at)
+        part: Any = texts._search(reader, takes)
+        matches += part["matches"]
+        parts, at = parts + 1, part["searched"]
+        if part["is_complete"]:
+            break
+
+    assert 5 == parts
+    assert whole["matches"] == matches
 
 
 def test_histograms_and_images(server: Server) -> None:

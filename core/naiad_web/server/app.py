@@ -204,14 +204,18 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        response: Response | None = None
+        # The server ends and waits no longer: raised on, uvicorn would print that with its stack.
         try:
-            response = await self._response(request)
-        except Problem as problem:
-            response = _refused(problem)
+            try:
+                response = await self._response(request)
+            except Problem as problem:
+                response = _refused(problem)
+            await response(scope, receive, send)
         except asyncio.CancelledError:
-            # The server ends and waits no longer. Raised on, uvicorn would print it with its stack.
-            response = _refused(Problem(503, "Stopping", "The server is stopping."))
-        await response(scope, receive, send)
+            # A stream, or another answer that is being sent, ends where it is.
+            if response is None:
+                await _refused(Problem(503, "Stopping", "The server is stopping."))(scope, receive, send)
 
     async def _response(self, request: Request) -> Response:
         route = self._by_method.get(request.method)

@@ -108,6 +108,7 @@ def _search(reader: RunReader, takes: LinesWanted) -> Json:
             break
     return {
         "total": total, "matches": matches, "found": found, "is_complete": at >= (total or 0),
+        "searched": at,
         "steps": steps([each[0] for each in shown]), "times": [each[1] for each in shown],
         "texts": [each[2] for each in shown],
     }  # fmt: skip

@@ -74,8 +74,16 @@ export function RunLog({ run, path, place, height, version = 0, onLine }) {
     return linesOf(await source.get("/lines", { run: run.uid, path, start, limit }));
   }, [run.uid, path]);
   const search = useCallback(async (text, signal) => {
-    const answer = await source.get("/lines", { run: run.uid, path, search: text, limit: 10_000 }, signal);
-    return { lines: answer.matches, total: answer.found };
+    const lines = [];
+    let total = 0;
+    // A search that takes long is answered in parts: only after the last of them is it known what is not there.
+    for (let start = 0; ;) {
+      const answer = await source.get("/lines", { run: run.uid, path, search: text, start, limit: 10_000 }, signal);
+      lines.push(...answer.matches);
+      total += answer.found;
+      if (answer.is_complete || !(answer.searched > start)) return { lines, total };
+      start = answer.searched;
+    }
   }, [run.uid, path]);
   if (about.error) return html`<${Failure} error=${about.error} onRetry=${about.again} />`;
   if (about.data === undefined) return html`<${Skeleton} lines=${8} />`;
