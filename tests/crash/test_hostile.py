@@ -561,8 +561,12 @@ GROUPS: dict[str, Callable[[], Iterator[tuple[str, Files]]]] = {
 }
 
 
-PARTS = {"ops": 14, "facts": 12}
-"""Into how many parts a group of thousands of runs is divided, so that each takes a few minutes."""
+PARTS = {"ops": 64, "facts": 12, "rows": 4}
+"""Into how many parts a group of many runs is divided.
+
+Commands look at the other runs of a store too, so large parts take longer in all; those of facts are larger, because
+each part makes every index of its group first.
+"""
 
 
 def make(store: Path, group: str, count: int | None, part: int) -> dict[str, str]:
