@@ -240,7 +240,8 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        request = Request(scope, receive)
+        body = _Body(receive)
+        request = Request(scope, body)
         try:
             grant = await self._granted(request)
             self._server.quotas.require_rate(grant.key)
@@ -257,6 +258,8 @@ class Endpoint:
             response = _refused(Problem(426, "NewerFormat", str(error)))
         except (NaiadError, OSError) as error:
             response = _refused(problem_of(error, self._server.store))
+        if response.status_code >= 400:
+            await body.drain()
         await response(scope, receive, send)
 
     async def _granted(self, request: Request) -> ServerGrant:
@@ -274,6 +277,26 @@ class Endpoint:
         if grant.is_proxied and request.method not in ("GET", "HEAD"):
             _require_own_origin(request)
         return grant
+
+
+class _Body:
+    """The body of a request on its way; its rest is read before an error is answered."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_over = False
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        """Return the next piece."""
+        message = await self._receive()
+        self._is_over = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def drain(self) -> None:
+        """Read the rest, within bounds: a proxy that cannot send it answers 502 itself, in place of the reason."""
+        size = 0
+        while not self._is_over and size < bodies.LARGEST_UNPACKED:
+            size += len((await self()).get("body", b""))
 
 
 def _require_own_origin(request: Request) -> None:
@@ -545,6 +568,9 @@ def _answer(server: Server, grant: ServerGrant, takes: JournalBody, checked: _Ch
     for uid, file in dict.fromkeys(named):
         found = server.registered(uid, grant)
         if found is None:
+            # Known when the parts were checked, and deleted by another replica before they were stored.
+            if (uid, "") not in {(each[0], each[1]) for each in refused}:
+                refused.append((uid, "", "RunNotFound", f"There is no run {uid[:100]!r}: it was deleted."))
             continue
         position = accepted.files.get((found.run, file))
         if position is None and server.receiver.is_name(file):  # all its parts were refused

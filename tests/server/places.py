@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from postgres_server import Cluster
 from server_client import AnyServer, Server
 
@@ -53,6 +54,8 @@ def _over_database(folder: Path, *options: str) -> tuple[AnyServer, Callable[[],
 
 SERVERS = {"server": _over_folder, "database": _over_database}
 """One process over a folder; two replicas over PostgreSQL and S3, of which a proxy chooses the next."""
+of_a_folder = pytest.mark.parametrize("server", ["server"], indirect=True)
+"""Marks tests that look at files of the first."""
 
 
 def _of_server(name: str, start: StartServer) -> StartPlace:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from places import SERVERS
+from places import SERVERS, of_a_folder
 from server_client import COMMAND, AnyServer, Reply, Server, environment, ship
 from test_network import certificate
 from test_writing import sealed, values, wait_for, wait_until
@@ -40,9 +40,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     own, end = SERVERS[request.param](tmp_path_factory.mktemp("operation"), "--trusted-proxy", "127.0.0.0/8")
     yield own
     end()
-
-
-of_a_folder = pytest.mark.parametrize("server", ["server"], indirect=True)
 
 
 @pytest.fixture

@@ -12,14 +12,13 @@ import threading
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
-from test_writing import send_points_first
 
 import naiad
 from naiad.container_kinds import RUN
@@ -137,10 +136,6 @@ def test_bytes_that_come_to_two_replicas_at_once_are_stored_once(cluster: Cluste
     assert [[[uid, "writer.0.seg", 64 + 32_000, False]]] * 8 == [each["upto"] for each in answers]
     query = "select count(*), sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = %s"
     assert [(1, 32_000)] == cluster.ask(query, uid)
-
-
-def test_points_wait_for_the_ops_that_define_them(cluster: Cluster, logged: Callable[..., Path]) -> None:
-    send_points_first(cluster, logged(points=40_000))
 
 
 def test_large_group_goes_to_one_object_before_its_rows(cluster: Cluster, tmp_path: Path) -> None:

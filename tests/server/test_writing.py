@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zstandard
+from places import SERVERS, of_a_folder
 from server_client import COMMAND, RECORD, AnyServer, Server, content, journal_files, part, ship
 
 import naiad
@@ -23,6 +24,14 @@ from naiad.ops import Assign, Open, encode_ops
 from naiad.storage.local.journal.frames import encode_frame
 
 Log = Callable[..., Path]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
+    """A server that the tests of this module share."""
+    own, end = SERVERS[request.param](tmp_path_factory.mktemp("writing"))
+    yield own
+    end()
 
 
 def wait_for(server: AnyServer, uid: str, state: str, seconds: float = 60) -> dict[str, Any]:
@@ -57,7 +66,7 @@ def positions(server: AnyServer, uid: str) -> dict[str, int]:
     return server.send("GET", f"/api/v1/runs/{uid}/journal").data["upto"]
 
 
-def test_shipped_run_is_on_the_server_as_it_was(server: Server, logged: Log) -> None:
+def test_shipped_run_is_on_the_server_as_it_was(server: AnyServer, logged: Log) -> None:
     folder = logged(lr=0.1, name="a")
 
     registered = server.register(folder.name).data
@@ -71,7 +80,7 @@ def test_shipped_run_is_on_the_server_as_it_was(server: Server, logged: Log) -> 
     assert 0.1 == server.send("GET", f"/api/v1/containers/{folder.name}/value?path=lr").data["value"]
 
 
-def test_registering_is_idempotent_and_keeps_id_and_project(server: Server) -> None:
+def test_registering_is_idempotent_and_keeps_id_and_project(server: AnyServer) -> None:
     first = server.register("again-1", "first").data
 
     again = server.register("again-1", "second").data
@@ -80,7 +89,7 @@ def test_registering_is_idempotent_and_keeps_id_and_project(server: Server) -> N
     assert {**first, "is_new": False} == again
 
 
-def test_known_custom_id_means_the_first_run(server: Server) -> None:
+def test_known_custom_id_means_the_first_run(server: AnyServer) -> None:
     first = server.register("custom-1", custom_run_id="mine").data
 
     second = server.register("custom-2", custom_run_id="mine").data
@@ -91,7 +100,7 @@ def test_known_custom_id_means_the_first_run(server: Server) -> None:
     assert "custom-3" == elsewhere["uid"]
 
 
-def test_models_versions_and_projects_get_ids_of_the_server(server: Server) -> None:
+def test_models_versions_and_projects_get_ids_of_the_server(server: AnyServer) -> None:
     model = server.register("model-1", "mp", kind="model", id="OTHER-CNN").data
     second = server.register("model-2", "mp", kind="model", id="OTHER-CNN").data
     exact = server.register("model-3", "mp", kind="model", id="OTHER-CNN", is_exact=True)
@@ -107,7 +116,7 @@ def test_models_versions_and_projects_get_ids_of_the_server(server: Server) -> N
     assert ("MP", "project-1", False) == (project["id"], same["uid"], same["is_new"])
 
 
-def test_uid_of_another_kind_is_a_conflict(server: Server) -> None:
+def test_uid_of_another_kind_is_a_conflict(server: AnyServer) -> None:
     server.register("kind-1")
 
     reply = server.register("kind-1", kind="model", id="P-X")
@@ -115,6 +124,7 @@ def test_uid_of_another_kind_is_a_conflict(server: Server) -> None:
     assert (409, "Conflict") == (reply.status, reply.data["type"])
 
 
+@of_a_folder
 def test_answer_is_how_far_the_server_has_the_file(server: Server, logged: Log) -> None:
     """A repeat and a gap store nothing and are no errors."""
     folder = logged()
@@ -135,7 +145,7 @@ def test_answer_is_how_far_the_server_has_the_file(server: Server, logged: Log) 
     assert data == content(server.store / "runs" / uid / "journal" / name)
 
 
-def test_growing_run_is_read_as_it_grows(server: Server, tmp_path: Path) -> None:
+def test_growing_run_is_read_as_it_grows(server: AnyServer, tmp_path: Path) -> None:
     """Each point is there once its part was answered; the writer's end ends the run."""
     run = naiad.init_run(store=tmp_path / "growing", project="p", capture_hardware_metrics=False)
     (folder,) = (tmp_path / "growing/runs").iterdir()
@@ -164,7 +174,7 @@ def test_growing_run_is_read_as_it_grows(server: Server, tmp_path: Path) -> None
     wait_for(server, uid, "finished")
 
 
-def ship_rest(server: Server, folder: Path, upto: dict[str, int]) -> None:
+def ship_rest(server: AnyServer, folder: Path, upto: dict[str, int]) -> None:
     """Send what the server has not, and seal all files."""
     uid = folder.name
     files = [*journal_files(folder)]
@@ -189,7 +199,7 @@ os._exit(1)
 """
 
 
-def test_run_of_a_killed_writer_is_killed(server: Server, tmp_path: Path) -> None:
+def test_run_of_a_killed_writer_is_killed(server: AnyServer, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED.format(store=str(tmp_path / "k"))], check=False)
     (folder,) = (tmp_path / "k/runs").iterdir()
     server.register(folder.name)
@@ -200,7 +210,7 @@ def test_run_of_a_killed_writer_is_killed(server: Server, tmp_path: Path) -> Non
     assert [1.0, 2.0, 3.0] == values(server, folder.name)
 
 
-def test_run_of_which_all_files_are_sealed_is_over_without_a_sign(server: Server, logged: Log) -> None:
+def test_run_of_which_all_files_are_sealed_is_over_without_a_sign(server: AnyServer, logged: Log) -> None:
     """So arrives a run that was stopped long ago, also one of which a process told signs of life before."""
     folder = logged()
     uid, files = folder.name, [*journal_files(folder)]
@@ -218,6 +228,7 @@ def test_run_of_which_all_files_are_sealed_is_over_without_a_sign(server: Server
     sealed(server, uid)
 
 
+@of_a_folder
 def test_silent_writer_makes_the_run_unknown(server: Server, logged: Log) -> None:
     """A minute without a sign of life, by the server's clock."""
     folder = logged()
@@ -266,6 +277,7 @@ def test_positions_outlive_the_fold_and_the_server(tmp_path: Path, logged: Log) 
         server.stop()
 
 
+@of_a_folder
 def test_resumed_run_continues_on_the_server(server: Server, logged: Log) -> None:
     """A run that was sealed here is opened again by the bytes of its next writer."""
     folder = logged()
@@ -290,7 +302,7 @@ def test_resumed_run_continues_on_the_server(server: Server, logged: Log) -> Non
     assert 0 == done.returncode, done.stdout + done.stderr
 
 
-def test_end_that_comes_too_early_loses_nothing(server: Server, logged: Log) -> None:
+def test_end_that_comes_too_early_loses_nothing(server: AnyServer, logged: Log) -> None:
     """A client says that the writer has ended while it still sends, in several requests."""
     folder = logged(points=30_000)
     uid, files = folder.name, [*journal_files(folder)]
@@ -315,13 +327,9 @@ def test_end_that_comes_too_early_loses_nothing(server: Server, logged: Log) -> 
     assert [float(each) for each in range(30_000)] == values(server, uid)
 
 
-def test_points_wait_for_the_ops_that_define_them(server: Server, logged: Log) -> None:
-    """A client that sends segments first breaks the protocol, and loses nothing by it."""
-    send_points_first(server, logged(points=40_000))
-
-
-def send_points_first(server: AnyServer, folder: Path) -> None:
-    """Let a server fold the points of a run before it gets the ops, and look at what it has in the end."""
+def test_points_wait_for_the_ops_that_define_them(server: AnyServer, logged: Log) -> None:
+    """A client that sends segments first breaks the protocol, and loses nothing by it, though they are folded."""
+    folder = logged(points=40_000)
     uid = folder.name
     server.register(uid)
     files = [*journal_files(folder)]
@@ -341,7 +349,7 @@ def send_points_first(server: AnyServer, folder: Path) -> None:
     assert 40_000 == server.send("GET", f"/api/v1/containers/{uid}/value?path=loss").data["count"]
 
 
-def test_writer_of_which_no_sign_was_sent_is_not_taken_for_ended(server: Server, logged: Log) -> None:
+def test_writer_of_which_no_sign_was_sent_is_not_taken_for_ended(server: AnyServer, logged: Log) -> None:
     """Its ops have its end, and its points are still on the way."""
     folder = logged(points=40_000)
     uid, files = folder.name, [*journal_files(folder)]
@@ -357,7 +365,7 @@ def test_writer_of_which_no_sign_was_sent_is_not_taken_for_ended(server: Server,
     assert [float(each) for each in range(40_000)] == values(server, uid)
 
 
-def test_copy_of_a_folder_that_was_shipped_twice_is_one_run(server: Server, logged: Log, tmp_path: Path) -> None:
+def test_copy_of_a_folder_that_was_shipped_twice_is_one_run(server: AnyServer, logged: Log, tmp_path: Path) -> None:
     folder = logged()
     server.register(folder.name)
     copy = tmp_path / "copy" / folder.name
@@ -370,7 +378,7 @@ def test_copy_of_a_folder_that_was_shipped_twice_is_one_run(server: Server, logg
     assert 100 == len(values(server, folder.name))
 
 
-def test_id_and_project_are_those_of_the_server(server: Server, logged: Log) -> None:
+def test_id_and_project_are_those_of_the_server(server: AnyServer, logged: Log) -> None:
     """A client that writes others, with a clock a day ahead, changes neither."""
     folder = logged()
     uid = folder.name
@@ -399,7 +407,7 @@ def test_id_and_project_are_those_of_the_server(server: Server, logged: Log) -> 
 # Bad input: refused, counted, nothing stored
 
 
-def refusal(server: Server, uid: str, parts: list[Any]) -> str:
+def refusal(server: AnyServer, uid: str, parts: list[Any]) -> str:
     """The type of the one refusal, with nothing stored."""
     before = positions(server, uid)
     reply = server.journal(parts=parts)
@@ -409,7 +417,7 @@ def refusal(server: Server, uid: str, parts: list[Any]) -> str:
     return kind
 
 
-def test_bad_part_is_refused_and_its_neighbours_are_stored(server: Server, logged: Log) -> None:
+def test_bad_part_is_refused_and_its_neighbours_are_stored(server: AnyServer, logged: Log) -> None:
     folder = logged()
     uid = folder.name
     server.register(uid)
@@ -423,7 +431,7 @@ def test_bad_part_is_refused_and_its_neighbours_are_stored(server: Server, logge
     assert {name: start + len(data) for name, start, data in files[1:]} == positions(server, uid)
 
 
-def test_parts_that_are_no_records_or_frames_are_refused(server: Server, logged: Log) -> None:
+def test_parts_that_are_no_records_or_frames_are_refused(server: AnyServer, logged: Log) -> None:
     folder = logged()
     uid = folder.name
     server.register(uid)
@@ -443,13 +451,13 @@ def test_parts_that_are_no_records_or_frames_are_refused(server: Server, logged:
     "file",
     ["../x.000001.seg", "a.lease", "a.1.seal", ".000001.ops", "a/b.000001.ops", "a.b.000001.seg", "x" * 65 + ".1.seg"],
 )
-def test_names_of_other_files_are_refused(server: Server, file: str) -> None:
+def test_names_of_other_files_are_refused(server: AnyServer, file: str) -> None:
     server.register("names-1")
 
     assert "BadName" == refusal(server, "names-1", [part("names-1", file, 64, b"\0" * 32)])
 
 
-def test_ops_of_a_later_release_are_refused_as_such(server: Server) -> None:
+def test_ops_of_a_later_release_are_refused_as_such(server: AnyServer) -> None:
     server.register("later-1")
     data = encode_frame(0, msgspec.msgpack.encode([["invented", "a/b", 1]]))
 
@@ -461,14 +469,14 @@ def kind_of(reply: Any) -> tuple[int, str]:
     return reply.status, reply.data["type"]
 
 
-def test_unregistered_run_is_refused_whole(server: Server) -> None:
+def test_unregistered_run_is_refused_whole(server: AnyServer) -> None:
     reply = server.journal(parts=[part("nobody", "9-x.000001.seg", 64, b"\0" * 32)], writers=[["nobody", "9-x", True]])
 
     assert [["nobody", "", "RunNotFound"]] == [each[:3] for each in reply.data["refused"]]
     assert [] == reply.data["upto"]
 
 
-def test_sealed_file_that_differs_takes_nothing_more(server: Server, logged: Log) -> None:
+def test_sealed_file_that_differs_takes_nothing_more(server: AnyServer, logged: Log) -> None:
     folder = logged()
     uid = folder.name
     server.register(uid)
@@ -488,7 +496,7 @@ def test_sealed_file_that_differs_takes_nothing_more(server: Server, logged: Log
     assert (["Mismatch"], [[uid, name, end, True]]) == ([each[2] for each in more["refused"]], more["upto"])
 
 
-def test_bomb_is_refused_before_it_is_unpacked(server: Server) -> None:
+def test_bomb_is_refused_before_it_is_unpacked(server: AnyServer) -> None:
     """A gigabyte of zeros in some kilobytes, and one whose frame lies about its size."""
     bomb = zstandard.ZstdCompressor(level=19).compress(b"\0" * (1 << 30))
     import gzip
@@ -525,14 +533,14 @@ BELOW_ZERO = msgspec.msgpack.encode({"sent": 0.0, "parts": [["u", "f", -1, 0, 0,
     ],
 )  # fmt: skip
 def test_bodies_that_cannot_be_read_are_bad_requests(
-    server: Server, body: bytes, headers: dict[str, str], expected: tuple[int, str]
+    server: AnyServer, body: bytes, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     sent = {name.replace("-", "_"): value for name, value in headers.items()}
 
     assert expected == kind_of(server.send("POST", "/api/v1/journal", body, **sent))
 
 
-def test_versions_and_epoch_are_told(server: Server) -> None:
+def test_versions_and_epoch_are_told(server: AnyServer) -> None:
     newer = server.send("GET", "/api/v1", naiad_protocol="2")
     about = server.send("GET", "/api/v1", naiad_protocol="1").data["server"]
 
@@ -541,7 +549,7 @@ def test_versions_and_epoch_are_told(server: Server) -> None:
     assert ("admin", None, [1]) == (about["role"], about["project"], about["protocols"])
 
 
-def test_refusals_are_counted(server: Server) -> None:
+def test_refusals_are_counted(server: AnyServer) -> None:
     server.register("counted-1")
 
     def refused() -> float:
@@ -558,6 +566,7 @@ def test_refusals_are_counted(server: Server) -> None:
 # Content of files
 
 
+@of_a_folder
 def test_content_is_kept_under_its_hash_by_project(server: Server) -> None:
     import hashlib
 
@@ -579,7 +588,7 @@ def test_content_is_kept_under_its_hash_by_project(server: Server) -> None:
     assert [] == [*(server.store / "blobs/incoming").iterdir()]
 
 
-def test_file_of_a_shipped_run_is_served(server: Server, logged: Log) -> None:
+def test_file_of_a_shipped_run_is_served(server: AnyServer, logged: Log) -> None:
     folder = logged(model=naiad.types.File.from_content(b"w" * 100_000, extension="bin"))
     (blob,) = [path for path in folder.parent.parent.glob("blobs/*/*") if path.parent.name != "incoming"]
     server.register(folder.name)
@@ -592,7 +601,7 @@ def test_file_of_a_shipped_run_is_served(server: Server, logged: Log) -> None:
     assert (200, b"w" * 100_000) == (reply.status, reply.body)
 
 
-def test_deleted_run_takes_nothing_more(server: Server, logged: Log) -> None:
+def test_deleted_run_takes_nothing_more(server: AnyServer, logged: Log) -> None:
     folder = logged()
     server.register(folder.name)
     ship(server, folder)
@@ -616,7 +625,7 @@ def test_deleted_run_takes_nothing_more(server: Server, logged: Log) -> None:
     assert ["RunNotFound"] == [each[2] for each in reply.data["refused"]]
 
 
-def test_part_that_was_sent_as_content_is_taken_like_any_other(server: Server, logged: Log) -> None:
+def test_part_that_was_sent_as_content_is_taken_like_any_other(server: AnyServer, logged: Log) -> None:
     """Only content of the run's own project, and with the CRC of its bytes."""
     folder = logged()
     uid = folder.name
@@ -635,6 +644,7 @@ def test_part_that_was_sent_as_content_is_taken_like_any_other(server: Server, l
     assert ([], [[uid, name, start + len(data), False]]) == (taken["refused"], taken["upto"])
 
 
+@of_a_folder
 def test_run_that_is_moved_stays_in_its_project(server: Server, logged: Log) -> None:
     """By `naiad move` on the server's machine: neither a fold nor what its client sends later undoes it."""
     folder = logged()
