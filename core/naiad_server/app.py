@@ -240,8 +240,8 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        body = _Body(receive)
-        request = Request(scope, body)
+        arriving = _Body(receive)
+        request = Request(scope, arriving)
         try:
             grant = await self._granted(request)
             self._server.quotas.require_rate(grant.key)
@@ -259,7 +259,7 @@ class Endpoint:
         except (NaiadError, OSError) as error:
             response = _refused(problem_of(error, self._server.store))
         if response.status_code >= 400:
-            await body.drain()
+            await arriving.drain()
         await response(scope, receive, send)
 
     async def _granted(self, request: Request) -> ServerGrant:
