@@ -76,6 +76,8 @@ def hook() -> Iterator[Hook]:
     found = Hook()
     yield found
     found.delay.set()
+    # An alert that waited for an answer is tried again; without a server it would warn in the middle of another test.
+    until(lambda: not [each for each in threading.enumerate() if each.name.startswith("naiad-alert")])
     found.server.shutdown()
     found.server.server_close()
 
