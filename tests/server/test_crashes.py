@@ -23,6 +23,8 @@ from server_client import COMMAND, RECORD, Reply, Server, environment, journal_f
 from naiad.container_kinds import MODEL, RUN, ContainerKind, RunId
 from naiad.errors import StorageError
 from naiad.storage.local import received_files, registrar
+from naiad.storage.local.gc import purge
+from naiad.storage.local.integrity.repair import repair
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.integrity.verify import verify
 from naiad.storage.local.journal.segment import SEAL_AT
@@ -302,6 +304,29 @@ def test_bytes_that_were_lost_of_a_sealed_run_are_written_again_and_the_run_is_s
 
     with opened(tmp_path) as receiver:
         assert [journal.run] == receiver.waiting()
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+
+
+def test_run_that_a_command_deleted_is_received_anew(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are new ones under the old names: no byte may go into those that were removed."""
+    monkeypatch.setattr(registrar, "LOOK_SECONDS", 0)
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        receiver.accept([receiver.checked(journal.run, *each) for each in journal.files])  # without an end
+        for path in folder.journal.iterdir():
+            os.utime(path, (0, 0))  # its machine is off, and was heard of long ago
+        repair(folder, is_taken_over=True)
+        purge(Store(tmp_path).layout, Store(tmp_path).register, folder, journal.run.uid)
+        registrar.note_deleted(tmp_path, [journal.run])
+        receiver.register(journal.run, "p")
+        journal.send(receiver)
+        receiver.checkpoint()
         receiver.fold(journal.run)
 
     assert_whole(tmp_path, folder)

@@ -102,7 +102,7 @@ class ReceivedFiles:
 
     def forget(self, run: RunId) -> None:
         """Close the files of a container that was deleted."""
-        self._alive.clear()
+        self._alive = {key: at for key, at in self._alive.items() if key[0] != run}
         for path in [path for path in self._open if path.parent.parent.name == run.uid]:
             self._shut(path)
 

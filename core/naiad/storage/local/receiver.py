@@ -178,7 +178,10 @@ class Receiver:
         """
         found, is_new = self._containers.register(run, project, custom_run_id, wish, parent, is_exact)
         if is_new:
-            self._known.pop(found.run.uid, None)  # one that was deleted meanwhile begins anew
+            # One that a command has deleted begins anew: bytes must not go into its removed files, which are open here.
+            with self._database.lock:
+                self._known.pop(found.run.uid, None)
+                self._files.forget(found.run)
         return found, is_new
 
     def find(self, uid: str) -> Registered | None:
