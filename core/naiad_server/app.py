@@ -61,6 +61,8 @@ REFERENCE = re.compile(rb'\\?"blob\\?": ?\\?"([0-9a-f]{64})(?![0-9a-f])')
 LEAST_FREE = 16 * 1024 * 1024
 """Free bytes of the disk below which the server is not ready: a group may not fit."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
+DRAIN_SECONDS = 10.0
+"""How long an error waits for the rest of the body that it refuses."""
 RETRY_SECONDS = {503: "1"}
 LONGEST_RETRY = 60.0
 """Seconds after which a client asks again at the latest: a quota may have been raised."""
@@ -295,8 +297,11 @@ class _Body:
     async def drain(self) -> None:
         """Read the rest, within bounds: a proxy that cannot send it answers 502 itself, in place of the reason."""
         size = 0
-        while not self._is_over and size < bodies.LARGEST_UNPACKED:
-            size += len((await self()).get("body", b""))
+        # Also in time: a client may send nothing before it has the answer, and one without a token must not hold a
+        # connection for ever.
+        with anyio.move_on_after(DRAIN_SECONDS):
+            while not self._is_over and size < bodies.LARGEST_UNPACKED:
+                size += len((await self()).get("body", b""))
 
 
 def _require_own_origin(request: Request) -> None:

@@ -154,7 +154,8 @@ class Tokens:
         self._cache: dict[str, tuple[float, Token | None]] = {}
         self._members: dict[str, Member] = {}
         self._members_until = 0.0
-        self._latest: int | None = None
+        self._latest: tuple[int, int | None] = (0, None)
+        """How many changes the audit had at the last look, and the number of the newest."""
         self.is_made = is_made
         """Whether its tables are made elsewhere."""
         if not is_made:
@@ -208,6 +209,7 @@ class Tokens:
         now = clock.monotonic()
         with self._lock:
             until, token = self._cache.get(name, (0.0, None))
+            latest = self._latest
         # Also that there is none: a client that tries unknown tokens asks the database once for each id.
         if now < until:
             return token
@@ -218,7 +220,9 @@ class Tokens:
             # Emptied as a whole; so many different ids come only from someone who guesses.
             if len(self._cache) >= MOST_CACHED:
                 self._cache.clear()
-            self._cache[name] = now + CACHE_SECONDS, token
+            # After a change meanwhile it may be what was there before it, and no later look would forget it.
+            if self._latest == latest:
+                self._cache[name] = now + CACHE_SECONDS, token
         return token
 
     def all(self, project: str | None = None) -> list[Token]:
@@ -244,14 +248,15 @@ class Tokens:
         Raises:
             StorageError: the database is away.
         """
-        # Every change is in the audit, written with it.
+        # Every change is in the audit, written with it. The newest number alone is not enough: PostgreSQL gives it
+        # before the commit, so a change that takes longer than a later one has a smaller number.
         with connected(self._engine) as connection:
-            latest = connection.execute(select(func.max(audit_table.c.number))).scalar()
-        if latest != self._latest:
-            self._latest = latest
-            with self._lock:
+            count, newest = connection.execute(select(func.count(), func.max(audit_table.c.number))).one()
+        with self._lock:
+            if (count, newest) != self._latest:
+                self._latest = count, newest
                 self._cache.clear()
-            self._forget_members()
+                self._forget_members()
 
     def note(self, principal: str, action: str, subject: str) -> None:
         """Note a change in the audit."""
@@ -299,8 +304,11 @@ class Tokens:
         """Return the membership that counts for a person: their own, else the highest of their groups, else `*`."""
         now = clock.monotonic()
         if now >= self._members_until:
+            latest = self._latest
             self._members = {each.name: each for each in self.members()}
-            self._members_until = now + CACHE_SECONDS
+            with self._lock:
+                if self._latest == latest:  # as in `find`
+                    self._members_until = now + CACHE_SECONDS
         own = self._members.get(user)
         if own is not None:
             return own

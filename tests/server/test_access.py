@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import http.client
@@ -19,6 +20,7 @@ import msgspec
 import pytest
 from places import SERVERS
 from server_client import COMMAND, AnyServer, Reply, Server, part, ship
+from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
 
 import naiad
@@ -28,6 +30,8 @@ from naiad.storage.base import Store
 from naiad.storage.catalog import Catalog
 from naiad.storage.local.journal.frames import encode_frame
 from naiad_server.app import ROUTES as OWN_ROUTES
+from naiad_server.app import _Body as Body
+from naiad_server.tokens import audit_table, connected, open_tokens, token_table
 from naiad_server.view import CatalogView, StoreView
 from naiad_web.server.app import ROUTES
 from naiad_web.server.parameters import Parameters
@@ -279,9 +283,64 @@ def test_revoked_and_expired_tokens_end(scene: Scene) -> None:
     assert (True, "ana", "viewer") == tuple(listed[made["id"]][name] for name in ("is_revoked", "principal", "role"))
 
 
+def test_token_that_is_revoked_while_it_is_looked_up_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before the change would count for 30 s more, though the change was noticed."""
+    server, other = open_tokens(tmp_path), open_tokens(tmp_path)
+    token, text = other.add("ana", "viewer")
+    assert other.known(text)
+
+    @contextlib.contextmanager
+    def slowly(engine: Engine) -> Iterator[Connection]:
+        with connected(engine) as connection:
+            yield connection
+        monkeypatch.undo()
+        other.revoke(token.id)
+        server.look()
+
+    monkeypatch.setattr("naiad_server.tokens.connected", slowly)
+    found = server.find(token.id)
+
+    assert found is not None
+    assert found.is_valid
+    assert server.known(text) is None
+
+
+def test_change_that_is_committed_after_a_later_one_is_noticed(tmp_path: Path) -> None:
+    """Of two changes at once the one with the smaller number may come last."""
+    server = open_tokens(tmp_path)
+    token, text = server.add("ana", "viewer")
+    server.look()
+    assert server.known(text)  # which notes the day of its use, and so forgets it
+    assert server.known(text)
+
+    with server.engine.begin() as connection:
+        connection.execute(update(token_table).where(token_table.c.id == token.id), {"is_revoked": True})
+        row = {"number": 0, "at": 0.0, "principal": "command", "action": "token.revoke", "subject": token.id}
+        connection.execute(insert(audit_table), row)
+    server.look()
+
+    assert server.known(text) is None
+
+
 def until_refused(status: Callable[[], int]) -> None:
     """Wait until no replica takes a revoked token any more: the others notice within 5 s."""
     wait_until(lambda: [401] * 2 == [status() for _replica in range(2)])
+
+
+def test_refusal_does_not_wait_for_a_body_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may hold it back until it has the answer, and one without a token must not hold a connection."""
+    monkeypatch.setattr("naiad_server.app.DRAIN_SECONDS", 0.01)
+
+    async def receive() -> dict[str, object]:
+        return await asyncio.Future()
+
+    async def drained() -> bool:
+        await asyncio.wait_for(Body(receive).drain(), 30)
+        return True
+
+    assert asyncio.run(drained())
 
 
 def test_ticket_ends_with_its_token_and_sees_its_project_alone(scene: Scene) -> None:
