@@ -25,6 +25,8 @@ CURVES = {
     "transformers": ("finetuning/train/loss", range(1, 9)),
     "xgboost": ("training/training/auc", range(10)),
 }
+QUICK = ("lightgbm", "optuna", "xgboost")
+"""Those that do not import PyTorch, which takes most of the time of a program this short."""
 
 
 def test_every_program_of_a_page_is_started_here() -> None:
@@ -32,7 +34,9 @@ def test_every_program_of_a_page_is_started_here() -> None:
 
 
 @pytest.mark.timeout(300)  # a framework is imported twice, on a busy machine
-@pytest.mark.parametrize("framework", CURVES)
+@pytest.mark.parametrize(
+    "framework", [each if each in QUICK else pytest.param(each, marks=pytest.mark.slow) for each in CURVES]
+)
 def test_a_second_start_continues_the_curves(framework: str, store: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec(framework) is None:
         pytest.skip(f'{framework} is not installed: pip install "naiad[{framework}]"')
