@@ -76,6 +76,7 @@ class SeriesRecords:
         self._target = target
         self._series: dict[str, _Series] = {}
         self._waiting: list[tuple[str, _Series, PointColumns]] = []
+        self._points_waiting = 0
         self._parts: dict[tuple[str, str], _Part] = {}
 
     def take_points(self, record: Points) -> None:
@@ -322,14 +323,15 @@ class SeriesRecords:
             end = start + MOST_POINTS
             columns = PointColumns(values[start:end], steps[start:end], times[start:end])
             self._waiting.append((place, series, columns))
-            if sum(len(each.values) for _place, _series, each in self._waiting) >= MOST_POINTS:
+            self._points_waiting += len(columns.values)
+            if self._points_waiting >= MOST_POINTS:
                 self.flush()
         if not len(values):
             self._waiting.append((place, series, PointColumns([], [], [])))
 
     def flush(self) -> None:
         """Write the points that wait."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._points_waiting = self._waiting, [], 0
         # A number is bound once in each session of a writer; the define op must be written before the first point
         # with it.
         new = {place: series for place, series, _columns in waiting if not series.number}
