@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,17 @@ class Table:
             if KINDS[kind].has_value and pattern.fullmatch(path) and (aspect == "last" or aspect in KINDS[kind].aspects)
         }
         return sorted(found, key=_place)
+
+    def absent(self, columns: Iterable[str]) -> list[str]:
+        """Return those of some columns that no container has a field for; fields of naiad's own exist by definition."""
+        known = {path for path, _kind in self._found.fields.values()}
+        found = []
+        for column in columns:
+            pattern = column_pattern(column)
+            names = (column, path_and_aspect(column)[0]) if pattern is None else filter(pattern.fullmatch, known)
+            if not column.startswith("sys/") and known.isdisjoint(names):
+                found.append(column)
+        return found
 
     @property
     def notes(self) -> list[str]:
@@ -316,6 +327,9 @@ def _damaged_fields(losses: Losses) -> str:
 
 def _note(field: Unmatched, kind: ContainerKind) -> str:
     if not field.kinds:
+        # The path itself is among them if only runs of other projects, or models, have it.
+        if field.path in field.nearby:
+            return f'No {kind.noun} here has the field "{field.path}"; others of the store have it.'
         nearby = ", ".join(f'"{path}"' for path in field.nearby)
         return f'No {kind.noun} has the field "{field.path}".' + (f" Nearby: {nearby}." if nearby else "")
     count = sum(field.kinds.values())

@@ -58,15 +58,15 @@ def logs(
     if follow:
         _follow(ctx, found, streams, count, is_json)
         return
-    lines = _lines(found, streams)
-    lines = lines[max(0, len(lines) - count) :] if count is not None else lines
+    every = _lines(found, streams)
+    lines = every[max(0, len(every) - count) :] if count is not None else every
     if is_json:
         print_document([_item(line) for line in lines])
     elif is_terminal():
         print_pages([text for line in lines for text in _texts(line)])
     else:
         print_lines(text for line in lines for text in _texts(line))
-    if not lines and not is_json:
+    if not every and not is_json:
         print_note(f"{found.id} has no captured output.")
 
 

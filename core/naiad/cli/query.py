@@ -79,6 +79,11 @@ def query(
     )
     for note in [*found.notes, *([found.damage] if found.damage else [])]:
         print_note(note)
+    # The query and the order have notes of their own, with fields that look alike.
+    asked = {*_named(nql), sort_by}
+    own = dict.fromkeys(columns.split(",") if columns else ())
+    for column in found.absent(column for column in own if column not in asked):
+        print_note(f'No run has the field "{column}".')
     if wanted is None:
         names = found.column_names
     else:

@@ -316,7 +316,8 @@ def _in(name: _Field, verb: Token, scanner: _Scanner) -> Node:
         # SQL.
         if KINDS[name.kind].holds == "state":
             return _any([_compare(name, equal, item) for item in items])
-        return OneOf(name.of(name.kind), _once(value_of(name.kind, equal, item) for item in items))
+        sign = equal if KINDS[name.kind].compared_as else verb  # the refusal names what was written
+        return OneOf(name.of(name.kind), _once(value_of(name.kind, sign, item) for item in items))
     values: dict[str, list[float | int | str]] = {}
     for item in items:
         for found in readings(equal, item):

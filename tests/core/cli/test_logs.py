@@ -94,6 +94,8 @@ def test_streams_are_merged_by_time_cut_and_chosen(cli: Callable[..., Result]) -
     assert ["out 1", "err 1", "out 2"] == cli("logs", "P-1").stdout.splitlines()[:3]
     assert "RuntimeError: loss is NaN" == cli("logs", "P-1", "-n", "1").stdout.splitlines()[-1]
     assert "err 1\n" == cli("logs", "P-1", "--stream", "stderr").stdout
+    none = cli("logs", "P-1", "-n", "0")
+    assert ("", "", 0) == (none.stdout, none.stderr, none.exit_code)
     documents = json.loads(cli("logs", "P-1", "--stream", "stdout", "--json").stdout)
     assert [("stdout", "out 1"), ("stdout", "out 2")] == [(each["stream"], each["text"]) for each in documents]
 

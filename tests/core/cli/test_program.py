@@ -79,6 +79,17 @@ def test_missing_store_is_named(cli: Cli, store: Path) -> None:
     assert f"There is no store at {str(store)!r}." == result.stderr.splitlines()[0]
 
 
+def test_folder_of_other_things_is_no_store_and_stays_as_it_is(cli: Cli, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").touch()
+    for command in (["ls"], ["query", "lr > 0"], ["du"], ["show", "X-1"]):
+        result = cli(*command, "--store", str(project))
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert f"There is no store at {str(project)!r}." == result.stderr.splitlines()[0]
+    assert ["train.py"] == [entry.name for entry in project.iterdir()]
+
+
 @pytest.mark.parametrize("command", ["show", "path", "verify", "repair"])
 def test_unknown_run_lists_near_ids(cli: Cli, digits: str, command: str) -> None:
     result = cli(command, "DIGITS-11")

@@ -70,6 +70,12 @@ def test_what_cannot_match_is_counted_on_stderr(cli: Cli) -> None:
     ):
         result = cli("query", query, "--columns", "sys/id")
         assert (0, stdout, stderr) == (result.exit_code, result.stdout.strip(), result.stderr)
+    for columns, absent in (("lr,lrr,sys/name", ["lrr"]), ("x*,lo*:min,loss:min,sys/owner", ["x*"]), ("extra,*", [])):
+        result = cli("query", "lr < 0.15", "--columns", columns)
+        assert (0, "".join(f'No run has the field "{each}".\n' for each in absent)) == (result.exit_code, result.stderr)
+    elsewhere = cli("query", "lr > 0.1", "--project", "other")
+    assert 'No run here has the field "lr"; others of the store have it.\n' == elsewhere.stderr
+    assert "IN cannot be used with this type; use CONTAINS" in cli("query", "sys/tags IN (all)").stderr
     sorted_by = cli("query", "--sort", "los", "--columns", "sys/id")
     assert (["P-3", "P-2", "P-1"], 0) == (sorted_by.stdout.split(), sorted_by.exit_code)
     assert 'No run has the field "los".' in sorted_by.stderr

@@ -72,8 +72,21 @@ class Store(Struct, frozen=True, dict=True):
         return Store, (self.root,)
 
     def has_begun(self) -> bool:
-        """Whether its folder is there."""
-        return self.root.is_dir()
+        """Whether its folder is there, and is not one of other things, such as that of a project.
+
+        A listing of another folder would be empty without a word, and leave a catalog in it.
+        """
+        if not self.root.is_dir():
+            return False
+        # A store that was copied in part may lack the one or the other.
+        if any(os.path.lexists(self.root / name) for name in ("format", "runs", SERVER)):
+            return True
+        try:
+            with os.scandir(self.root) as entries:
+                # One that a process begins now, or an empty one, in which reading leaves a catalog.
+                return all(entry.name.startswith((".", "catalog.")) for entry in entries)
+        except OSError:
+            return True  # reading it says what is wrong
 
     def url(self, run: RunId | None = None) -> str:
         """Return the address of its folder, or of a run's, which a browser or file manager opens."""
