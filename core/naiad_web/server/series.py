@@ -486,7 +486,8 @@ def _nearest(reader: RunReader, path: str, takes: NearestWanted) -> dict[str, Js
     import numpy as np
 
     if takes.x == "step":
-        return _nearest_step(reader, path, takes.at)
+        with reader.moment():  # of one moment: a deletion in between would leave no point to answer with
+            return _nearest_step(reader, path, takes.at)
     points = _cache.points(reader, path)
     curve = curve_of(reader, points, takes.x, np.arange(len(points.values), dtype=np.float64))
     if not len(curve.x):
