@@ -52,6 +52,7 @@ COMMANDS = {
     "docs": "docs",
 }
 """The module of each command, in the order of the help. Only that of the command which is called is loaded."""
+LISTINGS = ("ls", "query", "compare", "show")
 
 
 def _take_store(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
@@ -133,7 +134,8 @@ class Program(click.Group):
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="naiad %(version)s")
-def program() -> None:
+@click.pass_context
+def program(context: click.Context) -> None:
     """Inspect, compare, export and repair the runs of a store.
 
     RUN is the id of a run, such as DIGITS-3, of a model (DIGITS-CNN) or of a model version (DIGITS-CNN-2); the name of
@@ -144,9 +146,10 @@ def program() -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         _write_anything(stream)
-    # A listing makes tens of thousands of objects that stay until it is printed; looking through them for cycles every
-    # 700 takes a tenth of its time.
-    gc.set_threshold(100_000)
+    if context.invoked_subcommand in LISTINGS:
+        # A listing makes tens of thousands of objects that stay until it is printed; looking through them for cycles
+        # every 700 takes a tenth of its time.
+        gc.set_threshold(100_000)
 
 
 def _write_anything(stream: TextIO) -> None:

@@ -19,7 +19,7 @@ import psycopg
 from sqlalchemy.engine import Engine
 
 from naiad import clock
-from naiad.container_kinds import KINDS, PROJECT, RunId
+from naiad.container_kinds import PROJECT, RunId, kind_named
 from naiad.errors import DamageWarning, NaiadError
 from naiad.ids import new_writer_id
 from naiad.kinds import ATOM_OF
@@ -150,7 +150,7 @@ class Folder:
             raw.execute("delete from naiad.due where run = %s", [number])
             return
         uid, kind, name, project = facts
-        run = RunId(uid, next(each for each in KINDS if each.name == kind))
+        run = RunId(uid, kind_named(kind))
         make_scratch(root)
         place = Place(self._engine, self._objects, Layout(root), run, number, raw)
         place.scratch.update(raw)

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy.engine import Engine
 
 from naiad import clock
-from naiad.container_kinds import KINDS, PROJECT, RUN, ContainerKind, RunId, kind_of_id
+from naiad.container_kinds import PROJECT, RUN, ContainerKind, RunId, kind_named, kind_of_id
 from naiad.errors import BeingWritten, MissingField, NeedsServer, shown
 from naiad.file import File
 from naiad.kinds import PROTECTED
@@ -399,4 +399,4 @@ class PostgresWriter(RunWriter):
 
 
 def _run(uid: str, kind: str) -> RunId:
-    return RunId(uid, next(each for each in KINDS if each.name == kind))
+    return RunId(uid, kind_named(kind))

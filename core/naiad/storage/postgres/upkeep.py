@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.engine import Engine
 
-from naiad.container_kinds import KINDS, RunId
+from naiad.container_kinds import RunId, kind_named
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import POINTS, TEXTS
 from naiad.storage.base import Store
@@ -39,7 +39,7 @@ class Upkeep:
         with transaction(self._engine) as raw:
             rows = raw.execute("select uid, kind, id, project from naiad.run order by number").fetchall()
         for uid, kind, name, project in rows:
-            run = RunId(uid, next(each for each in KINDS if each.name == kind))
+            run = RunId(uid, kind_named(kind))
             reader = self._store.reader(run)
             assert isinstance(reader, PostgresReader)
             yield name, project, reader

@@ -2,7 +2,8 @@
 
 Everything happens in one transaction of the index: the chunks, the states of the fields and how far each journal file
 has been read. A fold that dies half way has not happened; one that is repeated finds its positions and adds nothing.
-Records are read before ops, so every field number that a record carries is already defined.
+Records are read before ops, so every field number that a record carries is already defined. Only what a server receives
+may arrive the other way round: such records wait for their definition (`_defined`).
 """
 
 from __future__ import annotations
