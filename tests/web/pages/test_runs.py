@@ -139,5 +139,5 @@ def test_project_page_leads_to_its_parts(look: Any, until: Any, settled: Any) ->
     until(page, "location.pathname === '/p/sweep/runs'")
     page.locator("nav.rail a.project").click()
     until(page, "location.pathname === '/p/sweep'")
-    page.get_by_role("link", name="4 runs").click()
+    page.locator("main .bar a.primary").click()
     until(page, "location.pathname === '/p/sweep/runs'")

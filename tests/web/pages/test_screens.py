@@ -487,13 +487,14 @@ def test_color_of_a_run_is_chosen_for_all_screens(look: Any, until: Any, settled
     page = look.open("/p/digits/runs/DIGITS-3")
     settled(page, until)
     swatch = "[...document.querySelectorAll('main .swatch')].map(mark => getComputedStyle(mark).color)[0]"
+    until(page, swatch)
     before = page.evaluate(swatch)
     page.get_by_role("button", name="Colour of the run").click()
     page.locator(".swatches button[aria-pressed=false]").first.click()
-    until(page, f"{swatch} !== '{before}'")
+    until(page, f"({swatch} ?? '{before}') !== '{before}'")  # while the page is drawn anew there is none
     chosen = page.evaluate(swatch)
     look.open("/p/digits/compare?runs=DIGITS-3,DIGITS-4")
-    settled(page, until)
+    until(page, swatch)
     elsewhere = page.evaluate(swatch)
     look.open("/p/digits/runs/DIGITS-3")
     settled(page, until)
