@@ -49,8 +49,8 @@ CONSTRUCTED = {
     "neptune.attributes": "fields are created by `create_attribute_from_type()` or by writing to a path",
     "neptune.metadata_containers": "the base class of the four containers; it cannot be opened itself",
     "neptune.table": "tables are created by the functions that fetch them",
-    "neptune.types.atoms.atom": "the base class of the atoms, which programs do not create; ours takes the `value` of an atom",
-    "neptune.types.sets.set": "the base class of the sets, which programs do not create; here it is `StringSet`, and takes its `values`",
+    "neptune.types.atoms.atom": "a base class, which programs do not create; ours takes the `value`",
+    "neptune.types.sets.set": "a base class, which programs do not create; here it is `StringSet`",
     "neptune.types": "the second argument of `File()` was an object of the client's own; use `File.from_content()`",
 }
 """Why a class of a module is constructed otherwise."""
