@@ -361,4 +361,4 @@ def test_hostile_text_takes_no_time(query: str) -> None:
         assert len(refusal(query)) < 400
         times.append(time.process_time() - began)
 
-    assert min(times) < 0.1
+    assert min(times) < 2  # one that tries again and again would take minutes
