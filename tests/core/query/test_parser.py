@@ -350,7 +350,7 @@ def refusal(query: str) -> str:
 def test_any_text_is_a_query_or_refused(text: str) -> None:
     began = time.process_time()
     assert len(refusal(text)) < 400
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("query", NASTY, ids=[f"{query[:12]!r}" for query in NASTY])
