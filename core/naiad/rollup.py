@@ -170,7 +170,7 @@ class _Group:
         self.values: dict[str, list[float]] = {}
 
     def value(self, field: FieldName) -> float | str | None:
-        """Return what a column of a table shows for them."""
+        """Return the value of a column of a table for all children together."""
         if field.path == COUNT:
             return sum(self.states.values())
         if field.path == STATE:

@@ -243,7 +243,7 @@ class Tokens:
         return bool(changed.rowcount)
 
     def look(self) -> None:
-        """Forget what was looked up if any process has changed tokens or members since the last look.
+        """Empty the cache of tokens if any process has changed tokens or members since the last look.
 
         Raises:
             StorageError: the database is away.

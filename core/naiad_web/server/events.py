@@ -136,7 +136,7 @@ class Watcher:
         self._is_wanted.set()
         try:
             return await loop.run_in_executor(self._pool, self._begin, stream, since)
-        except BaseException:
+        except BaseException:  # also of a request that is cancelled: the stream would hold its place for ever
             self.leave(stream)
             raise
 

@@ -288,7 +288,7 @@ class Maintenance:
 
         One listing shows it, and most runs end like that; judging leases opens and locks files.
         """
-        own = (me + ".", ".")  # hidden files are being made, and no writer's yet
+        own = (me + ".", ".")  # hidden: being made; a writer that joins takes its lease under the folder's lock first
         return bool(me) and all(name.startswith(own) for name in os.listdir(self._folder.journal))
 
     def _refuse_damage(self) -> None:
