@@ -37,18 +37,35 @@ QUOTAS = ("runs", "points-per-day", "content-bytes", "requests-per-second")
 @click.group(invoke_without_command=True)
 @click.option("--store", "own", type=click.Path(path_type=Path), help="The folder to keep runs in, as `naiad --store`.")
 @click.option("--init", is_flag=True, help="Make the store and a token of the role admin, print both, and serve.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 lets other machines ask."
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Port; 0 picks a free one."
 )
-@click.option("--url", help="The address by which others reach it, if that is another one, as behind a proxy.")
-@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Certificate of TLS.")
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key.")
-@click.option("--trusted-proxy", multiple=True, metavar="CIDR", help="A proxy that ends TLS; others are not believed.")
-@click.option("--insecure-http", is_flag=True, help="Serve other machines without TLS: tokens and data are readable.")
-@click.option("--database", "database", help="Keep runs in PostgreSQL instead: postgresql://... For many replicas.")
-@click.option("--objects", help="Where a database's large content goes: s3://bucket/prefix, or file:///folder.")
-@click.option("--role", type=click.Choice(["all", "web", "worker"]), default="all", help="Of one with a database.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 accepts other machines."
+)
+@click.option("--url", help="Address that users see, if it differs, for example behind a proxy.")
+@click.option(
+    "--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File with the TLS certificate."
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the private key of the TLS certificate.",
+)
+@click.option(
+    "--trusted-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="Network of a proxy that ends TLS; headers of other senders are ignored.",
+)
+@click.option(
+    "--insecure-http", is_flag=True, help="Serve other machines without TLS; tokens and data can be read on the way."
+)
+@click.option("--database", "database", help="Keep runs in PostgreSQL, postgresql://...; allows several replicas.")
+@click.option("--objects", help="Where large content goes, with --database: s3://bucket/prefix or file:///folder.")
+@click.option(
+    "--role", type=click.Choice(["all", "web", "worker"]), default="all", help="Part to run, with --database."
+)
 @click.pass_context
 def server(
     context: click.Context,
@@ -125,8 +142,12 @@ def token() -> None:
 @token.command("add")
 @click.argument("principal")
 @click.option("--role", type=click.Choice(ROLES), default="contributor", show_default=True)
-@click.option("--project", help="For this project alone; else for all.")
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it is valid; else until revoked.")
+@click.option("--project", help="Only for this project; by default for all.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Days until it expires; by default it is valid until revoked.",
+)
 @click.pass_obj
 def add(place: Any, principal: str, role: str, project: str | None, days: float | None) -> None:
     """Make a token for PRINCIPAL, a person or program, and print it. It cannot be shown again.
@@ -181,7 +202,7 @@ def member() -> None:
 @member.command("set")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True)
-@click.option("--project", help="For this project alone; else for all.")
+@click.option("--project", help="Only for this project; by default for all.")
 @click.pass_obj
 def set_member(place: Any, name: str, role: str, project: str | None) -> None:
     """Give NAME a role: a user as the proxy names it, group:GROUP, or * for all that the proxy lets in.
@@ -231,7 +252,7 @@ def quota() -> None:
 @click.argument("kind", type=click.Choice(QUOTAS))
 @click.argument("most", type=click.FloatRange(min=0))
 @click.option(
-    "--project", default="*", show_default=True, help="For this one; * for each that has no quota of its own."
+    "--project", default="*", show_default=True, help="Project; * stands for each project that has no quota of its own."
 )
 @click.pass_obj
 def set_quota(place: Any, kind: str, most: float, project: str) -> None:
@@ -268,7 +289,7 @@ def list_quotas(place: Any) -> None:
 
 
 @server.command("audit")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="So many of the latest.")
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most this many, the latest.")
 @click.pass_obj
 def audit(place: Any, limit: int) -> None:
     """List the changes of tokens, members, projects and the trash: time, principal, change, subject.
@@ -299,10 +320,12 @@ def verify(context: click.Context) -> None:
 
 @server.command("gc")
 @click.option(
-    "--trash-days", type=click.FloatRange(min=0), help="Delete for good what lies in the trash unchanged so long."
+    "--trash-days",
+    type=click.FloatRange(min=0),
+    help="Also purge items that have been in the trash for this many days.",
 )
-@click.option("--project", help="Of this project alone.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; only print.")
+@click.option("--project", help="Only items of this project.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Delete nothing; print what would be deleted.")
 @click.pass_obj
 def gc(place: Any, trash_days: float | None, project: str | None, is_dry: bool) -> None:
     """Free the content of files that nothing refers to; with --trash-days also empty the trash of old items.
