@@ -13,11 +13,13 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from naiad.errors import FileError, FileNotFound, UnreadableFile, UnsupportedFile
-from naiad.storage.base import Report
+
+Report = Callable[[int], object]
+"""Called with how many more bytes are done, from whatever thread did them."""
 
 BUFFER = 1024 * 1024
 STEP = 64 * 1024 * 1024

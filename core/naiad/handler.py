@@ -24,7 +24,7 @@ from naiad.notebook.live import show
 from naiad.packing import SeriesBelow, append_quickly, give_back, is_exact, remember_class
 from naiad.refs import incoming
 from naiad.session import Session
-from naiad.storage.base import pack_int
+from naiad.slots import pack_int
 from naiad.tree import nested
 from naiad.typing import ProgressBarType
 

@@ -20,7 +20,7 @@ from naiad.convert import EARLIEST, LATEST
 from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.session import Session
-from naiad.storage.base import FLOAT_STEP, RECORD, RECORD_FORM, Page, PointLog, pack_float, pack_int
+from naiad.slots import FLOAT_STEP, RECORD, RECORD_FORM, Page, PointLog, pack_float, pack_int
 
 NUMPY_NUMBERS = frozenset(["float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32"])
 """Scalars of NumPy that a float64 holds exactly."""

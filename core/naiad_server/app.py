@@ -27,7 +27,8 @@ from naiad import clock, trash
 from naiad.container_kinds import KINDS, RUN, RunId, is_project_key
 from naiad.errors import ModelKeyTaken, NaiadError, NaiadValueError, NameTaken, NewerFormat, StorageError, shown
 from naiad.ids import is_uid
-from naiad.storage.base import RECORD, Store
+from naiad.slots import RECORD
+from naiad.storage.base import Store
 from naiad.storage.receiving import Accepted, Piece, Receiver, Registered, Sealing
 from naiad_server import bodies
 from naiad_server.access import Proxies, ServerGrant, ServerRules

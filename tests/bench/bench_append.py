@@ -30,7 +30,7 @@ import numpy as np
 from figures import WALL, Figure, folder, in_turns, main
 
 import naiad
-from naiad.storage.base import pack_int
+from naiad.slots import pack_int
 from naiad.storage.local.maintenance import Maintenance
 
 Append = Callable[[int], object]

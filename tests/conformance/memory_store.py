@@ -32,8 +32,10 @@ from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
+from naiad.slots import DEAD_SLOT
 from naiad.storage import base, catalog
-from naiad.storage.base import Change, Chart, Last, Points, Reservation, Texts
+from naiad.storage.base import Change, Reservation
+from naiad.storage.results import Chart, Damage, Last, Points, TextPage, Texts
 from naiad.storage.sql.catalog import SqlCatalog, T
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
@@ -85,7 +87,7 @@ class MemoryRun(base.RunReader):
     """All that is stored of one run, read; `apply` is how writers change it."""
 
     run = RunId("", RUN)
-    damages: Sequence[base.Damage] = ()
+    damages: Sequence[Damage] = ()
 
     def __init__(self, store: MemoryStore, run: RunId) -> None:
         self.store, self.run = store, run
@@ -175,11 +177,11 @@ class MemoryRun(base.RunReader):
         steps, times, texts = self.columns(path, *(kinds or TEXTS), include_rewound=include_rewound)
         return Texts(steps, [text_of(text) for text in texts], [round(time * 1000) for time in times])
 
-    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> base.TextPage:
+    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:
         found = self.texts(path, *kinds)
         total = len(found.texts)
         start = max(0, total + start) if start < 0 else min(start, total)
-        return base.TextPage(total, start, *(column[start : start + limit] for column in found))
+        return TextPage(total, start, *(column[start : start + limit] for column in found))
 
     def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
         found = self.texts(path)
@@ -241,7 +243,7 @@ class MemoryRun(base.RunReader):
 class MemoryWriter(base.RunWriter):
     """One writer of a run. It has no slot, so that all points come by `points`."""
 
-    slot = base.DEAD_SLOT
+    slot = DEAD_SLOT
     is_degraded = is_raising = False
     own_folder = None
     is_active = True

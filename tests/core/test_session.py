@@ -9,7 +9,7 @@ import pytest
 
 import naiad
 from naiad.errors import FieldConflict, FieldWarning, MissingField, NaiadTypeError, WrongVerb
-from naiad.storage.base import Shadowed
+from naiad.storage.results import Shadowed
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from naiad.ops import Assign, End, Open, Strings
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.journal import log_file
 from naiad.storage.local.journal.journal import Journal
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER

@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = [
     "kinds container_kinds paths errors clock ids address settings lazy html integers secrets exits places "
-    "spawns api_tokens",
+    "spawns api_tokens slots",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
     "alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query storage "
-    "storage.base storage.catalog",
+    "storage.base storage.results storage.catalog",
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote storage.postgres",
@@ -48,7 +48,7 @@ LATE = {
     "naiad.storage.local.writer": "writing",
 }
 """Modules that are imported where they are first needed, though they are light: no start of a script waits for them."""
-LEVELS_OF_STORAGE = 11
+LEVELS_OF_STORAGE = 10
 """The longest chain of imports inside `naiad.storage`, from the interface, two levels, to the opening of a store.
 
 The highest is the opening, over the store of a folder and that of a database, which uses its journal and its index."""
@@ -61,7 +61,7 @@ BELOW_BASE = {
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
 BELOW_BASE |= {f"naiad.ship.{name}" for name in ("shipment", "shipper", "sync")}  # they ship its files
-INTERFACE = {f"naiad.storage.{name}" for name in ("base", "catalog", "opening", "receiving", "wire")}
+INTERFACE = {f"naiad.storage.{name}" for name in ("base", "results", "catalog", "opening", "receiving", "wire")}
 HEAVY = {
     "click",
     "numpy",

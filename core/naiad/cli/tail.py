@@ -17,7 +17,7 @@ from naiad.cli.values import number_text, step_text, time_text
 from naiad.kinds import LINES, POINTS
 
 if TYPE_CHECKING:
-    from naiad.storage.base import Points, Texts
+    from naiad.storage.results import Points, Texts
 
 POLL_SECONDS = 0.25
 INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended

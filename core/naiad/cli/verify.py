@@ -15,10 +15,10 @@ from naiad.cli.terminal import print_note
 from naiad.cli.text import clean
 
 if TYPE_CHECKING:
-    from naiad.storage.base import Damage
     from naiad.storage.local.integrity.verify import Findings
     from naiad.storage.local.layout import RunDirectory
     from naiad.storage.opening import FolderStore
+    from naiad.storage.results import Damage
 
 HEADER = ("RUN", "FILE", "BYTE", "FIELD", "DAMAGE")
 STORE = "(store)"  # in the place of a run: what is damaged belongs to none

@@ -23,7 +23,8 @@ from naiad.kinds import DERIVED, KINDS, POINTS
 from naiad.ops import Plain
 from naiad.refs import ArtifactRef, FileRef
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.base import RunReader, TextPage
+from naiad.storage.base import RunReader
+from naiad.storage.results import TextPage
 
 Column: TypeAlias = Any
 LEFT_OUT = frozenset({"sys/import/ledger", "sys/import/state"})

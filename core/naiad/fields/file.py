@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from naiad import html, progress
+from naiad.disk import Report
 from naiad.errors import FieldConflict, FileWarning, InvalidArgument, NaiadTypeError, shown, warn_once
 from naiad.fields.base import Field, FieldSession, current
 from naiad.file import File as FileValue
 from naiad.files.names import safe_join, safe_name
 from naiad.ops import Assign
 from naiad.refs import FileRef, incoming, size_text
-from naiad.storage.base import Change, Report, RunReader
+from naiad.storage.base import Change, RunReader
 from naiad.typing import ProgressBarType
 
 IMAGES = ("png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from naiad import html, progress
-from naiad.disk import nothing
+from naiad.disk import Report, nothing
 from naiad.errors import EmptySeries, NaiadTypeError, shown
 from naiad.fields.base import current
 from naiad.fields.file import IMAGES, MOST_DRAWN, StoredFile, kept, save, take
 from naiad.fields.series import Series, as_steps, local_times
 from naiad.refs import FileRef, incoming
-from naiad.storage.base import Change, Report
+from naiad.storage.base import Change
 from naiad.types import FileSeries as FileSeriesValue
 from naiad.typing import ProgressBarType
 

@@ -10,7 +10,8 @@ from naiad import clock, convert, html
 from naiad.errors import FieldConflict, InvalidArgument, shown
 from naiad.fields.series import Series
 from naiad.ops import Configure, Define
-from naiad.storage.base import Change, PointColumns, PointLog, RunWriter
+from naiad.slots import PointLog
+from naiad.storage.base import Change, PointColumns, RunWriter
 from naiad.types import FloatSeries as FloatSeriesValue
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from naiad.errors import (
 from naiad.fields.base import Field
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.ops import Strings, Text
-from naiad.storage.base import Change, Last, RunWriter
+from naiad.storage.base import Change, RunWriter
+from naiad.storage.results import Last
 from naiad.types import StringifyValue
 from naiad.typing import ProgressBarType
 

@@ -15,9 +15,8 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
-from naiad.disk import nothing, replacing
+from naiad.disk import Report, nothing, replacing
 from naiad.files.names import folders, safe_names
-from naiad.storage.base import Report
 
 if TYPE_CHECKING:
     import zipfile

@@ -24,7 +24,7 @@ from naiad import clock
 from naiad.errors import NewerFormat, RunNotFound, ServerError, ServerWarning, warn_once
 from naiad.ship.client import Client
 from naiad.ship.uploads import SMALL, Uploads
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local import outbox
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.journal.leases import Liveness

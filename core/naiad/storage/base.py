@@ -1,79 +1,44 @@
 """The storage interface: protocols, results and promises of a back end.
 
-A back end implements its protocols; fields, sessions and commands import only this module. No method here takes or
-returns a folder, and a change crosses as plain data that can be read without being executed. Methods with a body are
+A back end implements its protocols; fields, sessions and commands import only this module and the plain data of
+`storage.results`. No method here takes or returns a folder, and a change crosses as data that can be read without being
+executed. Methods with a body are
 right for any back end that derives from the protocol, and those that return None may stay empty where nothing is to
 be done.
 """
 
 from __future__ import annotations
 
-import itertools
-import mmap
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from naiad.container_kinds import ContainerKind, RunId
+from naiad.disk import Report
 from naiad.errors import ContainerProtected
 from naiad.file import File
 from naiad.kinds import SYS
 from naiad.ops import Assign, Op, Plain
 from naiad.refs import FileRef
 from naiad.scalars import pack_text
+from naiad.slots import PointLog
 from naiad.storage.catalog import Catalog
-
-if TYPE_CHECKING:
-    import numpy as np  # only arrays of the results are typed by it, and importing it takes longer than opening a run
-    import numpy.typing as npt
-
-    Ints = npt.NDArray[np.int64]
-    Reals = npt.NDArray[np.float64]
-
-Report = Callable[[int], object]
-"""Called with how many more bytes are done, from whatever thread did them."""
-
-
-# The point record. `Handler.append` packs it into the page of a slot by itself, so its layout is part of the interface.
-
-RECORD = 32
-"""Bytes of a record: step, f64 value, f64 seconds since 1970 UTC, u32 number of the series, u32 commit word."""
-
-FLOAT_STEP = 1 << 31
-"""Set in the number when the step is a float64; else it is an int64."""
-
-RECORD_FORM = "qddII"
-"""Step, value, time, number of the series and commit word, for `struct`."""
-pack_int = struct.Struct(f"@{RECORD_FORM}").pack_into
-pack_float = struct.Struct("@dddII").pack_into
-
-Page = mmap.mmap | bytearray
-
-Slot = tuple[Callable[[], int], Page]
-"""`(reserve, page)`: `reserve()` returns the byte offset of a record that no other caller gets.
-
-`reserve` is the `__next__` of an iterator written in C, of which a caller may take several offsets at once.
-
-The offset is also the record's commit word, which is packed last: a record without it does not exist.
-"""
-
-# An empty page refuses every record by itself, so that `append` needs no question for a back end without one.
-DEAD_SLOT: Slot = (itertools.count().__next__, bytearray())
-"""A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`.
-
-A back end without memory that outlives the process gives this one for good.
-"""
-
-
-class PointLog(Protocol):
-    """Where the points of a writer go. The slot is read anew for each point, because a full page is replaced."""
-
-    slot: Slot
+from naiad.storage.results import (
+    FIRST,
+    Chart,
+    Damage,
+    Joining,
+    Last,
+    PointPage,
+    Points,
+    Shadowed,
+    TextPage,
+    Texts,
+)
 
 
 class PointColumns(NamedTuple):
@@ -113,97 +78,6 @@ BEGIN_SECONDS = 1.0
 
 STOP_SECONDS = 10.0
 """How long `RunWriter.stop` may take if no other time is given."""
-
-
-class Damage(Struct, frozen=True):
-    """Damage of stored data: its place, a description, and the path of the field if that is known."""
-
-    file: str
-    what: str
-    path: str | None = None
-    offset: int | None = None
-    numbers: tuple[int, int] | None = None
-    """Of damage in a segment: the lowest and the highest field number that it can concern; None: any."""
-
-    def __str__(self) -> str:
-        where = self.file if self.offset is None else f"{self.file} at byte {self.offset}"
-        field = "" if self.path is None else f' (field "{self.path}")'
-        return f"{where}: {self.what}{field}"
-
-
-class Points(NamedTuple):
-    """A float series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC.
-
-    Steps are float64, or int64 where some step is an integer that float64 cannot hold.
-    """
-
-    steps: Reals | Ints
-    values: Reals
-    times: Ints
-
-
-class Texts(NamedTuple):
-    """A string series by step, equal steps in order of arrival; times are milliseconds since 1970 UTC."""
-
-    steps: list[int | float]
-    texts: list[str]
-    times: list[int]
-
-
-class PointPage(NamedTuple):
-    """Some points of a float series, which has `total` of them; `start` is the number of the first, from 0."""
-
-    total: int
-    start: int
-    points: Points
-
-    @classmethod
-    def of(cls, points: Points, start: int, limit: int) -> PointPage:
-        """Return a page of points that are all there; a negative `start` counts from the end."""
-        total = len(points.values)
-        first = max(0, total + start) if start < 0 else min(start, total)
-        rows = slice(first, first + limit)
-        return cls(total, first, Points(points.steps[rows], points.values[rows], points.times[rows]))
-
-
-class TextPage(NamedTuple):
-    """Some entries of a series of texts, which has `total` of them; `start` is the number of the first, from 0."""
-
-    total: int
-    start: int
-    steps: list[int | float]
-    texts: list[str]
-    times: list[int]
-
-
-class Last(NamedTuple):
-    """The point with the largest step, of equal ones the one that arrived last."""
-
-    step: int | float
-    value: float | str
-    time: int
-
-
-class Chart(NamedTuple):
-    """Stretches of equally many points: the first step of each, and extremes, mean and number of its finite values."""
-
-    steps: Reals
-    minimum: Reals
-    maximum: Reals
-    mean: Reals
-    finite: Ints
-
-
-class Shadowed(NamedTuple):
-    """A field that is stored but not shown, because another process defined `by` first."""
-
-    path: str
-    kind: str
-    by: str
-    by_kind: str
-
-    def __str__(self) -> str:
-        return f'two processes defined "{self.by}" ({self.by_kind}) and then "{self.path}" ({self.kind})'
 
 
 class RunWriter(Protocol):
@@ -310,19 +184,6 @@ class RunWriter(Protocol):
         Raises:
             StorageError: something could not be stored, and the writer `is_raising`.
         """
-
-
-class Joining(NamedTuple):
-    """The place among the writers of a run of one that comes now."""
-
-    session: int
-    """The number of the present session, or of the next one if no writer is left."""
-    at: float
-    """The time of the latest op, which those that follow must not be older than."""
-
-
-FIRST = Joining(1, 0.0)
-"""The place of the first writer of a run."""
 
 
 class RunReader(Protocol):

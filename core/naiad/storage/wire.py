@@ -1,7 +1,7 @@
 """The storage interface over a wire: which calls of it may come from elsewhere, and their values as MessagePack.
 
-Everything that the calls take and return comes back as it was: arrays, tuples, sets, lone surrogates, NaN, the results
-of `naiad.storage.base` and the nodes of a query. Nothing else can be made of bytes, and no bytes can name code.
+Everything that the calls take and return comes back as it was: arrays, tuples, sets, lone surrogates, NaN, the data
+of `naiad.storage.results` and the nodes of a query. Nothing else can be made of bytes, and no bytes can name code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from naiad.container_kinds import KINDS, ContainerKind, RunId
 from naiad.query import tree
 from naiad.refs import FileRef
-from naiad.storage import base, catalog
+from naiad.storage import base, catalog, results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ FLOATS, INTEGERS, TEXT, KIND, RECORD, TUPLE, SET, PAIRS, NOTHING_THERE = range(1
 
 _RECORDS: dict[str, Any] = {
     made.__name__: made
-    for module in (base, catalog, tree)
+    for module in (base, results, catalog, tree)
     for made in vars(module).values()
     if isinstance(made, type)
     and made.__module__ == module.__name__

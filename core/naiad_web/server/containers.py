@@ -11,8 +11,9 @@ from naiad.kinds import KINDS, LINES, PARENT, PARENT_UID, POINTS, PROTECTED, SYS
 from naiad.query.criteria import both, children_of, not_trashed
 from naiad.query.tree import And, Compare, FieldName, Not
 from naiad.scalars import unpack_text
-from naiad.storage.base import Damage, RunReader
+from naiad.storage.base import RunReader
 from naiad.storage.catalog import ABSENT
+from naiad.storage.results import Damage
 from naiad_web.server.about import now
 from naiad_web.server.answers import Json, moment, number
 from naiad_web.server.fields import described

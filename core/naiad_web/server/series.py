@@ -15,7 +15,8 @@ import msgspec
 from naiad.container_kinds import RunId
 from naiad.errors import DamagedData, FieldConflict, InvalidArgument, MissingField, NaiadError
 from naiad.kinds import POINTS
-from naiad.storage.base import Last, Points, RunReader
+from naiad.storage.base import RunReader
+from naiad.storage.results import Last, Points
 from naiad_web.server.about import LIMITS, has_arrow, now
 from naiad_web.server.answers import Answer, Json, Problem, Stream, attachment, csv_lines, number, numbers, steps
 from naiad_web.server.parameters import Parameters

@@ -16,7 +16,7 @@ from click.testing import Result
 
 import naiad
 from naiad.cli.tail import arrived
-from naiad.storage.base import Points, Texts
+from naiad.storage.results import Points, Texts
 
 Cli = Callable[..., Result]
 COMMAND = [sys.executable, "-u", "-c", "from naiad.cli import main; main()", "tail"]

@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from naiad.container_kinds import RUN, RunId
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.journal.arrivals import HEADERS, Group
 from naiad.storage.receiving import Piece, Position, Received, Registered, Sealing
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.ops import Assign, Delete, Strings, Tags
-from naiad.storage.base import pack_int
+from naiad.slots import pack_int
 from naiad.storage.local.index import parts
 from naiad.storage.local.index.columns import POINTS_LIMIT
 from naiad.storage.local.index.fold import Fold

@@ -13,7 +13,7 @@ import pytest
 
 from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD, pack_int
+from naiad.slots import RECORD, pack_int
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.layout import RunDirectory

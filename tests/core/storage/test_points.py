@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from naiad.integers import EXACT
-from naiad.storage.base import FLOAT_STEP, pack_float, pack_int
+from naiad.slots import FLOAT_STEP, pack_float, pack_int
 from naiad.storage.local.index.points import Columns, as_bytes, from_records, join, numbers_array, ordered, split_exact
 from naiad.storage.local.journal.records import RECORD_TYPE
 

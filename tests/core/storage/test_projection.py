@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from naiad.kinds import POINTS
 from naiad.ops import Assign, Configure, Define, Delete, Dropped, End, Members, Op, Open, Plain, Strings, Tags
-from naiad.storage.base import Shadowed
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState, Series
+from naiad.storage.results import Shadowed
 
 ANN, BEN = "1-ann", "2-ben"
 FLOAT = "float"

@@ -111,7 +111,7 @@ def test_live_tail_is_read_on_from_where_it_was(
 
 
 def test_record_behind_a_hole_is_seen_at_once_and_the_hole_when_filled(folder: RunDirectory, writer: Writer) -> None:
-    from naiad.storage.base import pack_int
+    from naiad.slots import pack_int
 
     reader = Reader(folder)
     put(writer, "loss", [0, 1])

@@ -15,7 +15,7 @@ import naiad
 from naiad.errors import DamageWarning, StorageError
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.integrity.pages import free_pages, leaf_rows
 from naiad.storage.local.integrity.repair import Repair, repair
 from naiad.storage.local.integrity.verify import verify

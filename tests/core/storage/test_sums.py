@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from naiad.errors import DamagedData, DamageWarning, MissingField
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.integrity.verify import examine, verify
 from naiad.storage.local.journal.coverage import read_coverage
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER

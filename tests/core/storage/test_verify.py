@@ -11,7 +11,7 @@ import naiad
 from naiad.errors import DamagedData, DamageWarning
 from naiad.ops import Assign, Strings
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.integrity.verify import examine, verify, verify_store
 from naiad.storage.local.journal.frames import FILE_HEADER, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER

@@ -22,9 +22,8 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from naiad.disk import copy, digest, nothing, open_file, replacing, sync_folder, write_all
+from naiad.disk import Report, copy, digest, nothing, open_file, replacing, sync_folder, write_all
 from naiad.errors import DamagedData
-from naiad.storage.base import Report
 from naiad.storage.local.layout import INCOMING, open_lock
 
 INLINE = 4 * 1024

@@ -12,15 +12,15 @@ from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 
-from naiad.disk import nothing, replacing, write_all
+from naiad.disk import Report, nothing, replacing, write_all
 from naiad.errors import DamagedData, DamageWarning
 from naiad.kinds import FILES, KINDS
 from naiad.refs import ArtifactRef, FileRef
-from naiad.storage.base import Damage, Report
 from naiad.storage.local.blobs import Blobs, damaged
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.packs import Slice, read_slice
+from naiad.storage.results import Damage
 
 T = TypeVar("T")
 

@@ -22,10 +22,10 @@ from typing import Any
 from naiad import clock
 from naiad.errors import DamagedData, NaiadError, NewerFormat, StorageError
 from naiad.forks import holding_forks
-from naiad.storage.base import Shadowed
 from naiad.storage.local.journal.files import JournalFile, Source
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.processes import receive, send, start
+from naiad.storage.results import Shadowed
 
 START_SECONDS = 60.0
 """Longest wait for an answer, beyond which the process counts as lost: a fold takes a bounded piece."""

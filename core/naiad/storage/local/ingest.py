@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from naiad import clock
-from naiad.disk import nothing
+from naiad.disk import Report, nothing
 from naiad.errors import DamagedData
 from naiad.file import File
 from naiad.refs import FileRef
-from naiad.storage.base import Report, RunReader
+from naiad.storage.base import RunReader
 from naiad.storage.local.blobs import Blob, Blobs, Incoming
 from naiad.storage.local.packs import Slice, Taken, take_all
 

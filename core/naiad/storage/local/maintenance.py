@@ -20,7 +20,7 @@ from naiad import clock
 from naiad.errors import DamagedData, DamageWarning
 from naiad.forks import holding_forks
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD, Shadowed
+from naiad.slots import RECORD
 from naiad.storage.local.fold_process import FoldProcess, FoldProcessLost
 from naiad.storage.local.integrity.seal import write_seal
 from naiad.storage.local.journal.coverage import read_coverage
@@ -34,6 +34,7 @@ from naiad.storage.local.journal.sums import Sums, lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.outbox import retire_file
 from naiad.storage.local.processes import can_start
+from naiad.storage.results import Shadowed
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.fold import Fold

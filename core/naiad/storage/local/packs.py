@@ -11,8 +11,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from naiad.disk import nothing, write_all
-from naiad.storage.base import Report
+from naiad.disk import Report, nothing, write_all
 from naiad.storage.local.blobs import INLINE, Blobs, Incoming, damaged
 
 SMALL = 16 * 1024

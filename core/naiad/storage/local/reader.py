@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from naiad import rewinds
 from naiad.container_kinds import RunId
-from naiad.disk import nothing
+from naiad.disk import Report, nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
 from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
-from naiad.storage.base import Chart, Damage, Joining, Last, PointPage, Points, Report, Shadowed, TextPage, Texts
 from naiad.storage.catalog import Losses
 from naiad.storage.local import files
 from naiad.storage.local.blobs import is_incoming
@@ -30,6 +29,7 @@ from naiad.storage.local.index.states import FieldState, Series, with_points, wi
 from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.leases import Liveness, read_leases, read_taken
 from naiad.storage.local.layout import INCOMING, RunDirectory
+from naiad.storage.results import Chart, Damage, Joining, Last, PointPage, Points, Shadowed, TextPage, Texts
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.point_pages import PointPages

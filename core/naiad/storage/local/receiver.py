@@ -38,7 +38,8 @@ from naiad.kinds import ATOM_OF
 from naiad.ops import Assign
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import Tuning
-from naiad.storage.base import RECORD, Change, RunWriter
+from naiad.slots import RECORD
+from naiad.storage.base import Change, RunWriter
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals

@@ -44,11 +44,12 @@ from naiad.kinds import FORMER_IDS, TAGS
 from naiad.ops import Op, Tags
 from naiad.scalars import pack_text, unpack_text
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, FIRST, Change, Joining, Reservation, edit, sys_changes
+from naiad.storage.base import BEGIN_SECONDS, Change, Reservation, edit, sys_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
 from naiad.storage.local.place import FOLDER, nearest_place
+from naiad.storage.results import FIRST, Joining
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from naiad import clock, forks, ids, rewinds
-from naiad.disk import can_map, close, is_deleted, nothing
+from naiad.disk import Report, can_map, close, is_deleted, nothing
 from naiad.errors import (
     DamageWarning,
     FieldWarning,
@@ -37,7 +37,8 @@ from naiad.ops import Define, Dropped, End, Op, Open, Printed, Stored, Strings
 from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
-from naiad.storage.base import FIRST, STOP_SECONDS, Change, Joining, PointLog, Report, RunReader, Shadowed
+from naiad.slots import PointLog
+from naiad.storage.base import STOP_SECONDS, Change, RunReader
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
@@ -47,6 +48,7 @@ from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.outbox import attach, free
 from naiad.storage.local.peers import PeerWatcher
 from naiad.storage.local.periodic import PeriodicThread
+from naiad.storage.results import FIRST, Joining, Shadowed
 
 if TYPE_CHECKING:
     from naiad.storage.local.ingest import Ingest  # loaded by the first file, as the reader is by the first read

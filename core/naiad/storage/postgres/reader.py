@@ -9,10 +9,9 @@ from typing import Any, BinaryIO
 from sqlalchemy.engine import Engine
 
 from naiad.container_kinds import RunId
-from naiad.disk import nothing
+from naiad.disk import Report, nothing
 from naiad.ops import Plain
 from naiad.refs import FileRef
-from naiad.storage.base import Damage, Report
 from naiad.storage.catalog import Losses
 from naiad.storage.local.blobs import Blobs, is_incoming
 from naiad.storage.local.index.index import Index
@@ -24,6 +23,7 @@ from naiad.storage.local.reader import SIZE, Reader
 from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
+from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Database
 
 BYTES = "select bytes from naiad.run where number = %s"

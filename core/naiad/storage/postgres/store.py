@@ -17,13 +17,15 @@ from sqlalchemy.engine import Engine
 
 from naiad import clock
 from naiad.container_kinds import PROJECT, RUN, ContainerKind, RunId, kind_named, kind_of_id
+from naiad.disk import Report
 from naiad.errors import BeingWritten, MissingField, NeedsServer, shown
 from naiad.file import File
 from naiad.kinds import PROTECTED
 from naiad.ops import Op
 from naiad.refs import FileRef
 from naiad.settings import setting
-from naiad.storage.base import DEAD_SLOT, Change, Report, Reservation, RunReader, RunWriter, Shadowed, Store, protected
+from naiad.slots import DEAD_SLOT
+from naiad.storage.base import Change, Reservation, RunReader, RunWriter, Store, protected
 from naiad.storage.catalog import Catalog, Cell
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
@@ -34,6 +36,7 @@ from naiad.storage.postgres.objects import Objects
 from naiad.storage.postgres.reader import Place, PostgresReader
 from naiad.storage.postgres.registrar import Registrar
 from naiad.storage.postgres.scratch import make_scratch
+from naiad.storage.results import Shadowed
 from naiad.storage.sql.catalog import SqlCatalog
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.values import Stamp

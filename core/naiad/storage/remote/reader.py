@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from naiad.container_kinds import PROJECT, RUN, RunId
-from naiad.disk import nothing, replacing, write_all
+from naiad.disk import Report, nothing, replacing, write_all
 from naiad.errors import DamagedData, MissingField
 from naiad.kinds import FILES, KINDS, MEMBERS, SYS, TEXTS
 from naiad.ops import Plain
 from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.storage.base import Chart, Damage, Joining, Last, Points, Report, RunReader, Shadowed, TextPage, Texts
+from naiad.storage.base import RunReader
 from naiad.storage.remote.asking import ask
+from naiad.storage.results import Chart, Damage, Joining, Last, Points, Shadowed, TextPage, Texts
 from naiad.storage.wire import CONTENT
 
 FLUSH_SECONDS = 5.0

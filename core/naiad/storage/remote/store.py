@@ -35,7 +35,7 @@ from naiad.ops import Op
 from naiad.settings import number
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.storage.base import FIRST, Joining, Reservation, RunReader, RunWriter, Store
+from naiad.storage.base import Reservation, RunReader, RunWriter, Store
 from naiad.storage.catalog import Catalog
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.remote import Remote, read_remote
@@ -43,6 +43,7 @@ from naiad.storage.remote.asking import ask
 from naiad.storage.remote.catalog import RemoteCatalog
 from naiad.storage.remote.reader import BlankProject, RemoteReader
 from naiad.storage.remote.shipping import RunShipping
+from naiad.storage.results import FIRST, Joining
 
 T = TypeVar("T")
 CONNECT_SECONDS = 3.0

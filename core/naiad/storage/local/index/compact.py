@@ -12,7 +12,6 @@ from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
 from naiad.integers import EXACT
 from naiad.kinds import SERIES, TEXTS
-from naiad.storage.base import Damage
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.codec import decode_pack
 from naiad.storage.local.index.columns import POINTS_LIMIT
@@ -25,6 +24,7 @@ from naiad.storage.local.index.series import points_by_writer, read_points, text
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import make_single_file, open_for_writing
 

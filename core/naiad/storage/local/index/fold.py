@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from naiad.errors import DamagedData, StorageError
 from naiad.kinds import POINTS
-from naiad.storage.base import FLOAT_STEP, RECORD, Damage, Shadowed
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.index.index import Index, begin_index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, fold_lines, fold_texts
 from naiad.storage.local.index.points import (
@@ -45,6 +45,7 @@ from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.records import RECORD_TYPE, Records, read_records
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_for_writing
 

@@ -17,7 +17,6 @@ from naiad.errors import NaiadPathError
 from naiad.forks import holding_forks
 from naiad.ids import new_writer_id
 from naiad.ops import Assign, Op, Tags
-from naiad.storage.base import Damage
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
     CHUNK_TYPES,
@@ -54,6 +53,7 @@ from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.journal.frames import are_valid
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Database, Statement
 from naiad.storage.sql.database import make_single_file, open_for_writing
 

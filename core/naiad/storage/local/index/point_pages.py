@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from naiad.storage.base import PointPage, Points
 from naiad.storage.local.index.codec import PackedPoints
 from naiad.storage.local.index.columns import read_numbers
 from naiad.storage.local.index.points import Columns, Part, join
 from naiad.storage.local.index.rows import FIELD_SHIFT
 from naiad.storage.local.index.series import INDEX, Refusal, packed_points, read_points, step_type, unpacked
 from naiad.storage.local.index.states import FieldState
+from naiad.storage.results import PointPage, Points
 
 
 class Extent(NamedTuple):

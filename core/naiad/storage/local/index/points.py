@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from naiad.integers import EXACT
-from naiad.storage.base import FLOAT_STEP
+from naiad.slots import FLOAT_STEP
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]

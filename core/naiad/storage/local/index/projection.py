@@ -27,7 +27,6 @@ from naiad.ops import (
     Tags,
 )
 from naiad.scalars import NONE
-from naiad.storage.base import Shadowed
 from naiad.storage.local.index.last_writer import NEVER, Key
 from naiad.storage.local.index.lines import Lines, is_after
 from naiad.storage.local.index.states import (
@@ -41,6 +40,7 @@ from naiad.storage.local.index.states import (
     WriterState,
 )
 from naiad.storage.local.journal.frames import Frame
+from naiad.storage.results import Shadowed
 
 
 class Projection:

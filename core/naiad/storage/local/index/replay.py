@@ -38,7 +38,7 @@ from naiad.ops import (
     encode_ops,
 )
 from naiad.refs import ArtifactRef, FileRef
-from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.last_writer import NEVER
 from naiad.storage.local.index.points import Columns

@@ -19,7 +19,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from naiad.integers import EXACT
-from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.journal.files import FileCover, JournalFile

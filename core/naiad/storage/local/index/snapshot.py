@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from naiad.errors import DamagedData, DamageWarning, NotPermitted, StorageError
 from naiad.forks import holding_forks
 from naiad.kinds import POINTS, TEXTS
-from naiad.storage.base import Damage
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, quick_check, read_seal
@@ -36,6 +35,7 @@ from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import FileCover, list_journal, read_ops
 from naiad.storage.local.journal.frames import Frame
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.results import Damage
 
 if TYPE_CHECKING:
     from naiad.storage.local.index.index import Index

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from naiad.errors import DamagedData
-from naiad.storage.base import TextPage
 from naiad.storage.local.index.codec import TEXT_MODES
 from naiad.storage.local.index.columns import (
     ChunkDamaged,
@@ -26,6 +25,7 @@ from naiad.storage.local.index.points import as_bytes
 from naiad.storage.local.index.rows import is_whole_chunk
 from naiad.storage.local.index.series import INDEX, Refusal, read_texts
 from naiad.storage.local.index.states import FieldState
+from naiad.storage.results import TextPage
 
 
 class _Piece(NamedTuple):

@@ -12,10 +12,10 @@ from naiad import paths
 from naiad.errors import DamageWarning, NaiadPathError
 from naiad.kinds import DERIVED, FILES, MEMBERS, TEXTS
 from naiad.ops import Delete, Members, Op, Strings
-from naiad.storage.base import Texts
 from naiad.storage.local.files import Reader, file_texts, what_is_damaged
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.states import FieldState
+from naiad.storage.results import Texts
 
 
 class RunReader(Reader, Protocol):

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import delete, insert
 
 from naiad.ops import Define, Op, encode_ops
-from naiad.storage.base import FLOAT_STEP, RECORD, Damage
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.index import schema
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import UNKNOWN, Index
@@ -35,6 +35,7 @@ from naiad.storage.local.journal.segment import with_header
 from naiad.storage.local.journal.sums import SUFFIX
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
+from naiad.storage.results import Damage
 from naiad.storage.sql.database import make_single_file, open_for_reading, open_for_writing
 
 LAST_FILE = 1_000_000  # no writer has as many

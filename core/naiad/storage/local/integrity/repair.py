@@ -23,7 +23,6 @@ from naiad.disk import sync_folder
 from naiad.errors import DamagedData, DamageWarning, StorageError
 from naiad.kinds import DERIVED, SERIES
 from naiad.settings import Tuning
-from naiad.storage.base import Damage
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.integrity.losses import Losses
@@ -40,6 +39,7 @@ from naiad.storage.local.journal.sums import lone_sums
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
+from naiad.storage.results import Damage
 from naiad.storage.sql.database import make_single_file, open_for_reading
 
 LOCK_SECONDS = 10.0

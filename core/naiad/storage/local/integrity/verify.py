@@ -16,7 +16,7 @@ from naiad.errors import DamagedData, NaiadError, NewerFormat
 from naiad.kinds import FORMER_IDS, SERIES, TEXTS
 from naiad.ops import End
 from naiad.scalars import unpack_text
-from naiad.storage.base import FLOAT_STEP, Damage, Shadowed
+from naiad.slots import FLOAT_STEP
 from naiad.storage.local.catalog_file import CatalogFile
 from naiad.storage.local.files import damaged_files
 from naiad.storage.local.ids import Register, read_ticket
@@ -35,6 +35,7 @@ from naiad.storage.local.journal.files import FileCover, JournalFile, list_journ
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
+from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity, open_for_reading
 

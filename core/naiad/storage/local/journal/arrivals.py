@@ -10,7 +10,7 @@ from naiad.container_kinds import RunId
 from naiad.errors import NaiadValueError, NewerFormat, shown
 from naiad.ops import Assign
 from naiad.scalars import unpack_text
-from naiad.storage.base import RECORD
+from naiad.slots import RECORD
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, has_crc, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.receiving import Accepted, Piece, Position, Received, Registered, Sealing

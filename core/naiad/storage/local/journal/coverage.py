@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-from naiad.storage.base import Damage
 from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops, refuse_newer
@@ -32,6 +31,7 @@ from naiad.storage.local.journal.sums import (
     decode_header,
 )
 from naiad.storage.local.layout import RunDirectory
+from naiad.storage.results import Damage
 
 Positions = Mapping[str, tuple[int, bool]]
 

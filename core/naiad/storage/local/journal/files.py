@@ -13,10 +13,11 @@ from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
 from msgspec import Struct, field
 
 from naiad.errors import NewerFormat
-from naiad.storage.base import FLOAT_STEP, RECORD, Damage
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal import frames
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.results import Damage
 
 
 class Range(NamedTuple):

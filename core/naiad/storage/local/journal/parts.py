@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naiad.ops import Define
-from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.files import JournalFile, journal_file, list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, Frame, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER

@@ -5,7 +5,7 @@ u64 sealed bytes (0 while open), u32 crc32 of the sealed records, 20 spare bytes
 
 Record, 32 bytes: step, f64 value, f64 unix seconds, u32 field number, u32 commit. The step is an int64, or a float64
 when the top bit of the field number is set (`FLOAT_STEP`). The commit word is the record's own byte offset and is
-stored last: a record whose commit word is anything else does not exist. `storage.base` packs it, for the handler and
+stored last: a record whose commit word is anything else does not exist. `naiad.slots` packs it, for the handler and
 for the journal alike. `struct.pack_into` zeroes the slot first, so a process killed in between leaves no half record
 that could be taken for a whole one.
 """
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from naiad import clock
 from naiad.disk import allocate, new_file, save, write_all
-from naiad.storage.base import DEAD_SLOT, RECORD, Slot
+from naiad.slots import DEAD_SLOT, RECORD, Slot
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER, LogFile
 
 MAGIC = b"NAIADSEG"

@@ -28,7 +28,7 @@ from typing import NamedTuple, Protocol
 
 from naiad.disk import new_file, write_all
 from naiad.ids import boot_id, new_writer_id
-from naiad.storage.base import FLOAT_STEP, RECORD
+from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.frames import file_header
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 

@@ -1,0 +1,46 @@
+"""Slots: where the next point of a run may be packed, and the record that a point is.
+
+`Handler.append` packs a record into the page of a slot by itself, so the layout is a part of the storage interface.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+RECORD = 32
+"""Bytes of a record: step, f64 value, f64 seconds since 1970 UTC, u32 number of the series, u32 commit word."""
+
+FLOAT_STEP = 1 << 31
+"""Set in the number when the step is a float64; else it is an int64."""
+
+RECORD_FORM = "qddII"
+"""Step, value, time, number of the series and commit word, for `struct`."""
+pack_int = struct.Struct(f"@{RECORD_FORM}").pack_into
+pack_float = struct.Struct("@dddII").pack_into
+
+Page = mmap.mmap | bytearray
+
+Slot = tuple[Callable[[], int], Page]
+"""`(reserve, page)`: `reserve()` returns the byte offset of a record that no other caller gets.
+
+`reserve` is the `__next__` of an iterator written in C, of which a caller may take several offsets at once.
+
+The offset is also the record's commit word, which is packed last: a record without it does not exist.
+"""
+
+# An empty page refuses every record by itself, so that `append` needs no question for a back end without one.
+DEAD_SLOT: Slot = (itertools.count().__next__, bytearray())
+"""A slot that takes nothing: every pack into it fails, and the caller turns to `RunWriter.points`.
+
+A back end without memory that outlives the process gives this one for good.
+"""
+
+
+class PointLog(Protocol):
+    """Where the points of a writer go. The slot is read anew for each point, because a full page is replaced."""
+
+    slot: Slot
