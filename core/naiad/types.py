@@ -71,7 +71,7 @@ class StringifyValue(Struct, frozen=True):
 class Atom(Value, Struct, frozen=True):
     """The base of values of which a field holds one."""
 
-    value: Any  # once it is made, of the type that `fit` returns
+    value: Any  # each class names the type that its `fit` returns
 
     def __post_init__(self) -> None:
         """Convert the value to the type of its kind, or raise."""
@@ -103,6 +103,7 @@ class Float(Atom, frozen=True):
     """A floating-point number."""
 
     kind: ClassVar[str] = "float"
+    value: float
 
     @classmethod
     def fit(cls, value: Scalar) -> float:
@@ -125,6 +126,7 @@ class Integer(Atom, frozen=True):
     """A whole number of at most 64 bits."""
 
     kind: ClassVar[str] = "int"
+    value: int
 
     @classmethod
     def fit(cls, value: Scalar) -> int:
@@ -147,6 +149,7 @@ class Boolean(Atom, frozen=True):
     """True or False."""
 
     kind: ClassVar[str] = "bool"
+    value: bool
 
     @classmethod
     def fit(cls, value: Scalar) -> bool:
@@ -162,6 +165,7 @@ class String(Atom, frozen=True):
     """A text."""
 
     kind: ClassVar[str] = "string"
+    value: str
 
     def __post_init__(self) -> None:
         """Convert a value marked by `stringify_unsupported` to text."""
@@ -181,6 +185,7 @@ class Datetime(Atom, frozen=True):
     """A moment, kept to the microsecond. Without a time zone it is local time."""
 
     kind: ClassVar[str] = "datetime"
+    value: datetime
 
     @classmethod
     def fit(cls, value: Scalar) -> datetime:

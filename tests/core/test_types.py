@@ -8,7 +8,7 @@ import subprocess
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -176,6 +176,12 @@ def test_run_state_is_its_plain_name(state: RunState) -> None:
     assert state == state.value == str(state) == f"{state}" == f"{state:>1}"
     assert state is RunState(state.value)
     assert ("running" == state) is state.is_active
+
+
+@pytest.mark.parametrize("atom", types.ATOMS.values())
+def test_value_of_an_atom_has_the_type_of_its_kind(atom: type[types.Atom]) -> None:
+    """For the type checker of a user, who reads `Float(...).value`."""
+    assert get_type_hints(atom)["value"] is get_type_hints(atom.fit)["return"]
 
 
 def test_all_values_are_exported() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from sqlite3 import DatabaseError, OperationalError
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import MsgspecError
 
@@ -44,10 +44,11 @@ from naiad.storage.sql.values import (
     stamps,
 )
 
+if TYPE_CHECKING:
+    from naiad.storage.local.entry_processes import Stale  # loaded for very many containers
+
 SEAL = "seal.json"
 T = TypeVar("T")
-Stale = tuple[RunDirectory, Stamp | None]
-"""A container that is to be read, and its stamp if it was looked at already."""
 ATTEMPTS = 3
 """How often a catalog is made anew, or another one is tried, before an error of it is raised."""
 MANY = 1_000

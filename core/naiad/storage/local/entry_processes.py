@@ -21,6 +21,7 @@ from naiad.storage.local.processes import can_start, receive, send, start
 from naiad.storage.sql.values import Entry, Stamp
 
 Stale = tuple[RunDirectory, Stamp | None]
+"""A container that is to be read, and its stamp if it was looked at already."""
 Read = Callable[[Register, RunDirectory, Stamp | None], Entry]
 MOST = 8
 LONGEST_READ = 60.0
