@@ -6,45 +6,44 @@ It shows that runs need nothing of storage but `naiad.storage.base`. Only its ca
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from naiad import clock, ids
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RUN, ContainerKind, RunId
+from naiad.disk import Report
 from naiad.errors import BeingWritten, DamagedData, FieldConflict, FileNotFound, MissingField, ModelKeyTaken, NameTaken
 from naiad.errors import ProjectExists as KeyExists
 from naiad.file import File
 from naiad.integers import EXACT
-from naiad.kinds import ATOMS, DERIVED, FILES, FORMER_IDS, KINDS, LINES, MEMBERS, POINTS, PROTECTED, SERIES, TAGS, TEXTS
+from naiad.kinds import ATOMS, DERIVED, LINES, MEMBERS, POINTS, TAGS, TEXTS
 from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Strings, Tags
 from naiad.refs import FileRef
 from naiad.rewinds import is_below
-from naiad.scalars import pack_text, unpack_text
+from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.slots import DEAD_SLOT
-from naiad.storage import base, catalog
+from naiad.storage import base
 from naiad.storage.base import Change, Reservation
-from naiad.storage.results import Chart, Damage, Last, Points, TextPage, Texts
+from naiad.storage.catalog import Cell
+from naiad.storage.results import Points, Texts
 from naiad.storage.sql.catalog import SqlCatalog, T
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import open_in_memory
-from naiad.storage.sql.values import TABLES, Entry, Stamp, put
+from naiad.storage.sql.entries import entry_of
+from naiad.storage.sql.values import BEGIN, TABLES, forget, put, stamps
 
 STORES: dict[str, MemoryStore] = {}
 INLINE = 1000
 ENDS = ("killed", "failed", "terminated", "finished")  # the worst first
-Report = Callable[[int], object]
 
 
 def text_of(value: Any) -> Any:
@@ -56,44 +55,25 @@ class Data:
     """One field; a point is step, seconds and value."""
 
     kind: str
-    value: Plain = None
+    value: Any = None
     points: list[tuple[Any, float, Any]] = field(default_factory=list)
-    tags: set[str] = field(default_factory=set)
-    members: dict[str, str] = field(default_factory=dict)
     config: tuple[float | None, float | None, str | None] = (None, None, None)
     rewinds: list[tuple[int, float]] = field(default_factory=list)
     """How many points there were at each rewind, and its step."""
 
-    def shown(self) -> list[tuple[Any, float, Any]]:
-        def is_hidden(number: int, step: Any) -> bool:
-            return any(number < count and step > above for count, above in self.rewinds)
-
-        return [point for number, point in enumerate(self.points) if not is_hidden(number, point[0])]
-
-    def cell(self) -> catalog.Cell:
-        row, points = KINDS[self.kind], sorted(self.shown(), key=lambda point: point[0])
-        if row.aspects and points:
-            values = np.array([value for _step, _at, value in points])
-            finite = values[np.isfinite(values)]
-            facts = (finite.min(), finite.max(), finite.mean(), finite.var()) if len(finite) else (None,) * 4
-            return [None if each is None else float(each) for each in (values[-1], *facts)]
-        if row.shape == "tags":
-            return sorted(self.tags)
-        value = text_of(points[-1][2] if points else self.value)
-        return json.loads(value)[row.fact] if row.fact and value else None if self.kind in FILES else value
+    def is_hidden(self, number: int, step: Any) -> bool:
+        return any(number < before and step > above for before, above in self.rewinds)
 
 
 class MemoryRun(base.RunReader):
     """All that is stored of one run, read; `apply` is how writers change it."""
 
     run = RunId("", RUN)
-    damages: Sequence[Damage] = ()
 
     def __init__(self, store: MemoryStore, run: RunId) -> None:
-        self.store, self.run = store, run
+        self.store, self.run, self.lock = store, run, threading.RLock()
         self.fields: dict[str, Data] = {}
         self.writers: list[MemoryWriter] = []
-        self.lock = threading.RLock()
         self.began = self.modified = clock.now()
         self.lost = 0
         self.rewound: set[tuple[int, float]] = set()  # sessions that began with a rewind
@@ -101,7 +81,7 @@ class MemoryRun(base.RunReader):
     def at(self, path: str, kind: str, fresh: bool = False) -> Data:
         known = self.fields.get(path)
         if known is None or fresh or known.kind != kind:
-            self.fields[path] = known = Data(kind)
+            self.fields[path] = known = Data(kind, {TAGS: set(), MEMBERS: {}}.get(kind))
         return known
 
     def apply(self, op: Op) -> None:
@@ -115,23 +95,30 @@ class MemoryRun(base.RunReader):
             self.at(op.path, op.kind, op.fresh).points += zip(op.steps, op.times, op.texts, strict=True)
         elif isinstance(op, Tags):
             found = self.at(op.path, TAGS)
-            found.tags -= found.tags if op.clear else {text_of(tag) for tag in op.remove}
-            found.tags |= {text_of(tag) for tag in op.add}
+            left = set() if op.clear else found.value - {text_of(tag) for tag in op.remove}
+            found.value = left | {text_of(tag) for tag in op.add}
         elif isinstance(op, Members):
             found = self.at(op.path, MEMBERS)
             gone = tuple(f"{name}/" for name in op.remove)
-            kept = {} if op.clear else found.members
-            stay = {n: file for n, file in kept.items() if n not in op.remove and not n.startswith(gone)}
-            found.members = stay | op.add
+            left = {} if op.clear else found.value
+            found.value = {n: f for n, f in left.items() if n not in op.remove and not n.startswith(gone)} | op.add
         elif isinstance(op, Delete):
             self.fields.pop(op.path, None)
 
-    def entry(self) -> Entry:
-        values = {path: text_of(value) for path, value in self.values("sys").items()}
-        cells = {(path, data.kind): data.cell() for path, data in self.fields.items()}
-        cells |= {(path, kind): values[path] for path, kind in DERIVED.items()}
-        facts = (values.get(f"sys/{name}") for name in ("id", "project", "state", "creation_time"))
-        return Entry(self.run.uid, self.run.kind.folder, *facts, Stamp("", ""), cells)  # type: ignore[arg-type]  # as they were written
+    def found(self, path: str, *kinds: str) -> Data:
+        data = self.fields.get(path)
+        if data is None:
+            raise MissingField(f'{self.run.uid} has no field "{path}".', path=path)
+        if kinds and data.kind not in kinds:
+            raise FieldConflict(f'"{path}" is of kind {data.kind} now.', path=path)
+        return data
+
+    def columns(self, path: str, *kinds: str, include_rewound: bool = False) -> list[list[Any]]:
+        with self.lock:
+            data = self.found(path, *kinds)
+            shown = [p for n, p in enumerate(data.points) if include_rewound or not data.is_hidden(n, p[0])]
+        shown.sort(key=lambda point: point[0])
+        return [[point[place] for point in shown] for place in range(3)]
 
     def kinds(self) -> dict[str, str]:
         with self.lock:
@@ -150,10 +137,10 @@ class MemoryRun(base.RunReader):
         return {path: atom for path, atom in found.items() if not prefix or path.startswith(f"{prefix}/")}
 
     def tags(self, path: str) -> set[str]:
-        return set(self.found(path, TAGS).tags)
+        return set(self.found(path, TAGS).value)
 
     def members(self, path: str) -> dict[str, str]:
-        return dict(self.found(path, MEMBERS).members)
+        return dict(self.found(path, MEMBERS).value)
 
     def config(self, path: str) -> tuple[float | None, float | None, str | None]:
         return self.found(path, POINTS).config
@@ -177,75 +164,17 @@ class MemoryRun(base.RunReader):
         steps, times, texts = self.columns(path, *(kinds or TEXTS), include_rewound=include_rewound)
         return Texts(steps, [text_of(text) for text in texts], [round(time * 1000) for time in times])
 
-    def text_page(self, path: str, start: int, limit: int, *kinds: str) -> TextPage:
-        found = self.texts(path, *kinds)
-        total = len(found.texts)
-        start = max(0, total + start) if start < 0 else min(start, total)
-        return TextPage(total, start, *(column[start : start + limit] for column in found))
-
-    def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
-        found = self.texts(path)
-        wanted, column = (time, found.times) if step is None else (step, found.steps)
-        return next((place for place, each in enumerate(column) if each >= wanted), len(column))
-
-    def counts(self) -> dict[str, int]:
-        with self.lock:
-            return {path: len(data.points) for path, data in self.fields.items() if data.kind in SERIES}
-
-    def aspects(self, path: str) -> Sequence[float | None]:
-        return self.found(path, POINTS).cell() or [None] * 5
-
-    def chart(self, path: str, buckets: int = 1000) -> Chart:
-        steps, values, _times = self.points(path)
-        cuts = [cut for cut in np.array_split(np.arange(len(values)), min(buckets, len(values)) or 1) if len(cut)]
-        parts = [(steps[cut[0]], part[np.isfinite(part)]) for cut in cuts for part in [values[cut]]]
-        rows = [(s, *((v.min(), v.max(), v.mean()) if len(v) else [np.nan] * 3), len(v)) for s, v in parts]
-        return Chart(*(np.array(column) for column in (zip(*rows, strict=True) if rows else [[]] * 5)))
-
-    def last(self, path: str, *kinds: str) -> Last | None:
-        steps, times, values = self.columns(path, *(kinds or SERIES))
-        return Last(steps[-1], text_of(values[-1]), round(times[-1] * 1000)) if steps else None
-
-    def count(self, path: str) -> int:
-        return len(self.found(path, *SERIES).shown())
-
     def read_file(self, file: FileRef) -> bytes:
         content = file.content if file.content is not None else self.store.blobs.get(file.blob)
         if content is None:
             raise DamagedData(f"{file.blob} is missing.", file=file.blob, offset=0, what="it is missing")
         return content
 
-    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
-        return BytesIO(self.read_file(file))
-
-    def copy_file(self, file: FileRef, destination: Path, report: Report = len) -> None:  # type: ignore[assignment]  # is replaced
-        part = destination.with_name(ids.new_uid())
-        part.write_bytes(self.read_file(file))
-        os.replace(part, destination)
-        if report is not len:
-            report(file.size)
-
-    def found(self, path: str, *kinds: str) -> Data:
-        data = self.fields.get(path)
-        if data is None:
-            raise MissingField(f'{self.run.uid} has no field "{path}".', path=path)
-        if kinds and data.kind not in kinds:
-            raise FieldConflict(f'"{path}" is of kind {data.kind} now.', path=path)
-        return data
-
-    def columns(self, path: str, *kinds: str, include_rewound: bool = False) -> list[list[Any]]:
-        with self.lock:
-            data = self.found(path, *kinds)
-            points = sorted(data.points if include_rewound else data.shown(), key=lambda point: point[0])
-        return [[point[place] for point in points] for place in range(3)]
-
 
 class MemoryWriter(base.RunWriter):
     """One writer of a run. It has no slot, so that all points come by `points`."""
 
     slot = DEAD_SLOT
-    is_degraded = is_raising = False
-    own_folder = None
     is_active = True
     end = "killed"
 
@@ -255,6 +184,10 @@ class MemoryWriter(base.RunWriter):
         self.session = max((each.session for each in others), default=0) + (run.state() != "running")
         others.append(self)
 
+    def require_active(self) -> None:
+        if not self.is_active:
+            raise self.stored.run.kind.inactive(f"{self.stored.run.uid} was stopped.")
+
     def write(self, changes: Sequence[Change]) -> list[Change]:
         self.require_active()
         with self.stored.lock:
@@ -263,13 +196,7 @@ class MemoryWriter(base.RunWriter):
                 self.stored.apply(op)
             self.stored.modified = clock.now()
             numbers = {path: number for number, path in enumerate(self.numbers)}
-        return [
-            msgspec.structs.replace(change, number=change.number or numbers.get(change.path, 0)) for change in changes
-        ]
-
-    def require_active(self) -> None:
-        if not self.is_active:
-            raise self.stored.run.kind.inactive(f"{self.stored.run.uid} was stopped.")
+        return [msgspec.structs.replace(each, number=each.number or numbers.get(each.path, 0)) for each in changes]
 
     def points(self, number: int, values: Iterable[float], steps: Iterable[Any], times: Iterable[float]) -> None:
         self.require_active()
@@ -317,59 +244,40 @@ class MemoryWriter(base.RunWriter):
 
 
 class MemoryCatalog(SqlCatalog):
-    """The catalog of a store, made anew for each call."""
+    """The catalog of a store, brought up to date by each call."""
 
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
 
     def read(self, read: Callable[[Connection], T]) -> T:
-        engine = open_in_memory()
-        with engine.begin() as connection:
-            connection.make(TABLES)
-            put(connection, [run.entry() for run in self.store.runs.values()])
+        with self.store.lock, self.store.tables.begin() as connection:
+            known = {run.uid for run in self.store.runs}
+            forget(connection, [uid for uid in stamps(connection, None) if uid not in known])
+            put(connection, [entry_of(run) for run in self.store.runs.values()])
             return read(connection)
 
-    def changes(self, since: str | None = None) -> catalog.Changes:
-        """Compare the runs with those of the last call, and remember at which call each had changed."""
-        log = self.store.changes
-        rows = {row.uid: row for row in self.summaries(kind=None, is_trashed=None)}
-        facts = {run.uid: repr(stored.fields) + rows[run.uid].state for run, stored in self.store.runs.items()}
-        log.append({uid: facts.get(uid, "") for uid in {*facts, *(log[-1] if log else {})}})
-        if since is None or not since.isdigit():
-            return catalog.Changes(str(len(log) - 1), since is not None, [], frozenset(), [])
-        before = log[int(since)]
-        changed = [rows[uid] for uid, fact in log[-1].items() if fact and fact != before.get(uid)]
-        new = frozenset(row.uid for row in changed if not before.get(row.uid))
-        removed = [(uid, uid) for uid, fact in log[-1].items() if not fact and before.get(uid)]
-        return catalog.Changes(str(len(log) - 1), False, changed, new, removed)
-
-    def cells(self, run: RunId) -> Mapping[tuple[str, str], catalog.Cell]:
-        return self.store.runs[run].entry().cells
+    def cells(self, run: RunId) -> Mapping[tuple[str, str], Cell]:
+        return entry_of(self.store.runs[run]).cells
 
 
 class MemoryStore(base.Store):
-    """The store of a name; there is one in a process."""
+    """The store of a name, in one process."""
 
-    name: str
-    lock: threading.RLock
-    runs: dict[RunId, MemoryRun]
-    ids: dict[str, RunId]
-    keys: dict[str, str]
-    customs: dict[tuple[str, str], str]
-    blobs: dict[str, bytes]
-    changes: list[dict[str, str]]
-
-    def __new__(cls, name: str = "memory") -> MemoryStore:
-        store = STORES.get(name)
-        if store is None:
-            store = STORES[name] = super().__new__(cls)
-            store.name, store.lock = name, threading.RLock()
-            store.runs, store.ids, store.keys, store.customs, store.blobs = {}, {}, {}, {}, {}
-            store.changes = []
-        return store
+    def __init__(self, name: str) -> None:
+        STORES[name] = self
+        self.name, self.lock = name, threading.RLock()
+        self.runs: dict[RunId, MemoryRun] = {}
+        self.ids: dict[str, RunId] = {}
+        self.keys: dict[str, str] = {}
+        self.customs: dict[tuple[str, str], str] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.tables = open_in_memory()
+        with self.tables.begin() as connection:
+            connection.make(TABLES)
+            connection.run(BEGIN, format=0, listed="", made=ids.new_uid(), revision=0)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MemoryStore, (self.name,)
+        return store_named, (self.name,)
 
     def __str__(self) -> str:
         return self.name
@@ -389,10 +297,10 @@ class MemoryStore(base.Store):
     def key(self, project: str, wish: str | None = None) -> str:
         known = next((key for key, name in self.keys.items() if name == project), None)
         if known is None:
-            wanted = wish or ids.project_key(project)
             if wish in self.keys:
                 raise KeyExists(f"The key {wish} is taken.")
-            known = next(key for n in range(1, 1000) if (key := wanted + (str(n) if n > 1 else "")) not in self.keys)
+            wanted = wish or ids.project_key(project)
+            known = next(key for n in count(1) if (key := wanted + (str(n) if n > 1 else "")) not in self.keys)
             self.keys[known] = project
         return known
 
@@ -471,7 +379,7 @@ class MemoryStore(base.Store):
     def id_of(self, run: RunId) -> str:
         stored = self.runs.get(run)
         own = text_of(stored.fields["sys/id"].value) if stored and "sys/id" in stored.fields else None
-        names = self.ids_of(run)
+        names = [name for name, known in self.ids.items() if known == run]
         return own if own in names else next(iter(names), run.uid)
 
     def exists(self, run: RunId) -> bool:
@@ -480,11 +388,8 @@ class MemoryStore(base.Store):
     def reader(self, run: RunId) -> MemoryRun:
         return self.runs.get(run) or MemoryRun(self, run)
 
-    def project_reader(self, project: str) -> MemoryRun:
-        blank = MemoryRun(self, RunId("", PROJECT))
-        facts = {"id": self.key(project), "name": project, "visibility": "priv"}
-        blank.fields = {f"sys/{name}": Data("string", text) for name, text in facts.items()}
-        return blank
+    def project_reader(self, project: str) -> base.RunReader:
+        return base.BlankProject(self.key(project), project)
 
     def writer(
         self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"
@@ -498,9 +403,9 @@ class MemoryStore(base.Store):
         return MemoryCatalog(self)
 
     def move(self, run: RunId, project: str) -> str:
-        name, values = self.id_of(run), {path: data.value for path, data in self.runs[run].fields.items()}
+        name, values = self.id_of(run), self.runs[run].values("sys")
         custom = text_of(values.get("sys/custom_run_id"))
-        if custom and self.customs.get((project, custom), name) not in self.ids_of(run):
+        if custom and self.ids[self.customs.get((project, custom), name)] != run:
             raise NameTaken(f"Project {project!r} has another run with custom_run_id={custom!r}.", run_id=name)
         if text_of(values["sys/project"]) == project:
             return name
@@ -509,23 +414,13 @@ class MemoryStore(base.Store):
         with self.lock:
             new = self.number(RUN, self.key(project)).id
             self.ids[new] = run
-        was = Tags(FORMER_IDS, [pack_text(name)], [], False)
-        base.edit(
-            self, run, [*base.sys_changes({"sys/id": new, "sys/project": project}), Change(FORMER_IDS, TAGS, (was,))]
-        )
+        base.edit(self, run, base.move_changes(name, new, project))
         if custom:
             self.customs[project, custom] = new
         return new
 
-    def ids_of(self, run: RunId) -> list[str]:
-        return [name for name, known in self.ids.items() if known == run]
-
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
-        for name, run in runs:
-            if (flag := self.runs[run].fields.get(PROTECTED)) and flag.value is True:
-                raise base.protected(run.kind, name, "deleted")
-            if self.runs[run].state() == "running":
-                raise BeingWritten(f"{run.kind.title} {name} is being written.", run_id=name)
+        base.refuse_deletion(self, runs)
         for _name, run in runs:
             del self.runs[run]
 
@@ -533,3 +428,7 @@ class MemoryStore(base.Store):
         key = self.key(project)
         del self.keys[key]
         self.ids = {name: run for name, run in self.ids.items() if name.split("-")[0] != key}
+
+
+def store_named(name: str) -> MemoryStore:
+    return STORES[name]

@@ -1,28 +1,29 @@
 """The storage interface: protocols, results and promises of a back end.
 
 A back end implements its protocols; fields, sessions and commands import only this module and the plain data of
-`storage.results`. No method here takes or returns a folder, and a change crosses as data that can be read without being
-executed. Methods with a body are
-right for any back end that derives from the protocol, and those that return None may stay empty where nothing is to
-be done.
+`storage.results`. No method here takes or returns a folder, and a change crosses as data that can be read without
+being executed. Methods with a body are right for any back end that derives from the protocol. Some of them read a
+whole field, for which a back end with an index has quicker ones. Methods that return None may stay empty where nothing
+is to be done.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from naiad.container_kinds import ContainerKind, RunId
-from naiad.disk import Report
-from naiad.errors import ContainerProtected
+from naiad.container_kinds import PROJECT, ContainerKind, RunId
+from naiad.disk import Report, nothing, replacing, write_all
+from naiad.errors import BeingWritten, ContainerProtected, MissingField
 from naiad.file import File
-from naiad.kinds import SYS
-from naiad.ops import Assign, Op, Plain
+from naiad.kinds import FORMER_IDS, POINTS, PROTECTED, SERIES, SYS, TAGS
+from naiad.ops import Assign, Op, Plain, Tags
 from naiad.refs import FileRef
 from naiad.scalars import pack_text
 from naiad.slots import PointLog
@@ -93,10 +94,12 @@ class RunWriter(Protocol):
     @property
     def is_degraded(self) -> bool:
         """Whether something written waits in memory for the disk, so that no reader sees all of it."""
+        return False
 
     @property
     def is_raising(self) -> bool:
         """Whether trouble of the disk raises instead of being warned about."""
+        return False
 
     def write(self, changes: Sequence[Change]) -> list[Change]:
         """Write the ops of all changes, all or none, and return the changes with the numbers of their series.
@@ -137,6 +140,7 @@ class RunWriter(Protocol):
     @property
     def own_folder(self) -> str | None:
         """A folder of the back end's own files, which no upload takes in; None if it has none on this machine."""
+        return None
 
     def drop(self, content: Sequence[str]) -> None:
         """Give up ingested content; names that a written change refers to are passed over."""
@@ -202,6 +206,7 @@ class RunReader(Protocol):
     @property
     def damages(self) -> Sequence[Damage]:
         """All damage that was found so far."""
+        return ()
 
     def refresh(self) -> None:
         """See everything that was accepted before this call.
@@ -282,24 +287,54 @@ class RunReader(Protocol):
 
         A negative `start` counts from the end.
         """
+        return TextPage.of(self.texts(path, *kinds), start, limit)
 
     def text_place(self, path: str, *, step: float | None = None, time: float | None = None) -> int:
         """Return the number of the first entry at or after a step, or else a time in milliseconds since 1970."""
+        found = self.texts(path)
+        column, wanted = (found.times, time or 0) if step is None else (found.steps, step)
+        return next((number for number, each in enumerate(column) if each >= wanted), len(column))
 
     def counts(self) -> dict[str, int]:
         """Return how many points each series has, by path, all at one moment."""
+        with self.moment():
+            return {path: self.count(path) for path, kind in self.kinds().items() if kind in SERIES}
 
     def aspects(self, path: str) -> Sequence[float | None]:
         """Return `ASPECTS` of a float series without reading it; without finite values the others are None."""
+        import numpy as np
+
+        values = self.points(path).values
+        finite = values[np.isfinite(values)]
+        facts = (finite.min(), finite.max(), finite.mean(), finite.var()) if len(finite) else (None,) * 4
+        return [None if each is None else float(each) for each in (values[-1] if len(values) else None, *facts)]
 
     def chart(self, path: str, buckets: int = 1000) -> Chart:
         """Return a float series in at most about `buckets` stretches. No spike is lost."""
+        import numpy as np
+
+        steps, values, _times = self.points(path)
+        cuts = np.array_split(np.arange(len(values)), min(buckets, len(values))) if len(values) else []
+        parts = [values[cut][np.isfinite(values[cut])] for cut in cuts]
+        facts = [(part.min(), part.max(), part.mean()) if len(part) else (np.nan,) * 3 for part in parts]
+        return Chart(
+            np.array([steps[cut[0]] for cut in cuts], float),
+            *np.array(facts, float).reshape(-1, 3).T,
+            np.array([len(part) for part in parts], int),
+        )
 
     def last(self, path: str, *kinds: str) -> Last | None:
         """Return the last point of a series, None of an empty one, without reading the others."""
+        if POINTS in (kinds or (self.kinds().get(path),)):
+            points = self.points(path)
+            return Last(*(column[-1].item() for column in points)) if len(points.steps) else None
+        texts = self.texts(path, *kinds)
+        return Last(*(column[-1] for column in texts)) if texts.steps else None
 
     def count(self, path: str) -> int:
         """Return how many points a series has."""
+        is_float = self.kinds().get(path) == POINTS
+        return len(self.points(path).steps if is_float else self.texts(path).steps)
 
     def digest(self, file: FileRef) -> str:
         """Return the SHA-256 of the content of a stored file; empty while it was not hashed yet."""
@@ -308,11 +343,55 @@ class RunReader(Protocol):
     def read_file(self, file: FileRef) -> bytes:
         """Return the content of a stored file, checked."""
 
-    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
+    def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:  # noqa: ARG002 (all of it is checked)
         """Open the content of a stored file; `is_checked`: reading it to its end raises if it is damaged."""
+        return BytesIO(self.read_file(file))
 
-    def copy_file(self, file: FileRef, destination: Path, report: Report = ...) -> None:
+    def copy_file(self, file: FileRef, destination: Path, report: Report = nothing) -> None:
         """Make a file of the user's with this content, checked. It appears whole or not at all."""
+        content = self.read_file(file)
+        with replacing(destination) as fd:
+            write_all(fd, content)
+        report(len(content))
+
+
+class BlankProject(RunReader):
+    """A project to which nothing was written: id, name and visibility are all its fields."""
+
+    run = RunId("", PROJECT)
+
+    def __init__(self, key: str, name: str) -> None:
+        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
+        self._atoms: dict[str, tuple[str, Plain]] = {path: (SYS[path], text) for path, text in facts.items() if text}
+
+    def kinds(self) -> dict[str, str]:
+        """Return the kind of every field, by path."""
+        return {path: kind for path, (kind, _value) in self._atoms.items()}
+
+    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
+        """Return kind and value of all atoms below a namespace."""
+        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
+
+    def atom(self, path: str) -> tuple[str, Plain]:
+        """Return kind and value of an atom."""
+        return self._atoms.get(path) or self._missing(path)
+
+    def state(self) -> str:
+        """Return unknown: it has no writers."""
+        return "unknown"
+
+    def is_incomplete(self) -> int:
+        """Return 0: nothing was written to it."""
+        return 0
+
+    def read_file(self, file: FileRef) -> bytes:
+        """Raise: it has no files."""
+        self._missing(file.blob)
+
+    def _missing(self, path: str, *_kinds: str, include_rewound: bool = False) -> NoReturn:  # noqa: ARG002 (as of `points`)
+        raise MissingField(f'This project has no field "{path}".', path=path)
+
+    tags = members = config = points = texts = _missing
 
 
 @runtime_checkable
@@ -482,3 +561,26 @@ def protected(kind: ContainerKind, name: str, verb: str) -> ContainerProtected:
         f"{kind.title} {name} is protected, so it is not {verb}.\nLift the protection with: naiad protect {name} --off",
         run_id=name,
     )
+
+
+def refuse_deletion(store: Store, runs: Sequence[tuple[str, RunId]]) -> None:
+    """Check that containers may be deleted, each given with the id that errors shall name it by.
+
+    Raises:
+        ContainerProtected: one of them is protected.
+        BeingWritten: one of them is being written.
+    """
+    for name, run in runs:
+        reader = store.reader(run)
+        if reader.values("sys").get(PROTECTED) is True:
+            raise protected(run.kind, name, "deleted")
+        if reader.state() == "running":
+            raise BeingWritten(
+                f"{run.kind.title} {name} is being written and cannot be deleted.\nStop it first.", run_id=name
+            )
+
+
+def move_changes(former: str, name: str, project: str) -> list[Change]:
+    """Return the changes that give a run another project and its id there; the former id stays one of its ids."""
+    was = Tags(FORMER_IDS, [pack_text(former)], [], False)
+    return [*sys_changes({"sys/id": name, "sys/project": project}), Change(FORMER_IDS, TAGS, (was,))]

@@ -74,6 +74,13 @@ class TextPage(NamedTuple):
     texts: list[str]
     times: list[int]
 
+    @classmethod
+    def of(cls, texts: Texts, start: int, limit: int) -> TextPage:
+        """Return a page of entries that are all there; a negative `start` counts from the end."""
+        total = len(texts.texts)
+        first = max(0, total + start) if start < 0 else min(start, total)
+        return cls(total, first, *(column[first : first + limit] for column in texts))
+
 
 class Last(NamedTuple):
     """The point with the largest step, of equal ones the one that arrived last."""

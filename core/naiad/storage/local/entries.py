@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import warnings
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from naiad import kinds
 from naiad.errors import DamagedData, DamageWarning, NewerFormat
 from naiad.kinds import DERIVED, SYS
-from naiad.ops import Plain
-from naiad.scalars import unpack_text
 from naiad.storage.catalog import NO_LOSSES, Cell, Losses
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql.values import Entry, Stamp, as_stored
+from naiad.storage.sql.entries import plain, stored
+from naiad.storage.sql.values import Entry, Stamp
 
 
 def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
@@ -65,24 +62,24 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
     cells: dict[tuple[str, str], Cell] = {}
     for state, facts in shown:
         try:
-            cells[_stored(state.path), state.kind] = _cell(state, facts, reader)
+            cells[stored(state.path), state.kind] = _cell(state, facts, reader)
             if second := kinds.KINDS[state.kind].second:
-                cells[f"{_stored(state.path)}:{second}", kinds.ATOM_OF[str]] = _plain(state.value, second) or None
+                cells[f"{stored(state.path)}:{second}", kinds.ATOM_OF[str]] = plain(state.value, second) or None
         except DamagedData:
             losses = losses._replace(damaged=(*losses.damaged, state.path))
-    values = {path: _plain(value) for path, value in derived.items()}
+    values = {path: plain(value) for path, value in derived.items()}
     for path, kind in DERIVED.items():
         cells[path, kind] = values[path]
     for state, _facts in shown:
         if state.kind in kinds.ATOMS and SYS.get(state.path) == state.kind:
-            values[state.path] = _plain(state.value)
+            values[state.path] = plain(state.value)
     number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
-    project = _stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
+    project = stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
     created = values.get("sys/creation_time")
     return Entry(
         folder.uid,
         folder.kind.folder,
-        _stored(number),
+        stored(number),
         project,
         str(values["sys/state"]),
         created if isinstance(created, int) else None,
@@ -97,23 +94,14 @@ def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
     if not kind.has_value or (facts is not None and not facts.count):
         return None
     if kind.shape == "tags":
-        return sorted({str(_plain(tag)) for tag in state.tags})
+        return sorted({str(plain(tag)) for tag in state.tags})
     if facts is None:
-        return _plain(state.value, kind.fact)
+        return plain(state.value, kind.fact)
     if kind.shape == "texts":
         last = facts.last_value  # None: too long to be remembered in its field's row
-        return _plain(last if last is not None else reader.text_page(state.path, -1, 1).texts[0], kind.fact)
+        return plain(last if last is not None else reader.text_page(state.path, -1, 1).texts[0], kind.fact)
     variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
     return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
-
-
-def _fact(text: str, name: str) -> str | None:
-    """One member of a JSON text."""
-    with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
-        facts = json.loads(text)
-        found = facts.get(name) if isinstance(facts, dict) else None
-        return found if isinstance(found, str) else None
-    return None
 
 
 def _counted(reader: Reader, path: str) -> float:
@@ -122,14 +110,3 @@ def _counted(reader: Reader, path: str) -> float:
 
     values = reader.points(path).values
     return float(np.var(values[np.isfinite(values)]))
-
-
-def _plain(value: Plain, fact: str = "") -> Any:
-    """A stored value as a table shows it; of a JSON text with facts, this one."""
-    text = unpack_text(value) if isinstance(value, bytes) else value
-    found = _fact(str(text), fact) if fact else text
-    return _stored(found) if isinstance(found, str) else found
-
-
-def _stored(text: str) -> str:
-    return text if text.isascii() else as_stored(text)  # a run has many texts, and few have anything to replace

@@ -15,7 +15,7 @@ from naiad import rewinds
 from naiad.container_kinds import RunId
 from naiad.disk import Report, nothing
 from naiad.errors import DamagedData, DamageWarning, FieldConflict, MissingField, NewerFormat
-from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, SYS, TAGS, TEXTS
+from naiad.kinds import ASPECTS, ATOMS, DERIVED, FILES, MEMBERS, POINTS, SERIES, TAGS, TEXTS
 from naiad.ops import Plain, Text
 from naiad.refs import FileRef
 from naiad.rewinds import Dated
@@ -589,30 +589,6 @@ class Reader:
         if path == SIZE:
             found[SIZE] = float(str(found[SIZE])) + files.stored_bytes(self)
         return found
-
-
-class BlankProject(Reader):
-    """A project to which nothing was written: its fields follow from its name."""
-
-    def __init__(self, folder: RunDirectory, key: str, name: str) -> None:
-        super().__init__(folder)
-        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
-        self._atoms: dict[str, tuple[str, Plain]] = {path: (SYS[path], text) for path, text in facts.items() if text}
-
-    def kinds(self) -> dict[str, str]:
-        """Path and kind of each."""
-        return {path: kind for path, (kind, _value) in self._atoms.items()}
-
-    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
-        """Kind and value of all below a namespace."""
-        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
-
-    def atom(self, path: str) -> tuple[str, Plain]:
-        """Kind and value of one."""
-        try:
-            return self._atoms[path]
-        except KeyError:
-            raise MissingField(f'This project has no field "{path}".', path=path) from None
 
 
 def _dropped(projection: Projection) -> int:

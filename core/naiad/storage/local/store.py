@@ -40,11 +40,11 @@ from naiad.errors import (
     StoreNotWritable,
     shown,
 )
-from naiad.kinds import FORMER_IDS, TAGS
-from naiad.ops import Op, Tags
-from naiad.scalars import pack_text, unpack_text
+from naiad.kinds import FORMER_IDS
+from naiad.ops import Op
+from naiad.scalars import unpack_text
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, Change, Reservation, edit, sys_changes
+from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader, edit, move_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
@@ -383,11 +383,9 @@ class Store(Struct, frozen=True, dict=True):
 
         return self._readers.pop(run, None) or Reader(self.directory(run))
 
-    def project_reader(self, project: str) -> Reader:
+    def project_reader(self, project: str) -> RunReader:
         """Read a project to which nothing was written."""
-        from naiad.storage.local.reader import BlankProject
-
-        return BlankProject(self.folder("", PROJECT), self.register.known_key(project), project)
+        return BlankProject(self.register.known_key(project), project)
 
     def writer(
         self,
@@ -433,8 +431,7 @@ class Store(Struct, frozen=True, dict=True):
                 refuse_written(self.directory(run), name, "moved")
                 with refusals(self.root):
                     former, name = name, self.register.take_number(self.register.key(project), run.uid)
-                was = Change(FORMER_IDS, TAGS, (Tags(FORMER_IDS, [pack_text(former)], [], False),))
-                edit(self, run, [*sys_changes({"sys/id": name, "sys/project": project}), was])
+                edit(self, run, move_changes(former, name, project))
                 if (self.root / SERVER).is_dir():
                     from naiad.storage.local.registrar import note_moved  # SQLAlchemy
 

@@ -16,20 +16,18 @@ import msgspec
 from sqlalchemy.engine import Engine
 
 from naiad import clock
-from naiad.container_kinds import PROJECT, RUN, ContainerKind, RunId, kind_named, kind_of_id
+from naiad.container_kinds import RUN, ContainerKind, RunId, kind_named, kind_of_id
 from naiad.disk import Report
-from naiad.errors import BeingWritten, MissingField, NeedsServer, shown
+from naiad.errors import NeedsServer, shown
 from naiad.file import File
-from naiad.kinds import PROTECTED
 from naiad.ops import Op
 from naiad.refs import FileRef
 from naiad.settings import setting
 from naiad.slots import DEAD_SLOT
-from naiad.storage.base import Change, Reservation, RunReader, RunWriter, Store, protected
+from naiad.storage.base import BlankProject, Change, Reservation, RunReader, RunWriter, Store, refuse_deletion
 from naiad.storage.catalog import Catalog, Cell
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
-from naiad.storage.local.reader import BlankProject
 from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
 from naiad.storage.postgres.folding import Folder, Registry, drop, write_ops
 from naiad.storage.postgres.objects import Objects
@@ -168,7 +166,7 @@ class PostgresStore(Store):
     def project_reader(self, project: str) -> RunReader:
         """Read a project to which nothing was written."""
         key = next((key for key, name in self.projects().items() if name == project), "")
-        return BlankProject(self._layout.folder("", PROJECT), key, project)
+        return BlankProject(key, project)
 
     def writer(
         self,
@@ -238,18 +236,7 @@ class PostgresStore(Store):
             ContainerProtected: one of them is protected; then nothing is deleted.
             BeingWritten: one of them is being written; then nothing is deleted.
         """
-        for name, run in runs:
-            reader = self._reader(run)
-            try:
-                is_protected = reader.value(PROTECTED) is True
-            except MissingField:
-                is_protected = False
-            if is_protected:
-                raise protected(run.kind, name, "deleted")
-            if reader.state() == "running":
-                raise BeingWritten(
-                    f"{run.kind.title} {name} is being written and cannot be deleted.\nStop it first.", run_id=name
-                )
+        refuse_deletion(self, runs)
         numbers = {run: self._number(run) for _name, run in runs}
         with transaction(self._engine) as raw:
             # In the order of their numbers, in which every other transaction locks them too.

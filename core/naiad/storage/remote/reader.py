@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from naiad.container_kinds import PROJECT, RUN, RunId
+from naiad.container_kinds import RUN, RunId
 from naiad.disk import Report, nothing, replacing, write_all
-from naiad.errors import DamagedData, MissingField
-from naiad.kinds import FILES, KINDS, MEMBERS, SYS, TEXTS
+from naiad.errors import DamagedData
+from naiad.kinds import FILES, KINDS, MEMBERS, TEXTS
 from naiad.ops import Plain
 from naiad.refs import FileRef
 from naiad.ship import shipper
@@ -218,37 +218,6 @@ class RemoteReader(RunReader):
     def _ask(self, call: str, **arguments: Any) -> Any:
         self.refresh()
         return ask(self._client, "reader", call, arguments, self.run)
-
-
-class BlankProject(RemoteReader):
-    """A project of a server to which nothing was written: its fields follow from its name."""
-
-    def __init__(self, client: Client, key: str, name: str) -> None:
-        super().__init__(client, RunId("", PROJECT))
-        facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
-        self._atoms: dict[str, tuple[str, Plain]] = {path: (SYS[path], text) for path, text in facts.items() if text}
-
-    def refresh(self) -> None:
-        """Do nothing."""
-
-    def kinds(self) -> dict[str, str]:
-        """Path and kind of each."""
-        return {path: kind for path, (kind, _value) in self._atoms.items()}
-
-    def atoms(self, prefix: str = "") -> dict[str, tuple[str, Plain]]:
-        """Kind and value of all below a namespace."""
-        return {path: atom for path, atom in self._atoms.items() if not prefix or path.startswith(f"{prefix}/")}
-
-    def atom(self, path: str) -> tuple[str, Plain]:
-        """Kind and value of one."""
-        try:
-            return self._atoms[path]
-        except KeyError:
-            raise MissingField(f'This project has no field "{path}".', path=path) from None
-
-    def counts(self) -> dict[str, int]:
-        """It has no series."""
-        return {}
 
 
 class _Content(io.RawIOBase):

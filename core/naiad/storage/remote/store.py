@@ -35,13 +35,13 @@ from naiad.ops import Op
 from naiad.settings import number
 from naiad.ship import shipper
 from naiad.ship.client import Client
-from naiad.storage.base import Reservation, RunReader, RunWriter, Store
+from naiad.storage.base import BlankProject, Reservation, RunReader, RunWriter, Store
 from naiad.storage.catalog import Catalog
 from naiad.storage.local.layout import Layout, RunDirectory
 from naiad.storage.local.remote import Remote, read_remote
 from naiad.storage.remote.asking import ask
 from naiad.storage.remote.catalog import RemoteCatalog
-from naiad.storage.remote.reader import BlankProject, RemoteReader
+from naiad.storage.remote.reader import RemoteReader
 from naiad.storage.remote.shipping import RunShipping
 from naiad.storage.results import FIRST, Joining
 
@@ -409,7 +409,7 @@ class RemoteStore:
     def project_reader(self, project: str) -> RunReader:
         """Read a project to which nothing was written."""
         keys = {name: key for key, name in self._asked(self.projects).items()}
-        return BlankProject(self._client, keys.get(project, ""), project)
+        return BlankProject(keys.get(project, ""), project)
 
     def catalog(self) -> Catalog:
         """Return the catalog of the server."""
