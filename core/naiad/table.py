@@ -381,17 +381,13 @@ def fetch_table(
     elif rollup:
         others.append(top_level(project))
     count = None if limit is None else operator.index(limit)
-    names = _columns(columns)
+    shown_names = _columns(columns, sort_by, is_rollup=rollup)
     catalog = store.catalog()
     asked = None if query is None else parse(query)
     unmatched: list[Unmatched] = []
     if query is not None and HOME in query:
         asked, unmatched = resolved(catalog, asked)
     tree = both([*also, *others, *([asked] if asked else []), *not_trashed(trashed)])
-    # Id and sort column are fetched in any case: the one names the rows, the other orders them after a roll-up.
-    shown_names = None if names is None else list(dict.fromkeys([ALWAYS, sort_by, *names]))
-    if rollup and shown_names is not None:
-        shown_names = with_rollup(shown_names)
     is_late = sort_by.startswith(HOME)  # the order of the children's numbers is known after they are summed up
     is_shown = progress_bar if progress_bar is None or isinstance(progress_bar, bool) else False
     found = catalog.search(
@@ -410,14 +406,25 @@ def fetch_table(
         with progress_bar(description="Fetching table") as bar:
             bar.update(by=len(found.rows), total=len(found.rows))
     table = Table(found, shown_names, store, kind)
-    for each, note in zip(found.unmatched, table.notes, strict=True) if is_warning else ():
-        warn_once(("query", each.path, *each.kinds), note, NaiadWarning)
-    if is_warning and table.damage:
-        warn_once(("table", table.damage), table.damage, DamageWarning)
+    if is_warning:
+        _warn_of(table, found)
     return table
 
 
-def _columns(given: object) -> list[str] | None:
+def _warn_of(table: Table, found: Found) -> None:
+    """Warn once about each field that could not match, and about damaged rows."""
+    for each, note in zip(found.unmatched, table.notes, strict=True):
+        warn_once(("query", each.path, *each.kinds), note, NaiadWarning)
+    if table.damage:
+        warn_once(("table", table.damage), table.damage, DamageWarning)
+
+
+def _columns(given: object, sort_by: str, *, is_rollup: bool) -> list[str] | None:
+    """Return the columns to fetch; None of all.
+
+    Raises:
+        NaiadTypeError: `columns` is not a list of texts.
+    """
     if given is None:
         return None
     if isinstance(given, str) or not isinstance(given, list | tuple | set | frozenset):
@@ -425,7 +432,9 @@ def _columns(given: object) -> list[str] | None:
     for each in given:
         if not isinstance(each, str):
             raise NaiadTypeError(f"columns= takes a list of str, not {shown(each)}.", argument="columns", value=each)
-    return list(given)
+    # Id and sort column are fetched in any case: the one names the rows, the other orders them after a roll-up.
+    names = list(dict.fromkeys([ALWAYS, sort_by, *given]))
+    return with_rollup(names) if is_rollup else names
 
 
 def _is_whole(value: object) -> bool:

@@ -45,12 +45,6 @@ class Token(str):
     place: int
     quoted: bool
 
-    def __new__(cls, text: str, place: int, quoted: bool = False) -> Token:
-        """Make a token of a text."""
-        token = super().__new__(cls, text)
-        token.place, token.quoted = place, quoted
-        return token
-
 
 class Problem(Exception):
     """An error at a place of a query."""

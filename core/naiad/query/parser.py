@@ -97,7 +97,7 @@ def parse(query: str) -> Node | None:
 
 
 def _check_size(query: str, tree: Node) -> None:
-    found = list(clauses(tree))
+    found = clauses(tree)
     searches = sum(isinstance(_one(clause), (Contains, Matches)) for clause in found)
     if searches > SEARCHES:
         raise InvalidQuery(
@@ -115,6 +115,12 @@ def _check_size(query: str, tree: Node) -> None:
 
 def _one(clause: Node) -> Node:
     return clause.terms[0] if isinstance(clause, AnyKind) else clause
+
+
+def _token(text: str, place: int, quoted: bool = False) -> Token:
+    token = Token(text)
+    token.place, token.quoted = place, quoted
+    return token
 
 
 class _Scanner:
@@ -137,7 +143,7 @@ class _Scanner:
         found = pattern.match(self.query, self.place)
         if found is None:
             return None
-        token = Token(found.group(), self.place, quoted)
+        token = _token(found.group(), self.place, quoted)
         self.place = found.end()
         self._skip()
         return token
@@ -310,7 +316,7 @@ def _in(name: _Field, verb: Token, scanner: _Scanner) -> Node:
         items.append(scanner.value(_item))
     if not scanner.mark(")"):
         scanner.fail('"," or ")"')
-    equal = Token("=", verb.place)
+    equal = _token("=", verb.place)
     if name.kind is not None:
         # A state is no stored value: "killed" follows from leases at the time of the query, so IN cannot be a list in
         # SQL.
@@ -336,7 +342,7 @@ def _between(name: _Field, verb: Token, scanner: _Scanner) -> Node:
     if not scanner.keyword("AND"):
         scanner.fail("AND")
     high = scanner.value()
-    ends = (Token(">=", verb.place), low), (Token("<=", verb.place), high)
+    ends = (_token(">=", verb.place), low), (_token("<=", verb.place), high)
     if name.kind is not None:
         return And(tuple(_compare(name, sign, value) for sign, value in ends))
     lowest, highest = ({each.form: each.value for each in readings(sign, value)} for sign, value in ends)

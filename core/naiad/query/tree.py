@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -87,8 +86,9 @@ Leaf: TypeAlias = Compare | OneOf | Contains | Matches | Exists | IsChild
 Node: TypeAlias = Leaf | And | Or | Not
 
 
-def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
-    """Yield the clauses of a tree and how deep each lies; without recursion, so that any depth can be measured."""
+def leaves(node: Node) -> list[tuple[Leaf, int]]:
+    """Return the clauses of a tree and how deep each lies; without recursion, so that any depth can be measured."""
+    listed: list[tuple[Leaf, int]] = []
     waiting: list[tuple[Node, int]] = [(node, 1)]
     while waiting:
         found, depth = waiting.pop()
@@ -98,19 +98,22 @@ def leaves(node: Node) -> Iterator[tuple[Leaf, int]]:
         elif isinstance(found, Not):
             waiting.append((found.term, depth + 1))
         else:
-            yield found, depth
+            listed.append((found, depth))
+    return listed
 
 
-def clauses(node: Node) -> Iterator[Leaf | AnyKind]:
-    """Yield the clauses of a tree as a user wrote them: one without a type counts once."""
+def clauses(node: Node) -> list[Leaf | AnyKind]:
+    """Return the clauses of a tree as a user wrote them: one without a type counts once."""
+    listed: list[Leaf | AnyKind] = []
     waiting: list[Node] = [node]
     while waiting:
         found = waiting.pop()
         if isinstance(found, AnyKind):
-            yield found
+            listed.append(found)
         elif isinstance(found, (And, Or)):
             waiting += reversed(found.terms)
         elif isinstance(found, Not):
             waiting.append(found.term)
         else:
-            yield found
+            listed.append(found)
+    return listed

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from naiad.storage.sql import compiling
-from naiad.storage.sql.connection import SOURCE, TEXTS, Clause, Connection, Statement, both, either, negated
+from naiad.storage.sql.connection import (
+    SOURCE,
+    TEXTS,
+    All,
+    Clause,
+    Connection,
+    Either,
+    Negated,
+    Part,
+    Statement,
+    rendered,
+)
 from naiad.storage.sql.database import open_in_memory
 from naiad.storage.sql.tables import metadata
 from naiad.storage.sql.values import TABLES
@@ -41,37 +52,52 @@ def test_tables_are_those_of_the_definitions() -> None:
 
 
 def test_clauses_keep_their_parameters_apart() -> None:
-    number = Statement.known["container.numbered"]
-    found = both([number(first=1, last=5), either([number(first=7, last=9), negated(number(first=2, last=3))])]).final()
+    one, two, three = (
+        Part(Statement.known["container.numbered"], {"first": first, "last": last})
+        for first, last in ((1, 5), (7, 9), (2, 3))
+    )
+    clause = All([one, Either([two, Negated(three)])])
+    text, parameters = rendered(clause)
 
-    assert [1, 5, 7, 9, 2, 3] == list(found.parameters.values())
-    assert 6 == len(set(found.parameters))
+    assert [1, 5, 7, 9, 2, 3] == list(parameters.values())
+    assert 6 == len(parameters)
     with open_in_memory().begin() as connection:
-        text = f"SELECT {found.text} FROM (SELECT ? AS number) AS container"
-        numbers = [n for n in range(10) if _is_true(connection, Clause(found.text, found.parameters), n)]
+        numbers = [n for n in range(10) if _is_true(connection, clause, n)]
 
     assert [1, 3, 4] == numbers, text
 
 
+def test_text_of_a_statement_is_the_same_for_other_values() -> None:
+    """A database that has seen it need not parse it again."""
+    number, among = (Statement.known[name] for name in ("container.numbered", "container.at"))
+    texts = {
+        rendered(All([Part(number, {"first": n, "last": n + 5}), Part(among, {"numbers": [n, n]})]))[0]
+        for n in range(3)
+    }
+
+    assert 1 == len(texts)
+
+
 def _is_true(connection: Connection, clause: Clause, number: int) -> bool:
-    text = f"SELECT {clause.text} FROM (SELECT {number} AS number) AS container"
-    return bool(connection.raw.execute(text, clause.parameters).fetchone()[0])
+    text, parameters = rendered(clause)
+    found = connection.raw.execute(f"SELECT {text} FROM (SELECT {number} AS number) AS container", parameters)
+    return bool(found.fetchone()[0])
 
 
 @pytest.mark.parametrize(("numbers", "expected"), [([], []), ([2], [2]), ([1, 3, 9], [1, 3])])
 def test_lists_of_any_length_can_be_asked_for(numbers: list[int], expected: list[int]) -> None:
     among = Statement.known["container.at"]
     with open_in_memory().begin() as connection:
-        clause = among(numbers=numbers).final()
+        clause = Part(among, {"numbers": numbers})
         found = [number for number in range(5) if _is_true(connection, clause, number)]
 
     assert expected == found
 
 
 def test_value_in_a_query_is_never_a_part_of_the_text() -> None:
-    clause = Statement.known["test tag"](text="') OR {where} :x __[POSTCOMPILE_y]")
+    text, _parameters = rendered(Part(Statement.known["test tag"], {"text": "') OR {where} :x __[POSTCOMPILE_y]"}))
 
-    assert "OR" not in clause.final().text
+    assert "OR" not in text
 
 
 READS = """

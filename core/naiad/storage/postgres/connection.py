@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from naiad.errors import StorageError
-from naiad.storage.sql.connection import Clause, Connection, Database, Row, Statement, parameter_names
+from naiad.storage.sql.connection import Connection, Database, Part, Row, Statement, parameter_names, rendered
 
 RUN, CATALOG = "naiad_run", "naiad_catalog"
 """The schemas with the tables of one run's index, and of the catalog."""
@@ -92,13 +92,10 @@ class PostgresConnection(Connection):
         # Local to the transaction (true): the connection goes back to a pool that all runs share.
         raw.execute("select set_config('search_path', %s, true), set_config('naiad.run', %s, true)", [schema, str(run)])
 
-    def run(self, statement: Statement | Clause, **parameters: object) -> Any:
+    def run(self, statement: Statement, **parameters: object) -> Any:
         """Run one statement."""
-        clause = Clause(statement.text) if isinstance(statement, Statement) else statement
-        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
-        plain = {name: value for name, value in parameters.items() if name not in clauses}
-        filled = clause._replace(parameters={**clause.parameters, **plain}).filled(clauses).final()
-        return self.own.execute(_translated(filled.text), _bound(filled.parameters))
+        text, found = rendered(Part(statement, parameters))
+        return self.own.execute(_translated(text), _bound(found))
 
     def run_each(self, statement: Statement, rows: Sequence[Row]) -> int:
         """Run one statement for each row of parameters; how many rows of the database that touched."""

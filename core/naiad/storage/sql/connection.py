@@ -5,11 +5,12 @@ longer than reading a table of a thousand runs. The texts in `compiled.json` are
 `python -m naiad.storage.sql.compiling`; a test compares them with their definitions. SQLAlchemy is imported where a
 text is missing, as for another database, and for `Connection.execute`.
 
-    statement    Statement("known", lambda sql, t: sql.select(t.container.c.uid).where(sql.text("({where})")))
+    statement    KNOWN = Statement("known", lambda sql, t: sql.select(t.container.c.uid).where(sql.text("({where})")))
     text         SELECT container.uid FROM container WHERE {where}
-    clause       Clause("container.project = :project", {"project": "p"}), in the place of {where}
+    clause       All([Part(OF_KIND, {"kind": "runs"}), Part(OF_PROJECT, {"project": "p"})])
+    run          connection.run(KNOWN, where=clause): texts in the places named in braces, one parameter for each value
 
-What is put into a text is a clause, never a value: each value is a parameter.
+Only the text of a clause is put into a text, never a value: each value is a parameter.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ import json
 import re
 import sqlite3
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from naiad.forks import holding_forks
 
@@ -34,7 +37,6 @@ _named = re.compile(r"(?<![:\w]):(\w+)").sub
 parameter_names = re.compile(r"(?<![:\w]):(\w+)").findall
 """The names of the parameters in a text, in its order."""
 _listed = re.compile(r"__\[POSTCOMPILE_(\w+)\]").sub
-_numbers = itertools.count()
 SOURCE = Path(__file__).with_name("compiled.json")
 """The texts of all statements for SQLite, by name."""
 TEXTS: dict[str, str] = json.loads(SOURCE.read_bytes())
@@ -78,81 +80,81 @@ class Statement:
 
         return self._build(sqlalchemy, import_module(self._tables), *self._arguments)
 
-    def __call__(self, **parameters: object) -> Clause:
-        """A clause with parameters under names that no other clause has."""
-        # Each clause has its own names, because one statement may hold the same clause several times with different
-        # values.
-        end = f"_{next(_numbers)}"
-        text = self.text
-        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
-        plain = {name: value for name, value in parameters.items() if name not in clauses}
-        text = _named(lambda found: f":{found[1]}{end}", text)
-        text = _listed(lambda found: f"__[POSTCOMPILE_{found[1]}{end}]", text)
-        named = {f"{name}{end}": value for name, value in plain.items()}
-        return Clause(text, named).filled(clauses)
 
-
-class Clause(NamedTuple):
-    """A part of a statement with its parameters."""
-
-    text: str
-    parameters: Mapping[str, object] = {}
-
-    def filled(self, clauses: Mapping[str, Clause]) -> Clause:
-        """The same with other clauses in the places that are named like them."""
-        text, parameters = self.text, dict(self.parameters)
-        for name, clause in clauses.items():
-            text = text.replace(f"{{{name}}}", clause.text)
-            parameters.update(clause.parameters)
-        return Clause(text, parameters)
-
-    def final(self) -> Clause:
-        """The same with a parameter for each member of a list."""
-        # Most statements have no list, and this runs for each of them.
-        if "POSTCOMPILE" not in self.text:
-            return self
-        parameters = dict(self.parameters)
-
-        def members(found: re.Match[str]) -> str:
-            values = parameters.pop(found[1], [])
-            assert isinstance(values, (list, tuple))
-            named = {f"{found[1]}_{place}": value for place, value in enumerate(values)}
-            parameters.update(named)
-            # `IN ()` is no SQL; this is a list without members.
-            return ", ".join(f":{name}" for name in named) or "SELECT NULL WHERE 1 != 1"
-
-        return Clause(_listed(members, self.text), parameters)
+class Clause(Struct, frozen=True):
+    """A part of a statement, as data. It becomes text when the statement runs, and only then."""
 
     def expression(self) -> Any:
-        """The same as a part of an expression of SQLAlchemy."""
+        """Return it as a part of an expression of SQLAlchemy."""
         import sqlalchemy
 
-        found = self.final()
-        return sqlalchemy.text(found.text).bindparams(**found.parameters)
+        text, parameters = rendered(self)
+        return sqlalchemy.text(text).bindparams(**parameters)
 
 
-def both(clauses: Iterable[Clause]) -> Clause:
-    """A clause that is true where all of some are."""
-    return joined(" AND ", clauses) or Clause("1 = 1")
+class Part(Clause, frozen=True):
+    """A statement, or its text, with values for its parameters and clauses for the places that are named like them."""
+
+    statement: Statement | str
+    values: Mapping[str, object] = {}
 
 
-def either(clauses: Iterable[Clause]) -> Clause:
-    """A clause that is true where at least one of some is."""
-    return joined(" OR ", clauses) or Clause("1 = 0")
+class All(Clause, frozen=True):
+    """True where all of some clauses are, and of none."""
+
+    clauses: Sequence[Clause]
 
 
-def negated(clause: Clause) -> Clause:
-    """A clause that is true where another one is not."""
-    return Clause(f"NOT ({clause.text})", clause.parameters)
+class Either(Clause, frozen=True):
+    """True where at least one of some clauses is, and never of none."""
+
+    clauses: Sequence[Clause]
 
 
-def joined(between: str, clauses: Iterable[Clause]) -> Clause | None:
-    """Several clauses as one; None of none."""
-    found = list(clauses)
-    if len(found) < 2:
-        return found[0] if found else None
-    text = between.join(f"({clause.text})" for clause in found)
-    return Clause(text, {name: value for clause in found for name, value in clause.parameters.items()})
+class Negated(Clause, frozen=True):
+    """True where a clause is not."""
+
+    clause: Clause
+
+
+def rendered(clause: Clause) -> tuple[str, dict[str, object]]:
+    """Return the text of a clause, and its parameters by name."""
+    parameters: dict[str, object] = {}
+    return _text(clause, parameters, itertools.count()), parameters
+
+
+def _text(clause: Clause, parameters: dict[str, object], numbers: Iterator[int]) -> str:
+    """Return the text of a clause, and add its parameters to those of the others."""
+    if isinstance(clause, Negated):
+        return f"NOT ({_text(clause.clause, parameters, numbers)})"
+    if isinstance(clause, (All, Either)):
+        texts = [_text(each, parameters, numbers) for each in clause.clauses]
+        word, empty = (" AND ", "1 = 1") if isinstance(clause, All) else (" OR ", "1 = 0")
+        return texts[0] if len(texts) == 1 else word.join(f"({text})" for text in texts) or empty
+    assert isinstance(clause, Part)
+    text = clause.statement.text if isinstance(clause.statement, Statement) else clause.statement
+    # A number of its own in each name, because one statement may hold the same clause with different values. The
+    # numbers begin anew with every statement, so that a database knows its text again. The statement itself has none.
+    number = next(numbers)
+    end = f"_{number}" if number else ""
+    text = _named(rf":\1{end}", text) if end else text
+    if "POSTCOMPILE" in text:  # most statements have no list
+        text = _listed(lambda found: _members(f"{found[1]}{end}", clause.values[found[1]], parameters), text)
+    for name, value in clause.values.items():
+        if isinstance(value, Clause):
+            text = text.replace(f"{{{name}}}", _text(value, parameters, numbers))
+        elif not isinstance(value, (list, tuple)):
+            parameters[f"{name}{end}"] = value
+    return text
+
+
+def _members(name: str, values: object, parameters: dict[str, object]) -> str:
+    """Return a parameter for each member of a list."""
+    assert isinstance(values, (list, tuple))
+    named = {f"{name}__{place}": value for place, value in enumerate(values)}
+    parameters.update(named)
+    # `IN ()` is no SQL; this is a list without members.
+    return ", ".join(f":{each}" for each in named) or "SELECT NULL WHERE 1 != 1"
 
 
 class Database:
@@ -215,17 +217,13 @@ class Connection:
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
 
-    def run(self, statement: Statement | Clause, **parameters: object) -> sqlite3.Cursor:
+    def run(self, statement: Statement, **parameters: object) -> sqlite3.Cursor:
         """Run one statement. A parameter that is a clause takes the place that is named like it.
 
         Raises:
             sqlite3.Error: the database is damaged or in use, or the disk reports an error.
         """
-        clause = Clause(statement.text) if isinstance(statement, Statement) else statement
-        clauses = {name: value for name, value in parameters.items() if isinstance(value, Clause)}
-        plain = {name: value for name, value in parameters.items() if name not in clauses}
-        filled = clause._replace(parameters={**clause.parameters, **plain}).filled(clauses).final()
-        return self.raw.execute(filled.text, filled.parameters)
+        return self.raw.execute(*rendered(Part(statement, parameters)))
 
     def run_each(self, statement: Statement, rows: Sequence[Row]) -> int:
         """Run one statement for each row of parameters; how many rows of the database that touched.
@@ -246,7 +244,7 @@ class Connection:
         if rows:
             self.raw.executemany(_named("?", statement.text), rows)
 
-    def value(self, statement: Statement | Clause, **parameters: object) -> Any:
+    def value(self, statement: Statement, **parameters: object) -> Any:
         """The first value of the first row; None without one.
 
         Raises:

@@ -15,7 +15,7 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import Node
 from naiad.storage.catalog import ABSENT, Cell, Grid, Groups, ProjectCounts, Unmatched, path_and_aspect
-from naiad.storage.sql.connection import Connection, Statement
+from naiad.storage.sql.connection import Connection, Part, Statement
 from naiad.storage.sql.rows import BY_DEFAULT, HELD, nearby, sort_order, unmatched_fields
 from naiad.storage.sql.search import conditions, search
 from naiad.storage.sql.summaries import IN_TRASH
@@ -74,7 +74,7 @@ def count(connection: Connection, kind: ContainerKind, project: str | None, tree
 
 def known_fields(connection: Connection, kind: ContainerKind, project: str | None) -> list[tuple[str, str]]:
     """Path and kind of every field that some container of the kind in the project has, sorted."""
-    is_there = HELD(where=conditions(connection, kind, project, None))
+    is_there = Part(HELD, {"where": conditions(connection, kind, project, None)})
     return sorted((path, each) for _number, path, each in fields(connection, is_there))
 
 
@@ -148,7 +148,7 @@ def projects(connection: Connection) -> list[ProjectCounts]:
         kinds.setdefault(project or "", Counter())[BY_FOLDER[folder].name] += number
         latest[project or ""] = max(latest.get(project or "") or 0, created or 0) or None
     # What is in the trash is counted apart: a project that has nothing else is still listed.
-    for project, folder, number, _created in connection.run(_PROJECTS, where=IN_TRASH()):
+    for project, folder, number, _created in connection.run(_PROJECTS, where=Part(IN_TRASH)):
         kinds[project or ""][BY_FOLDER[folder].name] -= number
         trashed[project or ""] += number
     found = [ProjectCounts(name, dict(counts), trashed[name], latest[name]) for name, counts in kinds.items()]

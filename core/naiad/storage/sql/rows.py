@@ -10,7 +10,7 @@ from naiad.errors import InvalidArgument
 from naiad.kinds import KINDS, SYS
 from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
-from naiad.storage.sql.connection import Clause, Connection, Statement, both
+from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.search import Sort, in_scope, search
 from naiad.storage.sql.values import ALL, fields_at, losses_of, shown, shown_cells
 from naiad.storage.sql.values import fields as all_fields
@@ -74,7 +74,7 @@ def _losses(
 ) -> dict[str, Losses]:
     """The damage of those found, and of those that one of the asked fields keeps from being found."""
     lost = {}
-    for row in shown(connection, both([_HAS_LOSSES(), *in_scope(kind, project)])):
+    for row in shown(connection, All([Part(_HAS_LOSSES), *in_scope(kind, project)])):
         losses = losses_of(row)
         if losses.damaged and (row.number in found or not asked.isdisjoint(losses.damaged) or "" in losses.damaged):
             lost[row.id or row.uid] = losses
@@ -103,7 +103,7 @@ def unmatched_fields(
 
 def _count(connection: Connection, kind: ContainerKind, project: str | None, number: int) -> int:
     """How many containers have a field."""
-    found: int = connection.value(_COUNT, field=number, where=both(in_scope(kind, project)))
+    found: int = connection.value(_COUNT, field=number, where=All(in_scope(kind, project)))
     return found
 
 
@@ -142,14 +142,14 @@ def sort_order(
 
 def _present(connection: Connection, kind: ContainerKind, project: str | None, path: str) -> list[tuple[int, str]]:
     """The fields at a path that some container of the kind in the project has."""
-    found = all_fields(connection, both([_AT_PATH(path=path), _scope(kind, project)]))
+    found = all_fields(connection, All([Part(_AT_PATH, {"path": path}), _scope(kind, project)]))
     own = SYS.get(path)  # a field of another kind at a path of naiad's own is of a hostile run
     return sorted(((number, each) for number, _path, each in found if own in (None, each)), key=lambda each: each[1])
 
 
 def _scope(kind: ContainerKind, project: str | None) -> Clause:
     """Condition on a field: some container of the kind in the project has it."""
-    return HELD(where=both(in_scope(kind, project)))
+    return Part(HELD, {"where": All(in_scope(kind, project))})
 
 
 def nearby(connection: Connection, column: str) -> tuple[str, ...]:

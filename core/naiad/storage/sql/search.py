@@ -11,7 +11,7 @@ from msgspec import Struct
 from naiad.container_kinds import ContainerKind
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
-from naiad.storage.sql.connection import Clause, Connection, Statement, both
+from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.translate import Numbers, condition, field_numbers, holders, narrowed
 from naiad.storage.sql.values import LAST_CONTAINER, Shown, shown_at
 
@@ -62,31 +62,34 @@ def search(
     # Walking along the sorted index stops at the limit. With a selective clause it would pass over nearly all of the
     # index, so its few rows are sorted instead.
     is_walked = limit is not None and rare is None and len(sort.fields) == 1 and sort.aspect == "last" and not then
-    among = both([*wanted, *([condition(tree, numbers, SORTED if is_walked else NUMBER)] if tree is not None else [])])
+    among = list(wanted)
+    if tree is not None:
+        among.append(condition(tree, numbers, SORTED if is_walked else NUMBER))
     if rare is not None:
-        among = both([among, _IN(rows=rare)])
+        among.append(Part(_IN, {"rows": rare}))
+    where = All(among)
     # Only the order of one column has an index to walk along.
     if then:
-        return _sorted_by_several(connection, among, [sort, *then], limit, offset)
+        return _sorted_by_several(connection, where, [sort, *then], limit, offset)
     how = sort.order, sort.is_ascending
     if limit is None:  # sorting 100,000 rows with their cells takes 60 MB, so this is done for all of them only
-        rows = connection.run(_SORTED[how], fields=sort.numbers, where=among)
+        rows = connection.run(_SORTED[how], fields=sort.numbers, where=where)
         return list(map(Shown._make, rows))[offset:]
     if not is_walked:
-        return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=among, limit=limit, offset=offset)
+        return _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
     field = sort.numbers[0]
-    found = _page(connection, _WALK[how], field=field, where=among, limit=limit, offset=offset)
+    found = _page(connection, _WALK[how], field=field, where=where, limit=limit, offset=offset)
     # The walk passes only containers that have the value; those without one come last, in their usual order.
     if len(found) < limit:
         # Where the page lies past those with a value, the offset counts on among those without one.
         passed = offset if offset and not found else 0
         if passed:
-            passed = connection.value(_WALKED[sort.order], field=field, where=among, most=offset, offset=0)
+            passed = connection.value(_WALKED[sort.order], field=field, where=where, most=offset, offset=0)
         if tree is not None:
             wanted.append(condition(tree, numbers, NUMBER))
-        among = both([*wanted, _UNSORTED[sort.order](unsorted=field)])
+        where = All([*wanted, Part(_UNSORTED[sort.order], {"unsorted": field})])
         limit, offset = limit - len(found), 0 if found else offset - passed
-        found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=among, limit=limit, offset=offset)
+        found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
     return found
 
 
@@ -97,9 +100,9 @@ def _page(connection: Connection, statement: Statement, **parameters: object) ->
 
 def in_scope(kind: ContainerKind, project: str | None) -> list[Clause]:
     """Conditions on a container: it is of a kind, and in a project."""
-    wanted = [OF_KIND(kind=kind.folder)]
+    wanted: list[Clause] = [Part(OF_KIND, {"kind": kind.folder})]
     if project is not None:
-        wanted.append(OF_PROJECT(project=project))
+        wanted.append(Part(OF_PROJECT, {"project": project}))
     return wanted
 
 
@@ -111,8 +114,8 @@ def conditions(connection: Connection, kind: ContainerKind, project: str | None,
         wanted.append(condition(narrowed(tree, numbers), numbers, NUMBER))
         rare = _rarest(connection, tree, numbers)
         if rare is not None:
-            wanted.append(_IN(rows=rare))
-    return both(wanted)
+            wanted.append(Part(_IN, {"rows": rare}))
+    return All(wanted)
 
 
 def _rarest(connection: Connection, tree: Node | None, numbers: Numbers) -> Clause | None:
@@ -214,7 +217,7 @@ def _sorted_by_several(
 
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
-NUMBER, SORTED = Clause("container.number"), Clause("sorted.container")
+NUMBER, SORTED = Part("container.number"), Part("sorted.container")
 """The number of a container, in its own row and in that of the cell by which it is sorted."""
 OF_KIND = _statement("container.of_kind", lambda sql, t: t.container.c.kind == sql.bindparam("kind"))
 OF_PROJECT = _statement("container.of_project", lambda sql, t: t.container.c.project == sql.bindparam("project"))

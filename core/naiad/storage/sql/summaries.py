@@ -11,7 +11,7 @@ from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.catalog import Changes, Summary
-from naiad.storage.sql.connection import Connection, Statement, both, negated
+from naiad.storage.sql.connection import All, Clause, Connection, Negated, Part, Statement
 from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
 from naiad.storage.sql.translate import condition, field_numbers, narrowed
 from naiad.storage.sql.values import (
@@ -39,23 +39,23 @@ def summaries(
     limit: int | None = None,
 ) -> list[Summary]:
     """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
-    conditions = [_TAGGED(tag=as_stored(each)) for each in tags]
+    conditions: list[Clause] = [Part(_TAGGED, {"tag": as_stored(each)}) for each in tags]
     if tree is not None:
         numbers = field_numbers(connection, tree)
         conditions.append(condition(narrowed(tree, numbers), numbers, NUMBER))
     if kind is not None:
-        conditions.append(OF_KIND(kind=kind.folder))
+        conditions.append(Part(OF_KIND, {"kind": kind.folder}))
     if is_trashed is not None:
-        conditions.append(IN_TRASH() if is_trashed else negated(IN_TRASH()))
+        conditions.append(Part(IN_TRASH) if is_trashed else Negated(Part(IN_TRASH)))
     if project is not None:
-        conditions.append(OF_PROJECT(project=project))
+        conditions.append(Part(OF_PROJECT, {"project": project}))
     if state is not None:
-        conditions.append(_IN_STATE(state=state))
+        conditions.append(Part(_IN_STATE, {"state": state}))
     names = _names(connection)
     if limit is None:
-        return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=both(conditions)))]
+        return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=All(conditions)))]
     # Their numbers come from an index: sorting the rows would read the cells of all.
-    found = connection.run(_NEWEST_PAGE, where=both(conditions), limit=limit, offset=0)
+    found = connection.run(_NEWEST_PAGE, where=All(conditions), limit=limit, offset=0)
     return [_summary(row, names) for row in shown_at(connection, [number for (number,) in found])]
 
 
@@ -67,7 +67,7 @@ def changes(connection: Connection, since: str | None) -> Changes:
     if before != made or not number.isdigit():
         return Changes(mark, since is not None, [], frozenset(), [])
     names = _names(connection)
-    found = [_summary(row, names) for row in shown(connection, _LATER(since=int(number)))]
+    found = [_summary(row, names) for row in shown(connection, Part(_LATER, {"since": int(number)}))]
     new = (uid for (uid,) in connection.run(_BEGUN, since=int(number)))
     removed = connection.run(_GONE_SINCE, since=int(number))
     return Changes(mark, False, found, frozenset(new), [(uid, name or uid) for uid, name in removed])
@@ -121,7 +121,7 @@ IN_TRASH = _statement(
 
 def _names(connection: Connection) -> dict[int, str]:
     """Return the paths of naiad's own fields by number; one of another kind at such a path is not naiad's."""
-    found = fields(connection, _IN_SYS())
+    found = fields(connection, Part(_IN_SYS))
     return {number: path for number, path, kind in found if SYS.get(path, kind) == kind}
 
 

@@ -13,16 +13,18 @@ from naiad.container_kinds import RUN
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
-from naiad.storage.sql.connection import Clause, Connection, Statement, both, either, negated
+from naiad.storage.sql.connection import All, Clause, Connection, Either, Negated, Part, Statement
 from naiad.storage.sql.values import INDEXED_TEXT
 
+NEVER = Either(())
+"""The condition that holds of nothing."""
 Numbers = dict[tuple[str, str], int]
 """The number of each field of the catalog that a query names, by path and kind."""
 
 
 def field_numbers(connection: Connection, tree: Node) -> Numbers:
     """Look up the fields that a tree names; those that no container has are left out."""
-    return values.fields_at(connection, (leaf.field.path for leaf, _depth in leaves(tree)))
+    return values.fields_at(connection, [leaf.field.path for leaf, _depth in leaves(tree)])
 
 
 def narrowed(node: Node, numbers: Numbers) -> Node:
@@ -44,22 +46,22 @@ def _is_known(term: Node, numbers: Numbers) -> bool:
 def condition(node: Node, numbers: Numbers, container: Clause) -> Clause:
     """Whether a tree is true of the container with this number."""
     if isinstance(node, And):
-        return both(condition(term, numbers, container) for term in node.terms)
+        return All([condition(term, numbers, container) for term in node.terms])
     if isinstance(node, Or):
-        return either(condition(term, numbers, container) for term in node.terms)
+        return Either([condition(term, numbers, container) for term in node.terms])
     if isinstance(node, Not):
-        return negated(condition(node.term, numbers, container))
+        return Negated(condition(node.term, numbers, container))
     number = numbers.get((node.field.path, node.field.kind))
     # No container has the field: the clause is false, and its negation true, without a look at any row.
     if number is None:
-        return either(())
-    return _HAS[_is_of_tags(node)](field=number, container=container, test=_test(node))
+        return NEVER
+    return Part(_HAS[_is_of_tags(node)], {"field": number, "container": container, "test": _test(node)})
 
 
 def holders(leaf: Leaf, numbers: Numbers) -> Clause:
     """Select the numbers of the containers of which a clause is true, from the index of its field."""
     number = numbers.get((leaf.field.path, leaf.field.kind), 0)
-    return _HOLDERS[_is_of_tags(leaf)](field=number, test=_test(leaf))
+    return Part(_HOLDERS[_is_of_tags(leaf)], {"field": number, "test": _test(leaf)})
 
 
 def text_of(table: Any) -> Any:
@@ -81,15 +83,13 @@ def _test(leaf: Leaf) -> Clause:
         return _is_one_of(leaf)
     if isinstance(leaf, Contains):
         if leaf.field.kind == TAGS:
-            return _IS_TAG(text=leaf.text)
-        return _CONTAINS(text=leaf.text) if leaf.text else _HAS_TEXT()
+            return Part(_IS_TAG, {"text": leaf.text})
+        return Part(_CONTAINS, {"text": leaf.text}) if leaf.text else Part(_HAS_TEXT)
     if isinstance(leaf, IsChild):
-        return (
-            _IS_UID_OF_ANY(kind=RUN.folder)
-            if leaf.project is None
-            else _IS_UID_OF(kind=RUN.folder, project=leaf.project)
-        )
-    return _MATCHES(pattern=leaf.pattern) if isinstance(leaf, Matches) else both(())
+        if leaf.project is None:
+            return Part(_IS_UID_OF_ANY, {"kind": RUN.folder})
+        return Part(_IS_UID_OF, {"kind": RUN.folder, "project": leaf.project})
+    return Part(_MATCHES, {"pattern": leaf.pattern}) if isinstance(leaf, Matches) else values.ALL
 
 
 def _comparison(leaf: Compare) -> Clause:
@@ -99,30 +99,30 @@ def _comparison(leaf: Compare) -> Clause:
     if isinstance(value, str):
         return _is_text(sign, value)
     if KINDS[kind].holds not in EXACT:
-        return _COMPARED[COLUMNS.get(leaf.field.aspect, leaf.field.aspect), sign](value=float(value))
+        return Part(_COMPARED[COLUMNS.get(leaf.field.aspect, leaf.field.aspect), sign], {"value": float(value)})
     # Two conditions: the first, by float, uses the index and is true of a little more; the second is exact beyond
     # 2**53.
-    return _EXACTLY[sign](nearly=float(value), value=value)
+    return Part(_EXACTLY[sign], {"nearly": float(value), "value": value})
 
 
 def _is_one_of(leaf: OneOf) -> Clause:
     texts = [value for value in leaf.values if isinstance(value, str)]
     # The index holds the beginning of a text, so a long one needs its whole beside it.
     if any(len(text) > INDEXED_TEXT for text in texts):
-        return either(_is_text("=", text) for text in texts)
+        return Either([_is_text("=", text) for text in texts])
     if texts or not leaf.values:
-        return _AMONG_TEXTS(texts=texts)
+        return Part(_AMONG_TEXTS, {"texts": texts})
     nearly = [float(value) for value in leaf.values]
     if KINDS[leaf.field.kind].holds not in EXACT:
-        return _AMONG[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)](values=nearly)
+        return Part(_AMONG[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], {"values": nearly})
     exact = [int(value) for value in leaf.values if float(value).is_integer()]
-    return _AMONG_EXACTLY(nearly=nearly, values=exact)
+    return Part(_AMONG_EXACTLY, {"nearly": nearly, "values": exact})
 
 
 def _is_text(sign: str, value: str) -> Clause:
     if len(value) > INDEXED_TEXT:
-        return _TEXT[sign, True](text=value[:INDEXED_TEXT], whole=value)
-    return _TEXT[sign, False](text=value)
+        return Part(_TEXT[sign, True], {"text": value[:INDEXED_TEXT], "whole": value})
+    return Part(_TEXT[sign, False], {"text": value})
 
 
 COLUMNS = {"last": "num"}

@@ -20,7 +20,7 @@ import msgspec
 from naiad.errors import DamagedData
 from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
 from naiad.storage.catalog import MOST_DAMAGED, NO_LOSSES, Cell, Losses
-from naiad.storage.sql.connection import Clause, Connection, Statement
+from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 
 INDEXED_TEXT = 200
 """Characters of a text that the index holds; of a longer one the whole stands beside it."""
@@ -34,7 +34,7 @@ MOST_NUMBERS = 500
 _WRITTEN = ("number", "uid", "kind", "id", "project", "state", "created", "losses", "stamp", "seal", "cells", "crc")
 """The columns of a container that are written whenever it has changed, in the order of its table."""
 
-ALL = Clause("1 = 1")
+ALL = All(())
 """The condition that holds of everything."""
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
@@ -289,12 +289,13 @@ def forget(connection: Connection, uids: list[str]) -> None:
 
 def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Stamp]:
     """The stamps of all containers; or of those without a seal, these, and those numbered from one to below another."""
-    conditions = [ALL]
+    conditions: list[Clause] = [ALL]
     if marked is not None:
         uids = list(marked)
-        conditions = [_UNSEALED(), *(_AMONG(uids=uids[start : start + 500]) for start in range(0, len(uids), 500))]
+        some = (uids[start : start + 500] for start in range(0, len(uids), 500))
+        conditions = [Part(_UNSEALED), *(Part(_AMONG, {"uids": each}) for each in some)]
         if numbers[1] > numbers[0]:
-            conditions.append(_NUMBERED(first=numbers[0], last=numbers[1]))
+            conditions.append(Part(_NUMBERED, {"first": numbers[0], "last": numbers[1]}))
     rows = (row for condition in conditions for row in connection.run(_STAMPS, where=condition))
     return {uid: Stamp(files, seal) for uid, files, seal in rows}
 
@@ -302,7 +303,7 @@ def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapping[int, Cell]]]:
     found = {}
     for start in range(0, len(uids), 500):
-        for row in shown(connection, _AMONG(uids=uids[start : start + 500])):
+        for row in shown(connection, Part(_AMONG, {"uids": uids[start : start + 500]})):
             found[row.uid] = (row.number, shown_cells(row))
     return found
 
@@ -311,7 +312,7 @@ def fields_at(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, s
     """The numbers of the fields at some paths, by path and kind; those that no container has are left out."""
     wanted, found = sorted(set(paths)), {}
     for start in range(0, len(wanted), MOST_PATHS):
-        some = _AT_PATHS(paths=wanted[start : start + MOST_PATHS])
+        some = Part(_AT_PATHS, {"paths": wanted[start : start + MOST_PATHS]})
         found.update({(path, kind): number for number, path, kind in fields(connection, some)})
     return found
 
@@ -337,7 +338,7 @@ def shown_at(connection: Connection, numbers: Sequence[int]) -> list[Shown]:
     """The shown columns of the containers with these numbers, in their order."""
     found: dict[int, Shown] = {}
     for start in range(0, len(numbers), MOST_NUMBERS):
-        some = _AT_NUMBERS(numbers=numbers[start : start + MOST_NUMBERS])
+        some = Part(_AT_NUMBERS, {"numbers": numbers[start : start + MOST_NUMBERS]})
         found.update((row.number, row) for row in shown(connection, some))
     return [found[number] for number in numbers]
 
