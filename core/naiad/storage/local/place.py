@@ -1,4 +1,4 @@
-"""The place of a store that no program names: the nearest folder, unless another user may have put it there."""
+"""The place of a store: the one that a program names, else the nearest folder that no other user may have put there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import cast
 
-from naiad.errors import NotPermitted
+from naiad.errors import NaiadTypeError, NotPermitted, StorageError, shown
 from naiad.places import repository, script, working_directory
 
 FOLDER = ".naiad"
@@ -52,3 +53,28 @@ def _refuse_planted(place: Path) -> None:
             errno=errno.EPERM,
             filename=str(place),
         )
+
+
+def named_place(named: object) -> Path:
+    """Return the folder that a program names.
+
+    Raises:
+        StorageError: no folder can have this name: it is too long, has a NUL, leads in a circle.
+        NaiadTypeError: it is no path.
+    """
+    try:
+        place = Path(cast("str", named)).expanduser().absolute()
+        os.stat(place)
+    except TypeError as error:
+        raise NaiadTypeError(f"A store must be given as a str or a path, not as {shown(named)}.") from error
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # it may be made, or the first who uses it says so
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StorageError(
+            f"There can be no store at {shown(str(named))}: {reason}.\n"
+            "Choose another folder with init_run(store=...), NAIAD_STORE or naiad --store.",
+            errno=getattr(error, "errno", None) or errno.EINVAL,
+            filename=str(named),
+        ) from error
+    return place

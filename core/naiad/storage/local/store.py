@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -33,12 +33,9 @@ from naiad.errors import (
     MissingField,
     ModelKeyTaken,
     NaiadError,
-    NaiadTypeError,
     NameTaken,
     NewerFormat,
-    StorageError,
     StoreNotWritable,
-    shown,
 )
 from naiad.kinds import FORMER_IDS
 from naiad.ops import Op
@@ -48,7 +45,7 @@ from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunRead
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
-from naiad.storage.local.place import FOLDER, nearest_place
+from naiad.storage.local.place import FOLDER, named_place, nearest_place
 from naiad.storage.results import FIRST, Joining
 
 if TYPE_CHECKING:
@@ -127,7 +124,7 @@ class Store(Struct, frozen=True, dict=True):
             StorageError: no folder can have the name given.
         """
         named = store or setting("STORE")
-        return cls(_place(named)) if named else cls.nearest(start)
+        return cls(named_place(named)) if named else cls.nearest(start)
 
     @classmethod
     def nearest(cls, start: Path | None = None) -> Store:
@@ -521,7 +518,7 @@ class Store(Struct, frozen=True, dict=True):
             self._refuse_several(found[0].kind, name, [row.uid for row in found])
         if not found:
             raise self._not_found(name, kind)
-        return self.folder(found[0].uid, found[0].kind)
+        return self.layout.folder(found[0].uid, found[0].kind)
 
     def id_of(self, run: RunId) -> str:
         """The id of a container; one that is registered for it if its own cannot be read, else its uid."""
@@ -537,10 +534,6 @@ class Store(Struct, frozen=True, dict=True):
     def directory(self, run: RunId) -> RunDirectory:
         """The folder of a container, there or not; reader and writer share one, which remembers its paths."""
         return self.layout.folder(run.uid, run.kind)
-
-    def folder(self, uid: str, kind: ContainerKind = RUN) -> RunDirectory:
-        """The folder of a container, there or not. The uid was checked by `ids.is_uid`."""
-        return self.layout.folder(uid, kind)
 
     def folders(self) -> Iterator[RunDirectory]:
         """All containers: the runs, then the other kinds, each the oldest first."""
@@ -572,7 +565,7 @@ class Store(Struct, frozen=True, dict=True):
         return self._join(kind, self.register.uid(name), name)
 
     def _join(self, kind: ContainerKind, uid: str, name: str) -> Reservation:
-        folder = self.folder(uid, kind)
+        folder = self.layout.folder(uid, kind)
         until = clock.monotonic() + BEGIN_SECONDS
         while not folder.path.exists() and clock.monotonic() < until:  # another process is about to make it
             clock.sleep(0.01)
@@ -611,31 +604,6 @@ def _mend(folder: RunDirectory) -> None:
 
         with refusals(folder.path.parent.parent):
             repair(folder)
-
-
-def _place(named: object) -> Path:
-    """Return the folder that a program names.
-
-    Raises:
-        StorageError: no folder can have this name: it is too long, has a NUL, leads in a circle.
-        NaiadTypeError: it is no path.
-    """
-    try:
-        place = Path(cast("str", named)).expanduser().absolute()
-        os.stat(place)
-    except TypeError as error:
-        raise NaiadTypeError(f"A store must be given as a str or a path, not as {shown(named)}.") from error
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # it may be made, or the first who uses it says so
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise StorageError(
-            f"There can be no store at {shown(str(named))}: {reason}.\n"
-            "Choose another folder with init_run(store=...), NAIAD_STORE or naiad --store.",
-            errno=getattr(error, "errno", None) or errno.EINVAL,
-            filename=str(named),
-        ) from error
-    return place
 
 
 def _kind_for_message(name: str) -> ContainerKind:
