@@ -1,0 +1,81 @@
+"""The parts of a server that its routes share, and the body of a request to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio.to_thread
+from starlette.requests import Request
+
+from naiad.errors import shown
+from naiad.storage.base import Store
+from naiad.storage.receiving import Receiver, Registered
+from naiad_server import bodies
+from naiad_server.access import Proxies, ServerGrant, ServerRules
+from naiad_server.folding import Folding
+from naiad_server.intake import Intake
+from naiad_server.metrics import Metrics
+from naiad_server.quotas import Quotas
+from naiad_server.tokens import Tokens
+from naiad_server.workers import Worker
+from naiad_web.server.answers import Problem
+
+SMALL = 256 * 1024
+"""Bytes that are checked at once; more would keep other requests waiting, and are checked in a thread."""
+
+
+@dataclass
+class Server:
+    """A server: its store, its receiving end, and who may use it."""
+
+    store: Store
+    receiver: Receiver
+    tokens: Tokens
+    metrics: Metrics
+    intake: Intake
+    folding: Folding | Worker
+    rules: ServerRules
+    proxies: Proxies
+    quotas: Quotas
+
+    def registered(self, uid: str, grant: ServerGrant) -> Registered | None:
+        """Return a container that a token may write; None if there is none."""
+        found = self.receiver.find(uid)
+        return found if found is not None and grant.project in (None, found.project) else None
+
+    def project(self, name: str | None, grant: ServerGrant) -> str:
+        """Return the project that a request means.
+
+        Raises:
+            Problem: it names none, or one that the token is not for.
+        """
+        found = name or grant.project
+        if found is None:
+            raise Problem(
+                400, "BadRequest", "Name the project: this token is valid for all projects.", argument="project"
+            )
+        if grant.project not in (None, found):
+            raise Problem(404, "ProjectNotFound", f"There is no project {shown(found)}.")
+        return found
+
+
+Serve = Callable[[Server, Request, ServerGrant], Awaitable[Any]]
+"""A route: its answer to a request of someone who has its role."""
+
+
+async def body_of(request: Request, kind: type[bodies.T], *, is_binary: bool = False) -> bodies.T:
+    """Return the body of a request, checked.
+
+    Raises:
+        Problem: it is not what the route takes.
+    """
+    body = await bodies.received(request)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    media = request.headers.get("content-type", "")
+
+    def read() -> bodies.T:
+        return bodies.decoded(bodies.unpacked(body, encoding), media, kind, is_binary=is_binary)
+
+    return read() if len(body) < SMALL and not encoding else await anyio.to_thread.run_sync(read)
