@@ -287,7 +287,8 @@ class Catalog(SqlCatalog):
         for kind in KINDS:
             with contextlib.suppress(FileNotFoundError):
                 times.append((kind.folder, os.stat(self._layout.root / kind.folder).st_mtime_ns))
-        is_settled = all(time < (clock.now() - SETTLED_SECONDS) * 1e9 for _folder, time in times)
+        latest = max((time for _folder, time in times), default=0)
+        is_settled = latest < (clock.now() - SETTLED_SECONDS) * 1e9
         return repr(times) if is_settled else ""
 
     def _kinds(self, uids: Iterable[str]) -> Iterator[tuple[str, ContainerKind]]:
