@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from naiad import api_tokens
+from naiad import api_tokens, paths
 from naiad.container_kinds import (
     LONGEST_KEY,
     MODEL,
@@ -23,6 +23,7 @@ from naiad.errors import (
     NaiadPathError,
     NaiadTypeError,
     NaiadWarning,
+    RunIdCollision,
     shown,
     warn_once,
 )
@@ -77,6 +78,46 @@ _NO_EFFECT = {
     "async_lag_callback": "a logging call has stored its data when it returns, so there is no lag",
     "async_no_progress_callback": "a logging call has stored its data when it returns, so there is no lag",
 }
+
+
+class RunOptions(NamedTuple):
+    """The arguments of `Run` that are complete in themselves, checked and with their defaults."""
+
+    settings: dict[str, Any]
+    project: str | None
+    custom_run_id: str | None
+    tags: list[str]
+    monitoring_namespace: str | None
+
+
+def of_run(given: Mapping[str, Any], unknown: Mapping[str, object]) -> RunOptions:
+    """Check the arguments of a run, warn about those without effect, and return the others with their defaults.
+
+    Raises:
+        NaiadTypeError, InvalidArgument, NaiadPathError: one of them is of a wrong type or value.
+        RunIdCollision: two of them name a run.
+    """
+    refuse_unknown("Run", unknown)
+    check(**given)
+    with_id, custom_run_id = given["with_id"], given["custom_run_id"]
+    if with_id is not None and custom_run_id is not None:
+        raise RunIdCollision(
+            f"with_id={with_id!r} and custom_run_id={custom_run_id!r} both name a run.\nGive one of them."
+        )
+    if with_id is None and custom_run_id is None:
+        custom_run_id = setting("CUSTOM_RUN_ID")
+    namespace = given["monitoring_namespace"] or setting("MONITORING_NAMESPACE")
+    found = RunOptions(
+        settings=settings(given["mode"], given["strict"], given["limits"], given["on_error"]),
+        project=project_name(given["project"]),
+        custom_run_id=custom_id(
+            setting("CUSTOM_RUN_ID") if custom_run_id is None and with_id is None else custom_run_id
+        ),
+        tags=tags_of(given["tags"]),
+        monitoring_namespace=paths.parse(namespace) if namespace else None,
+    )
+    warn_without_effect(**given)
+    return found
 
 
 def check(**arguments: object) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from naiad import clock, exits, lifecycle, options, paths, spawns
+from naiad import clock, exits, lifecycle, options, spawns
 from naiad.alerts.wanted import AlertsWanted, alerts_wanted
 from naiad.background import Capture, Loggable
 from naiad.capture.wanted import Wanted, wanted
 from naiad.children import Parent, children, find_parent, require_no_circle
 from naiad.container import Container, first_ops, user_name
 from naiad.container_kinds import RUN, RunId
-from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, RunIdCollision, shown, warn_once
+from naiad.errors import LimitWarning, NaiadError, NaiadTypeError, shown, warn_once
 from naiad.fields.series import Series
 from naiad.ids import host_name, new_writer_id
 from naiad.kinds import ALERTS, PARENT_UID, SYS
@@ -154,27 +154,21 @@ class Run(Container):
         **unknown: Any,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "unknown")}
-        options.refuse_unknown("Run", unknown)
-        _check(given)
+        found = options.of_run(given, unknown)
+        if not isinstance(parent, Run | str | None):
+            message = f"parent= takes a run or its id, not {shown(parent)}."
+            raise NaiadTypeError(message, argument="parent", value=parent)
         self._fail_on_exception = fail_on_exception
         self._capture_traceback = capture_traceback
-        named = monitoring_namespace or setting("MONITORING_NAMESPACE")
-        self._monitoring_namespace = paths.parse(named) if named else None
-        self._settings = options.settings(mode, strict, limits, on_error)
-        facts: dict[str, Any] = {"name": name, "description": description, "tags": options.tags_of(tags)}
-        if custom_run_id is None and with_id is None:
-            custom_run_id = setting("CUSTOM_RUN_ID")
-        custom_run_id = options.custom_id(custom_run_id)
-        project = options.project_name(project)
-        options.warn_without_effect(**given)
+        self._settings, self._monitoring_namespace = found.settings, found.monitoring_namespace
         asked_for = wanted(given)
         alerted = None if alerts is None else alerts_wanted(alerts)
-        facts["parent"] = parent
         if isinstance(parent, Run) and store is None:
             store = parent._store
-        if rewind_to is not None and with_id is None and custom_run_id is None:
+        if rewind_to is not None and with_id is None and found.custom_run_id is None:
             raise options.rewound_nothing(rewind_to)
-        self._begin(with_id, project, custom_run_id, store, facts)
+        facts = {"name": name, "description": description, "tags": found.tags, "parent": parent}
+        self._begin(with_id, found.project, found.custom_run_id, store, facts)
         if parent is not None and not self._is_new and not self._is_inherited:
             self._change_parent(parent)
         if rewind_to is not None and not self._is_new and not self._is_inherited:
@@ -429,23 +423,6 @@ class Run(Container):
 
 init_run = Run
 """Open a run; the same as the class."""
-
-
-def _check(given: Mapping[str, Any]) -> None:
-    """Check the arguments of a run by themselves and together.
-
-    Raises:
-        NaiadTypeError, InvalidArgument: one of them is of a wrong type or value.
-        RunIdCollision: two of them name a run.
-    """
-    options.check(**given)
-    with_id, custom_run_id, parent = map(given.get, ("with_id", "custom_run_id", "parent"))
-    if with_id is not None and custom_run_id is not None:
-        raise RunIdCollision(
-            f"with_id={with_id!r} and custom_run_id={custom_run_id!r} both name a run.\nGive one of them."
-        )
-    if not isinstance(parent, Run | str | None):
-        raise NaiadTypeError(f"parent= takes a run or its id, not {shown(parent)}.", argument="parent", value=parent)
 
 
 def _notify_started(run: Loggable, options: Mapping[str, object]) -> list[Capture]:
