@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
-from naiad import kinds
 from naiad.errors import DamagedData, DamageWarning, NewerFormat
-from naiad.kinds import DERIVED, SYS
-from naiad.storage.catalog import NO_LOSSES, Cell, Losses
+from naiad.kinds import DERIVED, KINDS, SYS
+from naiad.storage.catalog import NO_LOSSES, Losses
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql.entries import plain, stored
-from naiad.storage.sql.values import Entry, Stamp
+from naiad.storage.sql.entries import cells_of
+from naiad.storage.sql.values import Entry, Stamp, as_stored
 
 
 def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
@@ -59,29 +58,23 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
     """
     folder = reader.folder
     shown, derived, losses = reader.shown()
-    cells: dict[tuple[str, str], Cell] = {}
+    fields: list[tuple[str, str, Any]] = []
     for state, facts in shown:
         try:
-            cells[stored(state.path), state.kind] = _cell(state, facts, reader)
-            if second := kinds.KINDS[state.kind].second:
-                cells[f"{stored(state.path)}:{second}", kinds.ATOM_OF[str]] = plain(state.value, second) or None
+            fields.append((state.path, state.kind, _value(state, facts, reader)))
         except DamagedData:
             losses = losses._replace(damaged=(*losses.damaged, state.path))
-    values = {path: plain(value) for path, value in derived.items()}
-    for path, kind in DERIVED.items():
-        cells[path, kind] = values[path]
-    for state, _facts in shown:
-        if state.kind in kinds.ATOMS and SYS.get(state.path) == state.kind:
-            values[state.path] = plain(state.value)
-    number = str(values.get("sys/id") or (ids.id_of(folder.uid) or folder.uid))
-    project = stored(str(values.get("sys/project") or ids.projects().get(number.partition("-")[0], "")))
-    created = values.get("sys/creation_time")
+    cells = cells_of([*fields, *((path, kind, derived[path]) for path, kind in DERIVED.items())])
+    own_id, own_project, state, created = (
+        cells.get((path, SYS[path])) for path in ("sys/id", "sys/project", "sys/state", "sys/creation_time")
+    )
+    number = str(own_id or ids.id_of(folder.uid) or folder.uid)
     return Entry(
         folder.uid,
         folder.kind.folder,
-        stored(number),
-        project,
-        str(values["sys/state"]),
+        number,
+        own_project or as_stored(ids.projects().get(number.partition("-")[0], "")),
+        str(state),
         created if isinstance(created, int) else None,
         stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
         cells,
@@ -89,17 +82,17 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
     )
 
 
-def _cell(state: FieldState, facts: Series | None, reader: Reader) -> Cell:
-    kind = kinds.KINDS[state.kind]
+def _value(state: FieldState, facts: Series | None, reader: Reader) -> Any:
+    kind = KINDS[state.kind]
     if not kind.has_value or (facts is not None and not facts.count):
         return None
     if kind.shape == "tags":
-        return sorted({str(plain(tag)) for tag in state.tags})
+        return state.tags
     if facts is None:
-        return plain(state.value, kind.fact)
+        return state.value
     if kind.shape == "texts":
         last = facts.last_value  # None: too long to be remembered in its field's row
-        return plain(last if last is not None else reader.text_page(state.path, -1, 1).texts[0], kind.fact)
+        return last if last is not None else reader.text_page(state.path, -1, 1).texts[0]
     variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
     return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from naiad.kinds import ATOM_OF, KINDS, SYS
@@ -20,12 +21,8 @@ def entry_of(reader: RunReader) -> Entry:
     Raises:
         DamagedData: it cannot be read.
     """
-    cells: dict[tuple[str, str], Cell] = {}
     with reader.moment():
-        for path, kind in reader.kinds().items():
-            cells[stored(path), kind] = _cell(reader, path, kind)
-            if second := KINDS[kind].second:
-                cells[f"{stored(path)}:{second}", ATOM_OF[str]] = plain(reader.value(path), second) or None
+        cells = cells_of([(path, kind, _value(reader, path, kind)) for path, kind in reader.kinds().items()])
     name, project, state, created = (
         cells.get((path, SYS[path])) for path in ("sys/id", "sys/project", "sys/state", "sys/creation_time")
     )
@@ -33,29 +30,47 @@ def entry_of(reader: RunReader) -> Entry:
     return Entry(run.uid, run.kind.folder, name or run.uid, project or "", state, created, Stamp("", ""), cells)
 
 
-def _cell(reader: RunReader, path: str, kind: str) -> Cell:
+def _value(reader: RunReader, path: str, kind: str) -> Any:
     row = KINDS[kind]
     if not row.has_value or (row.is_series and not reader.count(path)):
         return None
-    if row.shape == "tags":
-        return sorted(map(stored, reader.tags(path)))
     if row.aspects:
         return list(reader.aspects(path))
     if row.is_series:
         last = reader.last(path, kind)
-        return plain(last.value, row.fact) if last else None
-    return plain(reader.value(path), row.fact)
+        return last and last.value
+    return reader.tags(path) if row.shape == "tags" else reader.value(path)
 
 
-def plain(value: Plain, fact: str = "") -> Any:
-    """Return a stored value as a table shows it; of a JSON text with facts, this one."""
+def cells_of(fields: Iterable[tuple[str, str, Any]]) -> dict[tuple[str, str], Cell]:
+    """Return the cells of fields by path and kind, from path, kind and stored value of each.
+
+    The value is the last one of a series of texts, `ASPECTS` of one of numbers, the strings of a set, and None where
+    there is nothing to show.
+    """
+    cells: dict[tuple[str, str], Cell] = {}
+    for path, kind, value in fields:
+        row, place = KINDS[kind], _stored(path)
+        if value is None or row.aspects:
+            cells[place, kind] = value
+        elif row.shape == "tags":
+            cells[place, kind] = sorted({_plain(tag) for tag in value})
+        else:
+            cells[place, kind] = _plain(value, row.fact)
+        if row.second:
+            cells[f"{place}:{row.second}", ATOM_OF[str]] = _plain(value, row.second) or None
+    return cells
+
+
+def _plain(value: Plain, fact: str = "") -> Any:
+    """A stored value as a table shows it; of a JSON text with facts, this one."""
     text = unpack_text(value) if isinstance(value, bytes) else value
     found = _fact(str(text), fact) if fact else text
-    return stored(found) if isinstance(found, str) else found
+    return _stored(found) if isinstance(found, str) else found
 
 
 def _fact(text: str, name: str) -> str | None:
-    """Return one member of a JSON text."""
+    """One member of a JSON text."""
     with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
         facts = json.loads(text)
         found = facts.get(name) if isinstance(facts, dict) else None
@@ -63,6 +78,5 @@ def _fact(text: str, name: str) -> str | None:
     return None
 
 
-def stored(text: str) -> str:
-    """Return a text as a database takes it."""
+def _stored(text: str) -> str:
     return text if text.isascii() else as_stored(text)  # a run has many texts, and few have anything to replace
