@@ -29,7 +29,6 @@ from naiad.ops import Assign, Configure, Define, Delete, Members, Op, Plain, Str
 from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import unpack_text
-from naiad.settings import setting
 from naiad.slots import DEAD_SLOT
 from naiad.storage import base
 from naiad.storage.base import Change, Reservation
@@ -235,9 +234,6 @@ class MemoryWriter(base.RunWriter):
     def count_lost(self) -> None:
         self.stored.lost += 1
 
-    def peers_have_written(self) -> bool:
-        return len(self.stored.writers) > 1
-
     def stop(self, state: str = "finished", seconds: float | None = None) -> None:
         if self.is_active:
             self.is_active, self.end = False, state
@@ -287,9 +283,6 @@ class MemoryStore(base.Store):
 
     def url(self, run: RunId | None = None) -> str:
         return f"memory:{self.name}/{run.uid if run else ''}"
-
-    def default_project(self) -> str:
-        return setting("PROJECT") or self.name
 
     def projects(self) -> dict[str, str]:
         return dict(self.keys)
@@ -372,10 +365,6 @@ class MemoryStore(base.Store):
     def find_custom(self, project: str, custom_run_id: str) -> RunId | None:
         return self.ids.get(self.customs.get((project, custom_run_id), ""))
 
-    def find_project(self, project: str) -> RunId | None:
-        found = self.ids.get(self.key(project))
-        return found if found in self.runs else None
-
     def id_of(self, run: RunId) -> str:
         stored = self.runs.get(run)
         own = text_of(stored.fields["sys/id"].value) if stored and "sys/id" in stored.fields else None
@@ -387,9 +376,6 @@ class MemoryStore(base.Store):
 
     def reader(self, run: RunId) -> MemoryRun:
         return self.runs.get(run) or MemoryRun(self, run)
-
-    def project_reader(self, project: str) -> base.RunReader:
-        return base.BlankProject(self.key(project), project)
 
     def writer(
         self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"

@@ -10,7 +10,7 @@ is to be done.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol, runtime_checkable
@@ -20,12 +20,13 @@ from msgspec.structs import replace
 
 from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.disk import Report, nothing, replacing, write_all
-from naiad.errors import BeingWritten, ContainerProtected, MissingField
+from naiad.errors import BeingWritten, ContainerNotFound, ContainerProtected, MissingField
 from naiad.file import File
 from naiad.kinds import FORMER_IDS, POINTS, PROTECTED, SERIES, SYS, TAGS
 from naiad.ops import Assign, Op, Plain, Tags
 from naiad.refs import FileRef
 from naiad.scalars import pack_text
+from naiad.settings import setting
 from naiad.slots import PointLog
 from naiad.storage.catalog import Catalog
 from naiad.storage.results import (
@@ -157,6 +158,7 @@ class RunWriter(Protocol):
 
     def peers_have_written(self) -> bool:
         """Whether other writers may have defined fields since the last call; False while `is_degraded`."""
+        return not self.is_degraded
 
     def warn_of(self, shadowed: Shadowed) -> None:
         """Warn once that a field of this writer is not shown."""
@@ -413,6 +415,7 @@ class Store(Protocol):
 
     def default_project(self) -> str:
         """Return the name of the project of a run that names none."""
+        return setting("PROJECT") or "project"
 
     def projects(self) -> dict[str, str]:
         """Return the names of the projects that have a key, by key."""
@@ -477,6 +480,10 @@ class Store(Protocol):
 
     def find_project(self, project: str) -> RunId | None:
         """Return the container of the project's own fields; None if nothing was ever written to them."""
+        key = next((key for key, name in self.projects().items() if name == project), "")
+        with suppress(ContainerNotFound):
+            return self.find(key, PROJECT)
+        return None
 
     def id_of(self, run: RunId) -> str:
         """Return the id under which a container is registered; its uid if there is none."""
@@ -489,6 +496,8 @@ class Store(Protocol):
 
     def project_reader(self, project: str) -> RunReader:
         """Read a project to which nothing was written: id, name and visibility are all its fields."""
+        key = next((key for key, name in self.projects().items() if name == project), "")
+        return BlankProject(key, project)
 
     def writer(
         self, run: RunId, *, role: str = "owner", first_ops: Sequence[Op] = (), on_error: str = "warn"

@@ -22,9 +22,8 @@ from naiad.errors import NeedsServer, shown
 from naiad.file import File
 from naiad.ops import Op
 from naiad.refs import FileRef
-from naiad.settings import setting
 from naiad.slots import DEAD_SLOT
-from naiad.storage.base import BlankProject, Change, Reservation, RunReader, RunWriter, Store, refuse_deletion
+from naiad.storage.base import Change, Reservation, RunReader, RunWriter, Store, refuse_deletion
 from naiad.storage.catalog import Catalog, Cell
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
@@ -84,10 +83,6 @@ class PostgresStore(Store):
     def url(self, run: RunId | None = None) -> str:
         """Return the address of the database; views give that of the server."""
         return str(self) if run is None else f"{self}/{run.uid}"
-
-    def default_project(self) -> str:
-        """NAIAD_PROJECT, else a name for all."""
-        return setting("PROJECT") or "project"
 
     def projects(self) -> dict[str, str]:
         """Return the names of the projects that have a key, by key."""
@@ -162,11 +157,6 @@ class PostgresStore(Store):
         if number is None:
             raise run.kind.not_found(f"There is no {run.kind.noun} {run.uid}.", run_id=run.uid)
         return number
-
-    def project_reader(self, project: str) -> RunReader:
-        """Read a project to which nothing was written."""
-        key = next((key for key, name in self.projects().items() if name == project), "")
-        return BlankProject(key, project)
 
     def writer(
         self,
@@ -356,10 +346,6 @@ class PostgresWriter(RunWriter):
 
     def count_lost(self) -> None:
         """Do nothing: everything that is not written raises."""
-
-    def peers_have_written(self) -> bool:
-        """Whether other writers may have defined fields since the last call."""
-        return True
 
     def warn_of(self, shadowed: Shadowed) -> None:
         """Do nothing: hidden fields are listed on the page of the run."""
