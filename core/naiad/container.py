@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import getpass
 import os
@@ -111,17 +112,19 @@ class Container:
         opener = None if self._mode == "read-only" else functools.partial(self._writer_of, run, role, ops)
         writer = opener() if opener and (self._is_new or not self._writes_late) else None
         reader = functools.cache(functools.partial(self._store.reader, run))
-        self._id = name or self._id_in(reader())
-        session = self._session_of(run.uid, reader, writer, opener)
-        if name is None:
-            session.reader = reader()  # it is open
-        # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
-        if ops:
-            session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
-            session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
-            session.add_known(DERIVED.items(), is_new=True)
-        else:
-            session.refresh()
+        # One look at an existing container for its id and its fields. A new one is not even opened for reading.
+        with reader().moment() if name is None else contextlib.nullcontext():
+            self._id = name or self._id_in(reader())
+            session = self._session_of(run.uid, reader, writer, opener)
+            if name is None:
+                session.reader = reader()  # it is open
+            # A new container holds exactly its first ops, so the tree is made of them without reading anything back.
+            if ops:
+                session.add_known([(op.path, op.kind) for op in ops if isinstance(op, Assign)], is_new=True)
+                session.add_known([(path, TAGS) for path in TAG_PATHS], is_new=True)
+                session.add_known(DERIVED.items(), is_new=True)
+            else:
+                session.refresh()
         self._open(session)
 
     def _id_in(self, reader: RunReader) -> str:
