@@ -126,7 +126,8 @@ def check(**arguments: object) -> None:
     Raises:
         NaiadTypeError, InvalidArgument: one of them is of a wrong type or value.
     """
-    api_tokens.remember(arguments.get("api_token"), arguments.get("store"))
+    if arguments.get("api_token") is not None:
+        api_tokens.remember(arguments["api_token"], arguments.get("store"))
     for name, value in arguments.items():
         if name in _TYPES and not isinstance(value, _TYPES[name]):
             wanted = " or ".join("None" if each is type(None) else each.__name__ for each in _TYPES[name])

@@ -155,7 +155,7 @@ class Run(Container):
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "unknown")}
         found = options.of_run(given, unknown)
-        if not isinstance(parent, Run | str | None):
+        if not isinstance(given["parent"], Run | str | None):
             message = f"parent= takes a run or its id, not {shown(parent)}."
             raise NaiadTypeError(message, argument="parent", value=parent)
         self._fail_on_exception = fail_on_exception
@@ -196,18 +196,19 @@ class Run(Container):
         store: Place,
         facts: dict[str, Any],
     ) -> None:
-        options.require_existing(RUN, self._mode, with_id or custom_run_id)
+        mode = self._mode
+        options.require_existing(RUN, mode, with_id or custom_run_id)
         place = self._open_store(store)
         parents = spawns.run_of_parent() if "multiprocessing.spawn" in sys.modules else None
         if parents is not None and place.exists(RunId(parents, RUN)):
             self._join(RunId(parents, RUN))
             return
-        if with_id is not None and self._mode != "debug":
+        if with_id is not None and mode != "debug":
             self._go_on(place.find(with_id, RUN), None, facts)
             return
         parent = self._parent_in(place, facts["parent"] or setting("PARENT"))
         project = project or (parent and parent.project) or place.default_project()
-        if self._mode == "read-only":
+        if mode == "read-only":
             self._go_on(self._named(place, project, str(custom_run_id)), None, facts)
             return
         reservation = place.reserve_run(project, custom_run_id)

@@ -319,19 +319,17 @@ class RunReader(Protocol):
         cuts = np.array_split(np.arange(len(values)), min(buckets, len(values))) if len(values) else []
         parts = [values[cut][np.isfinite(values[cut])] for cut in cuts]
         facts = [(part.min(), part.max(), part.mean()) if len(part) else (np.nan,) * 3 for part in parts]
-        return Chart(
-            np.array([steps[cut[0]] for cut in cuts], float),
-            *np.array(facts, float).reshape(-1, 3).T,
-            np.array([len(part) for part in parts], int),
-        )
+        least, largest, mean = np.array(facts, float).reshape(-1, 3).T
+        finite = np.array([len(part) for part in parts], int)
+        return Chart(np.array([steps[cut[0]] for cut in cuts], float), least, largest, mean, finite)
 
     def last(self, path: str, *kinds: str) -> Last | None:
         """Return the last point of a series, None of an empty one, without reading the others."""
         if POINTS in (kinds or (self.kinds().get(path),)):
-            points = self.points(path)
-            return Last(*(column[-1].item() for column in points)) if len(points.steps) else None
+            steps, values, times = self.points(path)
+            return Last(steps[-1].item(), values[-1].item(), times[-1].item()) if len(steps) else None
         texts = self.texts(path, *kinds)
-        return Last(*(column[-1] for column in texts)) if texts.steps else None
+        return Last(texts.steps[-1], texts.texts[-1], texts.times[-1]) if texts.steps else None
 
     def count(self, path: str) -> int:
         """Return how many points a series has."""
@@ -365,6 +363,9 @@ class BlankProject(RunReader):
     def __init__(self, key: str, name: str) -> None:
         facts = {"sys/id": key, "sys/name": name, "sys/visibility": "priv"}
         self._atoms: dict[str, tuple[str, Plain]] = {path: (SYS[path], text) for path, text in facts.items() if text}
+
+    def refresh(self) -> None:
+        """Do nothing: its fields never change."""
 
     def kinds(self) -> dict[str, str]:
         """Return the kind of every field, by path."""

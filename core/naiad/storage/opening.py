@@ -42,7 +42,7 @@ def locate(place: Place = None, start: Path | None = None, *, is_offline: bool =
         from naiad.storage.remote.store import RemoteStore
 
         return RemoteStore(named, waiting_room(start), is_offline=is_offline)
-    return FolderStore.locate(place, start)
+    return FolderStore.locate(named, start)
 
 
 def named_server() -> str | None:

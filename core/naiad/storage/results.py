@@ -79,7 +79,8 @@ class TextPage(NamedTuple):
         """Return a page of entries that are all there; a negative `start` counts from the end."""
         total = len(texts.texts)
         first = max(0, total + start) if start < 0 else min(start, total)
-        return cls(total, first, *(column[first : first + limit] for column in texts))
+        rows = slice(first, first + limit)
+        return cls(total, first, texts.steps[rows], texts.texts[rows], texts.times[rows])
 
 
 class Last(NamedTuple):

@@ -14,8 +14,7 @@ from naiad.storage.local.index.rows import MALFORMED
 from naiad.storage.local.index.states import FieldState, Series
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
-from naiad.storage.sql.entries import cells_of
-from naiad.storage.sql.values import Entry, Stamp, as_stored
+from naiad.storage.sql.values import Entry, Stamp, as_stored, cells_of
 
 
 def read_entry(ids: Register, folder: RunDirectory, stamp: Stamp) -> Entry:
@@ -65,7 +64,7 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
         except DamagedData:
             losses = losses._replace(damaged=(*losses.damaged, state.path))
     cells = cells_of([*fields, *((path, kind, derived[path]) for path, kind in DERIVED.items())])
-    own_id, own_project, state, created = (
+    own_id, own_project, run_state, created = (
         cells.get((path, SYS[path])) for path in ("sys/id", "sys/project", "sys/state", "sys/creation_time")
     )
     number = str(own_id or ids.id_of(folder.uid) or folder.uid)
@@ -74,7 +73,7 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
         folder.kind.folder,
         number,
         own_project or as_stored(ids.projects().get(number.partition("-")[0], "")),
-        str(state),
+        str(run_state),
         created if isinstance(created, int) else None,
         stamp._replace(seal="") if reader.damages else stamp,  # the rest of a copy may be on its way
         cells,

@@ -7,6 +7,7 @@ shown, and each alone in a table with indexes, to be found. The shown cells have
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import zlib
@@ -18,7 +19,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from naiad.errors import DamagedData
-from naiad.kinds import ASPECTS, DERIVED, POINTS, TAGS
+from naiad.kinds import ASPECTS, ATOM_OF, DERIVED, KINDS, POINTS, TAGS
+from naiad.ops import Plain
+from naiad.scalars import unpack_text
 from naiad.storage.catalog import MOST_DAMAGED, NO_LOSSES, Cell, Losses
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 
@@ -227,6 +230,46 @@ def _damaged(table: str, number: int) -> DamagedData:
         file="catalog.db",
         what="a damaged row",
     )
+
+
+def cells_of(fields: Iterable[tuple[str, str, Any]]) -> dict[tuple[str, str], Cell]:
+    """Return the cells of fields by path and kind, from path, kind and stored value of each.
+
+    The value is the last one of a series of texts, `ASPECTS` of one of numbers, the strings of a set, and None where
+    there is nothing to show.
+    """
+    cells: dict[tuple[str, str], Cell] = {}
+    for path, kind, value in fields:
+        row, place = KINDS[kind], _stored(path)
+        if value is None or row.aspects:
+            cells[place, kind] = value
+        elif row.shape == "tags":
+            cells[place, kind] = sorted({_plain(tag) for tag in value})
+        else:
+            cells[place, kind] = _plain(value, row.fact)
+        if row.second:
+            cells[f"{place}:{row.second}", ATOM_OF[str]] = _plain(value, row.second) or None
+    return cells
+
+
+def _plain(value: Plain, fact: str = "") -> Any:
+    """A stored value as a table shows it; of a JSON text with facts, this one."""
+    text = unpack_text(value) if isinstance(value, bytes) else value
+    found = _fact(str(text), fact) if fact else text
+    return _stored(found) if isinstance(found, str) else found
+
+
+def _fact(text: str, name: str) -> str | None:
+    """One member of a JSON text."""
+    with contextlib.suppress(ValueError, RecursionError):  # damaged, or of a later release
+        facts = json.loads(text)
+        found = facts.get(name) if isinstance(facts, dict) else None
+        return found if isinstance(found, str) else None
+    return None
+
+
+def _stored(text: str) -> str:
+    return text if text.isascii() else as_stored(text)  # a run has many texts, and few have anything to replace
 
 
 def put(connection: Connection, entries: list[Entry]) -> None:

@@ -27,10 +27,10 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
     An owner without an end was killed if it is proven, or was declared, that it does not live; else its end is
     `unknown`. Children that were forked or spawned do not count: they have no end of their own to report.
     """
-    if any(each.is_alive for each in leases.values()):
+    if any(each.state == "alive" for each in leases.values()):
         return "running"
     owners = [writer for writer in projection.writers.values() if writer.role == "owner"]
-    silent = {name for name, each in leases.items() if not each.is_dead}
+    silent = {name for name, each in leases.items() if each.state != "dead"}
     latest = max((writer.session for writer in owners), default=0)
     ends = {
         writer.state or ("unknown" if writer.name in silent else "killed")
