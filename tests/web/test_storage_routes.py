@@ -67,6 +67,8 @@ def test_every_field_is_read_as_it_is_here(pair: tuple[RunReader, RunReader]) ->
         shape = KINDS[kind].shape
         if shape == "points":
             assert plain(near.points(path)) == plain(far.points(path))
+            assert plain(near.point_page(path, -3, 2)) == plain(far.point_page(path, -3, 2))
+            assert near.point_place(path, 2, is_after=True) == far.point_place(path, 2, is_after=True)
             assert plain(near.chart(path, 10)) == plain(far.chart(path, 10))
             assert (near.aspects(path), near.config(path)) == (far.aspects(path), far.config(path))
         if shape == "texts":
@@ -79,6 +81,27 @@ def test_every_field_is_read_as_it_is_here(pair: tuple[RunReader, RunReader]) ->
             assert near.tags(path) == far.tags(path)
         if shape == "members":
             assert near.members(path) == far.members(path)
+
+
+class WeighingClient(Client):
+    """A client that adds up the bytes of its answers."""
+
+    size = 0
+
+    def call(self, *arguments: Any, **options: Any) -> bytes:
+        found = super().call(*arguments, **options)
+        self.size += len(found)
+        return found
+
+
+def test_page_of_points_brings_no_others_over_the_network(server: Server, here: Store) -> None:
+    """An export reads page by page: each must not bring the whole series, here of 200,000 points."""
+    client = WeighingClient(f"http://127.0.0.1:{server.port}", server.token)
+    far = RemoteReader(client, here.find(FULL))
+    page = far.point_page("train/loss", far.point_place("train/loss", 70_000), 2)
+
+    assert [70_000.0, 70_001.0] == page.points.steps.tolist()
+    assert client.size < 1_000
 
 
 def files(reader: RunReader) -> list[FileRef]:

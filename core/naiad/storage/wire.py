@@ -27,7 +27,8 @@ CATALOG = frozenset(
 )
 READER = frozenset(
     ("kinds", "shadowed", "atom", "atoms", "tags", "members", "config", "state", "joining", "is_incomplete", "points",
-     "texts", "text_page", "text_place", "counts", "aspects", "chart", "last", "count", "digest", "damages")
+     "point_page", "point_place", "texts", "text_page", "text_place", "counts", "aspects", "chart", "last", "count",
+     "digest", "damages")
 )  # fmt: skip
 """The calls of `Store`, `Catalog` and `RunReader` that read; a property is called like a method without arguments."""
 CONTENT = 4 * 1024 * 1024

@@ -30,7 +30,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "tags": (list,), "state": _TEXT, "is_trashed": (bool, type(None)), "sort_by": (str,), "is_ascending": (bool,),
     "limit": _COUNT, "offset": (int,), "columns": (list, type(None)), "sort": (list,), "path": (str,),
     "search": (str,), "by": (list,), "since": _TEXT, "prefix": (str,), "kinds": (list,), "start": (int,),
-    "include_rewound": (bool,), "step": _NUMBER, "time": _NUMBER, "buckets": (int,), "file": (FileRef,),
+    "include_rewound": (bool,), "is_after": (bool,), "step": _NUMBER, "time": _NUMBER, "buckets": (int,),
+    "file": (FileRef,),
 }  # fmt: skip
 """The types of arguments by their names; what these hold is checked where it is used."""
 MOST_BUCKETS = 100_000

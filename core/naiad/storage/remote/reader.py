@@ -21,7 +21,7 @@ from naiad.ship import shipper
 from naiad.ship.client import Client
 from naiad.storage.base import RunReader
 from naiad.storage.remote.asking import ask
-from naiad.storage.results import Chart, Damage, Joining, Last, Points, Shadowed, TextPage, Texts
+from naiad.storage.results import Chart, Damage, Joining, Last, PointPage, Points, Shadowed, TextPage, Texts
 from naiad.storage.wire import CONTENT
 
 FLUSH_SECONDS = 5.0
@@ -103,6 +103,16 @@ class RemoteReader(RunReader):
         """Return all points of a float series."""
         found: Points = self._ask("points", path=path, include_rewound=include_rewound)
         return found
+
+    def point_page(self, path: str, start: int, limit: int) -> PointPage:
+        """Return some points of a float series by their numbers."""
+        # Asked of the server: cut here, each page of an export would bring the whole series over the network.
+        found: PointPage = self._ask("point_page", path=path, start=start, limit=limit)
+        return found
+
+    def point_place(self, path: str, step: float, *, is_after: bool = False) -> int:
+        """Return the number of the first point at or after a step, or only after it."""
+        return int(self._ask("point_place", path=path, step=step, is_after=is_after))
 
     def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """Return all points of a string series; of a file series each text is a file as stored."""
