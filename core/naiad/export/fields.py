@@ -29,7 +29,7 @@ from naiad.storage.results import TextPage
 Column: TypeAlias = Any
 LEFT_OUT = frozenset({"sys/import/ledger", "sys/import/state"})
 """Notes of an import about the run itself."""
-PAGE = 1 << 20
+PAGE = 1 << 18
 """Points that are read at the same time: a whole series takes 24 bytes a point, and copies of them."""
 TEXTS = 50_000
 

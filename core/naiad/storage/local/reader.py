@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -351,7 +352,8 @@ class Reader:
     def _point_pages(self, state: FieldState) -> PointPages:
         from naiad.storage.local.index.point_pages import PointPages
 
-        return PointPages(*self._parts(state), known=self._known_extents)
+        fetch = partial(self._view.rows, state, "chunks")
+        return PointPages(*self._parts(state, "chunk_heads"), fetch=fetch, known=self._known_extents)
 
     def texts(self, path: str, *kinds: str, include_rewound: bool = False) -> Texts:
         """All points of a string series; of a file series each text is a file as stored.
@@ -550,10 +552,12 @@ class Reader:
     def _series(self, path: str, read: Callable[[FieldState], T], *kinds: str) -> T:
         return self._view.read(lambda: read(self._found(path, *(kinds or SERIES))))
 
-    def _parts(self, state: FieldState) -> tuple[FieldState, list[Any], list[Columns], list[Part], Refusal]:
+    def _parts(
+        self, state: FieldState, table: str = "chunks"
+    ) -> tuple[FieldState, list[Any], list[Columns], list[Part], Refusal]:
         from naiad.storage.local.index.series import read_shares
 
-        chunks = self._view.rows(state, "chunks")
+        chunks = self._view.rows(state, table)
         # A series in chunks alone, the usual long one, needs no look at the packs, which hold others too.
         is_all = sum(map(attrgetter("count"), chunks)) == state.series.count
         shares = [] if is_all else read_shares(state, self._view.rows(state, "packs"), self._view.damage)

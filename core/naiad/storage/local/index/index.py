@@ -19,12 +19,15 @@ from naiad.ids import new_writer_id
 from naiad.ops import Assign, Op, Tags
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.rows import (
+    CHUNK_HEAD_TYPES,
     CHUNK_TYPES,
+    EVERY_CHUNK,
     FIELD_SHIFT,
     FORMAT,
     MALFORMED,
     PYRAMID_TYPES,
     Changes,
+    ChunkHead,
     ChunkRow,
     FieldRow,
     Head,
@@ -194,15 +197,25 @@ class Index:
         """Write the head row."""
         connection.run(_CHANGE_HEAD, **head_row(head))
 
-    def chunks(self, connection: Connection, field_id: int) -> list[Any]:
-        """The chunk rows of a field in the order in which they were folded.
+    def chunks(self, connection: Connection, field_id: int, numbers: range = EVERY_CHUNK) -> list[Any]:
+        """The chunk rows of a field in the order in which they were folded, or those with some numbers.
 
         Raises:
             DatabaseError: some of them cannot be read.
         """
         low = chunk_key(field_id, 0)
-        rows = connection.run(_CHUNKS, low=low, high=low + (1 << FIELD_SHIFT))
+        rows = connection.run(_CHUNKS, low=low + numbers.start, high=low + numbers.stop)
         return typed(map(ChunkRow._make, rows), CHUNK_TYPES)
+
+    def chunk_heads(self, connection: Connection, field_id: int) -> list[Any]:
+        """The same without their content: its pages are not read, whatever their size.
+
+        Raises:
+            DatabaseError: some of them cannot be read.
+        """
+        low = chunk_key(field_id, 0)
+        rows = connection.run(_CHUNK_HEADS, low=low, high=low + (1 << FIELD_SHIFT))
+        return typed(map(ChunkHead._make, rows), CHUNK_HEAD_TYPES)
 
     def pyramids(self, connection: Connection, field_id: int) -> list[Any]:
         """The same without the points.
@@ -373,7 +386,7 @@ _ADD = {
     name: _statement(f"index.{name} add", lambda sql, t, name: sql.insert(_table(t, name)).inline(), name)
     for name in _ROWS
 }
-_CHUNKS, _PYRAMIDS = (
+_CHUNKS, _PYRAMIDS, _CHUNK_HEADS = (
     _statement(
         f"index.chunk of field, {', '.join(columns)}",
         lambda sql, t, columns: (
@@ -381,7 +394,7 @@ _CHUNKS, _PYRAMIDS = (
         ),
         columns,
     )
-    for columns in (ChunkRow._fields, PyramidRow._fields)
+    for columns in (ChunkRow._fields, PyramidRow._fields, ChunkHead._fields)
 )
 _PACKS = _statement(
     "index.pack of field",

@@ -22,6 +22,8 @@ FORMAT = 1
 """Version of the whole run folder. A release opens every earlier one and refuses a later one untouched."""
 FIELD_SHIFT = 24
 """A chunk's key is its field's id shifted by this, plus its number: the chunks of a series lie together."""
+EVERY_CHUNK = range(1 << FIELD_SHIFT)
+"""The numbers that the chunks of a field may have."""
 
 Types = tuple[type | tuple[type, ...], ...]
 HEAD_TYPES: Types = (int, int, bytes, int)
@@ -30,6 +32,7 @@ POSITION_TYPES: Types = (str, int, int, int)
 FIELD_TYPES: Types = (int, str, str, bytes, int)
 CHUNK_TYPES: Types = (int, int, int, (bytes, type(None)), bytes)
 PYRAMID_TYPES: Types = (int, int, (bytes, type(None)))
+CHUNK_HEAD_TYPES: Types = (int, int, int)
 PACK_TYPES: Types = (int, int, int, int, int, bytes)
 
 
@@ -86,6 +89,14 @@ class PyramidRow(NamedTuple):
     key: int
     count: int  # type: ignore[assignment]  # the method of tuples is not used
     pyramid: bytes | None
+
+
+class ChunkHead(NamedTuple):
+    """The row of a chunk without its content."""
+
+    key: int
+    count: int  # type: ignore[assignment]  # the method of tuples is not used
+    crc: int
 
 
 class PackRow(NamedTuple):

@@ -146,14 +146,14 @@ class Snapshot:
         with self._lock:
             return self.projection.resolve(name)
 
-    def rows(self, state: FieldState, table: str) -> list[Any]:
-        """Rows of the index that belong to a field, from the same fold as the projection."""
+    def rows(self, state: FieldState, table: str, *which: range) -> list[Any]:
+        """Rows of the index that belong to a field, from the same fold as the projection; of chunks also only some."""
         if not state.id:
             return []
         with self._snapshot(path=state.path) as (index, connection):
             if index.folds(connection) != self._folds:
                 raise _Moved
-            rows: list[Any] = getattr(index, table)(connection, state.id)
+            rows: list[Any] = getattr(index, table)(connection, state.id, *which)
             return rows
 
     def states(self, kinds: Collection[str]) -> list[tuple[FieldState, list[str]]]:

@@ -11,6 +11,7 @@ import pytest
 import naiad
 from naiad.errors import DamagedData, DamageWarning
 from naiad.storage.local.index import point_pages
+from naiad.storage.local.index.index import Index
 from naiad.storage.local.store import Store
 
 QUIET: dict[str, Any] = {
@@ -59,6 +60,25 @@ def test_steps_of_a_chunk_are_decoded_once(store: Store, monkeypatch: pytest.Mon
 
     assert first >= 4
     assert 1 == len(read) - first
+
+
+def test_page_gets_the_chunks_that_it_lies_in(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the first one the others in turn, for their steps: all chunks of a long series at once would not fit."""
+    got: list[range] = []
+    chunks = Index.chunks
+    monkeypatch.setattr(
+        Index,
+        "chunks",
+        lambda self, connection, field, which: got.append(which) or chunks(self, connection, field, which),
+    )
+    reader = reader_of(store)
+    reader.point_page("loss", 0, 10)
+    first = len(got)
+    reader.point_page("loss", 65_530, 10)
+
+    assert first >= 5
+    assert {1} == {len(each) for each in got}
+    assert 2 == len(got) - first
 
 
 @pytest.mark.parametrize("path", ["loss", "back"])
