@@ -15,7 +15,7 @@ from naiad.importers.ledger import LEDGER
 from naiad.importers.series_records import SeriesRecords
 from naiad.importers.single_records import SingleRecords
 from naiad.importers.target import Target
-from naiad.kinds import ATOMS
+from naiad.kinds import ATOMS, POINTS
 from naiad.ops import Assign
 from naiad.records import (
     Files,
@@ -74,21 +74,31 @@ class Destination:
         self._singles.note_entries()
         renamed = {old: new for old, new in self.target.places.items() if old != new}
         self.target.ledger.renamed.update(renamed)
-        ref = self.target.writer.ingest(File(content=self.target.ledger.to_json(), extension="json"))
+        ref = self.target.writer.ingest(File(content=self.target.ledger.to_bytes(), extension="json.gz"))
         ledger = Assign(LEDGER, FileRef.kind, ref.to_text())
         first = Change(LEDGER, FileRef.kind, (ledger,), content=tuple(incoming([ref])))
         self.target.writer.write([first, *(Change(op.path, op.kind, (op,)) for op in more)])
 
     def check(self, reader: RunReader) -> None:
         """Compare the fingerprints of imported fields with those of stored ones."""
+        with reader.moment():
+            self._check(reader)
+
+    def _check(self, reader: RunReader) -> None:
         checks = self.target.report.checks
         sources, stores = [], []
-        atoms = reader.atoms()  # all at once, which is far faster than one after the other
-        for place, wanted, is_ours in (*self._series.expected(), *self._singles.expected()):
-            kind = self.target.kinds.get(place) or self._singles.entries[place].kind
+        expected = [*self._series.expected(), *self._singles.expected()]
+        # All at once, which is far faster than one after the other.
+        atoms = reader.atoms()
+        kinds = self.target.kinds
+        series = dict(stored.point_totals(reader, (each[0] for each in expected if kinds.get(each[0]) == POINTS)))
+        for place, wanted, is_ours in expected:
+            kind = kinds.get(place) or self._singles.entries[place].kind
             found: int | None
             try:
-                if kind in ATOMS and place in atoms:
+                if place in series:
+                    found = series[place]
+                elif kind in ATOMS and place in atoms:
                     found = stored.of_value(*atoms[place])
                 else:
                     found = stored.total(reader, place, kind)[1]

@@ -37,7 +37,8 @@ def opened(path: str) -> Any:
         )
     except (OSError, pa.ArrowException, ValueError) as error:
         raise damaged(path, error) from error
-    missing = [name for name in COLUMNS[:4] if name not in found.schema_arrow.names]
+    known = found.schema_arrow.names  # made anew each time that it is asked for
+    missing = [name for name in COLUMNS[:4] if name not in known]
     if missing:
         found.close()
         raise damaged(path, f"the column {missing[0]} is missing")
@@ -81,21 +82,20 @@ def filled(file: Any, groups: Sequence[int]) -> list[str]:
 
     Lists are never left out: the statistics count an empty one like null.
     """
-    found: dict[str, None] = {}
-    for number in groups:
-        group = file.metadata.row_group(number)
-        for place in range(group.num_columns):
-            column = group.column(place)
-            statistics = column.statistics
-            is_null = (
-                ".list." not in column.path_in_schema
-                and statistics is not None
-                and statistics.has_null_count
-                and statistics.null_count == column.num_values
-            )
-            if not is_null:
-                found[column.path_in_schema.partition(".")[0]] = None
+    wanted = [file.metadata.row_group(number) for number in groups]
+    places = range(wanted[0].num_columns) if wanted else ()
+    found = {
+        file.metadata.schema.column(place).path.partition(".")[0]
+        for place in places
+        if not all(_is_null(group.column(place)) for group in wanted)
+    }
     return [name for name in file.schema_arrow.names if name in found]
+
+
+def _is_null(column: Any) -> bool:
+    """Whether a column of a row group has no value."""
+    statistics = None if ".list." in column.path_in_schema else column.statistics
+    return bool(statistics is not None and statistics.has_null_count and statistics.null_count == column.num_values)
 
 
 def facts_of(parts: Sequence[str]) -> dict[str, Any]:
@@ -105,12 +105,22 @@ def facts_of(parts: Sequence[str]) -> dict[str, Any]:
     for path in parts:
         with opened(path) as file:
             names = [*COLUMNS[:4], "string_value", "datetime_value"]
-            facts["is_ours"] = OWN[0] in file.schema_arrow.names
-            columns = [name for name in names if name in file.schema_arrow.names]
+            known = file.schema_arrow.names
+            facts["is_ours"] = OWN[0] in known
+            columns = [name for name in names if name in known]
             left = HEAD
+            leaves = file.metadata.schema.names
+            project, run, attribute = (leaves.index(name) for name in COLUMNS[:3])
             try:
                 for number in range(file.num_row_groups):
-                    if "project_id" in facts and not _may_have_facts(file, number):
+                    group = file.metadata.row_group(number)
+                    # Statistics know both where a run has its file alone, so that no row is decoded for them.
+                    for name, place in (("project_id", project), ("run_id", run)):
+                        only = None if name in facts else _only(_statistics(group, place))
+                        if only is not None:
+                            facts[name] = only
+                    is_named = "project_id" in facts and "run_id" in facts
+                    if is_named and not _may_have_facts(_statistics(group, attribute)):
                         continue
                     for batch in file.iter_batches(batch_size=2_000, row_groups=[number], columns=columns):
                         _gather(pa, facts, batch)
@@ -129,11 +139,21 @@ def facts_of(parts: Sequence[str]) -> dict[str, Any]:
     return facts
 
 
-def _may_have_facts(file: Any, number: int) -> bool:
-    """Whether some path of a row group may begin with sys/, by the statistics of the column."""
-    place = file.metadata.schema.names.index("attribute_path")
-    statistics = file.metadata.row_group(number).column(place).statistics
-    if statistics is None or not statistics.has_min_max:
+def _statistics(group: Any, place: int) -> Any:
+    """Return the statistics of a column in a row group; None if there are none."""
+    found = group.column(place).statistics
+    return found if found is not None and found.has_min_max else None
+
+
+def _only(statistics: Any) -> str | None:
+    """Return the text that every row has; None if there may be others."""
+    is_one = statistics is not None and statistics.min == statistics.max and statistics.null_count == 0
+    return statistics.min if is_one and isinstance(statistics.min, str) else None
+
+
+def _may_have_facts(statistics: Any) -> bool:
+    """Whether some path of a row group may begin with sys/."""
+    if statistics is None:
         return True
     return str(statistics.min) < "sys0" and str(statistics.max) > "sys/"  # 0 comes after / in UTF-8
 

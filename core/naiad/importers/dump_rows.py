@@ -86,7 +86,8 @@ class Rows:
         # Small row groups are read together, since each call of Arrow has a price of its own.
         if len(groups) > 1:
             try:
-                table = file.read_row_groups(groups, columns=filled(file, groups)).combine_chunks()
+                # In this thread: handing each of these small columns to another one takes longer than decoding it.
+                table = file.read_row_groups(groups, columns=filled(file, groups), use_threads=False).combine_chunks()
             except (OSError, pa.ArrowException, ValueError):  # of one of them: reading each alone shows of which
                 for number in groups:
                     yield from self._span(pa, file, path, [number])

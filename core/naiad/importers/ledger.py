@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,10 @@ LEDGER = f"{HOME}/ledger"
 STATE = f"{HOME}/state"
 IMPORTING, COMPLETE = "importing", "complete"
 VERSION = 1
+GZIP = 31
+"""The window of zlib that makes it read and write gzip, which every machine has a tool for."""
+LARGEST = 1 << 28
+"""Bytes of a ledger of millions of fields; more in a small file is an attack."""
 
 
 @dataclass
@@ -53,16 +58,22 @@ class Ledger:
             self._known_for = len(self.entries)
         return self._known
 
-    def to_json(self) -> bytes:
-        """Return the text of it."""
+    def to_bytes(self) -> bytes:
+        """Return it as JSON in gzip.
+
+        Of a run with some 200 fields it is so short that it needs no file of its own, whose syncs took longer than
+        writing the points of the run. Half of it are fingerprints that repeat: source and store mostly agree.
+        """
         parts: dict[str, dict[str, list[Any]]] = {}
         for (part, path), each in self.entries.items():
             # Fingerprints are hexadecimal because JSON readers take numbers above 2**53 for floats.
             numbers = [each.kind, each.count, f"{each.source:016x}", f"{each.store:016x}"]
             parts.setdefault(part, {})[path] = [*numbers, *([] if each.detail is None else [each.detail])]
-        return json.dumps(
+        text = json.dumps(
             {"version": VERSION, "parts": parts, "renamed": self.renamed, "facts": self.facts}, sort_keys=True
-        ).encode()
+        )
+        packing = zlib.compressobj(wbits=GZIP)
+        return packing.compress(text.encode()) + packing.flush()
 
     @classmethod
     def read(cls, reader: RunReader) -> Ledger:
@@ -80,14 +91,18 @@ class Ledger:
     @classmethod
     def _parsed(cls, data: bytes) -> Ledger:
         try:
-            found: Mapping[str, Any] = json.loads(data)
+            unpacking = zlib.decompressobj(GZIP)
+            text = unpacking.decompress(data, LARGEST)
+            if not unpacking.eof:
+                raise ValueError("it is cut off or too long")
+            found: Mapping[str, Any] = json.loads(text)
             entries = {
                 (part, path): _entry(numbers)
                 for part, paths in found["parts"].items()
                 for path, numbers in paths.items()
             }
             return cls(entries, dict(found["renamed"]), dict(found["facts"]))
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             what = f"it is not a ledger of imports ({error})"
             raise DamagedData(f'"{LEDGER}" is damaged: {what}.', file=LEDGER, offset=0, what=what) from error
 

@@ -290,12 +290,12 @@ class SeriesRecords:
         self._target.define(place, series.kind)
         if self._target.is_dry:
             return
-        places, times = _plain(steps), seconds.tolist()
         # Numbers go to segments without an op, 32 bytes each; all else is ops, of bounded size because a fold takes
         # an op whole.
         if series.kind == POINTS:
-            self._write_points(place, series, _floats(values), places, times)
+            self._write_points(place, series, np.asarray(values, np.float64), _whole(steps), seconds)
             return
+        places, times = _whole(steps).tolist(), seconds.tolist()
         if not len(values):
             if not is_there:
                 self._target.write(Change(place, series.kind, (Strings(place, [], [], [], False, kind=series.kind),)))
@@ -327,7 +327,7 @@ class SeriesRecords:
             if self._points_waiting >= MOST_POINTS:
                 self.flush()
         if not len(values):
-            self._waiting.append((place, series, PointColumns([], [], [])))
+            self._waiting.append((place, series, PointColumns(values, steps, times)))
 
     def flush(self) -> None:
         """Write the points that wait."""
@@ -341,8 +341,23 @@ class SeriesRecords:
             defines = [Change(place, POINTS, (Define(0, place, False),), empty) for place in new]
             for series, written in zip(new.values(), self._target.writer.write(defines), strict=True):
                 series.number = written.number
+        block: list[tuple[int, PointColumns]] = []
         for _place, series, columns in waiting:
-            self._target.writer.points(series.number, *columns)
+            steps: Any = columns.steps
+            if steps.dtype.kind != "O":
+                block.append((series.number, columns))
+                continue
+            # Fractions beside integers that float64 cannot hold: each step has a type of its own. What came before is
+            # written first, since equal steps keep their order.
+            self._write_block(block)
+            block = []
+            arrays: Iterable[Any] = columns
+            self._target.writer.points(series.number, *(column.tolist() for column in arrays))
+        self._write_block(block)
+
+    def _write_block(self, block: list[tuple[int, PointColumns]]) -> None:
+        if block:
+            self._target.writer.point_block(block)
 
     def _stocks(self, place: str, kind: str) -> tuple[tuple[Stock, Stock], int]:
         self.flush()
@@ -392,16 +407,11 @@ class SeriesRecords:
                 yield place, fingerprint.summed(stores), False
 
 
-def _plain(steps: Any) -> list[int | float]:
-    """Return steps as plain numbers, whole ones as integers."""
-    if steps.dtype.kind == "f":
-        is_whole = bool(np.all((np.floor(steps) == steps) & (np.abs(steps) < 2.0**53)))
-        return steps.astype(np.int64).tolist() if is_whole else steps.tolist()  # type: ignore[no-any-return]
-    return steps.tolist()  # type: ignore[no-any-return]
-
-
-def _floats(values: Any) -> list[float]:
-    return np.asarray(values, np.float64).tolist()  # type: ignore[no-any-return]
+def _whole(steps: Any) -> Any:
+    """Return steps as integers, if all of them are whole and exact."""
+    if steps.dtype.kind == "f" and bool(np.all((np.floor(steps) == steps) & (np.abs(steps) < 2.0**53))):
+        return steps.astype(np.int64)
+    return steps
 
 
 def _pieces(texts: Sequence[Any]) -> Iterable[tuple[int, int]]:

@@ -117,6 +117,14 @@ class RunWriter(Protocol):
     ) -> None:
         """Write points of the series with a number; the way out for a caller whose slot took no record."""
 
+    def point_block(self, parts: Sequence[tuple[int, PointColumns]]) -> None:
+        """Write points of many series at once, each with its number; the steps of one are all int or all float.
+
+        Columns may be arrays of NumPy, of which no Python number is made.
+        """
+        for number, columns in parts:
+            self.points(number, *columns)
+
     def ingest(self, file: File, report: Report = ...) -> FileRef:
         """Copy the content of a file as it is now, to be named by a change or dropped.
 

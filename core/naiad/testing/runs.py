@@ -121,6 +121,21 @@ class RunTests(StoreFixtures):
         assert found.times.tolist() == [11_000, 9_000, 10_000, 12_001]
         assert (reader.count(SERIES), reader.last(SERIES)) == (4, (2, 0.25, 12_001))
 
+    def test_block_of_points_keeps_its_place_among_others(self, run: tuple[RunReader, RunWriter]) -> None:
+        """Of many series at once, with steps of either type; those of equal steps stay in order of arrival."""
+        reader, writer = run
+        number, other = new_series(writer), new_series(writer, "other")
+        writer.points(number, [1.0], [7], [1.0])
+        writer.point_block(
+            [(number, PointColumns([2.0, 3.0], [7, 8], [1.0, 2.0])), (other, PointColumns([4.0], [0.5], [3.0]))]
+        )
+        writer.points(number, [5.0], [7], [1.0])
+        points, others = reader.points(SERIES), reader.points("other")
+
+        assert points.values.tolist() == [1.0, 2.0, 5.0, 3.0]
+        assert points.steps.tolist() == [7, 7, 7, 8]
+        assert [column.tolist() for column in others] == [[0.5], [4.0], [3000]]
+
     def test_slot_takes_points_or_sends_them_to_the_writer(self, run: tuple[RunReader, RunWriter]) -> None:
         """A record that is packed is a point; a slot may also take none."""
         reader, writer = run

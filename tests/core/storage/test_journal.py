@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from naiad.ops import Assign, Delete, Open, Strings
 from naiad.settings import Tuning
 from naiad.slots import RECORD, pack_int
+from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.journal.records import pack_records
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 
@@ -53,6 +58,38 @@ def test_points_over_many_segments_are_read_in_order(journal: Journal, folder: R
     assert list(range(23)) == points.steps.tolist()
     assert [step / 3 for step in range(23)] == points.values.tolist()
     assert 23 == journal.point_log.pending()
+
+
+def append_block(journal: Journal, fid: int, steps: list[int]) -> None:
+    """Add points whose values are their steps, at most three in a segment."""
+    whole: Any = np.array(steps)
+    columns = PointColumns(whole.astype(np.float64), whole, np.ones(len(steps)))
+    for records in pack_records([(fid, columns)], 3):
+        journal.point_log.append_block(records)
+
+
+def test_block_becomes_segments_of_its_own_in_the_order_of_arrival(journal: Journal, folder: RunDirectory) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.point_log.append(fid, [-1.0], [0], [1.0])
+    append_block(journal, fid, [0, 1, 2, 2**60 + 1])
+    journal.point_log.append(fid, [-2.0], [0], [1.0])
+    points = Reader(folder).points("x")
+
+    assert 4 == len(journal.point_log.segments)
+    assert [0, 0, 0, 1, 2, 2**60 + 1] == points.steps.tolist()
+    assert [-1.0, 0.0, -2.0, 1.0, 2.0, float(2**60)] == points.values.tolist()
+    assert 6 == journal.point_log.pending()
+
+
+def test_block_waits_in_memory_while_the_disk_refuses(journal: Journal, folder: RunDirectory) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.directory.trouble(OSError(errno.ENOSPC, "full"))
+    append_block(journal, fid, [0, 1, 2, 3])
+    waiting = journal.unstored()
+
+    assert journal.recover()
+    assert 4 == waiting
+    assert [0, 1, 2, 3] == Reader(folder).points("x").steps.tolist()
 
 
 @pytest.mark.parametrize("step", [0, -1, 2**63 - 1, -(2**63), 0.5, -1e300, 2**53 + 1])

@@ -38,11 +38,12 @@ from naiad.refs import FileRef
 from naiad.rewinds import MONITORING, Rewind
 from naiad.settings import Tuning
 from naiad.slots import PointLog
-from naiad.storage.base import STOP_SECONDS, Change, RunReader
+from naiad.storage.base import STOP_SECONDS, Change, PointColumns, RunReader
 from naiad.storage.local.ids import refusals, remember_to_sync, sync_names
 from naiad.storage.local.integrity.seal import remove_seal
 from naiad.storage.local.journal.journal import Journal, JournalClosed
 from naiad.storage.local.journal.leases import HEARTBEAT_SECONDS, TAKEN, Lease
+from naiad.storage.local.journal.point_log import LARGEST_BLOCK
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.maintenance import Action, Maintenance
 from naiad.storage.local.outbox import attach, free
@@ -340,6 +341,20 @@ class Writer:
         """
         try:
             self.journal.point_log.append(fid, values, steps, times)
+        except JournalClosed:
+            raise self._inactive() from None
+
+    def point_block(self, parts: Sequence[tuple[int, PointColumns]]) -> None:
+        """Write points of many series at once, checked; columns may be arrays of NumPy.
+
+        Raises:
+            InactiveContainer: the writer has stopped.
+        """
+        from naiad.storage.local.journal.records import pack_records  # NumPy, which a run of single points never needs
+
+        try:
+            for records in pack_records(parts, LARGEST_BLOCK):
+                self.journal.point_log.append_block(records)
         except JournalClosed:
             raise self._inactive() from None
 

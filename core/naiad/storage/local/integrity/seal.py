@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import zlib
+from array import array
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -221,9 +222,9 @@ def _count_records(path: Path) -> dict[str, int]:
     content = path.read_bytes()
     end = len(content) - len(content[SEGMENT_HEADER:]) % RECORD
     with memoryview(content) as whole, whole[SEGMENT_HEADER:end] as records, records.cast("I") as words:
-        numbers, commits = words[NUMBER_AT::WORDS].tolist(), words[COMMIT_AT::WORDS].tolist()
-    offsets = range(SEGMENT_HEADER, end, RECORD)
-    if commits != [*offsets]:
+        numbers, commits = words[NUMBER_AT::WORDS].tolist(), array("I", words[COMMIT_AT::WORDS].tobytes())
+    offsets = array("I", range(SEGMENT_HEADER, end, RECORD))
+    if commits != offsets:
         numbers = [number for number, commit, at in zip(numbers, commits, offsets, strict=True) if commit == at]
     counts: Counter[int] = Counter()
     for number, count in Counter(numbers).items():

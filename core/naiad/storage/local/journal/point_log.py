@@ -27,6 +27,8 @@ FIRST_SEGMENT = 64 * 1024
 SEGMENT = 1024 * 1024
 LARGEST_SEGMENT = 4 * 1024 * 1024
 """Small enough that a few of them hold what waits for a busy fold, and that one more costs an append little."""
+LARGEST_BLOCK = (LARGEST_SEGMENT - SEGMENT_HEADER) // RECORD
+"""Records of a segment that is written in one piece."""
 WINDOW = 16_384
 """Records that are handed out at once: so often it is noticed that too many points wait for the fold."""
 BRAKED_WINDOW = 64
@@ -80,6 +82,27 @@ class PointLog:
             start += self._pack(slot, number, values[rows], steps[rows], times[rows])
             if start < min(rows.stop, count):
                 self._make_room(slot)
+
+    def append_block(self, records: bytes) -> None:
+        """Add packed records, at most `LARGEST_BLOCK`, as a segment of their own.
+
+        Raises:
+            JournalClosed: the writer has stopped.
+        """
+        count = len(records) // RECORD
+        with self._directory.lock:
+            self._admit()
+            segment = self._block(records)
+            if self.segments:
+                self.segments[-1].retired_at = self.segments[-1].retired_at or clock.monotonic()
+            self._directory.has_new_files = True
+            self.segments.append(segment)
+            self._taken += count
+            # It is full, so that the next point asks for room behind it: files are read in the order of their names.
+            self.slot = segment.slot
+            excess = self._taken - self._folded - self._most
+        if excess > 0:  # the waits that as many single points would have had, in one
+            clock.sleep(min(BRAKE_SECONDS, BRAKE_SECONDS * 4 * excess / self._most) * count / BRAKED_WINDOW)
 
     def prepare_spare(self) -> None:
         """Make the next segment ahead of time, so that rotating is a swap. Called by the background thread."""
@@ -364,9 +387,19 @@ class PointLog:
             segment.warm()
         return segment
 
-    def _memory_segment(self) -> Segment:
+    def _block(self, records: bytes) -> Segment:
+        if self._directory.takes_files:
+            try:
+                return Segment.of_records(self._directory.fd, self._next_name(), records)
+            except OSError as error:
+                self._directory.trouble(error)
+        segment = self._memory_segment(SEGMENT_HEADER + len(records))
+        segment.fill(records)
+        return segment
+
+    def _memory_segment(self, size: int | None = None) -> Segment:
         """A page in memory. When all memory that may be used is full, the oldest page gives way and is counted."""
-        size = whole_records(min(self._next_size(), self._tuning.memory_bytes // 4))
+        size = size or whole_records(min(self._next_size(), self._tuning.memory_bytes // 4))
         in_memory = [segment for segment in self.segments if not segment.is_stored]
         if in_memory and sum(segment.size for segment in in_memory) + size > self._tuning.memory_bytes:
             oldest = in_memory[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from naiad.slots import FLOAT_STEP, RECORD
+from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
 from naiad.storage.local.journal.files import FileCover, JournalSource, Range, refuse_newer
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
@@ -23,6 +24,27 @@ EARLIEST, LATEST = -62_135_596_800.0, 253_402_300_800.0  # years 1 to 9999
 READ = 64 * 1024
 NOBODY = (1, 0)
 """The field numbers that damage concerns which is mended: none."""
+
+
+def pack_records(parts: Sequence[tuple[int, PointColumns]], most: int) -> Iterator[bytes]:
+    """Yield the records of points of many series, each piece as the whole content of a segment of at most so many."""
+    columns: list[list[npt.NDArray[np.int64]]] = [[], [], [], []]
+    for number, points in parts:
+        steps = np.asarray(points.steps)
+        is_float = steps.dtype.kind == "f"
+        bits = [np.ascontiguousarray(each, np.float64).view(np.int64) for each in (points.values, points.times)]
+        places = np.full(len(steps), number | FLOAT_STEP if is_float else number)
+        steps = np.ascontiguousarray(steps, np.float64).view(np.int64) if is_float else steps.astype(np.int64)
+        for column, own in zip(columns, (steps, *bits, places), strict=True):
+            column.append(own)
+    steps, values, times, places = (np.concatenate(column) for column in columns)
+    for start in range(0, len(steps), most):
+        rows = slice(start, start + most)
+        records = np.empty(len(steps[rows]), RECORD_TYPE)
+        records["step"], records["value"] = steps[rows], values[rows].view(np.float64)
+        records["time"], records["fid"] = times[rows].view(np.float64), places[rows]
+        records["commit"] = SEGMENT_HEADER + RECORD * np.arange(len(records))
+        yield records.tobytes()
 
 
 def read_records(

@@ -102,6 +102,19 @@ class Segment(LogFile):
             return cls(name, size, fd, is_mapped=is_mapped)
 
     @classmethod
+    def of_records(cls, directory: int, name: str, records: bytes) -> Segment:
+        """Make a new file that these records fill, which have their commit words for it.
+
+        Raises:
+            OSError: no room, no folder, no permission; nothing is left behind.
+        """
+        with new_file(directory, name) as fd:
+            segment = cls(name, SEGMENT_HEADER + len(records), fd, is_mapped=False)
+            write_all(fd, records)
+        segment._retire_full()
+        return segment
+
+    @classmethod
     def in_memory(cls, name: str, size: int) -> Segment:
         """The same without a file, for the time the disk takes none.
 
@@ -120,6 +133,18 @@ class Segment(LogFile):
         except OSError:
             os.close(fd)
             return cls(name, size, -1, is_stored=False)
+
+    def fill(self, records: bytes) -> None:
+        """Fill a new segment in memory with records that have their commit words for it."""
+        if self._map is not None:
+            self._map[SEGMENT_HEADER:] = records
+        self._retire_full()
+
+    def _retire_full(self) -> None:
+        """Hand nothing out: no thread has held a slot in it."""
+        self._window = iter(()), self.size
+        self.slot = (DEAD_SLOT[0], bytearray())
+        self.retired_at = clock.monotonic()
 
     def warm(self) -> None:
         """Touch the pages of an unused segment, some 3 ms of the largest: in an append the first touch takes 1 to 4 us.
