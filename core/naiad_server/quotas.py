@@ -27,8 +27,8 @@ KINDS = {
     "requests-per-second": "requests of a token, on average over ten seconds",
 }
 EVERY = "*"
-LOOK_SECONDS = 5.0
-"""Between two looks at the database."""
+LOOK_SECONDS = 1.0
+"""Between two looks at the database: a few short queries of each replica, after which a revoked token ends."""
 BURST_SECONDS = 10.0
 MOST_TOKENS = 10_000
 TOTAL = ""

@@ -1,4 +1,4 @@
-"""A server of the module's own, and runs that programs have logged into a folder."""
+"""Servers that all tests of a worker share, and runs that programs have logged into a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from server_client import Server
+from places import SERVERS, Shared
+from server_client import AnyServer
 
 import naiad
 
@@ -20,11 +21,18 @@ PLAIN = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    own = Server(tmp_path_factory.mktemp("server") / "store").start("--init")
-    yield own
-    own.stop()
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Servers that tests of any module use; each is started once in a worker of pytest, for the first that asks."""
+    found = Shared(tmp_path_factory.mktemp("shared"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest, shared: Shared) -> AnyServer:
+    """A server over a folder, and one over a database. Tests use projects and uids of their own there."""
+    return shared.server(request.param)
 
 
 @pytest.fixture

@@ -1,17 +1,18 @@
 """The places where a program may keep its runs: whatever it does, it sees the same in each of them.
 
-A further back end is a further row of PLACES. Its function begins the place for a module and returns it with its end.
+A further back end is a further row of SERVERS. Starting one takes longer than most tests, so modules share them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from postgres_server import Cluster
-from server_client import AnyServer, Server
+from server_client import PROXY, AnyServer, Server
 
 
 @dataclass(frozen=True)
@@ -34,39 +35,51 @@ class Place:
         return {**found, "NAIAD_API_TOKEN": self.token} if self.is_server else found
 
 
-StartPlace = Callable[[Path], tuple[Place, Callable[[], object]]]
-StartServer = Callable[..., tuple[AnyServer, Callable[[], object]]]
-
-
-def _folder(folder: Path) -> tuple[Place, Callable[[], object]]:
-    return Place("folder", str(folder / "store")), lambda: None
-
-
-def _over_folder(folder: Path, *options: str) -> tuple[AnyServer, Callable[[], object]]:
-    server = Server(folder / "store").start("--init", *options)
+def _over_folder(folder: Path) -> tuple[AnyServer, Callable[[], object]]:
+    server = Server(folder / "store").start("--init", *OPTIONS)
     return server, server.stop
 
 
-def _over_database(folder: Path, *options: str) -> tuple[AnyServer, Callable[[], object]]:
-    cluster = Cluster.start(folder, options=options)
+def _over_database(folder: Path) -> tuple[AnyServer, Callable[[], object]]:
+    cluster = Cluster.start(folder, options=OPTIONS)
     return cluster, cluster.stop
 
 
-SERVERS = {"server": _over_folder, "database": _over_database}
+OPTIONS = ("--trusted-proxy", PROXY)
+SERVERS: dict[str, Callable[[Path], tuple[AnyServer, Callable[[], object]]]] = {
+    "server": _over_folder,
+    "database": _over_database,
+}
 """One process over a folder; two replicas over PostgreSQL and S3, of which a proxy chooses the next."""
+PLACES = ("folder", *SERVERS)
 of_a_folder = pytest.mark.parametrize("server", ["server"], indirect=True)
 """Marks tests that look at files of the first."""
 
 
-def _of_server(name: str, start: StartServer) -> StartPlace:
-    def begin(folder: Path) -> tuple[Place, Callable[[], object]]:
-        server, end = start(folder)
-        return Place(name, f"http://127.0.0.1:{server.port}", server.token), end
+class Shared:
+    """The servers of all modules, each begun when a test first wants it."""
 
-    return begin
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._begun: dict[str, AnyServer] = {}
+        self._ends = contextlib.ExitStack()
 
+    def server(self, name: str) -> AnyServer:
+        """Return one of SERVERS."""
+        if name not in self._begun:
+            place = self._folder / name
+            place.mkdir()
+            self._begun[name], end = SERVERS[name](place)
+            self._ends.callback(end)
+        return self._begun[name]
 
-PLACES: dict[str, StartPlace] = {
-    "folder": _folder,
-    **{name: _of_server(name, start) for name, start in SERVERS.items()},
-}
+    def place(self, name: str) -> Place:
+        """Return one of PLACES."""
+        if name not in SERVERS:
+            return Place(name, str(self._folder / name))
+        server = self.server(name)
+        return Place(name, f"http://127.0.0.1:{server.port}", server.token)
+
+    def stop(self) -> None:
+        """End them all."""
+        self._ends.close()

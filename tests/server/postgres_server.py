@@ -321,6 +321,7 @@ class Nginx:
                     listen 127.0.0.1:{self.port};
                     location / {{
                         proxy_pass http://replicas; proxy_http_version 1.1; proxy_set_header Host $http_host;
+                        proxy_bind $remote_addr;  # replicas see who asks, and whether it is the proxy that they trust
                         proxy_next_upstream error timeout non_idempotent; proxy_connect_timeout 2s;
                     }}
                 }}

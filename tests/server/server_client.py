@@ -22,6 +22,8 @@ import psutil
 
 RECORD = 32
 HEADER = {"seg": 64, "ops": 16}
+PROXY = "127.0.0.2"
+"""The address of the proxy that servers trust: another one of this machine than that of all other clients."""
 COMMAND = [sys.executable, "-c", "from naiad.cli import main; main()"]
 
 
@@ -71,22 +73,33 @@ class AnyServer:
 
     def command(self, *arguments: str, code: int = 0) -> str:
         """The output of a command of `naiad server`, which has to end with a code."""
+        done = self._done(*arguments)
+        assert code == done.returncode, done.stdout + done.stderr
+        return done.stdout
+
+    def damages(self, run: Reply) -> list[str]:
+        """The damages that `naiad server verify` finds in a registered run; other tests have damaged others."""
+        lines = [line.split("\t") for line in self._done("verify").stdout.splitlines()]
+        return [what[-1] for name, *what in lines if name in (run.data["uid"], run.data["id"])]
+
+    def _done(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         options, variables = self.place()
-        done = subprocess.run(
+        return subprocess.run(
             [*COMMAND, "server", *options, *arguments],
             check=False, capture_output=True, text=True, env={**os.environ, **variables},
         )  # fmt: skip
-        assert code == done.returncode, done.stdout + done.stderr
-        return done.stdout
 
     def add_token(self, role: str, project: str | None = None) -> str:
         """Make a token by the command."""
         more = ["--project", project] if project else []
         return self.command("token", "add", role, "--role", role, *more).strip()
 
-    def send(self, method: str, target: str, body: Any = None, *, token: str | None = "", **headers: str) -> Reply:
-        """Send a request; `token` None: without one, "": with the first one."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+    def send(
+        self, method: str, target: str, body: Any = None, *, token: str | None = "", sender: str = "", **headers: str
+    ) -> Reply:
+        """Send a request; `token` None: without one, "": with the first one. `sender`: an address of this machine."""
+        source = (sender, 0) if sender else None
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=source)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent.setdefault("Authorization", f"Bearer {token or self.token}")

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from places import SERVERS
+from places import of_a_folder
 from server_client import COMMAND, AnyServer, Reply, Server, part, ship
 from sqlalchemy import Connection, Engine, insert, update
 from test_writing import wait_until
@@ -133,8 +133,8 @@ class Scene(NamedTuple):
         return self.server.send(method, target, body, token=token, **headers)
 
 
-@pytest.fixture(scope="module", params=SERVERS)
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module")
+def scene(server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("access")
     (folder / "data.txt").write_text(SECRET)
     run = naiad.init_run(store=folder / "logged", project="hidden", name=SECRET, capture_hardware_metrics=False)
@@ -145,7 +145,6 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     run["a"].track_files(str(folder / "data.txt"))
     digest = run["a"].fetch_hash()
     run.stop()
-    server, end = SERVERS[request.param](folder)
     (place,) = (folder / "logged/runs").iterdir()
     known = server.register(place.name, "hidden").data
     for blob in (folder / "logged").glob("blobs/*/*"):
@@ -155,11 +154,15 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     while SECRET.encode() not in server.send("GET", "/api/v1/table?column=secret&project=hidden").body:
         assert time.monotonic() < until
         time.sleep(0.1)
-    tokens = {role: server.add_token(role, "own") for role in ROLES[:3]} | {"admin": server.token}
-    hidden, revoked = (server.add_token("owner", "hidden") for _ in range(2))
+
+    def token(role: str, project: str) -> str:
+        body = {"principal": role, "role": role, "project": project}
+        return str(server.send("POST", "/api/v1/tokens", body).data["token"])
+
+    tokens = {role: token(role, "own") for role in ROLES[:3]} | {"admin": server.token}
+    hidden, revoked = token("owner", "hidden"), server.add_token("owner", "hidden")
     server.command("token", "revoke", revoked.split("_")[1])
-    yield Scene(server, place.name, known["id"], digest, tokens, hidden.split("_")[1], revoked)
-    end()
+    return Scene(server, place.name, known["id"], digest, tokens, hidden.split("_")[1], revoked)
 
 
 @pytest.mark.parametrize(("view", "protocol"), [(StoreView, Store), (CatalogView, Catalog)])
@@ -382,6 +385,7 @@ def test_token_is_in_no_store_no_log_and_no_message(scene: Scene) -> None:
     assert "contributor" in listed
 
 
+@of_a_folder
 def test_tokens_are_readable_to_their_user_alone(server: Server) -> None:
     folder = server.store / "server"
 
@@ -417,6 +421,7 @@ def test_other_machines_are_not_served_without_tls_unless_that_is_accepted(tmp_p
     assert any(line.startswith("--insecure-http: ") for line in server.said)
 
 
+@of_a_folder
 def test_store_is_served_by_one_server(server: Server) -> None:
     second = start(server.store.parent)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from places import PLACES, Place
+from places import PLACES, Place, Shared
 from test_kinds_modes_verbs import CASES, READ, Case
 from test_storage import MOMENT, leaves, run_with_everything
 
@@ -34,11 +34,9 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module", params=PLACES)
-def began(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def began(request: pytest.FixtureRequest, shared: Shared) -> Place:
     """A place for the tests of this module."""
-    place, end = PLACES[request.param](tmp_path_factory.mktemp(request.param))
-    yield place
-    end()
+    return shared.place(request.param)
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import zstandard
-from places import SERVERS, of_a_folder
+from places import of_a_folder
 from server_client import COMMAND, RECORD, AnyServer, Server, content, journal_files, part, ship
 
 import naiad
@@ -24,14 +24,6 @@ from naiad.ops import Assign, Open, encode_ops
 from naiad.storage.local.journal.frames import encode_frame
 
 Log = Callable[..., Path]
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
-    """A server that the tests of this module share."""
-    own, end = SERVERS[request.param](tmp_path_factory.mktemp("writing"))
-    yield own
-    end()
 
 
 def wait_for(server: AnyServer, uid: str, state: str, seconds: float = 60) -> dict[str, Any]:
