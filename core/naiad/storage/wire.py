@@ -33,6 +33,8 @@ READER = frozenset(
 """The calls of `Store`, `Catalog` and `RunReader` that read; a property is called like a method without arguments."""
 CONTENT = 4 * 1024 * 1024
 """Bytes of a stored file that one answer has at most."""
+LEAST_LINKED = 8 * 1024 * 1024
+"""Bytes of a stored file from which on it is worth a request for its address in the object store."""
 DEEPEST = 100
 
 FLOATS, INTEGERS, TEXT, KIND, RECORD, TUPLE, SET, PAIRS, NOTHING_THERE = range(1, 10)

@@ -57,8 +57,8 @@ def reader(site: Site, takes: Packed) -> Answer:
 
 
 def content(site: Site, takes: Packed) -> Answer:
-    """Answer with a piece of a stored file that a field refers to."""
-    run, _call, arguments = _request(takes, frozenset({"read"}))
+    """Answer with a piece of a stored file that a field refers to, or with an address of its content elsewhere."""
+    run, call, arguments = _request(takes, frozenset({"read", "link"}))
     path, file, start = (arguments.get(name) for name in ("path", "file", "start"))
     if not isinstance(path, str) or not isinstance(file, FileRef) or not isinstance(start, int) or start < 0:
         raise _wrong("content needs path, file and start")
@@ -67,6 +67,8 @@ def content(site: Site, takes: Packed) -> Answer:
     # A guessed hash would otherwise open the files of runs that the request may not see.
     if (file.blob, file.start, file.size) not in known:
         raise MissingField(f'The field "{path}" does not refer to this content.', path=path)
+    if call == "link":
+        return Answer(wire.encode(of_run.link(file)), MSGPACK)
     with of_run.open_file(file) as stream:
         stream.seek(start)
         return Answer(wire.encode(stream.read(wire.CONTENT)), MSGPACK)

@@ -168,6 +168,10 @@ class Reader:
         """
         return files.read_stored(self, file)
 
+    def link(self, file: FileRef) -> str:  # noqa: ARG002 (of the interface)
+        """Return nothing: the files of a folder have no address that others can use."""
+        return ""
+
     def open_file(self, file: FileRef, *, is_checked: bool = False) -> BinaryIO:
         """The content of a stored file to read; `is_checked`: damage raises at its end.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 import urllib.parse
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,12 @@ import obstore
 from obstore.store import LocalStore, S3Store
 
 from naiad.errors import DamagedData, StorageError
+from naiad.settings import number, setting
 
+MOST_COPIED = 10 * 1024**3
+"""Bytes of the copies that a process keeps of objects, unless NAIAD_SERVER_CACHE_BYTES is set."""
+LINK_SECONDS = 300.0
+"""How long a presigned address can be used."""
 PIECE = 8 * 1024 * 1024
 RETRIES: Any = {"max_retries": 2, "retry_timeout": datetime.timedelta(seconds=5)}
 """A request waits for these tries; the client's own ones follow."""
@@ -34,6 +41,12 @@ class Objects:
         parts = urllib.parse.urlsplit(url)
         self.url = url
         self._prefix = ""
+        self._copies: OrderedDict[Path, int] = OrderedDict()
+        self._copied = 0
+        self._most_copied = number("SERVER_CACHE_BYTES", MOST_COPIED)
+        self._lock = threading.Lock()
+        # Off unless an operator says that programs reach the store of objects, which often has no address for them.
+        self._is_linking = parts.scheme == "s3" and setting("SERVER_PRESIGNED", "0") == "1"
         if parts.scheme == "s3" and parts.netloc:
             endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
             client = {"allow_http": endpoint.startswith("http://"), "connect_timeout": "3s", "timeout": "60s"}
@@ -82,21 +95,57 @@ class Objects:
             raise _unusable(self.url, error) from error
 
     def fetch(self, name: str, path: Path) -> None:
-        """Copy content into a new file, which appears whole or not at all.
+        """Copy content into a file, which appears whole or not at all, unless it is there.
+
+        The copies that were used least recently go when all of them take too much room. A file that is open stays
+        readable, so that is the caller's next step.
 
         Raises:
             DamagedData, StorageError: as by `get`.
         """
+        with self._lock:
+            if path in self._copies:
+                self._copies.move_to_end(path)
+        # Content never changes under its hash, so that one copy serves for as long as there is room.
+        if path.exists():
+            return
+        size = self._copy(name, path)
+        with self._lock:
+            self._copied += size - self._copies.pop(path, 0)
+            self._copies[path] = size
+            # The new one stays even if it is larger than all the room: it is about to be read.
+            while self._copied > self._most_copied and len(self._copies) > 1:
+                oldest, its_size = self._copies.popitem(last=False)
+                oldest.unlink(missing_ok=True)
+                self._copied -= its_size
+
+    def _copy(self, name: str, path: Path) -> int:
+        """Copy an object into a new file, and return its bytes."""
         hidden = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            size = self.size(name)
             with hidden.open("wb") as stream:
                 # In pieces, so that a checkpoint of gigabytes takes no more memory than one of them.
-                for start in range(0, max(1, self.size(name)), PIECE):
-                    stream.write(self.get(name, start, min(PIECE, self.size(name) - start)) if self.size(name) else b"")
+                for start in range(0, size, PIECE):
+                    stream.write(self.get(name, start, min(PIECE, size - start)))
             hidden.replace(path)
+            return size
         finally:
             hidden.unlink(missing_ok=True)
+
+    def link(self, name: str, seconds: float = LINK_SECONDS) -> str:
+        """Return a presigned address, valid for some seconds and without credentials; empty if there is none.
+
+        Raises:
+            StorageError: the credentials cannot sign.
+        """
+        if not self._is_linking:
+            return ""
+        try:
+            return str(obstore.sign(self._store, "GET", self._place(name), datetime.timedelta(seconds=seconds)))
+        except (obstore.exceptions.BaseError, OSError) as error:
+            raise _unusable(self.url, error) from error
 
     def size(self, name: str) -> int:
         """Return the bytes of an object.

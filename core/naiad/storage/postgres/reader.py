@@ -25,6 +25,7 @@ from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.scratch import Scratch
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Database
+from naiad.storage.wire import LEAST_LINKED
 
 BYTES = "select bytes from naiad.run where number = %s"
 
@@ -115,7 +116,7 @@ class PostgresReader(Reader):
     def __init__(self, place: Place) -> None:
         super().__init__(place.folder)
         self._place = place
-        self._view = PostgresSnapshot(place)
+        self._view: PostgresSnapshot = PostgresSnapshot(place)
 
     def digest(self, file: FileRef) -> str:
         """The SHA-256 of the content of a stored file; the name under which it came in while it was not hashed yet."""
@@ -137,13 +138,19 @@ class PostgresReader(Reader):
         self._fetch(file)
         super().copy_file(file, destination, report)
 
+    def link(self, file: FileRef) -> str:
+        """Return an address that gives the content of a file for five minutes; empty if there is none.
+
+        There is none for a part of content: it would give away the rest.
+        """
+        name = self._resolved(file)
+        is_whole = not file.start and file.size >= LEAST_LINKED  # what is packed with others is smaller
+        return self._place.objects.link(blob_name(name)) if is_whole and name and not is_incoming(name) else ""
+
     def _fetch(self, file: FileRef) -> None:
         name = self._resolved(file)
         if name and not is_incoming(name):
-            path = Blobs(self.folder.blobs).path(name)
-            # Content never changes under its hash, so that one copy serves for as long as there is room.
-            if not path.exists():
-                self._place.objects.fetch(blob_name(name), path)
+            self._place.objects.fetch(blob_name(name), Blobs(self.folder.blobs).path(name))
 
     def _resolved(self, file: FileRef) -> str:
         """The name of content; one that came in unhashed may have been hashed since the last look."""

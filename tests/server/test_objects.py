@@ -1,0 +1,63 @@
+"""Objects and the copies that a process keeps of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from naiad.errors import DamagedData
+from naiad.storage.postgres.objects import Objects
+
+
+@pytest.fixture
+def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Objects:
+    """Objects in a folder, with room for two copies of 1,000 bytes."""
+    monkeypatch.setenv("NAIAD_SERVER_CACHE_BYTES", "2500")
+    found = Objects((tmp_path / "objects").as_uri())
+    for name in "abc":
+        found.put(name, name.encode() * 1000)
+    return found
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_copy_that_was_read_least_recently_goes_first(objects: Objects, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    for name in "abac":
+        objects.fetch(name, copies / name)
+
+    assert {"a", "c"} == names(copies)
+    assert b"c" * 1000 == (copies / "c").read_bytes()
+
+
+def test_copy_that_went_is_made_again_and_an_open_one_stays_readable(objects: Objects, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    objects.fetch("a", copies / "a")
+    with (copies / "a").open("rb") as stream:
+        for name in "bc":
+            objects.fetch(name, copies / name)
+        assert "a" not in names(copies)
+        assert b"a" * 1000 == stream.read()
+    objects.fetch("a", copies / "a")
+
+    assert b"a" * 1000 == (copies / "a").read_bytes()
+    assert {"a", "c"} == names(copies)
+
+
+def test_content_larger_than_all_room_is_copied_alone(objects: Objects, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    objects.put("large", b"x" * 5000)
+    for name in ("a", "large"):
+        objects.fetch(name, copies / name)
+
+    assert {"large"} == names(copies)
+
+
+def test_missing_object_leaves_no_copy(objects: Objects, tmp_path: Path) -> None:
+    with pytest.raises(DamagedData, match="The object z is missing"):
+        objects.fetch("z", tmp_path / "copies/z")
+
+    assert set() == names(tmp_path / "copies")
