@@ -26,6 +26,7 @@ from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
 from naiad.scalars import pack_text, unpack_text
 from naiad.storage.local.entries import entry_of
+from naiad.storage.local.index.compact import MOST_ROWS, is_worth_it, rewrite
 from naiad.storage.local.index.fold import Fold
 from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal.arrivals import HEADERS
@@ -43,6 +44,8 @@ RUN_LOCKS, CATALOG_LOCK = 7_230_002, 7_230_003
 SILENT_SECONDS = 65
 """After the last sign of life of a writer its run is looked at again, since it may be over."""
 MOST_FAILURES = 3
+MOST_RUNNING_ROWS = 64
+"""How many times the rows it needs a run may lie in that goes on: each fold adds some, and reading decodes all."""
 RETRY_SECONDS = 10
 
 FACTS = "select uid, kind, id, project from naiad.run where number = %s"
@@ -89,6 +92,17 @@ class OpenFold(Fold):
     def __init__(self, place: Place) -> None:
         super().__init__(place.folder)
         self._database = OpenRunDatabase(place.raw, place.number)
+
+    def compact(self, most_rows: int) -> None:
+        """Merge the rows of the index if they are more than so many times those that it needs.
+
+        Raises:
+            DamagedData: it is damaged.
+        """
+        index = self._open()
+        if is_worth_it(index, most_rows):
+            rewrite(index)
+            self.forget()  # its projection means the rows before
 
     def _open(self) -> Index:
         index = Index(self._folder, self._database)
@@ -161,6 +175,7 @@ class Folder:
         if taken or any(file.name in place.scratch.sealed for file in files):
             sealed, over = place.scratch.sealed, place.scratch.over
             fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
+            fold.compact(MOST_ROWS if place.scratch.is_over else MOST_RUNNING_ROWS)
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
             # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.

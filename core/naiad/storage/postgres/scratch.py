@@ -48,6 +48,8 @@ class Scratch:
         self._sizes: dict[str, int] = {}
         self.over: set[str] = set()
         """The writers whose files are all here, to their ends."""
+        self.is_over = False
+        """Whether there is no other writer."""
         self.sealed: set[str] = set()
         """The files that get nothing more."""
         self.laid: list[tuple[str, int, int]] = []
@@ -72,6 +74,7 @@ class Scratch:
             self._lay(raw, file, start, upto, at)
         writers = raw.execute(WRITERS, [self._run]).fetchall()
         self.over = {name for name, state, _age in writers if state == "dead"}
+        self.is_over = len(self.over) == len(writers)
         for name, state, age in writers:
             if remote_state(journal, name) != state:
                 hold_remote(journal, name, state, is_reopened=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from naiad.errors import DamagedData, StorageError
 from naiad.ids import new_writer_id
@@ -19,7 +21,7 @@ from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.parts import PACK_BELOW, add_chunks, add_packs, add_texts
 from naiad.storage.local.index.points import Columns, join, ordered
 from naiad.storage.local.index.projection import Projection
-from naiad.storage.local.index.rows import Changes, Head, pack_crc
+from naiad.storage.local.index.rows import Changes, Head, is_whole_pack
 from naiad.storage.local.index.series import points_by_writer, read_points, texts_by_writer
 from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, read_seal, remove_seal, write_seal
@@ -57,18 +59,26 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
         DamagedData: so is a run with damage; it has to be repaired first.
     """
     index = Index(folder, open_for_writing(folder.index))
-    try:
-        with index.snapshot() as connection:
-            head = index.head(connection)
-            # First by the counts alone: loading the projection of a run that needs nothing would be most of the time
-            # of stopping.
-            if _is_tidy(head, -(-head.points // POINTS_LIMIT)):
-                return False
-            projection, head, _positions, _damages = index.load(connection)
-    except sqlite3.Error as error:
-        raise StorageError(
-            f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
-        ) from error
+    with _refusals(folder):
+        if not is_worth_it(index):
+            return False
+        rewrite(index)
+    return True
+
+
+def is_worth_it(index: Index, most_rows: int = MOST_ROWS) -> bool:
+    """Whether a run lies in more than so many times the rows it needs.
+
+    Raises:
+        DamagedData: the index is damaged.
+    """
+    with index.snapshot() as connection:
+        head = index.head(connection)
+        # First by the counts alone: loading the projection of a run that needs nothing would be most of the time
+        # of stopping.
+        if _is_tidy(head, -(-head.points // POINTS_LIMIT), most_rows):
+            return False
+        projection, head, _positions, _damages = index.load(connection)
     shared = [state for state in projection.states() if len(state.point_writers()) > 1]
     alone = [state for state in projection.states() if len(state.point_writers()) < 2]
     # Chunks of several writers stay apart, since a deletion that arrives late may take those of one.
@@ -76,14 +86,11 @@ def compact_if_worth_it(folder: RunDirectory) -> bool:
     needed += sum(-(-state.series.count // POINTS_LIMIT) for state in alone if state.series.count >= PACK_BELOW)
     short = sum(state.series.count for state in alone if state.series.count < PACK_BELOW)
     needed += -(-short // POINTS_LIMIT)
-    if _is_tidy(head, needed):
-        return False
-    _rewrite(folder)
-    return True
+    return not _is_tidy(head, needed, most_rows)
 
 
-def _is_tidy(head: Head, needed: int) -> bool:
-    return head.points > MOST_POINTS or head.chunks + head.packs <= MOST_ROWS * needed + 8
+def _is_tidy(head: Head, needed: int, most_rows: int) -> bool:
+    return head.points > MOST_POINTS or head.chunks + head.packs <= most_rows * needed + 8
 
 
 def compact(folder: RunDirectory) -> None:
@@ -123,26 +130,40 @@ def _require_sound(folder: RunDirectory, seal: Seal | Damage) -> None:
 
 
 def _rewrite(folder: RunDirectory) -> None:
-    index = Index(folder, open_for_writing(folder.index))
+    with _refusals(folder):
+        rewrite(Index(folder, open_for_writing(folder.index)))
+
+
+def rewrite(index: Index) -> None:
+    """Rewrite all series of a run in one transaction, of a folder or of a database.
+
+    Raises:
+        DamagedData: the index is damaged; the run is as it was.
+    """
+    with index.snapshot() as connection:
+        projection, head, _positions, damages = index.load(connection)
+        if damages:
+            raise _refusal("", damages[0].file, damages[0].what)
+        # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it
+        # was.
+        changes = _rewritten(index, connection, projection, head)
+        _empty(connection, head)
+        index.commit(connection, projection, head, changes)
+
+
+@contextlib.contextmanager
+def _refusals(folder: RunDirectory) -> Iterator[None]:
     try:
-        with index.snapshot() as connection:
-            projection, head, _positions, damages = index.load(connection)
-            if damages:
-                raise _refusal("", damages[0].file, damages[0].what)
-            # Read whole and checked before the old rows are deleted, in one transaction: damage leaves the run as it
-            # was.
-            changes = _rewritten(index, connection, projection)
-            _empty(connection, head)
-            index.commit(connection, projection, head, changes)
+        yield
     except sqlite3.Error as error:
         raise StorageError(
             f"SQLite cannot read the index {folder.index}: {error}", filename=str(folder.index)
         ) from error
 
 
-def _rewritten(index: Index, connection: Connection, projection: Projection) -> Changes:
+def _rewritten(index: Index, connection: Connection, projection: Projection, head: Head) -> Changes:
     changes = Changes()
-    shares = _shares(connection)
+    shares = _shares(index, connection, head)
     short: list[tuple[FieldState, Columns]] = []
     for state in sorted(projection.states(), key=lambda state: state.id):
         if state.kind not in SERIES:
@@ -194,16 +215,20 @@ def _pack(short: list[tuple[FieldState, Columns]], changes: Changes) -> None:
         add_packs(ids, join([points for _state, points in short]), changes)
 
 
-def _shares(connection: Connection) -> dict[int, list[Columns]]:
+def _shares(index: Index, connection: Connection, head: Head) -> dict[int, list[Columns]]:
     """Return the content of all packs by field."""
     found: dict[int, list[Columns]] = {}
-    for row in connection.execute(select(schema.pack).order_by(schema.pack.c.id)):
-        if row.crc != pack_crc(row._asdict()):
+    damages: list[Damage] = []
+    rows = index.all_rows(connection, schema.pack.name, range(1, head.next_pack), damages)
+    if damages:
+        raise _refusal("", damages[0].file, damages[0].what)
+    for row in rows:
+        if not is_whole_pack(row):
             raise _refusal("", schema.pack.name, f"pack {row.id} fails its crc")
         pack = decode_pack(row.data)
         for field, (start, stop) in zip(pack.ids.tolist(), pairwise(pack.starts.tolist()), strict=True):
-            rows = slice(start, stop)
-            found.setdefault(field, []).append(Columns(pack.steps[rows], pack.values[rows], pack.times[rows]))
+            own = slice(start, stop)
+            found.setdefault(field, []).append(Columns(pack.steps[own], pack.values[own], pack.times[own]))
     return found
 
 
