@@ -256,9 +256,9 @@ class Replica:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / f"replica-{self.port}.log"
-        self._command: list[str | Path] = [
-            Path(sys.executable).with_name("naiad"), "server", "--objects", objects, "--port", str(self.port),
-        ]  # fmt: skip
+        self.program: list[str | Path] = [Path(sys.executable).with_name("naiad")]
+        """What is started: `naiad`."""
+        self._arguments = ["server", "--objects", objects, "--port", str(self.port)]
         self._environment = {**os.environ, **environment, "NAIAD_SERVER_DATABASE": database}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -273,7 +273,11 @@ class Replica:
     def begin(self, *options: str) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._command, *options], stdout=log, stderr=log, env=self._environment, start_new_session=True
+                [*self.program, *self._arguments, *options],
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
             )
 
     def is_ready(self) -> bool:

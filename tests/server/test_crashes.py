@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +23,11 @@ from server_client import COMMAND, RECORD, Reply, Server, environment, journal_f
 
 from naiad.container_kinds import MODEL, RUN, ContainerKind, RunId
 from naiad.errors import StorageError
-from naiad.storage.local import received_files, registrar
+from naiad.kinds import ATOM_OF
+from naiad.ops import Assign
+from naiad.scalars import pack_text, unpack_text
+from naiad.storage.base import Change
+from naiad.storage.local import maintenance, received_files, registrar
 from naiad.storage.local.gc import purge
 from naiad.storage.local.integrity.repair import repair
 from naiad.storage.local.integrity.seal import write_seal
@@ -34,6 +39,7 @@ from naiad.storage.local.store import Store
 from naiad.storage.opening import locate
 from naiad.storage.receiving import Sealing
 
+TEXT = ATOM_OF[str]
 RUNS = 2
 POINTS = 20_000
 LOG = """
@@ -204,9 +210,15 @@ class Journal:
     def sealings(self) -> list[Sealing]:
         return [Sealing(self.run, name, start + len(data), zlib.crc32(data)) for name, start, data in self.files]
 
-    def send(self, receiver: Receiver, *, is_over: bool = True) -> None:
-        """Send all of it at once."""
-        pieces = [receiver.checked(self.run, *each) for each in self.files]
+    def send(self, receiver: Receiver, *, is_over: bool = True, most: int = 1 << 40) -> None:
+        """Send at once all that the server does not have, of the segment up to some place."""
+        known = receiver.received(self.run)
+        pieces = []
+        for name, start, data in self.files:
+            upto = known[name].upto if name in known else start
+            until = most if name == self.segment else 1 << 40
+            if rest := data[upto - start : max(0, until - start)]:
+                pieces.append(receiver.checked(self.run, name, upto, rest))
         receiver.accept(pieces, self.sealings() if is_over else (), {self.writer: not is_over})
 
 
@@ -330,6 +342,56 @@ def test_run_that_a_command_deleted_is_received_anew(
         receiver.fold(journal.run)
 
     assert_whole(tmp_path, folder)
+
+
+def test_run_that_was_deleted_and_put_back_from_a_copy_is_received_from_where_the_copy_ends(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is older than what the server remembers to have received."""
+    monkeypatch.setattr(registrar, "LOOK_SECONDS", 0)
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        journal.send(receiver, most=64 + 50 * RECORD)
+        shutil.copytree(folder.path, tmp_path / "copy")
+        journal.send(receiver, is_over=False)
+        for path in folder.journal.iterdir():
+            os.utime(path, (0, 0))  # its machine is off, and was heard of long ago
+        repair(folder, is_taken_over=True)
+        purge(Store(tmp_path).layout, Store(tmp_path).register, folder, journal.run.uid)
+        registrar.note_deleted(tmp_path, [journal.run])
+        shutil.copytree(tmp_path / "copy", folder.path)
+        receiver.register(journal.run, "p")
+        journal.send(receiver)
+        receiver.checkpoint()
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+
+
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_points_that_came_before_their_ops_wait_also_where_a_program_of_this_machine_folds(
+    tmp_path: Path, logged: Path, monkeypatch: pytest.MonkeyPatch, is_beside: bool
+) -> None:
+    """As `naiad tag` may, in its own process or in the one that folds beside it."""
+    monkeypatch.setattr(maintenance, "OPS_BYTES", 1)
+    monkeypatch.setattr(maintenance, "LARGE_OPS_BYTES", 0 if is_beside else 1 << 30)
+    journal = Journal(logged, logged.name)
+    folder = RunDirectory(tmp_path / "runs" / logged.name)
+    with opened(tmp_path) as receiver:
+        receiver.register(journal.run, "p")
+        points = [each for each in journal.files if each[0] == journal.segment]
+        receiver.accept([receiver.checked(journal.run, *each) for each in points])
+        guest = Store(tmp_path).writer(journal.run, role="guest", on_error="raise")
+        guest.write([Change("note", TEXT, (Assign("note", TEXT, pack_text("seen")),))])
+        wait_until(folder.index.exists)
+        guest.stop()
+        journal.send(receiver)
+        receiver.fold(journal.run)
+
+    assert_whole(tmp_path, folder)
+    assert "seen" == unpack_text(str(locate(tmp_path).reader(journal.run).value("note")))
 
 
 def test_file_of_which_the_last_bytes_are_still_to_be_copied_is_not_folded_to_its_end(

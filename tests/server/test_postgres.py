@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -17,17 +21,26 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from postgres_server import Cluster, SeaweedFS, newest_postgres_folder, wait_for
+from sqlalchemy.engine import Engine
 
 import naiad
 from naiad.container_kinds import RUN
 from naiad.errors import forget_warnings
 from naiad.ids import new_uid
+from naiad.refs import FileRef
 from naiad.ship import shipper
 from naiad.storage.local.index import schema as run_tables
+from naiad.storage.local.index.index import Index
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.store import Store as Folder
 from naiad.storage.opening import database_upkeep
+from naiad.storage.postgres import migrating
+from naiad.storage.postgres.connection import RunDatabase, open_database
+from naiad.storage.postgres.folding import Folder as RunFolder
+from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.receiving import Upkeep
 from naiad.storage.remote.store import RemoteStore
 from naiad.storage.sql import tables as catalog_tables
@@ -65,7 +78,7 @@ def ask(cluster: Cluster, path: str, body: object = None, replica: int | None = 
         return json.loads(answer.read())
 
 
-def status(url: str) -> int:
+def status(url: str | urllib.request.Request) -> int:
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return int(answer.status)
@@ -247,12 +260,91 @@ def workers(cluster: Cluster) -> list[str]:
     return found
 
 
+NEWER = """
+from alembic.config import Config
+from naiad.storage.postgres import migrating
+
+def config():
+    found = Config()
+    found.set_main_option("script_location", {place!r})
+    return found
+
+migrating.SERVED, migrating._config = ("0001", "0002"), config
+from naiad.cli import main
+main()
+"""
+"""The program of a next release, which has one migration more and serves the tables before it too."""
+MIGRATION = """
+from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade():
+    op.execute("alter table naiad.run add column note text")
+"""
+
+
+def test_replicas_of_two_releases_lose_nothing_during_a_migration(cluster: Cluster, tmp_path: Path) -> None:
+    """The new one starts with the old tables; then they are migrated, while a program logs through both."""
+    place = tmp_path / "migrations"
+    shutil.copytree(Path(migrating.__file__).with_name("migrations"), place)
+    (place / "versions/note_0002.py").write_text(MIGRATION)
+    newer = [sys.executable, "-c", NEWER.format(place=str(place))]
+    new = cluster.replicas[1]
+    before = new.program
+    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
+    custom = new_uid()
+    command = [sys.executable, tmp_path / "program.py", cluster.url, custom, tmp_path / "over"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        wait_for(lambda: cluster.ask("select 1 from naiad.run where custom = %s", custom), "registering")
+        new.stop()
+        new.program = newer
+        new.start("--url", cluster.url)
+        ready = [each.is_ready() for each in cluster.replicas]
+        _options, variables = cluster.place()
+        subprocess.run([*newer, "server", "migrate"], check=True, env={**os.environ, **variables}, timeout=60)
+        ready += [each.is_ready() for each in cluster.replicas]
+        time.sleep(1)
+        (tmp_path / "over").touch()
+        out, _nothing = program.communicate(timeout=120)
+    new.stop()
+    cluster.ask("alter table naiad.run drop column note")
+    cluster.ask("update naiad.alembic_version set version_num = '0001'")
+    new.program = before
+    new.start("--url", cluster.url)
+    store = RemoteStore(cluster.url, Folder(tmp_path / "empty"))
+    found = store.reader(store.find_custom("killed", custom))
+
+    assert [True] * 4 == ready
+    assert list(range(int(out.split()[-1]))) == found.points("loss").values.tolist()
+
+
+def test_token_that_has_to_be_looked_up_keeps_no_other_request_waiting(cluster: Cluster) -> None:
+    """Also by the routes of the pages: a database that does not answer must not stop `/healthz`."""
+    [replica, _other] = cluster.replicas
+    found: list[int] = []
+    asked = urllib.request.Request(
+        f"{replica.url}/api/v1/projects", headers={"Authorization": f"Bearer naiad_bbbbbbbb_{'b' * 43}"}
+    )
+    thread = threading.Thread(target=lambda: found.append(status(asked)))
+    with psycopg.connect(cluster.postgres.url) as connection:
+        connection.execute("lock table public.token in access exclusive mode")
+        thread.start()
+        waiting = "select count(*) from pg_locks where not granted"
+        wait_for(lambda: cluster.ask(waiting) == [(1,)], "the question")
+        assert 200 == status(f"{replica.url}/healthz")
+        assert [] == found
+    thread.join(60)
+
+    assert [401] == found
+
+
 def test_replica_without_its_database_lives_and_recovers(cluster: Cluster) -> None:
     """`/healthz` answers, `/readyz` does not, requests get 503; all without a restart."""
     cluster.postgres.stop()
     try:
         for replica in cluster.replicas:
             assert (200, 503) == (status(f"{replica.url}/healthz"), status(f"{replica.url}/readyz"))
+            new = {"Authorization": f"Bearer naiad_cccccccc_{'c' * 43}"}
+            assert 503 == status(urllib.request.Request(f"{replica.url}/api/v1/projects", headers=new))
             with pytest.raises(urllib.error.HTTPError, match="503") as caught:
                 ask(cluster, "/api/v1/runs", {"uid": new_uid(), "kind": "run", "project": "p", "created": 1.0})
             caught.value.close()
@@ -260,6 +352,129 @@ def test_replica_without_its_database_lives_and_recovers(cluster: Cluster) -> No
         cluster.postgres.start()
     for replica in cluster.replicas:
         wait_for(replica.is_ready, "recovery")
+
+
+@pytest.fixture
+def engine(cluster: Cluster) -> Iterator[Engine]:
+    """The database, for this process."""
+    found = open_database(cluster.postgres.url)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def folds(cluster: Cluster, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The folds of the database in this process."""
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    return RunFolder(engine, Objects(cluster.objects.url))
+
+
+def test_rows_of_many_folds_are_merged_when_the_run_is_over(cluster: Cluster, folds: RunFolder, tmp_path: Path) -> None:
+    """Each fold of a run that goes on adds rows, and a reader decodes all of them."""
+    rows = "select count(*) from naiad.run_pack p join naiad.run on number = run where uid = %s"
+    run = naiad.init_run(store=cluster.url, project="merged", **QUIET)
+    uid, most = run._run.uid, 0
+    for each in range(16):
+        run["loss"].extend([float(step) for step in range(each * 50, each * 50 + 50)])
+        run["acc"].append(each / 16)
+        run.sync(remote=True)
+        [(number,)] = cluster.ask("select number from naiad.run where uid = %s", uid)
+        assert "" == folds.fold(number)
+        [(most,)] = cluster.ask(rows, uid)
+    run.stop()
+    wait_for(lambda: cluster.is_settled(uid) and cluster.ask(rows, uid) == [(1,)], "the merge")
+    store = RemoteStore(cluster.url, Folder(tmp_path / "empty"))
+    found = store.reader(store.find(uid))
+
+    assert most > 11
+    assert list(range(800)) == found.points("loss").values.tolist()
+    assert [each / 16 for each in range(16)] == found.points("acc").values.tolist()
+    assert 800 == found.count("loss")
+
+
+def test_reader_sees_one_moment_while_a_fold_commits(cluster: Cluster, engine: Engine, folds: RunFolder) -> None:
+    """Else the points of the fold would be in the rows and in the tail."""
+    run = naiad.init_run(store=cluster.url, project="moment", **QUIET)
+    run["loss"].extend([0.5] * 100)
+    run.sync(remote=True)
+    [(number,)] = cluster.ask("select number from naiad.run where uid = %s", run._run.uid)
+    index = Index(RunDirectory(Path()), RunDatabase(engine, number))
+    folds.fold(number)
+    run["loss"].extend([0.5] * 100)
+    run.sync(remote=True)
+    with index.view() as connection:
+        before = index.head(connection)
+        assert "" == folds.fold(number)
+        during = index.head(connection)
+    with index.view() as connection:
+        after = index.head(connection)
+    run.stop()
+
+    assert (100, before.folds) == (before.points, during.folds)
+    assert (200, before.folds + 1) == (after.points, after.folds)
+
+
+def test_requests_wait_for_a_locked_table_and_are_stored_once(cluster: Cluster) -> None:
+    """As an operator's command may lock it; programs notice nothing but a slow answer."""
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "locked", "created": 1.0})
+    answers: list[Any] = []
+    with psycopg.connect(cluster.postgres.url) as connection:
+        connection.execute("lock table naiad.inbox, naiad.received in access exclusive mode")
+        threads = [
+            threading.Thread(
+                target=lambda at=at: answers.append(ask(cluster, "/api/v1/journal", points(uid, at), at % 2))
+            )
+            for at in range(8)
+        ]
+        for each in threads:
+            each.start()
+        time.sleep(2)
+        assert [] == answers
+    for each in threads:
+        each.join(60)
+
+    assert 8 == len(answers)
+    stored = "select count(*), sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = %s"
+    assert [(8, 8 * 3_200)] == cluster.ask(stored, uid)
+
+
+def test_database_without_a_free_connection_refuses_for_a_while_and_loses_nothing(cluster: Cluster) -> None:
+    uid = new_uid()
+    ask(cluster, "/api/v1/runs", {"uid": uid, "kind": "run", "project": "crowded", "created": 1.0})
+
+    def send(writer: int) -> None:
+        while True:
+            try:
+                ask(cluster, "/api/v1/journal", points(uid, writer), writer % 2)
+                return
+            except urllib.error.HTTPError as error:
+                error.close()  # it has the connection
+                if error.code != 503:
+                    raise
+                time.sleep(0.2)
+
+    threads = [threading.Thread(target=send, args=(writer,)) for writer in range(20)]
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                stack.enter_context(contextlib.closing(psycopg.connect(cluster.postgres.url)))
+        for each in threads:
+            each.start()
+        time.sleep(1)
+    for each in threads:
+        each.join(60)
+
+    stored = "select count(*), sum(upto - start) from naiad.inbox join naiad.run on number = run where uid = %s"
+    assert [(20, 20 * 3_200)] == cluster.ask(stored, uid)
+
+
+def points(uid: str, writer: int) -> dict[str, Any]:
+    """A request with 100 points of a writer."""
+    records = bytes(32 * 100)
+    part = [uid, f"writer{writer}.0.seg", 64, 0, zlib.crc32(records), records]
+    return {"sent": 0.0, "writers": [], "parts": [part], "sealed": []}
 
 
 @pytest.fixture
@@ -343,12 +558,33 @@ def test_bytes_are_accepted_while_the_objects_are_away(cluster: Cluster, tmp_pat
         cluster.objects.make_bucket()
 
 
+def content_requests(cluster: Cluster) -> int:
+    """How many requests for content the replicas have answered."""
+    counted = r'^naiad_requests_total\{route="/api/v1/storage/content",status="200"\} (\d+)'
+    pages = [urllib.request.urlopen(f"{each.url}/metrics", timeout=30).read().decode() for each in cluster.replicas]
+    return sum(int(found[1]) for page in pages if (found := re.search(counted, page, re.MULTILINE)))
+
+
+def refuses_soon(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, link: str, file: FileRef) -> None:
+    """Look at an address: it gives the content to anyone for 300 s, and one that is made for 2 s no longer then."""
+    assert ["300"] == urllib.parse.parse_qs(urllib.parse.urlsplit(link).query)["X-Amz-Expires"]
+    for name, value in cluster.objects.environment.items():
+        monkeypatch.setenv(name, value)
+    short = Objects(cluster.objects.url).link(blob_name(file.blob), seconds=2)
+    for each in (link, short):
+        with urllib.request.urlopen(each, timeout=30) as answer:
+            assert file.size == len(answer.read())
+    wait_for(lambda: status(short) == 403, "its end")
+    assert 200 == status(link)
+
+
 def test_newer_database_and_another_s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL 18 and SeaweedFS: points through an object, a file, fold, table, verify and gc."""
+    """PostgreSQL 18 and SeaweedFS: points through an object, a large file by its address, fold, verify, gc."""
+    monkeypatch.setenv("NAIAD_SERVER_PRESIGNED", "1")
     other = Cluster.start(tmp_path, objects=SeaweedFS(tmp_path), programs=newest_postgres_folder())
     try:
         monkeypatch.setenv("NAIAD_API_TOKEN", other.token)
-        content = bytes(range(256)) * 8_000
+        content = bytes(range(256)) * 40_000
         with naiad.init_run(store=other.url, project="other", **QUIET) as run:
             run["loss"].extend([float(each) for each in range(200_000)])
             run["model"].upload(naiad.types.File.from_content(content))
@@ -363,6 +599,9 @@ def test_newer_database_and_another_s3_server(tmp_path: Path, monkeypatch: pytes
         assert list(range(200_000)) == found.points("loss").values.tolist()
         with naiad.init_run(store=other.url, with_id=uid, mode="read-only", **QUIET) as again:
             assert content == again["model"].fetch_content()
+        assert 1 == content_requests(other)  # that for the address
+        file = FileRef.from_text(str(found.atom("model")[1]))
+        refuses_soon(other, monkeypatch, str(found._content(file, 0, "link")), file)
         assert (name, "finished") == (row.id, found.state())
         assert other.ask("show server_version")[0][0].startswith("18")
         assert "is whole" in other.command("verify")

@@ -20,7 +20,8 @@ from places import of_a_folder
 from server_client import COMMAND, RECORD, AnyServer, Server, content, journal_files, part, ship
 
 import naiad
-from naiad.ops import Assign, Open, encode_ops
+from naiad.ops import Assign, Configure, Delete, End, Members, Open, Tags, encode_ops
+from naiad.refs import FileRef
 from naiad.storage.local.journal.frames import encode_frame
 
 Log = Callable[..., Path]
@@ -323,7 +324,7 @@ def test_points_wait_for_the_ops_that_define_them(server: AnyServer, logged: Log
     """A client that sends segments first breaks the protocol, and loses nothing by it, though they are folded."""
     folder = logged(points=40_000)
     uid = folder.name
-    server.register(uid)
+    registered = server.register(uid)
     files = [*journal_files(folder)]
     for suffix in (".seg", ".ops"):
         some = [each for each in files if each[0].endswith(suffix)]
@@ -335,8 +336,10 @@ def test_points_wait_for_the_ops_that_define_them(server: AnyServer, logged: Log
         wait_until(lambda: server.has_folded(uid))
         if suffix == ".seg":
             assert not server.is_settled(uid)
+            assert "points have the number 1, which no op defines" in server.damages(registered)[0]
     wait_for(server, uid, "finished")
 
+    assert [] == server.damages(registered)
     assert [float(each) for each in range(40_000)] == values(server, uid)
     assert 40_000 == server.send("GET", f"/api/v1/containers/{uid}/value?path=loss").data["count"]
 
@@ -394,6 +397,71 @@ def test_id_and_project_are_those_of_the_server(server: AnyServer, logged: Log) 
             break
         assert time.monotonic() < until, facts
         time.sleep(0.1)
+
+
+def send_ops(server: AnyServer, uid: str, writer: str, ops: list[Any]) -> None:
+    """Send all that a writer has ever written, with its end."""
+    opened = [Open(writer, 1, "h", "b", 1, "owner", ops[0].at), *ops, End("finished", ops[-1].at)]
+    data, name = encode_frame(0, encode_ops(opened)), f"{writer}.000001.ops"
+    reply = server.journal(
+        parts=[part(uid, name, 16, data)],
+        sealed=[[uid, name, 16 + len(data), zlib.crc32(data)]],
+        writers=[[uid, writer, False]],
+    )
+    assert [] == reply.data["refused"]
+
+
+@pytest.mark.parametrize("is_older_first", [True, False])
+def test_ops_that_arrive_late_do_not_undo_what_was_done_after_them(server: AnyServer, is_older_first: bool) -> None:
+    """A folder that is shipped days later has older ops than what was folded meanwhile, in whatever order they came."""
+    uid = f"late-{is_older_first}".lower()
+    server.register(uid, "late")
+    at = time.time()
+    file = FileRef(1, "txt", content=b"x").to_text()
+    older = [
+        *(Assign(path, "int", 1, at) for path in ("assigned", "deleted")),
+        Configure("curve", 0.0, 1.0, "old", at), Tags("sys/tags", ["both", "older"], [], False, at),
+        Members("files", {"a": file, "b": file}, [], False, at),
+    ]  # fmt: skip
+    newer = [
+        Assign("assigned", "int", 2, at + 1), Delete("deleted", at + 1), Configure("curve", 0.0, 2.0, "new", at + 1),
+        Tags("sys/tags", ["newer"], ["both"], False, at + 1), Members("files", {"c": file}, [], True, at + 1),
+    ]  # fmt: skip
+    writers = [("1-older", older), ("2-newer", newer)]
+    for writer, ops in writers if is_older_first else reversed(writers):
+        send_ops(server, uid, writer, ops)
+        sealed(server, uid)
+    place = f"/api/v1/containers/{uid}"
+
+    assert 2 == server.send("GET", f"{place}/value?path=assigned").data["value"]
+    assert 404 == server.send("GET", f"{place}/value?path=deleted").status
+    assert ["newer", "older"] == sorted(server.send("GET", f"{place}/value?path=sys/tags").data["value"])
+    found = server.send("GET", f"/api/v1/files?run={uid}&path=files").data["files"]
+    assert ["c"] == [each["name"] for each in found]
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_clock_of_a_client_may_be_a_day_off(server: AnyServer, days: int) -> None:
+    """The order within its run is that of its own clock, and its state is judged by that of the server."""
+    uid = f"clock-{days + 1}"
+    server.register(uid, "clocks")
+    at = time.time() + days * 86_400
+    ops = [Assign("x", "int", 1, at), Assign("x", "int", 2, at + 1)]
+    opened = encode_frame(0, encode_ops([Open("1-off", 1, "h", "b", 1, "owner", at), ops[0]]))
+    server.journal(sent=at, parts=[part(uid, "1-off.000001.ops", 16, opened)], writers=[[uid, "1-off", True]])
+    wait_for(server, uid, "running")
+    rest = encode_frame(1, encode_ops([ops[1], End("finished", at + 2)]))
+    end = 16 + len(opened) + len(rest)
+    server.journal(
+        sent=at + 2,
+        parts=[part(uid, "1-off.000001.ops", 16 + len(opened), rest)],
+        sealed=[[uid, "1-off.000001.ops", end, zlib.crc32(opened + rest)]],
+        writers=[[uid, "1-off", False]],
+    )
+    wait_for(server, uid, "finished")
+    sealed(server, uid)
+
+    assert 2 == server.send("GET", f"/api/v1/containers/{uid}/value?path=x").data["value"]
 
 
 # Bad input: refused, counted, nothing stored

@@ -55,6 +55,8 @@ def verify(ctx: click.Context, run: str | None, is_json: bool) -> None:
     for name, its_own in findings:
         for torn in its_own.torn:
             print_note(f"In {name} {clean(str(torn))}; a kill or a power cut explains that.")
+        for awaited in its_own.awaited:
+            print_note(f"In {name} {clean(str(awaited))}; they appear once its machine has sent that op.")
         if its_own.dropped:
             print_note(f"{name} is incomplete: {its_own.dropped:,} points and ops could not be stored.")
         for shadowed in its_own.shadowed:

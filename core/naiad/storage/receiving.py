@@ -262,6 +262,9 @@ class Receiver(Protocol):
             NaiadValueError: it has not, or it is larger than a part of a journal can be.
         """
 
+    def fields(self, run: RunId) -> int:
+        """Return how many fields a run has, without those that only bytes before their fold have."""
+
     def waiting(self) -> Sequence[RunId]:
         """Return the runs of which something may wait to be folded, after a start."""
 

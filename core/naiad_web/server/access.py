@@ -54,6 +54,9 @@ class Rules(Protocol):
     def grant(self, token: str) -> Grant | None:
         """Return the permissions of a token; None if it is not known."""
 
+    def is_at_hand(self, token: str) -> bool:
+        """Whether `grant` answers at once, without a database."""
+
     def ticket(self, target: str, grant: Grant) -> str:
         """Return a ticket for a target."""
 
@@ -75,6 +78,10 @@ class Access:
     def grant(self, token: str) -> Grant | None:
         """Return the permissions of a token; None if it is not known."""
         return self._own if self.knows(token) else None
+
+    def is_at_hand(self, _token: str) -> bool:
+        """Return True: the token is in memory."""
+        return True
 
     def admitted(self, ticket: str, target: str) -> Grant | None:
         """Return the permissions of a ticket; None if it is over, or for another target."""

@@ -37,7 +37,7 @@ class Sites:
 
     def __init__(self, store: Store, access: Rules) -> None:
         self.access = access
-        self._store = store
+        self.store = store
         self._lock = threading.Lock()
         self._by_project: OrderedDict[str | None, Site] = OrderedDict()
 
@@ -46,7 +46,7 @@ class Sites:
         with self._lock:
             known = self._by_project.get(grant.project)
             if known is None:
-                store = self.access.view(self._store, grant)
+                store = self.access.view(self.store, grant)
                 known = self._by_project[grant.project] = Site(store, self.access, grant)
             self._by_project.move_to_end(grant.project)
             # The project that was asked for longest ago goes first.

@@ -67,7 +67,7 @@ class FoldProcess:
         """
         files = [each.file for each in sources]
         names = [(file.writer, file.number, file.suffix, os.fspath(file.path)) for file in files]
-        wanted = list(zip(names, [each.is_final for each in sources], strict=True))
+        wanted = [(name, each.is_final, each.is_awaited) for name, each in zip(names, sources, strict=True)]
         done, counts, positions, finished, shadowed = self._ask("fold", (wanted, writer), until)
         self.counts = counts
         self.positions = {name: (upto, is_done) for name, (upto, is_done) in positions.items()}

@@ -34,12 +34,12 @@ def _answer(folder: RunDirectory, fold: Fold, request: str, content: Any) -> tup
     return True, None
 
 
-def _folded(fold: Fold, wanted: list[tuple[tuple[str, int, str, str], bool]], writer: str) -> tuple[Any, ...]:
+def _folded(fold: Fold, wanted: list[tuple[tuple[str, int, str, str], bool, bool]], writer: str) -> tuple[Any, ...]:
     known = set(fold.finished)
-    files = [
-        (journal_file(writer, number, suffix, Path(path)), is_final)
-        for (writer, number, suffix, path), is_final in wanted
+    sources = [
+        Source(journal_file(writer, number, suffix, Path(path)), is_final, is_awaited)
+        for (writer, number, suffix, path), is_final, is_awaited in wanted
     ]
-    done = fold.fold([Source(file, is_final) for file, is_final in files])
+    done = fold.fold(sources)
     shadowed = [tuple(each) for each in fold.shadowed(writer)]
     return [file.name for file in done], fold.counts, fold.positions, [*fold.finished - known], shadowed

@@ -123,7 +123,7 @@ class Maintenance:
         # Of a living writer on this machine only ops are folded here; it folds its points itself, as far as no thread
         # holds a slot.
         others = [
-            Source(file, is_final=received.get(file.name, False), is_awaited=file.name in received)
+            Source(file, is_final=received.get(file.name, False), is_awaited=_is_remote(file, leases))
             for file in files
             if file.writer != me and file.writer not in free and (file.suffix == "ops" or not _is_alive(file, leases))
         ]
@@ -430,7 +430,13 @@ def _writers(folder: RunDirectory) -> dict[str, Liveness]:
 def _is_alive(file: JournalFile, leases: dict[str, Liveness]) -> bool:
     """Whether its writer folds it itself; that of another machine does not."""
     found = leases.get(file.writer)
-    return found is not None and found.is_alive and not found.is_remote
+    return found is not None and found.is_alive and not _is_remote(file, leases)
+
+
+def _is_remote(file: JournalFile, leases: dict[str, Liveness]) -> bool:
+    """Whether a server of this store receives it: its points may have come before the ops that define them."""
+    found = leases.get(file.writer)
+    return found is not None and found.is_remote
 
 
 def _own_files(journal: Journal) -> dict[str, bool]:

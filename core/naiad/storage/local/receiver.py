@@ -26,7 +26,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -67,6 +67,9 @@ from naiad.storage.receiving import (
 from naiad.storage.sql import received
 from naiad.storage.sql.database import open_for_reading
 from naiad.storage.sql.received import Row
+
+if TYPE_CHECKING:
+    from naiad.storage.local.index.index import Index
 
 FORMAT = 1
 """The version of `received.db`."""
@@ -177,9 +180,11 @@ class Receiver:
         Raises:
             ModelKeyTaken, ContainerNotFound, NameTaken, StoreNotWritable: as in the protocol.
         """
+        was_known = self._containers.find(run.uid) is not None
         found, is_new = self._containers.register(run, project, custom_run_id, wish, parent, is_exact)
-        if is_new:
-            # One that a command has deleted begins anew: bytes must not go into its removed files, which are open here.
+        if not was_known:
+            # One that a command has deleted begins anew, or was put back into its folder from a copy: what it has is
+            # looked at again, and bytes must not go into its removed files, which are open here.
             with self._database.lock:
                 self._known.pop(found.run.uid, None)
                 self._files.forget(found.run)
@@ -446,6 +451,17 @@ class Receiver:
                     found[name] = position if position is not None else Position(upto, 0, True)
         return found
 
+    def fields(self, run: RunId) -> int:
+        """Return how many fields a run has; of a large one as far as it is folded."""
+        folder = self._store.directory(run)
+        if not folder.path.is_dir():
+            return 0
+        if not folder.index.exists():
+            return len(Reader(folder).kinds())
+        index = _opened(folder)
+        with index.view() as connection:
+            return index.head(connection).fields
+
     # Folding
 
     def fold(self, run: RunId) -> None:
@@ -553,14 +569,19 @@ def _taken(path: Path, store: Store) -> int:
 
 
 def _folded(folder: RunDirectory) -> dict[str, tuple[int, bool]]:
-    """The positions in the index of a run, which may be sealed: opening it for writing would change it."""
-    from naiad.storage.local.index.index import Index  # numpy
-
+    """The positions in the index of a run."""
     if not folder.index.exists():
         return {}
-    index = Index(folder, open_for_reading(folder.index, is_final=folder.seal.exists()))
+    index = _opened(folder)
     with index.view() as connection:
         return index.positions(connection, [])
+
+
+def _opened(folder: RunDirectory) -> Index:
+    """The index of a run, which may be sealed: opening it for writing would change it."""
+    from naiad.storage.local.index.index import Index  # numpy
+
+    return Index(folder, open_for_reading(folder.index, is_final=folder.seal.exists()))
 
 
 def _measured(file: JournalFile) -> Position:

@@ -19,9 +19,12 @@ class FolderUpkeep:
         self._layout = layout
 
     def verify(self) -> Iterator[tuple[str, str]]:
-        """Read every block and file, and yield the damages: a run or a database, and the damage."""
+        """Read every block and file, and yield the damages: a run or a database, and the damage.
+
+        Points whose definition has not come are among them: they are in no series until it comes.
+        """
         for folder, findings in examine_store(self._layout).items():
-            for damage in findings.damages:
+            for damage in (*findings.damages, *findings.awaited):
                 yield folder.uid, str(damage)
         for path in sorted((self._layout.root / SERVER).glob("*.db")):
             with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:

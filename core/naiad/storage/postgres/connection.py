@@ -26,6 +26,11 @@ RUN, CATALOG = "naiad_run", "naiad_catalog"
 """The schemas with the tables of one run's index, and of the catalog."""
 STATEMENT_SECONDS = 5
 """How long one statement of a reader may take."""
+READING = f"set transaction isolation level repeatable read; set local statement_timeout = '{STATEMENT_SECONDS}s'"
+"""All statements of a reader see one moment, or a fold between two of them would show points twice or not at all.
+
+A reader's question may be any; without a limit of time a few of them would hold every connection.
+"""
 CONNECT_SECONDS = 5
 POOL = 8
 DIFFERENT = (
@@ -69,9 +74,8 @@ def transaction(engine: Engine, *, is_read_only: bool = False) -> Iterator[psyco
     try:
         with engine.connect() as connection, connection.begin():
             raw: Any = connection.connection.driver_connection
-            # A reader's question may be any; without a limit a few of them would hold every connection.
             if is_read_only:
-                raw.execute(f"set local statement_timeout = '{STATEMENT_SECONDS}s'")
+                raw.execute(READING)
             yield raw
     except (psycopg.Error, SQLAlchemyError) as error:
         raise refusal(error) from error

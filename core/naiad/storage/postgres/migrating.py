@@ -16,6 +16,11 @@ SERVED = ("0001",)
 """The versions that this release can serve: its own and the one before, so that replicas are updated one by one."""
 
 
+def is_served(version: str, least: str) -> bool:
+    """Whether this release can use tables of a version, whose migration keeps them usable since version `least`."""
+    return version in SERVED or least <= SERVED[-1] <= version
+
+
 def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))

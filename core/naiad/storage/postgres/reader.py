@@ -18,6 +18,9 @@ from naiad.storage.local.index.index import Index
 from naiad.storage.local.index.projection import Projection
 from naiad.storage.local.index.snapshot import Snapshot
 from naiad.storage.local.index.states import FieldState, Series
+from naiad.storage.local.integrity.verify import undefined_points
+from naiad.storage.local.journal.files import list_journal
+from naiad.storage.local.journal.records import read_records
 from naiad.storage.local.layout import Layout
 from naiad.storage.local.reader import SIZE, Reader
 from naiad.storage.postgres.connection import OpenRunDatabase, RunDatabase, transaction
@@ -100,6 +103,17 @@ class PostgresSnapshot(Snapshot):
         self._folds = folds
         self._note(damages)
 
+    def undefined(self) -> list[Damage]:
+        """Return the points that came and wait for an op that defines their series."""
+        found: list[Damage] = []
+        with self.current() as projection:
+            for file in list_journal(self.folder.journal):
+                if file.suffix == "seg":
+                    folded, _is_done = self._folded.get(file.name, (0, False))
+                    records, _upto, _damages = read_records(file, folded)
+                    found += undefined_points(file, projection, records)
+        return found
+
     def _has_moved(self) -> bool:
         return False
 
@@ -117,6 +131,10 @@ class PostgresReader(Reader):
         super().__init__(place.folder)
         self._place = place
         self._view: PostgresSnapshot = PostgresSnapshot(place)
+
+    def undefined(self) -> list[Damage]:
+        """Return the points that came and wait for an op that defines their series."""
+        return self._view.undefined()
 
     def digest(self, file: FileRef) -> str:
         """The SHA-256 of the content of a stored file; the name under which it came in while it was not hashed yet."""

@@ -25,10 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from naiad import clock
 from naiad.container_kinds import RunId
 from naiad.errors import StorageError
+from naiad.storage.local.index.index import Index
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import HEADERS, Group, suffix_of
+from naiad.storage.local.layout import RunDirectory
 from naiad.storage.postgres import migrating
-from naiad.storage.postgres.connection import refusal, transaction
+from naiad.storage.postgres.connection import RunDatabase, refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
 from naiad.storage.postgres.registrar import Registrar
@@ -329,6 +331,15 @@ class Receiver:
                 [project, sha256, content.size],
             )
 
+    def fields(self, run: RunId) -> int:
+        """Return how many fields a run has, as far as it is folded."""
+        number = self._containers.number_of(run.uid)
+        if number is None:
+            return 0
+        index = Index(RunDirectory(Path()), RunDatabase(self._engine, number))
+        with index.view() as connection:
+            return index.head(connection).fields if index.has_begun(connection) else 0
+
     # Folding
 
     def fold(self, run: RunId) -> None:
@@ -366,12 +377,12 @@ class Receiver:
                 known = raw.execute("select to_regclass('naiad.alembic_version')").fetchone()
                 row = None
                 if known is not None and known[0] is not None:
-                    row = raw.execute("select version_num from naiad.alembic_version").fetchone()
+                    row = raw.execute("select version_num, least from naiad.alembic_version, naiad.about").fetchone()
                 sums = raw.execute("show data_checksums").fetchone()
         except StorageError as error:
             return str(error)
         # Checked by each replica: one of another release must not write into tables that it does not know.
-        if row is None or row[0] not in migrating.SERVED:
+        if row is None or not migrating.is_served(*row):
             return "The database has other tables than this release needs: naiad server migrate"
         if sums is None or sums[0] != "on":
             return "The database has no data checksums, without which damage would be served: initdb --data-checksums"

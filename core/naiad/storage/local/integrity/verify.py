@@ -33,7 +33,7 @@ from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
 from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
-from naiad.storage.local.journal.records import read_records
+from naiad.storage.local.journal.records import Records, read_records
 from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
 from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
@@ -95,6 +95,7 @@ class Findings:
         damages: the parts that are not as they were written.
         torn: parts that a kill or a power cut explains in a run without a seal: a write cut short, points whose
             definition did not reach the disk.
+        awaited: points from another machine whose definition has not come; they are shown once it comes.
         shadowed: fields that are as they were written and yet not shown.
         is_stopped: every writer stopped in order, so the run has a seal, or should have one.
         is_ended: the same of a run without a seal, also where the last writer was killed before it sealed the run.
@@ -105,6 +106,7 @@ class Findings:
 
     damages: list[Damage] = field(default_factory=list)
     torn: list[Damage] = field(default_factory=list)
+    awaited: list[Damage] = field(default_factory=list)
     shadowed: list[Shadowed] = field(default_factory=list)
     is_stopped: bool = False
     is_ended: bool = False
@@ -356,10 +358,13 @@ def _check_journal(
         frames += [(file.writer, frame) for frame in whole]
     projection.apply_all(frames)
     sealed = seal.records if isinstance(seal, Seal) else {}
+    received = {writer for writer, each in read_leases(folder.journal).items() if each.is_remote and not each.is_dead}
     for file in _open_files(folder, positions, "seg"):
         start = positions.get(file.name, (0, False))[0]
         cover = coverage.files.get(file.name)
-        _check_segment(file, projection, start, bad.get(file.place, []), sealed.get(file.place, {}), cover, found)
+        lost = found.damages if found.is_stopped else found.awaited if file.writer in received else found.torn
+        counts = sealed.get(file.place, {})
+        _check_segment(file, projection, start, bad.get(file.place, []), counts, cover, found, lost)
     for name, damage in coverage.missing_files(folder, positions):
         if name.endswith(".seg"):
             found.damages += _damaged_fields(damage, projection)
@@ -373,25 +378,34 @@ def _check_segment(
     sealed: dict[int, int],
     cover: FileCover | None,
     found: Findings,
+    lost: list[Damage],
 ) -> None:
     records, _upto, damages = read_records(file, start, bad, cover)
     if not bad:  # else the seal has already said it, byte by byte
         found.damages += damages
         for damage in damages:
             found.damages += _damaged_fields(damage, projection)
-    # The bit FLOAT_STEP says that the step is fractional, and is no part of the number.
-    numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
-    there = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    for number, count in there.items():
-        if number and projection.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
-            lost = Damage(file.place, f"{count} points have the number {number}, which no op defines")
-            (found.damages if found.is_stopped else found.torn).append(lost)
+    lost += undefined_points(file, projection, records)
+    there = _by_number(records)
     # The seal has counted the points of each field, so that missing ones are named with their path.
     for number, count in sealed.items():
         if there.get(number, 0) != count:
             owner = projection.owner_of(file.writer, number)
             what = f"{count - there.get(number, 0)} of its {count} points in this file are damaged"
             found.damages.append(Damage(file.place, what, owner.path if owner else None))
+
+
+def undefined_points(file: JournalFile, projection: Projection, records: Records) -> Iterator[Damage]:
+    """One damage for each number of a segment's points that no op defines, so that they belong to no series."""
+    for number, count in _by_number(records).items():
+        if number and projection.owner_of(file.writer, number) is None:  # 0 fills a place whose point was refused late
+            yield Damage(file.place, f"{count} points have the number {number}, which no op defines")
+
+
+def _by_number(records: Records) -> dict[int, int]:
+    """Count the points of each number, without the bit FLOAT_STEP, the mark of fractional steps."""
+    numbers, counts = np.unique(records["fid"] & np.uint32(FLOAT_STEP - 1), return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
 def _damaged_fields(damage: Damage, projection: Projection) -> Iterator[Damage]:

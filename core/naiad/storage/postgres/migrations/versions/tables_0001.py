@@ -2,7 +2,8 @@
 
 Schema `naiad` has what is received and registered, `naiad_catalog` the tables of `naiad.storage.sql.tables`, and
 `naiad_run` the tables of `naiad.storage.local.index.schema` for one run: views of the partitioned tables in `naiad`
-that show and change the rows of the run whose number is set as `naiad.run`.
+that show and change the rows of the run whose number is set as `naiad.run`. `naiad.about.least` is the oldest version
+whose programs can use the tables: a later migration raises it if they cannot, which should take two releases.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ create table public.token (id text primary key, secret_sha256 text not null, pri
 create table public.audit (number bigserial primary key, at double precision not null, principal text not null,
     action text not null, subject text not null);
 create schema naiad_run;
-create table naiad.about (one int primary key check (one = 1), epoch text not null);
+create table naiad.about (one int primary key check (one = 1), epoch text not null,
+    least text not null default '0001');
 create table naiad.project (key text primary key, name text not null unique);
 create table naiad.counter (prefix text primary key, last bigint not null);
 create table naiad.run (
