@@ -31,7 +31,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ROLES = ("viewer", "contributor", "owner", "admin")
 OBJECT_DAYS = 7
 """The age of an object that nothing refers to before it is deleted: a backup of the database may refer to it."""
-QUOTAS = ("runs", "points-per-day", "content-bytes", "requests-per-second")
+QUOTAS = ("runs", "fields-per-run", "points-per-day", "content-bytes", "requests-per-second")
 
 
 @click.group(invoke_without_command=True)
@@ -100,7 +100,7 @@ def server(
     # Before anything is made: an error in the options must leave no store and no token.
     _require_secure(host, tls_cert, tls_key, trusted_proxy, insecure_http)
     is_shared = not (place is None or isinstance(place, Path))
-    serve, tokens = _tools(place, is_new=init)
+    serve, tokens = _serving(), _tokens(place, is_new=init)
     # The socket is open before the token is printed: its address is in the line that is to be copied.
     listener = _listen(host, port)
     address = url or _address(host, listener.getsockname()[1], is_tls=tls_cert is not None)
@@ -154,7 +154,7 @@ def add(place: Any, principal: str, role: str, project: str | None, days: float 
 
     Example: naiad server --store /data/naiad token add ana --role contributor --project digits --days 90
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     _token, text = tokens.add(principal, role, project, days)
     click.echo(text)
 
@@ -166,9 +166,9 @@ def list_(place: Any) -> None:
 
     Example: naiad server --store /data/naiad token list
     """
+    tokens = _tokens(place)
     from naiad_server.tokens import as_date
 
-    _serve, tokens = _tools(place, is_new=False)
     for each in tokens.all():
         state = "revoked" if each.is_revoked else "" if each.is_valid else "expired"
         click.echo(
@@ -186,7 +186,7 @@ def revoke(place: Any, name: str) -> None:
 
     Example: naiad server --store /data/naiad token revoke ab12cd34
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     if not tokens.revoke(name):
         raise click.ClickException(f"There is no token {name!r}. List them with: naiad server token list")
 
@@ -211,7 +211,7 @@ def set_member(place: Any, name: str, role: str, project: str | None) -> None:
 
     Example: naiad server --store /data/naiad member set ana@example.org --role contributor
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     tokens.set_member(name, role, project)
 
 
@@ -223,7 +223,7 @@ def remove_member(place: Any, name: str) -> None:
 
     Example: naiad server --store /data/naiad member remove ana@example.org
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     if not tokens.remove_member(name):
         raise click.ClickException(f"There is no member {name!r}. List them with: naiad server member list")
 
@@ -235,7 +235,7 @@ def list_members(place: Any) -> None:
 
     Example: naiad server --store /data/naiad member list
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     for each in tokens.members():
         click.echo(f"{each.name}\t{each.role}\t{each.project or '*'}")
 
@@ -296,7 +296,7 @@ def audit(place: Any, limit: int) -> None:
 
     Example: naiad server --store /data/naiad audit --limit 20
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     for each in tokens.audit(limit):
         at = datetime.fromtimestamp(each.at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
         click.echo(f"{at}\t{each.principal}\t{each.action}\t{each.subject}")
@@ -335,7 +335,7 @@ def gc(place: Any, trash_days: float | None, project: str | None, is_dry: bool) 
 
     Example: naiad server --store /data/naiad gc --trash-days 30
     """
-    _serve, tokens = _tools(place, is_new=False)
+    tokens = _tokens(place)
     upkeep = _upkeep(place)
     if trash_days is not None:
         store = place.open()[0] if _is_database(place) else locate(folder(place))
@@ -360,14 +360,14 @@ def _upkeep(place: Any) -> Upkeep:
     if _is_database(place):
         found: Upkeep = place.upkeep()
         return found
-    _tools(place, is_new=False)
+    _tokens(place)
     return folder_upkeep(folder(place))
 
 
 def _quotas(place: Any) -> Quotas:
+    tokens = _tokens(place)
     from naiad_server.quotas import Quotas
 
-    _serve, tokens = _tools(place, is_new=False)
     return Quotas(tokens.engine, is_made=tokens.is_made)
 
 
@@ -445,15 +445,22 @@ def _work(place: Any) -> None:
     fold_due(place.url, place.objects, ended.is_set, lambda problem: click.echo(problem) if problem else None)
 
 
-def _tools(place: Any, *, is_new: bool) -> tuple[Callable[..., None], Tokens]:
-    if place is not None and not isinstance(place, Path):
-        from naiad_server.serving import serve as serve_database
-
-        if is_new:
-            place.migrate()
-        return serve_database, place.tokens()
+def _serving() -> Callable[..., None]:
+    """The function that serves; only the server itself waits until the packages for that are imported."""
     try:
         from naiad_server.serving import serve
+    except ModuleNotFoundError as error:
+        raise _missing(error, "server") from error
+    return serve
+
+
+def _tokens(place: Any, *, is_new: bool = False) -> Tokens:
+    if _is_database(place):
+        if is_new:
+            place.migrate()
+        found: Tokens = place.tokens()
+        return found
+    try:
         from naiad_server.tokens import open_tokens
     except ModuleNotFoundError as error:
         raise _missing(error, "server") from error
@@ -464,7 +471,7 @@ def _tools(place: Any, *, is_new: bool) -> tuple[Callable[..., None], Tokens]:
             errno=errno.ENOENT,
             filename=str(root),
         )
-    return serve, open_tokens(root / "server")
+    return open_tokens(root / "server")
 
 
 def _first_token(tokens: Tokens, address: str) -> list[str]:

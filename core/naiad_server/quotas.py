@@ -22,6 +22,7 @@ from naiad_server.tokens import connected
 
 KINDS = {
     "runs": "runs, models and versions of a project",
+    "fields-per-run": "fields of each run of a project, as they are counted when its data is folded",
     "points-per-day": "points that a project gets in a day (UTC)",
     "content-bytes": "bytes of files that a project has sent",
     "requests-per-second": "requests of a token, on average over ten seconds",
@@ -123,9 +124,8 @@ class Quotas:
         now = self._used_of(project, kind) if used is None else used
         if now + more > most:
             seconds = _left_of_day() if kind == "points-per-day" else 3600.0
-            reason = (
-                f"The project {shown(project)} has {now:,.0f} of {most:,.0f} {kind}, and {more:,.0f} more are too many."
-            )
+            of = "A run of the project" if kind == "fields-per-run" else "The project"
+            reason = f"{of} {shown(project)} has {now:,.0f} of {most:,.0f} {kind}, and {more:,.0f} more are too many."
             raise Exceeded(reason, seconds, "OverQuota")
 
     def add(self, project: str, kind: str, more: int) -> None:

@@ -106,6 +106,11 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
     # Before the queue, so that nothing of a request over the quota is stored.
     for project, count in points.items():
         server.quotas.require(project, "points-per-day", count)
+    for run in {piece.run for piece in checked.pieces if piece.file.endswith(".ops")}:
+        known = server.receiver.find(run.uid)
+        if known is not None and server.quotas.most(known.project, "fields-per-run") is not None:
+            count = await anyio.to_thread.run_sync(server.receiver.fields, run)
+            server.quotas.require(known.project, "fields-per-run", 1, count)
     accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)
     if accepted.parts:  # a repeat counts as little as it stores
         for project, count in points.items():

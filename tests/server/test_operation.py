@@ -6,6 +6,7 @@ Trouble is one clear warning: training goes on, nothing is lost, and `naiad sync
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import select
 import shutil
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,13 +24,15 @@ import msgspec
 import psutil
 import pytest
 from places import of_a_folder
-from server_client import COMMAND, PROXY, AnyServer, Reply, Server, environment, ship
+from server_client import COMMAND, PROXY, AnyServer, Reply, Server, environment, part, ship
 from test_network import certificate
 from test_writing import sealed, values, wait_for, wait_until
 
 import naiad
 from naiad.errors import ServerWarning, forget_warnings
+from naiad.ops import Assign, Open, encode_ops
 from naiad.ship import shipper
+from naiad.storage.local.journal.frames import encode_frame
 from naiad.storage.local.layout import Layout
 
 Log = Callable[..., Path]
@@ -189,6 +193,31 @@ def test_other_quotas_are_429_with_the_time_of_the_next_try(server: AnyServer) -
     assert {"OverQuota"} == {each.data["type"] for each in (put(), many[1])}
     assert 1 <= int(many[1].headers["retry-after"]) <= 60
     assert "small\truns\t1" in server.command("quota", "list")
+
+
+def test_run_with_too_many_fields_gets_no_more(server: AnyServer, logged: Log) -> None:
+    folder = logged("wide", **{f"p{number}": number for number in range(10)})
+    server.register(folder.name, "wide")
+    ship(server, folder)
+    sealed(server, folder.name)
+
+    def sent(number: int) -> Reply:
+        writer, at = f"9-wide{number}", time.time()
+        ops = [Open(writer, 1, "h", "b", 1, "owner", at), Assign(f"q{number}", "int", 1, at)]
+        return server.journal(
+            parts=[part(folder.name, f"{writer}.000001.ops", 16, encode_frame(0, encode_ops(ops)))],
+            writers=[[folder.name, writer, True]],
+        )
+
+    server.command("quota", "set", "fields-per-run", "5", "--project", "wide")
+    numbers = itertools.count()
+    wait_until(lambda: [429] * 2 == [sent(next(numbers)).status for _replica in range(2)])
+    refused = sent(next(numbers))
+    server.command("quota", "remove", "fields-per-run", "--project", "wide")
+
+    assert "OverQuota" == refused.data["type"]
+    assert "5 fields-per-run" in refused.data["detail"]
+    wait_until(lambda: [200] * 2 == [sent(next(numbers)).status for _replica in range(2)])
 
 
 def test_token_that_asks_too_often_is_slowed_down(tmp_path: Path) -> None:
