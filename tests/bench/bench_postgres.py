@@ -1,27 +1,35 @@
 """Two replicas over PostgreSQL and S3 under simulated writers: latency of a flush, cores, bytes a point, reads.
 
 Writers keep their connection, as the shipper does; half of them ask each replica. CPU time is that of all replicas,
-their workers and PostgreSQL. PostgreSQL syncs its log here: an answer means that the bytes are on the disk.
+their workers and PostgreSQL. PostgreSQL syncs its log here: an answer means that the bytes are on the disk. The servers
+of NAIAD_BENCH_PEERS (see bench_server.py) get the same load over databases of the same PostgreSQL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import statistics
+import random
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import psycopg
 from figures import Figure, folder, main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
-from bench_server import METRICS, bulk, p99, prepared, together, write
+from bench_server import METRICS, bulk, p99, peers, prepared, together, write
 from postgres_server import Cluster, wait_for
 
+from naiad.container_kinds import RUN
+from naiad.query.parser import parse
 from naiad.storage.local.store import Store
+from naiad.storage.postgres.connection import CATALOG, PostgresConnection, open_database, transaction
 from naiad.storage.remote.store import RemoteStore
+from naiad.storage.sql.values import Cell, Entry, Stamp, put
 
 LOADS = ((100, 20.0, 1.0, "<= 50", "<= 0.25"), (1_000, 20.0, 2.0, "<= 100", "<= 0.6"))
 
@@ -70,16 +78,126 @@ def shipped_in_bulk(cluster: Cluster, pieces: int, points: int) -> list[Figure]:
     os.environ["NAIAD_API_TOKEN"] = cluster.token
     store = RemoteStore(cluster.replicas[0].url, Store(cluster.folder / "empty"))
     reader = store.reader(store.catalog().summaries()[0].run)
-    charts = []
-    for _ in range(10):
-        began = time.perf_counter()
-        reader.chart("metrics/m0")
-        charts.append(1000 * (time.perf_counter() - began))
     return [
         Figure("accepted in bulk by 2 clients, folded meanwhile", "M/s", [total / wall / 1e6], ">= 1.5", is_rate=True),
         Figure("accepted and folded, a core-second of everything", "M/s", [total / used / 1e6], is_rate=True),
         Figure("bytes a point in the database, with pyramids", "B", [float(stored) / total], "<= 4.5"),
-        Figure(f"chart of {pieces * points / METRICS:,.0f} points, HTTP", "ms", [statistics.median(charts)], "<= 5"),
+        Figure(
+            f"chart of {pieces * points / METRICS:,.0f} points, HTTP",
+            "ms",
+            times(lambda: reader.chart("metrics/m0")),
+            "<= 5",
+        ),
+    ]
+
+
+def times(call: Callable[[], object]) -> list[float]:
+    """Ten durations of a call, in milliseconds, after one that is not counted."""
+    found = []
+    for _ in range(11):
+        began = time.perf_counter()
+        call()
+        found.append(1000 * (time.perf_counter() - began))
+    return found[1:]
+
+
+def table(cluster: Cluster, runs: int, attributes: int) -> list[Figure]:
+    """A table of so many runs with so many numbers and texts each, asked through a replica."""
+    cluster.empty()
+    rng = random.Random(runs)
+    kinds = {f"params/p{each}": "float" if each % 2 else "string" for each in range(attributes)}
+    with transaction(open_database(cluster.postgres.url)) as raw:
+        for first in range(0, runs, 1000):
+            entries = []
+            for number in range(first, min(first + 1000, runs)):
+                cells: dict[tuple[str, str], Cell] = {
+                    (path, kind): rng.random() if kind == "float" else f"v{rng.randrange(100)}"
+                    for path, kind in kinds.items()
+                }
+                name, at = f"TABLE-{number + 1}", number * 1_000_000
+                entries.append(Entry(f"table-{number}", "runs", name, "table", "finished", at, Stamp("", ""), cells))
+            put(PostgresConnection(raw, CATALOG), entries)
+    with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+    os.environ["NAIAD_API_TOKEN"] = cluster.token
+    catalog = RemoteStore(cluster.replicas[0].url, Store(cluster.folder / "empty")).catalog()
+    columns, narrow = ["sys/id", "params/p1"], '`params/p1`:float > 0.5 AND `params/p0`:string = "v7"'
+    asked: dict[str, Callable[[], object]] = {
+        "sort + 50": lambda: catalog.search(RUN, "table", None, sort_by="params/p1", limit=50, columns=columns),
+        "two filters + sort + 50": lambda: catalog.search(
+            RUN, "table", parse(narrow), sort_by="params/p3", limit=50, columns=columns
+        ),
+        "two columns of all": lambda: catalog.search(RUN, "table", None, columns=["params/p1", "params/p3"]),
+    }
+    [(size,)] = cluster.ask(
+        "select sum(pg_total_relation_size(oid)) from pg_class"
+        " where relnamespace = 'naiad_catalog'::regnamespace and relkind = 'r'"
+    )
+    return [
+        *(Figure(f"{runs:,} runs x {attributes}: {name}, HTTP", "ms", times(call)) for name, call in asked.items()),
+        Figure(f"{runs:,} runs x {attributes}: a cell in the catalog", "B", [float(size) / runs / attributes]),
+    ]
+
+
+def visible(cluster: Cluster, writers: int, seconds: float) -> list[Figure]:
+    """The time from an append to the moment at which others see it, while so many writers log."""
+    import naiad
+
+    os.environ.update(NAIAD_API_TOKEN=cluster.token, NAIAD_LOCAL_STORE=str(cluster.folder / "local"), NAIAD_QUIET="1")
+    os.environ["NAIAD_CAPTURES"] = "off"
+    store = RemoteStore(cluster.replicas[1].url, Store(cluster.folder / "empty"))
+    others = threading.Thread(target=under, args=(cluster, writers, seconds, 1.0))
+    others.start()
+    seen: dict[str, list[float]] = {"chart": [], "sorted table": []}
+    value, until = 0.0, time.monotonic() + seconds
+    with naiad.init_run(store=cluster.replicas[0].url, project="visible") as run:
+        run["loss"].append(value)
+        run.sync(remote=True)
+        reader = store.reader(store.find(run["sys/id"].fetch()))
+
+        def in_chart() -> bool:
+            last = reader.last("loss")
+            return last is not None and last.value == value
+
+        def in_table() -> bool:
+            found = store.catalog().search(RUN, "visible", None, sort_by="loss", limit=50, columns=["loss"])
+            return any(isinstance(cell, list) and cell[0] == value for row in found.rows for cell in row.cells.values())
+
+        while time.monotonic() < until:
+            for name, is_there in (("chart", in_chart), ("sorted table", in_table)):
+                value += 1.0
+                run["loss"].append(value)
+                began = time.perf_counter()
+                while not is_there():
+                    time.sleep(0.02)
+                seen[name].append(time.perf_counter() - began)
+    others.join()
+    goals = {"chart": "<= 2", "sorted table": "<= 15"}
+    title = f"append to visible, {writers} writers"
+    return [Figure(f"{title}: {name}", "s", took, goals[name]) for name, took in seen.items()]
+
+
+def database_of(cluster: Cluster) -> Callable[[str], str]:
+    """Return a function that makes a database beside that of the replicas."""
+
+    def made(name: str) -> str:
+        with psycopg.connect(cluster.postgres.url, autocommit=True) as connection:
+            connection.execute(f"create database {name}")  # type: ignore[arg-type]  # a name of this file
+        return cluster.postgres.url.rpartition("/")[0] + f"/{name}"
+
+    return made
+
+
+def loaded(
+    cluster: Cluster, writers: int, seconds: float, flush: float, goal: str = "", most: str = ""
+) -> list[Figure]:
+    """So many writers at once; of a hundred also what other servers make of them."""
+    took, used = under(cluster, writers, seconds, flush)
+    others = peers(writers, seconds / 2, flush, database_of(cluster)) if writers == 100 else {}
+    title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
+    return [
+        Figure(f"{title}: p99", "ms", [p99(took)], goal, {name: [p99(each)] for name, each in others.items()}),
+        Figure(f"{title}: cores", "cores", [used], most),
     ]
 
 
@@ -89,12 +207,11 @@ def measure(quick: bool) -> list[Figure]:
     with folder() as place:
         cluster = Cluster.start(place, "fsync=on")
         try:
-            for writers, seconds, flush, goal, most in ((3, 1.0, 0.5, "", ""),) if quick else LOADS:
-                took, used = under(cluster, writers, seconds, flush)
-                title = f"{writers} writers x {METRICS} metrics/s, flush {flush:g} s"
-                figures.append(Figure(f"{title}: p99", "ms", [p99(took)], goal))
-                figures.append(Figure(f"{title}: cores", "cores", [used], most))
+            for load in ((3, 1.0, 0.5),) if quick else LOADS:
+                figures += loaded(cluster, *load)
+            figures += visible(cluster, *((3, 1.0) if quick else (100, 20.0)))
             figures += shipped_in_bulk(cluster, *((2, 1_000) if quick else (20, 65_536)))
+            figures += table(cluster, *((100, 4) if quick else (20_000, 20)))
         finally:
             cluster.stop()
     return figures

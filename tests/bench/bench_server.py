@@ -293,24 +293,29 @@ def modelled(costs: dict[str, float]) -> list[Figure]:
 # Others, by their own batch call
 
 
-def peers(writers: int, seconds: float, flush: float) -> dict[str, list[float]]:
-    """Latencies of the same load at the servers of an environment that NAIAD_BENCH_PEERS names."""
+def peers(
+    writers: int, seconds: float, flush: float, database: Callable[[str], str] | None = None
+) -> dict[str, list[float]]:
+    """Latencies of the same load at the servers of an environment that NAIAD_BENCH_PEERS names.
+
+    `database` makes a database for one of them and returns its address; without it they keep a file.
+    """
     named = os.environ.get("NAIAD_BENCH_PEERS")
     if not named:
         return {}
     found: dict[str, list[float]] = {}
     programs = {
-        "mlflow server": ["mlflow", "server", "--workers", "2", "--backend-store-uri", "sqlite:///{0}/mlflow.db"],
-        "fasttrackml": ["fml", "server", "--database-uri", "sqlite://{0}/fml.db"],
+        "mlflow server": (["mlflow", "server", "--workers", "2", "--backend-store-uri"], "sqlite:///{0}/mlflow.db"),
+        "fasttrackml": (["fml", "server", "--database-uri"], "sqlite://{0}/fml.db"),
     }
-    for name, (program, *options) in programs.items():
+    for name, ((program, *options), file) in programs.items():
         command = Path(named) / "bin" / program
         if command.exists():
             with folder() as place:
                 port = free_port()
                 where = ["--port", str(port)] if program == "mlflow" else ["--listen-address", f"127.0.0.1:{port}"]
-                whole = [str(command), *(each.format(place) for each in options), *where]
-                found[name] = batches(whole, port, writers, seconds, flush)
+                uri = file.format(place) if database is None else database(program)
+                found[name] = batches([str(command), *options, uri, *where], port, writers, seconds, flush)
     return found
 
 
