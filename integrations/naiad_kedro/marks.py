@@ -81,7 +81,7 @@ def as_metrics(value: Any) -> Any:
     inner = as_mapping(value)
     if inner is not None:
         return {key: as_metrics(item) for key, item in inner.items()}
-    return value if isinstance(value, bool) or not isinstance(value, Integral) else Float(value)
+    return value if isinstance(value, bool) or not isinstance(value, Integral) else Float(int(value))
 
 
 def _put_file(place: Handler, dataset: Any, _data: Any) -> None:
