@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,8 @@ def missing(reason: str) -> None:
 class Static(BaseHTTPRequestHandler):
     """The design page and its modules, under the policy of the pages and with no interface behind them."""
 
+    protocol_version = "HTTP/1.1"  # one connection for forty modules
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         file = ROOT / path.lstrip("/") if path.startswith(("/core/", "/tests/")) else HERE / "design.html"
@@ -68,6 +70,7 @@ class Static(BaseHTTPRequestHandler):
         self.send_header("Content-Type", TYPES.get(file.suffix, "application/octet-stream"))
         self.send_header("Content-Security-Policy", POLICY)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "max-age=3600")  # the address holds for these tests alone
         self.end_headers()
         self.wfile.write(body)
 
@@ -99,10 +102,9 @@ def chromium() -> Iterator[Any]:
 
 
 class Watched:
-    """A page of the browser, and all that went wrong in it."""
+    """A new page of a browser, and all that went wrong in it."""
 
     def __init__(self, context: Any, origin: str) -> None:
-        context.add_init_script(COUNTERS)
         self.page = context.new_page()
         self.origin = origin
         self.troubles: list[str] = []
@@ -133,30 +135,66 @@ class Watched:
         assert [] == left
 
 
-def context_of(chromium: Any, **options: Any) -> Any:
-    """Return a browser of its own for one test: storage and size."""
-    context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+BEGINNING = """
+try {
+    if (!sessionStorage.getItem("begun")) localStorage.clear();
+    sessionStorage.setItem("begun", "yes");
+    if (TOKEN) localStorage.setItem("naiad.token", TOKEN);
+} catch {}
+"""
+"""Each new page begins without what the last one has stored. Frames without an origin store nothing."""
+
+
+def context_of(chromium: Any, token: str = "") -> Any:
+    """Return a browser with storage and a cache of its own, which its pages share."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(1000 * PATIENCE)
+    context.add_init_script(COUNTERS)
+    context.add_init_script(BEGINNING.replace("TOKEN", repr(token)))
     return context
 
 
-@pytest.fixture
-def alone(chromium: Any, static: str) -> Iterator[Watched]:
-    """The pages without a server."""
-    context = context_of(chromium)
-    watched = Watched(context, static)
-    yield watched
-    context.close()
+@contextlib.contextmanager
+def page_of(context: Any, origin: str) -> Iterator[Watched]:
+    """A new page of a browser, checked when it is closed."""
+    watched = Watched(context, origin)
+    try:
+        yield watched
+    finally:
+        watched.page.close()
     watched.check()
 
 
-def axe(page: Any, scope: str = "document") -> list[str]:
-    """Return the serious and critical findings of axe-core on a page."""
+@pytest.fixture(name="opened", scope="session")
+def opened_pages() -> Any:
+    """New pages of a browser."""
+    return page_of
+
+
+@pytest.fixture(scope="session")
+def without_server(chromium: Any) -> Iterator[Any]:
+    """A browser for the design page: loading its modules anew for each test would take longer than the tests."""
+    context = context_of(chromium)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def alone(without_server: Any, static: str) -> Iterator[Watched]:
+    """The pages without a server."""
+    with page_of(without_server, static) as watched:
+        yield watched
+
+
+def axe(page: Any, *, only: Sequence[str] = ()) -> list[str]:
+    """Return the serious and critical findings of axe-core on a page, of all its rules or of some."""
     script = TOOLS / "axe-core/axe.min.js"
     if not script.is_file():
         missing("axe-core is not installed (npm install --prefix tests/web/pages)")
-    page.evaluate(script.read_text(encoding="utf-8") + "; 0")
-    found = page.evaluate(f"axe.run({scope}, {{ resultTypes: ['violations'] }})")
+    if not page.evaluate("'axe' in globalThis"):
+        page.evaluate(script.read_text(encoding="utf-8") + "; 0")
+    options = {"resultTypes": ["violations"], **({"runOnly": list(only)} if only else {})}
+    found = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{item['id']}: {node['target']} {node['html'][:160]} {node.get('failureSummary', '')[:200]}"
         for item in found["violations"]
@@ -167,22 +205,30 @@ def axe(page: Any, scope: str = "document") -> list[str]:
 
 @contextlib.contextmanager
 def watched_page(chromium: Any, origin: str, token: str) -> Iterator[Watched]:
-    """A browser of its own with a token, checked when it is closed."""
-    context = context_of(chromium)
-    if token:
-        context.add_init_script(f"try {{ localStorage.setItem('naiad.token', {token!r}) }} catch {{}}")
-    page = Watched(context, origin)
+    """A page in a browser of its own with a token, checked when it is closed."""
+    context = context_of(chromium, token)
+    watched = Watched(context, origin)
     try:
-        yield page
+        yield watched
     finally:
         context.close()
-    page.check()
+    watched.check()
 
 
 @pytest.fixture(name="watched")
 def watched_pages() -> Any:
     """Pages before a server."""
     return watched_page
+
+
+COLOR_RULES = ("color-contrast", "link-in-text-block")
+"""What may differ between the light and the dark: the pages differ in nothing but colours."""
+
+
+@pytest.fixture
+def color_rules() -> tuple[str, ...]:
+    """The rules of axe-core that a theme can break."""
+    return COLOR_RULES
 
 
 def until(page: Any, expression: str) -> None:
@@ -280,16 +326,31 @@ def editable(store: Path, serve: Any) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def reader(chromium: Any, served: Any) -> Iterator[Any]:
+    """A browser that has the token, and soon the files of the pages in its cache, as a user's has."""
+    context = context_of(chromium, served.token)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def look(chromium: Any, served: Any, watched: Any) -> Iterator[Any]:
-    """A browser that has the token."""
+def look(reader: Any, served: Any) -> Iterator[Any]:
+    """A page that has the token."""
+    with page_of(reader, served.origin) as page:
+        yield page
+
+
+@pytest.fixture
+def fresh(chromium: Any, served: Any, watched: Any) -> Iterator[Any]:
+    """A page with the token in a browser of its own, which has no file in its cache and no other page."""
     with watched(chromium, served.origin, served.token) as page:
         yield page
 
 
 @pytest.fixture
 def edit(chromium: Any, editable: Any, watched: Any) -> Iterator[Any]:
-    """A browser before a server that changes things."""
+    """A page before a server that changes things."""
     with watched(chromium, editable.origin, editable.token) as page:
         yield page
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -180,18 +181,25 @@ def test_chart_is_read_zoomed_and_exported(alone: Any, until: Any) -> None:
     assert "300" in card.locator("table.plain").text_content()
 
 
-def test_hostile_text_stays_text(alone: Any) -> None:
-    page = alone.open("/design")
-    page.wait_for_timeout(500)
+@pytest.fixture(scope="module")
+def whole(without_server: Any, static: str, opened: Any) -> Iterator[Any]:
+    """The page with all its parts, which takes seconds to draw."""
+    with opened(without_server, static) as watched:
+        page = watched.open("/design")
+        page.locator("section[aria-label^=Parallel] svg, section[aria-label^=Parallel] canvas").first.wait_for()
+        yield page
 
-    assert 0 == page.locator("img[src='x'], a[href^='javascript']").count()
-    assert "\u202e" not in page.locator("main").text_content()
+
+def test_hostile_text_stays_text(whole: Any) -> None:
+    assert 0 == whole.locator("img[src='x'], a[href^='javascript']").count()
+    assert "\u202e" not in whole.locator("main").text_content()
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_page_does_not_scroll_sideways(alone: Any, width: int) -> None:
-    alone.page.set_viewport_size({"width": width, "height": 740})
-    page = alone.open("/design")
-    page.wait_for_timeout(400)
+def test_page_does_not_scroll_sideways(whole: Any, width: int) -> None:
+    whole.set_viewport_size({"width": width, "height": 740})
+    whole.wait_for_timeout(200)  # for what follows the size of its place
 
-    assert page.evaluate("document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth + 1")
+    assert whole.evaluate(
+        "document.querySelector('main').scrollWidth <= document.querySelector('main').clientWidth + 1"
+    )

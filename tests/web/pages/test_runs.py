@@ -33,7 +33,7 @@ def test_keys_of_a_run(look: Any, until: Any, settled: Any) -> None:
 
 
 def test_value_is_copied_and_read_back_in_python(look: Any, until: Any, settled: Any) -> None:
-    look.page.context.add_init_script(COPIED)
+    look.page.add_init_script(COPIED)
     page = look.open("/p/digits/runs/DIGITS-52/fields?path=params/lr&open=params")
     settled(page, until)
     page.get_by_role("button", name="Copy value").click()

@@ -59,8 +59,13 @@ SCREENS = {
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, settled: Any, screen: str) -> None:
-    """U2, U16, U17: no error, no report, no foreign request, no serious finding; hostile names stay text."""
+def test_screen_is_whole_and_accessible_in_both_themes_and_on_a_phone(
+    look: Any, axe: Any, color_rules: Any, until: Any, settled: Any, screen: str
+) -> None:
+    """U2, U16, U17: no error, no report, no foreign request, no serious finding; hostile names stay text.
+
+    The themes and sizes of one screen are looked at without loading it again, which takes longer than all of them.
+    """
     page = look.open(SCREENS[screen])
     settled(page, until)
 
@@ -69,25 +74,12 @@ def test_screen_is_whole_and_accessible(look: Any, axe: Any, until: Any, settled
     assert page.evaluate("window.hacked === undefined && document.title.includes('naiad')")
     assert 0 == page.locator("main img[src='x'], a[href^='javascript']").count()
 
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert [] == axe(page, only=color_rules)
 
-@pytest.mark.parametrize(
-    "screen", ["runs", "overview", "charts", "fields", "logs", "side by side", "overlaid", "source", "about"]
-)
-def test_screen_is_accessible_in_the_dark(look: Any, axe: Any, until: Any, settled: Any, screen: str) -> None:
-    look.page.emulate_media(color_scheme="dark")
-    page = look.open(SCREENS[screen])
-    settled(page, until)
-
-    assert [] == axe(page)
-
-
-@pytest.mark.parametrize(
-    "screen", ["projects", "runs", "overview", "logs", "images", "side by side", "models", "about"]
-)
-def test_screen_fits_a_phone(look: Any, until: Any, settled: Any, screen: str) -> None:
-    look.page.set_viewport_size({"width": 380, "height": 760})
-    page = look.open(SCREENS[screen])
-    settled(page, until)
+    page.set_viewport_size({"width": 380, "height": 760})
+    page.wait_for_timeout(60)  # charts and tables follow the size of their place in the next frames
 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("document.querySelector('main').scrollWidth <= innerWidth + 1")
@@ -114,21 +106,21 @@ def test_address_is_the_state(look: Any, until: Any, settled: Any) -> None:
     assert "resnet18" == page.get_by_label("Find in rows").input_value()
 
 
-def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any, settled: Any) -> None:
+def test_charts_of_fifty_runs_cost_few_requests(fresh: Any, until: Any, settled: Any) -> None:
     """U4: at most 25 requests and 2.5 MB for the charts that are seen."""
-    page = look.page
+    page = fresh.page
     sizes: list[int] = []
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
-    look.open("/p/digits/runs")
+    fresh.open("/p/digits/runs")
     settled(page, until)
     sizes.clear()
-    before = len(look.requests)
+    before = len(fresh.requests)
     page.get_by_label("charts").check()
     until(page, "document.querySelectorAll('.split canvas').length >= 2")
     settled(page, until)
-    asked = [url for url in look.requests[before:] if "/api/" in url]
+    asked = [url for url in fresh.requests[before:] if "/api/" in url]
 
     assert len(asked) <= RUN_BUDGET
     assert sum(sizes) <= 2_500_000
@@ -137,11 +129,11 @@ def test_charts_of_fifty_runs_cost_few_requests(look: Any, until: Any, settled: 
 @pytest.mark.parametrize(
     ("screen", "limit"), [("runs", 74_000), ("runs with charts", 100_000), ("overview", 112_000), ("overlaid", 118_000)]
 )
-def test_opening_a_screen_loads_few_scripts(look: Any, until: Any, settled: Any, screen: str, limit: int) -> None:
+def test_opening_a_screen_loads_few_scripts(fresh: Any, until: Any, settled: Any, screen: str, limit: int) -> None:
     """U1 by screen: scripts and styles as they are sent, compressed; a table without charts loads no uPlot."""
-    page = look.open(SCREENS[screen])
+    page = fresh.open(SCREENS[screen])
     settled(page, until)
-    names = {re.sub(r"^v-\w+/", "", url.partition("/static/")[2]) for url in look.requests if "/static/" in url}
+    names = {re.sub(r"^v-\w+/", "", url.partition("/static/")[2]) for url in fresh.requests if "/static/" in url}
     files = Pages(PAGES)
     total = sum(len(files.answer(f"/static/{name}", encodings="gzip").body) for name in names)
 
@@ -161,7 +153,7 @@ def test_spikes_of_a_long_series_are_drawn(look: Any, until: Any, settled: Any) 
     assert "200,000 points shown as minimum and maximum of 1,000 buckets" in text
     assert "9" in table
     assert "−3" in table
-    assert max(sizes) <= 30_000
+    assert 0 < max(sizes) <= 30_000
 
 
 def _as_table(page: Any) -> list[str]:
@@ -440,17 +432,17 @@ def test_training_is_watched_live_killed_and_the_stream_resumed(
         stream.close()
 
 
-def test_tabs_share_one_event_stream(look: Any, until: Any, settled: Any) -> None:
+def test_tabs_share_one_event_stream(fresh: Any, until: Any, settled: Any) -> None:
     """A browser opens six connections to a server: ten tabs with a stream each would wait for each other for ever."""
     opened: dict[Any, str] = {}
-    context = look.page.context
+    context = fresh.page.context
     context.on("request", lambda request: "/api/v1/events" in request.url and opened.update({request: request.url}))
     for event in ("requestfinished", "requestfailed"):
         context.on(event, lambda request: opened.pop(request, None))
-    first, second = look.page, context.new_page()
+    first, second = fresh.page, context.new_page()
     pages = (first, second)
     for page, run in zip(pages, ("DIGITS-1", "DIGITS-2"), strict=True):
-        page.goto(f"{look.origin}/p/digits/runs/{run}/charts")
+        page.goto(f"{fresh.origin}/p/digits/runs/{run}/charts")
         settled(page, until)
 
     def watch(page: Any, runs: int) -> None:
