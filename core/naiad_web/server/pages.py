@@ -34,8 +34,13 @@ MEDIA = {
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
 }
-_COMMENTS = re.compile(rb"^[ \t]*(?:/\*(?s:.*?)\*/[ \t]*|//[^\n]*)\n", re.MULTILINE)
-"""Comments that have their lines to themselves."""
+_COMMENTS = re.compile(
+    rb"^[ \t]*(?:/\*(?s:.*?)\*/[ \t]*|//[^\n]*)\n"  # with lines to themselves
+    rb"|/\*\* @type \{[^\n*]*?\} \*/ "  # types of values
+    rb"|(?<=[;,{(\])}]) +// [^\n`\"']*$",  # at ends of lines; one with a quotation mark may be a text
+    re.MULTILINE,
+)
+"""Comments. That no text of the pages looks like one is tested with a parser of the language."""
 MISSING = b"<!doctype html><title>naiad</title><p>The pages are not installed. The interface is at /api/v1.</p>"
 
 

@@ -47,7 +47,8 @@ def test_x_is_another_series(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/runs/DIGITS-1/charts?m=loss")
     settled(page, until)
     page.get_by_role("button", name="Axes").click()
-    page.get_by_label("horizontal axis from a series").select_option("val/auc")
+    page.get_by_label("Field for the horizontal axis").fill("val au")
+    page.get_by_role("button", name="val/auc", exact=True).click()
     until(page, "location.search.includes('x=series')")
     settled(page, until)
 

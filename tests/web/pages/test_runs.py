@@ -109,6 +109,28 @@ def test_scatter_opens_the_run_of_a_dot(look: Any, until: Any, settled: Any) -> 
     until(page, "location.pathname.includes('/runs/DIGITS-')")
 
 
+def test_better_runs_are_told_from_the_others(look: Any, until: Any, settled: Any) -> None:
+    """Judged by another metric, in another direction, the groups are others; a field leads to its scatter."""
+    page = look.open("/p/digits/compare/why?yf=score")
+    settled(page, until)
+    until(page, "document.querySelectorAll('.reasons tbody tr').length > 2")
+    said = page.locator("main [aria-live]").last.inner_text()
+    page.get_by_role("radio", name="less is better").click()
+    page.get_by_label("the best").select_option(label="quarter")
+    until(page, "location.search.includes('mode=less') && location.search.includes('share=0.25')")
+    quarter = page.locator("main [aria-live]").last.inner_text()
+    page.get_by_role("button", name="judged by: score").click()
+    page.get_by_label("Field for judged by").fill("val loss min")
+    page.get_by_role("button", name="val/loss:min", exact=True).click()
+    until(page, "location.search.includes('yf=val%2Floss%3Amin') && !location.search.includes('mode')")
+    until(page, "document.querySelector('[role=radio][aria-checked=true]')?.textContent === 'less is better'")
+    page.locator(".reasons tbody a").first.click()
+    until(page, "location.pathname.endsWith('/scatter') && location.search.includes('xf=')")
+
+    assert "25 runs against 25" == said
+    assert "12 runs against 38" == quarter
+
+
 def test_code_of_two_runs_is_compared(look: Any, until: Any, settled: Any) -> None:
     page = look.open("/p/digits/compare/code?runs=DIGITS-52,DIGITS-1")
     settled(page, until)

@@ -22,9 +22,10 @@ SHIPPED = sorted(file for kind in ("*.js", "*.css") for file in PAGES.rglob(kind
 def test_scripts_and_styles_stay_within_their_budget() -> None:
     """U1: all JavaScript and CSS, compressed as it is sent. Its line of failure is 150 KB, its goal 120.
 
-    What a screen loads is measured in test_screens.py.
+    What a screen loads is measured in test_screens.py; for that, parts that few screens show are files of their own, of
+    which each adds half a kilobyte here.
     """
-    assert sum(map(sent_bytes, SHIPPED)) <= 142_000
+    assert sum(map(sent_bytes, SHIPPED)) <= 147_000
 
 
 def sent_bytes(file: Path) -> int:

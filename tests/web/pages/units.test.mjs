@@ -11,6 +11,7 @@ const ansi = await import(`${lib}../widgets/log.js`);
 const { parsed, changed } = await import(`${lib}code.js`);
 const { duration, short, size, visible } = await import(`${lib}format.js`);
 const { tokens } = await import(`${lib}code.js`);
+const { halves, isFalling, reasons } = await import(`${lib}reasons.js`);
 
 let seed = 11;
 const next = () => (seed = (seed * 1664525 + 1013904223) >>> 0) / 4294967296;
@@ -159,4 +160,35 @@ test("every character of a source stays", () => {
   for (const text of ["def f(x):\n    return 'a' # b\n", "x = '''\nopen", "`", "\\", "é = 1e5"]) {
     for (const name of ["python", "c", "json", "data", "shell", "sql", ""]) assert.equal(tokens(text, name).map((token) => token.text).join(""), text);
   }
+});
+
+test("fields that differ between better runs and others stand first, whatever their scale", () => {
+  const runs = Array.from({ length: 40 }, (_, i) => i);
+  const loss = runs.map((i) => i / 40);
+  const [better, others] = halves(loss, true, 0.5);
+  assert.deepEqual(better, runs.slice(0, 20));
+  assert.deepEqual(others, runs.slice(20));
+  const column = (name, value) => ({ name, kind: null, values: runs.map(value) });
+  const found = reasons([
+    column("same", () => 3), column("name", (i) => `run ${i}`), column("seed", (i) => (i * 7919) % 41), column("lr", (i) => 10 ** (i % 2 ? i / 4 : i / 5)),
+    column("optimizer", (i) => (i < 20 ? (i % 10 ? "adam" : "sgd") : i % 4 ? "sgd" : "adam")), column("wide", (i) => i >= 20), column("absent", () => null),
+  ], better, others, String);
+  assert.deepEqual(found.filter((row) => row.isClear).map((row) => row.path), ["wide", "lr", "optimizer"]);
+  assert.equal(found[0].strength, 1);
+  assert.deepEqual(found[0].texts, ["false 100 %", "false 0 %"]);
+  assert.deepEqual(found[2].texts, ["adam 90 %", "adam 25 %"]);
+  assert.equal(found.find((row) => row.path === "seed").isClear, false);
+  assert.ok(!found.some((row) => ["same", "name", "absent"].includes(row.path)));
+});
+
+test("runs without a number are in neither group, and equal values are not divided", () => {
+  assert.deepEqual(halves([3, null, 1, "NaN", 2, "Infinity"], false, 0.5), [[5, 0], [4, 2]]);
+  assert.deepEqual(halves([1, 1, 1, 2], true, 0.5), [[0, 1], [3]]);
+  assert.deepEqual(halves([1, 1], true, 0.5), [[0], []]);
+  assert.deepEqual(reasons([{ name: "x", kind: null, values: [1, 2] }], [], [], String), []);
+});
+
+test("less is better of a loss, not of an accuracy", () => {
+  for (const path of ["train/loss", "val_loss:min", "errors/RMSE", "time"]) assert.ok(isFalling(path), path);
+  for (const path of ["accuracy", "val/auc", "closs", "timely"]) assert.ok(!isFalling(path), path);
 });

@@ -22,6 +22,11 @@ export function here() {
 /** The URL of a place, as a link's target. @param {Partial<Place>} place */
 export const href = (place) => (inFragment ? `#${write(place)}` : write(place));
 
+/** The place where a run, or a version of a model, is shown.
+ * @param {{id: string, project?: string}} run @param {string} project @param {string} kind @returns {Partial<Place>} */
+export const addressOf = (run, project, kind) => (kind === "run" ? { screen: "run", project: run.project || project, id: run.id }
+  : { screen: "model", project: run.project || project, id: run.id.slice(0, run.id.lastIndexOf("-")), tab: run.id });
+
 /** Go to a place. @param {Partial<Place>} place @param {{replace?: boolean}} [options] */
 export function go(place, { replace = false } = {}) {
   const url = href(place);

@@ -43,6 +43,7 @@ export const SCHEMA = {
   axes: { type: "list", initial: [] },         // of parallel coordinates
   xf: { type: "text", initial: "" },           // scatter: parameter
   yf: { type: "text", initial: "" },           // scatter: metric
+  share: { type: "number", initial: 0.5 },     // of runs that count as the better ones
   mode: { type: "text", initial: "" },
 };
 

@@ -6,7 +6,7 @@ import { change, here, href } from "../lib/place.js";
 import { useKeys } from "../lib/keys.js";
 import { counted, visible } from "../lib/format.js";
 import { source } from "../lib/source.js";
-import { Button, Choice, Empty, Popover, Toggle } from "../widgets/controls.js";
+import { Button, Choice, Empty, FieldList, Popover, Toggle } from "../widgets/controls.js";
 import { Chart } from "../widgets/chart.js";
 
 /** @typedef {{id: string, uid: string, label: string}} Shown */
@@ -74,8 +74,8 @@ export function Board(props) {
         <${Toggle} on=${params.logx} onChange=${(logx) => change({ logx })}>log horizontal axis</${Toggle}>
         <${Toggle} on=${params.clip} onChange=${(clip) => change({ clip })}>clip outliers, with marks</${Toggle}>
         <${Toggle} on=${params.sync} onChange=${(sync) => change({ sync })}>zoom all charts together</${Toggle}>
-        <label>horizontal axis from a series <select class="input" value=${params.x.startsWith("series:") ? params.x.slice(7) : ""} onChange=${(e) => change({ x: e.target.value ? `series:${e.target.value}` : "step", zoom: null, zooms: {} })}>
-          <option value="">none</option>${paths.slice(0, 5000).map((path) => html`<option key=${path} value=${path}>${visible(path)}</option>`)}</select></label></div></${Popover}>
+        <p class="eyebrow">Horizontal axis from a series</p>
+        <${FieldList} label="the horizontal axis" value=${params.x.startsWith("series:") ? params.x.slice(7) : ""} none="none" names=${paths} onChange=${(path) => change({ x: path ? `series:${path}` : "step", zoom: null, zooms: {} })} /></div></${Popover}>
       ${props.extra}
       <span class="grow"></span><span class="faint" aria-live="polite">${counted(found.length, "chart")}${runs.length > 200 ? "; the first 200 runs" : ""}</span>
     </div>

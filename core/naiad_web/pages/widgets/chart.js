@@ -3,7 +3,7 @@ import { html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from
 import { dashes, faded, resolved } from "../lib/color.js";
 import { clipped, csv, extremes, sentence, spoken, svg } from "../lib/chartdata.js";
 import { duration, moment, short, visible, whole } from "../lib/format.js";
-import { Button, Copy, Empty, Failure, Menu, Path, Skeleton, copied, saved, useSize } from "./controls.js";
+import { Button, Empty, Failure, Menu, Path, Skeleton, copied, saved, useSize } from "./controls.js";
 
 /** @typedef {import("../lib/chartdata.js").ChartData} ChartData */
 /**
@@ -288,5 +288,3 @@ export function Sparkline({ values, color = "var(--accent)", label = "" }) {
   return html`<svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label=${label || `from ${short(finite[0])} to ${short(finite[finite.length - 1])}`}>
     <polyline points=${points.join(" ")} fill="none" stroke="currentColor" style=${{ color }} stroke-width="1.4" vector-effect="non-scaling-stroke" /></svg>`;
 }
-
-export { Copy };

@@ -72,18 +72,22 @@ export const Menu = ({ items, label, title, align = "end", kind = "quiet" }) => 
 
 const MATCHES = 200;
 
-/** One of many fields, found by typing: a project may have more than a list can show, and those cut off could not be chosen.
+/** A list of many fields, found by typing: a project may have more than a list can show, and those cut off could not be chosen.
  * @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
-export function FieldSelect({ label, value, names, onChange, none = "" }) {
+export function FieldList({ label, value, names, onChange, none = "" }) {
   const [text, setText] = useState("");
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const found = names.filter((name) => words.every((word) => name.toLowerCase().includes(word)));
-  const item = (name, shown, close) => html`<li key=${name}><button type="button" onClick=${() => { close(); setText(""); onChange(name); }}><span>${shown}</span>${name === value && html`<span aria-hidden="true">✓</span>`}</button></li>`;
-  return html`<span class="toggle">${label} <${Popover} label=${html`<bdi>${visible(value || none)}</bdi>`} title=${`${label}: ${value || none}`} name=${label}>${(close) => html`<div style=${{ width: "min(300px, 80vw)" }}>
+  const item = (name, shown) => html`<li key=${name}><button type="button" onClick=${() => { setText(""); onChange(name); }}><span>${shown}</span>${name === value && html`<span aria-hidden="true">✓</span><span class="spoken">chosen</span>`}</button></li>`;
+  return html`<div style=${{ width: "min(300px, 80vw)" }}>
     <input class="input" style=${{ width: "100%" }} type="search" placeholder=${`Search ${names.length.toLocaleString("en")} fields`} aria-label=${`Field for ${label}`} value=${text} onInput=${(e) => setText(e.target.value)} />
-    <ul class="menu choices">${none && !words.length && item("", none, close)}${found.slice(0, MATCHES).map((name) => item(name, visible(name), close))}</ul>
-    ${found.length > MATCHES && html`<p class="faint">${(found.length - MATCHES).toLocaleString("en")} more: type a part of the name.</p>`}</div>`}</${Popover}></span>`;
+    <ul class="menu choices">${none && !words.length && item("", none)}${found.slice(0, MATCHES).map((name) => item(name, visible(name)))}</ul>
+    ${found.length > MATCHES && html`<p class="faint">${(found.length - MATCHES).toLocaleString("en")} more: type a part of the name.</p>`}</div>`;
 }
+
+/** A button that opens such a list. @param {{label: string, value: string, names: string[], onChange: (name: string) => void, none?: string}} props */
+export const FieldSelect = (props) => html`<span class="toggle">${props.label} <${Popover} label=${html`<bdi>${visible(props.value || props.none || "")}</bdi>`} title=${`${props.label}: ${props.value || props.none || ""}`} name=${props.label}>${(close) => html`
+  <${FieldList} ...${props} onChange=${(name) => { close(); props.onChange(name); }} />`}</${Popover}></span>`;
 
 /** @param {{id: string, name?: string, hollow?: boolean}} props */
 export const Swatch = ({ id, hollow = false }) => html`
@@ -177,6 +181,18 @@ export function useLoaded(load, inputs) {
     return () => stop.abort();
   }, [...inputs, turn]);
   return { ...state, again: () => setTurn((n) => n + 1) };
+}
+
+/** A component of a module that is loaded when it is first shown.
+ * @param {() => Promise<any>} load @param {string} name of the component @returns {(props: any) => any} */
+export function later(load, name) {
+  let there = /** @type {any} */ (null);
+  return function Later(props) {
+    const module = useLoaded(async () => (there = await load()), []);
+    if (there) return html`<${there[name]} ...${props} />`;
+    if (module.error) return html`<${Failure} error="A part of the page could not be loaded. Is naiad ui still running?" onRetry=${() => location.reload()} />`;
+    return html`<${Skeleton} lines=${8} />`;
+  };
 }
 
 /** Size of an element, followed. @returns {[{current: any}, {width: number, height: number}]} */

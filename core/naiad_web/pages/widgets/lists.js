@@ -2,7 +2,6 @@
 import { Component, html, cls, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../lib/html.js";
 import { visible, counted } from "../lib/format.js";
 import { Menu, Empty } from "./controls.js";
-import { marks } from "./log.js";
 
 /**
  * @typedef {{key: string, title: string, width?: number, align?: "start"|"end", pinned?: boolean, sortable?: boolean,
@@ -504,4 +503,17 @@ export function Tree(props) {
       </div>
     </div>
   </section>`;
+}
+
+/** A text with each place of a word that is sought marked. @param {string} text @param {string} sought */
+function marks(text, sought) {
+  if (!sought) return text;
+  const parts = [];
+  const lower = text.toLowerCase(), word = sought.toLowerCase();
+  let from = 0;
+  for (let at = lower.indexOf(word); at >= 0 && parts.length < 200; at = lower.indexOf(word, from)) {
+    parts.push(text.slice(from, at), html`<mark key=${at}>${text.slice(at, at + sought.length)}</mark>`);
+    from = at + sought.length;
+  }
+  return parts.length ? [...parts, text.slice(from)] : text;
 }

@@ -1,7 +1,7 @@
 /** A log of any number of lines: colours of terminals, follow, search, times. */
 import { html, cls, useEffect, useLayoutEffect, useRef, useState } from "../lib/html.js";
 import { visible, whole } from "../lib/format.js";
-import { Button, Copy, Empty, Failure, Toggle } from "./controls.js";
+import { Button, Empty, Failure, Toggle } from "./controls.js";
 
 /** @typedef {{text: string, classes: string}} Span */
 
@@ -315,18 +315,3 @@ function cutAt(text, start, end, hits, size) {
   parts.push(visible(text.slice(at - start)));
   return parts;
 }
-
-/** @param {string} text @param {string} sought */
-export function marks(text, sought) {
-  if (!sought) return text;
-  const parts = [];
-  const lower = text.toLowerCase(), word = sought.toLowerCase();
-  let from = 0;
-  for (let at = lower.indexOf(word); at >= 0 && parts.length < 200; at = lower.indexOf(word, from)) {
-    parts.push(text.slice(from, at), html`<mark key=${at}>${text.slice(at, at + sought.length)}</mark>`);
-    from = at + sought.length;
-  }
-  return parts.length ? [...parts, text.slice(from)] : text;
-}
-
-export { Copy };
