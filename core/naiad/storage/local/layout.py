@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from naiad import clock
 from naiad.container_kinds import BY_FOLDER, KINDS, RUN, ContainerKind
+from naiad.errors import NewerFormat
 from naiad.ids import is_uid
 
 FORMAT = 1
@@ -186,3 +187,16 @@ def take_lock(fd: int, seconds: float, path: Path, *, is_shared: bool = False) -
             return  # a file system without locks: SQLite's own and exclusive creation still hold
         else:
             return
+
+
+def refuse_newer(version: int, known: int, subject: object) -> None:
+    """Raise for a file or folder of a later release.
+
+    Raises:
+        NewerFormat: it is one.
+    """
+    if version > known:
+        raise NewerFormat(
+            f"{subject} was written by a later release of naiad (format {version}; this release reads up to {known}).\n"
+            "Install that release to read it; nothing was changed."
+        )

@@ -44,11 +44,11 @@ from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.ids import Register, refusals
 from naiad.storage.local.journal import arrivals
 from naiad.storage.local.journal.arrivals import Group, name_form, suffix_of, writer_of
-from naiad.storage.local.journal.files import JournalFile, list_journal, refuse_newer
+from naiad.storage.local.journal.files import JournalFile, list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, read_frames
 from naiad.storage.local.journal.leases import hold_remote, may_be_written, read_leases, remote_state
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
-from naiad.storage.local.layout import SERVER, Layout, RunDirectory, open_lock
+from naiad.storage.local.layout import SERVER, Layout, RunDirectory, open_lock, refuse_newer
 from naiad.storage.local.maintenance import Maintenance
 from naiad.storage.local.reader import Reader
 from naiad.storage.local.received_files import ReceivedFiles, break_seal, has_bytes, sync

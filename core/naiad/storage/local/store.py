@@ -43,8 +43,7 @@ from naiad.scalars import unpack_text
 from naiad.settings import setting
 from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader, edit, move_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
-from naiad.storage.local.journal.files import refuse_newer
-from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, take_lock
+from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, refuse_newer, take_lock
 from naiad.storage.local.place import FOLDER, named_place, nearest_place
 from naiad.storage.results import FIRST, Joining
 

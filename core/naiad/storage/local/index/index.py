@@ -53,9 +53,8 @@ from naiad.storage.local.index.rows import (
     writer_state,
 )
 from naiad.storage.local.index.states import FieldState
-from naiad.storage.local.journal.files import refuse_newer
 from naiad.storage.local.journal.frames import are_valid
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import RunDirectory, refuse_newer
 from naiad.storage.results import Damage
 from naiad.storage.sql.connection import Connection, Database, Statement
 from naiad.storage.sql.database import make_single_file, open_for_writing

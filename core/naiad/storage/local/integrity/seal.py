@@ -20,10 +20,10 @@ import msgspec
 from naiad.disk import sync_folder
 from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.bit_errors import BLOCK
-from naiad.storage.local.journal.files import list_journal, refuse_newer
+from naiad.storage.local.journal.files import list_journal
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.sums import SUFFIX
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import RunDirectory, refuse_newer
 from naiad.storage.results import Damage
 
 FORMAT = 1

@@ -31,10 +31,10 @@ from naiad.storage.local.index.states import FieldState
 from naiad.storage.local.integrity.seal import Seal, damaged_blocks, extra_files, read_seal, seal_damages
 from naiad.storage.local.journal.bit_errors import BLOCK
 from naiad.storage.local.journal.coverage import Coverage, read_coverage
-from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, refuse_newer, tail_gap
+from naiad.storage.local.journal.files import FileCover, JournalFile, list_journal, read_ops, tail_gap
 from naiad.storage.local.journal.leases import may_be_written, read_leases
 from naiad.storage.local.journal.records import Records, read_records
-from naiad.storage.local.layout import FORMAT, Layout, RunDirectory
+from naiad.storage.local.layout import FORMAT, Layout, RunDirectory, refuse_newer
 from naiad.storage.results import Damage, Shadowed
 from naiad.storage.sql.connection import Connection
 from naiad.storage.sql.database import integrity, open_for_reading

@@ -12,7 +12,7 @@ import msgspec
 
 from naiad.storage.local.integrity.seal import BASE, Seal, decode_seal
 from naiad.storage.local.journal.bit_errors import BLOCK
-from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops, refuse_newer
+from naiad.storage.local.journal.files import FileCover, JournalFile, Range, list_journal, read_ops
 from naiad.storage.local.journal.frames import FILE_HEADER, SUMMED_HEADER
 from naiad.storage.local.journal.sums import (
     ENTRY,
@@ -30,7 +30,7 @@ from naiad.storage.local.journal.sums import (
     decode_entry,
     decode_header,
 )
-from naiad.storage.local.layout import RunDirectory
+from naiad.storage.local.layout import RunDirectory, refuse_newer
 from naiad.storage.results import Damage
 
 Positions = Mapping[str, tuple[int, bool]]

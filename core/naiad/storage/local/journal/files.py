@@ -12,11 +12,11 @@ from typing import BinaryIO, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct, field
 
-from naiad.errors import NewerFormat
 from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal import frames
 from naiad.storage.local.journal.frames import FILE_HEADER, Frame, Gap, file_header, paths_in, read_frames
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
+from naiad.storage.local.layout import refuse_newer
 from naiad.storage.results import Damage
 
 
@@ -241,16 +241,3 @@ def _missing_sequences(file: JournalSource, found: list[Frame]) -> list[Damage]:
             what = f"{missing} frames are missing" if missing > 0 else "frames are there that were written before"
             damages.append(Damage(file.place, what, offset=one.end))
     return damages
-
-
-def refuse_newer(version: int, known: int, subject: object) -> None:
-    """Raise NewerFormat for a file of a later release.
-
-    Raises:
-        NewerFormat: it did.
-    """
-    if version > known:
-        raise NewerFormat(
-            f"{subject} was written by a later release of naiad (format {version}; this release reads up to {known}).\n"
-            "Install that release to read it; nothing was changed."
-        )

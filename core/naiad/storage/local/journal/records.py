@@ -13,9 +13,10 @@ import numpy.typing as npt
 from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.base import PointColumns
 from naiad.storage.local.journal.bit_errors import BLOCK, correct_single_bit
-from naiad.storage.local.journal.files import FileCover, JournalSource, Range, refuse_newer
+from naiad.storage.local.journal.files import FileCover, JournalSource, Range
 from naiad.storage.local.journal.log_file import SEGMENT_HEADER
 from naiad.storage.local.journal.segment import HEADER_FORM, MAGIC, VERSION
+from naiad.storage.local.layout import refuse_newer
 from naiad.storage.results import Damage
 
 RECORD_TYPE = np.dtype([("step", "<i8"), ("value", "<f8"), ("time", "<f8"), ("fid", "<u4"), ("commit", "<u4")])
