@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -305,6 +306,39 @@ def test_frame_without_timestamps(run: naiad.Run) -> None:
     run["x"].append(1.0)
 
     assert ["step", "value"] == list(run["x"].fetch_values(include_timestamp=False, progress_bar=False).columns)
+
+
+def test_frame_that_is_changed_leaves_the_series_as_it_is(run: naiad.Run) -> None:
+    numbers = np.arange(5_000.0)  # so many that the points are kept
+    run["loss"].extend(numbers.tolist(), timestamps=(numbers + 1).tolist())
+    first = run["loss"].fetch_values()
+    for _ in range(4):
+        frame = run["loss"].fetch_values()
+
+        assert first.equals(frame)
+        frame["value"] *= 0
+        frame.loc[:, "timestamp"] += pd.Timedelta(1, "h")
+        run["loss"].fetch_chart()
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_long_series_that_is_read_again_and_again_shows_every_change(store: Path, is_folded: bool) -> None:
+    expected: list[float] = []
+    for number in range(2):
+        with naiad.init_run(store=store, custom_run_id="again") as run:
+            if number == 1:
+                del run["loss"]
+                expected.clear()
+            new = [float(number)] * 5_000
+            run["loss"].extend(new)
+            expected += new
+            for is_last in (False, False, True):
+                if is_last and is_folded:
+                    run["loss"].append(-1.0)
+                    expected.append(-1.0)
+                    run.sync()
+                assert expected == run["loss"].fetch_values()["value"].to_list()
+                assert sum(expected) == (run["loss"].fetch_chart().eval("mean * count")).sum()
 
 
 def test_fetch_last_returns_the_last_value(run: naiad.Run) -> None:

@@ -52,6 +52,7 @@ class Reader:
         self._view = Snapshot(folder)
         self._known_rewinds: tuple[object, list[Dated]] = (None, [])
         self._known_extents: dict[tuple[int, int], Any] = {}
+        self._token = object()
 
     @property
     def run(self) -> RunId:
@@ -297,13 +298,20 @@ class Reader:
 
         return is_hidden if found else None
 
-    def _points(self, state: FieldState, include_rewound: bool = False, *, needs_times: bool = True) -> Columns:
-        from naiad.storage.local.index import series
+    def _points(
+        self, state: FieldState, include_rewound: bool = False, *, needs_times: bool = True
+    ) -> tuple[Columns, bool]:
+        """Return the points of a float series, and whether other calls share the arrays."""
+        from naiad.storage.local.index import point_cache, series
 
         is_hidden = self._hidden(state, include_rewound)
-        if is_hidden is None:
-            return series.read_points(*self._parts(state), needs_times=needs_times)
-        return series.shown_points(*self._parts(state), is_hidden=is_hidden)
+        if is_hidden is not None:
+            return series.shown_points(*self._parts(state), is_hidden=is_hidden), False
+
+        def read(is_kept: bool) -> Columns:
+            return series.read_points(*self._parts(state), needs_times=needs_times or is_kept)
+
+        return point_cache.CACHE.columns((self._token, state.path), self._view.version(), read)
 
     def points(self, path: str, *, include_rewound: bool = False) -> Points:
         """All points of a float series, those that a rewind hides on request.
@@ -314,12 +322,18 @@ class Reader:
         """
 
         def find(state: FieldState) -> Points:
-            # Asked here too: a run without rewinds, as nearly all are, reads its points by the short way.
-            if rewinds.PATH in self._view.projection.fields:
-                return Points(*self._points(state, include_rewound))
-            from naiad.storage.local.index import series
+            from naiad.storage.local.index import point_cache, series
 
-            return Points(*series.read_points(*self._parts(state)))
+            key = self._token, state.path
+            # Asked here too: a run without rewinds, as nearly all are, reads its points by the short way.
+            if key in point_cache.CACHE.known or rewinds.PATH in self._view.projection.fields:
+                found, is_shared = self._points(state, include_rewound)
+                # The caller may change what it gets, as the offset of the time zone is added in place.
+                return Points(*(column.copy() for column in found) if is_shared else found)
+            found = series.read_points(*self._parts(state))
+            if len(found.values) >= point_cache.FEW:
+                point_cache.CACHE.note(key, self._view.version())
+            return Points(*found)
 
         return self._series(path, find, POINTS)
 
@@ -333,7 +347,7 @@ class Reader:
 
         def find(state: FieldState) -> PointPage:
             if self._hidden(state) is not None:
-                return PointPage.of(Points(*self._points(state)), start, limit)
+                return PointPage.of(Points(*self._points(state)[0]), start, limit)
             return self._point_pages(state).page(start, limit)
 
         return self._series(path, find, POINTS)
@@ -348,7 +362,7 @@ class Reader:
 
         def find(state: FieldState) -> int:
             if self._hidden(state) is not None:
-                return int(self._points(state).steps.searchsorted(step, "right" if is_after else "left"))
+                return int(self._points(state)[0].steps.searchsorted(step, "right" if is_after else "left"))
             return self._point_pages(state).place(step, is_after=is_after)
 
         return self._series(path, find, POINTS)
@@ -459,7 +473,7 @@ class Reader:
                 heights = series.read_heights(state, rows, tail, buckets, self._view.damage)
                 if heights is not None:
                     return Chart(*heights)
-            return Chart(*series.cut(self._points(state, needs_times=False), buckets))
+            return Chart(*series.cut(self._points(state, needs_times=False)[0], buckets))
 
         return self._series(path, draw, POINTS)
 
@@ -572,7 +586,9 @@ class Reader:
         if rewinds.PATH in self._view.projection.fields and self._hidden(state) is not None:
             from naiad.storage.local.index.series import shown_facts, shown_text_facts
 
-            return shown_facts(self._points(state)) if state.kind == POINTS else shown_text_facts(*self._texts(state))
+            return (
+                shown_facts(self._points(state)[0]) if state.kind == POINTS else shown_text_facts(*self._texts(state))
+            )
         if state.kind == POINTS:
             short = None if "numpy" in sys.modules else self._view.short_tail()  # which is as fast as it is loaded
             if short is not None:

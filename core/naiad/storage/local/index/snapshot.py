@@ -200,6 +200,14 @@ class Snapshot:
             self._note(damages)
         return self._tail
 
+    def version(self) -> object:
+        """A value that differs whenever a series may have other points, or may be found damaged."""
+        tail = self.tail()
+        return (
+            *(self._folds, self._seal_stamp, self._inode, self._pid),
+            *(sum(self._read.values()), tail.version if tail else 0, len(self.damages)),
+        )
+
     def tail_of(self, state: FieldState) -> list[Part]:
         """Return the tail of a float series: its points that are not in the index.
 

@@ -44,6 +44,8 @@ class Tail:
         self._damaged: dict[str, list[Damage]] = {}  # by place
         self._files: list[JournalFile] = []
         self._numbers: tuple[int, dict[int, list[Binding]]] = (-1, {})
+        self.version = 0
+        """Grows with each new record, and with each damage that may have taken some."""
 
     def update(
         self, files: list[JournalFile], covers: Mapping[str, FileCover], missing: Mapping[str, Damage]
@@ -69,6 +71,7 @@ class Tail:
                 whole.append(records[:count])
             before = self._now.get(file.name)
             if before is None or len(records) or len(before) > sum(map(len, whole)):
+                self.version += 1
                 self._now[file.name] = (
                     np.concatenate([*whole, records[count:]]) if len(whole) != 1 or len(records) > count else whole[0]
                 )
@@ -87,6 +90,7 @@ class Tail:
                 known = self._damaged.setdefault(damage.file, [])
                 if damage not in known:
                     known.append(damage)
+                    self.version += 1
 
     def damage_of(self, projection: Projection, state: FieldState) -> Damage | None:
         """Return the damage of a file that has lost, or may have lost, points of this field."""
