@@ -138,6 +138,8 @@ LINES: Final = _only("texts", "text")
 """The kind that `Printed` writes, and `Strings` where it names no kind."""
 TAGS: Final = _only("tags")
 """The kind that `Tags` writes."""
+FILE: Final = _only("document", "file")
+"""The kind of a single file."""
 MEMBERS: Final = _only("members")
 """The kind that `Members` writes."""
 

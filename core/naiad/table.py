@@ -23,15 +23,12 @@ from naiad.errors import (
     shown,
     warn_once,
 )
-from naiad.fields.file import File
-from naiad.fields.file_set import FileSet
-from naiad.kinds import ASPECTS, ATOMS, KINDS, PARENT_UID, POINTS, SYS, TAGS
+from naiad.kinds import ASPECTS, ATOMS, FILE, KINDS, MEMBERS, PARENT_UID, POINTS, SYS, TAGS
 from naiad.query.criteria import both, criteria, not_trashed, texts, top_level
 from naiad.query.parser import parse
 from naiad.query.tree import FieldName, OneOf
 from naiad.rollup import HOME, is_rolled_up, resolved, roll_up, sorted_by, with_rollup
 from naiad.scalars import from_microseconds
-from naiad.session import Session
 from naiad.storage.base import Store
 from naiad.storage.catalog import Found, Losses, Unmatched, column_pattern, path_and_aspect
 from naiad.typing import ProgressBarCallback, ProgressBarType
@@ -159,12 +156,23 @@ class Table:
     @cached_property
     def _present(self) -> set[tuple[str, str]]:
         """Path and kind of the fields that some row has, or could have."""
-        there = set().union(*self._cells) if self._cells else self._found.fields.keys()
+        if not self._cells:
+            return set(self._found.fields.values())
+        there = self._by_field.keys() or set().union(*self._cells)
         return {field for number, field in self._found.fields.items() if number in there}
 
     @cached_property
     def _cells(self) -> list[Mapping[int, Any]]:
         return [row.cells for row in self._found.rows]
+
+    @cached_property
+    def _by_field(self) -> dict[int, list[Any]]:
+        """The cells of each field, row by row, where all runs have the same fields; else nothing."""
+        shapes = set(map(tuple, self._cells))
+        if len(shapes) != 1:
+            return {}
+        columns = zip(*map(operator.methodcaller("values"), self._cells), strict=True)
+        return dict(zip(*shapes, map(list, columns), strict=True))
 
     @cached_property
     def _by_path(self) -> dict[str, dict[int, str]]:
@@ -191,7 +199,7 @@ class Table:
         _all, kinds, aspect = self._numbers(name)
         if len(kinds) == 1:
             [(number, kind)] = kinds.items()
-            plain = [cells.get(number) for cells in self._cells]
+            plain = self._by_field.get(number) or [cells.get(number) for cells in self._cells]
             holds = KINDS[kind].holds if kind in ATOMS else ""
             # Columns of one kind, the usual case, become arrays at once, without a call for each cell.
             if holds == "moment":
@@ -229,6 +237,8 @@ class Table:
 
     def _field(self, row: int, path: str) -> Any:
         """The field behind a cell, to download its content."""
+        from naiad.session import Session  # with all kinds of fields, which a table without a download does not need
+
         uid, run_id = self._found.rows[row][:2]
         title, run = f"{self._kind.title} {run_id or uid}", RunId(uid, self._kind)
         session = Session(title, uid, partial(self._store.reader, run), None)
@@ -276,7 +286,7 @@ class TableEntry(Struct, frozen=True):
         Raises:
             FieldConflict: the field is of another kind.
         """
-        self._download(path, (File.kind,), destination, progress_bar)
+        self._download(path, (FILE,), destination, progress_bar)
 
     def download_file_set_attribute(
         self, path: str, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
@@ -286,7 +296,7 @@ class TableEntry(Struct, frozen=True):
         Raises:
             FieldConflict: the field is of another kind.
         """
-        self._download(path, (FileSet.kind,), destination, progress_bar)
+        self._download(path, (MEMBERS,), destination, progress_bar)
 
     def _download(
         self,
@@ -316,7 +326,7 @@ class TableCell(Struct, frozen=True):
         self, destination: str | os.PathLike[str] | None = None, progress_bar: ProgressBarType | None = None
     ) -> None:
         """Download a File or a FileSet."""
-        self.entry._download(self.path, (File.kind, FileSet.kind), destination, progress_bar)
+        self.entry._download(self.path, (FILE, MEMBERS), destination, progress_bar)
 
 
 def _damaged_fields(losses: Losses) -> str:

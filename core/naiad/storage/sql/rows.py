@@ -12,7 +12,7 @@ from naiad.query.tree import Node, leaves
 from naiad.storage.catalog import Found, Losses, Row, Unmatched, column_pattern, path_and_aspect
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
 from naiad.storage.sql.search import Sort, in_scope, search
-from naiad.storage.sql.values import ALL, fields_at, losses_of, shown, shown_cells
+from naiad.storage.sql.values import ALL, SMALL_ROWS, fields_at, fresh_cells, losses_of, shown, shown_cells
 from naiad.storage.sql.values import fields as all_fields
 
 BY_DEFAULT = "sys/creation_time"
@@ -49,7 +49,9 @@ def find(
     lost = _losses(
         connection, kind, project, {row.number for row in rows}, asked | {sort_by, sort_by.rpartition(":")[0]}
     )
-    return Found(found, [Row(row.uid, row.id, shown_cells(row)) for row in rows], unmatched, lost)
+    # More rows than are remembered would push each other out, and none of them would be found again.
+    cells = shown_cells if len(rows) <= SMALL_ROWS else fresh_cells
+    return Found(found, [Row(row.uid, row.id, cells(row)) for row in rows], unmatched, lost)
 
 
 def _fields(connection: Connection, columns: Iterable[str] | None, scope: Clause | None) -> dict[int, tuple[str, str]]:
