@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from naiad.cli.place import existing_store
-from naiad.cli.text import UNSAFE
+from naiad.cli.text import unsafe
 from naiad.container_kinds import RUN
 from naiad.errors import NaiadError
 from naiad.storage.base import Store
 from naiad.storage.catalog import Summary
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem  # loaded when a shell asks: each command names its completions
 
 MOST = 500
 """Items that are offered at once."""
@@ -84,5 +87,7 @@ def _help(row: Summary) -> str:
 
 def _items(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
     """Return those that begin alike and fit into one line."""
-    right = ((text, about) for text, about in found if text.startswith(incomplete) and not UNSAFE.search(text))
-    return [CompletionItem(text, help=UNSAFE.sub(" ", about)) for text, about in list(right)[:MOST]]
+    from click.shell_completion import CompletionItem
+
+    right = ((text, about) for text, about in found if text.startswith(incomplete) and not unsafe().search(text))
+    return [CompletionItem(text, help=unsafe().sub(" ", about)) for text, about in list(right)[:MOST]]

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from naiad.cli.terminal import print_lines
-from naiad.cli.text import UNSAFE, is_utf8
+from naiad.cli.text import is_utf8, unsafe
 from naiad.cli.values import moment_text
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,7 +37,11 @@ def as_document(value: object, *, indent: int | None = 2, is_ascii: bool = False
     """
     text = json.dumps(_plain(value), indent=indent, ensure_ascii=is_ascii, allow_nan=False)
     lines = text.split("\n")  # those of json itself; a newline within a string is escaped already
-    return "\n".join(UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", line) for line in lines)
+    return "\n".join(line if line.isprintable() else unsafe().sub(_escaped, line) for line in lines)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found.group()):04x}"
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from naiad.children import state_counts, states_text
 from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.place import existing_store, find_run
-from naiad.cli.rows import Cell, Column, print_rows
+from naiad.cli.rows import Cell, Column, print_rows, print_texts
 from naiad.cli.terminal import is_terminal
 from naiad.cli.values import moment_text, tags_text
 from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
 from naiad.query.criteria import children_of, top_level
+from naiad.storage.catalog import NO_LOSSES
 
 if TYPE_CHECKING:
     from naiad.storage.catalog import Summary
@@ -94,17 +95,21 @@ def ls(
     counts = state_counts(place) if kind is RUN else {}
     if is_json:
         print_document([_summary(row, counts) for row in found])
-    else:
-        is_local = is_terminal()
-        titles = [title if title != "STATE" or kind is not MODEL_VERSION else "STAGE" for title in HEADER]
-        zoned = {"CREATED": f"CREATED ({_zone()})"} if is_local else {}  # for a program each time ends in Z
+        return
+    is_local = is_terminal()
+    rows = [_texts(row, is_local) for row in found]
+    children = [states_text(counts.get(row.uid, {})) for row in found] if counts else [""] * len(found)
+    # A pipe has the same columns in any case, since programs count them; a terminal spares one that is empty.
+    if kind is RUN and (not is_local or any(children)):
+        rows = [[*row, text] for row, text in zip(rows, children, strict=True)]
+    if is_local:
+        shown = {"STATE": "STAGE" if kind is MODEL_VERSION else "STATE", "CREATED": f"CREATED ({_zone()})"}
         header = [
-            Column(zoned.get(title, title), rank, title in WHOLE) for title, rank in zip(titles, RANKS, strict=True)
+            Column(shown.get(title, title), rank, title in WHOLE) for title, rank in zip(HEADER, RANKS, strict=True)
         ]
-        rows = [[*_cells(row, is_local), Cell(states_text(counts.get(row.uid, {})))] for row in found]
-        # A pipe has the same columns in any case, since programs count them; a terminal spares one that is empty.
-        width = len(HEADER) if kind is RUN and (not is_local or any(row[-1].text for row in rows)) else len(HEADER) - 1
-        print_rows(header[:width], (row[:width] for row in rows))
+        print_rows(header[: len(HEADER) if any(children) else -1], map(_cells, found, rows))
+    else:
+        print_texts(rows)
 
 
 def _zone() -> str:
@@ -112,16 +117,22 @@ def _zone() -> str:
     return "/".join(time.tzname) if time.daylight else time.tzname[0]
 
 
-def _cells(row: Summary, is_local: bool) -> list[Cell]:
-    created = moment_text(row.created, is_local=is_local) if row.created else ""
+def _texts(row: Summary, is_local: bool) -> list[str]:
+    """Return the texts of a row, in the order of the columns; those of its children come last."""
+    state = row.stage or _state(row, is_local)
     return [
-        Cell(row.id, "bold"),
-        Cell(", ".join([row.stage or _state(row, is_local), *_marks(row)]), _style(row)),
-        Cell(created, "dim"),
-        Cell(row.project),
-        Cell(row.name or ""),
-        Cell(tags_text(row.tags), "cyan"),
+        row.id,
+        state if row.losses is NO_LOSSES else ", ".join([state, *_marks(row)]),
+        moment_text(row.created, is_local=is_local) if row.created else "",
+        row.project,
+        row.name or "",
+        tags_text(row.tags) if row.tags else "",
     ]
+
+
+def _cells(row: Summary, texts: Sequence[str]) -> list[Cell]:
+    """Return the cells of a row for a terminal."""
+    return list(map(Cell, texts, ("bold", _style(row), "dim", "", "", "cyan", "")))
 
 
 def _state(row: Summary, is_local: bool) -> str:

@@ -6,6 +6,7 @@ import errno
 import gc
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import import_module
 from keyword import iskeyword
 from pathlib import Path
@@ -16,7 +17,6 @@ import click
 from naiad import __version__
 from naiad.cli.terminal import print_note
 from naiad.errors import NaiadError, NaiadWarning
-from naiad.plugins import results
 
 COMMANDS = {
     "ls": "ls",
@@ -89,6 +89,13 @@ class Program(click.Group):
 
     _has_plugins = False
 
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run a command; without arguments those of the process, which has no other purpose then."""
+        if args is None:
+            # Modules stay to the end, so that no search for cycles need look at them, the last of a process neither.
+            gc.freeze()
+        return super().main(args, *more, **options)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, those that are used most first."""
         self._add_plugins()
@@ -98,6 +105,10 @@ class Program(click.Group):
         """Load a command."""
         # Own names first: a plugin cannot replace a command, and calling one loads no plugin.
         if cmd_name in COMMANDS:
+            if cmd_name in LISTINGS:
+                # A listing makes tens of thousands of objects that stay until it is printed; looking through them for
+                # cycles every 700 takes a tenth of its time.
+                gc.set_threshold(100_000)
             name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
             found: click.Command = getattr(import_module(f"naiad.cli.{COMMANDS[cmd_name]}"), name)
             return _with_store(found)
@@ -107,6 +118,8 @@ class Program(click.Group):
 
     def _add_plugins(self) -> None:
         """Add the commands of plugins, the first time."""
+        from naiad.plugins import results  # own commands need none
+
         if not self._has_plugins:
             self._has_plugins = True
             for _ in results("naiad_commands", cli=self):
@@ -134,8 +147,7 @@ class Program(click.Group):
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="naiad %(version)s")
-@click.pass_context
-def program(context: click.Context) -> None:
+def program() -> None:
     """Inspect, compare, export and repair the runs of a store.
 
     RUN is the id of a run, such as DIGITS-3, of a model (DIGITS-CNN) or of a model version (DIGITS-CNN-2); the name of
@@ -146,10 +158,6 @@ def program(context: click.Context) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         _write_anything(stream)
-    if context.invoked_subcommand in LISTINGS:
-        # A listing makes tens of thousands of objects that stay until it is printed; looking through them for cycles
-        # every 700 takes a tenth of its time.
-        gc.set_threshold(100_000)
 
 
 def _write_anything(stream: TextIO) -> None:

@@ -43,7 +43,12 @@ def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]]) -
         titles = [Column(each, number) if isinstance(each, str) else each for number, each in enumerate(header)]
         print_pages(table_lines(titles, list(rows), size()[0], colour=has_colour(), ascii=not has_any_character()))
         return
-    print_lines("\t".join(clean(cell.text) for cell in row) for row in rows)
+    print_texts([cell.text for cell in row] for row in rows)
+
+
+def print_texts(rows: Iterable[Iterable[str]]) -> None:
+    """Print rows for a program: a line each, with tabs between the texts."""
+    print_lines("\t".join(map(clean, row)) for row in rows)
 
 
 def table_lines(

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,10 +21,8 @@ from msgspec.structs import replace
 from naiad.container_kinds import PROJECT, ContainerKind, RunId
 from naiad.disk import Report, nothing, replacing, write_all
 from naiad.errors import BeingWritten, ContainerNotFound, ContainerProtected, MissingField
-from naiad.file import File
 from naiad.kinds import FORMER_IDS, POINTS, PROTECTED, SERIES, SYS, TAGS
 from naiad.ops import Assign, Op, Plain, Tags
-from naiad.refs import FileRef
 from naiad.scalars import pack_text
 from naiad.settings import setting
 from naiad.slots import PointLog
@@ -41,6 +39,10 @@ from naiad.storage.results import (
     TextPage,
     Texts,
 )
+
+if TYPE_CHECKING:
+    from naiad.file import File  # with its conversions and plugins, of which a listing has no use
+    from naiad.refs import FileRef
 
 
 class PointColumns(NamedTuple):
@@ -135,6 +137,8 @@ class RunWriter(Protocol):
 
     def ingest_all(self, paths: Sequence[str], report: Report = id) -> list[FileRef]:
         """Copy the content of many files as `ingest` does, all or none."""
+        from naiad.file import File
+
         return [self.ingest(File(path), report) for path in paths]
 
     def adopt(self, reader: RunReader, file: FileRef) -> FileRef:
@@ -143,6 +147,8 @@ class RunWriter(Protocol):
         Raises:
             DamagedData: its content is missing.
         """
+        from naiad.file import File
+
         taken = self.ingest(File(content=reader.read_file(file), extension=file.extension))
         return replace(taken, name=file.name, description=file.description, modified=file.modified)
 

@@ -18,7 +18,7 @@ import pytest
 import naiad
 from naiad.alerts.delivery import missed
 from naiad.alerts.wanted import AlertsWanted
-from naiad.cli.text import UNSAFE, width
+from naiad.cli.text import unsafe, width
 from naiad.cli.top.application import Application
 from naiad.cli.top.board import Selection
 from naiad.cli.top.spans import Span
@@ -226,7 +226,7 @@ def test_every_size_of_terminal_gets_lines_that_fit_and_no_control_characters(st
                 ("escape", "s"),
             ):
                 shown = top.press(*keys)
-                assert not UNSAFE.search(shown.replace("\n", "")), (columns, keys)
+                assert not unsafe().search(shown.replace("\n", "")), (columns, keys)
                 assert rows >= len(top.screen.lines), (columns, keys)
                 assert columns >= max(map(width, (line[:10_000] for line in _fitted(top.screen)))), (columns, keys)
 

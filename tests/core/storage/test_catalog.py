@@ -307,10 +307,10 @@ def test_turns_go_round_with_the_minutes(monkeypatch: pytest.MonkeyPatch) -> Non
     seen = set()
     for minute in range(3):
         monkeypatch.setattr(catalog_module.clock, "now", lambda at=1_700_000_000 + 60 * minute: at)
-        seen.add(catalog_module._next_numbers(4_500))
+        seen.add(catalog_module._next_numbers(1_100))
 
-    assert {(1, 2_001), (2_001, 4_001), (4_001, 6_001)} == seen
-    assert catalog_module.ALL == catalog_module._next_numbers(2_000)
+    assert {(1, 501), (501, 1_001), (1_001, 1_501)} == seen
+    assert catalog_module.ALL == catalog_module._next_numbers(500)
 
 
 def test_resumed_run_is_read_again(place: Store) -> None:

@@ -306,6 +306,38 @@ def test_large_catalog_is_checked_once_a_day(original: Path, damaged: Path, monk
     assert [] == CatalogFile(file).damages()
 
 
+def test_comparison_of_another_process_counts_for_the_same_file_and_a_minute(
+    damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command after a command need not read all of the catalog to know that it is whole."""
+    compared: list[Path] = []
+    compare = catalog_file._crc
+
+    def noted(path: Path) -> int:
+        compared.append(path)
+        return compare(path)
+
+    def looks() -> int:
+        catalog_file._proven.clear()  # as in another process
+        compared.clear()
+        assert good == table(damaged)
+        return len(compared)
+
+    monkeypatch.setattr(catalog_file, "_crc", noted)
+    good = table(damaged)
+    assert 1 == looks()  # what has just been written may be written once more within one tick of the clock
+    monkeypatch.setattr(catalog_file, "SETTLED_SECONDS", 0.0)
+
+    assert [1, 0, 0] == [looks() for _ in range(3)]
+    os.utime(damaged / "catalog.db")
+    assert [1, 0] == [looks() for _ in range(2)]
+    flip(damaged / "catalog.db", random.Random(4))
+    assert 1 < looks()
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog_file, "PROVEN_SECONDS", 0.0)
+        assert 0 < looks()
+
+
 def test_verify_names_it_and_repair_makes_it_anew(original: Path, damaged: Path) -> None:
     program = [str(Path(sys.executable).with_name("naiad")), "--store", str(damaged)]
     content = bytearray((damaged / "catalog.db").read_bytes())

@@ -1,7 +1,8 @@
 """The file of the catalog: who may use it when, and the proof that it is as naiad left it.
 
     catalog.db    SQLite with a rollback journal: after a commit everything is in this one file
-    catalog.sum   format, size and crc32 of it; empty while it is being changed. Its lock is the catalog's
+    catalog.sum   format, size and crc32 of it, and when the file was last found to fit them; empty while it is being
+                  changed. Its lock is the catalog's
 
     reader:   shared lock ---- does the sum fit? ---- read
     writer:   exclusive lock - does the sum fit? ---- empty the sum - transaction - write the sum
@@ -31,14 +32,18 @@ from naiad.storage.sql.connection import Connection, Database
 from naiad.storage.sql.database import open_locked
 from naiad.storage.sql.values import BEGIN, FORMAT_OF, TABLES
 
-FORMAT = 8
+FORMAT = 9
 WHOLE_BYTES = 64 * 1024 * 1024
 """Up to this size the whole file has a crc32, which takes about 1 ms for each MB."""
 PROVEN_SECONDS = 60.0
-"""How long one process relies on a crc32 that fitted, while size and times of the file stay the same."""
+"""How long processes rely on a crc32 that fitted, while size and times of the file stay the same."""
+SETTLED_SECONDS = 2.0
+"""A file that was changed more recently may change again without another time: only its own process relies on it."""
 CHECK_SECONDS = 24 * 3600.0
 LOCK_SECONDS = 10.0
 READ_BYTES = 1024 * 1024
+SUM_BYTES = 160
+"""Room for all numbers of a sum."""
 BESIDE = ("-journal", "-wal", "-shm")
 _proven: dict[Path, tuple[tuple[object, ...], float]] = {}
 
@@ -50,6 +55,10 @@ class Sum(NamedTuple):
     size: int
     crc: int
     checked: int  # when everything was checked last: seconds since 1970
+    proven: int = 0  # when a reader last compared the crc, and the file that it found then
+    inode: int = 0
+    written: int = 0
+    changed: int = 0
 
 
 class CatalogFile:
@@ -167,13 +176,17 @@ class CatalogFile:
             found = os.lstat(self.path)
         except FileNotFoundError:
             return False
-        identity = (known[:3], found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        identity = (known[:3], _identity(found))
         before, moment = _proven.get(self.path, ((), 0.0))
         if identity == before and clock.monotonic() < moment + PROVEN_SECONDS:
+            return True
+        if known.proven and _was_proven(known, found):
             return True
         if not self._fits(known):
             return False
         _proven[self.path] = identity, clock.monotonic()
+        if known.crc >= 0:
+            _prove(lock, known, found)
         if known.crc < 0 and clock.now() > known.checked + CHECK_SECONDS:
             threading.Thread(target=self._check_now_and_then, name="naiad", daemon=True).start()
         return True
@@ -255,8 +268,7 @@ class CatalogFile:
         crc = -1 if found.st_size > WHOLE_BYTES else _crc(self.path)
         known = Sum(FORMAT, found.st_size, crc, checked)
         _put_sum(lock, known)
-        identity = (known[:3], found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        _proven[self.path] = identity, clock.monotonic()
+        _proven[self.path] = (known[:3], _identity(found)), clock.monotonic()
 
     def _lock(self, how: int) -> int:
         """A descriptor of the sum, locked."""
@@ -323,7 +335,7 @@ def _copied(path: Path, folder: Path) -> Path:
 
 
 def _read_sum(lock: int) -> Sum:
-    return _parse(os.pread(lock, 200, 0))
+    return _parse(os.pread(lock, 2 * SUM_BYTES, 0))
 
 
 def _parse(text: bytes) -> Sum:
@@ -335,8 +347,26 @@ def _parse(text: bytes) -> Sum:
 
 
 def _put_sum(lock: int, known: Sum) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, " ".join(map(str, known)).encode() + b"\n", 0)
+    # In one write of one length, since readers that hold the lock together may do this while others read it.
+    os.pwrite(lock, " ".join(map(str, known)).encode().ljust(SUM_BYTES - 1) + b"\n", 0)
+    os.ftruncate(lock, SUM_BYTES)  # of a damaged one there may be more
+
+
+def _was_proven(known: Sum, found: os.stat_result) -> bool:
+    """Whether another process has just compared the crc of this very file: a command then need not read all of it."""
+    file = (known.size, known.inode, known.written, known.changed)
+    return file == _identity(found) and 0 <= clock.now() - known.proven < PROVEN_SECONDS
+
+
+def _prove(lock: int, known: Sum, found: os.stat_result) -> None:
+    """Note that the file fits its sum, for other processes."""
+    if clock.now() > found.st_ctime + SETTLED_SECONDS:
+        _size, inode, written, changed = _identity(found)
+        _put_sum(lock, known._replace(proven=int(clock.now()), inode=inode, written=written, changed=changed))
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _fits(path: Path, known: Sum) -> bool:

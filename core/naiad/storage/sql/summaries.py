@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from naiad.container_kinds import BY_FOLDER, ContainerKind
-from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.query.tree import Node
 from naiad.scalars import from_microseconds
 from naiad.storage.catalog import Changes, Summary
@@ -15,10 +14,12 @@ from naiad.storage.sql.connection import All, Clause, Connection, Negated, Part,
 from naiad.storage.sql.search import NUMBER, OF_KIND, OF_PROJECT
 from naiad.storage.sql.translate import condition, field_numbers, narrowed
 from naiad.storage.sql.values import (
+    FACTS,
     Shown,
     as_stored,
     decode_cells,
-    fields,
+    decode_facts,
+    fields_at,
     losses_of,
     shown,
     shown_at,
@@ -41,8 +42,8 @@ def summaries(
     """The containers of a project, with all the tags, in a state, of a kind, in the trash or not; the newest first."""
     conditions: list[Clause] = [Part(_TAGGED, {"tag": as_stored(each)}) for each in tags]
     if tree is not None:
-        numbers = field_numbers(connection, tree)
-        conditions.append(condition(narrowed(tree, numbers), numbers, NUMBER))
+        asked = field_numbers(connection, tree)
+        conditions.append(condition(narrowed(tree, asked), asked, NUMBER))
     if kind is not None:
         conditions.append(Part(OF_KIND, {"kind": kind.folder}))
     if is_trashed is not None:
@@ -51,12 +52,12 @@ def summaries(
         conditions.append(Part(OF_PROJECT, {"project": project}))
     if state is not None:
         conditions.append(Part(_IN_STATE, {"state": state}))
-    names = _names(connection)
+    numbers = _numbers(connection)
     if limit is None:
-        return [_summary(row, names) for row in map(Shown._make, connection.run(_NEWEST, where=All(conditions)))]
+        return [_summary(row, numbers) for row in map(Shown._make, connection.run(_NEWEST, where=All(conditions)))]
     # Their numbers come from an index: sorting the rows would read the cells of all.
     found = connection.run(_NEWEST_PAGE, where=All(conditions), limit=limit, offset=0)
-    return [_summary(row, names) for row in shown_at(connection, [number for (number,) in found])]
+    return [_summary(row, numbers) for row in shown_at(connection, [number for (number,) in found])]
 
 
 def changes(connection: Connection, since: str | None) -> Changes:
@@ -66,8 +67,8 @@ def changes(connection: Connection, since: str | None) -> Changes:
     mark = f"{made}-{revision}"
     if before != made or not number.isdigit():
         return Changes(mark, since is not None, [], frozenset(), [])
-    names = _names(connection)
-    found = [_summary(row, names) for row in shown(connection, Part(_LATER, {"since": int(number)}))]
+    numbers = _numbers(connection)
+    found = [_summary(row, numbers) for row in shown(connection, Part(_LATER, {"since": int(number)}))]
     new = (uid for (uid,) in connection.run(_BEGUN, since=int(number)))
     removed = connection.run(_GONE_SINCE, since=int(number))
     return Changes(mark, False, found, frozenset(new), [(uid, name or uid) for uid, name in removed])
@@ -94,7 +95,6 @@ _BEGUN = _statement(
 _GONE_SINCE = _statement(
     "gone.since", lambda sql, t: sql.select(t.gone.c.uid, t.gone.c.id).where(t.gone.c.revision > sql.bindparam("since"))
 )
-_IN_SYS = _statement("field.in_sys", lambda sql, t: t.field.c.path.like(sql.literal_column("'sys/%'")))
 _NEWEST, _NEWEST_PAGE = (
     _statement(f"container.newest{', page' if is_page else ''}", _newest, is_page) for is_page in (False, True)
 )
@@ -119,38 +119,40 @@ IN_TRASH = _statement(
 )
 
 
-def _names(connection: Connection) -> dict[int, str]:
-    """Return the paths of naiad's own fields by number; one of another kind at such a path is not naiad's."""
-    found = fields(connection, Part(_IN_SYS))
-    return {number: path for number, path, kind in found if SYS.get(path, kind) == kind}
+def _numbers(connection: Connection) -> list[int | None]:
+    """Look up the fields of a summary; None stands for one that no container has."""
+    found = fields_at(connection, (path for path, _kind in FACTS))
+    return [found.get(key) for key in FACTS]
 
 
-def _summary(row: Shown, names: dict[int, str]) -> Summary:
-    # Decoded here and not by `shown_cells`, which would keep all cells of each run: a summary needs a few of them.
-    cells = decode_cells(whole_cells(row))
-    values = {path: cells[at] for at, path in names.items() if at in cells}
-    modified, seen = values.get("sys/modification_time"), values.get("sys/ping_time")
+def _summary(row: Shown, numbers: list[int | None]) -> Summary:
+    packed = whole_cells(row)
+    values = decode_facts(packed)
+    if values is None:  # of a server's database, whose rows are written when a run is folded
+        values = [*map(decode_cells(packed).get, numbers)]  # type: ignore[arg-type]  # None is no key, and finds nothing
+    name, modified, seen, owner, tags, group_tags, description, size, *rest = values
+    failed, custom_run_id, trashed, model_id, stage, parent, parent_uid = rest
     return Summary(
         uid=row.uid,
         kind=BY_FOLDER[row.kind],
         id=row.id,
         project=row.project,
-        name=values.get("sys/name") or "",
+        name=name or "",
         state=row.state,
         created=None if row.created is None else from_microseconds(row.created),
         modified=None if modified is None else from_microseconds(modified),
         seen=None if seen is None else from_microseconds(seen),
-        owner=values.get("sys/owner") or "",
-        tags=tuple(values.get(TAG_PATHS[0]) or ()),
-        group_tags=tuple(values.get(TAG_PATHS[1]) or ()),
-        description=values.get("sys/description") or "",
-        size=values.get("sys/size") or 0.0,
-        failed=bool(values.get("sys/failed")),
-        custom_run_id=values.get("sys/custom_run_id"),
-        trashed=bool(values.get("sys/trashed")),
-        model_id=values.get("sys/model_id"),
-        stage=values.get("sys/stage"),
+        owner=owner or "",
+        tags=tuple(tags or ()),
+        group_tags=tuple(group_tags or ()),
+        description=description or "",
+        size=size or 0.0,
+        failed=bool(failed),
+        custom_run_id=custom_run_id,
+        trashed=bool(trashed),
+        model_id=model_id,
+        stage=stage,
         losses=losses_of(row),
-        parent=values.get(PARENT),
-        parent_uid=values.get(PARENT_UID),
+        parent=parent,
+        parent_uid=parent_uid,
     )

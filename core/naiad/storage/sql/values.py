@@ -2,7 +2,10 @@
 
 A **field** is a path with a kind, so that a path that is a Float in one run and an Integer in another is two fields.
 The value of a field in a container is a **cell**, kept twice: all cells of a container together in its own row, to be
-shown, and each alone in a table with indexes, to be found. The shown cells have a crc32 in their row.
+shown, and each alone in a table with indexes, to be found. The shown cells have a crc32 in their row. Before them stand
+once more those that a listing shows, so that it decodes no others:
+
+    cells    bin: msgpack list of the values of `FACTS`    map: field number -> cell
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from naiad.errors import DamagedData
-from naiad.kinds import ASPECTS, ATOM_OF, DERIVED, KINDS, POINTS, TAGS
+from naiad.kinds import ASPECTS, ATOM_OF, DERIVED, KINDS, PARENT, PARENT_UID, POINTS, SYS, TAGS
 from naiad.ops import Plain
 from naiad.scalars import unpack_text
 from naiad.storage.catalog import MOST_DAMAGED, NO_LOSSES, Cell, Losses
@@ -65,7 +68,9 @@ _IDS = _statement(
 )
 _STAMPS = _statement(
     "container.stamps",
-    lambda sql, t: sql.select(t.container.c.uid, t.container.c.stamp, t.container.c.seal).where(sql.text("({where})")),
+    lambda sql, t: sql.select(t.container.c.uid, t.container.c.kind, t.container.c.stamp, t.container.c.seal).where(
+        sql.text("({where})")
+    ),
 )
 _UNSEALED = _statement("container.unsealed", lambda sql, t: t.container.c.seal == sql.literal_column("''"))
 _AMONG = _statement("container.among", lambda sql, t: t.container.c.uid.in_(sql.bindparam("uids", expanding=True)))
@@ -136,6 +141,10 @@ class Stamp(NamedTuple):
     seal: str
 
 
+Known = tuple[str, Stamp]
+"""The folder of the kind of a container, and its stamp when it was read."""
+
+
 class Entry(NamedTuple):
     """The catalog's facts of one container; `cells` by path and kind."""
 
@@ -153,9 +162,38 @@ class Entry(NamedTuple):
 SIGNS_OF_LIFE = [(path, DERIVED[path]) for path in ("sys/ping_time", "sys/running_time", "sys/size")]
 """Cells that change by themselves while a run lives."""
 
+FACTS = tuple(
+    (path, SYS.get(path, ATOM_OF[str]))
+    for path in (
+        *("sys/name", "sys/modification_time", "sys/ping_time", "sys/owner", "sys/tags", "sys/group_tags"),
+        *("sys/description", "sys/size", "sys/failed", "sys/custom_run_id", "sys/trashed", "sys/model_id", "sys/stage"),
+        *(PARENT, PARENT_UID),
+    )
+)
+"""Path and kind of the fields that a listing shows; a field of another kind at such a path is not naiad's."""
+
 _encode = msgspec.msgpack.Encoder().encode
-decode_cells = msgspec.msgpack.Decoder(dict[int, Any]).decode
-"""The cells of a container by the number of their field."""
+_decode_cells = msgspec.msgpack.Decoder(dict[int, Any]).decode
+_decode_facts = msgspec.msgpack.Decoder(list[Any]).decode
+_BIN = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+"""Bytes of the length behind the first byte of a `bin` of MessagePack."""
+
+
+def _packed(cells: Mapping[tuple[str, str], Cell], numbered: Mapping[int, Cell]) -> bytes:
+    return _encode(_encode([cells.get(key) for key in FACTS])) + _encode(numbered)
+
+
+def decode_cells(packed: bytes) -> dict[int, Cell]:
+    """The cells of a container by the number of their field."""
+    begin = 1 + _BIN.get(packed[0], -1)  # 0 in a row that was written before there were facts
+    found: dict[int, Cell] = _decode_cells(memoryview(packed)[begin + int.from_bytes(packed[1:begin], "big") :])
+    return found
+
+
+def decode_facts(packed: bytes) -> list[Cell] | None:
+    """The values of `FACTS`, each None where there is none; None of a row without them."""
+    begin = 1 + _BIN.get(packed[0], -1)
+    return _decode_facts(packed[begin : begin + int.from_bytes(packed[1:begin], "big")]) if begin else None
 
 
 def _crc(cells: bytes, *facts: object) -> int:
@@ -181,9 +219,16 @@ def shown_cells(row: Any) -> Mapping[int, Cell]:
         DamagedData: the row differs from the one written.
     """
     # Large rows are not remembered: a few of them would push out all others.
-    if len(row.cells or b"") > SMALL_BYTES:
-        return decode_cells(whole_cells(row))
-    return _small_cells(*row)
+    return fresh_cells(row) if len(row.cells or b"") > SMALL_BYTES else _small_cells(*row)
+
+
+def fresh_cells(row: Any) -> Mapping[int, Cell]:
+    """The same, decoded again each time.
+
+    Raises:
+        DamagedData: the row differs from the one written.
+    """
+    return decode_cells(whole_cells(row))
 
 
 @functools.lru_cache(maxsize=SMALL_ROWS, typed=True)
@@ -289,7 +334,7 @@ def put(connection: Connection, entries: list[Entry]) -> None:
         cells = {numbers[key]: value for key, value in entry.cells.items()}
         losses = "" if entry.losses == NO_LOSSES else _losses_text(entry.losses)
         facts = (entry.uid, entry.kind, entry.id, entry.project, entry.state, entry.created, losses)
-        packed = _encode(cells)
+        packed = _packed(entry.cells, cells)
         if entry.uid not in known:
             number = last = last + 1
             row = (number, *facts, *entry.stamp, packed, _crc(packed, number, *facts))
@@ -330,8 +375,8 @@ def forget(connection: Connection, uids: list[str]) -> None:
         connection.run(_SET_REVISION, revision=revision)
 
 
-def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Stamp]:
-    """The stamps of all containers; or of those without a seal, these, and those numbered from one to below another."""
+def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[int, int] = (0, 0)) -> dict[str, Known]:
+    """Kind and stamp of all containers; or of those without a seal, these, and those with numbers in a range."""
     conditions: list[Clause] = [ALL]
     if marked is not None:
         uids = list(marked)
@@ -340,7 +385,7 @@ def stamps(connection: Connection, marked: Iterable[str] | None, numbers: tuple[
         if numbers[1] > numbers[0]:
             conditions.append(Part(_NUMBERED, {"first": numbers[0], "last": numbers[1]}))
     rows = (row for condition in conditions for row in connection.run(_STAMPS, where=condition))
-    return {uid: Stamp(files, seal) for uid, files, seal in rows}
+    return {uid: (kind, Stamp(files, seal)) for uid, kind, files, seal in rows}
 
 
 def _known(connection: Connection, uids: list[str]) -> dict[str, tuple[int, Mapping[int, Cell]]]:
