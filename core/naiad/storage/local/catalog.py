@@ -361,7 +361,7 @@ def stamp_of(folder: RunDirectory) -> Stamp:
 
 def _stamp(folder: RunDirectory) -> Stamp:
     seal = seal_stamp(str(folder.path))  # first: what comes in after it is not what it seals
-    if not seal and any(each.is_alive for each in read_writers(folder.journal, {}).values()):
+    if not seal and any(each.state == "alive" for each in read_writers(folder.journal, {}).values()):
         return Stamp("", "")
     files = []
     for directory in (folder.path, folder.journal):

@@ -11,7 +11,7 @@ from naiad.kinds import DERIVED, KINDS, SYS
 from naiad.storage.catalog import NO_LOSSES, Losses
 from naiad.storage.local.ids import Register
 from naiad.storage.local.index.rows import MALFORMED
-from naiad.storage.local.index.states import FieldState, Series
+from naiad.storage.local.index.states import FieldState, Series, shown_values
 from naiad.storage.local.layout import RunDirectory
 from naiad.storage.local.reader import Reader
 from naiad.storage.sql.values import Entry, Stamp, as_stored, cells_of
@@ -58,9 +58,11 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
     folder = reader.folder
     shown, derived, losses = reader.shown()
     fields: list[tuple[str, str, Any]] = []
-    for state, facts in shown:
+    for (state, facts), value in zip(shown, shown_values(shown), strict=True):
         try:
-            fields.append((state.path, state.kind, _value(state, facts, reader)))
+            if facts is not None and facts.count:
+                value = _completed(state, facts, value, reader)
+            fields.append((state.path, state.kind, value))
         except DamagedData:
             losses = losses._replace(damaged=(*losses.damaged, state.path))
     cells = cells_of([*fields, *((path, kind, derived[path]) for path, kind in DERIVED.items())])
@@ -81,19 +83,13 @@ def entry_of(reader: Reader, ids: Names, stamp: Stamp) -> Entry:
     )
 
 
-def _value(state: FieldState, facts: Series | None, reader: Reader) -> Any:
-    kind = KINDS[state.kind]
-    if not kind.has_value or (facts is not None and not facts.count):
-        return None
-    if kind.shape == "tags":
-        return state.tags
-    if facts is None:
-        return state.value
-    if kind.shape == "texts":
-        last = facts.last_value  # None: too long to be remembered in its field's row
-        return last if last is not None else reader.text_page(state.path, -1, 1).texts[0]
-    variance = facts.variance if facts.spread is not None or not facts.finite else _counted(reader, state.path)
-    return [facts.last_value, facts.minimum, facts.maximum, facts.mean, variance]
+def _completed(state: FieldState, facts: Series, value: Any, reader: Reader) -> Any:
+    """The value of a series, with the parts that are not remembered in its field's row."""
+    if value is None and KINDS[state.kind].has_value:  # a text that is too long for that
+        return reader.text_page(state.path, -1, 1).texts[0]
+    if KINDS[state.kind].aspects and facts.spread is None and facts.finite:
+        return [*value[:-1], _counted(reader, state.path)]
+    return value
 
 
 def _counted(reader: Reader, path: str) -> float:

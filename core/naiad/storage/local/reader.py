@@ -535,7 +535,7 @@ class Reader:
         # Outside the look at the folder: adding up the sizes of files may take long, and would be repeated with each
         # fold.
         if any(state.kind in FILES for state, _facts in found):
-            values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self)
+            values[SIZE] = float(str(values[SIZE])) + files.stored_bytes(self._view)
         return found, values, losses
 
     def counts(self) -> dict[str, int]:
@@ -611,7 +611,7 @@ class Reader:
         with self._view.current() as projection:
             found = derived.values(projection, self.folder)
         if path == SIZE:
-            found[SIZE] = float(str(found[SIZE])) + files.stored_bytes(self)
+            found[SIZE] = float(str(found[SIZE])) + files.stored_bytes(self._view)
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from functools import lru_cache, partial
 
 from naiad.container_kinds import ContainerKind
 from naiad.errors import InvalidArgument
@@ -149,6 +149,7 @@ def _present(connection: Connection, kind: ContainerKind, project: str | None, p
     return sorted(((number, each) for number, _path, each in found if own in (None, each)), key=lambda each: each[1])
 
 
+@lru_cache(maxsize=64)
 def _scope(kind: ContainerKind, project: str | None) -> Clause:
     """Condition on a field: some container of the kind in the project has it."""
     return Part(HELD, {"where": All(in_scope(kind, project))})

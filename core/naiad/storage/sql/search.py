@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from msgspec import Struct
@@ -86,7 +86,7 @@ def search(
         if passed:
             passed = connection.value(_WALKED[sort.order], field=field, where=where, most=offset, offset=0)
         if tree is not None:
-            wanted.append(condition(tree, numbers, NUMBER))
+            wanted = *wanted, condition(tree, numbers, NUMBER)
         where = All([*wanted, Part(_UNSORTED[sort.order], {"unsorted": field})])
         limit, offset = limit - len(found), 0 if found else offset - passed
         found += _page(connection, _SORTED_PAGE[how], fields=sort.numbers, where=where, limit=limit, offset=offset)
@@ -98,17 +98,16 @@ def _page(connection: Connection, statement: Statement, **parameters: object) ->
     return shown_at(connection, [number for (number,) in connection.run(statement, **parameters)])
 
 
-def in_scope(kind: ContainerKind, project: str | None) -> list[Clause]:
+@lru_cache(maxsize=64)
+def in_scope(kind: ContainerKind, project: str | None) -> tuple[Clause, ...]:
     """Conditions on a container: it is of a kind, and in a project."""
-    wanted: list[Clause] = [Part(OF_KIND, {"kind": kind.folder})]
-    if project is not None:
-        wanted.append(Part(OF_PROJECT, {"project": project}))
-    return wanted
+    of_kind = Part(OF_KIND, {"kind": kind.folder})
+    return (of_kind,) if project is None else (of_kind, Part(OF_PROJECT, {"project": project}))
 
 
 def conditions(connection: Connection, kind: ContainerKind, project: str | None, tree: Node | None) -> Clause:
     """Conditions on a container: it is of a kind, in a project, and a tree is true of it."""
-    wanted = in_scope(kind, project)
+    wanted = [*in_scope(kind, project)]
     if tree is not None:
         numbers = field_numbers(connection, tree)
         wanted.append(condition(narrowed(tree, numbers), numbers, NUMBER))

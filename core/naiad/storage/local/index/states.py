@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import msgspec
 
-from naiad.kinds import MEMBERS, TAGS
+from naiad.kinds import KINDS, MEMBERS, TAGS
 from naiad.ops import Millisecond, Plain, Step, Text
 from naiad.storage.local.index.last_writer import NEVER, Key, LastWriterSet
 from naiad.storage.local.index.lines import LineRun, Lines
@@ -392,3 +393,23 @@ def with_texts(state: FieldState) -> Series:
         rank = max(round(point[1] * 1000) for point in texts if point[0] == step)
         whole.add_points(writer, len(texts), 0, 0.0, 0.0, 0.0, step, text, round(time * 1000), rank=rank)
     return whole.series
+
+
+def shown_values(fields: Iterable[tuple[FieldState, Series | None]]) -> list[Any]:
+    """Return the stored value of each field as a table shows it, with the facts of those that are series.
+
+    It is the last text, the strings of a set, `ASPECTS` of a series of numbers, and None where there is nothing to
+    show, or where the last text is too long to be remembered.
+    """
+    values: list[Any] = []
+    for state, facts in fields:
+        row = KINDS[state.kind]
+        if not row.has_value or (facts is not None and not facts.count):
+            values.append(None)
+        elif facts is None:
+            values.append(state.tags if row.shape == "tags" else state.value)
+        elif row.aspects:
+            values.append([facts.last_value, facts.minimum, facts.maximum, facts.mean, facts.variance])
+        else:
+            values.append(facts.last_value)
+    return values
