@@ -37,7 +37,8 @@ def gc(store: Path | None, is_dry: bool, is_now: bool, is_json: bool) -> None:
         print_lines(f"{file.name}\t{file.size}" for file in removed)
     size = sum(file.size for file in removed)
     files = "1 file" if len(removed) == 1 else f"{len(removed):,} files"
-    print_note(f"{files}, {size_text(size)} ({size:,} bytes) {'would be' if is_dry else 'were'} freed.")
+    freed = f"{files}, {size_text(size)} ({size:,} bytes) {'would be' if is_dry else 'were'} freed."
+    print_note(freed if removed else "Nothing to free.")
     # Asked after the collection, and counting what it freed if that was only a rehearsal.
     waiting = None if is_now else place.unfreed()
     if waiting is not None and waiting[0] > (size if is_dry else 0):

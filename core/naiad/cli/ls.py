@@ -14,9 +14,9 @@ from naiad.cli import completion as complete
 from naiad.cli.document import json_option, print_document
 from naiad.cli.place import existing_store, find_run
 from naiad.cli.rows import Cell, Column, print_rows, print_texts
-from naiad.cli.terminal import is_terminal
+from naiad.cli.terminal import is_terminal, print_note
 from naiad.cli.values import moment_text, tags_text
-from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN
+from naiad.container_kinds import BY_FOLDER, MODEL, MODEL_VERSION, RUN, ContainerKind
 from naiad.query.criteria import children_of, top_level
 from naiad.storage.catalog import NO_LOSSES
 
@@ -92,6 +92,8 @@ def ls(
     found = place.catalog().summaries(
         project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition, limit=limit
     )
+    if not found:
+        print_note(_nothing(kind, project, tags, state, parent, is_trashed))
     counts = state_counts(place) if kind is RUN else {}
     if is_json:
         print_document([_summary(row, counts) for row in found])
@@ -110,6 +112,25 @@ def ls(
         print_rows(header[: len(HEADER) if any(children) else -1], map(_cells, found, rows))
     else:
         print_texts(rows)
+
+
+def _nothing(
+    kind: ContainerKind,
+    project: str | None,
+    tags: Sequence[str],
+    state: str | None,
+    parent: str | None,
+    is_trashed: bool,
+) -> str:
+    """Return the sentence for a listing without a row: which filters left nothing."""
+    filters = [
+        *([f"of project {project!r}"] if project is not None else []),
+        *(f"with the tag {tag!r}" for tag in tags),
+        *([f'in the state "{state}"'] if state is not None else []),
+        *([f"below {parent}"] if parent is not None else []),
+        *(["in the trash"] if is_trashed else []),
+    ]
+    return f"{' '.join([f'No {kind.noun}s', *filters])}."
 
 
 def _zone() -> str:

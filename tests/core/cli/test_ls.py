@@ -54,6 +54,23 @@ def test_runs_are_listed_newest_first(cli: Cli, options: list[str], expected: li
     assert expected == [row["id"] for row in json.loads(cli("ls", "--json", *options).stdout)]
 
 
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--project", "other"], "No runs of project 'other'."),
+        (["--tag", "x", "--state", "failed"], "No runs with the tag 'x' in the state \"failed\"."),
+        (["--trashed"], "No runs in the trash."),
+        (["--parent", "DIGITS-1"], "No runs below DIGITS-1."),
+        (["models"], "No models."),
+        ([], ""),
+    ],
+    ids=["project", "tag and state", "trash", "parent", "models", "some"],
+)
+def test_listing_without_a_row_names_its_filters_on_stderr(cli: Cli, options: list[str], sentence: str) -> None:
+    assert sentence == cli("ls", *options).stderr.strip()
+
+
 def test_columns_are_separated_by_tabs(cli: Cli, digits: str) -> None:
     (line,) = cli("ls").stdout.splitlines()
 

@@ -141,8 +141,9 @@ def collect(
         # writers first: one that is dead then has written all that it ever will refer to
         writers = {writer for writer, each in reader.candidates().items() if not each.is_dead}
         if writers and is_alone:
+            name = Register(layout.root).id_of(folder.uid) or folder.uid
             raise BeingWritten(
-                f"{folder.kind.title} {folder.uid} is being written, or may be, so recent files cannot be freed.\n"
+                f"{folder.kind.title} {name} is being written, or may be, so recent files cannot be freed.\n"
                 "Run naiad gc without --now, or stop the run first.",
                 run_id=folder.uid,
             )
