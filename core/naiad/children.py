@@ -13,8 +13,9 @@ from naiad.container_kinds import RUN, RunId
 from naiad.errors import InvalidArgument
 from naiad.kinds import PARENT, PARENT_UID, SYS
 from naiad.scalars import unpack_text
-from naiad.storage.base import Change, Store, edit, sys_changes
+from naiad.storage.base import Change, Store
 from naiad.storage.catalog import Summary
+from naiad.storage.edits import edit, sys_changes
 
 MOST_PARENTS = 1_000_000
 

@@ -9,7 +9,8 @@ from naiad.children import children
 from naiad.container_kinds import MODEL, MODEL_VERSION, PROJECT, RunId
 from naiad.errors import InvalidArgument, MissingField, NotInTrash
 from naiad.kinds import PROTECTED
-from naiad.storage.base import Store, edit, protected, sys_changes
+from naiad.storage.base import Store
+from naiad.storage.edits import edit, protected, sys_changes
 
 FLAG = "sys/trashed"
 

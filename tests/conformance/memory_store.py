@@ -30,7 +30,7 @@ from naiad.refs import FileRef
 from naiad.rewinds import is_below
 from naiad.scalars import unpack_text
 from naiad.slots import DEAD_SLOT
-from naiad.storage import base
+from naiad.storage import base, edits
 from naiad.storage.base import Change, Reservation
 from naiad.storage.catalog import Cell
 from naiad.storage.results import Points, Texts
@@ -400,13 +400,13 @@ class MemoryStore(base.Store):
         with self.lock:
             new = self.number(RUN, self.key(project)).id
             self.ids[new] = run
-        base.edit(self, run, base.move_changes(name, new, project))
+        edits.edit(self, run, edits.move_changes(name, new, project))
         if custom:
             self.customs[project, custom] = new
         return new
 
     def delete(self, runs: Sequence[tuple[str, RunId]]) -> None:
-        base.refuse_deletion(self, runs)
+        edits.refuse_deletion(self, runs)
         for _name, run in runs:
             del self.runs[run]
 

@@ -16,7 +16,7 @@ LAYERS = [
     "spawns api_tokens slots",
     "ops scalars structures rewinds value histogram types typing records importer hookspecs integration background "
     "alert plugins file gitref refs progress conversions exceptions disk forks files smoothing query storage "
-    "storage.base storage.results storage.catalog",
+    "storage.base storage.results storage.edits storage.catalog",
     "storage.receiving",
     "storage.sql storage.local storage.wire",
     "ship storage.remote storage.postgres",
@@ -64,7 +64,9 @@ BELOW_BASE = {
 }
 """All that knows how runs are stored, outside of `storage`: commands that look at files."""
 BELOW_BASE |= {f"naiad.ship.{name}" for name in ("shipment", "shipper", "sync")}  # they ship its files
-INTERFACE = {f"naiad.storage.{name}" for name in ("base", "results", "catalog", "opening", "receiving", "wire")}
+INTERFACE = {
+    f"naiad.storage.{name}" for name in ("base", "results", "edits", "catalog", "opening", "receiving", "wire")
+}
 HEAVY = {
     "click",
     "numpy",

@@ -32,7 +32,8 @@ from naiad.kinds import ATOM_OF, PARENT_UID, SYS
 from naiad.ops import Assign, Op, Plain, Tags
 from naiad.plugins import results
 from naiad.scalars import pack_text, unpack_text
-from naiad.storage.base import Change, Reservation, RunReader, Store, edit
+from naiad.storage.base import Change, Reservation, RunReader, Store
+from naiad.storage.edits import edit
 from naiad.storage.opening import Place, locate
 from naiad.typing import ProgressBarType
 

@@ -23,7 +23,8 @@ from naiad.errors import (
     ProjectExists,
 )
 from naiad.kinds import PROTECTED
-from naiad.storage.base import Store, edit, sys_changes
+from naiad.storage.base import Store
+from naiad.storage.edits import edit, sys_changes
 from naiad.testing.catalogs import CatalogTests
 from naiad.testing.runs import RunTests, begin, known
 

@@ -30,7 +30,7 @@ from naiad.container_kinds import MODEL, PROJECT, RUN, RunId
 from naiad.errors import BeingWritten, DamagedData, DamageWarning, MissingField, NewerFormat, warn_once
 from naiad.kinds import FORMER_IDS, PROTECTED
 from naiad.scalars import unpack_text
-from naiad.storage.base import protected
+from naiad.storage.edits import protected
 from naiad.storage.local.blobs import FORWARD, Blobs, is_incoming
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.ids import Register, refusals

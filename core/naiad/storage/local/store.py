@@ -41,7 +41,8 @@ from naiad.kinds import FORMER_IDS
 from naiad.ops import Op
 from naiad.scalars import unpack_text
 from naiad.settings import setting
-from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader, edit, move_changes
+from naiad.storage.base import BEGIN_SECONDS, BlankProject, Reservation, RunReader
+from naiad.storage.edits import edit, move_changes
 from naiad.storage.local.ids import Register, create_exclusively, listed_ids, refusals
 from naiad.storage.local.layout import FORMAT, SERVER, Layout, RunDirectory, open_lock, refuse_newer, take_lock
 from naiad.storage.local.place import FOLDER, named_place, nearest_place

@@ -21,7 +21,7 @@ from naiad.disk import replacing, sync_folder
 from naiad.errors import BeingWritten, DamagedData, MissingField, NameTaken, NewerFormat, ProjectExists
 from naiad.kinds import FORMER_IDS
 from naiad.scalars import unpack_text
-from naiad.storage.base import edit, sys_changes
+from naiad.storage.edits import edit, sys_changes
 from naiad.storage.local.blobs import Blobs
 from naiad.storage.local.files import stored_files
 from naiad.storage.local.gc import census

@@ -23,8 +23,9 @@ from naiad.file import File
 from naiad.ops import Op
 from naiad.refs import FileRef
 from naiad.slots import DEAD_SLOT
-from naiad.storage.base import Change, Reservation, RunReader, RunWriter, Store, refuse_deletion
+from naiad.storage.base import Change, Reservation, RunReader, RunWriter, Store
 from naiad.storage.catalog import Catalog, Cell
+from naiad.storage.edits import refuse_deletion
 from naiad.storage.local.entries import entry_of
 from naiad.storage.local.layout import Layout
 from naiad.storage.postgres.connection import CATALOG, PostgresConnection, transaction
