@@ -17,8 +17,8 @@ from naiad.export.rows import utf8
 from naiad.kinds import ATOM_OF, KINDS, LINES, POINTS, TAGS
 from naiad.types import HistogramSeries
 
-ROWS = 200_000
-"""Rows of one row group."""
+ROWS = 65_536
+"""Rows of one row group, all columns of which are in memory at once: about 150 bytes a row, and copies of them."""
 LARGEST = 10**12
 """Steps from here on do not fit decimal(18, 6); the exporter loses the whole batch of such a run."""
 

@@ -565,13 +565,14 @@ def test_several_processes_read_a_dump(store: Path, dump: Dump) -> None:
 PROGRAM = """
 import sys
 from naiad.importers import import_runs
-report = import_runs("neptune-export", sys.argv[1], store=sys.argv[2], workers=2, progress_bar=False)
+source, store, workers = sys.argv[1:]
+report = import_runs("neptune-export", source, store=store, workers=int(workers), progress_bar=False)
 print(*sorted(each.status for each in report.runs))
 """
 
 
-def started(dump: Dump, store: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, str(dump.root), str(store)]
+def started(dump: Dump, store: Path, workers: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, str(dump.root), str(store), str(workers)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -592,7 +593,7 @@ def are_whole(store: Path, count: int) -> bool:
 
 def test_two_imports_of_a_dump_at_once_make_each_run_once(store: Path, dump: Dump) -> None:
     write_runs(dump, 4)
-    processes = [started(dump, store) for _number in range(2)]
+    processes = [started(dump, store, 1) for _number in range(2)]
 
     answers = [process.communicate(timeout=100)[0].split() for process in processes]
 
@@ -602,7 +603,7 @@ def test_two_imports_of_a_dump_at_once_make_each_run_once(store: Path, dump: Dum
 
 def test_killed_import_of_a_dump_is_gone_on_with(store: Path, dump: Dump) -> None:
     write_runs(dump, 4)
-    process = started(dump, store)
+    process = started(dump, store, 2)  # whose workers go on for a moment
     until = time.monotonic() + 60
     while time.monotonic() < until and not list(store.glob("runs/*/journal/*.seg")):
         time.sleep(0.002)
