@@ -137,7 +137,7 @@ def _text(clause: Clause, parameters: dict[str, object], numbers: Iterator[int])
     # numbers begin anew with every statement, so that a database knows its text again. The statement itself has none.
     number = next(numbers)
     end = f"_{number}" if number else ""
-    text = _named(rf":\1{end}", text) if end else text
+    text = _numbered(text, end) if end else text
     if "POSTCOMPILE" in text:  # most statements have no list
         text = _listed(lambda found: _members(f"{found[1]}{end}", clause.values[found[1]], parameters), text)
     for name, value in clause.values.items():
@@ -146,6 +146,12 @@ def _text(clause: Clause, parameters: dict[str, object], numbers: Iterator[int])
         elif not isinstance(value, (list, tuple)):
             parameters[f"{name}{end}"] = value
     return text
+
+
+@lru_cache(maxsize=4096)
+def _numbered(text: str, end: str) -> str:
+    """Return a text with the same end for the name of each parameter; remembered, as numbers begin anew."""
+    return _named(rf":\1{end}", text)
 
 
 def _members(name: str, values: object, parameters: dict[str, object]) -> str:
