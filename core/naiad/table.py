@@ -60,6 +60,7 @@ class Table:
         self._columns = columns
         self._store = store
         self._kind = kind
+        self._sought: dict[str, tuple[set[int], dict[int, str], str]] = {}
 
     def __len__(self) -> int:
         return len(self._found.rows)
@@ -221,7 +222,10 @@ class Table:
 
     def cell(self, row: int, column: str) -> tuple[str, Any] | None:
         """Return kind and value of a cell as the catalog has them; None where the run has no such field."""
-        _all, kinds, aspect = self._numbers(column, with_files=True)
+        # Once for a column: a table is printed cell by cell.
+        if column not in self._sought:
+            self._sought[column] = self._numbers(column, with_files=True)
+        _all, kinds, aspect = self._sought[column]
         cells = self._cells[row]
         number = next((number for number in kinds if number in cells), None)
         return None if number is None else (kinds[number], _aspect(kinds[number], cells[number], aspect))

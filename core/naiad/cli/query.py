@@ -121,8 +121,7 @@ def _value(found: Table, row: int, name: str) -> object:
     return None if cell is None else opened(*cell)
 
 
-def _text(found: Table, row: int, name: str, *, is_local: bool = False) -> str:
-    value = _value(found, row, name)
+def _text(value: object, *, is_local: bool = False) -> str:
     if value is None:
         return ""
     return tags_text(value) if isinstance(value, list) else value_text(value, is_local=is_local)
@@ -132,11 +131,11 @@ def _cell(found: Table, row: int, name: str, is_local: bool) -> Cell:
     value = _value(found, row, name)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     style = "bold" if name == ALWAYS[0] else STATE_STYLES.get(str(value), "") if name == ALWAYS[1] else ""
-    return Cell(_text(found, row, name, is_local=is_local), style, is_number)
+    return Cell(_text(value, is_local=is_local), style, is_number)
 
 
 def _as_csv(found: Table, names: list[str]) -> str:
-    lines = [names, *([_text(found, row, name) for name in names] for row in range(len(found)))]
+    lines = [names, *([_text(_value(found, row, name)) for name in names] for row in range(len(found)))]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
         # A file gets texts as they are, since CSV can hold any; a terminal must not be steered by them.
