@@ -172,7 +172,7 @@ export function sentence(data) {
   const noun = data.points === 1 ? "point" : "points";
   const smooth = data.smoothing ? "; the line is smoothed from the raw points, the shade reaches their minimum and maximum" : "";
   if (data.isBand) return `${points} ${data.points === 1 ? "run" : "runs"} in groups: the line is their mean, the shade reaches from the least to the greatest.`;
-  if (data.isRaw) return `${points} ${noun}, each drawn${smooth}.`;
+  if (data.isRaw) return `${points} ${noun}${data.points === 1 ? "" : ", each drawn"}${smooth}.`;
   return `${points} ${noun} shown as minimum and maximum of ${data.buckets.toLocaleString("en")} buckets${smooth}.`;
 }
 

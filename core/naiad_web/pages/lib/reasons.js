@@ -2,6 +2,9 @@
 
 /** @typedef {{path: string, strength: number, isClear: boolean, texts: [string, string]}} Reason */
 
+/** Characters of a text that are shown; a hash is told from another by fewer. */
+const LONG = 28;
+
 /** A name in which a smaller value is better. */
 const FALLING = /(^|[^a-z])(loss|error|err|cost|perplexity|ppl|nll|mse|mae|rmse|wer|cer|fid|time|seconds|duration|latency)($|[^a-z])/i;
 
@@ -78,7 +81,8 @@ function ofWords(a, b) {
   const strength = rows.reduce((sum, { x, y }) => sum + Math.abs(x - y) / 2, 0);
   const expected = rows.reduce((sum, { x, y, n }) => sum + ((a.length * b.length) / total) * ((x - y) ** 2 / (n / total)), 0); // chi-squared
   const freedom = counts.size - 1;
-  const most = rows.reduce((best, row) => (Math.abs(row.x - row.y) > Math.abs(best.x - best.y) || (Math.abs(row.x - row.y) === Math.abs(best.x - best.y) && row.x > best.x) ? row : best));
-  const text = (share) => `${most.text} ${Math.round(100 * share)} %`;
+  const [most] = rows.sort((p, q) => Math.abs(q.x - q.y) - Math.abs(p.x - p.y) || q.x - p.x);
+  const name = most.text.length > LONG ? `${most.text.slice(0, LONG)}…` : most.text;
+  const text = (share) => `${name}: ${Math.round(100 * share)} %`;
   return { strength, isClear: freedom > 0 && expected > freedom + 2 * Math.sqrt(2 * freedom), texts: /** @type {[string, string]} */ ([text(most.x), text(most.y)]) };
 }

@@ -48,11 +48,11 @@ export function Reasons({ runs, place }) {
       <label class="toggle">the best <select class="input" value=${share} onChange=${(e) => change({ share: +e.target.value })}>${SHARES.map(([one, name]) => html`<option key=${one} value=${one}>${name}</option>`)}</select></label>
       <span class="grow"></span><span class="faint" aria-live="polite">${found ? `${counted(found.better.length, "run")} against ${found.others.length}` : "…"}</span></div>
     ${!found ? html`<${Skeleton} lines=${8} />` : !found.better.length || !found.others.length ? html`<${Empty} title="There are not two groups">Two runs or more need different values of ${visible(metric)}.</${Empty}>`
-      : !found.rows.length ? html`<${Empty} title="The two groups do not differ in any field" />` : html`
-    <div class="card card-body reasons"><table class="plain"><caption class="spoken">Fields in which the better runs differ from the others, the clearest first</caption>
-      <thead><tr><th scope="col">field</th><th scope="col" title="1: the groups do not overlap; 0: they are alike">difference</th><th scope="col">better runs</th><th scope="col">other runs</th></tr></thead>
+      : !found.rows.length ? html`<${Empty} title="No field tells the two groups apart">Texts that nearly every run has for itself are left out.</${Empty}>` : html`
+    <div class="card card-body reasons"><table class="plain"><caption class="spoken">Fields that differ, the clearest first</caption>
+      <thead><tr><th scope="col">field</th><th scope="col" title="1: the groups do not overlap">difference</th><th scope="col">better runs</th><th scope="col">other runs</th></tr></thead>
       <tbody>${found.rows.slice(0, 100).map((row) => html`<tr key=${row.path} class=${row.isClear ? "" : "faint"}><th scope="row"><a href=${href({ ...place, tab: "scatter", params: { ...params, xf: row.path, yf: metric, mode: "" } })}><${Path} path=${row.path} /></a></th>
-        <td class="strength"><span aria-hidden="true" style=${{ width: `${Math.round(60 * row.strength)}px` }}></span> ${row.strength.toFixed(2)}</td><td><bdi>${visible(row.texts[0])}</bdi></td><td><bdi>${visible(row.texts[1])}</bdi></td></tr>`)}</tbody></table></div>
+        <td class="strength"><span aria-hidden="true" style=${{ width: `${Math.round(60 * row.strength)}px` }}></span> ${row.strength.toFixed(2)}</td>${row.texts.map((text, i) => html`<td key=${i}><bdi>${visible(text)}</bdi></td>`)}</tr>`)}</tbody></table></div>
     <p class="faint">${clear ? `${counted(clear, "field")} ${clear === 1 ? "differs" : "differ"} more than chance explains` : "No field differs more than chance explains"}${clear < found.rows.length ? "; the grey ones may differ by chance" : ""}. Numbers are compared by their order: median, lowest and highest are shown.
-      What differs need not be the cause${found.rows.length > 20 ? ": of so many fields a few differ by chance" : ""}.${causes.length > MOST ? ` The first ${MOST} fields are compared.` : ""}</p>`}</div>`;
+      What differs need not be the cause.${causes.length > MOST ? ` The first ${MOST} fields are compared.` : ""}</p>`}</div>`;
 }

@@ -12,6 +12,9 @@ import { EditRuns, Toast, useToast } from "./shell.js";
 
 const TABS = [["", "Overview"], ["charts", "Charts"], ["fields", "Fields"], ["images", "Images"], ["files", "Files"], ["source", "Source"], ["logs", "Logs"], ["monitoring", "Monitoring"]];
 
+/** Tags in the header; hundreds of them would leave no room for what they are on. */
+const MOST_TAGS = 30;
+
 // An overview and charts need none of their widgets, which are a third of all.
 const [Fields, Images, Files, Source, Logs, Monitoring] = ["Fields", "Images", "Files", "Source", "Logs", "Monitoring"].map((name) => later(() => import("./parts.js"), name));
 
@@ -104,7 +107,7 @@ function Header({ run, place, onEdit, isLost, onChanged, say }) {
     return () => clearInterval(timer);
   }, [run.state]);
   const age = run.seen_age === null ? undefined : run.seen_age + (Date.now() - since.current) / 1000;
-  const created = new Date(run.created);
+  const created = new Date(run.created), tags = [...run.tags, ...run.group_tags];
   return html`<header class="run-head">
     <div class="bar"><a class="faint" href=${href({ screen: "runs", project: place.project })}>Runs</a><span class="faint">/</span><${Popover} label=${html`<${Swatch} id=${run.id} />`} title="Colour of the run" kind="quiet swatch-button">${(close) => html`<${Colors} id=${run.id} onDone=${close} />`}</${Popover}>
       <${Name} run=${run} onChanged=${onChanged} say=${say} />${run.name && run.name !== run.id && html`<span class="faint">${run.id}</span>`}<span class="grow"></span>
@@ -120,7 +123,7 @@ function Header({ run, place, onEdit, isLost, onChanged, say }) {
       ${run.size ? html`<span>${size(run.size)}</span>` : ""}${run.is_trashed && html`<span class="badge">in the trash</span>`}${run.is_protected && html`<span class="badge">protected</span>`}
       ${run.parent && html`<span>child of <a href=${href({ ...place, id: run.parent.uid })}>${visible(run.parent.id)}</a></span>`}
       ${run.children > 0 && html`<a href=${href({ screen: "runs", project: place.project, params: { q: `sys/parent_uid = "${run.uid}"` } })}>${counted(run.children, "child", "children")}</a>`}
-      <span class="tags">${[...run.tags, ...run.group_tags].map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}</span></div>
+      <span class="tags">${tags.slice(0, MOST_TAGS).map((tag) => html`<${Tag} key=${tag} text=${tag} />`)}${tags.length > MOST_TAGS && html`<a class="faint" href=${href({ ...place, tab: "fields", params: { path: "sys/tags" } })}>and ${tags.length - MOST_TAGS} more</a>`}</span></div>
     ${run.description && html`<p>${visible(run.description)}</p>`}
   </header>`;
 }

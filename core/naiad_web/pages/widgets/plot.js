@@ -175,7 +175,8 @@ export class Plot {
         x: {
           time: look.xKind === "time",
           distr: look.logX ? 3 : 1,
-          range: (_u, low, high) => zoomed() ?? widened(low, high, this.look.logX),
+          // of a single x, uPlot proposes 0 to 100
+          range: ({ data: [xs] }, low, high) => zoomed() ?? widened(xs.length === 1 ? xs[0] : low, xs.length === 1 ? xs[0] : high, this.look.logX, look.xKind === "time" ? 30_000 : 0.5),
         },
         y: {
           distr: look.logY ? 3 : 1,
@@ -327,9 +328,9 @@ function isRound(value) {
 }
 
 /** @returns {[number, number]} */
-function widened(low, high, isLog) {
+function widened(low, high, isLog, room) {
   if (low === null || low === undefined) return [isLog ? 1 : 0, isLog ? 10 : 1];
-  if (low === high) return isLog ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
+  if (low === high) return isLog ? [low / 2, high * 2] : [low - room, high + room];
   return [low, high];
 }
 

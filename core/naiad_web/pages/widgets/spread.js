@@ -169,6 +169,6 @@ export function Scatter({ items, x, y, height = 380, logX = false, logY = false,
     </svg>
     ${at && html`<div class="hover-table" style=${{ left: `${Math.min(px(at.a ?? 0) + 12, width - 220)}px`, top: `${Math.max(0, py(at.b ?? 0) - 40)}px` }} aria-hidden="true">
       <strong>${visible(at.item.label)}</strong><div>${visible(x.key)}: ${whole(x.values[at.k])}</div><div>${visible(y.key)}: ${whole(y.values[at.k])}</div></div>`}
-    <p class="faint">${dots.length} of ${items.length} runs have both values.</p>
+    <p class="faint">Runs with both values: ${dots.length} of ${items.length}.</p>
   </div>`;
 }
