@@ -40,6 +40,10 @@ from naiad.typing import ProgressBarType
 ENDS = ("finished", "failed", "terminated")
 WORTH_WORKERS = 4 << 20
 """Bytes of a source from which on several processes are worth their start."""
+WORTH_WAITING = 64 << 20
+"""Bytes of a source from which on more processes than cores are: almost half of an import is waiting for the disk."""
+MOST_PROCESSES = 4
+"""Of them, unless there are as many cores: each takes about 140 MiB."""
 
 
 def importers() -> dict[str, Importer]:
@@ -159,7 +163,7 @@ class _Import:
                 edit(store, own.run, find_parent(store, its.run.uid).changes())
 
     def _each(self, containers: Sequence[Foreign], size: int, count: int | None, tell: Progress) -> Iterator[RunReport]:
-        wanted = count if count is not None else (os.cpu_count() or 1) if size >= WORTH_WORKERS else 1
+        wanted = count if count is not None else _worker_count(size)
         # Workers open the store by its name, which must mean the same store there.
         is_shared = self._importer.container is not None and str(locate(str(self._job.store))) == str(self._job.store)
         wanted = min(wanted, len(containers)) if is_shared else 1
@@ -190,6 +194,13 @@ class _Import:
                     f"{each.identity!r} was imported before, as {known.id}.\nImport it again without into=."
                 )
             yield import_container(self._job, each, tell, run)
+
+
+def _worker_count(size: int) -> int:
+    cores = os.cpu_count() or 1
+    if size < WORTH_WORKERS:
+        return 1
+    return cores if size < WORTH_WAITING else max(cores, min(2 * cores, MOST_PROCESSES))
 
 
 class Job:
