@@ -92,8 +92,6 @@ def ls(
     found = place.catalog().summaries(
         project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition, limit=limit
     )
-    if not found:
-        print_note(_nothing(kind, project, tags, state, parent, is_trashed))
     counts = state_counts(place) if kind is RUN else {}
     if is_json:
         print_document([_summary(row, counts) for row in found])
@@ -112,6 +110,8 @@ def ls(
         print_rows(header[: len(HEADER) if any(children) else -1], map(_cells, found, rows))
     else:
         print_texts(rows)
+    if not found:  # below the header of a terminal
+        print_note(_nothing(kind, project, tags, state, parent, is_trashed))
 
 
 def _nothing(

@@ -87,7 +87,7 @@ def test_times_of_a_terminal_name_their_zone(runs: None, terminal: Callable[...,
 
 def test_no_runs_and_one_run(store: Path, terminal: Callable[..., str]) -> None:
     store.mkdir()
-    assert "ID  STATE  CREATED (UTC)  PROJECT  NAME  TAGS\n" == terminal("ls", NO_COLOR="1")
+    assert "ID  STATE  CREATED (UTC)  PROJECT  NAME  TAGS\nNo runs.\n" == terminal("ls", NO_COLOR="1")
     with naiad.init_run(project="vision"):
         pass
     assert 2 == len(terminal("ls", NO_COLOR="1", columns=40).splitlines()[:2])
