@@ -81,6 +81,18 @@ def test_block_becomes_segments_of_its_own_in_the_order_of_arrival(journal: Jour
     assert 6 == journal.point_log.pending()
 
 
+def test_points_behind_a_block_are_read_behind_it_though_a_segment_was_ready(
+    journal: Journal, folder: RunDirectory
+) -> None:
+    fid = journal.bind("x", 1.0, fresh=False)
+    journal.point_log.append(fid, [-1.0], [0], [1.0])
+    journal.point_log.prepare_spare()
+    append_block(journal, fid, [0])
+    journal.point_log.append(fid, [-2.0], [0], [1.0])
+
+    assert [-1.0, 0.0, -2.0] == Reader(folder).points("x").values.tolist()
+
+
 def test_block_waits_in_memory_while_the_disk_refuses(journal: Journal, folder: RunDirectory) -> None:
     fid = journal.bind("x", 1.0, fresh=False)
     journal.directory.trouble(OSError(errno.ENOSPC, "full"))

@@ -92,6 +92,7 @@ class PointLog:
         count = len(records) // RECORD
         with self._directory.lock:
             self._admit()
+            self._remove_spare()  # its name comes before that of the block, and the points that it gets come after
             segment = self._block(records)
             if self.segments:
                 self.segments[-1].retired_at = self.segments[-1].retired_at or clock.monotonic()
