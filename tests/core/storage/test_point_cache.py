@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import naiad
 from naiad.storage.local.index import point_cache
 from naiad.storage.local.index.point_cache import MOST_KNOWN, PointCache
 from naiad.storage.local.index.points import Columns
+from naiad.storage.local.layout import Layout
+from naiad.storage.local.reader import Reader
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +88,19 @@ def test_series_of_few_points_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> No
     cache = PointCache()
 
     assert [False] * 3 == [cache.columns((1, "loss"), "v1", reading(9, []))[1] for _ in range(3)]
+
+
+def test_kept_points_are_not_taken_for_those_of_a_journal_that_is_read_anew(store: Path, run: naiad.Run) -> None:
+    """As after a file that was listed is gone: the journal is read from its beginning, and its versions go on."""
+    run["other"].append(1.0)
+    reader = Reader(next(Layout(store).folders()))
+    for step in range(2):
+        run["loss"].append(1.0, step=step)
+        reader.points("loss")
+    reader.points("loss")
+    reader._view._folds = None
+    for step, path in ((2, "other"), (3, "loss")):
+        run["loss"].append(1.0, step=step)
+        found = reader.points(path)
+
+    assert [0, 1, 2, 3] == found.steps.tolist()

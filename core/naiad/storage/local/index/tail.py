@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,8 @@ from naiad.storage.results import Damage
 
 Binding = tuple[str, int, float]
 """A writer, a number of its records, and the time from which on they belong to a field."""
+_versions = itertools.count(1)
+"""Of all tails: one that is read anew, after a fold or trouble, must not repeat a version of the one before."""
 
 
 class Tail:
@@ -44,8 +47,8 @@ class Tail:
         self._damaged: dict[str, list[Damage]] = {}  # by place
         self._files: list[JournalFile] = []
         self._numbers: tuple[int, dict[int, list[Binding]]] = (-1, {})
-        self.version = 0
-        """Grows with each new record, and with each damage that may have taken some."""
+        self.version = next(_versions)
+        """Another one with each new record, and with each damage that may have taken some."""
 
     def update(
         self, files: list[JournalFile], covers: Mapping[str, FileCover], missing: Mapping[str, Damage]
@@ -71,7 +74,7 @@ class Tail:
                 whole.append(records[:count])
             before = self._now.get(file.name)
             if before is None or len(records) or len(before) > sum(map(len, whole)):
-                self.version += 1
+                self.version = next(_versions)
                 self._now[file.name] = (
                     np.concatenate([*whole, records[count:]]) if len(whole) != 1 or len(records) > count else whole[0]
                 )
@@ -90,7 +93,7 @@ class Tail:
                 known = self._damaged.setdefault(damage.file, [])
                 if damage not in known:
                     known.append(damage)
-                    self.version += 1
+                    self.version = next(_versions)
 
     def damage_of(self, projection: Projection, state: FieldState) -> Damage | None:
         """Return the damage of a file that has lost, or may have lost, points of this field."""
