@@ -184,7 +184,7 @@ export class Plot {
         },
       },
       axes: look.axes ? [
-        { stroke: ink, font, size: 26, gap: 4, incrs: look.xKind === "step" && !look.logX ? STEPS : undefined, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 }, space: 64,
+        { stroke: ink, font, size: look.xKind === "time" ? 38 : 26, gap: 4, incrs: look.xKind === "step" && !look.logX ? STEPS : undefined, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 }, space: 64,
           values: look.xKind === "time" ? undefined : (_u, splits) => splits.map((v) => (v === null ? "" : look.xKind === "relative" ? duration(v) : short(v))) },
         { stroke: ink, font, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, space: 28,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => String(v ?? "").length * 6.4 + 10)),
