@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from naiad import clock
+from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import FILES, KINDS, TAGS, Compared
 from naiad.scalars import microseconds
 
@@ -28,7 +29,7 @@ ENDS = ("finished", "failed", "terminated", "killed", "unknown")
 UNITS = {"": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30,
          "tib": 2**40}  # fmt: skip
 _number = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kmgt]?i?b)?", re.ASCII | re.IGNORECASE)
-_whole = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_whole = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _infinite = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _relative = re.compile(r"-(\d{1,6})([mhdwMy])", re.ASCII)
 _moment = re.compile(
@@ -160,7 +161,8 @@ def _remedy(kind: str) -> str:
 
 
 def _as_number(text: str) -> float | int | None:
-    if _whole.fullmatch(text):
+    # As a float, 2**62 + 1 would be 2**62; what no field of 64 bits can have may be one.
+    if _whole.fullmatch(text) and SMALLEST <= int(text) <= LARGEST:
         return int(text)
     found = _number.fullmatch(text)
     if found:

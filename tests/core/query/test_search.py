@@ -96,6 +96,7 @@ WITHOUT_TYPES = [
     for clause in (
         *("> 0.5", "= 1", "!= 0", "<= -1", "IN (0, 1, 9007199254740993)", "NOT IN (1, 0.1)", "BETWEEN -1 AND 1"),
         *("= a", '!= "a"', 'IN (a, ab, "")', 'CONTAINS "a"', 'NOT MATCHES "^a"', "= true", "!= false", "EXISTS"),
+        *("= 4611686018427387905", "IN (1e300, 9223372036854775807)", "NOT IN (1e19, -9223372036854775808)"),
         *("IN (a, 1, true)", "< 1970-01-02", "BETWEEN 1969-12-01 AND 1970-02-01"),
     )
 ]
@@ -233,6 +234,28 @@ def test_numbers_of_a_mixed_column_are_sorted_as_numbers_and_texts_after_them(
 
     cells = [next((cell for at, cell in row.cells.items() if found.fields[at][0] == "w"), None) for row in found.rows]
     assert [*numbers, *texts, None] == cells
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("w = 4611686018427387905", [1]),
+        ("w > 4611686018427387904", [1, 2]),
+        ("w < 4611686018427387905", [0, 3]),
+        ("w = 9223372036854775807", [2]),
+        ("w = 9223372036854775808", []),
+        ("w > -9223372036854775808", [0, 1, 2]),
+        ("w IN (4611686018427387905, 9223372036854775808, 1e300, -1e400)", [1]),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_integers_of_64_bits_are_compared_exactly(connection: Connection, query: str, expected: list[int]) -> None:
+    """As the seeds of generators, of which a float has only the first digits."""
+    fill(connection, [{("w", "int"): value} for value in (2**62, 2**62 + 1, 2**63 - 1, -(2**63))])
+
+    assert [f"u{number}" for number in expected] == sorted(
+        row.uid for row in find(connection, RUN, "p", parse(query)).rows
+    )
 
 
 @pytest.mark.parametrize("kind", ["file", "string_set", "string_series"])

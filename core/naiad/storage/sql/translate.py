@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from naiad.container_kinds import RUN
+from naiad.integers import LARGEST, SMALLEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, AnyKind, Compare, Contains, IsChild, Leaf, Matches, Node, Not, OneOf, Or, leaves
 from naiad.storage.sql import values
@@ -115,7 +116,8 @@ def _is_one_of(leaf: OneOf) -> Clause:
     nearly = [float(value) for value in leaf.values]
     if KINDS[leaf.field.kind].holds not in EXACT:
         return Part(_AMONG[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], {"values": nearly})
-    exact = [int(value) for value in leaf.values if float(value).is_integer()]
+    # No field equals a number beyond 64 bits, and no database takes one as an integer.
+    exact = [int(value) for value in leaf.values if float(value).is_integer() and SMALLEST <= value <= LARGEST]
     return Part(_AMONG_EXACTLY, {"nearly": nearly, "values": exact})
 
 
