@@ -91,11 +91,7 @@ class Ledger:
     @classmethod
     def _parsed(cls, data: bytes) -> Ledger:
         try:
-            unpacking = zlib.decompressobj(GZIP)
-            text = unpacking.decompress(data, LARGEST)
-            if not unpacking.eof:
-                raise ValueError("it is cut off or too long")
-            found: Mapping[str, Any] = json.loads(text)
+            found: Mapping[str, Any] = json.loads(_unpacked(data))
             entries = {
                 (part, path): _entry(numbers)
                 for part, paths in found["parts"].items()
@@ -105,6 +101,17 @@ class Ledger:
         except (zlib.error, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             what = f"it is not a ledger of imports ({error})"
             raise DamagedData(f'"{LEDGER}" is damaged: {what}.', file=LEDGER, offset=0, what=what) from error
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return the JSON of a ledger."""
+    if data.startswith(b"{"):  # of an import that was made before ledgers were compressed
+        return data
+    unpacking = zlib.decompressobj(GZIP)
+    text = unpacking.decompress(data, LARGEST)
+    if not unpacking.eof:
+        raise ValueError("it is cut off or too long")
+    return text
 
 
 def _entry(numbers: Sequence[Any]) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 import naiad
 from naiad.errors import ImportRefused, InvalidArgument
 from naiad.importers import import_runs
+from naiad.importers.ledger import Ledger
 
 
 def test_metrics_of_lightnings_csv_logger(store: Path, tmp_path: Path) -> None:
@@ -78,3 +80,13 @@ def test_wrong_columns_and_files_are_refused(store: Path, tmp_path: Path) -> Non
     for place, form in ((tmp_path, "csv"), (tmp_path / "t.parquet", "parquet")):
         with pytest.raises(ImportRefused):
             import_runs(form, place, store=store)
+
+
+def test_ledger_that_was_not_compressed_is_read() -> None:
+    """Imports wrote it as JSON first, and a run keeps its ledger."""
+    ledger = Ledger(renamed={"a\0b": "a_b"}, facts={"source": {"version": 1}})
+
+    plain = gzip.decompress(ledger.to_bytes())
+
+    assert plain.startswith(b"{")
+    assert ledger == Ledger._parsed(plain)
