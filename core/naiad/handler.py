@@ -1,7 +1,7 @@
 """The handler: a path bound to a run, offering every verb, whether a field is there or not.
 
 Appending a float to a known series is the hot path of the whole library, so it is written out in `Handler.append`: no
-lock, no call that is not needed, nothing allocated. NumPy scalars, other steps and dicts go through `packing`, every
+lock, no call that is not needed, nothing allocated. Other numbers, other steps and dicts go through `packing`, every
 other call to `_append_slowly`.
 """
 
@@ -21,7 +21,7 @@ from naiad.fields.base import Field, Source
 from naiad.fields.float_series import FloatSeries
 from naiad.listing import listing
 from naiad.notebook.live import show
-from naiad.packing import SeriesBelow, append_quickly, give_back, is_exact, remember_class
+from naiad.packing import SeriesBelow, append_quickly, give_back, remember_class
 from naiad.refs import incoming
 from naiad.session import Session
 from naiad.slots import pack_int
@@ -39,6 +39,7 @@ __all__ = ["Handler"]
 
 UNBOUND = FloatSeries(None, "")  # type: ignore[arg-type]  # it is never asked for its session
 """Stands for a series that is not known yet: its number is 0, which sends every append to the slow path."""
+UNBOUND.fid = 0  # its own: a class's, where bound series have one of their own, would be looked up the slow way
 
 
 class Root(Protocol):
@@ -204,7 +205,7 @@ class Handler(Source):
         series = self._series
         if (
             (fid := series.fid)
-            and (value.__class__ is float or is_exact(value))
+            and (value.__class__ is float or issubclass(type(value), float))  # the latter: np.float64
             and timestamp is None
             and wait is False
             and name is None
@@ -228,7 +229,7 @@ class Handler(Source):
                 return
         if wait is False and name is None and description is None:
             if fid:
-                if self._append_number(series, value, step, timestamp):
+                if append_quickly(series, value, step, timestamp) or self._put(series, value, step, timestamp):
                     return
             elif (
                 type(value) is dict
@@ -553,10 +554,8 @@ class Handler(Source):
 
     # The ways of append
 
-    def _append_number(self, series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
-        """Append to a series that is known; False, and nothing done, if the value needs a warning."""
-        if append_quickly(series, value, step, timestamp):
-            return True
+    def _put(self, series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
+        """Append to a series that is known, with all checks; False, and nothing done, if the value needs a warning."""
         try:
             series.put(value, step, timestamp)
         except UnsupportedValue:

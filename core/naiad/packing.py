@@ -20,10 +20,12 @@ from naiad.convert import EARLIEST, LATEST
 from naiad.fields.float_series import FloatSeries
 from naiad.integers import EXACT, LARGEST, SMALLEST
 from naiad.session import Session
-from naiad.slots import FLOAT_STEP, RECORD, RECORD_FORM, Page, PointLog, pack_float, pack_int
+from naiad.slots import FLOAT_STEP, RECORD, RECORD_FORM, Page, pack_float, pack_int
 
 NUMPY_NUMBERS = frozenset(["float16", "float32", "int8", "int16", "int32", "uint8", "uint16", "uint32"])
 """Scalars of NumPy that a float64 holds exactly."""
+BEYOND = float(LARGEST)
+"""The first step that is too large, as a float: comparing one with an int takes as long as packing the point."""
 LEAST_GROUP = 16
 """Keys of a dict from which on one call that packs all records is cheaper than a call for each."""
 
@@ -42,26 +44,31 @@ def remember_class(of_class: type) -> None:
 
 def append_quickly(series: FloatSeries, value: Any, step: Any, timestamp: Any) -> bool:
     """Pack a point that differs a little from the usual one; False, and nothing done, if it has to be looked at."""
-    if value.__class__ in _cheap:
-        try:
-            value = _cheap[value.__class__](value)
-        except (RuntimeError, TypeError, ValueError):  # a tensor of several elements, or without data
+    if type(value) is not float:
+        number = _cheap.get(type(value))
+        if number is not None:
+            try:
+                value = number(value)
+            except (RuntimeError, TypeError, ValueError):  # a tensor of several elements, or without data
+                return False
+        if type(value) is int:
+            if not -EXACT <= value <= EXACT:
+                return False
+        elif type(value) is not float and not is_exact(value):
             return False
-    if not (value.__class__ is float or is_exact(value)):
-        return False
     if timestamp is None:
         time = now()
-    elif timestamp.__class__ is float and EARLIEST <= timestamp <= LATEST:
+    elif type(timestamp) is float and EARLIEST <= timestamp <= LATEST:
         time = timestamp
     else:
         return False
-    pack, number, last, place = pack_int, series.fid, step, step
+    pack, fid, last, place = pack_int, series.fid, step, step
     if step is None:
         last = place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
-    elif step.__class__ is float and SMALLEST <= step <= LARGEST:
+    elif type(step) is float and -BEYOND < step < BEYOND:
         last = floor(step)
         if last != step:
-            pack, number = pack_float, number | FLOAT_STEP
+            pack, fid = pack_float, fid | FLOAT_STEP
         elif -EXACT < last < EXACT:
             place = last
         else:
@@ -71,7 +78,7 @@ def append_quickly(series: FloatSeries, value: Any, step: Any, timestamp: Any) -
     reserve, page = series.point_log.slot  # type: ignore[union-attr]  # a bound series has one
     at = reserve()
     try:
-        pack(page, at, place, value, time, number, at)
+        pack(page, at, place, value, time, fid, at)
     except (struct_error, ValueError, TypeError):  # page full or closed, step too large
         give_back(page, at)
         return False
@@ -94,59 +101,52 @@ def is_exact(value: object) -> bool:
 class SeriesBelow:
     """The series below a namespace that dicts given to `append` go to directly.
 
-    A key is remembered after a transaction has appended to its series, and forgotten when a field of the run is
-    removed.
+    A key is remembered after a transaction has appended to its series. The number of a series that was removed is 0,
+    which sends the next dict with its key to a transaction.
     """
 
-    __slots__ = ("_base", "_group", "_known", "_removals", "_session")
+    __slots__ = ("_base", "_group", "_known", "_session")
 
     def __init__(self, session: Session, path: str) -> None:
         self._session = session
         self._base = f"{path}/" if path else ""
         self._known: dict[str, FloatSeries] = {}
         self._group: _Group | None = None
-        self._removals = session.removals
-        """Fields that had been removed when the series were looked up."""
 
     def remember(self, keys: dict[Any, Any]) -> None:
         """Look up the series of a dict that was just appended, for the next one."""
         self._group = None
-        if self._removals != self._session.removals:
-            self._known.clear()
-            self._removals = self._session.removals
         for key in keys:
             field = self._session.tree.get(self._base + key) if type(key) is str else None
             if isinstance(field, FloatSeries) and field.is_hot:
                 self._known[key] = field
+            else:
+                self._known.pop(key, None)
 
     def append(self, values: dict[Any, Any], step: Any) -> bool:
         """Append a dict of floats to series that are all known; False, and nothing done, if it is not that."""
         if not (step is None or (step.__class__ is int and SMALLEST <= step <= LARGEST)):
             return False
-        if self._removals != self._session.removals:  # one of the series may be gone
-            return False
         known = self._known
         if len(values) >= LEAST_GROUP:
-            if [*map(type, values.values())].count(float) < len(values) and not all(map(is_exact, values.values())):
-                return False
-            if not values.keys() <= known.keys():
-                return False
-            self._append_group(values, step, now(), self._session.writer.point_log)
-            return True
+            return values.keys() <= known.keys() and self._append_group(values, step)
         # All are looked at before the first is packed: a call that is refused leaves no trace. In a step of training
-        # each line meets cold caches, so a few keys take the loops that touch least.
-        found = []
+        # every line of memory is cold, so a few keys take the loops that touch least of it: two `zip(strict=True)`,
+        # whose keyword becomes a dict, took 20 us there.
+        series = None
+        try:
+            for key, value in values.items():
+                series = known[key]
+                if not series.fid or (type(value) is not float and not is_exact(value)):
+                    return False
+        except KeyError:
+            return False
+        if series is None:
+            return False  # an empty dict
+        time, place, point_log = now(), step, series.point_log
+        reserve, page = point_log.slot  # type: ignore[union-attr]  # a bound series has one
         for key, value in values.items():
-            if (value.__class__ is not float and not is_exact(value)) or key not in known:
-                return False
-            found.append((known[key], value))
-        time = now()
-        point_log = found[0][0].point_log if found else None
-        if point_log is None:
-            return not found
-        reserve, page = point_log.slot
-        place = step
-        for series, value in found:
+            series = known[key]
             if step is None:
                 place = series.last + 1  # type: ignore[operator]  # a bound series knows its last step
             series.last = place
@@ -155,15 +155,20 @@ class SeriesBelow:
                 pack_int(page, at, place, value, time, series.fid, at)
             except (struct_error, ValueError, TypeError):  # page full or closed: the slow path knows
                 series.put(value, place, time, is_taken=step is None)
-                reserve, page = point_log.slot
+                reserve, page = point_log.slot  # type: ignore[union-attr]
         return True
 
-    def _append_group(self, values: dict[str, float], step: int | None, time: float, point_log: PointLog) -> None:
+    def _append_group(self, values: dict[str, Any], step: int | None) -> bool:
         """Append many floats by one call of `pack_into`, which takes half the time of one for each."""
         keys, count = [*values], len(values)
         if self._group is None or self._group.keys != keys:
             self._group = _Group(keys, [self._known[key] for key in keys])
-        series = self._group.series
+        series, time, point_log = self._group.series, now(), self._session.writer.point_log
+        numbers = [each.fid for each in series]
+        if not all(numbers):
+            return False
+        if [*map(type, values.values())].count(float) < count and not all(map(is_exact, values.values())):
+            return False
         places = [step] * count if step is not None else [each.last + 1 for each in series]  # type: ignore[operator]
         for each, place in zip(series, places, strict=True):
             each.last = place
@@ -171,7 +176,7 @@ class SeriesBelow:
         offsets = [*islice(reserve.__self__, count)]  # type: ignore[attr-defined]  # in C, so that no thread comes between
         records: list[float] = [*places, *places, *places, *places, *places]
         records[1::5], records[2::5] = values.values(), [time] * count
-        records[0::5], records[3::5], records[4::5] = places, [each.fid for each in series], offsets
+        records[0::5], records[3::5], records[4::5] = places, numbers, offsets
         try:
             if offsets[-1] - offsets[0] != RECORD * (count - 1):
                 raise ValueError  # the last ones are beyond the page, or it is no page at all
@@ -186,6 +191,7 @@ class SeriesBelow:
                     each.put(value, place, time, is_taken=step is None)
                     reserve, page = point_log.slot
                     left = iter(reserve, None)
+        return True
 
 
 class _Group:

@@ -71,7 +71,6 @@ class Session:
         self.lock = threading.RLock()
         self.is_stopped = False
         self.left_out: dict[str, set[type]] = {}  # types of values that were left out with a warning, by path
-        self.removals = 0  # how many fields are gone; who remembers fields looks at it
         self.is_read_only = writer is None and open_writer is None
         self._writer = writer
         self._open_writer = open_writer  # of what is mostly read: nobody is a writer before the first write
@@ -255,7 +254,6 @@ class Session:
         return found
 
     def _forget(self, field: Field) -> None:
-        self.removals += 1
         self.tree.remove(field.path)
         field.forget()
 
@@ -353,7 +351,6 @@ class Session:
                 field = self.tree.get(each)
                 if isinstance(field, Series):
                     field.rewound()
-            self.removals += 1  # who remembers series looks them up again
         if wait or self.is_sync:
             self._wait()
 

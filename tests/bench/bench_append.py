@@ -14,6 +14,7 @@ Settings are the defaults. How many folds there were meanwhile is printed on std
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import mmap
 import os
@@ -41,7 +42,13 @@ FLOORS = (
     "an empty method call", "a bare mmap, inline", "a bare mmap, in a method", "write() of a record",
     "SQLite autocommit",
 )  # fmt: skip
-UNUSUAL = {"a np.float32": "<= 0.8", "a fractional step": "<= 0.8", "a timestamp": "<= 0.8", "an int": ""}
+UNUSUAL = {
+    "a np.float32": "<= 0.8",
+    "a fractional step": "<= 0.8",
+    "a timestamp": "<= 0.8",
+    "an int": "",
+    "a torch scalar": "<= 1.5",
+}
 
 
 class Bare:
@@ -152,6 +159,14 @@ def bursts(run: naiad.Run, bare: Bare, file: int, rows: sqlite3.Connection, coun
         for step in range(count):
             held.append(0.5, step=step, timestamp=at)
 
+    def tensor() -> dict[str, Append]:
+        if not importlib.util.find_spec("torch"):
+            return {}
+        import torch
+
+        value = torch.tensor(0.5)
+        return {"a torch scalar": lambda count: single(count, value)}
+
     for values in (METRICS, FIVE, WIDE):
         group.append(values, step=0)
     held.append(0.5)
@@ -172,6 +187,7 @@ def bursts(run: naiad.Run, bare: Bare, file: int, rows: sqlite3.Connection, coun
         "a fractional step": fractional,
         "a timestamp": timed,
         "an int": lambda count: single(count, 3),
+        **tensor(),
     }
 
 
@@ -209,7 +225,11 @@ def timed_bursts(run: naiad.Run, bare: Bare, file: int, rows: sqlite3.Connection
         Figure("run[path].append({1,000 metrics}, step=s), a point", "us", found["wide dict"], "", bare_floors),
         Figure("run[path].append({5 metrics}, step=s), a call", "us", found["five in a dict"], "", {
             "five appends": found["five appends"]}),
-        *(Figure(f"handle.append of {name}", "us", found[name], goal, bare_floors) for name, goal in UNUSUAL.items()),
+        *(
+            Figure(f"handle.append of {name}", "us", found[name], goal, bare_floors)
+            for name, goal in UNUSUAL.items()
+            if name in found
+        ),
     ]  # fmt: skip
 
 

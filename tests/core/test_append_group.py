@@ -1,4 +1,4 @@
-"""A dict of many floats is packed by one call, and means the same as an append for each."""
+"""A dict of floats is packed at once, and means the same as an append for each, whether its keys are few or many."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import naiad
 
 NAMES = [f"m{number}" for number in range(40)]
+FEW_AND_MANY = pytest.mark.parametrize("names", [NAMES[:4], NAMES], ids=["few", "many"])
 
 
 def rows(run: naiad.Run, name: str) -> list[tuple[float, float]]:
@@ -25,37 +26,82 @@ def test_dict_of_many_gives_each_series_its_own_points(run: naiad.Run) -> None:
         assert [(step, step + at / 100) for step in range(1_000)] == rows(run, name)
 
 
-def test_steps_go_on_after_those_of_single_appends(run: naiad.Run) -> None:
+@FEW_AND_MANY
+def test_steps_go_on_after_those_of_single_appends(run: naiad.Run, names: list[str]) -> None:
     handle = run["train"]
-    handle.append(dict.fromkeys(NAMES, 0.0))
+    handle.append(dict.fromkeys(names, 0.0))
     handle["m3"].append(1.0, step=10)
-    handle.append(dict.fromkeys(NAMES, 2.0))
+    handle.append(dict.fromkeys(names, 2.0))
 
     assert [(0, 0.0), (1, 2.0)] == rows(run, "m0")
     assert [(0, 0.0), (10, 1.0), (11, 2.0)] == rows(run, "m3")
 
 
-def test_series_that_begins_anew_gets_its_new_number(run: naiad.Run) -> None:
+@FEW_AND_MANY
+def test_series_that_begins_anew_gets_its_new_number(run: naiad.Run, names: list[str]) -> None:
     handle = run["train"]
     for step in range(3):
-        handle.append(dict.fromkeys(NAMES, 0.5), step=step)
+        handle.append(dict.fromkeys(names, 0.5), step=step)
     handle["m1"] = naiad.types.FloatSeries([7.0])
-    handle.append(dict.fromkeys(NAMES, 0.25), step=3)
+    handle.append(dict.fromkeys(names, 0.25), step=3)
 
     assert [(0, 7.0), (3, 0.25)] == rows(run, "m1")
     assert 4 == len(rows(run, "m2"))
 
 
-def test_series_that_was_removed_begins_anew(run: naiad.Run) -> None:
+@FEW_AND_MANY
+def test_series_that_was_removed_begins_anew(run: naiad.Run, names: list[str]) -> None:
     handle = run["train"]
     for step in range(3):
-        handle.append(dict.fromkeys(NAMES, 0.5), step=step)
+        handle.append(dict.fromkeys(names, 0.5), step=step)
     handle["m1"].pop()
     for step in range(3, 5):
-        handle.append(dict.fromkeys(NAMES, 0.25), step=step)
+        handle.append(dict.fromkeys(names, 0.25), step=step)
 
     assert [(3, 0.25), (4, 0.25)] == rows(run, "m1")
     assert 5 == len(rows(run, "m2"))
+
+
+@FEW_AND_MANY
+def test_removal_of_one_series_leaves_the_others_as_they_are(run: naiad.Run, names: list[str]) -> None:
+    handle = run["train"]
+    for step in range(2):
+        handle.append(dict.fromkeys(names, 0.5), step=step)
+    del run["train/m1"]
+    run["train/m1"] = "a text"
+    with pytest.raises(naiad.errors.WrongVerb, match="train/m1"):
+        handle.append(dict.fromkeys(names, 0.25), step=2)
+
+    assert [(0, 0.5), (1, 0.5)] == rows(run, "m0") == rows(run, "m2")
+
+
+@FEW_AND_MANY
+def test_refused_dict_leaves_no_point_of_any_key(run: naiad.Run, names: list[str]) -> None:
+    handle = run["train"]
+    handle.append(dict.fromkeys(names, 0.5), step=0)
+    with pytest.raises(naiad.errors.NaiadTypeError, match="train/m3"):
+        handle.append(dict.fromkeys(names, 0.5) | {"m3": "high"}, step=1)
+
+    assert [(0, 0.5)] == rows(run, "m0") == rows(run, "m3")
+
+
+@FEW_AND_MANY
+def test_keys_may_change_order_and_number_from_call_to_call(run: naiad.Run, names: list[str]) -> None:
+    handle = run["train"]
+    whole = {name: float(at) for at, name in enumerate(names)}
+    for step, keys in enumerate([names, names[::-1], names[1:], names, names[:2]]):
+        handle.append({key: whole[key] for key in keys}, step=step)
+
+    assert [(0, 0.0), (1, 0.0), (3, 0.0), (4, 0.0)] == rows(run, "m0")
+    assert [(step, 3.0) for step in range(4)] == rows(run, "m3")
+
+
+@FEW_AND_MANY
+def test_whole_numbers_are_points_like_floats(run: naiad.Run, names: list[str]) -> None:
+    for step in range(3):
+        run["train"].append(dict.fromkeys(names, 0.5) | {"m2": step}, step=step)
+
+    assert [(step, float(step)) for step in range(3)] == rows(run, "m2")
 
 
 def test_threads_take_records_of_their_own(run: naiad.Run) -> None:

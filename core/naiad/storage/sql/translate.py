@@ -113,11 +113,12 @@ def _is_one_of(leaf: OneOf) -> Clause:
         return Either([_is_text("=", text) for text in texts])
     if texts or not leaf.values:
         return Part(_AMONG_TEXTS, {"texts": texts})
-    nearly = [float(value) for value in leaf.values]
+    numbers = [value for value in leaf.values if not isinstance(value, str)]
+    nearly = [float(value) for value in numbers]
     if KINDS[leaf.field.kind].holds not in EXACT:
         return Part(_AMONG[COLUMNS.get(leaf.field.aspect, leaf.field.aspect)], {"values": nearly})
     # No field equals a number beyond 64 bits, and no database takes one as an integer.
-    exact = [int(value) for value in leaf.values if float(value).is_integer() and SMALLEST <= value <= LARGEST]
+    exact = [int(value) for value in numbers if float(value).is_integer() and SMALLEST <= value <= LARGEST]
     return Part(_AMONG_EXACTLY, {"nearly": nearly, "values": exact})
 
 
