@@ -19,6 +19,7 @@ from naiad.errors import NaiadTypeError, NaiadValueError, UnsupportedValue
 from naiad.fields.atoms import String
 from naiad.fields.base import Field, Source
 from naiad.fields.float_series import FloatSeries
+from naiad.integers import EXACT
 from naiad.listing import listing
 from naiad.notebook.live import show
 from naiad.packing import SeriesBelow, append_quickly, give_back, remember_class
@@ -205,7 +206,11 @@ class Handler(Source):
         series = self._series
         if (
             (fid := series.fid)
-            and (value.__class__ is float or issubclass(type(value), float))  # the latter: np.float64
+            and (
+                value.__class__ is float
+                or issubclass(type(value), float)  # np.float64; no isinstance(), which asks the object
+                or (value.__class__ is int and -EXACT <= value <= EXACT)
+            )
             and timestamp is None
             and wait is False
             and name is None
