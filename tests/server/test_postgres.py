@@ -394,6 +394,28 @@ def test_rows_of_many_folds_are_merged_when_the_run_is_over(cluster: Cluster, fo
     assert 800 == found.count("loss")
 
 
+def test_damaged_rows_are_not_merged_and_stop_no_fold(cluster: Cluster, folds: RunFolder) -> None:
+    """What comes after the damage is stored; the damage is in the result of verify, as before."""
+    run = naiad.init_run(store=cluster.url, project="unmerged", **QUIET)
+    uid = run._run.uid
+    for each in range(12):
+        run["loss"].extend([float(each)] * 50)
+        run.sync(remote=True)
+        [(number,)] = cluster.ask("select number from naiad.run where uid = %s", uid)
+        assert "" == folds.fold(number)
+    cluster.ask(
+        "update naiad.run_pack set data = set_byte(data, length(data) / 2, 255 - get_byte(data, length(data) / 2))"
+        " where run = %s and id = 1 returning id",
+        number,
+    )
+    run["lr"] = 0.25
+    run.stop()
+    wait_for(lambda: cluster.is_settled(uid), "the fold")
+
+    assert [(0, None)] == cluster.ask("select failures, problem from naiad.run where uid = %s", uid)
+    assert "finished" == ask(cluster, f"/api/v1/containers/{run._id}")["state"]
+
+
 def test_reader_sees_one_moment_while_a_fold_commits(cluster: Cluster, engine: Engine, folds: RunFolder) -> None:
     """Else the points of the fold would be in the rows and in the tail."""
     run = naiad.init_run(store=cluster.url, project="moment", **QUIET)

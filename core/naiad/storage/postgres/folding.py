@@ -8,6 +8,7 @@ A worker that dies has done nothing; one that finds the lock taken leaves the ru
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from sqlalchemy.engine import Engine
 
 from naiad import clock
 from naiad.container_kinds import PROJECT, RunId, kind_named
-from naiad.errors import DamageWarning, NaiadError
+from naiad.errors import DamagedData, DamageWarning, NaiadError
 from naiad.ids import new_writer_id
 from naiad.kinds import ATOM_OF
 from naiad.ops import Assign, End, Op, Open, encode_ops
@@ -97,7 +98,7 @@ class OpenFold(Fold):
         """Merge the rows of the index if they are more than so many times those that it needs.
 
         Raises:
-            DamagedData: it is damaged.
+            DamagedData: it is damaged; it is as it was.
         """
         index = self._open()
         if is_worth_it(index, most_rows):
@@ -175,7 +176,9 @@ class Folder:
         if taken or any(file.name in place.scratch.sealed for file in files):
             sealed, over = place.scratch.sealed, place.scratch.over
             fold.fold([Source(each, each.name in sealed, is_awaited=each.writer not in over) for each in files])
-            fold.compact(MOST_ROWS if place.scratch.is_over else MOST_RUNNING_ROWS)
+            # Damaged rows stay as they are, for verify to name: what came since must not wait for them.
+            with contextlib.suppress(DamagedData):
+                fold.compact(MOST_ROWS if place.scratch.is_over else MOST_RUNNING_ROWS)
         for file, start, upto in taken:
             known, is_done = fold.positions.get(file, (0, False))
             # What a fold leaves, such as the torn end of a frame, stays in the inbox for the next.
