@@ -124,9 +124,21 @@ class Quotas:
         now = self._used_of(project, kind) if used is None else used
         if now + more > most:
             seconds = _left_of_day() if kind == "points-per-day" else 3600.0
-            of = "A run of the project" if kind == "fields-per-run" else "The project"
-            reason = f"{of} {shown(project)} has {now:,.0f} of {most:,.0f} {kind}, and {more:,.0f} more are too many."
+            reason = (
+                f"The project {shown(project)} has {now:,.0f} of {most:,.0f} {kind}, and {more:,.0f} more are too many."
+            )
             raise Exceeded(reason, seconds, "OverQuota")
+
+    def require_fields(self, project: str, count: int) -> None:
+        """Raise if a run of a project has more fields than it may; one that has as many goes on and can end.
+
+        Raises:
+            Exceeded: it has.
+        """
+        most = self.most(project, "fields-per-run")
+        if most is not None and count > most:
+            what = f"has {count:,} fields, more than the quota of {most:,.0f} fields-per-run."
+            raise Exceeded(f"A run of the project {shown(project)} {what}", 3600.0, "OverQuota")
 
     def add(self, project: str, kind: str, more: int) -> None:
         """Count the points or bytes that a project got."""

@@ -110,7 +110,7 @@ async def journal(server: Server, request: Request, grant: ServerGrant) -> Any:
         known = server.receiver.find(run.uid)
         if known is not None and server.quotas.most(known.project, "fields-per-run") is not None:
             count = await anyio.to_thread.run_sync(server.receiver.fields, run)
-            server.quotas.require(known.project, "fields-per-run", 1, count)
+            server.quotas.require_fields(known.project, count)
     accepted = await server.intake.accept(checked.pieces, checked.sealings, checked.writers)
     if accepted.parts:  # a repeat counts as little as it stores
         for project, count in points.items():

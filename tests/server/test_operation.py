@@ -220,6 +220,19 @@ def test_run_with_too_many_fields_gets_no_more(server: AnyServer, logged: Log) -
     wait_until(lambda: [200] * 2 == [sent(next(numbers)).status for _replica in range(2)])
 
 
+def test_run_with_as_many_fields_as_its_quota_goes_on(tmp_path: Path) -> None:
+    """It could not even end otherwise. Tried on the class, as below."""
+    from naiad_server.quotas import Exceeded, Quotas
+    from naiad_server.tokens import open_tokens
+
+    quotas = Quotas(open_tokens(tmp_path / "server").engine)
+    quotas.set("wide", "fields-per-run", 5)
+    quotas.require_fields("wide", 5)
+    quotas.require_fields("another", 6)
+    with pytest.raises(Exceeded, match="has 6 fields, more than the quota of 5 fields-per-run"):
+        quotas.require_fields("wide", 6)
+
+
 def test_token_that_asks_too_often_is_slowed_down(tmp_path: Path) -> None:
     """Counted in memory, so it is tried on the class: a server of its own would cost more than it shows."""
     from naiad_server.quotas import Exceeded, Quotas

@@ -263,7 +263,7 @@ class Receiver(Protocol):
         """
 
     def fields(self, run: RunId) -> int:
-        """Return how many fields a run has, without those that only bytes before their fold have."""
+        """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
 
     def waiting(self) -> Sequence[RunId]:
         """Return the runs of which something may wait to be folded, after a start."""
