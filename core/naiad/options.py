@@ -110,9 +110,7 @@ def of_run(given: Mapping[str, Any], unknown: Mapping[str, object]) -> RunOption
     found = RunOptions(
         settings=settings(given["mode"], given["strict"], given["limits"], given["on_error"]),
         project=project_name(given["project"]),
-        custom_run_id=custom_id(
-            setting("CUSTOM_RUN_ID") if custom_run_id is None and with_id is None else custom_run_id
-        ),
+        custom_run_id=custom_id(custom_run_id),
         tags=tags_of(given["tags"]),
         monitoring_namespace=paths.parse(namespace) if namespace else None,
     )

@@ -452,7 +452,7 @@ class Receiver:
         return found
 
     def fields(self, run: RunId) -> int:
-        """Return how many fields a run has; of a large one as far as it is folded."""
+        """Return how many fields a run has, without those of bytes that are not folded yet if some are."""
         folder = self._store.directory(run)
         if not folder.path.is_dir():
             return 0
