@@ -50,7 +50,7 @@ def files(store: Path | None, run: str, path: str | None, is_json: bool) -> None
             [{name: value for name, value in file._asdict().items() if value is not None} for file in listed]
         )
     else:
-        print_rows(HEADER, map(_cells, listed))
+        print_rows(HEADER, map(_cells, listed), nothing=f"{found.id} has no files.")
 
 
 def _paths(run: OpenRun, path: str | None) -> list[str]:

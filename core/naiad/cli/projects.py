@@ -36,4 +36,5 @@ def projects(store: Path | None, is_json: bool) -> None:
         print_document(facts)
     else:
         rows = ((keys.get(name, ""), name, runs[name], models[name]) for name in names)
-        print_rows(HEADER, ([Cell(key, "bold"), Cell(name), Cell(f"{n}"), Cell(f"{m}")] for key, name, n, m in rows))
+        cells = ([Cell(key, "bold"), Cell(name), Cell(f"{n}"), Cell(f"{m}")] for key, name, n, m in rows)
+        print_rows(HEADER, cells, nothing="No projects.")

@@ -103,9 +103,8 @@ def query(
             len(names) + last.index(name) if name in last else place + len(names) * (name not in named)
             for place, name in enumerate(names)
         ]
-        print_rows([Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)], rows)
-        if is_local and not len(found) and not found.notes:
-            print_note("No run matches.")
+        header = [Column(name.removeprefix("sys/"), rank) for name, rank in zip(names, ranks, strict=True)]
+        print_rows(header, rows, nothing="" if found.notes else "No run matches.")
 
 
 def _named(nql: str) -> list[str]:

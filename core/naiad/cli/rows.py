@@ -11,7 +11,16 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from naiad.cli.terminal import has_any_character, has_colour, is_terminal, print_lines, print_pages, size, styled
+from naiad.cli.terminal import (
+    has_any_character,
+    has_colour,
+    is_terminal,
+    print_lines,
+    print_note,
+    print_pages,
+    size,
+    styled,
+)
 from naiad.cli.text import clean, cut, width
 
 GAP = 2
@@ -37,13 +46,22 @@ class Column(NamedTuple):
     """Whether its texts are never cut, such as times."""
 
 
-def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print rows. Columns without a rank are left out from the right."""
+def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]], *, nothing: str = "") -> None:
+    """Print rows. Columns without a rank are left out from the right.
+
+    Args:
+        header: the columns; a pipe gets none.
+        rows: a cell for each column.
+        nothing: the sentence for stderr if there are no rows, so that an empty answer does not look like a failure.
+    """
+    rows = list(rows)
     if is_terminal():
         titles = [Column(each, number) if isinstance(each, str) else each for number, each in enumerate(header)]
-        print_pages(table_lines(titles, list(rows), size()[0], colour=has_colour(), ascii=not has_any_character()))
-        return
-    print_texts([cell.text for cell in row] for row in rows)
+        print_pages(table_lines(titles, rows, size()[0], colour=has_colour(), ascii=not has_any_character()))
+    else:
+        print_texts([cell.text for cell in row] for row in rows)
+    if nothing and not rows:
+        print_note(nothing)
 
 
 def print_texts(rows: Iterable[Iterable[str]]) -> None:
@@ -75,7 +93,8 @@ def table_lines(
         _line(line, widths, is_right, colour, mark)
         for line in [titles, *([row[number] for number in shown] for row in cells)]
     ]
-    left_out = [columns[number].title for number in range(len(columns)) if number not in shown]
+    # Without rows nothing is left out.
+    left_out = [column.title for number, column in enumerate(columns) if cells and number not in shown]
     if left_out:
         notes = textwrap.wrap(f"No room for: {clean(', '.join(left_out))}.", max(room, NARROWEST))
         lines += [styled(note, "dim") if colour else note for note in notes]

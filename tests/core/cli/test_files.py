@@ -72,6 +72,10 @@ def test_every_file_of_a_run_is_a_line(cli: Cli, files: str) -> None:
     ] == listed
 
 
+def test_run_without_files_is_a_sentence_on_stderr(cli: Cli, run: naiad.Run) -> None:
+    assert ("", f"{run.id} has no files.\n") == ((result := cli("files", run.id)).stdout, result.stderr)
+
+
 @pytest.mark.parametrize(("path", "expected"), [("set", SET), ("/plots/", SERIES), ("model", 1), ("model/last", 1)])
 def test_files_below_a_path_only(cli: Cli, files: str, path: str, expected: object) -> None:
     listed = rows(cli("files", files, path))

@@ -99,6 +99,20 @@ def test_empty_store_lists_nothing(cli: Cli, store: Path) -> None:
 
     assert "" == cli("ls").stdout
     assert [] == json.loads(cli("ls", "--json").stdout)
+    assert "No projects.\n" == cli("projects").stderr
+
+
+def test_empty_folder_is_no_damaged_store(cli: Cli, store: Path) -> None:
+    store.mkdir()
+    cli("ls")
+
+    assert (0, "") == ((result := cli("verify")).exit_code, result.stdout), result.stderr
+
+
+def test_narrow_terminal_names_no_columns_of_an_empty_listing(store: Path, terminal: Callable[..., str]) -> None:
+    store.mkdir()
+
+    assert ["ID  STATE  CREATED (UTC)  NAME  TAGS", "No runs."] == terminal("ls", columns=40, NO_COLOR="1").splitlines()
 
 
 def test_nothing_stored_steers_the_terminal(

@@ -112,7 +112,19 @@ def test_compare_shows_only_what_differs(cli: Cli) -> None:
     assert ["True", ""] == found["extra"]
     assert ["2.2", "2.3"] == found["source_code/requirements: numpy"]
     assert {"P-2": 0.2, "P-3": 0.3} == json.loads(cli("compare", "P-2", "P-3", "--json").stdout)["lr"]
-    assert "" == cli("compare", "P-2", "P-2").stdout
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (["compare", "P-2", "P-2"], "No differences."),
+        (["query", "lr > 1e9"], "No run matches."),
+    ],
+    ids=["compare", "query"],
+)
+def test_answer_without_a_row_is_a_sentence_on_stderr(cli: Cli, line: list[str], sentence: str) -> None:
+    assert ("", f"{sentence}\n") == ((result := cli(*line)).stdout, result.stderr)
 
 
 @pytest.mark.usefixtures("three")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -434,6 +435,9 @@ def _store_damages(store: Layout) -> Iterator[Damage]:
     for what in catalog.damages():
         yield Damage(catalog.path.name, f"{what}; rebuild it without loss with: naiad repair --catalog")
     text = _text_of(store.root / "format")
+    # An empty folder is a store too, and reading it makes a catalog; its first writer makes the rest.
+    if text is None and all(name.startswith(catalog.path.stem) for name in os.listdir(store.root)):
+        return
     if text is None or not text.strip().isdigit():
         yield Damage("format", "it is not the version file of a store")
     else:
