@@ -362,7 +362,8 @@ def _prove(lock: int, known: Sum, found: os.stat_result) -> None:
     """Note that the file fits its sum, for other processes."""
     if clock.now() > found.st_ctime + SETTLED_SECONDS:
         _size, inode, written, changed = _identity(found)
-        _put_sum(lock, known._replace(proven=int(clock.now()), inode=inode, written=written, changed=changed))
+        with contextlib.suppress(OSError):  # the others then compare it themselves
+            _put_sum(lock, known._replace(proven=int(clock.now()), inode=inode, written=written, changed=changed))
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
