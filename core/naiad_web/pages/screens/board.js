@@ -65,7 +65,7 @@ export function Board(props) {
   if (params.full && paths.includes(params.full)) return card(params.full);
   return html`<div class="section">
     <div class="bar" role="group" aria-label="Charts">
-      <input class="input" type="search" style=${{ flex: "0 1 200px" }} placeholder="Metrics (regular expression)" aria-label="Metrics by regular expression" value=${params.m} onInput=${(e) => change({ m: e.target.value }, { replace: true })} />
+      <input class="input" type="search" style=${{ flex: "0 1 200px" }} placeholder="Filter metrics (regex)" aria-label="Metrics by regular expression" value=${params.m} onInput=${(e) => change({ m: e.target.value }, { replace: true })} />
       <${Choice} label="Horizontal axis" value=${["step", "relative", "time"].includes(params.x) ? params.x : ""} onChange=${(x) => change({ x, zoom: null, zooms: {} })} options=${[["step", "step"], ["relative", "relative"], ["time", "time"]]} />
       <label class="toggle" title="Smoothing, computed from the raw points (s)">smooth <input type="range" min="0" max="0.99" step="0.01" value=${smooth} aria-label="Smoothing" onInput=${(e) => slide(+e.target.value)} />
         <span class="number faint" style=${{ width: "4ch" }}>${smooth ? smooth.toFixed(2) : "off"}</span></label>

@@ -13,6 +13,18 @@ import { duration, short } from "../lib/format.js";
 /** Distances of ticks on an axis of steps, which are whole. */
 const STEPS = Array.from({ length: 45 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
 
+/** Labels of a time axis by the distance of its ticks in milliseconds, written as all other times of the pages: the
+ * library's own are American. The second line names the year or the day where it begins. */
+const [YEAR, DAY] = ["\n{YYYY}", "\n{YYYY}-{MM}-{DD}"];
+const TIMES = [
+  [31_536_000_000, "{YYYY}", null, null, null, null, null, null, 1],
+  [2_419_200_000, "{MMM}", YEAR, null, null, null, null, null, 1],
+  [86_400_000, "{MM}-{DD}", YEAR, null, null, null, null, null, 1],
+  [60_000, "{HH}:{mm}", DAY, null, DAY, null, null, null, 1],
+  [1_000, "{HH}:{mm}:{ss}", DAY, null, DAY, null, null, null, 1],
+  [1, ":{ss}.{fff}", `${DAY} {HH}:{mm}`, null, `${DAY} {HH}:{mm}`, null, "\n{HH}:{mm}", null, 1],
+];
+
 /** Counters for tests, filled when the page's URL asks for it. */
 const stats = () => /** @type {any} */ (globalThis).__naiad;
 
@@ -185,7 +197,7 @@ export class Plot {
       },
       axes: look.axes ? [
         { stroke: ink, font, size: look.xKind === "time" ? 38 : 26, gap: 4, incrs: look.xKind === "step" && !look.logX ? STEPS : undefined, grid: { show: false }, ticks: { stroke: line, size: 4, width: 1 }, space: 64,
-          values: look.xKind === "time" ? undefined : (_u, splits) => splits.map((v) => (v === null ? "" : look.xKind === "relative" ? duration(v) : short(v))) },
+          values: look.xKind === "time" ? TIMES : (_u, splits) => splits.map((v) => (v === null ? "" : look.xKind === "relative" ? duration(v) : short(v))) },
         { stroke: ink, font, gap: 4, grid: { stroke: line, width: 1 }, ticks: { show: false }, space: 28,
           size: (_u, values) => Math.max(34, ...(values ?? []).map((v) => String(v ?? "").length * 6.4 + 10)),
           values: (_u, splits) => splits.map((v) => (v === null || (this.look.logY && !isRound(v)) ? "" : short(v))) },
