@@ -49,7 +49,7 @@ def compare(store: Path | None, runs: tuple[str, ...], is_json: bool) -> None:
         rows = (
             [Cell(path, "bold"), *(_cell(value, is_local) for value in values)] for path, values in differing.items()
         )
-        print_rows(["FIELD", *(run.id for run in found)], rows, nothing="No differences.")
+        print_rows(["FIELD", *(run.id for run in found)], rows, nothing="No differences.", is_whole=True)
 
 
 def differences(place: Store, runs: Sequence[OpenRun]) -> dict[str, list[object]]:

@@ -85,7 +85,7 @@ def query(
     for column in found.absent(column for column in own if column not in asked):
         print_note(f'No run has the field "{column}".')
     if wanted is None:
-        names = found.column_names
+        names = list(dict.fromkeys([ALWAYS[0], *found.column_names]))  # the id first: a terminal never leaves it out
     else:
         # In the order of --columns; each name once, also where a pattern means it again.
         names = list(dict.fromkeys(name for column in [ALWAYS[0], *wanted] for name in found.expanded(column)))

@@ -1,8 +1,8 @@
 """Rows: an aligned table on a terminal; in a pipe one line each, with tabs between the cells for `cut`.
 
 A table never shrinks its first column, the key. Where a terminal is too narrow, texts are cut; columns for which there
-is no room then are left out, and a line below the table names them. Where there is room for the key alone, the cells of
-each row are listed below it.
+is no room then are left out, and a line below the table names them. Where there is room for the key alone,
+or where no column may be left out, the cells of each row are listed below it.
 """
 
 from __future__ import annotations
@@ -46,18 +46,22 @@ class Column(NamedTuple):
     """Whether its texts are never cut, such as times."""
 
 
-def print_rows(header: Sequence[str | Column], rows: Iterable[Sequence[Cell]], *, nothing: str = "") -> None:
+def print_rows(
+    header: Sequence[str | Column], rows: Iterable[Sequence[Cell]], *, nothing: str = "", is_whole: bool = False
+) -> None:
     """Print rows. Columns without a rank are left out from the right.
 
     Args:
         header: the columns; a pipe gets none.
         rows: a cell for each column.
         nothing: the sentence for stderr if there are no rows, so that an empty answer does not look like a failure.
+        is_whole: whether no column may be left out.
     """
     rows = list(rows)
     if is_terminal():
         titles = [Column(each, number) if isinstance(each, str) else each for number, each in enumerate(header)]
-        print_pages(table_lines(titles, rows, size()[0], colour=has_colour(), ascii=not has_any_character()))
+        style = {"colour": has_colour(), "ascii": not has_any_character()}
+        print_pages(table_lines(titles, rows, size()[0], is_whole=is_whole, **style))
     else:
         print_texts([cell.text for cell in row] for row in rows)
     if nothing and not rows:
@@ -70,7 +74,13 @@ def print_texts(rows: Iterable[Iterable[str]]) -> None:
 
 
 def table_lines(
-    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], room: int, *, colour: bool = False, ascii: bool = False
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Cell]],
+    room: int,
+    *,
+    is_whole: bool = False,
+    colour: bool = False,
+    ascii: bool = False,
 ) -> list[str]:
     """Return the lines of a table for a terminal."""
     cells = [[cell._replace(text=clean(cell.text)) for cell in row] for row in rows]
@@ -83,7 +93,7 @@ def table_lines(
     ]
     shown = _chosen(columns, least, room)
     mark = "..." if ascii else "\N{HORIZONTAL ELLIPSIS}"
-    if cells and len(shown) == 1 < len(columns):
+    if cells and len(shown) < len(columns) and (is_whole or len(shown) == 1):
         return [line for row in cells for line in _stacked(columns, row, room, colour, mark)]
     widths = _fitted([natural[number] for number in shown], [least[number] for number in shown], room)
     # A column of numbers is aligned at their ends; an empty cell in it is no reason against that.

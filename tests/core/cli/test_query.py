@@ -50,6 +50,7 @@ def test_json_and_csv_are_whole(cli: Cli) -> None:
     assert {"sys/id": "P-3", "sys/name": name, "lr": "0.3", "extra": "", "sys/tags": "all, t3"} == lines[0]
     assert ["P-3", "P-2"] == [row["sys/id"] for row in rows] == [line["sys/id"] for line in lines]
     assert "same" in json.loads(cli("query", "--columns", "*", "--json").stdout)[0]
+    assert "P-3" == cli("query", "--columns", "*").stdout.split("\t")[0]
 
 
 @pytest.mark.usefixtures("three")
