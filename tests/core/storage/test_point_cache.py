@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,27 @@ def test_many_series_read_once_leave_nothing_but_a_few_versions() -> None:
         cache.columns((1, str(number)), "v1", reading(3, []))
 
     assert [None] * MOST_KNOWN == [columns for _version, columns in cache.known.values()]
+
+
+def test_read_of_another_thread_in_between_is_no_error() -> None:
+    """It comes where Python frees memory, as the callback here."""
+    cache, numbers = PointCache(), itertools.count()
+    before = gc.get_threshold()
+
+    def come_between(_phase: str, _info: dict[str, int]) -> None:
+        cache.known[2, str(next(numbers))] = "v1", None
+
+    gc.callbacks.append(come_between)
+    gc.set_threshold(1)
+    try:
+        for number in range(200):
+            cache.note((1, str(number)), "v1")
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(come_between)
+
+    assert next(numbers) > 100
+    assert (1, "199") in cache.known
 
 
 def test_series_of_few_points_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
