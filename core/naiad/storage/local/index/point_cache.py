@@ -20,8 +20,8 @@ class PointCache:
     """The columns of the long series that a process reads repeatedly, as long as their version stays the same.
 
     A series is kept from its second read on: an export, which reads each one once, keeps nothing and copies nothing.
-    Each step is one operation of a dict, so that threads need no lock and a fork leaves none behind. A list of its items is
-    not: each item is made, which may end other objects, and their code lets another thread run.
+    Each step is one operation of a dict, so that threads need no lock and a fork leaves none behind. A list of its
+    items is not one: each item is made, which may end other objects, and their code lets another thread run.
     """
 
     def __init__(self, most: int = MOST) -> None:
