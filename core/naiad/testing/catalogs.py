@@ -8,7 +8,7 @@ from naiad.container_kinds import MODEL, RUN
 from naiad.kinds import ATOM_OF, LINES, POINTS, TAGS
 from naiad.ops import Plain, Strings, Tags
 from naiad.query.parser import parse
-from naiad.query.tree import Compare, Contains, FieldName, Not
+from naiad.query.tree import And, Compare, Contains, Exists, FieldName, Not
 from naiad.storage.base import Change, RunReader, RunWriter, Store
 from naiad.storage.catalog import ABSENT
 from naiad.testing.runs import SERIES, StoreFixtures, assign, begin, new_series
@@ -127,6 +127,16 @@ class CatalogTests(StoreFixtures):
         for sort in (by_rate, [("lr", True)], [("loss:max", False)], []):
             assert [each for at in range(0, 8, 2) for each in ids(sort, 2, at)] == ids(sort)
             assert len(set(ids(sort))) == 7
+
+    @pytest.mark.parametrize("project", ["digits", None])
+    def test_found_containers_are_sorted_by_several_columns(self, many: Store, project: str | None) -> None:
+        """Under any condition, whichever place its parameters have in the statement."""
+        low = Compare(FieldName("lr", ATOM_OF[float]), "<", 0.25)
+        for tree in (low, And((low, Exists(FieldName("t", TAGS)))), And((Exists(FieldName("t", TAGS)), low))):
+            by_rate = [("lr", True), ("loss:min", False), ("sys/id", True)]
+            found = many.catalog().grid(RUN, project, tree, sort=by_rate, limit=3)
+
+            assert found.ids == ["DIGITS-4", "DIGITS-1", "DIGITS-6"]
 
     def test_grid_has_a_cell_for_each_container(self, many: Store) -> None:
         """By path and kind; `ABSENT` where there is no such field."""

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from naiad.container_kinds import ContainerKind
+from naiad.integers import LARGEST
 from naiad.kinds import ASPECTS, KINDS, TAGS
 from naiad.query.tree import And, Compare, Contains, Node, OneOf
 from naiad.storage.sql.connection import All, Clause, Connection, Part, Statement
@@ -70,7 +71,12 @@ def search(
     where = All(among)
     # Only the order of one column has an index to walk along.
     if then:
-        return _sorted_by_several(connection, where, [sort, *then], limit, offset)
+        sorts = [sort, *then]
+        several = _sorted_by_several(tuple((each.order, each.is_ascending) for each in sorts))
+        fields = {f"fields{place}": each.numbers or [0] for place, each in enumerate(sorts)}
+        return _page(
+            connection, several, where=where, limit=LARGEST if limit is None else limit, offset=offset, **fields
+        )
     how = sort.order, sort.is_ascending
     if limit is None:  # sorting 100,000 rows with their cells takes 60 MB, so this is done for all of them only
         rows = connection.run(_SORTED[how], fields=sort.numbers, where=where)
@@ -196,23 +202,25 @@ def _directed(values: Sequence[Any], is_ascending: bool) -> list[Any]:
     return [value.asc() if is_ascending else value.desc() for value in values]
 
 
-def _sorted_by_several(
-    connection: Connection, where: Clause, sorts: Sequence[Sort], limit: int | None, offset: int
-) -> list[Shown]:
-    """All containers, sorted by several columns; their number varies, so that the statement is compiled now."""
-    import sqlalchemy as sql
-
-    from naiad.storage.sql import tables as t
-
+def _by_several(sql: Any, t: Any, orders: Sequence[tuple[str, bool]]) -> Any:
+    """The numbers of a page of containers, sorted by several columns."""
     joined: Any = t.container
     ordered: list[Any] = []
-    for place, sort in enumerate(sorts):
+    for place, (order, is_ascending) in enumerate(orders):
         of = t.cell.alias(f"sorted{place}")
-        joined = joined.outerjoin(of, (of.c.container == t.container.c.number) & of.c.field.in_(sort.numbers))
-        ordered += _ordered(of, sort.order, sort.is_ascending)
-    ordered += _directed([t.container.c.number], sorts[0].is_ascending)
-    rows = sql.select(t.container.c.number).select_from(joined).where(where.expression()).order_by(*ordered)
-    return shown_at(connection, list(connection.execute(rows.limit(limit).offset(offset)).scalars()))
+        is_its = of.c.field.in_(sql.bindparam(f"fields{place}", expanding=True))
+        joined = joined.outerjoin(of, (of.c.container == t.container.c.number) & is_its)
+        ordered += _ordered(of, order, is_ascending)
+    ordered += _directed([t.container.c.number], orders[0][1])
+    rows = sql.select(t.container.c.number).select_from(joined).where(sql.text("({where})")).order_by(*ordered)
+    return _paged(sql, rows)
+
+
+@lru_cache(maxsize=256)
+def _sorted_by_several(orders: tuple[tuple[str, bool], ...]) -> Statement:
+    """The statement for some columns, whose number varies: it is compiled when it is first asked for."""
+    name = ", ".join(f"{order}{'' if is_ascending else ' descending'}" for order, is_ascending in orders)
+    return _statement(f"sorted by {name}", _by_several, orders, is_ahead=False)
 
 
 _statement = partial(Statement, "naiad.storage.sql.tables")
