@@ -14,11 +14,12 @@ FOLDER = Path(__file__).parent
 ALONE = {
     "bench_postgres.py",
     "bench_codec.py",
+    "bench_growth.py",
     "bench_importers.py",
     "bench_pages.py",
     "bench_stranger.py",
     "bench_viewers.py",
-}  # these print tables of their own
+}  # these print tables of their own, or take long
 SCRIPTS = sorted(path.name for path in FOLDER.glob("bench_*.py") if path.name not in ALONE)
 
 
@@ -51,3 +52,17 @@ def test_codec_benchmark_runs() -> None:
     code = "import bench_codec as b; b.report([*b.chunk_cases(10, 'x', b.np.ones(10)), *b.pack_cases(100, 5)], 1)"
 
     subprocess.run([sys.executable, "-c", code], check=True, cwd=FOLDER, stdout=subprocess.DEVNULL)
+
+
+def test_growth_benchmark_gives_a_cost_for_each_size_and_an_exponent() -> None:
+    found = json.loads(run("bench_growth.py", "--quick", "--json", "fields"))
+
+    assert [each["name"] for each in found] == [
+        "fields written, with stop(), 10",
+        "fields written, with stop(), 100",
+        "    exponent",
+        "fields opened and read, 10",
+        "fields opened and read, 100",
+        "    exponent",
+    ]
+    assert all(each["ours"][0] > 0 for each in found if each["unit"] == "s")
