@@ -18,11 +18,12 @@ from pathlib import Path
 
 import psutil
 import psycopg
+import pytest
 from figures import Figure, folder, main
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "server"))
 from bench_server import METRICS, bulk, p99, peers, prepared, together, write
-from postgres_server import Cluster, wait_for
+from postgres_server import Cluster, Moto, SeaweedFS, wait_for
 
 from naiad.container_kinds import RUN
 from naiad.query.parser import parse
@@ -32,6 +33,14 @@ from naiad.storage.remote.store import RemoteStore
 from naiad.storage.sql.values import Cell, Entry, Stamp, put
 
 LOADS = ((100, 20.0, 1.0, "<= 50", "<= 0.25"), (1_000, 20.0, 2.0, "<= 100", "<= 0.6"))
+
+
+def objects(place: Path) -> Moto:
+    """SeaweedFS, which is made for load, where it is installed; else the server of moto."""
+    try:
+        return SeaweedFS(place)
+    except pytest.skip.Exception:
+        return Moto()
 
 
 def spent(cluster: Cluster) -> dict[int, float]:
@@ -81,7 +90,7 @@ def shipped_in_bulk(cluster: Cluster, pieces: int, points: int) -> list[Figure]:
     return [
         Figure("accepted in bulk by 2 clients, folded meanwhile", "M/s", [total / wall / 1e6], ">= 1.5", is_rate=True),
         Figure("accepted and folded, a core-second of everything", "M/s", [total / used / 1e6], is_rate=True),
-        Figure("bytes a point in the database, with pyramids", "B", [float(stored) / total], "<= 4.5"),
+        Figure("bytes a point (float32 origin) in the database, with pyramids", "B", [float(stored) / total], "<= 4.5"),
         Figure(
             f"chart of {pieces * points / METRICS:,.0f} points, HTTP",
             "ms",
@@ -205,7 +214,7 @@ def measure(quick: bool) -> list[Figure]:
     """All figures of this file."""
     figures: list[Figure] = []
     with folder() as place:
-        cluster = Cluster.start(place, "fsync=on")
+        cluster = Cluster.start(place, "fsync=on", objects=objects(place))
         try:
             for load in ((3, 1.0, 0.5),) if quick else LOADS:
                 figures += loaded(cluster, *load)

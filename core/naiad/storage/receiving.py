@@ -24,6 +24,8 @@ class Piece(NamedTuple):
     data: bytes
     claims: Mapping[str, str] = {}
     """The values that ops in it give to fields that the store decides: `sys/id` and `sys/project`."""
+    planes: bytes = b""
+    """The same bytes transposed, if they came so; see `naiad.planes`."""
 
 
 class Sealing(NamedTuple):

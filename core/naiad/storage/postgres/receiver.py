@@ -33,6 +33,7 @@ from naiad.storage.postgres import migrating
 from naiad.storage.postgres.connection import RunDatabase, refusal, transaction
 from naiad.storage.postgres.folding import Folder
 from naiad.storage.postgres.objects import Objects, blob_name
+from naiad.storage.postgres.pieces import stored
 from naiad.storage.postgres.registrar import Registrar
 from naiad.storage.receiving import (
     LARGEST_PART,
@@ -49,6 +50,8 @@ from naiad.storage.receiving import (
 
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
+NOWHERE = (None, None, None, None)
+"""Object, place, length and crc of a piece that lies in its row."""
 URGENT_BYTES = 1024 * 1024
 FOLD_SECONDS = 60
 """The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
@@ -71,7 +74,8 @@ from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
 where r.run = new.run and r.file = new.file
 """
 STORE = """
-insert into naiad.inbox (run, file, start, upto, data, object, place, crc) values (%s, %s, %s, %s, %s, %s, %s, %s)
+insert into naiad.inbox (run, file, start, upto, data, object, place, length, crc)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 SIGNS = """
 insert into naiad.writer (run, name, state, seen_at)
@@ -236,28 +240,33 @@ class Receiver:
             raw.execute(ADVANCE, [list(column) for column in zip(*rows, strict=True)])
         if not taken:
             return
-        whole = (
-            b"".join(piece.data for piece in taken) if sum(len(each.data) for each in taken) >= OBJECT_BYTES else b""
-        )
-        name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}" if whole else None
-        if name is not None:
-            try:
-                self._objects.put(name, whole)  # before the rows that refer to it
-            except StorageError:
-                row = raw.execute(INLINE).fetchone()
-                if row is not None and row[0] + len(whole) > MOST_INLINE:
-                    raise
-                name = None  # the objects are away: the database takes the bytes for a while
-        stored, place = [], 0
-        for piece in taken:
-            data = piece.data if name is None else None
-            upto = piece.start + len(piece.data)
-            at = None if name is None else place
-            crc = None if name is None else zlib.crc32(piece.data)
-            stored.append((numbers[piece.run], piece.file, piece.start, upto, data, name, at, crc))
-            place += len(piece.data)
+        places = self._put(raw, taken) if sum(len(each.data) for each in taken) >= OBJECT_BYTES else []
         with raw.cursor() as cursor:
-            cursor.executemany(STORE, stored)
+            cursor.executemany(
+                STORE,
+                [
+                    (numbers[each.run], each.file, each.start, each.start + len(each.data), *place)
+                    for each, place in zip(taken, places or [(each.data, *NOWHERE) for each in taken], strict=True)
+                ],
+            )
+
+    def _put(self, raw: psycopg.Connection[Any], taken: Sequence[Piece]) -> list[tuple[object, ...]]:
+        """Put pieces into one object; return the columns that say where each lies, or nothing if it is away."""
+        name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}"
+        found: list[tuple[object, ...]] = []
+        data = bytearray()
+        for piece in taken:
+            own = stored(piece)
+            found.append((None, name, len(data), len(own), zlib.crc32(own)))
+            data += own
+        try:
+            self._objects.put(name, bytes(data))  # before the rows that refer to it
+        except StorageError:
+            row = raw.execute(INLINE).fetchone()
+            if row is not None and row[0] + sum(len(each.data) for each in taken) > MOST_INLINE:
+                raise
+            return []  # the objects are away: the database takes the bytes for a while
+        return found
 
     def _note(
         self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], writers: Mapping[tuple[RunId, str], bool]

@@ -22,13 +22,14 @@ from naiad.storage.local.journal.leases import SUFFIX, hold_remote, remote_state
 from naiad.storage.local.journal.segment import open_header
 from naiad.storage.local.layout import FORMAT, RunDirectory
 from naiad.storage.postgres.objects import Objects
+from naiad.storage.postgres.pieces import restored
 
 RECEIVED = """
 select r.file, r.upto, r.crc, r.is_sealed, coalesce(p.upto, 0), coalesce(p.is_done, 0)
 from naiad.received r left join naiad.run_position p on p.run = r.run and p.file = r.file where r.run = %s
 """
 ROWS = "select file, start, upto, extract(epoch from at)::float8 from naiad.inbox where run = %s order by file, start"
-DATA = "select data, object, place, crc from naiad.inbox where run = %s and file = %s and start = %s"
+DATA = "select data, object, place, length, crc from naiad.inbox where run = %s and file = %s and start = %s"
 WRITERS = "select name, state, extract(epoch from now() - seen_at)::float8 from naiad.writer where run = %s"
 
 
@@ -99,12 +100,13 @@ class Scratch:
         found = raw.execute(DATA, [self._run, file, start]).fetchone()
         if found is None:
             return  # folded meanwhile: the index has it
-        data, name, place, crc = found
+        data, name, place, length, crc = found
         if data is None:
-            data = self._objects.get(name, place, upto - start)
-            if zlib.crc32(data) != crc:
-                what = f"its bytes from {place} are not those that were received"
+            own = self._objects.get(name, place, length)
+            if zlib.crc32(own) != crc:
+                what = f"its bytes from {place} are not those that were stored"
                 raise DamagedData(f"The object {name} is damaged: {what}.", file=name, offset=place, what=what)
+            data = restored(own, upto - start)
         path = self.folder.journal / file
         _write(path, data, start)
         # The time at which the bytes came, from which the tail of a dead writer is judged.

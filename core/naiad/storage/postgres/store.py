@@ -45,8 +45,8 @@ FEW = 16
 """Up to so many runs with something new are folded before the catalog is read; of more, the workers fold them."""
 BY_NAME = "select uid, kind from naiad.run where id = %s or uid = %s"
 SOON = """
-update naiad.due set at = now() + interval '10 seconds'
-where run in (select run from naiad.due where waiting > 0 and at > now() + interval '10 seconds'
+update naiad.due set at = now() + interval '5 seconds'
+where run in (select run from naiad.due where waiting > 0 and at > now() + interval '5 seconds'
               order by run for update skip locked)
 """
 WAITING = """

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from naiad.ops import Define
+from naiad.planes import planes_of
 from naiad.slots import FLOAT_STEP, RECORD
 from naiad.storage.local.journal.files import JournalFile, journal_file, list_journal
 from naiad.storage.local.journal.frames import FILE_HEADER, FRAME_HEADER, LARGEST, Frame, read_frames
@@ -87,8 +88,7 @@ class Part:
         if not self.name.endswith(".seg"):
             return [uid, self.name, self.start, 0, crc, self.data]
         # Bytes of one place are alike from record to record, and compress to a fraction when they lie together.
-        planes = b"".join(self.data[place::RECORD] for place in range(RECORD))
-        return [uid, self.name, self.start, PLANES, crc, planes]
+        return [uid, self.name, self.start, PLANES, crc, planes_of(self.data)]
 
 
 class Source(NamedTuple):

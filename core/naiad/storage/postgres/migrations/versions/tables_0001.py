@@ -46,7 +46,7 @@ create table naiad.received (
 create sequence naiad.inbox_id;
 create table naiad.inbox (
     run bigint not null, file text not null, start bigint not null, upto bigint not null,
-    at timestamptz not null default now(), data bytea, object text, place bigint, crc bigint,
+    at timestamptz not null default now(), data bytea, object text, place bigint, length bigint, crc bigint,
     primary key (run, file, start)
 ) partition by hash (run);
 create table naiad.run_head ({run}, id int not null, format int not null, facts bytea not null, crc bigint not null,

@@ -1,0 +1,28 @@
+"""A piece of a journal file as it lies in an object: one byte that says how it is stored, and its bytes, compressed."""
+
+from __future__ import annotations
+
+from naiad.planes import records_of
+from naiad.storage.local.index.compression import CompressionError, compress, decompress
+from naiad.storage.receiving import Piece
+
+PLANES = 0x10
+"""Set in the byte if the records are transposed; its other bits name the compressor."""
+
+
+def stored(piece: Piece) -> bytes:
+    """Return the bytes that an object keeps of a piece, a fifth of the points that came as planes."""
+    compressor, data = compress(piece.planes or piece.data)
+    return bytes([compressor | (PLANES if piece.planes else 0)]) + data
+
+
+def restored(data: bytes, length: int) -> bytes:
+    """Return the bytes of the piece, which are so many.
+
+    Raises:
+        CompressionError: they cannot be decompressed.
+    """
+    if not data:
+        raise CompressionError("there are no bytes")
+    found = bytes(decompress(data[0] & ~PLANES, memoryview(data)[1:], length))
+    return records_of(found) if data[0] & PLANES else found
