@@ -259,24 +259,24 @@ def existing_project(store: Store, name: str) -> None:
     Raises:
         ProjectNotFound: it has none of this name; the message names those it has.
     """
-    # The short way first: known_projects() reads the catalog.
+    # The short ways first: a project that was made here is registered, and of one that was copied in a run is enough.
     if name in store.projects().values():
         return
-    known = known_projects(store)
-    if name not in known:
-        names = ", ".join(sorted(map(repr, known))) or "none"
-        raise ProjectNotFound(
-            f"Store {store} has no project {name!r}. It has: {names}.\n"
-            "Create it by its first run or by naiad.management.create_project().",
-            project=name,
-        )
+    if store.has_begun() and store.catalog().summaries(name, kind=None, is_trashed=None, limit=1):
+        return
+    names = ", ".join(sorted(map(repr, known_projects(store)))) or "none"
+    raise ProjectNotFound(
+        f"Store {store} has no project {name!r}. It has: {names}.\n"
+        "Create it by its first run or by naiad.management.create_project().",
+        project=name,
+    )
 
 
 def known_projects(store: Store) -> set[str]:
     """The names of all projects that were made in a store or have runs or models in it."""
     # Runs copied in from another store have a project without a key here.
-    rows = store.catalog().summaries(kind=None, is_trashed=None) if store.has_begun() else []
-    return {*store.projects().values(), *(row.project for row in rows if row.project)}
+    found = store.catalog().projects() if store.has_begun() else []
+    return {*store.projects().values(), *(each.name for each in found if each.name)}
 
 
 def project_ops(key: str, name: str, description: str | None = None, visibility: str = "priv") -> list[Op]:

@@ -271,6 +271,25 @@ def test_terminal_shows_the_bar(on_terminal: Callable[[str], str], tmp_path: Pat
     assert 300_000 == (tmp_path / "out").stat().st_size
 
 
+LISTING = """
+import sys, naiad
+from naiad.cli import main
+from naiad.storage.local import catalog
+catalog.BATCH = 1
+for _ in range(3):
+    naiad.init_run(capture_stdout=False).stop()
+sys.argv = ["naiad", {words}]
+main()
+"""
+
+
+@pytest.mark.parametrize("words", ['"ls"', '"repair", "--catalog"'])
+def test_commands_that_make_the_catalog_show_the_bar(on_terminal: Callable[[str], str], words: str) -> None:
+    shown = on_terminal(LISTING.format(words=words))
+
+    assert "Reading runs" in shown
+
+
 def test_pipe_shows_nothing(store: Path, tmp_path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "out")], capture_output=True, text=True, check=True, timeout=60

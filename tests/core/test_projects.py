@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import naiad
 from naiad.container_kinds import PROJECT
 from naiad.errors import InactiveProject, NaiadError, ProjectNotFound, ProtectedPath, ReadOnlyWarning
+from naiad.storage.local.catalog import Catalog
 from naiad.storage.local.store import Store
 
 
@@ -92,6 +95,27 @@ def test_unknown_project_names_the_known_ones() -> None:
 
     with pytest.raises(ProjectNotFound, match="'mine'"):
         naiad.init_project("yours")
+
+
+def test_project_of_copied_runs_is_opened_without_a_look_at_all_runs(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of runs copied in by hand the project has no key in this store: one of them is enough to know it."""
+    for _ in range(3):
+        naiad.init_run(project="mine").stop()
+    shutil.copytree(store / "runs", tmp_path / "other" / "runs")
+    monkeypatch.setenv("NAIAD_STORE", str(tmp_path / "other"))
+    asked, find = [], Catalog.answer
+
+    def answer(catalog: Catalog, call: str, **given: Any) -> Any:
+        asked.append((call, given["limit"]))
+        return find(catalog, call, **given)
+
+    monkeypatch.setattr(Catalog, "answer", answer)
+
+    with naiad.init_project("mine", mode="read-only") as project:
+        assert [("summaries", 1)] == asked
+        assert 3 == len(project.fetch_runs_table(progress_bar=False))
 
 
 def test_project_of_an_empty_store_has_no_runs_and_makes_nothing(store: Path) -> None:

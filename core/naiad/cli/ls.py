@@ -90,7 +90,14 @@ def ls(
     elif kind is RUN and not (are_all or tags or state or is_trashed):
         condition = top_level(project)
     found = place.catalog().summaries(
-        project=project, tags=tags, state=state, kind=kind, is_trashed=is_trashed, condition=condition, limit=limit
+        project=project,
+        tags=tags,
+        state=state,
+        kind=kind,
+        is_trashed=is_trashed,
+        condition=condition,
+        limit=limit,
+        progress_bar=None,
     )
     counts = state_counts(place) if kind is RUN else {}
     if is_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import click
@@ -29,8 +28,9 @@ def projects(store: Path | None, is_json: bool) -> None:
     """
     place = existing_store(store)
     keys = {name: key for key, name in place.projects().items()}
-    runs, models = (Counter(row.project for row in place.catalog().summaries(kind=kind)) for kind in (RUN, MODEL))
+    counts = {each.name: each.counts for each in place.catalog().projects()}
     names = sorted(known_projects(place))
+    runs, models = ({name: counts.get(name, {}).get(kind.name, 0) for name in names} for kind in (RUN, MODEL))
     if is_json:
         facts = [{"key": keys.get(name), "name": name, "runs": runs[name], "models": models[name]} for name in names]
         print_document(facts)

@@ -79,7 +79,7 @@ def _rebuild(store: FolderStore, is_json: bool) -> None:
     """Throw the catalog away, which loses nothing, and read all folders again."""
     # Everything in the catalog comes from the folders of the runs.
     catalog = store.catalog()
-    catalog.rebuild()
+    catalog.rebuild(progress_bar=None)
     count = len(catalog.summaries(kind=None, is_trashed=None))
     if is_json:
         print_document({"containers": count})

@@ -199,6 +199,7 @@ class Catalog(Protocol):
         is_trashed: bool | None = False,
         condition: Node | None = None,
         limit: int | None = None,
+        progress_bar: bool | None = False,
     ) -> list[Summary]:
         """Return the containers of a kind, or of all, newest first; those of a project, with all the tags, in a state.
 
@@ -213,6 +214,7 @@ class Catalog(Protocol):
             is_trashed=is_trashed,
             condition=condition,
             limit=limit,
+            progress_bar=progress_bar,
         )
         return found
 

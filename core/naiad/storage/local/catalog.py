@@ -108,8 +108,9 @@ class Catalog(SqlCatalog):
         """Bring it up to date."""
         self.read(lambda _connection: None)
 
-    def rebuild(self) -> None:
+    def rebuild(self, *, progress_bar: bool | None = False) -> None:
         """Throw it away and make it anew from the run folders."""
+        self.progress_bar = progress_bar
         self._discard()
         self._read_changed()
 
