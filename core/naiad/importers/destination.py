@@ -24,6 +24,7 @@ from naiad.records import (
     Record,
     Skipped,
     Texts,
+    Value,
 )
 from naiad.refs import FileRef, incoming
 from naiad.storage.base import Change, RunReader
@@ -49,7 +50,10 @@ class Destination:
 
     def take(self, record: Record) -> None:
         """Take one record."""
-        if isinstance(record, Points):
+        if isinstance(record, Value):  # most records are
+            if not self.target.is_second:
+                self._singles.take(record)
+        elif isinstance(record, Points):
             self._series.take_points(record)
         elif isinstance(record, Texts):
             self._series.take_texts(record)

@@ -16,8 +16,8 @@ from naiad.gitref import GitRef
 from naiad.importer import Progress
 from naiad.importers.dump_clock import Clock
 from naiad.importers.dump_files import DumpFiles, parsed
-from naiad.importers.dump_parts import BATCH, damaged, filled, opened, spans
-from naiad.importers.dump_view import View
+from naiad.importers.dump_parts import BATCH, COLUMNS, damaged, needed, opened, spans
+from naiad.importers.dump_view import View, booleans, numbers
 from naiad.kinds import ATOM_OF, LINES, MEMBERS, POINTS, TAGS
 from naiad.records import (
     Axis,
@@ -58,7 +58,7 @@ class Rows:
     """The rows of a run, turned into records."""
 
     def __init__(self, names: tuple[str, str], application: str, files: DumpFiles, clock: Clock) -> None:
-        self._names = names
+        self._ids = dict(zip(COLUMNS[:2], names, strict=True))
         self._is_ours = application == "naiad"
         self._application = application
         self._files = files
@@ -83,11 +83,12 @@ class Rows:
                 progress(size * rows // total)
 
     def _span(self, pa: Any, file: Any, path: str, groups: Sequence[int]) -> Iterator[Record]:
+        columns = needed(file, groups, self._ids)
         # Small row groups are read together, since each call of Arrow has a price of its own.
         if len(groups) > 1:
             try:
                 # In this thread: handing each of these small columns to another one takes longer than decoding it.
-                table = file.read_row_groups(groups, columns=filled(file, groups), use_threads=False).combine_chunks()
+                table = file.read_row_groups(groups, columns=columns, use_threads=False).combine_chunks()
             except (OSError, pa.ArrowException, ValueError):  # of one of them: reading each alone shows of which
                 for number in groups:
                     yield from self._span(pa, file, path, [number])
@@ -98,7 +99,7 @@ class Rows:
         [number] = groups
         where = f"{path}, row group {number}"
         try:
-            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, columns=filled(file, groups)):
+            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups, columns=columns):
                 yield from self._batch(pa, batch, where)
         except (OSError, pa.ArrowException, ValueError) as error:
             rows = file.metadata.row_group(number).num_rows
@@ -133,12 +134,12 @@ class Rows:
             if not batch.num_rows:
                 return
         paths, kinds = (columns[name].dictionary_encode() for name in ("attribute_path", "attribute_type"))
-        places, types = (each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in (paths, kinds))
+        places, types = (numbers(each.indices, -1) for each in (paths, kinds))
         # One number for path and type: a path has rows of two types where the project had both.
         codes = places.astype(np.int64) * (len(kinds.dictionary) + 1) + types
         order = None
         cuts = np.flatnonzero(np.diff(codes)) + 1
-        if len(cuts) > 4 * (len(np.unique(codes)) + 1):  # fields alternate: bring each one's rows together
+        if len(cuts) > 4 * (len(paths.dictionary) + 1):  # fields alternate: bring each one's rows together
             order = np.argsort(codes, kind="stable")
             batch = batch.take(pa.array(order))
             columns = {name: batch.column(place) for place, name in enumerate(batch.schema.names)}
@@ -156,10 +157,12 @@ class Rows:
     def _foreign(self, pa: Any, columns: Mapping[str, Any]) -> Any:
         """Return which rows are of another run than the first; None if none are."""
         found = None
-        for name, own in zip(("project_id", "run_id"), self._names, strict=True):
-            alike = pa.compute.fill_null(pa.compute.equal(columns[name], own), False)
-            if pa.compute.all(alike).as_py() is False:
-                other = ~alike.to_numpy(zero_copy_only=False)
+        for name, own in self._ids.items():
+            if name not in columns:  # statistics have shown that all rows are of the run
+                continue
+            alike = booleans(pa.compute.equal(columns[name], own))
+            if not alike.all():
+                other = ~alike
                 found = other if found is None else found | other
         return found
 

@@ -7,6 +7,7 @@ points can be added one after the other, and equal points count as often as they
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -63,13 +64,12 @@ def of_reals(values: Any) -> Numbers:
 
 def of_texts(texts: Iterable[str | bytes]) -> Numbers:
     """Return a number for each text."""
-    digests = (
-        hashlib.blake2b(
-            text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"), digest_size=8
-        ).digest()
-        for text in texts
-    )
-    return np.frombuffer(b"".join(digests), np.uint64)
+    return np.frombuffer(b"".join(map(_digest, texts)), np.uint64)
+
+
+def _digest(text: str | bytes) -> bytes:
+    content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 def milliseconds(times: Any) -> npt.NDArray[np.int64]:
@@ -89,8 +89,8 @@ def total(numbers: Numbers) -> int:
 
 def of_one(*parts: object) -> int:
     """Return the fingerprint of a value, from parts of it."""
-    text = "\0".join(part if isinstance(part, str) else repr(part) for part in parts)
-    return int(of_texts([text])[0])
+    text = "\0".join([part if isinstance(part, str) else repr(part) for part in parts])
+    return int.from_bytes(_digest(text), sys.byteorder)  # the number that of_texts() gives
 
 
 class Stock:

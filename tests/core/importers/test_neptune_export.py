@@ -528,6 +528,29 @@ def test_rows_of_another_run_are_not_mixed_in(store: Path, dump: Dump) -> None:
         assert not run.exists("lr")
 
 
+def test_rows_without_a_path_are_reported(store: Path, dump: Dump) -> None:
+    """A row group of which no row has a path costs its own rows only."""
+    nameless = [{**point("loss", step, 0.5), "attribute_path": None} for step in range(3)]
+    dump.write([*FACTS, point("loss", 0, 0.25)], nameless)
+
+    report = only(imported(dump.root, store))
+
+    assert [("rows without a path or a type", 3)] == [(each.reason, each.count) for each in report.skipped]
+    assert [0.25] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
+
+
+def test_part_whose_rows_have_no_run_gives_nothing(store: Path, dump: Dump) -> None:
+    """Rows of no run are not taken for those of the run whose file they stand in."""
+    dump.write([*FACTS, point("loss", 0, 0.25)])
+    stray = [{**point("loss", step, 0.5), "run_id": None} for step in range(1, 4)]
+    dump.write(stray, part=1)
+
+    report = only(imported(dump.root, store))
+
+    assert [3] == [each.count for each in report.skipped if "another run" in each.reason]
+    assert [0.25] == opened(store, "SAN-1")["loss"].fetch_values()["value"].tolist()
+
+
 def test_place_without_a_dump_is_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"x")
     for place in (tmp_path, tmp_path / "x.parquet"):
