@@ -50,8 +50,6 @@ from naiad.storage.receiving import (
 
 OBJECT_BYTES = 1024 * 1024
 """A group of so many bytes goes into one object, so that the write-ahead log of the database stays small."""
-NOWHERE = (None, None, None, None)
-"""Object, place, length and crc of a piece that lies in its row."""
 URGENT_BYTES = 1024 * 1024
 FOLD_SECONDS = 60
 """The longest wait for a fold; `PostgresStore.fold_waiting` shortens it for runs that are looked at."""
@@ -74,8 +72,13 @@ from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::boolean[])
 where r.run = new.run and r.file = new.file
 """
 STORE = """
-insert into naiad.inbox (run, file, start, upto, data, object, place, length, crc)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+insert into naiad.inbox (run, file, start, upto, data)
+select * from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %b::bytea[])
+"""
+"""One statement for all rows, since a statement a row costs more than its bytes do. `%b` sends these as they are."""
+STORE_PLACES = """
+insert into naiad.inbox (run, file, start, upto, place, length, crc, object)
+select *, %s from unnest(%s::bigint[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
 """
 SIGNS = """
 insert into naiad.writer (run, name, state, seen_at)
@@ -194,11 +197,13 @@ class Receiver:
             self._drop_deleted(raw, numbers)
             known = self._locked(raw, numbers, group.asked, new)
             group.settle(lambda run: known.get(run, {}) if run in numbers else None)
-            self._store(raw, numbers, group)
-            ended = self._note(raw, numbers, group.signs)
             claimed = group.claimed(self.find)
             sealed = {run for (run, _file), position in group.changed.items() if position.is_sealed}
-            self._let_due(raw, numbers, group.grown, urgent=ended | claimed | sealed)
+            # Sent one after the other, without a wait for the answer to each.
+            with raw.pipeline():
+                self._store(raw, numbers, group)
+                ended = self._note(raw, numbers, group.signs)
+                self._let_due(raw, numbers, group.grown, urgent=ended | claimed | sealed)
         return group.accepted(ended, claimed)
 
     def _drop_deleted(self, raw: psycopg.Connection[Any], numbers: dict[RunId, int]) -> None:
@@ -240,24 +245,26 @@ class Receiver:
             raw.execute(ADVANCE, [list(column) for column in zip(*rows, strict=True)])
         if not taken:
             return
-        places = self._put(raw, taken) if sum(len(each.data) for each in taken) >= OBJECT_BYTES else []
-        with raw.cursor() as cursor:
-            cursor.executemany(
-                STORE,
-                [
-                    (numbers[each.run], each.file, each.start, each.start + len(each.data), *place)
-                    for each, place in zip(taken, places or [(each.data, *NOWHERE) for each in taken], strict=True)
-                ],
-            )
+        own = (
+            [numbers[each.run] for each in taken],
+            [each.file for each in taken],
+            [each.start for each in taken],
+            [each.start + len(each.data) for each in taken],
+        )
+        is_large = sum(len(each.data) for each in taken) >= OBJECT_BYTES
+        name, places = self._put(raw, taken) if is_large else ("", [])
+        if name:
+            raw.execute(STORE_PLACES, [name, *own, *(list(column) for column in zip(*places, strict=True))])
+        else:
+            raw.execute(STORE, [*own, [each.data for each in taken]])
 
-    def _put(self, raw: psycopg.Connection[Any], taken: Sequence[Piece]) -> list[tuple[object, ...]]:
-        """Put pieces into one object; return the columns that say where each lies, or nothing if it is away."""
+    def _put(self, raw: psycopg.Connection[Any], taken: Sequence[Piece]) -> tuple[str, list[tuple[int, int, int]]]:
+        """Put pieces into one object; return its name with place, length and crc of each. No name: it is away."""
         name = f"inbox/{clock.now() // 3600:.0f}/{os.urandom(8).hex()}"
-        found: list[tuple[object, ...]] = []
-        data = bytearray()
+        places, data = [], bytearray()
         for piece in taken:
             own = stored(piece)
-            found.append((None, name, len(data), len(own), zlib.crc32(own)))
+            places.append((len(data), len(own), zlib.crc32(own)))
             data += own
         try:
             self._objects.put(name, bytes(data))  # before the rows that refer to it
@@ -265,8 +272,8 @@ class Receiver:
             row = raw.execute(INLINE).fetchone()
             if row is not None and row[0] + sum(len(each.data) for each in taken) > MOST_INLINE:
                 raise
-            return []  # the objects are away: the database takes the bytes for a while
-        return found
+            return "", []  # the objects are away: the database takes the bytes for a while
+        return name, places
 
     def _note(
         self, raw: psycopg.Connection[Any], numbers: Mapping[RunId, int], writers: Mapping[tuple[RunId, str], bool]
