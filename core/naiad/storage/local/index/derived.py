@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 
@@ -43,14 +44,15 @@ def run_state(projection: Projection, leases: Mapping[str, Liveness]) -> str:
 def values(projection: Projection, folder: RunDirectory) -> dict[str, Plain]:
     """The values of all derived fields."""
     leases = writers(projection, folder)
-    modified = max([_newest(folder, (".ops", ".seg")), *(writer.at for writer in projection.writers.values())])
-    pinged = max(_newest(folder, (".lease",)), modified)
+    size, written, seen = _look(os.fspath(folder.path), os.fspath(folder.journal))
+    modified = max([written, *(writer.at for writer in projection.writers.values())])
+    pinged = max(seen, modified)
     return {
         "sys/state": run_state(projection, leases),
         "sys/modification_time": round(modified * 1e6),
         "sys/ping_time": round(pinged * 1e6),
         "sys/running_time": _running_time(projection, leases, pinged),
-        "sys/size": float(_size(folder)),  # the reader adds what lies in blobs
+        "sys/size": float(size),  # the reader adds what lies in blobs
     }
 
 
@@ -66,24 +68,24 @@ def _running_time(projection: Projection, leases: Mapping[str, Liveness], pinged
     return total
 
 
-def _newest(folder: RunDirectory, suffixes: tuple[str, ...]) -> float:
-    newest = 0.0
-    try:
-        with os.scandir(folder.journal) as entries:
+def _look(path: str, journal: str) -> tuple[int, float, float]:
+    """Bytes of the files below a folder, and when those of the journal, and its leases, were written last."""
+    size, written, seen = 0, 0.0, 0.0
+    folders = [path]
+    while folders:
+        folder = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.endswith(suffixes):
-                    newest = max(newest, entry.stat().st_mtime)
-    except FileNotFoundError:
-        pass
-    return newest
-
-
-def _size(folder: RunDirectory) -> int:
-    total = 0
-    for directory, _folders, names in os.walk(folder.path):
-        for name in names:
-            try:
-                total += os.stat(os.path.join(directory, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                try:
+                    found = entry.stat()
+                except FileNotFoundError:
+                    continue
+                size += found.st_size
+                if folder == journal and entry.name.endswith((".ops", ".seg")):
+                    written = max(written, found.st_mtime)
+                elif folder == journal and entry.name.endswith(".lease"):
+                    seen = max(seen, found.st_mtime)
+    return size, written, seen

@@ -175,6 +175,8 @@ class Projection:
         self._note_namespaces(state.path)
 
     def _note_namespaces(self, path: str) -> None:
+        if path.rpartition("/")[0] in self._namespaces:
+            return  # as of nearly all fields; the loop takes three times as long to find that
         for above in _above(path):
             if above in self._namespaces:
                 return  # and so is all that lies above it

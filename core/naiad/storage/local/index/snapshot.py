@@ -264,8 +264,8 @@ class Snapshot:
         # Listed before the index is read, see above. The sums come in between: they promise files, which are listed
         # by then or folded.
         self._files = list_journal(self.folder.journal)
-        is_sealed = self.folder.seal.exists()
-        self._coverage = Coverage() if is_sealed else read_coverage(self.folder)  # before what it speaks of
+        stamp = _stamp(self.folder)
+        self._coverage = Coverage() if stamp else read_coverage(self.folder)  # before what it speaks of
         self._load()
         self._segments = [
             file for file in self._files if file.suffix == "seg" and not self._folded.get(file.name, (0, False))[1]
@@ -362,7 +362,7 @@ class Snapshot:
             self._check_seal(stamp)
         self._seal_stamp, self._inode = stamp, inode
         folds = 0
-        has_index = self._index_path.exists()
+        has_index = inode is not None
         if has_index:
             with self._snapshot(is_final=stamp is not None) as (index, connection):
                 folds = index.folds(connection)
