@@ -175,8 +175,8 @@ test("fields that differ between better runs and others stand first, whatever th
   ], better, others, String);
   assert.deepEqual(found.filter((row) => row.isClear).map((row) => row.path), ["wide", "lr", "optimizer"]);
   assert.equal(found[0].strength, 1);
-  assert.deepEqual(found[0].texts, ["false: 100 %", "false: 0 %"]);
-  assert.deepEqual(found[2].texts, ["adam: 90 %", "adam: 25 %"]);
+  assert.deepEqual(found[0].texts, ["false: 100\u00a0%", "false: 0\u00a0%"]);
+  assert.deepEqual(found[2].texts, ["adam: 90\u00a0%", "adam: 25\u00a0%"]);
   assert.equal(found.find((row) => row.path === "seed").isClear, false);
   assert.ok(!found.some((row) => ["same", "name", "absent"].includes(row.path)));
 });

@@ -179,7 +179,7 @@ export function Runs({ place, about }) {
   const count = isGrouped ? groups.total : params.find ? visibleOrder.length : table.total;
 
   return html`<div class="page fixed">
-    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${isReady ? isGrouped ? groups.isLoading ? "…" : counted(count, "group") : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run") : "…"}${selected.size ? ` · ${selected.size} selected` : ""}</span>
+    <div class="page-head"><h1>${params.trash ? "Trash" : "Runs"}</h1><span class="faint" aria-live="polite">${isReady ? isGrouped ? groups.isLoading ? "…" : `${counted(count, "group")}; numbers are means` : params.find ? `${count.toLocaleString("en")} of ${table.total.toLocaleString("en")}` : counted(count, "run") : "…"}${selected.size ? ` · ${selected.size} selected` : ""}</span>
       ${live.isLost && html`<span class="badge">not live</span>`}<span class="grow"></span>
       <${Views} views=${views} project=${project} place=${place} say=${say} />
       <${Popover} label="Columns" name="Columns" align="end">${() => html`<${ColumnPicker} columns=${columns} onChange=${setColumns} fields=${choices(fields.data?.columns ?? [])} />`}</${Popover}>
@@ -198,11 +198,7 @@ export function Runs({ place, about }) {
     <div class=${params.split ? "split" : "split-none"} style=${params.split ? { minHeight: 0 } : { display: "flex", flex: 1, minHeight: 0 }}>
       <div style=${{ display: "flex", flexDirection: "column", minHeight: 0, minWidth: 0, flex: 1 }}>
       ${!isReady && !before.current && !error ? html`<${Skeleton} lines=${10} label="Loading runs" />`
-        : isEmptyStore ? html`<${Empty} title="No runs yet">A run appears here as soon as it starts:<pre>import naiad
-
-run = naiad.init_run(project=${JSON.stringify(project || "demo")})
-run["params/lr"] = 0.01
-run["train/loss"].append(0.9)</pre></${Empty}>`
+        : isEmptyStore ? html`<${Empty} title="No runs yet">A run appears here as soon as it starts:<pre>${`import naiad\n\nrun = naiad.init_run(project=${JSON.stringify(project || "demo")})\nrun["params/lr"] = 0.01\nrun["train/loss"].append(0.9)`}</pre></${Empty}>`
         : isGrouped && groups.isLoading ? html`<${Skeleton} lines=${6} label="Loading groups" />`
         : isGrouped && groups.error ? html`<${Failure} error=${groups.error} onRetry=${groups.again} />`
         : listed.length === 0 && !error ? html`<${Empty} title=${params.trash ? "The trash is empty" : "No run matches"}>${params.q || params.find ? html`<${Button} onClick=${() => change({ q: "", find: "" })}>Show all runs</${Button}>` : ""}</${Empty}>`
@@ -298,7 +294,7 @@ function useGroups(ask, by, names, rows) {
     if (own >= 0) return shown(group.values[own], group.kinds[own], column.key);
     const fact = group.facts.get(column.key);
     if (!fact || fact.count === 0) return "";
-    return html`<span title=${`minimum ${fact.min}, mean ${fact.mean}, maximum ${fact.max} of ${fact.count}`}>${shown(fact.mean, "float", column.key)}<span class="faint"> mean</span></span>`;
+    return html`<span title=${`minimum ${fact.min}, mean ${fact.mean}, maximum ${fact.max} of ${fact.count}`}>${shown(fact.mean, "float", column.key)}<span class="spoken"> mean</span></span>`;
   };
   const bands = useMemo(() => [], []);
   const [filled, setFilled] = useState(bands);
@@ -369,10 +365,12 @@ function Views({ views, project, place, say }) {
 }
 
 /** @param {string} project @param {string} q @param {string[]} columns @param {{key: string, desc: boolean}[]} sort */
-const python = (project, q, columns, sort) => `import naiad
-
-project = naiad.init_project(${JSON.stringify(project)}, mode="read-only")
-table = project.fetch_runs_table(query=${JSON.stringify(q)}, columns=${JSON.stringify(columns)}, sort_by=${JSON.stringify(sort[0]?.key ?? "sys/creation_time")}, ascending=${sort[0]?.desc ? "False" : "True"})
-print(table.to_pandas())
-`;
+const python = (project, q, columns, sort) => [
+  "import naiad",
+  "",
+  `project = naiad.init_project(${JSON.stringify(project)}, mode="read-only")`,
+  `table = project.fetch_runs_table(query=${JSON.stringify(q)}, columns=${JSON.stringify(columns)}, sort_by=${JSON.stringify(sort[0]?.key ?? "sys/creation_time")}, ascending=${sort[0]?.desc ? "False" : "True"})`,
+  "print(table.to_pandas())",
+  "",
+].join("\n");
 
