@@ -86,6 +86,10 @@ class StoreView(Store):
         own = "" if run.kind is PROJECT else f"/{PAGES[run.kind]}/{quote(self.id_of(run), safe='')}"
         return f"{self._address}/p/{project}{own}"
 
+    def format_version(self) -> int | None:
+        """Return the version of the store's form."""
+        return self._store.format_version()
+
     def default_project(self) -> str:
         """Return the project of the view, or else of the store."""
         return self._project or self._store.default_project()

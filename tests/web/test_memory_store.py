@@ -78,6 +78,7 @@ OWN = {
     "seen_age",
     "size",
     "store",
+    "store_format",
     "default_project",
     "detail",
     "sys/running_time",

@@ -431,6 +431,10 @@ class Store(Protocol):
         """Return the folder of this machine in which runs are kept until a server has them; empty if there is none."""
         return ""
 
+    def format_version(self) -> int | None:
+        """Return the version of the form in which the store keeps its data; None where the server alone knows it."""
+        return None
+
     def default_project(self) -> str:
         """Return the name of the project of a run that names none."""
         return setting("PROJECT") or "project"

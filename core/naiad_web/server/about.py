@@ -38,6 +38,7 @@ def describe(site: Site, _takes: None_) -> Json:
         "api": 1,
         "store": str(site.store),
         "address": site.store.url(),
+        "store_format": site.store.format_version(),
         "default_project": site.store.default_project(),
         "is_editable": site.grant.is_editable,
         "now": now(),

@@ -142,7 +142,7 @@ class Store(Struct, frozen=True, dict=True):
             StoreNotWritable: it cannot be made or written.
             NewerFormat: a later release made it.
         """
-        if not self._has_format():
+        if self.format_version() is None:
             with refusals(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 # Before the format file, which makes the folder a store: a `git add` at this moment would take
@@ -150,8 +150,8 @@ class Store(Struct, frozen=True, dict=True):
                 (self.root / ".gitignore").write_text("*\n")
                 create_exclusively(self.root / "format", f"{FORMAT}\n")
 
-    def _has_format(self) -> bool:
-        """Whether the store has its format file; False for a folder that is not initialized.
+    def format_version(self) -> int | None:
+        """Return the version in its format file; None for a folder that is not initialized.
 
         Raises:
             StoreNotWritable: its content is no format.
@@ -161,7 +161,7 @@ class Store(Struct, frozen=True, dict=True):
         try:
             known = int(version.read_text())
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return None
         except (OSError, ValueError) as error:
             raise StoreNotWritable(
                 f"{version} cannot be read: {error}",
@@ -170,7 +170,7 @@ class Store(Struct, frozen=True, dict=True):
             ) from error
         if known > FORMAT:
             refuse_newer(known, FORMAT, f"The store {self.root}")
-        return True
+        return known
 
     def waits_in(self) -> str:
         """Return nothing: runs stay here."""
@@ -340,7 +340,7 @@ class Store(Struct, frozen=True, dict=True):
                 names ids that look alike.
             NewerFormat: a later release made the store.
         """
-        self._has_format()
+        self.format_version()
         folder = (
             self._by_registered_id(name)
             or self.layout.find(name)
@@ -549,7 +549,7 @@ class Store(Struct, frozen=True, dict=True):
         Raises:
             NewerFormat: a later release made the store.
         """
-        self._has_format()
+        self.format_version()
         from naiad.storage.local.catalog import Catalog
 
         return Catalog(self.layout, self.register)

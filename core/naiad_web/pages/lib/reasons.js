@@ -83,6 +83,6 @@ function ofWords(a, b) {
   const freedom = counts.size - 1;
   const [most] = rows.sort((p, q) => Math.abs(q.x - q.y) - Math.abs(p.x - p.y) || q.x - p.x);
   const name = most.text.length > LONG ? `${most.text.slice(0, LONG)}…` : most.text;
-  const text = (share) => `${name}: ${Math.round(100 * share)} %`;
+  const text = (share) => `${name}: ${Math.round(100 * share)}\u00a0%`;
   return { strength, isClear: freedom > 0 && expected > freedom + 2 * Math.sqrt(2 * freedom), texts: /** @type {[string, string]} */ ([text(most.x), text(most.y)]) };
 }

@@ -67,9 +67,10 @@ function SideBySide({ runs, place }) {
   if (loaded.error) return html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`;
   if (!loaded.data) return html`<${Skeleton} lines=${10} />`;
   const shownRuns = runs.slice(0, MOST);
+  const isOne = shownRuns.length === 1;
   const reference = Math.max(-1, shownRuns.findIndex((run) => run.id === params.ref));
   const sort = (params.sort.length ? params.sort : ["path"]).map((text) => ({ key: text.replace(/^-/, ""), desc: text.startsWith("-") })).filter((item) => ["path", "spread"].includes(item.key));
-  const columns = [{ key: "path", title: "field", width: wide.path ?? 260, pinned: true, fixed: true }, { key: "spread", title: "spread", width: wide.spread ?? 80, align: /** @type {"end"} */ ("end"), hint: "Largest minus smallest value", fixed: true },
+  const columns = [{ key: "path", title: "field", width: wide.path ?? Math.min(260, innerWidth * 0.4), pinned: true, fixed: true }, ...(isOne ? [] : [{ key: "spread", title: "spread", width: wide.spread ?? 96, align: /** @type {"end"} */ ("end"), hint: "Largest minus smallest value", fixed: true }]),
     ...shownRuns.map((run, i) => ({ key: run.uid, title: `${i === reference ? "★ " : ""}${run.label}`, hint: run.id, width: wide[run.uid] ?? 150, sortable: false }))];
   const cell = (row, column) => {
     if (column.key === "path") return html`<${Path} path=${row.path} />`;
@@ -82,12 +83,12 @@ function SideBySide({ runs, place }) {
     return html`${shown(value, kind, row.path, { present: row.present?.[at], isExact: row.differs }) || html`<span class="faint" title="not in this one">–</span>`}${delta !== null && delta !== 0 && html`<span class=${`delta ${delta > 0 ? "up" : "down"}`}>${delta > 0 ? "+" : ""}${short(delta)}</span>`}`;
   };
   return html`<div class="bar"><input class="input" type="search" placeholder=${`Search ${counted(loaded.data.fields.length, "field")}`} aria-label="Search fields" value=${params.find} onInput=${(e) => change({ find: e.target.value }, { replace: true })} />
-      <${Toggle} on=${params.diff} onChange=${(diff) => change({ diff })}>differences only</${Toggle}>
-      <label class="toggle">reference <select class="input" value=${params.ref} onChange=${(e) => change({ ref: e.target.value })}><option value="">none</option>${shownRuns.map((run) => html`<option key=${run.id} value=${run.id}>${visible(run.label)}</option>`)}</select></label>
+      ${!isOne && html`<${Toggle} on=${params.diff} onChange=${(diff) => change({ diff })}>differences only</${Toggle}>
+      <label class="toggle">reference <select class="input" value=${params.ref} onChange=${(e) => change({ ref: e.target.value })}><option value="">none</option>${shownRuns.map((run) => html`<option key=${run.id} value=${run.id}>${visible(run.label)}</option>`)}</select></label>`}
       <span class="grow"></span><span class="faint" aria-live="polite">${counted(rows.length, "row")}${runs.length > MOST ? `; the first ${MOST} runs` : ""}</span></div>
     ${rows.length === 0 ? html`<${Empty} title=${params.diff ? "These runs do not differ" : "No field has this name"} />` : html`
     <div class="compare-table" style=${{ display: "flex", flex: 1, minHeight: 0 }}><${Table} label="Fields of the compared runs" columns=${columns} count=${rows.length} row=${(i) => rows[i]} rowKey=${(row) => row.path} cell=${cell}
-      sort=${sort} onSort=${(key) => change({ sort: nextSort(sort, key, false).map(({ key: k, desc }) => (desc ? `-${k}` : k)) })} rowClass=${(row) => (row.differs ? "" : "same")}
+      sort=${sort} onSort=${(key) => change({ sort: nextSort(sort, key, false).map(({ key: k, desc }) => (desc ? `-${k}` : k)) })} rowClass=${(row) => (row.differs || isOne ? "" : "same")}
       onColumns=${(next) => setWide(Object.fromEntries(next.map((c) => [c.key, c.width])))} onOpen=${(row) => row.kinds.includes("float_series") && go({ ...place, tab: "charts", params: { ...params, full: row.path } })} /></div>`}`;
 }
 

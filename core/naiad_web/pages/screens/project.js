@@ -49,11 +49,11 @@ export function ProjectPage({ place, about }) {
 /** @param {{place: any, about: any}} props */
 export function About({ about }) {
   const loaded = useLoaded((signal) => source.get("/usage", {}, signal), []);
-  const rows = [["naiad", about.naiad], ["interface", `/api/v${about.api}`], ["store", about.store], ["changes", about.is_editable ? "possible (naiad ui --edit)" : "not possible: the server was started without --edit"], ["formats", (about.formats ?? []).join(", ")]];
+  const rows = [["naiad", about.naiad], ["interface", `/api/v${about.api}`], ["store", about.store], ["format of the store", about.store_format], ["changes", about.is_editable ? "possible (naiad ui --edit)" : "not possible: the server was started without --edit"], ["exports", (about.formats ?? []).join(", ")]].filter(([, value]) => value !== null && value !== undefined);
   const usage = loaded.data;
   return html`<div class="page"><div class="page-head"><h1>About</h1></div>
     <div class="columns-2"><section class="card card-body" aria-label="Server and store"><h2>Server and store</h2><dl class="facts">${rows.map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${visible(value ?? "")}${name === "store" && html` <${Copy} text=${() => value} label="Copy the store's path" />`}</dd>`)}
-      ${usage && html`${Object.entries(usage.containers ?? {}).map(([kind, count]) => html`<dt key=${kind}>${kind.replace("_", " ")}s</dt><dd>${Number(count).toLocaleString("en")}</dd>`)}<dt>in the trash</dt><dd>${usage.trashed}</dd><dt>size</dt><dd>${size(usage.bytes)}</dd>`}</dl>
+      ${usage && html`${Object.entries(usage.containers ?? {}).filter(([kind]) => kind !== "project").map(([kind, count]) => html`<dt key=${kind}>${kind.replace("_", " ")}s</dt><dd>${Number(count).toLocaleString("en")}</dd>`)}<dt>in the trash</dt><dd>${usage.trashed}</dd><dt>size</dt><dd>${size(usage.bytes)}</dd>`}</dl>
       ${loaded.error && html`<${Failure} error=${loaded.error} onRetry=${loaded.again} />`}</section>
     <section class="card card-body" aria-label="Keyboard"><h2>Keyboard</h2><dl class="keys">${KEY_MAP.map(([keys, does]) => html`<dt key=${keys}>${keys.split(" ").map((key) => html`<kbd key=${key}>${key}</kbd> `)}</dt><dd>${does}</dd>`)}</dl></section></div>
     <p class="faint">Made with Preact, htm and uPlot; their licences lie beside the pages in <code>vendor/LICENSES</code>.</p></div>`;

@@ -484,7 +484,7 @@ export function Tree(props) {
         onKeyDown=${(event) => { if (event.key === "ArrowDown") { event.preventDefault(); move(0); } }} />
       <span class="faint" aria-live="polite">${words.length ? `${found.length.toLocaleString("en")} found` : ""}</span>
     </div>
-    <div class="tree-scroll" ref=${scroller} role="tree" aria-label=${label} tabindex=${rows.length ? -1 : 0} onKeyDown=${onKeyDown} style=${props.height ? { height: props.height, flex: "none" } : undefined}>
+    <div class="tree-scroll" ref=${scroller} role="tree" aria-label=${label} tabindex=${rows.length ? -1 : 0} onKeyDown=${onKeyDown} style=${props.height ? { maxHeight: props.height, minHeight: 0, flex: "none" } : undefined}>
       ${rows.length === 0 && html`<${Empty} title=${leaves.length ? "No path has these words" : "No fields yet"} />`}
       <div role="presentation" style=${{ height: `${rows.length * ROW}px`, position: "relative" }}>
         ${names.map((i) => {
